@@ -1,0 +1,383 @@
+"""What an action *is*: identity, spec (asked for, never changes), status (observed), metadata (spec 2).
+
+Records are immutable; a reconcile replaces parts of its own `TaskAction` and keeps the untouched original for
+comparison. Times are milliseconds since the epoch, UTC, by the store's clock.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from reconciler.api.conditions import Condition, ConditionStatus, ConditionType, ErrorState, PhaseTransition
+from reconciler.api.errors import InvalidName
+from reconciler.api.names import check_name
+from reconciler.api.phase import ActionPhase
+from reconciler.api.transition import CacheStatus, OutputRef
+
+FINALIZER = "flyte.org/plugin-finalizer"
+"""Clean-up owed by this reconciler before an action may be forgotten (spec 3)."""
+LABEL_TERMINATION_STATUS = "flyte.org/termination-status"
+LABEL_COMPLETED_TIME = "flyte.org/completed-time"
+TERMINATED = "terminated"
+TASK = "task"
+CONDITION = "condition"
+
+
+class ActionId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
+    """Identity of an action. All keys, paths and subscriptions carry all four parts (spec W-33)."""
+
+    project: str
+    domain: str
+    run: str
+    action: str
+
+    def __str__(self) -> str:
+        return f"{self.project}/{self.domain}/{self.run}/{self.action}"
+
+    @property
+    def path(self) -> str:
+        """`project/domain/run/action`: how an action is written everywhere."""
+        return str(self)
+
+    @property
+    def run_id(self) -> RunId:
+        """The run this action belongs to."""
+        return RunId(self.project, self.domain, self.run)
+
+    def checked(self) -> ActionId:
+        """This identity, when each part keeps the rule of names.
+
+        Raises:
+            InvalidName: names the part and the rule.
+        """
+        for part in ("project", "domain", "run", "action"):
+            check_name(part, getattr(self, part))
+        return self
+
+    @classmethod
+    def parse(cls, path: str) -> ActionId:
+        """Read `project/domain/run/action`.
+
+        Raises:
+            InvalidName: not four parts, or a part breaks the rule of names.
+        """
+        parts = path.split("/")
+        if len(parts) != 4:
+            raise InvalidName(f"{path!r} is no action; write project/domain/run/action")
+        return cls(*parts).checked()
+
+
+class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Identity of a run: the tree of actions started by one submission."""
+
+    project: str
+    domain: str
+    run: str
+
+    def __str__(self) -> str:
+        return f"{self.project}/{self.domain}/{self.run}"
+
+    def action(self, name: str) -> ActionId:
+        """The action of this run with that name."""
+        return ActionId(self.project, self.domain, self.run, name)
+
+    @classmethod
+    def parse(cls, path: str) -> RunId:
+        """Read `project/domain/run`.
+
+        Raises:
+            InvalidName: not three parts, or a part breaks the rule of names.
+        """
+        parts = path.split("/")
+        if len(parts) != 3:
+            raise InvalidName(f"{path!r} is no run; write project/domain/run")
+        for what, part in zip(("project", "domain", "run"), parts, strict=True):
+            check_name(what, part)
+        return cls(*parts)
+
+
+class ActionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """What was asked for (spec 2.2). Limits are checked where a spec is accepted: `reconciler.core.validation`."""
+
+    run_name: str = ""
+    project: str = ""
+    domain: str = ""
+    action_name: str = ""
+    parent_action_name: str | None = None
+    action_type: str = TASK
+    """`task` or `condition`; empty means task."""
+    condition_spec: bytes = b""
+    input_uri: str = ""
+    """Where the inputs lie: a folder, or a path that ends in `/inputs.pb`; `inline:` when `inputs` holds them."""
+    inputs: bytes | None = None
+    """Small inputs themselves, as the JSON document that would lie at `input_uri`."""
+    inputs_digest: str = ""
+    """SHA-256 (hex) of inputs that lie in S3; checked on read."""
+    run_output_base: str = ""
+    cache_key: str = ""
+    """The cache version given by the submitter (spec 9)."""
+    task_type: str = ""
+    short_name: str = ""
+    task_template: bytes = b""
+    env_vars: dict[str, str] = {}
+    interruptible: bool | None = None
+    group: str = ""
+
+
+class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """What was observed (spec 2.3). Written only by whoever holds the fencing token."""
+
+    plugin_state: bytes = b""
+    plugin_state_version: int = 0
+    plugin_phase: str = ""
+    plugin_phase_version: int = 0
+    attempts: int = 0
+    """Current attempt, 1-based; 0 = nothing observed yet, read as 1."""
+    launches: int = 0
+    """Relaunches inside the current attempt after system failures; part of names and paths (spec W-02)."""
+    system_failures: int = 0
+    """Consecutive system failures; reset by sustained progress, not by a relaunch (spec W-01)."""
+    total_system_failures: int = 0
+    """System failures in the life of the action, never reset (spec W-01)."""
+    cache_status: CacheStatus = CacheStatus.DISABLED
+    conditions: tuple[Condition, ...] = ()
+    phase_history: tuple[PhaseTransition, ...] = ()
+    error_state: ErrorState | None = None
+    state_at: int = 0
+    """When the main path last ran; the time stamp inside `state_json` (spec 4.7)."""
+    attempt_at: int = 0
+    """When the current attempt was queued; 0 = at creation."""
+    running_at: int = 0
+    """When the current attempt was first seen running; 0 = not yet."""
+    not_before: int = 0
+    """Back-off: the plugin is not called earlier than this."""
+    launched: bool = False
+    """Whether the plugin was ever called for this attempt: from then on the cache never short-circuits (spec W-21)."""
+    outputs: OutputRef | None = None
+    cache_token: int = 0
+    """Fencing token of the held cache reservation; 0 = none."""
+    cleanup_tries: int = 0
+    """Failed tries of abort or finalize (spec W-44)."""
+    cleanup_error: str = ""
+    """Why clean-up was given up: `cleanup failed` in views (spec W-44); empty = it was not."""
+
+
+def is_terminal(status: ActionStatus) -> bool:
+    """Whether a condition says Succeeded=True or Failed=True; nothing else is terminal (spec 2.4)."""
+    return any(
+        c.status is ConditionStatus.TRUE and c.type is not ConditionType.PROGRESSING
+        for c in status.conditions
+    )
+
+
+class Deletion(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A stored wish to end the action: `deletionTimestamp`, with reason and actor (spec 2.1, W-34)."""
+
+    at: int = 0
+    reason: str = ""
+    actor: str = ""
+
+
+class Signal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The answer to a condition; set at most once (spec 2.3, 29.5). `value` is a JSON scalar."""
+
+    value: bool | int | float | str
+    by: str = ""
+    at: int = 0
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Identity in the store and what is attached to the record (spec 2.1)."""
+
+    namespace: str
+    name: str
+    creation_timestamp: int = 0
+    deletion: Deletion | None = None
+    finalizers: tuple[str, ...] = ()
+    extra_labels: dict[str, str] = {}
+    """Labels beyond those that follow from the identity."""
+    annotations: dict[str, str] = {}
+    completed_at: int = 0
+    """When the terminal labels were stamped for; 0 = they are not there (spec 15)."""
+
+    @property
+    def deletion_timestamp(self) -> int:
+        """When deletion was asked for; 0 = it was not."""
+        return self.deletion.at if self.deletion else 0
+
+
+class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an attempt ended, as its worker reported it, fenced by launch (design 5).
+
+    `ended` is one of returned, raised, died, stopped, unknown.
+    """
+
+    ended: str
+    code: str = ""
+    message: str = ""
+    traceback: str = ""
+    retryable: bool = True
+    outputs: OutputRef | None = None
+    log_uri: str = ""
+    at: int = 0
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the store knows of the launch a plugin waits for.
+
+    Attributes:
+        launch: which launch may report, `<attempt>` or `<attempt>-<relaunch>`; empty = none.
+        owner: the worker that runs it; empty = not started.
+        lease_until: until when it counts as alive (ms since the epoch).
+        started_at: when the worker took it.
+        stop: why it is asked to stop; empty = it is not.
+        sent_at: when the launch was sent to its queue.
+        queue_moved_at: latest launch time of this queue's started attempts in the same shard (lost-message detection).
+    """
+
+    launch: str = ""
+    sent_at: int = 0
+    owner: str = ""
+    lease_until: int = 0
+    started_at: int = 0
+    outcome: AttemptOutcome | None = None
+    stop: str = ""
+    queue_moved_at: int = 0
+
+
+class Children(msgspec.Struct, frozen=True, gc=False):
+    """How many children an action has, by what became of them."""
+
+    total: int = 0
+    open: int = 0
+    failed: int = 0
+
+
+class TaskAction:
+    """One record, as a reconcile works on it.
+
+    Attributes:
+        id: identity.
+        spec: what was asked for.
+        status: what was observed; replaced, never changed in place.
+        metadata: labels, finalizers, deletion; replaced, never changed in place.
+        signal: the answer to a condition, if any.
+        version: grows by one with each commit.
+        token: fencing token of the claim it was read under; 0 = read without a claim.
+        events: number of events published so far.
+        phase: the action phase last committed.
+        attempt: the launch the plugin waits for.
+        children: counts of its child actions.
+        unknown: fields of newer releases, by part, written back untouched.
+        now: the store's time of the claim it was read under; 0 = read without a claim.
+        staged: what the round in progress has decided to write; None outside a round.
+    """
+
+    __slots__ = (
+        "attempt", "children", "events", "id", "metadata", "now", "phase", "signal", "spec", "staged", "status",
+        "token", "unknown", "version",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: ActionId,  # noqa: A002  # the word of the field
+        spec: ActionSpec,
+        status: ActionStatus | None = None,
+        metadata: Metadata | None = None,
+        *,
+        signal: Signal | None = None,
+        version: int = 0,
+        token: int = 0,
+        events: int = 0,
+        phase: ActionPhase = ActionPhase.QUEUED,
+        attempt: AttemptRecord | None = None,
+        children: Children | None = None,
+        unknown: dict[str, dict[str, Any]] | None = None,
+        now: int = 0,
+    ) -> None:
+        self.id = id
+        self.spec = spec
+        self.status = status or ActionStatus()
+        self.metadata = metadata or Metadata(namespace="flyte", name=record_name(id, spec))
+        self.signal = signal
+        self.version = version
+        self.token = token
+        self.events = events
+        self.phase = phase
+        self.attempt = attempt or AttemptRecord()
+        self.children = children or Children()
+        self.unknown = unknown or {}
+        self.now = now
+        self.staged: Any = None
+
+    def copy(self) -> TaskAction:
+        """A second record with the same parts; parts are immutable, so changes of one are not seen by the other."""
+        twin = TaskAction.__new__(TaskAction)
+        for slot in TaskAction.__slots__:
+            setattr(twin, slot, getattr(self, slot))
+        return twin
+
+    def set_status(self, **changes: Any) -> None:  # noqa: ANN401  # fields of ActionStatus
+        """Replace fields of the status."""
+        self.status = msgspec.structs.replace(self.status, **changes)
+
+    def set_metadata(self, **changes: Any) -> None:  # noqa: ANN401  # fields of Metadata
+        """Replace fields of the metadata."""
+        self.metadata = msgspec.structs.replace(self.metadata, **changes)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a condition says Succeeded or Failed (spec 2.4)."""
+        return is_terminal(self.status)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """All labels: those of the identity, the extra ones, and the terminal ones once stamped (spec 2.1, 15)."""
+        labels = {
+            "flyte.org/project": self.id.project,
+            "flyte.org/domain": self.id.domain,
+            "flyte.org/run": self.id.run,
+            "flyte.org/action": self.id.action,
+            "flyte.org/action-type": self.spec.action_type or TASK,
+            "flyte.org/is-root": "false" if self.spec.parent_action_name else "true",
+            **self.metadata.extra_labels,
+        }
+        if self.metadata.completed_at:
+            labels[LABEL_TERMINATION_STATUS] = TERMINATED
+            labels[LABEL_COMPLETED_TIME] = completed_label(self.metadata.completed_at)
+        return labels
+
+    @property
+    def state_json(self) -> str:
+        """The observability document of spec 4.7; empty before the first round."""
+        if not self.status.state_at:
+            return ""
+        stamp = datetime.fromtimestamp(self.status.state_at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        document = {
+            "phase": self.status.plugin_phase,
+            "actionId": f"{self.spec.run_name}/{self.spec.action_name}",
+            "timestamp": stamp,
+        }
+        return msgspec.json.encode(document).decode()
+
+
+def record_name(id: ActionId, spec: ActionSpec) -> str:  # noqa: A002  # the word of the field
+    """`<run>-a0` for a root action, `<run>-<action>` for a child (spec 2.1)."""
+    return f"{id.run}-{id.action}" if spec.parent_action_name else f"{id.run}-a0"
+
+
+def completed_label(at: int) -> str:
+    """`YYYY-MM-DD.HH-MM` in UTC: minute precise, sorts like time (spec 3)."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d.%H-%M")
+
+
+class Result(msgspec.Struct, frozen=True, gc=False):
+    """What a reconcile answers: when to look again (ms from now; None: not before something wakes the action)."""
+
+    requeue_after: int | None = None
+
+
+DONE = Result()

@@ -1,0 +1,195 @@
+"""Every error this project raises on purpose, on one tree.
+
+    ReconcilerError
+    ├── InvalidInput               the caller's data cannot be accepted; nothing was stored
+    │   ├── InvalidName            a project, domain, run, action, queue or task name breaks the rule
+    │   ├── InvalidSpec            a field of an action is missing, too long or contradictory
+    │   └── InvalidArguments       arguments do not fit a function's signature
+    ├── InvalidSettings            one message that lists every wrong setting
+    ├── ActionNotFound             no such action is stored (unknown is never a phase)
+    ├── ActionConflict             same identity, other spec
+    ├── ActionEnded                the action ended otherwise than by success
+    │   ├── ActionFailed
+    │   ├── ActionAborted
+    │   └── ActionTimedOut
+    ├── NotACondition              a signal was sent to something that waits for none
+    ├── SignalRefused              the condition has ended, or was signalled with another value
+    ├── ResultTimeout              the wait ended before the action did (the action goes on)
+    ├── Superseded                 a newer owner holds the action: stop quietly
+    ├── Unavailable                a server does not answer in time
+    │   ├── StoreUnavailable       Redis / Valkey
+    │   ├── BlobUnavailable        S3
+    │   └── BrokerUnavailable      the message broker
+    ├── BlobNotFound               no object at this reference
+    ├── BlobCorrupt                an object's digest or size differs from its reference
+    ├── BlobExists                 a create-once write lost against an earlier one
+    ├── NonRetryableError          raised by user code: trying again cannot help
+    └── PluginError                raised by plugins; `code` decides whether a retry can help
+        ├── CorruptedPluginState
+        ├── BadTaskSpecification
+        └── ReadFailed             the inputs of an action cannot be read
+
+Each message is a sentence that names the remedy. The cause of a wrapped error is kept in `__cause__`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ReconcilerError(Exception):
+    """Base of all errors of this project."""
+
+
+class InvalidInput(ReconcilerError, ValueError):
+    """The caller's data cannot be accepted. Nothing was stored."""
+
+
+class InvalidName(InvalidInput):
+    """A name breaks the rule of `reconciler.api.names`."""
+
+
+class InvalidSpec(InvalidInput):
+    """A field of an action is missing, too long or contradicts another (spec 2.2)."""
+
+
+class InvalidArguments(InvalidInput, TypeError):
+    """Arguments do not fit the signature of a function, or cannot be written as JSON."""
+
+
+class InvalidSettings(ReconcilerError):
+    """The settings cannot be used. `problems` lists every mistake found, not only the first."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("the settings cannot be used:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class ActionNotFound(ReconcilerError, LookupError):
+    """No such action is stored: never accepted, or collected after its retention."""
+
+    def __init__(self, action: object) -> None:
+        self.action = action
+        super().__init__(
+            f"no action {action} is stored: it was never accepted, or its retention has passed. "
+            "`reconciler list` shows what is there."
+        )
+
+
+class ActionConflict(ReconcilerError):
+    """An action with this identity exists with another spec. `fields` names what differs."""
+
+    def __init__(self, action: object, fields: tuple[str, ...]) -> None:
+        self.action = action
+        self.fields = fields
+        super().__init__(
+            f"action {action} exists with another spec; these fields differ: {', '.join(fields)}. "
+            "Submit under another run name, or with the spec that was first accepted."
+        )
+
+
+class ActionEnded(ReconcilerError):
+    """The action ended otherwise than by success.
+
+    Attributes:
+        action: whose end it is.
+        code: machine-readable cause, e.g. `MaxRetriesExceeded`.
+        kind: `USER`, `SYSTEM` or empty (spec 2.6).
+        message: what happened, for people.
+    """
+
+    def __init__(self, action: object, code: str = "", message: str = "", kind: str = "") -> None:
+        self.action = action
+        self.code = code
+        self.kind = kind
+        self.message = message
+        super().__init__(f"{action}: [{code}] {message}" if code else f"{action}: {message}")
+
+
+class ActionFailed(ActionEnded):
+    """The action failed for good."""
+
+
+class ActionAborted(ActionEnded):
+    """The action was aborted."""
+
+
+class ActionTimedOut(ActionEnded):
+    """A limit of time ended the action (spec W-14, 18)."""
+
+
+class NotACondition(ReconcilerError):
+    """A signal was sent to an action that is not a condition (spec 29.5)."""
+
+
+class SignalRefused(ReconcilerError):
+    """The condition has ended, or was signalled with another value before (spec 29.5)."""
+
+
+class ResultTimeout(ReconcilerError, TimeoutError):
+    """The wait for a result ended first. The action goes on; wait again, or abort it."""
+
+
+class Superseded(ReconcilerError):
+    """A newer owner holds the action. Not a fault: the caller stops and writes nothing."""
+
+
+class Unavailable(ReconcilerError, ConnectionError):
+    """A server does not answer within its time limit."""
+
+
+class StoreUnavailable(Unavailable):
+    """Redis or Valkey does not answer, or refuses us."""
+
+
+class BlobUnavailable(Unavailable):
+    """S3 does not answer, or refuses us."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The message broker does not answer. What was stored is safe: the resync sweep sends again."""
+
+
+class BlobNotFound(ReconcilerError, LookupError):
+    """No object lies at this reference."""
+
+
+class BlobCorrupt(ReconcilerError):
+    """An object's digest or size differs from its reference (it was changed or cut after it was written)."""
+
+
+class BlobExists(ReconcilerError):
+    """A create-once write lost: an object lies there already."""
+
+
+class NonRetryableError(ReconcilerError):
+    """For user code: raise it, or a subclass, when another attempt cannot help. The action fails at once.
+
+    Any exception with an attribute `retryable = False` does the same.
+    """
+
+    retryable: ClassVar[bool] = False
+
+
+class PluginError(ReconcilerError):
+    """Raised by a plugin. `code` is looked up in the list of codes no retry can help (spec 12.3)."""
+
+    code: ClassVar[str] = "PluginError"
+
+
+class CorruptedPluginState(PluginError):
+    """The stored state of a plugin cannot be decoded: deterministic, so never retried (spec W-11)."""
+
+    code = "CorruptedPluginState"
+
+
+class BadTaskSpecification(PluginError):
+    """The task template cannot be run as it stands: never retried (spec 12.3)."""
+
+    code = "BadTaskSpecification"
+
+
+class ReadFailed(PluginError):
+    """The inputs of an action cannot be read (spec 22.3); `__cause__` says whether waiting can help."""
+
+    code = "READ_FAILED"

@@ -1,0 +1,94 @@
+"""What is told to the outside: one event for each published change of an action (spec 19).
+
+Times are milliseconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import ActionId
+from reconciler.api.phase import ActionPhase
+from reconciler.api.transition import CacheStatus, LogLink
+
+OUTPUTS_FILE = "outputs.pb"
+REPORT_FILE = "report.html"
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Error of an event: `kind` is KIND_USER, KIND_SYSTEM or KIND_UNSPECIFIED; `code` fixes spec W-29."""
+
+    message: str
+    kind: str = "KIND_UNSPECIFIED"
+    code: str = ""
+
+
+class ClusterEvent(msgspec.Struct, frozen=True, gc=False):
+    """A reason with its time (spec 19.2)."""
+
+    message: str
+    occurred_at: int
+
+
+class OutputReferences(msgspec.Struct, frozen=True, gc=False):
+    """Where outputs and report of the attempt lie."""
+
+    output_uri: str
+    report_uri: str
+
+
+class ActionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One published change.
+
+    Attributes:
+        id: whose event it is.
+        sequence: 1, 2, 3 … per action, without gaps; (id, sequence) is the dedupe key (spec W-31).
+        attempt: number of the attempt, from 1.
+        phase: the phase entered. FAILED with `final` false ends an attempt, not the action (spec W-03).
+        version: version inside the phase.
+        final: whether this is the one terminal event of the action.
+        updated_time: when the change happened.
+        reported_time: when the event was built.
+        output_prefix: folder of the attempt's objects in S3; `outputs` is derived from it.
+        actor: who asked, for aborts and signals.
+        parent: name of the parent action; None for a root (first event only).
+    """
+
+    id: ActionId
+    sequence: int = 0
+    attempt: int = 1
+    phase: ActionPhase
+    version: int = 0
+    final: bool = False
+    updated_time: int = 0
+    reported_time: int = 0
+    error_info: ErrorInfo | None = None
+    cluster: str = ""
+    output_prefix: str = ""
+    cluster_events: tuple[ClusterEvent, ...] = ()
+    log_info: tuple[LogLink, ...] = ()
+    log_context: dict[str, str] | None = None
+    cache_status: CacheStatus = CacheStatus.DISABLED
+    cache_metadata: dict[str, Any] | None = None
+    actor: str = ""
+    parent: str | None = None
+
+    @property
+    def outputs(self) -> OutputReferences | None:
+        """Output and report URI of the attempt; None when they cannot be computed (spec 19.1)."""
+        if not self.output_prefix:
+            return None
+        return OutputReferences(f"{self.output_prefix}/{OUTPUTS_FILE}", f"{self.output_prefix}/{REPORT_FILE}")
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A warning attached to a record for operators (the `Recorder` of spec methods)."""
+
+    id: ActionId
+    reason: str
+    action: str
+    message: str
+    type: str = "Warning"
+    at: int = 0

@@ -1,0 +1,114 @@
+"""What a task *is*: identity, interface and policies. Stored once per run, referenced by its actions.
+
+Durations are ISO 8601 in JSON (`PT10M`) and `timedelta` in Python. Unknown fields are kept, because templates are passed
+on as the bytes that were submitted.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Base of the parts of a template."""
+
+
+class Identifier(_Part):
+    """Identity of a task. `version` is no part of a cache key (spec 9.1)."""
+
+    resource_type: str = "TASK"
+    project: str = ""
+    domain: str = ""
+    name: str = ""
+    version: str = ""
+    org: str = ""
+
+
+class Interface(_Part):
+    """Names and type names of inputs and outputs."""
+
+    inputs: dict[str, str] = {}
+    outputs: dict[str, str] = {}
+
+
+class RetryStrategy(_Part):
+    """User retries beyond the first attempt, and the delay between attempts (spec 13, W-13).
+
+    The delay before attempt n + 1 is `backoff * factor ** (n - 1)`, at most `max_backoff`, with up to 10 % added at random.
+    """
+
+    retries: int = 0
+    backoff: timedelta = timedelta(0)
+    factor: float = 2.0
+    max_backoff: timedelta = timedelta(minutes=5)
+
+
+class Timeouts(_Part):
+    """Limits of time; None means no limit (spec W-14).
+
+    Attributes:
+        queued: from the start of an attempt until it runs.
+        running: of one attempt, from its start by a worker.
+        heartbeat: longest silence of a running attempt; None means the installation's attempt lease.
+        overall: from acceptance to the end, over all attempts.
+    """
+
+    queued: timedelta | None = None
+    running: timedelta | None = None
+    heartbeat: timedelta | None = None
+    overall: timedelta | None = None
+
+
+class TaskMetadata(_Part):
+    """Policies of a task."""
+
+    discoverable: bool = False
+    discovery_version: str = ""
+    cache_serializable: bool = False
+    cache_ignore_input_vars: tuple[str, ...] = ()
+    retries: RetryStrategy = RetryStrategy()
+    timeouts: Timeouts = Timeouts()
+    interruptible: bool = False
+
+
+class SecretRef(_Part):
+    """A secret by reference: never its value (spec 25)."""
+
+    key: str
+    group: str = ""
+    mount: str = "env"
+
+
+class TaskTemplate(_Part):
+    """One task. `custom` belongs to the plugin of `type`."""
+
+    id: Identifier | None = None
+    type: str = ""
+    metadata: TaskMetadata | None = None
+    interface: Interface | None = None
+    custom: dict[str, Any] = {}
+    secrets: tuple[SecretRef, ...] = ()
+    service_account: str = ""
+
+
+_decoder = msgspec.json.Decoder(TaskTemplate)
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+@lru_cache(maxsize=1024)
+def parse_template(data: bytes) -> TaskTemplate:
+    """Decode a template; equal bytes are decoded once per process.
+
+    Raises:
+        msgspec.DecodeError: the bytes are no template; the message names the place.
+    """
+    return _decoder.decode(data)
+
+
+def encode_template(template: TaskTemplate) -> bytes:
+    """The canonical bytes of a template."""
+    return _encoder.encode(template)

@@ -1,0 +1,1 @@
+"""How wake-ups and launches travel: the message protocol, and Celery behind it."""

@@ -1,0 +1,175 @@
+"""How Celery is set up here: every setting that differs from its default, with the reason.
+
+The records are the truth, a message is a wake-up: so no result backend, no retries, no canvas, and every wait
+is short. Not settable here, but on the worker's command line: `--without-gossip --without-mingle`.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+from celery import Celery
+from kombu.entity import Exchange, Queue
+
+from reconciler.broker.address import BrokerAddress, read_address
+from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT
+from reconciler.settings import Settings
+
+SWEEPS = "reconciler.sweep.*"
+"""Pattern of the names of the periodic tasks."""
+
+
+def build_app(settings: Settings, name: str = "reconciler") -> Celery:
+    """A Celery application with our configuration and no tasks.
+
+    It is not made the process's current application: a client may have one of its own.
+
+    Args:
+        settings: where the broker is and how long to wait for it.
+        name: name of the application, for people.
+
+    Raises:
+        InvalidSettings: the broker's URL cannot be used.
+    """
+    app = Celery(name, set_as_current=False)
+    app.conf.update(celery_settings(settings))
+    # Not in the configuration, where the variable CELERY_RESULT_BACKEND of another program would win.
+    app.backend_cls = "disabled"
+    return app
+
+
+def celery_settings(settings: Settings) -> dict[str, object]:
+    """Celery's configuration, for clients and for workers of the steps queue.
+
+    Raises:
+        InvalidSettings: the broker's URL cannot be used.
+    """
+    address = read_address(settings.effective_broker_url())
+    return {
+        **_connection(settings, address),
+        **_messages(settings),
+        **_worker(),
+        "broker_transport_options": _transport_options(settings, address, _steps_visibility(settings), ""),
+    }
+
+
+def attempts_settings(settings: Settings) -> dict[str, object]:
+    """What a worker of attempts queues sets on top of `celery_settings` when it starts.
+
+    Raises:
+        InvalidSettings: the broker's URL cannot be used.
+    """
+    return {
+        "broker_transport_options": attempts_transport_options(settings),
+        # An attempt may run for days: a message held behind it would wait while another worker is idle.
+        "worker_disable_prefetch": read_address(settings.effective_broker_url()).family == "redis",
+        # Flower shows attempts. Steps are far more, and each event costs as much as a step (measured).
+        "worker_send_task_events": True,
+    }
+
+
+def attempts_transport_options(settings: Settings) -> dict[str, object]:
+    """Transport options of a worker that consumes attempts queues.
+
+    Its unacknowledged messages lie under keys of their own, since of all workers that share such keys the
+    shortest visibility timeout is in force. It does not limit how long user code may run: a launch is
+    acknowledged when a process takes it up (`task_annotations`), and the timeout covers only the moments
+    before. From there on the lease in the record decides: it notices a dead worker within seconds. A message
+    kept until the end would come back much later, to be refused, and again after every restart of the broker.
+
+    Raises:
+        InvalidSettings: the broker's URL cannot be used.
+    """
+    address = read_address(settings.effective_broker_url())
+    return _transport_options(settings, address, timedelta(minutes=5), "attempts_")
+
+
+def _steps_visibility(settings: Settings) -> timedelta:
+    """Longer than any countdown and any step, or messages are delivered again while they are still held."""
+    return max(timedelta(seconds=120), 4 * settings.max_countdown, 4 * settings.step_lease)
+
+
+def _connection(settings: Settings, address: BrokerAddress) -> dict[str, object]:
+    return {
+        "broker_url": address.url,
+        # Again, twice: the variable CELERY_BROKER_URL, meant for another program, wins over broker_url alone.
+        "broker_read_url": address.url,
+        "broker_write_url": address.url,
+        "broker_transport": address.transport,  # survives broker restarts (transport.py)
+        "broker_use_ssl": address.tls or False,  # kombu alone would accept any certificate
+        "broker_connection_timeout": settings.connect_timeout.total_seconds(),  # default 4 s
+        "broker_connection_retry_on_startup": True,  # workers may start before the broker; each try is logged
+        "broker_connection_max_retries": None,  # default 100: a worker would give up in a long outage
+    }
+
+
+def _transport_options(
+    settings: Settings, address: BrokerAddress, visibility: timedelta, keys: str
+) -> dict[str, object]:
+    if address.family == "other":
+        return {}
+    return {
+        **address.options,
+        "global_keyprefix": f"{settings.key_prefix}:mq:",  # other installations and programs on the server
+        "unacked_key": f"{keys}unacked",
+        "unacked_index_key": f"{keys}unacked_index",
+        "unacked_mutex_key": f"{keys}unacked_mutex",
+        "unacked_mutex_expire": 30,  # default 300 s: so long nobody restores after a worker died restoring
+        "unacked_restore_interval": 5,  # seconds between two looks for expired messages
+        "unacked_restore_throttle": 1,  # default 10: every 100 s only
+        "unacked_restore_limit": 500,  # default all at once: 40,000 block the worker's loop for 11 s
+        "visibility_timeout": math.ceil(visibility.total_seconds()),  # default 1 h
+        "priority_steps": [0],  # one list per queue instead of four
+        "socket_timeout": settings.socket_timeout.total_seconds(),  # default none: a frozen server hangs us
+        "socket_connect_timeout": settings.connect_timeout.total_seconds(),  # default none
+        "socket_keepalive": True,  # dead peers are noticed on idle connections
+        "health_check_interval": 10,  # default 25 s: half-open connections are noticed after 2 of these
+        "max_retries": 0,  # publishing: one try, then the caller is told; the sweep sends again
+        "client_name": f"{settings.key_prefix}-broker",  # what CLIENT LIST shows
+    }
+
+
+def _messages(settings: Settings) -> dict[str, object]:
+    steps, attempts = settings.steps_queue, settings.attempts_queue
+    return {
+        "accept_content": ["json"],  # never unpickle what lies in a queue
+        "result_accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "task_ignore_result": True,  # outcomes are in the records
+        "task_store_errors_even_if_ignored": False,
+        "task_publish_retry": False,  # an outage is told to the caller, who knows that the sweep repeats
+        "task_send_sent_event": False,  # costs the sender as much as the message itself
+        "task_default_queue": steps,
+        "task_queues": (_queue(steps), _queue(attempts)),
+        "task_routes": {
+            RECONCILE: {"queue": steps},
+            SWEEPS: {"queue": steps},
+            RUN_ATTEMPT: {"queue": attempts},
+        },
+        "task_acks_late": True,  # a step cut short by a kill is delivered again
+        "task_reject_on_worker_lost": False,  # would repeat a step that kills its process for ever
+        "task_annotations": {
+            RECONCILE: {"send_events": False},  # as many as there are steps; Flower keeps each in memory
+            RUN_ATTEMPT: {"acks_late": False, "send_events": True},  # see attempts_transport_options
+        },
+    }
+
+
+def _queue(name: str) -> Queue:
+    exchange = Exchange(name, type="direct")  # type: ignore[no-untyped-call]  # kombu is not
+    return Queue(name, exchange, routing_key=name)  # type: ignore[no-untyped-call]  # kombu is not
+
+
+def _worker() -> dict[str, object]:
+    return {
+        "worker_prefetch_multiplier": 1,  # default 4: messages would wait here while other workers are idle
+        "worker_enable_remote_control": True,  # Flower
+        "worker_hijack_root_logger": False,  # logging is set up by the worker package
+        "worker_redirect_stdouts": False,  # what user code prints belongs to the attempt, not to our log
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # an outage must not stop user code
+        "worker_soft_shutdown_timeout": 20.0,  # with REMAP_SIGTERM=SIGQUIT: running work gets 20 s
+        "worker_proc_alive_timeout": 20.0,  # default 4 s: too short for a loaded host
+    }

@@ -1,0 +1,57 @@
+"""What the engine asks of a message system, and nothing more.
+
+A message is a wake-up: it says "look at this", never what to do. Lost, doubled, late or re-ordered it costs
+time, never truth. The engine knows task *names* only; `CeleryMessenger` binds them to a Celery application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+RECONCILE = "reconciler.reconcile"
+RUN_ATTEMPT = "reconciler.run_attempt"
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """A message that offers one attempt to the workers of a queue.
+
+    Attributes:
+        queue: name of the queue.
+        action: path of the action, `project/domain/run/action`.
+        attempt: which launch this is, `<attempt>` or `<attempt>-<relaunch>`; the store refuses any other
+            (spec W-02).
+        display: what Flower and the worker's log show instead of arguments.
+    """
+
+    queue: str
+    action: str
+    attempt: str
+    display: str
+
+
+class Messenger(Protocol):
+    """Sends wake-ups and launches. Both may be lost; both may arrive twice."""
+
+    def wake(self, shard: int, countdown: float = 0.0, armed: int = 0) -> None:
+        """Ask for a reconcile step of `shard` in `countdown` seconds.
+
+        Args:
+            shard: number of the shard.
+            countdown: seconds to wait; 0 means at once.
+            armed: for a countdown: the due time (ms since the epoch, UTC) it was armed for, 0 otherwise.
+
+        Raises:
+            BrokerUnavailable: the broker does not answer in time.
+        """
+        ...
+
+    def launch(self, launches: Sequence[Launch]) -> None:
+        """Send one `run_attempt` message for each launch, in few round trips.
+
+        Raises:
+            BrokerUnavailable: the broker does not answer in time; some may have been sent.
+        """
+        ...

@@ -1,0 +1,160 @@
+"""Sends wake-ups and launches through Celery, each within a bounded time."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from celery import Celery
+from kombu.entity import Queue
+from kombu.exceptions import BatchPublishError, OperationalError
+from kombu.messaging import Producer
+from kombu.utils.uuid import uuid
+
+from reconciler.api.errors import BrokerUnavailable
+from reconciler.broker.address import read_address
+from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT, Launch
+from reconciler.settings import Settings
+
+
+class CeleryMessenger:
+    """A `Messenger` that publishes to Celery's broker.
+
+    May be shared by threads and used on both sides of a fork: a producer belongs to one caller at a time, and
+    to the process that opened it. Connections are opened on first use and kept, one for each thread that
+    sends at the same time as others. Each network operation is tried once.
+    """
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        """Bind to an application. Nothing is opened.
+
+        Args:
+            app: from `build_app`, or one with the same configuration.
+            settings: names of the queues, and the URL that errors speak of.
+
+        Raises:
+            InvalidSettings: the broker's URL cannot be used.
+        """
+        address = read_address(settings.effective_broker_url())
+        kombu_transport = app.connection_for_write().get_transport_cls()
+        self._app = app
+        self._steps_queue = settings.steps_queue
+        self._where = address.shown
+        self._variable = "RECONCILER_BROKER_URL" if settings.broker_url else "RECONCILER_REDIS_URL"
+        # Redis pushes to a list, declared or not, and declaring costs 100 µs. AMQP drops what has no queue.
+        self._declare: Sequence[Queue] | None = () if address.family == "redis" else None
+        self._errors = (
+            OperationalError,
+            BatchPublishError,
+            # KeyError is among them for the sake of consumers; here it would hide a fault of ours.
+            *({*kombu_transport.connection_errors, *kombu_transport.channel_errors} - {KeyError}),
+        )
+        self._pid = os.getpid()
+        self._idle: deque[Producer] = deque()
+
+    def wake(self, shard: int, countdown: float = 0.0, armed: int = 0) -> None:
+        """Ask for a reconcile step of `shard` in `countdown` seconds.
+
+        Args:
+            shard: number of the shard.
+            countdown: seconds to wait; 0 means at once.
+            armed: for a countdown: the due time (ms since the epoch, UTC) it was armed for, 0 otherwise.
+
+        Raises:
+            BrokerUnavailable: the broker refuses, or does not answer within `socket_timeout`.
+        """
+        message = self._app.amqp.create_task_message(
+            uuid(),
+            RECONCILE,
+            (shard,),
+            {"armed": armed},
+            countdown=countdown if countdown > 0 else None,
+            argsrepr=f"shard {shard}",
+            kwargsrepr=f"armed {armed}" if armed else "",
+            ignore_result=True,
+        )
+        with self._producer() as producer:
+            self._send(producer, RECONCILE, message, self._steps_queue)
+
+    def launch(self, launches: Sequence[Launch]) -> None:
+        """Send one `run_attempt` message for each launch, in few round trips.
+
+        Raises:
+            BrokerUnavailable: the broker refuses, or does not answer within `socket_timeout`; some may have been
+                sent.
+        """
+        if not launches:
+            return
+        create = self._app.amqp.create_task_message
+        with self._producer() as producer:
+            batch = producer.batch()  # type: ignore[no-untyped-call]  # kombu is not
+            with batch:
+                for one in launches:
+                    message = create(
+                        f"{one.action}/{one.attempt}",
+                        RUN_ATTEMPT,
+                        (one.action, one.attempt),
+                        argsrepr=one.display,
+                        kwargsrepr="",
+                        ignore_result=True,
+                    )
+                    self._send(producer, RUN_ATTEMPT, message, one.queue)
+
+    def close(self) -> None:
+        """Close the connections of this process that are not in use. The messenger stays usable."""
+        idle = self._mine()
+        while idle:
+            try:
+                producer = idle.pop()
+            except IndexError:  # another thread took the last one
+                return
+            _hang_up(producer)
+
+    def _send(self, producer: Producer, name: str, message: object, queue: str) -> None:
+        # What `Celery.send_task` does in the end; its routes, results and parents would double the cost.
+        send = self._app.amqp.send_task_message
+        send(producer, name, message, queue=queue, declare=self._declare, retry=False)
+
+    def _mine(self) -> deque[Producer]:
+        """The idle producers of this process: after a fork none, for the sockets are the parent's."""
+        if self._pid != os.getpid():
+            # No lock: one that was held at the moment of the fork would never be released. Two threads that
+            # come here at once make two queues; what lies in the one that loses is closed when collected.
+            self._idle = deque()
+            self._pid = os.getpid()
+        return self._idle
+
+    @contextmanager
+    def _producer(self) -> Iterator[Producer]:
+        idle = self._mine()
+        try:
+            producer = idle.pop()
+        except IndexError:
+            producer = Producer(self._app.connection_for_write())  # type: ignore[no-untyped-call]  # kombu is not
+        try:
+            yield producer
+        except self._errors as error:
+            _hang_up(producer)
+            raise BrokerUnavailable(self._sentence(error)) from error
+        except BaseException:
+            _hang_up(producer)
+            raise
+        idle.append(producer)
+
+    def _sentence(self, error: BaseException) -> str:
+        if isinstance(error, BatchPublishError) and error.__cause__ is not None:
+            error = error.__cause__
+        return (
+            f"the message broker at {self._where} takes no messages ({str(error).rstrip('.')}). "
+            "What was stored is safe, and the sweep sends again. "
+            f"Start the broker, or correct {self._variable}."
+        )
+
+
+def _hang_up(producer: Producer) -> None:
+    """Close a producer's connection without waiting for the broker."""
+    connection = producer.connection
+    # AMQP says good-bye and waits for the answer, unless told to collect.
+    (connection.collect if hasattr(connection.transport, "_collect") else connection.close)()

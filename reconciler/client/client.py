@@ -1,0 +1,366 @@
+"""Submitting, watching, waiting, aborting: what callers do with actions.
+
+What `submit` returns is stored: a client that dies right after it loses nothing. Waiting never polls faster than every few
+seconds; it is woken by what the steps commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from reconciler.api.action import ActionId, ActionSpec, Deletion, Metadata, RunId, TaskAction, record_name
+from reconciler.api.errors import (
+    ActionConflict,
+    ActionEnded,
+    ActionNotFound,
+    BrokerUnavailable,
+    InvalidSpec,
+    ResultTimeout,
+)
+from reconciler.api.event import ActionEvent
+from reconciler.broker.messages import Messenger
+from reconciler.client.run import Run
+from reconciler.client.submission import ROOT, group_root, in_group, key_name, new_run_name, stem_of, whoami
+from reconciler.client.waiting import Waiter, decode_outputs, ended_error, raise_unless_succeeded
+from reconciler.core.paths import INLINE
+from reconciler.core.validation import check_spec
+from reconciler.settings import Settings
+from reconciler.stores.base import (
+    AbortOutcome,
+    BlobStore,
+    Created,
+    CreateOutcome,
+    RunCounts,
+    RunSummary,
+    Store,
+)
+from reconciler.stores.blobs import get_many
+from reconciler.wiring import connect
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 500
+"""Actions per round trip."""
+
+
+class Client:
+    """Talks to the stores directly; sends wake-ups through the messenger. Safe to share between threads."""
+
+    def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings | None = None) -> None:
+        self.store = store
+        self.blobs = blobs
+        self.messenger = messenger
+        self.settings = settings or Settings()
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> Client:
+        """A client on the servers of the settings; by default those of the environment.
+
+        Raises:
+            InvalidSettings: lists every wrong setting.
+        """
+        settings = settings or Settings.from_env()
+        return cls(*connect(settings), settings)
+
+    # -- submitting ------------------------------------------------------------------------------------------------
+    def submit(
+        self,
+        spec: ActionSpec,
+        *,
+        idempotency_key: str = "",
+        labels: dict[str, str] | None = None,
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Run[Any]:
+        """Store one action, and return once it is stored.
+
+        Args:
+            spec: what to do. Empty identity fields are filled: project and domain from the settings, a new run name,
+                action `a0`.
+            idempotency_key: names this submission; the same key and spec again give the first run.
+            labels: attached to the record.
+            decode: reads the outputs for `Run.result`.
+
+        Raises:
+            InvalidName, InvalidSpec: the spec cannot be accepted; nothing was stored.
+            ActionConflict: the identity exists with another spec.
+            ActionNotFound: the parent does not exist.
+            StoreUnavailable, BlobUnavailable: a server does not answer.
+        """
+        full = self._complete(spec, idempotency_key)
+        action = self._action(full, labels)
+        self._store([action])
+        return Run(self, action.id, decode or decode_outputs)
+
+    def submit_many(
+        self,
+        specs: Sequence[ActionSpec],
+        *,
+        run: str = "",
+        idempotency_key: str = "",
+        keep_failures: bool = False,
+        labels: dict[str, str] | None = None,
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Run[list[Any]]:
+        """Store many actions as one run, a few hundred in one round trip, below a root that ends when all have.
+
+        Stored in pieces: a client that dies half way leaves a run whose root fails as `IncompleteSubmission`. The same
+        call with the same `idempotency_key` stores the rest.
+
+        Args:
+            specs: children `m0`, `m1`, … in order; their identity fields are filled.
+            run: name of the run; a new one when empty.
+            idempotency_key: names this submission.
+            keep_failures: the root succeeds even when children do not; read them with `Run.outcomes`.
+            labels: attached to each record.
+            decode: reads the outputs of one child.
+
+        Raises:
+            As `submit`.
+        """
+        seed = self._complete(ActionSpec(run_name=run, short_name=stem_of(specs)), idempotency_key)
+        root = group_root(seed, len(specs), keep_failures=keep_failures)
+        names = (in_group(seed, spec, index) for index, spec in enumerate(specs))
+        children = [self._action(self._offload(spec), labels) for spec in names]
+        actions = [self._action(root, labels), *children]
+        self._store(actions)
+        return Run(self, actions[0].id, decode or decode_outputs, members=len(specs))
+
+    def _complete(self, spec: ActionSpec, key: str) -> ActionSpec:
+        """A spec with all identity fields, its output base, and its inputs where they belong."""
+        project, domain = spec.project or self.settings.project, spec.domain or self.settings.domain
+        run = spec.run_name or (key_name(key) if key else new_run_name(spec.short_name or spec.task_type))
+        base = spec.run_output_base or self.blobs.uri(project, domain, run)
+        full = msgspec.structs.replace(
+            spec,
+            project=project,
+            domain=domain,
+            run_name=run,
+            action_name=spec.action_name or ROOT,
+            run_output_base=base,
+        )
+        return self._offload(full)
+
+    def _offload(self, spec: ActionSpec) -> ActionSpec:
+        """Inputs up to the inline limit ride in the record; larger ones go to S3 first."""
+        if spec.inputs is None:
+            return spec
+        if len(spec.inputs) <= self.settings.inline_limit:
+            return spec if spec.input_uri else msgspec.structs.replace(spec, input_uri=INLINE)
+        if len(spec.inputs) > self.settings.max_object_size:
+            raise InvalidSpec(
+                f"the inputs have {len(spec.inputs)} bytes, at most {self.settings.max_object_size} are allowed: "
+                "store large data in S3 and pass its URI, or raise RECONCILER_MAX_OBJECT_SIZE"
+            )
+        check_spec(ActionId(spec.project, spec.domain, spec.run_name, spec.action_name), spec)
+        folder = f"{spec.run_output_base}/{spec.action_name}/inputs"
+        digest = self.blobs.put(f"{folder}/inputs.pb", spec.inputs)
+        return msgspec.structs.replace(spec, inputs=None, input_uri=folder, inputs_digest=digest)
+
+    def _action(self, spec: ActionSpec, labels: dict[str, str] | None) -> TaskAction:
+        action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
+        check_spec(action, spec)
+        name = record_name(action, spec)
+        metadata = Metadata(namespace=self.settings.namespace, name=name, extra_labels=labels or {})
+        return TaskAction(action, spec, metadata=metadata)
+
+    def _store(self, actions: Sequence[TaskAction]) -> None:
+        woken: set[int] = set()
+        for start in range(0, len(actions), _AT_ONCE):
+            part = actions[start : start + _AT_ONCE]
+            report = self.store.create(part)
+            for action, answer in zip(part, report.outcomes, strict=True):
+                _raise_refusal(action, answer)
+            woken.update(report.wake)
+            self._wake(report.wake)
+
+    def _wake(self, shards: Sequence[int]) -> None:
+        for shard in shards:
+            try:
+                self.messenger.wake(shard)
+            except BrokerUnavailable as error:
+                # stored is accepted: the resync sweep sends what could not be sent here
+                log.warning("wake.not_sent", shard=shard, error=str(error))
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+    def get(self, action: ActionId) -> TaskAction:
+        """One record.
+
+        Raises:
+            ActionNotFound: it was never accepted, or has been collected.
+        """
+        found = self.store.get(action)
+        if found is None:
+            raise ActionNotFound(action)
+        return found
+
+    def counts(self, run: RunId) -> RunCounts:
+        """How many actions of a run are in each phase.
+
+        Raises:
+            ActionNotFound: there is no such run.
+        """
+        found = self.store.counts(run)
+        if found is None:
+            raise ActionNotFound(run)
+        return found
+
+    def runs(self, limit: int = 50, before: int = 0) -> list[RunSummary]:
+        """Runs, newest first."""
+        return self.store.list_runs(limit, before)
+
+    def actions(self, run: RunId, parent: str | None = None) -> Iterator[TaskAction]:
+        """All actions of a run, or the direct children of one."""
+        after = ""
+        while True:
+            page = self.store.list_actions(run, parent=parent, after=after)
+            yield from page.actions
+            after = page.next
+            if not after:
+                return
+
+    def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
+        """Events so far with a sequence above `after`.
+
+        Raises:
+            ActionNotFound: there is no such action.
+        """
+        found = self.store.events(action, after)
+        if not found:
+            self.get(action)
+        return found
+
+    def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Iterator[ActionEvent]:
+        """Events as they come, ending with the terminal one. Resumes behind `after` (a sequence number).
+
+        Raises:
+            ActionNotFound: there is no such action.
+            ResultTimeout: `timeout` seconds passed before the end.
+        """
+        with self._waiter(action.run_id, timeout) as waiter:
+            while True:
+                for event in self.events(action, after):
+                    after = event.sequence
+                    yield event
+                    if event.final:
+                        return
+                record = self.get(action)
+                if record.phase.is_terminal() and record.events <= after:
+                    return
+                if not waiter.wait():
+                    raise ResultTimeout(f"{action} had not ended after {timeout} s; it goes on")
+
+    def wait(
+        self, action: ActionId, timeout: float | None = None, progress: Callable[[], None] | None = None
+    ) -> TaskAction:
+        """The record once the action has ended.
+
+        Args:
+            action: which one.
+            timeout: seconds; None waits as long as it takes.
+            progress: called whenever something of the run was committed.
+
+        Raises:
+            ActionNotFound: there is no such action.
+            ResultTimeout: it has not ended in time; it goes on.
+        """
+        record = self.get(action)
+        if record.phase.is_terminal():
+            return record
+        with self._waiter(action.run_id, timeout) as waiter:
+            while True:
+                record = self.get(action)
+                if record.phase.is_terminal():
+                    return record
+                if not waiter.wait():
+                    raise ResultTimeout(
+                        f"{action} is {record.phase} after {timeout} s; it goes on: wait again, or abort it"
+                    )
+                if progress is not None:
+                    progress()
+
+    def result(self, action: ActionId, timeout: float | None = None) -> Any:  # noqa: ANN401  # whatever the task returned
+        """The outputs once the action has succeeded.
+
+        Raises:
+            ActionFailed, ActionAborted, ActionTimedOut: it ended otherwise.
+            ActionNotFound, ResultTimeout: see `wait`.
+        """
+        return decode_outputs(self.outputs(self.wait(action, timeout)))
+
+    def outputs(self, record: TaskAction) -> bytes:
+        """The outputs document of a succeeded action; `{}` when it has none.
+
+        Raises:
+            ActionEnded: the action did not succeed.
+            BlobNotFound, BlobCorrupt, BlobUnavailable: the object is gone, changed or out of reach.
+        """
+        raise_unless_succeeded(record)
+        ref = record.status.outputs
+        if ref is None:
+            return b"{}"
+        return ref.inline if ref.inline is not None else self.blobs.get(ref.uri, sha256=ref.sha256)
+
+    def outcomes(self, actions: Sequence[ActionId], decode: Callable[[bytes], T]) -> list[T | ActionEnded]:
+        """Result or error of each of many ended actions, in order, in few round trips."""
+        records: list[TaskAction] = []
+        for start in range(0, len(actions), _AT_ONCE):
+            part = actions[start : start + _AT_ONCE]
+            for action, record in zip(part, self.store.get_many(part), strict=True):
+                if record is None:
+                    raise ActionNotFound(action)
+                records.append(record)
+        far = [r.status.outputs for r in records if r.status.outputs and r.status.outputs.inline is None]
+        fetched = dict(zip((ref.uri for ref in far), get_many(self.blobs, far), strict=True))
+        return [self._outcome(record, fetched, decode) for record in records]
+
+    @staticmethod
+    def _outcome(record: TaskAction, fetched: dict[str, bytes], decode: Callable[[bytes], T]) -> T | ActionEnded:
+        error = ended_error(record)
+        if error is not None:
+            return error
+        ref = record.status.outputs
+        if ref is None:
+            return decode(b"{}")
+        return decode(ref.inline if ref.inline is not None else fetched[ref.uri])
+
+    # -- ending ----------------------------------------------------------------------------------------------------
+    def abort(self, action: ActionId, reason: str = "User requested abort", actor: str = "") -> AbortOutcome:
+        """Store the wish to abort an action and all its descendants. An ended action stays as it ended.
+
+        Args:
+            action: which one; the root aborts the whole run.
+            reason: told to plugins and events.
+            actor: who asks; the user of this process when empty.
+
+        Raises:
+            ActionNotFound: there is no such action.
+            StoreUnavailable: the store does not answer.
+        """
+        report = self.store.request_abort(action, Deletion(reason=reason, actor=actor or whoami()))
+        if report.outcome is AbortOutcome.MISSING:
+            raise ActionNotFound(action)
+        self._wake(report.wake)
+        return report.outcome
+
+    def _waiter(self, run: RunId, timeout: float | None) -> Waiter:
+        return Waiter(self.store, run, timeout)
+
+
+def _raise_refusal(action: TaskAction, answer: Created) -> None:
+    match answer.outcome:
+        case CreateOutcome.CREATED | CreateOutcome.EXISTS:
+            return
+        case CreateOutcome.CONFLICT:
+            raise ActionConflict(action.id, answer.fields)
+        case CreateOutcome.PARENT_MISSING:
+            raise ActionNotFound(action.id.run_id.action(action.spec.parent_action_name or ""))
+        case CreateOutcome.PARENT_ENDED:
+            raise InvalidSpec(
+                f"action {action.id} cannot be accepted: its parent {action.spec.parent_action_name} has ended or is "
+                "being aborted"
+            )

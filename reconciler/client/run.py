@@ -1,0 +1,104 @@
+"""`Run[T]`: the handle of a submission. Holds names, no state: two handles of one run are as good as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.errors import ActionEnded
+from reconciler.api.event import ActionEvent
+from reconciler.api.phase import ActionPhase
+from reconciler.client.submission import member
+from reconciler.stores.base import AbortOutcome, RunCounts
+
+if TYPE_CHECKING:
+    from reconciler.client.client import Client
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Run(Generic[T_co]):
+    """A submitted action, or a group of them, and its result of type `T`.
+
+    Attributes:
+        id: the run.
+        action: its root action, or the action this handle was made for.
+    """
+
+    def __init__(
+        self, client: Client, action: ActionId, decode: Callable[[bytes], Any], *, members: int | None = None
+    ) -> None:
+        self._client = client
+        self._decode = decode
+        self._members = members
+        self.action = action
+        self.id: RunId = action.run_id
+
+    def __repr__(self) -> str:
+        return f"<Run {self.action}>"
+
+    @property
+    def phase(self) -> ActionPhase:
+        """Where the action is now.
+
+        Raises:
+            ActionNotFound: it has been collected.
+        """
+        return self._client.get(self.action).phase
+
+    @property
+    def counts(self) -> RunCounts:
+        """How many actions of the run are in each phase."""
+        return self._client.counts(self.id)
+
+    def wait(self, timeout: float | None = None, progress: Callable[[], None] | None = None) -> TaskAction:
+        """The record once the action has ended, however it ended; see `Client.wait`."""
+        return self._client.wait(self.action, timeout, progress)
+
+    def result(self, timeout: float | None = None) -> T_co:
+        """What the task returned; for a group, the list of what its members returned, in order.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Raises:
+            ActionFailed, ActionAborted, ActionTimedOut: it ended otherwise; for a group the first member that did.
+            ResultTimeout: it has not ended in time; it goes on.
+        """
+        record = self.wait(timeout)
+        if self._members is None:
+            return cast("T_co", self._decode(self._client.outputs(record)))
+        found = self._outcomes(record)
+        for outcome in found:
+            if isinstance(outcome, ActionEnded):
+                raise outcome
+        return cast("T_co", found)
+
+    def outcomes(self, timeout: float | None = None) -> list[Any | ActionEnded]:
+        """For a group: result or error of each member, in order; the error is an instance of `ActionEnded`.
+
+        Raises:
+            ResultTimeout: the group has not ended in time.
+        """
+        return self._outcomes(self.wait(timeout))
+
+    def _outcomes(self, record: TaskAction) -> list[Any | ActionEnded]:
+        if self._members is None:
+            found = self._client.outcomes([record.id], self._decode)
+        else:
+            names = [self.id.action(member(index)) for index in range(self._members)]
+            found = self._client.outcomes(names, self._decode)
+        return list(found)
+
+    def watch(self, after: int = 0, timeout: float | None = None) -> Iterator[ActionEvent]:
+        """Events as they come, ending with the terminal one; see `Client.watch`."""
+        return self._client.watch(self.action, after, timeout)
+
+    def events(self) -> list[ActionEvent]:
+        """Events so far."""
+        return self._client.events(self.action)
+
+    def abort(self, reason: str = "User requested abort") -> AbortOutcome:
+        """Store the wish to abort the action and all its descendants; see `Client.abort`."""
+        return self._client.abort(self.action, reason)

@@ -1,0 +1,85 @@
+"""What a submission adds to specs: names, and the root of a group."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+
+import msgspec
+
+from reconciler.api.action import ActionSpec
+from reconciler.api.errors import InvalidSpec
+from reconciler.api.template import TaskTemplate, encode_template
+from reconciler.core.paths import INLINE
+from reconciler.plugins import group
+
+ROOT = "a0"
+"""Name of a run's root action unless another one is given."""
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_GROUP_TEMPLATE = encode_template(TaskTemplate(type=group.TASK_TYPE))
+
+
+def group_root(seed: ActionSpec, expected: int, *, keep_failures: bool) -> ActionSpec:
+    """The root of a group: ends when its `expected` children have."""
+    config = group.GroupConfig(expected=expected, keep_failures=keep_failures)
+    return msgspec.structs.replace(
+        seed,
+        action_name=ROOT,
+        task_type=group.TASK_TYPE,
+        task_template=_GROUP_TEMPLATE,
+        input_uri=INLINE,
+        inputs=msgspec.json.encode(config),
+    )
+
+
+def member(index: int) -> str:
+    """Name of a group's child."""
+    return f"m{index}"
+
+
+def in_group(seed: ActionSpec, spec: ActionSpec, index: int) -> ActionSpec:
+    """A spec as child `index` of the group whose identity `seed` carries."""
+    return msgspec.structs.replace(
+        spec,
+        project=seed.project,
+        domain=seed.domain,
+        run_name=seed.run_name,
+        action_name=member(index),
+        parent_action_name=ROOT,
+        run_output_base=spec.run_output_base or seed.run_output_base,
+    )
+
+
+def new_run_name(stem: str) -> str:
+    """A name nobody used before: up to 21 characters of `stem` and 8 random ones (40 bits)."""
+    clean = "".join(c if c.isalnum() and c.isascii() else "-" for c in stem.rpartition(".")[2])[:21].strip("-") or "run"
+    return f"{clean}-{''.join(secrets.choice(_ALPHABET) for _ in range(8))}"
+
+
+def key_name(key: str) -> str:
+    """The run name of an idempotency key: the same for the same key."""
+    return "k-" + hashlib.blake2b(key.encode(), digest_size=14).hexdigest()
+
+
+def stem_of(specs: Sequence[ActionSpec]) -> str:
+    """What a run of these specs is named after.
+
+    Raises:
+        InvalidSpec: there are none.
+    """
+    if not specs:
+        raise InvalidSpec("there is nothing to submit: give at least one action")
+    return specs[0].short_name or specs[0].task_type
+
+
+def whoami() -> str:
+    """`user@host` of this process, for the actor of aborts and signals."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

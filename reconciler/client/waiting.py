@@ -1,0 +1,74 @@
+"""Waiting for the end of an action, and what its end means to a caller."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import RunId, TaskAction
+from reconciler.api.errors import ActionAborted, ActionEnded, ActionFailed, ActionTimedOut
+from reconciler.api.phase import ActionPhase
+from reconciler.stores.base import Store
+
+_LOOK_AGAIN = 5.0
+"""How often a waiter looks although nothing woke it: notifications may be lost, seconds."""
+
+
+class Waiter:
+    """Waits until something of a run is committed, or for the time limit."""
+
+    def __init__(self, store: Store, run: RunId, timeout: float | None) -> None:
+        self._event = threading.Event()
+        self._until = None if timeout is None else time.monotonic() + timeout
+        self._subscription = store.subscribe(run, self._event.set)
+
+    def __enter__(self) -> Waiter:
+        self._subscription.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._subscription.__exit__(None, None, None)
+
+    def wait(self) -> bool:
+        """Whether there is a reason, and time, to look again."""
+        left = _LOOK_AGAIN if self._until is None else min(_LOOK_AGAIN, self._until - time.monotonic())
+        if left <= 0:
+            return False
+        self._event.wait(left)
+        self._event.clear()
+        return True
+
+
+def decode_outputs(data: bytes) -> Any:  # noqa: ANN401  # whatever the task returned
+    """The single output, or a dict when there are several, or None when there is none."""
+    values = msgspec.json.decode(data)
+    if not values:
+        return None
+    return next(iter(values.values())) if len(values) == 1 else values
+
+
+def ended_error(record: TaskAction) -> ActionEnded | None:
+    """The error of an action that ended otherwise than by success; None when it succeeded."""
+    kinds = {ActionPhase.ABORTED: ActionAborted, ActionPhase.TIMED_OUT: ActionTimedOut}
+    if record.phase is ActionPhase.SUCCEEDED:
+        return None
+    error = record.status.error_state
+    message = next((c.message for c in record.status.conditions if c.type == "Failed"), "")
+    kind = kinds.get(record.phase, ActionFailed)
+    if error is None or kind is ActionAborted:
+        return kind(record.id, message=message)
+    return kind(record.id, error.code, error.message, error.kind)
+
+
+def raise_unless_succeeded(record: TaskAction) -> None:
+    """Raise the error of an action that ended otherwise than by success.
+
+    Raises:
+        ActionFailed, ActionAborted, ActionTimedOut: as it ended.
+    """
+    error = ended_error(record)
+    if error is not None:
+        raise error

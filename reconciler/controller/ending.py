@@ -1,0 +1,123 @@
+"""Abort, finalize, forget: how an action ends when somebody asks, and what is owed after any end (spec 17, W-05, W-44)."""
+
+from __future__ import annotations
+
+from reconciler.api.action import DONE, FINALIZER, Result, TaskAction
+from reconciler.api.errors import ReconcilerError
+from reconciler.api.phase import PluginPhase
+from reconciler.api.transition import aborted
+from reconciler.controller.caching import CacheSteps
+from reconciler.core.conditions import map_phase, status_changed
+from reconciler.plugins.base import Plugin
+from reconciler.plugins.context import TaskExecutionContext
+
+
+class EndingSteps(CacheSteps):
+    """handle_abort_and_finalize, remove_finalizer."""
+
+    def handle_abort_and_finalize(self, task_action: TaskAction) -> Result:
+        """Stop and clean up an action whose deletion was asked for, and end it in ABORTED (spec 17.1).
+
+        Order: plugin abort, plugin finalize, reservation release, then in one write the ABORTED event with reason and
+        actor, the status and the removal of the finalizer. A failing step is tried again, a bounded number of times; then
+        the action ends all the same and says `cleanup failed` (spec W-44). A terminal action is only finalized: no second
+        end, no event (spec W-07).
+        """
+        if task_action.is_terminal:
+            return self.finalize_terminal(task_action)
+        original = task_action.copy()
+        if FINALIZER in task_action.metadata.finalizers:
+            wait = self._clean_up(task_action)
+            if wait:
+                with self.writing(task_action) as write:
+                    write.status = status_changed(original.status, task_action.status)
+                return Result(max(0, wait - self.now(task_action)))
+        self._end_aborted(task_action)
+        return DONE
+
+    def _clean_up(self, action: TaskAction) -> int:
+        """Abort, finalize, release; 0 when done or given up, else when to go on."""
+        found = self._plugin_and_context(action)
+        if found is not None and not _untouched(action):
+            wait = self.stop_plugin(action, *found)
+            if wait:
+                return wait
+        try:
+            self.release_cache_reservation(self.cache_config(action))
+        except ReconcilerError as error:
+            self.audit(action, "ReservationNotReleased", "FinalizingTaskAction", str(error))
+        return 0
+
+    def _plugin_and_context(self, action: TaskAction) -> tuple[Plugin, TaskExecutionContext] | None:
+        try:
+            plugin = self.plugin_registry.resolve(action.spec.task_type)
+            return plugin, self.context(action, plugin)
+        except ReconcilerError as error:
+            text = f"clean-up was skipped: {error}"
+            self.audit(action, "FinalizationSkipped", "FinalizingTaskAction", text)
+            action.set_status(cleanup_error=text[:1024])
+            return None
+
+    def _end_aborted(self, action: TaskAction) -> None:
+        deletion = action.metadata.deletion
+        now = self.now(action)
+        reason = deletion.reason if deletion and deletion.reason else "aborted"
+        info = aborted(now, 0, reason)
+        with self.writing(action):
+            action.status = map_phase(action.status, info, now)
+            action.set_status(
+                plugin_phase=PluginPhase.ABORTED.label, plugin_phase_version=0, plugin_state=b""
+            )
+            at = deletion.at if deletion else now
+            self.publish(action, info, final=True, actor=deletion.actor if deletion else "", updated_at=at)
+            self.ensure_terminal_labels(action)
+            self.drop_finalizer(action)
+
+    def finalize_terminal(self, action: TaskAction) -> Result:
+        """Pay what is owed after the end: plugin finalize, labels, then the finalizer goes (spec W-05)."""
+        if FINALIZER in action.metadata.finalizers:
+            wait = self._finalize_plugin(action)
+            if wait:
+                with self.writing(action) as write:
+                    write.status = True
+                return Result(max(0, wait - self.now(action)))
+        with self.writing(action):
+            self.ensure_terminal_labels(action)
+            self.drop_finalizer(action)
+        return DONE
+
+    def _finalize_plugin(self, action: TaskAction) -> int:
+        found = self._plugin_and_context(action)
+        if found is None:
+            return 0
+        plugin, ctx = found
+        try:
+            plugin.finalize(ctx)
+        except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
+            return self._cleanup_failed(action, plugin, error)
+        return 0
+
+    def remove_finalizer(self, task_action: TaskAction) -> Result:
+        """Remove only this reconciler's finalizer, in a metadata write (spec 17.1).
+
+        Raises:
+            Superseded: outside a round, when somebody else holds the action.
+        """
+        self.drop_finalizer(task_action)
+        return DONE
+
+    def drop_finalizer(self, action: TaskAction) -> None:
+        """Stage the removal of this reconciler's finalizer; others stay."""
+        if FINALIZER not in action.metadata.finalizers:
+            return
+        with self.writing(action) as write:
+            kept = tuple(f for f in action.metadata.finalizers if f != FINALIZER)
+            action.set_metadata(finalizers=kept)
+            write.metadata = True
+            write.status = write.status or status_changed(write.original.status, action.status)
+
+
+def _untouched(action: TaskAction) -> bool:
+    """Whether the plugin was never called, so that there is nothing to stop."""
+    status = action.status
+    return not status.attempts and not status.plugin_phase and not status.total_system_failures

@@ -1,0 +1,210 @@
+"""When something goes wrong: two budgets, retries in place, and the end by failure (spec 12-14)."""
+
+from __future__ import annotations
+
+from reconciler.api.action import DONE, Result, TaskAction
+from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState, cut
+from reconciler.api.phase import PluginPhase
+from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, failed, queued
+from reconciler.controller.status import StatusSteps
+from reconciler.core import retries
+from reconciler.core.conditions import map_phase, set_condition
+from reconciler.plugins.base import Plugin, StillStopping, owes_finalize
+from reconciler.plugins.context import TaskExecutionContext, template_or_none
+
+
+class FailureSteps(StatusSteps):
+    """max_system_failures, reset_plugin_resource, record_system_error, finalize_permanent_failure, user retries."""
+
+    def reset_plugin_resource(self, task_action: TaskAction, p: Plugin, t_ctx: TaskExecutionContext) -> int:
+        """Stop what the plugin launched and forget its state, in memory; persists nothing itself (spec 12.4).
+
+        The launch number rises, so that the next launch shares no name and no path with this one (spec W-02). Nothing is
+        forgotten before the abort succeeded or its tries are used up (spec W-04).
+
+        Returns:
+            0 when the resource is reset; else when to call again (ms since the epoch): abort is not through yet.
+        """
+        wait = self.stop_plugin(task_action, p, t_ctx)
+        if wait:
+            return wait
+        status = task_action.status
+        task_action.set_status(
+            plugin_state=b"",
+            plugin_state_version=0,
+            launches=status.launches + 1,
+            launched=False,
+            running_at=0,
+        )
+        return 0
+
+    def stop_plugin(self, action: TaskAction, plugin: Plugin, ctx: TaskExecutionContext) -> int:
+        """Call abort and finalize with bounded tries; 0 when done or given up, else when to try again."""
+        try:
+            plugin.abort(ctx)
+            plugin.finalize(ctx)
+        except StillStopping as waiting:
+            return waiting.retry_at
+        except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
+            return self._cleanup_failed(action, plugin, error)
+        action.set_status(cleanup_tries=0)
+        return 0
+
+    def _cleanup_failed(self, action: TaskAction, plugin: Plugin, error: Exception) -> int:
+        tries = action.status.cleanup_tries + 1
+        text = f'plugin "{plugin.id}" could not clean up: {type(error).__name__}: {error}'
+        if tries < self.settings.max_cleanup_tries:
+            action.set_status(cleanup_tries=tries)
+            return self.now(action) + retries.system_delay(self.requeue_duration, tries, self.rng)
+        self.audit(action, "CleanupFailed", "CleaningUp", f"{text}; given up after {tries} tries")
+        action.set_status(cleanup_tries=0, cleanup_error=cut(text, 1024))
+        return 0
+
+    def record_system_error(
+        self,
+        task_action: TaskAction,
+        original: TaskAction,
+        plugin_id: str,
+        handle_err: BaseException,
+        *,
+        retry_at: int = 0,
+    ) -> Result:
+        """Count a system failure, or end the action when no retry can help or the budget is used up (spec 12.2).
+
+        Never consumes user attempts and publishes no event below the budget.
+
+        Args:
+            task_action: the record of this round.
+            original: the record as it was claimed.
+            plugin_id: for messages.
+            handle_err: what went wrong; its cause chain is searched for codes no retry can help.
+            retry_at: look again at exactly this time instead of after the back-off (ms since the epoch).
+        """
+        code = retries.non_retryable_code(handle_err)
+        if code:
+            return self.finalize_permanent_failure(
+                task_action, original, ExecutionError(code, str(handle_err), ErrorKind.USER)
+            )
+        self.audit(
+            task_action,
+            "FailedPluginHandle",
+            "HandlingPlugin",
+            f'Plugin "{plugin_id}" system error: {handle_err}',
+        )
+        failures = task_action.status.system_failures + 1
+        total = task_action.status.total_system_failures + 1
+        task_action.set_status(system_failures=failures, total_system_failures=total)
+        if failures > self.max_system_failures() or total > self.settings.max_total_system_failures:
+            times = failures if failures > self.max_system_failures() else total
+            message = f'plugin "{plugin_id}" failed with system error {times} times: {handle_err}'
+            error = ExecutionError(retries.MAX_SYSTEM_FAILURES_EXCEEDED, message, ErrorKind.SYSTEM)
+            return self.finalize_permanent_failure(task_action, original, error)
+        with self.writing(task_action) as write:
+            write.status = True
+        if retry_at:
+            return Result(max(0, retry_at - self.now(task_action)))
+        return Result(retries.system_delay(self.requeue_duration, failures, self.rng))
+
+    def record_preparation_error(
+        self, action: TaskAction, original: TaskAction, plugin_id: str, error: Exception
+    ) -> Result:
+        """Count an error of context or cache like any system error, and show it to whoever waits (spec W-09)."""
+        condition = ConditionType.PROGRESSING
+        reason = "Queued"
+        for present in action.status.conditions:
+            if present.type is condition:
+                reason = present.reason
+        action.status = set_condition(
+            action.status, condition, ConditionStatus.TRUE, reason, str(error), self.now(action)
+        )
+        return self.record_system_error(action, original, plugin_id, error)
+
+    def finalize_permanent_failure(
+        self,
+        task_action: TaskAction,
+        original: TaskAction,
+        exec_err: ExecutionError,
+        info: TaskInfo | None = None,
+    ) -> Result:
+        """End the action by failure: conditions, history, error state, FAILED event, labels, in one write (spec 14).
+
+        Raises:
+            InvalidInput: the event could not be placed.
+            Superseded: outside a round, when somebody else holds the action.
+        """
+        now = self.now(task_action)
+        phase = failed(PluginPhase.PERMANENT_FAILURE, exec_err, info or TaskInfo(occurred_at=now))
+        task_action.status = map_phase(task_action.status, phase, now)
+        task_action.set_status(plugin_phase=PluginPhase.PERMANENT_FAILURE.label, plugin_phase_version=0)
+        self.update_task_action_status(original, task_action, phase)
+        self.ensure_terminal_labels(task_action)
+        self.settle(task_action)
+        return DONE
+
+    def settle(self, action: TaskAction) -> None:
+        """After the end: drop the finalizer when nothing is owed; else the next round pays it (spec W-05)."""
+        try:
+            plugin: Plugin | None = self.plugin_registry.resolve(action.spec.task_type)
+        except Exception:  # noqa: BLE001  # no plugin: nothing can be owed to it
+            plugin = None
+        if plugin is None or not owes_finalize(plugin):
+            self.drop_finalizer(action)
+
+    def drop_finalizer(self, action: TaskAction) -> None:
+        """Stage the removal of this reconciler's finalizer; others stay."""
+        raise NotImplementedError
+
+    # -- user retries in place (spec 13) ---------------------------------------------------------------------------
+    def retry_or_fail(
+        self,
+        action: TaskAction,
+        original: TaskAction,
+        plugin: Plugin,
+        ctx: TaskExecutionContext,
+        info: PhaseInfo,
+    ) -> tuple[PhaseInfo, Result | None]:
+        """What a user's retryable failure becomes: the next attempt, or a permanent failure.
+
+        Returns:
+            The phase to go on with, and a result when the round ends here.
+        """
+        current = max(action.status.attempts, 1)
+        limit = ctx.max_attempts
+        err = info.err
+        if current >= limit or (err and err.code in retries.NON_RETRYABLE_CODES):
+            final = err or ExecutionError(
+                retries.MAX_RETRIES_EXCEEDED, f"task failed after {current} attempt(s)", ErrorKind.USER
+            )
+            return failed(PluginPhase.PERMANENT_FAILURE, final, info.info), None
+        wait = self.stop_plugin(action, plugin, ctx)
+        if wait:
+            with self.writing(action) as write:
+                write.status = action.status is not original.status
+            return info, Result(max(0, wait - self.now(action)))
+        return self._restart(action, original, info, current), None
+
+    def _restart(self, action: TaskAction, original: TaskAction, info: PhaseInfo, current: int) -> PhaseInfo:
+        """FAILED(attempt n) with its error, then QUEUED(attempt n + 1), in this order (spec W-03)."""
+        now = self.now(action)
+        action.status = map_phase(action.status, info, now)
+        action.set_status(attempts=current, plugin_phase=info.phase.label)
+        self.publish(action, info, final=False)
+        delay = retries.attempt_delay(retries.retry_strategy(template_or_none(action)), current, self.rng)
+        action.set_status(
+            attempts=current + 1,
+            launches=0,
+            launched=False,
+            plugin_state=b"",
+            plugin_state_version=0,
+            attempt_at=now,
+            running_at=0,
+            not_before=now + delay if delay else 0,
+            error_state=_error_of(info, action),
+        )
+        return queued(now, 0, "restarting task")
+
+
+def _error_of(info: PhaseInfo, action: TaskAction) -> ErrorState | None:
+    if info.err is None:
+        return action.status.error_state
+    return ErrorState(info.err.code, str(info.err.kind), cut(info.err.message))

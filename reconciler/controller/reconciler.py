@@ -1,0 +1,341 @@
+"""`TaskActionReconciler`: looks at one action and moves it one step (spec 5). Read this file first.
+
+Everything a round decides is staged and becomes one atomic write under the claim's fencing token: status, events, labels,
+finalizers and the next due time. Its parts, by what they are about:
+
+    status.py     publishing: status, event, terminal labels
+    failures.py   system budget, user retries, permanent failure
+    caching.py    the cache before and after execution
+    ending.py     abort, finalize, finalizers
+    condition.py  actions that wait for a person
+    step.py       a step is a batch of such rounds
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reconciler.api.action import CONDITION, DONE, FINALIZER, ActionId, Result, TaskAction
+from reconciler.api.conditions import Reason
+from reconciler.api.errors import ReconcilerError
+from reconciler.api.phase import PluginPhase
+from reconciler.api.template import Timeouts
+from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, Transition
+from reconciler.controller.condition import ConditionSteps
+from reconciler.core import retries
+from reconciler.core.conditions import map_phase, system_error
+from reconciler.core.deadlines import expired, limits_of, next_deadline
+from reconciler.core.events import observed_cache_status
+from reconciler.core.validation import missing_fields
+from reconciler.plugins.base import Plugin
+from reconciler.plugins.context import TaskExecutionContext, template_or_none
+from reconciler.plugins.registry import PluginNotFound
+from reconciler.stores.base import Write
+
+CONTROLLER_NAME = "taskaction"
+DEFAULT_MAX_CONCURRENT_RECONCILES = 512
+
+
+class Manager(Protocol):
+    """Whoever runs the reconciler: the Celery application, or a test."""
+
+    def register(self, name: str, reconciler: TaskActionReconciler, max_concurrent_reconciles: int) -> None:
+        """Declare task, queue, start-up scan and sweeps under that name.
+
+        Raises:
+            ReconcilerError: the registration is not possible.
+        """
+        ...
+
+
+class UndefinedPhase(ReconcilerError):
+    """A plugin answered without a phase (spec W-17)."""
+
+
+class SystemRetryableFailure(ReconcilerError):
+    """A plugin reported a retryable failure by the platform's fault; `error_code` is the reported one (spec W-11)."""
+
+    def __init__(self, error: ExecutionError | None) -> None:
+        self.error_code = error.code if error else ""
+        super().__init__(f"[{error.code}] {error.message}" if error else "system retryable failure")
+
+
+class TaskActionReconciler(ConditionSteps):
+    """Moves actions from acceptance to exactly one end. See `ReconcilerBase` for the attributes."""
+
+    def setup_with_manager(
+        self, mgr: Manager, max_concurrent_reconciles: int = DEFAULT_MAX_CONCURRENT_RECONCILES
+    ) -> None:
+        """Register under the name `taskaction` (spec 1, 30).
+
+        Raises:
+            ReconcilerError: a setting is not allowed, or the manager refuses.
+        """
+        problems = self.settings.problems()
+        if self.max_system_failures < 0:
+            problems.append(
+                f"executor: maxSystemFailures must be non-negative, got {int(self.max_system_failures)}"
+            )
+        if max_concurrent_reconciles < 1:
+            problems.append(f"maxConcurrentReconciles must be at least 1, got {max_concurrent_reconciles}")
+        if problems:
+            raise ReconcilerError("; ".join(dict.fromkeys(problems)))
+        mgr.register(CONTROLLER_NAME, self, max_concurrent_reconciles)
+
+    def reconcile(self, req: ActionId) -> Result:
+        """Claim one action, move it one step, commit (spec 5.1).
+
+        Returns:
+            When to look again. Nothing to do is `DONE`: not found, held by another step (which will look again), ended.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        shard = self.store.shard_of(req.run_id)
+        report = self.store.claim(shard, owner="reconcile", limit=0, named=[req])
+        if not report.actions:
+            return DONE
+        result, write = self.round(report.actions[0])
+        self.commit_one(write)
+        return result
+
+    def round(self, action: TaskAction) -> tuple[Result, Write]:
+        """One round of a claimed action: what it decided, and the write that says so. Commits nothing."""
+        original = action.copy()
+        write = Write(action=action, original=original)
+        action.staged = write
+        try:
+            result = self._dispatch(action, original)
+        finally:
+            action.staged = None
+        write.due = self._due(action, write, result)
+        return result, write
+
+    def _due(self, action: TaskAction, write: Write, result: Result) -> int:
+        """When to look again: never after an end that owes nothing; at once when it owes finalization."""
+        if action.is_terminal:
+            if FINALIZER not in action.metadata.finalizers:
+                return 0
+            return action.now + (result.requeue_after or 0)
+        if result.requeue_after is None:
+            return 0
+        return action.now + result.requeue_after
+
+    def _dispatch(self, action: TaskAction, original: TaskAction) -> Result:
+        if action.metadata.deletion is not None:
+            return self.handle_abort_and_finalize(action)
+        if action.is_terminal:
+            return self.finalize_terminal(action)
+        if action.spec.action_type == CONDITION:
+            return self.reconcile_condition(action, original)
+        return self.reconcile_task(action, original)
+
+    # -- the task path (spec 5.2) ----------------------------------------------------------------------------------
+    def reconcile_task(self, action: TaskAction, original: TaskAction) -> Result:
+        """Validate, prepare, ask cache and plugin, and write what they say."""
+        plugin, problem = self.validate_task_action(action)
+        if plugin is None or problem is not None:
+            return self._reject(
+                action, original, problem or ExecutionError(Reason.INVALID_SPEC, "", ErrorKind.USER)
+            )
+        if action.status.not_before > action.now:
+            return self._wait_out(action, original, plugin)
+        try:
+            ctx = self.context(action, plugin)
+            running = action.status.plugin_phase == PluginPhase.RUNNING.label
+            transition, short = self.evaluate_cache_before_execution(action, ctx, running)
+        except Exception as error:  # noqa: BLE001  # any failure of preparation is counted (spec W-09)
+            return self.record_preparation_error(action, original, plugin.id, error)
+        if short:
+            return self._conclude(action, original, plugin, ctx, transition.info, short=True)
+        overdue = None if action.status.launched else self._expired(action)
+        if overdue is not None:
+            return self._time_out(action, original, plugin, ctx, overdue)
+        try:
+            transition = _checked(plugin.handle(ctx))
+        except Exception as error:  # noqa: BLE001  # whatever a plugin raises is a system error (spec 12.1)
+            return self.record_system_error(action, original, plugin.id, error)
+        try:
+            transition = self.finalize_cache_after_execution(action, ctx, transition, short)
+        except Exception as error:  # noqa: BLE001  # as above
+            return self.record_preparation_error(action, original, plugin.id, error)
+        return self._conclude(action, original, plugin, ctx, transition.info, short=False)
+
+    def validate_task_action(self, action: TaskAction) -> tuple[Plugin | None, ExecutionError | None]:
+        """The plugin of an action, or why it cannot run (spec 5.3)."""
+        text = missing_fields(action.spec)
+        if text:
+            return None, ExecutionError(Reason.INVALID_SPEC, text, ErrorKind.USER)
+        try:
+            return self.plugin_registry.resolve(action.spec.task_type), None
+        except PluginNotFound as error:
+            text = f'no plugin found for task type "{action.spec.task_type}": {error}'
+            return None, ExecutionError(Reason.PLUGIN_NOT_FOUND, text, ErrorKind.USER)
+
+    def _reject(self, action: TaskAction, original: TaskAction, problem: ExecutionError) -> Result:
+        """A rejected action ends like any other failed one: event, error state, labels (spec W-08)."""
+        missing = problem.code == Reason.PLUGIN_NOT_FOUND
+        reason = "FailedPluginResolve" if missing else "FailedValidation"
+        self.audit(action, reason, "ValidatingTaskAction", problem.message)
+        self.drop_finalizer(action)
+        return self.finalize_permanent_failure(action, original, problem)
+
+    def _wait_out(self, action: TaskAction, original: TaskAction, plugin: Plugin) -> Result:
+        """A back-off is not over: only limits of time are looked at."""
+        overdue = self._expired(action)
+        if overdue is not None:
+            return self._time_out(action, original, plugin, self.context(action, plugin), overdue)
+        return Result(self._until(action, action.status.not_before))
+
+    def _conclude(
+        self,
+        action: TaskAction,
+        original: TaskAction,
+        plugin: Plugin,
+        ctx: TaskExecutionContext,
+        info: PhaseInfo,
+        *,
+        short: bool,
+    ) -> Result:
+        """From the phase of this round to the record (spec 5.2, steps 8 to 18)."""
+        attempts = action.status.attempts
+        if not short and info.phase is PluginPhase.RETRYABLE_FAILURE:
+            if system_error(info.err):
+                return self._system_failure(action, original, plugin, ctx, info)
+            info, result = self.retry_or_fail(action, original, plugin, ctx, info)
+            if result is not None:
+                return result
+        elif not short and info.phase is PluginPhase.PERMANENT_FAILURE and info.cleanup_on_failure:
+            wait = self.stop_plugin(action, plugin, ctx)
+            if wait:
+                return self._later(action, wait)
+        restarted = action.status.attempts != attempts and info.phase is PluginPhase.QUEUED
+        if not restarted and not info.phase.is_terminal():
+            overdue = self._expired(action)
+            if overdue is not None:
+                return self._time_out(action, original, plugin, ctx, overdue)
+        self._apply(action, ctx, info, short=short, restarted=restarted)
+        self.update_task_action_status(original, action, info)
+        if action.is_terminal:
+            self.ensure_terminal_labels(action)
+            self.settle(action)
+            return DONE
+        if restarted:
+            return Result(max(0, action.status.not_before - action.now))
+        return self._requeue(action, original, info)
+
+    def _apply(
+        self, action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo, *, short: bool, restarted: bool
+    ) -> None:
+        now = action.now
+        action.status = map_phase(action.status, info, now)
+        status = action.status
+        changes: dict[str, object] = {
+            "state_at": now,
+            "plugin_phase": info.phase.label,
+            "plugin_phase_version": info.version,
+            "attempts": max(status.attempts, 1),
+            "cache_status": observed_cache_status(info.info),
+        }
+        if not restarted:
+            data, version, written = ctx.state.new_state()
+            if written:
+                changes.update(plugin_state=data, plugin_state_version=version)
+            changes.update(self._progress(action, info, short=short))
+        action.set_status(**changes)
+        if action.staged is not None and ctx.launch_wish is not None and not restarted:
+            action.staged.launch = ctx.launch_wish
+
+    def _progress(self, action: TaskAction, info: PhaseInfo, *, short: bool) -> dict[str, object]:
+        """What this round says about launching, running and recovering."""
+        status, changes = action.status, dict[str, object]()
+        if info.info is not None and info.info.outputs is not None and info.phase.is_success():
+            changes["outputs"] = info.info.outputs
+        if not short and info.phase in _LAUNCHED and not status.launched:
+            changes["launched"] = True
+        if info.phase is PluginPhase.RUNNING and not status.running_at:
+            changes["running_at"] = _occurred(info, action.now)
+        sustained = status.running_at and action.now - status.running_at >= _SUSTAINED
+        if info.phase.is_success() or (info.phase is PluginPhase.RUNNING and sustained):
+            changes["system_failures"] = 0
+        if info.phase.is_terminal():
+            changes.update(plugin_state=b"", plugin_state_version=0, launched=False, not_before=0)
+        return changes
+
+    def _system_failure(
+        self,
+        action: TaskAction,
+        original: TaskAction,
+        plugin: Plugin,
+        ctx: TaskExecutionContext,
+        info: PhaseInfo,
+    ) -> Result:
+        """A failure phase by the platform's fault: reset the resource, spend the system budget (spec 5.2.8)."""
+        wait = self.reset_plugin_resource(action, plugin, ctx)
+        if wait:
+            return self._later(action, wait)
+        error = SystemRetryableFailure(info.err)
+        return self.record_system_error(action, original, plugin.id, error, retry_at=info.requeue_at)
+
+    def _later(self, action: TaskAction, at: int) -> Result:
+        """Store counted tries without an event, and go on at that time."""
+        if action.staged is not None:
+            action.staged.status = action.status is not action.staged.original.status
+        return Result(max(0, at - action.now))
+
+    # -- time ------------------------------------------------------------------------------------------------------
+    def _limits(self, action: TaskAction) -> Timeouts:
+        return limits_of(template_or_none(action))
+
+    def _expired(self, action: TaskAction) -> ExecutionError | None:
+        return expired(action, self._limits(action), action.now)
+
+    def _time_out(
+        self,
+        action: TaskAction,
+        original: TaskAction,
+        plugin: Plugin,
+        ctx: TaskExecutionContext,
+        error: ExecutionError,
+    ) -> Result:
+        """A limit passed: stop what runs, then end the action in TIMED_OUT (spec W-14)."""
+        wait = self.stop_plugin(action, plugin, ctx)
+        if wait:
+            return self._later(action, wait)
+        return self.finalize_permanent_failure(action, original, error)
+
+    def _requeue(self, action: TaskAction, original: TaskAction, info: PhaseInfo) -> Result:
+        """The plugin's exact time; else at once after a change (spec 1.3), else after the requeue duration."""
+        if info.requeue_at:
+            return Result(self._until(action, info.requeue_at))
+        changed = action.staged is not None and action.staged.status
+        if changed and action.status.plugin_phase != original.status.plugin_phase:
+            return Result(self._until(action, action.now))
+        return Result(self._until(action, action.now + self.requeue_duration))
+
+    def _until(self, action: TaskAction, at: int) -> int:
+        """Milliseconds until `at`, or until the next limit of time when that is earlier."""
+        deadline = next_deadline(action, self._limits(action))
+        return max(0, (min(at, deadline) if deadline else at) - action.now)
+
+
+_LAUNCHED = frozenset({PluginPhase.QUEUED, PluginPhase.INITIALIZING, PluginPhase.RUNNING})
+_SUSTAINED = int(retries.SUSTAINED_PROGRESS.total_seconds() * 1000)
+
+
+def _occurred(info: PhaseInfo, now: int) -> int:
+    details: TaskInfo | None = info.info
+    return details.occurred_at if details and details.occurred_at else now
+
+
+def _checked(transition: object) -> Transition:
+    """The transition a plugin returned, when it says something (spec W-17).
+
+    Raises:
+        UndefinedPhase: it is no transition, or its phase is undefined.
+    """
+    if not isinstance(transition, Transition):
+        raise UndefinedPhase(f"handle must return a Transition, got {type(transition).__name__}")
+    if transition.info.phase is PluginPhase.UNDEFINED:
+        raise UndefinedPhase("handle returned an undefined phase without an error")
+    return transition

@@ -1,0 +1,226 @@
+"""A reconcile step: a batch of rounds of one shard, claimed and committed in one round trip each (design 4).
+
+The step takes the actions named in its message and whatever else is due, until nothing is or its time budget is used up.
+Handles that may block run side by side in threads; one that outlasts the budget does not hold up its batch, it commits on
+its own when it is done, under its own fencing token.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import msgspec
+import structlog
+
+from reconciler.api.action import CONDITION, ActionId, Deletion, TaskAction
+from reconciler.api.errors import BrokerUnavailable, ReconcilerError, Unavailable
+from reconciler.broker.messages import Launch, Messenger
+from reconciler.controller.reconciler import TaskActionReconciler
+from reconciler.plugins.registry import PluginNotFound
+from reconciler.stores.base import AbortOutcome, CommitOutcome, CommitReport, Write
+
+log = structlog.get_logger(__name__)
+
+_FIRST_ERROR_DELAY = 5
+_LONGEST_ERROR_DELAY = 1_000_000
+_REMEMBERED_ERRORS = 10_000
+_HANDLE_THREADS = 16
+
+
+class StepReport(msgspec.Struct, frozen=True):
+    """What a step did.
+
+    Attributes:
+        claimed: actions looked at.
+        committed: writes that were accepted.
+        superseded: writes refused because a newer owner holds the action.
+        again: whether work was left when the budget ran out.
+    """
+
+    claimed: int = 0
+    committed: int = 0
+    superseded: int = 0
+    again: bool = False
+
+
+class Stepper:
+    """Runs reconcile steps. One per process; safe to use from many threads."""
+
+    def __init__(self, reconciler: TaskActionReconciler, messenger: Messenger, *, owner: str = "step") -> None:
+        self.reconciler = reconciler
+        self.store = reconciler.store
+        self.messenger = messenger
+        self.owner = owner
+        self.last_step_at = time.monotonic()
+        settings = reconciler.settings
+        self._batch = settings.step_batch
+        self._budget = settings.step_budget.total_seconds()
+        self._errors: OrderedDict[ActionId, int] = OrderedDict()
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def step(self, shard: int, named: Sequence[ActionId] = (), *, drain: bool = True) -> StepReport:
+        """Drain what is due in a shard, within the budget; without `drain`, only the named actions.
+
+        Raises:
+            StoreUnavailable: the store does not answer; claims end with their leases.
+        """
+        ends = time.monotonic() + self._budget
+        total = StepReport()
+        first = True
+        while True:
+            limit = self._batch if drain else 0
+            claim = self.store.claim(shard, owner=self.owner, limit=limit, named=named, first=first and drain)
+            named, first = (), False
+            self.last_step_at = time.monotonic()
+            if not claim.actions:
+                if claim.arm:
+                    self._arm(shard, claim.next_due, claim.now)
+                return total
+            report, committed, superseded = self._batch_of(shard, claim.actions, ends)
+            total = StepReport(
+                total.claimed + len(claim.actions), total.committed + committed, total.superseded + superseded
+            )
+            if report is not None and report.arm:
+                self._arm(shard, report.next_due, report.now)
+            if not drain:
+                if report is not None and 0 < report.next_due <= report.now:
+                    self._wake_overdue(shard)
+                return total
+            if report is not None and not 0 < report.next_due <= report.now:
+                return total
+            if time.monotonic() >= ends:
+                self._wake(shard)
+                return msgspec.structs.replace(total, again=True)
+
+    # -- a batch ---------------------------------------------------------------------------------------------------
+    def _batch_of(self, shard: int, actions: list[TaskAction], ends: float) -> tuple[CommitReport | None, int, int]:
+        """Run one batch; the report of the last commit, and how many writes were accepted and refused."""
+        quick = [action for action in actions if self._inline(action)]
+        slow = [action for action in actions if action not in quick] if len(quick) < len(actions) else []
+        running = [self._submit(action) for action in slow]
+        writes = [write for action in quick if (write := self._round(action)) is not None]
+        report, done, refused = None, 0, 0
+        if writes:
+            report, done, refused = self._commit(shard, writes)
+        if running:
+            finished = wait(running, timeout=max(0.0, ends - time.monotonic())).done
+            late = [write for future in running if future in finished and (write := future.result()) is not None]
+            for future in running:
+                if future not in finished:
+                    future.add_done_callback(lambda f: self._commit_late(shard, f))
+            if late:
+                report, more, lost = self._commit(shard, late)
+                done, refused = done + more, refused + lost
+        return report, done, refused
+
+    def _inline(self, action: TaskAction) -> bool:
+        if action.spec.action_type == CONDITION:
+            return True
+        try:
+            plugin = self.reconciler.plugin_registry.resolve(action.spec.task_type)
+        except PluginNotFound:
+            return True
+        return plugin.properties.inline
+
+    def _submit(self, action: TaskAction) -> Future[Write | None]:
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(_HANDLE_THREADS, thread_name_prefix="handle")
+            return self._threads.submit(self._round, action)
+
+    def _round(self, action: TaskAction) -> Write | None:
+        """One round; an unexpected error leaves the record as it was, due again after a growing delay (spec 1.4)."""
+        original = action.copy()
+        try:
+            _, write = self.reconciler.round(action)
+        except Unavailable as error:
+            log.warning("round.unavailable", action=str(action.id), error=str(error))
+            return self._untouched(action, original, error)
+        except Exception as error:
+            log.exception("round.failed", action=str(action.id))
+            return self._untouched(action, original, error)
+        self._errors.pop(action.id, None)
+        return write
+
+    def _untouched(self, action: TaskAction, original: TaskAction, error: Exception) -> Write:
+        failures = self._errors.get(action.id, 0) + 1
+        self._errors[action.id] = failures
+        while len(self._errors) > _REMEMBERED_ERRORS:
+            self._errors.popitem(last=False)
+        if not isinstance(error, Unavailable):
+            self.reconciler.audit(action, "RoundFailed", "Reconciling", f"{type(error).__name__}: {error}")
+        delay = min(_FIRST_ERROR_DELAY * 2 ** min(failures - 1, 30), _LONGEST_ERROR_DELAY)
+        return Write(action=original, original=original, due=original.now + delay)
+
+    # -- after a batch ---------------------------------------------------------------------------------------------
+    def _commit(self, shard: int, writes: list[Write]) -> tuple[CommitReport, int, int]:
+        report = self.store.commit(shard, writes)
+        accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
+        launches = [_launch(write) for write in accepted if write.launch is not None]
+        if launches:
+            self._send(launches)
+        for write in accepted:
+            self._end_children(write)
+        return report, len(accepted), len(writes) - len(accepted)
+
+    def _commit_late(self, shard: int, future: Future[Write | None]) -> None:
+        try:
+            write = future.result()
+            if write is not None:
+                report, _, _ = self._commit(shard, [write])
+                if report.arm:
+                    self._arm(shard, report.next_due, report.now)
+                elif 0 < report.next_due <= report.now:
+                    self._wake(shard)
+        except ReconcilerError as error:
+            log.warning("round.late_commit_failed", error=str(error))
+
+    def _end_children(self, write: Write) -> None:
+        """No child goes on below an ended parent: whatever is still open is aborted (spec 17.4)."""
+        action = write.action
+        if not action.children.open or not action.is_terminal or write.original.is_terminal:
+            return
+
+
+        report = self.store.request_abort(action.id, Deletion(reason=f"parent {action.id.action} has ended"))
+        if report.outcome is not AbortOutcome.MISSING and report.descendants:
+            self._wake(self.store.shard_of(action.id.run_id))
+
+    def _send(self, launches: list[Launch]) -> None:
+        try:
+            self.messenger.launch(launches)
+        except BrokerUnavailable as error:
+            # the records say "launched": the plugin sends again what no worker takes
+            log.warning("launch.not_sent", count=len(launches), error=str(error))
+
+    def _wake(self, shard: int, countdown: float = 0.0) -> None:
+        try:
+            self.messenger.wake(shard, countdown)
+        except BrokerUnavailable as error:
+            log.warning("wake.not_sent", shard=shard, error=str(error))
+
+    def _wake_overdue(self, shard: int) -> None:
+        """Others are due too, and this caller does not drain: send a message unless one is on its way."""
+        if self.store.nudge(shard):
+            self._wake(shard)
+
+    def _arm(self, shard: int, at: int, now: int) -> None:
+        self._wake(shard, max(0, at - now) / 1000)
+
+    def close(self) -> None:
+        """End the handle threads once they are done."""
+        with self._lock:
+            if self._threads is not None:
+                self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _launch(write: Write) -> Launch:
+    assert write.launch is not None
+    launch, queue = write.launch
+    action = write.action.id
+    return Launch(queue, str(action), launch, f"{action.run}/{action.action} attempt {launch}")

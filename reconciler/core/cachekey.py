@@ -1,0 +1,135 @@
+"""The cache key: same key iff same task, interface, cache version and inputs less the ignored ones (spec 9).
+
+Hashes are objecthash over canonical JSON, as Flyte computes them, so that keys of both agree (spec 9.3).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.api.errors import ReconcilerError
+from reconciler.api.template import Identifier, Interface
+
+CONTENT_HASH = "@hash"
+"""An input of the form `{"@hash": "…"}`, alone or beside other members, counts by that hash alone (spec 9.2)."""
+
+
+class CacheConfigError(ReconcilerError):
+    """The cache settings of a task cannot be used: deterministic, so a retry cannot help."""
+
+
+def objecthash(value: Any) -> bytes:  # noqa: ANN401, PLR0911  # any JSON value; one return for each kind
+    """SHA-256 objecthash of a JSON value; the order of members never matters."""
+    if value is None:
+        return _tagged(b"n", b"")
+    if isinstance(value, bool):
+        return _tagged(b"b", b"1" if value else b"0")
+    if isinstance(value, (int, float)):
+        return _tagged(b"f", _normalised(float(value)).encode())
+    if isinstance(value, str):
+        return _tagged(b"u", value.encode())
+    if isinstance(value, Mapping):
+        members = sorted(objecthash(str(k)) + objecthash(v) for k, v in value.items())
+        return _tagged(b"d", b"".join(members))
+    return _tagged(b"l", b"".join(objecthash(member) for member in value))
+
+
+def _tagged(tag: bytes, data: bytes) -> bytes:
+    return hashlib.sha256(tag + data).digest()
+
+
+def _normalised(number: float) -> str:
+    """The float notation of objecthash: sign, exponent and binary fraction, exact and unique."""
+    if number == 0:
+        return "+0:"
+    if not math.isfinite(number):
+        raise CacheConfigError(f"an input holds {number}: NaN and infinity have no place in a cache key")
+    sign, number = ("-", -number) if number < 0 else ("+", number)
+    exponent = 0
+    while number > 1:
+        number /= 2
+        exponent += 1
+    while number <= 0.5:
+        number *= 2
+        exponent -= 1
+    text = f"{sign}{exponent}:"
+    while number != 0:
+        if number >= 1:
+            text += "1"
+            number -= 1
+        else:
+            text += "0"
+        number *= 2
+        if len(text) >= 1000:
+            raise CacheConfigError("an input holds a number whose notation is too long for a cache key")
+    return text
+
+
+def identifier_hash(identifier: Identifier) -> str:
+    """Hash of an identity without its version (spec 9.1)."""
+    members = {
+        "resourceType": identifier.resource_type
+        if identifier.resource_type not in {"", "UNSPECIFIED"}
+        else "",
+        "project": identifier.project,
+        "domain": identifier.domain,
+        "name": identifier.name,
+        "org": identifier.org,
+    }
+    return base64.b64encode(objecthash({k: v for k, v in members.items() if v})).decode()
+
+
+def _url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def interface_hash(interface: Interface | None) -> str:
+    """`<inputs>-<outputs>`, 8 characters each; a missing map counts as the empty one (spec 9.1)."""
+    inputs, outputs = (interface.inputs, interface.outputs) if interface else ({}, {})
+    return "-".join(_url(objecthash(dict(part)))[:8] for part in (inputs, outputs))
+
+
+def inputs_hash(values: Mapping[str, Any], ignored: Iterable[str] = ()) -> str:
+    """Hash of the inputs less the ignored ones (spec 9.1, 9.2)."""
+    skip = set(ignored)
+    return _url(objecthash({name: _hash_form(value) for name, value in values.items() if name not in skip}))
+
+
+def _hash_form(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+    if isinstance(value, Mapping):
+        content = value.get(CONTENT_HASH)
+        if isinstance(content, str) and content:
+            return {"hash": content}
+        return {name: _hash_form(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_hash_form(member) for member in value]
+    return value
+
+
+def compute_key(
+    identifier: Identifier | None,
+    interface: Interface | None,
+    inputs: bytes | None,
+    ignored: Iterable[str],
+    version: str,
+) -> str:
+    """`<identifier>-<interface>-<inputs>-<version>` (spec 9.1).
+
+    Raises:
+        CacheConfigError: no identifier, or the inputs are no JSON object.
+    """
+    if identifier is None:
+        raise CacheConfigError("discoverable task is missing identifier")
+    try:
+        values = msgspec.json.decode(inputs, type=dict[str, Any]) if inputs else {}
+    except msgspec.DecodeError as error:
+        raise CacheConfigError(f"the inputs cannot be hashed: {error}") from error
+    return (
+        f"{identifier_hash(identifier)}-{interface_hash(interface)}-{inputs_hash(values, ignored)}-{version}"
+    )

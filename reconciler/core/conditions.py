@@ -1,0 +1,188 @@
+"""From what a plugin reports to what a record says: conditions, history, error, action phase (spec 2.4-2.7, 4.5)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.api.action import ActionStatus
+from reconciler.api.conditions import (
+    HISTORY_LIMIT,
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    ErrorState,
+    PhaseTransition,
+    Reason,
+    cut,
+)
+from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo
+
+replace = msgspec.structs.replace
+
+TIMEOUT_CODES = frozenset({"QueuedTimedOut", "RunningTimedOut", "HeartbeatTimedOut", "DeadlineExceeded"})
+"""Error codes that end an action in TIMED_OUT (spec W-14)."""
+
+_WAITING = frozenset({PluginPhase.WAITING_FOR_RESOURCES, PluginPhase.WAITING_FOR_CACHE})
+_PROGRESS = {
+    PluginPhase.NOT_READY: Reason.QUEUED,
+    PluginPhase.QUEUED: Reason.QUEUED,
+    PluginPhase.WAITING_FOR_RESOURCES: Reason.QUEUED,
+    PluginPhase.WAITING_FOR_CACHE: Reason.QUEUED,
+    PluginPhase.INITIALIZING: Reason.INITIALIZING,
+    PluginPhase.RUNNING: Reason.EXECUTING,
+    PluginPhase.RETRYABLE_FAILURE: Reason.RETRYABLE_FAILURE,
+}
+_EVENT_PHASE = {
+    PluginPhase.UNDEFINED: ActionPhase.UNSPECIFIED,
+    PluginPhase.NOT_READY: ActionPhase.QUEUED,
+    PluginPhase.WAITING_FOR_RESOURCES: ActionPhase.WAITING_FOR_RESOURCES,
+    PluginPhase.QUEUED: ActionPhase.QUEUED,
+    PluginPhase.INITIALIZING: ActionPhase.INITIALIZING,
+    PluginPhase.RUNNING: ActionPhase.RUNNING,
+    PluginPhase.SUCCESS: ActionPhase.SUCCEEDED,
+    PluginPhase.RETRYABLE_FAILURE: ActionPhase.FAILED,
+    PluginPhase.PERMANENT_FAILURE: ActionPhase.FAILED,
+    PluginPhase.WAITING_FOR_CACHE: ActionPhase.WAITING_FOR_RESOURCES,
+    PluginPhase.ABORTED: ActionPhase.ABORTED,
+}
+DONE_PROGRESS = "TaskAction has completed"
+DONE_SUCCESS = "TaskAction completed successfully"
+DONE_ABORTED = "TaskAction was aborted"
+
+
+def set_condition(
+    status: ActionStatus, kind: ConditionType, value: ConditionStatus, reason: str, message: str, now: int
+) -> ActionStatus:
+    """Add or update the condition of that type; its time moves only when its status does (spec 2.4)."""
+    message = cut(message)
+    kept = list(status.conditions)
+    for index, old in enumerate(kept):
+        if old.type == kind:
+            at = old.last_transition_time if old.status == value else now
+            kept[index] = Condition(kind, value, reason, message, at)
+            break
+    else:
+        kept.append(Condition(kind, value, reason, message, now))
+    return replace(status, conditions=tuple(kept))
+
+
+def append_history(status: ActionStatus, phase: str, message: str, now: int) -> ActionStatus:
+    """Append an entry unless the last one has the same phase; keep the first and the newest (spec 2.5, W-16)."""
+    history = status.phase_history
+    if history and history[-1].phase == phase:
+        return status
+    history = (*history, PhaseTransition(phase, now, cut(message, 1024)))
+    if len(history) > HISTORY_LIMIT:
+        history = (history[0], *history[len(history) - HISTORY_LIMIT + 1 :])
+    return replace(status, phase_history=history)
+
+
+def error_state_of(err: ExecutionError | None) -> ErrorState | None:
+    """The stored form of an error; an unknown kind is the empty string (spec 2.6)."""
+    return None if err is None else ErrorState(err.code, str(err.kind), cut(err.message))
+
+
+def map_phase(status: ActionStatus, info: PhaseInfo, now: int) -> ActionStatus:
+    """Conditions, history and error of a status after a phase was reported (spec 4.5)."""
+    phase = info.phase
+    if phase is PluginPhase.SUCCESS:
+        return _end(status, ConditionType.SUCCEEDED, Reason.COMPLETED, DONE_PROGRESS, DONE_SUCCESS, now)
+    if phase is PluginPhase.ABORTED:
+        text = cut(f"{DONE_ABORTED}: {info.reason}") if info.reason not in {"", "aborted"} else DONE_ABORTED
+        return _end(status, ConditionType.FAILED, Reason.ABORTED, text, text, now)
+    if phase is PluginPhase.UNDEFINED:
+        return status
+    text = info.err.message if phase.is_failure() and info.err else info.reason
+    if phase.is_failure() and info.err:
+        status = replace(status, error_state=error_state_of(info.err))
+    if phase is PluginPhase.PERMANENT_FAILURE:
+        reason = failure_reason(info.err)
+        return _end(status, ConditionType.FAILED, reason, text, text, now)
+    reason = _PROGRESS[phase]
+    status = set_condition(status, ConditionType.PROGRESSING, ConditionStatus.TRUE, reason, text, now)
+    return append_history(status, reason, text, now)
+
+
+def failure_reason(err: ExecutionError | None) -> Reason:
+    """The reason a permanent failure is stored under: limits of time and rejected specs have their own."""
+    if err is None:
+        return Reason.PERMANENT_FAILURE
+    if err.code in TIMEOUT_CODES:
+        return Reason.TIMED_OUT
+    if err.code in {Reason.INVALID_SPEC, Reason.PLUGIN_NOT_FOUND}:
+        return Reason(err.code)
+    return Reason.PERMANENT_FAILURE
+
+
+def _end(
+    status: ActionStatus, kind: ConditionType, reason: Reason, progress: str, text: str, now: int
+) -> ActionStatus:
+    status = set_condition(status, ConditionType.PROGRESSING, ConditionStatus.FALSE, reason, progress, now)
+    status = set_condition(status, kind, ConditionStatus.TRUE, reason, text, now)
+    return append_history(status, reason, text, now)
+
+
+def event_phase(info: PhaseInfo) -> ActionPhase:
+    """The phase an event of this plugin phase carries (spec 4.5, column 6)."""
+    if info.phase is PluginPhase.PERMANENT_FAILURE and info.err and info.err.code in TIMEOUT_CODES:
+        return ActionPhase.TIMED_OUT
+    return _EVENT_PHASE[info.phase]
+
+
+def action_phase(status: ActionStatus) -> ActionPhase:
+    """The phase of an action, from its stored status alone: the same answer events give (spec 4.5, W-27)."""
+    for condition in status.conditions:
+        if condition.status is not ConditionStatus.TRUE:
+            continue
+        if condition.type is ConditionType.SUCCEEDED:
+            return ActionPhase.SUCCEEDED
+        if condition.type is ConditionType.FAILED:
+            return _FAILED_PHASE.get(condition.reason, ActionPhase.FAILED)
+        if PluginPhase.from_label(status.plugin_phase) in _WAITING:
+            return ActionPhase.WAITING_FOR_RESOURCES
+        return _PROGRESS_PHASE.get(condition.reason, ActionPhase.QUEUED)
+    return ActionPhase.QUEUED
+
+
+_FAILED_PHASE: dict[str, ActionPhase] = {
+    Reason.ABORTED: ActionPhase.ABORTED,
+    Reason.TIMED_OUT: ActionPhase.TIMED_OUT,
+}
+_PROGRESS_PHASE: dict[str, ActionPhase] = {
+    Reason.INITIALIZING: ActionPhase.INITIALIZING,
+    Reason.EXECUTING: ActionPhase.RUNNING,
+    Reason.PAUSED: ActionPhase.PAUSED,
+}
+
+
+def terminal_time(status: ActionStatus) -> int:
+    """When the action ended: the time of its first terminal condition; 0 when there is none (spec 15)."""
+    for condition in status.conditions:
+        if condition.status is ConditionStatus.TRUE and condition.type is not ConditionType.PROGRESSING:
+            return condition.last_transition_time
+    return 0
+
+
+def status_changed(old: ActionStatus, new: ActionStatus) -> bool:
+    """Whether a round is worth a write and an event (spec 2.7).
+
+    `state_at`, `error_state` and the contents of earlier history entries are not looked at.
+    """
+    return (
+        old is not new
+        and any(getattr(old, field) != getattr(new, field) for field in _COMPARED)
+        or len(old.phase_history) != len(new.phase_history)
+    )
+
+
+_COMPARED = (
+    "plugin_phase", "conditions", "plugin_phase_version", "attempts", "plugin_state", "plugin_state_version",
+    "system_failures", "cache_status", "launches", "total_system_failures", "not_before", "running_at", "launched",
+    "outputs", "cache_token", "cleanup_tries", "cleanup_error",
+)  # fmt: skip
+
+
+def system_error(err: ExecutionError | None) -> bool:
+    """Whether an error is the platform's fault."""
+    return err is not None and err.kind is ErrorKind.SYSTEM

@@ -1,0 +1,113 @@
+"""From a status to the event that announces it (spec 19)."""
+
+from __future__ import annotations
+
+from reconciler.api.action import TaskAction
+from reconciler.api.errors import InvalidInput
+from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo
+from reconciler.api.conditions import cut
+from reconciler.api.phase import ActionPhase
+from reconciler.api.transition import CacheStatus, ErrorKind, ExecutionError, PhaseInfo, TaskInfo
+from reconciler.core.conditions import event_phase
+from reconciler.core.paths import output_prefix
+
+_KINDS = {ErrorKind.USER: "KIND_USER", ErrorKind.SYSTEM: "KIND_SYSTEM", ErrorKind.UNKNOWN: "KIND_UNSPECIFIED"}
+
+
+def observed_attempts(action: TaskAction) -> int:
+    """The current attempt, at least 1 (spec 19.1)."""
+    return max(action.status.attempts, 1)
+
+
+def observed_cache_status(info: TaskInfo | None) -> CacheStatus:
+    """The first cache status of the external resources that says something (spec 8.5)."""
+    if info is not None:
+        for resource in info.external_resources:
+            if resource is not None and resource.cache_status is not CacheStatus.DISABLED:
+                return resource.cache_status
+    return CacheStatus.DISABLED
+
+
+def updated_time(action: TaskAction, now: int) -> int:
+    """When the last history entry was made, or now when there is none (spec 19.1)."""
+    history = action.status.phase_history
+    return history[-1].occurred_at if history else now
+
+
+def prefix_of(action: TaskAction) -> str:
+    """Folder of the current launch's objects; empty when it cannot be computed (spec 19.1)."""
+    try:
+        return output_prefix(
+            action.metadata.namespace,
+            action.metadata.name,
+            action.spec.run_output_base,
+            action.id.action,
+            observed_attempts(action),
+            action.status.launches,
+        )
+    except InvalidInput:
+        return ""
+
+
+def build_event(
+    action: TaskAction, info: PhaseInfo, now: int, cluster: str = "", *, final: bool | None = None
+) -> ActionEvent:
+    """The event of a status (spec 19.1).
+
+    Args:
+        action: the record with its new status.
+        info: what the plugin reported.
+        now: build time, ms.
+        cluster: configured name of the installation.
+        final: whether it is the one terminal event of the action; by default, when the phase is terminal.
+    """
+    phase = event_phase(info)
+    at = updated_time(action, now)
+    details = info.info
+    return ActionEvent(
+        id=action.id,
+        sequence=action.events + 1,
+        attempt=observed_attempts(action),
+        phase=phase,
+        version=info.version,
+        final=phase.is_terminal() if final is None else final,
+        updated_time=at,
+        reported_time=now,
+        error_info=_error_info(info.err),
+        cluster=cluster,
+        output_prefix=prefix_of(action) if phase is not ActionPhase.QUEUED else "",
+        cluster_events=_cluster_events(info, at),
+        log_info=details.logs if details else (),
+        log_context=details.log_context if details else None,
+        cache_status=observed_cache_status(details),
+    )
+
+
+def _error_info(err: ExecutionError | None) -> ErrorInfo | None:
+    return None if err is None else ErrorInfo(cut(err.message), _KINDS[err.kind], err.code)
+
+
+def _cluster_events(info: PhaseInfo, fallback: int) -> tuple[ClusterEvent, ...]:
+    details = info.info
+    found = []
+    if info.reason:
+        at = details.occurred_at if details and details.occurred_at else fallback
+        found.append(ClusterEvent(cut(info.reason, 1024), at))
+    if details:
+        found += [
+            ClusterEvent(cut(r.reason, 1024), r.occurred_at or fallback) for r in details.additional_reasons
+        ]
+    return tuple(found)
+
+
+def check_event(event: ActionEvent) -> None:
+    """Refuse an event that consumers could not place (spec 19.4, W-29).
+
+    Raises:
+        InvalidInput: a part of the id is empty, or the attempt is not positive.
+    """
+    parts = (event.id.project, event.id.domain, event.id.run, event.id.action)
+    if not all(parts):
+        raise InvalidInput(f"an event needs project, domain, run and action, got {parts}")
+    if event.attempt <= 0:
+        raise InvalidInput(f"an event needs an attempt above 0, got {event.attempt}")

@@ -1,0 +1,95 @@
+"""The functions this process can run, by name. Importing a module that declares some fills the registry."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from reconciler.api.errors import InvalidSettings, InvalidSpec
+from reconciler.core.signature import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredFunction:
+    """A function under its name.
+
+    Attributes:
+        name: what actions call it by.
+        function: the callable, plain or `async def`.
+        signature: how its arguments and its result are written.
+    """
+
+    name: str
+    function: Callable[..., object]
+    signature: Signature
+
+    @property
+    def place(self) -> str:
+        """Where it is defined, for people: `package.module.function (file:line)`."""
+        function, code = self.function, self.function.__code__
+        return f"{function.__module__}.{function.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
+
+
+class FunctionRegistry:
+    """Name → function. Filled while modules are imported, read afterwards."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, RegisteredFunction] = {}
+
+    def register(self, name: str, function: Callable[..., object]) -> RegisteredFunction:
+        """Add a function. The same function again, as after a re-import of its module, replaces itself.
+
+        Raises:
+            InvalidSpec: the name belongs to another function, or the function cannot be described.
+        """
+        new = RegisteredFunction(name, function, Signature.of(function))
+        old = self._functions.get(name)
+        if old is not None and not _is_same(old.function, function):
+            raise InvalidSpec(
+                f"two functions are named {name!r}: {old.place} and {new.place}. Give one another name."
+            )
+        self._functions[name] = new
+        return new
+
+    def get(self, name: str) -> RegisteredFunction | None:
+        """The function of this name, or None."""
+        return self._functions.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        return tuple(sorted(self._functions))
+
+    def load(self, imports: Iterable[str]) -> None:
+        """Import the modules that declare functions.
+
+        Args:
+            imports: module names, as in `RECONCILER_IMPORTS`.
+
+        Raises:
+            InvalidSettings: lists each module that cannot be imported, and why.
+        """
+        problems: list[str] = []
+        cause: BaseException | None = None
+        for module in imports:
+            try:
+                importlib.import_module(module)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a module's top level can raise anything
+                cause = cause or error
+                problems.append(
+                    f"module {module!r} cannot be imported: {type(error).__name__}: {error}. Correct it, or "
+                    "the list in RECONCILER_IMPORTS; `python -c 'import ...'` from the same folder shows more"
+                )
+        if problems:
+            raise InvalidSettings(problems) from cause
+
+
+def _is_same(one: Callable[..., object], other: Callable[..., object]) -> bool:
+    """Whether both are loads of one definition; a script is loaded as `__main__` and under its own name."""
+    return one.__qualname__ == other.__qualname__ and (
+        one.__module__ == other.__module__ or one.__code__.co_filename == other.__code__.co_filename
+    )
+
+
+registry = FunctionRegistry()
+"""The functions of this process. A module-level object because decorators run while modules are imported."""

@@ -1,0 +1,92 @@
+"""Where the objects of an action lie, and what its launches are called (spec 22.3, 22.4, 22.5, 22.7)."""
+
+from __future__ import annotations
+
+import base64
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from reconciler.api.errors import InvalidSpec
+
+INPUTS_FILE = "inputs.pb"
+ERROR_FILE = "error.pb"
+FUTURES_FILE = "futures.pb"
+LOG_FILE = "log.txt"
+CHECKPOINT_FOLDER = "_flytecheckpoints"
+INLINE = "inline:"
+"""Input URI of inputs that ride in the record itself."""
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+_BASE32 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "abcdefghijklmnopqrstuvwxyz123456")
+
+
+def fnv1a32(text: str) -> int:
+    """FNV-1a hash of the UTF-8 bytes, 32 bits."""
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+@lru_cache(maxsize=8192)
+def shard_prefix(namespace: str, name: str) -> str:
+    """The two characters that spread objects over S3 partitions; stable over attempts (spec 22.4)."""
+    index = fnv1a32(f"{namespace}/{name}") % 1296
+    return _ALPHABET[index // 36] + _ALPHABET[index % 36]
+
+
+@lru_cache(maxsize=1024)
+def _split_base(run_output_base: str) -> tuple[str, str]:
+    parts = urlsplit(run_output_base)
+    if not parts.scheme or not parts.netloc:
+        raise InvalidSpec(f'invalid RunOutputBase "{run_output_base}": write it as s3://bucket/path')
+    path = parts.path.strip("/")
+    return f"{parts.scheme}://{parts.netloc}", path
+
+
+def output_prefix(namespace: str, name: str, base: str, action: str, attempt: int, launch: int = 0) -> str:
+    """`<scheme>://<bucket>/<shard>/<base path>/<action>/<attempt>`, without a trailing slash (spec 22.4).
+
+    A relaunch after a system failure gets `<attempt>-<launch>`, so that it never reads what the launch before it left
+    behind (spec W-02).
+
+    Raises:
+        InvalidSpec: the base is no URI with scheme and bucket.
+    """
+    bucket, path = _split_base(base)
+    folder = f"{path}/" if path else ""
+    last = f"{attempt}-{launch}" if launch else str(attempt)
+    return f"{bucket}/{shard_prefix(namespace, name)}/{folder}{action}/{last}"
+
+
+def input_path(input_uri: str) -> str:
+    """The object the inputs lie in; both forms of the URI address the same one (spec 22.3)."""
+    return f"{input_uri.removesuffix('/' + INPUTS_FILE).rstrip('/')}/{INPUTS_FILE}"
+
+
+def generated_name(name: str, attempt: int, launch: int = 0) -> str:
+    """`<record name>-<retry>`, and `-<launch>` after a relaunch: unique for each launch (spec 22.7, W-02)."""
+    base = f"{name}-{max(attempt, 1) - 1}"
+    return f"{base}-{launch}" if launch else base
+
+
+def shortened_name(name: str, longest: int) -> str:
+    """`name`, or `f` and 8 hash characters when it is longer than `longest` (spec 22.7).
+
+    Raises:
+        InvalidSpec: even the short form is too long.
+    """
+    if len(name) <= longest:
+        return name
+    digest = base64.b32encode(fnv1a32(name).to_bytes(4, "big")).decode().rstrip("=").translate(_BASE32)
+    short = f"f{digest}"
+    if len(short) > longest:
+        raise InvalidSpec(
+            f"max length {longest} is too short for a unique name; at least {len(short)} is needed"
+        )
+    return short
+
+
+def launch_id(attempt: int, launch: int) -> str:
+    """Which launch may report its outcome: the fencing token of attempts (spec W-02)."""
+    return f"{attempt}-{launch}" if launch else str(attempt)

@@ -1,0 +1,74 @@
+"""How often and how soon something is tried again: two budgets and one back-off (spec 12, 13, W-01, W-13)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+
+from reconciler.api.errors import PluginError
+from reconciler.api.template import RetryStrategy, TaskTemplate
+
+MAX_SYSTEM_FAILURES_EXCEEDED = "MaxSystemFailuresExceeded"
+MAX_RETRIES_EXCEEDED = "MaxRetriesExceeded"
+NON_RETRYABLE_CODES = frozenset({"BadTaskSpecification", "MetadataTooLarge", "CorruptedPluginState"})
+"""Codes no retry can help, raised or reported as a phase (spec 12.3, W-11)."""
+MAX_USER_RETRIES = 1000
+"""Most user retries a template may ask for; more is read as this (a loop is not a retry)."""
+SUSTAINED_PROGRESS = timedelta(seconds=60)
+"""How long an attempt must run before earlier system failures are forgiven (spec W-01)."""
+
+
+def max_attempts(template: TaskTemplate | None) -> int:
+    """Template retries + 1; 1 without a template or a retry strategy (spec 13)."""
+    if template is None or template.metadata is None:
+        return 1
+    return min(max(template.metadata.retries.retries, 0), MAX_USER_RETRIES) + 1
+
+
+def retry_strategy(template: TaskTemplate | None) -> RetryStrategy:
+    """The retry strategy in force; none means no delay."""
+    return template.metadata.retries if template and template.metadata else RetryStrategy()
+
+
+def attempt_delay(strategy: RetryStrategy, failed_attempts: int, rng: random.Random) -> int:
+    """Milliseconds to wait before the next attempt after `failed_attempts` failed ones (spec W-13)."""
+    base = strategy.backoff.total_seconds()
+    if base <= 0:
+        return 0
+    seconds = min(
+        base * max(strategy.factor, 1.0) ** min(failed_attempts - 1, 64), strategy.max_backoff.total_seconds()
+    )
+    return int(seconds * 1000 * (1 + rng.random() / 10))
+
+
+def system_delay(requeue: int, failures: int, rng: random.Random) -> int:
+    """Milliseconds until the next try after `failures` consecutive system failures.
+
+    The first one waits exactly the requeue duration (spec 12.2); each further one doubles it, up to 5 minutes, with up to
+    10 % added at random (spec W-13).
+    """
+    if failures <= 1:
+        return requeue
+    return int(min(requeue * 2 ** min(failures - 1, 32), 300_000) * (1 + rng.random() / 10))
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything it was raised from."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def non_retryable_code(error: BaseException) -> str:
+    """The first code in the cause chain that no retry can help; empty when there is none (spec 12.3)."""
+    for cause in causes(error):
+        code = (
+            getattr(cause, "code", "") if isinstance(cause, PluginError) else getattr(cause, "error_code", "")
+        )
+        if code in NON_RETRYABLE_CODES:
+            return str(code)
+    return ""

@@ -1,0 +1,70 @@
+"""What an action must have before it may run (spec 2.2, 5.3)."""
+
+from __future__ import annotations
+
+from reconciler.api.action import CONDITION, TASK, ActionId, ActionSpec
+from reconciler.api.errors import InvalidSpec
+from reconciler.api.names import check_name
+
+REQUIRED = (
+    ("run_name", "runName"),
+    ("project", "project"),
+    ("domain", "domain"),
+    ("action_name", "actionName"),
+    ("task_type", "taskType"),
+    ("task_template", "taskTemplate"),
+    ("input_uri", "inputUri"),
+    ("run_output_base", "runOutputBase"),
+)
+"""Fields a task needs, in the order they are reported (spec 5.3)."""
+
+LIMITS = {"cache_key": 256, "task_type": 63, "short_name": 63, "group": 256}
+"""Longest values, in characters (spec 2.2)."""
+MAX_TEMPLATE = 256 * 1024
+"""Largest task template, in bytes (spec W-16)."""
+MAX_ENVIRONMENT = 32 * 1024
+"""Largest sum of environment names and values, in bytes."""
+
+
+def missing_fields(spec: ActionSpec) -> str:
+    """The text of spec 5.3 that names every empty required field; empty when none is."""
+    missing = [name for attribute, name in REQUIRED if not getattr(spec, attribute)]
+    return f"required spec fields are empty: [{' '.join(missing)}]" if missing else ""
+
+
+def check_spec(action: ActionId, spec: ActionSpec) -> None:
+    """Check a spec at the door, before anything is stored.
+
+    Raises:
+        InvalidName: a part of the identity or the parent's name breaks the rule of names.
+        InvalidSpec: lists every field that is too long or contradictory.
+    """
+    action.checked()
+    problems: list[str] = []
+    identity = (spec.project, spec.domain, spec.run_name, spec.action_name)
+    if identity != (action.project, action.domain, action.run, action.action):
+        problems.append(f"the identity fields say {'/'.join(identity)}, the action is {action}")
+    if spec.parent_action_name is not None:
+        check_name("parent action", spec.parent_action_name)
+        if spec.parent_action_name == spec.action_name:
+            problems.append("an action cannot be its own parent")
+    if spec.action_type not in {"", TASK, CONDITION}:
+        problems.append(f"actionType must be task or condition, got {spec.action_type!r}")
+    if (spec.action_type == CONDITION) != bool(spec.condition_spec):
+        problems.append("conditionSpec must be given for a condition, and only for a condition")
+    for attribute, limit in LIMITS.items():
+        if len(getattr(spec, attribute)) > limit:
+            problems.append(
+                f"{attribute} has {len(getattr(spec, attribute))} characters, at most {limit} are allowed"
+            )
+    if len(spec.task_template) > MAX_TEMPLATE:
+        problems.append(
+            f"taskTemplate has {len(spec.task_template)} bytes, at most {MAX_TEMPLATE} are allowed"
+        )
+    size = sum(len(k.encode()) + len(v.encode()) for k, v in spec.env_vars.items())
+    if size > MAX_ENVIRONMENT:
+        problems.append(
+            f"envVars have {size} bytes, at most {MAX_ENVIRONMENT} are allowed; put large values in S3"
+        )
+    if problems:
+        raise InvalidSpec(f"action {action} cannot be accepted: " + "; ".join(problems))

@@ -1,0 +1,35 @@
+"""The Celery command lines of the embedded stack."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from reconciler.embedded.ports import LOOPBACK
+
+CELERY = (sys.executable, "-m", "celery", "-A", "worker")
+QUIET = ("-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
+"""Nobody needs the workers' talk among themselves; their liveness is a key in Redis."""
+
+
+def worker(queue: str, pool: str, concurrency: int, node: str) -> Sequence[str]:
+    """A worker.
+
+    Args:
+        queue: the queue it consumes.
+        pool: `threads` for steps, `prefork` for user code, which must be killable.
+        concurrency: tasks at once.
+        node: its node name, `NAME@HOST`.
+    """
+    return (*CELERY, "worker", "-Q", queue, "-P", pool, "-c", str(concurrency), "-n", node, *QUIET)
+
+
+def beat(schedule: Path) -> Sequence[str]:
+    """The clock of the sweeps; `schedule` is the file it keeps its last times in."""
+    return (*CELERY, "beat", "-s", str(schedule), "-l", "WARNING")
+
+
+def flower(port: int) -> Sequence[str]:
+    """The Flower web page on this port of the loopback interface."""
+    return (*CELERY, "flower", f"--address={LOOPBACK}", f"--port={port}")

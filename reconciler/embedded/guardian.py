@@ -1,0 +1,153 @@
+"""Runs one program and ends its whole family when the program, or whoever asked for it, is gone.
+
+Started by `ManagedProcess` as `python -I -S guardian.py PARENT FDS COMMAND...`; imports nothing but the
+standard library, so that it costs a few MB. PARENT is the process id it must not outlive. FDS are inherited
+descriptors, comma-separated: the first one takes two lines (the program's process id, later its return code),
+the others are only kept open, so that a lock on them lasts until the family has ended.
+
+Why a process of its own: the parent may be killed with SIGKILL, and then only another process can clean up.
+The guardian adopts every orphan below it (`PR_SET_CHILD_SUBREAPER`), so nothing can get away, not even by
+`setsid`. Were the guardian killed, its program would go with it (`PR_SET_PDEATHSIG`). Only Linux has these
+two: elsewhere the parent's end is noticed within a second, and the program's process group is ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+
+KILL_FAMILY = signal.SIGUSR1
+"""Signal that asks the guardian to SIGKILL the program and all its descendants at once."""
+PARENT_DIED = signal.SIGUSR2
+HEARD = {signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM, KILL_FAMILY, PARENT_DIED}
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+CANNOT_RUN = 127
+"""Return code when the command cannot be run, as a shell has it."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command and stay until its whole family has ended.
+
+    Args:
+        arguments: PARENT, FDS and the command, as above.
+    """
+    parent, descriptors, command = int(arguments[0]), arguments[1].split(","), arguments[2:]
+    for descriptor in descriptors:
+        os.set_inheritable(int(descriptor), False)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_PDEATHSIG, PARENT_DIED)
+    signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
+    if os.getppid() != parent:
+        return 1
+    report = int(descriptors[0])
+    program = launch(command)
+    tell(report, program)
+    code = watch(program, parent)
+    end_family(program)
+    tell(report, code)
+    return 0
+
+
+def launch(command: list[str]) -> int:
+    """Start the command in a session of its own and return its process id."""
+    guardian = os.getpid()
+    program = os.fork()
+    if program:
+        return program
+    try:
+        os.setsid()
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != guardian:  # it died between the fork and the line above
+            os._exit(1)
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; programs expect the default
+            signal.signal(ignored, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execvp(command[0], command)  # noqa: S606  # no shell is wanted
+    except OSError as error:
+        os.write(2, f"cannot run {command[0]}: {error}\n".encode())
+    finally:
+        os._exit(CANNOT_RUN)
+
+
+def watch(program: int, parent: int) -> int:
+    """Wait until the program has ended, is to be killed, or the parent is gone.
+
+    Returns:
+        The program's return code; negative: the signal that ended it.
+    """
+    while True:
+        heard = signal.sigwait(HEARD)
+        if heard == signal.SIGTERM:
+            os.kill(program, signal.SIGTERM)
+        # PARENT_DIED also comes when only the parent's thread that started us ends: so ask for the process.
+        elif heard == KILL_FAMILY or os.getppid() != parent:
+            return -signal.SIGKILL
+        ended, _ = collect()
+        if program in ended:
+            return os.waitstatus_to_exitcode(ended[program])
+
+
+def end_family(program: int) -> None:
+    """SIGKILL the program's group in one call, then every descendant that had left it, until none is left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter: macOS, of a group of zombies
+        os.killpg(program, signal.SIGKILL)
+    while collect()[1]:
+        for child in running_children():  # grandchildren become children as their parents die
+            with contextlib.suppress(PermissionError):  # it took another user's rights: wait for its end
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def collect() -> tuple[dict[int, int], bool]:
+    """Collect the children that have ended, adopted ones too.
+
+    Returns:
+        Their wait statuses by process id, and whether any child is left.
+    """
+    ended: dict[int, int] = {}
+    while True:
+        try:
+            process, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended, False
+        if not process:
+            return ended, True
+        ended[process] = status
+
+
+def running_children() -> list[int]:
+    """Process ids of the children that have not ended; empty on systems without `/proc`."""
+    me = os.getpid()
+    found = []
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208  # pathlib is 1 MB
+        try:
+            with open(f"/proc/{int(entry)}/stat", "rb") as file:  # noqa: PTH123  # as above
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+        except (ValueError, OSError):  # not a process, or one that has just gone
+            continue
+        if int(parent) == me and state != b"Z":
+            found.append(int(entry))
+    return found
+
+
+def tell(report: int, number: int) -> None:
+    """Write one line to whoever started us, who may be gone."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(report, b"%d\n" % number)
+
+
+def prctl(option: int, value: int) -> None:
+    """Set a property of this process where the system knows it (Linux)."""
+    call = getattr(ctypes.CDLL(None), "prctl", None)
+    if call is not None:
+        call(option, ctypes.c_ulong(value), 0, 0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

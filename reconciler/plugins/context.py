@@ -1,0 +1,227 @@
+"""What a plugin is given for one call: the task, its inputs and files, its state, and the installation's services (spec 22)."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import AttemptRecord, Children, TaskAction
+from reconciler.api.errors import BadTaskSpecification
+from reconciler.api.template import TaskTemplate, parse_template
+from reconciler.core import retries
+from reconciler.core.events import observed_attempts
+from reconciler.core.paths import generated_name, launch_id, output_prefix, shortened_name
+from reconciler.plugins.managers import ResourceManager, SecretManager
+from reconciler.plugins.state import PluginStateManager
+from reconciler.stores.base import BlobStore
+from reconciler.stores.outputs import ActionFiles, read_inputs
+
+INLINE_TEMPLATE = "inline://taskTemplate"
+_INVALID_LABEL = re.compile(r"[^A-Za-z0-9._-]")
+_MAX_SECRETS = 256 * 1024
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What the composition root hands to every context.
+
+    Attributes:
+        data_store: objects in S3.
+        secret_manager: resolves secrets.
+        resource_manager: quotas.
+        catalog_client: asynchronous catalog, None when there is none (spec 11).
+        stop_attempt: asks the running attempt of an action to stop, with a reason.
+        object_limit: largest object read or written, bytes.
+        requeue: the requeue duration, ms.
+    """
+
+    data_store: BlobStore
+    secret_manager: SecretManager
+    resource_manager: ResourceManager
+    stop_attempt: Callable[[TaskAction, str], None]
+    catalog_client: Any = None
+    object_limit: int = 64 * 1024 * 1024
+    requeue: int = 10_000
+
+
+class TaskExecutionContext:
+    """One call's view of an action. Parts that cost something are made when they are asked for."""
+
+    __slots__ = ("_template", "action", "files", "launch_wish", "max_name", "services", "state")
+
+    def __init__(
+        self, action: TaskAction, services: Services, state: PluginStateManager, max_name: int = 0
+    ) -> None:
+        """Build the context of the current attempt.
+
+        Raises:
+            InvalidSpec: the run output base cannot be parsed (spec 22.2).
+            BadTaskSpecification: a secret is described wrongly (spec 22.7).
+        """
+        self.action = action
+        self.services = services
+        self.state = state
+        self.max_name = max_name
+        self.launch_wish: tuple[str, str] | None = None
+        self._template: TaskTemplate | None = None
+        prefix = output_prefix(
+            action.metadata.namespace,
+            action.metadata.name,
+            action.spec.run_output_base,
+            action.id.action,
+            self.attempt_number,
+            action.status.launches,
+        )
+        self.files = ActionFiles(services.data_store, prefix, limit=services.object_limit)
+
+    # -- the task --------------------------------------------------------------------------------------------------
+    @property
+    def template(self) -> TaskTemplate:
+        """The task template.
+
+        Raises:
+            BadTaskSpecification: the stored bytes are no template.
+        """
+        if self._template is None:
+            try:
+                self._template = parse_template(self.action.spec.task_template)
+            except msgspec.DecodeError as error:
+                raise BadTaskSpecification(
+                    f"the task template of {self.action.id} cannot be read: {error}"
+                ) from error
+        return self._template
+
+    @property
+    def now(self) -> int:
+        """The store's time of this round, ms."""
+        return self.action.now
+
+    def read_inputs(self) -> bytes:
+        """The inputs, a JSON document.
+
+        Raises:
+            ReadFailed: they cannot be read, or are not those that were submitted.
+        """
+        return read_inputs(self.services.data_store, self.action.spec, limit=self.services.object_limit)
+
+    # -- the attempt -----------------------------------------------------------------------------------------------
+    @property
+    def attempt_number(self) -> int:
+        """The current attempt, from 1."""
+        return observed_attempts(self.action)
+
+    @property
+    def max_attempts(self) -> int:
+        """Template retries + 1 (spec 13)."""
+        return retries.max_attempts(template_or_none(self.action))
+
+    @property
+    def launch(self) -> str:
+        """Which launch may report: changes with each attempt and each relaunch (spec W-02)."""
+        return launch_id(self.attempt_number, self.action.status.launches)
+
+    @property
+    def attempt(self) -> AttemptRecord:
+        """What the store knows of the launch."""
+        return self.action.attempt
+
+    @property
+    def children(self) -> Children:
+        """Counts of the child actions."""
+        return self.action.children
+
+    def send(self, queue: str) -> None:
+        """Offer this launch to the workers of a queue, once this round is stored."""
+        self.launch_wish = (self.launch, queue)
+
+    # -- names, labels, environment (spec 22.7) --------------------------------------------------------------------
+    @property
+    def generated_name(self) -> str:
+        """Unique name of this launch, within the plugin's limit."""
+        name = generated_name(self.action.metadata.name, self.attempt_number, self.action.status.launches)
+        return shortened_name(name, self.max_name) if self.max_name else name
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of the attempt; user variables never replace the four of the platform."""
+        spec = self.action.spec
+        return {
+            **spec.env_vars,
+            "ACTION_NAME": self.action.id.action,
+            "RUN_NAME": self.action.id.run,
+            "_U_RUN_BASE": spec.run_output_base,
+            "_U_ORG_NAME": "local",
+        }
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels for whatever the plugin creates."""
+        template = template_or_none(self.action)
+        labels = {
+            **self.action.labels,
+            "organization": "flyte",
+            "project": self.action.id.project,
+            "domain": self.action.id.domain,
+            "flyte.org/managed": "true",
+            "attempt": str(self.attempt_number),
+        }
+        if template and template.secrets:
+            labels["inject-flyte-secrets"] = "true"
+        task = template.id.name if template and template.id else ""
+        for key, value in (
+            ("run", self.action.id.run),
+            ("action", self.action.id.action),
+            ("task-name", task),
+        ):
+            clean = sanitize_label(value)
+            if clean:
+                labels[key] = clean
+        return labels
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """Annotations of the record, and its secrets by reference.
+
+        Raises:
+            BadTaskSpecification: the secrets are described wrongly or are too many.
+        """
+        template = template_or_none(self.action)
+        found = dict(self.action.metadata.annotations)
+        for index, secret in enumerate(template.secrets if template else ()):
+            if secret.mount not in {"env", "file"}:
+                raise BadTaskSpecification(
+                    f"secret {secret.key!r}: mount must be env or file, got {secret.mount!r}"
+                )
+            found[f"flyte.secrets/s{index}"] = base64.b32encode(msgspec.json.encode(secret)).decode()
+        if sum(map(len, found.values())) > _MAX_SECRETS:
+            raise BadTaskSpecification(f"annotations exceed {_MAX_SECRETS} bytes: refer to fewer secrets")
+        return found
+
+    @property
+    def interruptible(self) -> bool:
+        """The run's choice, else the task's own (spec W-15)."""
+        if self.action.spec.interruptible is not None:
+            return self.action.spec.interruptible
+        template = template_or_none(self.action)
+        return bool(template and template.metadata and template.metadata.interruptible)
+
+
+def template_or_none(action: TaskAction) -> TaskTemplate | None:
+    """The template of an action; None when it is missing or unreadable (spec 13, 22.7)."""
+    try:
+        return parse_template(action.spec.task_template) if action.spec.task_template else None
+    except msgspec.DecodeError:
+        return None
+
+
+def sanitize_label(value: str) -> str:
+    """A label value: invalid characters become `-`, at most 63, an alphanumeric character at both ends (spec 22.7)."""
+    clean = _INVALID_LABEL.sub("-", value)[:63]
+    if not clean:
+        return ""
+    first = clean[0] if clean[0].isalnum() else "x"
+    last = clean[-1] if clean[-1].isalnum() else "x"
+    return first + clean[1:-1] + last if len(clean) > 1 else first

@@ -1,0 +1,153 @@
+"""`function`: runs a Python function in an attempts worker and observes it through the record (design 5).
+
+handle sends a launch and later looks: not started, running under a live lease, silent, or ended with an outcome. The worker
+drives the next step itself, so nothing here polls; due times only catch what died.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.api.action import AttemptOutcome
+from reconciler.api.errors import BadTaskSpecification
+from reconciler.api.transition import (
+    LogLink,
+    PhaseInfo,
+    TaskInfo,
+    Transition,
+    failure,
+    queued,
+    retryable_failure,
+    running,
+    success,
+    system_retryable_failure,
+)
+from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.registry import PluginEntry
+
+TASK_TYPE = "function"
+LOOK_AFTER_LEASE = 250
+"""Between the end of a lease and the step that notices, ms."""
+_SEND_AGAIN = 10_000
+_SEND_AGAIN_AT_MOST = 300_000
+_OVERTAKEN = 2_000
+"""How long a launch may be overtaken by younger ones of its queue before it counts as lost, ms."""
+_ASK_AGAIN = 500
+TIMED_OUT = "timed out"
+"""Reason with which a worker stops a function at its running limit."""
+
+
+class FunctionConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`custom` of a function's template: its stored name, and the queue of its workers."""
+
+    function: str
+    queue: str = ""
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    times: int
+
+
+def config_of(custom: dict[str, object]) -> FunctionConfig:
+    """Read `custom`.
+
+    Raises:
+        BadTaskSpecification: it names no function.
+    """
+    try:
+        return msgspec.convert(custom, FunctionConfig)
+    except msgspec.ValidationError as error:
+        raise BadTaskSpecification(
+            f"the template of a function must name it in custom.function: {error}"
+        ) from error
+
+
+class FunctionPlugin(Plugin):
+    """Launches an attempt as a message and follows its lease."""
+
+    id = TASK_TYPE
+    properties = PluginProperties(inline=True)
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+
+    def handle(self, ctx: TaskExecutionContext) -> Transition:
+        """Send the launch, or say how it goes."""
+        attempt = ctx.attempt
+        queue = config_of(ctx.template.custom).queue or self._queue
+        if attempt.launch != ctx.launch:
+            ctx.send(queue)
+            ctx.state.put(1, _Sent(1))
+            return Transition(self._waiting(ctx, queue, 0, ctx.now + _SEND_AGAIN))
+        if attempt.outcome is not None:
+            return Transition(_ended(attempt.outcome))
+        if not attempt.owner:
+            return Transition(self._not_started(ctx, queue))
+        if ctx.now < attempt.lease_until:
+            return Transition(_running(ctx))
+        silent = (ctx.now - attempt.lease_until) / 1000
+        return Transition(
+            msgspec.structs.replace(
+                system_retryable_failure(
+                    "WorkerLost", f"worker {attempt.owner} vanished: its lease ran out {silent:.1f} s ago"
+                ),
+                requeue_at=ctx.now if ctx.action.status.system_failures == 0 else 0,
+            )
+        )
+
+    def _not_started(self, ctx: TaskExecutionContext, queue: str) -> PhaseInfo:
+        """A launch that was overtaken by younger ones, or waits for long, was lost: send it again."""
+        sent = ctx.state.get(_Sent) or _Sent(1)
+        waited = ctx.now - ctx.attempt.sent_at
+        patience = min(_SEND_AGAIN * 2 ** min(sent.times - 1, 16), _SEND_AGAIN_AT_MOST)
+        overtaken = ctx.attempt.queue_moved_at > ctx.attempt.sent_at and waited >= _OVERTAKEN
+        if not overtaken and waited < patience:
+            return self._waiting(ctx, queue, sent.times - 1, ctx.attempt.sent_at + patience)
+        ctx.send(queue)
+        ctx.state.put(1, _Sent(sent.times + 1))
+        return self._waiting(ctx, queue, sent.times, ctx.now + min(patience * 2, _SEND_AGAIN_AT_MOST))
+
+    @staticmethod
+    def _waiting(ctx: TaskExecutionContext, queue: str, version: int, look: int) -> PhaseInfo:
+        again = f", sent {version + 1} times" if version else ""
+        info = queued(ctx.now, version, f'waiting for a worker of queue "{queue}"{again}')
+        return msgspec.structs.replace(info, requeue_at=look)
+
+    def abort(self, ctx: TaskExecutionContext) -> None:
+        """Ask the worker to stop and wait until it did, or until its lease ran out; a launch not taken is fenced off.
+
+        Raises:
+            StillStopping: the function still runs.
+        """
+        attempt = ctx.attempt
+        if attempt.launch != ctx.launch or not attempt.owner or attempt.outcome is not None:
+            return
+        if ctx.now >= attempt.lease_until:
+            return
+        if not attempt.stop:
+            deletion = ctx.action.metadata.deletion
+            ctx.services.stop_attempt(ctx.action, deletion.reason if deletion else "aborted")
+        raise StillStopping(ctx.now + _ASK_AGAIN, f"attempt {ctx.launch} on {attempt.owner}")
+
+
+def _running(ctx: TaskExecutionContext) -> PhaseInfo:
+    info = TaskInfo(occurred_at=ctx.attempt.started_at, log_context={"worker": ctx.attempt.owner})
+    return running(0, info, requeue_at=ctx.attempt.lease_until + LOOK_AFTER_LEASE)
+
+
+def _ended(outcome: AttemptOutcome) -> PhaseInfo:
+    logs = (LogLink("log", outcome.log_uri),) if outcome.log_uri else ()
+    info = TaskInfo(occurred_at=outcome.at, logs=logs, outputs=outcome.outputs)
+    if outcome.ended == "returned":
+        return success(info)
+    if outcome.ended == "unknown" or not outcome.retryable:
+        return failure(outcome.code, outcome.message, info)
+    if outcome.ended == "stopped" or outcome.code == "Interrupted":
+        return system_retryable_failure(outcome.code or "Interrupted", outcome.message, info)
+    return retryable_failure(outcome.code, outcome.message, info)
+
+
+def entry(queue: str) -> PluginEntry:
+    """The entry that sends to `queue` unless a template names another."""
+    return PluginEntry(id=TASK_TYPE, task_types=(TASK_TYPE,), load=lambda: FunctionPlugin(queue))

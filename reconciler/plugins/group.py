@@ -1,0 +1,72 @@
+"""`group`: the parent of a map. Ends when all its children have; the last one to end wakes it, nobody polls."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from reconciler.api.errors import BadTaskSpecification
+from reconciler.api.transition import Transition, failure, running, success
+from reconciler.plugins.base import Plugin, PluginProperties
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.registry import PluginEntry
+
+TASK_TYPE = "group"
+SUBMIT_WINDOW = timedelta(minutes=2)
+"""How long the submitter has to store all children before the group fails."""
+_LOOK_AGAIN = 60_000
+
+
+class GroupConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`custom` of a group's template, or its inputs.
+
+    Attributes:
+        expected: number of children that were announced.
+        keep_failures: succeed even when children did not.
+    """
+
+    expected: int
+    keep_failures: bool = False
+
+
+class GroupPlugin(Plugin):
+    """Waits for its children; holds no worker."""
+
+    id = TASK_TYPE
+    properties = PluginProperties(inline=True)
+
+    def handle(self, ctx: TaskExecutionContext) -> Transition:
+        """Succeed or fail with the children.
+
+        Raises:
+            BadTaskSpecification: the inputs do not say how many children to expect.
+        """
+        try:
+            config = msgspec.json.decode(ctx.read_inputs(), type=GroupConfig)
+        except msgspec.DecodeError as error:
+            raise BadTaskSpecification(
+                f"the inputs of a group must say how many children to expect: {error}"
+            ) from error
+        children = ctx.children
+        missing = config.expected - children.total
+        if missing > 0:
+            deadline = ctx.action.metadata.creation_timestamp + int(SUBMIT_WINDOW.total_seconds() * 1000)
+            if ctx.now < deadline:
+                return Transition(running(0, requeue_at=deadline))
+            return Transition(
+                failure(
+                    "IncompleteSubmission",
+                    f"{missing} of {config.expected} children were never stored: the submitter stopped half way. "
+                    "Submit again under the same run name to store the rest, or under a new one.",
+                )
+            )
+        if children.open > 0:
+            return Transition(running(0, requeue_at=ctx.now + _LOOK_AGAIN))
+        if children.failed and not config.keep_failures:
+            message = f"{children.failed} of {children.total} children did not succeed"
+            return Transition(failure("ChildrenFailed", message))
+        return Transition(success())
+
+
+ENTRY = PluginEntry(id=TASK_TYPE, task_types=(TASK_TYPE,), load=GroupPlugin)

@@ -1,0 +1,112 @@
+"""Which plugin runs a task type (spec 23.2, 23.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
+
+import msgspec
+import structlog
+
+from reconciler.api.errors import InvalidSettings, ReconcilerError
+from reconciler.plugins.base import Plugin
+
+log = structlog.get_logger(__name__)
+
+
+class PluginNotFound(ReconcilerError):
+    """No plugin runs this task type, and there is no default plugin."""
+
+
+class PluginEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One plugin to load.
+
+    Attributes:
+        id: unique name.
+        task_types: what it runs.
+        load: makes the plugin; called once.
+        default: whether it runs task types nobody else does.
+        kind: `resource` entries are loaded before `core` ones, so core wins a shared task type.
+    """
+
+    id: str
+    task_types: tuple[str, ...]
+    load: Callable[[], Plugin]
+    default: bool = False
+    kind: Literal["core", "resource"] = "core"
+
+
+class PluginRegistry:
+    """Resolves task types. Loading happens once, at start; a wrong entry stops the start."""
+
+    def __init__(self, entries: Iterable[PluginEntry], routes: Mapping[str, str] | None = None) -> None:
+        """Load all entries.
+
+        Args:
+            entries: in order of registration.
+            routes: task type → plugin id, wins over what entries claim (`default-for-task-types`).
+
+        Raises:
+            InvalidSettings: lists every entry that cannot be used.
+        """
+        self._plugins: dict[str, Plugin] = {}
+        self._by_id: dict[str, Plugin] = {}
+        self._default: Plugin | None = None
+        known = list(entries)
+        problems = [problem for entry in known for problem in _problems(entry)]
+        if problems:
+            raise InvalidSettings(problems)
+        for kind in ("resource", "core"):
+            for entry in known:
+                if entry.kind == kind:
+                    self._load(entry)
+        for task_type, plugin_id in (routes or {}).items():
+            if plugin_id in self._by_id:
+                self._plugins[task_type] = self._by_id[plugin_id]
+            else:
+                log.warning("plugin.route_unknown", task_type=task_type, plugin=plugin_id)
+
+    def _load(self, entry: PluginEntry) -> None:
+        plugin = entry.load()
+        limit = plugin.properties.generated_name_max_length
+        if 0 < limit < 8:
+            raise InvalidSettings([f"plugin {entry.id}: GeneratedNameMaxLength needs to be greater then 8"])
+        plugin.id = plugin.id or entry.id
+        self._by_id[entry.id] = plugin
+        for task_type in entry.task_types:
+            if task_type in self._plugins:
+                log.warning("plugin.replaced", task_type=task_type, by=entry.id)
+            self._plugins[task_type] = plugin
+        if entry.default and (entry.kind == "resource" or self._default is None):
+            if self._default is not None:
+                log.warning("plugin.default_replaced", by=entry.id)
+            self._default = plugin
+
+    def resolve(self, task_type: str) -> Plugin:
+        """The plugin of a task type: the exact one, else the default.
+
+        Raises:
+            PluginNotFound: there is neither.
+        """
+        plugin = self._plugins.get(task_type, self._default)
+        if plugin is None:
+            raise PluginNotFound(
+                f'no plugin registered for task type "{task_type}" and no default plugin available'
+            )
+        return plugin
+
+    @property
+    def task_types(self) -> tuple[str, ...]:
+        """All task types with a plugin of their own."""
+        return tuple(sorted(self._plugins))
+
+
+def _problems(entry: PluginEntry) -> list[str]:
+    found = []
+    if not entry.id:
+        found.append("a plugin entry has an empty id")
+    if not entry.task_types and not entry.default:
+        found.append(f"plugin {entry.id or '?'} runs no task type and is not the default")
+    if not callable(entry.load):
+        found.append(f"plugin {entry.id or '?'} has no loader")
+    return found

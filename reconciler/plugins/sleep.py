@@ -1,0 +1,70 @@
+"""`core-sleep`: waits without holding a worker (spec 28). The start time lies in plugin state (spec W-42)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from reconciler.api.transition import PhaseInfo, Transition, failure, running, success
+from reconciler.plugins.base import Plugin, PluginProperties
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.registry import PluginEntry
+
+TASK_TYPE = "core-sleep"
+_inputs = msgspec.json.Decoder(dict[str, object])
+
+
+class _Started(msgspec.Struct, frozen=True):
+    at: int
+
+
+class SleepPlugin(Plugin):
+    """Needs exactly one input of type duration and no outputs; seconds as a number, or an ISO 8601 duration."""
+
+    id = TASK_TYPE
+    properties = PluginProperties(inline=True)
+
+    def handle(self, ctx: TaskExecutionContext) -> Transition:
+        """Succeed once the duration has passed since the first call."""
+        wanted = _duration(ctx)
+        if isinstance(wanted, PhaseInfo):
+            return Transition(wanted)
+        if wanted == 0:
+            return Transition(success())
+        started = ctx.state.get(_Started)
+        if started is None:
+            started = _Started(ctx.now)
+            ctx.state.put(1, started)
+        until = started.at + wanted
+        return Transition(success() if ctx.now >= until else running(0, requeue_at=until))
+
+
+def _duration(ctx: TaskExecutionContext) -> int | PhaseInfo:
+    """Milliseconds to wait, or the failure that says what is wrong with the task."""
+    interface = ctx.template.interface
+    declared = list(interface.inputs.items()) if interface else []
+    if interface is None or len(declared) != 1 or declared[0][1] != "duration" or interface.outputs:
+        return failure(
+            "BadTaskSpecification", "core-sleep needs exactly one input of type duration and no outputs"
+        )
+    name = declared[0][0]
+    try:
+        values = _inputs.decode(ctx.read_inputs())
+        if name not in values:
+            return failure("BadTaskSpecification", f"the inputs hold no {name!r}")
+        duration = _seconds(values[name])
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+        return failure("BadTaskSpecification", f"input {name!r} is no duration: {error}")
+    if duration < 0:
+        return failure("BadTaskSpecification", f"input {name!r} must not be negative, got {duration:g} s")
+    return round(duration * 1000)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return msgspec.convert(value, timedelta, strict=False).total_seconds()
+
+
+ENTRY = PluginEntry(id=TASK_TYPE, task_types=(TASK_TYPE,), load=SleepPlugin)

@@ -1,0 +1,204 @@
+"""All settings, read from the environment once, into one frozen record.
+
+Every variable starts with `RECONCILER_`. Durations are seconds unless the value says otherwise (`90`, `10s`,
+`5m`, `2h`, `7d`). A wrong value never gets a default: `Settings.from_env` reports all mistakes at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from reconciler.api.errors import InvalidSettings, ReconcilerError
+from reconciler.api.names import check_name
+
+PREFIX = "RECONCILER_"
+Durability = Literal["fast", "safe"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an installation can choose. Each field is the variable `RECONCILER_<FIELD>` (upper case).
+
+    Durations are `timedelta`; sizes are bytes.
+    """
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """Where the records live: Redis >= 7 or Valkey, `redis://` or `rediss://`, persistent, `noeviction`."""
+    broker_url: str = ""
+    """Celery's broker. Empty: the same server as `redis_url`."""
+    key_prefix: str = "cr"
+    """First part of every Redis key, so that two installations can share a server."""
+    shards: int = 16
+    """Number of shards; fixed when the data set is first used (decision 0003)."""
+    durability: Durability = "fast"
+    """`fast`: the AOF may be fsynced once a second. `safe`: each accepted write is fsynced (docs/guarantees.md)."""
+
+    s3_endpoint: str = ""
+    """URL of an S3 server; empty: AWS. Credentials come from the environment, as boto3 reads them."""
+    s3_bucket: str = "reconciler"
+    s3_prefix: str = ""
+    """Folder inside the bucket for all objects."""
+    s3_region: str = "us-east-1"
+
+    project: str = "default"
+    domain: str = "development"
+    namespace: str = "flyte"
+    """Namespace of all records; part of the sharded output path (spec 2.1, 22.4)."""
+    cluster: str = ""
+    """Name of this installation, copied into events (spec 3)."""
+
+    imports: tuple[str, ...] = ()
+    """Modules with the functions attempts may run, comma-separated, as Celery's `imports`."""
+    steps_queue: str = "steps"
+    attempts_queue: str = "attempts"
+
+    max_system_failures: int = 3
+    """Consecutive system failures an action may have; 0 means 3 (spec 3)."""
+    max_total_system_failures: int = 20
+    """System failures in the life of an action, never reset (spec W-01)."""
+    requeue_duration: timedelta = timedelta(seconds=10)
+    """How soon an action is looked at again when nothing wakes it; <= 0 means 10 s (spec 3)."""
+    step_lease: timedelta = timedelta(seconds=10)
+    """How long a step may hold an action before another may take it."""
+    step_batch: int = 100
+    """Actions a step claims at once."""
+    step_budget: timedelta = timedelta(seconds=2)
+    """How long a step goes on claiming before it makes room and re-enqueues itself."""
+    max_countdown: timedelta = timedelta(seconds=15)
+    """Longest countdown of a wake-up message; later times wait in the due index alone."""
+    attempt_lease: timedelta = timedelta(seconds=6)
+    """How long a silent attempt counts as alive. Renewed by heartbeat at a quarter of it."""
+    abort_grace: timedelta = timedelta(seconds=5)
+    """Between asking a running function to stop and killing its process."""
+    max_cleanup_tries: int = 10
+    """Tries of abort and finalize before an action ends as `cleanup failed` (spec W-44)."""
+
+    inline_limit: int = 4096
+    """Inputs and outputs up to this size ride in the record too; larger ones lie in S3 alone."""
+    max_object_size: int = 64 * 1024 * 1024
+    """Largest inputs, outputs or log that is stored."""
+    retention: timedelta = timedelta(hours=1)
+    """How long an ended action is kept (`gc.maxTTL`, spec 3)."""
+    events_retention: timedelta = timedelta(days=1)
+    """How long the results channel keeps an event."""
+    connect_timeout: timedelta = timedelta(seconds=3)
+    socket_timeout: timedelta = timedelta(seconds=5)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, **given: object) -> Settings:
+        """Read the settings.
+
+        Args:
+            env: variables to read; the process's own when not given.
+            given: values that win over the environment.
+
+        Raises:
+            InvalidSettings: lists every unreadable or contradictory value and every unknown variable.
+        """
+        source = os.environ if env is None else env
+        problems: list[str] = []
+        values: dict[str, object] = {}
+        hints = get_type_hints(cls)
+        for key, text in source.items():
+            if not key.startswith(PREFIX):
+                continue
+            name = key[len(PREFIX) :].lower()
+            if name not in hints:
+                problems.append(f"{key} is not a setting (docs/operations.md lists them)")
+                continue
+            try:
+                values[name] = _read(hints[name], text)
+            except ValueError as error:
+                problems.append(f"{key}={text!r}: {error}")
+        settings = cls(**{**values, **given})  # type: ignore[arg-type]  # checked by hint above
+        problems += settings.problems()
+        if problems:
+            raise InvalidSettings(problems)
+        return settings
+
+    def problems(self) -> list[str]:
+        """All contradictions between the values, as sentences; empty when there are none (spec 30)."""
+        found: list[str] = []
+        if self.max_system_failures < 0:
+            found.append(f"executor: maxSystemFailures must be non-negative, got {self.max_system_failures}")
+        if self.requeue_duration < timedelta(0):
+            found.append(
+                f"executor: requeueDuration must not be negative, got {self.requeue_duration.total_seconds():g}s"
+            )
+        for name in (
+            "shards",
+            "step_batch",
+            "max_total_system_failures",
+            "max_cleanup_tries",
+            "inline_limit",
+        ):
+            if getattr(self, name) < 1:
+                found.append(f"{PREFIX}{name.upper()} must be at least 1, got {getattr(self, name)}")
+        for name in _POSITIVE:
+            if getattr(self, name) <= timedelta(0):
+                found.append(f"{PREFIX}{name.upper()} must be longer than 0 seconds")
+        if self.step_budget >= self.step_lease:
+            found.append("RECONCILER_STEP_BUDGET must be shorter than RECONCILER_STEP_LEASE")
+        if self.inline_limit > self.max_object_size:
+            found.append("RECONCILER_INLINE_LIMIT must not exceed RECONCILER_MAX_OBJECT_SIZE")
+        if self.steps_queue == self.attempts_queue:
+            found.append(
+                "RECONCILER_STEPS_QUEUE and RECONCILER_ATTEMPTS_QUEUE must differ: user code would delay steps"
+            )
+        if not self.s3_bucket:
+            found.append("RECONCILER_S3_BUCKET must not be empty")
+        if not self.redis_url.startswith(("redis://", "rediss://", "unix://", "sentinel://")):
+            found.append("RECONCILER_REDIS_URL must start with redis://, rediss://, unix:// or sentinel://")
+        for name in ("project", "domain", "namespace", "steps_queue", "attempts_queue", "key_prefix"):
+            try:
+                check_name(name, getattr(self, name), 63)
+            except ReconcilerError as error:
+                found.append(f"{PREFIX}{name.upper()}: {error}")
+        return found
+
+    def effective_requeue(self) -> timedelta:
+        """The requeue duration in force: 10 s when the setting is not positive (spec 3)."""
+        return self.requeue_duration if self.requeue_duration > timedelta(0) else timedelta(seconds=10)
+
+    def effective_broker_url(self) -> str:
+        """The broker in force: the record server unless another one is named."""
+        return self.broker_url or self.redis_url
+
+
+_POSITIVE = (
+    "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace",
+    "connect_timeout", "socket_timeout",
+)  # fmt: skip
+_DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(text: str) -> timedelta:
+    """`90`, `90s`, `1.5m`, `2h`, `7d`, `250ms` → a duration; a bare number means seconds.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise ValueError("not a duration; write a number with ms, s, m, h or d, as in 10s or 2h")
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+
+
+def _read(hint: Any, text: str) -> object:  # noqa: ANN401  # a type, of which typing has no type
+    if hint is timedelta:
+        return parse_duration(text)
+    if hint is int:
+        return int(text)
+    if get_origin(hint) is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if get_origin(hint) is Literal:
+        if text not in get_args(hint):
+            raise ValueError(f"must be one of {', '.join(get_args(hint))}")
+        return text
+    return text

@@ -1,0 +1,367 @@
+"""The verbs of the stores: what the engine may ask of Redis and S3, and nothing else.
+
+No setter exists: each verb is one atomic step of a life, and carries its guard inside (design 2). Two implementations pass
+one conformance suite (tests/conformance): `stores.memory`, the one to read, and `stores.redis`.
+
+Times are milliseconds since the epoch, UTC, by the store's own clock; leases and due times never use a client's clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import msgspec
+
+from reconciler.api.action import ActionId, AttemptOutcome, Deletion, RunId, Signal, TaskAction
+from reconciler.api.event import ActionEvent, AuditEntry
+from reconciler.api.phase import ActionPhase
+
+
+class CreateOutcome(enum.Enum):
+    """What became of one submission."""
+
+    CREATED = "created"
+    EXISTS = "exists"
+    """Same identity, same spec: the action of the first submission stands."""
+    CONFLICT = "conflict"
+    """Same identity, other spec; nothing was changed."""
+    PARENT_MISSING = "parent missing"
+    PARENT_ENDED = "parent ended"
+    """The parent has ended or is being aborted: nobody would wait for this child."""
+
+
+class Created(msgspec.Struct, frozen=True):
+    """Answer for one submission; `fields` names what differs in a conflict."""
+
+    outcome: CreateOutcome
+    fields: tuple[str, ...] = ()
+
+
+class CreateReport(msgspec.Struct, frozen=True):
+    """Answers in the order asked, and the shards that need a wake-up message."""
+
+    outcomes: tuple[Created, ...]
+    wake: tuple[int, ...]
+
+
+class ClaimReport(msgspec.Struct, frozen=True):
+    """What a step may work on.
+
+    Attributes:
+        now: the store's time of the claim.
+        actions: the records, each with the fencing token of this claim.
+        next_due: earliest due time of what was not claimed; 0 = nothing is waiting.
+        arm: whether the caller has to send the countdown message for `next_due` (it is the one armed from now on).
+    """
+
+    now: int
+    actions: list[TaskAction]
+    next_due: int = 0
+    arm: bool = False
+
+
+class Write(msgspec.Struct, kw_only=True):
+    """All that one round changes of one action, in one atomic write (spec 5.4 without its gap).
+
+    Attributes:
+        action: the record as it shall be.
+        original: the record as it was claimed.
+        status: whether the status is written.
+        metadata: whether finalizers, labels and annotations are written.
+        events: events to publish, in order; sequence numbers continue the record's.
+        due: when to look again; 0 = never unless woken.
+        launch: from now on this launch may report, sent to this queue; None = leave as it is.
+    """
+
+    action: TaskAction
+    original: TaskAction
+    status: bool = False
+    metadata: bool = False
+    events: list[ActionEvent] = []
+    due: int = 0
+    launch: tuple[str, str] | None = None
+
+
+class CommitOutcome(enum.Enum):
+    """What became of one write."""
+
+    DONE = "done"
+    SUPERSEDED = "superseded"
+    """A newer claim holds the action, or it has ended: nothing was written."""
+    GONE = "gone"
+
+
+class CommitReport(msgspec.Struct, frozen=True):
+    """Outcomes in the order asked; `next_due` and `arm` as in `ClaimReport`."""
+
+    now: int
+    outcomes: tuple[CommitOutcome, ...]
+    next_due: int = 0
+    arm: bool = False
+
+
+class StartRefused(enum.Enum):
+    """Why a worker may not run an attempt."""
+
+    GONE = "gone"
+    ENDED = "ended"
+    ABORTING = "aborting"
+    SUPERSEDED = "superseded"
+    TAKEN = "taken"
+    """Another delivery of the same launch was started before."""
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """Answer to a heartbeat: whether the attempt is still ours, and why to stop if it shall."""
+
+    alive: bool
+    stop: str = ""
+
+
+class AbortOutcome(enum.Enum):
+    """What became of a wish to abort."""
+
+    REQUESTED = "requested"
+    ALREADY = "already requested"
+    ENDED = "ended before"
+    MISSING = "missing"
+
+
+class AbortReport(msgspec.Struct, frozen=True):
+    """Outcome for the action named, how many descendants were marked, and the shards that need a message."""
+
+    outcome: AbortOutcome
+    descendants: int
+    wake: tuple[int, ...]
+
+
+class SignalOutcome(enum.Enum):
+    """What became of a signal (spec 29.5)."""
+
+    STORED = "stored"
+    SAME = "same value before"
+    OTHER = "other value before"
+    ENDED = "ended"
+    MISSING = "missing"
+    NOT_A_CONDITION = "not a condition"
+
+
+class RunCounts(msgspec.Struct, frozen=True):
+    """How many actions of a run are in each phase."""
+
+    phases: dict[ActionPhase, int]
+
+    @property
+    def total(self) -> int:
+        """All actions of the run."""
+        return sum(self.phases.values())
+
+    @property
+    def ended(self) -> int:
+        """Actions in a terminal phase."""
+        return sum(n for phase, n in self.phases.items() if phase.is_terminal())
+
+
+class RunSummary(msgspec.Struct, frozen=True):
+    """One line of a list of runs."""
+
+    id: RunId
+    created_at: int
+    counts: RunCounts
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Part of a list; `next` continues it, empty = the end."""
+
+    actions: list[TaskAction]
+    next: str = ""
+
+
+class ChannelEntry(msgspec.Struct, frozen=True):
+    """One event of the results channel with its position in the shard's stream."""
+
+    cursor: str
+    event: ActionEvent
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """What one pass of the collector did in a shard (spec 16)."""
+
+    deleted: tuple[TaskAction, ...]
+    already_gone: int
+    kept: int
+    """Still owed clean-up or with live children; looked at again later."""
+
+
+class Store(Protocol):
+    """Records, due index, attempts and the results channel."""
+
+    shards: int
+
+    def now(self) -> int:
+        """The store's time."""
+        ...
+
+    def shard_of(self, run: RunId) -> int:
+        """The shard all keys of a run lie in."""
+        ...
+
+    # -- submitting ------------------------------------------------------------------------------------------------
+    def create(self, actions: Sequence[TaskAction]) -> CreateReport:
+        """Store new actions, due now, each with its first event; one script per shard."""
+        ...
+
+    # -- stepping --------------------------------------------------------------------------------------------------
+    def claim(
+        self, shard: int, *, owner: str, limit: int, named: Sequence[ActionId] = (), first: bool = False
+    ) -> ClaimReport:
+        """Take due actions of a shard for one step, the named ones first, due or not.
+
+        A claim sets a lease and raises the fencing token; for a task it also stores the finalizer, so that nothing can
+        be launched without its clean-up being owed (spec O2). `first` clears the shard's pending mark.
+        """
+        ...
+
+    def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
+        """Write the results of a step, each under its token, and release the claims."""
+        ...
+
+    def wake(self, actions: Iterable[ActionId], at: int = 0) -> tuple[int, ...]:
+        """Make actions due at `at` (0 = now); a claimed one becomes due when its step ends. Returns shards to message."""
+        ...
+
+    def overdue(self, grace: int) -> tuple[int, ...]:
+        """Shards where something is due for longer than `grace` ms; each is marked as having a message on its way."""
+        ...
+
+    def nudge(self, shard: int) -> bool:
+        """Whether something is due and no message is on its way; the caller then has to send one."""
+        ...
+
+    def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:
+        """The due index of a shard, earliest first."""
+        ...
+
+    # -- attempts --------------------------------------------------------------------------------------------------
+    def start_attempt(
+        self, action: ActionId, launch: str, *, owner: str, lease: int, queue: str
+    ) -> TaskAction | StartRefused:
+        """Take the lease of a launch; at most one worker ever gets it."""
+        ...
+
+    def heartbeat(self, action: ActionId, launch: str, *, owner: str, lease: int) -> Beat:
+        """Renew the lease, and learn whether to stop."""
+        ...
+
+    def finish_attempt(self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome) -> bool:
+        """Record how the attempt ended and make the action due; False when superseded."""
+        ...
+
+    def stop_attempt(self, action: ActionId, reason: str) -> None:
+        """Ask the running attempt to stop; it learns so by its next heartbeat."""
+        ...
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+    def request_abort(self, action: ActionId, deletion: Deletion) -> AbortReport:
+        """Store the wish to abort an action and all its descendants, and make them due (spec 17.4)."""
+        ...
+
+    def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
+        """Store the answer to a condition, at most once, and make it due."""
+        ...
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+    def get(self, action: ActionId) -> TaskAction | None:
+        """One record; None when there is none."""
+        ...
+
+    def get_many(self, actions: Sequence[ActionId]) -> list[TaskAction | None]:
+        """Many records in few round trips, in the order asked."""
+        ...
+
+    def list_actions(
+        self, run: RunId, *, parent: str | None = None, after: str = "", limit: int = 500
+    ) -> Page:
+        """Actions of a run, ordered by parent and name; with `parent`, only its direct children."""
+        ...
+
+    def list_runs(self, limit: int = 50, before: int = 0) -> list[RunSummary]:
+        """Runs, newest first; with `before`, only those created earlier (ms since the epoch)."""
+        ...
+
+    def counts(self, run: RunId) -> RunCounts | None:
+        """Phases of a run; None when there is no such run."""
+        ...
+
+    def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
+        """Events of one action with a sequence above `after`, as far as retention still holds them."""
+        ...
+
+    def channel(self, shard: int, after: str = "0-0", limit: int = 1000) -> list[ChannelEntry]:
+        """The results channel of a shard from a cursor on."""
+        ...
+
+    def subscribe(self, run: RunId, callback: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call `callback` whenever something of the run was committed, from now until the context ends."""
+        ...
+
+    # -- keeping house ---------------------------------------------------------------------------------------------
+    def collect(self, shard: int, *, before: int, limit: int) -> Collected:
+        """Forget terminal actions that ended before `before`; never one with open children (spec 16, W-43)."""
+        ...
+
+    def trim_events(self, before: int) -> int:
+        """Drop events older than `before`; returns how many."""
+        ...
+
+    def record_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Attach warnings for operators; the newest 1000 of a shard are kept."""
+        ...
+
+    def audit(self, shard: int) -> list[AuditEntry]:
+        """Warnings of a shard, oldest first."""
+        ...
+
+
+class BlobStat(msgspec.Struct, frozen=True):
+    """Size in bytes of an object."""
+
+    size: int
+
+
+class BlobStore(Protocol):
+    """Objects by URI (`s3://bucket/key`)."""
+
+    def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
+        """Write an object; returns its SHA-256 in hex.
+
+        Raises:
+            BlobExists: `overwrite` is false and an object lies there.
+            BlobUnavailable: the server does not answer.
+        """
+        ...
+
+    def get(self, uri: str, *, sha256: str = "", limit: int = 0) -> bytes:
+        """Read an object of at most `limit` bytes (0 = any).
+
+        Raises:
+            BlobNotFound: there is none.
+            BlobCorrupt: the digest differs from `sha256`, or the object is larger than `limit`.
+            BlobUnavailable: the server does not answer.
+        """
+        ...
+
+    def stat(self, uri: str) -> BlobStat | None:
+        """Size of an object; None when there is none."""
+        ...
+
+    def delete_prefix(self, uri: str) -> int:
+        """Remove all objects below a prefix; returns how many."""
+        ...
+
+    def uri(self, *parts: str) -> str:
+        """The URI of an object of this store."""
+        ...

@@ -1,0 +1,132 @@
+"""What a write changes of a record, as fields: computed once here, applied by either store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from reconciler.api.action import TaskAction
+from reconciler.api.event import ActionEvent
+from reconciler.api.phase import ActionPhase
+from reconciler.core.conditions import action_phase
+from reconciler.stores import records
+from reconciler.stores.base import Write
+
+PENDING_TTL = 3000
+"""Life of the mark "a wake-up message is on its way", ms: so long a lost message holds back the next one."""
+GRACE = 250
+"""Between the end of an attempt's lease and the step that notices, ms."""
+EVENT_IDS = 200
+"""Stream ids a record keeps of its newest events: history is bounded."""
+
+_raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ATTEMPT_FIELDS = (b"ao", b"al", b"as", b"ax", b"ar", b"u")
+_LIVE_FIELDS = (b"k", b"f", b"n", b"nq", b"nt", *_ATTEMPT_FIELDS)
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One `Write`, as fields of a record.
+
+    Attributes:
+        path: whose record.
+        token: fencing token of the claim, decimal.
+        sets: field, value, field, value …
+        dels: fields to remove.
+        events: events to publish, encoded.
+        phase: number of the action phase; 0 = the status is not written.
+        due: when to look again; 0 = never unless woken.
+        parent: name of the parent action; empty = a root.
+        ended: 1 when this write makes the action terminal.
+        failed: 1 when it ends in anything but success.
+        seen: time of the claim, up to which a lease was looked at; 0 = no attempt's lease is to be watched.
+    """
+
+    path: str
+    token: bytes
+    sets: list[bytes]
+    dels: list[bytes]
+    events: list[bytes]
+    phase: int
+    due: int
+    parent: str
+    ended: int
+    failed: int
+    seen: int
+
+
+def change_of(write: Write) -> Change:
+    """What a write changes."""
+    action, original = write.action, write.original
+    sets: list[bytes] = []
+    dels: list[bytes] = []
+    phase = action_phase(action.status) if write.status else original.phase
+    if write.status:
+        sets += (b"t", records.encode_status(action))
+        if phase is not original.phase:
+            sets += (b"p", b"%d" % phase)
+    if write.metadata:
+        _change_metadata(action, sets, dels)
+    if write.launch is not None:
+        launch, queue = write.launch
+        sets += (b"n", launch.encode(), b"nq", queue.encode(), b"nt", b"%d" % action.now)
+        dels += _ATTEMPT_FIELDS
+    ended = write.status and phase.is_terminal() and not original.phase.is_terminal()
+    if phase.is_terminal() and not action.metadata.finalizers:
+        dels = list(dict.fromkeys((*dels, *_LIVE_FIELDS)))
+    return Change(
+        path=str(action.id),
+        token=b"%d" % action.token,
+        sets=sets,
+        dels=dels,
+        events=[records.encode_event(event) for event in write.events],
+        phase=int(phase) if write.status else 0,
+        due=write.due,
+        parent=action.spec.parent_action_name or "",
+        ended=int(ended),
+        failed=int(ended and phase is not ActionPhase.SUCCEEDED),
+        seen=action.now if write.launch is None and not phase.is_terminal() else 0,
+    )
+
+
+def _change_metadata(action: TaskAction, sets: list[bytes], dels: list[bytes]) -> None:
+    meta = action.metadata
+    if meta.finalizers:
+        sets += (b"f", " ".join(meta.finalizers).encode())
+    else:
+        dels.append(b"f")
+    if meta.completed_at:
+        sets += (b"o", b"%d" % meta.completed_at)
+    extra = records.encode_metadata(action)
+    if extra:
+        sets += (b"m", extra)
+    else:
+        dels.append(b"m")
+
+
+def first_event(action: TaskAction) -> ActionEvent:
+    """The event of acceptance; the store adds the time."""
+    return ActionEvent(
+        id=action.id,
+        sequence=1,
+        phase=action_phase(action.status),
+        parent=action.spec.parent_action_name,
+    )
+
+
+def event_ids(field: bytes | None) -> list[str]:
+    """Stream ids of the last events, oldest first, from field `e`."""
+    return [part.decode() for part in field.split(b" ")[1:]] if field else []
+
+
+def differing_fields(
+    mine: Mapping[bytes, bytes], mine_shared: bytes, theirs: Mapping[bytes, bytes], their_shared: bytes
+) -> tuple[str, ...]:
+    """Names of the spec fields that differ between a submission and the stored action (camelCase)."""
+    found: set[str] = set()
+    for left, right in ((mine[b"s"], theirs.get(b"s", b"{}")), (mine_shared, their_shared or b"{}")):
+        a, b = _raw.decode(left), _raw.decode(right)
+        found |= {name for name in a.keys() | b.keys() if a.get(name) != b.get(name)}
+    if mine.get(b"r") != theirs.get(b"r"):
+        found.add("parentActionName")
+    return tuple(sorted(found)) or ("spec",)

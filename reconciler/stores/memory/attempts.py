@@ -1,0 +1,161 @@
+"""The twin: the lease of an attempt, from its start to its outcome; aborts and signals."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from reconciler.api.action import ActionId, AttemptOutcome, Deletion, Signal, TaskAction
+from reconciler.stores import records
+from reconciler.stores.base import AbortOutcome, AbortReport, Beat, SignalOutcome, StartRefused
+from reconciler.stores.changes import GRACE
+from reconciler.stores.memory.state import MemoryCore, Shard, held, number, terminal
+from reconciler.stores.records import Fields
+
+
+class Attempts(MemoryCore):
+    """start_attempt, heartbeat, finish_attempt, stop_attempt, request_abort, signal."""
+
+    def start_attempt(
+        self, action: ActionId, launch: str, *, owner: str, lease: int, queue: str
+    ) -> TaskAction | StartRefused:
+        """See `Store.start_attempt`."""
+        del queue  # the record knows the queue its launch was sent to
+        with self._lock:
+            now, shard, path = self.now(), self.shard(action), str(action)
+            fields = shard.records.get(path)
+            refused = _refusal(fields, launch)
+            if fields is None or refused is not None:
+                return refused or StartRefused.GONE
+            until = now + lease
+            fields.update({b"ao": owner.encode(), b"al": b"%d" % until, b"as": b"%d" % now})
+            if not held(fields, now):  # a step that holds the action looks at the lease when it commits
+                if path in shard.due:
+                    fields[b"u"] = b"%d" % shard.due[path]
+                shard.due[path] = min(until + GRACE, shard.due.get(path, until + GRACE))
+            if b"nq" in fields:
+                # queues are first in, first out: what was sent before and has not started, was lost
+                newest = shard.queues.get(fields[b"nq"], 0)
+                shard.queues[fields[b"nq"]] = max(newest, number(fields, b"nt"))
+            self.wrote("start_attempt", (action, launch, owner))
+            return self.decode(path, fields, now)
+
+    def heartbeat(self, action: ActionId, launch: str, *, owner: str, lease: int) -> Beat:
+        """See `Store.heartbeat`."""
+        with self._lock:
+            now, shard, path = self.now(), self.shard(action), str(action)
+            fields = shard.records.get(path)
+            if fields is None or not _is_ours(fields, launch, owner):
+                return Beat(alive=False, stop="superseded")
+            fields[b"al"] = b"%d" % (now + lease)
+            if not held(fields, now) and shard.due.get(path, now + 1) > now:
+                # the step that would notice a silent worker moves along, never past what a step wants
+                look = now + lease + GRACE
+                shard.due[path] = min(look, number(fields, b"u", look))
+            self.wrote("heartbeat", (action, launch, owner))
+            if b"ax" in fields:
+                return Beat(alive=True, stop=fields[b"ax"].decode())
+            return Beat(alive=True, stop="aborted" if b"d" in fields else "")
+
+    def finish_attempt(self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome) -> bool:
+        """See `Store.finish_attempt`."""
+        with self._lock:
+            now, shard, path = self.now(), self.shard(action), str(action)
+            fields = shard.records.get(path)
+            if fields is None or not _is_ours(fields, launch, owner):
+                return False
+            if b"ar" not in fields:
+                fields[b"ar"] = records.encode_json(msgspec.structs.replace(outcome, at=now))
+                fields[b"al"] = b"0"
+                shard.wake(path, now, now)
+                self.wrote("finish_attempt", (action, launch, owner))
+            return True
+
+    def stop_attempt(self, action: ActionId, reason: str) -> None:
+        """See `Store.stop_attempt`."""
+        with self._lock:
+            fields = self.shard(action).records.get(str(action))
+            if fields is not None and b"n" in fields:
+                fields[b"ax"] = reason.encode()
+                self.wrote("stop_attempt", (action, reason))
+
+    def request_abort(self, action: ActionId, deletion: Deletion) -> AbortReport:
+        """See `Store.request_abort`."""
+        with self._lock:
+            now, shard, run = self.now(), self.shard(action), action.run_id
+            wish = msgspec.structs.replace(deletion, at=now, reason=deletion.reason or "aborted")
+            todo, outcomes = deque([action.action]), list[AbortOutcome]()
+            while todo:
+                name = todo.popleft()
+                path = str(run.action(name))
+                outcomes.append(_mark(shard, path, records.encode_json(wish), now))
+                if b"b" in shard.records.get(path, {}):
+                    # also below an ended or marked parent: an earlier call may have stopped half way
+                    children = sorted(m for m in shard.tree[run] if m.startswith(f"{name}/"))
+                    todo.extend(child.rpartition("/")[2] for child in children)
+            marked = outcomes.count(AbortOutcome.REQUESTED)
+            wake = (self.shard_of(run),) if marked and shard.need_message(now) else ()
+            self.wrote("request_abort", (action, outcomes[0], marked))
+            return AbortReport(outcomes[0], marked - (outcomes[0] is AbortOutcome.REQUESTED), wake)
+
+    def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
+        """See `Store.signal`."""
+        with self._lock:
+            now, shard, path = self.now(), self.shard(action), str(action)
+            fields = shard.records.get(path)
+            value = msgspec.json.encode(signal.value)
+            refused = _unsignalled(fields, value)
+            if fields is None or refused is not None:
+                return refused or SignalOutcome.MISSING
+            fields[b"g"] = records.encode_json(msgspec.structs.replace(signal, at=now))
+            fields[b"gv"] = value
+            shard.wake(path, now, now)
+            shard.need_message(now)
+            self.wrote("signal", (action, signal))
+            return SignalOutcome.STORED
+
+
+def _refusal(fields: Fields | None, launch: str) -> StartRefused | None:
+    """Why a launch may not start; None when it may."""
+    if fields is None:
+        return StartRefused.GONE
+    if terminal(fields):
+        return StartRefused.ENDED
+    if b"d" in fields or b"ax" in fields:
+        return StartRefused.ABORTING
+    if fields.get(b"n") != launch.encode():
+        return StartRefused.SUPERSEDED
+    return StartRefused.TAKEN if b"ao" in fields else None
+
+
+def _is_ours(fields: Fields, launch: str, owner: str) -> bool:
+    """Whether this worker may still report for the attempt."""
+    return (
+        not terminal(fields) and fields.get(b"n") == launch.encode() and fields.get(b"ao") == owner.encode()
+    )
+
+
+def _mark(shard: Shard, path: str, wish: bytes, now: int) -> AbortOutcome:
+    """Store the wish to end one action."""
+    fields = shard.records.get(path)
+    if fields is None:
+        return AbortOutcome.MISSING
+    if terminal(fields):
+        return AbortOutcome.ENDED
+    if b"d" in fields:
+        return AbortOutcome.ALREADY
+    fields[b"d"] = wish
+    shard.wake(path, now, now)
+    return AbortOutcome.REQUESTED
+
+
+def _unsignalled(fields: Fields | None, value: bytes) -> SignalOutcome | None:
+    """Why a signal is not stored; None when it is (the order of spec 29.5)."""
+    if fields is None:
+        return SignalOutcome.MISSING
+    if b"y" not in fields:
+        return SignalOutcome.NOT_A_CONDITION
+    if b"g" in fields:
+        return SignalOutcome.SAME if fields[b"gv"] == value else SignalOutcome.OTHER
+    return SignalOutcome.ENDED if terminal(fields) or b"d" in fields else None

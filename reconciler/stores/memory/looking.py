@@ -1,0 +1,167 @@
+"""The twin: reading records, runs, events and the results channel; keeping house."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import islice
+
+import msgspec
+
+from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.event import ActionEvent, AuditEntry
+from reconciler.api.phase import ActionPhase
+from reconciler.stores import records
+from reconciler.stores.base import ChannelEntry, Collected, Page, RunCounts, RunSummary
+from reconciler.stores.changes import event_ids
+from reconciler.stores.memory.state import Cursor, MemoryCore, Shard, number, parse, terminal
+from reconciler.stores.records import Fields
+
+_decode_audit = msgspec.json.Decoder(AuditEntry).decode
+
+
+class Looking(MemoryCore):
+    """get, list, events, channel, collect, audit."""
+
+    def get(self, action: ActionId) -> TaskAction | None:
+        """See `Store.get`."""
+        with self._lock:
+            fields = self.shard(action).records.get(str(action))
+            return self.decode(str(action), fields) if fields is not None else None
+
+    def get_many(self, actions: Sequence[ActionId]) -> list[TaskAction | None]:
+        """See `Store.get_many`."""
+        return [self.get(action) for action in actions]
+
+    def list_actions(
+        self, run: RunId, *, parent: str | None = None, after: str = "", limit: int = 500
+    ) -> Page:
+        """See `Store.list_actions`."""
+        with self._lock:
+            members = self._shards[self.shard_of(run)].tree.get(run, set())
+            wanted = (m for m in sorted(members) if parent is None or m.startswith(f"{parent}/"))
+            names = list(islice((m for m in wanted if m > after), limit))
+            actions = self.get_many([run.action(name.rpartition("/")[2]) for name in names])
+        more = names[-1] if len(names) == limit else ""
+        return Page([action for action in actions if action is not None], more)
+
+    def list_runs(self, limit: int = 50, before: int = 0) -> list[RunSummary]:
+        """See `Store.list_runs`."""
+        with self._lock:
+            every = [(at, run) for shard in self._shards for run, at in shard.runs.items()]
+            newest = sorted(every, key=lambda entry: (-entry[0], str(entry[1])))
+            wanted = [(at, run) for at, run in newest if not before or at < before][:limit]
+            return [RunSummary(run, at, self._counts(run)) for at, run in wanted]
+
+    def counts(self, run: RunId) -> RunCounts | None:
+        """See `Store.counts`."""
+        with self._lock:
+            known = run in self._shards[self.shard_of(run)].runs
+            return self._counts(run) if known else None
+
+    def _counts(self, run: RunId) -> RunCounts:
+        counters = self._shards[self.shard_of(run)].counters[run]
+        return RunCounts({p: n for p in ActionPhase if (n := counters.get(str(int(p)), 0))})
+
+    def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
+        """See `Store.events`."""
+        with self._lock:
+            shard = self.shard(action)
+            field = shard.records.get(str(action), {}).get(b"e")
+            kept = [_at_cursor(shard, cursor) for cursor in event_ids(field)]
+        events = [records.decode_event(data) for data in kept if data is not None]
+        return [event for event in events if event.sequence > after]
+
+    def channel(self, shard: int, after: str = "0-0", limit: int = 1000) -> list[ChannelEntry]:
+        """See `Store.channel`."""
+        with self._lock:
+            events = self._shards[shard].events
+            start = bisect_right(events, _cursor(after), key=lambda entry: entry[0])
+            return [
+                ChannelEntry(f"{at}-{count}", records.decode_event(data))
+                for (at, count), data in events[start : start + limit]
+            ]
+
+    def collect(self, shard: int, *, before: int, limit: int) -> Collected:
+        """See `Store.collect`. `limit` is the size of a page, and all of this is one."""
+        del limit
+        with self._lock:
+            now, state = self.now(), self._shards[shard]
+            ended = sorted((at, path) for path, at in state.done.items() if at < before)
+            deleted: list[TaskAction] = []
+            gone = kept = 0
+            for _, path in ended:
+                fields = state.records.get(path)
+                if fields is None:
+                    del state.done[path]
+                    gone += 1
+                elif self._must_stay(state, path, fields, now):
+                    kept += 1
+                else:
+                    deleted.append(self.decode(path, fields))
+                    _forget(state, path, fields)
+            self.wrote("collect", tuple(action.id for action in deleted))
+        return Collected(tuple(deleted), gone, kept)
+
+    @staticmethod
+    def _must_stay(shard: Shard, path: str, fields: Fields, now: int) -> bool:
+        """Whether clean-up is owed (it is asked for again), the parent may read this child, or children live."""
+        if b"f" in fields:
+            shard.wake(path, now, now)
+            return True
+        run = parse(path).run_id
+        if b"r" in fields:
+            parent = shard.records.get(str(run.action(fields[b"r"].decode())))
+            if parent is not None and not terminal(parent):
+                return True
+        return b"b" in fields and shard.children(parse(path)).open > 0
+
+    def trim_events(self, before: int) -> int:
+        """See `Store.trim_events`."""
+        trimmed = 0
+        with self._lock:
+            for shard in self._shards:
+                old = bisect_left(shard.events, (before, 0), key=lambda entry: entry[0])
+                del shard.events[:old]
+                trimmed += old
+            self.wrote("trim_events", trimmed)
+        return trimmed
+
+    def record_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """See `Store.record_audit`."""
+        with self._lock:
+            for entry in entries:
+                self.shard(entry.id).audit.append(records.encode_json(entry))
+            self.wrote("record_audit", tuple(entries))
+
+    def audit(self, shard: int) -> list[AuditEntry]:
+        """See `Store.audit`."""
+        with self._lock:
+            return [_decode_audit(data) for data in self._shards[shard].audit]
+
+
+def _cursor(text: str) -> Cursor:
+    at, _, count = text.partition("-")
+    return int(at), int(count or 0)
+
+
+def _at_cursor(shard: Shard, text: str) -> bytes | None:
+    """The event at a position; None when it was trimmed."""
+    at = bisect_left(shard.events, _cursor(text), key=lambda entry: entry[0])
+    found = at < len(shard.events) and shard.events[at][0] == _cursor(text)
+    return shard.events[at][1] if found else None
+
+
+def _forget(shard: Shard, path: str, fields: Fields) -> None:
+    """Remove an action, and with the last one all that is kept of its run."""
+    action = parse(path)
+    run = action.run_id
+    del shard.records[path], shard.done[path]
+    shard.due.pop(path, None)
+    shard.tree[run].discard(f"{fields.get(b'r', b'').decode()}/{action.action}")
+    shard.count(run, str(number(fields, b"p", 1)), -1)
+    for kind in "tof":
+        shard.counters[run].pop(f"{kind}:{action.action}", None)
+    if not shard.tree[run]:
+        for index in (shard.tree, shard.counters, shard.shared, shard.runs):
+            del index[run]

@@ -1,0 +1,188 @@
+"""What the twin keeps, shard by shard, and the few rules all of its verbs share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from binascii import crc32
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from reconciler.api.action import ActionId, Children, RunId, TaskAction
+from reconciler.api.phase import ActionPhase
+from reconciler.stores import records
+from reconciler.stores.changes import PENDING_TTL
+from reconciler.stores.records import Fields
+
+AUDIT_LIMIT = 1000
+Cursor = tuple[int, int]
+"""Position in the results channel: ms since the epoch, and a counter within that ms."""
+
+
+@dataclass
+class Shard:
+    """All state of one shard. Paths are `project/domain/run/action`; times are ms since the epoch.
+
+    Attributes:
+        records: fields of each action, by path; the layout of `stores.records`.
+        due: when each live action is looked at next.
+        done: when each terminal action ended.
+        tree: `parent/action` of each action of a run; a root has an empty parent.
+        counters: actions of a run by phase number, and children by parent (`t:`, `o:`, `f:` and its name).
+        shared: shared parts of specs of a run, by digest.
+        runs: when each run was created.
+        events: the results channel, oldest first.
+        audit: the newest warnings.
+        queues: newest launch time of a started attempt, by queue.
+        pending_until: how long the mark "a wake-up message is on its way" lives.
+        armed: time of the countdown message on its way.
+    """
+
+    records: dict[str, Fields] = field(default_factory=dict)
+    due: dict[str, int] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+    tree: dict[RunId, set[str]] = field(default_factory=dict)
+    counters: dict[RunId, dict[str, int]] = field(default_factory=dict)
+    shared: dict[RunId, dict[bytes, bytes]] = field(default_factory=dict)
+    runs: dict[RunId, int] = field(default_factory=dict)
+    events: list[tuple[Cursor, bytes]] = field(default_factory=list)
+    last_cursor: Cursor = (0, 0)
+    audit: deque[bytes] = field(default_factory=lambda: deque(maxlen=AUDIT_LIMIT))
+    queues: dict[bytes, int] = field(default_factory=dict)
+    pending_until: int = 0
+    armed: int = 0
+
+    def count(self, run: RunId, name: str, by: int) -> None:
+        """Move one counter of a run."""
+        counters = self.counters.setdefault(run, {})
+        counters[name] = counters.get(name, 0) + by
+
+    def children(self, action: ActionId) -> Children:
+        """How many children an action has."""
+        counters = self.counters.get(action.run_id, {})
+        return Children(*(counters.get(f"{kind}:{action.action}", 0) for kind in "tof"))
+
+    def publish(self, event: bytes, now: int) -> bytes:
+        """Append an event to the results channel; returns its position as text."""
+        at, count = self.last_cursor
+        self.last_cursor = (now, 0) if now > at else (at, count + 1)
+        self.events.append((self.last_cursor, event))
+        return b"%d-%d" % self.last_cursor
+
+    def wake(self, path: str, at: int, now: int) -> None:
+        """Make an action due, never later than it was; while a step holds it, note the wish for its end."""
+        fields = self.records[path]
+        if held(fields, now):
+            fields[b"w"] = b"%d" % min(at, number(fields, b"w", at))
+            return
+        self.due[path] = min(at, self.due.get(path, at))
+        if at > now and b"u" in fields:
+            # heartbeats move the due time of a running attempt, but never past this
+            fields[b"u"] = b"%d" % min(at, number(fields, b"u"))
+
+    def need_message(self, now: int) -> bool:
+        """Whether the caller has to send a wake-up message: nobody else did a moment ago."""
+        if self.pending_until > now:
+            return False
+        self.pending_until = now + PENDING_TTL
+        return True
+
+    def next_due(self, now: int, horizon: int) -> tuple[int, bool]:
+        """Earliest due time (0: nothing is due), and whether the caller has to send a countdown for it.
+
+        At most one countdown is armed; a time beyond the horizon is left to the resync sweep.
+        """
+        at = min(self.due.values(), default=0)
+        if at <= now or at > now + horizon or now < self.armed <= at:
+            return at, False
+        self.armed = at
+        return at, True
+
+
+class MemoryCore:
+    """Base of the parts of `MemoryStore`."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], int] | None = None,
+        shards: int = 16,
+        step_lease: timedelta = timedelta(seconds=10),
+        max_countdown: timedelta = timedelta(seconds=15),
+    ) -> None:
+        self.shards = shards
+        self.on_write: Callable[[str, object], None] | None = None
+        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._lease = int(step_lease.total_seconds() * 1000)
+        self._horizon = int(max_countdown.total_seconds() * 1000)
+        self._shards = [Shard() for _ in range(shards)]
+        self._lock = threading.RLock()
+        self._waiting: dict[RunId, list[Callable[[], None]]] = {}
+
+    def now(self) -> int:
+        """The store's time: the clock it was given."""
+        return self._clock()
+
+    def shard_of(self, run: RunId) -> int:
+        """The shard of a run, the same as in the Redis store."""
+        return crc32(str(run).encode()) % self.shards
+
+    def shard(self, action: ActionId) -> Shard:
+        """State of an action's shard."""
+        return self._shards[self.shard_of(action.run_id)]
+
+    def decode(self, path: str, fields: Fields, now: int = 0) -> TaskAction:
+        """A record from its fields, with the shared part of its spec and its counts of children."""
+        action = parse(path)
+        shard = self.shard(action)
+        part = shard.shared.get(action.run_id, {}).get(fields[b"h"])
+        children = shard.children(action) if b"b" in fields else None
+        return records.decode(action, fields, records.decode_shared(part) if part else {}, children, now)
+
+    def wrote(self, verb: str, detail: object) -> None:
+        """Tell the hook that a verb was applied."""
+        if self.on_write is not None:
+            self.on_write(verb, detail)
+
+    @contextmanager
+    def subscribe(self, run: RunId, callback: Callable[[], None]) -> Iterator[None]:
+        """See `Store.subscribe`; `callback` runs in the thread that committed, after the write."""
+        with self._lock:
+            self._waiting.setdefault(run, []).append(callback)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting[run].remove(callback)
+                if not self._waiting[run]:
+                    del self._waiting[run]
+
+    def notify(self, runs: Iterable[RunId]) -> None:
+        """Call who waits for these runs. Not under the lock: a callback may take any other."""
+        with self._lock:
+            callbacks = [callback for run in dict.fromkeys(runs) for callback in self._waiting.get(run, ())]
+        for callback in callbacks:
+            callback()
+
+
+def parse(path: str) -> ActionId:
+    """The identity a path of the store stands for."""
+    return ActionId(*path.split("/"))
+
+
+def number(fields: Fields, name: bytes, default: int = 0) -> int:
+    """A decimal field; `default` when it is missing."""
+    return int(fields.get(name, default))
+
+
+def held(fields: Fields, now: int) -> bool:
+    """Whether a step holds the action."""
+    return number(fields, b"l") > now
+
+
+def terminal(fields: Fields) -> bool:
+    """Whether the action has ended."""
+    return ActionPhase(number(fields, b"p", 1)).is_terminal()

@@ -1,0 +1,265 @@
+"""The twin: submitting and stepping."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import FINALIZER, ActionId, TaskAction
+from reconciler.core.conditions import action_phase
+from reconciler.stores import records
+from reconciler.stores.base import (
+    ClaimReport,
+    CommitOutcome,
+    CommitReport,
+    Created,
+    CreateOutcome,
+    CreateReport,
+    Write,
+)
+from reconciler.stores.changes import (
+    EVENT_IDS,
+    GRACE,
+    PENDING_TTL,
+    Change,
+    change_of,
+    differing_fields,
+    first_event,
+)
+from reconciler.stores.memory.state import MemoryCore, Shard, held, number, parse, terminal
+from reconciler.stores.records import Fields
+
+
+class Stepping(MemoryCore):
+    """create, claim, commit, wake, overdue, look, due."""
+
+    def create(self, actions: Sequence[TaskAction]) -> CreateReport:
+        """See `Store.create`."""
+        cache: dict[Any, tuple[bytes, bytes]] = {}
+        with self._lock:
+            now = self.now()
+            outcomes = tuple(self._create(action, cache, now) for action in actions)
+            runs = [
+                action.id.run_id
+                for action, created in zip(actions, outcomes, strict=True)
+                if created.outcome is CreateOutcome.CREATED
+            ]
+            shards = dict.fromkeys(self.shard_of(run) for run in runs)
+            wake = tuple(shard for shard in shards if self._shards[shard].need_message(now))
+            self.wrote("create", outcomes)
+        self.notify(runs)
+        return CreateReport(outcomes, wake)
+
+    def _create(self, action: TaskAction, cache: dict[Any, tuple[bytes, bytes]], now: int) -> Created:
+        shard, run = self.shard(action.id), action.id.run_id
+        fields, digest, part = records.encode_new(action, cache)
+        old = shard.records.get(str(action.id))
+        if old is not None:
+            if all(old.get(name) == fields.get(name) for name in (b"s", b"h", b"r")):
+                return Created(CreateOutcome.EXISTS)
+            theirs = shard.shared.get(run, {}).get(old[b"h"], b"{}")
+            return Created(CreateOutcome.CONFLICT, differing_fields(fields, part, old, theirs))
+        parent = action.spec.parent_action_name
+        if parent:
+            above = shard.records.get(str(run.action(parent)))
+            if above is None:
+                return Created(CreateOutcome.PARENT_MISSING)
+            if terminal(above) or b"d" in above:
+                return Created(CreateOutcome.PARENT_ENDED)
+            above[b"b"] = b"1"
+            shard.count(run, f"t:{parent}", 1)
+            shard.count(run, f"o:{parent}", 1)
+        shard.shared.setdefault(run, {}).setdefault(digest, part)
+        self._store_new(shard, action, fields, now)
+        return Created(CreateOutcome.CREATED)
+
+    @staticmethod
+    def _store_new(shard: Shard, action: TaskAction, fields: Fields, now: int) -> None:
+        run, path, phase = action.id.run_id, str(action.id), int(action_phase(action.status))
+        event = msgspec.structs.replace(first_event(action), updated_time=now, reported_time=now)
+        cursor = shard.publish(records.encode_event(event), now)
+        shard.records[path] = {
+            **fields,
+            b"c": b"%d" % now,
+            b"v": b"1",
+            b"p": b"%d" % phase,
+            b"e": b"1 " + cursor,
+        }
+        shard.due[path] = now
+        shard.tree.setdefault(run, set()).add(f"{action.spec.parent_action_name or ''}/{action.id.action}")
+        shard.runs.setdefault(run, now)
+        shard.count(run, str(phase), 1)
+
+    def claim(
+        self, shard: int, *, owner: str, limit: int, named: Sequence[ActionId] = (), first: bool = False
+    ) -> ClaimReport:
+        """See `Store.claim`."""
+        with self._lock:
+            now, state = self.now(), self._shards[shard]
+            if first:
+                state.pending_until = 0
+            paths = list(dict.fromkeys(str(action) for action in named))
+            claimed = [a for path in paths if (a := self._take(state, path, now, named=True)) is not None]
+            due = ((at, path) for path, at in state.due.items() if at <= now and path not in paths)
+            for _, path in heapq.nsmallest(limit - len(claimed), due):
+                action = self._take(state, path, now, named=False)
+                if action is not None:
+                    claimed.append(action)
+            at, arm = (0, False) if claimed else state.next_due(now, self._horizon)
+            self.wrote("claim", (owner, tuple(action.id for action in claimed)))
+            return ClaimReport(now, claimed, at, arm)
+
+    def _take(self, shard: Shard, path: str, now: int, *, named: bool) -> TaskAction | None:
+        """Claim one action, unless it is gone, held or has nothing left to do."""
+        fields = shard.records.get(path)
+        if fields is not None and held(fields, now):
+            if named:
+                shard.wake(path, now, now)
+            else:
+                shard.due[path] = number(fields, b"l")
+            return None
+        if fields is None or (terminal(fields) and b"f" not in fields):
+            shard.due.pop(path, None)
+            return None
+        until = now + self._lease
+        fields.update({b"k": b"%d" % (number(fields, b"k") + 1), b"l": b"%d" % until})
+        if not {b"f", b"y", b"d"} & fields.keys():
+            fields[b"f"] = FINALIZER.encode()
+        fields.pop(b"w", None)
+        shard.due[path] = until
+        moved = shard.queues.get(fields.get(b"nq", b"")) if b"ao" not in fields else None
+        return self.decode(path, {**fields, b"hw": b"%d" % moved} if moved else fields, now)
+
+    def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
+        """See `Store.commit`."""
+        with self._lock:
+            now, state = self.now(), self._shards[shard]
+            changes = [change_of(write) for write in writes]
+            outcomes = tuple(self._apply(state, change, now) for change in changes)
+            applied = [c for c, done in zip(changes, outcomes, strict=True) if done is CommitOutcome.DONE]
+            for parent in {
+                str(parse(c.path).run_id.action(c.parent)) for c in applied if c.ended and c.parent
+            }:
+                self._last_child_wakes(state, parent, now)
+            at, arm = state.next_due(now, self._horizon)
+            self.wrote("commit", outcomes)
+        self.notify(parse(change.path).run_id for change in applied if change.events)
+        return CommitReport(now, outcomes, at, arm)
+
+    @staticmethod
+    def _apply(shard: Shard, change: Change, now: int) -> CommitOutcome:
+        fields = shard.records.get(change.path)
+        if fields is None:
+            return CommitOutcome.GONE
+        # without a lease this very commit was applied before: its answer got lost on the way
+        if fields.get(b"k") != change.token or b"l" not in fields:
+            return CommitOutcome.SUPERSEDED
+        before = number(fields, b"p", 1)
+        if terminal(fields) and change.phase not in {0, before}:
+            return CommitOutcome.SUPERSEDED
+        due = _due_after(fields, change)
+        _write_fields(shard, fields, change, now)
+        if due:
+            shard.due[change.path] = due
+        else:
+            shard.due.pop(change.path, None)
+        _count(shard, change, before, now)
+        return CommitOutcome.DONE
+
+    @staticmethod
+    def _last_child_wakes(shard: Shard, parent: str, now: int) -> None:
+        """Nobody polls for a join: the last child to end wakes its parent."""
+        fields = shard.records.get(parent)
+        if fields is not None and not terminal(fields) and shard.children(parse(parent)).open <= 0:
+            shard.wake(parent, now, now)
+
+    def wake(self, actions: Iterable[ActionId], at: int = 0) -> tuple[int, ...]:
+        """See `Store.wake`."""
+        with self._lock:
+            now = self.now()
+            shards: dict[int, None] = {}
+            for action in actions:
+                fields = self.shard(action).records.get(str(action))
+                if fields is not None and (not terminal(fields) or b"f" in fields):
+                    self.shard(action).wake(str(action), at or now, now)
+                    shards[self.shard_of(action.run_id)] = None
+            self.wrote("wake", tuple(shards))
+            if at > now:
+                return ()
+            return tuple(shard for shard in shards if self._shards[shard].need_message(now))
+
+    def overdue(self, grace: int) -> tuple[int, ...]:
+        """See `Store.overdue`."""
+        return tuple(shard for shard, late, _, _, _ in self.look(grace) if late)
+
+    def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
+        """For each shard with something due: (shard, overdue, next due, arm a countdown for it, now)."""
+        found: list[tuple[int, bool, int, bool, int]] = []
+        with self._lock:
+            now = self.now()
+            for number_, shard in enumerate(self._shards):
+                if shard.due and min(shard.due.values()) + grace <= now:
+                    # unlike elsewhere also over a living mark: it may have outlived its message
+                    shard.pending_until = now + PENDING_TTL
+                    found.append((number_, True, min(shard.due.values()), False, now))
+                    continue
+                at, arm = shard.next_due(now, self._horizon)
+                if arm:
+                    found.append((number_, False, at, True, now))
+            self.wrote("look", tuple(found))
+        return found
+
+    def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:
+        """See `Store.due`."""
+        with self._lock:
+            entries = [(at, path) for path, at in self._shards[shard].due.items()]
+        return [(parse(path), at) for at, path in heapq.nsmallest(limit, entries)]
+
+
+def _due_after(fields: Fields, change: Change) -> int:
+    """When to look again: as asked, or as woken while held, or when the lease of a running attempt ends.
+
+    For a running attempt field `u` keeps the wish without the lease.
+    """
+    due, woken = change.due, number(fields, b"w")
+    if woken and due:
+        due = min(due, woken)
+    elif woken and not change.ended and not terminal(fields):
+        due = woken
+    if not change.seen or b"ao" not in fields or b"ar" in fields:
+        return due
+    fields.pop(b"u", None)
+    if due:
+        fields[b"u"] = b"%d" % due
+    look = number(fields, b"al") + GRACE
+    # a lease that had ended when the step looked has been judged by it
+    return min(due or look, look) if look > change.seen else due
+
+
+def _write_fields(shard: Shard, fields: Fields, change: Change, now: int) -> None:
+    if change.sets or change.dels or change.events:
+        fields[b"v"] = b"%d" % (number(fields, b"v") + 1)
+    fields.update(zip(change.sets[::2], change.sets[1::2], strict=True))
+    if change.events:
+        total, *ids = fields[b"e"].split(b" ")
+        ids += [shard.publish(event, now) for event in change.events]
+        fields[b"e"] = b" ".join([b"%d" % (int(total) + len(change.events)), *ids[-EVENT_IDS:]])
+    for name in (*change.dels, b"l", b"w"):
+        fields.pop(name, None)
+
+
+def _count(shard: Shard, change: Change, before: int, now: int) -> None:
+    """Counters of the run and of the parent, and the index of terminal actions."""
+    run = parse(change.path).run_id
+    if change.phase not in {0, before}:
+        shard.count(run, str(before), -1)
+        shard.count(run, str(change.phase), 1)
+    if not change.ended:
+        return
+    shard.done[change.path] = now
+    if change.parent:
+        shard.count(run, f"o:{change.parent}", -1)
+        shard.count(run, f"f:{change.parent}", change.failed)

@@ -1,0 +1,22 @@
+"""The in-memory store: all verbs of `stores.base.Store` on dictionaries."""
+
+from __future__ import annotations
+
+from reconciler.stores.memory.attempts import Attempts
+from reconciler.stores.memory.looking import Looking
+from reconciler.stores.memory.stepping import Stepping
+
+
+class MemoryStore(Stepping, Attempts, Looking):
+    """The store to read, and the one of simulations and fast tests; one process, nothing is kept beyond it.
+
+    It holds the same encoded fields as the Redis store and passes the same conformance suite. One lock makes
+    each verb atomic. Time passes only as the given clock says.
+
+    Attributes:
+        on_write: called with the verb and a detail of it after each verb that may write was applied, still under
+            the lock. It may raise: the write stands and its caller never hears of it, as when a process dies.
+    """
+
+    def close(self) -> None:
+        """Nothing to close; here for the sake of the twin."""

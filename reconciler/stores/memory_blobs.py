@@ -1,0 +1,88 @@
+"""Objects in this process: the twin of `stores.s3` for tests and the simulator, and the one to read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from reconciler.api.transition import OutputRef
+from reconciler.stores import blobs
+from reconciler.stores.base import BlobStat
+
+
+class MemoryBlobs:
+    """A `BlobStore` over a dict. Threads may share it.
+
+    Attributes:
+        on_write: called with the URI after each object that was written, outside the lock.
+    """
+
+    def __init__(self, bucket: str = "memory", *, on_write: Callable[[str], None] | None = None) -> None:
+        self.bucket = bucket
+        self.on_write = on_write
+        self._objects: dict[blobs.Address, bytes] = {}
+        self._lock = threading.Lock()
+
+    def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
+        """Write an object; returns its SHA-256 in hex.
+
+        Raises:
+            BlobExists: `overwrite` is false and an object lies there.
+            InvalidInput: the URI is none.
+        """
+        address = blobs.parse_uri(uri)
+        with self._lock:
+            if not overwrite and address in self._objects:
+                raise blobs.exists(uri)
+            self._objects[address] = bytes(data)
+        if self.on_write is not None:
+            self.on_write(uri)
+        return blobs.digest_of(data)
+
+    def get(self, uri: str, *, sha256: str = "", limit: int = 0) -> bytes:
+        """Read an object of at most `limit` bytes (0 = any).
+
+        Raises:
+            BlobNotFound: there is none.
+            BlobCorrupt: the digest differs from `sha256`, or the object is larger than `limit`.
+            InvalidInput: the URI is none.
+        """
+        data = self._objects.get(blobs.parse_uri(uri))
+        if data is None:
+            raise blobs.not_found(uri)
+        blobs.check_size(uri, len(data), limit)
+        return blobs.verified(uri, data, sha256)
+
+    def get_many(self, refs: Sequence[OutputRef], *, limit: int = 0, workers: int = 16) -> list[bytes]:
+        """The bytes of many references, in the order asked; as `stores.blobs.get_many`."""
+        return blobs.get_many(self, refs, limit=limit, workers=workers)
+
+    def stat(self, uri: str) -> BlobStat | None:
+        """Size of an object; None when there is none.
+
+        Raises:
+            InvalidInput: the URI is none.
+        """
+        data = self._objects.get(blobs.parse_uri(uri))
+        return None if data is None else BlobStat(len(data))
+
+    def delete_prefix(self, uri: str) -> int:
+        """Remove all objects below a folder; returns how many.
+
+        Raises:
+            InvalidInput: the URI is none, or names a whole bucket.
+        """
+        folder = blobs.parse_folder(uri)
+        with self._lock:
+            doomed = [a for a in self._objects if a.bucket == folder.bucket and a.key.startswith(folder.key)]
+            for address in doomed:
+                del self._objects[address]
+        return len(doomed)
+
+    def uri(self, *parts: str) -> str:
+        """`s3://bucket/part/part…`."""
+        return blobs.join_uri(self.bucket, *parts)
+
+    def check(self) -> list[str]:
+        """Nothing can be wrong with it: always empty."""
+        return []

@@ -1,0 +1,297 @@
+"""How a record is laid out as named fields of bytes: the same for both stores.
+
+A record is many small fields instead of one document, so that a script can guard and count without parsing, so that each
+write scope touches only its own fields (spec 1), and so that a field a newer release added is left alone by an older one.
+
+| field | writer | meaning |
+|---|---|---|
+| s | create | spec, the part of this action alone (JSON) |
+| h | create | digest of the part of the spec its run shares (template, output base, environment …) |
+| y | create | `c` for a condition: it never gets a finalizer |
+| r | create | name of the parent action |
+| c | create | creation time |
+| m | create, commit | labels and annotations (JSON) |
+| t | commit | status (JSON) |
+| p | create, commit | action phase (number) |
+| v | create, commit | version, + 1 with each commit |
+| f | claim, commit | finalizers, separated by blanks |
+| o | commit | time the terminal labels were stamped for |
+| e | create, commit | number of events, then the stream ids of the last ones |
+| k, l, w | claim, commit, wake | fencing token; end of the step's lease; woken while claimed |
+| d | request_abort | wish to end (JSON) |
+| g | signal | answer to a condition (JSON) |
+| n, nq, nt | commit | launch that may report, the queue it was sent to, and when |
+| gv | signal | value of the answer alone (JSON), for comparison |
+| ao, al, as | start_attempt, heartbeat | owner, end of lease, start of the attempt |
+| ax | stop_attempt | why the attempt shall stop |
+| ar | finish_attempt | how the attempt ended (JSON) |
+| u | commit, start_attempt, wake | when a step wants to look, however alive the attempt is |
+| b | create (of a child) | this action has children |
+
+Times are decimal milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import (
+    CONDITION,
+    ActionId,
+    ActionSpec,
+    ActionStatus,
+    AttemptOutcome,
+    AttemptRecord,
+    Children,
+    Deletion,
+    Metadata,
+    Signal,
+    TaskAction,
+    record_name,
+)
+from reconciler.api.event import ActionEvent
+from reconciler.api.phase import ActionPhase
+
+Fields = dict[bytes, bytes]
+
+_SHARED = (
+    "run_output_base", "task_type", "short_name", "task_template", "env_vars", "interruptible", "group",
+)  # fmt: skip
+
+
+class SharedSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """The part of a spec that the actions of one submission have in common: stored once per run."""
+
+    run_output_base: str = ""
+    task_type: str = ""
+    short_name: str = ""
+    task_template: bytes = b""
+    env_vars: dict[str, str] = {}
+    interruptible: bool | None = None
+    group: str = ""
+
+
+class OwnSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """The part of a spec that belongs to one action."""
+
+    action_type: str = "task"
+    condition_spec: bytes = b""
+    input_uri: str = ""
+    inputs: bytes | None = None
+    inputs_digest: str = ""
+    cache_key: str = ""
+
+
+class _Extra(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    namespace: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_encode_plain = msgspec.json.Encoder().encode
+_own = msgspec.json.Decoder(OwnSpec)
+_shared = msgspec.json.Decoder(SharedSpec)
+_status = msgspec.json.Decoder(ActionStatus)
+_raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_deletion = msgspec.json.Decoder(Deletion)
+_signal = msgspec.json.Decoder(Signal)
+_outcome = msgspec.json.Decoder(AttemptOutcome)
+_extra = msgspec.json.Decoder(_Extra)
+_KNOWN_STATUS = frozenset(ActionStatus.__struct_encode_fields__)
+_KNOWN_OWN = frozenset(OwnSpec.__struct_encode_fields__)
+
+decode_event = msgspec.json.Decoder(ActionEvent).decode
+encode_event = _encode_plain
+
+
+def digest(data: bytes) -> bytes:
+    """Name of a shared part: 16 characters of its BLAKE2 digest."""
+    return hashlib.blake2b(data, digest_size=8).hexdigest().encode()
+
+
+def encode_new(
+    action: TaskAction, shared_cache: dict[Any, tuple[bytes, bytes]]
+) -> tuple[Fields, bytes, bytes]:
+    """Fields of a new record, with digest and bytes of its shared part.
+
+    Args:
+        action: the record; its status is stored when it is not empty.
+        shared_cache: remembers encodings of shared parts during one submission.
+    """
+    spec = action.spec
+    key = tuple(getattr(spec, name) for name in _SHARED if name != "env_vars") + tuple(spec.env_vars.items())
+    known = shared_cache.get(key)
+    if known is None:
+        data = _encode(SharedSpec(**{name: getattr(spec, name) for name in _SHARED}))
+        known = shared_cache[key] = (digest(data), data)
+    fields: Fields = {b"s": _encode_plain(_own_of(spec)), b"h": known[0]}
+    if spec.action_type == CONDITION:
+        fields[b"y"] = b"c"
+    if spec.parent_action_name is not None:
+        fields[b"r"] = spec.parent_action_name.encode()
+    extra = encode_metadata(action)
+    if extra:
+        fields[b"m"] = extra
+    if action.status != _NEW_STATUS:
+        fields[b"t"] = _encode_plain(action.status)
+    return fields, known[0], known[1]
+
+
+_NEW_STATUS = ActionStatus()
+
+
+def _own_of(spec: ActionSpec) -> OwnSpec:
+    return OwnSpec(
+        action_type=spec.action_type or "task",
+        condition_spec=spec.condition_spec,
+        input_uri=spec.input_uri,
+        inputs=spec.inputs,
+        inputs_digest=spec.inputs_digest,
+        cache_key=spec.cache_key,
+    )
+
+
+def encode_status(action: TaskAction) -> bytes:
+    """The stored status, with the fields of newer releases written back (spec methods, Scheme)."""
+    data = _encode_plain(action.status)
+    unknown = action.unknown.get("status")
+    if not unknown:
+        return data
+    merged: dict[str, Any] = dict(_raw.decode(data))
+    return _encode_plain({**unknown, **merged})
+
+
+def encode_metadata(action: TaskAction) -> bytes:
+    """Labels and annotations as stored; empty when there are none."""
+    meta = action.metadata
+    extra = _Extra(
+        namespace="" if meta.namespace == "flyte" else meta.namespace,
+        labels=meta.extra_labels,
+        annotations=meta.annotations,
+    )
+    return _encode_plain(extra) if extra.namespace or extra.labels or extra.annotations else b""
+
+
+def encode_json(value: msgspec.Struct) -> bytes:
+    """JSON of a small record."""
+    return _encode_plain(value)
+
+
+def decode_shared(data: bytes) -> dict[str, Any]:
+    """The fields of a shared part, to be spread into many specs."""
+    shared = _shared.decode(data)
+    return {name: getattr(shared, name) for name in _SHARED}
+
+
+def decode_outcome(data: bytes) -> AttemptOutcome:
+    """How an attempt ended."""
+    return _outcome.decode(data)
+
+
+def decode(
+    action: ActionId,
+    fields: Mapping[bytes, bytes],
+    shared: Mapping[str, Any],
+    children: Children | None = None,
+    now: int = 0,
+) -> TaskAction:
+    """A record from its fields; the counterpart of all writers above.
+
+    Raises:
+        msgspec.DecodeError: a field does not hold what it should; the message names the place.
+    """
+    get = fields.get
+    own = _own.decode(fields[b"s"])
+    parent = get(b"r")
+    spec = ActionSpec(
+        run_name=action.run,
+        project=action.project,
+        domain=action.domain,
+        action_name=action.action,
+        parent_action_name=parent.decode() if parent is not None else None,
+        action_type=own.action_type,
+        condition_spec=own.condition_spec,
+        input_uri=own.input_uri,
+        inputs=own.inputs,
+        inputs_digest=own.inputs_digest,
+        cache_key=own.cache_key,
+        **shared,
+    )
+    status, unknown = _decode_status(get(b"t"))
+    signal = get(b"g")
+    return TaskAction(
+        action,
+        spec,
+        status,
+        _decode_metadata(action, spec, fields),
+        signal=_signal.decode(signal) if signal else None,
+        version=int(get(b"v", b"0")),
+        token=int(get(b"k", b"0")),
+        events=event_count(get(b"e")),
+        phase=ActionPhase(int(get(b"p", b"1"))),
+        attempt=_decode_attempt(fields) if b"n" in fields else None,
+        children=children,
+        unknown=unknown,
+        now=now,
+    )
+
+
+def _decode_status(data: bytes | None) -> tuple[ActionStatus, dict[str, dict[str, Any]] | None]:
+    if not data:
+        return _NEW_STATUS, None
+    status = _status.decode(data)
+    raw = _raw.decode(data)
+    if _KNOWN_STATUS.issuperset(raw):
+        return status, None
+    return status, {"status": {name: value for name, value in raw.items() if name not in _KNOWN_STATUS}}
+
+
+def _decode_metadata(action: ActionId, spec: ActionSpec, fields: Mapping[bytes, bytes]) -> Metadata:
+    get = fields.get
+    extra = _extra.decode(fields[b"m"]) if b"m" in fields else _NO_EXTRA
+    deletion = get(b"d")
+    finalizers = get(b"f")
+    return Metadata(
+        namespace=extra.namespace or "flyte",
+        name=record_name(action, spec),
+        creation_timestamp=int(get(b"c", b"0")),
+        deletion=_deletion.decode(deletion) if deletion else None,
+        finalizers=tuple(finalizers.decode().split()) if finalizers else (),
+        extra_labels=extra.labels,
+        annotations=extra.annotations,
+        completed_at=int(get(b"o", b"0")),
+    )
+
+
+_NO_EXTRA = _Extra()
+
+
+def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:
+    get = fields.get
+    outcome = get(b"ar")
+    return AttemptRecord(
+        launch=get(b"n", b"").decode(),
+        sent_at=int(get(b"nt", b"0")),
+        owner=get(b"ao", b"").decode(),
+        lease_until=int(get(b"al", b"0")),
+        started_at=int(get(b"as", b"0")),
+        outcome=_outcome.decode(outcome) if outcome else None,
+        stop=get(b"ax", b"").decode(),
+        queue_moved_at=int(get(b"hw", b"0")),
+    )
+
+
+def event_count(field: bytes | None) -> int:
+    """Number of events so far, from field `e`."""
+    return int(field.split(b" ", 1)[0]) if field else 0
+
+
+class Scheme(msgspec.Struct, frozen=True):
+    """Layout of the stored record (the `Scheme` of spec methods). Fields of newer layouts are kept when written back."""
+
+    version: int = 1

@@ -1,0 +1,85 @@
+"""What a Redis server must be like before an installation may trust it with its records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from reconciler.api.errors import StoreUnavailable
+from reconciler.stores.redis.connect import explained, safe_url
+from reconciler.stores.redis.store import RedisStore
+
+LAYOUT = 1
+"""Version of the record layout (stores/records.py)."""
+OLDEST = (7, 0)
+
+
+def store_problems(store: RedisStore) -> list[str]:
+    """Everything that speaks against this server, as sentences with a remedy; empty when there is nothing.
+
+    The first process to look fixes number of shards and layout for all.
+    """
+    where = f"Redis at {safe_url(store.url)}"
+    try:
+        with explained(store.url):
+            info: dict[str, Any] = store.client.info("default")  # type: ignore[assignment]  # not an awaitable here
+    except StoreUnavailable as error:
+        return [str(error)]
+    found = _version(info, where) + _eviction(info, where) + _durability(store, info, where)
+    if not found:
+        found += _meta(store, where)
+    return found
+
+
+def _version(info: dict[str, Any], where: str) -> list[str]:
+    version = str(info.get("redis_version", "0.0"))
+    parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if parts < OLDEST:
+        return [f"{where} is version {version}: Redis 7.0 or newer, or Valkey, is needed"]
+    if info.get("cluster_enabled"):
+        return [f"{where} is a cluster node: give a single server or a Sentinel, Celery's broker needs it too"]
+    return []
+
+
+def _eviction(info: dict[str, Any], where: str) -> list[str]:
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return []
+    return [
+        f"{where} may evict records (maxmemory-policy {policy}): set it to noeviction, "
+        "else accepted actions get lost when memory is short"
+    ]
+
+
+def _durability(store: RedisStore, info: dict[str, Any], where: str) -> list[str]:
+    if not info.get("aof_enabled"):
+        return [f"{where} keeps nothing over a restart (appendonly no): set appendonly yes"]
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return [f"{where} cannot write its append-only file: free its disk, then restart it"]
+    if store.settings.durability != "safe":
+        return []
+    try:
+        fsync = store.client.config_get("appendfsync").get("appendfsync", "?")  # type: ignore[union-attr]
+    except RedisError as error:
+        return [f"RECONCILER_DURABILITY=safe cannot be verified, {where} refuses CONFIG GET ({error}): allow it"]
+    if fsync != "always":
+        return [f"RECONCILER_DURABILITY=safe needs appendfsync always, {where} has appendfsync {fsync}"]
+    return []
+
+
+def _meta(store: RedisStore, where: str) -> list[str]:
+    wanted = {"shards": store.shards, "layout": LAYOUT}
+    with explained(store.url):
+        pipe = store.client.pipeline()
+        for name, value in wanted.items():
+            pipe.hsetnx(store.keys.meta, name, value)
+        pipe.hgetall(store.keys.meta)
+        stored = pipe.execute()[-1]
+    found = []
+    for name, value in wanted.items():
+        have = int(stored.get(name.encode(), value))
+        if have != value:
+            remedy = "set RECONCILER_SHARDS to it" if name == "shards" else "run the release that wrote it"
+            found.append(f"{where} holds a data set with {name} = {have}, not {value}: {remedy}")
+    return found

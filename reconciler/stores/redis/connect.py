@@ -1,0 +1,114 @@
+"""Connections to Redis that end in time, and errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError as RedisConnectionError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+    TimeoutError as RedisTimeoutError,
+)
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from reconciler.api.errors import StoreUnavailable
+from reconciler.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A client for the records. Nothing is sent yet.
+
+    One retry after a *broken* connection covers a server that restarted; a timed-out command is never repeated: redis-py's
+    default retries made one call last minutes. All verbs may be repeated safely (docs/guarantees.md).
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": settings.socket_timeout.total_seconds(),
+        "socket_connect_timeout": settings.connect_timeout.total_seconds(),
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+        "retry": Retry(ConstantBackoff(0.05), 1, supported_errors=(RedisConnectionError,)),
+        "client_name": "reconciler",
+    }
+    if settings.redis_url.startswith("sentinel://"):
+        return _through_sentinel(settings.redis_url, options)
+    return redis.Redis.from_url(settings.redis_url, **options)
+
+
+def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
+    """`sentinel://[:password@]host:port,host:port/db?master_name`: the primary the sentinels name."""
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    nodes = [(host.rpartition(":")[0], int(host.rpartition(":")[2])) for host in hosts]
+    sentinel = Sentinel(nodes, sentinel_kwargs={k: v for k, v in options.items() if k.startswith("socket")})
+    database = int(parts.path.strip("/") or 0)
+    return sentinel.master_for(parts.query or "mymaster", password=parts.password, db=database, **options)
+
+
+def safe_url(url: str) -> str:
+    """The URL without user and password, for messages and logs."""
+    head, at, tail = url.rpartition("@")
+    return f"{head.partition('://')[0]}://…@{tail}" if at else url
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn redis-py's errors into one sentence with a remedy.
+
+    Raises:
+        StoreUnavailable: for every way the server can fail us.
+    """
+    try:
+        yield
+    except (
+        AuthenticationError,
+        RedisConnectionError,
+        RedisTimeoutError,
+        OutOfMemoryError,
+        ResponseError,
+    ) as error:
+        raise StoreUnavailable(f"Redis at {safe_url(url)} {_why(error)}") from error
+    except RedisError as error:
+        raise StoreUnavailable(f"Redis at {safe_url(url)} failed: {type(error).__name__}: {error}") from error
+
+
+def _why(error: RedisError) -> str:
+    text = str(error)
+    if isinstance(error, AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+        return f"refuses our credentials ({text}): check user and password in RECONCILER_REDIS_URL"
+    if isinstance(error, OutOfMemoryError) or "maxmemory" in text:
+        return "is full (maxmemory reached): nothing was written; raise maxmemory or shorten RECONCILER_RETENTION"
+    if isinstance(error, RedisTimeoutError):
+        return "did not answer within RECONCILER_SOCKET_TIMEOUT: it is frozen, overloaded or unreachable"
+    if isinstance(error, RedisConnectionError):
+        return f"cannot be reached ({text}): start it, or correct RECONCILER_REDIS_URL"
+    if text.startswith("WRONGTYPE") or "WRONGTYPE" in text:
+        return f"holds foreign data under our keys ({text}): give this installation its own RECONCILER_KEY_PREFIX"
+    return f"refused a command ({text})"
+
+
+def explain(method: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a store method in `explained`, with the URL of the store it belongs to."""
+
+    @wraps(method)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except RedisError:
+            with explained(getattr(args[0], "url", "?")):
+                raise
+        raise AssertionError  # not reached: `explained` always raises
+
+    return wrapped

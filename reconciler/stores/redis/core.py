@@ -1,0 +1,92 @@
+"""What the parts of the Redis store share: client, keys, scripts and the cache of shared specs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import msgspec
+import redis
+
+from reconciler.api.action import ActionId, Children, RunId, TaskAction
+from reconciler.settings import Settings
+from reconciler.stores import records
+from reconciler.stores.redis.connect import connect
+from reconciler.stores.redis.keys import Keys
+
+_SHARED_CACHE = 4096
+
+
+def open_json(value: msgspec.Struct) -> bytes:
+    """JSON of a record without its closing brace, for scripts to append the store's own time."""
+    return records.encode_json(value)[:-1]
+
+
+def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """A flat list of field, value, field, value … as a dict."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+class RedisCore:
+    """Base of the parts of `RedisStore`."""
+
+    def __init__(self, settings: Settings, client: redis.Redis | None = None) -> None:
+        self.settings = settings
+        self.url = settings.redis_url
+        self.client = client if client is not None else connect(settings)
+        self.keys = Keys(settings.key_prefix, settings.shards)
+        self.shards = settings.shards
+        self._horizon = int(settings.max_countdown.total_seconds() * 1000)
+        self._lease = int(settings.step_lease.total_seconds() * 1000)
+        self._shared: OrderedDict[tuple[RunId, bytes], dict[str, Any]] = OrderedDict()
+        self._shared_lock = Lock()
+
+    def shard_of(self, run: RunId) -> int:
+        """The shard all keys of a run lie in."""
+        return self.keys.shard_of(run)
+
+    def by_shard(self, actions: Iterable[ActionId]) -> dict[int, list[ActionId]]:
+        """Actions grouped by shard, in the order given."""
+        groups: dict[int, list[ActionId]] = {}
+        for action in actions:
+            groups.setdefault(self.shard_of(action.run_id), []).append(action)
+        return groups
+
+    def where(self, action: ActionId) -> tuple[str, str]:
+        """Due key and base of an action's shard: first key and first argument of every script."""
+        shard = self.shard_of(action.run_id)
+        return self.keys.due(shard), self.keys.base(shard)
+
+    def decode(
+        self, action: ActionId, fields: Mapping[bytes, bytes], children: Children | None = None, now: int = 0
+    ) -> TaskAction:
+        """A record from its fields, with the shared part of its spec."""
+        return records.decode(action, fields, self.shared(action.run_id, fields[b"h"]), children, now)
+
+    def shared(self, run: RunId, digest: bytes) -> dict[str, Any]:
+        """A shared spec: immutable, so every process reads each one once."""
+        key = (run, digest)
+        if key not in self._shared:
+            self.fetch_shared([key])
+        return self._shared.get(key, {})
+
+    def fetch_shared(self, wanted: Iterable[tuple[RunId, bytes]]) -> None:
+        """Read the shared specs of a batch that are not known yet, in one round trip."""
+        missing = [key for key in dict.fromkeys(wanted) if key not in self._shared]
+        if not missing:
+            return
+        pipe = self.client.pipeline(transaction=False)
+        for run, digest in missing:
+            pipe.hget(self.keys.shared(run), digest.decode())
+        for key, data in zip(missing, pipe.execute(), strict=True):
+            if data:
+                self.remember_shared(key, records.decode_shared(data))
+
+    def remember_shared(self, key: tuple[RunId, bytes], shared: dict[str, Any]) -> None:
+        """Keep a shared spec; the oldest one makes room."""
+        with self._shared_lock:
+            self._shared[key] = shared
+            if len(self._shared) > _SHARED_CACHE:
+                self._shared.popitem(last=False)

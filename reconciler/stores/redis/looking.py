@@ -1,0 +1,205 @@
+"""Redis store: reading records, runs, events and the results channel; keeping house."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from reconciler.api.action import ActionId, Children, RunId, TaskAction
+from reconciler.api.event import ActionEvent, AuditEntry
+from reconciler.api.phase import ActionPhase
+from reconciler.stores import records
+from reconciler.stores.base import ChannelEntry, Collected, Page, RunCounts, RunSummary
+from reconciler.stores.changes import event_ids
+from reconciler.stores.redis.connect import explain
+from reconciler.stores.redis.core import RedisCore, pairs
+from reconciler.stores.redis.notify import Notifier
+from reconciler.stores.redis.scripts import script
+
+import msgspec
+
+_AUDIT_LIMIT = 1000
+_decode_audit = msgspec.json.Decoder(AuditEntry).decode
+
+
+class Looking(RedisCore):
+    """get, list, events, channel, subscribe, collect, audit."""
+
+    _notifier: Notifier | None = None
+
+    @explain
+    def get(self, action: ActionId) -> TaskAction | None:
+        """See `Store.get`."""
+        return self.get_many([action])[0]
+
+    @explain
+    def get_many(self, actions: Sequence[ActionId]) -> list[TaskAction | None]:
+        """See `Store.get_many`."""
+        found: list[TaskAction | None] = []
+        for start in range(0, len(actions), 500):
+            chunk = actions[start : start + 500]
+            pipe = self.client.pipeline(transaction=False)
+            for action in chunk:
+                pipe.hgetall(self.keys.action(action))
+            read = list(zip(chunk, pipe.execute(), strict=True))
+            self.fetch_shared((action.run_id, fields[b"h"]) for action, fields in read if fields)
+            children = self._children([action for action, fields in read if b"b" in fields])
+            found += [
+                self.decode(action, fields, children.get(action)) if fields else None
+                for action, fields in read
+            ]
+        return found
+
+    def _children(self, parents: Sequence[ActionId]) -> dict[ActionId, Children]:
+        pipe = self.client.pipeline(transaction=False)
+        for parent in parents:
+            name = parent.action
+            pipe.hmget(self.keys.run(parent.run_id), [f"t:{name}", f"o:{name}", f"f:{name}"])
+        counts = pipe.execute() if parents else []
+        return {
+            parent: Children(*(int(n or 0) for n in three))
+            for parent, three in zip(parents, counts, strict=True)
+        }
+
+    @explain
+    def list_actions(
+        self, run: RunId, *, parent: str | None = None, after: str = "", limit: int = 500
+    ) -> Page:
+        """See `Store.list_actions`."""
+        low = f"({after}" if after else ("-" if parent is None else f"[{parent}/")
+        high = "+" if parent is None else f"({parent}0"
+        members = self.client.zrange(
+            self.keys.tree(run),
+            low,
+            high,
+            bylex=True,
+            offset=0,
+            num=limit,  # type: ignore[arg-type]  # lexical bounds
+        )
+        names: list[str] = [member.decode() for member in members]  # type: ignore[union-attr]
+        actions = self.get_many([run.action(name.rpartition("/")[2]) for name in names])
+        more = names[-1] if len(names) == limit else ""
+        return Page([action for action in actions if action is not None], more)
+
+    @explain
+    def list_runs(self, limit: int = 50, before: int = 0) -> list[RunSummary]:
+        """See `Store.list_runs`."""
+        high = f"({before}" if before else "+inf"
+        pipe = self.client.pipeline(transaction=False)
+        for shard in range(self.shards):
+            pipe.zrevrangebyscore(self.keys.runs(shard), high, "-inf", 0, limit, withscores=True)
+        merged = [(int(at), RunId(*run.decode().split("/"))) for part in pipe.execute() for run, at in part]
+        newest = sorted(merged, key=lambda entry: (-entry[0], str(entry[1])))[:limit]
+        pipe = self.client.pipeline(transaction=False)
+        for _, run in newest:
+            pipe.hgetall(self.keys.run(run))
+        return [
+            RunSummary(run, at, _counts(raw)) for (at, run), raw in zip(newest, pipe.execute(), strict=True)
+        ]
+
+    @explain
+    def counts(self, run: RunId) -> RunCounts | None:
+        """See `Store.counts`."""
+        numbers = [str(int(phase)) for phase in ActionPhase]
+        raw: Any = self.client.hmget(self.keys.run(run), numbers)
+        if not any(raw):
+            return None
+        return _counts({n.encode(): v for n, v in zip(numbers, raw, strict=True) if v})
+
+    @explain
+    def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
+        """See `Store.events`."""
+        field: Any = self.client.hget(self.keys.action(action), "e")
+        total, ids = records.event_count(field), event_ids(field)
+        wanted = ids[max(0, len(ids) - (total - after)) :] if total > after else []
+        if not wanted:
+            return []
+        stream = self.keys.events(self.shard_of(action.run_id))
+        pipe = self.client.pipeline(transaction=False)
+        for cursor in wanted:
+            pipe.xrange(stream, cursor, cursor)
+        entries = [entry for part in pipe.execute() for entry in part]
+        return [records.decode_event(fields[b"e"]) for _, fields in entries]
+
+    @explain
+    def channel(self, shard: int, after: str = "0-0", limit: int = 1000) -> list[ChannelEntry]:
+        """See `Store.channel`."""
+        entries: Any = self.client.xrange(self.keys.events(shard), f"({after}", "+", count=limit)
+        return [
+            ChannelEntry(cursor.decode(), records.decode_event(fields[b"e"])) for cursor, fields in entries
+        ]
+
+    def subscribe(self, run: RunId, callback: Callable[[], None]) -> AbstractContextManager[None]:
+        """See `Store.subscribe`. A lost connection is made again, and then calls back once."""
+        if self._notifier is None:
+            self._notifier = Notifier(self.settings)
+        return self._notifier.subscribe(self.keys.channel(run), callback)
+
+    @explain
+    def collect(self, shard: int, *, before: int, limit: int) -> Collected:
+        """See `Store.collect`."""
+        deleted: list[TaskAction] = []
+        gone = kept = 0
+        while True:
+            found, missing, left, runs = script("collect")(
+                self.client, self.keys.due(shard), self.keys.base(shard), before, limit, kept
+            )
+            for run, parts in runs:  # their shared specs are gone now, and whoever asked may want them
+                for digest, data in pairs(parts).items():
+                    self.remember_shared(
+                        (RunId(*run.decode().split("/")), digest), records.decode_shared(data)
+                    )
+            for path, flat in found:
+                deleted.append(self.decode(ActionId(*path.decode().split("/")), pairs(flat)))
+            gone, kept = gone + missing, kept + left
+            if len(found) + missing + left < limit:
+                return Collected(tuple(deleted), gone, kept)
+
+    @explain
+    def trim_events(self, before: int) -> int:
+        """See `Store.trim_events`."""
+        trimmed = 0
+        for shard in range(self.shards):
+            trimmed += int(self.client.xtrim(self.keys.events(shard), minid=f"{before}-0", approximate=False))  # type: ignore[arg-type]
+        return trimmed
+
+    @explain
+    def say_alive(self, worker: str, facts: bytes, seconds: int) -> None:
+        """Keep a worker's liveness key for so many seconds; 0 removes it."""
+        key = self.keys.worker(worker)
+        if seconds:
+            self.client.set(key, facts, ex=seconds)
+        else:
+            self.client.delete(key)
+
+    @explain
+    def workers(self) -> dict[str, bytes]:
+        """Liveness facts of all workers, by name."""
+        start = self.keys.worker("")
+        found = {}
+        for key in self.client.scan_iter(match=start + "*", count=1000):
+            facts: Any = self.client.get(key)
+            if facts:
+                found[key.decode()[len(start) :]] = facts
+        return found
+
+    @explain
+    def record_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """See `Store.record_audit`."""
+        pipe = self.client.pipeline(transaction=False)
+        for entry in entries:
+            key = self.keys.audit(self.shard_of(entry.id.run_id))
+            pipe.xadd(key, {"a": records.encode_json(entry)}, maxlen=_AUDIT_LIMIT, approximate=False)
+        pipe.execute()
+
+    @explain
+    def audit(self, shard: int) -> list[AuditEntry]:
+        """See `Store.audit`."""
+        entries: Any = self.client.xrange(self.keys.audit(shard))
+        return [_decode_audit(fields[b"a"]) for _, fields in entries]
+
+
+def _counts(raw: dict[bytes, bytes]) -> RunCounts:
+    found = {ActionPhase(int(k)): int(v) for k, v in raw.items() if k.isdigit() and int(v)}
+    return RunCounts(found)

@@ -1,0 +1,61 @@
+-- Take due actions for one step: a lease and a higher fencing token each, and the finalizer for tasks.
+-- KEYS[1]  due index
+-- ARGV[1]  base
+-- ARGV[2]  lease in ms
+-- ARGV[3]  most actions to take
+-- ARGV[4]  1: first claim of a step, clears the pending mark
+-- ARGV[5]  msgpack: paths to take even when they are not due
+-- ARGV[6]  finalizer
+-- ARGV[7]  horizon of countdowns in ms
+-- returns  {now, next due, arm 0/1, {path, token, flat fields, {total, open, failed children}, newest start of queue}...}
+if ARGV[4] == '1' then redis.call('DEL', base .. 'pending') end
+local lease, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
+local until_ms = int(now + lease)
+local claimed, seen = {}, {}
+
+local function take(path, named)
+  if seen[path] then return end
+  seen[path] = true
+  local key = record(path)
+  local flat = redis.call('HGETALL', key)
+  if #flat == 0 then
+    redis.call('ZREM', KEYS[1], path)
+    return
+  end
+  local r = {}
+  for i = 1, #flat, 2 do r[flat[i]] = flat[i + 1] end
+  if r.l and tonumber(r.l) > now then
+    if named then wake(key, path, now) else redis.call('ZADD', KEYS[1], r.l, path) end
+    return
+  end
+  if terminal(r.p) and not r.f then
+    redis.call('ZREM', KEYS[1], path)
+    return
+  end
+  local token = (tonumber(r.k or 0)) + 1
+  if r.f or r.y or r.d then
+    redis.call('HSET', key, 'k', int(token), 'l', until_ms)
+  else
+    redis.call('HSET', key, 'k', int(token), 'l', until_ms, 'f', ARGV[6])
+    flat[#flat + 1] = 'f'
+    flat[#flat + 1] = ARGV[6]
+  end
+  if r.w then redis.call('HDEL', key, 'w') end
+  redis.call('ZADD', KEYS[1], until_ms, path)
+  local kids, moved = false, false
+  if r.b then
+    local name = name_of(path)
+    kids = redis.call('HMGET', base .. 'run:' .. run_of(path), 't:' .. name, 'o:' .. name, 'f:' .. name)
+  end
+  if r.nq and not r.ao then moved = redis.call('HGET', base .. 'queues', r.nq) end
+  claimed[#claimed + 1] = { path, int(token), flat, kids, moved }
+end
+
+for _, path in ipairs(cmsgpack.unpack(ARGV[5])) do take(path, true) end
+if #claimed < limit then
+  local due = redis.call('ZRANGE', KEYS[1], '-inf', int(now), 'BYSCORE', 'LIMIT', 0, limit - #claimed)
+  for _, path in ipairs(due) do take(path, false) end
+end
+local at, arm = '0', 0
+if #claimed == 0 then at, arm = next_due(tonumber(ARGV[7])) end
+return { int(now), at, arm, claimed }

@@ -1,0 +1,103 @@
+-- Write what a step decided, each action under its fencing token, and release the claims.
+-- KEYS[1]  due index
+-- ARGV[1]  base
+-- ARGV[2]  msgpack: list of {path, token, flat list of fields to set, list of fields to delete, events, phase or 0,
+--          due (0 = never), parent name or "", 1 when it ends here, 1 when it is a failure,
+--          time up to which an attempt's lease was looked at (0 = no lease is to be watched)}
+-- ARGV[3]  horizon of countdowns in ms
+-- ARGV[4]  grace in ms after an attempt's lease until a step looks
+-- ARGV[5]  most stream ids a record keeps
+-- returns  {now, next due, arm 0/1, {outcome...}}; outcome: 0 done, 1 superseded, 2 gone
+local outcomes, counts, runs = {}, {}, {}
+local grace, most_ids = tonumber(ARGV[4]), tonumber(ARGV[5])
+
+local function count(run, field, by)
+  counts[run] = counts[run] or {}
+  counts[run][field] = (counts[run][field] or 0) + by
+end
+
+-- Append events to the channel; the new value of field e.
+local function publish(e, events)
+  local ids = {}
+  for id in string.gmatch(string.match(e or '', '^%d+ (.*)$') or '', '%S+') do ids[#ids + 1] = id end
+  for _, event in ipairs(events) do ids[#ids + 1] = redis.call('XADD', base .. 'events', '*', 'e', event) end
+  local n = tonumber(string.match(e or '0', '^%d+')) + #events
+  return int(n) .. ' ' .. table.concat(ids, ' ', math.max(1, #ids - most_ids + 1))
+end
+
+-- While an attempt runs, the end of its lease is looked at too; field u keeps the step's own wish.
+local function watch(r, due, seen, sets, dels)
+  if seen == 0 or not r[7] or r[9] then return due end
+  if due > 0 then
+    sets[#sets + 1] = 'u'
+    sets[#sets + 1] = int(due)
+  else
+    dels[#dels + 1] = 'u'
+  end
+  local look = tonumber(r[8]) + grace
+  if look > seen and (due == 0 or look < due) then return look end
+  return due
+end
+
+local function child_ended(run, parent, failed)
+  count(run, 'o:' .. parent, -1)
+  if failed then count(run, 'f:' .. parent, 1) end
+end
+
+local ended_parents = {}
+for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
+  local path, token, sets, dels, events = w[1], w[2], w[3], w[4], w[5]
+  local phase, due, parent = w[6], w[7], w[8]
+  local key = record(path)
+  local r = redis.call('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar')
+  if not r[5] then
+    outcomes[i] = 2
+  elseif r[1] ~= token or not r[6] or (terminal(r[2]) and phase > 0 and int(phase) ~= r[2]) then
+    -- no lease field: this very commit was applied before (its answer got lost on the way)
+    outcomes[i] = 1
+  else
+    local run = run_of(path)
+    if #events > 0 then
+      sets[#sets + 1] = 'e'
+      sets[#sets + 1] = publish(r[4], events)
+      runs[run] = true
+    end
+    if #sets + #dels > 0 then redis.call('HINCRBY', key, 'v', 1) end
+    if r[3] and due ~= 0 then due = math.min(due, tonumber(r[3])) end
+    if r[3] and due == 0 and w[9] == 0 and not terminal(r[2]) then due = tonumber(r[3]) end
+    due = watch(r, due, w[11], sets, dels)
+    if #sets > 0 then redis.call('HSET', key, unpack(sets)) end
+    dels[#dels + 1] = 'l'
+    dels[#dels + 1] = 'w'
+    redis.call('HDEL', key, unpack(dels))
+    if due == 0 then redis.call('ZREM', KEYS[1], path) else redis.call('ZADD', KEYS[1], int(due), path) end
+    if phase > 0 and int(phase) ~= r[2] then
+      count(run, r[2], -1)
+      count(run, int(phase), 1)
+    end
+    if w[9] == 1 then
+      redis.call('ZADD', base .. 'done', int(now), path)
+      if parent ~= '' then
+        child_ended(run, parent, w[10] == 1)
+        ended_parents[run .. '/' .. parent] = parent
+      end
+    end
+    outcomes[i] = 0
+  end
+end
+for run, fields in pairs(counts) do
+  for field, by in pairs(fields) do
+    if by ~= 0 then redis.call('HINCRBY', base .. 'run:' .. run, field, by) end
+  end
+end
+-- the last child to end wakes its parent: nobody polls for a join
+for path, name in pairs(ended_parents) do
+  if tonumber(redis.call('HGET', base .. 'run:' .. run_of(path), 'o:' .. name) or 0) <= 0 then
+    local key = record(path)
+    local p = redis.call('HMGET', key, 's', 'p')
+    if p[1] and not terminal(p[2]) then wake(key, path, now) end
+  end
+end
+for run in pairs(runs) do redis.call('PUBLISH', base .. 'n:' .. run, '') end
+local at, arm = next_due(tonumber(ARGV[3]))
+return { int(now), at, arm, outcomes }

@@ -1,0 +1,43 @@
+-- Shared helpers, put before every script.
+-- KEYS[1]  due index of the shard (routes the script to its slot)
+-- ARGV[1]  base: what all keys of the shard start with
+local base = ARGV[1]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function int(n) return string.format('%.0f', n) end
+local function record(path) return base .. 'a:' .. path end
+local function run_of(path) return string.match(path, '^(.*)/[^/]*$') end
+local function name_of(path) return string.match(path, '([^/]*)$') end
+-- ActionPhase: SUCCEEDED, FAILED, ABORTED, TIMED_OUT, RECOVERED
+local function terminal(p) local n = tonumber(p or 1); return (n >= 5 and n <= 8) or n == 10 end
+
+-- Make an action due, never later than it was; while a step holds it, remember the wish for the end of that step.
+local function wake(key, path, at)
+  local r = redis.call('HMGET', key, 'l', 'w', 'u')
+  if r[1] and tonumber(r[1]) > now then
+    if not r[2] or at < tonumber(r[2]) then redis.call('HSET', key, 'w', int(at)) end
+  else
+    redis.call('ZADD', base .. 'due', 'LT', int(at), path)
+    -- heartbeats move the due time of a running attempt, but never past this
+    if at > now and r[3] and at < tonumber(r[3]) then redis.call('HSET', key, 'u', int(at)) end
+  end
+end
+
+-- Whether the caller has to send a wake-up message: nobody else did within ttl ms.
+local function need_message(ttl)
+  return redis.call('SET', base .. 'pending', '1', 'NX', 'PX', ttl) and 1 or 0
+end
+
+-- Earliest due time, and whether the caller has to send the countdown message for it.
+-- At most one countdown per shard is armed; a far time is left to the resync sweep.
+local function next_due(horizon)
+  local head = redis.call('ZRANGE', base .. 'due', 0, 0, 'WITHSCORES')
+  if not head[1] then return '0', 0 end
+  local at = tonumber(head[2])
+  if at <= now or at > now + horizon then return int(at), 0 end
+  local armed = tonumber(redis.call('GET', base .. 'armed') or 0)
+  if armed > now and armed <= at then return int(at), 0 end
+  redis.call('SET', base .. 'armed', int(at), 'PX', int(at - now + 10000))
+  return int(at), 1
+end

@@ -1,0 +1,79 @@
+-- Store new actions of one shard, each due now and with its first event.
+-- KEYS[1]  due index
+-- ARGV[1]  base
+-- ARGV[2]  msgpack: list of {path, parent name or "", flat list of fields, event JSON up to its closing brace,
+--          phase, shared digest, shared bytes or ""}
+-- ARGV[3]  life of the pending mark in ms
+-- returns  {need message 0/1, {outcome, stored s, stored h, stored r}...}; outcome: 0 created, 1 exists, 2 conflict,
+--          3 parent missing, 4 parent ended
+local items = cmsgpack.unpack(ARGV[2])
+local answers, created = {}, 0
+local counts, fresh_runs = {}, {}
+
+local function refuse_parent(run, parent)
+  local p = redis.call('HMGET', base .. 'a:' .. run .. '/' .. parent, 's', 'p', 'd')
+  if not p[1] then return 3 end
+  if terminal(p[2]) or p[3] then return 4 end
+  return nil
+end
+
+local function count(key, field, by)
+  counts[key] = counts[key] or {}
+  counts[key][field] = (counts[key][field] or 0) + by
+end
+
+local parents, marked, shared = {}, {}, {}
+for i, item in ipairs(items) do
+  local path, parent, fields, event, phase = item[1], item[2], item[3], item[4], item[5]
+  local key, run = record(path), run_of(path)
+  -- the bytes come with the first item that has them, which may be refused
+  if item[7] ~= '' then shared[run .. '/' .. item[6]] = item[7] end
+  local old = redis.call('HMGET', key, 's', 'h', 'r')
+  local refusal = nil
+  if old[1] then
+    refusal = 2
+    local own = {}
+    for f = 1, #fields, 2 do own[fields[f]] = fields[f + 1] end
+    if own['s'] == old[1] and own['h'] == old[2] and (own['r'] or false) == old[3] then refusal = 1 end
+  elseif parent ~= '' then
+    local parent_path = run .. '/' .. parent
+    if parents[parent_path] == nil then parents[parent_path] = refuse_parent(run, parent) or false end
+    refusal = parents[parent_path] or nil
+  end
+  if refusal then
+    answers[i] = { refusal, old[1] or '', old[2] or '', old[3] or '' }
+  else
+    local part = shared[run .. '/' .. item[6]]
+    if part then
+      redis.call('HSETNX', base .. 'shared:' .. run, item[6], part)
+      shared[run .. '/' .. item[6]] = nil
+    end
+    local stamp = int(now)
+    local id = redis.call('XADD', base .. 'events', '*', 'e',
+      event .. ',"updated_time":' .. stamp .. ',"reported_time":' .. stamp .. '}')
+    redis.call('HSET', key, 'c', stamp, 'v', '1', 'p', phase, 'e', '1 ' .. id, unpack(fields))
+    redis.call('ZADD', KEYS[1], stamp, path)
+    redis.call('ZADD', base .. 'tree:' .. run, 0, parent .. '/' .. name_of(path))
+    count(base .. 'run:' .. run, phase, 1)
+    if parent ~= '' then
+      count(base .. 'run:' .. run, 't:' .. parent, 1)
+      count(base .. 'run:' .. run, 'o:' .. parent, 1)
+      if not marked[run .. '/' .. parent] then
+        redis.call('HSET', base .. 'a:' .. run .. '/' .. parent, 'b', '1')
+        marked[run .. '/' .. parent] = true
+      end
+    end
+    parents[path] = nil -- children later in the list find it
+    fresh_runs[run] = true
+    created = created + 1
+    answers[i] = { 0 }
+  end
+end
+for key, fields in pairs(counts) do
+  for field, by in pairs(fields) do redis.call('HINCRBY', key, field, by) end
+end
+for run in pairs(fresh_runs) do
+  redis.call('ZADD', base .. 'runs', 'NX', int(now), run)
+  redis.call('PUBLISH', base .. 'n:' .. run, '')
+end
+return { created > 0 and need_message(ARGV[3]) or 0, answers }

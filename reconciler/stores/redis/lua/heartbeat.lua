@@ -1,0 +1,27 @@
+-- Renew the lease of an attempt; its worker learns here that it shall stop.
+-- KEYS[1]  due index
+-- ARGV[1]  base
+-- ARGV[2]  path
+-- ARGV[3]  launch
+-- ARGV[4]  owner
+-- ARGV[5]  lease in ms
+-- ARGV[6]  grace in ms after the lease until a step looks
+-- returns  {alive 0/1, reason to stop or ""}
+local path = ARGV[2]
+local key = record(path)
+local r = redis.call('HMGET', key, 's', 'p', 'd', 'n', 'ao', 'ax', 'l', 'u')
+if not r[1] or terminal(r[2]) or r[4] ~= ARGV[3] or r[5] ~= ARGV[4] then return { 0, 'superseded' } end
+local until_ms = now + tonumber(ARGV[5])
+redis.call('HSET', key, 'al', int(until_ms))
+-- the step that would notice a silent worker moves along, but never past what a step wants to look at
+if not (r[7] and tonumber(r[7]) > now) then
+  local at = redis.call('ZSCORE', KEYS[1], path)
+  if not at or tonumber(at) > now then
+    local look = until_ms + tonumber(ARGV[6])
+    if r[8] then look = math.min(look, tonumber(r[8])) end
+    redis.call('ZADD', KEYS[1], int(look), path)
+  end
+end
+if r[6] then return { 1, r[6] } end
+if r[3] then return { 1, 'aborted' } end
+return { 1, '' }

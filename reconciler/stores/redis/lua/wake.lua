@@ -1,0 +1,20 @@
+-- Make actions due.
+-- KEYS[1]  due index
+-- ARGV[1]  base
+-- ARGV[2]  msgpack: paths
+-- ARGV[3]  when, in ms; 0 = now
+-- ARGV[4]  life of the pending mark in ms
+-- returns  need message 0/1
+local at = tonumber(ARGV[3])
+if at == 0 then at = now end
+local woken = 0
+for _, path in ipairs(cmsgpack.unpack(ARGV[2])) do
+  local key = record(path)
+  local r = redis.call('HMGET', key, 's', 'p', 'f')
+  if r[1] and (not terminal(r[2]) or r[3]) then
+    wake(key, path, at)
+    woken = woken + 1
+  end
+end
+if woken == 0 or at > now then return 0 end
+return need_message(ARGV[4])

@@ -1,0 +1,118 @@
+"""Waiters are woken, they do not poll: one pub/sub connection per process tells who waits for a run.
+
+A notification may be lost (pub/sub keeps nothing), so it only means "look again", and whoever waits also looks now and then.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+import redis
+from redis.exceptions import RedisError
+
+from reconciler.settings import Settings
+from reconciler.stores.redis.connect import connect, explained
+
+_PATIENCE = 1.0
+"""Seconds one read waits; also how long the connection outlives its last waiter."""
+
+
+class Notifier:
+    """Listens on the channels somebody waits for. The thread ends when nobody does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._callbacks: dict[str, list[Callable[[], None]]] = {}
+        self._ready: dict[str, threading.Event] = {}
+        self._pubsub: redis.client.PubSub | None = None
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def subscribe(self, channel: str, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` after each notification on `channel`, from before this returns until the context ends."""
+        try:
+            with explained(self._settings.redis_url):
+                ready = self._add(channel, callback)
+            ready.wait(self._settings.socket_timeout.total_seconds())
+            yield
+        finally:
+            self._remove(channel, callback)
+
+    def close(self) -> None:
+        """Stop listening; returns when the thread has ended. Whoever still waits is no longer called."""
+        with self._lock:
+            pubsub, thread, self._pubsub = self._pubsub, self._thread, None
+        if pubsub is not None and thread is not None:
+            with suppress(RedisError):
+                pubsub.unsubscribe()  # its answer ends the thread's wait
+            thread.join(self._settings.socket_timeout.total_seconds())
+
+    def _add(self, channel: str, callback: Callable[[], None]) -> threading.Event:
+        with self._lock:
+            self._callbacks.setdefault(channel, []).append(callback)
+            ready = self._ready.setdefault(channel, threading.Event())
+            if self._pubsub is None or self._thread is None or not self._thread.is_alive():
+                self._pubsub = connect(self._settings).pubsub()
+                self._pubsub.subscribe(*self._callbacks)
+                self._thread = threading.Thread(
+                    target=self._listen, args=(self._pubsub,), name="reconciler-notify", daemon=True
+                )
+                self._thread.start()
+            elif len(self._callbacks[channel]) == 1:
+                self._pubsub.subscribe(channel)
+            return ready
+
+    def _remove(self, channel: str, callback: Callable[[], None]) -> None:
+        with self._lock:
+            waiting = self._callbacks.get(channel, [])
+            waiting.remove(callback)
+            if waiting:
+                return
+            del self._callbacks[channel]
+            self._ready.pop(channel, None)
+            if self._pubsub is not None:
+                try:
+                    self._pubsub.unsubscribe(channel)
+                except RedisError:
+                    self._pubsub = None  # the next waiter connects anew
+
+    def _listen(self, pubsub: redis.client.PubSub) -> None:
+        with closing(pubsub.connection_pool), closing(pubsub):
+            while pubsub is self._pubsub:
+                try:
+                    message = pubsub.get_message(timeout=_PATIENCE)
+                except (RedisError, OSError, ValueError):
+                    self._call_all()
+                    time.sleep(0.2)  # the server is away: redis-py subscribes again on the next read
+                    continue
+                if message is None:
+                    self._rest(pubsub)
+                else:
+                    self._hear(message)
+
+    def _rest(self, pubsub: redis.client.PubSub) -> None:
+        """End listening when nobody waits."""
+        with self._lock:
+            if not self._callbacks and pubsub is self._pubsub:
+                self._pubsub = None
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        channel = message["channel"].decode()
+        ready = self._ready.get(channel)
+        if message["type"] == "subscribe" and ready is not None:
+            ready.set()
+        elif message["type"] == "message":
+            self._call(channel)
+
+    def _call(self, channel: str) -> None:
+        for callback in tuple(self._callbacks.get(channel, ())):
+            callback()
+
+    def _call_all(self) -> None:
+        for channel in tuple(self._callbacks):
+            self._call(channel)

@@ -1,0 +1,47 @@
+"""Loads the Lua scripts, one per verb, and calls them with one encoding rule: packed arguments are msgpack."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+import redis
+from redis.exceptions import NoScriptError
+
+pack = msgspec.msgpack.Encoder().encode
+"""Encodes a packed argument; scripts read it with `cmsgpack.unpack`, which knows text and numbers, but no bytes."""
+
+VERBS = (
+    "create", "claim", "commit", "wake", "overdue", "nudge", "start_attempt", "heartbeat", "finish_attempt", "stop_attempt",
+    "request_abort", "signal", "collect",
+)  # fmt: skip
+
+
+class Script:
+    """One verb. Sent by digest; the server is given the text when it does not know it (restart, SCRIPT FLUSH)."""
+
+    __slots__ = ("_sha", "_text", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        folder = files("reconciler.stores.redis").joinpath("lua")
+        common = folder.joinpath("common.lua").read_text()
+        self._text = common + folder.joinpath(f"{name}.lua").read_text()
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, client: redis.Redis, key: str, *args: Any) -> Any:  # noqa: ANN401  # what Redis answers
+        """Run the script on the slot of `key`."""
+        try:
+            return client.execute_command("EVALSHA", self._sha, 1, key, *args)
+        except NoScriptError:
+            return client.execute_command("EVAL", self._text, 1, key, *args)
+
+
+@cache
+def script(name: str) -> Callable[..., Any]:
+    """The script of a verb; loaded once per process."""
+    return Script(name)

@@ -1,0 +1,201 @@
+"""Redis store: submitting and stepping. One script per verb; a batch is one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from reconciler.api.action import FINALIZER, ActionId, Children, TaskAction
+from reconciler.core.conditions import action_phase
+from reconciler.stores import records
+from reconciler.stores.base import (
+    ClaimReport,
+    CommitOutcome,
+    CommitReport,
+    Created,
+    CreateOutcome,
+    CreateReport,
+    Write,
+)
+from reconciler.stores.changes import (
+    EVENT_IDS,
+    GRACE,
+    PENDING_TTL,
+    Change,
+    change_of,
+    differing_fields,
+    first_event,
+)
+from reconciler.stores.redis.connect import explain
+from reconciler.stores.redis.core import RedisCore, pairs
+from reconciler.stores.redis.scripts import pack, script
+
+_CREATED = tuple(CreateOutcome)
+_COMMITTED = tuple(CommitOutcome)
+_CHUNK = 500
+
+
+class Stepping(RedisCore):
+    """create, claim, commit, wake, overdue, due."""
+
+    @explain
+    def now(self) -> int:
+        """The server's time."""
+        seconds, micros = self.client.time()  # type: ignore[misc]  # not an awaitable here
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    @explain
+    def create(self, actions: Sequence[TaskAction]) -> CreateReport:
+        """See `Store.create`."""
+        outcomes: list[Created | None] = [None] * len(actions)
+        by_shard: dict[int, list[int]] = {}
+        for index, action in enumerate(actions):
+            by_shard.setdefault(self.shard_of(action.id.run_id), []).append(index)
+        cache: dict[Any, tuple[bytes, bytes]] = {}
+        wake: list[int] = []
+        for shard, indexes in by_shard.items():
+            for start in range(0, len(indexes), _CHUNK):
+                chunk = indexes[start : start + _CHUNK]
+                if self._create_chunk(shard, actions, chunk, outcomes, cache) and shard not in wake:
+                    wake.append(shard)
+        return CreateReport(tuple(outcomes), tuple(wake))  # type: ignore[arg-type]  # all are filled
+
+    def _create_chunk(
+        self,
+        shard: int,
+        actions: Sequence[TaskAction],
+        chunk: list[int],
+        outcomes: list[Created | None],
+        cache: dict[Any, tuple[bytes, bytes]],
+    ) -> bool:
+        items, encoded, sent = [], [], set()
+        for index in chunk:
+            action = actions[index]
+            fields, digest, shared = records.encode_new(action, cache)
+            flat = [part.decode() for pair in fields.items() for part in pair]
+            event = records.encode_event(first_event(action))[:-1].decode()
+            once = "" if (action.id.run_id, digest) in sent else shared.decode()
+            sent.add((action.id.run_id, digest))
+            phase = str(int(action_phase(action.status)))
+            items.append(
+                (
+                    str(action.id),
+                    action.spec.parent_action_name or "",
+                    flat,
+                    event,
+                    phase,
+                    digest.decode(),
+                    once,
+                )
+            )
+            encoded.append((fields, shared))
+        need, answers = script("create")(
+            self.client, self.keys.due(shard), self.keys.base(shard), pack(items), PENDING_TTL
+        )
+        for index, (fields, shared), answer in zip(chunk, encoded, answers, strict=True):
+            outcome = _CREATED[answer[0]]
+            differs: tuple[str, ...] = ()
+            if outcome is CreateOutcome.CONFLICT:
+                stored = {b"s": answer[1], **({b"r": answer[3]} if answer[3] else {})}
+                theirs = self.client.hget(self.keys.shared(actions[index].id.run_id), answer[2].decode())
+                differs = differing_fields(fields, shared, stored, theirs or b"{}")  # type: ignore[arg-type]
+            outcomes[index] = Created(outcome, differs)
+        return bool(need)
+
+    @explain
+    def claim(
+        self, shard: int, *, owner: str, limit: int, named: Sequence[ActionId] = (), first: bool = False
+    ) -> ClaimReport:
+        """See `Store.claim`. `owner` is for the twin's journal; the token alone decides here."""
+        del owner
+        now, at, arm, claimed = script("claim")(
+            self.client,
+            self.keys.due(shard),
+            self.keys.base(shard),
+            self._lease,
+            limit,
+            1 if first else 0,
+            pack([str(action) for action in named]),
+            FINALIZER,
+            self._horizon,
+        )
+        moment = int(now)
+        entries = [(ActionId(*e[0].decode().split("/")), pairs(e[2]), e) for e in claimed]
+        self.fetch_shared((action.run_id, fields[b"h"]) for action, fields, _ in entries)
+        actions = [self._claimed(action, fields, e, moment) for action, fields, e in entries]
+        return ClaimReport(moment, actions, int(at), bool(arm))
+
+    def _claimed(self, id: ActionId, fields: dict[bytes, bytes], entry: list[Any], now: int) -> TaskAction:  # noqa: A002  # the word of the field
+        _, token, _, kids, moved = entry
+        if moved:
+            fields[b"hw"] = moved
+        children = Children(*(int(n or 0) for n in kids)) if kids else None
+        action = self.decode(id, fields, children, now)
+        action.token = int(token)
+        return action
+
+    @explain
+    def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
+        """See `Store.commit`."""
+        now, at, arm, outcomes = script("commit")(
+            self.client,
+            self.keys.due(shard),
+            self.keys.base(shard),
+            pack([_packed(change_of(write)) for write in writes]),
+            self._horizon,
+            GRACE,
+            EVENT_IDS,
+        )
+        return CommitReport(int(now), tuple(_COMMITTED[o] for o in outcomes), int(at), bool(arm))
+
+    @explain
+    def wake(self, actions: Iterable[ActionId], at: int = 0) -> tuple[int, ...]:
+        """See `Store.wake`."""
+        found = []
+        for shard, group in self.by_shard(actions).items():
+            paths = pack([str(action) for action in group])
+            if script("wake")(
+                self.client, self.keys.due(shard), self.keys.base(shard), paths, at, PENDING_TTL
+            ):
+                found.append(shard)
+        return tuple(found)
+
+    @explain
+    def overdue(self, grace: int) -> tuple[int, ...]:
+        """See `Store.overdue`."""
+        return tuple(shard for shard, late, _, _, _ in self.look(grace) if late)
+
+    @explain
+    def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
+        """For each shard with something due: (shard, overdue, next due, arm a countdown for it, now)."""
+        found = []
+        for shard in range(self.shards):
+            late, at, arm, now = script("overdue")(
+                self.client, self.keys.due(shard), self.keys.base(shard), grace, PENDING_TTL, self._horizon
+            )
+            if late or arm:
+                found.append((shard, bool(late), int(at), bool(arm), int(now)))
+        return found
+
+    @explain
+    def nudge(self, shard: int) -> bool:
+        """See `Store.nudge`."""
+        return bool(script("nudge")(self.client, self.keys.due(shard), self.keys.base(shard), PENDING_TTL))
+
+    @explain
+    def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:
+        """See `Store.due`."""
+        entries = self.client.zrange(self.keys.due(shard), 0, limit - 1, withscores=True)
+        return [(ActionId(*path.decode().split("/")), int(at)) for path, at in entries]  # type: ignore[union-attr]
+
+
+def _packed(change: Change) -> tuple[Any, ...]:
+    """A change as the script of commit reads it: all text, since what a record holds is JSON and decimals."""
+    return (
+        change.path,
+        change.token.decode(),
+        [part.decode() for part in change.sets],
+        [name.decode() for name in change.dels],
+        [event.decode() for event in change.events],
+        *(change.phase, change.due, change.parent, change.ended, change.failed, change.seen),
+    )

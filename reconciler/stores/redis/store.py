@@ -1,0 +1,20 @@
+"""The Redis store: all verbs of `stores.base.Store` on Redis >= 7 or Valkey."""
+
+from __future__ import annotations
+
+from reconciler.stores.redis.attempts import Attempts
+from reconciler.stores.redis.looking import Looking
+from reconciler.stores.redis.stepping import Stepping
+
+
+class RedisStore(Stepping, Attempts, Looking):
+    """Records, due index, attempts and the results channel on one Redis or Valkey server.
+
+    Every method raises `StoreUnavailable`, within `RECONCILER_SOCKET_TIMEOUT`, when the server does not answer.
+    """
+
+    def close(self) -> None:
+        """Close all connections."""
+        if self._notifier is not None:
+            self._notifier.close()
+        self.client.close()

@@ -1,0 +1,232 @@
+"""Objects in S3, or in a server that speaks its language.
+
+Promises, beyond `BlobStore`: no call waits for ever, also when the server is frozen (`ATTEMPTS` tries, each
+bounded by the connect and socket timeouts); what is read is what was written, by the digest asked for and by
+the checksum the server keeps; a create-once write whose answer was lost is recognised as our own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError, FlexibleChecksumError
+
+from reconciler.api.errors import BlobCorrupt, BlobNotFound, BlobUnavailable
+from reconciler.api.transition import OutputRef
+from reconciler.settings import Settings
+from reconciler.stores import blobs
+from reconciler.stores.base import BlobStat
+from reconciler.stores.s3_check import writing_problems
+from reconciler.stores.s3_client import ATTEMPTS, ClientSource
+from reconciler.stores.s3_errors import (
+    CUT,
+    MISSING,
+    code_of,
+    explained,
+    safe_endpoint,
+    status_of,
+    was_retried,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import (
+        GetObjectOutputTypeDef,
+        ObjectIdentifierTypeDef,
+        PutObjectRequestTypeDef,
+    )
+
+PAGE = 1000
+"""Most objects S3 lists, and deletes, in one request."""
+STREAM_FROM = 64 * 1024
+"""From this size on a body is sent in blocks, each with its own time limit: as one block, all of it would
+have to be through within the connect timeout."""
+
+
+class S3Blobs:
+    """A `BlobStore` over boto3. Threads may share it; forked children may go on using it.
+
+    Nothing is sent before the first verb. Each verb also takes URIs of other buckets.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.endpoint = settings.s3_endpoint
+        self.bucket = settings.s3_bucket
+        self._prefix = settings.s3_prefix
+        self._source = ClientSource(settings)
+        self._seen: set[str] = set()
+
+    def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
+        """Write an object; returns its SHA-256 in hex.
+
+        Raises:
+            BlobExists: `overwrite` is false and an object lies there that we did not write.
+            BlobUnavailable: the server does not answer, or refuses us; the object may be there nevertheless.
+            InvalidInput: the URI is none.
+        """
+        address = blobs.parse_uri(uri)
+        with self._explained(address):
+            if overwrite:
+                self._send(address, data, overwrite=True)
+            else:
+                self._create(address, data)
+        return blobs.digest_of(data)
+
+    def get(self, uri: str, *, sha256: str = "", limit: int = 0) -> bytes:
+        """Read an object of at most `limit` bytes (0 = any); a larger one is refused before it is read.
+
+        Raises:
+            BlobNotFound: there is none.
+            BlobCorrupt: the digest differs from `sha256` or from the one stored, or the object is larger than
+                `limit`.
+            BlobUnavailable: the server or the bucket does not answer, or refuses us.
+            InvalidInput: the URI is none.
+        """
+        address = blobs.parse_uri(uri)
+        with self._explained(address):
+            return blobs.verified(uri, self._read(address, limit), sha256)
+
+    def get_many(self, refs: Sequence[OutputRef], *, limit: int = 0, workers: int = 16) -> list[bytes]:
+        """The bytes of many references, read concurrently, in the order asked; as `stores.blobs.get_many`."""
+        return blobs.get_many(self, refs, limit=limit, workers=workers)
+
+    def stat(self, uri: str) -> BlobStat | None:
+        """Size of an object; None when there is none.
+
+        Raises:
+            BlobUnavailable: the server or the bucket does not answer, or refuses us.
+            InvalidInput: the URI is none.
+        """
+        address = blobs.parse_uri(uri)
+        with self._explained(address):
+            try:
+                answer = self._source.get().head_object(Bucket=address.bucket, Key=address.key)
+            except ClientError as error:
+                if code_of(error) not in MISSING:
+                    raise
+                self._need_bucket(address.bucket)
+                return None
+            return BlobStat(answer["ContentLength"])
+
+    def delete_prefix(self, uri: str) -> int:
+        """Remove all objects below a folder; returns how many.
+
+        Raises:
+            BlobUnavailable: the server does not answer, or refuses us; some may have been removed.
+            InvalidInput: the URI is none, or names a whole bucket.
+        """
+        folder = blobs.parse_folder(uri)
+        deleted = 0
+        before: list[str] = []
+        with self._explained(folder):
+            # Always the first page: not all servers can go on with a listing that shrinks meanwhile.
+            while keys := self._first_page(folder):
+                if keys == before:
+                    raise BlobUnavailable(
+                        f"S3 at {safe_endpoint(self.endpoint)} says it deleted {folder}, but still lists "
+                        f"{keys[0]!r}. Look at the server, and at locks or rules of the bucket."
+                    )
+                self._delete(folder.bucket, keys)
+                deleted += len(keys)
+                before = keys
+        return deleted
+
+    def uri(self, *parts: str) -> str:
+        """`s3://bucket/prefix/part/part…`, in the bucket and under the prefix of the settings."""
+        return blobs.join_uri(self.bucket, self._prefix, *parts)
+
+    def check(self) -> list[str]:
+        """What is wrong with server, bucket or permissions, each a sentence with its remedy; empty: nothing.
+
+        Writes one small object below `.reconciler/` and removes it. Never raises for what it looks for.
+        """
+        try:
+            with explained(self.endpoint, self.bucket):
+                self._need_bucket(self.bucket)
+        except BlobUnavailable as error:
+            return [str(error)]
+        return writing_problems(self)
+
+    def _explained(self, address: blobs.Address) -> AbstractContextManager[None]:
+        return explained(self.endpoint, address.bucket)
+
+    def _send(self, address: blobs.Address, data: bytes, *, overwrite: bool) -> None:
+        request: PutObjectRequestTypeDef = {
+            "Bucket": address.bucket,
+            "Key": address.key,
+            "Body": io.BytesIO(data) if len(data) >= STREAM_FROM else data,
+            "ChecksumSHA256": base64.b64encode(hashlib.sha256(data).digest()).decode(),
+        }
+        if not overwrite:
+            request["IfNoneMatch"] = "*"
+        self._source.get().put_object(**request)
+
+    def _create(self, address: blobs.Address, data: bytes) -> None:
+        """Write unless something lies there; 409 means "in conflict right now", so ask for a verdict."""
+        for tries_left in reversed(range(ATTEMPTS)):
+            try:
+                self._send(address, data, overwrite=False)
+            except ClientError as error:
+                if status_of(error) == 409 and tries_left:
+                    continue
+                if status_of(error) not in {409, 412}:
+                    raise
+                if was_retried(error) and self._holds(address, data):
+                    return  # the first copy was carried out, its answer was lost
+                raise blobs.exists(str(address)) from error
+            return
+
+    def _holds(self, address: blobs.Address, data: bytes) -> bool:
+        try:
+            return self._read(address, limit=max(len(data), 1)) == data
+        except (BlobNotFound, BlobCorrupt):
+            return False
+
+    def _read(self, address: blobs.Address, limit: int) -> bytes:
+        for tries_left in reversed(range(ATTEMPTS)):
+            answer = self._open(address)
+            with closing(answer["Body"]) as body:
+                blobs.check_size(str(address), answer["ContentLength"], limit)
+                try:
+                    return body.read()
+                except FlexibleChecksumError as error:
+                    raise BlobCorrupt(
+                        f"{address} does not have the checksum it was written with; run the action again."
+                    ) from error
+                except CUT:
+                    if not tries_left:
+                        raise
+        raise AssertionError  # not reached: the last try returns or raises
+
+    def _open(self, address: blobs.Address) -> GetObjectOutputTypeDef:
+        try:
+            return self._source.get().get_object(Bucket=address.bucket, Key=address.key)
+        except ClientError as error:
+            if code_of(error) in MISSING:
+                raise blobs.not_found(str(address)) from error
+            raise
+
+    def _first_page(self, folder: blobs.Address) -> list[str]:
+        page = self._source.get().list_objects_v2(Bucket=folder.bucket, Prefix=folder.key, MaxKeys=PAGE)
+        return [entry["Key"] for entry in page.get("Contents", [])]
+
+    def _delete(self, bucket: str, keys: list[str]) -> None:
+        doomed: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys]
+        answer = self._source.get().delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+        for problem in answer.get("Errors", []):
+            raise BlobUnavailable(
+                f"S3 at {safe_endpoint(self.endpoint)} did not delete s3://{bucket}/{problem.get('Key')} "
+                f"({problem.get('Code')}: {problem.get('Message')}). "
+                "Allow s3:DeleteObject to the owner of AWS_ACCESS_KEY_ID."
+            )
+
+    def _need_bucket(self, bucket: str) -> None:
+        """Tell a missing bucket from a missing object: the answers to HEAD are the same."""
+        if bucket in self._seen:
+            return
+        self._source.get().head_bucket(Bucket=bucket)
+        self._seen.add(bucket)

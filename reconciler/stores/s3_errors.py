@@ -1,0 +1,127 @@
+"""boto3's errors as one sentence that names server, bucket and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+from urllib3.exceptions import HTTPError
+
+from reconciler.api.errors import BlobUnavailable
+
+CUT = (ReadTimeoutError, ResponseStreamingError, IncompleteReadError, HTTPError)
+"""An answer that began and did not end; boto3 does not try these again."""
+
+MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile AWS_PROFILE names)"
+_PERMISSIONS = (
+    f"{_CREDENTIALS}, and allow their owner s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket"
+)
+_REGION = "lies in another region: set RECONCILER_S3_REGION to the bucket's own"
+_NO_BUCKET = "does not exist: create it, or correct RECONCILER_S3_BUCKET or the URI that names it"
+_CODES = {
+    "InvalidAccessKeyId": f"refuses our credentials: {_CREDENTIALS}",
+    "SignatureDoesNotMatch": f"refuses our credentials: {_CREDENTIALS}",
+    "AuthFailure": f"refuses our credentials: {_CREDENTIALS}",
+    "InvalidToken": f"refuses our session token: {_CREDENTIALS}, and AWS_SESSION_TOKEN",
+    "ExpiredToken": "refuses our session token, which has expired: renew AWS_SESSION_TOKEN",
+    "RequestTimeTooSkewed": "refuses our clock: set this machine's time right (NTP)",
+    "NoSuchBucket": _NO_BUCKET,
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "NotImplemented": "is served by a server that lacks a needed feature: use one with conditional writes",
+    "EntityTooLarge": "refuses an object of this size: lower RECONCILER_MAX_OBJECT_SIZE to what it allows",
+}
+_STATUSES = {
+    301: _REGION,
+    403: f"refuses us: {_PERMISSIONS}",
+    404: _NO_BUCKET,  # a missing object is told from it before
+    507: "has no room left: make room on the server",
+}
+
+
+def code_of(error: ClientError) -> str:
+    """S3's code for an error; answers to HEAD have only the HTTP status."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def status_of(error: ClientError) -> int:
+    """HTTP status of an error; 0 = unknown."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def was_retried(error: ClientError) -> bool:
+    """Whether the request was sent more than once, so that an earlier copy may have been carried out."""
+    return int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) > 0
+
+
+def safe_endpoint(url: str) -> str:
+    """The endpoint for messages: without user and password; `AWS` when none is set."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() or "AWS"
+
+
+@contextmanager
+def explained(endpoint: str, bucket: str) -> Iterator[None]:
+    """Turn boto3's errors into one sentence with a remedy.
+
+    Raises:
+        BlobUnavailable: for every way the server can fail us.
+    """
+    try:
+        yield
+    except (BotoCoreError, ClientError, HTTPError) as error:
+        why = _refusal(error) if isinstance(error, ClientError) else _silence(error)
+        text = f"S3 at {endpoint or 'AWS'}: bucket {bucket!r} {why}."
+        raise BlobUnavailable(
+            text.replace(endpoint, safe_endpoint(endpoint)) if endpoint else text
+        ) from error
+
+
+def _refusal(error: ClientError) -> str:
+    code, status = code_of(error), status_of(error)
+    said = str(error.response.get("Error", {}).get("Message", ""))[:200]
+    why = _CODES.get(code) or _STATUSES.get(status)
+    if why is None and status >= 500:
+        why = (
+            "is served by a server that fails or is overloaded: look at its log; trying again later may help"
+        )
+    return f"{why or 'refused a request'} (it answered {status} {code}: {said})"
+
+
+def _silence(error: Exception) -> str:
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
+        return (
+            f"cannot be asked without credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({error})"
+        )
+    if isinstance(error, ProfileNotFound):
+        return f"cannot be asked: {error}; correct or unset AWS_PROFILE"
+    if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
+        return "cannot be reached: start the server, or correct RECONCILER_S3_ENDPOINT"
+    if isinstance(error, ReadTimeoutError):
+        return (
+            "gave no answer within RECONCILER_SOCKET_TIMEOUT, several times: its server is frozen, "
+            "overloaded or cut off; look at its log"
+        )
+    if isinstance(error, (ConnectionClosedError, HTTPClientError, IncompleteReadError, HTTPError)):
+        return (
+            "broke off in the middle, several times: its server or the network stalls or fails; look at both "
+            f"({type(error).__name__})"
+        )
+    return f"cannot be asked: {type(error).__name__}: {error}; check the RECONCILER_S3_* settings"

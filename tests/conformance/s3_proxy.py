@@ -1,0 +1,128 @@
+"""Stands between a client and a real S3 server, and spoils chosen answers as networks and servers do."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Self
+from urllib.parse import urlsplit
+
+Fault = Callable[[bytes], bytes | None] | bytes
+"""From the server's answer to what the client gets (None: nothing, until the client gives up); or an answer
+that is given without asking the server."""
+HEAD_END = b"\r\n\r\n"
+
+
+def lost(_: bytes) -> None:
+    """The request was carried out, its answer never arrives."""
+
+
+def cut(answer: bytes) -> bytes:
+    """The connection breaks one byte before the end of the answer."""
+    return answer[:-1]
+
+
+def flipped(answer: bytes) -> bytes:
+    """One bit of the body changes on its way."""
+    return answer[:-1] + bytes([answer[-1] ^ 1])
+
+
+def head_only(answer: bytes) -> bytes:
+    """The connection breaks after the headers."""
+    return answer[: answer.index(HEAD_END) + len(HEAD_END)]
+
+
+def says(status: str, body: str = "") -> bytes:
+    """An answer the proxy gives by itself."""
+    data = body.encode()
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n".encode() + data
+
+
+def refuses(status: str, code: str) -> bytes:
+    """S3's way to say no."""
+    return says(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>")
+
+
+class FaultyProxy:
+    """Context manager: an HTTP proxy on a loopback port that changes only what it was told to spoil."""
+
+    def __init__(self, upstream: str) -> None:
+        parts = urlsplit(upstream)
+        self._upstream = (parts.hostname or "", parts.port or 80)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        self._faults: dict[str, deque[Fault]] = {}
+        self.requests: list[str] = []
+        self.pause = 0.0
+        """Seconds between two reads of 64 KiB of a request: a slow line."""
+
+    @property
+    def endpoint(self) -> str:
+        """The URL for the client."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def spoil(self, method: str, *faults: Fault) -> None:
+        """Let these happen to the next requests of a method, one each."""
+        self._faults.setdefault(method, deque()).extend(faults)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):  # the client gave up
+            request = self._receive(client)
+            method = request.split(b" ", 1)[0].decode()
+            self.requests.append(method)
+            faults = self._faults.get(method)
+            fault = faults.popleft() if faults else None
+            answer = fault if isinstance(fault, bytes) else self._forward(request)
+            if callable(fault):
+                answer = fault(answer)
+            if answer is None:
+                client.recv(1)
+            else:
+                client.sendall(answer)
+
+    def _receive(self, client: socket.socket) -> bytes:
+        """One whole request, changed so that the server closes the connection after its answer."""
+        data = b""
+        while HEAD_END not in data:
+            data += self._some(client)
+        head, _, body = data.partition(HEAD_END)
+        lines = head.split(b"\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        if b"expect" in fields:
+            client.sendall(b"HTTP/1.1 100 Continue" + HEAD_END)
+        parts, missing = [body], int(fields.get(b"content-length", 0)) - len(body)
+        while missing > 0:
+            parts.append(self._some(client))
+            missing -= len(parts[-1])
+            threading.Event().wait(self.pause)  # slowness is what is being made here
+        kept = [line for line in lines if not line.lower().startswith((b"expect:", b"connection:"))]
+        return b"\r\n".join([*kept, b"Connection: close"]) + HEAD_END + b"".join(parts)
+
+    @staticmethod
+    def _some(client: socket.socket) -> bytes:
+        data = client.recv(65536)
+        if not data:
+            raise ConnectionError
+        return data
+
+    def _forward(self, request: bytes) -> bytes:
+        with socket.create_connection(self._upstream) as server:
+            server.sendall(request)
+            return b"".join(iter(lambda: server.recv(65536), b""))

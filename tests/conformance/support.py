@@ -1,0 +1,194 @@
+"""Builders and helpers of the conformance suite: actions, writes, waiting without sleeping."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from reconciler.api.action import CONDITION, ActionId, ActionSpec, ActionStatus, RunId, TaskAction
+from reconciler.api.conditions import ConditionStatus, ConditionType, Reason
+from reconciler.api.event import ActionEvent
+from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.core.conditions import action_phase, set_condition
+from reconciler.stores.base import ClaimReport, CommitOutcome, CreateOutcome, Store, Write
+
+STEP_LEASE = 1_000
+"""Lease of a step in both stores of the suite, ms: short, so that tests can see it run out."""
+MAX_COUNTDOWN = 15_000
+PENDING_TTL = 3_000
+GRACE = 250
+ATTEMPT_LEASE = 60_000
+RUN = RunId("p", "d", "r1")
+
+
+class LookingStore(Store, Protocol):
+    """A store with the one look at all shards that the sweeps use."""
+
+    def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
+        """For each shard that needs a message: (shard, overdue, next due, arm, now)."""
+        ...
+
+
+PassTime = Callable[[int], None]
+
+
+def eventually(condition: Callable[[], bool], timeout: float = 15.0) -> None:
+    """Wait until `condition` holds; fail after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        pause.wait(0.01)
+
+
+def make_action(
+    name: str = "a0",
+    *,
+    run: RunId = RUN,
+    parent: str | None = None,
+    condition: bool = False,
+    template: bytes = b"template",
+    inputs: bytes = b"{}",
+    env: dict[str, str] | None = None,
+) -> TaskAction:
+    """A submission."""
+    id_ = ActionId(run.project, run.domain, run.run, name)
+    spec = ActionSpec(
+        run_name=run.run,
+        project=run.project,
+        domain=run.domain,
+        action_name=name,
+        parent_action_name=parent,
+        action_type=CONDITION if condition else "task",
+        condition_spec=b"{}" if condition else b"",
+        input_uri="inline:",
+        inputs=inputs,
+        run_output_base="s3://bucket/base",
+        task_type="echo",
+        task_template=template,
+        env_vars=env or {},
+    )
+    return TaskAction(id_, spec)
+
+
+def created(store: Store, *actions: TaskAction) -> int:
+    """Create actions that are all new; returns the shard of the first."""
+    report = store.create(actions)
+    assert {one.outcome for one in report.outcomes} == {CreateOutcome.CREATED}
+    return shard_of(store, actions[0])
+
+
+def shard_of(store: Store, action: TaskAction) -> int:
+    """The shard of an action."""
+    return store.shard_of(action.id.run_id)
+
+
+def claim(store: Store, action: TaskAction, *, first: bool = False) -> ClaimReport:
+    """Claim an action by name."""
+    return store.claim(shard_of(store, action), owner="step", limit=1, named=[action.id], first=first)
+
+
+def claimed(store: Store, action: TaskAction) -> TaskAction:
+    """The record of an action that can be claimed by name."""
+    report = claim(store, action)
+    found = [one for one in report.actions if one.id == action.id]
+    assert found, f"{action.id} could not be claimed"
+    return found[0]
+
+
+def due_time(store: Store, action: TaskAction) -> int | None:
+    """When an action is due; None when it is not."""
+    return dict(store.due(shard_of(store, action), limit=10_000)).get(action.id)
+
+
+def event(action: TaskAction, phase: ActionPhase, *, offset: int = 1) -> ActionEvent:
+    """The next event of a claimed action."""
+    return ActionEvent(
+        id=action.id, sequence=action.events + offset, phase=phase, final=phase.is_terminal(), updated_time=1
+    )
+
+
+def status_in(phase: ActionPhase, now: int) -> ActionStatus:
+    """A status whose conditions mean this phase."""
+    status = ActionStatus(attempts=1)
+    if phase is ActionPhase.RUNNING:
+        status = ActionStatus(attempts=1, plugin_phase=PluginPhase.RUNNING.label)
+        return set_condition(
+            status, ConditionType.PROGRESSING, ConditionStatus.TRUE, Reason.EXECUTING, "runs", now
+        )
+    kind, reason = {
+        ActionPhase.SUCCEEDED: (ConditionType.SUCCEEDED, Reason.COMPLETED),
+        ActionPhase.FAILED: (ConditionType.FAILED, Reason.PERMANENT_FAILURE),
+        ActionPhase.ABORTED: (ConditionType.FAILED, Reason.ABORTED),
+    }[phase]
+    status = set_condition(status, ConditionType.PROGRESSING, ConditionStatus.FALSE, reason, "ended", now)
+    return set_condition(status, kind, ConditionStatus.TRUE, reason, "ended", now)
+
+
+def phase_write(
+    action: TaskAction,
+    phase: ActionPhase,
+    *,
+    due: int = 0,
+    launch: tuple[str, str] | None = None,
+    keep_finalizer: bool = False,
+) -> Write:
+    """Move a claimed action to a phase, with one event; an ended one loses its finalizer unless it is to be kept."""
+    changed = action.copy()
+    changed.status = status_in(phase, action.now)
+    assert action_phase(changed.status) is phase
+    if phase.is_terminal() and not keep_finalizer:
+        changed.set_metadata(finalizers=(), completed_at=action.now)
+    return Write(
+        action=changed,
+        original=action,
+        status=True,
+        metadata=phase.is_terminal(),
+        events=[event(action, phase)],
+        due=due,
+        launch=launch,
+    )
+
+
+def success_write(action: TaskAction, *, due: int = 0, keep_finalizer: bool = False) -> Write:
+    """End a claimed action well."""
+    return phase_write(action, ActionPhase.SUCCEEDED, due=due, keep_finalizer=keep_finalizer)
+
+
+def release_write(action: TaskAction, due: int = 0, launch: tuple[str, str] | None = None) -> Write:
+    """Give a claim back without a change."""
+    return Write(action=action.copy(), original=action, due=due, launch=launch)
+
+
+def committed(store: Store, write: Write) -> None:
+    """Commit one write that must be accepted."""
+    report = store.commit(shard_of(store, write.action), [write])
+    assert report.outcomes == (CommitOutcome.DONE,)
+
+
+def finish(store: Store, action: TaskAction, phase: ActionPhase = ActionPhase.SUCCEEDED) -> None:
+    """Claim an action and end it."""
+    committed(store, phase_write(claimed(store, action), phase))
+
+
+def launched(store: Store, action: TaskAction, *, due: int = 0, launch: str = "1", queue: str = "q") -> None:
+    """Create an action and commit its launch."""
+    created(store, action)
+    write = phase_write(claimed(store, action), ActionPhase.RUNNING, due=due, launch=(launch, queue))
+    committed(store, write)
+
+
+def started(store: Store, action: TaskAction, *, owner: str = "w1", launch: str = "1") -> TaskAction:
+    """Start the attempt of a launched action."""
+    record = store.start_attempt(action.id, launch, owner=owner, lease=ATTEMPT_LEASE, queue="q")
+    assert isinstance(record, TaskAction), f"refused: {record}"
+    return record
+
+
+def get(store: Store, action: TaskAction) -> TaskAction:
+    """The stored record of an action."""
+    record = store.get(action.id)
+    assert record is not None, f"{action.id} is not stored"
+    return record

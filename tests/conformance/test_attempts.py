@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import pytest
+from support import (
+    ATTEMPT_LEASE,
+    GRACE,
+    STEP_LEASE,
+    LookingStore,
+    PassTime,
+    claimed,
+    committed,
+    created,
+    due_time,
+    get,
+    launched,
+    make_action,
+    release_write,
+    started,
+    success_write,
+)
+
+from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
+from reconciler.api.transition import OutputRef
+from reconciler.stores.base import Beat, StartRefused
+
+pytestmark = pytest.mark.spec("W-02")
+HOUR = 3_600_000
+RETURNED = AttemptOutcome(ended="returned", outputs=OutputRef(uri="s3://b/o", sha256="00", size=3))
+
+
+def start(
+    store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1"
+) -> TaskAction | StartRefused:
+    return store.start_attempt(action.id, launch, owner=owner, lease=ATTEMPT_LEASE, queue="q")
+
+
+def beat(store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> Beat:
+    return store.heartbeat(action.id, launch, owner=owner, lease=ATTEMPT_LEASE)
+
+
+def finish(store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> bool:
+    return store.finish_attempt(action.id, launch, owner=owner, outcome=RETURNED)
+
+
+def running(store: LookingStore, *, due: int = 0) -> TaskAction:
+    """An action whose attempt runs."""
+    action = make_action()
+    launched(store, action, due=due)
+    started(store, action)
+    return action
+
+
+def test_a_worker_gets_the_record_and_a_lease(store: LookingStore) -> None:
+    """The start hands out the record, with owner, start and end of the lease by the store's clock."""
+    action = make_action()
+    launched(store, action)
+    before = store.now()
+    record = started(store, action)
+    assert record.spec == action.spec
+    attempt = get(store, action).attempt
+    assert attempt == record.attempt
+    assert (attempt.launch, attempt.owner) == ("1", "w1")
+    assert before <= attempt.started_at == record.now
+    assert attempt.lease_until == attempt.started_at + ATTEMPT_LEASE
+
+
+def test_a_missing_action_is_not_started(store: LookingStore) -> None:
+    """A launch message outlives its action."""
+    assert start(store, make_action("ghost")) is StartRefused.GONE
+
+
+def test_an_ended_action_is_not_started(store: LookingStore) -> None:
+    """A late launch message finds the end."""
+    action = make_action()
+    launched(store, action)
+    committed(store, success_write(claimed(store, action), keep_finalizer=True))
+    assert start(store, action) is StartRefused.ENDED
+
+
+@pytest.mark.spec("17.1")
+def test_an_aborting_action_is_not_started(store: LookingStore) -> None:
+    """Once an abort is stored no attempt begins."""
+    action = make_action()
+    launched(store, action)
+    store.request_abort(action.id, Deletion(reason="no"))
+    assert start(store, action) is StartRefused.ABORTING
+
+
+def test_an_attempt_asked_to_stop_is_not_started(store: LookingStore) -> None:
+    """A stop that came before the start fences the launch off."""
+    action = make_action()
+    launched(store, action)
+    store.stop_attempt(action.id, "slow")
+    assert start(store, action) is StartRefused.ABORTING
+
+
+def test_another_launch_is_superseded(store: LookingStore) -> None:
+    """Only the launch the record names may start, and none before there is one."""
+    fresh, action = make_action("fresh"), make_action()
+    created(store, fresh)
+    assert start(store, fresh) is StartRefused.SUPERSEDED
+    launched(store, action, launch="2")
+    assert start(store, action, launch="1") is StartRefused.SUPERSEDED
+
+
+@pytest.mark.parametrize("owner", ["w1", "w2"])
+def test_a_doubled_message_starts_once(store: LookingStore, owner: str) -> None:
+    """A second delivery of the same launch is refused, whoever gets it, and the lease stays with the first."""
+    action = running(store)
+    assert start(store, action, owner=owner) is StartRefused.TAKEN
+    assert get(store, action).attempt.owner == "w1"
+
+
+def test_a_start_watches_the_lease(store: LookingStore) -> None:
+    """From its start on somebody looks shortly after the lease ends, even if nothing else was due."""
+    action = running(store)
+    assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE
+
+
+def test_a_start_keeps_an_earlier_look(store: LookingStore) -> None:
+    """What was to be looked at before the lease ends still is."""
+    at = store.now() + 5_000
+    assert due_time(store, running(store, due=at)) == at
+
+
+def test_a_lease_taken_during_a_step_is_watched_after_it(store: LookingStore) -> None:
+    """A step that knows nothing of the start cannot put the look after the end of the lease."""
+    action = make_action()
+    launched(store, action)
+    held = claimed(store, action)
+    started(store, action)
+    assert due_time(store, action) == held.now + STEP_LEASE
+    committed(store, release_write(held, due=store.now() + HOUR))
+    assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE
+
+
+def test_a_heartbeat_renews_the_lease(store: LookingStore, pass_time: PassTime) -> None:
+    """A beat moves the end of the lease and the look after it."""
+    action = running(store)
+    first = get(store, action).attempt.lease_until
+    pass_time(5)
+    assert beat(store, action) == Beat(alive=True)
+    renewed = get(store, action).attempt.lease_until
+    assert renewed >= first + 5
+    assert due_time(store, action) == renewed + GRACE
+
+
+@pytest.mark.spec("W-14")
+def test_heartbeats_never_move_a_look_past_what_a_step_asked_for(
+    store: LookingStore, pass_time: PassTime
+) -> None:
+    """A limit of time is looked at in time, however alive the attempt is."""
+    action = running(store)
+    deadline = store.now() + ATTEMPT_LEASE + 300
+    committed(store, release_write(claimed(store, action), due=deadline))
+    assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE
+    for _ in range(3):
+        pass_time(200)
+        beat(store, action)
+    assert due_time(store, action) == deadline
+
+
+def test_heartbeats_never_move_a_look_past_a_later_wake_up(store: LookingStore) -> None:
+    """A wake-up for a coming time is kept by a running attempt's heartbeats."""
+    action = running(store)
+    at = store.now() + 30_000
+    store.wake([action.id], at)
+    beat(store, action)
+    assert due_time(store, action) == at
+
+
+def test_a_heartbeat_leaves_what_is_due_now(store: LookingStore) -> None:
+    """An action that waits for its step is not put off."""
+    action = running(store)
+    store.wake([action.id])
+    woken = due_time(store, action)
+    beat(store, action)
+    assert due_time(store, action) == woken
+
+
+def test_a_heartbeat_leaves_a_held_action_to_its_step(store: LookingStore) -> None:
+    """While a step holds the action the end of that step's lease stays in the due index."""
+    action = running(store)
+    held = claimed(store, action)
+    beat(store, action)
+    assert due_time(store, action) == held.now + STEP_LEASE
+    committed(store, release_write(held))
+    assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE
+
+
+def test_a_lost_watch_is_set_up_again(store: LookingStore) -> None:
+    """A running attempt is always looked at, also when its step asked never to be called."""
+    action = running(store)
+    committed(store, release_write(claimed(store, action), due=0))
+    beat(store, action)
+    assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE
+
+
+def test_a_lease_that_was_judged_is_not_looked_at_again(store: LookingStore, pass_time: PassTime) -> None:
+    """A step that saw the lease had ended decides when to look next: no hot loop."""
+    action = make_action()
+    launched(store, action)
+    store.start_attempt(action.id, "1", owner="w1", lease=1, queue="q")
+    pass_time(GRACE + 5)
+    at = store.now() + HOUR
+    committed(store, release_write(claimed(store, action), due=at))
+    assert due_time(store, action) == at
+
+
+def test_a_heartbeat_brings_the_wish_to_stop(store: LookingStore) -> None:
+    """The worker learns by its next beat that it shall stop, and why; it stays alive until it has."""
+    action = running(store)
+    store.stop_attempt(action.id, "timed out")
+    assert get(store, action).attempt.stop == "timed out"
+    assert beat(store, action) == Beat(alive=True, stop="timed out")
+
+
+@pytest.mark.spec("17.1")
+def test_a_heartbeat_brings_an_abort(store: LookingStore) -> None:
+    """An abort reaches the worker by its next beat; a named reason to stop wins."""
+    action = running(store)
+    store.request_abort(action.id, Deletion(reason="no"))
+    assert beat(store, action) == Beat(alive=True, stop="aborted")
+    store.stop_attempt(action.id, "no")
+    assert beat(store, action) == Beat(alive=True, stop="no")
+
+
+def test_a_stranger_has_no_heartbeat(store: LookingStore) -> None:
+    """Another launch, another worker, an ended or a missing action: the attempt is not ours any more."""
+    superseded = Beat(alive=False, stop="superseded")
+    action = running(store)
+    lease = get(store, action).attempt.lease_until
+    assert beat(store, action, launch="0") == superseded
+    assert beat(store, action, owner="w2") == superseded
+    assert beat(store, make_action("ghost")) == superseded
+    assert get(store, action).attempt.lease_until == lease
+    committed(store, success_write(claimed(store, action), keep_finalizer=True))
+    assert beat(store, action) == superseded
+
+
+def test_a_relaunch_supersedes_the_worker_before(store: LookingStore) -> None:
+    """A worker that was taken for dead and wakes up can neither beat nor report."""
+    action = running(store)
+    committed(store, release_write(claimed(store, action), launch=("1-1", "q")))
+    assert beat(store, action) == Beat(alive=False, stop="superseded")
+    assert not finish(store, action)
+    assert isinstance(start(store, action, launch="1-1", owner="w2"), TaskAction)
+    assert get(store, action).attempt.outcome is None
+
+
+def test_an_outcome_is_recorded_and_wakes(store: LookingStore) -> None:
+    """The end of an attempt is stored with its time, ends the lease, and makes the action due."""
+    action = running(store)
+    before = store.now()
+    assert finish(store, action)
+    attempt = get(store, action).attempt
+    assert attempt.outcome is not None
+    assert (attempt.outcome.ended, attempt.outcome.outputs) == ("returned", RETURNED.outputs)
+    assert before <= attempt.outcome.at <= store.now()
+    assert attempt.lease_until == 0
+    at = due_time(store, action)
+    assert at is not None
+    assert at <= store.now()
+
+
+def test_an_outcome_is_recorded_once(store: LookingStore) -> None:
+    """Reporting again is answered with yes, and the first outcome stands."""
+    action = running(store)
+    assert finish(store, action)
+    other = AttemptOutcome(ended="raised", code="E", message="m")
+    assert store.finish_attempt(action.id, "1", owner="w1", outcome=other)
+    outcome = get(store, action).attempt.outcome
+    assert outcome is not None
+    assert outcome.ended == "returned"
+
+
+def test_a_stranger_may_not_report(store: LookingStore) -> None:
+    """Another launch, another worker, an ended or a missing action: the outcome is not taken."""
+    action = running(store)
+    assert not finish(store, action, launch="0")
+    assert not finish(store, action, owner="w2")
+    assert not finish(store, make_action("ghost"))
+    assert get(store, action).attempt.outcome is None
+    committed(store, success_write(claimed(store, action), keep_finalizer=True))
+    assert not finish(store, action)
+
+
+def test_an_outcome_during_a_step_is_seen_after_it(store: LookingStore) -> None:
+    """An attempt that ends while a step holds the action makes it due as soon as the step ends."""
+    action = running(store)
+    held = claimed(store, action)
+    assert finish(store, action)
+    assert due_time(store, action) == held.now + STEP_LEASE
+    committed(store, release_write(held, due=store.now() + HOUR))
+    at = due_time(store, action)
+    assert at is not None
+    assert at <= store.now()
+    assert claimed(store, action).attempt.outcome is not None
+
+
+def test_an_ended_attempt_is_not_watched(store: LookingStore) -> None:
+    """After its outcome only the step's own wish counts."""
+    action = running(store)
+    finish(store, action)
+    at = store.now() + HOUR
+    committed(store, release_write(claimed(store, action), due=at))
+    assert due_time(store, action) == at
+
+
+def test_stopping_needs_a_launch(store: LookingStore) -> None:
+    """Where nothing was launched there is nothing to stop, and nothing is stored."""
+    fresh = make_action()
+    created(store, fresh)
+    store.stop_attempt(fresh.id, "why")
+    store.stop_attempt(make_action("ghost").id, "why")
+    assert get(store, fresh).attempt.stop == ""
+    assert store.get(make_action("ghost").id) is None
+    committed(store, release_write(claimed(store, fresh), launch=("1", "q")))
+    assert isinstance(start(store, fresh), TaskAction)

@@ -1,0 +1,260 @@
+"""The broker under real faults: outages, wrong credentials, frozen servers, forks, messages that are not ours."""
+
+from __future__ import annotations
+
+import base64
+import json
+import multiprocessing
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broker_servers import PASSWORD, PREFIX, Valkey, Worker, until
+
+from reconciler.api.errors import BrokerUnavailable
+from reconciler.broker.conf import build_app
+from reconciler.broker.messages import RUN_ATTEMPT, Launch
+from reconciler.broker.messenger import CeleryMessenger
+from reconciler.settings import Settings
+
+pytestmark = pytest.mark.servers
+
+LIMIT = timedelta(seconds=1)
+LAUNCHES = [Launch("attempts", f"p/d/run7/a{i}", "1", f"run7/a{i} train") for i in range(3)]
+
+
+def settings_for(url: str) -> Settings:
+    return Settings(broker_url=url, socket_timeout=LIMIT, connect_timeout=LIMIT)
+
+
+def messenger_for(url: str) -> CeleryMessenger:
+    return CeleryMessenger(build_app(settings_for(url)), settings_for(url))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Valkey]:
+    running = Valkey(tmp_path)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def messenger(server: Valkey) -> Iterator[CeleryMessenger]:
+    opened = messenger_for(server.url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def start_worker(server: Valkey, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    started: list[Worker] = []
+
+    def start(*, pool: str = "threads", queue: str = "steps", role: str = "steps") -> Worker:
+        started.append(Worker(tmp_path, settings_for(server.url), pool=pool, queue=queue, role=role))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.close()
+
+
+def messages(server: Valkey, queue: str) -> list[dict[str, Any]]:
+    """What lies in a queue, oldest first."""
+    found = [json.loads(text) for text in reversed(server.client.lrange(PREFIX + queue, 0, -1))]
+    return [{**m["headers"], "body": json.loads(base64.b64decode(m["body"]))} for m in found]
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_worker_survives_a_killed_broker(
+    server: Valkey, messenger: CeleryMessenger, start_worker: Callable[..., Worker], pool: str
+) -> None:
+    """A broker killed and restarted under a running and a held message ends no worker, loses and repeats nothing."""
+    worker = start_worker(pool=pool)
+    worker.gate("long")
+    build_app(settings_for(server.url)).send_task("test.blocked", ("long",))
+    messenger.wake(7, countdown=2, armed=99)
+    worker.notes_say("long begins")
+    until(lambda: server.client.hlen(f"{PREFIX}unacked") == 2)
+
+    server.kill()
+    until(lambda: "Connection to broker lost" in worker.log)
+    server.start()
+
+    messenger.wake(1)
+    worker.notes_say("shard 1 armed 0")
+    worker.open("long")
+    worker.notes_say("shard 7 armed 99")
+    until(lambda: not server.client.hlen(f"{PREFIX}unacked"))
+    assert worker.notes.count("long begins") == 1
+    assert worker.process.poll() is None
+    assert "2 unacknowledged messages stay in 'unacked'" in worker.log
+
+
+def test_task_that_ends_during_the_outage_does_not_end_the_worker(
+    server: Valkey, messenger: CeleryMessenger, start_worker: Callable[..., Worker]
+) -> None:
+    """An acknowledgement that cannot be sent is logged; the worker goes on when the broker is back."""
+    worker = start_worker()
+    worker.gate("long")
+    build_app(settings_for(server.url)).send_task("test.blocked", ("long",))
+    worker.notes_say("long begins")
+    server.kill()
+    until(lambda: "Cannot connect" in worker.log)
+    worker.open("long")
+    worker.notes_say("long ends")
+    server.start()
+    messenger.wake(1)
+    worker.notes_say("shard 1 armed 0")
+
+
+def test_attempts_keep_their_own_unacked_keys_and_ack_early(
+    server: Valkey, messenger: CeleryMessenger, start_worker: Callable[..., Worker]
+) -> None:
+    """A running attempt holds no message, a busy worker fetches none, and what it holds is apart from steps."""
+    worker = start_worker(queue="attempts", role="attempts")
+    app = build_app(settings_for(server.url))
+    app.send_task(RUN_ATTEMPT, ("later", "1"), countdown=600)
+    until(lambda: server.client.hlen(f"{PREFIX}attempts_unacked") == 1)
+    for name in ("one", "two", "three"):
+        worker.gate(name)
+    messenger.launch([Launch("attempts", name, "1", name) for name in ("one", "two", "three")])
+    worker.notes_say("one begins")
+    worker.notes_say("two begins")
+    until(lambda: server.client.hlen(f"{PREFIX}attempts_unacked") == 1)
+    assert [m["id"] for m in messages(server, "attempts")] == ["three/1"]
+    assert not server.client.exists(f"{PREFIX}unacked")
+    worker.open("one")
+    worker.notes_say("three begins")
+    worker.open("two")
+    worker.open("three")
+    worker.notes_say("three ends")
+
+
+def test_worker_takes_json_only_and_shows_no_password(
+    server: Valkey, messenger: CeleryMessenger, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    """A pickled message is refused unread and the worker goes on; neither log nor `inspect` shows the password."""
+    worker = start_worker(pool="prefork")
+    trap = tmp_path / "sprung"
+    app = build_app(settings_for(server.url))
+    with app.connection_for_write() as connection:
+        app.amqp.Producer(connection).publish(
+            [_Trap(trap)],
+            routing_key="steps",
+            serializer="pickle",
+            headers={
+                "task": "reconciler.reconcile",
+                "id": "x",
+                "lang": "py",
+                "argsrepr": "",
+                "kwargsrepr": "",
+            },
+        )
+    messenger.wake(3)
+    worker.notes_say("shard 3 armed 0")
+    until(lambda: not server.client.hlen(f"{PREFIX}unacked"))
+    assert not trap.exists()
+    assert "ContentDisallowed" in worker.log
+    inspector = app.control.inspect(timeout=5, limit=1)
+    answers = [*inspector.conf().values(), *inspector.stats().values()]
+    app.close()
+    assert answers[0]["accept_content"] == ["json"]
+    assert PASSWORD not in json.dumps(answers)
+    assert PASSWORD not in worker.log
+
+
+class _Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("send", ["wake", "launch"])
+@pytest.mark.parametrize("fault", ["wrong password", "dead port", "frozen", "frozen when open"])
+def test_broken_broker_is_told_in_time(server: Valkey, fault: str, send: str) -> None:
+    """Whatever is wrong, the caller learns it within twice the limit, with the remedy and without the password."""
+    messenger = messenger_for(server.url)
+    if fault == "wrong password":
+        messenger = messenger_for(f"redis://:{PASSWORD}x@127.0.0.1:{server.port}/0")
+    if fault == "frozen when open":
+        messenger.wake(1)
+    if fault == "dead port":
+        server.kill()
+    if fault.startswith("frozen"):
+        server.freeze()
+    begin = time.monotonic()
+    with pytest.raises(BrokerUnavailable) as caught:
+        messenger.wake(1) if send == "wake" else messenger.launch(LAUNCHES)
+    assert time.monotonic() - begin < 2 * LIMIT.total_seconds()
+    assert f"redis://:**@127.0.0.1:{server.port}/0" in str(caught.value)
+    assert "correct RECONCILER_BROKER_URL" in str(caught.value)
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+    messenger.close()
+
+
+def test_messenger_recovers_with_its_broker(server: Valkey, messenger: CeleryMessenger) -> None:
+    """After an outage the same messenger sends again, and messages sent before are still there."""
+    messenger.wake(1)
+    server.kill()
+    with pytest.raises(BrokerUnavailable):
+        messenger.wake(2)
+    server.start()
+    messenger.wake(3)
+    assert [m["body"][0] for m in messages(server, "steps")] == [[1], [3]]
+
+
+def test_messages_are_what_the_protocol_says(server: Valkey, messenger: CeleryMessenger) -> None:
+    """A wake-up carries shard, due time and ETA; a launch carries action and attempt, named for people to read."""
+    messenger.wake(4, countdown=3, armed=1234)
+    messenger.launch(LAUNCHES)
+    messenger.launch([])
+    (wake,) = messages(server, "steps")
+    assert wake["body"][:2] == [[4], {"armed": 1234}]
+    assert (wake["task"], wake["argsrepr"], bool(wake["eta"])) == ("reconciler.reconcile", "shard 4", True)
+    sent = messages(server, "attempts")
+    assert [m["id"] for m in sent] == [f"p/d/run7/a{i}/1" for i in range(3)]
+    assert sent[2]["body"][0] == ["p/d/run7/a2", "1"]
+    assert sent[2]["argsrepr"] == "run7/a2 train"
+    assert (sent[2]["task"], sent[2]["ignore_result"]) == ("reconciler.run_attempt", True)
+
+
+def test_all_keys_carry_the_prefix(server: Valkey, start_worker: Callable[..., Worker]) -> None:
+    """A worker and its remote control write no key outside the installation's prefix."""
+    start_worker()
+    app = build_app(settings_for(server.url))
+    assert app.control.ping(timeout=5, limit=1)
+    app.close()
+    keys = server.client.keys("*")
+    assert keys
+    assert [key for key in keys if not key.startswith(PREFIX.encode())] == []
+
+
+def test_threads_share_a_messenger(server: Valkey, messenger: CeleryMessenger) -> None:
+    """Eight threads that send at once lose nothing, over no more connections than threads need."""
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(messenger.wake, range(400)))
+    assert sorted(m["body"][0][0] for m in messages(server, "steps")) == list(range(400))
+    assert len(server.client.client_list()) <= 2 * 8 + 1
+
+
+def test_forked_process_opens_its_own_connections(server: Valkey, messenger: CeleryMessenger) -> None:
+    """A child made by fork sends over sockets of its own and leaves those of its parent working."""
+    messenger.wake(1)
+    before = {client["id"] for client in server.client.client_list()}
+    child = multiprocessing.get_context("fork").Process(target=messenger.wake, args=(2,))
+    child.start()
+    child.join(10)
+    assert child.exitcode == 0
+    messenger.wake(3)
+    assert {client["id"] for client in server.client.client_list()} == before
+    assert [m["body"][0] for m in messages(server, "steps")] == [[1], [2], [3]]
+    assert server.client.info("stats")["total_connections_received"] > len(before)

@@ -1,0 +1,111 @@
+"""The Celery application: `celery -A worker worker | beat | flower`.
+
+A worker is told apart by the queues it consumes: `-Q steps -P threads` runs reconcile steps, `-Q attempts -P prefork` runs
+user code. Both in one process work too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+
+from beat_schedule import BEAT_SCHEDULE
+from reconciler.api.errors import InvalidSettings, Unavailable
+from reconciler.broker.conf import attempts_transport_options, build_app
+from reconciler.settings import Settings
+from reconciler.wiring import check_start
+from worker import attempts, steps
+from worker.process import Guardian, configure, current_engine
+
+log = structlog.get_logger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+
+
+def make_app(settings: Settings) -> Celery:
+    """The application of an installation, with all tasks, the schedule and the start-up checks."""
+    app = build_app(settings)
+    app.conf.beat_schedule = {
+        name: {**entry, "options": {**entry["options"], "queue": settings.steps_queue}}  # type: ignore[dict-item]  # plain data
+        for name, entry in BEAT_SCHEDULE.items()
+    }
+    steps.register(app)
+    attempts.register(app)
+    configure(settings)
+    return app
+
+
+def from_environment() -> Celery:
+    """The application of this process; a wrong setting ends it with one message that lists all mistakes."""
+    try:
+        return make_app(Settings.from_env())
+    except InvalidSettings as error:
+        sys.exit(str(error))
+
+
+app = from_environment()
+
+
+class _Process:
+    """What the signals below hand to each other."""
+
+    guardian: Guardian | None = None
+
+
+@signals.celeryd_init.connect
+def _choose_transport(instance: Any, conf: Any, options: dict[str, Any], **_: Any) -> None:  # noqa: ANN401  # Celery's objects
+    """Messages of attempts have their own unacked keys: the shortest visibility timeout of a key wins."""
+    del instance
+    settings = Settings.from_env()
+    if _consumes(options, settings.attempts_queue) and not _consumes(options, settings.steps_queue):
+        conf.broker_transport_options = attempts_transport_options(settings)
+        conf.worker_disable_prefetch = True
+
+
+def _consumes(options: dict[str, Any], queue: str) -> bool:
+    chosen = options.get("queues") or ()
+    names = chosen.split(",") if isinstance(chosen, str) else chosen
+    return not names or queue in names
+
+
+@signals.worker_init.connect
+def _refuse_bad_start(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    """A worker starts only on servers that can keep the promises, and says all that is wrong at once."""
+    try:
+        check_start(current_engine())
+    except (InvalidSettings, Unavailable) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(78)  # EX_CONFIG; Celery would swallow an exception of a signal handler
+
+
+@signals.worker_ready.connect
+def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
+    settings = Settings.from_env()
+    queues = set(sender.app.amqp.queues.consume_from)
+    _Process.guardian = Guardian(sender.hostname, steps=settings.steps_queue in queues)
+    _Process.guardian.start()
+
+
+@signals.worker_shutting_down.connect
+def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    if _Process.guardian is not None:
+        _Process.guardian.stop()
+
+
+@signals.worker_process_init.connect
+def _die_with_parent(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    """A pool child must not outlive its worker: it would hold a lease nobody supervises."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    attempts.runner_of(current_engine()).start()
+
+
+@signals.worker_process_shutdown.connect
+def _end_runner(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    attempts.runner_of(current_engine()).close()

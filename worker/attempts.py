@@ -1,0 +1,239 @@
+"""Celery entry point of the data plane: run one attempt of a user's function (design 5).
+
+The supervisor (this process) holds the lease, renews it from a thread, writes outputs and reports; the function runs in the
+runner's child, where it can do no harm to either. Everything reported is fenced by the launch: a superseded attempt reports
+into the void.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from celery import Celery
+
+from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
+from reconciler.api.errors import BlobExists, InvalidInput, PluginError, ReconcilerError, Unavailable
+from reconciler.api.template import Timeouts
+from reconciler.broker.messages import RUN_ATTEMPT
+from reconciler.core.current import CurrentAttempt
+from reconciler.core.deadlines import limits_of
+from reconciler.core.events import prefix_of
+from reconciler.plugins.context import TaskExecutionContext, template_or_none
+from reconciler.plugins.function import config_of
+from reconciler.plugins.state import PluginStateManager
+from reconciler.stores.base import StartRefused
+from reconciler.stores.outputs import ActionFiles
+from reconciler.wiring import Engine
+from worker.heartbeat import Heartbeat
+from worker.process import current_engine
+from worker.runner import TIMED_OUT, Call, Died, Ended, Raised, Returned, Runner, Stopped, Unknown
+
+log = structlog.get_logger(__name__)
+
+_LOG_LIMIT = 1024 * 1024
+_REPORT_FOR = 120.0
+"""How long the end of an attempt is reported again when the store is away, seconds."""
+
+
+class _Child:
+    """The runner of this process; made after the fork of the pool."""
+
+    runner: Runner | None = None
+    pid: int = 0
+
+
+def runner_of(engine: Engine) -> Runner:
+    """The runner of this process."""
+    if _Child.runner is None or _Child.pid != os.getpid():
+        _Child.runner = Runner(
+            engine.settings.imports,
+            log_limit=_LOG_LIMIT,
+            result_limit=engine.settings.max_object_size,
+            environment=child_environment(),
+        )
+        _Child.pid = os.getpid()
+    return _Child.runner
+
+
+def child_environment() -> dict[str, str]:
+    """Variables of the function's process: ours, less what only the backend needs to know."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("RECONCILER_") or "IMPORTS" in key}
+
+
+def register(app: Celery) -> None:
+    """Declare the task on an application."""
+
+    @app.task(name=RUN_ATTEMPT)  # type: ignore[untyped-decorator]  # Celery has no types
+    def run_attempt(action: str, launch: str) -> None:
+        """Run one launch of an action, unless it was superseded."""
+        Attempt(current_engine(), ActionId.parse(action), launch).run()
+
+
+class Attempt:
+    """One launch, from the start of its lease to its report."""
+
+    def __init__(self, engine: Engine, action: ActionId, launch: str) -> None:
+        self.engine = engine
+        self.action = action
+        self.launch = launch
+        self.owner = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
+        self.lease = int(engine.settings.attempt_lease.total_seconds() * 1000)
+
+    def run(self) -> None:
+        """Take the lease, run, report, and drive the next step.
+
+        A refused launch ends quietly: somebody else has it, or nobody wants it any more.
+        """
+        store = self.engine.store
+        taken = store.start_attempt(self.action, self.launch, owner=self.owner, lease=self._lease_of(None), queue="")
+        if isinstance(taken, StartRefused):
+            log.info("attempt.refused", action=str(self.action), launch=self.launch, why=taken.value)
+            return
+        template = template_or_none(taken)
+        limits = limits_of(template)
+        with Heartbeat(self.engine, self.action, self.launch, self.owner, self._lease_of(limits)) as beat:
+            outcome = self._outcome(taken, limits, beat)
+            if not beat.superseded:
+                self._report(outcome)
+        self._drive()
+
+    def _lease_of(self, limits: Timeouts | None) -> int:
+        if limits is None or limits.heartbeat is None:
+            return self.lease
+        return int(limits.heartbeat.total_seconds() * 1000)
+
+    def _outcome(self, record: TaskAction, limits: Timeouts, beat: Heartbeat) -> AttemptOutcome:
+        try:
+            context = TaskExecutionContext(record, self.engine.reconciler.services, PluginStateManager())
+            call = self._call(record, context)
+        except (PluginError, InvalidInput) as error:
+            code = getattr(error, "code", "InvalidSpec")
+            return AttemptOutcome(ended="stopped", code=code, message=str(error))
+        with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
+            path = Path(folder) / "log.txt"
+            ended = self._run(call, limits, beat, path)
+            return self._written(record, ended, path)
+
+    def _call(self, record: TaskAction, context: TaskExecutionContext) -> Call:
+        now = CurrentAttempt(
+            project=self.action.project,
+            domain=self.action.domain,
+            run=self.action.run,
+            action=self.action.action,
+            attempt=context.attempt_number,
+            launch=self.launch,
+            started=datetime.fromtimestamp(record.attempt.started_at / 1000, UTC),
+        )
+        return Call(
+            function=config_of(context.template.custom).function,
+            inputs=context.read_inputs(),
+            env=context.environment,
+            context=now.to_context(),
+        )
+
+    def _run(self, call: Call, limits: Timeouts, beat: Heartbeat, path: Path) -> Ended:
+        runner = runner_of(self.engine)
+        beat.watch(runner)
+        try:
+            return runner.run(
+                call,
+                stop=beat.reason,
+                poll=1.0,
+                timeout=limits.running.total_seconds() if limits.running else None,
+                grace=self.engine.settings.abort_grace.total_seconds(),
+                log=path,
+            )
+        finally:
+            beat.watch(None)
+
+    def _written(self, record: TaskAction, ended: Ended, path: Path) -> AttemptOutcome:
+        """Outputs, error and log go to S3 first; then the outcome that points to them is reported."""
+        files = ActionFiles(self.engine.blobs, prefix_of(record), limit=self.engine.settings.max_object_size)
+        try:
+            uri = files.write_log(path.read_bytes()) if path.exists() and path.stat().st_size else ""
+            if isinstance(ended, Returned):
+                ref = files.write_outputs(ended.outputs, self.engine.settings.inline_limit)
+                return AttemptOutcome(ended="returned", outputs=ref, log_uri=uri)
+        except BlobExists as error:
+            return AttemptOutcome(ended="stopped", code="OutputsExist", message=str(error))
+        except InvalidInput as error:
+            return AttemptOutcome(ended="raised", code="OutputsTooLarge", message=str(error), retryable=False)
+        except Unavailable as error:
+            return AttemptOutcome(ended="stopped", code="OutputsNotWritten", message=str(error))
+        return describe(ended, uri)
+
+    def _report(self, outcome: AttemptOutcome) -> None:
+        """Report until the store takes it: a finished attempt is not to be lost to a restart of Redis."""
+        ends = time.monotonic() + _REPORT_FOR
+        wait = 0.2
+        while True:
+            try:
+                if not self.engine.store.finish_attempt(
+                    self.action, self.launch, owner=self.owner, outcome=outcome
+                ):
+                    log.info("attempt.superseded", action=str(self.action), launch=self.launch)
+                return
+            except Unavailable as error:
+                if time.monotonic() >= ends:
+                    raise
+                log.warning("attempt.report_again", action=str(self.action), error=str(error))
+                time.sleep(wait)
+                wait = min(wait * 2, 5.0)
+
+    def _drive(self) -> None:
+        """Take the next step here instead of sending a message; the due index covers for a failure."""
+        try:
+            shard = self.engine.store.shard_of(self.action.run_id)
+            self.engine.stepper.step(shard, [self.action], drain=False)
+        except ReconcilerError as error:
+            log.warning("attempt.step_left_to_others", action=str(self.action), error=str(error))
+
+
+def describe(ended: Ended, log_uri: str) -> AttemptOutcome:
+    """The outcome of a call that did not return (design 5: each kind of death has its own code)."""
+    match ended:
+        case Raised():
+            return AttemptOutcome(
+                ended="raised",
+                code=ended.code,
+                message=ended.message,
+                traceback=ended.traceback,
+                retryable=ended.retryable,
+                log_uri=log_uri,
+            )
+        case Died():
+            return AttemptOutcome(ended="died", code=_death(ended), message=ended.message, log_uri=log_uri)
+        case Stopped(reason=reason) if reason == TIMED_OUT:
+            text = "the attempt has run longer than its running limit"
+            return AttemptOutcome(
+                ended="raised", code="RunningTimedOut", message=text, retryable=False, log_uri=log_uri
+            )
+        case Stopped():
+            return AttemptOutcome(ended="stopped", code="Stopped", message=ended.reason, log_uri=log_uri)
+        case Unknown():
+            known = ", ".join(ended.known) or "none"
+            text = (
+                f"no worker knows the function {ended.function!r}; this one knows: {known}. "
+                "Name the module that declares it in RECONCILER_IMPORTS of the attempts workers."
+            )
+            return AttemptOutcome(ended="unknown", code="UnknownFunction", message=text, retryable=False)
+        case Returned():
+            raise AssertionError(ended)
+
+
+def _death(died: Died) -> str:
+    if died.oom:
+        return "OOMKilled"
+    if died.signal in {signal.SIGKILL, signal.SIGTERM}:
+        return "Interrupted"
+    if died.signal is not None:
+        return "Crashed"
+    return "ExitedPrematurely" if died.status is not None else "NotStarted"

@@ -1,0 +1,189 @@
+"""The process in which users' functions run: `worker.runner_process` starts it, one per runner.
+
+It imports the modules that declare functions, then serves one call after another until its socket closes. It
+knows no server and no credentials of ours. The kernel kills it, and its process group, when its supervisor
+dies.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import inspect
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import msgspec
+
+from reconciler.api.errors import InvalidArguments, InvalidSettings
+from reconciler.core.current import CurrentAttempt, attempt_context
+from reconciler.core.functions import RegisteredFunction, registry
+from worker.runner_errors import TRACEBACK_LIMIT, cut, describe
+from worker.runner_frames import FrameReader, pack
+from worker.runner_kernel import die_with
+from worker.runner_messages import (
+    Call,
+    Failed,
+    FromChild,
+    Hello,
+    Interrupted,
+    Raised,
+    Ready,
+    Returned,
+    ToChild,
+    Unknown,
+)
+from worker.runner_surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from worker.runner_async import AsyncCall
+
+_DECODER: Final[msgspec.msgpack.Decoder[Hello | Call]] = msgspec.msgpack.Decoder(ToChild)
+_LARGEST_FRAME: Final = (1 << 32) - 1
+"""Inputs are the supervisor's to limit."""
+_FORKED: Final = 70
+"""Exit status of a process that the function has forked and in which it returned: only one may answer."""
+
+
+class AttemptStopped(BaseException):
+    """Raised inside a function that must end: it was aborted, superseded, or took too long.
+
+    Not an `Exception`, so that `except Exception` lets it pass; `finally` and `with` clean up as ever. The
+    process is killed if the function has not ended after the grace of its worker.
+    """
+
+
+class Child:
+    """Serves calls. Its main thread runs the functions, so that a signal can interrupt them."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._reader = FrameReader(_LARGEST_FRAME)
+        self._pid = os.getpid()
+        self._in_function = False
+        self._stop_asked = False
+        self._async_call: AsyncCall | None = None
+        self._surroundings = Surroundings()
+        os.register_at_fork(
+            before=_hold_back_sigterm, after_in_parent=_let_sigterm_in, after_in_child=self._in_forked_process
+        )
+
+    def serve(self) -> int:
+        """Import, then run calls until the supervisor closes the socket. Gives the exit status."""
+        hello = self._receive()
+        if not isinstance(hello, Hello):
+            return 0
+        try:
+            registry.load(hello.imports)
+        except InvalidSettings as error:
+            trace = describe(error.__cause__ or error).traceback
+            self._send(Failed(cut(f"{error}\n{trace}", TRACEBACK_LIMIT)))
+            return 1
+        self._surroundings.keep()
+        self._send(Ready())
+        while isinstance(call := self._receive(), Call):
+            reply = self._run(call, hello.result_limit)
+            if os.getpid() != self._pid:
+                os._exit(_FORKED)
+            self._send(reply)
+        return 0
+
+    def _run(self, call: Call, result_limit: int) -> FromChild:
+        registered = registry.get(call.function)
+        if registered is None:
+            return Unknown(call.function, registry.names())
+        signal.signal(signal.SIGTERM, self._on_sigterm)  # an earlier function may have set its own
+        attempt = CurrentAttempt.from_context(call.context) if call.context else None
+        with self._surroundings.around_call(call.env), attempt_context(attempt):
+            try:
+                return self._call(registered, call.inputs, result_limit)
+            except BaseException as error:  # SystemExit and KeyboardInterrupt are errors of the user as well
+                if os.getpid() != self._pid:
+                    raise  # a process the function has forked ends here, as any Python process would
+                return Interrupted() if self._stop_asked else describe(error)
+
+    def _call(self, registered: RegisteredFunction, inputs: bytes, result_limit: int) -> FromChild:
+        """Decode, call, encode: each can run code of the user (`__post_init__`, `__eq__`), and be stopped."""
+        signature = registered.signature
+        try:
+            self._in_function = True
+            if self._stop_asked:
+                raise AttemptStopped
+            try:
+                args, kwargs = signature.call_form(signature.decode_arguments(inputs))
+            except InvalidArguments as error:
+                return Raised("InvalidArguments", str(error), "", retryable=False)
+            result = registered.function(*args, **kwargs)
+            if inspect.iscoroutine(result):
+                from worker.runner_async import AsyncCall  # noqa: PLC0415  # asyncio: 30 ms, only where needed
+
+                self._async_call = AsyncCall(result)
+                result = self._async_call.run()
+            try:
+                outputs = signature.encode_result(result)
+            except InvalidArguments as error:
+                return Raised("InvalidResult", str(error), "", retryable=False)
+        finally:
+            self._in_function = False
+            self._async_call = None
+        if len(outputs) > result_limit:
+            text = _TOO_LARGE.format(registered.name, len(outputs), result_limit)
+            return Raised("InvalidResult", text, "", retryable=False)
+        return Returned(outputs)
+
+    def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
+        """Stop the function, if one is running."""
+        self._stop_asked = True
+        if self._in_function and not (self._async_call and self._async_call.cancel()):
+            raise AttemptStopped
+
+    def _in_forked_process(self) -> None:
+        """A process the user forks is the user's: it does not have our socket, and SIGTERM ends it."""
+        self._connection.close()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _let_sigterm_in()
+
+    def _receive(self) -> Hello | Call | None:
+        """The next message; None when the supervisor has closed the socket."""
+        try:
+            while (frame := self._reader.receive(self._connection)) is None:
+                pass
+        except (EOFError, OSError):
+            return None
+        message: Hello | Call = _DECODER.decode(frame)
+        return message
+
+    def _send(self, message: FromChild) -> None:
+        self._connection.sendall(pack(message))
+
+
+def _hold_back_sigterm() -> None:
+    """A SIGTERM for a process that has just been forked must not meet our handler in it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _let_sigterm_in() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def main() -> NoReturn:
+    """Run as the process that `ChildProcess` starts: `sys.argv` ends with the numbers of two descriptors.
+
+    The first is our end of the conversation; the second, a pipe, closes when the supervisor dies.
+    """
+    control, life = (int(text) for text in sys.argv[-2:])
+    sys.argv[1:] = []
+    for descriptor in (control, life):
+        os.set_inheritable(descriptor, False)
+    die_with(life)
+    faulthandler.enable()
+    sys.exit(Child(socket.socket(fileno=control)).serve())
+
+
+_TOO_LARGE: Final = (
+    "the result of {} has {} bytes, {} are allowed. Store large data yourself and return where it lies, or "
+    "raise RECONCILER_MAX_OBJECT_SIZE"
+)

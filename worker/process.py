@@ -1,0 +1,92 @@
+"""What one worker process holds: its engine, its liveness key, and an eye on shards nobody sends messages for."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import msgspec
+import structlog
+
+from reconciler.api.errors import ReconcilerError
+from reconciler.settings import Settings
+from reconciler.stores.redis.store import RedisStore
+from reconciler.sweeps.resync import resync
+from reconciler.wiring import Engine, build
+
+log = structlog.get_logger(__name__)
+
+_ALIVE_EVERY = 5.0
+_ALIVE_FOR = 15
+_IDLE = 5.0
+"""Seconds without any step after which a steps worker looks at every shard itself: beat may be down."""
+
+
+class _Held:
+    """The engine of this process; remade after a fork, because sockets must not be shared."""
+
+    engine: Engine | None = None
+    pid: int = 0
+    settings: Settings | None = None
+
+
+def configure(settings: Settings) -> None:
+    """Say which settings the engine of this process is built from."""
+    _Held.settings = settings
+
+
+def current_engine() -> Engine:
+    """The engine of this process, built on first use."""
+    if _Held.engine is None or _Held.pid != os.getpid():
+        _Held.engine = build(_Held.settings or Settings.from_env())
+        _Held.pid = os.getpid()
+    return _Held.engine
+
+
+class Guardian(threading.Thread):
+    """Says that a worker is alive, and keeps a steps worker going when no messages come."""
+
+    def __init__(self, name: str, *, steps: bool) -> None:
+        super().__init__(name="reconciler-guardian", daemon=True)
+        self._worker = name
+        self._steps = steps
+        self._ends = threading.Event()
+        self._started_at = int(time.time() * 1000)
+
+    def run(self) -> None:
+        """Until the worker ends."""
+        said = looked = 0.0
+        while not self._ends.wait(0.5 if not said else 1.0):
+            now = time.monotonic()
+            try:
+                if not said or now - said >= _ALIVE_EVERY:
+                    self._say_alive()
+                    said = now
+                if self._steps and now - looked >= _IDLE and self._idle(now):
+                    engine = current_engine()
+                    resync(engine.store, engine.messenger)
+                    looked = now
+            except ReconcilerError as error:
+                log.warning("guardian.unavailable", error=str(error))
+            except Exception:
+                log.exception("guardian.failed")
+
+    def _idle(self, now: float) -> bool:
+        return now - current_engine().stepper.last_step_at >= _IDLE
+
+    def _say_alive(self) -> None:
+        store = current_engine().store
+        if isinstance(store, RedisStore):
+            facts = {"pid": os.getpid(), "started_at": self._started_at}
+            store.say_alive(self._worker, msgspec.json.encode(facts), _ALIVE_FOR)
+
+    def stop(self) -> None:
+        """End the thread, and say so."""
+        self._ends.set()
+        try:
+            store = current_engine().store
+            if isinstance(store, RedisStore):
+                store.say_alive(self._worker, b"", 0)
+        except ReconcilerError as error:
+            log.warning("guardian.unavailable", error=str(error))

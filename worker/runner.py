@@ -1,0 +1,288 @@
+"""Runs users' functions in a process of their own, one after another.
+
+User code can hold the GIL, eat memory, crash, never return, close what it did not open. All of it happens in
+the child; the supervising process keeps its heartbeats, its connections and its credentials, and always
+learns how the call ended. The child is used again after a call that returned or raised, and replaced after
+any other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from reconciler.api.errors import InvalidSettings
+from worker.runner_log import SMALLEST_LIMIT, CappedLog
+from worker.runner_messages import (
+    Call,
+    Died,
+    Ended,
+    Failed,
+    FromChild,
+    Hello,
+    Interrupted,
+    Raised,
+    Ready,
+    Returned,
+    Stopped,
+    Unknown,
+)
+from worker.runner_process import ChildProcess
+from worker.runner_stop import StopAsked, StopRequests, StopWatch
+
+__all__ = ["TIMED_OUT", "Call", "Died", "Ended", "Raised", "Returned", "Runner", "Stopped", "Unknown"]
+
+TIMED_OUT: Final = "timed out"
+"""Reason of a call that took longer than its timeout."""
+
+_LEAVE_TIME: Final = 1.0
+"""Seconds an idle child has for what it registered with `atexit`."""
+
+
+class Runner:
+    """Owns one child process. Make it in the process that uses it, after any fork.
+
+    `run` serves one call at a time; `request_stop` may come from any thread.
+    """
+
+    def __init__(
+        self,
+        imports: Sequence[str],
+        *,
+        log_limit: int,
+        result_limit: int = 64 * 1024 * 1024,
+        environment: Mapping[str, str] | None = None,
+        start_timeout: float = 120.0,
+    ) -> None:
+        """Prepare; nothing is started before `start` or the first `run`.
+
+        Args:
+            imports: modules that declare functions.
+            log_limit: most bytes of the log of a call.
+            result_limit: most bytes of an encoded result.
+            environment: variables of the child; those of this process when not given.
+            start_timeout: seconds the imports may take.
+
+        Raises:
+            InvalidSettings: `log_limit` leaves no room for output.
+        """
+        if log_limit < SMALLEST_LIMIT:
+            raise InvalidSettings(
+                [f"the limit of a log must be at least {SMALLEST_LIMIT} bytes, got {log_limit}"]
+            )
+        self._hello = Hello(tuple(imports), result_limit)
+        self._log_limit = log_limit
+        self._environment = environment
+        self._start_timeout = start_timeout
+        self._requests = StopRequests()
+        self._one_call = threading.Lock()
+        self._child: ChildProcess | None = None
+        self._is_ready = False
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def child_pid(self) -> int | None:
+        """Process id of the child; None while there is none."""
+        return self._child.pid if self._child else None
+
+    def start(self) -> None:
+        """Start the child if there is none, so that its imports run while nobody waits for them.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        with self._one_call:
+            if not self._is_closed:
+                self._living_child()
+
+    def run(
+        self,
+        call: Call,
+        *,
+        stop: Callable[[], str | None],
+        poll: float,
+        timeout: float | None,
+        grace: float,
+        log: Path,
+    ) -> Ended:
+        """Run one call and wait for its end.
+
+        To stop it, `AttemptStopped` is raised inside the function; if that has not ended it after `grace`,
+        its process is killed. Processes the function has started are killed when it ends, however it ends.
+
+        Args:
+            call: what to run.
+            stop: asked at once and every `poll` seconds; a text ends the call for that reason.
+            poll: seconds.
+            timeout: seconds the function may take, not counting the start of the child; None: no limit.
+            grace: seconds between asking the function to stop and killing its process.
+            log: gets what the function writes, prints and logs; the file is made, or emptied.
+
+        Raises:
+            OSError: the log cannot be made. RuntimeError: the runner is closed. BaseException: what `stop`
+            raises, and whatever a signal handler raises here; the child is killed first.
+        """
+        with self._one_call:
+            if self._is_closed:
+                raise RuntimeError("this runner is closed; make another one")
+            file = CappedLog(log, self._log_limit)
+            watch = StopWatch(self._requests, stop, poll)
+            self._requests.begin()
+            try:
+                return self._run(call, watch, timeout, grace, file)
+            except BaseException:
+                self._kill(file)
+                raise
+            finally:
+                self._requests.finish()
+                file.close()
+
+    def request_stop(self, reason: str) -> bool:
+        """Stop the running call at once, without waiting for the next poll. For other threads.
+
+        Returns:
+            Whether a call was running. If not, nothing happens, also not to the next call.
+        """
+        return self._requests.request(reason)
+
+    def close(self) -> None:
+        """End the child; a running call is stopped first. May be repeated."""
+        self.request_stop("closed")
+        with self._one_call:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            if self._child is not None:
+                self._child.leave(_LEAVE_TIME)
+                self._child = None
+            self._requests.close()
+
+    def _run(
+        self, call: Call, watch: StopWatch, timeout: float | None, grace: float, log: CappedLog
+    ) -> Ended:
+        try:
+            watch.check()
+            child = self._ready_child(watch)
+        except StopAsked as asked:
+            return Stopped(asked.reason, killed=False)
+        if isinstance(child, Died):
+            return child
+        child.begin_call()
+        child.send(call)
+        try:
+            reply = _wait(child, watch, timeout, log)
+        except StopAsked as asked:
+            return self._stop(child, asked.reason, watch, grace, log)
+        if isinstance(reply, Returned | Raised | Unknown):
+            return reply
+        if reply is None and not child.gone:
+            return self._stop(child, TIMED_OUT, watch, grace, log)
+        died = _FOREIGN_SIGTERM if isinstance(reply, Interrupted) else child.post_mortem(log)
+        self._replace(log)
+        return died
+
+    def _stop(
+        self, child: ChildProcess, reason: str, watch: StopWatch, grace: float, log: CappedLog
+    ) -> Stopped:
+        """Ask, wait, kill.
+
+        The child is replaced also when it obeyed: an exception at a random place may have left a module of
+        the user half changed, or a lock locked.
+        """
+        watch.silence()
+        child.ask_to_stop()
+        reply = _wait(child, watch, grace, log)
+        self._replace(log)
+        return Stopped(reason, killed=reply is None)
+
+    def _ready_child(self, watch: StopWatch) -> ChildProcess | Died:
+        """A child that takes calls: the one there is, or a new one.
+
+        Raises:
+            StopAsked: there is a reason to stop; the child goes on with its imports.
+        """
+        if self._child is not None and self._child.has_ended():
+            self._kill(None)  # between two calls, so none has suffered
+        try:
+            child = self._living_child()
+        except OSError as error:
+            return Died(
+                None, None, oom=False, message=f"No process can be started for the function: {error}."
+            )
+        if self._is_ready:
+            return child
+        reply = _wait(child, watch, self._start_timeout, None)
+        if isinstance(reply, Ready):
+            self._is_ready = True
+            return child
+        if isinstance(reply, Failed):
+            died = Died(None, None, oom=False, message=reply.message)
+        elif reply is None and not child.gone:
+            died = Died(None, None, oom=False, message=_SLOW_START.format(self._start_timeout))
+        else:
+            died = child.post_mortem(None)
+        self._kill(None)  # not replaced at once: it would fail again
+        return died
+
+    def _living_child(self) -> ChildProcess:
+        if self._child is None:
+            environment = os.environ if self._environment is None else self._environment
+            self._is_ready = False
+            self._child = ChildProcess(self._hello, environment, self._requests.wake)
+        return self._child
+
+    def _replace(self, log: CappedLog) -> None:
+        """A new child, whose imports run while the caller deals with the end of this call."""
+        self._kill(log)
+        with suppress(OSError):  # the next call tries again, and tells
+            self._living_child()
+
+    def _kill(self, log: CappedLog | None) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.end(log)
+
+
+def _wait(
+    child: ChildProcess, watch: StopWatch, seconds: float | None, log: CappedLog | None
+) -> FromChild | None:
+    """The next message of the child; None when it is gone, or when the time is over.
+
+    Raises:
+        StopAsked: there is a reason to stop.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    while True:
+        message = child.step(watch.pause(until), log)
+        if message is not None or child.gone:
+            return message
+        if until is not None and time.monotonic() >= until:
+            return None
+        watch.check()
+
+
+_FOREIGN_SIGTERM: Final = Died(
+    int(signal.SIGTERM),
+    None,
+    oom=False,
+    message="The function was ended by a SIGTERM that did not come from its worker.",
+)
+_SLOW_START: Final = (
+    "The process of the function was not ready after {:g} s. Importing the modules of RECONCILER_IMPORTS "
+    "takes too long: move slow work from their top level into the functions."
+)

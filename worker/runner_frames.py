@@ -1,0 +1,67 @@
+"""Frames on the socket between a runner and its child: 4 bytes of length (little endian), then msgpack."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+import msgspec
+
+from worker.runner_messages import FromChild, ToChild
+
+HEADER: Final = 4
+OVERHEAD: Final = 1 << 20
+"""Most bytes of a frame beside inputs or outputs: names, error texts, environment."""
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+def pack(message: ToChild | FromChild) -> bytearray:
+    """The frame of a message."""
+    frame = bytearray(HEADER)
+    _ENCODER.encode_into(message, frame, HEADER)
+    frame[:HEADER] = (len(frame) - HEADER).to_bytes(HEADER, "little")
+    return frame
+
+
+class FrameReader:
+    """Collects one frame after another from a socket, blocking or not."""
+
+    def __init__(self, limit: int) -> None:
+        """Take frames of up to `limit` bytes."""
+        self._limit = limit
+        self._reset()
+
+    def receive(self, connection: socket.socket) -> bytearray | None:
+        """Read once; give the frame when it is complete, else None.
+
+        Raises:
+            BlockingIOError: a non-blocking socket has nothing to read.
+            EOFError: the other side has closed.
+            ValueError: what arrives is not a frame.
+        """
+        with memoryview(self._buffer) as whole, whole[self._filled :] as rest:
+            count = connection.recv_into(rest)
+        if not count:
+            raise EOFError
+        self._filled += count
+        if self._filled < len(self._buffer):
+            return None
+        if not self._has_header:
+            self._begin_body(int.from_bytes(self._buffer, "little"))
+            return None
+        frame = self._buffer
+        self._reset()
+        return frame
+
+    def _begin_body(self, size: int) -> None:
+        if not 0 < size <= self._limit:
+            raise ValueError(f"a frame of {size} bytes was announced; allowed are 1 to {self._limit}")
+        self._has_header = True
+        self._buffer = bytearray(size)
+        self._filled = 0
+
+    def _reset(self) -> None:
+        self._has_header = False
+        self._buffer = bytearray(HEADER)
+        self._filled = 0

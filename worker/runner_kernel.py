@@ -1,0 +1,132 @@
+"""What the kernel is asked for: to end a process with its supervisor, who descends from whom, who was killed.
+
+Linux answers all of it. Elsewhere each function does what it can and says in its first line what is then
+missing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+LINUX: Final = sys.platform == "linux"
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PROC: Final = Path("/proc")
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+
+libc: Final = ctypes.CDLL(None, use_errno=True)
+"""The C library of this process."""
+
+
+def die_with(life: int) -> None:
+    """Have this process group killed when the other end of the pipe `life` closes (without Linux: no effect).
+
+    The supervisor holds the other end and never writes, so it closes when the supervisor ends, however it
+    ends. The kernel then sends SIGKILL to the whole group by itself: no thread of ours has to run, and code
+    that never lets go of the GIL dies too. `PR_SET_PDEATHSIG` would reach this process alone, and would also
+    fire when the *thread* that started it ends.
+    """
+    if not LINUX:
+        return
+    fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(life, 0)
+    if poll.poll(0):  # it closed before the kernel was asked
+        os.killpg(0, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants that lose theirs, also of daemons (without Linux: no effect)."""
+    if LINUX:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(ancestor: int) -> set[int]:
+    """Process ids of all descendants of a process, zombies too (without Linux: none)."""
+    children: dict[int, list[int]] = {}
+    for pid in _processes():
+        with suppress(OSError, ValueError):
+            # "pid (name) state ppid …"; the name may hold spaces and brackets
+            parent = int((_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(pid)
+    found: set[int] = set()
+    waiting = [ancestor]
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found
+
+
+def marked(variable: str, mark: str) -> set[int]:
+    """Live processes that were started with `variable=mark` in their environment (without Linux: none)."""
+    entry = f"{variable}={mark}".encode()
+    found: set[int] = set()
+    for pid in _processes():
+        with suppress(OSError):  # it has ended, or belongs to somebody else
+            if entry in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                found.add(pid)
+    return found
+
+
+def kill_all(pids: set[int]) -> None:
+    """SIGKILL each process that is still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+class OomCounter:
+    """Counts what the kernel killed for want of memory in a process's cgroup (without Linux: nothing)."""
+
+    def __init__(self, pid: int) -> None:
+        """Find the counter of the cgroup the process is in now, and keep it open: reading is cheap then."""
+        self._descriptor: int | None = None
+        with suppress(OSError):
+            for counter in _oom_counters((_PROC / str(pid) / "cgroup").read_text()):
+                with suppress(OSError):
+                    self._descriptor = os.open(counter, os.O_RDONLY | os.O_CLOEXEC)
+                    return
+
+    def read(self) -> int:
+        """The count; 0 when there is no counter."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                for line in os.pread(self._descriptor, 4096, 0).splitlines():
+                    if line.startswith(b"oom_kill "):
+                        return int(line.split()[1])
+        return 0
+
+    def close(self) -> None:
+        """Let go of the counter."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _oom_counters(membership: str) -> Iterator[Path]:
+    """Where it may be: version 1, then 2. A container's path may be the host's while its mount is its own."""
+    for line in membership.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            yield _CGROUPS / "memory" / path.lstrip("/") / "memory.oom_control"
+            yield _CGROUPS / "memory" / "memory.oom_control"
+        elif not controllers:
+            yield _CGROUPS / path.lstrip("/") / "memory.events"
+            yield _CGROUPS / "memory.events"
+
+
+def _processes() -> Iterator[int]:
+    with suppress(OSError):
+        yield from (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())

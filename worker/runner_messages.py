@@ -1,0 +1,107 @@
+"""What a runner and its child say to each other, and how a call can end."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Call(msgspec.Struct, frozen=True, tag=True):
+    """One call of a user's function.
+
+    Attributes:
+        function: its registered name.
+        inputs: its arguments, as its signature writes them.
+        env: environment variables for this call alone.
+        context: `CurrentAttempt.to_context()`, or empty: `current_attempt()` is None then.
+    """
+
+    function: str
+    inputs: bytes
+    env: dict[str, str]
+    context: dict[str, str]
+
+
+class Returned(msgspec.Struct, frozen=True, tag=True):
+    """The function returned. `outputs` is its result, as its signature writes it."""
+
+    outputs: bytes
+
+
+class Raised(msgspec.Struct, frozen=True, tag=True):
+    """The function raised, or its arguments or its result do not fit its signature: a user error.
+
+    Attributes:
+        code: name of the exception's class, with its module unless built in; `InvalidArguments`,
+        `InvalidResult`. message: `str` of the exception, at most 8 KiB. traceback: for people, from the
+        user's first frame on, at most 32 KiB. retryable: False when the exception says that another attempt
+        cannot help.
+    """
+
+    code: str
+    message: str
+    traceback: str
+    retryable: bool
+
+
+class Died(msgspec.Struct, frozen=True):
+    """The process of the function ended under it, or could not be started: no result, and no word from it.
+
+    Attributes:
+        signal: number of the signal that killed it; None when no signal did.
+        status: its exit status; None when a signal killed it or it never came up.
+        oom: the kernel killed it for want of memory.
+        message: a sentence for people.
+    """
+
+    signal: int | None
+    status: int | None
+    oom: bool
+    message: str
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """The call was ended from outside. What the function may have returned meanwhile is thrown away.
+
+    Attributes:
+        reason: `timed out`, or what was asked for (`aborted`, `superseded`, …).
+        killed: the function did not end within its grace, and its process was killed.
+    """
+
+    reason: str
+    killed: bool
+
+
+class Unknown(msgspec.Struct, frozen=True, tag=True):
+    """No module the child imported declares this function. `known` are the names there are."""
+
+    function: str
+    known: tuple[str, ...]
+
+
+Ended = Returned | Raised | Died | Stopped | Unknown
+"""How a call can end."""
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """First word to the child: what to import, and the largest result it may send, in bytes."""
+
+    imports: tuple[str, ...]
+    result_limit: int
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The child has imported everything and takes calls."""
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The child cannot take calls. `message` says why, and what to do."""
+
+    message: str
+
+
+class Interrupted(msgspec.Struct, frozen=True, tag=True):
+    """The function ended because the child was told to stop."""
+
+
+ToChild = Hello | Call
+FromChild = Ready | Failed | Interrupted | Returned | Raised | Unknown

@@ -1,0 +1,285 @@
+"""The child process of a runner, seen from the runner: start it, talk to it, end it, tell how it ended.
+
+Started by exec, not by fork: the supervisor has threads (a forked lock may stay locked for ever), open
+connections and credentials, and none of them may reach user code. `multiprocessing` is no way either: it
+refuses to start processes inside the daemonic processes of a prefork pool.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from typing import Final
+
+import msgspec
+
+from worker.runner_frames import OVERHEAD, FrameReader, pack
+from worker.runner_kernel import OomCounter, kill_all, marked
+from worker.runner_log import CappedLog
+from worker.runner_messages import Died, FromChild, Hello, ToChild
+
+MARK: Final = "_CHILD_OF_RUNNER"
+"""Environment variable by which processes are found that a dead child has left behind."""
+
+_BOOT: Final = (
+    "import sys; sys.path[:] = sys.argv.pop().split(chr(10)); from worker.child import main; main()"
+)
+_CHUNK: Final = 1 << 16
+_DRAIN_CHUNKS: Final = 64
+_REAP_TIMEOUT: Final = 10.0
+_BETWEEN_KILLS: Final = 0.005
+_KEPT_STARTUP_OUTPUT: Final = 8192
+_DECODER: Final[msgspec.msgpack.Decoder[FromChild]] = msgspec.msgpack.Decoder(FromChild)
+
+
+class ChildProcess:
+    """One child. Not for two threads at once.
+
+    Attributes:
+        gone: it has ended, or cannot be talked to any more.
+    """
+
+    def __init__(self, hello: Hello, environment: Mapping[str, str], wake: int) -> None:
+        """Start it.
+
+        Args:
+            hello: what it shall import.
+            environment: its environment variables.
+            wake: file descriptor that ends a wait when it becomes readable.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        self.gone = False
+        self._is_ended = False
+        self._mark = secrets.token_hex(16)
+        self._reader = FrameReader(hello.result_limit + OVERHEAD)
+        self._unsent = memoryview(b"")
+        self._startup_output: bytes | None = b""
+        self._open = ExitStack()
+        with ExitStack() as on_error:
+            on_error.callback(self._open.close)
+            self._start(environment)
+            self._watch(wake)
+            on_error.pop_all()
+        self.send(hello)
+
+    def _start(self, environment: Mapping[str, str]) -> None:
+        with ExitStack() as theirs:
+            self._control, control = socket.socketpair()
+            self._open.callback(self._control.close)
+            theirs.callback(control.close)
+            self._control.setblocking(False)
+            life, life_line = os.pipe()
+            self._open.callback(os.close, life_line)
+            theirs.callback(os.close, life)
+            self._output, output = os.pipe()
+            self._open.callback(os.close, self._output)
+            theirs.callback(os.close, output)
+            os.set_blocking(self._output, False)
+            descriptors = (control.fileno(), life)
+            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+                [sys.executable, "-c", _BOOT, *map(str, descriptors), "\n".join(sys.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=descriptors,
+                start_new_session=True,
+                env={**environment, MARK: self._mark},
+            )
+
+    def _watch(self, wake: int) -> None:
+        """Have all that can happen end one wait.
+
+        The kernel tells of its end by the pidfd: the socket may be held open by processes it has forked.
+        """
+        self._oom_counter = OomCounter(self.pid)
+        self._open.callback(self._oom_counter.close)
+        self._oom_kills = self._oom_counter.read()
+        self._poll = select.poll()
+        for descriptor in (self._control.fileno(), self._output, wake):
+            self._poll.register(descriptor, select.POLLIN)
+        self._pidfd: int | None = None
+        if hasattr(os, "pidfd_open"):
+            self._pidfd = os.pidfd_open(self._process.pid)
+            self._open.callback(os.close, self._pidfd)
+            self._poll.register(self._pidfd, select.POLLIN)
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also the id of its process group and session."""
+        return self._process.pid
+
+    def has_ended(self) -> bool:
+        """Whether the process is no more. It may still have to be reaped, which `end` does."""
+        if self._pidfd is None:
+            return self._process.poll() is not None
+        return _is_readable(self._pidfd, 0)
+
+    def send(self, message: ToChild) -> None:
+        """Give it a message. What the socket does not take at once is sent by the following `step`s."""
+        self._unsent = memoryview(pack(message))
+        self._flush()
+
+    def begin_call(self) -> None:
+        """Drop output that no call has caused, and note how many processes ran out of memory until now."""
+        self._read_output(None)
+        self._startup_output = None
+        self._oom_kills = self._oom_counter.read()
+
+    def step(self, seconds: float, log: CappedLog | None) -> FromChild | None:
+        """Wait for anything to happen, and deal with it.
+
+        Args:
+            seconds: how long to wait at most.
+            log: takes what the child's processes write.
+
+        Returns:
+            A message of the child when one is complete. `gone` tells when none will follow.
+        """
+        ready = dict(self._poll.poll(seconds * 1000))
+        ended = self._pidfd is not None and self._pidfd in ready
+        if self._unsent:
+            self._flush()
+        message = self._receive() if ended or self._control.fileno() in ready else None
+        if ended or message is not None or self._output in ready:
+            self._read_output(log)
+        self.gone = self.gone or ended
+        return message
+
+    def ask_to_stop(self) -> None:
+        """Raise `AttemptStopped` inside the function."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+
+    def end(self, log: CappedLog | None) -> int | None:
+        """Kill it with all it has started, and collect what they had written. May be repeated.
+
+        Returns:
+            As `subprocess.Popen.returncode`; None when the kernel does not let it go (it is stuck in a
+            device).
+        """
+        self.gone = True
+        if self._is_ended:
+            return self._process.returncode
+        self._is_ended = True
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(
+                self.pid, signal.SIGKILL
+            )  # before it is reaped: until then the number is certainly its own
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_REAP_TIMEOUT)
+        deadline = time.monotonic() + _REAP_TIMEOUT
+        while (left := marked(MARK, self._mark)) and time.monotonic() < deadline:
+            kill_all(left)
+            time.sleep(_BETWEEN_KILLS)
+        self._read_output(log)
+        self._open.close()
+        return self._process.returncode
+
+    def leave(self, seconds: float) -> None:
+        """Let an idle child end by itself within `seconds`, then `end` it."""
+        with suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self.end(None)
+
+    def post_mortem(self, log: CappedLog | None) -> Died:
+        """`end` it, and say how it had ended."""
+        talked_nonsense = self._process_lives()
+        out_of_memory = self._oom_counter.read() > self._oom_kills
+        returncode = self.end(log)
+        if talked_nonsense or returncode is None:
+            return Died(None, None, oom=False, message=_NONSENSE)
+        if returncode >= 0:
+            return Died(
+                None, returncode, oom=False, message=f"{_EXITED.format(returncode)}{self._last_words()}"
+            )
+        number = -returncode
+        if number == signal.SIGKILL and out_of_memory:
+            return Died(number, None, oom=True, message=_OUT_OF_MEMORY)
+        text = _KILLED.format(signal.Signals(number).name if number in _SIGNALS else number)
+        return Died(number, None, oom=False, message=text + self._last_words())
+
+    def _process_lives(self) -> bool:
+        """Whether only the conversation has ended; one that has just closed its socket gets a moment."""
+        if self._pidfd is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
+            return self._process.returncode is None
+        return not _is_readable(self._pidfd, 1.0)
+
+    def _last_words(self) -> str:
+        """What it wrote before its first call: mostly why it could not start."""
+        words = (self._startup_output or b"").decode(errors="replace").strip()
+        return f" It had written: {words}" if words else ""
+
+    def _flush(self) -> None:
+        """Send what is waiting, as far as the socket takes it."""
+        was_waiting = bool(self._unsent)
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._control.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # the child has closed its end: reading will tell
+            self._unsent = memoryview(b"")
+        if was_waiting:
+            events = select.POLLIN | (select.POLLOUT if self._unsent else 0)
+            self._poll.modify(self._control.fileno(), events)
+
+    def _receive(self) -> FromChild | None:
+        try:
+            while (frame := self._reader.receive(self._control)) is None:
+                pass
+            message: FromChild = _DECODER.decode(frame)
+        except BlockingIOError:
+            return None
+        except (EOFError, OSError, ValueError):  # msgspec's errors are ValueErrors
+            self.gone = True
+            return None
+        return message
+
+    def _read_output(self, log: CappedLog | None) -> None:
+        """Take what is in the pipe; a writer that never pauses is left for the next time."""
+        with suppress(BlockingIOError):
+            for _ in range(_DRAIN_CHUNKS):
+                data = os.read(self._output, _CHUNK)
+                if not data:  # all writers have ended: from now on it would be readable for ever
+                    with suppress(KeyError):
+                        self._poll.unregister(self._output)
+                    return
+                if log is not None:
+                    log.write(data)
+                elif self._startup_output is not None:
+                    self._startup_output = (self._startup_output + data)[-_KEPT_STARTUP_OUTPUT:]
+
+
+def _is_readable(descriptor: int, seconds: float) -> bool:
+    watch = select.poll()
+    watch.register(descriptor, select.POLLIN)
+    return bool(watch.poll(seconds * 1000))
+
+
+_SIGNALS: Final = {int(known) for known in signal.Signals}
+_EXITED: Final = (
+    "The process of the function ended with status {} before the function returned (os._exit, or C code)."
+)
+_KILLED: Final = "The process of the function was killed by {}. The end of its log may show where."
+_OUT_OF_MEMORY: Final = (
+    "The process of the function was killed by the kernel: out of memory. Give the worker more memory, let "
+    "it run fewer attempts at once, or let the function hold less at a time."
+)
+_NONSENSE: Final = (
+    "The process of the function broke off the conversation with its worker and was killed. The function "
+    "must not close or write to file descriptors it did not open."
+)

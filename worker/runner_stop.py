@@ -1,0 +1,104 @@
+"""When a call shall stop: asked of a callback now and then, or told by another thread at any moment."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class StopAsked(Exception):  # noqa: N818  # a turn of events between two modules, not an error
+    """The running call shall stop for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class StopRequests:
+    """Requests of other threads to stop the running call; a pipe carries them into the wait.
+
+    Attributes:
+        wake: file descriptor, readable from a request until `drain`.
+    """
+
+    def __init__(self) -> None:
+        self.wake, self._waker = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(self._waker, False)
+        self._guard = threading.Lock()
+        self._in_call = False
+        self._reason: str | None = None
+
+    def begin(self) -> None:
+        """A call begins: requests count from now on."""
+        with self._guard:
+            self._in_call = True
+            self._reason = None
+
+    def finish(self) -> None:
+        """The call has ended: a request from now on is one for no call."""
+        with self._guard:
+            self._in_call = False
+            self.drain()
+
+    def request(self, reason: str) -> bool:
+        """Ask for a stop. False: no call is running, nothing was done."""
+        with self._guard:
+            if not self._in_call:
+                return False
+            self._reason = self._reason or reason
+            with suppress(BlockingIOError):  # the pipe is full of earlier requests: it is readable all right
+                os.write(self._waker, b"!")
+            return True
+
+    def drain(self) -> str | None:
+        """Make `wake` unreadable again, and give what was asked for."""
+        with suppress(BlockingIOError):
+            while os.read(self.wake, 1024):
+                pass
+        return self._reason
+
+    def close(self) -> None:
+        """Close both ends of the pipe."""
+        os.close(self.wake)
+        os.close(self._waker)
+
+
+class StopWatch:
+    """Watches, during one call, for a reason to stop it. After the first one it stays quiet."""
+
+    def __init__(self, requests: StopRequests, stop: Callable[[], str | None], poll: float) -> None:
+        self._requests = requests
+        self._stop = stop
+        self._poll = poll
+        self._next = time.monotonic()
+        self._quiet = False
+
+    def check(self) -> None:
+        """Ask, if it is time to.
+
+        Raises:
+            StopAsked: there is a reason to stop.
+        """
+        reason = self._requests.drain()
+        if self._quiet:
+            return
+        if reason is None and time.monotonic() >= self._next:
+            reason = self._stop()
+            self._next = time.monotonic() + self._poll
+        if reason is not None:
+            self._quiet = True
+            raise StopAsked(reason)
+
+    def silence(self) -> None:
+        """The call is being stopped already: further reasons no longer matter."""
+        self._quiet = True
+
+    def pause(self, until: float | None) -> float:
+        """Seconds to wait for something to happen before `check` is due or `until` (monotonic) has come."""
+        now = time.monotonic()
+        ends = [end for end in (until, None if self._quiet else self._next) if end is not None]
+        return max(0.0, min(ends, default=now + self._poll) - now)

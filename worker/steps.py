@@ -1,0 +1,59 @@
+"""Celery entry points of the control plane: the reconcile step and the sweeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from reconciler.api.action import ActionId
+from reconciler.api.errors import InvalidInput, Unavailable
+from reconciler.broker.messages import RECONCILE
+from reconciler.sweeps.collect import collect
+from reconciler.sweeps.resync import resync
+from worker.process import current_engine
+
+log = structlog.get_logger(__name__)
+
+
+def register(app: Celery) -> None:
+    """Declare the tasks on an application."""
+
+    @app.task(name=RECONCILE, send_events=False)  # type: ignore[untyped-decorator]  # Celery has no types
+    def reconcile(shard: int, actions: list[str] | None = None, **_: Any) -> None:  # noqa: ANN401  # a newer sender's arguments
+        """Drain one shard. Re-enqueues itself, with a countdown, while something is due later."""
+        run_step(shard, actions or [])
+
+    @app.task(name="reconciler.sweep.resync", send_events=False)  # type: ignore[untyped-decorator]  # as above
+    def sweep_resync() -> None:
+        """Heal lost wake-ups."""
+        engine = current_engine()
+        resync(engine.store, engine.messenger)
+
+    @app.task(name="reconciler.sweep.collect", send_events=False)  # type: ignore[untyped-decorator]  # as above
+    def sweep_collect() -> None:
+        """Forget what ended long ago."""
+        engine = current_engine()
+        collect(engine.store, engine.settings)
+
+
+def run_step(shard: int, actions: list[str]) -> None:
+    """One step of this process's engine.
+
+    A message that names no shard of ours, or no action, is dropped with a warning: it holds no truth.
+    """
+    engine = current_engine()
+    if not isinstance(shard, int) or not 0 <= shard < engine.settings.shards:
+        log.warning("step.bad_message", shard=repr(shard)[:80])
+        return
+    try:
+        named = [ActionId.parse(path) for path in actions]
+    except (InvalidInput, AttributeError) as error:
+        log.warning("step.bad_message", error=str(error))
+        named = []
+    try:
+        engine.stepper.step(shard, named)
+    except Unavailable as error:
+        # leases end, and the resync sweep sends again once the server is back
+        log.warning("step.unavailable", shard=shard, error=str(error))
