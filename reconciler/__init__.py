@@ -1,0 +1,59 @@
+"""Durable task actions on the Celery, Redis and S3 you already run.
+
+Each name below is loaded when it is first used: `import reconciler`, which every part of the package implies,
+costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconciler.api.errors import NonRetryableError
+    from reconciler.api.template import RetryStrategy, Timeouts
+    from reconciler.client import Client, Run
+    from reconciler.controller.reconciler import TaskActionReconciler
+    from reconciler.core.current import current_attempt
+    from reconciler.environment import Task, TaskEnvironment
+    from reconciler.settings import Settings
+
+__all__ = [
+    "Client",
+    "NonRetryableError",
+    "RetryStrategy",
+    "Run",
+    "Settings",
+    "Task",
+    "TaskActionReconciler",
+    "TaskEnvironment",
+    "Timeouts",
+    "current_attempt",
+]
+
+_HOMES = {
+    "Client": "reconciler.client",
+    "NonRetryableError": "reconciler.api.errors",
+    "RetryStrategy": "reconciler.api.template",
+    "Run": "reconciler.client",
+    "Settings": "reconciler.settings",
+    "Task": "reconciler.environment",
+    "TaskActionReconciler": "reconciler.controller.reconciler",
+    "TaskEnvironment": "reconciler.environment",
+    "Timeouts": "reconciler.api.template",
+    "current_attempt": "reconciler.core.current",
+}
+"""Where each public name is defined."""
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -57,15 +57,9 @@ def runner_of(engine: Engine) -> Runner:
             engine.settings.imports,
             log_limit=_LOG_LIMIT,
             result_limit=engine.settings.max_object_size,
-            environment=child_environment(),
         )
         _Child.pid = os.getpid()
     return _Child.runner
-
-
-def child_environment() -> dict[str, str]:
-    """Variables of the function's process: ours, less what only the backend needs to know."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("RECONCILER_") or "IMPORTS" in key}
 
 
 def register(app: Celery) -> None:

@@ -49,7 +49,6 @@ class Surroundings:
         self._handler.setFormatter(formatter)
         logging.basicConfig(level=logging.INFO, handlers=[self._handler])
         self._set_streams()
-        self.keep()
 
     def keep(self) -> None:
         """Take what is there now, after the imports, as what each call shall find."""

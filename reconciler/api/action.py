@@ -315,10 +315,7 @@ class TaskAction:
 
     def copy(self) -> TaskAction:
         """A second record with the same parts; parts are immutable, so changes of one are not seen by the other."""
-        twin = TaskAction.__new__(TaskAction)
-        for slot in TaskAction.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        return twin
+        return _copy_slots(self, TaskAction.__new__(TaskAction))
 
     def set_status(self, **changes: Any) -> None:  # noqa: ANN401  # fields of ActionStatus
         """Replace fields of the status."""
@@ -364,6 +361,15 @@ class TaskAction:
         return msgspec.json.encode(document).decode()
 
 
+def _copy_slots(old: TaskAction, new: TaskAction) -> TaskAction:
+    """Written out: a loop over the slots cost a tenth of a round."""
+    new.attempt, new.children, new.events, new.id = old.attempt, old.children, old.events, old.id
+    new.metadata, new.now, new.phase, new.signal = old.metadata, old.now, old.phase, old.signal
+    new.spec, new.staged, new.status, new.token = old.spec, old.staged, old.status, old.token
+    new.unknown, new.version = old.unknown, old.version
+    return new
+
+
 def record_name(id: ActionId, spec: ActionSpec) -> str:  # noqa: A002  # the word of the field
     """`<run>-a0` for a root action, `<run>-<action>` for a child (spec 2.1)."""
     return f"{id.run}-{id.action}" if spec.parent_action_name else f"{id.run}-a0"
@@ -375,9 +381,15 @@ def completed_label(at: int) -> str:
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
-    """What a reconcile answers: when to look again (ms from now; None: not before something wakes the action)."""
+    """What a reconcile answers.
+
+    Attributes:
+        requeue_after: when to look again, ms from now; None: not before something wakes the action.
+        woken: whether the change just made wakes the action at once; `requeue_after` is the fallback then (spec 1.3).
+    """
 
     requeue_after: int | None = None
+    woken: bool = False
 
 
 DONE = Result()

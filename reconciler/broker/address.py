@@ -5,7 +5,7 @@
 | `redis://[user:password@]host[:port][/db]` | ours |
 | `rediss://…`, with `ssl_cert_reqs ssl_ca_certs ssl_certfile ssl_keyfile ssl_check_hostname` | ours |
 | `unix:///path?db=0`, `redis+socket:///path?virtual_host=0` | ours |
-| `sentinel://host[:port][;sentinel://…][/db]?master_name=NAME`, with `ssl_…` over TLS | ours |
+| `sentinel://host[:port][;sentinel://…][/db]?master_name=NAME`; `ssl_…` is for the servers | ours |
 | `amqp://…` and whatever else kombu knows | kombu's own, untouched |
 """
 
@@ -43,7 +43,7 @@ class BrokerAddress(msgspec.Struct, frozen=True):
         family: `redis` for all that our transport serves, `other` for the rest.
         transport: name of the transport class; None when the URL itself names it.
         tls: TLS options, as `broker_use_ssl` takes them; None without TLS.
-        options: transport options that came from the URL.
+        master_name: the group to ask Sentinel for; empty without Sentinel.
     """
 
     url: str
@@ -51,7 +51,7 @@ class BrokerAddress(msgspec.Struct, frozen=True):
     family: Literal["redis", "other"]
     transport: str | None = None
     tls: dict[str, object] | None = None
-    options: dict[str, object] = msgspec.field(default_factory=dict)
+    master_name: str = ""
 
     def __repr__(self) -> str:
         return f"BrokerAddress({self.shown})"
@@ -108,7 +108,7 @@ def _redis(url: str, scheme: str) -> BrokerAddress:
         family="redis",
         transport=_TRANSPORTS[scheme],
         tls=_tls(scheme, query),
-        options={"master_name": query["master_name"]} if scheme == "sentinel" else {},
+        master_name=query.get("master_name", ""),
     )
 
 

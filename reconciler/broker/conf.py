@@ -109,8 +109,15 @@ def _transport_options(
 ) -> dict[str, object]:
     if address.family == "other":
         return {}
+    waits = {
+        "socket_timeout": settings.socket_timeout.total_seconds(),  # default none: a frozen server hangs us
+        "socket_connect_timeout": settings.connect_timeout.total_seconds(),  # default none
+    }
+    # redis-py asks a dead Sentinel eleven times before it asks the next one, unless told not to retry.
+    sentinel = {"master_name": address.master_name, "sentinel_kwargs": {**waits, "retry": None}}
     return {
-        **address.options,
+        **waits,
+        **(sentinel if address.master_name else {}),
         "global_keyprefix": f"{settings.key_prefix}:mq:",  # other installations and programs on the server
         "unacked_key": f"{keys}unacked",
         "unacked_index_key": f"{keys}unacked_index",
@@ -121,8 +128,6 @@ def _transport_options(
         "unacked_restore_limit": 500,  # default all at once: 40,000 block the worker's loop for 11 s
         "visibility_timeout": math.ceil(visibility.total_seconds()),  # default 1 h
         "priority_steps": [0],  # one list per queue instead of four
-        "socket_timeout": settings.socket_timeout.total_seconds(),  # default none: a frozen server hangs us
-        "socket_connect_timeout": settings.connect_timeout.total_seconds(),  # default none
         "socket_keepalive": True,  # dead peers are noticed on idle connections
         "health_check_interval": 10,  # default 25 s: half-open connections are noticed after 2 of these
         "max_retries": 0,  # publishing: one try, then the caller is told; the sweep sends again

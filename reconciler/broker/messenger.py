@@ -82,8 +82,8 @@ class CeleryMessenger:
         """Send one `run_attempt` message for each launch, in few round trips.
 
         Raises:
-            BrokerUnavailable: the broker refuses, or does not answer within `socket_timeout`; some may have been
-                sent.
+            BrokerUnavailable: the broker refuses, or does not answer within `socket_timeout`; some may have
+                been sent.
         """
         if not launches:
             return

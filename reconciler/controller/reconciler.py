@@ -99,9 +99,14 @@ class TaskActionReconciler(ConditionSteps):
         self.commit_one(write)
         return result
 
-    def round(self, action: TaskAction) -> tuple[Result, Write]:
-        """One round of a claimed action: what it decided, and the write that says so. Commits nothing."""
-        original = action.copy()
+    def round(self, action: TaskAction, original: TaskAction | None = None) -> tuple[Result, Write]:
+        """One round of a claimed action: what it decided, and the write that says so. Commits nothing.
+
+        Args:
+            action: the record; changed by the round.
+            original: an untouched copy of it, made here when not given.
+        """
+        original = original or action.copy()
         write = Write(action=action, original=original)
         action.staged = write
         try:
@@ -117,9 +122,9 @@ class TaskActionReconciler(ConditionSteps):
             if FINALIZER not in action.metadata.finalizers:
                 return 0
             return action.now + (result.requeue_after or 0)
-        if result.requeue_after is None:
-            return 0
-        return action.now + result.requeue_after
+        if result.woken:
+            return action.now
+        return 0 if result.requeue_after is None else action.now + result.requeue_after
 
     def _dispatch(self, action: TaskAction, original: TaskAction) -> Result:
         if action.metadata.deletion is not None:
@@ -220,8 +225,8 @@ class TaskActionReconciler(ConditionSteps):
             self.ensure_terminal_labels(action)
             self.settle(action)
             return DONE
-        if restarted:
-            return Result(max(0, action.status.not_before - action.now))
+        if restarted and action.status.not_before:
+            return Result(self._until(action, action.status.not_before))
         return self._requeue(action, original, info)
 
     def _apply(
@@ -305,13 +310,12 @@ class TaskActionReconciler(ConditionSteps):
         return self.finalize_permanent_failure(action, original, error)
 
     def _requeue(self, action: TaskAction, original: TaskAction, info: PhaseInfo) -> Result:
-        """The plugin's exact time; else at once after a change (spec 1.3), else after the requeue duration."""
+        """The plugin's exact time; else the requeue duration, and at once after a change (spec 1.3)."""
         if info.requeue_at:
             return Result(self._until(action, info.requeue_at))
-        changed = action.staged is not None and action.staged.status
-        if changed and action.status.plugin_phase != original.status.plugin_phase:
-            return Result(self._until(action, action.now))
-        return Result(self._until(action, action.now + self.requeue_duration))
+        old, new = original.status, action.status
+        changed = old.plugin_phase != new.plugin_phase or old.attempts not in {0, new.attempts}
+        return Result(self._until(action, action.now + self.requeue_duration), woken=changed)
 
     def _until(self, action: TaskAction, at: int) -> int:
         """Milliseconds until `at`, or until the next limit of time when that is earlier."""

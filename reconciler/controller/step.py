@@ -100,8 +100,10 @@ class Stepper:
     # -- a batch ---------------------------------------------------------------------------------------------------
     def _batch_of(self, shard: int, actions: list[TaskAction], ends: float) -> tuple[CommitReport | None, int, int]:
         """Run one batch; the report of the last commit, and how many writes were accepted and refused."""
-        quick = [action for action in actions if self._inline(action)]
-        slow = [action for action in actions if action not in quick] if len(quick) < len(actions) else []
+        quick: list[TaskAction] = []
+        slow: list[TaskAction] = []
+        for action in actions:
+            (quick if self._inline(action) else slow).append(action)
         running = [self._submit(action) for action in slow]
         writes = [write for action in quick if (write := self._round(action)) is not None]
         report, done, refused = None, 0, 0
@@ -137,14 +139,15 @@ class Stepper:
         """One round; an unexpected error leaves the record as it was, due again after a growing delay (spec 1.4)."""
         original = action.copy()
         try:
-            _, write = self.reconciler.round(action)
+            _, write = self.reconciler.round(action, original)
         except Unavailable as error:
             log.warning("round.unavailable", action=str(action.id), error=str(error))
             return self._untouched(action, original, error)
         except Exception as error:
             log.exception("round.failed", action=str(action.id))
             return self._untouched(action, original, error)
-        self._errors.pop(action.id, None)
+        if self._errors:
+            self._errors.pop(action.id, None)
         return write
 
     def _untouched(self, action: TaskAction, original: TaskAction, error: Exception) -> Write:

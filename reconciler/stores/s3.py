@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 """Most objects S3 lists, and deletes, in one request."""
-STREAM_FROM = 64 * 1024
-"""From this size on a body is sent in blocks, each with its own time limit: as one block, all of it would
-have to be through within the connect timeout."""
 
 
 class S3Blobs:
@@ -158,7 +154,7 @@ class S3Blobs:
         request: PutObjectRequestTypeDef = {
             "Bucket": address.bucket,
             "Key": address.key,
-            "Body": io.BytesIO(data) if len(data) >= STREAM_FROM else data,
+            "Body": data,
             "ChecksumSHA256": base64.b64encode(hashlib.sha256(data).digest()).decode(),
         }
         if not overwrite:

@@ -69,6 +69,11 @@ def _make(settings: Settings) -> S3Client:
 
 
 def _config(settings: Settings) -> Config:
+    """The client's limits and ways.
+
+    Raises:
+        ValueError: the endpoint is no URL.
+    """
     loopback = urlsplit(settings.s3_endpoint).hostname in _LOOPBACK
     return Config(
         connect_timeout=settings.connect_timeout.total_seconds(),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionClosedError,
     ConnectTimeoutError,
     CredentialRetrievalError,
     EndpointConnectionError,
+    EndpointResolutionError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
@@ -56,6 +55,33 @@ _STATUSES = {
 }
 
 
+_SILENCES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    (
+        (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError),
+        "cannot be asked without credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({error})",
+    ),
+    ((ProfileNotFound,), "cannot be asked: {error}; correct or unset AWS_PROFILE"),
+    (
+        (EndpointResolutionError,),
+        "cannot be asked: correct RECONCILER_S3_ENDPOINT, as in http://127.0.0.1:8333 ({error})",
+    ),
+    (
+        (EndpointConnectionError, ConnectTimeoutError),
+        "cannot be reached: start the server, or correct RECONCILER_S3_ENDPOINT",
+    ),
+    (
+        (ReadTimeoutError,),
+        "gave no answer within RECONCILER_SOCKET_TIMEOUT, several times: look at its server and its load",
+    ),
+    (
+        (HTTPClientError, IncompleteReadError, HTTPError),
+        "broke off in the middle, several times: look at its server and at the network ({kind})",
+    ),
+    ((Exception,), "cannot be asked: {kind}: {error}; check the RECONCILER_S3_* settings"),
+)
+"""What an error without an answer means; the first row that fits."""
+
+
 def code_of(error: ClientError) -> str:
     """S3's code for an error; answers to HEAD have only the HTTP status."""
     return str(error.response.get("Error", {}).get("Code", ""))
@@ -73,8 +99,8 @@ def was_retried(error: ClientError) -> bool:
 
 def safe_endpoint(url: str) -> str:
     """The endpoint for messages: without user and password; `AWS` when none is set."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() or "AWS"
+    head, at, tail = url.rpartition("@")
+    return (f"{head.partition('://')[0]}://{tail}" if at else url) or "AWS"
 
 
 @contextmanager
@@ -106,22 +132,5 @@ def _refusal(error: ClientError) -> str:
 
 
 def _silence(error: Exception) -> str:
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
-        return (
-            f"cannot be asked without credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({error})"
-        )
-    if isinstance(error, ProfileNotFound):
-        return f"cannot be asked: {error}; correct or unset AWS_PROFILE"
-    if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
-        return "cannot be reached: start the server, or correct RECONCILER_S3_ENDPOINT"
-    if isinstance(error, ReadTimeoutError):
-        return (
-            "gave no answer within RECONCILER_SOCKET_TIMEOUT, several times: its server is frozen, "
-            "overloaded or cut off; look at its log"
-        )
-    if isinstance(error, (ConnectionClosedError, HTTPClientError, IncompleteReadError, HTTPError)):
-        return (
-            "broke off in the middle, several times: its server or the network stalls or fails; look at both "
-            f"({type(error).__name__})"
-        )
-    return f"cannot be asked: {type(error).__name__}: {error}; check the RECONCILER_S3_* settings"
+    why = next(text for kinds, text in _SILENCES if isinstance(error, kinds))
+    return why.format(error=str(error).rstrip("."), kind=type(error).__name__)

@@ -53,6 +53,7 @@ def test_contracts_hold() -> None:
         ("worker-on-top", "reconciler/sweeps/planted.py", "import worker"),
         ("floors", "reconciler/core/planted.py", "import reconciler.stores"),
         ("floors", "reconciler/controller/planted.py", "import reconciler.sweeps"),
+        ("floors", "reconciler/controller/planted.py", "import reconciler.testing"),
         ("floors", "reconciler/of_no_floor.py", ""),
         ("pure", "reconciler/api/planted.py", "import structlog"),
         ("pure", "reconciler/core/planted.py", "from celery import Celery"),

@@ -38,7 +38,7 @@ def long_functions(source: str) -> Offences:
 
 
 def undocumented(source: str) -> Offences:
-    """What others may use says what it means; methods included, overloads and empty files excepted."""
+    """What others may use says what it means; methods too, but not overloads, setters and empty files."""
     module = ast.parse(source)
     if module.body and ast.get_docstring(module) is None:
         yield 1, "the module has no docstring"
@@ -51,7 +51,8 @@ def public(scope: ast.Module | ast.ClassDef) -> Iterator[ast.ClassDef | Function
     """Public classes and functions of a scope, with those inside of the classes."""
     for node in scope.body:
         if isinstance(node, ast.ClassDef | Function) and not node.name.startswith("_"):
-            if any(ast.unparse(decorator).endswith("overload") for decorator in node.decorator_list):
+            decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+            if any(name.endswith(("overload", ".setter", ".deleter")) for name in decorators):
                 continue
             yield node
             if isinstance(node, ast.ClassDef):
@@ -159,6 +160,7 @@ INNOCENT: list[tuple[Rule, str]] = [
     (long_functions, "def f():\n" + "    x = 1\n" * 59),
     (undocumented, ""),
     (undocumented, '"""M."""\ndef _private(): ...\n'),
+    (undocumented, '"""M."""\nclass A:\n    """A."""\n    @x.setter\n    def x(self, x): ...\n'),
     (unexplained_exceptions, "x = 1  # type: ignore[misc]  # the stub is wrong\n"),
     (unexplained_exceptions, "x = 1  # noqa: E501, S101  # a table\n"),
     (sleeps, "import time\ntime.monotonic()\n"),

@@ -103,7 +103,7 @@ def pass_time(store: LookingStore, kind: str, clock: Clock) -> PassTime:
 
 
 def stray_keys(client: redis.Redis, prefix: str) -> list[str]:
-    """Keys of an installation that differ from the table in `keys.py`: by name, by type, or by a missing TTL."""
+    """Keys that differ from the table in `keys.py`: by name, by type, or by a missing TTL."""
     rows = re.findall(r"^\| `(<p>[^`]*)` \| (\w+)([^|]*)\|", keys.__doc__ or "", re.MULTILINE)
     assert len(rows) > 10
     table = [(_pattern(name, prefix), kind, "PX" in more or "EX" in more) for name, kind, more in rows]

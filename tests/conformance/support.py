@@ -135,7 +135,7 @@ def phase_write(
     launch: tuple[str, str] | None = None,
     keep_finalizer: bool = False,
 ) -> Write:
-    """Move a claimed action to a phase, with one event; an ended one loses its finalizer unless it is to be kept."""
+    """Move a claimed action to a phase, with one event; an end drops the finalizer unless it is kept."""
     changed = action.copy()
     changed.status = status_in(phase, action.now)
     assert action_phase(changed.status) is phase

@@ -32,6 +32,7 @@ def quiet(store: LookingStore, *actions: TaskAction) -> None:
 
 
 def wish_of(store: LookingStore, action: TaskAction) -> Deletion | None:
+    """The stored wish to end an action."""
     return get(store, action).metadata.deletion
 
 

@@ -30,10 +30,12 @@ pytestmark = pytest.mark.spec("5.1")
 
 
 def due_claim(store: LookingStore, limit: int = 10) -> ClaimReport:
+    """Claim what is due."""
     return store.claim(store.shard_of(RUN), owner="step", limit=limit)
 
 
 def names(report: ClaimReport) -> list[str]:
+    """Names of the claimed actions."""
     return [action.id.action for action in report.actions]
 
 
@@ -215,6 +217,7 @@ def test_the_newest_started_launch_of_a_queue_stays(store: LookingStore, pass_ti
 
 
 def later(store: LookingStore, name: str, due: int) -> TaskAction:
+    """A running action that is looked at later."""
     action = make_action(name)
     created(store, action)
     committed(store, phase_write(claimed(store, action), ActionPhase.RUNNING, due=due))

@@ -32,6 +32,7 @@ def collect(store: LookingStore, run: RunId = RUN, *, limit: int = 100) -> Colle
 
 
 def names(report: Collected) -> list[str]:
+    """Names of the forgotten actions."""
     return sorted(action.id.action for action in report.deleted)
 
 
@@ -47,7 +48,7 @@ def remains(store: LookingStore, run: RunId) -> list[str]:
 
 
 def test_what_ended_before_is_forgotten(store: LookingStore, pass_time: PassTime) -> None:
-    """An action goes when its retention is over, and is handed to the collector whole; a younger one stays."""
+    """An action goes when its retention is over, and is handed back whole; a younger one stays."""
     old, young, live = make_action("old"), make_action("young"), make_action("live")
     created(store, old, young, live)
     finish(store, old)

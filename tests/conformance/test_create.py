@@ -24,6 +24,7 @@ pytestmark = pytest.mark.spec("29.1")
 
 
 def outcomes(report_outcomes: tuple[Created, ...]) -> list[CreateOutcome]:
+    """The bare outcomes."""
     return [one.outcome for one in report_outcomes]
 
 
@@ -146,7 +147,7 @@ def test_answers_come_in_the_order_asked(store: LookingStore) -> None:
 
 
 def test_a_parent_may_come_in_the_same_list(store: LookingStore) -> None:
-    """A child is accepted when its parent stands before it in the list, even after a sibling came too early."""
+    """A child is accepted when its parent stands before it, even after a sibling came too early."""
     report = store.create(
         [
             make_action("early", parent="a0"),
@@ -193,7 +194,7 @@ def test_many_actions_in_one_call(store: LookingStore) -> None:
 
 
 def test_a_pending_message_is_not_sent_again(store: LookingStore) -> None:
-    """While a wake-up of a shard is on its way, further actions need no message; a step's first claim ends that."""
+    """While a wake-up is on its way, further actions need no message; a step's first claim ends that."""
     shard = shard_of(store, make_action())
     assert store.create([make_action("one")]).wake == (shard,)
     assert store.create([make_action("two")]).wake == ()

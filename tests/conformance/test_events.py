@@ -33,6 +33,7 @@ def publish(store: LookingStore, action: TaskAction, count: int) -> None:
 
 
 def sequences(events: list[ActionEvent]) -> list[int]:
+    """The numbers of events."""
     return [one.sequence for one in events]
 
 

@@ -29,16 +29,14 @@ from reconciler.stores.s3_client import ATTEMPTS
 pytestmark = pytest.mark.servers
 
 TIMEOUT = timedelta(seconds=0.5)
-BOUND = ATTEMPTS * (TIMEOUT.total_seconds() + 1) + 3 + 2
-"""Longest a call may take here: its tries (with 1 s in which boto3 waits for a server's leave to send a large body),
-at most 3 s between them, and 2 s for a busy machine."""
+BOUND = ATTEMPTS * TIMEOUT.total_seconds() + 3 + 5
+"""Longest a call may take here: its tries, at most 3 s between them, and 5 s for a busy machine."""
 CONFLICT = refuses("409 Conflict", "ConditionalRequestConflict")
 VERBS: list[Callable[[S3Blobs, str], object]] = [
-    lambda blobs, uri: blobs.get(uri),
-    lambda blobs, uri: blobs.stat(uri),
-    lambda blobs, uri: blobs.put(uri, b"x"),
+    S3Blobs.get,
+    S3Blobs.stat,
+    S3Blobs.delete_prefix,
     lambda blobs, uri: blobs.put(uri, b"x", overwrite=False),
-    lambda blobs, uri: blobs.delete_prefix(uri),
 ]
 
 
@@ -94,17 +92,6 @@ def test_wrong_credentials(
     assert os.environ["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
 
 
-def test_no_credentials(make: Callable[..., S3Blobs], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without credentials the error says which variables to set."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, os.devnull)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(BlobUnavailable, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
-        make().get("s3://reconciler/object")
-
-
 @pytest.mark.parametrize("verb", VERBS[:2])
 def test_missing_bucket(make: Callable[..., S3Blobs], verb: Callable[..., object]) -> None:
     """A missing bucket is named, and never taken for a missing object."""
@@ -153,14 +140,13 @@ def test_frozen_server(servers: EmbeddedServers, make: Callable[..., S3Blobs]) -
     assert blobs.get(blobs.uri("after")) == b"after"
 
 
-@pytest.mark.parametrize("size", [10, 300_000], ids=["small", "streamed"])
+@pytest.mark.parametrize("size", [10, 300_000], ids=["small", "large"])
 def test_lost_answer_of_our_own_creation(proxy: FaultyProxy, blobs: S3Blobs, size: int) -> None:
     """A create-once write whose answer was lost succeeds: what lies there is what was to be written."""
-    data = os.urandom(size)
     proxy.spoil("PUT", lost)
-    blobs.put(blobs.uri("object"), data, overwrite=False)
+    digest = blobs.put(blobs.uri("object"), os.urandom(size), overwrite=False)
     assert proxy.requests == ["PUT", "PUT", "GET"]
-    assert blobs.get(blobs.uri("object")) == data
+    blobs.get(blobs.uri("object"), sha256=digest)
 
 
 @pytest.mark.parametrize("theirs", [b"theirs", b"a much larger object of theirs", b""])
@@ -174,7 +160,7 @@ def test_lost_answer_when_others_were_first(proxy: FaultyProxy, blobs: S3Blobs, 
 
 
 def test_conflict_is_asked_again(proxy: FaultyProxy, blobs: S3Blobs) -> None:
-    """409 means that two writers are at it: the server's next answer decides; at last somebody else has won."""
+    """409 means that two writers are at it: the server's next answer decides; at last the other has won."""
     proxy.spoil("PUT", *[CONFLICT] * (ATTEMPTS - 1))
     blobs.put(blobs.uri("object"), b"ours", overwrite=False)
     proxy.spoil("PUT", *[CONFLICT] * ATTEMPTS)
@@ -234,26 +220,11 @@ def test_slow_line(proxy: FaultyProxy, make: Callable[..., S3Blobs]) -> None:
     blobs = make(s3_endpoint=proxy.endpoint, socket_timeout=timedelta(seconds=30))
     blobs.put(blobs.uri("connected"), b"before")
     proxy.pause = 0.003
-    data = bytes(10_000_000)
     began = time.monotonic()
-    digest = blobs.put(blobs.uri("object"), data)
+    digest = blobs.put(blobs.uri("object"), bytes(10_000_000))
     assert time.monotonic() - began > 3 * TIMEOUT.total_seconds()
     assert proxy.requests == ["PUT", "PUT"]
-    assert blobs.get(blobs.uri("object"), sha256=digest) == data
-
-
-def test_a_password_in_the_endpoint_is_not_shown(make: Callable[..., S3Blobs]) -> None:
-    """User and password of an endpoint are in no message."""
-    with pytest.raises(BlobUnavailable) as caught:
-        make(s3_endpoint="http://somebody:hunter2@127.0.0.1:1").get("s3://reconciler/object")
-    assert "hunter2" not in str(caught.value)
-    assert "127.0.0.1:1" in str(caught.value)
-
-
-def test_an_endpoint_that_is_no_url(make: Callable[..., S3Blobs]) -> None:
-    """The setting that is wrong is named, with an example of a right one."""
-    with pytest.raises(BlobUnavailable, match="RECONCILER_S3_ENDPOINT, as in http://"):
-        make(s3_endpoint="localhost;8333").get("s3://reconciler/object")
+    assert len(blobs.get(blobs.uri("object"), sha256=digest)) == 10_000_000
 
 
 def test_check_finds_a_server_without_conditional_writes(proxy: FaultyProxy, blobs: S3Blobs) -> None:

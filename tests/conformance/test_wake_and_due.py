@@ -159,7 +159,7 @@ def test_a_mark_that_outlived_its_message_does_not_hold_the_sweep_back(store: Lo
 
 
 def test_a_look_says_which_shards_need_what(store: LookingStore, pass_time: PassTime) -> None:
-    """One look over all shards finds the overdue ones and those that need a countdown; quiet ones are left out."""
+    """One look finds the overdue shards and those that need a countdown; quiet ones are left out."""
     now = store.now()
     late, soon, far = (RunId("p", "d", name) for name in ("late", "soon", "far"))
     assert len({store.shard_of(run) for run in (late, soon, far)}) == 3
@@ -186,3 +186,17 @@ def test_a_look_tells_the_time(store: LookingStore) -> None:
     created(store, make_action())
     [(_, _, _, _, now)] = store.look(0)
     assert before <= now <= store.now()
+
+
+def test_a_nudge_asks_for_the_message_nobody_sent(store: LookingStore) -> None:
+    """Where something is due and no message is on its way one is asked for, once; else none is."""
+    shard = store.shard_of(RUN)
+    assert not store.nudge(shard)
+    action = make_action()
+    created(store, action)
+    assert not store.nudge(shard)
+    held = store.claim(shard, owner="s", limit=1, first=True).actions[0]
+    assert not store.nudge(shard)
+    committed(store, release_write(held, due=store.now()))
+    assert store.nudge(shard)
+    assert not store.nudge(shard)

@@ -12,17 +12,18 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from reconciler.api.errors import NonRetryableError
 from reconciler.core.current import current_attempt
 from reconciler.core.functions import registry
 
+Function = TypeVar("Function", bound=Callable[..., object])
 
-def function(declared: Callable[..., object]) -> Callable[..., object]:
+
+def function(declared: Function) -> Function:
     """Register under its own name."""
     registry.register(declared.__name__, declared)
     return declared
@@ -88,7 +89,7 @@ async def where_am_i_async() -> str:
 
 @function
 def environment() -> dict[str, str]:
-    return dict(os.environ)
+    return {**os.environ, "current folder": str(Path.cwd())}
 
 
 @function
@@ -99,11 +100,6 @@ def make_a_mess() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.stdout.close()
     os.close(1)
-
-
-@function
-def folder() -> str:
-    return str(Path.cwd())
 
 
 @function
@@ -301,8 +297,3 @@ def terminate_a_fork() -> int:
         wait_for_ever()
     os.kill(forked, signal.SIGTERM)
     return os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1])
-
-
-@function
-def leave_a_thread() -> None:
-    threading.Thread(target=wait_for_ever, daemon=True).start()

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.servers
 
 
 def messenger_for(url: str) -> CeleryMessenger:
+    """A messenger that waits two seconds at most."""
     settings = Settings(
         broker_url=url, socket_timeout=timedelta(seconds=2), connect_timeout=timedelta(seconds=2)
     )
@@ -33,6 +34,7 @@ def messenger_for(url: str) -> CeleryMessenger:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Valkey]:
+    """A server for one test, on a TCP port and on the socket `s`."""
     running = Valkey(tmp_path, "--unixsocket", str(tmp_path / "s"))
     yield running
     running.close()
@@ -43,7 +45,9 @@ class TLSDoor:
 
     def __init__(self, folder: Path, inside: int) -> None:
         self.certificate = folder / "cert.pem"
-        command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
+        command = (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost"
+        )
         names = ("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
         files = ("-keyout", str(folder / "key.pem"), "-out", str(self.certificate))
         subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
@@ -76,6 +80,7 @@ class TLSDoor:
             back.join()
 
     def close(self) -> None:
+        """Accept no more."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -88,6 +93,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 @pytest.fixture
 def door(server: Valkey, tmp_path: Path) -> Iterator[TLSDoor]:
+    """A TLS port in front of that server."""
     opened = TLSDoor(tmp_path, server.port)
     yield opened
     opened.close()

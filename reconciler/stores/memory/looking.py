@@ -105,7 +105,7 @@ class Looking(MemoryCore):
 
     @staticmethod
     def _must_stay(shard: Shard, path: str, fields: Fields, now: int) -> bool:
-        """Whether clean-up is owed (it is asked for again), the parent may read this child, or children live."""
+        """Whether clean-up is owed (it is asked for again), the parent may read it, or children live."""
         if b"f" in fields:
             shard.wake(path, now, now)
             return True

@@ -79,9 +79,9 @@ class Shard:
             fields[b"w"] = b"%d" % min(at, number(fields, b"w", at))
             return
         self.due[path] = min(at, self.due.get(path, at))
-        if at > now and b"u" in fields:
+        if at > now and b"ao" in fields:
             # heartbeats move the due time of a running attempt, but never past this
-            fields[b"u"] = b"%d" % min(at, number(fields, b"u"))
+            fields[b"u"] = b"%d" % min(at, number(fields, b"u", at))
 
     def need_message(self, now: int) -> bool:
         """Whether the caller has to send a wake-up message: nobody else did a moment ago."""

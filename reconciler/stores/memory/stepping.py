@@ -34,7 +34,7 @@ from reconciler.stores.records import Fields
 
 
 class Stepping(MemoryCore):
-    """create, claim, commit, wake, overdue, look, due."""
+    """create, claim, commit, wake, overdue, look, nudge, due."""
 
     def create(self, actions: Sequence[TaskAction]) -> CreateReport:
         """See `Store.create`."""
@@ -211,6 +211,14 @@ class Stepping(MemoryCore):
                     found.append((number_, False, at, True, now))
             self.wrote("look", tuple(found))
         return found
+
+    def nudge(self, shard: int) -> bool:
+        """See `Store.nudge`."""
+        with self._lock:
+            now, state = self.now(), self._shards[shard]
+            needed = bool(state.due) and min(state.due.values()) <= now and state.need_message(now)
+            self.wrote("nudge", needed)
+        return needed
 
     def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:
         """See `Store.due`."""

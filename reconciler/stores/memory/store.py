@@ -14,8 +14,8 @@ class MemoryStore(Stepping, Attempts, Looking):
     each verb atomic. Time passes only as the given clock says.
 
     Attributes:
-        on_write: called with the verb and a detail of it after each verb that may write was applied, still under
-            the lock. It may raise: the write stands and its caller never hears of it, as when a process dies.
+        on_write: called with the verb and a detail of it after each verb that may write was applied, still
+            under the lock. It may raise: the write stands, and its caller never hears of it, as in a crash.
     """
 
     def close(self) -> None:

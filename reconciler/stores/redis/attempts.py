@@ -30,7 +30,7 @@ class Attempts(RedisCore):
         key, base = self.where(action)
         answer = script("start_attempt")(self.client, key, base, str(action), launch, owner, lease, GRACE)
         if answer[0]:
-            return _REFUSED[answer[0] - 1]
+            return _REFUSED[int(answer[0]) - 1]
         return self.decode(action, pairs(answer[1]), now=int(answer[2]))
 
     @explain
@@ -78,4 +78,4 @@ class Attempts(RedisCore):
         body = open_json(msgspec.structs.replace(signal, at=0))
         value = msgspec.json.encode(signal.value)
         outcome, _ = script("signal")(self.client, key, base, str(action), body, value, PENDING_TTL)
-        return _SIGNALLED[outcome]
+        return _SIGNALLED[int(outcome)]

@@ -12,10 +12,14 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.exceptions import (
     AuthenticationError,
-    ConnectionError as RedisConnectionError,
     OutOfMemoryError,
     RedisError,
     ResponseError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 from redis.retry import Retry
@@ -52,9 +56,13 @@ def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2].split(",")
     nodes = [(host.rpartition(":")[0], int(host.rpartition(":")[2])) for host in hosts]
-    sentinel = Sentinel(nodes, sentinel_kwargs={k: v for k, v in options.items() if k.startswith("socket")})
+    patience = {k: v for k, v in options.items() if k.startswith("socket")}
+    sentinel: Any = Sentinel(nodes, sentinel_kwargs=patience)  # type: ignore[no-untyped-call]
     database = int(parts.path.strip("/") or 0)
-    return sentinel.master_for(parts.query or "mymaster", password=parts.password, db=database, **options)
+    primary: redis.Redis = sentinel.master_for(
+        parts.query or "mymaster", password=parts.password, db=database, **options
+    )
+    return primary
 
 
 def safe_url(url: str) -> str:

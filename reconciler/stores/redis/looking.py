@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import msgspec
+
 from reconciler.api.action import ActionId, Children, RunId, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
@@ -16,8 +18,6 @@ from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, pairs
 from reconciler.stores.redis.notify import Notifier
 from reconciler.stores.redis.scripts import script
-
-import msgspec
 
 _AUDIT_LIMIT = 1000
 _decode_audit = msgspec.json.Decoder(AuditEntry).decode
@@ -75,7 +75,7 @@ class Looking(RedisCore):
             high,
             bylex=True,
             offset=0,
-            num=limit,  # type: ignore[arg-type]  # lexical bounds
+            num=limit,
         )
         names: list[str] = [member.decode() for member in members]  # type: ignore[union-attr]
         actions = self.get_many([run.action(name.rpartition("/")[2]) for name in names])
@@ -161,7 +161,7 @@ class Looking(RedisCore):
         """See `Store.trim_events`."""
         trimmed = 0
         for shard in range(self.shards):
-            trimmed += int(self.client.xtrim(self.keys.events(shard), minid=f"{before}-0", approximate=False))  # type: ignore[arg-type]
+            trimmed += int(self.client.xtrim(self.keys.events(shard), minid=f"{before}-0", approximate=False))
         return trimmed
 
     @explain

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from reconciler.settings import Settings
 from reconciler.stores.redis.connect import connect, explained
 
-_PATIENCE = 1.0
+_PATIENCE = 0.25
 """Seconds one read waits; also how long the connection outlives its last waiter."""
 
 
@@ -49,7 +49,7 @@ class Notifier:
             pubsub, thread, self._pubsub = self._pubsub, self._thread, None
         if pubsub is not None and thread is not None:
             with suppress(RedisError):
-                pubsub.unsubscribe()  # its answer ends the thread's wait
+                pubsub.unsubscribe()  # type: ignore[no-untyped-call]  # its answer ends the thread's wait
             thread.join(self._settings.socket_timeout.total_seconds())
 
     def _add(self, channel: str, callback: Callable[[], None]) -> threading.Event:
@@ -57,7 +57,7 @@ class Notifier:
             self._callbacks.setdefault(channel, []).append(callback)
             ready = self._ready.setdefault(channel, threading.Event())
             if self._pubsub is None or self._thread is None or not self._thread.is_alive():
-                self._pubsub = connect(self._settings).pubsub()
+                self._pubsub = connect(self._settings).pubsub()  # type: ignore[no-untyped-call]
                 self._pubsub.subscribe(*self._callbacks)
                 self._thread = threading.Thread(
                     target=self._listen, args=(self._pubsub,), name="reconciler-notify", daemon=True
@@ -77,7 +77,7 @@ class Notifier:
             self._ready.pop(channel, None)
             if self._pubsub is not None:
                 try:
-                    self._pubsub.unsubscribe(channel)
+                    self._pubsub.unsubscribe(channel)  # type: ignore[no-untyped-call]
                 except RedisError:
                     self._pubsub = None  # the next waiter connects anew
 

@@ -41,7 +41,7 @@ class Stepping(RedisCore):
     @explain
     def now(self) -> int:
         """The server's time."""
-        seconds, micros = self.client.time()  # type: ignore[misc]  # not an awaitable here
+        seconds, micros = self.client.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
     @explain
@@ -185,8 +185,8 @@ class Stepping(RedisCore):
     @explain
     def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:
         """See `Store.due`."""
-        entries = self.client.zrange(self.keys.due(shard), 0, limit - 1, withscores=True)
-        return [(ActionId(*path.decode().split("/")), int(at)) for path, at in entries]  # type: ignore[union-attr]
+        entries: Any = self.client.zrange(self.keys.due(shard), 0, limit - 1, withscores=True)
+        return [(ActionId(*path.decode().split("/")), int(at)) for path, at in entries]
 
 
 def _packed(change: Change) -> tuple[Any, ...]:

@@ -14,13 +14,13 @@ local function terminal(p) local n = tonumber(p or 1); return (n >= 5 and n <= 8
 
 -- Make an action due, never later than it was; while a step holds it, remember the wish for the end of that step.
 local function wake(key, path, at)
-  local r = redis.call('HMGET', key, 'l', 'w', 'u')
+  local r = redis.call('HMGET', key, 'l', 'w', 'u', 'ao')
   if r[1] and tonumber(r[1]) > now then
     if not r[2] or at < tonumber(r[2]) then redis.call('HSET', key, 'w', int(at)) end
   else
     redis.call('ZADD', base .. 'due', 'LT', int(at), path)
     -- heartbeats move the due time of a running attempt, but never past this
-    if at > now and r[3] and at < tonumber(r[3]) then redis.call('HSET', key, 'u', int(at)) end
+    if at > now and r[4] and (not r[3] or at < tonumber(r[3])) then redis.call('HSET', key, 'u', int(at)) end
   end
 end
 

@@ -1,0 +1,111 @@
+"""`python -m benchmarks SHAPE --n N [--json]`: one run of one shape on servers and workers of its own.
+
+The clock runs from the first submission to the driver holding the joined result; starting servers and workers is outside it,
+and each worker has done one task before. Figures on a shared machine swing: compare ratios within one run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import psutil
+
+from benchmarks import shapes
+from reconciler.client import Client
+from reconciler.embedded.stack import Stack
+from reconciler.settings import Settings
+
+
+@click.command()
+@click.argument("shape", type=click.Choice(sorted(shapes.SHAPES)))
+@click.option("--n", default=1000, show_default=True, help="Leaves of a fan-out, nodes of a chain.")
+@click.option("--repeat", default=1, show_default=True, help="Runs on the same servers; the best one is reported.")
+@click.option("--json", "as_json", is_flag=True, help="The last line is one JSON object.")
+def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
+    """Measure one SHAPE: fanout, chain, functions."""
+    with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
+        functions = shape == "functions"
+        imports = ["benchmarks.tasks"] if functions else []
+        root = Path(__file__).resolve().parent.parent
+        with Stack(Path(folder), imports=imports, attempts=int(functions), cwd=root) as stack:
+            os.environ.update(stack.env())
+            report = _measure(stack, shapes.SHAPES[shape], n, repeat)
+    line = {"shape": shape, "n": n, **report}
+    if not as_json:
+        for key, value in line.items():
+            print(f"{key:>20}  {value}")
+    else:
+        print(json.dumps(line))
+
+
+def _measure(stack: Stack, run: Callable[[Client, int], int], n: int, repeat: int) -> dict[str, object]:
+    client = Client.from_settings(Settings.from_env())
+    run(client, 1)
+    before = _redis_bytes(client)
+    watch = _Memory(stack)
+    rounds = []
+    for _ in range(repeat):
+        began = time.perf_counter()
+        joined = run(client, n)
+        rounds.append(time.perf_counter() - began)
+        if joined != n:
+            raise click.ClickException(f"the join holds {joined} of {n}")
+    watch.stop()
+    seconds = min(rounds)
+    return {
+        "seconds": round(seconds, 3),
+        "per_second": round(n / seconds, 1),
+        "ms_per_node": round(1000 * seconds / n, 3),
+        "peak_rss_mb": watch.peak_mb,
+        "steps_worker_rss_mb": round(stack.rss("steps-1") / 2**20),
+        "redis_bytes_per_action": round((_redis_bytes(client) - before) / (n * repeat)),
+        "rounds": [round(s, 3) for s in rounds],
+        "load1": round(os.getloadavg()[0], 1),
+    }
+
+
+def _redis_bytes(client: Client) -> int:
+    info = client.store.client.info("memory")  # type: ignore[attr-defined]  # a Redis store, started above
+    return int(info["used_memory"])
+
+
+class _Memory(threading.Thread):
+    """Samples the resident memory of all servers and workers twice a second."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(daemon=True)
+        self._roots = [p.pid for p in (*stack.processes.values(), *stack.servers.processes.values())]
+        self._ends = threading.Event()
+        self.peak_mb = 0
+        self.start()
+
+    def run(self) -> None:
+        """Until stopped."""
+        while True:
+            self.peak_mb = max(self.peak_mb, sum(map(_tree_rss, self._roots)) // 2**20)
+            if self._ends.wait(0.5):
+                return
+
+    def stop(self) -> None:
+        """Take a last sample and end."""
+        self._ends.set()
+        self.join()
+
+
+def _tree_rss(pid: int) -> int:
+    try:
+        root = psutil.Process(pid)
+        return int(sum(p.memory_info().rss for p in [root, *root.children(recursive=True)]))
+    except psutil.NoSuchProcess:
+        return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The shapes: how many leaves the join held is the answer, a wrong number is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reconciler.api.action import ActionSpec
+from reconciler.api.phase import ActionPhase
+from reconciler.api.template import Interface, TaskTemplate, encode_template
+from reconciler.client import Client
+from reconciler.plugins.sleep import TASK_TYPE
+
+_TIMEOUT = 600
+LEAF = ActionSpec(
+    task_type=TASK_TYPE,
+    task_template=encode_template(TaskTemplate(type=TASK_TYPE, interface=Interface(inputs={"duration": "duration"}))),
+    inputs=b'{"duration":0}',
+)
+"""A sleep of 0 s: all of the backend, no user code."""
+
+
+def fanout(client: Client, n: int) -> int:
+    """One run of n leaves and a join."""
+    run = client.submit_many([LEAF] * n)
+    run.wait(_TIMEOUT)
+    return run.counts.phases.get(ActionPhase.SUCCEEDED, 0) - 1
+
+
+def chain(client: Client, n: int) -> int:
+    """n actions, each submitted when the one before has ended."""
+    done = 0
+    for _ in range(n):
+        record = client.submit(LEAF).wait(_TIMEOUT)
+        done += record.phase is ActionPhase.SUCCEEDED
+    return done
+
+
+def functions(client: Client, n: int) -> int:
+    """One run of n no-op Python functions in the attempts worker, results read."""
+    from benchmarks import tasks  # noqa: PLC0415  # declares functions: only for this shape
+
+    tasks.env.client = client
+    return sum(tasks.one.map(range(n)).result(_TIMEOUT))
+
+
+SHAPES: dict[str, Callable[[Client, int], int]] = {"fanout": fanout, "chain": chain, "functions": functions}

