@@ -21,6 +21,7 @@ from reconciler.broker.conf import attempts_transport_options, build_app
 from reconciler.settings import Settings
 from reconciler.wiring import check_start
 from worker import attempts, steps
+from worker.dashboard import prepare_flower
 from worker.process import Guardian, configure, current_engine
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ def from_environment() -> Celery:
         sys.exit(str(error))
 
 
+prepare_flower(sys.argv, os.environ)
 app = from_environment()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-NOTHING = "–"
+NOTHING = "-"
 """What stands where there is nothing to show."""
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
@@ -28,7 +28,7 @@ def iso(at: int) -> str | None:
 
 
 def stamp(at: int) -> str:
-    """A time for people, in UTC, to the second; `–` for 0.
+    """A time for people, in UTC, to the second; `-` for 0.
 
     Args:
         at: milliseconds since the epoch.
@@ -54,7 +54,7 @@ def span(length: int) -> str:
 
 
 def ago(at: int, now: int) -> str:
-    """A time with its age: `2026-01-31 12:00:00 UTC (3m20s ago)`; `–` for 0."""
+    """A time with its age: `2026-01-31 12:00:00 UTC (3m20s ago)`; `-` for 0."""
     if not at:
         return NOTHING
     return f"{stamp(at)} ({span(now - at)} ago)" if at <= now else f"{stamp(at)} (in {span(at - now)})"
@@ -73,7 +73,7 @@ def size(count: int) -> str:
 
 
 def visible(text: str, *, colours: bool = False) -> str:
-    """The text without power over a terminal: control characters are shown as `\\x1b`, not obeyed.
+    """The text without power over a terminal: control characters are written out, not obeyed.
 
     Args:
         text: of anybody; messages of actions are written by users' code.

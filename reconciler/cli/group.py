@@ -1,4 +1,4 @@
-"""The command group: loads a command when it is called, and turns every error into a sentence and an exit code."""
+"""The command group: loads a command when it is called; each error becomes a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ COMMANDS = {
 }
 _HELP = """Durable task actions on Celery, Redis and S3.
 
-RUN is the name of a run (project and domain come from the settings), or project/domain/run. RUN/ACTION is one of its
-actions; RUN alone means its root, a0.
+RUN is the name of a run (project and domain come from the settings), or project/domain/run.
+RUN/ACTION is one of its actions; RUN alone means its root, a0.
 """
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {int(code):>3}  {text}" for code, text in MEANING.items())
 
@@ -100,9 +100,7 @@ class CommandLine(click.Group):
         """Run a command line and end the process with its exit code; see `click.Command.main`."""
         given = list(sys.argv[1:] if args is None else args)
         prog = prog_name or self.name
-        run = partial(
-            super().main, given, prog, complete_var, False, windows_expand_args, **extra
-        )
+        run = partial(super().main, given, prog, complete_var, False, windows_expand_args, **extra)
         if not standalone_mode:
             return run()
         sys.exit(_guarded(run, given))
@@ -112,7 +110,9 @@ def _guarded(run: Callable[[], object], given: Sequence[str]) -> int:
     """The exit code of a command line; its error, if any, is told on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding is no reason to fail
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal of another encoding is no reason to fail
     try:
         code = run()
         return int(code) if isinstance(code, int) else ExitCode.SUCCEEDED
@@ -132,7 +132,7 @@ def _tell(error: BaseException, given: Sequence[str]) -> None:
         import msgspec  # noqa: PLC0415  # not needed for --help
 
         click.echo(msgspec.json.encode(error_document(error)), err=True)
-    elif isinstance(error, click.UsageError):
-        error.show()
-    else:
-        click.echo(f"Error: {sentence_of(error)}", err=True)
+        return
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
+    click.echo(f"Error: {sentence_of(error)}", err=True)

@@ -55,7 +55,7 @@ def refuse_foreign_modules(folders: Iterable[Path]) -> None:
         origin = found.origin if found else None
         if origin is None:
             raise ReconcilerError(
-                f"the module {name!r} of celery-reconciler is missing from {_OUR_ROOT}; install the package again."
+                f"the module {name!r} of celery-reconciler is missing from {_OUR_ROOT}; install it again."
             )
         if _OUR_ROOT not in Path(origin).parents:
             raise ReconcilerError(
@@ -65,7 +65,7 @@ def refuse_foreign_modules(folders: Iterable[Path]) -> None:
 
 
 def command(*arguments: str) -> str:
-    """How this user calls us, to be pasted into a terminal: `reconciler dev`, `.venv/bin/reconciler dev`, …."""
+    """How this user calls us, to be pasted into a terminal, as `.venv/bin/reconciler dev`."""
     beside = Path(sys.executable).with_name("reconciler")
     found = shutil.which("reconciler")
     if found and beside.exists() and Path(found).samefile(beside):
@@ -98,6 +98,11 @@ def versions() -> str:
 def own_version() -> str:
     """`celery-reconciler` with its version, where it is installed."""
     return f"celery-reconciler {_version('celery-reconciler')}".strip()
+
+
+def in_clone() -> bool:
+    """Whether the working folder is a clone of the project, with its Makefile and examples."""
+    return Path.cwd() == _OUR_ROOT and (_OUR_ROOT / "examples").is_dir()
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import structlog
 
 from reconciler.api.action import ActionId, Result, TaskAction
-from reconciler.api.errors import ActionNotFound, ReconcilerError, Superseded
+from reconciler.api.conditions import cut
+from reconciler.api.errors import ActionNotFound, Superseded
 from reconciler.api.event import AuditEntry
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import Services, TaskExecutionContext
@@ -176,11 +177,11 @@ class ReconcilerBase:
         if self.recorder is None:
             return
         try:
-            entry = AuditEntry(
-                id=action.id, reason=reason, action=doing, message=message, at=self.now(action)
+            at = self.now(action)
+            self.recorder.event(
+                AuditEntry(id=action.id, reason=reason, action=doing, message=cut(message), at=at)
             )
-            self.recorder.event(entry)
-        except ReconcilerError as error:
+        except Exception as error:  # noqa: BLE001  # a recorder may raise anything
             log.warning("audit.failed", action=str(action.id), error=str(error))
 
     def context(self, action: TaskAction, plugin: Plugin) -> TaskExecutionContext:

@@ -37,8 +37,8 @@ class EndingSteps(CacheSteps):
 
     def _clean_up(self, action: TaskAction) -> int:
         """Abort, finalize, release; 0 when done or given up, else when to go on."""
-        found = self._plugin_and_context(action)
-        if found is not None and not _untouched(action):
+        found = None if _untouched(action) else self._plugin_and_context(action)
+        if found is not None:
             wait = self.stop_plugin(action, *found)
             if wait:
                 return wait
@@ -66,7 +66,10 @@ class EndingSteps(CacheSteps):
         with self.writing(action):
             action.status = map_phase(action.status, info, now)
             action.set_status(
-                plugin_phase=PluginPhase.ABORTED.label, plugin_phase_version=0, plugin_state=b""
+                plugin_phase=PluginPhase.ABORTED.label,
+                plugin_phase_version=0,
+                plugin_state=b"",
+                plugin_state_version=0,
             )
             at = deletion.at if deletion else now
             self.publish(action, info, final=True, actor=deletion.actor if deletion else "", updated_at=at)
@@ -75,13 +78,19 @@ class EndingSteps(CacheSteps):
 
     def finalize_terminal(self, action: TaskAction) -> Result:
         """Pay what is owed after the end: plugin finalize, labels, then the finalizer goes (spec W-05)."""
+        before = action.status
         if FINALIZER in action.metadata.finalizers:
             wait = self._finalize_plugin(action)
             if wait:
                 with self.writing(action) as write:
-                    write.status = True
+                    write.status = action.status is not before
                 return Result(max(0, wait - self.now(action)))
-        with self.writing(action):
+            if action.status.plugin_state:
+                action.set_status(plugin_state=b"", plugin_state_version=0)
+        if action.status is before and not action.metadata.finalizers and action.metadata.completed_at:
+            return DONE
+        with self.writing(action) as write:
+            write.status = action.status is not before
             self.ensure_terminal_labels(action)
             self.drop_finalizer(action)
         return DONE
@@ -114,10 +123,12 @@ class EndingSteps(CacheSteps):
             kept = tuple(f for f in action.metadata.finalizers if f != FINALIZER)
             action.set_metadata(finalizers=kept)
             write.metadata = True
-            write.status = write.status or status_changed(write.original.status, action.status)
 
 
 def _untouched(action: TaskAction) -> bool:
-    """Whether the plugin was never called, so that there is nothing to stop."""
-    status = action.status
-    return not status.attempts and not status.plugin_phase and not status.total_system_failures
+    """Whether the plugin was never called, so that there is nothing to stop.
+
+    A record no earlier step has written is not enough: a step that claimed it and died may have called the plugin.
+    """
+    status, claims = action.status, action.token - (action.staged is not None)
+    return claims <= 0 and not status.attempts and not status.plugin_phase and not status.total_system_failures

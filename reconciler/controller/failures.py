@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import structlog
+
 from reconciler.api.action import DONE, Result, TaskAction
-from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState, cut
+from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState, Reason, cut
+from reconciler.api.errors import InvalidInput
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, failed, queued
 from reconciler.controller.status import StatusSteps
 from reconciler.core import retries
+from reconciler.core.cachekey import CacheConfigError
 from reconciler.core.conditions import map_phase, set_condition
 from reconciler.plugins.base import Plugin, StillStopping, owes_finalize
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
+
+log = structlog.get_logger(__name__)
 
 
 class FailureSteps(StatusSteps):
@@ -29,12 +35,15 @@ class FailureSteps(StatusSteps):
         if wait:
             return wait
         status = task_action.status
+        ran = bool(status.running_at or task_action.attempt.started_at)
         task_action.set_status(
             plugin_state=b"",
             plugin_state_version=0,
             launches=status.launches + 1,
             launched=False,
             running_at=0,
+            # what ran begins to wait anew: its time in the queue is not the time it ran
+            attempt_at=self.now(task_action) if ran else status.attempt_at,
         )
         return 0
 
@@ -44,11 +53,21 @@ class FailureSteps(StatusSteps):
             plugin.abort(ctx)
             plugin.finalize(ctx)
         except StillStopping as waiting:
-            return waiting.retry_at
+            return max(waiting.retry_at, self.now(action))
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
-            return self._cleanup_failed(action, plugin, error)
+            wait = self._cleanup_failed(action, plugin, error)
+            if not wait:
+                self._finalize_anyway(action, plugin, ctx)
+            return wait
         action.set_status(cleanup_tries=0)
         return 0
+
+    def _finalize_anyway(self, action: TaskAction, plugin: Plugin, ctx: TaskExecutionContext) -> None:
+        """What could not be stopped still gives back what it holds, if it can; nobody comes again."""
+        try:
+            plugin.finalize(ctx)
+        except Exception as error:  # noqa: BLE001  # clean-up was given up and said so
+            log.warning("finalize.failed", action=str(action.id), plugin=plugin.id, error=str(error))
 
     def _cleanup_failed(self, action: TaskAction, plugin: Plugin, error: Exception) -> int:
         tries = action.status.cleanup_tries + 1
@@ -108,9 +127,16 @@ class FailureSteps(StatusSteps):
     def record_preparation_error(
         self, action: TaskAction, original: TaskAction, plugin_id: str, error: Exception
     ) -> Result:
-        """Count an error of context or cache like any system error, and show it to whoever waits (spec W-09)."""
+        """Count an error of context or cache like any system error, and show it to whoever waits (spec W-09).
+
+        What the spec itself makes impossible ends the action at once: no retry can help.
+        """
+        if isinstance(error, InvalidInput | CacheConfigError):
+            self.audit(action, "FailedValidation", "PreparingTaskAction", str(error))
+            problem = ExecutionError(Reason.INVALID_SPEC, str(error), ErrorKind.USER)
+            return self.finalize_permanent_failure(action, original, problem)
         condition = ConditionType.PROGRESSING
-        reason = "Queued"
+        reason: str = Reason.QUEUED
         for present in action.status.conditions:
             if present.type is condition:
                 reason = present.reason
@@ -132,13 +158,14 @@ class FailureSteps(StatusSteps):
             InvalidInput: the event could not be placed.
             Superseded: outside a round, when somebody else holds the action.
         """
-        now = self.now(task_action)
-        phase = failed(PluginPhase.PERMANENT_FAILURE, exec_err, info or TaskInfo(occurred_at=now))
-        task_action.status = map_phase(task_action.status, phase, now)
-        task_action.set_status(plugin_phase=PluginPhase.PERMANENT_FAILURE.label, plugin_phase_version=0)
-        self.update_task_action_status(original, task_action, phase)
-        self.ensure_terminal_labels(task_action)
-        self.settle(task_action)
+        with self.writing(task_action):
+            now = self.now(task_action)
+            phase = failed(PluginPhase.PERMANENT_FAILURE, exec_err, info or TaskInfo(occurred_at=now))
+            task_action.status = map_phase(task_action.status, phase, now)
+            task_action.set_status(plugin_phase=PluginPhase.PERMANENT_FAILURE.label, plugin_phase_version=0)
+            self.update_task_action_status(original, task_action, phase)
+            self.ensure_terminal_labels(task_action)
+            self.settle(task_action)
         return DONE
 
     def settle(self, action: TaskAction) -> None:
@@ -171,19 +198,19 @@ class FailureSteps(StatusSteps):
         current = max(action.status.attempts, 1)
         limit = ctx.max_attempts
         err = info.err
-        if current >= limit or (err and err.code in retries.NON_RETRYABLE_CODES):
-            final = err or ExecutionError(
-                retries.MAX_RETRIES_EXCEEDED, f"task failed after {current} attempt(s)", ErrorKind.USER
-            )
-            return failed(PluginPhase.PERMANENT_FAILURE, final, info.info), None
-        wait = self.stop_plugin(action, plugin, ctx)
+        ends = current >= limit or (err is not None and err.code in retries.NON_RETRYABLE_CODES)
+        wait = 0 if ends and not info.cleanup_on_failure else self.stop_plugin(action, plugin, ctx)
         if wait:
             with self.writing(action) as write:
                 write.status = action.status is not original.status
             return info, Result(max(0, wait - self.now(action)))
-        return self._restart(action, original, info, current), None
+        if ends:
+            text = f"task failed after {current} attempt(s)"
+            final = err or ExecutionError(retries.MAX_RETRIES_EXCEEDED, text, ErrorKind.USER)
+            return failed(PluginPhase.PERMANENT_FAILURE, final, info.info), None
+        return self._restart(action, info, current), None
 
-    def _restart(self, action: TaskAction, original: TaskAction, info: PhaseInfo, current: int) -> PhaseInfo:
+    def _restart(self, action: TaskAction, info: PhaseInfo, current: int) -> PhaseInfo:
         """FAILED(attempt n) with its error, then QUEUED(attempt n + 1), in this order (spec W-03)."""
         now = self.now(action)
         action.status = map_phase(action.status, info, now)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from reconciler.api.action import TaskAction
 from reconciler.api.template import TaskTemplate, Timeouts
 from reconciler.api.transition import ErrorKind, ExecutionError
+from reconciler.core.paths import launch_id
 
 NO_LIMITS = Timeouts()
 
@@ -39,13 +40,19 @@ def next_deadline(action: TaskAction, limits: Timeouts) -> int:
 def _clocks(action: TaskAction, limits: Timeouts) -> list[tuple[str, str, int, timedelta | None]]:
     status = action.status
     created = action.metadata.creation_timestamp
-    running = status.running_at or action.attempt.started_at
+    running = status.running_at or _started_at(action)
     queued = 0 if running else max(status.attempt_at or created, status.not_before)
     return [
         ("DeadlineExceeded", "the action has taken", created, limits.overall),
         ("QueuedTimedOut", "the attempt has waited", queued, limits.queued),
         ("RunningTimedOut", "the attempt has run", running, limits.running),
     ]
+
+
+def _started_at(action: TaskAction) -> int:
+    """When a worker took the current launch; what the record still says of an earlier one does not count."""
+    launch = launch_id(max(action.status.attempts, 1), action.status.launches)
+    return action.attempt.started_at if action.attempt.launch == launch else 0
 
 
 def _ms(limit: timedelta) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from reconciler.api.action import TaskAction
+from reconciler.api.conditions import cut
 from reconciler.api.errors import InvalidInput
 from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo
-from reconciler.api.conditions import cut
-from reconciler.api.phase import ActionPhase
+from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.transition import CacheStatus, ErrorKind, ExecutionError, PhaseInfo, TaskInfo
 from reconciler.core.conditions import event_phase
 from reconciler.core.paths import output_prefix
@@ -59,9 +59,11 @@ def build_event(
         info: what the plugin reported.
         now: build time, ms.
         cluster: configured name of the installation.
-        final: whether it is the one terminal event of the action; by default, when the phase is terminal.
+        final: whether it is the one terminal event of the action; by default, when the phase is terminal. A retryable
+            failure ends an attempt, never the action (spec W-03).
     """
     phase = event_phase(info)
+    ends = phase.is_terminal() and info.phase is not PluginPhase.RETRYABLE_FAILURE
     at = updated_time(action, now)
     details = info.info
     return ActionEvent(
@@ -70,7 +72,7 @@ def build_event(
         attempt=observed_attempts(action),
         phase=phase,
         version=info.version,
-        final=phase.is_terminal() if final is None else final,
+        final=ends if final is None else final,
         updated_time=at,
         reported_time=now,
         error_info=_error_info(info.err),

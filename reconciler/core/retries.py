@@ -54,13 +54,14 @@ def system_delay(requeue: int, failures: int, rng: random.Random) -> int:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything it was raised from."""
+    """The error and everything it was raised from; `raise … from None` ends the chain."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        current = current.__cause__ or current.__context__
+        hidden = current.__suppress_context__
+        current = current.__cause__ or (None if hidden else current.__context__)
 
 
 def non_retryable_code(error: BaseException) -> str:

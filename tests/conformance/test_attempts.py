@@ -130,7 +130,7 @@ def test_a_lease_taken_during_a_step_is_watched_after_it(store: LookingStore) ->
     action = make_action()
     launched(store, action)
     held = claimed(store, action)
-    started(store, action)
+    assert isinstance(store.start_attempt(action.id, "1", owner="w1", lease=5, queue="q"), TaskAction)
     assert due_time(store, action) == held.now + STEP_LEASE
     committed(store, release_write(held, due=store.now() + HOUR))
     assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE

@@ -186,6 +186,19 @@ def test_metadata_is_written_without_touching_the_status(store: LookingStore) ->
     assert get(store, action).metadata.extra_labels == {}
 
 
+def test_removing_metadata_is_a_change(store: LookingStore) -> None:
+    """A write that only takes something away has a version of its own, too."""
+    action = make_action(condition=True)
+    action.set_metadata(annotations={"a": "b"})
+    created(store, action)
+    record = claimed(store, action)
+    bare = record.copy()
+    bare.set_metadata(annotations={})
+    committed(store, Write(action=bare, original=record, metadata=True))
+    stored = get(store, action)
+    assert (stored.version, stored.metadata.annotations) == (2, {})
+
+
 def test_fields_of_newer_releases_survive(store: LookingStore) -> None:
     """A status field this release does not know is written back untouched."""
     action = make_action()

@@ -4,6 +4,7 @@ import pytest
 from support import (
     MAX_COUNTDOWN,
     RUN,
+    STEP_LEASE,
     LookingStore,
     PassTime,
     claim,
@@ -89,6 +90,20 @@ def test_an_abort_during_a_step_is_kept(store: LookingStore) -> None:
     record = claimed(store, action)
     assert record.metadata.deletion is not None
     assert record.metadata.deletion.reason == "stop"
+
+
+@pytest.mark.parametrize("later", [0, 60_000])
+def test_a_wake_up_outlives_a_step_that_died(store: LookingStore, pass_time: PassTime, later: int) -> None:
+    """What was noted during a dead step is served by the next claim; a wish for later is kept beyond it."""
+    action = make_action()
+    created(store, action)
+    claimed(store, action)
+    wish = store.now() + later
+    store.wake([action.id], wish)
+    pass_time(STEP_LEASE + 1)
+    far = store.now() + 3_600_000
+    committed(store, release_write(claimed(store, action), due=far))
+    assert due_time(store, action) == (wish if later else far)
 
 
 def test_counters_follow_each_phase(store: LookingStore) -> None:

@@ -128,7 +128,8 @@ class Stepping(MemoryCore):
         fields.update({b"k": b"%d" % (number(fields, b"k") + 1), b"l": b"%d" % until})
         if not {b"f", b"y", b"d"} & fields.keys():
             fields[b"f"] = FINALIZER.encode()
-        fields.pop(b"w", None)
+        if number(fields, b"w") <= now:
+            fields.pop(b"w", None)  # noted while a step held it that died; a wish for later stays
         shard.due[path] = until
         moved = shard.queues.get(fields.get(b"nq", b"")) if b"ao" not in fields else None
         return self.decode(path, {**fields, b"hw": b"%d" % moved} if moved else fields, now)

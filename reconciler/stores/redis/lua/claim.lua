@@ -40,7 +40,8 @@ local function take(path, named)
     flat[#flat + 1] = 'f'
     flat[#flat + 1] = ARGV[6]
   end
-  if r.w then redis.call('HDEL', key, 'w') end
+  -- noted while a step held it that died: this claim serves it, unless it is for later
+  if r.w and tonumber(r.w) <= now then redis.call('HDEL', key, 'w') end
   redis.call('ZADD', KEYS[1], until_ms, path)
   local kids, moved = false, false
   if r.b then

@@ -1,0 +1,213 @@
+"""`reconciler demo`: a real run on real servers, from nothing, in about half a minute."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from reconciler import Client, Run
+from reconciler.api.errors import ActionEnded, ReconcilerError
+from reconciler.cli import survey
+from reconciler.cli.demo_screen import Screen
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.format import one_line, visible
+from reconciler.cli.local import (
+    command,
+    ended_by_signals,
+    forget_other_servers,
+    in_clone,
+    own_version,
+    refuse_foreign_modules,
+    versions,
+)
+from reconciler.cli.supervisor import Supervisor
+from reconciler.embedded.folder import DataFolder
+from reconciler.embedded.stack import Stack
+
+_MARK = "README.txt"
+_MARK_TEXT = "Data and logs of the last `reconciler demo`. The next one empties this folder.\n"
+_PATIENCE = 60.0
+"""Seconds without any progress after which the demo gives up."""
+_BETWEEN_LOOKS = 0.1
+_TOP = 10
+_SHOWN_FAILURES = 10
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".reconciler/demo"),
+    show_default=True,
+    help="Folder for data and logs; emptied at the start.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Survey at most so many files.")
+@click.option("--crash", is_flag=True, help="Half way, kill -9 the worker that runs the functions.")
+def demo(data: Path, limit: int | None, *, crash: bool) -> int:
+    """Survey the Python standard library: one durable action for each source file.
+
+    Starts Valkey, an S3 server and Celery workers of its own, and ends them again. Nothing has to be set up,
+    and no server of yours is touched.
+    """
+    screen = Screen()
+    try:
+        with ended_by_signals():
+            return _demo(screen, data, limit, crash=crash)
+    except KeyboardInterrupt:
+        screen.say("Interrupted. All servers and workers have ended.")
+        return ExitCode.GIVEN_UP
+
+
+def _demo(screen: Screen, data: Path, limit: int | None, *, crash: bool) -> int:
+    paths = survey.source_files(limit)
+    if not paths:
+        raise ReconcilerError(f"{survey.library()} holds no source files; run the demo with another Python.")
+    screen.say(
+        f"{own_version()} surveys the Python standard library: {len(paths)} files, one durable action each, "
+        f"on servers and workers of its own ({versions()})."
+    )
+    began = time.monotonic()
+    forget_other_servers(and_settings=True)
+    refuse_foreign_modules([data])
+    _empty(data)
+    # The data folder is the workers' working folder, so that no module of the user's folder is in their way.
+    with Stack(data, imports=[survey.__name__], cwd=data) as stack:
+        screen.say(f"Ready after {time.monotonic() - began:.1f} s; data and logs are in {data}.")
+        os.environ.update(stack.servers.env())
+        code = _Survey(screen, stack, paths, crash=crash).run()
+    if code == ExitCode.SUCCEEDED:
+        _say_what_next(screen)
+    return code
+
+
+def _empty(data: Path) -> None:
+    """Make the folder, or empty it if it is ours: a demo that was killed must not leave its work to the next.
+
+    Raises:
+        ReconcilerError: another demo runs here, or the folder holds something else.
+    """
+    mark = data / _MARK
+    if not mark.exists():
+        if data.exists() and any(data.iterdir()):
+            raise ReconcilerError(
+                f"{data} holds files the demo did not make; give it another folder with --data."
+            )
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mark.write_text(_MARK_TEXT)
+    folder = DataFolder(data)
+    try:
+        folder.acquire()
+    except ReconcilerError as error:
+        raise ReconcilerError(f"{error} A folder is given with --data.") from error
+    try:
+        for name in ("valkey", "s3", "logs"):
+            shutil.rmtree(data / name, ignore_errors=True)
+        for file in data.glob("beat-schedule*"):
+            file.unlink()
+    finally:
+        folder.release()
+
+
+class _Survey:
+    """The run, from its submission to its report."""
+
+    def __init__(self, screen: Screen, stack: Stack, paths: Sequence[Path], *, crash: bool) -> None:
+        self._screen = screen
+        self._stack = stack
+        self._paths = paths
+        self._crash = crash
+        self._client = survey.env.client = Client.from_settings()
+        self._supervisor = Supervisor(stack, screen.say)
+
+    def run(self) -> int:
+        """Submit, watch, join, report. Gives the exit status."""
+        began = time.monotonic()
+        run = survey.survey.map(map(str, self._paths), keep_failures=True)
+        stored = time.monotonic()
+        self._screen.say(f"Run {run.id}: stored {len(self._paths)} actions in {stored - began:.2f} s.")
+        with self._screen.progress(len(self._paths)) as show:
+            run.wait(progress=self._watch(run, show))
+            show(len(self._paths))
+        ended = time.monotonic()
+        outcomes = run.outcomes()
+        packages = survey.rank(
+            (path, found)
+            for path, found in zip(self._paths, outcomes, strict=True)
+            if not isinstance(found, ActionEnded)
+        )
+        joined = time.monotonic()
+        self._screen.table(packages[:_TOP])
+        failed = [found for found in outcomes if isinstance(found, ActionEnded)]
+        self._screen.say(
+            f"{len(outcomes) - len(failed)} of {len(outcomes)} actions succeeded: "
+            f"stored in {stored - began:.2f} s, joined in {joined - ended:.2f} s, "
+            f"run in {ended - stored:.1f} s ({len(outcomes) / (ended - stored):.0f} a second)."
+        )
+        self._say_where_one_lies(run)
+        self._say_failures(failed)
+        return ExitCode.FAILED if failed else ExitCode.SUCCEEDED
+
+    def _watch(self, run: Run[object], show: Callable[[int], None]) -> Callable[[], None]:
+        """What to do whenever something of the run was committed, and every few seconds."""
+        looked = moved = time.monotonic()
+        done = 0
+
+        def look() -> None:
+            nonlocal looked, moved, done
+            now = time.monotonic()
+            if now - looked < _BETWEEN_LOOKS:
+                return
+            looked = now
+            self._supervisor.look()
+            ended = min(run.counts.ended, len(self._paths))
+            if ended > done:
+                done, moved = ended, now
+                show(done)
+            if self._crash and done >= len(self._paths) // 2:
+                self._crash = False
+                self._kill_a_worker()
+            if now - moved > _PATIENCE:
+                raise ReconcilerError(
+                    f"{done} of {len(self._paths)} actions have ended, and none in the last {_PATIENCE:g} s; "
+                    f"the logs of the workers say more: {self._stack.processes['steps-1'].log.parent}"
+                )
+
+        return look
+
+    def _kill_a_worker(self) -> None:
+        worker = self._stack.processes["attempts-1"]
+        self._screen.say(f"kill -9 {worker.pid}: attempts-1, in the middle of its work.")
+        worker.kill()
+
+    def _say_where_one_lies(self, run: Run[object]) -> None:
+        """Show the output of the first action that has one."""
+        for index, path in enumerate(self._paths):
+            ref = self._client.get(run.id.action(f"m{index}")).status.outputs
+            if ref is not None:
+                content = self._client.blobs.get(ref.uri, sha256=ref.sha256).decode()
+                self._screen.say(
+                    f"The output of one of them, for {path}, is in S3:\n  {ref.uri}\n  {content}"
+                )
+                return
+
+    def _say_failures(self, failed: Sequence[ActionEnded]) -> None:
+        for error in failed[:_SHOWN_FAILURES]:
+            self._screen.say(
+                f"not succeeded: {error.action} [{error.code}] {one_line(visible(error.message))}"
+            )
+        if len(failed) > _SHOWN_FAILURES:
+            self._screen.say(f"... and {len(failed) - _SHOWN_FAILURES} more")
+
+
+def _say_what_next(screen: Screen) -> None:
+    """Commands that work as they stand."""
+    screen.say("\nWhat to try next:")
+    screen.say(f"  {command('demo', '--crash')}")
+    screen.say("      kills a worker half way: every action succeeds all the same")
+    screen.say(f"  {'make dev' if in_clone() else command('dev', '--app', 'FILE.py')}")
+    screen.say("      servers and workers until Ctrl-C; says how to run, abort and watch actions of your own")

@@ -1,0 +1,157 @@
+"""Records and events as JSON for programs: names instead of numbers, ISO 8601 instead of milliseconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import TaskAction
+from reconciler.api.conditions import ConditionStatus, ConditionType
+from reconciler.api.event import ActionEvent
+from reconciler.api.phase import ActionPhase
+from reconciler.cli.format import iso
+from reconciler.core.conditions import terminal_time
+from reconciler.core.events import observed_attempts
+from reconciler.stores.base import RunCounts
+
+Document = dict[str, Any]
+
+
+def waiting_reason(record: TaskAction) -> str:
+    """Why an action has not ended yet, in words; empty once it has."""
+    if record.phase.is_terminal():
+        return ""
+    if record.metadata.deletion is not None:
+        return "is being aborted"
+    for condition in record.status.conditions:
+        if condition.type is ConditionType.PROGRESSING and condition.status is ConditionStatus.TRUE:
+            return condition.message or condition.reason
+    return "no worker has looked at it yet: `reconciler doctor` tells whether one of the steps queue runs"
+
+
+def log_uri(record: TaskAction, events: list[ActionEvent]) -> str:
+    """Where the log of the last attempt that stored one lies; empty when none did."""
+    for event in reversed(events):
+        if event.log_info:
+            return event.log_info[-1].uri
+    return record.attempt.outcome.log_uri if record.attempt.outcome else ""
+
+
+def counts_document(counts: RunCounts) -> Document:
+    """Number of actions by phase."""
+    return {str(phase): number for phase, number in sorted(counts.phases.items())}
+
+
+def error_part(record: TaskAction) -> Document | None:
+    """The last error; None when there was none."""
+    error = record.status.error_state
+    return None if error is None else {"code": error.code, "kind": error.kind, "message": error.message}
+
+
+def summary_document(record: TaskAction) -> Document:
+    """One action in a list."""
+    return {
+        "action": str(record.id),
+        "parent": record.spec.parent_action_name or None,
+        "type": record.spec.task_type or record.spec.action_type,
+        "name": record.spec.short_name,
+        "phase": str(record.phase),
+        "attempts": observed_attempts(record),
+        "created_at": iso(record.metadata.creation_timestamp),
+        "ended_at": iso(terminal_time(record.status)),
+        "waiting": waiting_reason(record) or None,
+        "error": error_part(record),
+    }
+
+
+def action_document(record: TaskAction, events: list[ActionEvent]) -> Document:
+    """All that is known of one action."""
+    status = record.status
+    return {
+        **summary_document(record),
+        "launches": status.launches,
+        "system_failures": status.total_system_failures,
+        "not_before": iso(status.not_before),
+        "conditions": [
+            {
+                "type": str(c.type),
+                "status": str(c.status),
+                "reason": c.reason,
+                "message": c.message,
+                "since": iso(c.last_transition_time),
+            }
+            for c in status.conditions
+        ],
+        "history": [
+            {"phase": h.phase, "at": iso(h.occurred_at), "message": h.message} for h in status.phase_history
+        ],
+        "cache": status.cache_status.name.lower(),
+        "attempt": _attempt_part(record),
+        "children": msgspec.structs.asdict(record.children),
+        "outputs": _outputs_part(record),
+        "log_uri": log_uri(record, events) or None,
+        "deletion": _deletion_part(record),
+        "signal": _signal_part(record),
+        "cleanup_error": status.cleanup_error or None,
+        "labels": record.labels,
+        "events": record.events,
+    }
+
+
+def _attempt_part(record: TaskAction) -> Document | None:
+    attempt = record.attempt
+    if not attempt.launch:
+        return None
+    return {
+        "launch": attempt.launch,
+        "sent_at": iso(attempt.sent_at),
+        "worker": attempt.owner or None,
+        "started_at": iso(attempt.started_at),
+        "lease_until": iso(attempt.lease_until),
+        "stop": attempt.stop or None,
+    }
+
+
+def _outputs_part(record: TaskAction) -> Document | None:
+    ref = record.status.outputs
+    return None if ref is None else {"uri": ref.uri, "size": ref.size, "sha256": ref.sha256}
+
+
+def _deletion_part(record: TaskAction) -> Document | None:
+    deletion = record.metadata.deletion
+    if deletion is None:
+        return None
+    return {"at": iso(deletion.at), "reason": deletion.reason, "actor": deletion.actor}
+
+
+def _signal_part(record: TaskAction) -> Document | None:
+    signal = record.signal
+    return None if signal is None else {"value": signal.value, "by": signal.by, "at": iso(signal.at)}
+
+
+def event_document(event: ActionEvent) -> Document:
+    """One event. `final` marks the one that ends the action; `failed` without it ends an attempt."""
+    error, outputs = event.error_info, event.outputs
+    return {
+        "action": str(event.id),
+        "sequence": event.sequence,
+        "attempt": event.attempt,
+        "phase": str(event.phase),
+        "final": event.final,
+        "at": iso(event.updated_time),
+        "reported_at": iso(event.reported_time),
+        "reasons": [{"message": r.message, "at": iso(r.occurred_at)} for r in event.cluster_events],
+        "error": {"code": error.code, "kind": _kind(error.kind), "message": error.message} if error else None,
+        "outputs_uri": outputs.output_uri if outputs and event.phase is ActionPhase.SUCCEEDED else None,
+        "logs": [{"name": link.name, "uri": link.uri} for link in event.log_info],
+        "context": event.log_context or {},
+        "cache": event.cache_status.name.lower(),
+        "actor": event.actor or None,
+        "cluster": event.cluster or None,
+    }
+
+
+def _kind(kind: str) -> str:
+    """`KIND_USER` → `USER`, as records have it."""
+    return "" if kind == "KIND_UNSPECIFIED" else kind.removeprefix("KIND_")

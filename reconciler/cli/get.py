@@ -1,0 +1,122 @@
+"""`reconciler get`: all that is known of one action."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.api.action import TaskAction
+from reconciler.api.event import ActionEvent
+from reconciler.api.phase import ActionPhase
+from reconciler.cli.documents import action_document, log_uri, waiting_reason
+from reconciler.cli.format import ago, one_line, size, span, stamp
+from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
+from reconciler.cli.session import Place, common_options, connected
+from reconciler.core.conditions import terminal_time
+from reconciler.core.events import observed_attempts
+
+Pairs = list[tuple[str, str]]
+
+
+@click.command()
+@click.argument("action", metavar="RUN[/ACTION]")
+@common_options
+def get(*, action: str, project: str, domain: str, as_json: bool) -> None:
+    """Show one action: where it is, why it waits or failed, its history, and where outputs and log lie."""
+    place = Place(project, domain)
+    target = place.action(action)
+    with connected(place) as client:
+        record = client.get(target)
+        events = client.events(target)
+        if as_json:
+            emit(action_document(record, events))
+            return
+        _show(record, events, client.store.now())
+
+
+def _show(record: TaskAction, events: list[ActionEvent], now: int) -> None:
+    click.echo(f"{click.style(str(record.id), bold=True)}  {phase_text(record.phase)}")
+    show_pairs(_what(record) + _when(record, now) + _why(record, now) + _where(record, events))
+    if record.status.conditions:
+        say("\nConditions")
+        show_table(
+            ("TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"),
+            [
+                (c.type, c.status, c.reason, stamp(c.last_transition_time), one_line(c.message))
+                for c in record.status.conditions
+            ],
+        )
+    if record.status.phase_history:
+        say("\nHistory")
+        show_table(
+            ("PHASE", "AT", "MESSAGE"),
+            [(h.phase, stamp(h.occurred_at), one_line(h.message)) for h in record.status.phase_history],
+        )
+
+
+def _what(record: TaskAction) -> Pairs:
+    task, children = record.spec.task_type or record.spec.action_type, record.children
+    named = record.spec.short_name and record.spec.short_name != task
+    return [
+        ("task", f"{task} {record.spec.short_name}" if named else task),
+        ("parent", record.spec.parent_action_name or ""),
+        ("attempts", _attempts(record)),
+        (
+            "children",
+            f"{children.total}, {children.open} open, {children.failed} failed" if children.total else "",
+        ),
+        ("labels", "\n".join(f"{name}={value}" for name, value in sorted(record.labels.items()))),
+    ]
+
+
+def _attempts(record: TaskAction) -> str:
+    status = record.status
+    more = []
+    if status.launches:
+        more.append(f"relaunched {status.launches} times")
+    if status.total_system_failures:
+        more.append(f"{status.total_system_failures} system failures in all")
+    number = str(observed_attempts(record))
+    return f"{number} ({', '.join(more)})" if more else number
+
+
+def _when(record: TaskAction, now: int) -> Pairs:
+    created, ended = record.metadata.creation_timestamp, terminal_time(record.status)
+    return [
+        ("created", ago(created, now) if created else ""),
+        ("ended", f"{ago(ended, now)}, after {span(ended - created)}" if ended else ""),
+    ]
+
+
+def _why(record: TaskAction, now: int) -> Pairs:
+    status, deletion, attempt = record.status, record.metadata.deletion, record.attempt
+    error = status.error_state
+    decided = record.phase in {ActionPhase.FAILED, ActionPhase.TIMED_OUT}
+    kind = f" {error.kind}" if error and error.kind else ""
+    return [
+        ("waiting", waiting_reason(record)),
+        ("not before", ago(status.not_before, now) if status.not_before > now else ""),
+        ("worker", _worker(record, now) if attempt.owner and not record.phase.is_terminal() else ""),
+        ("error" if decided else "last error", f"[{error.code}]{kind}: {error.message}" if error else ""),
+        (
+            "abort",
+            f"{ago(deletion.at, now)} by {deletion.actor or 'unknown'}: {deletion.reason}"
+            if deletion
+            else "",
+        ),
+        ("signal", f"{record.signal.value!r} by {record.signal.by or 'unknown'}" if record.signal else ""),
+        ("cleanup failed", status.cleanup_error),
+    ]
+
+
+def _worker(record: TaskAction, now: int) -> str:
+    left = record.attempt.lease_until - now
+    lease = f"lease for {span(left)} more" if left > 0 else f"silent: its lease ran out {span(-left)} ago"
+    return f"{record.attempt.owner} since {stamp(record.attempt.started_at)} ({lease})"
+
+
+def _where(record: TaskAction, events: list[ActionEvent]) -> Pairs:
+    ref = record.status.outputs
+    return [
+        ("outputs", f"{ref.uri} ({size(ref.size)})" if ref else ""),
+        ("log", log_uri(record, events)),
+    ]

@@ -1,0 +1,171 @@
+"""`reconciler list`: runs, or the actions of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from rich.text import Text
+
+from reconciler.api.action import RunId, TaskAction
+from reconciler.api.phase import ActionPhase
+from reconciler.cli.documents import counts_document, summary_document, waiting_reason
+from reconciler.cli.format import iso, one_line, span
+from reconciler.cli.output import counts_text, emit, note, phase_cell, say, show_table
+from reconciler.cli.session import Place, common_options, connected
+from reconciler.client import Client
+from reconciler.core.events import observed_attempts
+from reconciler.stores.base import RunSummary
+
+_PAGE = 500
+_PHASES = [str(phase) for phase in ActionPhase if phase is not ActionPhase.UNSPECIFIED]
+
+
+@click.command("list")
+@click.argument("run", required=False, metavar="[RUN]")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Most lines.")
+@click.option("--phase", type=click.Choice(_PHASES), help="With RUN: only actions in this phase.")
+@click.option("--parent", help="With RUN: only direct children of this action.")
+@click.option("--after", default="", help="With RUN: go on behind this line, as the last answer says.")
+@common_options
+def listing(
+    *,
+    run: str | None,
+    limit: int,
+    phase: str | None,
+    parent: str | None,
+    after: str,
+    project: str,
+    domain: str,
+    as_json: bool,
+) -> None:
+    """List runs, newest first, with their actions by phase; or the actions of RUN.
+
+    Without RUN, --project and --domain choose among the runs; all are shown when neither is given.
+    """
+    if run is None and (phase or parent or after):
+        raise click.UsageError("--phase, --parent and --after need a RUN: they choose among its actions.")
+    place = Place(project, domain)
+    target = place.run(run) if run is not None else None
+    with connected(place) as client:
+        if target is None:
+            _list_runs(client, limit, project, domain, as_json=as_json)
+        else:
+            _list_actions(
+                client, target, limit, phase, _actions(client, target, parent, after), as_json=as_json
+            )
+
+
+def _list_runs(client: Client, limit: int, project: str, domain: str, *, as_json: bool) -> None:
+    found: list[RunSummary] = []
+    more = False
+    for summary in _all_runs(client, limit + 1):
+        if summary.id.project != (project or summary.id.project) or summary.id.domain != (
+            domain or summary.id.domain
+        ):
+            continue
+        if len(found) == limit:
+            more = True
+            break
+        found.append(summary)
+    if as_json:
+        emit({"runs": [_run_document(summary) for summary in found], "more": more})
+        return
+    now = client.store.now()
+    rows = [
+        (str(s.id), span(now - s.created_at), str(s.counts.total), counts_text(s.counts.phases))
+        for s in found
+    ]
+    if rows:
+        show_table(("RUN", "AGE", "ACTIONS", "PHASES"), rows)
+    else:
+        note("No runs are stored: none was submitted, or their retention has passed.")
+    if more:
+        note(f"There are more than {limit} runs; --limit shows more.")
+
+
+def _all_runs(client: Client, first: int) -> Iterator[RunSummary]:
+    """All runs, newest first, read in pages."""
+    seen: set[RunId] = set()
+    before, page_size = 0, first
+    while True:
+        page = client.runs(page_size, before)
+        new = [summary for summary in page if summary.id not in seen]
+        yield from new
+        seen.update(summary.id for summary in new)
+        if len(page) < page_size:
+            return
+        # Again with the last one's millisecond: others may lie in it. A page of nothing else grows.
+        before = page[-1].created_at + 1
+        page_size = max(_PAGE, 2 * page_size if not new else page_size)
+
+
+def _run_document(summary: RunSummary) -> dict[str, object]:
+    return {
+        "run": str(summary.id),
+        "created_at": iso(summary.created_at),
+        "actions": summary.counts.total,
+        "ended": summary.counts.ended,
+        "phases": counts_document(summary.counts),
+    }
+
+
+def _list_actions(
+    client: Client,
+    run: RunId,
+    limit: int,
+    phase: str | None,
+    actions: Iterator[TaskAction],
+    *,
+    as_json: bool,
+) -> None:
+    counts = client.counts(run)
+    found: list[TaskAction] = []
+    more = False
+    for record in actions:
+        if phase and str(record.phase) != phase:
+            continue
+        if len(found) == limit:
+            more = True
+            break
+        found.append(record)
+    go_on = _position(found[-1]) if more else None
+    if as_json:
+        listed = [summary_document(record) for record in found]
+        emit({"run": str(run), "phases": counts_document(counts), "actions": listed, "after": go_on})
+        return
+    say(f"{run}  {counts_text(counts.phases)}")
+    now = client.store.now()
+    if found:
+        show_table(
+            ("ACTION", "PHASE", "ATTEMPT", "TASK", "AGE", "NOTE"), [_row(record, now) for record in found]
+        )
+    if go_on is not None:
+        note(f"There are more; go on with --after {go_on}")
+
+
+def _actions(client: Client, run: RunId, parent: str | None, after: str) -> Iterator[TaskAction]:
+    while True:
+        page = client.store.list_actions(run, parent=parent, after=after, limit=_PAGE)
+        yield from page.actions
+        after = page.next
+        if not after:
+            return
+
+
+def _position(record: TaskAction) -> str:
+    """Where an action stands in the store's order: by parent, then by name."""
+    return f"{record.spec.parent_action_name or ''}/{record.id.action}"
+
+
+def _row(record: TaskAction, now: int) -> tuple[str | Text, ...]:
+    error = record.status.error_state
+    remark = waiting_reason(record) or (f"[{error.code}] {error.message}" if error else "")
+    return (
+        record.id.action,
+        phase_cell(record.phase),
+        str(observed_attempts(record)),
+        record.spec.short_name or record.spec.task_type,
+        span(now - record.metadata.creation_timestamp),
+        one_line(remark),
+    )

@@ -1,0 +1,81 @@
+"""Writing to stdout: JSON for programs, tables and lines for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.api.phase import ActionPhase
+from reconciler.cli.format import visible
+
+_WIDEST = 10_000
+"""Columns of a pipe: lines are for programs there, so nothing is folded."""
+_COLOURS = {
+    ActionPhase.SUCCEEDED: "green",
+    ActionPhase.FAILED: "red",
+    ActionPhase.TIMED_OUT: "red",
+    ActionPhase.ABORTED: "magenta",
+    ActionPhase.RUNNING: "cyan",
+    ActionPhase.PAUSED: "yellow",
+}
+
+
+def emit(document: object) -> None:
+    """One JSON document on one line. Integers of any size are exact."""
+    click.echo(msgspec.json.encode(document))
+
+
+def say(text: str) -> None:
+    """One line for people, made safe for terminals."""
+    click.echo(visible(text))
+
+
+def note(text: str) -> None:
+    """A remark beside the output, on stderr."""
+    click.echo(visible(text), err=True)
+
+
+def phase_text(phase: ActionPhase) -> str:
+    """A phase in its colour."""
+    return click.style(str(phase), fg=_COLOURS.get(phase))
+
+
+def phase_cell(phase: ActionPhase) -> Text:
+    """A phase in its colour, as a cell of a table."""
+    return Text(str(phase), style=_COLOURS.get(phase, ""))
+
+
+def counts_text(phases: dict[ActionPhase, int]) -> str:
+    """`3 succeeded, 1 failed`, in the order of the phases."""
+    return ", ".join(f"{phases[phase]} {phase}" for phase in sorted(phases)) or "no actions"
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """A table as wide as it needs to be; on a terminal, long cells are folded, never cut."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
+    console = Console(width=None if sys.stdout.isatty() else _WIDEST)
+    with console.capture() as written:
+        console.print(table)
+    for line in written.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def show_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Lines of `name  value`; further lines of a value are indented below it. Empty values are left out."""
+    shown = [(name, value) for name, value in pairs if value]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        lines = visible(value).splitlines()
+        click.echo(f"  {click.style(name.ljust(width), bold=True)}  {lines[0] if lines else ''}")
+        for line in lines[1:]:
+            click.echo(f"  {'':{width}}  {line}")

@@ -1,0 +1,70 @@
+"""`reconciler result`: the output of an action, once it has one."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from reconciler.api.action import ActionId
+from reconciler.cli.format import visible
+from reconciler.cli.session import Place, common_options, connected, duration, leaving_it_running
+from reconciler.client import Client, Run
+from reconciler.plugins import group
+
+_values = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NULL = msgspec.Raw(b"null")
+
+
+@click.command()
+@click.argument("action", metavar="RUN[/ACTION]")
+@click.option("--timeout", type=duration, help="Longest wait, as 60, 10s or 2h.  [default: no limit]")
+@common_options
+def result(*, action: str, timeout: float | None, project: str, domain: str, as_json: bool) -> None:
+    """Wait for an action and print its output; for a group, the list of its members' outputs.
+
+    An output that is a text is printed as it is; --json quotes it, like any other JSON value.
+    """
+    place = Place(project, domain)
+    target = place.action(action)
+    with connected(place) as client, leaving_it_running(target):
+        print_value(await_value(client, target, timeout), as_json=as_json)
+
+
+def await_value(client: Client, action: ActionId, timeout: float | None) -> msgspec.Raw:
+    """The output as JSON, byte for byte as it was written, so that numbers of any size stay exact.
+
+    Args:
+        client: of the action's servers.
+        action: which one.
+        timeout: seconds; None waits as long as it takes.
+
+    Raises:
+        ActionFailed, ActionAborted, ActionTimedOut: it ended otherwise; for a group, its first such member.
+        ActionNotFound, ResultTimeout: see `Client.wait`.
+    """
+    record = client.wait(action, timeout)
+    if record.spec.task_type != group.TASK_TYPE or record.spec.inputs is None:
+        return _single(client.outputs(record))
+    members = msgspec.json.decode(record.spec.inputs, type=group.GroupConfig).expected
+    found = Run[list[msgspec.Raw]](client, action, _single, members=members).result()
+    return msgspec.Raw(msgspec.json.encode(found))
+
+
+def _single(data: bytes) -> msgspec.Raw:
+    """The single output, or all of them as one object, or null: as `Client.result` has it."""
+    values = _values.decode(data)
+    if not values:
+        return _NULL
+    return next(iter(values.values())) if len(values) == 1 else msgspec.Raw(data)
+
+
+def print_value(value: msgspec.Raw, *, as_json: bool) -> None:
+    """The value on stdout: for people, a text as it is and all else indented; for programs, on one line."""
+    if as_json:
+        click.echo(msgspec.json.format(bytes(value), indent=-1))
+        return
+    if bytes(value).lstrip()[:1] == b'"':
+        text: str = msgspec.json.decode(value)
+    else:
+        text = msgspec.json.format(bytes(value), indent=2).decode()
+    click.echo(visible(text))

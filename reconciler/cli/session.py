@@ -1,0 +1,156 @@
+"""What the commands share: their options, how RUN[/ACTION] is read, and the client they work with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+import structlog
+
+from reconciler.api.action import ActionId, RunId
+from reconciler.api.errors import InvalidName, ReconcilerError
+from reconciler.api.names import check_name
+from reconciler.broker.messenger import CeleryMessenger
+from reconciler.cli.exits import GivenUp
+from reconciler.client import Client
+from reconciler.client.submission import ROOT
+from reconciler.settings import Settings, parse_duration
+from reconciler.stores.redis.store import RedisStore
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMS = "RUN, RUN/ACTION, project/domain/run or project/domain/run/action"
+
+
+def common_options(command: F) -> F:
+    """`--project`, `--domain` and `--json`."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs."),
+        click.option("--domain", default="", help="Domain of the run.  [default: RECONCILER_DOMAIN]"),
+        click.option("--project", default="", help="Project of the run.  [default: RECONCILER_PROJECT]"),
+    ):
+        command = option(command)
+    return command
+
+
+def duration(text: str) -> float:
+    """Seconds of `90`, `10s` or `2h`.
+
+    Raises:
+        BadParameter: anything else, or a negative one.
+    """
+    try:
+        seconds = parse_duration(text).total_seconds()
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{text!r} is {error}.") from error
+    if seconds < 0:
+        raise click.BadParameter(f"{text!r} is negative; 0 looks once and does not wait.")
+    return seconds
+
+
+class Place:
+    """Where names without project and domain belong to.
+
+    Attributes:
+        settings: those of the environment, with the project and domain of the options.
+    """
+
+    def __init__(self, project: str, domain: str) -> None:
+        """Read the settings.
+
+        Raises:
+            InvalidName: an option breaks the rule of names.
+            InvalidSettings: lists every wrong setting.
+        """
+        self._given: dict[str, Any] = {"project": project, "domain": domain}
+        for what, name in self._given.items():
+            if name:
+                check_name(what, name)
+        self.settings = Settings.from_env(**{what: name for what, name in self._given.items() if name})
+
+    def action(self, text: str) -> ActionId:
+        """Read an action; a run stands for its root.
+
+        Raises:
+            InvalidName: not one of the four forms, a part breaks the rule of names, or an option contradicts.
+        """
+        parts = text.split("/")
+        if len(parts) > 4:
+            raise InvalidName(f"{text!r} is no action; write {FORMS}")
+        if len(parts) <= 2:
+            parts = [self.settings.project, self.settings.domain, *parts]
+        found = ActionId(*parts, *([ROOT] if len(parts) == 3 else [])).checked()
+        for what, wanted in self._given.items():
+            if wanted and wanted != getattr(found, what):
+                raise InvalidName(
+                    f"{text!r} names another {what} than --{what} {wanted}; leave one of them out"
+                )
+        return found
+
+    def run(self, text: str) -> RunId:
+        """Read a run.
+
+        Raises:
+            InvalidName: as `action`, or an action is named.
+        """
+        if text.count("/") not in {0, 2}:
+            raise InvalidName(f"{text!r} is no run; write RUN or project/domain/run")
+        return self.action(text).run_id
+
+
+@contextmanager
+def connected(place: Place) -> Iterator[Client]:
+    """A client, closed afterwards. What it has to warn of goes to stderr, not between the output."""
+    before = structlog.get_config()
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    client = Client.from_settings(place.settings)
+    try:
+        yield client
+    finally:
+        if isinstance(client.store, RedisStore):
+            client.store.close()
+        if isinstance(client.messenger, CeleryMessenger):
+            client.messenger.close()
+        structlog.configure(**before)
+
+
+@contextmanager
+def leaving_it_running(action: ActionId) -> Iterator[None]:
+    """Ctrl-C ends the waiting, not the action, and says so.
+
+    Raises:
+        GivenUp: Ctrl-C was pressed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise GivenUp(
+            f"no longer waiting; {action} goes on. "
+            f"`reconciler watch {action}` follows it again, `reconciler abort {action}` stops it."
+        ) from None
+
+
+def read_text(option: str, text: str) -> bytes:
+    """The value of an option that takes a document: the text itself, `@FILE`, or `@-` for stdin.
+
+    Raises:
+        BadParameter: the file cannot be read.
+    """
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        with click.open_file(text[1:], "rb") as file:
+            data: bytes = file.read()
+    except OSError as error:
+        raise click.BadParameter(
+            f"{text[1:]!r} cannot be read: {error.strerror}.", param_hint=option
+        ) from error
+    return data
+
+
+def as_usage_error(error: ReconcilerError) -> click.UsageError:
+    """An error that is the fault of the command line alone."""
+    return click.UsageError(str(error))

@@ -1,0 +1,245 @@
+"""`reconciler submit`: a call of a registered function, or an action of any task type."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from reconciler.api.action import ActionSpec
+from reconciler.api.errors import InvalidArguments, InvalidSettings, InvalidSpec
+from reconciler.api.template import Interface, TaskTemplate, encode_template, parse_template
+from reconciler.cli.output import emit, say
+from reconciler.cli.result import await_value, print_value
+from reconciler.cli.session import (
+    Place,
+    as_usage_error,
+    common_options,
+    connected,
+    duration,
+    leaving_it_running,
+    read_text,
+)
+from reconciler.client import Client, Run
+from reconciler.core.functions import registry
+from reconciler.core.signature_document import Refused
+from reconciler.environment import Task
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of `submit` that say what is to be done."""
+
+    function: str | None
+    args: str | None
+    app: tuple[str, ...]
+    type: str | None
+    inputs: str | None
+    interface: str | None
+    template: Path | None
+    run: str
+    key: str
+
+    def check(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            UsageError: says which.
+        """
+        plain = {"--inputs": self.inputs, "--interface": self.interface, "--template": self.template}
+        if self.function is not None:
+            wrong = [name for name, value in {"--type": self.type, **plain}.items() if value is not None]
+            if wrong:
+                raise click.UsageError(
+                    f"{', '.join(wrong)} is not for a FUNCTION, which says all that itself."
+                )
+        elif self.type is None and self.template is None:
+            raise click.UsageError("say what to do: the name of a FUNCTION, or --type with --inputs.")
+        elif self.args is not None or self.app:
+            raise click.UsageError("--args and --app are for a FUNCTION; a --type takes --inputs.")
+        if self.interface is not None and self.template is not None:
+            raise click.UsageError(
+                "give --interface or --template, not both: a template holds its interface."
+            )
+
+
+@click.command()
+@click.argument("function", required=False)
+@click.option("--args", help="Its arguments by name, as a JSON object; @FILE reads a file, @- stdin.")
+@click.option(
+    "--app", multiple=True, help="Module that declares it; repeatable.  [default: RECONCILER_IMPORTS]"
+)
+@click.option("--type", "type_", help="Task type of an action that is no function, as core-sleep.")
+@click.option("--inputs", help="With --type: its inputs, as --args.")
+@click.option(
+    "--interface", help='With --type: names and types, as {"inputs": {"duration": "duration"}}; or @FILE.'
+)
+@click.option(
+    "--template",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a whole task template as JSON, instead of --interface.",
+)
+@click.option("--run", default="", help="Name of the run.  [default: a new one]")
+@click.option("--key", default="", help="Idempotency key: the same key and input again give the first run.")
+@click.option("--wait", is_flag=True, help="Wait for the end and print the result; exits as `result` does.")
+@click.option(
+    "--timeout", type=duration, help="With --wait: longest wait, as 60, 10s or 2h.  [default: no limit]"
+)
+@common_options
+def submit(
+    *,
+    wait: bool,
+    timeout: float | None,
+    project: str,
+    domain: str,
+    as_json: bool,
+    type_: str | None,
+    **given: Any,  # noqa: ANN401  # the fields of Request
+) -> None:
+    r"""Store an action and print its run. What was printed is stored: it survives any crash.
+
+    FUNCTION is the stored name of a task, as `images.resize`.
+
+    \b
+    reconciler submit images.resize --app pictures --args '{"key": "cats/1.jpg"}' --wait
+    reconciler submit --type core-sleep --inputs '{"duration": 5}' \
+        --interface '{"inputs": {"duration": "duration"}}'
+    """
+    request = Request(type=type_, **given)
+    request.check()
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout is for --wait.")
+    place = Place(project, domain)
+    with connected(place) as client:
+        run = _submit_call(client, request) if request.function else _submit_plain(client, request)
+        if wait:
+            _finish(client, run, timeout, as_json=as_json)
+        elif as_json:
+            emit(_document(run))
+        else:
+            say(str(run.id))
+
+
+def _document(run: Run[Any]) -> dict[str, object]:
+    return {"run": str(run.id), "action": str(run.action)}
+
+
+def _finish(client: Client, run: Run[Any], timeout: float | None, *, as_json: bool) -> None:
+    """Print run and result. The run is printed in any case: it is stored, however the waiting ends."""
+    document = _document(run)
+    if not as_json:
+        say(str(run.id))
+    try:
+        with leaving_it_running(run.action):
+            value = await_value(client, run.action, timeout)
+        document["result"] = value
+    finally:
+        if as_json:
+            emit(document)
+    if not as_json:
+        print_value(value, as_json=False)
+
+
+def _submit_call(client: Client, request: Request) -> Run[Any]:
+    """Submit a call of a registered function.
+
+    Raises:
+        InvalidSpec: no function has this name; lists those that are known.
+        InvalidArguments: the arguments do not fit its signature.
+    """
+    task = _task(client, request)
+    document = read_text("--args", request.args if request.args is not None else "{}")
+    try:
+        args, kwargs = task.signature.call_form(task.signature.decode_arguments(document))
+    except InvalidArguments as error:
+        # The signature speaks of stored inputs; these were typed just now.
+        refused = error.__context__
+        problem = refused.problem if isinstance(refused, Refused) else str(error)
+        expected = ", ".join(f"{name}: {kind}" for name, kind in task.signature.interface["inputs"].items())
+        raise InvalidArguments(
+            f"--args does not fit {task.name}: {problem}. It must be a JSON object with {expected or 'no keys'}."
+        ) from error
+    return task.submit(args, kwargs, run=request.run, idempotency_key=request.key)
+
+
+def _task(client: Client, request: Request) -> Task[..., Any]:
+    """Load the modules and find the task; it submits through our client from now on."""
+    modules = request.app or client.settings.imports
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # as the worker does: modules beside the caller can be named
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what modules print must not lie between our output
+            registry.load(modules)
+    except InvalidSettings as error:
+        raise (as_usage_error(error) if request.app else error) from error
+    name = request.function or ""
+    known = registry.get(name)
+    if known is None:
+        raise InvalidSpec(_unknown(name, modules))
+    for module in dict.fromkeys((known.function.__module__, *modules)):
+        for value in vars(sys.modules[module]).values():
+            if type(value) is Task and value.name == name:
+                value.env.client = client
+                return value
+    raise InvalidSpec(
+        f"the task {name} ({known.place}) is no global of its module, so it cannot be found by name."
+    )
+
+
+def _unknown(name: str, modules: tuple[str, ...]) -> str:
+    names = registry.names()
+    if not names:
+        where = f"{', '.join(modules)} declares none" if modules else "no module was named"
+        remedy = "Name the module that declares it with --app or RECONCILER_IMPORTS."
+        return f"no function is named {name!r}: {where}. {remedy}"
+    close = get_close_matches(name, names, 1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"no function is named {name!r}. Known: {', '.join(names)}.{hint}"
+
+
+def _submit_plain(client: Client, request: Request) -> Run[Any]:
+    """Submit an action of any task type.
+
+    Raises:
+        InvalidSpec: inputs, interface or template are not the JSON they should be.
+    """
+    inputs = read_text("--inputs", request.inputs if request.inputs is not None else "{}")
+    try:
+        _object.decode(inputs)
+    except msgspec.DecodeError as error:
+        raise InvalidSpec(f"--inputs must be a JSON object: {error}") from error
+    template, task_type = _template(request)
+    spec = ActionSpec(run_name=request.run, task_type=task_type, task_template=template, inputs=inputs)
+    return client.submit(spec, idempotency_key=request.key)
+
+
+def _template(request: Request) -> tuple[bytes, str]:
+    """The bytes of the template and the task type."""
+    if request.template is None:
+        document = read_text("--interface", request.interface if request.interface is not None else "{}")
+        try:
+            interface = msgspec.json.decode(document, type=Interface)
+        except msgspec.DecodeError as error:
+            raise InvalidSpec(
+                f'--interface must be a JSON object with "inputs" and "outputs": {error}'
+            ) from error
+        task_type = request.type or ""
+        return encode_template(TaskTemplate(type=task_type, interface=interface)), task_type
+    data = request.template.read_bytes()
+    try:
+        template = parse_template(data)
+    except msgspec.DecodeError as error:
+        raise InvalidSpec(f"{request.template} is no task template: {error}") from error
+    if request.type and template.type and request.type != template.type:
+        raise InvalidSpec(f"{request.template} is a template of type {template.type!r}, not {request.type!r}")
+    task_type = request.type or template.type
+    if not task_type:
+        raise InvalidSpec(f'{request.template} names no task type: add "type" to it, or give --type')
+    return data, task_type

@@ -1,0 +1,76 @@
+"""`reconciler watch` and `reconciler events`: what happened to an action, and what happens to it."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.api.action import ActionId
+from reconciler.api.event import ActionEvent
+from reconciler.cli.documents import event_document
+from reconciler.cli.format import stamp, visible
+from reconciler.cli.output import emit, note, phase_text
+from reconciler.cli.session import Place, common_options, connected, duration, leaving_it_running
+from reconciler.client import Client
+from reconciler.client.waiting import raise_unless_succeeded
+
+after_option = click.option(
+    "--after", type=click.IntRange(0), default=0, help="Only events behind this sequence number."
+)
+
+
+@click.command()
+@click.argument("action", metavar="RUN[/ACTION]")
+@after_option
+@click.option("--timeout", type=duration, help="Longest wait, as 60, 10s or 2h.  [default: no limit]")
+@common_options
+def watch(
+    *, action: str, after: int, timeout: float | None, project: str, domain: str, as_json: bool
+) -> None:
+    """Follow the events of an action until it ends; exits as `result` does.
+
+    Ctrl-C ends the watching, not the action. With --json, one object per line.
+    """
+    place = Place(project, domain)
+    target = place.action(action)
+    with connected(place) as client, leaving_it_running(target):
+        for event in client.watch(target, after, timeout):
+            _show(event, as_json=as_json)
+        raise_unless_succeeded(client.get(target))
+
+
+@click.command()
+@click.argument("action", metavar="RUN[/ACTION]")
+@after_option
+@common_options
+def events(*, action: str, after: int, project: str, domain: str, as_json: bool) -> None:
+    """Show the events of an action so far. With --json, one object per line."""
+    place = Place(project, domain)
+    target = place.action(action)
+    with connected(place) as client:
+        found = client.events(target, after)
+        for event in found:
+            _show(event, as_json=as_json)
+        if not found and not as_json:
+            note(_why_none(client, target, after))
+
+
+def _why_none(client: Client, action: ActionId, after: int) -> str:
+    total = client.get(action).events
+    if total <= after:
+        return f"{action} has no events behind {after}; the last one is {total}."
+    return f"The events of {action} are no longer kept (RECONCILER_EVENTS_RETENTION)."
+
+
+def _show(event: ActionEvent, *, as_json: bool) -> None:
+    if as_json:
+        emit(event_document(event))
+        return
+    parts = [reason.message for reason in event.cluster_events]
+    if event.error_info:
+        parts.append(f"[{event.error_info.code}] {event.error_info.message}")
+    if event.actor:
+        parts.append(f"(by {event.actor})")
+    phase = phase_text(event.phase) + " " * max(0, 21 - len(str(event.phase)))
+    remark = visible(" ".join(" ".join(parts).split()))
+    head = f"{event.sequence:>4}  {stamp(event.updated_time)}  attempt {event.attempt}  {phase}"
+    click.echo(f"{head}  {remark}".rstrip())
