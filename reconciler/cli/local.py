@@ -17,7 +17,7 @@ from types import FrameType
 from reconciler.api.errors import ReconcilerError
 from reconciler.settings import PREFIX
 
-_OUR_ROOT = Path(__file__).parents[2]
+OUR_ROOT = Path(__file__).parents[2]
 """The folder `reconciler` lies in, with `worker` and `beat_schedule` beside it."""
 _GENERIC_NAMES = ("worker", "beat_schedule")
 
@@ -51,13 +51,13 @@ def refuse_foreign_modules(folders: Iterable[Path]) -> None:
     """
     searched = [str(folder.resolve()) for folder in folders]
     for name in _GENERIC_NAMES:
-        found = PathFinder.find_spec(name, [*searched, str(_OUR_ROOT)])
+        found = PathFinder.find_spec(name, [*searched, str(OUR_ROOT)])
         origin = found.origin if found else None
         if origin is None:
             raise ReconcilerError(
-                f"the module {name!r} of celery-reconciler is missing from {_OUR_ROOT}; install it again."
+                f"the module {name!r} of celery-reconciler is missing from {OUR_ROOT}; install it again."
             )
-        if _OUR_ROOT not in Path(origin).parents:
+        if OUR_ROOT not in Path(origin).parents:
             raise ReconcilerError(
                 f"{origin} has the name of a module of celery-reconciler, and Python would find it first. "
                 f"Rename it, or put it into a package of yours (mypackage/{name}.py)."
@@ -102,7 +102,7 @@ def own_version() -> str:
 
 def in_clone() -> bool:
     """Whether the working folder is a clone of the project, with its Makefile and examples."""
-    return Path.cwd() == _OUR_ROOT and (_OUR_ROOT / "examples").is_dir()
+    return Path.cwd() == OUR_ROOT and (OUR_ROOT / "examples").is_dir()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from reconciler.api.action import ActionId, Result, TaskAction
+from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.conditions import cut
 from reconciler.api.errors import ActionNotFound, Superseded
 from reconciler.api.event import AuditEntry
@@ -117,32 +117,33 @@ class ReconcilerBase:
 
         Raises:
             ActionNotFound: the record is gone.
-            Superseded: somebody else holds the action.
+            Superseded: somebody else holds the action, or it has ended.
         """
         if action.staged is not None:
             yield action.staged
             return
         claimed = self.claim_one(action.id)
-        if claimed is None:
-            raise Superseded(
-                f"another step holds {action.id}; it will be looked at again when that step ends"
-            )
         action.token, action.events, action.now = claimed.token, claimed.events, claimed.now
         action.metadata, action.phase = claimed.metadata, claimed.phase
         write = Write(action=action, original=claimed)
         action.staged = write
         try:
             yield write
+        except Exception:
+            # nothing is written, and nobody has to wait for the end of the lease
+            self.commit_one(Write(action=claimed, original=claimed, due=claimed.now))
+            raise
         finally:
             action.staged = None
         write.due = 0 if action.is_terminal and not action.metadata.finalizers else claimed.now
         self.commit_one(write)
 
-    def claim_one(self, action: ActionId) -> TaskAction | None:
-        """Claim one action, due or not; None when another step holds it.
+    def claim_one(self, action: ActionId) -> TaskAction:
+        """Claim one action, due or not.
 
         Raises:
             ActionNotFound: there is no such record.
+            Superseded: another step holds it, or it has ended and owes nothing.
         """
         shard = self.store.shard_of(action.run_id)
         report = self.store.claim(shard, owner="reconcile", limit=0, named=[action])
@@ -152,9 +153,8 @@ class ReconcilerBase:
         if found is None:
             raise ActionNotFound(action)
         if found.is_terminal and not found.metadata.finalizers:
-            found.now = report.now
-            return found
-        return None
+            raise Superseded(f"{action} has ended; nothing of it can change any more")
+        raise Superseded(f"another step holds {action}; it will be looked at again when that step ends")
 
     def commit_one(self, write: Write) -> None:
         """Commit a single write.
@@ -192,7 +192,3 @@ class ReconcilerBase:
         """
         state = PluginStateManager(action.status.plugin_state, action.status.plugin_state_version)
         return TaskExecutionContext(action, self.services, state, plugin.properties.generated_name_max_length)
-
-    def again(self, after: int | None = None) -> Result:
-        """Look again after so many ms; by default after the requeue duration."""
-        return Result(self.requeue_duration if after is None else after)

@@ -8,6 +8,7 @@ finalizers and the next due time. Its parts, by what they are about:
     caching.py    the cache before and after execution
     ending.py     abort, finalize, finalizers
     condition.py  actions that wait for a person
+    limits.py     limits of time, back-off, when to look again
     step.py       a step is a batch of such rounds
 """
 
@@ -19,16 +20,14 @@ from reconciler.api.action import CONDITION, DONE, FINALIZER, ActionId, Result, 
 from reconciler.api.conditions import Reason
 from reconciler.api.errors import ReconcilerError
 from reconciler.api.phase import PluginPhase
-from reconciler.api.template import Timeouts
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, Transition
-from reconciler.controller.condition import ConditionSteps
+from reconciler.controller.limits import LimitSteps
 from reconciler.core import retries
 from reconciler.core.conditions import map_phase, system_error
-from reconciler.core.deadlines import expired, limits_of, next_deadline
 from reconciler.core.events import observed_cache_status
 from reconciler.core.validation import missing_fields
 from reconciler.plugins.base import Plugin
-from reconciler.plugins.context import TaskExecutionContext, template_or_none
+from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.base import Write
 
@@ -60,7 +59,7 @@ class SystemRetryableFailure(ReconcilerError):
         super().__init__(f"[{error.code}] {error.message}" if error else "system retryable failure")
 
 
-class TaskActionReconciler(ConditionSteps):
+class TaskActionReconciler(LimitSteps):
     """Moves actions from acceptance to exactly one end. See `ReconcilerBase` for the attributes."""
 
     def setup_with_manager(
@@ -88,7 +87,11 @@ class TaskActionReconciler(ConditionSteps):
         Returns:
             When to look again. Nothing to do is `DONE`: not found, held by another step (which will look again), ended.
 
+        What a round asks to be sent (a launch, wake-ups, the end of children) is sent by `Stepper`, which drives rounds in
+        production; the plugin's next look makes up for what nobody sent.
+
         Raises:
+            Superseded: the claim was lost to a newer one while the round ran; nothing was written.
             StoreUnavailable: the store does not answer.
         """
         shard = self.store.shard_of(req.run_id)
@@ -144,26 +147,29 @@ class TaskActionReconciler(ConditionSteps):
                 action, original, problem or ExecutionError(Reason.INVALID_SPEC, "", ErrorKind.USER)
             )
         if action.status.not_before > action.now:
-            return self._wait_out(action, original, plugin)
+            return self.wait_out(action, original, plugin)
         try:
             ctx = self.context(action, plugin)
             running = action.status.plugin_phase == PluginPhase.RUNNING.label
             transition, short = self.evaluate_cache_before_execution(action, ctx, running)
         except Exception as error:  # noqa: BLE001  # any failure of preparation is counted (spec W-09)
-            return self.record_preparation_error(action, original, plugin.id, error)
+            return self.bounded(action, self.record_preparation_error(action, original, plugin.id, error))
         if short:
             return self._conclude(action, original, plugin, ctx, transition.info, short=True)
-        overdue = None if action.status.launched else self._expired(action)
+        overdue = None if action.status.launched else self.overdue(action)
         if overdue is not None:
-            return self._time_out(action, original, plugin, ctx, overdue)
+            return self.time_out(action, original, plugin, ctx, overdue)
         try:
             transition = _checked(plugin.handle(ctx))
         except Exception as error:  # noqa: BLE001  # whatever a plugin raises is a system error (spec 12.1)
-            return self.record_system_error(action, original, plugin.id, error)
+            overdue = self.overdue(action)
+            if overdue is not None:
+                return self.time_out(action, original, plugin, ctx, overdue)
+            return self.bounded(action, self.record_system_error(action, original, plugin.id, error))
         try:
             transition = self.finalize_cache_after_execution(action, ctx, transition, short)
         except Exception as error:  # noqa: BLE001  # as above
-            return self.record_preparation_error(action, original, plugin.id, error)
+            return self.bounded(action, self.record_preparation_error(action, original, plugin.id, error))
         return self._conclude(action, original, plugin, ctx, transition.info, short=False)
 
     def validate_task_action(self, action: TaskAction) -> tuple[Plugin | None, ExecutionError | None]:
@@ -185,13 +191,6 @@ class TaskActionReconciler(ConditionSteps):
         self.drop_finalizer(action)
         return self.finalize_permanent_failure(action, original, problem)
 
-    def _wait_out(self, action: TaskAction, original: TaskAction, plugin: Plugin) -> Result:
-        """A back-off is not over: only limits of time are looked at."""
-        overdue = self._expired(action)
-        if overdue is not None:
-            return self._time_out(action, original, plugin, self.context(action, plugin), overdue)
-        return Result(self._until(action, action.status.not_before))
-
     def _conclude(
         self,
         action: TaskAction,
@@ -205,6 +204,10 @@ class TaskActionReconciler(ConditionSteps):
         """From the phase of this round to the record (spec 5.2, steps 8 to 18)."""
         attempts = action.status.attempts
         if not short and info.phase is PluginPhase.RETRYABLE_FAILURE:
+            # a failure after a limit had passed is the limit's doing, and no new attempt or launch may outlive it
+            overdue = self.overdue(action, min(_occurred(info, action.now), action.now))
+            if overdue is not None:
+                return self.time_out(action, original, plugin, ctx, overdue)
             if system_error(info.err):
                 return self._system_failure(action, original, plugin, ctx, info)
             info, result = self.retry_or_fail(action, original, plugin, ctx, info)
@@ -213,21 +216,24 @@ class TaskActionReconciler(ConditionSteps):
         elif not short and info.phase is PluginPhase.PERMANENT_FAILURE and info.cleanup_on_failure:
             wait = self.stop_plugin(action, plugin, ctx)
             if wait:
-                return self._later(action, wait)
+                return self.later(action, wait)
         restarted = action.status.attempts != attempts and info.phase is PluginPhase.QUEUED
         if not restarted and not info.phase.is_terminal():
-            overdue = self._expired(action)
+            overdue = self.overdue(action)
             if overdue is not None:
-                return self._time_out(action, original, plugin, ctx, overdue)
+                return self.time_out(action, original, plugin, ctx, overdue)
         self._apply(action, ctx, info, short=short, restarted=restarted)
         self.update_task_action_status(original, action, info)
         if action.is_terminal:
             self.ensure_terminal_labels(action)
             self.settle(action)
+            if FINALIZER not in action.metadata.finalizers:
+                # nobody will ask for it any more; else finalize still needs it
+                action.set_status(plugin_state=b"", plugin_state_version=0)
             return DONE
         if restarted and action.status.not_before:
-            return Result(self._until(action, action.status.not_before))
-        return self._requeue(action, original, info)
+            return Result(self.until(action, action.status.not_before))
+        return self.requeue(action, original, info)
 
     def _apply(
         self, action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo, *, short: bool, restarted: bool
@@ -264,7 +270,7 @@ class TaskActionReconciler(ConditionSteps):
         if info.phase.is_success() or (info.phase is PluginPhase.RUNNING and sustained):
             changes["system_failures"] = 0
         if info.phase.is_terminal():
-            changes.update(plugin_state=b"", plugin_state_version=0, launched=False, not_before=0)
+            changes.update(launched=False, not_before=0)
         return changes
 
     def _system_failure(
@@ -278,49 +284,10 @@ class TaskActionReconciler(ConditionSteps):
         """A failure phase by the platform's fault: reset the resource, spend the system budget (spec 5.2.8)."""
         wait = self.reset_plugin_resource(action, plugin, ctx)
         if wait:
-            return self._later(action, wait)
+            return self.later(action, wait)
         error = SystemRetryableFailure(info.err)
-        return self.record_system_error(action, original, plugin.id, error, retry_at=info.requeue_at)
-
-    def _later(self, action: TaskAction, at: int) -> Result:
-        """Store counted tries without an event, and go on at that time."""
-        if action.staged is not None:
-            action.staged.status = action.status is not action.staged.original.status
-        return Result(max(0, at - action.now))
-
-    # -- time ------------------------------------------------------------------------------------------------------
-    def _limits(self, action: TaskAction) -> Timeouts:
-        return limits_of(template_or_none(action))
-
-    def _expired(self, action: TaskAction) -> ExecutionError | None:
-        return expired(action, self._limits(action), action.now)
-
-    def _time_out(
-        self,
-        action: TaskAction,
-        original: TaskAction,
-        plugin: Plugin,
-        ctx: TaskExecutionContext,
-        error: ExecutionError,
-    ) -> Result:
-        """A limit passed: stop what runs, then end the action in TIMED_OUT (spec W-14)."""
-        wait = self.stop_plugin(action, plugin, ctx)
-        if wait:
-            return self._later(action, wait)
-        return self.finalize_permanent_failure(action, original, error)
-
-    def _requeue(self, action: TaskAction, original: TaskAction, info: PhaseInfo) -> Result:
-        """The plugin's exact time; else the requeue duration, and at once after a change (spec 1.3)."""
-        if info.requeue_at:
-            return Result(self._until(action, info.requeue_at))
-        old, new = original.status, action.status
-        changed = old.plugin_phase != new.plugin_phase or old.attempts not in {0, new.attempts}
-        return Result(self._until(action, action.now + self.requeue_duration), woken=changed)
-
-    def _until(self, action: TaskAction, at: int) -> int:
-        """Milliseconds until `at`, or until the next limit of time when that is earlier."""
-        deadline = next_deadline(action, self._limits(action))
-        return max(0, (min(at, deadline) if deadline else at) - action.now)
+        result = self.record_system_error(action, original, plugin.id, error, retry_at=info.requeue_at)
+        return self.bounded(action, result)
 
 
 _LAUNCHED = frozenset({PluginPhase.QUEUED, PluginPhase.INITIALIZING, PluginPhase.RUNNING})

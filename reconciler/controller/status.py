@@ -23,7 +23,7 @@ class StatusSteps(ReconcilerBase):
 
         Raises:
             InvalidInput: the event could not be placed by consumers; nothing is written, and an audit entry says so.
-            Superseded: outside a round, when somebody else holds the action.
+            Superseded: outside a round, when somebody else holds the action or it has ended.
         """
         if not status_changed(old_task_action.status, new_task_action.status):
             return

@@ -58,6 +58,8 @@ class ValkeyServer(EmbeddedServer):
             "dir": str(self._folder.data_of(self.name)),
             "appendonly": "yes",
             "appendfsync": self._appendfsync,
+            # records have few fields but one longer than 64 bytes: as a list they need two thirds of the memory
+            "hash-max-listpack-value": "1024",
             "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",

@@ -27,8 +27,8 @@ from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.registry import PluginEntry
 
 TASK_TYPE = "function"
-LOOK_AFTER_LEASE = 250
-"""Between the end of a lease and the step that notices, ms."""
+_LOOK_WHILE_RUNNING = 600_000
+"""How soon to look at a running attempt that nothing wakes, ms: the store itself watches the end of its lease."""
 _SEND_AGAIN = 10_000
 _SEND_AGAIN_AT_MOST = 300_000
 _OVERTAKEN = 2_000
@@ -133,7 +133,7 @@ class FunctionPlugin(Plugin):
 
 def _running(ctx: TaskExecutionContext) -> PhaseInfo:
     info = TaskInfo(occurred_at=ctx.attempt.started_at, log_context={"worker": ctx.attempt.owner})
-    return running(0, info, requeue_at=ctx.attempt.lease_until + LOOK_AFTER_LEASE)
+    return running(0, info, requeue_at=ctx.now + _LOOK_WHILE_RUNNING)
 
 
 def _ended(outcome: AttemptOutcome) -> PhaseInfo:

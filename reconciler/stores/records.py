@@ -105,8 +105,7 @@ _extra = msgspec.json.Decoder(_Extra)
 _KNOWN_STATUS = frozenset(ActionStatus.__struct_encode_fields__)
 _KNOWN_OWN = frozenset(OwnSpec.__struct_encode_fields__)
 
-decode_event = msgspec.json.Decoder(ActionEvent).decode
-encode_event = _encode_plain
+_event = msgspec.json.Decoder(ActionEvent)
 
 
 def digest(data: bytes) -> bytes:
@@ -154,6 +153,23 @@ def _own_of(spec: ActionSpec) -> OwnSpec:
         inputs_digest=spec.inputs_digest,
         cache_key=spec.cache_key,
     )
+
+
+def encode_event(event: ActionEvent) -> bytes:
+    """An event as stored: a report time equal to the time of the change is left out, as it nearly always is."""
+    if event.reported_time == event.updated_time:
+        event = msgspec.structs.replace(event, reported_time=0)
+    return _encode_plain(event)
+
+
+def decode_event(data: bytes) -> ActionEvent:
+    """An event as published.
+
+    Raises:
+        msgspec.DecodeError: the bytes are no event; the message names the place.
+    """
+    event = _event.decode(data)
+    return event if event.reported_time else msgspec.structs.replace(event, reported_time=event.updated_time)
 
 
 def encode_status(action: TaskAction) -> bytes:

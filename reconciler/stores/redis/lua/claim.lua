@@ -11,7 +11,7 @@
 if ARGV[4] == '1' then redis.call('DEL', base .. 'pending') end
 local lease, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local until_ms = int(now + lease)
-local claimed, seen = {}, {}
+local claimed, seen, dues = {}, {}, {}
 
 local function take(path, named)
   if seen[path] then return end
@@ -42,7 +42,8 @@ local function take(path, named)
   end
   -- noted while a step held it that died: this claim serves it, unless it is for later
   if r.w and tonumber(r.w) <= now then redis.call('HDEL', key, 'w') end
-  redis.call('ZADD', KEYS[1], until_ms, path)
+  dues[#dues + 1] = until_ms
+  dues[#dues + 1] = path
   local kids, moved = false, false
   if r.b then
     local name = name_of(path)
@@ -57,6 +58,7 @@ if #claimed < limit then
   local due = redis.call('ZRANGE', KEYS[1], '-inf', int(now), 'BYSCORE', 'LIMIT', 0, limit - #claimed)
   for _, path in ipairs(due) do take(path, false) end
 end
+zadd_all(KEYS[1], dues)
 local at, arm = '0', 0
 if #claimed == 0 then at, arm = next_due(tonumber(ARGV[7])) end
 return { int(now), at, arm, claimed }

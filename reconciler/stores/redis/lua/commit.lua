@@ -9,6 +9,7 @@
 -- ARGV[5]  most stream ids a record keeps
 -- returns  {now, next due, arm 0/1, {outcome...}}; outcome: 0 done, 1 superseded, 2 gone
 local outcomes, counts, runs = {}, {}, {}
+local dues, never, done = {}, {}, {}
 local grace, most_ids = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local function count(run, field, by)
@@ -49,7 +50,7 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
   local path, token, sets, dels, events = w[1], w[2], w[3], w[4], w[5]
   local phase, due, parent = w[6], w[7], w[8]
   local key = record(path)
-  local r = redis.call('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar')
+  local r = redis.call('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v')
   if not r[5] then
     outcomes[i] = 2
   elseif r[1] ~= token or not r[6] or (terminal(r[2]) and phase > 0 and int(phase) ~= r[2]) then
@@ -62,7 +63,10 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
       sets[#sets + 1] = publish(r[4], events)
       runs[run] = true
     end
-    if #sets + #dels > 0 then redis.call('HINCRBY', key, 'v', 1) end
+    if #sets + #dels > 0 then
+      sets[#sets + 1] = 'v'
+      sets[#sets + 1] = int(tonumber(r[10]) + 1)
+    end
     if r[3] and due ~= 0 then due = math.min(due, tonumber(r[3])) end
     if r[3] and due == 0 and w[9] == 0 and not terminal(r[2]) then due = tonumber(r[3]) end
     due = watch(r, due, w[11], sets, dels)
@@ -70,13 +74,19 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     dels[#dels + 1] = 'l'
     dels[#dels + 1] = 'w'
     redis.call('HDEL', key, unpack(dels))
-    if due == 0 then redis.call('ZREM', KEYS[1], path) else redis.call('ZADD', KEYS[1], int(due), path) end
+    if due == 0 then
+      never[#never + 1] = path
+    else
+      dues[#dues + 1] = int(due)
+      dues[#dues + 1] = path
+    end
     if phase > 0 and int(phase) ~= r[2] then
       count(run, r[2], -1)
       count(run, int(phase), 1)
     end
     if w[9] == 1 then
-      redis.call('ZADD', base .. 'done', int(now), path)
+      done[#done + 1] = int(now)
+      done[#done + 1] = path
       if parent ~= '' then
         child_ended(run, parent, w[10] == 1)
         ended_parents[run .. '/' .. parent] = parent
@@ -85,6 +95,9 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     outcomes[i] = 0
   end
 end
+zadd_all(KEYS[1], dues)
+zrem_all(KEYS[1], never)
+zadd_all(base .. 'done', done)
 for run, fields in pairs(counts) do
   for field, by in pairs(fields) do
     if by ~= 0 then redis.call('HINCRBY', base .. 'run:' .. run, field, by) end

@@ -12,6 +12,19 @@ local function name_of(path) return string.match(path, '([^/]*)$') end
 -- ActionPhase: SUCCEEDED, FAILED, ABORTED, TIMED_OUT, RECOVERED
 local function terminal(p) local n = tonumber(p or 1); return (n >= 5 and n <= 8) or n == 10 end
 
+-- One command for many members of a sorted set: a call per member is what a script spends its time on.
+local function zadd_all(key, members)
+  for i = 1, #members, 1000 do
+    redis.call('ZADD', key, unpack(members, i, math.min(i + 999, #members)))
+  end
+end
+
+local function zrem_all(key, members)
+  for i = 1, #members, 1000 do
+    redis.call('ZREM', key, unpack(members, i, math.min(i + 999, #members)))
+  end
+end
+
 -- Make an action due, never later than it was; while a step holds it, remember the wish for the end of that step.
 local function wake(key, path, at)
   local r = redis.call('HMGET', key, 'l', 'w', 'u', 'ao')

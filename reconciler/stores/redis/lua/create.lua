@@ -8,7 +8,7 @@
 --          3 parent missing, 4 parent ended
 local items = cmsgpack.unpack(ARGV[2])
 local answers, created = {}, 0
-local counts, fresh_runs = {}, {}
+local counts, dues, trees = {}, {}, {}
 
 local function refuse_parent(run, parent)
   local p = redis.call('HMGET', base .. 'a:' .. run .. '/' .. parent, 's', 'p', 'd')
@@ -49,11 +49,13 @@ for i, item in ipairs(items) do
       shared[run .. '/' .. item[6]] = nil
     end
     local stamp = int(now)
-    local id = redis.call('XADD', base .. 'events', '*', 'e',
-      event .. ',"updated_time":' .. stamp .. ',"reported_time":' .. stamp .. '}')
+    local id = redis.call('XADD', base .. 'events', '*', 'e', event .. ',"updated_time":' .. stamp .. '}')
     redis.call('HSET', key, 'c', stamp, 'v', '1', 'p', phase, 'e', '1 ' .. id, unpack(fields))
-    redis.call('ZADD', KEYS[1], stamp, path)
-    redis.call('ZADD', base .. 'tree:' .. run, 0, parent .. '/' .. name_of(path))
+    dues[#dues + 1] = stamp
+    dues[#dues + 1] = path
+    trees[run] = trees[run] or {}
+    table.insert(trees[run], 0)
+    table.insert(trees[run], parent .. '/' .. name_of(path))
     count(base .. 'run:' .. run, phase, 1)
     if parent ~= '' then
       count(base .. 'run:' .. run, 't:' .. parent, 1)
@@ -64,7 +66,6 @@ for i, item in ipairs(items) do
       end
     end
     parents[path] = nil -- children later in the list find it
-    fresh_runs[run] = true
     created = created + 1
     answers[i] = { 0 }
   end
@@ -72,7 +73,9 @@ end
 for key, fields in pairs(counts) do
   for field, by in pairs(fields) do redis.call('HINCRBY', key, field, by) end
 end
-for run in pairs(fresh_runs) do
+zadd_all(KEYS[1], dues)
+for run, members in pairs(trees) do
+  zadd_all(base .. 'tree:' .. run, members)
   redis.call('ZADD', base .. 'runs', 'NX', int(now), run)
   redis.call('PUBLISH', base .. 'n:' .. run, '')
 end

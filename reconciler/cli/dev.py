@@ -1,0 +1,143 @@
+"""`reconciler dev`: servers and workers on this machine, in the foreground, for one's own tasks."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from reconciler.api.errors import ReconcilerError
+from reconciler.cli import dev_app
+from reconciler.cli.exits import ExitCode
+from reconciler.cli.format import visible
+from reconciler.cli.local import (
+    OF_OTHER_SERVERS,
+    command,
+    ended_by_signals,
+    forget_other_servers,
+    in_clone,
+    own_version,
+    python,
+    refuse_foreign_modules,
+    versions,
+)
+from reconciler.cli.supervisor import Supervisor
+from reconciler.cli.tail import LogTail
+from reconciler.embedded.stack import Stack
+from reconciler.settings import PREFIX
+
+_LOOK_EVERY = 0.25
+_ROLES = {
+    "steps-1": "decides what happens next",
+    "attempts-1": "runs the functions",
+    "beat": "tells the sweeps when",
+}
+
+
+@click.command()
+@click.option(
+    "--app",
+    "apps",
+    multiple=True,
+    metavar="MODULE|FILE",
+    help="Module or file with tasks; may be repeated. In a clone of the project: the examples, by default.",
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".reconciler/dev"),
+    show_default=True,
+    help="Folder for data and logs; what is there stays.",
+)
+@click.option("--flower", is_flag=True, help="Run the Flower page, too.")
+def dev(apps: Sequence[str], data: Path, *, flower: bool) -> int:
+    """Run servers and workers on this machine until Ctrl-C.
+
+    Prints what another terminal needs to reach them, and writes it to DATA/env. A process that dies is started
+    again. Changed code is loaded by the next start.
+    """
+    if flower and find_spec("flower") is None:
+        raise ReconcilerError("Flower is not installed; run pip install 'celery-reconciler[flower]'.")
+    applications = [dev_app.find(app) for app in apps or (["examples"] if in_clone() else [])]
+    refuse_foreign_modules([Path.cwd(), *(application.folder for application in applications)])
+    forget_other_servers()
+    path = dev_app.python_path(applications)
+    try:
+        with ended_by_signals():
+            tasks = dev_app.task_names(applications, {**os.environ, "PYTHONPATH": path})
+            click.echo(f"{own_version()}: {versions()}. Starting ...")
+            modules = [application.module for application in applications]
+            with Stack(data, imports=modules, flower=flower, env={"PYTHONPATH": path}) as stack:
+                _serve(stack, data, tasks, apps)
+    except KeyboardInterrupt:
+        click.echo("All servers and workers have ended.")
+    return ExitCode.SUCCEEDED
+
+
+def _serve(stack: Stack, data: Path, tasks: Sequence[str], apps: Sequence[str]) -> None:
+    """Until interrupted."""
+    # A setting given to us, as RECONCILER_KEY_PREFIX, has to be the same for whoever talks to these workers.
+    settings = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    exports = _exports({**settings, **stack.servers.env()})
+    _write_private(data / "env", exports)
+    _say_what_runs(stack, data, tasks)
+    _say_how_to_use(data, exports, apps)
+    logs = {name: process.log for name, process in stack.processes.items()}
+    tail = LogTail(logs, lambda name, line: click.echo(f"{name} | {visible(line)}"))
+
+    def say(line: str) -> None:
+        tail.show_new()  # the last words of what has died
+        click.echo(line)
+
+    supervisor = Supervisor(stack, say, tail.skip)
+    try:
+        while True:
+            tail.show_new()
+            supervisor.look()
+            time.sleep(_LOOK_EVERY)
+    except KeyboardInterrupt:
+        click.echo("\nStopping; Ctrl-C again ends at once.")
+
+
+def _exports(env: Mapping[str, str]) -> str:
+    """Lines for a shell: variables that would lead it elsewhere go, ours come."""
+    lines = [f"unset {' '.join(name for name in OF_OTHER_SERVERS if name not in env)}"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+
+
+def _say_what_runs(stack: Stack, data: Path, tasks: Sequence[str]) -> None:
+    servers, processes = stack.servers.processes, stack.processes
+    roles = {
+        "valkey": f"{stack.servers.redis_url} (records and messages)",
+        "s3": f"{stack.servers.s3_endpoint} (inputs, outputs, logs)",
+        **_ROLES,
+        "flower": stack.flower_url if "flower" in processes else "",
+    }
+    click.echo(f"Running; data and logs stay in {data}.\n")
+    for name, process in {**servers, **processes}.items():
+        click.echo(f"  {name:<11} pid {process.pid:<7} {roles[name]}")
+    click.echo(f"\nTasks: {', '.join(tasks) or 'none; name a module or file that declares some with --app'}")
+
+
+def _say_how_to_use(data: Path, exports: str, apps: Sequence[str]) -> None:
+    examples = Path("examples/01_first_action.py")
+    scripts = [Path(app) for app in apps if app.endswith(".py")] or ([examples] if in_clone() else [])
+    click.echo("\nIn another terminal, first:\n")
+    click.echo("".join(f"  {line}\n" for line in exports.splitlines()), nl=False)
+    click.echo(f"\nor, which is the same:  . {shlex.quote(str(data / 'env'))}\n\nThen, for example:\n")
+    for script in scripts:
+        click.echo(f"  {python(script)}")
+    click.echo(f"  {command('list')}                 {command('abort', 'RUN')}")
+    click.echo("  kill -9 PID of a worker above: what it was doing is done again\n")
+    click.echo("Ctrl-C ends all. Warnings and errors of the workers follow here.")
