@@ -26,7 +26,9 @@ from reconciler.settings import Settings
 @click.command()
 @click.argument("shape", type=click.Choice(sorted(shapes.SHAPES)))
 @click.option("--n", default=1000, show_default=True, help="Leaves of a fan-out, nodes of a chain.")
-@click.option("--repeat", default=1, show_default=True, help="Runs on the same servers; the best one is reported.")
+@click.option(
+    "--repeat", default=1, show_default=True, help="Runs on the same servers; the best one is reported."
+)
 @click.option("--json", "as_json", is_flag=True, help="The last line is one JSON object.")
 def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
     """Measure one SHAPE: fanout, chain, functions."""

@@ -13,7 +13,9 @@ from reconciler.plugins.sleep import TASK_TYPE
 _TIMEOUT = 600
 LEAF = ActionSpec(
     task_type=TASK_TYPE,
-    task_template=encode_template(TaskTemplate(type=TASK_TYPE, interface=Interface(inputs={"duration": "duration"}))),
+    task_template=encode_template(
+        TaskTemplate(type=TASK_TYPE, interface=Interface(inputs={"duration": "duration"}))
+    ),
     inputs=b'{"duration":0}',
 )
 """A sleep of 0 s: all of the backend, no user code."""
@@ -27,7 +29,7 @@ def fanout(client: Client, n: int) -> int:
 
 
 def chain(client: Client, n: int) -> int:
-    """n actions, each submitted when the one before has ended."""
+    """So many actions, each submitted when the one before has ended."""
     done = 0
     for _ in range(n):
         record = client.submit(LEAF).wait(_TIMEOUT)

@@ -13,6 +13,7 @@ env = TaskEnvironment("photos")
 
 @env.task(retries=3, timeout=timedelta(minutes=10))
 def thumbnail(key: str, width: int = 320) -> str:
+    """Where the picture of this width lies. Any Python can stand here."""
     return f"thumbs/{width}/{key}"
 
 

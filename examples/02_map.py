@@ -1,5 +1,6 @@
-"""Many actions as one run: progress while they run, and the results of those that succeed although others fail."""
+"""Many actions as one run: progress while they run, and the results of those that succeed if others fail."""
 
+import math
 import sys
 
 from reconciler import NonRetryableError, TaskEnvironment
@@ -13,7 +14,7 @@ def root(number: int) -> float:
     """The square root; a negative number has none."""
     if number < 0:
         raise NonRetryableError(f"{number} has no square root")
-    return number**0.5
+    return math.sqrt(number)
 
 
 if __name__ == "__main__":

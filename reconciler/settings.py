@@ -187,7 +187,10 @@ def parse_duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text.strip())
     if not match:
         raise ValueError("not a duration; write a number with ms, s, m, h or d, as in 10s or 2h")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    except OverflowError:
+        raise ValueError("too long; the longest duration is 999999999 days") from None
 
 
 def _read(hint: Any, text: str) -> object:  # noqa: ANN401  # a type, of which typing has no type

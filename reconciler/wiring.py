@@ -74,7 +74,9 @@ def builtin_plugins(settings: Settings) -> tuple[PluginEntry, ...]:
     return (sleep.ENTRY, echo.ENTRY, group.ENTRY, function.entry(settings.attempts_queue))
 
 
-def build(settings: Settings, *, messenger: Messenger | None = None, plugins: Sequence[PluginEntry] = ()) -> Engine:
+def build(
+    settings: Settings, *, messenger: Messenger | None = None, plugins: Sequence[PluginEntry] = ()
+) -> Engine:
     """An engine on Redis, S3 and Celery's broker.
 
     Args:

@@ -17,7 +17,7 @@ from celery import Celery, signals
 
 from beat_schedule import BEAT_SCHEDULE
 from reconciler.api.errors import InvalidSettings, Unavailable
-from reconciler.broker.conf import attempts_transport_options, build_app
+from reconciler.broker.conf import attempts_settings, build_app
 from reconciler.settings import Settings
 from reconciler.wiring import check_start
 from worker import attempts, steps
@@ -60,14 +60,13 @@ class _Process:
     guardian: Guardian | None = None
 
 
-@signals.celeryd_init.connect
+@signals.celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _choose_transport(instance: Any, conf: Any, options: dict[str, Any], **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     """Messages of attempts have their own unacked keys: the shortest visibility timeout of a key wins."""
     del instance
     settings = Settings.from_env()
     if _consumes(options, settings.attempts_queue) and not _consumes(options, settings.steps_queue):
-        conf.broker_transport_options = attempts_transport_options(settings)
-        conf.worker_disable_prefetch = True
+        conf.update(attempts_settings(settings))
 
 
 def _consumes(options: dict[str, Any], queue: str) -> bool:
@@ -76,7 +75,7 @@ def _consumes(options: dict[str, Any], queue: str) -> bool:
     return not names or queue in names
 
 
-@signals.worker_init.connect
+@signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _refuse_bad_start(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     """A worker starts only on servers that can keep the promises, and says all that is wrong at once."""
     try:
@@ -87,7 +86,7 @@ def _refuse_bad_start(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arg
         os._exit(78)  # EX_CONFIG; Celery would swallow an exception of a signal handler
 
 
-@signals.worker_ready.connect
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     settings = Settings.from_env()
     queues = set(sender.app.amqp.queues.consume_from)
@@ -95,19 +94,19 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     _Process.guardian.start()
 
 
-@signals.worker_shutting_down.connect
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     if _Process.guardian is not None:
         _Process.guardian.stop()
 
 
-@signals.worker_process_init.connect
+@signals.worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _die_with_parent(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     """A pool child must not outlive its worker: it would hold a lease nobody supervises."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     attempts.runner_of(current_engine()).start()
 
 
-@signals.worker_process_shutdown.connect
+@signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end_runner(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     attempts.runner_of(current_engine()).close()

@@ -6,6 +6,7 @@ User code runs in another process, so nothing it does can starve this thread.
 from __future__ import annotations
 
 import threading
+from typing import Self
 
 import structlog
 
@@ -40,7 +41,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, name="reconciler-heartbeat", daemon=True)
         self.superseded = False
 
-    def __enter__(self) -> Heartbeat:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

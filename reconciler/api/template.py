@@ -13,11 +13,7 @@ from typing import Any
 import msgspec
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Base of the parts of a template."""
-
-
-class Identifier(_Part):
+class Identifier(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Identity of a task. `version` is no part of a cache key (spec 9.1)."""
 
     resource_type: str = "TASK"
@@ -28,14 +24,14 @@ class Identifier(_Part):
     org: str = ""
 
 
-class Interface(_Part):
+class Interface(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Names and type names of inputs and outputs."""
 
     inputs: dict[str, str] = {}
     outputs: dict[str, str] = {}
 
 
-class RetryStrategy(_Part):
+class RetryStrategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """User retries beyond the first attempt, and the delay between attempts (spec 13, W-13).
 
     The delay before attempt n + 1 is `backoff * factor ** (n - 1)`, at most `max_backoff`, with up to 10 % added at random.
@@ -47,7 +43,7 @@ class RetryStrategy(_Part):
     max_backoff: timedelta = timedelta(minutes=5)
 
 
-class Timeouts(_Part):
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Limits of time; None means no limit (spec W-14).
 
     Attributes:
@@ -63,7 +59,7 @@ class Timeouts(_Part):
     overall: timedelta | None = None
 
 
-class TaskMetadata(_Part):
+class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Policies of a task."""
 
     discoverable: bool = False
@@ -75,7 +71,7 @@ class TaskMetadata(_Part):
     interruptible: bool = False
 
 
-class SecretRef(_Part):
+class SecretRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A secret by reference: never its value (spec 25)."""
 
     key: str
@@ -83,7 +79,7 @@ class SecretRef(_Part):
     mount: str = "env"
 
 
-class TaskTemplate(_Part):
+class TaskTemplate(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One task. `custom` belongs to the plugin of `type`."""
 
     id: Identifier | None = None

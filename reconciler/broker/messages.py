@@ -35,13 +35,12 @@ class Launch(msgspec.Struct, frozen=True):
 class Messenger(Protocol):
     """Sends wake-ups and launches. Both may be lost; both may arrive twice."""
 
-    def wake(self, shard: int, countdown: float = 0.0, armed: int = 0) -> None:
+    def wake(self, shard: int, countdown: float = 0.0) -> None:
         """Ask for a reconcile step of `shard` in `countdown` seconds.
 
         Args:
             shard: number of the shard.
             countdown: seconds to wait; 0 means at once.
-            armed: for a countdown: the due time (ms since the epoch, UTC) it was armed for, 0 otherwise.
 
         Raises:
             BrokerUnavailable: the broker does not answer in time.

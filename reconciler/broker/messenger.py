@@ -54,13 +54,12 @@ class CeleryMessenger:
         self._pid = os.getpid()
         self._idle: deque[Producer] = deque()
 
-    def wake(self, shard: int, countdown: float = 0.0, armed: int = 0) -> None:
+    def wake(self, shard: int, countdown: float = 0.0) -> None:
         """Ask for a reconcile step of `shard` in `countdown` seconds.
 
         Args:
             shard: number of the shard.
             countdown: seconds to wait; 0 means at once.
-            armed: for a countdown: the due time (ms since the epoch, UTC) it was armed for, 0 otherwise.
 
         Raises:
             BrokerUnavailable: the broker refuses, or does not answer within `socket_timeout`.
@@ -69,10 +68,10 @@ class CeleryMessenger:
             uuid(),
             RECONCILE,
             (shard,),
-            {"armed": armed},
+            {},
             countdown=countdown if countdown > 0 else None,
             argsrepr=f"shard {shard}",
-            kwargsrepr=f"armed {armed}" if armed else "",
+            kwargsrepr="",
             ignore_result=True,
         )
         with self._producer() as producer:

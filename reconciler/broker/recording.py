@@ -14,7 +14,6 @@ class Wake(msgspec.Struct, frozen=True):
 
     shard: int
     countdown: float = 0.0
-    armed: int = 0
 
 
 class RecordingMessenger:
@@ -29,9 +28,9 @@ class RecordingMessenger:
         self.wakes: list[Wake] = []
         self.launches: list[Launch] = []
 
-    def wake(self, shard: int, countdown: float = 0.0, armed: int = 0) -> None:
+    def wake(self, shard: int, countdown: float = 0.0) -> None:
         """Remember a wake-up."""
-        self.wakes.append(Wake(shard, countdown, armed))
+        self.wakes.append(Wake(shard, countdown))
 
     def launch(self, launches: Sequence[Launch]) -> None:
         """Remember launches."""

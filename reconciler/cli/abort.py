@@ -20,8 +20,8 @@ from reconciler.stores.base import AbortOutcome
 def abort(*, action: str, reason: str, yes: bool, project: str, domain: str, as_json: bool) -> None:
     """Stop an action and all its descendants; RUN alone stops the whole run.
 
-    Returns once the wish is stored. The action ends in `aborted` when its attempt has stopped; `watch` follows
-    that. What has ended stays as it ended.
+    Returns once the wish is stored. The action ends in `aborted` when its attempt has stopped; `watch`
+    follows that. What has ended stays as it ended.
     """
     if as_json and not yes:
         raise click.UsageError("--json asks no questions: add --yes.")

@@ -58,8 +58,8 @@ _ROLES = {
 def dev(apps: Sequence[str], data: Path, *, flower: bool) -> int:
     """Run servers and workers on this machine until Ctrl-C.
 
-    Prints what another terminal needs to reach them, and writes it to DATA/env. A process that dies is started
-    again. Changed code is loaded by the next start.
+    Prints what another terminal needs to reach them, and writes it to DATA/env. A process that dies is
+    started again. Changed code is loaded by the next start.
     """
     if flower and find_spec("flower") is None:
         raise ReconcilerError("Flower is not installed; run pip install 'celery-reconciler[flower]'.")

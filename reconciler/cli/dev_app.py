@@ -1,4 +1,4 @@
-"""Finds the module with a user's tasks, however it is named, and tries to import it before anything is started."""
+"""Finds the module with a user's tasks, however it is named, and tries to import it before all else."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Application(NamedTuple):
 def find(text: str) -> Application:
     """The application somebody means by `photos.tasks`, `photos/tasks.py` or `photos/`.
 
-    A file is imported under the name it has in its package: that of the outermost folder with an `__init__.py`.
+    A file is imported under the name it has in its package, seen from the outermost folder of that.
 
     Raises:
         ReconcilerError: there is no such file.
@@ -46,7 +46,7 @@ def find(text: str) -> Application:
     file = path / "__init__.py" if path.is_dir() else path
     if not file.is_file():
         raise ReconcilerError(
-            f"--app {text}: there is no file {file}. Give a file with tasks, or a module that can be imported."
+            f"--app {text}: there is no file {file}. Give a file with tasks, or the name of a module."
         )
     file = file.resolve()
     parts = [] if file.name == "__init__.py" else [file.name.removesuffix(".py")]
@@ -92,7 +92,7 @@ def task_names(applications: Sequence[Application], env: Mapping[str, str]) -> l
 
 
 def python_path(applications: Sequence[Application]) -> str:
-    """`PYTHONPATH` of the workers: the package first, then the folders of the applications, then the user's own."""
+    """`PYTHONPATH` of the workers: our package, then the folders of the applications, then the user's own."""
     inherited = os.environ.get("PYTHONPATH")
     folders = dict.fromkeys(str(application.folder) for application in applications)
     return os.pathsep.join([str(OUR_ROOT), *folders, *([inherited] if inherited else [])])

@@ -101,8 +101,8 @@ def sentence_of(error: BaseException) -> str:
 def error_document(error: BaseException) -> dict[str, object]:
     """The error as one JSON object.
 
-    Keys: `type`, `message` and `exit_code`; `action`, `code` and `kind` when an action ended otherwise than by
-    success; `problems` for settings.
+    Keys: `type`, `message` and `exit_code`; `action`, `code` and `kind` when an action ended otherwise than
+    by success; `problems` for settings.
     """
     kind = "GivenUp" if isinstance(error, (click.Abort, KeyboardInterrupt)) else type(error).__name__
     found: dict[str, object] = {

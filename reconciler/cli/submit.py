@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidArguments, InvalidSettings, InvalidSpec
 from reconciler.api.template import Interface, TaskTemplate, encode_template, parse_template
+from reconciler.cli.functions import load_functions
 from reconciler.cli.output import emit, say
 from reconciler.cli.result import await_value, print_value
 from reconciler.cli.session import (
@@ -102,15 +102,15 @@ def submit(
     type_: str | None,
     **given: Any,  # noqa: ANN401  # the fields of Request
 ) -> None:
-    r"""Store an action and print its run. What was printed is stored: it survives any crash.
+    """Store an action and print its run. What was printed is stored: it survives any crash.
 
     FUNCTION is the stored name of a task, as `images.resize`.
 
     \b
     reconciler submit images.resize --app pictures --args '{"key": "cats/1.jpg"}' --wait
-    reconciler submit --type core-sleep --inputs '{"duration": 5}' \
+    reconciler submit --type core-sleep --inputs '{"duration": 5}' \\
         --interface '{"inputs": {"duration": "duration"}}'
-    """
+    """  # noqa: D301  # click reads the character \\b: keep these lines as they are
     request = Request(type=type_, **given)
     request.check()
     if timeout is not None and not wait:
@@ -163,7 +163,7 @@ def _submit_call(client: Client, request: Request) -> Run[Any]:
         problem = refused.problem if isinstance(refused, Refused) else str(error)
         expected = ", ".join(f"{name}: {kind}" for name, kind in task.signature.interface["inputs"].items())
         raise InvalidArguments(
-            f"--args does not fit {task.name}: {problem}. It must be a JSON object with {expected or 'no keys'}."
+            f"--args does not fit {task.name}: {problem}. Write a JSON object with {expected or 'no keys'}."
         ) from error
     return task.submit(args, kwargs, run=request.run, idempotency_key=request.key)
 
@@ -171,12 +171,8 @@ def _submit_call(client: Client, request: Request) -> Run[Any]:
 def _task(client: Client, request: Request) -> Task[..., Any]:
     """Load the modules and find the task; it submits through our client from now on."""
     modules = request.app or client.settings.imports
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # as the worker does: modules beside the caller can be named
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what modules print must not lie between our output
-            registry.load(modules)
+        load_functions(modules)
     except InvalidSettings as error:
         raise (as_usage_error(error) if request.app else error) from error
     name = request.function or ""

@@ -51,7 +51,9 @@ _AT_ONCE = 500
 class Client:
     """Talks to the stores directly; sends wake-ups through the messenger. Safe to share between threads."""
 
-    def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings | None = None) -> None:
+    def __init__(
+        self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings | None = None
+    ) -> None:
         self.store = store
         self.blobs = blobs
         self.messenger = messenger
@@ -319,7 +321,9 @@ class Client:
         return [self._outcome(record, fetched, decode) for record in records]
 
     @staticmethod
-    def _outcome(record: TaskAction, fetched: dict[str, bytes], decode: Callable[[bytes], T]) -> T | ActionEnded:
+    def _outcome(
+        record: TaskAction, fetched: dict[str, bytes], decode: Callable[[bytes], T]
+    ) -> T | ActionEnded:
         error = ended_error(record)
         if error is not None:
             return error

@@ -56,7 +56,10 @@ def in_group(seed: ActionSpec, spec: ActionSpec, index: int) -> ActionSpec:
 
 def new_run_name(stem: str) -> str:
     """A name nobody used before: up to 21 characters of `stem` and 8 random ones (40 bits)."""
-    clean = "".join(c if c.isalnum() and c.isascii() else "-" for c in stem.rpartition(".")[2])[:21].strip("-") or "run"
+    clean = (
+        "".join(c if c.isalnum() and c.isascii() else "-" for c in stem.rpartition(".")[2])[:21].strip("-")
+        or "run"
+    )
     return f"{clean}-{''.join(secrets.choice(_ALPHABET) for _ in range(8))}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -25,7 +25,7 @@ class Waiter:
         self._until = None if timeout is None else time.monotonic() + timeout
         self._subscription = store.subscribe(run, self._event.set)
 
-    def __enter__(self) -> Waiter:
+    def __enter__(self) -> Self:
         self._subscription.__enter__()
         return self
 

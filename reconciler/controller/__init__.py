@@ -1,0 +1,1 @@
+"""`TaskActionReconciler`: read reconciler.py first."""

@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from reconciler.api.action import TaskAction
-from reconciler.api.errors import PluginError, ReconcilerError, Superseded
+from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound, PluginError, ReconcilerError
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import (
     UNKNOWN_TRANSITION,
@@ -20,12 +20,11 @@ from reconciler.api.transition import (
     success,
     waiting_for_cache,
 )
-from reconciler.controller.failures import FailureSteps
-from reconciler.core.cachekey import CacheConfigError, compute_key
+from reconciler.controller.cache_config import CacheConfig, CacheConfigSteps
+from reconciler.core.conditions import system_error
 from reconciler.core.events import observed_attempts
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
 from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, CatalogExists, CatalogMiss
-from reconciler.stores.outputs import read_inputs
 
 log = structlog.get_logger(__name__)
 
@@ -36,47 +35,8 @@ class CacheStepError(PluginError):
     code = "CacheStepError"
 
 
-class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How one action uses the cache (spec 8.1)."""
-
-    key: CacheKey
-    owner: str
-    serializable: bool
-
-
-class CacheSteps(FailureSteps):
+class CacheSteps(CacheConfigSteps):
     """evaluate_cache_before_execution, finalize_cache_after_execution, write_task_outputs_to_cache, release."""
-
-    def cache_config(self, action: TaskAction) -> CacheConfig | None:
-        """The cache configuration of an action; None when caching is off (spec 8.1).
-
-        Raises:
-            CacheConfigError: the template cannot be read or has no identifier, or the inputs cannot be hashed.
-        """
-        if self.catalog is None:
-            return None
-        template = template_or_none(action)
-        if template is None:
-            raise CacheConfigError("reading task template for cache handling: it is missing or unreadable")
-        meta = template.metadata
-        if meta is None or not meta.discoverable:
-            return None
-        if template.id is None:
-            raise CacheConfigError("discoverable task is missing identifier")
-        declared = template.interface is not None and bool(template.interface.inputs)
-        inputs = (
-            read_inputs(self.data_store, action.spec, limit=self.settings.max_object_size)
-            if declared
-            else None
-        )
-        key = compute_key(
-            template.id, template.interface, inputs, meta.cache_ignore_input_vars, action.spec.cache_key
-        )
-        return CacheConfig(
-            key=CacheKey(project=template.id.project, domain=template.id.domain, key=key),
-            owner=f"{action.metadata.namespace}/{action.id}",
-            serializable=meta.cache_serializable,
-        )
 
     def evaluate_cache_before_execution(
         self,
@@ -97,10 +57,12 @@ class CacheSteps(FailureSteps):
             CacheConfigError: the cache settings cannot be used.
             CacheStepError: outputs could not be written, or the reservation could not be asked for.
         """
-        config = self.cache_config(task_action)
-        if config is None or self.catalog is None:
-            return UNKNOWN_TRANSITION, False
+        policy = self.cache_policy(task_action)
         launched = already_running or task_action.status.launched
+        if policy is None or (launched and not policy.cache_serializable):
+            return UNKNOWN_TRANSITION, False
+        config = self.cache_config(task_action)
+        assert config is not None
         if not launched:
             hit = self._lookup(task_action, t_ctx, config)
             if hit is not None:
@@ -112,16 +74,23 @@ class CacheSteps(FailureSteps):
     def _lookup(
         self, action: TaskAction, ctx: TaskExecutionContext, config: CacheConfig
     ) -> Transition | None:
+        """A hit as a success. An entry whose outputs are gone or changed is a miss; the put replaces it (spec W-20)."""
         assert self.catalog is not None
+        ctx.lookup_failed = False
         try:
             entry = self.catalog.get(config.key)
+            data = self._read(entry)
         except CatalogMiss:
             return None
+        except (BlobNotFound, BlobCorrupt) as error:
+            log.warning("cache.entry_unreadable", action=str(action.id), error=str(error))
+            return None
         except ReconcilerError as error:
+            ctx.lookup_failed = True
             log.warning("cache.lookup_failed", action=str(action.id), error=str(error))
             return None
         try:
-            outputs = self._adopt(entry, ctx)
+            outputs = self._adopt(data, ctx)
         except ReconcilerError as error:
             raise CacheStepError(f"persisting cached outputs: {error}") from error
         if action.status.cache_token:
@@ -129,12 +98,20 @@ class CacheSteps(FailureSteps):
         info = _cache_info(ctx.now, CacheStatus.HIT, "cache hit", outputs, entry.source)
         return Transition(success(info))
 
-    def _adopt(self, entry: CacheEntry, ctx: TaskExecutionContext) -> OutputRef:
+    def _read(self, entry: CacheEntry) -> bytes:
+        if entry.outputs.inline is not None:
+            return entry.outputs.inline
+        limit = self.settings.max_object_size
+        return self.data_store.get(entry.outputs.uri, sha256=entry.outputs.sha256, limit=limit)
+
+    def _adopt(self, data: bytes, ctx: TaskExecutionContext) -> OutputRef:
         """Copy a hit to this attempt's own output file, so that "succeeded" implies readable outputs (spec O5)."""
-        data = entry.outputs.inline
-        if data is None:
-            data = self.data_store.get(entry.outputs.uri, sha256=entry.outputs.sha256)
-        return ctx.files.write_outputs(data, self.settings.inline_limit)
+        limit = self.settings.inline_limit
+        try:
+            return ctx.files.write_outputs(data, limit)
+        except BlobExists:
+            # a round whose commit got lost wrote its outputs here: they are as good, and stay
+            return ctx.files.write_outputs(ctx.files.read_outputs(), limit)
 
     def _reserve(
         self, action: TaskAction, ctx: TaskExecutionContext, config: CacheConfig, *, launched: bool
@@ -145,6 +122,7 @@ class CacheSteps(FailureSteps):
         except ReconcilerError as error:
             raise CacheStepError(f"acquiring cache reservation: {error}") from error
         if held.owner == config.owner:
+            ctx.reserved_until = held.expires_at
             fresh = held.token != action.status.cache_token
             if launched and fresh:
                 # the reservation was lost and is ours again under another token: what runs was made without it
@@ -167,35 +145,39 @@ class CacheSteps(FailureSteps):
         transition: Transition,
         cache_short_circuited: bool,  # noqa: FBT001  # as in the reference
     ) -> Transition:
-        """Store the outputs of a success, release the reservation of an end (spec 8.3). Never fails the task.
+        """Store the outputs of a success, release the reservation of an end (spec 8.3). A failing put fails no task.
 
         A retryable failure keeps the reservation when the same action goes on at once (spec W-22).
 
         Raises:
             CacheConfigError: the cache settings cannot be used.
         """
-        config = self.cache_config(task_action)
-        if config is None or self.catalog is None or cache_short_circuited:
+        policy = self.cache_policy(task_action)
+        if policy is None or cache_short_circuited:
             return transition
         info = transition.info
+        if not info.phase.is_terminal():
+            return Transition(self._under_way(task_action, t_ctx, info))
+        config = self.cache_config(task_action)
+        assert config is not None
         if info.phase is PluginPhase.SUCCESS:
             status = self._put(task_action, t_ctx, config, info)
             self._release(task_action, config)
-            if info.info is None:
-                return transition
-            resource = ExternalResource(external_id="cache", cache_status=status)
-            details = msgspec.structs.replace(
-                info.info, external_resources=(*info.info.external_resources, resource)
-            )
-            return Transition(msgspec.structs.replace(info, info=details))
-        if info.phase in {PluginPhase.PERMANENT_FAILURE, PluginPhase.ABORTED}:
-            self._release(task_action, config)
-        elif (
-            info.phase is PluginPhase.RETRYABLE_FAILURE
-            and observed_attempts(task_action) >= t_ctx.max_attempts
-        ):
+            return Transition(_with_status(info, status))
+        if info.phase is not PluginPhase.RETRYABLE_FAILURE or _gives_up(task_action, t_ctx, info):
             self._release(task_action, config)
         return transition
+
+    def _under_way(self, action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo) -> PhaseInfo:
+        """Look again before the reservation ends, and show a lookup that failed until the end (spec W-18, W-22)."""
+        if ctx.reserved_until:
+            look = ctx.now + max(0, ctx.reserved_until - ctx.now) // 2
+            if look < (info.requeue_at or ctx.now + self.requeue_duration):
+                info = msgspec.structs.replace(info, requeue_at=look)
+        status = action.status
+        if ctx.lookup_failed or (status.launched and status.cache_status is CacheStatus.LOOKUP_FAILURE):
+            info = _with_status(info, CacheStatus.LOOKUP_FAILURE)
+        return info
 
     def _put(
         self, action: TaskAction, ctx: TaskExecutionContext, config: CacheConfig, info: PhaseInfo
@@ -203,17 +185,36 @@ class CacheSteps(FailureSteps):
         if config.serializable and not action.status.cache_token:
             log.info("cache.not_published", action=str(action.id), why="the reservation was lost")
             return CacheStatus.PUT_FAILURE
+        outputs = info.info.outputs if info.info else None
         try:
-            self.write_task_outputs_to_cache(ctx, config.key, info.info.outputs if info.info else None)
-        except CatalogExists:
-            return CacheStatus.POPULATED
-        except (ReconcilerError, Superseded) as error:
+            try:
+                self.write_task_outputs_to_cache(ctx, config.key, outputs)
+            except CatalogExists:
+                if not self._serves(config):
+                    self.write_task_outputs_to_cache(ctx, config.key, outputs, replace=True)
+        except ReconcilerError as error:
             log.warning("cache.put_failed", action=str(action.id), error=str(error))
             return CacheStatus.PUT_FAILURE
         return CacheStatus.POPULATED
 
+    def _serves(self, config: CacheConfig) -> bool:
+        """Whether an entry can be used; if in doubt it can. One that cannot would be in the way for ever (spec W-20)."""
+        assert self.catalog is not None
+        try:
+            self._read(self.catalog.get(config.key))
+        except (CatalogMiss, BlobNotFound, BlobCorrupt):
+            return False
+        except ReconcilerError as error:
+            log.warning("cache.entry_unknown", key=str(config.key), error=str(error))
+        return True
+
     def write_task_outputs_to_cache(
-        self, t_ctx: TaskExecutionContext, key: CacheKey, outputs: OutputRef | None = None
+        self,
+        t_ctx: TaskExecutionContext,
+        key: CacheKey,
+        outputs: OutputRef | None = None,
+        *,
+        replace: bool = False,
     ) -> None:
         """Put a reference to this attempt's outputs, which must exist, under the key (spec 8.4).
 
@@ -237,7 +238,7 @@ class CacheSteps(FailureSteps):
             attempt=observed_attempts(action),
             created_at=t_ctx.now,
         )
-        self.catalog.put(key, ref, source, token=action.status.cache_token)
+        self.catalog.put(key, ref, source, token=action.status.cache_token, replace=replace)
 
     def release_cache_reservation(self, cache_cfg: CacheConfig | None) -> None:
         """Release by key and owner; nothing to do without catalog, configuration or serialization (spec 8.6)."""
@@ -263,6 +264,22 @@ class CacheSteps(FailureSteps):
                 if config is not None:
                     self._release(action, config)
         super().settle(action)
+
+
+def _with_status(info: PhaseInfo, status: CacheStatus) -> PhaseInfo:
+    """A phase that says in its details what the cache did; one without details stays as it is."""
+    if info.info is None:
+        return info
+    resource = ExternalResource(external_id="cache", cache_status=status)
+    resources = (*info.info.external_resources, resource)
+    return msgspec.structs.replace(
+        info, info=msgspec.structs.replace(info.info, external_resources=resources)
+    )
+
+
+def _gives_up(action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo) -> bool:
+    """Whether a retryable failure is the last one; the platform's faults have a budget of their own (spec 12)."""
+    return not system_error(info.err) and observed_attempts(action) >= ctx.max_attempts
 
 
 def _cache_info(

@@ -131,4 +131,5 @@ def _untouched(action: TaskAction) -> bool:
     A record no earlier step has written is not enough: a step that claimed it and died may have called the plugin.
     """
     status, claims = action.status, action.token - (action.staged is not None)
-    return claims <= 0 and not status.attempts and not status.plugin_phase and not status.total_system_failures
+    written = status.attempts or status.plugin_phase or status.total_system_failures
+    return claims <= 0 and not written

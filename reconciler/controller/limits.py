@@ -1,4 +1,4 @@
-"""Time in the task path: limits that end an action in TIMED_OUT (spec W-14), back-off, and when to look again."""
+"""Time in the task path: limits that end in TIMED_OUT (spec W-14), back-off, and when to look again."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ class LimitSteps(ConditionSteps):
         return max(0, (min(at, deadline) if deadline else at) - action.now)
 
     def bounded(self, action: TaskAction, result: Result) -> Result:
-        """The same result, but not later than the next limit of time."""
-        if action.is_terminal or not result.requeue_after:
+        """The same result, but not later than a limit of time that lies ahead."""
+        if action.is_terminal or result.requeue_after is None:
             return result
-        return Result(self.until(action, action.now + result.requeue_after))
+        deadline = next_deadline(action, limits_of(template_or_none(action)))
+        return Result(min(result.requeue_after, deadline - action.now)) if deadline > action.now else result
 
     def later(self, action: TaskAction, at: int) -> Result:
         """Store counted tries without an event, and go on at that time."""

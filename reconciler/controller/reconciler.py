@@ -87,8 +87,8 @@ class TaskActionReconciler(LimitSteps):
         Returns:
             When to look again. Nothing to do is `DONE`: not found, held by another step (which will look again), ended.
 
-        What a round asks to be sent (a launch, wake-ups, the end of children) is sent by `Stepper`, which drives rounds in
-        production; the plugin's next look makes up for what nobody sent.
+        What a round asks to be sent (a launch, wake-ups, the end of children) is sent by `Stepper`, which drives
+        rounds in production; the plugin's next look makes up for what nobody sent.
 
         Raises:
             Superseded: the claim was lost to a newer one while the round ran; nothing was written.
@@ -116,10 +116,10 @@ class TaskActionReconciler(LimitSteps):
             result = self._dispatch(action, original)
         finally:
             action.staged = None
-        write.due = self._due(action, write, result)
+        write.due = self._due(action, result)
         return result, write
 
-    def _due(self, action: TaskAction, write: Write, result: Result) -> int:
+    def _due(self, action: TaskAction, result: Result) -> int:
         """When to look again: never after an end that owes nothing; at once when it owes finalization."""
         if action.is_terminal:
             if FINALIZER not in action.metadata.finalizers:
@@ -203,20 +203,10 @@ class TaskActionReconciler(LimitSteps):
     ) -> Result:
         """From the phase of this round to the record (spec 5.2, steps 8 to 18)."""
         attempts = action.status.attempts
-        if not short and info.phase is PluginPhase.RETRYABLE_FAILURE:
-            # a failure after a limit had passed is the limit's doing, and no new attempt or launch may outlive it
-            overdue = self.overdue(action, min(_occurred(info, action.now), action.now))
-            if overdue is not None:
-                return self.time_out(action, original, plugin, ctx, overdue)
-            if system_error(info.err):
-                return self._system_failure(action, original, plugin, ctx, info)
-            info, result = self.retry_or_fail(action, original, plugin, ctx, info)
+        if not short:
+            info, result = self._after_failure(action, original, plugin, ctx, info)
             if result is not None:
                 return result
-        elif not short and info.phase is PluginPhase.PERMANENT_FAILURE and info.cleanup_on_failure:
-            wait = self.stop_plugin(action, plugin, ctx)
-            if wait:
-                return self.later(action, wait)
         restarted = action.status.attempts != attempts and info.phase is PluginPhase.QUEUED
         if not restarted and not info.phase.is_terminal():
             overdue = self.overdue(action)
@@ -234,6 +224,33 @@ class TaskActionReconciler(LimitSteps):
         if restarted and action.status.not_before:
             return Result(self.until(action, action.status.not_before))
         return self.requeue(action, original, info)
+
+    def _after_failure(
+        self,
+        action: TaskAction,
+        original: TaskAction,
+        plugin: Plugin,
+        ctx: TaskExecutionContext,
+        info: PhaseInfo,
+    ) -> tuple[PhaseInfo, Result | None]:
+        """What a failure phase of the plugin becomes; any other phase stays as it is.
+
+        Returns:
+            The phase to go on with, and a result when the round ends here.
+        """
+        if info.phase is PluginPhase.RETRYABLE_FAILURE:
+            # a failure after a limit had passed is the limit's doing, and no new attempt or launch may outlive it
+            overdue = self.overdue(action, min(_occurred(info, action.now), action.now))
+            if overdue is not None:
+                return info, self.time_out(action, original, plugin, ctx, overdue)
+            if system_error(info.err):
+                return info, self._system_failure(action, original, plugin, ctx, info)
+            return self.retry_or_fail(action, original, plugin, ctx, info)
+        if info.phase is PluginPhase.PERMANENT_FAILURE and info.cleanup_on_failure:
+            wait = self.stop_plugin(action, plugin, ctx)
+            if wait:
+                return info, self.later(action, wait)
+        return info, None
 
     def _apply(
         self, action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo, *, short: bool, restarted: bool

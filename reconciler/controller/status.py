@@ -79,5 +79,5 @@ class StatusSteps(ReconcilerBase):
 def _changed(event: ActionEvent, changes: dict[str, object]) -> ActionEvent:
     for name, value in changes.items():
         if getattr(event, name) != value:
-            return ActionEvent(**{**{f: getattr(event, f) for f in event.__struct_fields__}, **changes})  # type: ignore[arg-type]  # fields of the same record
+            return ActionEvent(**{**{f: getattr(event, f) for f in event.__struct_fields__}, **changes})
     return event

@@ -50,7 +50,9 @@ class StepReport(msgspec.Struct, frozen=True):
 class Stepper:
     """Runs reconcile steps. One per process; safe to use from many threads."""
 
-    def __init__(self, reconciler: TaskActionReconciler, messenger: Messenger, *, owner: str = "step") -> None:
+    def __init__(
+        self, reconciler: TaskActionReconciler, messenger: Messenger, *, owner: str = "step"
+    ) -> None:
         self.reconciler = reconciler
         self.store = reconciler.store
         self.messenger = messenger
@@ -98,7 +100,9 @@ class Stepper:
                 return msgspec.structs.replace(total, again=True)
 
     # -- a batch ---------------------------------------------------------------------------------------------------
-    def _batch_of(self, shard: int, actions: list[TaskAction], ends: float) -> tuple[CommitReport | None, int, int]:
+    def _batch_of(
+        self, shard: int, actions: list[TaskAction], ends: float
+    ) -> tuple[CommitReport | None, int, int]:
         """Run one batch; the report of the last commit, and how many writes were accepted and refused."""
         quick: list[TaskAction] = []
         slow: list[TaskAction] = []
@@ -111,7 +115,9 @@ class Stepper:
             report, done, refused = self._commit(shard, writes)
         if running:
             finished = wait(running, timeout=max(0.0, ends - time.monotonic())).done
-            late = [write for future in running if future in finished and (write := future.result()) is not None]
+            late = [
+                write for future in running if future in finished and (write := future.result()) is not None
+            ]
             for future in running:
                 if future not in finished:
                     future.add_done_callback(lambda f: self._commit_late(shard, f))
@@ -188,7 +194,6 @@ class Stepper:
         action = write.action
         if not action.children.open or not action.is_terminal or write.original.is_terminal:
             return
-
 
         report = self.store.request_abort(action.id, Deletion(reason=f"parent {action.id.action} has ended"))
         if report.outcome is not AbortOutcome.MISSING and report.descendants:

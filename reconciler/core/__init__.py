@@ -1,0 +1,1 @@
+"""The rules, as pure functions of (record, what was observed, now)."""

@@ -17,11 +17,17 @@ from reconciler.api.errors import ReconcilerError
 from reconciler.api.template import Identifier, Interface
 
 CONTENT_HASH = "@hash"
-"""An input of the form `{"@hash": "…"}`, alone or beside other members, counts by that hash alone (spec 9.2)."""
+"""An object of the form `{"@hash": "…"}`, alone or beside other members, counts by that hash alone (spec 9.2)."""
+
+_EXACT = 2**53
+"""Integers up to this are exact as floats."""
 
 
 class CacheConfigError(ReconcilerError):
     """The cache settings of a task cannot be used: deterministic, so a retry cannot help."""
+
+    error_code = "BadTaskSpecification"
+    """Ends the action at once (spec 12.3)."""
 
 
 def objecthash(value: Any) -> bytes:  # noqa: ANN401, PLR0911  # any JSON value; one return for each kind
@@ -30,6 +36,9 @@ def objecthash(value: Any) -> bytes:  # noqa: ANN401, PLR0911  # any JSON value;
         return _tagged(b"n", b"")
     if isinstance(value, bool):
         return _tagged(b"b", b"1" if value else b"0")
+    if isinstance(value, int) and abs(value) > _EXACT:
+        # beyond this a float would make neighbours equal, and the cache serve the result of another input
+        return _tagged(b"i", f"{value:x}".encode())
     if isinstance(value, (int, float)):
         return _tagged(b"f", _normalised(float(value)).encode())
     if isinstance(value, str):
@@ -66,8 +75,6 @@ def _normalised(number: float) -> str:
         else:
             text += "0"
         number *= 2
-        if len(text) >= 1000:
-            raise CacheConfigError("an input holds a number whose notation is too long for a cache key")
     return text
 
 
@@ -105,7 +112,7 @@ def _hash_form(value: Any) -> Any:  # noqa: ANN401  # any JSON value
     if isinstance(value, Mapping):
         content = value.get(CONTENT_HASH)
         if isinstance(content, str) and content:
-            return {"hash": content}
+            return {CONTENT_HASH: content}
         return {name: _hash_form(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_hash_form(member) for member in value]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from reconciler.api.action import TaskAction
 from reconciler.api.conditions import cut
 from reconciler.api.errors import InvalidInput
@@ -77,12 +79,21 @@ def build_event(
         reported_time=now,
         error_info=_error_info(info.err),
         cluster=cluster,
-        output_prefix=prefix_of(action) if phase is not ActionPhase.QUEUED else "",
+        output_prefix=prefix_of(action),
         cluster_events=_cluster_events(info, at),
         log_info=details.logs if details else (),
         log_context=details.log_context if details else None,
         cache_status=observed_cache_status(details),
+        cache_metadata=_cache_source(details),
     )
+
+
+def _cache_source(info: TaskInfo | None) -> dict[str, Any] | None:
+    """Which launch made the outputs of a hit (spec W-25)."""
+    for resource in info.external_resources if info else ():
+        if resource is not None and resource.cache_status is CacheStatus.HIT:
+            return resource.custom_info or None
+    return None
 
 
 def _error_info(err: ExecutionError | None) -> ErrorInfo | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 from reconciler.api.errors import InvalidSpec
 
@@ -37,11 +36,11 @@ def shard_prefix(namespace: str, name: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _split_base(run_output_base: str) -> tuple[str, str]:
-    parts = urlsplit(run_output_base)
-    if not parts.scheme or not parts.netloc:
+    scheme, _, rest = run_output_base.partition("://")  # as blob stores do: `#` and `?` are part of a path
+    bucket, _, path = rest.partition("/")
+    if not scheme or not bucket:
         raise InvalidSpec(f'invalid RunOutputBase "{run_output_base}": write it as s3://bucket/path')
-    path = parts.path.strip("/")
-    return f"{parts.scheme}://{parts.netloc}", path
+    return f"{scheme}://{bucket}", path.strip("/")
 
 
 def output_prefix(namespace: str, name: str, base: str, action: str, attempt: int, launch: int = 0) -> str:

@@ -48,9 +48,22 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskExecutionContext:
-    """One call's view of an action. Parts that cost something are made when they are asked for."""
+    """One call's view of an action. Parts that cost something are made when they are asked for.
 
-    __slots__ = ("_template", "action", "files", "launch_wish", "max_name", "services", "state")
+    Attributes:
+        action: the record of this round.
+        files: the objects of this launch.
+        state: what the plugin keeps between rounds.
+        services: what the installation offers.
+        max_name: longest generated name; 0 = any.
+        launch_wish: launch and queue of `send`.
+        lookup_failed: whether the cache could not be asked in this round (spec W-18).
+        reserved_until: when the cache reservation this action holds ends, ms; 0 = it holds none.
+    """
+
+    __slots__ = (
+        "_template", "action", "files", "launch_wish", "lookup_failed", "max_name", "reserved_until", "services", "state",
+    )  # fmt: skip
 
     def __init__(
         self, action: TaskAction, services: Services, state: PluginStateManager, max_name: int = 0
@@ -66,6 +79,8 @@ class TaskExecutionContext:
         self.state = state
         self.max_name = max_name
         self.launch_wish: tuple[str, str] | None = None
+        self.lookup_failed = False
+        self.reserved_until = 0
         self._template: TaskTemplate | None = None
         prefix = output_prefix(
             action.metadata.namespace,
@@ -76,6 +91,15 @@ class TaskExecutionContext:
             action.status.launches,
         )
         self.files = ActionFiles(services.data_store, prefix, limit=services.object_limit)
+        self._check_secrets()
+
+    def _check_secrets(self) -> None:
+        template = template_or_none(self.action)
+        for secret in template.secrets if template else ():
+            if secret.mount not in {"env", "file"}:
+                raise BadTaskSpecification(
+                    f"secret {secret.key!r}: mount must be env or file, got {secret.mount!r}"
+                )
 
     # -- the task --------------------------------------------------------------------------------------------------
     @property
@@ -186,15 +210,11 @@ class TaskExecutionContext:
         """Annotations of the record, and its secrets by reference.
 
         Raises:
-            BadTaskSpecification: the secrets are described wrongly or are too many.
+            BadTaskSpecification: the secrets are too many.
         """
         template = template_or_none(self.action)
         found = dict(self.action.metadata.annotations)
         for index, secret in enumerate(template.secrets if template else ()):
-            if secret.mount not in {"env", "file"}:
-                raise BadTaskSpecification(
-                    f"secret {secret.key!r}: mount must be env or file, got {secret.mount!r}"
-                )
             found[f"flyte.secrets/s{index}"] = base64.b32encode(msgspec.json.encode(secret)).decode()
         if sum(map(len, found.values())) > _MAX_SECRETS:
             raise BadTaskSpecification(f"annotations exceed {_MAX_SECRETS} bytes: refer to fewer secrets")

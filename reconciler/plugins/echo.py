@@ -32,7 +32,7 @@ class EchoPlugin(Plugin):
         """Wait for the delay, then write the output.
 
         Raises:
-            BadTaskSpecification: the interface does not fit.
+            BadTaskSpecification: the interface or the inputs do not fit.
         """
         interface = ctx.template.interface
         names = (list(interface.inputs), list(interface.outputs)) if interface else ([], [])
@@ -46,6 +46,8 @@ class EchoPlugin(Plugin):
         if not names[0]:
             return Transition(success())
         values = msgspec.json.decode(ctx.read_inputs(), type=dict[str, msgspec.Raw])
+        if names[0][0] not in values:
+            raise BadTaskSpecification(f"the inputs hold no {names[0][0]!r}, which echo was to copy")
         document = msgspec.json.encode({names[1][0]: values[names[0][0]]})
         ref = ctx.files.write_outputs(document, INLINE_OUTPUTS)
         return Transition(success(TaskInfo(occurred_at=ctx.now, outputs=ref)))

@@ -69,7 +69,7 @@ class PluginRegistry:
     def _load(self, entry: PluginEntry) -> None:
         plugin = entry.load()
         limit = plugin.properties.generated_name_max_length
-        if 0 < limit < 8:
+        if limit != 0 and limit < 8:
             raise InvalidSettings([f"plugin {entry.id}: GeneratedNameMaxLength needs to be greater then 8"])
         plugin.id = plugin.id or entry.id
         self._by_id[entry.id] = plugin

@@ -54,7 +54,7 @@ def _duration(ctx: TaskExecutionContext) -> int | PhaseInfo:
         if name not in values:
             return failure("BadTaskSpecification", f"the inputs hold no {name!r}")
         duration = _seconds(values[name])
-    except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+    except (msgspec.DecodeError, OverflowError) as error:
         return failure("BadTaskSpecification", f"input {name!r} is no duration: {error}")
     if duration < 0:
         return failure("BadTaskSpecification", f"input {name!r} must not be negative, got {duration:g} s")
@@ -63,7 +63,7 @@ def _duration(ctx: TaskExecutionContext) -> int | PhaseInfo:
 
 def _seconds(value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        return timedelta(seconds=value).total_seconds()
     return msgspec.convert(value, timedelta, strict=False).total_seconds()
 
 

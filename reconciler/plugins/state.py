@@ -49,7 +49,7 @@ class PluginStateManager:
         """
         try:
             data = msgspec.json.encode(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise CorruptedPluginState(f"plugin state cannot be written as JSON: {error}") from error
         if len(data) > MAX_STATE:
             raise CorruptedPluginState(

@@ -237,6 +237,13 @@ class Store(Protocol):
         """Shards where something is due for longer than `grace` ms; each is marked as having a message on its way."""
         ...
 
+    def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
+        """Shards that need a message: (shard, overdue for longer than `grace` ms, next due, arm a countdown, now).
+
+        Each overdue one is marked as having a message on its way; each other one has to get the countdown.
+        """
+        ...
+
     def nudge(self, shard: int) -> bool:
         """Whether something is due and no message is on its way; the caller then has to send one."""
         ...

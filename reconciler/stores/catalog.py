@@ -70,7 +70,9 @@ class Catalog(Protocol):
         """
         ...
 
-    def put(self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False) -> None:
+    def put(
+        self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
+    ) -> None:
         """Store a reference to outputs.
 
         Args:

@@ -1,0 +1,1 @@
+"""Periodic duties, one per file, each safe to run twice and on two hosts."""

@@ -7,27 +7,18 @@ superfluous message per shard. Safe to run twice and on two hosts.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import structlog
 
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.broker.messages import Messenger
+from reconciler.stores.base import Store
 
 log = structlog.get_logger(__name__)
 GRACE = 1000
 """How long something may be due before its wake-up counts as lost, ms."""
 
 
-class Looker(Protocol):
-    """The verb this sweep needs."""
-
-    def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
-        """For each shard with something due: (shard, overdue, next due, arm a countdown for it, now)."""
-        ...
-
-
-def resync(store: Looker, messenger: Messenger, grace: int = GRACE) -> int:
+def resync(store: Store, messenger: Messenger, grace: int = GRACE) -> int:
     """Send the messages that are missing; returns how many.
 
     Raises:

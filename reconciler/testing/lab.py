@@ -112,7 +112,9 @@ class Lab:
         shards = range(self.store.shards) if action is None else [self.store.shard_of(action.run_id)]
         reports = [self.engine.stepper.step(shard) for shard in shards]
         return StepReport(
-            sum(r.claimed for r in reports), sum(r.committed for r in reports), sum(r.superseded for r in reports)
+            sum(r.claimed for r in reports),
+            sum(r.committed for r in reports),
+            sum(r.superseded for r in reports),
         )
 
     def settle(self, limit: timedelta = timedelta(days=30), rounds: int = 10_000) -> None:
@@ -153,7 +155,10 @@ class JournalledStore(MemoryStore):
 
     def __init__(self, journal: Journal, clock: VirtualClock, settings: Settings) -> None:
         super().__init__(
-            clock=clock, shards=settings.shards, step_lease=settings.step_lease, max_countdown=settings.max_countdown
+            clock=clock,
+            shards=settings.shards,
+            step_lease=settings.step_lease,
+            max_countdown=settings.max_countdown,
         )
         self._journal = journal
 
@@ -191,7 +196,9 @@ class JournalledCatalog:
         self._journal.note("cache.get", key)
         return self._inner.get(key)
 
-    def put(self, key: CacheKey, outputs: Any, source: CacheSource, *, token: int = 0, replace: bool = False) -> None:  # noqa: ANN401  # handed through
+    def put(
+        self, key: CacheKey, outputs: Any, source: CacheSource, *, token: int = 0, replace: bool = False
+    ) -> None:  # noqa: ANN401  # handed through
         """See `Catalog.put`."""
         self._journal.note("cache.put", key)
         self._inner.put(key, outputs, source, token=token, replace=replace)

@@ -9,7 +9,9 @@ from reconciler.plugins.base import Plugin, PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.registry import PluginEntry
 
-Answer = PhaseInfo | Transition | BaseException | Callable[[TaskExecutionContext], "PhaseInfo | Transition"] | None
+Answer = (
+    PhaseInfo | Transition | BaseException | Callable[[TaskExecutionContext], "PhaseInfo | Transition"] | None
+)
 
 
 class ScriptedPlugin(Plugin):

@@ -47,8 +47,8 @@ def say_ready(**_):
     note("ready")
 
 @app.task(name=RECONCILE)
-def reconcile(shard, armed=0):
-    note(f"shard {shard} armed {armed}")
+def reconcile(shard):
+    note(f"shard {shard}")
 
 @app.task(name="test.blocked")
 def blocked(gate):

@@ -82,7 +82,7 @@ def test_worker_survives_a_killed_broker(
     worker = start_worker(pool=pool)
     worker.gate("long")
     build_app(settings_for(server.url)).send_task("test.blocked", ("long",))
-    messenger.wake(7, countdown=2, armed=99)
+    messenger.wake(7, countdown=2)
     worker.notes_say("long begins")
     until(lambda: server.client.hlen(f"{PREFIX}unacked") == 2)
 
@@ -91,11 +91,11 @@ def test_worker_survives_a_killed_broker(
     server.start()
 
     messenger.wake(1)
-    worker.notes_say("shard 1 armed 0")
+    worker.notes_say("shard 1")
     worker.open("long")
     until(lambda: server.client.hlen(f"{PREFIX}unacked") == 1)  # acknowledged over a channel that is no more
     server.pass_visibility_timeout()
-    worker.notes_say("shard 7 armed 99")
+    worker.notes_say("shard 7")
     until(lambda: not server.client.hlen(f"{PREFIX}unacked"))
     assert worker.notes.count("long begins") == 1
     assert worker.process.poll() is None
@@ -116,7 +116,7 @@ def test_task_that_ends_during_the_outage_does_not_end_the_worker(
     worker.notes_say("long ends")
     server.start()
     messenger.wake(1)
-    worker.notes_say("shard 1 armed 0")
+    worker.notes_say("shard 1")
 
 
 def test_attempts_keep_their_own_unacked_keys_and_ack_early(
@@ -166,7 +166,7 @@ def test_worker_takes_json_only_and_shows_no_password(
             },
         )
     messenger.wake(3)
-    worker.notes_say("shard 3 armed 0")
+    worker.notes_say("shard 3")
     until(lambda: not server.client.hlen(f"{PREFIX}unacked"))
     assert not trap.exists()
     assert "ContentDisallowed" in worker.log
@@ -224,11 +224,11 @@ def test_messenger_recovers_with_its_broker(server: Valkey, messenger: CeleryMes
 
 def test_messages_are_what_the_protocol_says(server: Valkey, messenger: CeleryMessenger) -> None:
     """A wake-up carries shard, due time and ETA; a launch carries action, attempt and a text for people."""
-    messenger.wake(4, countdown=3, armed=1234)
+    messenger.wake(4, countdown=3)
     messenger.launch(LAUNCHES)
     messenger.launch([])
     (wake,) = messages(server, "steps")
-    assert wake["body"][:2] == [[4], {"armed": 1234}]
+    assert wake["body"][:2] == [[4], {}]
     assert (wake["task"], wake["argsrepr"], bool(wake["eta"])) == ("reconciler.reconcile", "shard 4", True)
     sent = messages(server, "attempts")
     assert [m["id"] for m in sent] == [f"p/d/run7/a{i}/1" for i in range(3)]

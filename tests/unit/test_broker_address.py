@@ -150,7 +150,7 @@ def test_recording_messenger_remembers_in_order() -> None:
     """The in-memory messenger keeps what it was given."""
     messenger = RecordingMessenger()
     messenger.wake(1)
-    messenger.wake(2, countdown=1.5, armed=7)
+    messenger.wake(2, countdown=1.5)
     messenger.launch([Launch("q", "p/d/r/a", "1", "a"), Launch("q", "p/d/r/b", "1", "b")])
     assert messenger.wakes == [Wake(1), Wake(2, 1.5, 7)]
     assert [launch.action for launch in messenger.launches] == ["p/d/r/a", "p/d/r/b"]

@@ -1,0 +1,1 @@
+"""The record store on Redis or Valkey: one script per verb."""

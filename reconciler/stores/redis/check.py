@@ -23,7 +23,7 @@ def store_problems(store: RedisStore) -> list[str]:
     where = f"Redis at {safe_url(store.url)}"
     try:
         with explained(store.url):
-            info: dict[str, Any] = store.client.info("default")  # type: ignore[assignment]  # not an awaitable here
+            info: dict[str, Any] = store.client.info("default")
     except StoreUnavailable as error:
         return [str(error)]
     found = _version(info, where) + _eviction(info, where) + _durability(store, info, where)
@@ -38,7 +38,9 @@ def _version(info: dict[str, Any], where: str) -> list[str]:
     if parts < OLDEST:
         return [f"{where} is version {version}: Redis 7.0 or newer, or Valkey, is needed"]
     if info.get("cluster_enabled"):
-        return [f"{where} is a cluster node: give a single server or a Sentinel, Celery's broker needs it too"]
+        return [
+            f"{where} is a cluster node: give a single server or a Sentinel, Celery's broker needs it too"
+        ]
     return []
 
 
@@ -60,9 +62,11 @@ def _durability(store: RedisStore, info: dict[str, Any], where: str) -> list[str
     if store.settings.durability != "safe":
         return []
     try:
-        fsync = store.client.config_get("appendfsync").get("appendfsync", "?")  # type: ignore[union-attr]
+        fsync = store.client.config_get("appendfsync").get("appendfsync", "?")
     except RedisError as error:
-        return [f"RECONCILER_DURABILITY=safe cannot be verified, {where} refuses CONFIG GET ({error}): allow it"]
+        return [
+            f"RECONCILER_DURABILITY=safe cannot be verified, {where} refuses CONFIG GET ({error}): allow it"
+        ]
     if fsync != "always":
         return [f"RECONCILER_DURABILITY=safe needs appendfsync always, {where} has appendfsync {fsync}"]
     return []

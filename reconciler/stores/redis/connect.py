@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import redis
 from redis.backoff import ConstantBackoff
@@ -52,16 +52,16 @@ def connect(settings: Settings) -> redis.Redis:
 
 
 def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
-    """`sentinel://[:password@]host:port,host:port/db?master_name`: the primary the sentinels name."""
-    parts = urlsplit(url)
-    hosts = parts.netloc.rpartition("@")[2].split(",")
-    nodes = [(host.rpartition(":")[0], int(host.rpartition(":")[2])) for host in hosts]
+    """`sentinel://[:password@]host:port[;sentinel://host:port…]/db?master_name=NAME`: as the broker's URL is written."""
+    parts = [urlsplit(part) for part in url.split(";")]
+    nodes = [(part.hostname or "", part.port or 26379) for part in parts]
+    query = {key: value for part in parts for key, value in parse_qsl(part.query)}
+    database = next((int(part.path.strip("/")) for part in parts if part.path.strip("/")), 0)
+    password = next((part.password for part in parts if part.password), None)
     patience = {k: v for k, v in options.items() if k.startswith("socket")}
     sentinel: Any = Sentinel(nodes, sentinel_kwargs=patience)  # type: ignore[no-untyped-call]
-    database = int(parts.path.strip("/") or 0)
-    primary: redis.Redis = sentinel.master_for(
-        parts.query or "mymaster", password=parts.password, db=database, **options
-    )
+    name = query.get("master_name", "mymaster")
+    primary: redis.Redis = sentinel.master_for(name, password=password, db=database, **options)
     return primary
 
 

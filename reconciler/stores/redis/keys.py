@@ -18,7 +18,7 @@ tag, so state may live on Redis Cluster.
 | `<p>:{nn}:queues` | hash, queue → newest started launch | start_attempt | one field per queue |
 | `<p>:{nn}:pending` | string, PX | create, wake … | claim by a new step, or its TTL |
 | `<p>:{nn}:armed` | string, PX | claim, commit | its TTL |
-| `<p>:{nn}:n:<run>` | pub/sub channel | commit | – |
+| `<p>:{nn}:n:<run>` | pub/sub channel | commit | - |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
 
 The scripts build these same names from the shard's base; this file is the only other place that knows them.

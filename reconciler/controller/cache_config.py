@@ -1,0 +1,91 @@
+"""How an action uses the cache (spec 8.1): whether at all, under which key, and as whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+
+import msgspec
+
+from reconciler.api.action import ActionSpec, TaskAction
+from reconciler.api.template import TaskMetadata, TaskTemplate, parse_template
+from reconciler.controller.failures import FailureSteps
+from reconciler.core.cachekey import CacheConfigError, compute_key
+from reconciler.plugins.context import template_or_none
+from reconciler.stores.catalog import CacheKey
+from reconciler.stores.outputs import read_inputs
+
+_REMEMBERED_KEYS = 1024
+
+
+class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How one action uses the cache (spec 8.1)."""
+
+    key: CacheKey
+    owner: str
+    serializable: bool
+
+
+class CacheConfigSteps(FailureSteps):
+    """cache_policy, cache_config."""
+
+    def cache_policy(self, action: TaskAction) -> TaskMetadata | None:
+        """The policies of a task that is cached; None when caching is off. Reads no inputs.
+
+        Raises:
+            CacheConfigError: the template cannot be read.
+        """
+        if self.catalog is None:
+            return None
+        template = template_or_none(action)
+        if template is None:
+            raise CacheConfigError("reading task template for cache handling: it is missing or unreadable")
+        return template.metadata if template.metadata and template.metadata.discoverable else None
+
+    def cache_config(self, action: TaskAction) -> CacheConfig | None:
+        """The cache configuration of an action; None when caching is off (spec 8.1).
+
+        Raises:
+            CacheConfigError: the template cannot be read or says too little, or the inputs cannot be hashed.
+            ReadFailed: the inputs cannot be read.
+        """
+        policy = self.cache_policy(action)
+        if policy is None:
+            return None
+        template = parse_template(action.spec.task_template)
+        if template.id is None:
+            raise CacheConfigError("discoverable task is missing identifier")
+        return CacheConfig(
+            key=CacheKey(
+                project=template.id.project, domain=template.id.domain, key=self._key(action.spec, template)
+            ),
+            owner=f"{action.metadata.namespace}/{action.id}",
+            serializable=policy.cache_serializable,
+        )
+
+    def _key(self, spec: ActionSpec, template: TaskTemplate) -> str:
+        if template.interface is None:
+            raise CacheConfigError("discoverable task is missing interface: its inputs cannot be told apart")
+        if not template.interface.inputs:
+            return _compute(template, None, spec.cache_key)
+        if spec.inputs is None and spec.inputs_digest:
+            return self._stored_key(spec.task_template, spec.input_uri, spec.inputs_digest, spec.cache_key)
+        inputs = read_inputs(self.data_store, spec, limit=self.settings.max_object_size)
+        return _compute(template, inputs, spec.cache_key)
+
+    @cached_property
+    def _stored_key(self) -> Callable[[bytes, str, str, str], str]:
+        """Keys of inputs in S3 are remembered, as their digest vouches that they never change (spec W-25)."""
+
+        @lru_cache(maxsize=_REMEMBERED_KEYS)
+        def key(template: bytes, uri: str, digest: str, version: str) -> str:
+            spec = ActionSpec(input_uri=uri, inputs_digest=digest)
+            inputs = read_inputs(self.data_store, spec, limit=self.settings.max_object_size)
+            return _compute(parse_template(template), inputs, version)
+
+        return key
+
+
+def _compute(template: TaskTemplate, inputs: bytes | None, version: str) -> str:
+    ignored = template.metadata.cache_ignore_input_vars if template.metadata else ()
+    return compute_key(template.id, template.interface, inputs, ignored, version)
