@@ -18,7 +18,7 @@ def root(number: int) -> float:
 
 
 if __name__ == "__main__":
-    numbers = list(range(-2, 30))
+    numbers = list(range(-2, 10))
     run = root.map(numbers, keep_failures=True)
 
     def show() -> None:
@@ -26,6 +26,7 @@ if __name__ == "__main__":
         print(f"{run.counts.ended} of {run.counts.total} have ended", end="\r", file=sys.stderr)
 
     run.wait(timeout=120, progress=show)
+    print(file=sys.stderr)
     for number, outcome in zip(numbers, run.outcomes(), strict=True):
         if isinstance(outcome, ActionEnded):
             print(f"{number}: {outcome.code}: {outcome.message}")

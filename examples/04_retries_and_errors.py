@@ -37,7 +37,7 @@ if __name__ == "__main__":
         try:
             hopeless.result(timeout=60)
         except ActionFailed as error:
-            record = hopeless.wait()
-            print(
-                f"{hopeless.id} failed after {record.status.attempts} attempts: {error.code}: {error.message}"
-            )
+            print(f"{hopeless.id} failed: {error.code}: {error.message}")
+        last = hopeless.events()[-1]
+        log = env.client.blobs.get(last.log_info[0].uri)  # also: reconciler logs RUN
+        print(f"the log of attempt {last.attempt}, what it printed and its traceback:\n{log.decode()}")

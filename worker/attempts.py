@@ -22,6 +22,7 @@ from celery import Celery
 from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
 from reconciler.api.errors import BlobExists, InvalidInput, PluginError, ReconcilerError, Unavailable
 from reconciler.api.template import Timeouts
+from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.broker.messages import RUN_ATTEMPT
 from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import limits_of
@@ -154,7 +155,11 @@ class Attempt:
         """Outputs, error and log go to S3 first; then the outcome that points to them is reported."""
         files = ActionFiles(self.engine.blobs, prefix_of(record), limit=self.engine.settings.max_object_size)
         try:
-            uri = files.write_log(path.read_bytes()) if path.exists() and path.stat().st_size else ""
+            if isinstance(ended, Raised):
+                error = ExecutionError(ended.code, ended.message, ErrorKind.USER, ended.traceback)
+                files.write_error(error, recoverable=ended.retryable)
+            written = _log_of(ended, path)
+            uri = files.write_log(written) if written else ""
             if isinstance(ended, Returned):
                 ref = files.write_outputs(ended.outputs, self.engine.settings.inline_limit)
                 return AttemptOutcome(ended="returned", outputs=ref, log_uri=uri)
@@ -191,6 +196,15 @@ class Attempt:
             self.engine.stepper.step(shard, [self.action], drain=False)
         except ReconcilerError as error:
             log.warning("attempt.step_left_to_others", action=str(self.action), error=str(error))
+
+
+def _log_of(ended: Ended, path: Path) -> bytes:
+    """What the function wrote, and at its end, as from any program, the traceback of what it raised."""
+    text = path.read_bytes() if path.exists() else b""
+    if isinstance(ended, Raised) and ended.traceback:
+        gap = b"" if not text or text.endswith(b"\n") else b"\n"
+        text += gap + ended.traceback.encode(errors="backslashreplace")
+    return text
 
 
 def describe(ended: Ended, log_uri: str) -> AttemptOutcome:

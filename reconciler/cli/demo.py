@@ -79,7 +79,11 @@ def _demo(screen: Screen, data: Path, limit: int | None, *, crash: bool) -> int:
     with Stack(data, imports=[survey.__name__], cwd=data) as stack:
         screen.say(f"Ready after {time.monotonic() - began:.1f} s; data and logs are in {data}.")
         os.environ.update(stack.servers.env())
-        code = _Survey(screen, stack, paths, crash=crash).run()
+        try:
+            code = _Survey(screen, stack, paths, crash=crash).run()
+        except KeyboardInterrupt:
+            screen.say("Stopping; Ctrl-C again ends at once.")
+            raise
     if code == ExitCode.SUCCEEDED:
         _say_what_next(screen)
     return code

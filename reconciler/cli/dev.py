@@ -74,8 +74,9 @@ def dev(apps: Sequence[str], data: Path, *, flower: bool) -> int:
             modules = [application.module for application in applications]
             with Stack(data, imports=modules, flower=flower, env={"PYTHONPATH": path}) as stack:
                 _serve(stack, data, tasks, apps)
-    except KeyboardInterrupt:
-        click.echo("All servers and workers have ended.")
+    except KeyboardInterrupt:  # before everything ran, or for the second time
+        pass
+    click.echo("All servers and workers have ended.")
     return ExitCode.SUCCEEDED
 
 

@@ -19,14 +19,14 @@ Document = dict[str, Any]
 
 
 def waiting_reason(record: TaskAction) -> str:
-    """Why an action has not ended yet, in words; empty once it has."""
+    """What an action waits for, in words; empty when it has ended, or runs and says nothing."""
     if record.phase.is_terminal():
         return ""
     if record.metadata.deletion is not None:
         return "is being aborted"
     for condition in record.status.conditions:
         if condition.type is ConditionType.PROGRESSING and condition.status is ConditionStatus.TRUE:
-            return condition.message or condition.reason
+            return condition.message or ("" if record.phase is ActionPhase.RUNNING else condition.reason)
     return "no worker has looked at it yet: `reconciler doctor` tells whether one of the steps queue runs"
 
 

@@ -64,7 +64,6 @@ def _what(record: TaskAction) -> Pairs:
             "children",
             f"{children.total}, {children.open} open, {children.failed} failed" if children.total else "",
         ),
-        ("labels", "\n".join(f"{name}={value}" for name, value in sorted(record.labels.items()))),
     ]
 
 
@@ -119,4 +118,5 @@ def _where(record: TaskAction, events: list[ActionEvent]) -> Pairs:
     return [
         ("outputs", f"{ref.uri} ({size(ref.size)})" if ref else ""),
         ("log", log_uri(record, events)),
+        ("labels", "\n".join(f"{name}={value}" for name, value in sorted(record.labels.items()))),
     ]

@@ -56,10 +56,17 @@ class CommandLine(click.Group):
             params=[
                 click.Option(
                     ["--traceback"], is_flag=True, expose_value=False, help="Show where an error came from."
-                )
+                ),
+                click.Option(
+                    ["--version"],
+                    is_flag=True,
+                    expose_value=False,
+                    is_eager=True,
+                    callback=_show_version,
+                    help="Show the version.",
+                ),
             ],
         )
-        click.version_option(package_name="celery-reconciler", prog_name="reconciler")(self)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands that are installed, in the order of `--help`."""
@@ -106,6 +113,20 @@ class CommandLine(click.Group):
         sys.exit(_guarded(run, given))
 
 
+def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001  # click's signature
+    del param
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib import metadata  # noqa: PLC0415  # not needed for --help
+
+    try:
+        version = metadata.version("celery-reconciler")
+    except metadata.PackageNotFoundError:
+        version = "of a source tree that is not installed"
+    click.echo(f"reconciler {version}")
+    ctx.exit()
+
+
 def _guarded(run: Callable[[], object], given: Sequence[str]) -> int:
     """The exit code of a command line; its error, if any, is told on stderr."""
     for stream in (sys.stdout, sys.stderr):
@@ -132,6 +153,9 @@ def _tell(error: BaseException, given: Sequence[str]) -> None:
         import msgspec  # noqa: PLC0415  # not needed for --help
 
         click.echo(msgspec.json.encode(error_document(error)), err=True)
+        return
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()  # its text is the help
         return
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)

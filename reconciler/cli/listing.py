@@ -165,7 +165,7 @@ def _row(record: TaskAction, now: int) -> tuple[str | Text, ...]:
         record.id.action,
         phase_cell(record.phase),
         str(observed_attempts(record)),
-        record.spec.short_name or record.spec.task_type,
+        record.spec.short_name or record.spec.task_type or record.spec.action_type,
         span(now - record.metadata.creation_timestamp),
         one_line(remark),
     )

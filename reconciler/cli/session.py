@@ -11,7 +11,7 @@ import click
 import structlog
 
 from reconciler.api.action import ActionId, RunId
-from reconciler.api.errors import InvalidName, ReconcilerError
+from reconciler.api.errors import InvalidName
 from reconciler.api.names import check_name
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.cli.exits import GivenUp
@@ -149,8 +149,3 @@ def read_text(option: str, text: str) -> bytes:
             f"{text[1:]!r} cannot be read: {error.strerror}.", param_hint=option
         ) from error
     return data
-
-
-def as_usage_error(error: ReconcilerError) -> click.UsageError:
-    """An error that is the fault of the command line alone."""
-    return click.UsageError(str(error))

@@ -18,7 +18,6 @@ from reconciler.cli.output import emit, say
 from reconciler.cli.result import await_value, print_value
 from reconciler.cli.session import (
     Place,
-    as_usage_error,
     common_options,
     connected,
     duration,
@@ -174,7 +173,9 @@ def _task(client: Client, request: Request) -> Task[..., Any]:
     try:
         load_functions(modules)
     except InvalidSettings as error:
-        raise (as_usage_error(error) if request.app else error) from error
+        if request.app:
+            raise click.BadParameter("; ".join(error.problems), param_hint="--app") from error
+        raise
     name = request.function or ""
     known = registry.get(name)
     if known is None:

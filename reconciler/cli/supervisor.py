@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.api.errors import ReconcilerError
+from reconciler.embedded.processes import ManagedProcess
 from reconciler.embedded.stack import Stack
 
 _FIRST_PAUSE = 1.0
@@ -46,7 +47,7 @@ class Supervisor:
         Args:
             stack: whose processes.
             say: gets a line for each death and each restart.
-            restarted: called with the name of a process that works again.
+            restarted: called with the name of a process that works again, before that is said.
         """
         self._stack = stack
         self._say = say
@@ -65,17 +66,17 @@ class Supervisor:
             if process.alive:
                 continue
             if life.due is None:
-                self._note_death(name, life, process.returncode)
+                self._note_death(name, life, process)
             if life.due is not None and time.monotonic() >= life.due:
                 self._start(name, life)
 
-    def _note_death(self, name: str, life: _Life, code: int | None) -> None:
+    def _note_death(self, name: str, life: _Life, process: ManagedProcess) -> None:
         now = time.monotonic()
         life.deaths = 1 if now - life.began >= _HEALTHY else life.deaths + 1
         pause = 0.0 if life.deaths == 1 else min(_FIRST_PAUSE * 2 ** (life.deaths - 2), _LONGEST_PAUSE)
         life.due = now + pause
         when = f"in {pause:g} s" if pause else "now"
-        self._say(f"{name} {_ending(code)}; it is started again {when}.")
+        self._say(f"{name} {_ending(process.returncode)}; it is started again {when}. Its log: {process.log}")
 
     def _start(self, name: str, life: _Life) -> None:
         life.due, life.began = None, time.monotonic()
@@ -87,9 +88,9 @@ class Supervisor:
         except ReconcilerError as error:
             self._say(str(error))
             return  # it is dead: the next look notes that, and waits longer
-        self._say(f"{name} runs again.")
         if self._restarted is not None:
             self._restarted(name)
+        self._say(f"{name} runs again.")
 
 
 def _ending(code: int | None) -> str:

@@ -26,7 +26,7 @@ from reconciler.broker.messages import Messenger
 from reconciler.client.run import Run
 from reconciler.client.submission import ROOT, group_root, in_group, key_name, new_run_name, stem_of, whoami
 from reconciler.client.waiting import Waiter, decode_outputs, ended_error, raise_unless_succeeded
-from reconciler.core.paths import INLINE
+from reconciler.core.paths import INLINE, INPUTS_FILE
 from reconciler.core.validation import check_spec
 from reconciler.settings import Settings
 from reconciler.stores.base import (
@@ -38,7 +38,7 @@ from reconciler.stores.base import (
     RunSummary,
     Store,
 )
-from reconciler.stores.blobs import get_many
+from reconciler.stores.blobs import digest_of, get_many
 from reconciler.wiring import connect
 
 T = TypeVar("T")
@@ -159,8 +159,11 @@ class Client:
                 "store large data in S3 and pass its URI, or raise RECONCILER_MAX_OBJECT_SIZE"
             )
         check_spec(ActionId(spec.project, spec.domain, spec.run_name, spec.action_name), spec)
-        folder = f"{spec.run_output_base}/{spec.action_name}/inputs"
-        digest = self.blobs.put(f"{folder}/inputs.pb", spec.inputs)
+        # The digest is part of the path: a submission that is refused must not replace the inputs of the
+        # action it was refused for.
+        digest = digest_of(spec.inputs)
+        folder = f"{spec.run_output_base}/{spec.action_name}/inputs/{digest}"
+        self.blobs.put(f"{folder}/{INPUTS_FILE}", spec.inputs)
         return msgspec.structs.replace(spec, inputs=None, input_uri=folder, inputs_digest=digest)
 
     def _action(self, spec: ActionSpec, labels: dict[str, str] | None) -> TaskAction:
@@ -245,13 +248,14 @@ class Client:
         """
         with self._waiter(action.run_id, timeout) as waiter:
             while True:
+                # Asked before the events: once it has ended all of them are there, or have been trimmed.
+                ended = self.get(action).phase.is_terminal()
                 for event in self.events(action, after):
                     after = event.sequence
                     yield event
                     if event.final:
                         return
-                record = self.get(action)
-                if record.phase.is_terminal() and record.events <= after:
+                if ended:
                     return
                 if not waiter.wait():
                     raise ResultTimeout(f"{action} had not ended after {timeout} s; it goes on")

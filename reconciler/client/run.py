@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from reconciler.api.action import ActionId, RunId, TaskAction
-from reconciler.api.errors import ActionEnded
+from reconciler.api.errors import ActionEnded, ActionNotFound
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.client.submission import member
+from reconciler.client.waiting import ended_error
 from reconciler.stores.base import AbortOutcome, RunCounts
 
 if TYPE_CHECKING:
@@ -88,7 +89,13 @@ class Run(Generic[T_co]):
             found = self._client.outcomes([record.id], self._decode)
         else:
             names = [self.id.action(member(index)) for index in range(self._members)]
-            found = self._client.outcomes(names, self._decode)
+            try:
+                found = self._client.outcomes(names, self._decode)
+            except ActionNotFound:
+                error = ended_error(record)
+                if error is None:
+                    raise
+                raise error from None  # it ended before all members were stored, and says why
         return list(found)
 
     def watch(self, after: int = 0, timeout: float | None = None) -> Iterator[ActionEvent]:

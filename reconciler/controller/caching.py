@@ -36,7 +36,7 @@ class CacheStepError(PluginError):
 
 
 class CacheSteps(CacheConfigSteps):
-    """evaluate_cache_before_execution, finalize_cache_after_execution, write_task_outputs_to_cache, release."""
+    """The cache steps before and after execution, writing to the catalog, releasing what is reserved."""
 
     def evaluate_cache_before_execution(
         self,
@@ -46,9 +46,9 @@ class CacheSteps(CacheConfigSteps):
     ) -> tuple[Transition, bool]:
         """Serve a hit, wait for whoever fills the key, or let the plugin run (spec 8.2).
 
-        Once something was launched for this attempt nothing is short-circuited any more: a lost reservation then means "go
-        on, do not publish" (spec W-21). A failing lookup still asks for the reservation (spec W-18), and a fresh
-        reservation looks up once more (spec W-48).
+        Once something was launched for this attempt nothing is short-circuited any more: a lost reservation then
+        means "go on, do not publish" (spec W-21). A failing lookup still asks for the reservation (spec W-18), and a
+        fresh reservation looks up once more (spec W-48).
 
         Returns:
             The transition, and whether it replaces the plugin's.
@@ -74,7 +74,7 @@ class CacheSteps(CacheConfigSteps):
     def _lookup(
         self, action: TaskAction, ctx: TaskExecutionContext, config: CacheConfig
     ) -> Transition | None:
-        """A hit as a success. An entry whose outputs are gone or changed is a miss; the put replaces it (spec W-20)."""
+        """A hit as a success. An entry with unreadable outputs is a miss; the put replaces it (spec W-20)."""
         assert self.catalog is not None
         ctx.lookup_failed = False
         try:
@@ -125,7 +125,7 @@ class CacheSteps(CacheConfigSteps):
             ctx.reserved_until = held.expires_at
             fresh = held.token != action.status.cache_token
             if launched and fresh:
-                # the reservation was lost and is ours again under another token: what runs was made without it
+                # it was lost and is ours again under another token: what runs was made without it
                 action.set_status(cache_token=0)
                 return UNKNOWN_TRANSITION, False
             action.set_status(cache_token=held.token)
@@ -145,9 +145,10 @@ class CacheSteps(CacheConfigSteps):
         transition: Transition,
         cache_short_circuited: bool,  # noqa: FBT001  # as in the reference
     ) -> Transition:
-        """Store the outputs of a success, release the reservation of an end (spec 8.3). A failing put fails no task.
+        """Store the outputs of a success, release the reservation of an end (spec 8.3).
 
-        A retryable failure keeps the reservation when the same action goes on at once (spec W-22).
+        A failing put fails no task. A retryable failure keeps the reservation when the same action goes on at once
+        (spec W-22).
 
         Raises:
             CacheConfigError: the cache settings cannot be used.
@@ -169,7 +170,7 @@ class CacheSteps(CacheConfigSteps):
         return transition
 
     def _under_way(self, action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo) -> PhaseInfo:
-        """Look again before the reservation ends, and show a lookup that failed until the end (spec W-18, W-22)."""
+        """Look again before the reservation ends, and go on showing a failed lookup (spec W-18, W-22)."""
         if ctx.reserved_until:
             look = ctx.now + max(0, ctx.reserved_until - ctx.now) // 2
             if look < (info.requeue_at or ctx.now + self.requeue_duration):
@@ -198,7 +199,7 @@ class CacheSteps(CacheConfigSteps):
         return CacheStatus.POPULATED
 
     def _serves(self, config: CacheConfig) -> bool:
-        """Whether an entry can be used; if in doubt it can. One that cannot would be in the way for ever (spec W-20)."""
+        """Whether the entry can be used; in doubt it can. An unusable one must not stay for ever (spec W-20)."""
         assert self.catalog is not None
         try:
             self._read(self.catalog.get(config.key))
@@ -278,7 +279,7 @@ def _with_status(info: PhaseInfo, status: CacheStatus) -> PhaseInfo:
 
 
 def _gives_up(action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo) -> bool:
-    """Whether a retryable failure is the last one; the platform's faults have a budget of their own (spec 12)."""
+    """Whether a retryable failure is the last; faults of the platform have their own budget (spec 12)."""
     return not system_error(info.err) and observed_attempts(action) >= ctx.max_attempts
 
 

@@ -156,6 +156,12 @@ class TaskActionReconciler(LimitSteps):
             return self.bounded(action, self.record_preparation_error(action, original, plugin.id, error))
         if short:
             return self._conclude(action, original, plugin, ctx, transition.info, short=True)
+        return self._execute(action, original, plugin, ctx)
+
+    def _execute(
+        self, action: TaskAction, original: TaskAction, plugin: Plugin, ctx: TaskExecutionContext
+    ) -> Result:
+        """Ask the plugin, and the cache after it."""
         overdue = None if action.status.launched else self.overdue(action)
         if overdue is not None:
             return self.time_out(action, original, plugin, ctx, overdue)
@@ -167,8 +173,8 @@ class TaskActionReconciler(LimitSteps):
                 return self.time_out(action, original, plugin, ctx, overdue)
             return self.bounded(action, self.record_system_error(action, original, plugin.id, error))
         try:
-            transition = self.finalize_cache_after_execution(action, ctx, transition, short)
-        except Exception as error:  # noqa: BLE001  # as above
+            transition = self.finalize_cache_after_execution(action, ctx, transition, False)
+        except Exception as error:  # noqa: BLE001  # as for the cache before
             return self.bounded(action, self.record_preparation_error(action, original, plugin.id, error))
         return self._conclude(action, original, plugin, ctx, transition.info, short=False)
 

@@ -109,15 +109,13 @@ class Stepper:
         for action in actions:
             (quick if self._inline(action) else slow).append(action)
         running = [self._submit(action) for action in slow]
-        writes = [write for action in quick if (write := self._round(action)) is not None]
+        writes = [self._round(action) for action in quick]
         report, done, refused = None, 0, 0
         if writes:
             report, done, refused = self._commit(shard, writes)
         if running:
             finished = wait(running, timeout=max(0.0, ends - time.monotonic())).done
-            late = [
-                write for future in running if future in finished and (write := future.result()) is not None
-            ]
+            late = [future.result() for future in running if future in finished]
             for future in running:
                 if future not in finished:
                     future.add_done_callback(lambda f: self._commit_late(shard, f))
@@ -135,13 +133,13 @@ class Stepper:
             return True
         return plugin.properties.inline
 
-    def _submit(self, action: TaskAction) -> Future[Write | None]:
+    def _submit(self, action: TaskAction) -> Future[Write]:
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(_HANDLE_THREADS, thread_name_prefix="handle")
             return self._threads.submit(self._round, action)
 
-    def _round(self, action: TaskAction) -> Write | None:
+    def _round(self, action: TaskAction) -> Write:
         """One round; an unexpected error leaves the record as it was, due again after a growing delay (spec 1.4)."""
         original = action.copy()
         try:
@@ -177,15 +175,15 @@ class Stepper:
             self._end_children(write)
         return report, len(accepted), len(writes) - len(accepted)
 
-    def _commit_late(self, shard: int, future: Future[Write | None]) -> None:
+    def _commit_late(self, shard: int, future: Future[Write]) -> None:
+        if future.cancelled():
+            return  # the process ends before it began: its claim ends with its lease
         try:
-            write = future.result()
-            if write is not None:
-                report, _, _ = self._commit(shard, [write])
-                if report.arm:
-                    self._arm(shard, report.next_due, report.now)
-                elif 0 < report.next_due <= report.now:
-                    self._wake(shard)
+            report, _, _ = self._commit(shard, [future.result()])
+            if report.arm:
+                self._arm(shard, report.next_due, report.now)
+            elif 0 < report.next_due <= report.now:
+                self._wake(shard)
         except ReconcilerError as error:
             log.warning("round.late_commit_failed", error=str(error))
 
@@ -194,7 +192,6 @@ class Stepper:
         action = write.action
         if not action.children.open or not action.is_terminal or write.original.is_terminal:
             return
-
         report = self.store.request_abort(action.id, Deletion(reason=f"parent {action.id.action} has ended"))
         if report.outcome is not AbortOutcome.MISSING and report.descendants:
             self._wake(self.store.shard_of(action.id.run_id))

@@ -17,7 +17,7 @@ from reconciler.api.errors import ReconcilerError
 from reconciler.api.template import Identifier, Interface
 
 CONTENT_HASH = "@hash"
-"""An object of the form `{"@hash": "…"}`, alone or beside other members, counts by that hash alone (spec 9.2)."""
+"""An object with this member, `{"@hash": "…"}`, counts by that hash alone (spec 9.2)."""
 
 _EXACT = 2**53
 """Integers up to this are exact as floats."""
@@ -25,9 +25,6 @@ _EXACT = 2**53
 
 class CacheConfigError(ReconcilerError):
     """The cache settings of a task cannot be used: deterministic, so a retry cannot help."""
-
-    error_code = "BadTaskSpecification"
-    """Ends the action at once (spec 12.3)."""
 
 
 def objecthash(value: Any) -> bytes:  # noqa: ANN401, PLR0911  # any JSON value; one return for each kind

@@ -8,7 +8,7 @@ from reconciler.api.action import TaskAction
 from reconciler.api.conditions import cut
 from reconciler.api.errors import InvalidInput
 from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo
-from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import CacheStatus, ErrorKind, ExecutionError, PhaseInfo, TaskInfo
 from reconciler.core.conditions import event_phase
 from reconciler.core.paths import output_prefix

@@ -62,7 +62,8 @@ class TaskExecutionContext:
     """
 
     __slots__ = (
-        "_template", "action", "files", "launch_wish", "lookup_failed", "max_name", "reserved_until", "services", "state",
+        "_template", "action", "files", "launch_wish", "lookup_failed", "max_name", "reserved_until",
+        "services", "state",
     )  # fmt: skip
 
     def __init__(

@@ -1,0 +1,295 @@
+"""The documents say what is so: settings, commands, log events, links, words, and every example of docs/testing.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import click
+import pytest
+
+from reconciler.api.phase import TRANSITIONS, ActionPhase
+from reconciler.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`[^`\n]+`")
+
+Row = tuple[str, ...]
+
+
+def prose(text: str) -> str:
+    """A page without its code."""
+    return CODE.sub("", FENCE.sub("", text))
+
+
+def blocks(text: str, language: str) -> list[tuple[int, str]]:
+    """The fenced blocks of a language, each with the number of its first line."""
+    found = [match for match in FENCE.finditer(text) if match[1] == language]
+    return [(text[: match.start(2)].count("\n") + 1, match[2]) for match in found]
+
+
+def table(text: str, first: str) -> list[Row]:
+    """The rows of the table whose header starts with the cell `first`."""
+    head, mark, rest = text.partition(f"\n| {first} |")
+    assert mark, f"there is no table that starts with {first!r} in {head[:40]!r}"
+    lines = rest.split("\n\n", 1)[0].splitlines()[2:]
+    return [tuple(cell.strip() for cell in line.strip("|").split(" |")) for line in lines]
+
+
+# -- settings --------------------------------------------------------------------------------------------------------
+
+
+def wrong_settings(rows: list[Row]) -> list[str]:
+    """What a table of settings says wrongly; the defaults are read as the program reads variables."""
+    hints = get_type_hints(Settings)
+    wanted = [f"`{PREFIX}{field.upper()}`" for field in Settings.__struct_fields__]
+    named = [row[0] for row in rows]
+    if named != wanted:
+        return [f"rows are {sorted(set(named) ^ set(wanted))} off, or not in the order of the fields"]
+    found = []
+    for name, default, unit, meaning in rows:
+        variable = name.strip("`")
+        field = variable.removeprefix(PREFIX).lower()
+        text = default.strip("`")
+        read = getattr(Settings.from_env({variable: text}), field)
+        if read != getattr(Settings(), field):
+            found.append(f"{variable}: the default is not {text!r}")
+        if unit not in UNITS[str(getattr(hints[field], "__name__", hints[field]))]:
+            found.append(f"{variable}: the unit of a {hints[field]} is not {unit!r}")
+        if not meaning:
+            found.append(f"{variable}: no meaning is given")
+    return found
+
+
+UNITS = {
+    "timedelta": {"duration"},
+    "int": {"count", "bytes"},
+    "str": {"URL", "name", "text"},
+    "tuple": {"list"},
+    "Literal": {"choice"},
+}
+
+
+def settings_rows() -> list[Row]:
+    """The table of docs/operations.md."""
+    return table((DOCS / "operations.md").read_text(), "variable")
+
+
+def test_settings_table_is_true() -> None:
+    """docs/operations.md names every setting, in order, with the default that is in force and its unit."""
+    assert wrong_settings(settings_rows()) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "text"), [(0, "`RECONCILER_SHARD`"), (1, "`17`"), (2, "duration"), (3, "")]
+)
+def test_wrong_settings_are_seen(column: int, text: str) -> None:
+    """A wrong name, default or unit, and a missing meaning, are each reported."""
+    rows = settings_rows()
+    index = Settings.__struct_fields__.index("shards")
+    rows[index] = (*rows[index][:column], text, *rows[index][column + 1 :])
+    assert wrong_settings(rows)
+
+
+def test_settings_named_anywhere_exist() -> None:
+    """No page names a variable that the programs would refuse."""
+    named = {name for page in PAGES for name in re.findall(rf"{PREFIX}[A-Z0-9_]*[A-Z0-9]", page.read_text())}
+    assert {name.removeprefix(PREFIX).lower() for name in named} <= set(Settings.__struct_fields__)
+
+
+# -- log events ------------------------------------------------------------------------------------------------------
+
+
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+
+def log_calls(source: str) -> Iterator[Row]:
+    """Event and level of each `log.…("event")` of a source."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            logger, words = node.func.value, node.args
+            constant = words and isinstance(words[0], ast.Constant) and isinstance(words[0].value, str)
+            logs = isinstance(logger, ast.Name) and logger.id == "log" and node.func.attr in LEVELS
+            if logs and constant:
+                level = "error" if node.func.attr == "exception" else node.func.attr
+                yield f"`{words[0].value}`", level  # type: ignore[attr-defined]  # a constant, see above
+
+
+def test_log_events_are_listed() -> None:
+    """docs/operations.md lists exactly the events the packages log, with their levels."""
+    sources = [path for package in ("reconciler", "worker") for path in (ROOT / package).rglob("*.py")]
+    logged = {call for path in sources for call in log_calls(path.read_text())}
+    assert len(logged) > 20
+    assert {row[:2] for row in table((DOCS / "operations.md").read_text(), "event")} == logged
+
+
+# -- the picture -----------------------------------------------------------------------------------------------------
+
+
+def test_picture_shows_the_transitions() -> None:
+    """The diagram and the table of docs/lifecycle.md show the phases of actions and their legal moves."""
+    text = (DOCS / "lifecycle.md").read_text()
+    (_, picture), *others = blocks(text, "mermaid")
+    drawn = re.findall(r"^    (\S+) --> (\S+)$", picture, re.MULTILINE)
+    moves = {(str(phase), str(to)) for phase, targets in TRANSITIONS.items() for to in targets}
+    reached = {ActionPhase.QUEUED, *(to for targets in TRANSITIONS.values() for to in targets)}
+    ends = {(str(phase), "[*]") for phase in reached if phase.is_terminal()}
+    assert not others
+    assert sorted(drawn) == sorted(moves | ends | {("[*]", "queued")})
+    described = {name for row in table(text, "phase") for name in row[0].split(", ")}
+    assert described == {str(phase) for phase in reached}
+
+
+# -- links -----------------------------------------------------------------------------------------------------------
+
+
+def anchors(text: str) -> set[str]:
+    """Names of the headings of a page, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.replace("`", "").lower()).replace(" ", "-") for head in heads}
+
+
+def broken_links(page: Path, text: str) -> list[str]:
+    """Links of a page that lead nowhere on this tree."""
+    found = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", text)):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link to a file or a heading of this tree has a target."""
+    assert broken_links(page, page.read_text()) == []
+
+
+@pytest.mark.parametrize("link", ["nowhere.md", "#no-such-heading", "README.md#no-such-heading"])
+def test_broken_links_are_seen(link: str) -> None:
+    """A link to a missing file or heading is reported."""
+    assert broken_links(ROOT / "CHANGELOG.md", f"[x]({link})") == [link]
+
+
+def test_decisions_are_numbered() -> None:
+    """Decisions are numbered without gaps, each under its number as title."""
+    pages = sorted((DOCS / "decisions").glob("*.md"))
+    assert [page.name[:4] for page in pages] == [f"{n:04}" for n in range(1, len(pages) + 1)]
+    assert [page.name for page in pages if not page.read_text().startswith(f"# {page.name[:4]}: ")] == []
+
+
+# -- commands --------------------------------------------------------------------------------------------------------
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words behind `reconciler`, for each call a page shows, in console blocks and in the text."""
+    lines = [line for _, block in blocks(text, "console") for line in block.splitlines()]
+    lines += [f"$ {code.strip('`')}" for code in CODE.findall(FENCE.sub("", text))]
+    found = []
+    for line in lines:
+        call = re.match(r"\$ (?:\S*/)?reconciler (.+)", re.sub(r"\s#.*", "", line))
+        if call:
+            found += [part.split() for part in call[1].split(" | ")]
+    return found
+
+
+def unknown_commands(text: str) -> list[str]:
+    """Commands and options a page shows and the program does not have."""
+    from reconciler.cli import main  # noqa: PLC0415  # the other tests need no command
+
+    context = click.Context(main)
+    found = []
+    for name, *words in commands(text):
+        command = main.get_command(context, name)
+        if command is None:
+            found.append(name)
+            continue
+        options = {option for parameter in command.params for option in parameter.opts}
+        found += [f"{name} {word}" for word in words if word.startswith("--") and word not in options]
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_exist(page: Path) -> None:
+    """Each `reconciler` command and option that is shown can be typed."""
+    assert unknown_commands(page.read_text()) == []
+
+
+def test_readme_shows_the_commands() -> None:
+    """README.md shows what people start with."""
+    shown = {name for name, *_ in commands((ROOT / "README.md").read_text())}
+    assert {"dev", "submit", "list", "get", "watch", "events", "result", "logs", "abort", "doctor"} <= shown
+
+
+def test_unknown_commands_are_seen() -> None:
+    """A command and an option that do not exist are reported."""
+    text = "```console\n$ .venv/bin/reconciler list | frob RUN   # all\n```\n`reconciler doctor --frob`"
+    assert unknown_commands(text) == ["frob", "doctor --frob"]
+
+
+# -- words -----------------------------------------------------------------------------------------------------------
+
+FOREIGN = {
+    r"jobs?": "action, or attempt",
+    r"cancel(s|l?ed|l?ing|lation)?": "abort",
+    r"executions?": "attempt, or run",
+}
+"""Words of other systems, and ours for the same thing (docs/glossary.md)."""
+
+
+def foreign_words(text: str) -> list[str]:
+    """Foreign words in the prose of a page; names and quotations of others may keep theirs."""
+    own = re.sub(r"\"[^\"\n]*\"|\]\([^)]*\)", "", prose(text))
+    return [match[0] for word in FOREIGN for match in re.finditer(rf"\b{word}\b", own, re.IGNORECASE)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_one_word_for_one_thing(page: Path) -> None:
+    """Pages use the words of the glossary."""
+    assert foreign_words(page.read_text()) == []
+
+
+def test_foreign_words_are_seen() -> None:
+    """A foreign word is reported, in code and in quotes it is let pass."""
+    assert foreign_words('Jobs were cancelled. "A job." `job`\n```python\njob\n```\n') == [
+        "Jobs",
+        "cancelled",
+    ]
+
+
+# -- examples --------------------------------------------------------------------------------------------------------
+
+EXAMPLES = blocks((DOCS / "testing.md").read_text(), "python")
+
+
+@pytest.mark.parametrize(("line", "source"), EXAMPLES, ids=[f"line {line}" for line, _ in EXAMPLES])
+def test_examples_of_the_testing_kit_run(line: int, source: str) -> None:
+    """Each example of docs/testing.md stands alone, and its tests pass."""
+    space: dict[str, Any] = {"__name__": f"docs_testing_{line}"}
+    code = compile("\n" * (line - 1) + source, str(DOCS / "testing.md"), "exec")
+    exec(code, space)  # noqa: S102  # our own pages
+    tests = [value for name, value in space.items() if name.startswith("test_")]
+    assert tests, "the example tests nothing"
+    assert re.search(r"^    assert ", source, re.MULTILINE)
+    for test in tests:
+        test()
+
+
+def test_durations_are_shown_as_they_are_written() -> None:
+    """The defaults of durations in docs/operations.md have a unit, not bare seconds."""
+    durations = [row[1] for row in settings_rows() if row[2] == "duration"]
+    assert [text for text in durations if not re.fullmatch(r"`\d+(ms|s|m|h|d)`", text)] == []
+    assert len(durations) == sum(
+        isinstance(getattr(Settings(), f), timedelta) for f in Settings.__struct_fields__
+    )

@@ -1,0 +1,35 @@
+"""Shared parts of the chaos tests: one stack per test, a seed that repeats it, and the invariants that must hold after it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.client import Client
+from reconciler.embedded.stack import Stack
+from reconciler.settings import Settings
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Randomness that can be repeated: `CHAOS_SEED=…`; printed, so a failure shows it."""
+    seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"CHAOS_SEED={seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """Servers and workers of their own, with the functions of `chaos_tasks`."""
+    with Stack(tmp_path / "data", imports=["chaos_tasks"], attempts_concurrency=2, cwd=Path(__file__).parent) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: Stack) -> Client:
+    """A client of the stack."""
+    return Client.from_settings(Settings.from_env(stack.env()))

@@ -1,0 +1,23 @@
+"""Tasks that the tests of the command line submit."""
+
+from __future__ import annotations
+
+from reconciler import TaskEnvironment
+
+print("cli_functions is imported")  # noqa: T201  # what modules print must not get between the output
+
+env = TaskEnvironment("shop")
+
+
+@env.task()
+def greet(name: str, times: int = 1) -> str:
+    """Answer, and leave a log of bytes that could steer a terminal."""
+    print(f"greeting {name}")  # noqa: T201  # this is the log
+    print("\x1b[31mred\x1b[0m \x1b]0;title\x07")  # noqa: T201  # as above
+    return " ".join([f"hello {name}"] * times)
+
+
+@env.task()
+def fail(why: str) -> int:
+    """Fail for good."""
+    raise ValueError(why)

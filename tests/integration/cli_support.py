@@ -1,0 +1,150 @@
+"""What the tests of the command line share: real servers, and a worker that works when it is told to."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from reconciler.api.action import ActionId, ActionSpec, TaskAction
+from reconciler.api.template import Interface, TaskTemplate, encode_template
+from reconciler.broker.recording import RecordingMessenger
+from reconciler.cli import main
+from reconciler.client import Client
+from reconciler.embedded.servers import EmbeddedServers
+from reconciler.settings import PREFIX, Settings
+from reconciler.stores.redis.store import RedisStore
+from reconciler.stores.s3 import S3Blobs
+from reconciler.wiring import Engine
+from worker import attempts
+
+ROOT = Path(__file__).parents[2]
+SLEEP = {"inputs": {"duration": "duration"}}
+ECHO = {"inputs": {"x": "int"}, "outputs": {"y": "int"}}
+_prefixes = (f"cli{number}" for number in itertools.count())
+
+
+def eventually(condition: Callable[[], object], within: float = 20.0) -> None:
+    """Wait until a condition holds; fail when it does not within so many seconds."""
+    deadline = time.monotonic() + within
+    tick = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "this did not come true in time"
+        tick.wait(0.02)
+
+
+class Backend:
+    """An installation of its own on shared servers, and the command line that talks to it.
+
+    Attributes:
+        engine: does the work of both kinds of workers, in this process, when `drive` is called.
+        client: submits what the command line cannot.
+    """
+
+    def __init__(self) -> None:
+        self.settings = Settings.from_env()
+        self.store = RedisStore(self.settings)
+        self.messenger = RecordingMessenger()
+        self.engine = Engine(
+            self.settings, store=self.store, blobs=S3Blobs(self.settings), messenger=self.messenger
+        )
+        self.client = Client(self.store, self.engine.blobs, self.messenger, self.settings)
+
+    def reconciler(self, *args: str, **options: Any) -> Result:
+        """Run a command line in this process; an error it does not expect fails the test."""
+        result = CliRunner().invoke(main, list(args), **options)
+        assert result.exit_code != 1, result.output
+        return result
+
+    def answer(self, *args: str) -> Any:
+        """The JSON document of a command that succeeds."""
+        result = self.reconciler(*args, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        """Start a command line as a process, as a shell would."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "reconciler.cli", *args],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def drive(self) -> None:
+        """Take all steps that are due, and run all attempts they launch."""
+        while True:
+            for shard in range(self.settings.shards):
+                self.engine.stepper.step(shard)
+            if not self.messenger.launches:
+                return
+            for launch in self.messenger.launches:
+                attempts.Attempt(self.engine, ActionId.parse(launch.action), launch.attempt).run()
+            self.messenger.launches.clear()
+
+    def get(self, run: str, action: str = "a0") -> TaskAction:
+        """A record."""
+        return self.client.get(ActionId("default", "development", run, action))
+
+    def end(self, run: str) -> None:
+        """Drive until the root of a run has ended."""
+
+        def ended() -> bool:
+            self.drive()
+            return self.get(run).phase.is_terminal()
+
+        eventually(ended)
+
+    def sleep(self, run: str, seconds: float = 0, *more: str) -> None:
+        """Submit a sleep."""
+        inputs = ("--inputs", json.dumps({"duration": seconds}), "--interface", json.dumps(SLEEP))
+        result = self.reconciler("submit", "--type", "core-sleep", *inputs, "--run", run, *more)
+        assert result.exit_code == 0, result.output
+
+    def call(self, run: str, function: str, **args: object) -> None:
+        """Submit a call of a function."""
+        result = self.reconciler("submit", f"shop.{function}", "--args", json.dumps(args), "--run", run)
+        assert result.exit_code == 0, result.output
+
+
+def echo_spec(document: bytes, run: str = "") -> ActionSpec:
+    """An action whose output is its input."""
+    interface = Interface(inputs=ECHO["inputs"], outputs=ECHO["outputs"])
+    template = encode_template(TaskTemplate(type="echo", interface=interface))
+    return ActionSpec(run_name=run, task_type="echo", task_template=template, inputs=document)
+
+
+@contextmanager
+def backend_on(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """A backend, with the environment a shell would have."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+    for name, value in servers.env().items():
+        monkeypatch.setenv(name, value)
+    prefix = next(_prefixes)
+    monkeypatch.setenv("RECONCILER_KEY_PREFIX", prefix)
+    monkeypatch.setenv("RECONCILER_S3_PREFIX", prefix)
+    monkeypatch.setenv("RECONCILER_IMPORTS", "cli_functions")
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    backend = Backend()
+    yield backend
+    backend.store.close()
+
+
+def stop_runner() -> None:
+    """End the process that runs functions."""
+    runner, attempts._Child.runner = attempts._Child.runner, None
+    if runner is not None:
+        runner.close()

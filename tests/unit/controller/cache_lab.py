@@ -1,0 +1,59 @@
+"""A lab with a cache, and tasks that can be cached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fake_catalog import FakeCatalog
+
+from reconciler.api.action import ActionId
+from reconciler.api.template import Interface, RetryStrategy, TaskMetadata
+from reconciler.api.transition import PhaseInfo, TaskInfo, success
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.stores.catalog import CacheEntry
+from reconciler.testing import Lab, ScriptedPlugin
+
+INTERFACE = Interface(inputs={"x": "int"}, outputs={"o0": "int"})
+OUTPUTS = b'{"o0":1}'
+
+
+def returning(data: bytes = OUTPUTS) -> Callable[[TaskExecutionContext], PhaseInfo]:
+    """An answer: write these outputs and succeed."""
+
+    def answer(ctx: TaskExecutionContext) -> PhaseInfo:
+        ref = ctx.files.write_outputs(data, 4096)
+        return success(TaskInfo(occurred_at=ctx.now, outputs=ref))
+
+    return answer
+
+
+class CacheLab(Lab):
+    """A lab whose plugin `cached` answers as scripted, with the catalog `shelf`."""
+
+    def __init__(self, *answers: Any, max_age: int = 0, **settings: Any) -> None:
+        self.plugin = ScriptedPlugin("cached", *(answers or (returning(),)))
+        self.shelf = FakeCatalog(lambda: self.clock(), max_age=max_age)
+        super().__init__([self.plugin], catalog=self.shelf, **settings)
+        self.shelf.blobs = self.blobs
+
+    def call(self, x: Any = 1, *, serializable: bool = False, retries: int = 0, **spec: Any) -> ActionId:
+        """Submit one call of a task that is cached."""
+        interface = spec.pop("interface", INTERFACE)
+        policy = TaskMetadata(
+            discoverable=True,
+            cache_serializable=serializable,
+            cache_ignore_input_vars=spec.pop("ignored", ()),
+            retries=RetryStrategy(retries=retries),
+        )
+        return self.submit("cached", metadata=policy, interface=interface, inputs={"x": x}, **spec)
+
+    def asked(self, what: str) -> int:
+        """How often a verb of the catalog was called."""
+        return len(self.journal.of(f"cache.{what}"))
+
+    @property
+    def entry(self) -> CacheEntry:
+        """The only entry of the catalog."""
+        (entry,) = self.shelf.entries.values()
+        return entry

@@ -1,0 +1,131 @@
+"""What the tests of the control loop share: a lab with one scripted plugin, records out of nothing, a small catalog."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
+from reconciler.api.conditions import Condition, ConditionType
+from reconciler.api.errors import StoreUnavailable
+from reconciler.api.template import Identifier, RetryStrategy, TaskMetadata, TaskTemplate, encode_template
+from reconciler.api.transition import OutputRef, PhaseInfo, TaskInfo, success
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, CatalogMiss, Reservation
+from reconciler.testing import Lab, ScriptedPlugin
+
+TYPE = "demo"
+MINUTE = 60_000
+REQUEUE = 10_000
+CACHED = TaskMetadata(discoverable=True, cache_serializable=True)
+FULL = ActionSpec(
+    run_name="run1",
+    project="default",
+    domain="development",
+    action_name="a0",
+    task_type=TYPE,
+    task_template=encode_template(TaskTemplate(id=Identifier(name=TYPE), type=TYPE)),
+    input_uri="inline:",
+    inputs=b"{}",
+    run_output_base="s3://memory/default/development/run1",
+)
+
+
+def retries(count: int, **strategy: Any) -> TaskMetadata:
+    """Metadata of a task with so many user retries."""
+    return TaskMetadata(retries=RetryStrategy(retries=count, **strategy))
+
+
+def lab_of(*answers: Any, settings: dict[str, Any] | None = None, catalog: Any = None, **plugin: Any) -> Lab:
+    """A lab whose only plugin of its own answers as told; it hangs at `lab.plugin`."""
+    scripted = ScriptedPlugin(TYPE, *answers, **plugin)
+    lab = Lab([scripted], catalog=catalog, **(settings or {}))
+    lab.plugin = scripted  # type: ignore[attr-defined]  # tests ask the plugin what it was called with
+    return lab
+
+
+def record(spec: ActionSpec = FULL, **parts: Any) -> TaskAction:
+    """A record that is stored nowhere."""
+    action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
+    return TaskAction(action, spec, **parts)
+
+
+def stored(lab: Lab, spec: ActionSpec = FULL) -> ActionId:
+    """A record in the store that no door has looked at."""
+    action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
+    lab.store.create([TaskAction(action, spec, metadata=Metadata(namespace="flyte", name="run1-a0"))])
+    return action
+
+
+def condition(found: TaskAction, kind: ConditionType) -> Condition:
+    """The condition of a type.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return {c.type: c for c in found.status.conditions}[kind]
+
+
+def history(found: TaskAction) -> list[str]:
+    """Phase names of the history."""
+    return [entry.phase for entry in found.status.phase_history]
+
+
+def phases(lab: Lab, action: ActionId) -> list[tuple[str, int, bool]]:
+    """Phase, attempt and finality of each event."""
+    return [(str(e.phase), e.attempt, e.final) for e in lab.events(action)]
+
+
+def outputs(ctx: TaskExecutionContext) -> PhaseInfo:
+    """An answer that writes outputs and succeeds."""
+    return success(TaskInfo(outputs=ctx.files.write_outputs(b'{"o":1}')))
+
+
+def fail_commits(lab: Lab) -> None:
+    """From now on the store does not take what a round has decided."""
+
+    def commit(*_: Any) -> Any:
+        raise StoreUnavailable("the store does not answer; look at its log")
+
+    lab.store.commit = commit  # type: ignore[method-assign]  # a server that is gone
+
+
+class SmallCatalog:
+    """A catalog of one process: entries, and reservations that never run out."""
+
+    def __init__(self, owner: str = "") -> None:
+        self.entries: dict[CacheKey, CacheEntry] = {}
+        self.owner = owner
+        self.fail: dict[str, Exception] = {}
+
+    def get(self, key: CacheKey) -> CacheEntry:
+        """The entry, or a miss."""
+        self._may_fail("get")
+        if key not in self.entries:
+            raise CatalogMiss(f"nothing lies under {key}")
+        return self.entries[key]
+
+    def put(
+        self, key: CacheKey, refs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
+    ) -> None:
+        """Fill the key."""
+        del token, replace
+        self._may_fail("put")
+        self.entries[key] = CacheEntry(outputs=refs, source=source)
+
+    def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
+        """The first owner keeps it."""
+        del key, heartbeat
+        self._may_fail("reserve")
+        self.owner = self.owner or owner
+        return Reservation(owner=self.owner, token=1, expires_at=0)
+
+    def release_reservation(self, key: CacheKey, owner: str) -> None:
+        """Free, when it was theirs."""
+        del key
+        self._may_fail("release")
+        if self.owner == owner:
+            self.owner = ""
+
+    def _may_fail(self, verb: str) -> None:
+        if verb in self.fail:
+            raise self.fail[verb]

@@ -1,0 +1,196 @@
+"""What an action must have before it may run (spec 2.2, 5.3), and how a rejected one ends (spec W-08)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from control_support import FULL, TYPE, condition, history, lab_of, phases, record, stored
+
+from reconciler.api.action import DONE, FINALIZER, LABEL_COMPLETED_TIME, ActionSpec
+from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
+from reconciler.api.errors import InvalidName, InvalidSpec
+from reconciler.api.phase import ActionPhase
+from reconciler.api.transition import running, success
+from reconciler.core.validation import MAX_ENVIRONMENT, MAX_TEMPLATE, REQUIRED, check_spec
+
+MISSING_TYPE = 'no plugin registered for task type "nobody" and no default plugin available'
+
+
+@pytest.mark.spec("5.3")
+@pytest.mark.parametrize(("attribute", "name"), REQUIRED)
+def test_an_empty_required_field_is_named(attribute: str, name: str) -> None:
+    """A task without one of the eight required fields is refused, and the text names the field."""
+    lab = lab_of(running(0))
+    empty = type(getattr(FULL, attribute))()
+    spec = msgspec.structs.replace(FULL, **{attribute: empty})
+    plugin, problem = lab.reconciler.validate_task_action(record(spec))
+    assert plugin is None
+    assert problem is not None
+    assert (problem.code, problem.message) == ("InvalidSpec", f"required spec fields are empty: [{name}]")
+
+
+@pytest.mark.spec("5.3")
+def test_all_empty_fields_are_named_in_their_order() -> None:
+    """Every empty required field is listed, not only the first, separated by blanks."""
+    _, problem = lab_of(running(0)).reconciler.validate_task_action(record(ActionSpec()))
+    assert problem is not None
+    assert problem.message == (
+        "required spec fields are empty: "
+        "[runName project domain actionName taskType taskTemplate inputUri runOutputBase]"
+    )
+
+
+@pytest.mark.spec("5.3")
+def test_an_unknown_task_type_is_refused_with_the_registrys_words() -> None:
+    """Without a plugin the reason is PluginNotFound and the text holds task type and registry error."""
+    spec = msgspec.structs.replace(FULL, task_type="nobody")
+    _, problem = lab_of(running(0)).reconciler.validate_task_action(record(spec))
+    assert problem is not None
+    assert problem.code == "PluginNotFound"
+    assert problem.message == f'no plugin found for task type "nobody": {MISSING_TYPE}'
+
+
+@pytest.mark.spec("5.3")
+def test_the_default_plugin_runs_what_nobody_else_does() -> None:
+    """A task type without a plugin of its own is not refused when there is a default plugin."""
+    lab = lab_of(success(), default=True)
+    action = lab.submit("nobody")
+    lab.settle()
+    assert lab.get(action).phase is ActionPhase.SUCCEEDED
+
+
+@pytest.mark.spec("5.3")
+def test_the_template_is_not_parsed_by_validation() -> None:
+    """A template that is no template passes validation: reading it is the plugin's business."""
+    lab = lab_of(success())
+    action = lab.submit(TYPE, task_template=b"{no json")
+    lab.reconcile(action)
+    assert lab.journal.words[0] == "handle"
+
+
+@pytest.mark.spec("5.2")
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [({"task_type": "nobody"}, "FailedPluginResolve"), ({"task_template": b""}, "FailedValidation")],
+)
+def test_a_rejection_is_audited(spec: dict[str, object], reason: str) -> None:
+    """Operators get a warning with reason, action and the error's text."""
+    lab = lab_of(running(0))
+    action = lab.submit(**{"task_type": TYPE, **spec})  # type: ignore[arg-type]  # fields of a spec
+    lab.reconcile(action)
+    (entry,) = lab.audit()
+    error = lab.get(action).status.error_state
+    assert (entry.type, entry.reason, entry.action) == ("Warning", reason, "ValidatingTaskAction")
+    assert error is not None
+    assert entry.message == error.message
+
+
+@pytest.mark.spec("W-08")
+@pytest.mark.parametrize("reason", ["PluginNotFound", "InvalidSpec"])
+def test_a_rejected_action_ends_like_any_failed_one(reason: str) -> None:
+    """Conditions, history, error state, one final FAILED event and the labels appear in the round that rejects."""
+    lab = lab_of(running(0))
+    spec = {"task_type": "nobody"} if reason == "PluginNotFound" else {"task_type": TYPE, "task_template": b""}
+    action = lab.submit(**spec)  # type: ignore[arg-type]  # fields of a spec
+    assert lab.reconcile(action) == DONE
+    found = lab.get(action)
+    text = condition(found, ConditionType.FAILED).message
+    assert condition(found, ConditionType.FAILED).status is ConditionStatus.TRUE
+    assert condition(found, ConditionType.PROGRESSING).status is ConditionStatus.FALSE
+    assert {c.reason for c in found.status.conditions} == {reason}
+    assert history(found) == [reason]
+    assert found.status.error_state == ErrorState(reason, "USER", text)
+    assert phases(lab, action) == [("queued", 1, False), ("failed", 1, True)]
+    assert LABEL_COMPLETED_TIME in found.labels
+
+
+@pytest.mark.spec("O1")
+def test_a_rejected_action_has_no_finalizer() -> None:
+    """What was refused owes no clean-up, and is never looked at again."""
+    lab = lab_of(running(0))
+    action = lab.submit("nobody")
+    lab.reconcile(action)
+    assert FINALIZER not in lab.get(action).metadata.finalizers
+    assert lab.store.due(lab.store.shard_of(action.run_id)) == []
+
+
+@pytest.mark.spec("5.2")
+def test_a_rejected_action_never_reaches_its_plugin() -> None:
+    """A missing field stops the action before handle, abort and finalize."""
+    lab = lab_of(running(0))
+    lab.submit(TYPE, task_template=b"")
+    lab.settle()
+    assert not {"handle", "abort", "finalize"} & set(lab.journal.words)
+
+
+@pytest.mark.spec("W-08")
+def test_a_rejection_needs_no_recorder() -> None:
+    """Without an audit sink a rejected action ends all the same."""
+    lab = lab_of(running(0))
+    lab.reconciler.recorder = None
+    action = lab.submit("nobody")
+    lab.reconcile(action)
+    assert lab.get(action).phase is ActionPhase.FAILED
+
+
+@pytest.mark.spec("W-08")
+def test_a_rejection_that_cannot_be_stored_is_not_forgotten() -> None:
+    """When the write is lost the action stays live, and the next round rejects it again."""
+    lab = lab_of(running(0))
+    action = lab.submit("nobody")
+    shard = lab.store.shard_of(action.run_id)
+    (claimed,) = lab.store.claim(shard, owner="died", limit=0, named=[action]).actions
+    lab.reconciler.round(claimed)
+    assert not lab.get(action).is_terminal
+    lab.settle()
+    assert lab.get(action).phase is ActionPhase.FAILED
+
+
+# -- the door (spec 2.2) ---------------------------------------------------------------------------------------------
+@pytest.mark.spec("2.2")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"run_name": "other"}, "the identity fields say default/development/other/a0"),
+        ({"parent_action_name": "a0"}, "an action cannot be its own parent"),
+        ({"action_type": "job"}, "actionType must be task or condition, got 'job'"),
+        ({"condition_spec": b"{}"}, "conditionSpec must be given for a condition, and only for a condition"),
+        ({"action_type": "condition"}, "conditionSpec must be given for a condition"),
+        ({"cache_key": "x" * 257}, "cache_key has 257 characters, at most 256 are allowed"),
+        ({"task_type": "x" * 64}, "task_type has 64 characters, at most 63 are allowed"),
+        ({"short_name": "x" * 64}, "short_name has 64 characters, at most 63 are allowed"),
+        ({"group": "x" * 257}, "group has 257 characters, at most 256 are allowed"),
+        ({"task_template": b"x" * (MAX_TEMPLATE + 1)}, f"taskTemplate has {MAX_TEMPLATE + 1} bytes"),
+        ({"env_vars": {"A": "x" * MAX_ENVIRONMENT}}, f"envVars have {MAX_ENVIRONMENT + 1} bytes"),
+    ],
+)
+def test_a_spec_out_of_its_limits_is_refused_at_the_door(changes: dict[str, object], words: str) -> None:
+    """A spec that is too long or contradicts itself is refused before anything is stored, and told why."""
+    with pytest.raises(InvalidSpec) as refused:
+        check_spec(record().id, msgspec.structs.replace(FULL, **changes))
+    assert words in str(refused.value)
+
+
+@pytest.mark.spec("2.2")
+def test_a_spec_at_its_limits_is_accepted() -> None:
+    """The longest allowed values are allowed."""
+    longest = {"cache_key": "x" * 256, "task_type": "x" * 63, "short_name": "x" * 63, "group": "x" * 256}
+    sizes = {"task_template": b"x" * MAX_TEMPLATE, "env_vars": {"A": "x" * (MAX_ENVIRONMENT - 1)}}
+    check_spec(record().id, msgspec.structs.replace(FULL, **longest, **sizes))
+
+
+@pytest.mark.spec("2.2")
+def test_a_parent_keeps_the_rule_of_names() -> None:
+    """The name of a parent may hold nothing that could reach into a key."""
+    with pytest.raises(InvalidName, match="parent action"):
+        check_spec(record().id, msgspec.structs.replace(FULL, parent_action_name="a:b"))
+
+
+@pytest.mark.spec("5.1")
+@pytest.mark.parametrize("action_type", ["", "task", "strange"])
+def test_whatever_is_no_condition_is_a_task(action_type: str) -> None:
+    """Empty and unknown action types take the task path."""
+    lab = lab_of(success())
+    action = stored(lab, msgspec.structs.replace(FULL, action_type=action_type))
+    lab.settle()
+    assert lab.get(action).phase is ActionPhase.SUCCEEDED
