@@ -20,7 +20,7 @@ from reconciler.api.errors import InvalidSettings, Unavailable
 from reconciler.broker.conf import attempts_settings, build_app
 from reconciler.settings import Settings
 from reconciler.wiring import check_start
-from worker import attempts, steps
+from worker import attempts, logs, steps
 from worker.dashboard import prepare_flower
 from worker.process import Guardian, configure, current_engine
 
@@ -73,6 +73,11 @@ def _consumes(options: dict[str, Any], queue: str) -> bool:
     chosen = options.get("queues") or ()
     names = chosen.split(",") if isinstance(chosen, str) else chosen
     return not names or queue in names
+
+
+@signals.after_setup_logger.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _configure_logs(loglevel: int | None = None, **_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    logs.configure(loglevel or "WARNING")
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types

@@ -1,7 +1,7 @@
 """The process in which users' functions run: `worker.runner_process` starts it, one per runner.
 
 It imports the modules that declare functions, then serves one call after another until its socket closes. It
-knows no server and no credentials of ours. The kernel kills it, and its process group, when its supervisor
+opens no connection of ours. The kernel kills it, and its process group, when its supervisor
 dies.
 """
 

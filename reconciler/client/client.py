@@ -110,8 +110,8 @@ class Client:
     ) -> Run[list[Any]]:
         """Store many actions as one run, a few hundred in one round trip, below a root that ends when all have.
 
-        Stored in pieces: a client that dies half way leaves a run whose root fails as `IncompleteSubmission`. The same
-        call with the same `idempotency_key` stores the rest.
+        Stored in pieces. After a client that died half way, the same call with the same `idempotency_key` stores the
+        rest, within two minutes; then the root fails as `IncompleteSubmission`, and a new key is needed.
 
         Args:
             specs: children `m0`, `m1`, … in order; their identity fields are filled.

@@ -11,6 +11,7 @@ from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, failed, queued
 from reconciler.controller.status import StatusSteps
 from reconciler.core import retries
+from reconciler.core.cachekey import CacheConfigError
 from reconciler.core.conditions import map_phase, set_condition
 from reconciler.plugins.base import Plugin, StillStopping, owes_finalize
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
@@ -130,7 +131,7 @@ class FailureSteps(StatusSteps):
 
         What the spec itself makes impossible ends the action at once: no retry can help.
         """
-        if isinstance(error, InvalidInput):
+        if isinstance(error, InvalidInput | CacheConfigError):
             self.audit(action, "FailedValidation", "PreparingTaskAction", str(error))
             problem = ExecutionError(Reason.INVALID_SPEC, str(error), ErrorKind.USER)
             return self.finalize_permanent_failure(action, original, problem)

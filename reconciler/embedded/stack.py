@@ -13,7 +13,6 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-import reconciler
 from reconciler.api.errors import ReconcilerError, StoreUnavailable
 from reconciler.embedded import commands
 from reconciler.embedded.ports import LOOPBACK, listens, pick_ports
@@ -117,7 +116,7 @@ class Stack:
 
     def env(self) -> dict[str, str]:
         """All variables the Celery processes get."""
-        package_root = Path(reconciler.__file__).parents[1]  # `worker` lies beside `reconciler`
+        package_root = Path(__file__).parents[2]  # `worker` lies beside `reconciler`
         paths = [*([str(self._cwd.resolve())] if self._cwd else []), str(package_root)]
         inherited = os.environ.get("PYTHONPATH")
         env = {**os.environ, **self.servers.env()}

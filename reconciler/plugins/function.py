@@ -30,12 +30,11 @@ TASK_TYPE = "function"
 _LOOK_WHILE_RUNNING = 600_000
 """How soon to look at a running attempt that nothing wakes, ms: the store itself watches the end of its lease."""
 _SEND_AGAIN = 10_000
-_SEND_AGAIN_AT_MOST = 300_000
-_OVERTAKEN = 2_000
-"""How long a launch may be overtaken by younger ones of its queue before it counts as lost, ms."""
+_LOOK_AT_MOST = 60_000
+"""Between two looks at a launch that waits for long, ms."""
 _ASK_AGAIN = 500
-TIMED_OUT = "timed out"
-"""Reason with which a worker stops a function at its running limit."""
+_RELAUNCH_AFTER = (0, 1000, 2000, 4000)
+"""Delay of a relaunch after a worker was lost, by the number of system failures before it, ms: it is rarely the action."""
 
 
 class FunctionConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,8 +44,13 @@ class FunctionConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     queue: str = ""
 
 
-class _Sent(msgspec.Struct, frozen=True):
+class _Sent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How often a launch was sent and looked at, how far its queue had moved then, and when to look next."""
+
     times: int
+    looks: int = 0
+    moved: int = 0
+    look: int = 0
 
 
 def config_of(custom: dict[str, object]) -> FunctionConfig:
@@ -78,8 +82,9 @@ class FunctionPlugin(Plugin):
         queue = config_of(ctx.template.custom).queue or self._queue
         if attempt.launch != ctx.launch:
             ctx.send(queue)
-            ctx.state.put(1, _Sent(1))
-            return Transition(self._waiting(ctx, queue, 0, ctx.now + _SEND_AGAIN))
+            sent = _Sent(1, look=ctx.now + _SEND_AGAIN)
+            ctx.state.put(1, sent)
+            return Transition(self._waiting(ctx, queue, sent))
         if attempt.outcome is not None:
             return Transition(_ended(attempt.outcome))
         if not attempt.owner:
@@ -92,27 +97,34 @@ class FunctionPlugin(Plugin):
                 system_retryable_failure(
                     "WorkerLost", f"worker {attempt.owner} vanished: its lease ran out {silent:.1f} s ago"
                 ),
-                requeue_at=ctx.now if ctx.action.status.system_failures == 0 else 0,
+                requeue_at=ctx.now + _RELAUNCH_AFTER[min(ctx.action.status.system_failures, 3)],
             )
         )
 
     def _not_started(self, ctx: TaskExecutionContext, queue: str) -> PhaseInfo:
-        """A launch that was overtaken by younger ones, or waits for long, was lost: send it again."""
+        """In line, or lost? Queues are first in, first out, so younger launches that started tell.
+
+        Overtaken by one: lost, send it again. The queue has moved since the last look, up to older ones: in line. It has
+        not moved at all: perhaps lost, perhaps nobody serves it; send it again, ever more seldom.
+        """
         sent = ctx.state.get(_Sent) or _Sent(1)
-        waited = ctx.now - ctx.attempt.sent_at
-        patience = min(_SEND_AGAIN * 2 ** min(sent.times - 1, 16), _SEND_AGAIN_AT_MOST)
-        overtaken = ctx.attempt.queue_moved_at > ctx.attempt.sent_at and waited >= _OVERTAKEN
-        if not overtaken and waited < patience:
-            return self._waiting(ctx, queue, sent.times - 1, ctx.attempt.sent_at + patience)
-        ctx.send(queue)
-        ctx.state.put(1, _Sent(sent.times + 1))
-        return self._waiting(ctx, queue, sent.times, ctx.now + min(patience * 2, _SEND_AGAIN_AT_MOST))
+        moved = ctx.attempt.queue_moved_at
+        if ctx.now < sent.look:
+            return self._waiting(ctx, queue, sent)
+        pause = min(_SEND_AGAIN * 2**sent.looks, _LOOK_AT_MOST)
+        if moved > ctx.attempt.sent_at or moved == sent.moved:
+            ctx.send(queue)
+            sent = _Sent(sent.times + 1, sent.looks + 1, moved, ctx.now + pause)
+        else:
+            sent = _Sent(sent.times, sent.looks + 1, moved, ctx.now + pause)
+        ctx.state.put(1, sent)
+        return self._waiting(ctx, queue, sent)
 
     @staticmethod
-    def _waiting(ctx: TaskExecutionContext, queue: str, version: int, look: int) -> PhaseInfo:
-        again = f", sent {version + 1} times" if version else ""
-        info = queued(ctx.now, version, f'waiting for a worker of queue "{queue}"{again}')
-        return msgspec.structs.replace(info, requeue_at=look)
+    def _waiting(ctx: TaskExecutionContext, queue: str, sent: _Sent) -> PhaseInfo:
+        again = f", sent {sent.times} times" if sent.times > 1 else ""
+        info = queued(ctx.now, sent.times - 1, f'waiting for a worker of queue "{queue}"{again}')
+        return msgspec.structs.replace(info, requeue_at=sent.look)
 
     def abort(self, ctx: TaskExecutionContext) -> None:
         """Ask the worker to stop and wait until it did, or until its lease ran out; a launch not taken is fenced off.

@@ -58,7 +58,7 @@ class GroupPlugin(Plugin):
                 failure(
                     "IncompleteSubmission",
                     f"{missing} of {config.expected} children were never stored: the submitter stopped half way. "
-                    "Submit again under the same run name to store the rest, or under a new one.",
+                    "Submit again under a new run name or idempotency key.",
                 )
             )
         if children.open > 0:

@@ -71,7 +71,13 @@ class Backend:
         """The JSON document of a command that succeeds."""
         result = self.reconciler(*args, "--json")
         assert result.exit_code == 0, result.output
-        return json.loads(result.stdout)
+        return self.parsed(result)
+
+    @staticmethod
+    def parsed(result: Result) -> Any:
+        """The one JSON document on stdout."""
+        [line] = result.stdout.splitlines()
+        return json.loads(line)
 
     def start(self, *args: str) -> subprocess.Popen[str]:
         """Start a command line as a process, as a shell would."""

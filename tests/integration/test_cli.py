@@ -161,7 +161,11 @@ def make(backend: Backend, end: str) -> None:
     if end == "failed":
         backend.call("r", "fail", why="no stock")
     elif end == "timed_out":
-        template = {"type": "core-sleep", "interface": SLEEP, "metadata": {"timeouts": {"overall": "PT0.05S"}}}
+        template = {
+            "type": "core-sleep",
+            "interface": SLEEP,
+            "metadata": {"timeouts": {"overall": "PT0.05S"}},
+        }
         spec = ActionSpec(
             run_name="r",
             task_type="core-sleep",
@@ -314,7 +318,9 @@ def test_list_shows_runs_newest_first(backend: Backend) -> None:
         backend.end(f"r{number}")
     backend.client.submit_many([echo_spec(b'{"x":1}')] * 2, run="group")
     answer = backend.answer("list")
-    assert [run["run"] for run in answer["runs"]] == [f"{HERE}/{name}" for name in ("group", "r2", "r1", "r0")]
+    assert [run["run"] for run in answer["runs"]] == [
+        f"{HERE}/{name}" for name in ("group", "r2", "r1", "r0")
+    ]
     assert answer["runs"][0]["phases"] == {"queued": 3}
     assert not answer["more"]
     shown = backend.reconciler("list", "--limit", "1")

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from cli_processes import CLI, environment, family, interrupt, left_of, read_until, started
 
 pytestmark = pytest.mark.servers
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.servers
 LONG = """
 from reconciler.cli import main, survey
 files = survey.source_files()
-survey.source_files = lambda limit=None: files * 20
+survey.source_files = lambda limit=None: files * 4
 main(["demo"])
 """
 """A demo that does not end by itself while a test looks at it."""

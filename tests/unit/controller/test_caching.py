@@ -57,9 +57,7 @@ def test_without_a_catalog_the_plugin_simply_runs() -> None:
         (b"\x00", "reading task template for cache handling: it is missing or unreadable"),
         (
             encode_template(
-                TaskTemplate(
-                    type="cached", metadata=TaskMetadata(discoverable=True), interface=Interface()
-                )
+                TaskTemplate(type="cached", metadata=TaskMetadata(discoverable=True), interface=Interface())
             ),
             "discoverable task is missing identifier",
         ),
@@ -532,3 +530,13 @@ def test_an_exact_time_before_the_half_of_the_lease_stays() -> None:
     lab = CacheLab()
     lab.plugin.answers = [running(0, requeue_at=lab.clock() + 700)]
     assert lab.reconcile(lab.call(serializable=True)) == Result(700)
+
+
+@pytest.mark.spec("9.1")
+def test_inputs_that_are_not_declared_are_not_read() -> None:
+    """A task whose interface declares no inputs has one key, whatever lies at its input URI."""
+    lab = CacheLab()
+    for x in (1, 2):
+        lab.call(x, interface=Interface(outputs={"o0": "int"}))
+        lab.settle()
+    assert len(lab.plugin.handled) == 1

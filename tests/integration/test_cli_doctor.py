@@ -1,0 +1,157 @@
+"""`reconciler doctor`: what is wrong is told at once, with its remedy, and without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_support import Backend, backend_on
+
+from reconciler.cli.checks import check_broker
+from reconciler.embedded.servers import EmbeddedServers
+from reconciler.settings import Settings
+
+pytestmark = pytest.mark.servers
+
+NODE = "steps@somewhere"
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Valkey and S3 of this module."""
+    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture
+def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """An empty installation."""
+    with backend_on(servers, monkeypatch) as made:
+        yield made
+
+
+def states(answer: dict[str, Any]) -> dict[str, str]:
+    """The state of each check."""
+    return {check["name"]: check["state"] for check in answer["checks"]}
+
+
+def problems(backend: Backend) -> dict[str, list[str]]:
+    """What is wrong, by check; the exit code says that something is."""
+    result = backend.reconciler("doctor", "--json")
+    assert result.exit_code == 9
+    return {check["name"]: check["problems"] for check in backend.parsed(result)["checks"]}
+
+
+def test_all_is_well(backend: Backend) -> None:
+    """With servers, a live worker and modules that load, nothing is wrong and the exit code is 0."""
+    backend.store.say_alive(NODE, b'{"pid": 7, "started_at": 1000}', 15)
+    answer = backend.answer("doctor")
+    assert answer["ok"]
+    needed = ("settings", "redis", "s3", "broker", "workers", "imports")
+    assert {name: state for name, state in states(answer).items() if name in needed} == dict.fromkeys(
+        needed, "ok"
+    )
+    shown = backend.reconciler("doctor")
+    assert (shown.exit_code, shown.stdout.splitlines()[-1]) == (0, "All is well.")
+    assert f"✓ workers   {NODE} (pid 7, up for " in shown.stdout
+
+
+def test_no_worker_is_a_problem(backend: Backend) -> None:
+    """Without a live worker nothing would be done, and the remedy is a command."""
+    found = problems(backend)
+    assert "celery -A worker worker" in found["workers"][0]
+    assert [name for name, said in found.items() if said] == ["workers"]
+
+
+def test_waiting_messages_are_counted(backend: Backend) -> None:
+    """The broker's line says how many messages wait in each queue."""
+    assert check_broker(backend.settings).detail.endswith("messages: steps 0, attempts 0")
+    backend.sleep("r")
+    assert check_broker(backend.settings).detail.endswith("messages: steps 1, attempts 0")
+
+
+def test_all_problems_are_told_at_once(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Settings, S3, broker and imports are each told; a server whose own settings are well is looked at."""
+    (tmp_path / "broken_module.py").write_text("raise RuntimeError('half written')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name, value in {
+        "COLOUR": "blue",
+        "RETENTION": "for ever",
+        "S3_ENDPOINT": "http://127.0.0.1:1",
+        "BROKER_URL": "redis://127.0.0.1:1/0",
+        "IMPORTS": "broken_module,cli_functions",
+    }.items():
+        monkeypatch.setenv(f"RECONCILER_{name}", value)
+    found = problems(backend)
+    assert len(found["settings"]) == 2
+    assert found["redis"] == []
+    assert "cannot be reached" in found["s3"][0]
+    assert "RECONCILER_BROKER_URL" in found["broker"][0]
+    assert "half written" in found["imports"][0]
+    lines = backend.reconciler("doctor").stdout.splitlines()
+    assert len([line for line in lines if line.startswith("✗")]) == 6  # and no worker
+    assert lines[-1] == "6 problems found."
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "skipped"),
+    [
+        ("REDIS_URL", "http://127.0.0.1", {"redis", "broker", "workers"}),
+        ("S3_BUCKET", "", {"s3"}),
+        ("SHARDS", "0", {"redis"}),
+        ("BROKER_URL", "no-url", {"broker"}),
+    ],
+)
+def test_a_server_of_wrong_settings_is_not_looked_at(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, name: str, value: str, skipped: set[str]
+) -> None:
+    """What would be looked at by default is not what was meant; the other servers are."""
+    backend.store.say_alive(NODE, b"{}", 15)
+    monkeypatch.setenv(f"RECONCILER_{name}", value)
+    result = backend.reconciler("doctor", "--json")
+    assert result.exit_code == 9
+    found = states(backend.parsed(result))
+    assert found["settings"] == "problem"
+    assert {check for check in ("redis", "s3", "broker", "workers") if found[check] == "skipped"} == skipped
+
+
+def test_secrets_stay_secret(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No password of any URL is printed, whatever is wrong with it."""
+    for name, value in {
+        "REDIS_URL": "redis://ann:t0p-s3cret@127.0.0.1:1/0?password=s3cret2",
+        "BROKER_URL": "amqp://ann:t0p-s3/cret@127.0.0.1:1//",
+        "S3_ENDPOINT": "http://ann:t0p-s3cret@127.0.0.1:1",
+    }.items():
+        monkeypatch.setenv(f"RECONCILER_{name}", value)
+    for args in (("doctor",), ("doctor", "--json"), ("doctor", "--worker", NODE), ("list",)):
+        result = backend.reconciler(*args)
+        assert result.exit_code != 0
+        assert "t0p" not in result.output
+        assert "s3cret" not in result.output
+        assert "cret" not in result.output.replace("secret", "").replace("AWS_SECRET", "")
+
+
+def test_one_worker_is_asked_for(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--worker` exits with 0 for a worker that says it is alive, and only then."""
+    assert backend.reconciler("doctor", "--worker", NODE).exit_code == 9
+    backend.store.say_alive(NODE, b"{}", 15)
+    assert backend.reconciler("doctor", "--worker", NODE).exit_code == 0
+    assert backend.answer("doctor", "--worker", NODE) == {"worker": NODE, "alive": True}
+    assert backend.reconciler("doctor", "--worker", "steps@*").exit_code == 9
+    backend.store.say_alive(NODE, b"", 0)
+    gone = backend.reconciler("doctor", "--worker", NODE, "--json")
+    assert (gone.exit_code, backend.parsed(gone)["alive"]) == (9, False)
+    monkeypatch.setenv("RECONCILER_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert backend.reconciler("doctor", "--worker", NODE).exit_code == 7
+
+
+def test_a_foreign_broker_is_looked_at_too() -> None:
+    """A broker of another kind that is down is told as such."""
+    settings = Settings(broker_url="amqp://ann:t0p-s3cret@127.0.0.1:1//")
+    said = check_broker(settings).problems
+    assert "RECONCILER_BROKER_URL" in said[0]
+    assert "s3cret" not in said[0]

@@ -1,0 +1,30 @@
+"""Logs of a worker: structlog at the level Celery was given, one line per event on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+
+def configure(level: int | str) -> None:
+    """Set the level of all structlog events of this process.
+
+    Args:
+        level: a level of `logging`, by number or name.
+    """
+    number = level if isinstance(level, int) else logging.getLevelNamesMapping().get(str(level).upper(), logging.WARNING)
+    terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.LogfmtRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
