@@ -20,7 +20,7 @@ help: ## this list
 	@echo
 	@echo 'PYTHON=python3.12 picks another Python; ARGS="-k abort -x" goes to pytest.'
 
-demo: $(STAMP) ## a run you can watch: embedded servers, workers, a crash and the recovery
+demo: $(STAMP) ## a survey of the standard library on embedded servers and real workers
 	@$(PY) -m reconciler.cli demo
 
 test: $(STAMP) ## all tests but the chaos ones; starts the servers it needs

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from reconciler.api.errors import NonRetryableError
+    from reconciler.api.secret import Secret
     from reconciler.api.template import RetryStrategy, Timeouts
     from reconciler.client import Client, Run
     from reconciler.controller.reconciler import TaskActionReconciler
@@ -23,6 +24,7 @@ __all__ = [
     "NonRetryableError",
     "RetryStrategy",
     "Run",
+    "Secret",
     "Settings",
     "Task",
     "TaskActionReconciler",
@@ -36,6 +38,7 @@ _HOMES = {
     "NonRetryableError": "reconciler.api.errors",
     "RetryStrategy": "reconciler.api.template",
     "Run": "reconciler.client",
+    "Secret": "reconciler.api.secret",
     "Settings": "reconciler.settings",
     "Task": "reconciler.environment",
     "TaskActionReconciler": "reconciler.controller.reconciler",

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.names import check_name
+from reconciler.api.resource import read_units
+from reconciler.api.secret import Secret
 from reconciler.api.template import (
     Identifier,
     Interface,
     RetryStrategy,
+    SecretRef,
     TaskMetadata,
     TaskTemplate,
     Timeouts,
     encode_template,
 )
-from reconciler.client import Client, Run
 from reconciler.core.functions import registry
 from reconciler.plugins.function import TASK_TYPE, FunctionConfig
+
+if TYPE_CHECKING:
+    from reconciler.client import Client, Run
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,6 +59,8 @@ class TaskEnvironment:
             InvalidSettings: it has to be made, and the environment variables are wrong.
         """
         if self._client is None:
+            from reconciler.client import Client  # noqa: PLC0415  # a function's process submits nothing: 40 MB less
+
             self._client = Client.from_settings()
         return self._client
 
@@ -68,6 +75,8 @@ class TaskEnvironment:
         retries: int | RetryStrategy = 0,
         timeout: timedelta | Timeouts | None = None,
         queue: str = "",
+        resources: str = "",
+        secrets: Sequence[Secret] = (),
     ) -> _Decorator:
         """Make a task of a function, plain or `async def`.
 
@@ -76,23 +85,40 @@ class TaskEnvironment:
             retries: attempts after the first one that user errors may cost, or a strategy with back-off.
             timeout: how long one attempt may run, or limits for queued, running, heartbeat and overall.
             queue: Celery queue of its attempts.
+            resources: what an attempt holds while it is launched, one unit as `gpu`, several as `gpu=2`; how many there
+                are says `RECONCILER_QUOTAS`.
+            secrets: what its attempts find in environment variables, by reference.
 
         Raises:
-            InvalidSpec: a policy is contradictory, or the function's signature cannot be carried.
+            InvalidSpec: resources or secrets are not allowed, a policy is contradictory, or the function's signature cannot be carried.
             InvalidName: the name breaks the rule of names.
         """
         strategy = retries if isinstance(retries, RetryStrategy) else RetryStrategy(retries=retries)
         limits = timeout if isinstance(timeout, Timeouts) else Timeouts(running=timeout)
         _check_policies(strategy, limits)
         metadata = TaskMetadata(retries=strategy, timeouts=limits)
-        return _Decorator(self, name, metadata, queue or self.queue)
+        resource, units = read_units(resources) if resources else ("", 1)
+        if units < 1:
+            raise InvalidSpec(f"resources={resources!r} asks for nothing; ask for 1 unit or more")
+        extra = _Extra(
+            {"queue": queue or self.queue, "resource": resource, "units": units},
+            tuple(secret.reference() for secret in secrets),
+        )
+        return _Decorator(self, name, metadata, extra)
+
+
+class _Extra(NamedTuple):
+    """What a task asks for beside its policies: fields of `FunctionConfig`, and secrets."""
+
+    launch: dict[str, Any]
+    secrets: tuple[SecretRef, ...]
 
 
 class _Decorator:
     """What `@env.task(…)` leaves to be called with the function."""
 
-    def __init__(self, env: TaskEnvironment, name: str, metadata: TaskMetadata, queue: str) -> None:
-        self._env, self._name, self._metadata, self._queue = env, name, metadata, queue
+    def __init__(self, env: TaskEnvironment, name: str, metadata: TaskMetadata, extra: _Extra) -> None:
+        self._env, self._name, self._metadata, self._extra = env, name, metadata, extra
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> Task[P, R]: ...
@@ -101,14 +127,19 @@ class _Decorator:
     def __call__(self, function: Callable[..., Any]) -> Task[Any, Any]:
         short = check_name("task", self._name or getattr(function, "__name__", ""), 40)
         name = check_name("task", f"{self._env.name}.{short}", _LONGEST_NAME)
-        return Task(self._env, name, function, self._metadata, self._queue)
+        return Task(self._env, name, function, self._metadata, self._extra)
 
 
 class Task(Generic[P, R]):
     """A function that can be submitted. Calling it runs it here and now, as a plain function."""
 
     def __init__(
-        self, env: TaskEnvironment, name: str, function: Callable[P, Any], metadata: TaskMetadata, queue: str
+        self,
+        env: TaskEnvironment,
+        name: str,
+        function: Callable[P, Any],
+        metadata: TaskMetadata,
+        extra: _Extra,
     ) -> None:
         update_wrapper(self, function)
         self.env = env
@@ -121,7 +152,8 @@ class Task(Generic[P, R]):
             type=TASK_TYPE,
             metadata=metadata,
             interface=Interface(inputs=interface["inputs"], outputs=interface["outputs"]),
-            custom=msgspec.to_builtins(FunctionConfig(function=name, queue=queue)),
+            custom=msgspec.to_builtins(FunctionConfig(function=name, **extra.launch)),
+            secrets=extra.secrets,
         )
         self._encoded: dict[tuple[str, str], bytes] = {}
 

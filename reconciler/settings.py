@@ -16,6 +16,8 @@ import msgspec
 
 from reconciler.api.errors import InvalidSettings, ReconcilerError
 from reconciler.api.names import check_name
+from reconciler.api.resource import read_units
+from reconciler.api.secret import read_provider
 
 PREFIX = "RECONCILER_"
 Durability = Literal["fast", "safe"]
@@ -75,6 +77,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a silent attempt counts as alive. Renewed by heartbeat at a quarter of it."""
     abort_grace: timedelta = timedelta(seconds=5)
     """Between asking a running function to stop and killing its process."""
+    quotas: tuple[str, ...] = ()
+    """Units of each resource with a quota, as in `gpu=4,db=10` (spec 24)."""
+    quota_lease: timedelta = timedelta(seconds=60)
+    """How long a unit stays leased to an action nobody looks at. Renewed at a third of it."""
+    secrets: tuple[str, ...] = ()
+    """Where secrets are looked up, in order: `env`, `files:/folder`, `aws:prefix/`; nowhere when empty (spec 25)."""
     max_cleanup_tries: int = 10
     """Tries of abort and finalize before an action ends as `cleanup failed` (spec W-44)."""
 
@@ -86,6 +94,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long an ended action is kept (`gc.maxTTL`, spec 3)."""
     events_retention: timedelta = timedelta(days=1)
     """How long the results channel keeps an event."""
+    cache_retention: timedelta = timedelta(days=30)
+    """How long the catalog keeps an entry; 0 = for ever."""
+    cache_max_age: timedelta = timedelta(0)
+    """Oldest entry of the catalog that is served; 0 = any (spec 10.1)."""
+    cache_max_heartbeat: timedelta = timedelta(seconds=10)
+    """Longest heartbeat of a reservation, unless the requeue duration is longer; <= 0 means 10 s (spec 10.3, W-22)."""
+    cache_heartbeat_grace: int = 3
+    """Heartbeats that fit into the lease of a reservation; <= 0 means 3 (spec 10.3)."""
     connect_timeout: timedelta = timedelta(seconds=3)
     socket_timeout: timedelta = timedelta(seconds=5)
 
@@ -130,18 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             found.append(
                 f"executor: requeueDuration must not be negative, got {self.requeue_duration.total_seconds():g}s"
             )
-        for name in (
-            "shards",
-            "step_batch",
-            "max_total_system_failures",
-            "max_cleanup_tries",
-            "inline_limit",
-        ):
-            if getattr(self, name) < 1:
-                found.append(f"{PREFIX}{name.upper()} must be at least 1, got {getattr(self, name)}")
-        for name in _POSITIVE:
-            if getattr(self, name) <= timedelta(0):
-                found.append(f"{PREFIX}{name.upper()} must be longer than 0 seconds")
+        found += self._out_of_bounds()
         if self.step_budget >= self.step_lease:
             found.append("RECONCILER_STEP_BUDGET must be shorter than RECONCILER_STEP_LEASE")
         if self.inline_limit > self.max_object_size:
@@ -159,7 +164,38 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 check_name(name, getattr(self, name), 63)
             except ReconcilerError as error:
                 found.append(f"{PREFIX}{name.upper()}: {error}")
+        return found + self._unreadable()
+
+    def _unreadable(self) -> list[str]:
+        """Entries of lists that do not have their form."""
+        found = []
+        for name, read in (("quotas", read_units), ("secrets", read_provider)):
+            for text in getattr(self, name):
+                try:
+                    read(text)
+                except ReconcilerError as error:
+                    found.append(f"{PREFIX}{name.upper()}: {error}")
         return found
+
+    def _out_of_bounds(self) -> list[str]:
+        """Values that are too small on their own."""
+        return [
+            *(
+                f"{PREFIX}{name.upper()} must be at least 1, got {getattr(self, name)}"
+                for name in _COUNTS
+                if getattr(self, name) < 1
+            ),
+            *(
+                f"{PREFIX}{name.upper()} must be longer than 0 seconds"
+                for name in _POSITIVE
+                if getattr(self, name) <= timedelta(0)
+            ),
+            *(
+                f"{PREFIX}{name.upper()} must not be negative; 0 means without a limit"
+                for name in _UNLIMITED_BY_ZERO
+                if getattr(self, name) < timedelta(0)
+            ),
+        ]
 
     def effective_requeue(self) -> timedelta:
         """The requeue duration in force: 10 s when the setting is not positive (spec 3)."""
@@ -170,8 +206,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.broker_url or self.redis_url
 
 
+_COUNTS = ("shards", "step_batch", "max_total_system_failures", "max_cleanup_tries", "inline_limit")
+_UNLIMITED_BY_ZERO = ("cache_retention", "cache_max_age")
 _POSITIVE = (
-    "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace",
+    "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace", "quota_lease",
     "connect_timeout", "socket_timeout",
 )  # fmt: skip
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h|d)?")

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from reconciler.api.errors import InvalidSettings
 from reconciler.api.event import AuditEntry
+from reconciler.api.resource import read_units
+from reconciler.api.secret import read_provider
 from reconciler.broker.conf import build_app
 from reconciler.broker.messages import Messenger
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.step import Stepper
 from reconciler.plugins import echo, function, group, sleep
+from reconciler.plugins.managers import NoopSecretManager, ResourceManager, SecretManager
 from reconciler.plugins.registry import PluginEntry, PluginRegistry
+from reconciler.plugins.secrets import (
+    ChainedSecrets,
+    EnvironmentSecrets,
+    FileSecrets,
+    SecretProvider,
+)
 from reconciler.settings import Settings
+from reconciler.stores.aws_secrets import AwsSecrets, client_factory
 from reconciler.stores.base import BlobStore, Store
 from reconciler.stores.redis.check import store_problems
+from reconciler.stores.redis.quotas import RedisQuotas
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
 
@@ -53,6 +65,8 @@ class Engine:
         messenger: Messenger,
         plugins: Sequence[PluginEntry] = (),
         rng: random.Random | None = None,
+        resource_manager: ResourceManager | None = None,
+        secret_manager: SecretManager | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -65,7 +79,11 @@ class Engine:
             settings=settings,
             recorder=StoreRecorder(store),
             rng=rng,
+            resource_manager=resource_manager,
+            secret_manager=secret_manager or secrets_of(settings),
         )
+        for resource, units in map(read_units, settings.quotas):
+            self.reconciler.resource_manager.register_quota(resource, units)
         self.stepper = Stepper(self.reconciler, messenger)
 
 
@@ -84,13 +102,29 @@ def build(
         messenger: how to send; a Celery application of its own when not given.
         plugins: further plugins; a later one wins a shared task type.
     """
+    store = RedisStore(settings)
     return Engine(
         settings,
-        store=RedisStore(settings),
+        store=store,
         blobs=S3Blobs(settings),
         messenger=messenger or CeleryMessenger(build_app(settings), settings),
         plugins=plugins,
+        resource_manager=RedisQuotas(settings, store.client),
     )
+
+
+def secrets_of(settings: Settings) -> SecretManager:
+    """The secret manager of an installation: its places in the order named; none at all when it names none."""
+    places: list[SecretProvider] = []
+    for kind, place in map(read_provider, settings.secrets):
+        match kind:
+            case "env":
+                places.append(EnvironmentSecrets())
+            case "files":
+                places.append(FileSecrets(Path(place)))
+            case _:
+                places.append(AwsSecrets(place, client_factory(settings)))
+    return ChainedSecrets(places) if places else NoopSecretManager()
 
 
 def check_start(engine: Engine) -> None:

@@ -20,7 +20,14 @@ import structlog
 from celery import Celery
 
 from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
-from reconciler.api.errors import BlobExists, InvalidInput, PluginError, ReconcilerError, Unavailable
+from reconciler.api.errors import (
+    BlobExists,
+    InvalidInput,
+    PluginError,
+    ReconcilerError,
+    SecretUnavailable,
+    Unavailable,
+)
 from reconciler.api.template import Timeouts
 from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.broker.messages import RUN_ATTEMPT
@@ -29,10 +36,12 @@ from reconciler.core.deadlines import limits_of
 from reconciler.core.events import prefix_of
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
 from reconciler.plugins.function import config_of
+from reconciler.plugins.secrets import ENVIRONMENT_PREFIX
 from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.base import StartRefused
 from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
+from worker.attempt_secrets import AttemptSecrets, resolve
 from worker.heartbeat import Heartbeat
 from worker.process import current_engine
 from worker.runner import TIMED_OUT, Call, Died, Ended, Raised, Returned, Runner, Stopped, Unknown
@@ -56,6 +65,7 @@ def runner_of(engine: Engine) -> Runner:
     if _Child.runner is None or _Child.pid != os.getpid():
         _Child.runner = Runner(
             engine.settings.imports,
+            environment={k: v for k, v in os.environ.items() if not k.startswith(ENVIRONMENT_PREFIX)},
             log_limit=_LOG_LIMIT,
             result_limit=engine.settings.max_object_size,
         )
@@ -110,16 +120,20 @@ class Attempt:
     def _outcome(self, record: TaskAction, limits: Timeouts, beat: Heartbeat) -> AttemptOutcome:
         try:
             context = TaskExecutionContext(record, self.engine.reconciler.services, PluginStateManager())
-            call = self._call(record, context)
+            secrets = resolve(record, self.engine.reconciler.secret_manager)
+            call = self._call(record, context, secrets)
+        except SecretUnavailable as error:
+            ended = "stopped" if error.retryable else "raised"
+            return AttemptOutcome(ended=ended, code=error.code, message=str(error), retryable=error.retryable)
         except (PluginError, InvalidInput) as error:
             code = getattr(error, "code", "InvalidSpec")
             return AttemptOutcome(ended="stopped", code=code, message=str(error))
         with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
             path = Path(folder) / "log.txt"
-            ended = self._run(call, limits, beat, path)
-            return self._written(record, ended, path)
+            finished = secrets.mask_end(self._run(call, limits, beat, path))
+            return self._written(record, finished, secrets.mask(_log_of(finished, path)))
 
-    def _call(self, record: TaskAction, context: TaskExecutionContext) -> Call:
+    def _call(self, record: TaskAction, context: TaskExecutionContext, secrets: AttemptSecrets) -> Call:
         now = CurrentAttempt(
             project=self.action.project,
             domain=self.action.domain,
@@ -132,7 +146,7 @@ class Attempt:
         return Call(
             function=config_of(context.template.custom).function,
             inputs=context.read_inputs(),
-            env=context.environment,
+            env={**context.environment, **secrets.env},
             context=now.to_context(),
         )
 
@@ -151,14 +165,13 @@ class Attempt:
         finally:
             beat.watch(None)
 
-    def _written(self, record: TaskAction, ended: Ended, path: Path) -> AttemptOutcome:
+    def _written(self, record: TaskAction, ended: Ended, written: bytes) -> AttemptOutcome:
         """Outputs, error and log go to S3 first; then the outcome that points to them is reported."""
         files = ActionFiles(self.engine.blobs, prefix_of(record), limit=self.engine.settings.max_object_size)
         try:
             if isinstance(ended, Raised):
                 error = ExecutionError(ended.code, ended.message, ErrorKind.USER, ended.traceback)
                 files.write_error(error, recoverable=ended.retryable)
-            written = _log_of(ended, path)
             uri = files.write_log(written) if written else ""
             if isinstance(ended, Returned):
                 ref = files.write_outputs(ended.outputs, self.engine.settings.inline_limit)

@@ -15,6 +15,7 @@ from reconciler.api.conditions import Condition, ConditionStatus, ConditionType,
 from reconciler.api.errors import InvalidName
 from reconciler.api.names import check_name
 from reconciler.api.phase import ActionPhase
+from reconciler.api.resource import QuotaToken
 from reconciler.api.transition import CacheStatus, OutputRef
 
 FINALIZER = "flyte.org/plugin-finalizer"
@@ -119,6 +120,8 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     run_output_base: str = ""
     cache_key: str = ""
     """The cache version given by the submitter (spec 9)."""
+    inputs_hash: str = ""
+    """Hash of the inputs less the ignored ones, made once when a cached task is submitted (spec 9.1, W-25)."""
     task_type: str = ""
     short_name: str = ""
     task_template: bytes = b""
@@ -159,6 +162,8 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     outputs: OutputRef | None = None
     cache_token: int = 0
     """Fencing token of the held cache reservation; 0 = none."""
+    tokens: tuple[QuotaToken, ...] = ()
+    """Units of quotas it holds or waits for; what a commit drops here is given back (spec W-05)."""
     cleanup_tries: int = 0
     """Failed tries of abort or finalize (spec W-44)."""
     cleanup_error: str = ""

@@ -27,7 +27,9 @@
     └── PluginError                raised by plugins; `code` decides whether a retry can help
         ├── CorruptedPluginState
         ├── BadTaskSpecification
-        └── ReadFailed             the inputs of an action cannot be read
+        ├── ReadFailed             the inputs of an action cannot be read
+        └── SecretUnavailable      a secret cannot be resolved
+            └── SecretNotFound     there is none of this name
 
 Each message is a sentence that names the remedy. The cause of a wrapped error is kept in `__cause__`.
 """
@@ -193,3 +195,21 @@ class ReadFailed(PluginError):
     """The inputs of an action cannot be read (spec 22.3); `__cause__` says whether waiting can help."""
 
     code = "READ_FAILED"
+
+
+class SecretUnavailable(PluginError):
+    """A secret cannot be resolved. The message names the key, never a value.
+
+    Attributes:
+        retryable: whether asking again may help; False for a secret that is missing or unusable.
+    """
+
+    code = "SecretUnavailable"
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        self.retryable = retryable
+        super().__init__(message)
+
+
+class SecretNotFound(SecretUnavailable):
+    """A provider holds no secret of this name: the next one is asked (spec 25)."""

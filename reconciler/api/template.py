@@ -66,17 +66,20 @@ class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     discovery_version: str = ""
     cache_serializable: bool = False
     cache_ignore_input_vars: tuple[str, ...] = ()
+    cache_override: bool = False
+    """Nothing is looked up; the outputs replace the entry of the cache."""
     retries: RetryStrategy = RetryStrategy()
     timeouts: Timeouts = Timeouts()
     interruptible: bool = False
 
 
 class SecretRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A secret by reference: never its value (spec 25)."""
+    """A secret by reference: never its value (spec 25). `env`: the environment variable it goes into; empty: by its key."""
 
     key: str
     group: str = ""
     mount: str = "env"
+    env: str = ""
 
 
 class TaskTemplate(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -84,6 +84,8 @@ def _other(url: str, scheme: str) -> BrokerAddress:
         raise ValueError("it has no scheme, as redis:// or amqp:// would be")
     if scheme.partition("+")[0] not in TRANSPORT_ALIASES:
         raise ValueError(f"kombu knows no scheme {scheme!r}")
+    for part in url.split(";"):
+        _split(part, scheme)
     return BrokerAddress(url=url, shown=mask(url), family="other")
 
 

@@ -22,7 +22,9 @@ from reconciler.cli.local import (
     forget_other_servers,
     in_clone,
     own_version,
+    python,
     refuse_foreign_modules,
+    two_columns,
     versions,
 )
 from reconciler.cli.supervisor import Supervisor
@@ -210,8 +212,19 @@ class _Survey:
 
 def _say_what_next(screen: Screen) -> None:
     """Commands that work as they stand."""
+    clone = in_clone()
+    steps = [
+        (command("demo", "--crash"), "kill -9 a worker half way: every action succeeds all the same"),
+        ("make dev" if clone else command("dev", "--app", "FILE.py"), "servers and workers until Ctrl-C"),
+        (command("dev", "--flower"), "the same, with Flower; both show what to kill, and where Flower is"),
+        (". .reconciler/dev/env", "then, in another terminal: where they are"),
+    ]
+    if clone:
+        steps += [
+            (python(Path("examples/01_first_action.py")), "run one action"),
+            (python(Path("examples/05_timeouts_and_abort.py")), "abort one that is running"),
+        ]
+    else:
+        steps.append((command("abort", "RUN"), "abort one that is running"))
     screen.say("\nWhat to try next:")
-    screen.say(f"  {command('demo', '--crash')}")
-    screen.say("      kills a worker half way: every action succeeds all the same")
-    screen.say(f"  {'make dev' if in_clone() else command('dev', '--app', 'FILE.py')}")
-    screen.say("      servers and workers until Ctrl-C; says how to run, abort and watch actions of your own")
+    screen.say(two_columns(steps))

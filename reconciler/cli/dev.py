@@ -24,6 +24,7 @@ from reconciler.cli.local import (
     own_version,
     python,
     refuse_foreign_modules,
+    two_columns,
     versions,
 )
 from reconciler.cli.supervisor import Supervisor
@@ -87,7 +88,7 @@ def _serve(stack: Stack, data: Path, tasks: Sequence[str], apps: Sequence[str]) 
     exports = _exports({**settings, **stack.servers.env()})
     _write_private(data / "env", exports)
     _say_what_runs(stack, data, tasks)
-    _say_how_to_use(data, exports, apps)
+    _say_how_to_use(stack, data, exports, apps)
     logs = {name: process.log for name, process in stack.processes.items()}
     tail = LogTail(logs, lambda name, line: click.echo(f"{name} | {visible(line)}"))
 
@@ -131,14 +132,18 @@ def _say_what_runs(stack: Stack, data: Path, tasks: Sequence[str]) -> None:
     click.echo(f"\nTasks: {', '.join(tasks) or 'none; name a module or file that declares some with --app'}")
 
 
-def _say_how_to_use(data: Path, exports: str, apps: Sequence[str]) -> None:
+def _say_how_to_use(stack: Stack, data: Path, exports: str, apps: Sequence[str]) -> None:
     examples = Path("examples/01_first_action.py")
     scripts = [Path(app) for app in apps if app.endswith(".py")] or ([examples] if in_clone() else [])
     click.echo("\nIn another terminal, first:\n")
     click.echo("".join(f"  {line}\n" for line in exports.splitlines()), nl=False)
     click.echo(f"\nor, which is the same:  . {shlex.quote(str(data / 'env'))}\n\nThen, for example:\n")
-    for script in scripts:
-        click.echo(f"  {python(script)}")
-    click.echo(f"  {command('list')}                 {command('abort', 'RUN')}")
-    click.echo("  kill -9 PID of a worker above: what it was doing is done again\n")
-    click.echo("Ctrl-C ends all. Warnings and errors of the workers follow here.")
+    worker = stack.processes["attempts-1"]
+    steps = [
+        *((python(script), "run it") for script in scripts),
+        (command("list"), "all runs"),
+        (command("abort", "RUN"), "stop one of them"),
+        (f"kill -9 {worker.pid}", "attempts-1: what it is doing is done again, nothing is lost"),
+    ]
+    click.echo(two_columns(steps))
+    click.echo("\nCtrl-C ends all. Warnings and errors of the workers follow here.")

@@ -16,6 +16,8 @@ from reconciler.core.events import observed_attempts
 from reconciler.stores.base import RunCounts
 
 Document = dict[str, Any]
+NOT_SEEN = "no worker has looked at it yet"
+"""Why a new action waits."""
 
 
 def waiting_reason(record: TaskAction) -> str:
@@ -27,7 +29,7 @@ def waiting_reason(record: TaskAction) -> str:
     for condition in record.status.conditions:
         if condition.type is ConditionType.PROGRESSING and condition.status is ConditionStatus.TRUE:
             return condition.message or ("" if record.phase is ActionPhase.RUNNING else condition.reason)
-    return "no worker has looked at it yet: `reconciler doctor` tells whether one of the steps queue runs"
+    return NOT_SEEN
 
 
 def log_uri(record: TaskAction, events: list[ActionEvent]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 NOTHING = "-"
 """What stands where there is nothing to show."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """All but line feed and tab: escape sequences, C1 controls, and what turns the direction of writing."""
@@ -24,7 +25,7 @@ def iso(at: int) -> str | None:
     """
     if not at:
         return None
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _time(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def stamp(at: int) -> str:
@@ -33,7 +34,12 @@ def stamp(at: int) -> str:
     Args:
         at: milliseconds since the epoch.
     """
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else NOTHING
+    return _time(at).strftime("%Y-%m-%d %H:%M:%S UTC") if at else NOTHING
+
+
+def _time(at: int) -> datetime:
+    """Exact, as a division to floating point seconds would not be."""
+    return _EPOCH + timedelta(milliseconds=at)
 
 
 def span(length: int) -> str:

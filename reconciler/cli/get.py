@@ -7,7 +7,7 @@ import click
 from reconciler.api.action import TaskAction
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
-from reconciler.cli.documents import action_document, log_uri, waiting_reason
+from reconciler.cli.documents import NOT_SEEN, action_document, log_uri, waiting_reason
 from reconciler.cli.format import ago, one_line, size, span, stamp
 from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
 from reconciler.cli.session import Place, common_options, connected
@@ -88,11 +88,14 @@ def _when(record: TaskAction, now: int) -> Pairs:
 
 def _why(record: TaskAction, now: int) -> Pairs:
     status, deletion, attempt = record.status, record.metadata.deletion, record.attempt
-    error = status.error_state
+    error, waiting = status.error_state, waiting_reason(record)
     decided = record.phase in {ActionPhase.FAILED, ActionPhase.TIMED_OUT}
     kind = f" {error.kind}" if error and error.kind else ""
     return [
-        ("waiting", waiting_reason(record)),
+        (
+            "waiting",
+            waiting if waiting != NOT_SEEN else f"{waiting}: `reconciler doctor` tells whether one is alive",
+        ),
         ("not before", ago(status.not_before, now) if status.not_before > now else ""),
         ("worker", _worker(record, now) if attempt.owner and not record.phase.is_terminal() else ""),
         ("error" if decided else "last error", f"[{error.code}]{kind}: {error.message}" if error else ""),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import click
 
 from reconciler.cli.exits import MEANING, ExitCode, error_document, exit_code_of, sentence_of
+from reconciler.cli.format import scrub, visible
 
 
 class Entry(NamedTuple):
@@ -95,6 +96,15 @@ class CommandLine(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's signature
+        """Run the command. Whoever closed the pipe we write to, as `head` does, has enough: no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Python would complain when it flushes stdout at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.SUCCEEDED
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -137,10 +147,6 @@ def _guarded(run: Callable[[], object], given: Sequence[str]) -> int:
     try:
         code = run()
         return int(code) if isinstance(code, int) else ExitCode.SUCCEEDED
-    except BrokenPipeError:
-        # Whoever read our output has enough. Python would complain when it flushes stdout at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.SUCCEEDED
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last door: nobody gets to see a traceback
         _tell(error, given)
         return exit_code_of(error)
@@ -148,7 +154,7 @@ def _guarded(run: Callable[[], object], given: Sequence[str]) -> int:
 
 def _tell(error: BaseException, given: Sequence[str]) -> None:
     if "--traceback" in given:
-        click.echo("".join(traceback.format_exception(error)), err=True)
+        click.echo(visible(scrub("".join(traceback.format_exception(error)))), err=True)
     if "--json" in given:
         import msgspec  # noqa: PLC0415  # not needed for --help
 

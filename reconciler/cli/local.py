@@ -7,7 +7,7 @@ import platform
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from importlib.machinery import PathFinder
@@ -82,6 +82,12 @@ def python(script: Path) -> str:
     found = shutil.which("python")
     same = found is not None and Path(found).parent.samefile(Path(sys.executable).parent)
     return f"{'python' if same else _short(Path(sys.executable))} {_short(script)}"
+
+
+def two_columns(rows: Sequence[tuple[str, str]]) -> str:
+    """Commands with what they do, one a line."""
+    width = max(len(left) for left, _ in rows)
+    return "\n".join(f"  {left:<{width}}  {right}".rstrip() for left, right in rows)
 
 
 def versions() -> str:

@@ -14,8 +14,6 @@ from rich.text import Text
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.format import visible
 
-_WIDEST = 10_000
-"""Columns of a pipe: lines are for programs there, so nothing is folded."""
 _COLOURS = {
     ActionPhase.SUCCEEDED: "green",
     ActionPhase.FAILED: "red",
@@ -57,16 +55,23 @@ def counts_text(phases: dict[ActionPhase, int]) -> str:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """A table as wide as it needs to be; on a terminal, long cells are folded, never cut."""
+    """A table. On a terminal it fits the window: long cells are folded, never cut. In a pipe a row is a line."""
+    cells = [[cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        _write_plain([[Text(column) for column in columns], *cells])
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _write_plain(rows: Sequence[Sequence[Text]]) -> None:
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else _WIDEST)
-    with console.capture() as written:
-        console.print(table)
-    for line in written.get().splitlines():
+        line = "  ".join(cell.plain.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo(line.rstrip())
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-_QUIET = re.compile(r"\[(info|debug) +\]|: (INFO|DEBUG)/")
-"""Lines below a warning, as structlog and Celery write them."""
 _AT_ONCE = 1 << 20
 """Bytes that are read of one log at a time."""
 
@@ -20,7 +17,7 @@ class LogTail:
 
         Args:
             logs: name of a process → its log, which may not exist yet.
-            say: gets the name and a line that is a warning, an error, or of no known kind.
+            say: gets the name and each line that is not blank.
         """
         self._logs = dict(logs)
         self._say = say
@@ -38,7 +35,7 @@ class LogTail:
         """Hand over the lines that were completed since the last time."""
         for name, log in self._logs.items():
             for line in self._new_lines(name, log):
-                if line.strip() and not _QUIET.search(line):
+                if line.strip():
                     self._say(name, line)
 
     def _new_lines(self, name: str, log: Path) -> list[str]:

@@ -24,7 +24,16 @@ from reconciler.api.errors import (
 from reconciler.api.event import ActionEvent
 from reconciler.broker.messages import Messenger
 from reconciler.client.run import Run
-from reconciler.client.submission import ROOT, group_root, in_group, key_name, new_run_name, stem_of, whoami
+from reconciler.client.submission import (
+    ROOT,
+    group_root,
+    in_group,
+    key_name,
+    new_run_name,
+    stem_of,
+    whoami,
+    with_inputs_hash,
+)
 from reconciler.client.waiting import Waiter, decode_outputs, ended_error, raise_unless_succeeded
 from reconciler.core.paths import INLINE, INPUTS_FILE
 from reconciler.core.validation import check_spec
@@ -127,7 +136,7 @@ class Client:
         seed = self._complete(ActionSpec(run_name=run, short_name=stem_of(specs)), idempotency_key)
         root = group_root(seed, len(specs), keep_failures=keep_failures)
         names = (in_group(seed, spec, index) for index, spec in enumerate(specs))
-        children = [self._action(self._offload(spec), labels) for spec in names]
+        children = [self._action(self._offload(with_inputs_hash(spec)), labels) for spec in names]
         actions = [self._action(root, labels), *children]
         self._store(actions)
         return Run(self, actions[0].id, decode or decode_outputs, members=len(specs))
@@ -145,7 +154,7 @@ class Client:
             action_name=spec.action_name or ROOT,
             run_output_base=base,
         )
-        return self._offload(full)
+        return self._offload(with_inputs_hash(full))
 
     def _offload(self, spec: ActionSpec) -> ActionSpec:
         """Inputs up to the inline limit ride in the record; larger ones go to S3 first."""

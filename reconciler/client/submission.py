@@ -13,7 +13,8 @@ import msgspec
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidSpec
-from reconciler.api.template import TaskTemplate, encode_template
+from reconciler.api.template import TaskTemplate, encode_template, parse_template
+from reconciler.core.cachekey import CacheConfigError, hash_inputs
 from reconciler.core.paths import INLINE
 from reconciler.plugins import group
 
@@ -66,6 +67,23 @@ def new_run_name(stem: str) -> str:
 def key_name(key: str) -> str:
     """The run name of an idempotency key: the same for the same key."""
     return "k-" + hashlib.blake2b(key.encode(), digest_size=14).hexdigest()
+
+
+def with_inputs_hash(spec: ActionSpec) -> ActionSpec:
+    """A spec of a cached task with the hash of its inputs, so that no round has to read them for it (spec W-25).
+
+    What cannot be hashed stays without: the action is accepted, and its first round says what is wrong.
+    """
+    if spec.inputs is None or not spec.task_template:
+        return spec
+    try:
+        policy = parse_template(spec.task_template).metadata
+        if policy is None or not policy.discoverable:
+            return spec
+        hashed = hash_inputs(spec.inputs, policy.cache_ignore_input_vars)
+    except (msgspec.DecodeError, CacheConfigError):
+        hashed = ""
+    return msgspec.structs.replace(spec, inputs_hash=hashed)
 
 
 def stem_of(specs: Sequence[ActionSpec]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.conditions import cut
 from reconciler.api.errors import ActionNotFound, Superseded
 from reconciler.api.event import AuditEntry
+from reconciler.controller.tokens import give_back
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import Services, TaskExecutionContext
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager, ResourceManager, SecretManager
@@ -61,6 +62,7 @@ class ReconcilerBase:
         max_system_failures: consecutive system failures tolerated; callable for the value in force.
         settings: everything configurable.
         rng: source of jitter.
+        announce: sends a wake-up for a shard; without one the resync sweep does, later.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class ReconcilerBase:
         catalog: Catalog | None = None,
         max_system_failures: int | None = None,
         rng: random.Random | None = None,
+        announce: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.settings = settings or Settings()
         self.store = store
@@ -91,6 +94,7 @@ class ReconcilerBase:
         self.catalog = catalog
         limit = self.settings.max_system_failures if max_system_failures is None else max_system_failures
         self.max_system_failures = SystemFailureLimit(limit)
+        self.announce = announce
         self.rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
         self.requeue_duration = int(self.settings.effective_requeue().total_seconds() * 1000)
         self.services = Services(
@@ -169,6 +173,7 @@ class ReconcilerBase:
             raise ActionNotFound(write.action.id)
         if outcome is CommitOutcome.SUPERSEDED:
             raise Superseded(f"a newer claim holds {write.action.id}; nothing was written")
+        give_back(self.resource_manager, self.store, [write])
 
     # -- small helpers ---------------------------------------------------------------------------------------------
     def audit(self, action: TaskAction, reason: str, doing: str, message: str) -> None:

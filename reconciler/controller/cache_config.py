@@ -19,15 +19,30 @@ _REMEMBERED_KEYS = 1024
 
 
 class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How one action uses the cache (spec 8.1)."""
+    """How one action uses the cache (spec 8.1).
+
+    Attributes:
+        key: what its outputs are stored under.
+        owner: who it is to the catalog.
+        serializable: whether one action at a time may fill the key.
+        override: nothing is looked up; the outputs replace the entry.
+    """
 
     key: CacheKey
     owner: str
     serializable: bool
+    override: bool = False
 
 
 class CacheConfigSteps(FailureSteps):
-    """cache_policy, cache_config."""
+    """cache_policy, cache_config, asks_cache."""
+
+    def asks_cache(self, action: TaskAction) -> bool:
+        """Whether rounds of this action may wait for the catalog or S3, whatever their plugin does."""
+        try:
+            return self.cache_policy(action) is not None
+        except CacheConfigError:
+            return False  # the round ends it, and asks nobody
 
     def cache_policy(self, action: TaskAction) -> TaskMetadata | None:
         """The policies of a task that is cached; None when caching is off. Reads no inputs.
@@ -61,12 +76,15 @@ class CacheConfigSteps(FailureSteps):
             ),
             owner=f"{action.metadata.namespace}/{action.id}",
             serializable=policy.cache_serializable,
+            override=policy.cache_override,
         )
 
     def _key(self, spec: ActionSpec, template: TaskTemplate) -> str:
         # without an interface all inputs there are count: a key that left them out would serve foreign outputs
         if template.interface is not None and not template.interface.inputs:
             return _compute(template, None, spec.cache_key)
+        if spec.inputs_hash:
+            return _compute(template, None, spec.cache_key, spec.inputs_hash)
         if spec.inputs is None and spec.inputs_digest:
             return self._stored_key(spec.task_template, spec.input_uri, spec.inputs_digest, spec.cache_key)
         inputs = read_inputs(self.data_store, spec, limit=self.settings.max_object_size)
@@ -85,6 +103,6 @@ class CacheConfigSteps(FailureSteps):
         return key
 
 
-def _compute(template: TaskTemplate, inputs: bytes | None, version: str) -> str:
+def _compute(template: TaskTemplate, inputs: bytes | None, version: str, hashed: str = "") -> str:
     ignored = template.metadata.cache_ignore_input_vars if template.metadata else ()
-    return compute_key(template.id, template.interface, inputs, ignored, version)
+    return compute_key(template.id, template.interface, inputs, ignored, version, hashed=hashed)

@@ -20,11 +20,19 @@ from reconciler.api.transition import (
     success,
     waiting_for_cache,
 )
-from reconciler.controller.cache_config import CacheConfig, CacheConfigSteps
+from reconciler.controller.cache_config import CacheConfig
+from reconciler.controller.cache_waiters import CacheWaiterSteps
 from reconciler.core.conditions import system_error
 from reconciler.core.events import observed_attempts
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
-from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, CatalogExists, CatalogMiss
+from reconciler.stores.catalog import (
+    CacheEntry,
+    CacheKey,
+    CacheSource,
+    CatalogCorrupt,
+    CatalogExists,
+    CatalogMiss,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +43,7 @@ class CacheStepError(PluginError):
     code = "CacheStepError"
 
 
-class CacheSteps(CacheConfigSteps):
+class CacheSteps(CacheWaiterSteps):
     """The cache steps before and after execution, writing to the catalog, releasing what is reserved."""
 
     def evaluate_cache_before_execution(
@@ -63,7 +71,7 @@ class CacheSteps(CacheConfigSteps):
             return UNKNOWN_TRANSITION, False
         config = self.cache_config(task_action)
         assert config is not None
-        if not launched:
+        if not launched and not config.override:
             hit = self._lookup(task_action, t_ctx, config)
             if hit is not None:
                 return hit, True
@@ -129,7 +137,7 @@ class CacheSteps(CacheConfigSteps):
                 action.set_status(cache_token=0)
                 return UNKNOWN_TRANSITION, False
             action.set_status(cache_token=held.token)
-            hit = self._lookup(action, ctx, config) if fresh else None
+            hit = self._lookup(action, ctx, config) if fresh and not config.override else None
             return (hit, True) if hit is not None else (UNKNOWN_TRANSITION, False)
         if launched:
             action.set_status(cache_token=0)
@@ -189,7 +197,7 @@ class CacheSteps(CacheConfigSteps):
         outputs = info.info.outputs if info.info else None
         try:
             try:
-                self.write_task_outputs_to_cache(ctx, config.key, outputs)
+                self.write_task_outputs_to_cache(ctx, config.key, outputs, replace=config.override)
             except CatalogExists:
                 if not self._serves(config):
                     self.write_task_outputs_to_cache(ctx, config.key, outputs, replace=True)
@@ -203,7 +211,7 @@ class CacheSteps(CacheConfigSteps):
         assert self.catalog is not None
         try:
             self._read(self.catalog.get(config.key))
-        except (CatalogMiss, BlobNotFound, BlobCorrupt):
+        except (CatalogMiss, CatalogCorrupt, BlobNotFound, BlobCorrupt):
             return False
         except ReconcilerError as error:
             log.warning("cache.entry_unknown", key=str(config.key), error=str(error))
@@ -217,7 +225,7 @@ class CacheSteps(CacheConfigSteps):
         *,
         replace: bool = False,
     ) -> None:
-        """Put a reference to this attempt's outputs, which must exist, under the key (spec 8.4).
+        """Put a reference to this attempt's outputs, which must exist, under the key, and wake who waits (spec 8.4).
 
         Raises:
             CatalogExists: the key was filled before.
@@ -239,13 +247,14 @@ class CacheSteps(CacheConfigSteps):
             attempt=observed_attempts(action),
             created_at=t_ctx.now,
         )
-        self.catalog.put(key, ref, source, token=action.status.cache_token, replace=replace)
+        token = action.status.cache_token
+        self.wake_waiters(self.catalog.put(key, ref, source, token=token, replace=replace))
 
     def release_cache_reservation(self, cache_cfg: CacheConfig | None) -> None:
         """Release by key and owner; nothing to do without catalog, configuration or serialization (spec 8.6)."""
         if self.catalog is None or cache_cfg is None or not cache_cfg.serializable:
             return
-        self.catalog.release_reservation(cache_cfg.key, cache_cfg.owner)
+        self.wake_waiters(self.catalog.release_reservation(cache_cfg.key, cache_cfg.owner))
 
     def _release(self, action: TaskAction, config: CacheConfig) -> None:
         try:
@@ -255,8 +264,8 @@ class CacheSteps(CacheConfigSteps):
         action.set_status(cache_token=0)
 
     def settle(self, action: TaskAction) -> None:
-        """As for any end; a reservation still held is released, however the action ended (spec W-22)."""
-        if action.status.cache_token:
+        """As for any end; a reservation held or waited for is released, however the action ended (spec W-22)."""
+        if action.status.cache_token or _waited_in_vain(action):
             try:
                 config = self.cache_config(action)
             except ReconcilerError as error:
@@ -276,6 +285,12 @@ def _with_status(info: PhaseInfo, status: CacheStatus) -> PhaseInfo:
     return msgspec.structs.replace(
         info, info=msgspec.structs.replace(info.info, external_resources=resources)
     )
+
+
+def _waited_in_vain(action: TaskAction) -> bool:
+    """Whether the action ends while it stands in line for a key: the line would wake it for nothing."""
+    before = action.staged.original.status.plugin_phase if action.staged is not None else ""
+    return before == PluginPhase.WAITING_FOR_CACHE.label and not action.status.outputs
 
 
 def _gives_up(action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo) -> bool:

@@ -115,15 +115,6 @@ class EndingSteps(CacheSteps):
         self.drop_finalizer(task_action)
         return DONE
 
-    def drop_finalizer(self, action: TaskAction) -> None:
-        """Stage the removal of this reconciler's finalizer; others stay."""
-        if FINALIZER not in action.metadata.finalizers:
-            return
-        with self.writing(action) as write:
-            kept = tuple(f for f in action.metadata.finalizers if f != FINALIZER)
-            action.set_metadata(finalizers=kept)
-            write.metadata = True
-
 
 def _untouched(action: TaskAction) -> bool:
     """Whether the plugin was never called, so that there is nothing to stop.

@@ -56,10 +56,10 @@ class FailureSteps(StatusSteps):
             return max(waiting.retry_at, self.now(action))
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
             wait = self._cleanup_failed(action, plugin, error)
-            if not wait:
-                self._finalize_anyway(action, plugin, ctx)
-            return wait
-        action.set_status(cleanup_tries=0)
+            if wait:
+                return wait
+            self._finalize_anyway(action, plugin, ctx)
+        action.set_status(cleanup_tries=0, tokens=())
         return 0
 
     def _finalize_anyway(self, action: TaskAction, plugin: Plugin, ctx: TaskExecutionContext) -> None:
@@ -135,13 +135,10 @@ class FailureSteps(StatusSteps):
             self.audit(action, "FailedValidation", "PreparingTaskAction", str(error))
             problem = ExecutionError(Reason.INVALID_SPEC, str(error), ErrorKind.USER)
             return self.finalize_permanent_failure(action, original, problem)
-        condition = ConditionType.PROGRESSING
-        reason: str = Reason.QUEUED
-        for present in action.status.conditions:
-            if present.type is condition:
-                reason = present.reason
+        kind = ConditionType.PROGRESSING
+        reason = next((c.reason for c in action.status.conditions if c.type is kind), Reason.QUEUED)
         action.status = set_condition(
-            action.status, condition, ConditionStatus.TRUE, reason, str(error), self.now(action)
+            action.status, kind, ConditionStatus.TRUE, reason, str(error), self.now(action)
         )
         return self.record_system_error(action, original, plugin_id, error)
 
@@ -176,10 +173,6 @@ class FailureSteps(StatusSteps):
             plugin = None
         if plugin is None or not owes_finalize(plugin):
             self.drop_finalizer(action)
-
-    def drop_finalizer(self, action: TaskAction) -> None:
-        """Stage the removal of this reconciler's finalizer; others stay."""
-        raise NotImplementedError
 
     # -- user retries in place (spec 13) ---------------------------------------------------------------------------
     def retry_or_fail(

@@ -22,6 +22,7 @@ from reconciler.api.errors import ReconcilerError
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, Transition
 from reconciler.controller.limits import LimitSteps
+from reconciler.controller.tokens import renew
 from reconciler.core import retries
 from reconciler.core.conditions import map_phase, system_error
 from reconciler.core.events import observed_cache_status
@@ -116,7 +117,8 @@ class TaskActionReconciler(LimitSteps):
             result = self._dispatch(action, original)
         finally:
             action.staged = None
-        write.due = self._due(action, result)
+        due = self._due(action, result)
+        write.due = renew(self.resource_manager, action, original, due, int(self.settings.quota_lease.total_seconds() * 1000))
         return result, write
 
     def _due(self, action: TaskAction, result: Result) -> int:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from reconciler.api.action import LABEL_COMPLETED_TIME, LABEL_TERMINATION_STATUS, TERMINATED, TaskAction
+from reconciler.api.action import (
+    FINALIZER,
+    LABEL_COMPLETED_TIME,
+    LABEL_TERMINATION_STATUS,
+    TERMINATED,
+    TaskAction,
+)
 from reconciler.api.errors import InvalidInput
 from reconciler.api.event import ActionEvent
 from reconciler.api.transition import PhaseInfo
@@ -12,7 +18,7 @@ from reconciler.core.events import build_event, check_event
 
 
 class StatusSteps(ReconcilerBase):
-    """update_task_action_status, build_action_event, ensure_terminal_labels."""
+    """update_task_action_status, build_action_event, ensure_terminal_labels, drop_finalizer."""
 
     def update_task_action_status(
         self, old_task_action: TaskAction, new_task_action: TaskAction, phase_info: PhaseInfo
@@ -74,6 +80,21 @@ class StatusSteps(ReconcilerBase):
             at = terminal_time(task_action.status) or self.now(task_action)
             task_action.set_metadata(completed_at=at)
             write.metadata = True
+
+    def drop_finalizer(self, action: TaskAction) -> None:
+        """Stage the removal of this reconciler's finalizer; others stay."""
+        if FINALIZER not in action.metadata.finalizers:
+            return
+        merely_read = action.staged is None
+        with self.writing(action) as write:
+            if merely_read:  # whatever is written below must not bring back an older status
+                action.status = write.original.status
+            kept = tuple(f for f in action.metadata.finalizers if f != FINALIZER)
+            action.set_metadata(finalizers=kept)
+            write.metadata = True
+            if action.status.tokens:  # nothing is owed any more, so nothing is in use
+                action.set_status(tokens=())
+                write.status = True
 
 
 def _changed(event: ActionEvent, changes: dict[str, object]) -> ActionEvent:

@@ -20,6 +20,7 @@ from reconciler.api.action import CONDITION, ActionId, Deletion, TaskAction
 from reconciler.api.errors import BrokerUnavailable, ReconcilerError, Unavailable
 from reconciler.broker.messages import Launch, Messenger
 from reconciler.controller.reconciler import TaskActionReconciler
+from reconciler.controller.tokens import give_back
 from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.base import AbortOutcome, CommitOutcome, CommitReport, Write
 
@@ -127,6 +128,8 @@ class Stepper:
     def _inline(self, action: TaskAction) -> bool:
         if action.spec.action_type == CONDITION:
             return True
+        if self.reconciler.asks_cache(action):
+            return False
         try:
             plugin = self.reconciler.plugin_registry.resolve(action.spec.task_type)
         except PluginNotFound:
@@ -173,6 +176,8 @@ class Stepper:
             self._send(launches)
         for write in accepted:
             self._end_children(write)
+        for woken in give_back(self.reconciler.resource_manager, self.store, accepted):
+            self._wake(woken)
         return report, len(accepted), len(writes) - len(accepted)
 
     def _commit_late(self, shard: int, future: Future[Write]) -> None:

@@ -116,24 +116,42 @@ def _hash_form(value: Any) -> Any:  # noqa: ANN401  # any JSON value
     return value
 
 
+def hash_inputs(inputs: bytes | None, ignored: Iterable[str] = ()) -> str:
+    """Hash of a document of inputs less the ignored ones; none count as an empty one (spec 9.1).
+
+    Raises:
+        CacheConfigError: they are no JSON object.
+    """
+    try:
+        values = msgspec.json.decode(inputs, type=dict[str, Any]) if inputs else {}
+    except msgspec.DecodeError as error:
+        raise CacheConfigError(f"the inputs cannot be hashed: {error}") from error
+    return inputs_hash(values, ignored)
+
+
 def compute_key(
     identifier: Identifier | None,
     interface: Interface | None,
     inputs: bytes | None,
     ignored: Iterable[str],
     version: str,
+    *,
+    hashed: str = "",
 ) -> str:
     """`<identifier>-<interface>-<inputs>-<version>` (spec 9.1).
+
+    Args:
+        identifier: of the task; its version does not count.
+        interface: of the task.
+        inputs: the document of inputs.
+        ignored: names of inputs that do not count.
+        version: the cache version.
+        hashed: the hash of the inputs, where it is known already; nothing is hashed then (spec W-25).
 
     Raises:
         CacheConfigError: no identifier, or the inputs are no JSON object.
     """
     if identifier is None:
         raise CacheConfigError("discoverable task is missing identifier")
-    try:
-        values = msgspec.json.decode(inputs, type=dict[str, Any]) if inputs else {}
-    except msgspec.DecodeError as error:
-        raise CacheConfigError(f"the inputs cannot be hashed: {error}") from error
-    return (
-        f"{identifier_hash(identifier)}-{interface_hash(interface)}-{inputs_hash(values, ignored)}-{version}"
-    )
+    inputs_part = hashed or hash_inputs(inputs, ignored)
+    return f"{identifier_hash(identifier)}-{interface_hash(interface)}-{inputs_part}-{version}"

@@ -18,7 +18,7 @@ REQUIRED = (
 )
 """Fields a task needs, in the order they are reported (spec 5.3)."""
 
-LIMITS = {"cache_key": 256, "task_type": 63, "short_name": 63, "group": 256}
+LIMITS = {"cache_key": 256, "inputs_hash": 256, "task_type": 63, "short_name": 63, "group": 256}
 """Longest values, in characters (spec 2.2)."""
 MAX_TEMPLATE = 256 * 1024
 """Largest task template, in bytes (spec W-16)."""

@@ -1,4 +1,4 @@
-"""What a plugin is given for one call: the task, its inputs and files, its state, and the installation's services (spec 22)."""
+"""What a plugin is given for one call: the task, its inputs, files, state, and what the installation offers (spec 22)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ import msgspec
 
 from reconciler.api.action import AttemptRecord, Children, TaskAction
 from reconciler.api.errors import BadTaskSpecification
+from reconciler.api.resource import QuotaToken
 from reconciler.api.template import TaskTemplate, parse_template
+from reconciler.api.transition import PhaseInfo, waiting_for_resources
 from reconciler.core import retries
 from reconciler.core.events import observed_attempts
 from reconciler.core.paths import generated_name, launch_id, output_prefix, shortened_name
-from reconciler.plugins.managers import ResourceManager, SecretManager
+from reconciler.plugins.managers import (
+    NO_CAPS,
+    Allocation,
+    Answer,
+    Constraints,
+    ResourceManager,
+    SecretManager,
+)
 from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.base import BlobStore
 from reconciler.stores.outputs import ActionFiles, read_inputs
@@ -161,6 +170,51 @@ class TaskExecutionContext:
     def send(self, queue: str) -> None:
         """Offer this launch to the workers of a queue, once this round is stored."""
         self.launch_wish = (self.launch, queue)
+
+    # -- quotas and secrets (spec 24, 25) --------------------------------------------------------------------------
+    def allocate(self, namespace: str, units: int = 1, constraints: Constraints = NO_CAPS) -> Answer:
+        """Ask for units of a resource for this launch, all or none; call it in each round until they are granted.
+
+        The record remembers the token: from then on the engine renews its lease with each round, has the action looked at
+        before the lease ends, and gives the units back when the launch is stopped or the action has ended, whatever the
+        plugin does. Ask for one resource only, or always in the same order: holding one while waiting for another can
+        make two actions wait for each other.
+
+        Returns:
+            The answer; unless it is granted, return `Transition(ctx.wait_for(namespace, answer))`.
+
+        Raises:
+            QuotaUnknown: no such quota is registered.
+            BadTaskSpecification: more units than there are, or none.
+            StoreUnavailable: the store does not answer.
+        """
+        name = f"{self.action.id}/{self.launch}"
+        present = self.action.status.tokens
+        mine = next((t for t in present if (t.resource, t.token) == (namespace, name)), None)
+        if mine is not None and mine.held:
+            return Answer(Allocation.GRANTED)
+        answer = self.services.resource_manager.allocate(namespace, name, self.action.id, constraints, units)
+        token = QuotaToken(namespace, name, units, answer.allocation is Allocation.GRANTED)
+        self.action.set_status(tokens=(*(t for t in present if t is not mine), token))
+        if self.action.staged is not None:
+            self.action.staged.asked.append(token)
+        return answer
+
+    def wait_for(self, namespace: str, answer: Answer) -> PhaseInfo:
+        """The phase of an action that waits for units: whoever gives some back wakes it (spec 27.3, W-38)."""
+        what = "the cap of its project" if answer.allocation is not Allocation.EXHAUSTED else "the quota"
+        reason = f'{what} of the resource "{namespace}" is used up; waiting for it'
+        info = waiting_for_resources(self.now, 0, reason)
+        return msgspec.structs.replace(info, requeue_at=answer.look_at)
+
+    def secret(self, key: str, group: str = "") -> str:
+        """The value of a secret, as the action's project sees it. Keep it out of state, events and logs (spec W-37).
+
+        Raises:
+            SecretUnavailable: it cannot be resolved.
+        """
+        manager = self.services.secret_manager
+        return manager.get(key, group=group, project=self.action.id.project, domain=self.action.id.domain)
 
     # -- names, labels, environment (spec 22.7) --------------------------------------------------------------------
     @property

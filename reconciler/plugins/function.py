@@ -24,6 +24,7 @@ from reconciler.api.transition import (
 )
 from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.managers import Allocation
 from reconciler.plugins.registry import PluginEntry
 
 TASK_TYPE = "function"
@@ -38,10 +39,12 @@ _RELAUNCH_AFTER = (0, 1000, 2000, 4000)
 
 
 class FunctionConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`custom` of a function's template: its stored name, and the queue of its workers."""
+    """`custom` of a function's template: its stored name, the queue of its workers, and the units of a quota it needs."""
 
     function: str
     queue: str = ""
+    resource: str = ""
+    units: int = 1
 
 
 class _Sent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,8 +82,13 @@ class FunctionPlugin(Plugin):
     def handle(self, ctx: TaskExecutionContext) -> Transition:
         """Send the launch, or say how it goes."""
         attempt = ctx.attempt
-        queue = config_of(ctx.template.custom).queue or self._queue
+        config = config_of(ctx.template.custom)
+        queue = config.queue or self._queue
         if attempt.launch != ctx.launch:
+            if config.resource:
+                answer = ctx.allocate(config.resource, config.units)
+                if answer.allocation is not Allocation.GRANTED:
+                    return Transition(ctx.wait_for(config.resource, answer))
             ctx.send(queue)
             sent = _Sent(1, look=ctx.now + _SEND_AGAIN)
             ctx.state.put(1, sent)
@@ -111,7 +119,7 @@ class FunctionPlugin(Plugin):
         moved = ctx.attempt.queue_moved_at
         if ctx.now < sent.look:
             return self._waiting(ctx, queue, sent)
-        pause = min(_SEND_AGAIN * 2**sent.looks, _LOOK_AT_MOST)
+        pause = min(_SEND_AGAIN * 2 ** min(sent.looks, 16), _LOOK_AT_MOST)
         if moved > ctx.attempt.sent_at or moved == sent.moved:
             ctx.send(queue)
             sent = _Sent(sent.times + 1, sent.looks + 1, moved, ctx.now + pause)

@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Protocol
 
-import msgspec
-
 from reconciler.api.action import ActionId
-from reconciler.api.errors import PluginError
+from reconciler.api.errors import SecretUnavailable
+from reconciler.stores.quotas import NO_CAPS, Allocation, Answer, Constraints, QuotaUnknown
 
-
-class Allocation(enum.Enum):
-    """Answer to a wish for a token."""
-
-    GRANTED = "Granted"
-    EXHAUSTED = "Exhausted"
-    NAMESPACE_QUOTA_EXCEEDED = "NamespaceQuotaExceeded"
-
-
-class Constraints(msgspec.Struct, frozen=True):
-    """Caps beside the global quota; None = no cap at that level."""
-
-    project_scope: int | None = None
-    namespace_scope: int | None = None
+__all__ = [
+    "NO_CAPS",
+    "Allocation",
+    "Answer",
+    "Constraints",
+    "NoopResourceManager",
+    "NoopSecretManager",
+    "QuotaUnknown",
+    "ResourceManager",
+    "SecretManager",
+    "SecretUnavailable",
+]
 
 
 class ResourceManager(Protocol):
-    """Quotas: a token is one unit of a resource namespace, held by an action (spec 24)."""
+    """Quotas: units of a resource (a *namespace*, parts joined with `:`) are leased to tokens of actions (spec 24).
+
+    Plugins ask through `ctx.allocate`, which remembers the token in the record; the engine then renews its lease with each
+    round, and gives it back when the launch or the action has ended. Who asks the manager itself has to do both.
+    """
 
     id: str
 
     def register_quota(self, namespace: str, quota: int) -> None:
-        """Declare how many units a namespace has."""
+        """Declare how many units a resource has; declaring it again changes the number.
+
+        Raises:
+            InvalidSpec: the name breaks the rule, or the number is negative.
+        """
         ...
 
-    def allocate(self, namespace: str, token: str, owner: ActionId, constraints: Constraints) -> Allocation:
-        """Ask for a unit; the same token asking again is granted again and counted once."""
+    def allocate(
+        self,
+        namespace: str,
+        token: str,
+        owner: ActionId,
+        constraints: Constraints = NO_CAPS,
+        units: int = 1,
+    ) -> Answer:
+        """Ask for units, all or none. The same token is counted once: asked again it renews its lease, or stays in line.
+
+        Whoever has waited longest is served first. A token that waits for a cap holds up nobody else.
+
+        Raises:
+            QuotaUnknown: this process knows of no such quota.
+            BadTaskSpecification: more units than there are, or none.
+        """
         ...
 
-    def release(self, namespace: str, token: str) -> None:
-        """Give a unit back; releasing what is not held is fine."""
+    def renew(self, namespace: str, token: str, owner: ActionId, units: int = 1) -> None:
+        """Renew the lease of units that are in use, also when it ran out or the quota has shrunk: it is what is so."""
+        ...
+
+    def release(self, namespace: str, token: str) -> tuple[ActionId, ...]:
+        """Give back what a token holds, or its place in line; giving back nothing is fine.
+
+        Returns:
+            Actions to be woken: those that may get something now, longest-waiting first.
+        """
         ...
 
 
@@ -52,26 +78,32 @@ class NoopResourceManager:
     def register_quota(self, namespace: str, quota: int) -> None:
         """Accepted, not enforced."""
 
-    def allocate(self, namespace: str, token: str, owner: ActionId, constraints: Constraints) -> Allocation:
+    def allocate(
+        self,
+        namespace: str,
+        token: str,
+        owner: ActionId,
+        constraints: Constraints = NO_CAPS,
+        units: int = 1,
+    ) -> Answer:
         """Always granted."""
-        del namespace, token, owner, constraints
-        return Allocation.GRANTED
+        del namespace, token, owner, constraints, units
+        return Answer(Allocation.GRANTED)
 
-    def release(self, namespace: str, token: str) -> None:
+    def renew(self, namespace: str, token: str, owner: ActionId, units: int = 1) -> None:
+        """Nothing is leased."""
+
+    def release(self, namespace: str, token: str) -> tuple[ActionId, ...]:
         """Nothing is held."""
-
-
-class SecretUnavailable(PluginError):
-    """A secret cannot be resolved. The message names the key, never a value."""
-
-    code = "SecretUnavailable"
+        del namespace, token
+        return ()
 
 
 class SecretManager(Protocol):
-    """Resolves secrets by reference (spec 25)."""
+    """Resolves secrets by reference (spec 25). A resolved value must not get into plugin state or events (spec W-37)."""
 
-    def get(self, key: str) -> str:
-        """The value of a secret.
+    def get(self, key: str, *, group: str = "", project: str = "", domain: str = "") -> str:
+        """The value of a secret, as the project in this domain sees it.
 
         Raises:
             SecretUnavailable: it cannot be resolved; never answered by an empty value.
@@ -82,12 +114,13 @@ class SecretManager(Protocol):
 class NoopSecretManager:
     """Has no backend: each lookup fails loudly (spec 25)."""
 
-    def get(self, key: str) -> str:
+    def get(self, key: str, *, group: str = "", project: str = "", domain: str = "") -> str:
         """Never answers.
 
         Raises:
             SecretUnavailable: always.
         """
+        del group, project, domain
         raise SecretUnavailable(
             f'secrets are not supported by the executor\'s no-op secret manager, cannot resolve "{key}"'
         )

@@ -18,6 +18,7 @@ import msgspec
 from reconciler.api.action import ActionId, AttemptOutcome, Deletion, RunId, Signal, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
+from reconciler.api.resource import QuotaToken
 
 
 class CreateOutcome(enum.Enum):
@@ -74,6 +75,7 @@ class Write(msgspec.Struct, kw_only=True):
         events: events to publish, in order; sequence numbers continue the record's.
         due: when to look again; 0 = never unless woken.
         launch: from now on this launch may report, sent to this queue; None = leave as it is.
+        asked: units of quotas the round asked for; not written, but given back when the record does not keep them.
     """
 
     action: TaskAction
@@ -83,6 +85,7 @@ class Write(msgspec.Struct, kw_only=True):
     events: list[ActionEvent] = []
     due: int = 0
     launch: tuple[str, str] | None = None
+    asked: list[QuotaToken] = []
 
 
 class CommitOutcome(enum.Enum):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Protocol
 
 import msgspec
 
-from reconciler.api.errors import ReconcilerError
+from reconciler.api.errors import InvalidInput, ReconcilerError
 from reconciler.api.transition import OutputRef
 
 
@@ -18,6 +19,10 @@ class CatalogExists(ReconcilerError):
     """Somebody filled the key before; entries are not overwritten (spec 10.2)."""
 
 
+class CatalogCorrupt(ReconcilerError):
+    """An entry does not hold what it should. Not a miss: the lookup failed (spec 10.1)."""
+
+
 class CacheKey(msgspec.Struct, frozen=True, kw_only=True):
     """A key with its scope. Keys of two projects never meet (spec 9.5)."""
 
@@ -27,6 +32,21 @@ class CacheKey(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.project}-{self.domain}-{self.key}"
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal characters that stand for the key, unlike its text also where names hold `-`."""
+        return hashlib.blake2b(msgspec.json.encode(self), digest_size=16).hexdigest()
+
+    def checked(self) -> CacheKey:
+        """This key, when it says something.
+
+        Raises:
+            InvalidInput: it is empty.
+        """
+        if not self.key:
+            raise InvalidInput("a cache key must not be empty: compute it with reconciler.core.cachekey")
+        return self
 
 
 class CacheSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,15 +63,22 @@ class CacheSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A hit: where the outputs lie, who made them, and the token of the entry for replacing it."""
+    """A hit: where the outputs lie, and who made them. Times are ms since the epoch.
+
+    A replacement keeps the time of creation when its source gives none (spec 10.2).
+    """
 
     outputs: OutputRef
     source: CacheSource
     last_updated_at: int = 0
+    created_at: int = 0
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may fill a key, until when (ms), with which fencing token (spec 10.3)."""
+    """Who may fill a key, until when, with which fencing token (spec 10.3).
+
+    `expires_at` is ms since the epoch by the catalog's clock, `heartbeat` ms.
+    """
 
     owner: str
     token: int
@@ -66,32 +93,56 @@ class Catalog(Protocol):
         """The entry of a key.
 
         Raises:
-            CatalogMiss: there is none, it is too old, or its outputs are gone.
+            CatalogMiss: there is none, or it is too old.
+            CatalogCorrupt: it cannot be read.
         """
         ...
 
     def put(
         self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
-    ) -> None:
-        """Store a reference to outputs.
+    ) -> tuple[str, ...]:
+        """Store a reference to outputs. An entry that is too old is replaced (spec W-20).
 
         Args:
             key: under which.
             outputs: where they lie; they must exist.
             source: who made them.
             token: fencing token of the reservation the outputs were made under; 0 = none was held.
-            replace: overwrite an entry that a lookup judged stale or dangling (spec W-20).
+            replace: overwrite an entry, as one whose outputs are gone (spec W-20).
+
+        Returns:
+            The owners who wait for this key, each told once; the caller wakes them.
 
         Raises:
             CatalogExists: the key is filled.
+            InvalidInput: the key or the URI of the outputs is empty.
             Superseded: the reservation was lost to a newer owner (spec W-22).
         """
         ...
 
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
-        """Acquire or extend the reservation of a key, or learn who holds it. `heartbeat` is ms."""
+        """Acquire or extend the reservation of a key, or learn who holds it (spec 10.3).
+
+        The lease is the heartbeat times the grace. The token grows with each new holder and stays for extensions. Whoever
+        does not get it is noted as waiting.
+
+        Args:
+            key: what to reserve.
+            owner: who asks.
+            heartbeat: ms until the owner wants to come back; cut to the longest allowed, which 0 asks for.
+
+        Raises:
+            InvalidInput: the key or the owner is empty.
+        """
         ...
 
-    def release_reservation(self, key: CacheKey, owner: str) -> None:
-        """Give the reservation back; one that is missing or foreign is left alone."""
+    def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
+        """Give the reservation back, and stop waiting for it; one that is missing or foreign is left alone.
+
+        Returns:
+            The owners the caller wakes: all that wait when the key is filled, else the one who waits longest.
+
+        Raises:
+            InvalidInput: the key or the owner is empty.
+        """
         ...

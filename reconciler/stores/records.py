@@ -84,6 +84,7 @@ class OwnSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     inputs: bytes | None = None
     inputs_digest: str = ""
     cache_key: str = ""
+    inputs_hash: str = ""
 
 
 class _Extra(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -152,6 +153,7 @@ def _own_of(spec: ActionSpec) -> OwnSpec:
         inputs=spec.inputs,
         inputs_digest=spec.inputs_digest,
         cache_key=spec.cache_key,
+        inputs_hash=spec.inputs_hash,
     )
 
 
@@ -236,6 +238,7 @@ def decode(
         inputs=own.inputs,
         inputs_digest=own.inputs_digest,
         cache_key=own.cache_key,
+        inputs_hash=own.inputs_hash,
         **shared,
     )
     status, unknown = _decode_status(get(b"t"))

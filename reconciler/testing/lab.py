@@ -21,6 +21,7 @@ from reconciler.plugins.registry import PluginEntry
 from reconciler.settings import Settings
 from reconciler.stores.base import CommitOutcome, CommitReport, Write
 from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, Catalog, Reservation
+from reconciler.stores.memory.quotas import MemoryQuotas
 from reconciler.stores.memory.store import MemoryStore
 from reconciler.stores.memory_blobs import MemoryBlobs
 from reconciler.testing.clock import VirtualClock
@@ -67,6 +68,7 @@ class Lab:
             messenger=self.messenger,
             plugins=[_journalled(entry, self.journal) for entry in entries],
             rng=random.Random(seed),  # noqa: S311  # a test must repeat
+            resource_manager=MemoryQuotas(clock=self.clock, lease=self.settings.quota_lease),
         )
         self.reconciler = self.engine.reconciler
         if catalog is not None:
@@ -198,20 +200,20 @@ class JournalledCatalog:
 
     def put(
         self, key: CacheKey, outputs: Any, source: CacheSource, *, token: int = 0, replace: bool = False
-    ) -> None:  # noqa: ANN401  # handed through
+    ) -> tuple[str, ...]:  # noqa: ANN401  # handed through
         """See `Catalog.put`."""
         self._journal.note("cache.put", key)
-        self._inner.put(key, outputs, source, token=token, replace=replace)
+        return self._inner.put(key, outputs, source, token=token, replace=replace)
 
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
         """See `Catalog.get_or_extend_reservation`."""
         self._journal.note("cache.reserve", key, owner)
         return self._inner.get_or_extend_reservation(key, owner, heartbeat)
 
-    def release_reservation(self, key: CacheKey, owner: str) -> None:
+    def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
         """See `Catalog.release_reservation`."""
         self._journal.note("cache.release", key, owner)
-        self._inner.release_reservation(key, owner)
+        return self._inner.release_reservation(key, owner)
 
 
 def _journalled(entry: PluginEntry, journal: Journal) -> PluginEntry:
@@ -220,7 +222,7 @@ def _journalled(entry: PluginEntry, journal: Journal) -> PluginEntry:
     def load() -> Plugin:
         plugin = entry.load()
         if isinstance(plugin, ScriptedPlugin) and not plugin.finalizes:
-            plugin.__class__ = type("Unfinalized", (ScriptedPlugin,), {"finalize": Plugin.finalize})
+            plugin.__class__ = type("Unfinalized", (type(plugin),), {"finalize": Plugin.finalize})
         for name in ("handle", "abort", "finalize"):
             if name == "finalize" and type(plugin).finalize is Plugin.finalize:
                 continue

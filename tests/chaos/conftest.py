@@ -25,7 +25,9 @@ def rng() -> random.Random:
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     """Servers and workers of their own, with the functions of `chaos_tasks`."""
-    with Stack(tmp_path / "data", imports=["chaos_tasks"], attempts_concurrency=2, cwd=Path(__file__).parent) as running:
+    with Stack(
+        tmp_path / "data", imports=["chaos_tasks"], attempts_concurrency=2, cwd=Path(__file__).parent
+    ) as running:
         yield running
 
 

@@ -19,7 +19,9 @@ def check_run(client: Client, run: RunId) -> Counter[ActionPhase]:
         assert action.token == 0, f"{action.id} ended and is still claimed"
         phases[action.phase] += 1
     counts = client.counts(run)
-    assert {p: n for p, n in counts.phases.items() if n} == dict(phases), "the counters differ from the records"
+    assert {p: n for p, n in counts.phases.items() if n} == dict(phases), (
+        "the counters differ from the records"
+    )
     return phases
 
 
@@ -33,7 +35,9 @@ def check_events(events: list[ActionEvent], phase: ActionPhase) -> None:
     current = ActionPhase.QUEUED
     for event in events[1:]:
         moved = ActionPhase.QUEUED if event.phase is ActionPhase.FAILED and not event.final else event.phase
-        assert moved is current or moved in TRANSITIONS[current], f"{who}: {current} → {moved} is no legal move"
+        assert moved is current or moved in TRANSITIONS[current], (
+            f"{who}: {current} → {moved} is no legal move"
+        )
         current = moved
 
 

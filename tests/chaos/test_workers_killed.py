@@ -45,7 +45,9 @@ def test_200_actions_survive_five_kills_of_every_worker(
     check_due_index(client)
     executions = len(tally.read_text().split())
     relaunched = relaunch_times(client, run.id, kills)
-    print(f"kills {KILLS}, executions {executions} of {ACTIONS}, resumed after {[round(s, 1) for s in resumed]} s, ")
+    print(
+        f"kills {KILLS}, executions {executions} of {ACTIONS}, resumed after {[round(s, 1) for s in resumed]} s, "
+    )
     print(f"lost attempts relaunched after {[round(s, 1) for s in relaunched]} s")
     assert executions >= ACTIONS
     assert max(resumed) < RECOVERY, f"work stood still for {max(resumed):.1f} s after a restart"
@@ -58,7 +60,9 @@ def relaunch_times(client: Client, run: RunId, kills: list[int]) -> list[float]:
     found = []
     for action in client.actions(run):
         if action.status.total_system_failures:
-            launches = [e.reported_time for e in client.events(action.id) if e.phase is ActionPhase.QUEUED][2:]
+            launches = [e.reported_time for e in client.events(action.id) if e.phase is ActionPhase.QUEUED][
+                2:
+            ]
             found += [min(at - kill for kill in kills if kill <= at) / 1000 for at in launches]
     return sorted(found)
 

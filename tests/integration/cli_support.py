@@ -32,6 +32,7 @@ from worker import attempts
 ROOT = Path(__file__).parents[2]
 SLEEP = {"inputs": {"duration": "duration"}}
 ECHO = {"inputs": {"x": "int"}, "outputs": {"y": "int"}}
+HERE = "default/development"
 _prefixes = (f"cli{number}" for number in itertools.count())
 
 
@@ -130,6 +131,38 @@ def echo_spec(document: bytes, run: str = "") -> ActionSpec:
     interface = Interface(inputs=ECHO["inputs"], outputs=ECHO["outputs"])
     template = encode_template(TaskTemplate(type="echo", interface=interface))
     return ActionSpec(run_name=run, task_type="echo", task_template=template, inputs=document)
+
+
+def error_of(result: Any) -> dict[str, Any]:
+    """The error object on stderr."""
+    found: dict[str, Any] = json.loads(result.stderr.splitlines()[-1])["error"]
+    return found
+
+
+def make(backend: Backend, end: str) -> None:
+    """A run `r` that has ended in this way."""
+    if end == "failed":
+        backend.call("r", "fail", why="no stock")
+    elif end == "timed_out":
+        template = {
+            "type": "core-sleep",
+            "interface": SLEEP,
+            "metadata": {"timeouts": {"overall": "PT0.05S"}},
+        }
+        spec = ActionSpec(
+            run_name="r",
+            task_type="core-sleep",
+            task_template=json.dumps(template).encode(),
+            inputs=b'{"duration": 3600}',
+        )
+        backend.client.submit(spec)
+    else:
+        backend.sleep("r", 3600 if end == "aborted" else 0)
+    if end == "aborted":
+        backend.drive()
+        assert backend.reconciler("abort", "r", "--reason", "no need", "--yes").exit_code == 0
+    backend.end("r")
+    assert str(backend.get("r").phase) == end
 
 
 @contextmanager

@@ -1,16 +1,14 @@
-"""The command line against real servers: what it prints, where, and with which exit code it ends."""
+"""`submit` and `result` against real servers: what they print, where, and with which exit code they end."""
 
 from __future__ import annotations
 
 import json
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cli_support import ECHO, SLEEP, Backend, backend_on, echo_spec, eventually, stop_runner
+from cli_support import ECHO, HERE, SLEEP, Backend, backend_on, echo_spec, error_of, make, stop_runner
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.phase import ActionPhase
@@ -20,7 +18,6 @@ from reconciler.embedded.servers import EmbeddedServers
 pytestmark = pytest.mark.servers
 
 BIG = 2**80 + 1
-HERE = "default/development"
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -39,13 +36,6 @@ def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield made
 
 
-def error_of(result: Any) -> dict[str, Any]:
-    """The error object on stderr."""
-    found: dict[str, Any] = json.loads(result.stderr.splitlines()[-1])["error"]
-    return found
-
-
-# -- submit ------------------------------------------------------------------------------------------------------------
 def test_submit_prints_the_run_alone(backend: Backend) -> None:
     """Stdout holds nothing but the run, whatever imported modules print; the action is stored and waits."""
     result = backend.reconciler("submit", "shop.greet", "--args", '{"name": "Ada"}', "--run", "r")
@@ -155,33 +145,6 @@ def test_a_broker_that_is_down_loses_nothing(backend: Backend, monkeypatch: pyte
     backend.end("r")
 
 
-# -- results -----------------------------------------------------------------------------------------------------------
-def make(backend: Backend, end: str) -> None:
-    """A run `r` that has ended in this way."""
-    if end == "failed":
-        backend.call("r", "fail", why="no stock")
-    elif end == "timed_out":
-        template = {
-            "type": "core-sleep",
-            "interface": SLEEP,
-            "metadata": {"timeouts": {"overall": "PT0.05S"}},
-        }
-        spec = ActionSpec(
-            run_name="r",
-            task_type="core-sleep",
-            task_template=json.dumps(template).encode(),
-            inputs=b'{"duration": 3600}',
-        )
-        backend.client.submit(spec)
-    else:
-        backend.sleep("r", 3600 if end == "aborted" else 0)
-    if end == "aborted":
-        backend.drive()
-        assert backend.reconciler("abort", "r", "--reason", "no need", "--yes").exit_code == 0
-    backend.end("r")
-    assert str(backend.get("r").phase) == end
-
-
 @pytest.mark.parametrize(("end", "code"), [("succeeded", 0), ("failed", 3), ("aborted", 4), ("timed_out", 5)])
 def test_each_end_has_its_exit_code(backend: Backend, end: str, code: int) -> None:
     """`result` and `watch` exit alike, by how the action ended; the error says why."""
@@ -283,221 +246,12 @@ def test_a_group_without_all_members_says_how_it_ended(backend: Backend) -> None
     assert backend.reconciler("result", "r").exit_code == 4
 
 
-# -- looking -----------------------------------------------------------------------------------------------------------
-def test_get_tells_the_whole_story(backend: Backend) -> None:
-    """`get` has the error with code and kind, the history with times in UTC, outputs and log."""
-    backend.call("good", "greet", name="Ada")
-    backend.call("bad", "fail", why="[red]no \u001b[31mstock")
-    backend.end("good")
-    backend.end("bad")
-    good, bad = backend.answer("get", "good"), backend.answer("get", f"{HERE}/bad/a0")
-    assert good["outputs"]["uri"].endswith("/a0/1/outputs.pb")
-    assert good["log_uri"].endswith("/a0/1/log.txt")
-    assert [entry["phase"] for entry in good["history"]][-1] == "Completed"
-    assert good["history"][0]["at"].endswith("Z")
-    assert bad["error"] == {"code": "ValueError", "kind": "USER", "message": "[red]no \u001b[31mstock"}
-    assert good["labels"]["flyte.org/run"] == "good"
-    shown = backend.reconciler("get", "bad").stdout
-    assert "[ValueError] USER: [red]no \\x1b[31mstock" in shown
-    assert "\u001b" not in shown
-    assert " UTC (" in shown
-
-
-def test_get_says_who_aborted_and_why(backend: Backend) -> None:
-    """Reason and actor of an abort are shown."""
-    make(backend, "aborted")
-    deletion = backend.answer("get", "r")["deletion"]
-    assert deletion["reason"] == "no need"
-    assert deletion["actor"] in backend.reconciler("get", "r").stdout
-
-
-def test_list_shows_runs_newest_first(backend: Backend) -> None:
-    """Runs come newest first with their actions by phase; --limit says when there are more."""
-    for number in range(3):
-        backend.sleep(f"r{number}")
-        backend.end(f"r{number}")
-    backend.client.submit_many([echo_spec(b'{"x":1}')] * 2, run="group")
-    answer = backend.answer("list")
-    assert [run["run"] for run in answer["runs"]] == [
-        f"{HERE}/{name}" for name in ("group", "r2", "r1", "r0")
-    ]
-    assert answer["runs"][0]["phases"] == {"queued": 3}
-    assert not answer["more"]
-    shown = backend.reconciler("list", "--limit", "1")
-    assert f"{HERE}/group" in shown.stdout
-    assert "3 queued" in shown.stdout
-    assert "r2" not in shown.stdout
-    assert "--limit" in shown.stderr
-
-
-def test_list_chooses_by_project(backend: Backend) -> None:
-    """--project and --domain choose among the runs, and place names that are given without them."""
-    backend.sleep("here")
-    backend.sleep("there", 0, "--project", "other")
-    assert [run["run"] for run in backend.answer("list", "--project", "other")["runs"]] == [
-        "other/development/there"
-    ]
-    assert len(backend.answer("list")["runs"]) == 2
-    assert backend.answer("get", "there", "--project", "other")["phase"] == "queued"
-    contradiction = backend.reconciler("get", f"{HERE}/here", "--project", "other")
-    assert contradiction.exit_code == 2
-
-
-def test_list_pages_through_a_run(backend: Backend) -> None:
-    """--limit and --after show each action of a run once."""
-    backend.client.submit_many([echo_spec(b'{"x":1}')] * 12, run="r")
-    seen: list[str] = []
-    after: tuple[str, ...] = ()
-    while after is not None:
-        page = backend.answer("list", "r", "--limit", "5", *after)
-        seen += [action["action"].rpartition("/")[2] for action in page["actions"]]
-        after = ("--after", page["after"]) if page["after"] else None  # type: ignore[assignment]  # ends the loop
-    assert sorted(seen) == sorted(["a0", *(f"m{n}" for n in range(12))])
-    assert page["phases"] == {"queued": 13}
-
-
-def test_list_filters_actions(backend: Backend) -> None:
-    """--phase and --parent choose among the actions of a run."""
-    backend.client.submit_many([echo_spec(b'{"x":1}'), echo_spec(b"{}"), echo_spec(b'{"x":3}')], run="r")
-    backend.end("r")
-    failed = backend.answer("list", "r", "--phase", "failed")["actions"]
-    assert [action["action"].rpartition("/")[2] for action in failed] == ["a0", "m1"]
-    children = backend.answer("list", "r", "--parent", "a0")["actions"]
-    assert {action["parent"] for action in children} == {"a0"}
-    assert len(children) == 3
-    assert backend.answer("list", "r", "--parent", "m0")["actions"] == []
-    assert "m1      failed" in backend.reconciler("list", "r", "--phase", "failed").stdout
-    assert backend.reconciler("list", "--phase", "failed").exit_code == 2
-
-
-# -- following ---------------------------------------------------------------------------------------------------------
-def test_watch_shows_events_while_they_happen(backend: Backend) -> None:
-    """Each event is printed when it is committed, as one JSON object per line, up to the final one."""
-    backend.sleep("r", 0.2)
-    process = backend.start("watch", "r", "--json")
-    assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["phase"] == "queued"  # before anything else has happened
-    backend.drive()
-    assert json.loads(process.stdout.readline())["phase"] == "running"
-    backend.end("r")
-    rest, errors = process.communicate(timeout=30)
-    last = [json.loads(line) for line in rest.splitlines()]
-    assert [(event["sequence"], event["phase"], event["final"]) for event in last] == [(3, "succeeded", True)]
-    assert (process.returncode, errors) == (0, "")
-
-
-def test_ctrl_c_leaves_the_action_running(backend: Backend) -> None:
-    """Ctrl-C ends the watching with 130, and says that the action goes on and how to stop it."""
-    backend.sleep("r", 60)
-    backend.drive()
-    process = backend.start("watch", "r")
-    assert process.stdout is not None
-    assert "queued" in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert f"{HERE}/r/a0 goes on" in errors
-    assert f"reconciler abort {HERE}/r/a0" in errors
-    assert "Traceback" not in errors
-    assert backend.get("r").phase is ActionPhase.RUNNING
-
-
-def test_watch_ends_when_the_events_are_gone(backend: Backend) -> None:
-    """An action that has ended is not waited for, also when its events are no longer kept."""
-    backend.sleep("r")
-    backend.end("r")
-    backend.store.trim_events(backend.store.now() + 1)
-    result = backend.reconciler("watch", "r", "--timeout", "10")
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert "no longer kept" in backend.reconciler("events", "r").stderr
-
-
-def test_events_go_on_behind_a_number(backend: Backend) -> None:
-    """`events --after` leaves out what was seen; people get a line each, with attempt and reason."""
-    backend.call("r", "fail", why="no stock")
-    backend.end("r")
-    lines = backend.reconciler("events", "r", "--json").stdout.splitlines()
-    events = [json.loads(line) for line in lines]
-    assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
-    assert events[-1]["error"] == {"code": "ValueError", "kind": "USER", "message": "no stock"}
-    assert backend.reconciler("events", "r", "--after", "1", "--json").stdout.splitlines() == lines[1:]
-    last = backend.reconciler("events", "r").stdout.splitlines()[-1]
-    assert "attempt 1  failed" in last
-    assert "[ValueError] no stock" in last
-
-
-def test_logs_are_printed_as_they_were_written(backend: Backend) -> None:
-    """A pipe gets the log byte for byte; where none was stored, stderr says why."""
-    backend.call("r", "greet", name="Ada")
-    backend.sleep("s")
-    waiting = backend.reconciler("logs", "r")
-    assert (waiting.exit_code, waiting.stdout) == (0, "")
-    assert "has not ended (queued)" in waiting.stderr
-    backend.end("r")
-    backend.end("s")
-    written = "greeting Ada\n\u001b[31mred\u001b[0m \u001b]0;title\u0007\n"
-    assert backend.reconciler("logs", "r").stdout == written
-    assert backend.answer("logs", "r")["log"] == written
-    assert "No log is stored" in backend.reconciler("logs", "s").stderr
-
-
-def test_logs_that_are_gone_are_not_found(backend: Backend) -> None:
-    """A log that was removed from S3 ends with 6."""
-    backend.call("r", "greet", name="Ada")
-    backend.end("r")
-    backend.engine.blobs.delete_prefix(backend.answer("get", "r")["log_uri"].rpartition("/")[0])
-    assert backend.reconciler("logs", "r").exit_code == 6
-
-
-# -- abort -------------------------------------------------------------------------------------------------------------
-def test_abort_of_a_run_stops_all_of_it(backend: Backend) -> None:
-    """RUN alone aborts root and descendants; again, and after the end, it says so and changes nothing."""
-    sleep = echo_spec(b'{"x":1}')
-    backend.client.submit_many([sleep] * 3, run="r")
-    first = backend.answer("abort", "r", "--reason", "wrong input", "--yes")
-    assert first["outcome"] == "requested"
-    assert backend.answer("abort", "r", "--reason", "other", "--yes")["outcome"] == "already requested"
-    backend.end("r")
-    assert backend.answer("list", "r")["phases"] == {"aborted": 4}
-    assert backend.answer("get", "r")["deletion"]["reason"] == "wrong input"
-    assert "has ended before: aborted" in backend.reconciler("abort", "r", "--reason", "x").stdout
-
-
-def test_abort_of_an_action_spares_the_others(backend: Backend) -> None:
-    """RUN/ACTION aborts that action alone."""
-    backend.client.submit_many([echo_spec(b'{"x":1}')] * 2, run="r")
-    backend.reconciler("abort", "r/m1", "--reason", "wrong input", "--yes")
-    backend.end("r")
-    assert backend.answer("get", "r/m0")["phase"] == "succeeded"
-    assert backend.answer("get", "r/m1")["phase"] == "aborted"
-
-
-@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
-def test_abort_asks_first(backend: Backend, answer: str) -> None:
-    """Without a yes nothing is aborted, and the exit code is 130."""
-    backend.sleep("r", 60)
-    result = backend.reconciler("abort", "r", "--reason", "x", input=answer)
-    assert result.exit_code == 130
-    assert "nothing was aborted" in result.stderr
-    assert backend.get("r").metadata.deletion is None
-    assert "is being aborted" in backend.reconciler("abort", "r", "--reason", "x", input="y\n").stdout
-    assert "is being aborted" in backend.reconciler("get", "r").stdout
-
-
-@pytest.mark.parametrize("args", [["--yes"], ["--reason", " ", "--yes"], ["--reason", "x", "--json"]])
-def test_abort_wants_a_reason_and_a_yes(backend: Backend, args: list[str]) -> None:
-    """Without a reason, or with --json but no --yes, nothing is asked or done."""
-    backend.sleep("r", 60)
-    assert backend.reconciler("abort", "r", *args).exit_code == 2
-    assert backend.get("r").metadata.deletion is None
-
-
-def test_waiting_is_woken_by_the_end(backend: Backend) -> None:
-    """A waiting `result` returns when the action ends, not when it next looks."""
+def test_waiting_is_woken_by_the_end(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiting `result` returns when the action ends, not when it next looks by itself."""
+    monkeypatch.setattr("reconciler.client.waiting._LOOK_AGAIN", 3600.0)
     backend.sleep("r", 0.1)
     worker = threading.Thread(target=backend.end, args=("r",))
     worker.start()
-    result = backend.reconciler("result", "r", "--timeout", "20", "--json")
+    result = backend.reconciler("result", "r", "--json")
     worker.join()
     assert (result.exit_code, result.stdout) == (0, "null\n")
-    eventually(lambda: backend.get("r").phase is ActionPhase.SUCCEEDED)

@@ -127,12 +127,11 @@ def test_secrets_stay_secret(backend: Backend, monkeypatch: pytest.MonkeyPatch) 
         "S3_ENDPOINT": "http://ann:t0p-s3cret@127.0.0.1:1",
     }.items():
         monkeypatch.setenv(f"RECONCILER_{name}", value)
-    for args in (("doctor",), ("doctor", "--json"), ("doctor", "--worker", NODE), ("list",)):
+    for args in (("doctor",), ("doctor", "--json"), ("doctor", "--worker", NODE), ("--traceback", "doctor")):
         result = backend.reconciler(*args)
         assert result.exit_code != 0
         assert "t0p" not in result.output
         assert "s3cret" not in result.output
-        assert "cret" not in result.output.replace("secret", "").replace("AWS_SECRET", "")
 
 
 def test_one_worker_is_asked_for(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,9 +66,10 @@ def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
 
 
 def safe_url(url: str) -> str:
-    """The URL without user and password, for messages and logs."""
-    head, at, tail = url.rpartition("@")
-    return f"{head.partition('://')[0]}://…@{tail}" if at else url
+    """The URL without user, password and query, for messages and logs."""
+    bare = url.partition("?")[0]
+    head, at, tail = bare.rpartition("@")
+    return f"{head.partition('://')[0]}://…@{tail}" if at else bare
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Every Redis key: builder, type, who writes it, and what removes it.
 
 `<p>` is the key prefix of the installation, `{nn}` the hash tag of a shard: all that one script changes together carries one
-tag, so state may live on Redis Cluster.
+tag, so state may live on Redis Cluster. A cache key has a tag of its own, `{c:<digest>}`: it belongs to no run.
+So has a resource with a quota, `{q:<name>}`.
 
 | key | type | written by | ends |
 |---|---|---|---|
@@ -19,6 +20,14 @@ tag, so state may live on Redis Cluster.
 | `<p>:{nn}:pending` | string, PX | create, wake … | claim by a new step, or its TTL |
 | `<p>:{nn}:armed` | string, PX | claim, commit | its TTL |
 | `<p>:{nn}:n:<run>` | pub/sub channel | commit | - |
+| `<p>:{c:<digest>}:entry` | hash | catalog_put | its TTL, `RECONCILER_CACHE_RETENTION`; 0 keeps it |
+| `<p>:{c:<digest>}:res` | hash, PX: holder, newest token | catalog_reserve, catalog_release | a day after the lease |
+| `<p>:{c:<digest>}:wait` | zset, PX, owner → since when | catalog_reserve | catalog_put, catalog_release, or its TTL |
+| `<p>:{q:<name>}:held` | zset, PX, unit of a quota → end of its lease | allocate | release, allocate, or its TTL |
+| `<p>:{q:<name>}:waiting` | zset, PX, token in line → since when | allocate | as held |
+| `<p>:{q:<name>}:capped` | zset, PX, token that waits for a cap → since when | allocate | as held |
+| `<p>:{q:<name>}:asked` | zset, PX, waiting token → when it has gone | allocate | as held |
+| `<p>:{q:<name>}:owners` | hash, PX, token → units and owner | allocate | as held |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
 
 The scripts build these same names from the shard's base; this file is the only other place that knows them.
@@ -87,6 +96,22 @@ class Keys(msgspec.Struct, frozen=True):
     def channel(self, run: RunId) -> str:
         """Pub/sub channel that says "something of this run was committed"."""
         return f"{self.base(self.shard_of(run))}n:{run}"
+
+    def cache(self, digest: str) -> str:
+        """What the keys of one cache key start with; carries their hash tag."""
+        return f"{self.prefix}:{{c:{digest}}}:"
+
+    def cache_entry(self, digest: str) -> str:
+        """Catalog entry of a cache key."""
+        return self.cache(digest) + "entry"
+
+    def quota(self, resource: str) -> str:
+        """What the keys of a resource start with; carries their hash tag."""
+        return f"{self.prefix}:{{q:{resource}}}:"
+
+    def quota_held(self, resource: str) -> str:
+        """Leased units of a resource."""
+        return self.quota(resource) + "held"
 
     @property
     def meta(self) -> str:

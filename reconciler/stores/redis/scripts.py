@@ -17,7 +17,8 @@ pack = msgspec.msgpack.Encoder().encode
 
 VERBS = (
     "create", "claim", "commit", "wake", "overdue", "nudge", "start_attempt", "heartbeat", "finish_attempt", "stop_attempt",
-    "request_abort", "signal", "collect",
+    "request_abort", "signal", "collect", "catalog_put", "catalog_reserve", "catalog_release",
+    "allocate", "release",
 )  # fmt: skip
 
 

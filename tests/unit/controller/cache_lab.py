@@ -7,14 +7,22 @@ from typing import Any
 
 from fake_catalog import FakeCatalog
 
-from reconciler.api.action import ActionId
-from reconciler.api.template import Interface, RetryStrategy, TaskMetadata
+from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.template import (
+    Identifier,
+    Interface,
+    RetryStrategy,
+    TaskMetadata,
+    TaskTemplate,
+    encode_template,
+)
 from reconciler.api.transition import PhaseInfo, TaskInfo, success
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.catalog import CacheEntry
 from reconciler.testing import Lab, ScriptedPlugin
 
 INTERFACE = Interface(inputs={"x": "int"}, outputs={"o0": "int"})
+FAR = "s3://memory/far"
 OUTPUTS = b'{"o0":1}'
 
 
@@ -33,9 +41,12 @@ class CacheLab(Lab):
 
     def __init__(self, *answers: Any, max_age: int = 0, **settings: Any) -> None:
         self.plugin = ScriptedPlugin("cached", *(answers or (returning(),)))
-        self.shelf = FakeCatalog(lambda: self.clock(), max_age=max_age)
+        self.shelf = FakeCatalog(self._time, max_age=max_age)
         super().__init__([self.plugin], catalog=self.shelf, **settings)
         self.shelf.blobs = self.blobs
+
+    def _time(self) -> int:
+        return self.clock()
 
     def call(self, x: Any = 1, *, serializable: bool = False, retries: int = 0, **spec: Any) -> ActionId:
         """Submit one call of a task that is cached."""
@@ -47,6 +58,24 @@ class CacheLab(Lab):
             retries=RetryStrategy(retries=retries),
         )
         return self.submit("cached", metadata=policy, interface=interface, inputs={"x": x}, **spec)
+
+    def call_by_reference(self, *, serializable: bool = False) -> ActionId:
+        """Submit a call whose inputs lie in S3, put there by somebody who computed no hash of them."""
+        policy = TaskMetadata(discoverable=True, cache_serializable=serializable)
+        template = TaskTemplate(
+            id=Identifier(project="default", domain="development", name="cached"),
+            type="cached",
+            metadata=policy,
+            interface=INTERFACE,
+        )
+        digest = self.blobs.put(f"{FAR}/inputs.pb", b'{"x":1}')
+        spec = ActionSpec(
+            task_type="cached",
+            task_template=encode_template(template),
+            input_uri=FAR,
+            inputs_digest=digest,
+        )
+        return self.run(spec).action
 
     def asked(self, what: str) -> int:
         """How often a verb of the catalog was called."""

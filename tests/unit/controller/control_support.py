@@ -106,11 +106,12 @@ class SmallCatalog:
 
     def put(
         self, key: CacheKey, refs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
-    ) -> None:
-        """Fill the key."""
+    ) -> tuple[str, ...]:
+        """Fill the key; nobody waits to be woken."""
         del token, replace
         self._may_fail("put")
         self.entries[key] = CacheEntry(outputs=refs, source=source)
+        return ()
 
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
         """The first owner keeps it."""
@@ -119,12 +120,13 @@ class SmallCatalog:
         self.owner = self.owner or owner
         return Reservation(owner=self.owner, token=1, expires_at=0)
 
-    def release_reservation(self, key: CacheKey, owner: str) -> None:
-        """Free, when it was theirs."""
+    def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
+        """Free, when it was theirs; nobody waits to be woken."""
         del key
         self._may_fail("release")
         if self.owner == owner:
             self.owner = ""
+        return ()
 
     def _may_fail(self, verb: str) -> None:
         if verb in self.fail:

@@ -32,18 +32,18 @@ class FakeCatalog:
 
     Attributes:
         entries, reservations: what is stored, by the text of the key.
+        waiting: owners that were refused a reservation, by the text of the key.
         broken: verb → the error it raises instead of answering.
     """
 
-    def __init__(
-        self, clock: Callable[[], int], blobs: BlobStore | None = None, *, max_age: int = 0
-    ) -> None:
+    def __init__(self, clock: Callable[[], int], blobs: BlobStore | None = None, *, max_age: int = 0) -> None:
         self._clock = clock
         self.blobs = blobs
         self._max_age = max_age
         self._tokens = 0
         self.entries: dict[str, CacheEntry] = {}
         self.reservations: dict[str, Reservation] = {}
+        self.waiting: dict[str, dict[str, None]] = {}
         self.broken: dict[str, Exception] = {}
 
     def get(self, key: CacheKey) -> CacheEntry:
@@ -66,7 +66,7 @@ class FakeCatalog:
         *,
         token: int = 0,
         replace: bool = False,
-    ) -> None:
+    ) -> tuple[str, ...]:
         """Store a reference (spec 10.2); nothing is overwritten unless asked for."""
         self._break("put")
         if not outputs.uri:
@@ -77,6 +77,7 @@ class FakeCatalog:
         if _name(key) in self.entries and not replace:
             raise CatalogExists(f"{key} was filled before")
         self.entries[_name(key)] = CacheEntry(outputs=outputs, source=source, last_updated_at=self._clock())
+        return tuple(self.waiting.pop(_name(key), {}))
 
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
         """Take, extend or look at the reservation of a key (spec 10.3)."""
@@ -85,7 +86,9 @@ class FakeCatalog:
             raise InvalidInput("a reservation needs an owner")
         held = self._holder(key)
         if held is not None and held.owner != owner:
+            self.waiting.setdefault(_name(key), {})[owner] = None
             return held
+        self.waiting.get(_name(key), {}).pop(owner, None)
         if held is None:
             self._tokens += 1
         beat = min(heartbeat, MAX_HEARTBEAT) if heartbeat > 0 else MAX_HEARTBEAT
@@ -98,12 +101,15 @@ class FakeCatalog:
         self.reservations[_name(key)] = mine
         return mine
 
-    def release_reservation(self, key: CacheKey, owner: str) -> None:
+    def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
         """Give a reservation back; a missing or foreign one is left alone (spec 10.3)."""
         self._break("release")
         held = self.reservations.get(_name(key))
-        if held is not None and held.owner == owner:
-            del self.reservations[_name(key)]
+        self.waiting.get(_name(key), {}).pop(owner, None)
+        if held is None or held.owner != owner:
+            return ()
+        del self.reservations[_name(key)]
+        return tuple(self.waiting.pop(_name(key), {}))
 
     # -- what tests arrange ----------------------------------------------------------------------------------------
     def steal(self, owner: str = "somebody", lease: int = 60_000) -> None:

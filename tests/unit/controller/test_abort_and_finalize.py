@@ -20,10 +20,19 @@ from control_support import (
     stored,
 )
 
-from reconciler.api.action import DONE, FINALIZER, LABEL_COMPLETED_TIME, ActionId, Deletion, Result, TaskAction
+from reconciler.api.action import (
+    DONE,
+    FINALIZER,
+    LABEL_COMPLETED_TIME,
+    ActionId,
+    Deletion,
+    Result,
+    TaskAction,
+)
 from reconciler.api.conditions import ConditionStatus, ConditionType
 from reconciler.api.errors import StoreUnavailable, Superseded
 from reconciler.api.phase import ActionPhase
+from reconciler.api.resource import QuotaToken
 from reconciler.api.template import Interface
 from reconciler.api.transition import retryable_failure, running, success
 from reconciler.controller.condition import ConditionSpec
@@ -224,7 +233,11 @@ def test_a_missing_plugin_does_not_make_the_end_silent() -> None:
     assert catalog.owner == ""
     assert found.status.cleanup_error.startswith("clean-up was skipped: no plugin registered")
     (entry,) = lab.audit()
-    assert (entry.type, entry.reason, entry.action) == ("Warning", "FinalizationSkipped", "FinalizingTaskAction")
+    assert (entry.type, entry.reason, entry.action) == (
+        "Warning",
+        "FinalizationSkipped",
+        "FinalizingTaskAction",
+    )
     assert phases(lab, action)[-1] == ("aborted", 1, True)
 
 
@@ -386,6 +399,21 @@ def test_removing_a_finalizer_never_writes_a_stale_status() -> None:
     found = lab.get(action)
     assert found.metadata.finalizers == ()
     assert (found.status.plugin_phase, found.status.attempts) == ("PhaseRunning", 1)
+
+
+@pytest.mark.spec("17.1")
+def test_removing_a_finalizer_gives_up_what_the_newest_status_holds() -> None:
+    """Units of quotas are dropped with the finalizer, from the stored status and not from the one that was read."""
+    lab = lab_of(running(0))
+    action = stored(lab)
+    lab.reconcile(action)
+    stale = lab.get(action)
+    newer = stale.copy()
+    newer.set_status(tokens=(QuotaToken("gpu", "t"),), plugin_phase_version=5)
+    lab.reconciler.update_task_action_status(stale, newer, running(5))
+    lab.reconciler.remove_finalizer(stale)
+    status = lab.get(action).status
+    assert (status.tokens, status.plugin_phase_version) == ((), 5)
 
 
 @pytest.mark.spec("17.1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cache_lab import OUTPUTS, CacheLab, returning
+from cache_lab import FAR, OUTPUTS, CacheLab, returning
 
 from reconciler.api.errors import StoreUnavailable
 from reconciler.api.phase import ActionPhase, PluginPhase
@@ -42,7 +42,7 @@ def fill_first(lab: CacheLab) -> CacheEntry:
             raise CatalogMiss("not yet")
         return get(key)  # type: ignore[arg-type]  # handed through
 
-    lab.shelf.get = late  # type: ignore[method-assign,assignment]  # the race
+    lab.shelf.get = late  # type: ignore[method-assign]  # the race
     return entry
 
 
@@ -124,9 +124,9 @@ def test_an_entry_in_doubt_is_left_alone() -> None:
     entry = fill_first(lab)
     put = lab.shelf.put
 
-    def then_down(*args: object, **more: object) -> None:
+    def then_down(*args: object, **more: object) -> tuple[str, ...]:
         lab.shelf.broken["get"] = DOWN
-        put(*args, **more)  # type: ignore[arg-type]  # handed through
+        return put(*args, **more)  # type: ignore[arg-type]  # handed through
 
     lab.shelf.put = then_down  # type: ignore[method-assign]  # the outage begins here
     action = lab.call()
@@ -162,7 +162,7 @@ def test_a_success_without_details_is_put_all_the_same() -> None:
     lab = CacheLab(bare)
     action = lab.call()
     lab.settle()
-    assert lab.entry
+    assert lab.entry.source.run == action.run
     assert lab.get(action).status.cache_status is CacheStatus.DISABLED
 
 
@@ -297,10 +297,10 @@ def test_nothing_is_released_without_serialization() -> None:
 def test_an_end_whose_key_cannot_be_computed_ends() -> None:
     """An action whose inputs can no longer be read ends all the same; its reservation runs out."""
     lab = CacheLab(ValueError("broken"))
-    action = lab.call("y" * 5000, serializable=True)
+    action = lab.call_by_reference(serializable=True)
     lab.reconcile(action)
     assert lab.get(action).status.cache_token
-    lab.blobs.delete_prefix(lab.get(action).spec.input_uri)
+    lab.blobs.delete_prefix(FAR)
     del lab.reconciler.__dict__["_stored_key"]  # as after a restart
     lab.settle()
     assert lab.get(action).phase is ActionPhase.FAILED

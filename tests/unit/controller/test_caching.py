@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
-from cache_lab import OUTPUTS, CacheLab, returning
+from cache_lab import FAR, OUTPUTS, CacheLab, returning
 
 from reconciler.api.action import ActionId, ActionSpec, Result
 from reconciler.api.errors import BlobUnavailable, StoreUnavailable
@@ -89,13 +90,8 @@ def test_without_an_interface_all_inputs_count() -> None:
 def test_unreadable_inputs_are_tried_again() -> None:
     """Inputs that cannot be read now may be read later: the action is not ended at once."""
     lab = CacheLab()
-    far = lab.submit(
-        "cached",
-        metadata=TaskMetadata(discoverable=True),
-        interface=Interface(inputs={"x": "int"}),
-        inputs={"x": "y" * 5000},
-    )
-    lab.blobs.delete_prefix(lab.get(far).spec.input_uri)
+    far = lab.call_by_reference()
+    lab.blobs.delete_prefix(FAR)
     assert lab.reconcile(far) == Result(10_000)
     assert lab.get(far).status.system_failures == 1
 
@@ -301,7 +297,7 @@ def test_a_launched_task_is_never_short_circuited(answer: object) -> None:
 def test_the_inputs_of_a_launched_task_are_not_read_again() -> None:
     """While a task runs its inputs in S3 are not read again to compute the key; large inputs are read once."""
     lab = CacheLab(running(0), running(1), running(2), returning())
-    action = lab.call("y" * 5000, serializable=True)
+    action = lab.call_by_reference(serializable=True)
     reads: list[str] = []
     get = lab.blobs.get
 
@@ -540,3 +536,48 @@ def test_inputs_that_are_not_declared_are_not_read() -> None:
         lab.call(x, interface=Interface(outputs={"o0": "int"}))
         lab.settle()
     assert len(lab.plugin.handled) == 1
+
+
+@pytest.mark.spec("W-25")
+def test_a_key_computed_at_submission_needs_no_inputs() -> None:
+    """A call submitted through the client brings the hash of its inputs along: rounds never read them."""
+    lab = CacheLab()
+    action = lab.call("y" * 5000, serializable=True)
+    lab.blobs.delete_prefix(lab.get(action).spec.input_uri)
+    lab.settle()
+    assert lab.get(action).status.cache_status is CacheStatus.POPULATED
+
+
+@pytest.mark.spec("9.1")
+def test_a_call_by_reference_shares_the_key_of_one_by_value() -> None:
+    """Where the inputs lie, and who hashed them, makes no difference."""
+    lab = CacheLab()
+    filled(lab, 1)
+    lab.call_by_reference()
+    lab.settle()
+    assert not lab.plugin.handled
+
+
+@pytest.mark.spec("8.2")
+def test_a_waiter_is_woken_by_the_put() -> None:
+    """Whoever waits for a key takes the hit when it is filled, without waiting for its own next look."""
+    lab = CacheLab(running(0), returning())
+    first, second = lab.call(serializable=True), lab.call(serializable=True)
+    lab.reconcile(first)
+    lab.reconcile(second)
+    lab.reconcile(second)
+    now = lab.clock()
+    lab.reconcile(first)
+    lab.step(second)
+    assert lab.get(second).phase is ActionPhase.SUCCEEDED
+    assert lab.clock() == now
+
+
+@pytest.mark.spec("9.1")
+def test_a_hash_computed_at_submission_changes_no_key() -> None:
+    """A record without the hash of its inputs has the key it would have with it."""
+    lab = CacheLab()
+    record = lab.get(lab.call())
+    brought = lab.reconciler.cache_config(record)
+    record.spec = msgspec.structs.replace(record.spec, inputs_hash="")
+    assert lab.reconciler.cache_config(record) == brought

@@ -35,7 +35,7 @@ def paused(lab: Lab, timeout: timedelta | None = None) -> ActionId:
     return action
 
 
-def answer(lab: Lab, action: ActionId, value: float | str = True, by: str = "ada") -> None:
+def answer(lab: Lab, action: ActionId, value: float | str = "yes", by: str = "ada") -> None:
     """Signal a condition."""
     assert lab.store.signal(action, Signal(value=value, by=by)) is SignalOutcome.STORED
 

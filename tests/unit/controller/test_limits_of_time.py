@@ -176,7 +176,9 @@ def test_each_attempt_has_its_own_running_time() -> None:
     """The record still knows the start of the failed attempt; the next one is not measured by it."""
     status = ActionStatus(attempts=2, attempt_at=MINUTE)
     old = AttemptRecord(launch="1", owner="w", started_at=1)
-    found = record(status=status, attempt=old, metadata=Metadata(namespace="flyte", name="n", creation_timestamp=1))
+    found = record(
+        status=status, attempt=old, metadata=Metadata(namespace="flyte", name="n", creation_timestamp=1)
+    )
     assert expired(found, Timeouts(running=ONE), 2 * MINUTE) is None
     found.attempt = AttemptRecord(launch="2", owner="w", started_at=1)
     error = expired(found, Timeouts(running=ONE), 2 * MINUTE)
@@ -188,7 +190,9 @@ def test_each_attempt_has_its_own_running_time() -> None:
 def test_time_spent_running_is_no_time_in_the_queue() -> None:
     """A relaunch after a lost worker waits anew: how long the lost launch ran does not count as waiting."""
     at = 1_700_000_000_000
-    lab = lab_of(running(0, requeue_at=at + 10 * MINUTE), LOST, running(0, requeue_at=at + 11 * MINUTE), success())
+    lab = lab_of(
+        running(0, requeue_at=at + 10 * MINUTE), LOST, running(0, requeue_at=at + 11 * MINUTE), success()
+    )
     action = lab.submit(TYPE, metadata=limited(queued=ONE))
     lab.settle()
     assert lab.get(action).phase is ActionPhase.SUCCEEDED

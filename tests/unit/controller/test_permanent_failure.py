@@ -36,7 +36,11 @@ def test_a_permanent_failure_is_mapped_to_the_record() -> None:
     lab = lab_of(running(3))
     found = lab.get(direct(lab))
     failed = condition(found, ConditionType.FAILED)
-    assert (failed.status, failed.reason, failed.message) == (ConditionStatus.TRUE, "PermanentFailure", "it broke")
+    assert (failed.status, failed.reason, failed.message) == (
+        ConditionStatus.TRUE,
+        "PermanentFailure",
+        "it broke",
+    )
     assert condition(found, ConditionType.PROGRESSING).status is ConditionStatus.FALSE
     assert history(found)[-1] == "PermanentFailure"
     assert found.status.error_state == ErrorState("Broken", "SYSTEM", "it broke")

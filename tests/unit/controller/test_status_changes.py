@@ -23,7 +23,9 @@ from reconciler.api.transition import (
     CacheStatus,
     ErrorKind,
     ExecutionError,
+    ExternalResource,
     OutputRef,
+    TaskInfo,
     queued,
     retryable_failure,
     running,
@@ -37,6 +39,7 @@ from reconciler.core.conditions import (
     status_changed,
     terminal_time,
 )
+from reconciler.core.events import check_event, observed_cache_status
 
 PROGRESSING = ConditionType.PROGRESSING
 TRUE, FALSE = ConditionStatus.TRUE, ConditionStatus.FALSE
@@ -120,7 +123,7 @@ def test_history_is_bounded() -> None:
 def test_long_messages_are_cut() -> None:
     """Text is cut to the limit, with a note of its length; shorter text is kept as it is."""
     assert cut("x" * 20, 20) == "x" * 20
-    assert cut("x" * 100, 40) == "x" * 18 + "… (100 characters, cut)"[:22]
+    assert cut("x" * 100, 40) == "x" * 17 + "… (100 characters, cut)"
     assert len(cut("x" * 5000)) == 4096
 
 
@@ -216,7 +219,11 @@ def test_a_round_that_finds_nothing_new_writes_nothing() -> None:
     lab.reconcile(action)
     after = lab.get(action)
     assert lab.journal.words == ["handle"]
-    assert (after.version, after.events, after.state_json) == (before.version, before.events, before.state_json)
+    assert (after.version, after.events, after.state_json) == (
+        before.version,
+        before.events,
+        before.state_json,
+    )
 
 
 # -- publishing (spec 5.4) -------------------------------------------------------------------------------------------
@@ -265,19 +272,18 @@ def test_an_event_that_cannot_be_placed_stops_the_write() -> None:
     found = lab.get(stored(lab))
     old = found.copy()
     found.set_status(attempts=1)
-    real, found.id = found.id, found.id
     build = lab.reconciler.build_action_event
     lab.reconciler.build_action_event = lambda action, info: msgspec.structs.replace(  # type: ignore[method-assign]  # a broken builder
         build(action, info), id=ActionId("", "d", "r", "a")
     )
     with pytest.raises(InvalidInput, match="an event needs project"):
         lab.reconciler.update_task_action_status(old, found, running(0))
-    assert lab.get(real).status.attempts == 0
-    assert len(lab.events(real)) == 1
+    assert lab.get(found.id).status.attempts == 0
+    assert len(lab.events(found.id)) == 1
     (entry,) = lab.audit()
     assert (entry.reason, entry.action) == ("ActionEventPublishFailed", "PublishingActionEvent")
     del lab.reconciler.build_action_event
-    assert lab.reconcile(real).woken
+    assert lab.reconcile(found.id).woken
 
 
 @pytest.mark.spec("5.4")
@@ -324,3 +330,32 @@ def test_a_retryable_failure_never_looks_final() -> None:
     lab = lab_of(running(0))
     found = lab.get(stored(lab))
     assert not lab.reconciler.build_action_event(found, retryable_failure("E", "x")).final
+
+
+@pytest.mark.spec("19.4")
+def test_an_event_needs_an_attempt() -> None:
+    """An event of attempt 0 is refused: consumers could not place it."""
+    lab = lab_of(running(0))
+    event = lab.reconciler.build_action_event(lab.get(stored(lab)), running(0))
+    check_event(event)
+    with pytest.raises(InvalidInput, match="attempt above 0, got 0"):
+        check_event(msgspec.structs.replace(event, attempt=0))
+
+
+@pytest.mark.spec("8.5")
+@pytest.mark.parametrize(
+    ("resources", "shown"),
+    [
+        ((), CacheStatus.DISABLED),
+        ((None, ExternalResource(), ExternalResource(cache_status=CacheStatus.MISS)), CacheStatus.MISS),
+        (
+            (ExternalResource(cache_status=CacheStatus.HIT), ExternalResource(cache_status=CacheStatus.MISS)),
+            CacheStatus.HIT,
+        ),
+    ],
+    ids=["none", "empty ones are skipped", "the first wins"],
+)
+def test_the_cache_status_shown(resources: Any, shown: CacheStatus) -> None:
+    """The first external resource that says something about the cache is what users see."""
+    assert observed_cache_status(TaskInfo(external_resources=resources)) is shown
+    assert observed_cache_status(None) is CacheStatus.DISABLED

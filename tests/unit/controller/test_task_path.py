@@ -6,7 +6,19 @@ from typing import Any
 
 import msgspec
 import pytest
-from control_support import CACHED, FULL, REQUEUE, TYPE, SmallCatalog, condition, lab_of, outputs, phases, stored
+from control_support import (
+    CACHED,
+    FULL,
+    REQUEUE,
+    TYPE,
+    SmallCatalog,
+    condition,
+    lab_of,
+    outputs,
+    phases,
+    retries,
+    stored,
+)
 
 from reconciler.api.action import DONE, FINALIZER, ActionId, Result
 from reconciler.api.conditions import ConditionType
@@ -19,6 +31,7 @@ from reconciler.api.transition import (
     initializing,
     not_ready,
     queued,
+    retryable_failure,
     running,
     success,
     waiting_for_resources,
@@ -113,7 +126,9 @@ def test_a_round_works_on_a_snapshot() -> None:
     """The untouched copy a round compares with is not changed by the round."""
     lab = lab_of(success())
     action = lab.submit(TYPE)
-    (claimed,) = lab.store.claim(lab.store.shard_of(action.run_id), owner="t", limit=0, named=[action]).actions
+    (claimed,) = lab.store.claim(
+        lab.store.shard_of(action.run_id), owner="t", limit=0, named=[action]
+    ).actions
     before = claimed.status
     _, write = lab.reconciler.round(claimed)
     assert write.original.status is before
@@ -271,6 +286,45 @@ def test_a_plugin_may_ask_for_an_exact_time() -> None:
     action = lab.submit(TYPE)
     assert lab.reconcile(action) == Result(77_000)
     assert lab.store.due(lab.store.shard_of(action.run_id)) == [(action, at)]
+
+
+def launching(answer: Any) -> Any:
+    """An answer that offers the launch to a queue first."""
+
+    def say(ctx: TaskExecutionContext) -> Any:
+        ctx.send("q")
+        return answer
+
+    return say
+
+
+@pytest.mark.spec("O2")
+def test_a_launch_is_stored_with_the_round_that_wished_it() -> None:
+    """From the commit on this launch may report, and only then."""
+    lab = lab_of(launching(queued(0, 0, "sent")))
+    action = lab.submit(TYPE)
+    lab.reconcile(action)
+    assert lab.get(action).attempt.launch == "1"
+    assert lab.journal.words == ["handle", "event", "status", "launch"]
+
+
+@pytest.mark.spec("13")
+@pytest.mark.parametrize(
+    "answer", [ValueError("x"), retryable_failure("E", "x")], ids=["raised", "restarted"]
+)
+def test_a_launch_of_a_round_that_failed_is_not_sent(answer: Any) -> None:
+    """A wish to launch is dropped with the round it was made in."""
+
+    def say(ctx: TaskExecutionContext) -> Any:
+        ctx.send("q")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    lab = lab_of(say)
+    action = lab.submit(TYPE, metadata=retries(1))
+    lab.reconcile(action)
+    assert lab.get(action).attempt.launch == ""
 
 
 # -- already running (spec 4.6) --------------------------------------------------------------------------------------

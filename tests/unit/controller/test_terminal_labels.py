@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from control_support import FULL, MINUTE, TYPE, lab_of, stored
 
-from reconciler.api.action import LABEL_COMPLETED_TIME, LABEL_TERMINATION_STATUS, Metadata, TaskAction, completed_label
+from reconciler.api.action import (
+    LABEL_COMPLETED_TIME,
+    LABEL_TERMINATION_STATUS,
+    Metadata,
+    TaskAction,
+    completed_label,
+)
 from reconciler.api.conditions import ConditionStatus, ConditionType
 from reconciler.api.errors import Superseded
 from reconciler.api.transition import failure, running, success

@@ -114,7 +114,9 @@ def test_the_error_of_the_failed_attempt_is_kept() -> None:
 
 @pytest.mark.spec("13")
 @pytest.mark.parametrize(
-    "error", [None, ExecutionError("E", "x"), ExecutionError("E", "x", ErrorKind.USER)], ids=["none", "unknown", "user"]
+    "error",
+    [None, ExecutionError("E", "x"), ExecutionError("E", "x", ErrorKind.USER)],
+    ids=["none", "unknown", "user"],
 )
 def test_any_failure_but_a_system_one_spends_a_retry(error: ExecutionError | None) -> None:
     """Kind USER, unknown kind and no error at all go to the next attempt."""
@@ -231,9 +233,7 @@ def test_the_next_attempt_waits_for_its_back_off() -> None:
 
 
 @pytest.mark.spec("W-13")
-@pytest.mark.parametrize(
-    ("failed_attempts", "seconds"), [(1, 10), (2, 20), (3, 40), (10, 60), (10_000, 60)]
-)
+@pytest.mark.parametrize(("failed_attempts", "seconds"), [(1, 10), (2, 20), (3, 40), (10, 60), (10_000, 60)])
 def test_the_back_off_grows_up_to_its_limit(failed_attempts: int, seconds: int) -> None:
     """The delay is backoff * factor ** (n - 1), at most the limit, with up to a tenth added at random."""
     strategy = RetryStrategy(backoff=timedelta(seconds=10), max_backoff=timedelta(minutes=1))

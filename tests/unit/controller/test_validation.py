@@ -90,7 +90,9 @@ def test_a_rejection_is_audited(spec: dict[str, object], reason: str) -> None:
 def test_a_rejected_action_ends_like_any_failed_one(reason: str) -> None:
     """Conditions, history, error state, one final FAILED event and the labels appear in the round that rejects."""
     lab = lab_of(running(0))
-    spec = {"task_type": "nobody"} if reason == "PluginNotFound" else {"task_type": TYPE, "task_template": b""}
+    spec = (
+        {"task_type": "nobody"} if reason == "PluginNotFound" else {"task_type": TYPE, "task_template": b""}
+    )
     action = lab.submit(**spec)  # type: ignore[arg-type]  # fields of a spec
     assert lab.reconcile(action) == DONE
     found = lab.get(action)
@@ -176,7 +178,7 @@ def test_a_spec_at_its_limits_is_accepted() -> None:
     """The longest allowed values are allowed."""
     longest = {"cache_key": "x" * 256, "task_type": "x" * 63, "short_name": "x" * 63, "group": "x" * 256}
     sizes = {"task_template": b"x" * MAX_TEMPLATE, "env_vars": {"A": "x" * (MAX_ENVIRONMENT - 1)}}
-    check_spec(record().id, msgspec.structs.replace(FULL, **longest, **sizes))
+    check_spec(record().id, msgspec.structs.replace(FULL, parent_action_name="b", **longest, **sizes))
 
 
 @pytest.mark.spec("2.2")

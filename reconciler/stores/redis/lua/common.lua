@@ -1,6 +1,6 @@
 -- Shared helpers, put before every script.
--- KEYS[1]  due index of the shard (routes the script to its slot)
--- ARGV[1]  base: what all keys of the shard start with
+-- KEYS[1]  due index of the shard, a catalog entry or units of a quota (routes the script to its slot)
+-- ARGV[1]  base: what all keys of the shard, cache key or resource start with
 local base = ARGV[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

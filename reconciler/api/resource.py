@@ -1,0 +1,54 @@
+"""Resources with a quota: how they are named, and which units an action has asked for (spec 24)."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from reconciler.api.errors import InvalidSpec
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]*[A-Za-z0-9])?", re.ASCII)
+_LONGEST = 128
+
+
+class QuotaToken(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Units of one resource that an action holds, or waits for.
+
+    Attributes:
+        resource: name of the resource, `gpu` or `gpu:a100`.
+        token: what the units are leased to; one for each launch.
+        units: how many.
+        held: whether they were granted; if not, the token stands in line.
+    """
+
+    resource: str
+    token: str
+    units: int = 1
+    held: bool = False
+
+
+def check_resource(name: str) -> str:
+    """Return the name of a resource when it keeps the rule; parts may be joined with `:`.
+
+    Raises:
+        InvalidSpec: it does not.
+    """
+    if len(name) > _LONGEST or not _NAME.fullmatch(name):
+        raise InvalidSpec(
+            f"resource {name[:_LONGEST]!r} is not allowed; allowed: 1 to {_LONGEST} letters, digits, '.', '_', '-' "
+            "and ':', first and last a letter or digit"
+        )
+    return name
+
+
+def read_units(text: str) -> tuple[str, int]:
+    """Read `gpu` (one unit) or `gpu=4`.
+
+    Raises:
+        InvalidSpec: not of that form.
+    """
+    name, equals, number = text.partition("=")
+    if equals and not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise InvalidSpec(f"{text!r} is no number of units; write it as in gpu=4")
+    return check_resource(name), int(number) if equals else 1

@@ -1,0 +1,41 @@
+"""Who waits for a cache key is woken when it is filled or given back, instead of polling (design 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from reconciler.api.action import ActionId
+from reconciler.api.errors import InvalidName, ReconcilerError
+from reconciler.controller.cache_config import CacheConfigSteps
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 1000
+"""Actions one script call makes due, so that Redis is never blocked for long."""
+
+
+class CacheWaiterSteps(CacheConfigSteps):
+    """wake_waiters."""
+
+    def wake_waiters(self, owners: Iterable[str]) -> None:
+        """Make those who wait for a key due now, and send the wake-ups. Whoever is not reached looks by itself.
+
+        Args:
+            owners: as the catalog names them, `<namespace>/<action>`; others are no actions, and nobody's to wake.
+        """
+        waiting = [action for owner in owners if (action := _action_of(owner)) is not None]
+        try:
+            for start in range(0, len(waiting), _AT_ONCE):
+                for shard in self.store.wake(waiting[start : start + _AT_ONCE]):
+                    self.announce(shard)
+        except ReconcilerError as error:
+            log.warning("cache.waiters_not_woken", count=len(waiting), error=str(error))
+
+
+def _action_of(owner: str) -> ActionId | None:
+    try:
+        return ActionId.parse(owner.partition("/")[2])
+    except InvalidName:
+        return None

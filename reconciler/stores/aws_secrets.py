@@ -1,0 +1,84 @@
+"""Secrets in AWS Secrets Manager (spec 25)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from reconciler.api.errors import SecretNotFound, SecretUnavailable
+from reconciler.settings import Settings
+from reconciler.stores.secrets import SecretId, SecretValue
+
+_NOT_FOUND = frozenset({"ResourceNotFoundException"})
+_REFUSED = frozenset(
+    {"AccessDeniedException", "DecryptionFailure", "InvalidParameterException", "InvalidRequestException"}
+)
+
+
+def client_factory(settings: Settings) -> Callable[[], Any]:
+    """How to make a client: credentials and region as boto3 reads them, else the region of S3; each call ends in time."""
+
+    def make() -> Any:  # noqa: ANN401  # boto3 makes its clients at run time
+        session = boto3.session.Session()  # the default session must not be shared by threads
+        config = Config(
+            connect_timeout=settings.connect_timeout.total_seconds(),
+            read_timeout=settings.socket_timeout.total_seconds(),
+            retries={"total_max_attempts": 3, "mode": "standard"},
+        )
+        region = session.region_name or settings.s3_region
+        return session.client("secretsmanager", region_name=region, config=config)
+
+    return make
+
+
+class AwsSecrets:
+    """One secret of AWS for each of ours; text and binary ones are read.
+
+    `<prefix><key>` for the installation, `<prefix><domain>/<key>` for a domain, `<prefix><domain>/<project>/<key>` for a
+    project; a grouped secret is named `<group>.<key>`.
+    """
+
+    def __init__(self, prefix: str, factory: Callable[[], Any]) -> None:
+        self._prefix = prefix
+        self._factory = factory
+        self._clients: dict[int, Any] = {}
+        self._lock = threading.Lock()
+
+    def fetch(self, secret: SecretId) -> SecretValue:
+        """The secret of exactly this scope.
+
+        Raises:
+            SecretNotFound: there is none.
+            SecretUnavailable: AWS refuses, or does not answer (then it is worth another try).
+        """
+        name = self._prefix + "/".join((*secret.scope, secret.name))
+        try:
+            found = self._client().get_secret_value(SecretId=name)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in _NOT_FOUND:
+                raise SecretNotFound(f"AWS Secrets Manager has no {name}") from None
+            raise SecretUnavailable(
+                f"AWS Secrets Manager refuses {name} ({code}): allow secretsmanager:GetSecretValue, and its key",
+                retryable=code not in _REFUSED,
+            ) from None
+        except BotoCoreError as error:
+            raise SecretUnavailable(
+                f"AWS Secrets Manager cannot be asked for {name} ({type(error).__name__}): check network, region and "
+                "credentials of the workers",
+                retryable=True,
+            ) from None
+        return SecretValue(text=found.get("SecretString") or "", binary=found.get("SecretBinary") or b"")
+
+    def _client(self) -> Any:  # noqa: ANN401  # boto3 makes its clients at run time
+        """The client of this process: sockets of a parent must not be used by its forked children."""
+        with self._lock:
+            if os.getpid() not in self._clients:
+                self._clients[os.getpid()] = self._factory()
+            return self._clients[os.getpid()]

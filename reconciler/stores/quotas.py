@@ -1,0 +1,109 @@
+"""Quotas as both stores keep them: what may be asked, what is answered, and how many units there are (spec 24).
+
+A unit is leased to a token, and a token belongs to an action. Nothing is counted that could be forgotten: what nobody renews
+is free again when its lease ends (spec W-05).
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import timedelta
+
+import msgspec
+
+from reconciler.api.action import ActionId
+from reconciler.api.errors import BadTaskSpecification, InvalidSpec, PluginError
+from reconciler.api.resource import check_resource
+
+
+class Allocation(enum.Enum):
+    """Answer to a wish for units."""
+
+    GRANTED = "Granted"
+    EXHAUSTED = "Exhausted"
+    """All units are leased, or others have waited longer."""
+    NAMESPACE_QUOTA_EXCEEDED = "NamespaceQuotaExceeded"
+    """The project, or the project in this domain, holds as many as it may."""
+
+
+class Constraints(msgspec.Struct, frozen=True):
+    """Caps beside the quota, in units; None = no cap at that level.
+
+    Attributes:
+        project_scope: most units the owner's project may hold.
+        namespace_scope: most units the owner's project may hold in the owner's domain.
+    """
+
+    project_scope: int | None = None
+    namespace_scope: int | None = None
+
+
+NO_CAPS = Constraints()
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a wish. `look_at`: when to ask again at the latest (ms since the epoch, UTC); 0 when granted."""
+
+    allocation: Allocation
+    look_at: int = 0
+
+
+class QuotaUnknown(PluginError):
+    """Units of a resource were asked for that no quota is registered for."""
+
+    code = "QuotaUnknown"
+
+
+class QuotaBook:
+    """How many units each resource has, as this process was told. Base of the two implementations.
+
+    Attributes:
+        lease: how long a unit stays leased without being renewed, ms.
+        patience: how long a token keeps its place in line without asking again, ms.
+    """
+
+    def __init__(self, lease: timedelta) -> None:
+        self.lease = int(lease.total_seconds() * 1000)
+        self.patience = 3 * self.lease
+        self._quotas: dict[str, int] = {}
+
+    def register_quota(self, namespace: str, quota: int) -> None:
+        """Say how many units a resource has; saying it again changes the number.
+
+        What is leased stays leased when the number shrinks. With 0 nothing is granted, everybody waits.
+
+        Raises:
+            InvalidSpec: the name breaks the rule of resources, or the number is negative.
+        """
+        check_resource(namespace)
+        if quota < 0:
+            raise InvalidSpec(f"the quota of {namespace!r} must not be negative, got {quota}")
+        self._quotas[namespace] = quota
+
+    def quota_for(self, namespace: str, units: int) -> int:
+        """The quota a wish is measured by.
+
+        Raises:
+            QuotaUnknown: none is registered.
+            BadTaskSpecification: no wait can ever satisfy the wish.
+        """
+        quota = self._quotas.get(namespace)
+        if quota is None:
+            raise QuotaUnknown(
+                f'no quota is registered for the resource "{namespace}": name it in RECONCILER_QUOTAS of all workers, '
+                f"as in {namespace}=4"
+            )
+        if units < 1 or 0 < quota < units:
+            raise BadTaskSpecification(
+                f'{units} units of the resource "{namespace}" were asked for; from 1 to {quota} can be had'
+            )
+        return quota
+
+    def quota_or_none(self, namespace: str) -> int | None:
+        """The quota this process knows of."""
+        return self._quotas.get(namespace)
+
+
+def owner_of(entry: str) -> ActionId:
+    """The action a path stands for."""
+    return ActionId(*entry.split("/"))

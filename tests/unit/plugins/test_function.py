@@ -1,0 +1,405 @@
+"""`function` (design 5): launches an attempt as a message and follows its lease."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, Result, TaskAction
+from reconciler.api.phase import ActionPhase
+from reconciler.api.template import (
+    RetryStrategy,
+    TaskMetadata,
+    TaskTemplate,
+    Timeouts,
+    encode_template,
+)
+from reconciler.api.transition import OutputRef
+from reconciler.broker.messages import Launch
+from reconciler.stores.base import StartRefused
+from reconciler.testing import Lab
+
+pytestmark = pytest.mark.spec("design 5")
+LEASE = 6000
+
+
+def call(
+    lab: Lab,
+    *,
+    queue: str = "",
+    custom: dict[str, Any] | None = None,
+    timeouts: Timeouts | None = None,
+    retries: int = 0,
+) -> ActionId:
+    """Submit one call of a function."""
+    policy = TaskMetadata(retries=RetryStrategy(retries=retries), timeouts=timeouts or Timeouts())
+    settings = {"function": "demo.f", "queue": queue} if custom is None else custom
+    template = TaskTemplate(type="function", metadata=policy, custom=settings)
+    spec = ActionSpec(task_type="function", task_template=encode_template(template), inputs=b"{}")
+    return lab.run(spec).action
+
+
+def launched(lab: Lab, **options: Any) -> ActionId:
+    """A call whose launch was sent."""
+    action = call(lab, **options)
+    lab.step(action)
+    return action
+
+
+def start(lab: Lab, action: ActionId, launch: str = "1", owner: str = "w1") -> TaskAction | StartRefused:
+    """A worker takes a launch."""
+    return lab.store.start_attempt(action, launch, owner=owner, lease=LEASE, queue="attempts")
+
+
+def running(lab: Lab, **options: Any) -> ActionId:
+    """A call that a worker runs, as the record says too."""
+    action = launched(lab, **options)
+    assert isinstance(start(lab, action), TaskAction)
+    lab.reconcile(action)
+    return action
+
+
+def finish(lab: Lab, action: ActionId, ended: str, launch: str = "1", **outcome: Any) -> None:
+    """The worker reports how the launch ended, and steps run until nothing is due at once."""
+    report = AttemptOutcome(ended=ended, **outcome)
+    assert lab.store.finish_attempt(action, launch, owner="w1", outcome=report)
+    lab.step(action)
+
+
+def look(lab: Lab, action: ActionId) -> Result:
+    """Move to the time of the next look, and look."""
+    lab.clock.move_to(dict(lab.store.due(lab.store.shard_of(action.run_id)))[action])
+    return lab.reconcile(action)
+
+
+def messages(lab: Lab) -> list[str]:
+    """The launches sent so far."""
+    return [launch.attempt for launch in lab.messenger.launches]
+
+
+# -- launching ---------------------------------------------------------------------------------------------------------
+def test_the_first_look_sends_a_launch() -> None:
+    """One message offers attempt 1 to the installation's queue; the action waits there."""
+    lab = Lab()
+    action = launched(lab)
+    assert lab.messenger.launches == [Launch("attempts", str(action), "1", f"{action.run}/a0 attempt 1")]
+    record = lab.get(action)
+    assert record.phase is ActionPhase.QUEUED
+    assert record.status.conditions[0].message == 'waiting for a worker of queue "attempts"'
+
+
+def test_a_task_may_name_its_queue() -> None:
+    """The queue of the template wins over that of the installation."""
+    lab = Lab()
+    launched(lab, queue="gpu")
+    assert lab.messenger.launches[0].queue == "gpu"
+
+
+@pytest.mark.parametrize("custom", [{}, {"function": 1}], ids=["missing", "no text"])
+def test_a_template_without_a_function_ends_the_action(custom: dict[str, Any]) -> None:
+    """Without the name of a function nothing can be launched, now or later."""
+    lab = Lab()
+    action = call(lab, custom=custom)
+    lab.settle()
+    error = lab.get(action).status.error_state
+    assert error is not None
+    assert (error.code, error.kind) == ("BadTaskSpecification", "USER")
+    assert "custom.function" in error.message
+    assert not lab.messenger.launches
+
+
+def test_a_launch_is_not_sent_twice_for_a_second_look() -> None:
+    """Looking again while the launch is young sends nothing."""
+    lab = Lab()
+    action = launched(lab)
+    lab.clock.advance(3000)
+    assert lab.reconcile(action) == Result(7000)
+    assert lab.journal.words.count("launch") == 1
+
+
+def test_a_launch_nobody_takes_is_sent_again_with_growing_patience() -> None:
+    """While the queue stands still the message is sent again, after 10 s and then ever more seldom."""
+    lab = Lab()
+    action = launched(lab)
+    times = [lab.clock()]
+    while len(times) < 9:
+        before = lab.journal.words.count("launch")
+        look(lab, action)
+        if lab.journal.words.count("launch") > before:
+            times.append(lab.clock())
+    waits = [(b - a) // 1000 for a, b in pairwise(times)]
+    assert waits[0] == 10
+    assert waits == sorted(waits)
+    assert waits[-3:] == [60, 60, 60]
+
+
+def test_a_launch_sent_again_says_how_often() -> None:
+    """Whoever looks sees that no worker takes the launch; it is still the same launch."""
+    lab = Lab()
+    action = launched(lab)
+    look(lab, action)
+    record = lab.get(action)
+    assert record.status.conditions[0].message == 'waiting for a worker of queue "attempts", sent 2 times'
+    assert record.status.plugin_phase_version == 1
+    assert record.attempt.launch == "1"
+
+
+def test_a_launch_that_was_overtaken_is_sent_again() -> None:
+    """When a younger launch of the queue has started, one that still waits at its next look was lost."""
+    lab = Lab(shards=1)
+    old = launched(lab)
+    lab.clock.advance(1)
+    start(lab, launched(lab))
+    look(lab, old)
+    assert lab.get(old).status.conditions[0].message.endswith("sent 2 times")
+
+
+def test_a_launch_in_line_is_not_sent_again() -> None:
+    """While the queue moves, up to older launches only, a launch that waits is in line and not lost."""
+    lab = Lab(shards=1)
+    older = launched(lab)
+    lab.clock.advance(1)
+    mine = launched(lab)
+    start(lab, older)
+    look(lab, mine)
+    assert lab.get(mine).status.conditions[0].message == 'waiting for a worker of queue "attempts"'
+
+
+def test_a_taken_launch_is_never_sent_again() -> None:
+    """A launch a worker holds needs no message, however long it runs."""
+    lab = Lab()
+    action = running(lab)
+    for _ in range(20):
+        lab.clock.advance(LEASE // 2)
+        lab.store.heartbeat(action, "1", owner="w1", lease=LEASE)
+        lab.reconcile(action)
+    assert messages(lab) == ["1"]
+
+
+# -- running -----------------------------------------------------------------------------------------------------------
+def test_a_live_lease_is_running() -> None:
+    """A launch under a live lease is RUNNING since the worker took it, and names the worker."""
+    lab = Lab()
+    action = launched(lab)
+    lab.clock.advance(1500)
+    start(lab, action)
+    lab.reconcile(action)
+    record, event = lab.get(action), lab.events(action)[-1]
+    assert (record.phase, record.status.running_at) == (ActionPhase.RUNNING, lab.clock())
+    assert event.log_context == {"worker": "w1"}
+
+
+def test_only_one_worker_gets_a_launch() -> None:
+    """The second delivery of a launch is refused."""
+    lab = Lab()
+    action = running(lab)
+    assert start(lab, action, owner="w2") is StartRefused.TAKEN
+
+
+def test_a_worker_that_falls_silent_is_noticed() -> None:
+    """When the lease has run out the attempt is launched anew at once, under another launch and without costing a retry."""
+    lab = Lab()
+    action = running(lab)
+    at = lab.clock()
+    lab.settle(timedelta(seconds=7))
+    record = lab.get(action)
+    assert messages(lab) == ["1", "1-1"]
+    assert (record.status.attempts, record.status.launches, record.status.system_failures) == (1, 1, 1)
+    assert lab.clock() - at <= LEASE + 250
+    assert start(lab, action) is StartRefused.SUPERSEDED
+
+
+def test_a_lost_worker_is_told_to_operators() -> None:
+    """The audit names the worker and for how long it was silent."""
+    lab = Lab()
+    running(lab)
+    lab.settle(timedelta(seconds=7))
+    assert "[WorkerLost] worker w1 vanished: its lease ran out 0.2 s ago" in lab.audit()[-1].message or (
+        "0.3 s ago" in lab.audit()[-1].message
+    )
+
+
+def test_losing_workers_again_and_again_waits_longer_and_ends() -> None:
+    """Each further loss waits for the back-off, and the budget of the platform ends it at last."""
+    lab = Lab()
+    action = launched(lab)
+    for launch in ("1", "1-1", "1-2", "1-3"):
+        while lab.get(action).attempt.launch != launch:
+            look(lab, action)
+        start(lab, action, launch)
+        lab.clock.advance(LEASE)
+        lab.reconcile(action)
+    error = lab.get(action).status.error_state
+    assert error is not None
+    assert (error.code, error.kind) == ("MaxSystemFailuresExceeded", "SYSTEM")
+
+
+def test_a_worker_that_comes_back_too_late_is_refused() -> None:
+    """The report of a launch that was replaced is not accepted: at most one result counts."""
+    lab = Lab()
+    action = running(lab)
+    lab.settle(timedelta(seconds=7))
+    late = AttemptOutcome(ended="returned", outputs=OutputRef(uri="s3://memory/late"))
+    assert not lab.store.finish_attempt(action, "1", owner="w1", outcome=late)
+    assert not lab.store.heartbeat(action, "1", owner="w1", lease=LEASE).alive
+
+
+# -- outcomes ----------------------------------------------------------------------------------------------------------
+def test_a_return_is_success() -> None:
+    """A function that returned succeeds with its outputs and a link to its log."""
+    lab = Lab()
+    action = running(lab)
+    ref = OutputRef(uri="s3://memory/o", inline=b'{"o0":3}')
+    finish(lab, action, "returned", outputs=ref, log_uri="s3://memory/log")
+    assert lab.client.result(action) == 3
+    assert [(link.name, link.uri) for link in lab.events(action)[-1].log_info] == [("log", "s3://memory/log")]
+
+
+def test_an_outcome_without_a_log_links_none() -> None:
+    """Without a log there is no link."""
+    lab = Lab()
+    action = running(lab)
+    finish(lab, action, "returned")
+    assert lab.events(action)[-1].log_info == ()
+
+
+@pytest.mark.parametrize("ended", ["raised", "died"])
+def test_an_error_of_the_function_costs_a_retry(ended: str) -> None:
+    """A function that raised or killed its process is tried again as the next attempt."""
+    lab = Lab()
+    action = running(lab, retries=1)
+    finish(lab, action, ended, code="ValueError", message="boom")
+    record = lab.get(action)
+    assert (record.status.attempts, record.status.system_failures) == (2, 0)
+    assert messages(lab) == ["1", "2"]
+
+
+@pytest.mark.parametrize("ended", ["raised", "died"])
+def test_the_last_error_is_the_actions(ended: str) -> None:
+    """Without retries left the action fails with code and message of the function."""
+    lab = Lab()
+    action = running(lab)
+    finish(lab, action, ended, code="ValueError", message="boom")
+    error = lab.get(action).status.error_state
+    assert error is not None
+    assert (error.code, error.kind, error.message) == ("ValueError", "USER", "boom")
+
+
+@pytest.mark.parametrize(
+    ("ended", "retryable"), [("raised", False), ("died", False), ("unknown", True), ("unknown", False)]
+)
+def test_what_no_retry_can_help_fails_at_once(ended: str, retryable: bool) -> None:  # noqa: FBT001  # a parameter
+    """An error marked as final and an unknown function cost no further attempt."""
+    lab = Lab()
+    action = running(lab, retries=5)
+    finish(lab, action, ended, code="Nope", message="never", retryable=retryable)
+    record = lab.get(action)
+    assert (record.phase, record.status.attempts) == (ActionPhase.FAILED, 1)
+    assert messages(lab) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"), [("stopped", ""), ("stopped", "Stopped"), ("raised", "Interrupted")]
+)
+def test_a_stop_by_the_platform_costs_no_retry(ended: str, code: str) -> None:
+    """A function that was stopped, or whose worker shut down, is launched anew within its attempt."""
+    lab = Lab()
+    action = running(lab)
+    finish(lab, action, ended, code=code, message="worker shuts down")
+    record = lab.get(action)
+    assert (record.status.attempts, record.status.launches, record.status.system_failures) == (1, 1, 1)
+    assert f"[{code or 'Interrupted'}] worker shuts down" in lab.audit()[-1].message
+
+
+# -- aborting ----------------------------------------------------------------------------------------------------------
+def test_an_abort_before_the_launch_ends_at_once() -> None:
+    """An action whose plugin was never called has nothing to stop."""
+    lab = Lab()
+    action = call(lab)
+    lab.client.abort(action)
+    lab.step(action)
+    assert lab.get(action).phase is ActionPhase.ABORTED
+    assert not lab.messenger.launches
+
+
+def test_an_abort_fences_off_a_launch_nobody_took() -> None:
+    """A launch still in its queue is refused when a worker comes to it."""
+    lab = Lab()
+    action = launched(lab)
+    lab.client.abort(action)
+    lab.step(action)
+    assert lab.get(action).phase is ActionPhase.ABORTED
+    assert start(lab, action) is StartRefused.ENDED
+
+
+def test_an_abort_waits_for_the_worker() -> None:
+    """A running function is asked to stop and the action ends only when it has."""
+    lab = Lab()
+    action = running(lab)
+    lab.client.abort(action, "enough")
+    assert lab.reconcile(action) == Result(500)
+    assert lab.get(action).phase is ActionPhase.RUNNING
+    assert lab.store.heartbeat(action, "1", owner="w1", lease=LEASE).stop == "enough"
+    finish(lab, action, "stopped", code="Stopped")
+    assert lab.get(action).phase is ActionPhase.ABORTED
+
+
+def test_a_worker_is_asked_to_stop_once() -> None:
+    """Further looks wait without asking again."""
+    lab = Lab()
+    action = running(lab)
+    lab.client.abort(action)
+    asked: list[object] = []
+    lab.store.on_write = lambda verb, detail: asked.append(detail) if verb == "stop_attempt" else None
+    lab.reconcile(action)
+    lab.reconcile(action)
+    assert len(asked) == 1
+
+
+def test_waiting_for_the_worker_is_no_failed_try() -> None:
+    """However long a worker takes to stop, the clean-up is not given up while its lease lives."""
+    lab = Lab()
+    action = running(lab)
+    lab.client.abort(action)
+    for _ in range(30):
+        lab.clock.advance(500)
+        lab.store.heartbeat(action, "1", owner="w1", lease=LEASE)
+        lab.reconcile(action)
+    record = lab.get(action)
+    assert (record.is_terminal, record.status.cleanup_tries) == (False, 0)
+
+
+def test_an_abort_does_not_wait_for_a_dead_worker() -> None:
+    """When the lease has run out nobody is waited for."""
+    lab = Lab()
+    action = running(lab)
+    lab.client.abort(action)
+    lab.settle(timedelta(seconds=7))
+    assert lab.get(action).phase is ActionPhase.ABORTED
+
+
+def test_an_abort_between_two_launches_ends_at_once() -> None:
+    """While the next launch has not been sent there is nothing to stop."""
+    lab = Lab()
+    action = running(lab)
+    lab.clock.advance(LEASE)
+    lab.reconcile(action)
+    assert lab.get(action).status.launches == 1
+    lab.client.abort(action)
+    lab.reconcile(action)
+    assert lab.get(action).phase is ActionPhase.ABORTED
+    assert messages(lab) == ["1"]
+
+
+def test_a_passed_limit_stops_the_worker() -> None:
+    """A limit of time asks the running function to stop, waits for it, and ends the action in TIMED_OUT."""
+    lab = Lab()
+    action = running(lab, timeouts=Timeouts(overall=timedelta(seconds=4)))
+    lab.clock.advance(4000)
+    assert lab.reconcile(action) == Result(500)
+    assert lab.store.heartbeat(action, "1", owner="w1", lease=LEASE).stop == "aborted"
+    finish(lab, action, "stopped", code="Stopped")
+    assert lab.get(action).phase is ActionPhase.TIMED_OUT

@@ -1,0 +1,118 @@
+"""The secrets of one attempt: resolved for its call alone, and masked in all that is stored of it (spec 25, W-37)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import msgspec
+
+from reconciler.api.action import TaskAction
+from reconciler.api.errors import InvalidInput, SecretUnavailable
+from reconciler.api.secret import variable_of
+from reconciler.plugins.context import template_or_none
+from reconciler.plugins.managers import SecretManager
+from worker.runner import Died, Ended, Raised, Stopped
+
+MASK = "**"
+_SHORTEST = 4
+"""Shorter values are not masked: that would blacken half a log, and they are no secrets."""
+_SHORTEST_LINE = 12
+"""A line of a longer secret counts as secret from this length on, so that a key printed line by line is masked too."""
+_CUTS = (b"\n[... cut ...]\n", b"\n[cut: the log was longer than ")
+"""What the runner writes where it left something out; a secret may have been cut in two there."""
+
+
+class AttemptSecrets:
+    """Values by environment variable. Never printed.
+
+    Attributes:
+        env: environment variables of the call.
+    """
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.env = env
+        self._forms = sorted(
+            {form for value in env.values() for form in _forms(value)}, key=len, reverse=True
+        )
+
+    def mask(self, data: bytes) -> bytes:
+        """The text with each value replaced, also where it is escaped as in JSON or `repr`, or cut in two."""
+        for form in self._forms:
+            data = data.replace(form, MASK.encode())
+        for cut in _CUTS if self._forms else ():
+            head, found, tail = data.partition(cut)
+            if found:
+                data = self._without_start(head) + found + self._without_end(tail)
+        return data
+
+    def mask_text(self, text: str) -> str:
+        """`mask` for text."""
+        return (
+            self.mask(text.encode(errors="surrogatepass")).decode(errors="replace") if self._forms else text
+        )
+
+    def mask_end(self, ended: Ended) -> Ended:
+        """The end of a call, with its texts masked. Results are the function's own to keep clean."""
+        if isinstance(ended, Raised):
+            message, trace = self.mask_text(ended.message), self.mask_text(ended.traceback)
+            return msgspec.structs.replace(ended, message=message, traceback=trace)
+        if isinstance(ended, Died):
+            return msgspec.structs.replace(ended, message=self.mask_text(ended.message))
+        if isinstance(ended, Stopped):
+            return msgspec.structs.replace(ended, reason=self.mask_text(ended.reason))
+        return ended
+
+    def _without_start(self, head: bytes) -> bytes:
+        """Text before a cut, less the beginning of a value at its end."""
+        sizes = (
+            n
+            for form in self._forms
+            for n in range(len(form) - 1, _SHORTEST - 1, -1)
+            if head.endswith(form[:n])
+        )
+        longest = max(sizes, default=0)
+        return head[: len(head) - longest] + MASK.encode() if longest else head
+
+    def _without_end(self, tail: bytes) -> bytes:
+        """Text after a cut, less the end of a value at its beginning."""
+        sizes = (
+            n
+            for form in self._forms
+            for n in range(len(form) - 1, _SHORTEST - 1, -1)
+            if tail.startswith(form[-n:])
+        )
+        longest = max(sizes, default=0)
+        return MASK.encode() + tail[longest:] if longest else tail
+
+
+def _forms(value: str) -> Iterable[bytes]:
+    """How a value may appear in a text."""
+    parts = [value, *(line for line in value.splitlines() if len(line) >= _SHORTEST_LINE)]
+    for part in parts:
+        if len(part) >= _SHORTEST:
+            for form in (part, repr(part)[1:-1], json.dumps(part)[1:-1]):
+                yield form.encode(errors="surrogatepass")
+
+
+def resolve(record: TaskAction, manager: SecretManager) -> AttemptSecrets:
+    """The secrets the template of an action asks for.
+
+    Raises:
+        SecretUnavailable: one cannot be resolved or mounted, or is named wrongly; the message names its key.
+    """
+    template = template_or_none(record)
+    env: dict[str, str] = {}
+    for secret in template.secrets if template else ():
+        if secret.mount != "env":
+            raise SecretUnavailable(
+                f'secret "{secret.key}" cannot be mounted as a {secret.mount}: functions get secrets in environment '
+                "variables, mount: env"
+            )
+        try:
+            env[variable_of(secret.key, secret.env)] = manager.get(
+                secret.key, group=secret.group, project=record.id.project, domain=record.id.domain
+            )
+        except InvalidInput as error:
+            raise SecretUnavailable(str(error)) from error
+    return AttemptSecrets(env)
