@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from reconciler.api.template import RetryStrategy, Timeouts
     from reconciler.client import Client, Run
     from reconciler.controller.reconciler import TaskActionReconciler
+    from reconciler.core.cachepolicy import Cache
     from reconciler.core.current import current_attempt
     from reconciler.environment import Task, TaskEnvironment
     from reconciler.settings import Settings
 
 __all__ = [
+    "Cache",
     "Client",
     "NonRetryableError",
     "RetryStrategy",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Cache": "reconciler.core.cachepolicy",
     "Client": "reconciler.client",
     "NonRetryableError": "reconciler.api.errors",
     "RetryStrategy": "reconciler.api.template",

@@ -26,6 +26,7 @@ from reconciler.api.template import (
     Timeouts,
     encode_template,
 )
+from reconciler.core.cachepolicy import DISABLE, Cache, policy_of, with_policy
 from reconciler.core.functions import registry
 from reconciler.plugins.function import TASK_TYPE, FunctionConfig
 
@@ -77,6 +78,7 @@ class TaskEnvironment:
         queue: str = "",
         resources: str = "",
         secrets: Sequence[Secret] = (),
+        cache: str | Cache = DISABLE,
     ) -> _Decorator:
         """Make a task of a function, plain or `async def`.
 
@@ -88,9 +90,12 @@ class TaskEnvironment:
             resources: what an attempt holds while it is launched, one unit as `gpu`, several as `gpu=2`; how many there
                 are says `RECONCILER_QUOTAS`.
             secrets: what its attempts find in environment variables, by reference.
+            cache: whether equal calls share a result: `disable`, `auto` (while the function's source stays the same),
+                `override` (as `auto`, but the result replaces the stored one), a version of your own, or a `Cache`.
 
         Raises:
-            InvalidSpec: resources or secrets are not allowed, a policy is contradictory, or the function's signature cannot be carried.
+            InvalidSpec: resources, secrets or cache are not allowed, a policy is contradictory, or the function's
+                signature cannot be carried.
             InvalidName: the name breaks the rule of names.
         """
         strategy = retries if isinstance(retries, RetryStrategy) else RetryStrategy(retries=retries)
@@ -103,15 +108,17 @@ class TaskEnvironment:
         extra = _Extra(
             {"queue": queue or self.queue, "resource": resource, "units": units},
             tuple(secret.reference() for secret in secrets),
+            cache,
         )
         return _Decorator(self, name, metadata, extra)
 
 
 class _Extra(NamedTuple):
-    """What a task asks for beside its policies: fields of `FunctionConfig`, and secrets."""
+    """What a task asks for beside its policies: fields of `FunctionConfig`, secrets, and a share in the cache."""
 
     launch: dict[str, Any]
     secrets: tuple[SecretRef, ...]
+    cache: str | Cache
 
 
 class _Decorator:
@@ -146,11 +153,13 @@ class Task(Generic[P, R]):
         self.name = name
         self.function = function
         self.signature = registry.register(name, function).signature
-        interface = self.signature.interface
+        interface, version = self.signature.interface, _source_version(function)
+        policy = policy_of(extra.cache, version, interface["inputs"])
+        self.cache_version = policy.version if policy else ""
         self.template = TaskTemplate(
-            id=Identifier(name=name, version=_source_version(function)),
+            id=Identifier(name=name, version=version),
             type=TASK_TYPE,
-            metadata=metadata,
+            metadata=with_policy(metadata, policy),
             interface=Interface(inputs=interface["inputs"], outputs=interface["outputs"]),
             custom=msgspec.to_builtins(FunctionConfig(function=name, **extra.launch)),
             secrets=extra.secrets,
@@ -252,6 +261,7 @@ class Task(Generic[P, R]):
             short_name=self.name[:_LONGEST_NAME],
             task_template=self._template_for(settings.project, settings.domain),
             inputs=self.signature.encode_arguments(args, kwargs),
+            cache_key=self.cache_version,
             env_vars=env_vars or {},
         )
 

@@ -16,6 +16,7 @@ from reconciler.broker.messenger import CeleryMessenger
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.step import Stepper
 from reconciler.plugins import echo, function, group, sleep
+from reconciler.plugins.catalog_client import AsyncCatalogClient
 from reconciler.plugins.managers import NoopSecretManager, ResourceManager, SecretManager
 from reconciler.plugins.registry import PluginEntry, PluginRegistry
 from reconciler.plugins.secrets import (
@@ -27,6 +28,8 @@ from reconciler.plugins.secrets import (
 from reconciler.settings import Settings
 from reconciler.stores.aws_secrets import AwsSecrets, client_factory
 from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.catalog import Catalog
+from reconciler.stores.redis.catalog import RedisCatalog
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.quotas import RedisQuotas
 from reconciler.stores.redis.store import RedisStore
@@ -67,6 +70,7 @@ class Engine:
         rng: random.Random | None = None,
         resource_manager: ResourceManager | None = None,
         secret_manager: SecretManager | None = None,
+        catalog: Catalog | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -81,6 +85,9 @@ class Engine:
             rng=rng,
             resource_manager=resource_manager,
             secret_manager=secret_manager or secrets_of(settings),
+            catalog=catalog,
+            catalog_client=catalog and AsyncCatalogClient(catalog, blobs, limit=settings.max_object_size),
+            announce=messenger.wake,
         )
         for resource, units in map(read_units, settings.quotas):
             self.reconciler.resource_manager.register_quota(resource, units)
@@ -110,6 +117,7 @@ def build(
         messenger=messenger or CeleryMessenger(build_app(settings), settings),
         plugins=plugins,
         resource_manager=RedisQuotas(settings, store.client),
+        catalog=RedisCatalog(settings, store.client),
     )
 
 

@@ -190,17 +190,19 @@ class Attempt:
         wait = 0.2
         while True:
             try:
-                if not self.engine.store.finish_attempt(
+                taken = self.engine.store.finish_attempt(
                     self.action, self.launch, owner=self.owner, outcome=outcome
-                ):
-                    log.info("attempt.superseded", action=str(self.action), launch=self.launch)
-                return
+                )
             except Unavailable as error:
                 if time.monotonic() >= ends:
                     raise
                 log.warning("attempt.report_again", action=str(self.action), error=str(error))
                 time.sleep(wait)
                 wait = min(wait * 2, 5.0)
+            else:
+                if not taken:
+                    log.info("attempt.superseded", action=str(self.action), launch=self.launch)
+                return
 
     def _drive(self) -> None:
         """Take the next step here instead of sending a message; the due index covers for a failure."""

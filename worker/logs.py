@@ -14,7 +14,11 @@ def configure(level: int | str) -> None:
     Args:
         level: a level of `logging`, by number or name.
     """
-    number = level if isinstance(level, int) else logging.getLevelNamesMapping().get(str(level).upper(), logging.WARNING)
+    number = (
+        level
+        if isinstance(level, int)
+        else logging.getLevelNamesMapping().get(str(level).upper(), logging.WARNING)
+    )
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 
-class StopAsked(Exception):  # noqa: N818  # a turn of events between two modules, not an error
+class StopAsked(Exception):  # a turn of events between two modules, not an error
     """The running call shall stop for this reason."""
 
     def __init__(self, reason: str) -> None:

@@ -193,32 +193,32 @@ def failed(
 
 
 def _failure(
-    phase: PluginPhase, kind: ErrorKind, code: str, message: str, info: TaskInfo | None, cleanup: bool
-) -> PhaseInfo:  # noqa: FBT001  # private, called by keyword-like position below
+    phase: PluginPhase, kind: ErrorKind, code: str, message: str, info: TaskInfo | None, *, cleanup: bool
+) -> PhaseInfo:
     return failed(phase, ExecutionError(code, message, kind), info, cleanup=cleanup)
 
 
 def failure(code: str, message: str, info: TaskInfo | None = None, *, cleanup: bool = False) -> PhaseInfo:
     """A permanent failure by the user's fault."""
-    return _failure(PluginPhase.PERMANENT_FAILURE, ErrorKind.USER, code, message, info, cleanup)
+    return _failure(PluginPhase.PERMANENT_FAILURE, ErrorKind.USER, code, message, info, cleanup=cleanup)
 
 
 def system_failure(
     code: str, message: str, info: TaskInfo | None = None, *, cleanup: bool = False
 ) -> PhaseInfo:
     """A permanent failure by the platform's fault."""
-    return _failure(PluginPhase.PERMANENT_FAILURE, ErrorKind.SYSTEM, code, message, info, cleanup)
+    return _failure(PluginPhase.PERMANENT_FAILURE, ErrorKind.SYSTEM, code, message, info, cleanup=cleanup)
 
 
 def retryable_failure(
     code: str, message: str, info: TaskInfo | None = None, *, cleanup: bool = False
 ) -> PhaseInfo:
     """A failure by the user's fault that spends a retry."""
-    return _failure(PluginPhase.RETRYABLE_FAILURE, ErrorKind.USER, code, message, info, cleanup)
+    return _failure(PluginPhase.RETRYABLE_FAILURE, ErrorKind.USER, code, message, info, cleanup=cleanup)
 
 
 def system_retryable_failure(
     code: str, message: str, info: TaskInfo | None = None, *, cleanup: bool = False
 ) -> PhaseInfo:
     """A failure by the platform's fault: spends the system budget, never a user retry."""
-    return _failure(PluginPhase.RETRYABLE_FAILURE, ErrorKind.SYSTEM, code, message, info, cleanup)
+    return _failure(PluginPhase.RETRYABLE_FAILURE, ErrorKind.SYSTEM, code, message, info, cleanup=cleanup)

@@ -97,6 +97,7 @@ class ReconcilerBase:
         self.announce = announce
         self.rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
         self.requeue_duration = int(self.settings.effective_requeue().total_seconds() * 1000)
+        self.quota_lease = int(self.settings.quota_lease.total_seconds() * 1000)
         self.services = Services(
             data_store=data_store,
             secret_manager=self.secret_manager,

@@ -97,7 +97,6 @@ class ConditionSteps(EndingSteps):
         self, action: TaskAction, info: PhaseInfo, *, final: bool, actor: str = ""
     ) -> None:
         """Conditions announce themselves like any other action (spec W-30); their phase is that of the status."""
-
         with self.writing(action) as write:
             event = build_event(action, info, self.now(action), self.settings.cluster, final=final)
             write.events.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.api.action import DONE, FINALIZER, Result, TaskAction
+from reconciler.api.action import DONE, FINALIZER, Deletion, Result, TaskAction
 from reconciler.api.errors import ReconcilerError
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import aborted
@@ -77,8 +77,11 @@ class EndingSteps(CacheSteps):
             self.drop_finalizer(action)
 
     def finalize_terminal(self, action: TaskAction) -> Result:
-        """Pay what is owed after the end: plugin finalize, labels, then the finalizer goes (spec W-05)."""
+        """Pay what is owed after the end: open children, finalize, labels; then the finalizer goes (spec W-05, 17.4)."""
         before = action.status
+        if action.children.open:
+            reason = f"parent {action.id.action} has ended"
+            self.store.request_abort(action.id, Deletion(reason=reason), quiet=True)
         if FINALIZER in action.metadata.finalizers:
             wait = self._finalize_plugin(action)
             if wait:

@@ -118,7 +118,7 @@ class TaskActionReconciler(LimitSteps):
         finally:
             action.staged = None
         due = self._due(action, result)
-        write.due = renew(self.resource_manager, action, original, due, int(self.settings.quota_lease.total_seconds() * 1000))
+        write.due = renew(self.resource_manager, action, original, due, self.quota_lease)
         return result, write
 
     def _due(self, action: TaskAction, result: Result) -> int:

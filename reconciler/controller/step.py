@@ -16,13 +16,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import msgspec
 import structlog
 
-from reconciler.api.action import CONDITION, ActionId, Deletion, TaskAction
+from reconciler.api.action import CONDITION, ActionId, TaskAction
 from reconciler.api.errors import BrokerUnavailable, ReconcilerError, Unavailable
 from reconciler.broker.messages import Launch, Messenger
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.tokens import give_back
 from reconciler.plugins.registry import PluginNotFound
-from reconciler.stores.base import AbortOutcome, CommitOutcome, CommitReport, Write
+from reconciler.stores.base import CommitOutcome, CommitReport, Write
 
 log = structlog.get_logger(__name__)
 
@@ -174,8 +174,6 @@ class Stepper:
         launches = [_launch(write) for write in accepted if write.launch is not None]
         if launches:
             self._send(launches)
-        for write in accepted:
-            self._end_children(write)
         for woken in give_back(self.reconciler.resource_manager, self.store, accepted):
             self._wake(woken)
         return report, len(accepted), len(writes) - len(accepted)
@@ -191,15 +189,6 @@ class Stepper:
                 self._wake(shard)
         except ReconcilerError as error:
             log.warning("round.late_commit_failed", error=str(error))
-
-    def _end_children(self, write: Write) -> None:
-        """No child goes on below an ended parent: whatever is still open is aborted (spec 17.4)."""
-        action = write.action
-        if not action.children.open or not action.is_terminal or write.original.is_terminal:
-            return
-        report = self.store.request_abort(action.id, Deletion(reason=f"parent {action.id.action} has ended"))
-        if report.outcome is not AbortOutcome.MISSING and report.descendants:
-            self._wake(self.store.shard_of(action.id.run_id))
 
     def _send(self, launches: list[Launch]) -> None:
         try:

@@ -169,11 +169,9 @@ def status_changed(old: ActionStatus, new: ActionStatus) -> bool:
 
     `state_at`, `error_state` and the contents of earlier history entries are not looked at.
     """
-    return (
-        old is not new
-        and any(getattr(old, field) != getattr(new, field) for field in _COMPARED)
-        or len(old.phase_history) != len(new.phase_history)
-    )
+    return (old is not new and any(getattr(old, field) != getattr(new, field) for field in _COMPARED)) or len(
+        old.phase_history
+    ) != len(new.phase_history)
 
 
 _COMPARED = (

@@ -32,7 +32,7 @@ _LOSSES: Final = (
 )
 
 
-class Refused(Exception):  # noqa: N818  # never leaves the core: a signature turns it into a sentence
+class Refused(Exception):  # never leaves the core: a signature turns it into a sentence
     """A value does not fit a field.
 
     Attributes:

@@ -40,6 +40,16 @@ def check_spec(action: ActionId, spec: ActionSpec) -> None:
         InvalidSpec: lists every field that is too long or contradictory.
     """
     action.checked()
+    problems = _identity_problems(action, spec) + _size_problems(spec)
+    if spec.action_type not in {"", TASK, CONDITION}:
+        problems.append(f"actionType must be task or condition, got {spec.action_type!r}")
+    if (spec.action_type == CONDITION) != bool(spec.condition_spec):
+        problems.append("conditionSpec must be given for a condition, and only for a condition")
+    if problems:
+        raise InvalidSpec(f"action {action} cannot be accepted: " + "; ".join(problems))
+
+
+def _identity_problems(action: ActionId, spec: ActionSpec) -> list[str]:
     problems: list[str] = []
     identity = (spec.project, spec.domain, spec.run_name, spec.action_name)
     if identity != (action.project, action.domain, action.run, action.action):
@@ -48,10 +58,11 @@ def check_spec(action: ActionId, spec: ActionSpec) -> None:
         check_name("parent action", spec.parent_action_name)
         if spec.parent_action_name == spec.action_name:
             problems.append("an action cannot be its own parent")
-    if spec.action_type not in {"", TASK, CONDITION}:
-        problems.append(f"actionType must be task or condition, got {spec.action_type!r}")
-    if (spec.action_type == CONDITION) != bool(spec.condition_spec):
-        problems.append("conditionSpec must be given for a condition, and only for a condition")
+    return problems
+
+
+def _size_problems(spec: ActionSpec) -> list[str]:
+    problems: list[str] = []
     for attribute, limit in LIMITS.items():
         if len(getattr(spec, attribute)) > limit:
             problems.append(
@@ -66,5 +77,4 @@ def check_spec(action: ActionId, spec: ActionSpec) -> None:
         problems.append(
             f"envVars have {size} bytes, at most {MAX_ENVIRONMENT} are allowed; put large values in S3"
         )
-    if problems:
-        raise InvalidSpec(f"action {action} cannot be accepted: " + "; ".join(problems))
+    return problems

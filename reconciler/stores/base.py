@@ -229,7 +229,11 @@ class Store(Protocol):
         ...
 
     def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
-        """Write the results of a step, each under its token, and release the claims."""
+        """Write the results of a step, each under its token, and release the claims.
+
+        An action that ends while children of it are open keeps its finalizer and is due at once: the round that follows
+        ends them, also when whoever committed died meanwhile (spec 17.4).
+        """
         ...
 
     def wake(self, actions: Iterable[ActionId], at: int = 0) -> tuple[int, ...]:
@@ -275,8 +279,11 @@ class Store(Protocol):
         ...
 
     # -- asking ----------------------------------------------------------------------------------------------------
-    def request_abort(self, action: ActionId, deletion: Deletion) -> AbortReport:
-        """Store the wish to abort an action and all its descendants, and make them due (spec 17.4)."""
+    def request_abort(self, action: ActionId, deletion: Deletion, *, quiet: bool = False) -> AbortReport:
+        """Store the wish to abort an action and all its descendants, and make them due (spec 17.4).
+
+        `quiet`: the caller drains the shard itself, so no message is asked for.
+        """
         ...
 
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:

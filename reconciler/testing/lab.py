@@ -12,6 +12,7 @@ import msgspec
 from reconciler.api.action import ActionId, ActionSpec, Result, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.template import Identifier, Interface, TaskMetadata, TaskTemplate, encode_template
+from reconciler.api.transition import OutputRef
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.client import Client, Run
 from reconciler.controller.step import StepReport
@@ -199,8 +200,8 @@ class JournalledCatalog:
         return self._inner.get(key)
 
     def put(
-        self, key: CacheKey, outputs: Any, source: CacheSource, *, token: int = 0, replace: bool = False
-    ) -> tuple[str, ...]:  # noqa: ANN401  # handed through
+        self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
+    ) -> tuple[str, ...]:
         """See `Catalog.put`."""
         self._journal.note("cache.put", key)
         return self._inner.put(key, outputs, source, token=token, replace=replace)

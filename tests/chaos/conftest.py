@@ -1,4 +1,4 @@
-"""Shared parts of the chaos tests: one stack per test, a seed that repeats it, and the invariants that must hold after it."""
+"""Shared parts of the chaos tests: one stack per test, and a seed that repeats it."""
 
 from __future__ import annotations
 

@@ -175,6 +175,14 @@ def finish(store: Store, action: TaskAction, phase: ActionPhase = ActionPhase.SU
     committed(store, phase_write(claimed(store, action), phase))
 
 
+def settle(store: Store, action: TaskAction) -> None:
+    """Pay what an ended action owes: drop its finalizer."""
+    record = claimed(store, action)
+    original = record.copy()
+    record.set_metadata(finalizers=())
+    committed(store, Write(action=record, original=original, metadata=True))
+
+
 def launched(store: Store, action: TaskAction, *, due: int = 0, launch: str = "1", queue: str = "q") -> None:
     """Create an action and commit its launch."""
     created(store, action)

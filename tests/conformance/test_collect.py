@@ -13,6 +13,7 @@ from support import (
     get,
     make_action,
     phase_write,
+    settle,
     shard_of,
     success_write,
 )
@@ -93,6 +94,7 @@ def test_open_children_keep_their_parent(store: LookingStore) -> None:
     family = [make_action("top"), make_action("x", parent="top"), make_action("y", parent="top")]
     created(store, *family)
     finish(store, family[0])
+    settle(store, family[0])
     finish(store, family[1])
     report = collect(store)
     assert (names(report), report.kept) == (["x"], 1)

@@ -17,6 +17,7 @@ from support import (
     make_action,
     phase_write,
     release_write,
+    settle,
     shard_of,
     success_write,
 )
@@ -159,6 +160,7 @@ def test_an_ended_parent_is_not_woken(store: LookingStore) -> None:
     """A child that outlives its parent wakes nobody."""
     parent, children = family(store, 1)
     finish(store, parent)
+    settle(store, parent)
     finish(store, children[0])
     assert due_time(store, parent) is None
     assert get(store, parent).children.open == 0

@@ -33,7 +33,7 @@ class OddError(NonRetryableError):
     """Another attempt cannot help."""
 
 
-class Unprintable(Exception):  # noqa: N818  # raised on purpose
+class Unprintable(Exception):  # raised on purpose
     """Its text cannot be had."""
 
     def __str__(self) -> NoReturn:

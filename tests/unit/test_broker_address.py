@@ -152,5 +152,5 @@ def test_recording_messenger_remembers_in_order() -> None:
     messenger.wake(1)
     messenger.wake(2, countdown=1.5)
     messenger.launch([Launch("q", "p/d/r/a", "1", "a"), Launch("q", "p/d/r/b", "1", "b")])
-    assert messenger.wakes == [Wake(1), Wake(2, 1.5, 7)]
+    assert messenger.wakes == [Wake(1), Wake(2, 1.5)]
     assert [launch.action for launch in messenger.launches] == ["p/d/r/a", "p/d/r/b"]

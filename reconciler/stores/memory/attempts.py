@@ -80,7 +80,7 @@ class Attempts(MemoryCore):
                 fields[b"ax"] = reason.encode()
                 self.wrote("stop_attempt", (action, reason))
 
-    def request_abort(self, action: ActionId, deletion: Deletion) -> AbortReport:
+    def request_abort(self, action: ActionId, deletion: Deletion, *, quiet: bool = False) -> AbortReport:
         """See `Store.request_abort`."""
         with self._lock:
             now, shard, run = self.now(), self.shard(action), action.run_id
@@ -95,7 +95,7 @@ class Attempts(MemoryCore):
                     children = sorted(m for m in shard.tree[run] if m.startswith(f"{name}/"))
                     todo.extend(child.rpartition("/")[2] for child in children)
             marked = outcomes.count(AbortOutcome.REQUESTED)
-            wake = (self.shard_of(run),) if marked and shard.need_message(now) else ()
+            wake = (self.shard_of(run),) if marked and not quiet and shard.need_message(now) else ()
             self.wrote("request_abort", (action, outcomes[0], marked))
             return AbortReport(outcomes[0], marked - (outcomes[0] is AbortOutcome.REQUESTED), wake)
 

@@ -163,6 +163,9 @@ class Stepping(MemoryCore):
             return CommitOutcome.SUPERSEDED
         due = _due_after(fields, change)
         _write_fields(shard, fields, change, now)
+        if change.ended and b"b" in fields and shard.children(parse(change.path)).open > 0:
+            # ended above open children: a further round is owed, whatever becomes of this step
+            fields[b"f"], fields[b"k"], due = FINALIZER.encode(), change.token, now
         if due:
             shard.due[change.path] = due
         else:

@@ -54,7 +54,7 @@ class Attempts(RedisCore):
         script("stop_attempt")(self.client, key, base, str(action), reason)
 
     @explain
-    def request_abort(self, action: ActionId, deletion: Deletion) -> AbortReport:
+    def request_abort(self, action: ActionId, deletion: Deletion, *, quiet: bool = False) -> AbortReport:
         """See `Store.request_abort`."""
         key, base = self.where(action)
         body = open_json(msgspec.structs.replace(deletion, at=0, reason=deletion.reason or "aborted"))
@@ -62,7 +62,7 @@ class Attempts(RedisCore):
         while todo:
             batch, todo = todo[:_LOOK_AT_ONCE], todo[_LOOK_AT_ONCE:]
             first, count, need, rest = script("request_abort")(
-                self.client, key, base, pack(batch), body, _LOOK_AT_ONCE, PENDING_TTL
+                self.client, key, base, pack(batch), body, _LOOK_AT_ONCE, 0 if quiet else PENDING_TTL
             )
             outcomes.append(_ABORTED[first])
             marked += count

@@ -49,8 +49,10 @@ def _eviction(info: dict[str, Any], where: str) -> list[str]:
     if policy == "noeviction":
         return []
     return [
-        f"{where} may evict records (maxmemory-policy {policy}): set it to noeviction, "
-        "else accepted actions get lost when memory is short"
+        (
+            f"{where} may evict records (maxmemory-policy {policy}): set it to noeviction, "
+            "else accepted actions get lost when memory is short"
+        )
     ]
 
 

@@ -145,6 +145,7 @@ class Stepping(RedisCore):
             self._horizon,
             GRACE,
             EVENT_IDS,
+            FINALIZER,
         )
         return CommitReport(int(now), tuple(_COMMITTED[o] for o in outcomes), int(at), bool(arm))
 

@@ -22,6 +22,7 @@ from reconciler.controller.step import StepReport
 from reconciler.plugins.base import PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.base import CommitReport, Write
+from reconciler.stores.changes import PENDING_TTL
 from reconciler.testing import Lab, ScriptedPlugin
 
 pytestmark = pytest.mark.spec("design 4")
@@ -574,8 +575,20 @@ def test_aborted_children_get_a_message() -> None:
     lab = one_shard(ScriptedPlugin("parent", success()), ScriptedPlugin("child", running(0)))
     parent, _ = family(lab)
     lab.messenger.wakes.clear()
+    lab.clock.advance(PENDING_TTL)
     step(lab, [parent], drain=False)
     assert Wake(0) in lab.messenger.wakes
+
+
+@pytest.mark.spec("17.4")
+def test_children_of_an_ended_parent_survive_the_death_of_the_step() -> None:
+    """A step that dies right after the end of a parent leaves nobody running: the next step ends the children."""
+    lab = one_shard(ScriptedPlugin("parent", success()), ScriptedPlugin("child", running(0)))
+    parent, child = family(lab)
+    lab.reconcile(parent)
+    assert lab.get(parent).phase is ActionPhase.SUCCEEDED
+    lab.settle()
+    assert lab.get(child).phase is ActionPhase.ABORTED
 
 
 @pytest.mark.spec("17.4")

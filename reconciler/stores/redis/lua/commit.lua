@@ -7,6 +7,7 @@
 -- ARGV[3]  horizon of countdowns in ms
 -- ARGV[4]  grace in ms after an attempt's lease until a step looks
 -- ARGV[5]  most stream ids a record keeps
+-- ARGV[6]  finalizer
 -- returns  {now, next due, arm 0/1, {outcome...}}; outcome: 0 done, 1 superseded, 2 gone
 local outcomes, counts, runs = {}, {}, {}
 local dues, never, done = {}, {}, {}
@@ -50,7 +51,7 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
   local path, token, sets, dels, events = w[1], w[2], w[3], w[4], w[5]
   local phase, due, parent = w[6], w[7], w[8]
   local key = record(path)
-  local r = redis.call('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v')
+  local r = redis.call('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b')
   if not r[5] then
     outcomes[i] = 2
   elseif r[1] ~= token or not r[6] or (terminal(r[2]) and phase > 0 and int(phase) ~= r[2]) then
@@ -74,6 +75,11 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     dels[#dels + 1] = 'l'
     dels[#dels + 1] = 'w'
     redis.call('HDEL', key, unpack(dels))
+    -- ended above open children: a further round is owed, whatever becomes of this step
+    if w[9] == 1 and r[11] and tonumber(redis.call('HGET', base .. 'run:' .. run, 'o:' .. name_of(path)) or 0) > 0 then
+      redis.call('HSET', key, 'f', ARGV[6], 'k', token)
+      due = now
+    end
     if due == 0 then
       never[#never + 1] = path
     else

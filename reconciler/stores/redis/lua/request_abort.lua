@@ -4,7 +4,7 @@
 -- ARGV[2]  msgpack: paths
 -- ARGV[3]  deletion (JSON up to its closing brace)
 -- ARGV[4]  most actions one call looks at
--- ARGV[5]  life of the pending mark in ms
+-- ARGV[5]  life of the pending mark in ms; 0: no message is asked for
 -- returns  {outcome of the first path, marked, need message 0/1, {paths still to do}}
 --          outcome: 0 requested, 1 already, 2 ended, 3 missing
 local queue, first, marked = cmsgpack.unpack(ARGV[2]), 3, 0
@@ -39,4 +39,4 @@ while i <= #queue and i <= limit do
 end
 local rest = {}
 for j = i, #queue do rest[#rest + 1] = queue[j] end
-return { first, marked, marked > 0 and need_message(ARGV[5]) or 0, rest }
+return { first, marked, (marked > 0 and ARGV[5] ~= '0') and need_message(ARGV[5]) or 0, rest }
