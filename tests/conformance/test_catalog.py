@@ -28,7 +28,7 @@ _numbers = itertools.count()
 
 def keys_of(catalog: RedisCatalog) -> list[str]:
     """All Redis keys of `KEY`."""
-    return [key.decode() for key in catalog.client.keys(f"{catalog._keys.cache(KEY.digest)}*")]
+    return [key.decode() for key in catalog.client.scan_iter(f"{catalog._keys.cache(KEY.digest)}*")]
 
 
 # -- entries ---------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler import TaskEnvironment
 
-print("cli_functions is imported")  # noqa: T201  # what modules print must not get between the output
+print("cli_functions is imported")  # what modules print must not get between the output
 
 env = TaskEnvironment("shop")
 
@@ -12,8 +12,8 @@ env = TaskEnvironment("shop")
 @env.task()
 def greet(name: str, times: int = 1) -> str:
     """Answer, and leave a log of bytes that could steer a terminal."""
-    print(f"greeting {name}")  # noqa: T201  # this is the log
-    print("\x1b[31mred\x1b[0m \x1b]0;title\x07")  # noqa: T201  # as above
+    print(f"greeting {name}")  # this is the log
+    print("\x1b[31mred\x1b[0m \x1b]0;title\x07")  # as above
     return " ".join([f"hello {name}"] * times)
 
 

@@ -1,5 +1,5 @@
 """Functions of users, good and bad, for test_runner.py. The child process imports this module."""
-# ruff: noqa: D103, T201  # their names say what they do, and users print
+# ruff: noqa: D103  # their names say what they do, and users print
 
 from __future__ import annotations
 

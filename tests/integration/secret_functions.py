@@ -18,7 +18,7 @@ API = Secret("api-key")
 def digest(marker: str) -> str:
     """Print the secrets in every way there is; return what proves that they were right."""
     text = os.environ["DB_PASSWORD"] + os.environ["API_KEY"]
-    print(f"{marker} {text} {os.environ['DB_PASSWORD']!r}", flush=True)  # noqa: T201  # this is the log
+    print(f"{marker} {text} {os.environ['DB_PASSWORD']!r}", flush=True)  # this is the log
     os.write(2, os.environ["API_KEY"].encode())
     return hashlib.sha256(text.encode()).hexdigest()
 

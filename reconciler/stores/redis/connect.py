@@ -59,7 +59,7 @@ def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
     database = next((int(part.path.strip("/")) for part in parts if part.path.strip("/")), 0)
     password = next((part.password for part in parts if part.password), None)
     patience = {k: v for k, v in options.items() if k.startswith("socket")}
-    sentinel: Any = Sentinel(nodes, sentinel_kwargs=patience)  # type: ignore[no-untyped-call]
+    sentinel: Any = Sentinel(nodes, sentinel_kwargs=patience)  # type: ignore[no-untyped-call]  # redis-py has no types here
     name = query.get("master_name", "mymaster")
     primary: redis.Redis = sentinel.master_for(name, password=password, db=database, **options)
     return primary

@@ -77,7 +77,7 @@ class Looking(RedisCore):
             offset=0,
             num=limit,
         )
-        names: list[str] = [member.decode() for member in members]  # type: ignore[union-attr]
+        names: list[str] = [member.decode() for member in members]  # type: ignore[union-attr]  # redis-py says it may be awaited
         actions = self.get_many([run.action(name.rpartition("/")[2]) for name in names])
         more = names[-1] if len(names) == limit else ""
         return Page([action for action in actions if action is not None], more)

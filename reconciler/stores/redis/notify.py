@@ -57,7 +57,7 @@ class Notifier:
             self._callbacks.setdefault(channel, []).append(callback)
             ready = self._ready.setdefault(channel, threading.Event())
             if self._pubsub is None or self._thread is None or not self._thread.is_alive():
-                self._pubsub = connect(self._settings).pubsub()  # type: ignore[no-untyped-call]
+                self._pubsub = connect(self._settings).pubsub()  # type: ignore[no-untyped-call]  # redis-py has no types here
                 self._pubsub.subscribe(*self._callbacks)
                 self._thread = threading.Thread(
                     target=self._listen, args=(self._pubsub,), name="reconciler-notify", daemon=True
@@ -77,7 +77,7 @@ class Notifier:
             self._ready.pop(channel, None)
             if self._pubsub is not None:
                 try:
-                    self._pubsub.unsubscribe(channel)  # type: ignore[no-untyped-call]
+                    self._pubsub.unsubscribe(channel)  # type: ignore[no-untyped-call]  # redis-py has no types here
                 except RedisError:
                     self._pubsub = None  # the next waiter connects anew
 

@@ -37,9 +37,9 @@ class Script:
     def __call__(self, client: redis.Redis, key: str, *args: Any) -> Any:  # noqa: ANN401  # what Redis answers
         """Run the script on the slot of `key`."""
         try:
-            return client.execute_command("EVALSHA", self._sha, 1, key, *args)  # type: ignore[no-untyped-call]
+            return client.execute_command("EVALSHA", self._sha, 1, key, *args)  # type: ignore[no-untyped-call]  # redis-py has no types here
         except NoScriptError:
-            return client.execute_command("EVAL", self._text, 1, key, *args)  # type: ignore[no-untyped-call]
+            return client.execute_command("EVAL", self._text, 1, key, *args)  # type: ignore[no-untyped-call]  # redis-py has no types here
 
 
 @cache

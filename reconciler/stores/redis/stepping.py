@@ -98,7 +98,7 @@ class Stepping(RedisCore):
             if outcome is CreateOutcome.CONFLICT:
                 stored = {b"s": answer[1], **({b"r": answer[3]} if answer[3] else {})}
                 theirs = self.client.hget(self.keys.shared(actions[index].id.run_id), answer[2].decode())
-                differs = differing_fields(fields, shared, stored, theirs or b"{}")  # type: ignore[arg-type]
+                differs = differing_fields(fields, shared, stored, theirs or b"{}")  # type: ignore[arg-type]  # redis-py says it may be awaited
             outcomes[index] = Created(outcome, differs)
         return bool(need)
 

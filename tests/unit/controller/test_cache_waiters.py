@@ -14,7 +14,7 @@ from cache_lab import INTERFACE, returning
 from reconciler.api.action import ActionId, ActionSpec
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.api.phase import ActionPhase
-from reconciler.api.template import TaskMetadata
+from reconciler.api.template import TaskMetadata, Timeouts
 from reconciler.api.transition import CacheStatus, failure, running
 from reconciler.stores.catalog import CatalogCorrupt
 from reconciler.stores.memory.catalog import MemoryCatalog
@@ -84,6 +84,23 @@ def test_an_aborted_waiter_leaves_the_line() -> None:
     lab.reconcile(first)
     lab.reconcile(owner)
     assert lab.get(first).phase is ActionPhase.ABORTED
+    assert lab.due(second) == lab.clock()
+
+
+def test_a_waiter_whose_time_is_over_leaves_the_line() -> None:
+    """An action that times out while it waits is not the one who is woken."""
+    lab = Line(running(0))
+    owner = lab.call(cache_serializable=True)
+    first = lab.call(cache_serializable=True, timeouts=Timeouts(queued=timedelta(seconds=5)))
+    second = lab.call(cache_serializable=True)
+    for action in (owner, first, first, second, second):
+        lab.clock.advance(timedelta(milliseconds=1))
+        lab.reconcile(action)
+    lab.clock.advance(timedelta(seconds=6))
+    lab.reconcile(first)
+    assert lab.get(first).phase is ActionPhase.TIMED_OUT
+    lab.plugin.answers = [failure("Broken", "broken")]
+    lab.reconcile(owner)
     assert lab.due(second) == lab.clock()
 
 
@@ -184,7 +201,7 @@ def test_the_hash_at_submit_gives_the_same_key() -> None:
             record.spec = msgspec.structs.replace(record.spec, inputs_hash="")
         config = lab.reconciler.cache_config(record)
         assert config is not None
-        assert lab.shelf.get(config.key)
+        assert lab.shelf.get(config.key).source.task == "cached"
 
 
 def test_a_task_that_is_not_cached_has_no_hash() -> None:
