@@ -21,6 +21,7 @@ from typing import Any
 from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
+from kombu.transport import virtual
 
 _HERE = "reconciler.broker.transport"
 PLAIN = f"{_HERE}:Transport"
@@ -74,11 +75,33 @@ class QoS(stock.QoS):
             self.channel.drop_connections()
 
 
+class WakeUps(virtual.QoS):
+    """Book-keeping of messages that may be lost: in this process alone, without a round trip (`ack_emulation` off).
+
+    A clean stop still hands back what was not begun. What a killed worker held is sent again by the resync sweep.
+    """
+
+    def restore_unacked(self) -> None:
+        """Hand back what was not acknowledged; without a broker, leave it to the sweep."""
+        try:
+            super().restore_unacked()  # type: ignore[no-untyped-call]  # kombu is not
+        except self.channel.connection_errors as error:
+            logger.warning(
+                "the broker does not answer (%s): %d wake-ups are left to the sweep", error, len(self._delivered)
+            )
+            self._delivered.clear()
+
+
 class _Steady:
     """What both kinds of channel add to kombu's: one client per pool, and a way to Redis after closing."""
 
     _steady_client: Any = None
     _steady_pool: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # handed through to kombu
+        super().__init__(*args, **kwargs)
+        if not self.ack_emulation:  # type: ignore[attr-defined]  # the other base has it
+            self.QoS: Any = WakeUps
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002  # kombu's signature
         if asynchronous:  # BRPOP and PUBSUB pin a connection to their client, which nobody else may use
@@ -108,13 +131,13 @@ class _Steady:
 class Channel(_Steady, stock.Channel):
     """A channel to one Redis or Valkey server."""
 
-    QoS = QoS
+    QoS: Any = QoS
 
 
 class SentinelChannel(_Steady, stock.SentinelChannel):
     """A channel to the primary that Sentinel names."""
 
-    QoS = QoS
+    QoS: Any = QoS
 
 
 class Transport(stock.Transport):

@@ -270,7 +270,12 @@ class Client:
                     raise ResultTimeout(f"{action} had not ended after {timeout} s; it goes on")
 
     def wait(
-        self, action: ActionId, timeout: float | None = None, progress: Callable[[], None] | None = None
+        self,
+        action: ActionId,
+        timeout: float | None = None,
+        progress: Callable[[], None] | None = None,
+        *,
+        fresh: bool = False,
     ) -> TaskAction:
         """The record once the action has ended.
 
@@ -278,14 +283,16 @@ class Client:
             action: which one.
             timeout: seconds; None waits as long as it takes.
             progress: called whenever something of the run was committed.
+            fresh: it was submitted a moment ago, so it will hardly have ended yet.
 
         Raises:
             ActionNotFound: there is no such action.
             ResultTimeout: it has not ended in time; it goes on.
         """
-        record = self.get(action)
-        if record.phase.is_terminal():
-            return record
+        if not fresh:
+            record = self.get(action)
+            if record.phase.is_terminal():
+                return record
         with self._waiter(action.run_id, timeout) as waiter:
             while True:
                 record = self.get(action)

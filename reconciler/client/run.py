@@ -33,6 +33,7 @@ class Run(Generic[T_co]):
         self._client = client
         self._decode = decode
         self._members = members
+        self._fresh = True
         self.action = action
         self.id: RunId = action.run_id
 
@@ -55,7 +56,8 @@ class Run(Generic[T_co]):
 
     def wait(self, timeout: float | None = None, progress: Callable[[], None] | None = None) -> TaskAction:
         """The record once the action has ended, however it ended; see `Client.wait`."""
-        return self._client.wait(self.action, timeout, progress)
+        fresh, self._fresh = self._fresh, False
+        return self._client.wait(self.action, timeout, progress, fresh=fresh)
 
     def result(self, timeout: float | None = None) -> T_co:
         """What the task returned; for a group, the list of what its members returned, in order.

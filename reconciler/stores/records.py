@@ -33,6 +33,7 @@ Times are decimal milliseconds since the epoch.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -58,6 +59,8 @@ from reconciler.api.phase import ActionPhase
 
 Fields = dict[bytes, bytes]
 
+_OWN_FOLDER = "/\x01"
+"""Stands for `/project/domain/run` at the end of a stored output base; no URI can hold it."""
 _SHARED = (
     "run_output_base", "task_type", "short_name", "task_template", "env_vars", "interruptible", "group",
 )  # fmt: skip
@@ -110,8 +113,8 @@ _event = msgspec.json.Decoder(ActionEvent)
 
 
 def digest(data: bytes) -> bytes:
-    """Name of a shared part: 16 characters of its BLAKE2 digest."""
-    return hashlib.blake2b(data, digest_size=8).hexdigest().encode()
+    """Name of a shared part: 96 bits of its BLAKE2 digest, so that equal names mean equal parts."""
+    return base64.urlsafe_b64encode(hashlib.blake2b(data, digest_size=12).digest())
 
 
 def encode_new(
@@ -127,7 +130,7 @@ def encode_new(
     key = tuple(getattr(spec, name) for name in _SHARED if name != "env_vars") + tuple(spec.env_vars.items())
     known = shared_cache.get(key)
     if known is None:
-        data = _encode(SharedSpec(**{name: getattr(spec, name) for name in _SHARED}))
+        data = _encode(_shared_of(action.id, spec))
         known = shared_cache[key] = (digest(data), data)
     fields: Fields = {b"s": _encode_plain(_own_of(spec)), b"h": known[0]}
     if spec.action_type == CONDITION:
@@ -200,6 +203,15 @@ def encode_json(value: msgspec.Struct) -> bytes:
     return _encode_plain(value)
 
 
+def _shared_of(action: ActionId, spec: ActionSpec) -> SharedSpec:
+    """The shared part, with the run's own folder left out of the base: so equal tasks share it over all runs."""
+    values = {name: getattr(spec, name) for name in _SHARED}
+    own = f"/{action.run_id}"
+    if spec.run_output_base.endswith(own):
+        values["run_output_base"] = spec.run_output_base.removesuffix(own) + _OWN_FOLDER
+    return SharedSpec(**values)
+
+
 def decode_shared(data: bytes) -> dict[str, Any]:
     """The fields of a shared part, to be spread into many specs."""
     shared = _shared.decode(data)
@@ -226,6 +238,9 @@ def decode(
     get = fields.get
     own = _own.decode(fields[b"s"])
     parent = get(b"r")
+    base = shared.get("run_output_base", "")
+    if base.endswith(_OWN_FOLDER):
+        shared = {**shared, "run_output_base": f"{base[:-1]}{action.run_id}"}
     spec = ActionSpec(
         run_name=action.run,
         project=action.project,

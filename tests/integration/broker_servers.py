@@ -37,6 +37,8 @@ app = conf.build_app(settings)
 if os.environ["ROLE"] == "attempts":
     app.conf.update(conf.attempts_settings(settings))
 app.conf.broker_transport_options = {**app.conf.broker_transport_options, "unacked_restore_interval": 1}
+if os.environ["ROLE"] == "emulated":
+    app.conf.broker_transport_options["ack_emulation"] = True
 
 def note(text):
     with (here / "notes").open("a") as notes:

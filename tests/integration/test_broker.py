@@ -78,8 +78,8 @@ def messages(server: Valkey, queue: str) -> list[dict[str, Any]]:
 def test_worker_survives_a_killed_broker(
     server: Valkey, messenger: CeleryMessenger, start_worker: Callable[..., Worker], pool: str
 ) -> None:
-    """A broker killed under a running and a held message ends no worker; nothing is lost or repeated."""
-    worker = start_worker(pool=pool)
+    """With acknowledgements, a broker killed under a running and a held message loses and repeats nothing."""
+    worker = start_worker(pool=pool, role="emulated")
     worker.gate("long")
     build_app(settings_for(server.url)).send_task("test.blocked", ("long",))
     messenger.wake(7, countdown=2)
@@ -100,6 +100,27 @@ def test_worker_survives_a_killed_broker(
     assert worker.notes.count("long begins") == 1
     assert worker.process.poll() is None
     assert "2 unacknowledged messages stay in 'unacked'" in worker.log
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_worker_of_wake_ups_survives_a_killed_broker(
+    server: Valkey, messenger: CeleryMessenger, start_worker: Callable[..., Worker], pool: str
+) -> None:
+    """Without acknowledgements too, the worker goes on: it takes new wake-ups and ends what it had begun."""
+    worker = start_worker(pool=pool)
+    worker.gate("long")
+    build_app(settings_for(server.url)).send_task("test.blocked", ("long",))
+    messenger.wake(7, countdown=60)
+    worker.notes_say("long begins")
+    server.kill()
+    until(lambda: "Connection to broker lost" in worker.log)
+    server.start()
+    messenger.wake(1)
+    worker.notes_say("shard 1")
+    worker.open("long")
+    worker.notes_say("long ends")
+    assert worker.process.poll() is None
+    assert not server.client.exists(f"{PREFIX}unacked"), "wake-ups cost no book-keeping on the server"
 
 
 def test_task_that_ends_during_the_outage_does_not_end_the_worker(

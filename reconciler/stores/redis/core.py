@@ -40,7 +40,7 @@ class RedisCore:
         self.shards = settings.shards
         self._horizon = int(settings.max_countdown.total_seconds() * 1000)
         self._lease = int(settings.step_lease.total_seconds() * 1000)
-        self._shared: OrderedDict[tuple[RunId, bytes], dict[str, Any]] = OrderedDict()
+        self._shared: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
         self._shared_lock = Lock()
 
     def shard_of(self, run: RunId) -> int:
@@ -66,27 +66,26 @@ class RedisCore:
         return records.decode(action, fields, self.shared(action.run_id, fields[b"h"]), children, now)
 
     def shared(self, run: RunId, digest: bytes) -> dict[str, Any]:
-        """A shared spec: immutable, so every process reads each one once."""
-        key = (run, digest)
-        if key not in self._shared:
-            self.fetch_shared([key])
-        return self._shared.get(key, {})
+        """A shared spec: named by its content, so every process reads each one once."""
+        if digest not in self._shared:
+            self.fetch_shared([(run, digest)])
+        return self._shared.get(digest, {})
 
     def fetch_shared(self, wanted: Iterable[tuple[RunId, bytes]]) -> None:
         """Read the shared specs of a batch that are not known yet, in one round trip."""
-        missing = [key for key in dict.fromkeys(wanted) if key not in self._shared]
+        missing = {digest: run for run, digest in wanted if digest not in self._shared}
         if not missing:
             return
         pipe = self.client.pipeline(transaction=False)
-        for run, digest in missing:
+        for digest, run in missing.items():
             pipe.hget(self.keys.shared(run), digest.decode())
-        for key, data in zip(missing, pipe.execute(), strict=True):
+        for digest, data in zip(missing, pipe.execute(), strict=True):
             if data:
-                self.remember_shared(key, records.decode_shared(data))
+                self.remember_shared(digest, records.decode_shared(data))
 
-    def remember_shared(self, key: tuple[RunId, bytes], shared: dict[str, Any]) -> None:
+    def remember_shared(self, digest: bytes, shared: dict[str, Any]) -> None:
         """Keep a shared spec; the oldest one makes room."""
         with self._shared_lock:
-            self._shared[key] = shared
+            self._shared[digest] = shared
             if len(self._shared) > _SHARED_CACHE:
                 self._shared.popitem(last=False)

@@ -145,11 +145,9 @@ class Looking(RedisCore):
             found, missing, left, runs = script("collect")(
                 self.client, self.keys.due(shard), self.keys.base(shard), before, limit, kept
             )
-            for run, parts in runs:  # their shared specs are gone now, and whoever asked may want them
+            for _, parts in runs:  # their shared specs are gone now, and whoever asked may want them
                 for digest, data in pairs(parts).items():
-                    self.remember_shared(
-                        (RunId(*run.decode().split("/")), digest), records.decode_shared(data)
-                    )
+                    self.remember_shared(digest, records.decode_shared(data))
             for path, flat in found:
                 deleted.append(self.decode(ActionId(*path.decode().split("/")), pairs(flat)))
             gone, kept = gone + missing, kept + left
