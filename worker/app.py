@@ -22,7 +22,8 @@ from reconciler.settings import Settings
 from reconciler.wiring import check_start
 from worker import attempts, logs, steps
 from worker.dashboard import prepare_flower
-from worker.process import Guardian, configure, current_engine
+from worker.manager import WorkerManager
+from worker.process import configure, current_engine
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ app = from_environment()
 class _Process:
     """What the signals below hand to each other."""
 
-    guardian: Guardian | None = None
+    manager: WorkerManager | None = None
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
@@ -95,14 +96,14 @@ def _refuse_bad_start(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arg
 def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     settings = Settings.from_env()
     queues = set(sender.app.amqp.queues.consume_from)
-    _Process.guardian = Guardian(sender.hostname, steps=settings.steps_queue in queues)
-    _Process.guardian.start()
+    _Process.manager = WorkerManager(sender.app.tasks, sender.hostname, steps=settings.steps_queue in queues)
+    current_engine().reconciler.setup_with_manager(_Process.manager)
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    if _Process.guardian is not None:
-        _Process.guardian.stop()
+    if _Process.manager is not None:
+        _Process.manager.guardian.stop()
 
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types

@@ -13,8 +13,10 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from celery import Celery
@@ -34,6 +36,7 @@ from reconciler.broker.messages import RUN_ATTEMPT
 from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import limits_of
 from reconciler.core.events import prefix_of
+from reconciler.core.retries import is_outage
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
 from reconciler.plugins.function import config_of
 from reconciler.plugins.secrets import ENVIRONMENT_PREFIX
@@ -46,6 +49,7 @@ from worker.heartbeat import Heartbeat
 from worker.process import current_engine
 from worker.runner import TIMED_OUT, Call, Died, Ended, Raised, Returned, Runner, Stopped, Unknown
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _LOG_LIMIT = 1024 * 1024
@@ -121,7 +125,7 @@ class Attempt:
         try:
             context = TaskExecutionContext(record, self.engine.reconciler.services, PluginStateManager())
             secrets = resolve(record, self.engine.reconciler.secret_manager)
-            call = self._call(record, context, secrets)
+            call = patiently(lambda: self._call(record, context, secrets), beat)
         except SecretUnavailable as error:
             ended = "stopped" if error.retryable else "raised"
             return AttemptOutcome(ended=ended, code=error.code, message=str(error), retryable=error.retryable)
@@ -131,7 +135,11 @@ class Attempt:
         with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
             path = Path(folder) / "log.txt"
             finished = secrets.mask_end(self._run(call, limits, beat, path))
-            return self._written(record, finished, secrets.mask(_log_of(finished, path)))
+            text = secrets.mask(_log_of(finished, path))
+            try:
+                return patiently(lambda: self._written(record, finished, text), beat)
+            except Unavailable as error:
+                return AttemptOutcome(ended="stopped", code="OutputsNotWritten", message=str(error))
 
     def _call(self, record: TaskAction, context: TaskExecutionContext, secrets: AttemptSecrets) -> Call:
         now = CurrentAttempt(
@@ -180,8 +188,6 @@ class Attempt:
             return AttemptOutcome(ended="stopped", code="OutputsExist", message=str(error))
         except InvalidInput as error:
             return AttemptOutcome(ended="raised", code="OutputsTooLarge", message=str(error), retryable=False)
-        except Unavailable as error:
-            return AttemptOutcome(ended="stopped", code="OutputsNotWritten", message=str(error))
         return describe(ended, uri)
 
     def _report(self, outcome: AttemptOutcome) -> None:
@@ -220,6 +226,24 @@ def _log_of(ended: Ended, path: Path) -> bytes:
         gap = b"" if not text or text.endswith(b"\n") else b"\n"
         text += gap + ended.traceback.encode(errors="backslashreplace")
     return text
+
+
+def patiently(do: Callable[[], T], beat: Heartbeat) -> T:
+    """Do something that needs S3, again and again through an outage, while nobody wants the attempt to stop.
+
+    Raises:
+        Whatever `do` raises: at once when no outage is behind it, else after two minutes.
+    """
+    ends, wait = time.monotonic() + _REPORT_FOR, 0.5
+    while True:
+        try:
+            return do()
+        except (Unavailable, PluginError) as error:
+            if not is_outage(error) or beat.reason() or time.monotonic() >= ends:
+                raise
+            log.warning("attempt.s3_again", error=str(error))
+            time.sleep(wait)
+            wait = min(wait * 2, 5.0)
 
 
 def describe(ended: Ended, log_uri: str) -> AttemptOutcome:

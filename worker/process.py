@@ -56,14 +56,14 @@ class Guardian(threading.Thread):
 
     def run(self) -> None:
         """Until the worker ends."""
-        said = looked = 0.0
-        while not self._ends.wait(0.5 if not said else 1.0):
-            now = time.monotonic()
+        said, looked, pause = 0.0, -_IDLE, 0.0
+        while not self._ends.wait(pause):
+            now, pause = time.monotonic(), 1.0
             try:
                 if not said or now - said >= _ALIVE_EVERY:
                     self._say_alive()
                     said = now
-                if self._steps and now - looked >= _IDLE and self._idle(now):
+                if self._steps and (looked < 0 or (now - looked >= _IDLE and self._idle(now))):
                     engine = current_engine()
                     resync(engine.store, engine.messenger)
                     looked = now

@@ -19,9 +19,8 @@ import logging
 from typing import Any
 
 from kombu.connection import Connection
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as stock
-from kombu.transport import virtual
 
 _HERE = "reconciler.broker.transport"
 PLAIN = f"{_HERE}:Transport"
@@ -87,7 +86,9 @@ class WakeUps(virtual.QoS):
             super().restore_unacked()  # type: ignore[no-untyped-call]  # kombu is not
         except self.channel.connection_errors as error:
             logger.warning(
-                "the broker does not answer (%s): %d wake-ups are left to the sweep", error, len(self._delivered)
+                "the broker does not answer (%s): %d wake-ups are left to the sweep",
+                error,
+                len(self._delivered),
             )
             self._delivered.clear()
 

@@ -87,10 +87,12 @@ class FailureSteps(StatusSteps):
         handle_err: BaseException,
         *,
         retry_at: int = 0,
+        preparing: bool = False,
     ) -> Result:
         """Count a system failure, or end the action when no retry can help or the budget is used up (spec 12.2).
 
-        Never consumes user attempts and publishes no event below the budget.
+        Never consumes user attempts and publishes no event below the budget. What a plugin raises because a server does not
+        answer is not counted: an outage, however long, ends no action by itself.
 
         Args:
             task_action: the record of this round.
@@ -98,6 +100,7 @@ class FailureSteps(StatusSteps):
             plugin_id: for messages.
             handle_err: what went wrong; its cause chain is searched for codes no retry can help.
             retry_at: look again at exactly this time instead of after the back-off (ms since the epoch).
+            preparing: it happened before or after the plugin, where everything counts (spec W-09).
         """
         code = retries.non_retryable_code(handle_err)
         if code:
@@ -110,6 +113,10 @@ class FailureSteps(StatusSteps):
             "HandlingPlugin",
             f'Plugin "{plugin_id}" system error: {handle_err}',
         )
+        if retries.is_outage(handle_err) and not preparing:
+            with self.writing(task_action) as write:
+                write.status = True
+            return Result(self.requeue_duration)
         failures = task_action.status.system_failures + 1
         total = task_action.status.total_system_failures + 1
         task_action.set_status(system_failures=failures, total_system_failures=total)
@@ -140,7 +147,7 @@ class FailureSteps(StatusSteps):
         action.status = set_condition(
             action.status, kind, ConditionStatus.TRUE, reason, str(error), self.now(action)
         )
-        return self.record_system_error(action, original, plugin_id, error)
+        return self.record_system_error(action, original, plugin_id, error, preparing=True)
 
     def finalize_permanent_failure(
         self,

@@ -66,6 +66,10 @@ class Stepper:
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
+    def limit(self, max_concurrent_reconciles: int) -> None:
+        """Claim at most so many actions at once; the batch size of the settings stays the upper bound."""
+        self._batch = min(self._batch, max_concurrent_reconciles)
+
     def step(self, shard: int, named: Sequence[ActionId] = (), *, drain: bool = True) -> StepReport:
         """Drain what is due in a shard, within the budget; without `drain`, only the named actions.
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from datetime import timedelta
 
-from reconciler.api.errors import PluginError
+from reconciler.api.errors import PluginError, Unavailable
 from reconciler.api.template import RetryStrategy, TaskTemplate
 
 MAX_SYSTEM_FAILURES_EXCEEDED = "MaxSystemFailuresExceeded"
@@ -62,6 +62,11 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         yield current
         hidden = current.__suppress_context__
         current = current.__cause__ or (None if hidden else current.__context__)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether a server that does not answer is behind an error: nobody's failure, so it spends no budget."""
+    return any(isinstance(cause, Unavailable) for cause in causes(error))
 
 
 def non_retryable_code(error: BaseException) -> str:

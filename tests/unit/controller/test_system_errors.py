@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from control_support import MINUTE, REQUEUE, TYPE, lab_of, phases, retries
 
 from reconciler.api.action import DONE, Result
-from reconciler.api.errors import BadTaskSpecification, CorruptedPluginState, PluginError
+from reconciler.api.errors import BadTaskSpecification, BlobUnavailable, CorruptedPluginState, PluginError
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.transition import (
     ExecutionError,
@@ -25,6 +26,7 @@ from reconciler.api.transition import (
 from reconciler.controller.reconciler import SystemRetryableFailure
 from reconciler.core.retries import causes, non_retryable_code, system_delay
 from reconciler.plugins.base import StillStopping
+from reconciler.testing import Lab, ScriptedPlugin
 
 LOST = system_retryable_failure("WorkerLost", "gone")
 
@@ -395,3 +397,18 @@ def test_a_plugin_may_say_when_to_try_again() -> None:
     """A reported failure that names a time is tried again then, without back-off."""
     lab = lab_of(msgspec.structs.replace(LOST, requeue_at=1_700_000_000_000 + 300))
     assert lab.reconcile(lab.submit(TYPE)) == Result(300)
+
+
+@pytest.mark.spec("W-09")
+def test_an_outage_spends_no_budget() -> None:
+    """An hour in which a server does not answer ends no action; when it is back the action goes on."""
+    outage = BlobUnavailable("S3 does not answer")
+    plugin = ScriptedPlugin("task", *[outage] * 300, success())
+    lab = Lab([plugin])
+    action = lab.submit("task")
+    lab.settle(timedelta(minutes=45))
+    waiting = lab.get(action)
+    assert (waiting.phase, waiting.status.system_failures) == (ActionPhase.QUEUED, 0)
+    assert any("S3 does not answer" in entry.message for entry in lab.audit())
+    lab.settle()
+    assert lab.get(action).phase is ActionPhase.SUCCEEDED

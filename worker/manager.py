@@ -1,0 +1,41 @@
+"""How a worker process runs the reconciler: the `Manager` of `TaskActionReconciler.setup_with_manager` (spec 1, 30)."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from reconciler.api.errors import ReconcilerError
+from reconciler.broker.messages import RECONCILE
+from reconciler.controller.reconciler import TaskActionReconciler
+from worker.process import Guardian, current_engine
+
+
+class WorkerManager:
+    """Registers the reconciler in a Celery worker: its task, its concurrency, its start-up scan.
+
+    Single flight per action needs no lock here: a claim is one. Coalescing is the due index and the pending mark.
+
+    Args:
+        tasks: names of the tasks the application knows.
+        worker: node name, under which the process says it is alive.
+        steps: whether this worker consumes the steps queue.
+    """
+
+    def __init__(self, tasks: Container[str], worker: str, *, steps: bool) -> None:
+        self._tasks = tasks
+        self._steps = steps
+        self.guardian = Guardian(worker, steps=steps)
+
+    def register(self, name: str, reconciler: TaskActionReconciler, max_concurrent_reconciles: int) -> None:
+        """Begin: every shard is looked at once, and again whenever no step has come for a while.
+
+        Raises:
+            ReconcilerError: the application does not know the task of reconcile steps.
+        """
+        del reconciler  # the engine of this process holds it
+        if self._steps and RECONCILE not in self._tasks:
+            raise ReconcilerError(
+                f"{name} cannot be registered: this Celery application has no task {RECONCILE}; start it with -A worker"
+            )
+        current_engine().stepper.limit(max_concurrent_reconciles)
+        self.guardian.start()
