@@ -240,7 +240,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         started_at: when the worker took it.
         stop: why it is asked to stop; empty = it is not.
         sent_at: when the launch was sent to its queue.
-        queue_moved_at: latest launch time of this queue's started attempts in the same shard (lost-message detection).
+        queue_moved_at, queue_started_at: newest launch time of what its queue has started in the same shard, and when.
     """
 
     launch: str = ""
@@ -251,6 +251,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     outcome: AttemptOutcome | None = None
     stop: str = ""
     queue_moved_at: int = 0
+    queue_started_at: int = 0
 
 
 class Children(msgspec.Struct, frozen=True, gc=False):

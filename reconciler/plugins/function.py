@@ -30,9 +30,11 @@ from reconciler.plugins.registry import PluginEntry
 TASK_TYPE = "function"
 _LOOK_WHILE_RUNNING = 600_000
 """How soon to look at a running attempt that nothing wakes, ms: the store itself watches the end of its lease."""
-_SEND_AGAIN = 10_000
+_SEND_AGAIN = 5_000
+_SEND_AGAIN_AT_MOST = 300_000
+"""Longest time between two sendings of a launch that nobody takes, ms."""
 _LOOK_AT_MOST = 60_000
-"""Between two looks at a launch that waits for long, ms."""
+"""Between two looks at a launch that stands in line, ms."""
 _ASK_AGAIN = 500
 _RELAUNCH_AFTER = (0, 1000, 2000, 4000)
 """Delay of a relaunch after a worker was lost, by the number of system failures before it, ms: it is rarely the action."""
@@ -47,13 +49,10 @@ class FunctionConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     units: int = 1
 
 
-class _Sent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How often a launch was sent and looked at, how far its queue had moved then, and when to look next."""
+class _Sent(msgspec.Struct, frozen=True):
+    """How often a launch was sent."""
 
     times: int
-    looks: int = 0
-    moved: int = 0
-    look: int = 0
 
 
 def config_of(custom: dict[str, object]) -> FunctionConfig:
@@ -90,9 +89,8 @@ class FunctionPlugin(Plugin):
                 if answer.allocation is not Allocation.GRANTED:
                     return Transition(ctx.wait_for(config.resource, answer))
             ctx.send(queue)
-            sent = _Sent(1, look=ctx.now + _SEND_AGAIN)
-            ctx.state.put(1, sent)
-            return Transition(self._waiting(ctx, queue, sent))
+            ctx.state.put(1, _Sent(1))
+            return Transition(self._waiting(ctx, queue, 1, ctx.now + _SEND_AGAIN))
         if attempt.outcome is not None:
             return Transition(_ended(attempt.outcome))
         if not attempt.owner:
@@ -112,27 +110,30 @@ class FunctionPlugin(Plugin):
     def _not_started(self, ctx: TaskExecutionContext, queue: str) -> PhaseInfo:
         """In line, or lost? Queues are first in, first out, so younger launches that started tell.
 
-        Overtaken by one: lost, send it again. The queue has moved since the last look, up to older ones: in line. It has
-        not moved at all: perhaps lost, perhaps nobody serves it; send it again, ever more seldom.
+        Overtaken by one: lost, send it again. The queue starts older ones still: in line. It starts nothing: perhaps lost,
+        perhaps nobody serves it; send it again, ever more seldom. Standing in line changes no state, so it makes no event.
         """
+        attempt = ctx.attempt
         sent = ctx.state.get(_Sent) or _Sent(1)
-        moved = ctx.attempt.queue_moved_at
-        if ctx.now < sent.look:
-            return self._waiting(ctx, queue, sent)
-        pause = min(_SEND_AGAIN * 2 ** min(sent.looks, 16), _LOOK_AT_MOST)
-        if moved > ctx.attempt.sent_at or moved == sent.moved:
-            ctx.send(queue)
-            sent = _Sent(sent.times + 1, sent.looks + 1, moved, ctx.now + pause)
-        else:
-            sent = _Sent(sent.times, sent.looks + 1, moved, ctx.now + pause)
-        ctx.state.put(1, sent)
-        return self._waiting(ctx, queue, sent)
+        patience = min(_SEND_AGAIN * 2 ** min(sent.times - 1, 16), _SEND_AGAIN_AT_MOST)
+        look = attempt.sent_at + patience
+        if ctx.now < look:
+            return self._waiting(ctx, queue, sent.times, look)
+        overtaken = attempt.queue_moved_at > attempt.sent_at
+        serving = attempt.queue_started_at and ctx.now - attempt.queue_started_at <= patience
+        if serving and not overtaken:
+            return self._waiting(
+                ctx, queue, sent.times, ctx.now + min(ctx.now - attempt.sent_at, _LOOK_AT_MOST)
+            )
+        ctx.send(queue)
+        ctx.state.put(1, _Sent(sent.times + 1))
+        return self._waiting(ctx, queue, sent.times + 1, ctx.now + min(patience * 2, _SEND_AGAIN_AT_MOST))
 
     @staticmethod
-    def _waiting(ctx: TaskExecutionContext, queue: str, sent: _Sent) -> PhaseInfo:
-        again = f", sent {sent.times} times" if sent.times > 1 else ""
-        info = queued(ctx.now, sent.times - 1, f'waiting for a worker of queue "{queue}"{again}')
-        return msgspec.structs.replace(info, requeue_at=sent.look)
+    def _waiting(ctx: TaskExecutionContext, queue: str, times: int, look: int) -> PhaseInfo:
+        again = f", sent {times} times" if times > 1 else ""
+        info = queued(ctx.now, times - 1, f'waiting for a worker of queue "{queue}"{again}')
+        return msgspec.structs.replace(info, requeue_at=look)
 
     def abort(self, ctx: TaskExecutionContext) -> None:
         """Ask the worker to stop and wait until it did, or until its lease ran out; a launch not taken is fenced off.

@@ -308,6 +308,7 @@ _NO_EXTRA = _Extra()
 def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:
     get = fields.get
     outcome = get(b"ar")
+    moved, started = (int(part) for part in get(b"hw", b"0 0").split(b" "))
     return AttemptRecord(
         launch=get(b"n", b"").decode(),
         sent_at=int(get(b"nt", b"0")),
@@ -316,7 +317,8 @@ def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:
         started_at=int(get(b"as", b"0")),
         outcome=_outcome.decode(outcome) if outcome else None,
         stop=get(b"ax", b"").decode(),
-        queue_moved_at=int(get(b"hw", b"0")),
+        queue_moved_at=moved,
+        queue_started_at=started,
     )
 
 

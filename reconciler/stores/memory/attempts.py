@@ -36,8 +36,8 @@ class Attempts(MemoryCore):
                 shard.due[path] = min(until + GRACE, shard.due.get(path, until + GRACE))
             if b"nq" in fields:
                 # queues are first in, first out: what was sent before and has not started, was lost
-                newest = shard.queues.get(fields[b"nq"], 0)
-                shard.queues[fields[b"nq"]] = max(newest, number(fields, b"nt"))
+                newest, _ = shard.queues.get(fields[b"nq"], (0, 0))
+                shard.queues[fields[b"nq"]] = (max(newest, number(fields, b"nt")), now)
             self.wrote("start_attempt", (action, launch, owner))
             return self.decode(path, fields, now)
 

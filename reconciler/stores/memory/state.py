@@ -36,7 +36,7 @@ class Shard:
         runs: when each run was created.
         events: the results channel, oldest first.
         audit: the newest warnings.
-        queues: newest launch time of a started attempt, by queue.
+        queues: newest launch time of a started attempt, and when one was last started, by queue.
         pending_until: how long the mark "a wake-up message is on its way" lives.
         armed: time of the countdown message on its way.
     """
@@ -51,7 +51,7 @@ class Shard:
     events: list[tuple[Cursor, bytes]] = field(default_factory=list)
     last_cursor: Cursor = (0, 0)
     audit: deque[bytes] = field(default_factory=lambda: deque(maxlen=AUDIT_LIMIT))
-    queues: dict[bytes, int] = field(default_factory=dict)
+    queues: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     pending_until: int = 0
     armed: int = 0
 

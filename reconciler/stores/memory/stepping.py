@@ -132,7 +132,7 @@ class Stepping(MemoryCore):
             fields.pop(b"w", None)  # noted while a step held it that died; a wish for later stays
         shard.due[path] = until
         moved = shard.queues.get(fields.get(b"nq", b"")) if b"ao" not in fields else None
-        return self.decode(path, {**fields, b"hw": b"%d" % moved} if moved else fields, now)
+        return self.decode(path, {**fields, b"hw": b"%d %d" % moved} if moved else fields, now)
 
     def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
         """See `Store.commit`."""

@@ -26,7 +26,7 @@ end
 if r[7] then
   -- queues are first in, first out: whatever was sent to this one before and has not started, was lost
   local sent = tonumber(r[8] or 0)
-  local newest = tonumber(redis.call('HGET', base .. 'queues', r[7]) or 0)
-  if sent > newest then redis.call('HSET', base .. 'queues', r[7], int(sent)) end
+  local newest = tonumber(string.match(redis.call('HGET', base .. 'queues', r[7]) or '0', '^%d+'))
+  redis.call('HSET', base .. 'queues', r[7], int(math.max(sent, newest)) .. ' ' .. int(now))
 end
 return { 0, redis.call('HGETALL', key), int(now) }
