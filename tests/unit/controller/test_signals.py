@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.api.action import CONDITION, ActionId, ActionSpec
+from reconciler.api.action import CONDITION, ActionId, ActionSpec, Signal
 from reconciler.api.errors import (
     ActionConflict,
     ActionNotFound,
@@ -22,9 +22,11 @@ from reconciler.api.errors import (
 )
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
+from reconciler.broker.recording import Wake
 from reconciler.client import Run
 from reconciler.client.submission import whoami
 from reconciler.stores.base import SignalOutcome
+from reconciler.sweeps.resync import GRACE, resync
 from reconciler.testing import Lab
 
 pytestmark = pytest.mark.spec("29.5")
@@ -158,6 +160,18 @@ def test_a_signal_wakes_the_shard() -> None:
     for outcome in (SignalOutcome.STORED, SignalOutcome.SAME):
         assert lab.client.signal(run.action, True) is outcome
     assert [wake.shard for wake in lab.messenger.wakes] == [lab.store.shard_of(run.id)] * 2
+
+
+def test_a_lost_wake_up_is_sent_by_the_resync() -> None:
+    """Who signals may die before the message is sent: the signal stands, and the resync sweep wakes the shard."""
+    lab = Lab()
+    run = asked(lab)
+    assert lab.store.signal(run.action, Signal(value=True)) is SignalOutcome.STORED
+    lab.messenger.wakes.clear()
+    assert resync(lab.store, lab.messenger) == 0
+    lab.clock.advance(GRACE + 1)
+    assert resync(lab.store, lab.messenger) == 1
+    assert lab.messenger.wakes == [Wake(lab.store.shard_of(run.id))]
 
 
 def test_who_answers_is_kept() -> None:
