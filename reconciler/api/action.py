@@ -272,8 +272,7 @@ class TaskAction:
         metadata: labels, finalizers, deletion; replaced, never changed in place.
         signal: the answer to a condition, if any.
         version: grows by one with each commit.
-        token: fencing token of the claim it was read under; 0 = read without a claim.
-        events: number of events published so far.
+        token: fencing token of the claim it was read under; 0 = read without a claim. events: number published so far.
         phase: the action phase last committed.
         attempt: the launch the plugin waits for.
         children: counts of its child actions.

@@ -15,8 +15,10 @@ from reconciler.api.errors import (
     BlobNotFound,
     InvalidInput,
     InvalidSettings,
+    NotACondition,
     ReconcilerError,
     ResultTimeout,
+    SignalRefused,
     Unavailable,
 )
 from reconciler.cli.format import scrub, visible
@@ -64,6 +66,8 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (InvalidSettings, ExitCode.NOT_READY),
     (InvalidInput, ExitCode.USAGE),
     (ActionConflict, ExitCode.USAGE),
+    (NotACondition, ExitCode.USAGE),
+    (SignalRefused, ExitCode.USAGE),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.api.action import TaskAction
+from reconciler.api.condition import read_condition
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.documents import NOT_SEEN, action_document, log_uri, waiting_reason
@@ -58,6 +59,7 @@ def _what(record: TaskAction) -> Pairs:
     named = record.spec.short_name and record.spec.short_name != task
     return [
         ("task", f"{task} {record.spec.short_name}" if named else task),
+        ("asks", _question(record)),
         ("parent", record.spec.parent_action_name or ""),
         ("attempts", _attempts(record)),
         (
@@ -65,6 +67,11 @@ def _what(record: TaskAction) -> Pairs:
             f"{children.total}, {children.open} open, {children.failed} failed" if children.total else "",
         ),
     ]
+
+
+def _question(record: TaskAction) -> str:
+    spec = read_condition(record.spec.condition_spec) if record.spec.condition_spec else None
+    return f"{one_line(spec.prompt or spec.name)} ({spec.type})" if spec else ""
 
 
 def _attempts(record: TaskAction) -> str:

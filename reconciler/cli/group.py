@@ -33,6 +33,7 @@ COMMANDS = {
     "result": Entry("reconciler.cli.result:result", "Wait for an action and print its output."),
     "logs": Entry("reconciler.cli.logs:logs", "Print what the last attempt wrote."),
     "abort": Entry("reconciler.cli.abort:abort", "Stop an action, or a whole run."),
+    "signal": Entry("reconciler.cli.signal:signal", "Answer a condition."),
     "doctor": Entry("reconciler.cli.doctor:doctor", "Check settings, servers and workers."),
     "demo": Entry("reconciler.cli.demo:demo", "Show the backend at work, with servers of its own."),
     "dev": Entry("reconciler.cli.dev:dev", "Run servers and workers on this machine."),

@@ -23,6 +23,7 @@ from reconciler.api.errors import (
 )
 from reconciler.api.event import ActionEvent
 from reconciler.broker.messages import Messenger
+from reconciler.client.conditions import Conditions
 from reconciler.client.run import Run
 from reconciler.client.submission import (
     ROOT,
@@ -34,7 +35,7 @@ from reconciler.client.submission import (
     whoami,
     with_inputs_hash,
 )
-from reconciler.client.waiting import Waiter, decode_outputs, ended_error, raise_unless_succeeded
+from reconciler.client.waiting import Waiter, decode_outputs, document_of, ended_error, raise_unless_succeeded
 from reconciler.core.paths import INLINE, INPUTS_FILE
 from reconciler.core.validation import check_spec
 from reconciler.settings import Settings
@@ -57,7 +58,7 @@ _AT_ONCE = 500
 """Actions per round trip."""
 
 
-class Client:
+class Client(Conditions):
     """Talks to the stores directly; sends wake-ups through the messenger. Safe to share between threads."""
 
     def __init__(
@@ -322,10 +323,7 @@ class Client:
             BlobNotFound, BlobCorrupt, BlobUnavailable: the object is gone, changed or out of reach.
         """
         raise_unless_succeeded(record)
-        ref = record.status.outputs
-        if ref is None:
-            return b"{}"
-        return ref.inline if ref.inline is not None else self.blobs.get(ref.uri, sha256=ref.sha256)
+        return document_of(record, lambda ref: self.blobs.get(ref.uri, sha256=ref.sha256))
 
     def outcomes(self, actions: Sequence[ActionId], decode: Callable[[bytes], T]) -> list[T | ActionEnded]:
         """Result or error of each of many ended actions, in order, in few round trips."""
@@ -347,10 +345,7 @@ class Client:
         error = ended_error(record)
         if error is not None:
             return error
-        ref = record.status.outputs
-        if ref is None:
-            return decode(b"{}")
-        return decode(ref.inline if ref.inline is not None else fetched[ref.uri])
+        return decode(document_of(record, lambda ref: fetched[ref.uri]))
 
     # -- ending ----------------------------------------------------------------------------------------------------
     def abort(self, action: ActionId, reason: str = "User requested abort", actor: str = "") -> AbortOutcome:

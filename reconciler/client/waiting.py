@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Self
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.errors import ActionAborted, ActionEnded, ActionFailed, ActionTimedOut
 from reconciler.api.phase import ActionPhase
+from reconciler.api.transition import OutputRef
 from reconciler.stores.base import Store
 
 _LOOK_AGAIN = 5.0
@@ -48,6 +50,21 @@ def decode_outputs(data: bytes) -> Any:  # noqa: ANN401  # whatever the task ret
     if not values:
         return None
     return next(iter(values.values())) if len(values) == 1 else values
+
+
+def document_of(record: TaskAction, fetch: Callable[[OutputRef], bytes]) -> bytes:
+    """The outputs document of a succeeded action: of a condition its signal; `{}` when it has none.
+
+    Args:
+        record: the action.
+        fetch: reads a document that lies in S3 alone.
+    """
+    if record.signal is not None:
+        return msgspec.json.encode({"o0": record.signal.value})
+    ref = record.status.outputs
+    if ref is None:
+        return b"{}"
+    return ref.inline if ref.inline is not None else fetch(ref)
 
 
 def ended_error(record: TaskAction) -> ActionEnded | None:

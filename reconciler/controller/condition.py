@@ -7,6 +7,7 @@ from datetime import timedelta
 import msgspec
 
 from reconciler.api.action import DONE, Result, TaskAction
+from reconciler.api.condition import ConditionSpec
 from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState, Reason
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo
@@ -15,18 +16,6 @@ from reconciler.core.conditions import action_phase, append_history, set_conditi
 from reconciler.core.events import build_event
 
 CONDITION_TIMED_OUT = "ConditionTimedOut"
-
-
-class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What a condition asks for (spec 2.2). `type` is one of bool, int, float, str."""
-
-    name: str = ""
-    type: str = "bool"
-    prompt: str = ""
-    description: str = ""
-    prompt_type: str = "text"
-    timeout: timedelta | None = None
-    webhook: str = ""
 
 
 class ConditionSteps(EndingSteps):
@@ -105,7 +94,6 @@ class ConditionSteps(EndingSteps):
                     phase=action_phase(action.status),
                     sequence=action.events + len(write.events) + 1,
                     actor=actor,
-                    output_prefix="",
                 )
             )
             write.status = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import CONDITION, TaskAction
 from reconciler.api.conditions import cut
 from reconciler.api.errors import InvalidInput
 from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo
@@ -37,7 +37,9 @@ def updated_time(action: TaskAction, now: int) -> int:
 
 
 def prefix_of(action: TaskAction) -> str:
-    """Folder of the current launch's objects; empty when it cannot be computed (spec 19.1)."""
+    """Folder of the current launch's objects; empty when it cannot be computed (spec 19.1), or for a condition."""
+    if action.spec.action_type == CONDITION:
+        return ""
     try:
         return output_prefix(
             action.metadata.namespace,

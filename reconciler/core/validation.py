@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.api.action import CONDITION, TASK, ActionId, ActionSpec
+from reconciler.api.condition import condition_problems
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.names import check_name
 
@@ -45,6 +46,8 @@ def check_spec(action: ActionId, spec: ActionSpec) -> None:
         problems.append(f"actionType must be task or condition, got {spec.action_type!r}")
     if (spec.action_type == CONDITION) != bool(spec.condition_spec):
         problems.append("conditionSpec must be given for a condition, and only for a condition")
+    elif spec.condition_spec:
+        problems += condition_problems(spec.condition_spec)
     if problems:
         raise InvalidSpec(f"action {action} cannot be accepted: " + "; ".join(problems))
 

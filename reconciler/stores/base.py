@@ -287,7 +287,10 @@ class Store(Protocol):
         ...
 
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
-        """Store the answer to a condition, at most once, and make it due."""
+        """Store the answer to a condition, at most once, and make it due.
+
+        The shard counts as told then, so the caller sends its wake-up, also for a repetition.
+        """
         ...
 
     # -- looking ---------------------------------------------------------------------------------------------------

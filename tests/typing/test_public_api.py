@@ -38,6 +38,9 @@ reveal_type(thumbnail.map(["x"]).result())      # list[str]
 reveal_type(count.delay("x"))                   # Run[int]
 reveal_type(count.map(["x"]))                   # Run[list[int]]
 reveal_type(Client.from_settings())             # Client
+reveal_type(Client.from_settings().condition("x"))  # Run[bool]
+reveal_type(Client.from_settings().condition("x", "float").result())  # float
+Client.from_settings().condition("x", "date")   # [call-overload]
 thumbnail.delay(1)                              # [arg-type]
 thumbnail.delay("x", width="wide")              # [arg-type]
 thumbnail.delay("x", height=1)                  # [call-arg]

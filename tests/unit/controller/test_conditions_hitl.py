@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from reconciler.api.action import CONDITION, DONE, ActionId, ActionSpec, Result, Signal, TaskAction
+from reconciler.api.condition import ConditionSpec
 from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.phase import ActionPhase
-from reconciler.controller.condition import ConditionSpec
 from reconciler.stores.base import SignalOutcome
 from reconciler.testing import Lab
 
@@ -19,13 +19,24 @@ MINUTE = timedelta(minutes=1)
 
 
 def ask(lab: Lab, timeout: timedelta | None = None, raw: bytes | None = None) -> ActionId:
-    """Submit a condition."""
+    """Store a condition, past the door that refuses malformed ones."""
     spec = (
         msgspec.json.encode(ConditionSpec(name="go", prompt="Go on?", timeout=timeout))
         if raw is None
         else raw
     )
-    return lab.run(ActionSpec(action_type=CONDITION, condition_spec=spec, short_name="ask")).action
+    action = ActionId("p", "d", "ask", "a0")
+    asked = ActionSpec(
+        project="p",
+        domain="d",
+        run_name="ask",
+        action_name="a0",
+        action_type=CONDITION,
+        condition_spec=spec,
+        short_name="ask",
+    )
+    lab.store.create([TaskAction(action, asked)])
+    return action
 
 
 def paused(lab: Lab, timeout: timedelta | None = None) -> ActionId:
