@@ -105,6 +105,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: timedelta = timedelta(seconds=3)
     socket_timeout: timedelta = timedelta(seconds=5)
 
+    metrics_port: int = 0
+    """Where a worker serves its metrics; 0: nowhere. Each worker of a host needs a port of its own."""
+    metrics_address: str = "127.0.0.1"
+    """Address the metrics are served on. They have no login."""
+
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **given: object) -> Settings:
         """Read the settings.
@@ -178,8 +183,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def _out_of_bounds(self) -> list[str]:
-        """Values that are too small on their own."""
+        """Values that are too small, or too large, on their own."""
+        port = self.metrics_port
         return [
+            *([] if 0 <= port < 65536 else [f"{PREFIX}METRICS_PORT must be between 0 and 65535, got {port}"]),
             *(
                 f"{PREFIX}{name.upper()} must be at least 1, got {getattr(self, name)}"
                 for name in _COUNTS

@@ -23,6 +23,7 @@ from reconciler.wiring import check_start
 from worker import attempts, logs, steps
 from worker.dashboard import prepare_flower
 from worker.manager import WorkerManager
+from worker.measuring import Measuring
 from worker.process import configure, current_engine
 
 log = structlog.get_logger(__name__)
@@ -59,6 +60,7 @@ class _Process:
     """What the signals below hand to each other."""
 
     manager: WorkerManager | None = None
+    measuring: Measuring | None = None
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
@@ -90,14 +92,19 @@ def _refuse_bad_start(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arg
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
         os._exit(78)  # EX_CONFIG; Celery would swallow an exception of a signal handler
+    _Process.measuring = Measuring(Settings.from_env())
+    _Process.measuring.prepare()
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     settings = Settings.from_env()
     queues = set(sender.app.amqp.queues.consume_from)
-    _Process.manager = WorkerManager(sender.app.tasks, sender.hostname, steps=settings.steps_queue in queues)
+    steps_too = settings.steps_queue in queues
+    _Process.manager = WorkerManager(sender.app.tasks, sender.hostname, steps=steps_too)
     current_engine().reconciler.setup_with_manager(_Process.manager)
+    if _Process.measuring is not None:
+        _Process.measuring.serve(current_engine().store if steps_too else None)
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
@@ -106,10 +113,19 @@ def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
         _Process.manager.guardian.stop()
 
 
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _stop_measuring(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    """Only now: the attempts that end while a worker shuts down are counted as well."""
+    if _Process.measuring is not None:
+        _Process.measuring.close()
+
+
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _die_with_parent(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     """A pool child must not outlive its worker: it would hold a lease nobody supervises."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if _Process.measuring is not None:
+        _Process.measuring.join()
     attempts.runner_of(current_engine()).start()
 
 

@@ -21,6 +21,7 @@ from typing import TypeVar
 import structlog
 from celery import Celery
 
+from reconciler import metrics
 from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
 from reconciler.api.errors import (
     BlobExists,
@@ -111,7 +112,9 @@ class Attempt:
         template = template_or_none(taken)
         limits = limits_of(template)
         with Heartbeat(self.engine, self.action, self.launch, self.owner, self._lease_of(limits)) as beat:
+            began = time.monotonic()
             outcome = self._outcome(taken, limits, beat)
+            metrics.attempted("superseded" if beat.superseded else outcome.ended, time.monotonic() - began)
             if not beat.superseded:
                 self._report(outcome)
         self._drive()

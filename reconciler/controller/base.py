@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from reconciler import metrics
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.conditions import cut
 from reconciler.api.errors import ActionNotFound, Superseded
@@ -179,6 +180,7 @@ class ReconcilerBase:
     # -- small helpers ---------------------------------------------------------------------------------------------
     def audit(self, action: TaskAction, reason: str, doing: str, message: str) -> None:
         """Attach a warning to a record. A recorder that is missing or fails never affects the round."""
+        metrics.audited(reason)
         log.warning("audit", action=str(action.id), reason=reason, doing=doing, message=message)
         if self.recorder is None:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from reconciler import metrics
 from reconciler.api.action import DONE, Result, TaskAction
 from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState, Reason, cut
 from reconciler.api.errors import InvalidInput
@@ -117,6 +118,7 @@ class FailureSteps(StatusSteps):
             with self.writing(task_action) as write:
                 write.status = True
             return Result(self.requeue_duration)
+        metrics.failed(lease_lost=getattr(handle_err, "error_code", "") == retries.WORKER_LOST)
         failures = task_action.status.system_failures + 1
         total = task_action.status.total_system_failures + 1
         task_action.set_status(system_failures=failures, total_system_failures=total)

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import msgspec
 import structlog
 
+from reconciler import metrics
 from reconciler.api.action import CONDITION, ActionId, TaskAction
 from reconciler.api.errors import BrokerUnavailable, ReconcilerError, Unavailable
 from reconciler.broker.messages import Launch, Messenger
@@ -76,6 +77,7 @@ class Stepper:
         Raises:
             StoreUnavailable: the store does not answer; claims end with their leases.
         """
+        metrics.stepped()
         ends = time.monotonic() + self._budget
         total = StepReport()
         first = True
@@ -176,6 +178,9 @@ class Stepper:
         report = self.store.commit(shard, writes)
         accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
         launches = [_launch(write) for write in accepted if write.launch is not None]
+        superseded = report.outcomes.count(CommitOutcome.SUPERSEDED)
+        if superseded or launches:
+            metrics.committed(superseded, len(launches))
         if launches:
             self._send(launches)
         for woken in give_back(self.reconciler.resource_manager, self.store, accepted):
@@ -204,7 +209,9 @@ class Stepper:
     def _wake(self, shard: int, countdown: float = 0.0) -> None:
         try:
             self.messenger.wake(shard, countdown)
+            metrics.woken(sent=True)
         except BrokerUnavailable as error:
+            metrics.woken(sent=False)
             log.warning("wake.not_sent", shard=shard, error=str(error))
 
     def _wake_overdue(self, shard: int) -> None:

@@ -11,6 +11,8 @@ from reconciler.api.template import RetryStrategy, TaskTemplate
 
 MAX_SYSTEM_FAILURES_EXCEEDED = "MaxSystemFailuresExceeded"
 MAX_RETRIES_EXCEEDED = "MaxRetriesExceeded"
+WORKER_LOST = "WorkerLost"
+"""Code of an attempt whose lease ran out: its worker vanished."""
 NON_RETRYABLE_CODES = frozenset({"BadTaskSpecification", "MetadataTooLarge", "CorruptedPluginState"})
 """Codes no retry can help, raised or reported as a phase (spec 12.3, W-11)."""
 MAX_USER_RETRIES = 1000

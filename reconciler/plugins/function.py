@@ -22,6 +22,7 @@ from reconciler.api.transition import (
     success,
     system_retryable_failure,
 )
+from reconciler.core.retries import WORKER_LOST
 from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.managers import Allocation
@@ -101,7 +102,7 @@ class FunctionPlugin(Plugin):
         return Transition(
             msgspec.structs.replace(
                 system_retryable_failure(
-                    "WorkerLost", f"worker {attempt.owner} vanished: its lease ran out {silent:.1f} s ago"
+                    WORKER_LOST, f"worker {attempt.owner} vanished: its lease ran out {silent:.1f} s ago"
                 ),
                 requeue_at=ctx.now + _RELAUNCH_AFTER[min(ctx.action.status.system_failures, 3)],
             )

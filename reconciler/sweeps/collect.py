@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import structlog
 
+from reconciler import metrics
+from reconciler.api.errors import Unavailable
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 
@@ -23,12 +25,22 @@ def collect(store: Store, settings: Settings) -> int:
     Raises:
         StoreUnavailable: the store does not answer.
     """
-    now = store.now()
-    before = now - int(settings.retention.total_seconds() * 1000)
-    deleted = 0
-    for shard in range(store.shards):
-        deleted += len(store.collect(shard, before=before, limit=PAGE_SIZE).deleted)
-    trimmed = store.trim_events(now - int(settings.events_retention.total_seconds() * 1000))
+    with metrics.sweep():
+        now = store.now()
+        before = now - int(settings.retention.total_seconds() * 1000)
+        deleted = sum(_collect_shard(store, shard, before) for shard in range(store.shards))
+        trimmed = store.trim_events(now - int(settings.events_retention.total_seconds() * 1000))
     if deleted or trimmed:
         log.info("collect.done", deleted=deleted, events=trimmed)
     return deleted
+
+
+def _collect_shard(store: Store, shard: int, before: int) -> int:
+    try:
+        report = store.collect(shard, before=before, limit=PAGE_SIZE)
+    except Unavailable:
+        metrics.deleted("failed", 1)
+        raise
+    metrics.deleted("deleted", len(report.deleted))
+    metrics.deleted("already_gone", report.already_gone)
+    return len(report.deleted)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import structlog
 
+from reconciler import metrics
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.broker.messages import Messenger
 from reconciler.stores.base import Store
@@ -29,8 +30,10 @@ def resync(store: Store, messenger: Messenger, grace: int = GRACE) -> int:
         try:
             messenger.wake(shard, 0.0 if late else max(0, at - now) / 1000)
         except BrokerUnavailable as error:
+            metrics.woken(sent=False)
             log.warning("resync.not_sent", shard=shard, error=str(error))
             return sent
+        metrics.woken(sent=True)
         sent += 1
         if late:
             log.info("resync.overdue", shard=shard, late_ms=now - at)

@@ -71,7 +71,7 @@ def wrong_settings(rows: list[Row]) -> list[str]:
 
 UNITS = {
     "timedelta": {"duration"},
-    "int": {"count", "bytes"},
+    "int": {"count", "bytes", "port"},
     "str": {"URL", "name", "text"},
     "tuple": {"list"},
     "Literal": {"choice"},

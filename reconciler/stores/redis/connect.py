@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -25,6 +26,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from reconciler import metrics
 from reconciler.api.errors import StoreUnavailable
 from reconciler.settings import Settings
 
@@ -109,15 +111,27 @@ def _why(error: RedisError) -> str:
 
 
 def explain(method: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a store method in `explained`, with the URL of the store it belongs to."""
+    """Wrap a store method in `explained`, with the URL of the store it belongs to, and time it."""
+    op = _op_of(method)
 
     @wraps(method)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        began = time.perf_counter()
+        error = True
         try:
-            return method(*args, **kwargs)
+            answer = method(*args, **kwargs)
+            error = False
         except RedisError:
             with explained(getattr(args[0], "url", "?")):
                 raise
-        raise AssertionError  # not reached: `explained` always raises
+        finally:
+            metrics.stored(op, began, error=error)
+        return answer
 
     return wrapped
+
+
+def _op_of(method: Callable[..., object]) -> str:
+    """Name of a verb in the metrics: catalog, quotas and channel have verbs as the store has."""
+    owner = method.__module__.rpartition(".")[2]
+    return f"{owner}.{method.__name__}" if owner in {"catalog", "quotas", "channel"} else method.__name__

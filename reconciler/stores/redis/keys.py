@@ -14,7 +14,7 @@ So has a resource with a quota, `{q:<name>}`.
 | `<p>:{nn}:run:<run>` | hash, counters by phase and by parent | create, commit | with the run's last action |
 | `<p>:{nn}:shared:<run>` | hash, digest → shared spec | create | with the run's last action |
 | `<p>:{nn}:runs` | zset, run → creation time | create | entry: with the run's last action |
-| `<p>:{nn}:events` | stream, the results channel | create, commit | entry: trim_events |
+| `<p>:{nn}:events` | stream, the results channel | create, commit; its groups: readers | entry: trim_events |
 | `<p>:{nn}:audit` | stream, capped at 1000 | record_audit | capped |
 | `<p>:{nn}:queues` | hash, queue → newest started launch | start_attempt | one field per queue |
 | `<p>:{nn}:pending` | string, PX | create, wake … | claim by a new step, or its TTL |

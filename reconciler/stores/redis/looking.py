@@ -28,7 +28,6 @@ class Looking(RedisCore):
 
     _notifier: Notifier | None = None
 
-    @explain
     def get(self, action: ActionId) -> TaskAction | None:
         """See `Store.get`."""
         return self.get_many([action])[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from reconciler import metrics
 from reconciler.api.action import FINALIZER, ActionId, Children, TaskAction
 from reconciler.core.conditions import action_phase
 from reconciler.stores import records
@@ -108,7 +109,7 @@ class Stepping(RedisCore):
     ) -> ClaimReport:
         """See `Store.claim`. `owner` is for the twin's journal; the token alone decides here."""
         del owner
-        now, at, arm, claimed = script("claim")(
+        now, at, arm, claimed, oldest = script("claim")(
             self.client,
             self.keys.due(shard),
             self.keys.base(shard),
@@ -120,6 +121,9 @@ class Stepping(RedisCore):
             self._horizon,
         )
         moment = int(now)
+        if metrics.enabled():
+            sizes = (sum(map(len, entry[2])) for entry in claimed)
+            metrics.claimed(sizes, moment - int(oldest) if oldest else -1)
         entries = [(ActionId(*e[0].decode().split("/")), pairs(e[2]), e) for e in claimed]
         self.fetch_shared((action.run_id, fields[b"h"]) for action, fields, _ in entries)
         actions = [self._claimed(action, fields, e, moment) for action, fields, e in entries]

@@ -7,11 +7,12 @@
 -- ARGV[5]  msgpack: paths to take even when they are not due
 -- ARGV[6]  finalizer
 -- ARGV[7]  horizon of countdowns in ms
--- returns  {now, next due, arm 0/1, {path, token, flat fields, {total, open, failed children}, newest start of queue}...}
+-- returns  {now, next due, arm 0/1, {path, token, flat fields, {total, open, failed children}, newest start of queue}...,
+--           due time of the oldest one that was due, or nothing}
 if ARGV[4] == '1' then redis.call('DEL', base .. 'pending') end
 local lease, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local until_ms = int(now + lease)
-local claimed, seen, dues = {}, {}, {}
+local claimed, seen, dues, oldest = {}, {}, {}, false
 
 local function take(path, named)
   if seen[path] then return end
@@ -55,10 +56,11 @@ end
 
 for _, path in ipairs(cmsgpack.unpack(ARGV[5])) do take(path, true) end
 if #claimed < limit then
-  local due = redis.call('ZRANGE', KEYS[1], '-inf', int(now), 'BYSCORE', 'LIMIT', 0, limit - #claimed)
-  for _, path in ipairs(due) do take(path, false) end
+  local due = redis.call('ZRANGE', KEYS[1], '-inf', int(now), 'BYSCORE', 'LIMIT', 0, limit - #claimed, 'WITHSCORES')
+  oldest = due[2] or false
+  for i = 1, #due, 2 do take(due[i], false) end
 end
 zadd_all(KEYS[1], dues)
 local at, arm = '0', 0
 if #claimed == 0 then at, arm = next_due(tonumber(ARGV[7])) end
-return { int(now), at, arm, claimed }
+return { int(now), at, arm, claimed, oldest }

@@ -1,0 +1,321 @@
+"""What the programs count and time, for Prometheus (spec 21). Off until `enable` is called.
+
+Numbers of one worker come from several processes (prefork), so each process keeps its own in a file of a shared folder,
+and the worker's main process adds them up when it is asked. A forked process starts disabled: locks and open files of its
+parent are not its own; it calls `enable` with the same folder.
+
+No label ever holds what a user chose: phases, reasons, verbs and outcomes are words of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server, values
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+ACTIVE = "taskaction_active"
+PATIENCE = 0.5
+"""How long a scrape waits for the phases, seconds; then it goes without them."""
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_FAST_MS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000, 5000)
+_SWEEP_MS = (100, 500, 1000, 5000, 10_000, 30_000, 60_000, 300_000)
+_BYTES = (256, 512, 1024, 2048, 4096, 8192, 16_384, 65_536, 262_144, 1_048_576)
+_BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+_LAG = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ATTEMPT = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
+
+PhaseCounts = Callable[[], Mapping[str, int]]
+"""How many actions there are in each phase, by the name of the phase."""
+
+
+def _histogram(name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+    return Histogram(name, text, labels, buckets=buckets, registry=None)
+
+
+def _counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+    return Counter(name, text, labels, registry=None)
+
+
+class Instruments:
+    """Every instrument of a process. docs/operations.md lists them, and a test compares."""
+
+    def __init__(self) -> None:
+        # a class of its own: fresh locks, and files named after this process
+        self._values = values.MultiProcessValue()  # type: ignore[no-untyped-call]  # the library has no types here
+        self._children: dict[tuple[MetricWrapperBase, tuple[str, ...]], Any] = {}
+        with _using(self._values):
+            self._make()
+
+    def _make(self) -> None:
+        self.record_size = _histogram("taskaction_record_size_bytes", "Stored fields of a record", _BYTES)
+        self.store_duration = _histogram(
+            "taskaction_store_duration_milliseconds", "Calls of Redis", _FAST_MS, ("op", "error")
+        )
+        self.gc_deletions = _counter("taskaction_gc_deletions_total", "Tries to forget", ("outcome",))
+        self.gc_sweep = _histogram(
+            "taskaction_gc_sweep_duration_milliseconds", "Passes of the collector", _SWEEP_MS, ("error",)
+        )
+        self.steps = _counter("reconciler_steps_total", "Reconcile steps")
+        self.batch = _histogram("reconciler_step_batch_size", "Actions claimed at once", _BATCH)
+        self.lag = _histogram("reconciler_step_due_lag_seconds", "Lateness of a claim's oldest action", _LAG)
+        self.superseded = _counter("reconciler_superseded_commits_total", "Writes refused by a newer claim")
+        self.lease_losses = _counter("reconciler_lease_losses_total", "Attempts whose worker vanished")
+        self.launches = _counter("reconciler_launches_total", "Launches committed")
+        self.attempts = _counter("reconciler_attempts_total", "Attempts that ended", ("ended",))
+        self.attempt_duration = _histogram("reconciler_attempt_duration_seconds", "Attempts", _ATTEMPT)
+        self.system_failures = _counter("reconciler_system_failures_total", "System failures counted")
+        self.audit = _counter("reconciler_audit_total", "Warnings attached to records", ("reason",))
+        self.wake_ups = _counter("reconciler_wake_ups_total", "Wake-up messages", ("outcome",))
+
+    def all(self) -> list[MetricWrapperBase]:
+        """The instruments, in the order above."""
+        return [one for one in vars(self).values() if isinstance(one, MetricWrapperBase)]
+
+    def counter(self, of: Counter, *labels: str) -> Counter:
+        """The part of a counter that belongs to these values of its labels."""
+        return cast("Counter", self._child(of, labels))
+
+    def histogram(self, of: Histogram, *labels: str) -> Histogram:
+        """The part of a histogram that belongs to these values of its labels."""
+        return cast("Histogram", self._child(of, labels))
+
+    def _child(self, of: MetricWrapperBase, labels: tuple[str, ...]) -> Any:  # noqa: ANN401  # of the kind of `of`
+        key = (of, labels)
+        child = self._children.get(key)
+        if child is None:
+            with _using(self._values):
+                child = self._children[key] = of.labels(*labels)
+        return child
+
+
+_choosing = threading.Lock()
+
+
+@contextmanager
+def _using(kind: Any) -> Iterator[None]:  # noqa: ANN401  # the library has no types here
+    """Instruments made meanwhile keep their numbers in this way; those that others make, in theirs."""
+    with _choosing:
+        chosen = values.ValueClass
+        values.ValueClass = kind
+        try:
+            yield
+        finally:
+            values.ValueClass = chosen
+
+
+class _Process:
+    """The instruments of this process; None while disabled."""
+
+    instruments: Instruments | None = None
+
+
+def enable(folder: Path) -> None:
+    """Record from now on, into files of this process in `folder`, which all processes of a worker share.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    before = os.environ.get(_FOLDER)
+    os.environ[_FOLDER] = str(folder)
+    try:
+        _Process.instruments = Instruments()
+    finally:
+        # user code may count with Prometheus too; nothing of it belongs into our folder
+        if before is None:
+            del os.environ[_FOLDER]
+        else:
+            os.environ[_FOLDER] = before
+
+
+def disable() -> None:
+    """Record nothing from now on."""
+    _Process.instruments = None
+
+
+def _forked() -> None:
+    global _choosing  # noqa: PLW0603  # another thread of the parent may have held it
+    _choosing = threading.Lock()
+    disable()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def enabled() -> bool:
+    """Whether this process records."""
+    return _Process.instruments is not None
+
+
+# -- recording -------------------------------------------------------------------------------------------------------
+def claimed(sizes: Iterable[int], lag: int) -> None:
+    """One claim: bytes of each record loaded, and how late the oldest one was, ms; below 0 = none was due."""
+    found = _Process.instruments
+    if found is None:
+        return
+    total = _observe_all(found.record_size, _BYTES, sizes)
+    if total:
+        found.batch.observe(total)
+    if lag >= 0:
+        found.lag.observe(lag / 1000)
+
+
+def _observe_all(histogram: Histogram, bounds: Sequence[float], amounts: Iterable[int]) -> int:
+    """Observe many amounts by one write per bucket: a call of `observe` for each of them costs ten times as much."""
+    tally: Tally[int] = Tally()
+    count = total = 0
+    for amount in amounts:
+        tally[bisect_left(bounds, amount)] += 1
+        total += amount
+        count += 1
+    if count:
+        histogram._sum.inc(total)  # noqa: SLF001  # the library has no way to observe a batch
+        for bucket, times in tally.items():
+            histogram._buckets[bucket].inc(times)  # noqa: SLF001  # as above
+    return count
+
+
+def stepped() -> None:
+    """A reconcile step began."""
+    if _Process.instruments is not None:
+        _Process.instruments.steps.inc()
+
+
+def committed(superseded: int, launches: int) -> None:
+    """One commit: writes refused by a newer claim, and launches accepted."""
+    found = _Process.instruments
+    if found is None:
+        return
+    if superseded:
+        found.superseded.inc(superseded)
+    if launches:
+        found.launches.inc(launches)
+
+
+def woken(*, sent: bool) -> None:
+    """A wake-up message was sent, or could not be."""
+    found = _Process.instruments
+    if found is not None:
+        found.counter(found.wake_ups, "sent" if sent else "failed").inc()
+
+
+def failed(*, lease_lost: bool) -> None:
+    """A system failure was counted; `lease_lost`: because the worker of an attempt vanished."""
+    found = _Process.instruments
+    if found is None:
+        return
+    found.system_failures.inc()
+    if lease_lost:
+        found.lease_losses.inc()
+
+
+def audited(reason: str) -> None:
+    """A warning was attached to a record."""
+    found = _Process.instruments
+    if found is not None:
+        found.counter(found.audit, reason).inc()
+
+
+def attempted(ended: str, seconds: float) -> None:
+    """An attempt ended in this way after so many seconds."""
+    found = _Process.instruments
+    if found is None:
+        return
+    found.counter(found.attempts, ended).inc()
+    found.attempt_duration.observe(seconds)
+
+
+def deleted(outcome: str, count: int) -> None:
+    """The collector tried to forget so many actions: `deleted`, `already_gone` or `failed`."""
+    found = _Process.instruments
+    if found is not None and count:
+        found.counter(found.gc_deletions, outcome).inc(count)
+
+
+@contextmanager
+def sweep() -> Iterator[None]:
+    """Time one pass of the collector."""
+    began, error = time.perf_counter(), "true"
+    try:
+        yield
+        error = "false"
+    finally:
+        found = _Process.instruments
+        if found is not None:
+            found.histogram(found.gc_sweep, error).observe((time.perf_counter() - began) * 1000)
+
+
+def stored(op: str, began: float, *, error: bool) -> None:
+    """A call of Redis that began at `began` (`time.perf_counter`) is over."""
+    found = _Process.instruments
+    if found is not None:
+        duration = (time.perf_counter() - began) * 1000
+        found.histogram(found.store_duration, op, "true" if error else "false").observe(duration)
+
+
+# -- serving ---------------------------------------------------------------------------------------------------------
+class ActivePhases(Collector):
+    """The gauge of actions by phase, read when somebody asks. Never blocks: without an answer in time it is empty."""
+
+    def __init__(self, counts: PhaseCounts) -> None:
+        self._counts = counts
+        self._reading = threading.Lock()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One sample for each phase."""
+        gauge = GaugeMetricFamily(ACTIVE, "Actions of the newest runs", labels=("phase",))
+        for phase, count in self._read().items():
+            gauge.add_metric([phase], count)
+        yield gauge
+
+    def _read(self) -> Mapping[str, int]:
+        if not self._reading.acquire(blocking=False):
+            return {}  # an earlier scrape still waits for a server that does not answer
+        found: dict[str, int] = {}
+        thread = threading.Thread(target=self._fill, args=(found,), name="metrics-phases", daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        return {} if thread.is_alive() else found
+
+    def _fill(self, found: dict[str, int]) -> None:
+        try:
+            with suppress(Exception):  # a server that is away is told by other numbers
+                found.update(self._counts())
+        finally:
+            self._reading.release()
+
+
+def registry_of(folder: Path, counts: PhaseCounts | None = None) -> CollectorRegistry:
+    """Adds up what all processes wrote into `folder`, and asks for the phases, where given, at each scrape."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]  # the library has no types here
+    if counts is not None:
+        registry.register(ActivePhases(counts))
+    return registry
+
+
+def serve(folder: Path, address: str, port: int, counts: PhaseCounts | None = None) -> Callable[[], None]:
+    """Answer `GET /metrics` from a thread; returns what ends it.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    server, thread = start_http_server(port, address, registry_of(folder, counts))
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop

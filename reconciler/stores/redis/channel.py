@@ -1,0 +1,111 @@
+"""Redis store: the results channel for readers that share it, by consumer groups of the shards' streams.
+
+A group has a position of its own in each shard. What a consumer was given stays its own until it is acknowledged, or until
+another one takes it over because it has been open for too long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from reconciler.settings import Settings
+from reconciler.stores import records
+from reconciler.stores.base import ChannelEntry
+from reconciler.stores.redis.connect import explain
+from reconciler.stores.redis.core import RedisCore
+
+_START = "0-0"
+
+
+class RedisChannel(RedisCore):
+    """One consumer of one group, over all shards.
+
+    Every method raises `StoreUnavailable`, within `RECONCILER_SOCKET_TIMEOUT`, when the server does not answer. A group
+    that is missing is made, from the oldest event that is still kept.
+    """
+
+    def __init__(self, settings: Settings, group: str, consumer: str) -> None:
+        super().__init__(settings)
+        self._group = group
+        self._consumer = consumer
+        # a blocking read has to end before the socket gives up on it
+        self._longest = int(settings.socket_timeout.total_seconds() * 500)
+        self._made = False
+        self._cursors = dict.fromkeys(range(self.shards), _START)
+
+    @explain
+    def read(self, limit: int, block: int) -> list[ChannelEntry]:
+        """Events nobody in the group was given yet, at most `limit` of each shard, in the order of each action.
+
+        Waits up to `block` ms for the first one, but no longer than half of the socket's timeout; 0 does not wait.
+        """
+        self._make_groups()
+        streams: dict[Any, Any] = {self.keys.events(shard): ">" for shard in range(self.shards)}
+        wait = min(block, self._longest) or None
+        try:
+            answer: Any = self.client.xreadgroup(
+                self._group, self._consumer, streams, count=limit, block=wait
+            )
+        except ResponseError as error:
+            self._make_again(error)
+            return []
+        return [entry for _, entries in answer or () for entry in _decoded(entries)]
+
+    @explain
+    def take_over(self, limit: int, idle: int) -> list[ChannelEntry]:
+        """Events given to some consumer, this one too, and open for `idle` ms; at most `limit` of each shard.
+
+        Each call looks at a part of what is open, and the next one goes on behind it.
+        """
+        self._make_groups()
+        pipe = self.client.pipeline(transaction=False)
+        for shard, cursor in self._cursors.items():
+            key = self.keys.events(shard)
+            pipe.xautoclaim(key, self._group, self._consumer, idle, cursor, count=limit)
+        try:
+            answers = pipe.execute()
+        except ResponseError as error:
+            self._make_again(error)
+            return []
+        for shard, answer in enumerate(answers):
+            self._cursors[shard] = answer[0].decode()
+        return [entry for answer in answers for entry in _decoded(answer[1])]
+
+    @explain
+    def acknowledge(self, entries: Sequence[ChannelEntry]) -> int:
+        """These need not come again; returns how many were open until now."""
+        by_shard: dict[int, list[str]] = {}
+        for entry in entries:
+            by_shard.setdefault(self.shard_of(entry.event.id.run_id), []).append(entry.cursor)
+        pipe = self.client.pipeline(transaction=False)
+        for shard, cursors in by_shard.items():
+            pipe.xack(self.keys.events(shard), self._group, *cursors)
+        return sum(pipe.execute())
+
+    def _make_groups(self) -> None:
+        if self._made:
+            return
+        pipe = self.client.pipeline(transaction=False)
+        for shard in range(self.shards):
+            pipe.xgroup_create(self.keys.events(shard), self._group, _START, mkstream=True)
+        for answer in pipe.execute(raise_on_error=False):
+            if isinstance(answer, Exception) and not str(answer).startswith("BUSYGROUP"):
+                raise answer
+        self._made = True
+
+    def _make_again(self, error: ResponseError) -> None:
+        """Only a missing group is mended, by the next call: it was removed, or lost with the server's data."""
+        if "NOGROUP" not in str(error):
+            raise error
+        self._made = False
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.client.close()
+
+
+def _decoded(entries: Any) -> list[ChannelEntry]:  # noqa: ANN401  # what Redis answers
+    return [ChannelEntry(cursor.decode(), records.decode_event(fields[b"e"])) for cursor, fields in entries]

@@ -1,0 +1,75 @@
+"""A worker of a prefork pool serves what its children counted."""
+
+from __future__ import annotations
+
+import re
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from cli_processes import environment, left_of, started
+from cli_support import Backend, backend_on, eventually
+
+from reconciler.embedded.ports import pick_ports
+from reconciler.embedded.servers import EmbeddedServers
+from reconciler.wiring import build
+
+pytestmark = [pytest.mark.spec("21"), pytest.mark.servers]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Valkey and S3 of this module."""
+    running = EmbeddedServers(tmp_path_factory.mktemp("servers"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """An installation of its own."""
+    with backend_on(servers, monkeypatch) as made:
+        yield made
+
+
+def samples(port: int) -> dict[str, float]:
+    """The samples of a scrape; none while nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return {}
+    return {name: float(value) for name, value in re.findall(r"^([^#\s]\S*) (\S+)$", text, re.MULTILINE)}
+
+
+def test_children_of_a_pool_are_counted(backend: Backend, tmp_path: Path) -> None:
+    """Attempts run in the pool's processes; the port of their worker shows them, with steps, launches and phases."""
+    [port] = pick_ports(1)
+    command = [
+        *(sys.executable, "-m", "celery", "-A", "worker", "worker", "-Q", "steps,attempts", "-P", "prefork"),
+        *("-c", "2", "--without-gossip", "--without-mingle", "-n", "metrics@here"),
+    ]
+    here = str(Path(__file__).parent)
+    env = environment(RECONCILER_METRICS_PORT=str(port))
+    env["PYTHONPATH"] += f":{here}"
+    engine = build(backend.settings)
+    with started(command, tmp_path, env) as worker:
+        for number in range(4):
+            backend.call(f"r{number}", "greet", name="x")
+        engine.messenger.wake(engine.store.shard_of(backend.get("r0").id.run_id))
+        eventually(lambda: samples(port).get('reconciler_attempts_total{ended="returned"}') == 4, 60)
+        eventually(lambda: samples(port).get('taskaction_active{phase="succeeded"}') == 4, 60)
+        found = samples(port)
+        children = psutil.Process(worker.pid).children(recursive=True)
+        worker.terminate()
+        worker.communicate(timeout=60)
+    engine.store.close()  # type: ignore[attr-defined]  # the Redis store has connections
+    assert found["reconciler_launches_total"] == 4
+    assert found["reconciler_attempt_duration_seconds_count"] == 4
+    assert found["reconciler_steps_total"] >= 4
+    assert found['taskaction_store_duration_milliseconds_count{error="false",op="finish_attempt"}'] == 4
+    assert left_of(children) == []
