@@ -1,24 +1,33 @@
 """Sweep: forget what ended long enough ago (spec 16).
 
-Deletes records of terminal actions past their retention, with their entries in every index, and events past theirs. Never an
-action that is owed clean-up, has open children, or whose parent has not ended. Objects in S3 are kept: a bucket's life-cycle
-rule is the tool for them (docs/operations.md). Safe to run twice and on two hosts: who comes second finds nothing.
+Deletes records of terminal actions past their retention, with their entries in every index, and events past theirs. Never
+an action that is owed clean-up, has open children, or is below one that is kept. Objects in S3 are kept unless
+`collect_objects` is set: a bucket's life-cycle rule is the tool for them (docs/operations.md). Safe to run twice and on two
+hosts: who comes second finds nothing.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+
 import structlog
 
 from reconciler.settings import Settings
-from reconciler.stores.base import Store
+from reconciler.stores.base import BlobStore, Store
+from reconciler.sweeps.objects import Removed, remove_objects
 
 log = structlog.get_logger(__name__)
 PAGE_SIZE = 500
 """Actions per script call (spec 3)."""
 
 
-def collect(store: Store, settings: Settings) -> int:
+def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) -> int:
     """Run one pass over all shards; returns how many actions were forgotten.
+
+    Args:
+        store: the records.
+        settings: retentions, and whether objects go, too.
+        blobs: the objects; all are kept when not given.
 
     Raises:
         StoreUnavailable: the store does not answer.
@@ -26,9 +35,13 @@ def collect(store: Store, settings: Settings) -> int:
     now = store.now()
     before = now - int(settings.retention.total_seconds() * 1000)
     deleted = 0
+    objects: Counter[Removed] = Counter()
     for shard in range(store.shards):
-        deleted += len(store.collect(shard, before=before, limit=PAGE_SIZE).deleted)
+        forgotten = store.collect(shard, before=before, limit=PAGE_SIZE).deleted
+        deleted += len(forgotten)
+        if blobs is not None and settings.collect_objects and forgotten:
+            objects += remove_objects(store, blobs, forgotten)
     trimmed = store.trim_events(now - int(settings.events_retention.total_seconds() * 1000))
     if deleted or trimmed:
-        log.info("collect.done", deleted=deleted, events=trimmed)
+        log.info("collect.done", deleted=deleted, events=trimmed, objects=dict(objects))
     return deleted
