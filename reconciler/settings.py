@@ -92,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Largest inputs, outputs or log that is stored."""
     retention: timedelta = timedelta(hours=1)
     """How long an ended action is kept (`gc.maxTTL`, spec 3)."""
+    collect_objects: bool = False
+    """Whether inputs, outputs and logs in S3 go with the record; those of cached tasks stay."""
     events_retention: timedelta = timedelta(days=1)
     """How long the results channel keeps an event."""
     cache_retention: timedelta = timedelta(days=30)
@@ -238,9 +240,17 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError("too long; the longest duration is 999999999 days") from None
 
 
+def _read_bool(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
 def _read(hint: Any, text: str) -> object:  # noqa: ANN401  # a type, of which typing has no type
     if hint is timedelta:
         return parse_duration(text)
+    if hint is bool:
+        return _read_bool(text)
     if hint is int:
         return int(text)
     if get_origin(hint) is tuple:

@@ -35,7 +35,7 @@ def register(app: Celery) -> None:
     def sweep_collect() -> None:
         """Forget what ended long ago."""
         engine = current_engine()
-        collect(engine.store, engine.settings)
+        collect(engine.store, engine.settings, engine.blobs)
 
 
 def run_step(shard: int, actions: list[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ import click
 
 from reconciler import Client, Run
 from reconciler.api.errors import ActionEnded, ReconcilerError
-from reconciler.cli import survey
+from reconciler.api.transition import CacheStatus
+from reconciler.cli import demo_folder, survey
 from reconciler.cli.demo_screen import Screen
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.format import one_line, visible
@@ -28,11 +28,8 @@ from reconciler.cli.local import (
     versions,
 )
 from reconciler.cli.supervisor import Supervisor
-from reconciler.embedded.folder import DataFolder
 from reconciler.embedded.stack import Stack
 
-_MARK = "README.txt"
-_MARK_TEXT = "Data and logs of the last `reconciler demo`. The next one empties this folder.\n"
 _PATIENCE = 60.0
 """Seconds without any progress after which the demo gives up."""
 _BETWEEN_LOOKS = 0.1
@@ -46,12 +43,17 @@ _SHOWN_FAILURES = 10
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".reconciler/demo"),
     show_default=True,
-    help="Folder for data and logs; emptied at the start.",
+    help="Folder for data and logs; what was found out is kept for the next demo.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Survey at most so many files.")
-@click.option("--crash", is_flag=True, help="Half way, kill -9 the worker that runs the functions.")
-def demo(data: Path, limit: int | None, *, crash: bool) -> int:
+@click.option(
+    "--crash", is_flag=True, help="Half way, kill -9 the worker that runs the functions; starts over."
+)
+@click.option("--fresh", is_flag=True, help="Start over, without the results of earlier demos.")
+def demo(data: Path, limit: int | None, *, crash: bool, fresh: bool) -> int:
     """Survey the Python standard library: one durable action for each source file.
+
+    Called again, it takes the results of files that did not change from the cache.
 
     Starts Valkey, an S3 server and Celery workers of its own, and ends them again. Nothing has to be set up,
     and no server of yours is touched.
@@ -59,13 +61,13 @@ def demo(data: Path, limit: int | None, *, crash: bool) -> int:
     screen = Screen()
     try:
         with ended_by_signals():
-            return _demo(screen, data, limit, crash=crash)
+            return _demo(screen, data, limit, crash=crash, fresh=fresh)
     except KeyboardInterrupt:
         screen.say("Interrupted. All servers and workers have ended.")
         return ExitCode.GIVEN_UP
 
 
-def _demo(screen: Screen, data: Path, limit: int | None, *, crash: bool) -> int:
+def _demo(screen: Screen, data: Path, limit: int | None, *, crash: bool, fresh: bool) -> int:
     paths = survey.source_files(limit)
     if not paths:
         raise ReconcilerError(f"{survey.library()} holds no source files; run the demo with another Python.")
@@ -76,7 +78,9 @@ def _demo(screen: Screen, data: Path, limit: int | None, *, crash: bool) -> int:
     began = time.monotonic()
     forget_other_servers(and_settings=True)
     refuse_foreign_modules([data])
-    _empty(data)
+    # With all results in the cache there would be no work to kill.
+    if notice := demo_folder.prepare(data, fresh=fresh or crash):
+        screen.say(notice)
     # The data folder is the workers' working folder, so that no module of the user's folder is in their way.
     with Stack(data, imports=[survey.__name__], cwd=data) as stack:
         screen.say(f"Ready after {time.monotonic() - began:.1f} s; data and logs are in {data}.")
@@ -86,37 +90,10 @@ def _demo(screen: Screen, data: Path, limit: int | None, *, crash: bool) -> int:
         except KeyboardInterrupt:
             screen.say("Stopping; Ctrl-C again ends at once.")
             raise
+    demo_folder.finish(data)
     if code == ExitCode.SUCCEEDED:
         _say_what_next(screen)
     return code
-
-
-def _empty(data: Path) -> None:
-    """Make the folder, or empty it if it is ours: a demo that was killed must not leave its work to the next.
-
-    Raises:
-        ReconcilerError: another demo runs here, or the folder holds something else.
-    """
-    mark = data / _MARK
-    if not mark.exists():
-        if data.exists() and any(data.iterdir()):
-            raise ReconcilerError(
-                f"{data} holds files the demo did not make; give it another folder with --data."
-            )
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mark.write_text(_MARK_TEXT)
-    folder = DataFolder(data)
-    try:
-        folder.acquire()
-    except ReconcilerError as error:
-        raise ReconcilerError(f"{error} A folder is given with --data.") from error
-    try:
-        for name in ("valkey", "s3", "logs"):
-            shutil.rmtree(data / name, ignore_errors=True)
-        for file in data.glob("beat-schedule*"):
-            file.unlink()
-    finally:
-        folder.release()
 
 
 class _Survey:
@@ -133,7 +110,7 @@ class _Survey:
     def run(self) -> int:
         """Submit, watch, join, report. Gives the exit status."""
         began = time.monotonic()
-        run = survey.survey.map(map(str, self._paths), keep_failures=True)
+        run = survey.survey.map(map(survey.Source.of, self._paths), keep_failures=True)
         stored = time.monotonic()
         self._screen.say(f"Run {run.id}: stored {len(self._paths)} actions in {stored - began:.2f} s.")
         with self._screen.progress(len(self._paths)) as show:
@@ -154,6 +131,7 @@ class _Survey:
             f"stored in {stored - began:.2f} s, joined in {joined - ended:.2f} s, "
             f"run in {ended - stored:.1f} s ({len(outcomes) / (ended - stored):.0f} a second)."
         )
+        self._say_cached(run)
         self._say_where_one_lies(run)
         self._say_failures(failed)
         return ExitCode.FAILED if failed else ExitCode.SUCCEEDED
@@ -190,6 +168,11 @@ class _Survey:
         self._screen.say(f"kill -9 {worker.pid}: attempts-1, in the middle of its work.")
         worker.kill()
 
+    def _say_cached(self, run: Run[object]) -> None:
+        hits = sum(action.status.cache_status is CacheStatus.HIT for action in self._client.actions(run.id))
+        if hits:
+            self._screen.say(f"{hits} of {len(self._paths)} served from the cache: no function ran for them.")
+
     def _say_where_one_lies(self, run: Run[object]) -> None:
         """Show the output of the first action that has one."""
         for index, path in enumerate(self._paths):
@@ -213,7 +196,9 @@ class _Survey:
 def _say_what_next(screen: Screen) -> None:
     """Commands that work as they stand."""
     clone = in_clone()
+    again = "make demo" if clone else command("demo")
     steps = [
+        (again, "the same again: results of files that did not change come from the cache"),
         (command("demo", "--crash"), "kill -9 a worker half way: every action succeeds all the same"),
         ("make dev" if clone else command("dev", "--app", "FILE.py"), "servers and workers until Ctrl-C"),
         (command("dev", "--flower"), "the same, with Flower; both show what to kill, and where Flower is"),

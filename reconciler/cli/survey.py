@@ -6,6 +6,8 @@ A program of yours looks the same: a task, `.map()` over what is to be done, and
 from __future__ import annotations
 
 import ast
+import hashlib
+import io
 import sysconfig
 import tokenize
 from collections import defaultdict
@@ -13,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 from reconciler import TaskEnvironment
 
@@ -21,6 +24,24 @@ env = TaskEnvironment("stdlib")
 _BLOCKS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 """Where definitions can be; expressions, which are most of a tree, hold none."""
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib", "__pycache__"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one action is asked about. The digest makes the same file with another content another question.
+
+    Attributes:
+        path: of the file.
+        sha256: of its content, in hexadecimal digits.
+    """
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The file as it is now."""
+        return cls(str(path), _digest(path.read_bytes()))
 
 
 @dataclass(frozen=True)
@@ -55,15 +76,26 @@ class Package:
     longest_lines: int
 
 
-@env.task(retries=2, timeout=timedelta(minutes=1))
-def survey(path: str) -> SourceFile:
-    """Read one source file of this machine. Runs in a worker."""
-    with tokenize.open(path) as file:  # in the encoding the file declares
-        text = file.read()
+@env.task(retries=2, timeout=timedelta(minutes=1), cache="auto")
+def survey(source: Source) -> SourceFile:
+    """Read one source file of this machine. Runs in a worker, unless the cache knows the answer.
+
+    Raises:
+        RuntimeError: the file was changed after it was submitted; the cache must not keep what is in it now.
+    """
+    data = Path(source.path).read_bytes()
+    if _digest(data) != source.sha256:
+        raise RuntimeError(f"{source.path} was changed meanwhile; run the demo again.")
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)  # the one the file declares
+    text = io.TextIOWrapper(io.BytesIO(data), encoding).read()
     functions: list[tuple[int, str]] = []
-    classes = _collect(ast.parse(text, path), "", functions)
+    classes = _collect(ast.parse(text, source.path), "", functions)
     longest_lines, longest = max(functions, default=(0, ""))
     return SourceFile(len(text.splitlines()), len(functions), classes, longest, longest_lines)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _collect(node: ast.AST, prefix: str, functions: list[tuple[int, str]]) -> int:

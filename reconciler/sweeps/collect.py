@@ -1,41 +1,57 @@
 """Sweep: forget what ended long enough ago (spec 16).
 
-Deletes records of terminal actions past their retention, with their entries in every index, and events past theirs. Never an
-action that is owed clean-up, has open children, or whose parent has not ended. Objects in S3 are kept: a bucket's life-cycle
-rule is the tool for them (docs/operations.md). Safe to run twice and on two hosts: who comes second finds nothing.
+Deletes records of terminal actions past their retention, with their entries in every index, and events past theirs. Never
+an action that is owed clean-up, has open children, or is below one that is kept. Objects in S3 are kept unless
+`collect_objects` is set: a bucket's life-cycle rule is the tool for them (docs/operations.md). Safe to run twice and on two
+hosts: who comes second finds nothing.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+
 import structlog
 
 from reconciler import metrics
+from reconciler.api.action import TaskAction
 from reconciler.api.errors import Unavailable
 from reconciler.settings import Settings
-from reconciler.stores.base import Store
+from reconciler.stores.base import BlobStore, Store
+from reconciler.sweeps.objects import Removed, remove_objects
 
 log = structlog.get_logger(__name__)
 PAGE_SIZE = 500
 """Actions per script call (spec 3)."""
 
 
-def collect(store: Store, settings: Settings) -> int:
+def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) -> int:
     """Run one pass over all shards; returns how many actions were forgotten.
+
+    Args:
+        store: the records.
+        settings: retentions, and whether objects go, too.
+        blobs: the objects; all are kept when not given.
 
     Raises:
         StoreUnavailable: the store does not answer.
     """
+    objects: Counter[Removed] = Counter()
+    deleted = 0
     with metrics.sweep():
         now = store.now()
         before = now - int(settings.retention.total_seconds() * 1000)
-        deleted = sum(_collect_shard(store, shard, before) for shard in range(store.shards))
+        for shard in range(store.shards):
+            forgotten = _collect_shard(store, shard, before)
+            deleted += len(forgotten)
+            if blobs is not None and settings.collect_objects and forgotten:
+                objects += remove_objects(store, blobs, forgotten)
         trimmed = store.trim_events(now - int(settings.events_retention.total_seconds() * 1000))
     if deleted or trimmed:
-        log.info("collect.done", deleted=deleted, events=trimmed)
+        log.info("collect.done", deleted=deleted, events=trimmed, objects=dict(objects))
     return deleted
 
 
-def _collect_shard(store: Store, shard: int, before: int) -> int:
+def _collect_shard(store: Store, shard: int, before: int) -> tuple[TaskAction, ...]:
     try:
         report = store.collect(shard, before=before, limit=PAGE_SIZE)
     except Unavailable:
@@ -43,4 +59,4 @@ def _collect_shard(store: Store, shard: int, before: int) -> int:
         raise
     metrics.deleted("deleted", len(report.deleted))
     metrics.deleted("already_gone", report.already_gone)
-    return len(report.deleted)
+    return report.deleted

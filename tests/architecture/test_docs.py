@@ -71,6 +71,7 @@ def wrong_settings(rows: list[Row]) -> list[str]:
 
 UNITS = {
     "timedelta": {"duration"},
+    "bool": {"true or false"},
     "int": {"count", "bytes", "port"},
     "str": {"URL", "name", "text"},
     "tuple": {"list"},

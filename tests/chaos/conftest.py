@@ -32,6 +32,8 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def client(stack: Stack) -> Client:
-    """A client of the stack."""
+def client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A client of the stack, which finds the keys of its S3 server where boto3 looks for them."""
+    for name, value in stack.servers.env().items():
+        monkeypatch.setenv(name, value)
     return Client.from_settings(Settings.from_env(stack.env()))

@@ -113,6 +113,21 @@ def test_a_live_parent_keeps_its_ended_children(store: LookingStore) -> None:
     assert names(collect(store)) == ["top", "x"]
 
 
+@pytest.mark.spec("W-43")
+def test_a_tree_is_kept_as_long_as_its_top(store: LookingStore, pass_time: PassTime) -> None:
+    """Results below an ended action stay readable until its own retention is over, however long ago they were made."""
+    family = [make_action("top"), make_action("x", parent="top"), make_action("y", parent="x")]
+    created(store, *family)
+    finish(store, family[2])
+    finish(store, family[1])
+    pass_time(5)
+    border = store.now()
+    pass_time(5)
+    finish(store, family[0])
+    assert store.collect(shard_of(store, family[0]), before=border, limit=100) == Collected((), 0, 2)
+    assert names(collect(store)) == ["top", "x", "y"]
+
+
 def test_the_last_action_takes_its_run_along(store: LookingStore) -> None:
     """When the last action of a run is collected nothing that carries the run's name is left behind."""
     run = RunId("p", "d", "gone")

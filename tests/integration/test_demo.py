@@ -31,6 +31,15 @@ main(["demo", "--crash"])
 """
 """A demo of another library."""
 
+OF_A_LIBRARY = """
+import sys
+from pathlib import Path
+from reconciler.cli import main, survey
+survey.library = lambda: Path(sys.argv[1])
+main(["demo", *sys.argv[2:]])
+"""
+"""A demo of another library, with options."""
+
 ELSEWHERE = {
     "RECONCILER_REDIS_URL": "redis://127.0.0.1:1/0",
     "RECONCILER_BROKER_URL": "redis://127.0.0.1:1/0",
@@ -63,6 +72,8 @@ def test_a_killed_demo_leaves_nothing_and_the_next_one_works(tmp_path: Path) -> 
     assert second.returncode == 0, second.stdout + second.stderr
     assert second.stderr == ""
     said = second.stdout
+    assert "did not come to its end, so this one starts over" in said
+    assert "from the cache:" not in said
     assert re.search(r"surveys the Python standard library: 40 files.*Valkey 9.*SeaweedFS 4.*Celery 5", said)
     assert re.search(r"Run default/development/survey-\w+: stored 40 actions in [\d.]+ s", said)
     assert len(re.findall(r"of 40 actions have ended", said)) <= 4  # no bar where there is no terminal
@@ -127,6 +138,34 @@ def read_terminal(terminal: int) -> str:
         except OSError:  # how Linux says that the other end is closed
             os.close(terminal)
             return data.decode()
+
+
+def test_the_second_demo_is_served_from_the_cache(tmp_path: Path) -> None:
+    """Nothing runs twice for a file that did not change; data of another version, or unwanted, are thrown away."""
+    library = tmp_path / "library"
+    library.mkdir()
+    for number in range(12):
+        (library / f"m{number:02}.py").write_text(f"def answer():\n    return {number}\n")
+
+    def demo(*options: str) -> str:
+        command = [sys.executable, "-c", OF_A_LIBRARY, str(library), *options]
+        env = environment()
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "12 of 12 actions succeeded" in done.stdout
+        return done.stdout
+
+    assert "served from the cache" not in demo()
+    assert "12 of 12 served from the cache" in demo()
+    (library / "m03.py").write_text("def changed():\n    return 3\n")
+    assert "11 of 12 served from the cache" in demo()
+    (tmp_path / ".reconciler/demo/finished.txt").write_text("celery-reconciler 0.0.1")
+    older = demo()
+    assert "are of another version, so this demo starts over" in older
+    assert "served from the cache" not in older
+    fresh = demo("--fresh")
+    assert "starts over" not in fresh
+    assert "served from the cache" not in fresh
 
 
 def test_folders_with_other_files_are_left_alone(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class Looking(MemoryCore):
                 if fields is None:
                     del state.done[path]
                     gone += 1
-                elif self._must_stay(state, path, fields, now):
+                elif self._must_stay(state, path, fields, now, before):
                     kept += 1
                 else:
                     deleted.append(self.decode(path, fields))
@@ -104,16 +104,13 @@ class Looking(MemoryCore):
         return Collected(tuple(deleted), gone, kept)
 
     @staticmethod
-    def _must_stay(shard: Shard, path: str, fields: Fields, now: int) -> bool:
-        """Whether clean-up is owed (it is asked for again), the parent may read it, or children live."""
+    def _must_stay(shard: Shard, path: str, fields: Fields, now: int, before: int) -> bool:
+        """Whether clean-up is owed (it is asked for again), somebody above may be read, or children live."""
         if b"f" in fields:
             shard.wake(path, now, now)
             return True
-        run = parse(path).run_id
-        if b"r" in fields:
-            parent = shard.records.get(str(run.action(fields[b"r"].decode())))
-            if parent is not None and not terminal(parent):
-                return True
+        if _wanted(shard, path, fields, before):
+            return True
         return b"b" in fields and shard.children(parse(path)).open > 0
 
     def trim_events(self, before: int) -> int:
@@ -165,3 +162,16 @@ def _forget(shard: Shard, path: str, fields: Fields) -> None:
     if not shard.tree[run]:
         for index in (shard.tree, shard.counters, shard.shared, shard.runs):
             del index[run]
+
+
+def _wanted(shard: Shard, path: str, fields: Fields, before: int) -> bool:
+    """Whether an ancestor lives or is still kept: whoever reads it may read what is below it."""
+    run, above = parse(path).run_id, fields
+    while b"r" in above:
+        parent = str(run.action(above[b"r"].decode()))
+        if parent not in shard.records:
+            return False
+        above = shard.records[parent]
+        if not terminal(above) or shard.done.get(parent, 0) >= before:
+            return True
+    return False

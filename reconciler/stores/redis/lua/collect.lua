@@ -1,17 +1,27 @@
 -- Forget terminal actions that ended long enough ago; never one that is owed clean-up,
--- has open children, or has a parent that has not ended.
+-- has open children, or is below one that has not ended, or not long enough ago.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  ended before, in ms
 -- ARGV[3]  most actions of one call
 -- ARGV[4]  offset: entries an earlier call of this pass kept
 -- returns  {{path, flat fields}..., already gone, kept, {run, flat digests and shared specs}... of forgotten runs}
-local function live(path)
-  local p = redis.call('HMGET', record(path), 's', 'p')
-  return p[1] and not terminal(p[2])
+local done = base .. 'done'
+
+-- whoever reads an ancestor may read what is below it: the tree goes when its top may go
+local function wanted(run, parent)
+  while parent do
+    local path = run .. '/' .. parent
+    local p = redis.call('HMGET', record(path), 's', 'p', 'r')
+    if not p[1] then return false end
+    if not terminal(p[2]) then return true end
+    local ended = redis.call('ZSCORE', done, path)
+    if ended and tonumber(ended) >= tonumber(ARGV[2]) then return true end
+    parent = p[3]
+  end
+  return false
 end
 
-local done = base .. 'done'
 local paths = redis.call('ZRANGE', done, '-inf', '(' .. ARGV[2], 'BYSCORE', 'LIMIT', tonumber(ARGV[4]), tonumber(ARGV[3]))
 local deleted, gone, kept, runs = {}, 0, 0, {}
 for _, path in ipairs(paths) do
@@ -26,8 +36,7 @@ for _, path in ipairs(paths) do
   elseif r.f then
     wake(key, path, now)
     kept = kept + 1
-  elseif r.r and live(run .. '/' .. r.r) then
-    -- the parent may still read this child's result
+  elseif wanted(run, r.r) then
     kept = kept + 1
   elseif r.b and tonumber(redis.call('HGET', counters, 'o:' .. name) or 0) > 0 then
     kept = kept + 1

@@ -1,0 +1,93 @@
+"""What the collector does with objects in S3."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reconciler.api.action import ActionId
+from reconciler.api.errors import BlobUnavailable
+from reconciler.api.template import TaskMetadata
+from reconciler.api.transition import PhaseInfo, TaskInfo, success
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.sweeps.collect import collect
+from reconciler.sweeps.objects import Removed, remove_objects
+from reconciler.testing import Lab, ScriptedPlugin
+
+pytestmark = pytest.mark.spec("16")
+
+
+def answer(ctx: TaskExecutionContext) -> PhaseInfo:
+    """Write outputs and succeed."""
+    return success(TaskInfo(occurred_at=ctx.now, outputs=ctx.files.write_outputs(b'{"o0":1}')))
+
+
+def ended(lab: Lab, *, discoverable: bool = False, base: str = "") -> tuple[ActionId, str]:
+    """An action that has succeeded longer than its retention ago, and where its outputs lie."""
+    metadata = TaskMetadata(discoverable=discoverable)
+    action = lab.submit("task", metadata=metadata, run_output_base=base, inputs={"x": "x" * 5000})
+    lab.settle()
+    outputs = lab.get(action).status.outputs
+    assert outputs is not None
+    lab.clock.advance(timedelta(hours=2))
+    return action, outputs.uri
+
+
+def new_lab(*, collect_objects: bool = True) -> Lab:
+    """A lab whose actions write outputs."""
+    return Lab([ScriptedPlugin("task", answer)], collect_objects=collect_objects)
+
+
+def test_objects_go_with_the_record() -> None:
+    """Inputs and outputs of a forgotten action are removed, those of an action that is kept are not."""
+    lab = new_lab()
+    action, outputs = ended(lab)
+    inputs = f"{lab.get(action).spec.input_uri}/inputs.pb"
+    kept = lab.submit("task", inputs={"x": "y" * 5000})
+    lab.settle()
+    assert lab.blobs.stat(inputs) is not None
+    assert collect(lab.store, lab.settings, lab.blobs) == 1
+    assert lab.blobs.stat(inputs) is None
+    assert lab.blobs.stat(outputs) is None
+    young = lab.get(kept)
+    assert young.status.outputs is not None
+    assert lab.blobs.stat(young.status.outputs.uri) is not None
+    assert lab.blobs.stat(f"{young.spec.input_uri}/inputs.pb") is not None
+
+
+def test_objects_stay_unless_asked() -> None:
+    """Without the setting nothing is removed."""
+    lab = new_lab(collect_objects=False)
+    _, outputs = ended(lab)
+    assert collect(lab.store, lab.settings, lab.blobs) == 1
+    assert lab.blobs.stat(outputs) is not None
+
+
+@pytest.mark.parametrize(
+    ("discoverable", "base"), [(True, ""), (False, "s3://memory/shared")], ids=["cached", "own base"]
+)
+def test_what_others_may_use_stays(base: str, *, discoverable: bool) -> None:
+    """Outputs the catalog may refer to, and folders others may have chosen, outlive the record."""
+    lab = new_lab()
+    _, outputs = ended(lab, discoverable=discoverable, base=base)
+    assert collect(lab.store, lab.settings, lab.blobs) == 1
+    assert lab.blobs.stat(outputs) is not None
+
+
+def test_each_action_has_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removed, gone before, and refused by S3 are counted; a name in use again is left alone."""
+    lab = new_lab()
+    action, outputs = ended(lab)
+    record = lab.get(action)
+    assert remove_objects(lab.store, lab.blobs, [record]) == {}
+    assert lab.blobs.stat(outputs) is not None
+    assert lab.store.collect(lab.store.shard_of(action.run_id), before=lab.store.now(), limit=9).deleted
+    assert remove_objects(lab.store, lab.blobs, [record]) == {Removed.DELETED: 1}
+    assert remove_objects(lab.store, lab.blobs, [record]) == {Removed.ALREADY_GONE: 1}
+
+    def refuse(uri: str) -> int:
+        raise BlobUnavailable(f"S3 refuses to remove {uri}.")
+
+    monkeypatch.setattr(lab.blobs, "delete_prefix", refuse)
+    assert remove_objects(lab.store, lab.blobs, [record]) == {Removed.FAILED: 1}
