@@ -87,9 +87,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Tries of abort and finalize before an action ends as `cleanup failed` (spec W-44)."""
 
     inline_limit: int = 4096
-    """Inputs and outputs up to this size ride in the record too; larger ones lie in S3 alone."""
+    """Inputs up to this size ride in the record instead of S3, outputs up to it ride there beside S3."""
     max_object_size: int = 64 * 1024 * 1024
-    """Largest inputs, outputs or log that is stored."""
+    """Largest inputs or outputs that are stored."""
     retention: timedelta = timedelta(hours=1)
     """How long an ended action is kept (`gc.maxTTL`, spec 3)."""
     collect_objects: bool = False

@@ -164,7 +164,7 @@ def _messages(settings: Settings) -> dict[str, object]:
             SWEEPS: {"queue": steps},
             RUN_ATTEMPT: {"queue": attempts},
         },
-        "task_acks_late": True,  # a step cut short by a kill is delivered again
+        "task_acks_late": True,  # where the broker knows of it (RabbitMQ): a step cut short is delivered again
         "task_reject_on_worker_lost": False,  # would repeat a step that kills its process for ever
         "task_annotations": {
             RECONCILE: {"send_events": False},  # as many as there are steps; Flower keeps each in memory

@@ -184,13 +184,11 @@ class Client(Conditions):
         return TaskAction(action, spec, metadata=metadata)
 
     def _store(self, actions: Sequence[TaskAction]) -> None:
-        woken: set[int] = set()
         for start in range(0, len(actions), _AT_ONCE):
             part = actions[start : start + _AT_ONCE]
             report = self.store.create(part)
             for action, answer in zip(part, report.outcomes, strict=True):
                 _raise_refusal(action, answer)
-            woken.update(report.wake)
             self._wake(report.wake)
 
     def _wake(self, shards: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from reconciler.core.cachekey import CacheConfigError
 from reconciler.core.conditions import map_phase, set_condition
 from reconciler.plugins.base import Plugin, StillStopping, owes_finalize
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
+from reconciler.plugins.registry import PluginNotFound
 
 log = structlog.get_logger(__name__)
 
@@ -178,7 +179,7 @@ class FailureSteps(StatusSteps):
         """After the end: drop the finalizer when nothing is owed; else the next round pays it (spec W-05)."""
         try:
             plugin: Plugin | None = self.plugin_registry.resolve(action.spec.task_type)
-        except Exception:  # noqa: BLE001  # no plugin: nothing can be owed to it
+        except PluginNotFound:  # nothing can be owed to it
             plugin = None
         if plugin is None or not owes_finalize(plugin):
             self.drop_finalizer(action)

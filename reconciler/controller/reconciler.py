@@ -88,8 +88,8 @@ class TaskActionReconciler(LimitSteps):
         Returns:
             When to look again. Nothing to do is `DONE`: not found, held by another step (which will look again), ended.
 
-        What a round asks to be sent (a launch, wake-ups, the end of children) is sent by `Stepper`, which drives
-        rounds in production; the plugin's next look makes up for what nobody sent.
+        What a round asks to be sent (a launch, wake-ups) is sent by `Stepper`, which drives rounds in production; the
+        plugin's next look makes up for what nobody sent.
 
         Raises:
             Superseded: the claim was lost to a newer one while the round ran; nothing was written.

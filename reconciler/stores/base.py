@@ -240,10 +240,6 @@ class Store(Protocol):
         """Make actions due at `at` (0 = now); a claimed one becomes due when its step ends. Returns shards to message."""
         ...
 
-    def overdue(self, grace: int) -> tuple[int, ...]:
-        """Shards where something is due for longer than `grace` ms; each is marked as having a message on its way."""
-        ...
-
     def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
         """Shards that need a message: (shard, overdue for longer than `grace` ms, next due, arm a countdown, now).
 

@@ -195,10 +195,6 @@ class Stepping(MemoryCore):
                 return ()
             return tuple(shard for shard in shards if self._shards[shard].need_message(now))
 
-    def overdue(self, grace: int) -> tuple[int, ...]:
-        """See `Store.overdue`."""
-        return tuple(shard for shard, late, _, _, _ in self.look(grace) if late)
-
     def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
         """For each shard with something due: (shard, overdue, next due, arm a countdown for it, now)."""
         found: list[tuple[int, bool, int, bool, int]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -41,8 +41,18 @@ class Script:
         except NoScriptError:
             return client.execute_command("EVAL", self._text, 1, key, *args)  # type: ignore[no-untyped-call]  # redis-py has no types here
 
+    def for_each(self, client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run the script for each (key, argument …), in one round trip."""
+        pipe = client.pipeline(transaction=False)
+        for call in calls:
+            pipe.execute_command("EVALSHA", self._sha, 1, *call)  # type: ignore[no-untyped-call]  # redis-py has no types here
+        try:
+            return pipe.execute()
+        except NoScriptError:  # the server knows it for none of them, so none was run
+            return [self(client, *call) for call in calls]
+
 
 @cache
-def script(name: str) -> Callable[..., Any]:
+def script(name: str) -> Script:
     """The script of a verb; loaded once per process."""
     return Script(name)

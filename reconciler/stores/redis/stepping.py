@@ -37,7 +37,7 @@ _CHUNK = 500
 
 
 class Stepping(RedisCore):
-    """create, claim, commit, wake, overdue, due."""
+    """create, claim, commit, wake, look, nudge, due."""
 
     @explain
     def now(self) -> int:
@@ -166,18 +166,14 @@ class Stepping(RedisCore):
         return tuple(found)
 
     @explain
-    def overdue(self, grace: int) -> tuple[int, ...]:
-        """See `Store.overdue`."""
-        return tuple(shard for shard, late, _, _, _ in self.look(grace) if late)
-
-    @explain
     def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
         """For each shard with something due: (shard, overdue, next due, arm a countdown for it, now)."""
+        calls = [
+            (self.keys.due(shard), self.keys.base(shard), grace, PENDING_TTL, self._horizon)
+            for shard in range(self.shards)
+        ]
         found = []
-        for shard in range(self.shards):
-            late, at, arm, now = script("overdue")(
-                self.client, self.keys.due(shard), self.keys.base(shard), grace, PENDING_TTL, self._horizon
-            )
+        for shard, (late, at, arm, now) in enumerate(script("overdue").for_each(self.client, calls)):
             if late or arm:
                 found.append((shard, bool(late), int(at), bool(arm), int(now)))
         return found
