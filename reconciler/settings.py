@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Number of shards; fixed when the data set is first used (decision 0003)."""
     durability: Durability = "fast"
     """`fast`: the AOF may be fsynced once a second. `safe`: each accepted write is fsynced (docs/guarantees.md)."""
+    confirm_replicas: int = 0
+    """Replicas that must have a write before it counts, in `safe`; 0: one, if there is any at the first write."""
 
     s3_endpoint: str = ""
     """URL of an S3 server; empty: AWS. Credentials come from the environment, as boto3 reads them."""
@@ -154,14 +156,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"executor: requeueDuration must not be negative, got {self.requeue_duration.total_seconds():g}s"
             )
         found += self._out_of_bounds()
-        if self.step_budget >= self.step_lease:
-            found.append("RECONCILER_STEP_BUDGET must be shorter than RECONCILER_STEP_LEASE")
-        if self.inline_limit > self.max_object_size:
-            found.append("RECONCILER_INLINE_LIMIT must not exceed RECONCILER_MAX_OBJECT_SIZE")
-        if self.steps_queue == self.attempts_queue:
-            found.append(
-                "RECONCILER_STEPS_QUEUE and RECONCILER_ATTEMPTS_QUEUE must differ: user code would delay steps"
-            )
+        found += self._contradictions()
         if not self.s3_bucket:
             found.append("RECONCILER_S3_BUCKET must not be empty")
         if not self.redis_url.startswith(("redis://", "rediss://", "unix://", "sentinel://")):
@@ -172,6 +167,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             except ReconcilerError as error:
                 found.append(f"{PREFIX}{name.upper()}: {error}")
         return found + self._unreadable()
+
+    def _contradictions(self) -> list[str]:
+        """Values that do not go together."""
+        found: list[str] = []
+        if self.confirm_replicas and self.durability != "safe":
+            found.append(
+                "RECONCILER_CONFIRM_REPLICAS works with RECONCILER_DURABILITY=safe only: set both or none"
+            )
+        if self.step_budget >= self.step_lease:
+            found.append("RECONCILER_STEP_BUDGET must be shorter than RECONCILER_STEP_LEASE")
+        if self.inline_limit > self.max_object_size:
+            found.append("RECONCILER_INLINE_LIMIT must not exceed RECONCILER_MAX_OBJECT_SIZE")
+        if self.steps_queue == self.attempts_queue:
+            found.append(
+                "RECONCILER_STEPS_QUEUE and RECONCILER_ATTEMPTS_QUEUE must differ: user code would delay steps"
+            )
+        return found
 
     def _unreadable(self) -> list[str]:
         """Entries of lists that do not have their form."""
@@ -187,7 +199,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def _out_of_bounds(self) -> list[str]:
         """Values that are too small, or too large, on their own."""
         port = self.metrics_port
+        confirm = self.confirm_replicas
         return [
+            *([] if confirm >= 0 else [f"{PREFIX}CONFIRM_REPLICAS must not be negative, got {confirm}"]),
             *([] if 0 <= port < 65536 else [f"{PREFIX}METRICS_PORT must be between 0 and 65535, got {port}"]),
             *(
                 f"{PREFIX}{name.upper()} must be at least 1, got {getattr(self, name)}"

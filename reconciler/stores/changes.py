@@ -31,6 +31,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         path: whose record.
         token: fencing token of the claim, decimal.
+        version: of the record that was claimed. A server that was promoted with an older state may hand out a token again,
+            but never over the same version.
         sets: field, value, field, value …
         dels: fields to remove.
         events: events to publish, encoded.
@@ -44,6 +46,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     path: str
     token: bytes
+    version: int
     sets: list[bytes]
     dels: list[bytes]
     events: list[bytes]
@@ -77,6 +80,7 @@ def change_of(write: Write) -> Change:
     return Change(
         path=str(action.id),
         token=b"%d" % action.token,
+        version=original.version,
         sets=sets,
         dels=dels,
         events=[records.encode_event(event) for event in write.events],

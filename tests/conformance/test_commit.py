@@ -89,6 +89,16 @@ def test_a_stale_token_is_superseded(store: LookingStore, pass_time: PassTime) -
     assert (record.phase, record.version, record.events) == (ActionPhase.QUEUED, 1, 1)
 
 
+def test_another_version_under_the_same_token_is_superseded(store: LookingStore) -> None:
+    """A server promoted with an older state counts tokens anew: what was decided from a later state is not mixed into it."""
+    action = make_action()
+    created(store, action)
+    write = success_write(claimed(store, action))
+    write.original.version += 1
+    assert commit(store, write).outcomes == (CommitOutcome.SUPERSEDED,)
+    assert get(store, action).phase is ActionPhase.QUEUED
+
+
 def test_a_late_write_is_taken_while_nobody_else_claimed(store: LookingStore, pass_time: PassTime) -> None:
     """A slow step whose lease ran out may still write as long as its token is the newest."""
     action = make_action()

@@ -156,7 +156,8 @@ class Stepping(MemoryCore):
         if fields is None:
             return CommitOutcome.GONE
         # without a lease this very commit was applied before: its answer got lost on the way
-        if fields.get(b"k") != change.token or b"l" not in fields:
+        # another version under our token: the state was restored from an older one and tokens were counted anew
+        if (fields.get(b"k"), number(fields, b"v")) != (change.token, change.version) or b"l" not in fields:
             return CommitOutcome.SUPERSEDED
         before = number(fields, b"p", 1)
         if terminal(fields) and change.phase not in {0, before}:

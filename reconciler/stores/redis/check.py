@@ -7,6 +7,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from reconciler.api.errors import StoreUnavailable
+from reconciler.stores.redis.confirm import replicas_of
 from reconciler.stores.redis.connect import explained, safe_url
 from reconciler.stores.redis.store import RedisStore
 
@@ -61,8 +62,10 @@ def _durability(store: RedisStore, info: dict[str, Any], where: str) -> list[str
         return [f"{where} keeps nothing over a restart (appendonly no): set appendonly yes"]
     if info.get("aof_last_write_status", "ok") != "ok":
         return [f"{where} cannot write its append-only file: free its disk, then restart it"]
-    if store.settings.durability != "safe":
-        return []
+    return _safety(store, where) if store.settings.durability == "safe" else []
+
+
+def _safety(store: RedisStore, where: str) -> list[str]:
     try:
         fsync = store.client.config_get("appendfsync").get("appendfsync", "?")
     except RedisError as error:
@@ -71,6 +74,9 @@ def _durability(store: RedisStore, info: dict[str, Any], where: str) -> list[str
         ]
     if fsync != "always":
         return [f"RECONCILER_DURABILITY=safe needs appendfsync always, {where} has appendfsync {fsync}"]
+    wanted, there = store.settings.confirm_replicas, replicas_of(store.client)
+    if there < wanted:
+        return [f"RECONCILER_CONFIRM_REPLICAS={wanted}, but {where} has {there} connected: start them first"]
     return []
 
 

@@ -29,6 +29,7 @@ from redis.sentinel import Sentinel
 from reconciler import metrics
 from reconciler.api.errors import StoreUnavailable
 from reconciler.settings import Settings
+from reconciler.stores.redis.confirm import ConfirmingRedis
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,12 +49,15 @@ def connect(settings: Settings) -> redis.Redis:
         "retry": Retry(ConstantBackoff(0.05), 1, supported_errors=(RedisConnectionError,)),
         "client_name": "reconciler",
     }
+    kind = ConfirmingRedis if settings.durability == "safe" else redis.Redis
     if settings.redis_url.startswith("sentinel://"):
-        return _through_sentinel(settings.redis_url, options)
-    return redis.Redis.from_url(settings.redis_url, **options)
+        client = _through_sentinel(settings.redis_url, kind, options)
+    else:
+        client = kind.from_url(settings.redis_url, **options)
+    return client.guarded_by(settings) if isinstance(client, ConfirmingRedis) else client
 
 
-def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
+def _through_sentinel(url: str, kind: type[redis.Redis], options: dict[str, Any]) -> redis.Redis:
     """`sentinel://[:password@]host:port[;sentinel://host:port…]/db?master_name=NAME`: as the broker's URL is written."""
     parts = [urlsplit(part) for part in url.split(";")]
     nodes = [(part.hostname or "", part.port or 26379) for part in parts]
@@ -63,7 +67,7 @@ def _through_sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
     patience = {k: v for k, v in options.items() if k.startswith("socket")}
     sentinel: Any = Sentinel(nodes, sentinel_kwargs=patience)  # type: ignore[no-untyped-call]  # redis-py has no types here
     name = query.get("master_name", "mymaster")
-    primary: redis.Redis = sentinel.master_for(name, password=password, db=database, **options)
+    primary: redis.Redis = sentinel.master_for(name, kind, password=password, db=database, **options)
     return primary
 
 
@@ -105,9 +109,15 @@ def _why(error: RedisError) -> str:
         return "did not answer within RECONCILER_SOCKET_TIMEOUT: it is frozen, overloaded or unreachable"
     if isinstance(error, RedisConnectionError):
         return f"cannot be reached ({text}): start it, or correct RECONCILER_REDIS_URL"
-    if text.startswith("WRONGTYPE") or "WRONGTYPE" in text:
-        return f"holds foreign data under our keys ({text}): give this installation its own RECONCILER_KEY_PREFIX"
-    return f"refused a command ({text})"
+    remedy = next((remedy for word, remedy in _REFUSALS.items() if word in text), "")
+    return remedy.format(text) if remedy else f"refused a command ({text})"
+
+
+_REFUSALS = {
+    "WRONGTYPE": "holds foreign data under our keys ({}): give this installation its own RECONCILER_KEY_PREFIX",
+    "NOREPLICAS": "has too few replicas to accept writes ({}): bring them back, or lower min-replicas-to-write",
+    "READONLY": "is a replica ({}): let RECONCILER_REDIS_URL name the primary, or Sentinel with sentinel://",
+}
 
 
 def explain(method: Callable[P, R]) -> Callable[P, R]:

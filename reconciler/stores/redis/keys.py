@@ -7,6 +7,7 @@ So has a resource with a quota, `{q:<name>}`.
 | key | type | written by | ends |
 |---|---|---|---|
 | `<p>:meta` | hash | first start | kept: number of shards, layout version |
+| `<p>:confirm` | string, PX | every script in `safe` with replicas | its TTL |
 | `<p>:{nn}:a:<project/domain/run/action>` | hash | see stores/records.py | collect, after retention |
 | `<p>:{nn}:due` | zset, path → due time | create, claim, commit, wake, heartbeat | entry: commit of a terminal action |
 | `<p>:{nn}:done` | zset, path → end time | commit of a terminal action | entry: collect |
@@ -117,6 +118,11 @@ class Keys(msgspec.Struct, frozen=True):
     def meta(self) -> str:
         """What must be the same for all processes of an installation."""
         return f"{self.prefix}:meta"
+
+    @property
+    def confirm(self) -> str:
+        """Written with each script whose replication is waited for."""
+        return f"{self.prefix}:confirm"
 
     def worker(self, name: str) -> str:
         """Liveness of a worker process."""

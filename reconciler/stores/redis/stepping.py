@@ -198,5 +198,5 @@ def _packed(change: Change) -> tuple[Any, ...]:
         [part.decode() for part in change.sets],
         [name.decode() for name in change.dels],
         [event.decode() for event in change.events],
-        *(change.phase, change.due, change.parent, change.ended, change.failed, change.seen),
+        *(change.phase, change.due, change.parent, change.ended, change.failed, change.seen, change.version),
     )

@@ -3,7 +3,7 @@
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: list of {path, token, flat list of fields to set, list of fields to delete, events, phase or 0,
 --          due (0 = never), parent name or "", 1 when it ends here, 1 when it is a failure,
---          time up to which an attempt's lease was looked at (0 = no lease is to be watched)}
+--          time up to which an attempt's lease was looked at (0 = no lease is to be watched), version that was claimed}
 -- ARGV[3]  horizon of countdowns in ms
 -- ARGV[4]  grace in ms after an attempt's lease until a step looks
 -- ARGV[5]  most stream ids a record keeps
@@ -54,7 +54,8 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
   local r = redis.call('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b')
   if not r[5] then
     outcomes[i] = 2
-  elseif r[1] ~= token or not r[6] or (terminal(r[2]) and phase > 0 and int(phase) ~= r[2]) then
+  elseif r[1] ~= token or tonumber(r[10]) ~= w[12] or not r[6] or (terminal(r[2]) and phase > 0 and int(phase) ~= r[2]) then
+    -- another version under our token: the server was promoted with an older state and has counted anew.
     -- no lease field: this very commit was applied before (its answer got lost on the way)
     outcomes[i] = 1
   else

@@ -1,0 +1,71 @@
+"""Durability `safe` with replicas: a script's writes count once enough replicas have them.
+
+`WAIT` is sent with the script, on its connection, in one round trip, and its answer is checked: fewer replicas than wanted
+is an error, not a silent weakening. `WAITAOF` is not used: servers exist that answer it before the data is on disk
+(docs/guarantees.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from reconciler.api.errors import StoreUnavailable
+from reconciler.settings import Settings
+from reconciler.stores.redis.keys import Keys
+
+_PATIENCE = 0.2
+"""Part of the socket timeout a replica has to confirm: well below it, or the answer would be lost to the timeout."""
+_MARK_FOR = 60_000
+_SCRIPTS = frozenset({"EVALSHA", "EVAL"})
+
+
+class ConfirmingRedis(redis.Redis):
+    """A client whose scripts return once replicas have what they wrote.
+
+    How many is `RECONCILER_CONFIRM_REPLICAS`; 0 there means one, if the server has any when this client runs its first
+    script. The number never falls afterwards: a replica that went away may be the one that is promoted.
+    """
+
+    _wanted: int | None = None
+    _settings: Settings
+
+    def guarded_by(self, settings: Settings) -> ConfirmingRedis:
+        """Say what is wanted, and return the client."""
+        self._settings = settings
+        self._wanted = settings.confirm_replicas or None
+        return self
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # what Redis answers
+        """As of the base; a script is followed by a checked `WAIT`.
+
+        Raises:
+            StoreUnavailable: too few replicas confirmed in time.
+        """
+        if args[0] not in _SCRIPTS:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py has no types here
+        if self._wanted is None:
+            self._wanted = min(1, replicas_of(self))
+        if not self._wanted:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # as above
+        patience = self._settings.socket_timeout.total_seconds() * _PATIENCE
+        pipe = self.pipeline(transaction=False)
+        pipe.execute_command(*args)  # type: ignore[no-untyped-call]  # as above
+        # WAIT asks for this connection's last write. A repeated script may write nothing, and what its first
+        # run wrote, over another connection, has to be confirmed all the same: so write something.
+        pipe.set(Keys(self._settings.key_prefix, self._settings.shards).confirm, "1", px=_MARK_FOR)
+        pipe.execute_command("WAIT", self._wanted, int(patience * 1000))  # type: ignore[no-untyped-call]  # as above
+        answer, _, confirmed = pipe.execute()
+        if confirmed < self._wanted:
+            raise StoreUnavailable(
+                f"Redis has stored a change, but {confirmed} of {self._wanted} replicas confirmed it within "
+                f"{patience:g} s, and a failover might lose it: bring the replicas back, then repeat the call"
+            )
+        return answer
+
+
+def replicas_of(client: redis.Redis) -> int:
+    """How many replicas are connected to the server."""
+    info: dict[str, Any] = client.info("replication")
+    return int(info.get("connected_slaves", 0))
