@@ -1,0 +1,83 @@
+"""The bad line of the chaos tests does what it says: else they would prove nothing."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from tcp_proxy import TcpProxy
+from valkey_pair import ValkeyPair
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyPair]:
+    """Two servers."""
+    with ValkeyPair(tmp_path_factory.mktemp("pair")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def line(pair: ValkeyPair) -> Iterator[TcpProxy]:
+    """A line to the first."""
+    with TcpProxy(pair.primary.port, random.Random(1)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def client(line: TcpProxy) -> Iterator[redis.Redis]:
+    """A client at its other end that tries nothing twice."""
+    with redis.Redis(port=line.port, socket_timeout=0.5, retry=Retry(NoBackoff(), 0)) as one:
+        yield one
+
+
+def test_a_good_line_passes_everything(line: TcpProxy, client: redis.Redis) -> None:
+    """A large value comes back unchanged."""
+    client.set("large", b"x" * 1_000_000)
+    assert client.get("large") == b"x" * 1_000_000
+    assert line.passed > 2
+
+
+def test_a_slow_line_takes_its_time(line: TcpProxy, client: redis.Redis) -> None:
+    """Each way is delayed by at least what was asked for."""
+    client.ping()
+    line.slow(0.05, 0.06)
+    began = time.monotonic()
+    client.ping()
+    assert time.monotonic() - began >= 0.1
+
+
+def test_a_broken_line_is_reset(line: TcpProxy, client: redis.Redis) -> None:
+    """A connection is reset at its next chunk, and a new one works once the fault is over."""
+    client.ping()
+    line.reset(1.0)
+    with pytest.raises(redis.ConnectionError):
+        client.ping()
+    line.reset(0.0)
+    assert client.ping()
+    assert line.broken == 1
+
+
+def test_a_silent_line_answers_late(line: TcpProxy, client: redis.Redis) -> None:
+    """Nothing comes through while it is silent, and nothing is closed."""
+    client.ping()
+    line.silence()
+    with pytest.raises(redis.TimeoutError):
+        client.ping()
+    line.speak()
+    assert client.ping()
+
+
+def test_a_line_can_lead_elsewhere(line: TcpProxy, client: redis.Redis, pair: ValkeyPair) -> None:
+    """After a failover the same address reaches the other server."""
+    assert client.info("server")["tcp_port"] == pair.primary.port  # type: ignore[index]  # redis-py says it may be awaited
+    line.lead_to(pair.replica.port)
+    with pytest.raises(redis.ConnectionError):
+        client.ping()
+    assert client.info("server")["tcp_port"] == pair.replica.port  # type: ignore[index]  # as above
