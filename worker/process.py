@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 
 _ALIVE_EVERY = 5.0
 _ALIVE_FOR = 15
-_IDLE = 5.0
-"""Seconds without any step after which a steps worker looks at every shard itself: beat may be down."""
+_LOOK_EVERY = 5.0
+"""Seconds after which a steps worker looks at every shard itself, at once when it starts: beat may be down."""
 
 
 class _Held:
@@ -56,14 +56,14 @@ class Guardian(threading.Thread):
 
     def run(self) -> None:
         """Until the worker ends."""
-        said, looked, pause = 0.0, -_IDLE, 0.0
+        said, looked, pause = 0.0, 0.0, 0.0
         while not self._ends.wait(pause):
             now, pause = time.monotonic(), 1.0
             try:
                 if not said or now - said >= _ALIVE_EVERY:
                     self._say_alive()
                     said = now
-                if self._steps and (looked < 0 or (now - looked >= _IDLE and self._idle(now))):
+                if self._steps and (not looked or now - looked >= _LOOK_EVERY):
                     engine = current_engine()
                     resync(engine.store, engine.messenger)
                     looked = now
@@ -71,9 +71,6 @@ class Guardian(threading.Thread):
                 log.warning("guardian.unavailable", error=str(error))
             except Exception:
                 log.exception("guardian.failed")
-
-    def _idle(self, now: float) -> bool:
-        return now - current_engine().stepper.last_step_at >= _IDLE
 
     def _say_alive(self) -> None:
         store = current_engine().store

@@ -59,7 +59,6 @@ class Stepper:
         self.store = reconciler.store
         self.messenger = messenger
         self.owner = owner
-        self.last_step_at = time.monotonic()
         settings = reconciler.settings
         self._batch = settings.step_batch
         self._budget = settings.step_budget.total_seconds()
@@ -85,7 +84,6 @@ class Stepper:
             limit = self._batch if drain else 0
             claim = self.store.claim(shard, owner=self.owner, limit=limit, named=named, first=first and drain)
             named, first = (), False
-            self.last_step_at = time.monotonic()
             if not claim.actions:
                 if claim.arm:
                     self._arm(shard, claim.next_due, claim.now)

@@ -34,8 +34,8 @@ _LOOK_WHILE_RUNNING = 600_000
 _SEND_AGAIN = 5_000
 _SEND_AGAIN_AT_MOST = 300_000
 """Longest time between two sendings of a launch that nobody takes, ms."""
-_LOOK_AT_MOST = 60_000
-"""Between two looks at a launch that stands in line, ms."""
+_LOOK_WHILE_WAITING = 3_600_000
+"""How soon to look at a launch that waits and that nothing wakes, ms: the store itself watches for lost ones."""
 _ASK_AGAIN = 500
 _RELAUNCH_AFTER = (0, 1000, 2000, 4000)
 """Delay of a relaunch after a worker was lost, by the number of system failures before it, ms: it is rarely the action."""
@@ -91,7 +91,7 @@ class FunctionPlugin(Plugin):
                     return Transition(ctx.wait_for(config.resource, answer))
             ctx.send(queue)
             ctx.state.put(1, _Sent(1))
-            return Transition(self._waiting(ctx, queue, 1, ctx.now + _SEND_AGAIN))
+            return Transition(self._waiting(ctx, queue, 1))
         if attempt.outcome is not None:
             return Transition(_ended(attempt.outcome))
         if not attempt.owner:
@@ -113,28 +113,24 @@ class FunctionPlugin(Plugin):
 
         Overtaken by one: lost, send it again. The queue starts older ones still: in line. It starts nothing: perhaps lost,
         perhaps nobody serves it; send it again, ever more seldom. Standing in line changes no state, so it makes no event.
+        Nobody polls: `Store.look` makes those due that deserve a look.
         """
         attempt = ctx.attempt
         sent = ctx.state.get(_Sent) or _Sent(1)
         patience = min(_SEND_AGAIN * 2 ** min(sent.times - 1, 16), _SEND_AGAIN_AT_MOST)
-        look = attempt.sent_at + patience
-        if ctx.now < look:
-            return self._waiting(ctx, queue, sent.times, look)
         overtaken = attempt.queue_moved_at > attempt.sent_at
-        serving = attempt.queue_started_at and ctx.now - attempt.queue_started_at <= patience
-        if serving and not overtaken:
-            return self._waiting(
-                ctx, queue, sent.times, ctx.now + min(ctx.now - attempt.sent_at, _LOOK_AT_MOST)
-            )
+        silent = ctx.now - max(attempt.sent_at, attempt.queue_started_at) >= patience
+        if not overtaken and not silent:
+            return self._waiting(ctx, queue, sent.times)
         ctx.send(queue)
         ctx.state.put(1, _Sent(sent.times + 1))
-        return self._waiting(ctx, queue, sent.times + 1, ctx.now + min(patience * 2, _SEND_AGAIN_AT_MOST))
+        return self._waiting(ctx, queue, sent.times + 1)
 
     @staticmethod
-    def _waiting(ctx: TaskExecutionContext, queue: str, times: int, look: int) -> PhaseInfo:
+    def _waiting(ctx: TaskExecutionContext, queue: str, times: int) -> PhaseInfo:
         again = f", sent {times} times" if times > 1 else ""
         info = queued(ctx.now, times - 1, f'waiting for a worker of queue "{queue}"{again}')
-        return msgspec.structs.replace(info, requeue_at=look)
+        return msgspec.structs.replace(info, requeue_at=ctx.now + _LOOK_WHILE_WAITING)
 
     def abort(self, ctx: TaskExecutionContext) -> None:
         """Ask the worker to stop and wait until it did, or until its lease ran out; a launch not taken is fenced off.

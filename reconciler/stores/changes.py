@@ -17,6 +17,13 @@ PENDING_TTL = 3000
 """Life of the mark "a wake-up message is on its way", ms: so long a lost message holds back the next one."""
 GRACE = 250
 """Between the end of an attempt's lease and the step that notices, ms."""
+OVERTAKEN = 2_000
+"""How old a launch must be to count as overtaken, ms: between queue and start there are some moments."""
+LOST_AT_ONCE = 500
+"""Launches one look wakes of those that were overtaken."""
+PROBE = 5_000
+"""How long a queue may start nothing until the oldest launch that waits for it is looked at, ms; doubled each time."""
+PROBE_DOUBLINGS = 6
 EVENT_IDS = 200
 """Stream ids a record keeps of its newest events: history is bounded."""
 
@@ -41,6 +48,9 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         parent: name of the parent action; empty = a root.
         ended: 1 when this write makes the action terminal.
         failed: 1 when it ends in anything but success.
+        queue: where a launch is sent by this write; empty = nowhere.
+        sent: when; 0 = nothing is sent.
+        unsent: 1 when no launch waits for a worker any more.
         seen: time of the claim, up to which a lease was looked at; 0 = no attempt's lease is to be watched.
     """
 
@@ -55,6 +65,9 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     parent: str
     ended: int
     failed: int
+    queue: str
+    sent: int
+    unsent: int
     seen: int
 
 
@@ -89,6 +102,9 @@ def change_of(write: Write) -> Change:
         parent=action.spec.parent_action_name or "",
         ended=int(ended),
         failed=int(ended and phase is not ActionPhase.SUCCEEDED),
+        queue=write.launch[1] if write.launch is not None else "",
+        sent=action.now if write.launch is not None else 0,
+        unsent=int(ended or b"n" in dels),
         seen=action.now if write.launch is None and not phase.is_terminal() else 0,
     )
 

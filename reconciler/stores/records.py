@@ -308,7 +308,7 @@ _NO_EXTRA = _Extra()
 def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:
     get = fields.get
     outcome = get(b"ar")
-    moved, started = (int(part) for part in get(b"hw", b"0 0").split(b" "))
+    moved, started = (int(part) for part in get(b"hw", b"0 0").split(b" ")[:2])
     return AttemptRecord(
         launch=get(b"n", b"").decode(),
         sent_at=int(get(b"nt", b"0")),

@@ -10,7 +10,7 @@ from reconciler.api.action import ActionId, AttemptOutcome, Deletion, Signal, Ta
 from reconciler.stores import records
 from reconciler.stores.base import AbortOutcome, AbortReport, Beat, SignalOutcome, StartRefused
 from reconciler.stores.changes import GRACE
-from reconciler.stores.memory.state import MemoryCore, Shard, held, number, terminal
+from reconciler.stores.memory.state import MemoryCore, QueueFacts, Shard, held, number, terminal
 from reconciler.stores.records import Fields
 
 
@@ -36,8 +36,9 @@ class Attempts(MemoryCore):
                 shard.due[path] = min(until + GRACE, shard.due.get(path, until + GRACE))
             if b"nq" in fields:
                 # queues are first in, first out: what was sent before and has not started, was lost
-                newest, _ = shard.queues.get(fields[b"nq"], (0, 0))
-                shard.queues[fields[b"nq"]] = (max(newest, number(fields, b"nt")), now)
+                shard.unsend(path, fields)
+                newest = shard.queues[fields[b"nq"]].moved_at
+                shard.queues[fields[b"nq"]] = QueueFacts(max(newest, number(fields, b"nt")), now)
             self.wrote("start_attempt", (action, launch, owner))
             return self.decode(path, fields, now)
 

@@ -14,12 +14,29 @@ from datetime import timedelta
 from reconciler.api.action import ActionId, Children, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.stores import records
-from reconciler.stores.changes import PENDING_TTL
+from reconciler.stores.changes import LOST_AT_ONCE, OVERTAKEN, PENDING_TTL, PROBE, PROBE_DOUBLINGS
 from reconciler.stores.records import Fields
 
 AUDIT_LIMIT = 1000
 Cursor = tuple[int, int]
 """Position in the results channel: ms since the epoch, and a counter within that ms."""
+
+
+@dataclass
+class QueueFacts:
+    """What a queue has done. Times are ms since the epoch.
+
+    Attributes:
+        moved_at: when the newest launch was sent that has started.
+        started_at: when one was last started.
+        probed_at: when its oldest launch was last looked at because it started nothing.
+        probes: how often that was since.
+    """
+
+    moved_at: int = 0
+    started_at: int = 0
+    probed_at: int = 0
+    probes: int = 0
 
 
 @dataclass
@@ -36,7 +53,8 @@ class Shard:
         runs: when each run was created.
         events: the results channel, oldest first.
         audit: the newest warnings.
-        queues: newest launch time of a started attempt, and when one was last started, by queue.
+        queues: what each queue has done lately.
+        sent: when each launch that waits for a worker was sent, by queue.
         pending_until: how long the mark "a wake-up message is on its way" lives.
         armed: time of the countdown message on its way.
     """
@@ -51,7 +69,8 @@ class Shard:
     events: list[tuple[Cursor, bytes]] = field(default_factory=list)
     last_cursor: Cursor = (0, 0)
     audit: deque[bytes] = field(default_factory=lambda: deque(maxlen=AUDIT_LIMIT))
-    queues: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    queues: dict[bytes, QueueFacts] = field(default_factory=dict)
+    sent: dict[bytes, dict[str, int]] = field(default_factory=dict)
     pending_until: int = 0
     armed: int = 0
 
@@ -82,6 +101,28 @@ class Shard:
         if at > now and b"ao" in fields:
             # heartbeats move the due time of a running attempt, but never past this
             fields[b"u"] = b"%d" % min(at, number(fields, b"u", at))
+
+    def unsend(self, path: str, fields: Fields) -> None:
+        """The launch of an action waits for a worker no more."""
+        self.sent.get(fields.get(b"nq", b""), {}).pop(path, None)
+
+    def lost_launches(self, now: int) -> list[str]:
+        """Launches to look at: those that were overtaken; of a queue that starts nothing, the oldest, ever more seldom."""
+        found: list[str] = []
+        for queue, facts in self.queues.items():
+            waiting = sorted((at, path) for path, at in self.sent.get(queue, {}).items())
+            before = min(facts.moved_at, now - OVERTAKEN)
+            overtaken = [path for at, path in waiting if at < before][:LOST_AT_ONCE]
+            if not waiting:
+                facts.probed_at = facts.probes = 0
+            elif overtaken:
+                found += overtaken
+            elif now >= max(waiting[0][0], facts.started_at, facts.probed_at) + PROBE * 2 ** min(
+                facts.probes, PROBE_DOUBLINGS
+            ):
+                facts.probed_at, facts.probes = now, facts.probes + 1
+                found.append(waiting[0][1])
+        return found
 
     def need_message(self, now: int) -> bool:
         """Whether the caller has to send a wake-up message: nobody else did a moment ago."""

@@ -29,7 +29,7 @@ from reconciler.stores.changes import (
     differing_fields,
     first_event,
 )
-from reconciler.stores.memory.state import MemoryCore, Shard, held, number, parse, terminal
+from reconciler.stores.memory.state import MemoryCore, QueueFacts, Shard, held, number, parse, terminal
 from reconciler.stores.records import Fields
 
 
@@ -132,7 +132,9 @@ class Stepping(MemoryCore):
             fields.pop(b"w", None)  # noted while a step held it that died; a wish for later stays
         shard.due[path] = until
         moved = shard.queues.get(fields.get(b"nq", b"")) if b"ao" not in fields else None
-        return self.decode(path, {**fields, b"hw": b"%d %d" % moved} if moved else fields, now)
+        if moved is None:
+            return self.decode(path, fields, now)
+        return self.decode(path, {**fields, b"hw": b"%d %d" % (moved.moved_at, moved.started_at)}, now)
 
     def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
         """See `Store.commit`."""
@@ -202,7 +204,10 @@ class Stepping(MemoryCore):
         with self._lock:
             now = self.now()
             for number_, shard in enumerate(self._shards):
-                if shard.due and min(shard.due.values()) + grace <= now:
+                lost = shard.lost_launches(now)
+                for path in lost:
+                    shard.wake(path, now, now)
+                if shard.due and (lost or min(shard.due.values()) + grace <= now):
                     # unlike elsewhere also over a living mark: it may have outlived its message
                     shard.pending_until = now + PENDING_TTL
                     found.append((number_, True, min(shard.due.values()), False, now))
@@ -251,11 +256,16 @@ def _due_after(fields: Fields, change: Change) -> int:
 def _write_fields(shard: Shard, fields: Fields, change: Change, now: int) -> None:
     if change.sets or change.dels or change.events:
         fields[b"v"] = b"%d" % (number(fields, b"v") + 1)
+    if change.unsent:
+        shard.unsend(change.path, fields)
     fields.update(zip(change.sets[::2], change.sets[1::2], strict=True))
     if change.events:
         total, *ids = fields[b"e"].split(b" ")
         ids += [shard.publish(event, now) for event in change.events]
         fields[b"e"] = b" ".join([b"%d" % (int(total) + len(change.events)), *ids[-EVENT_IDS:]])
+    if change.queue:
+        shard.queues.setdefault(change.queue.encode(), QueueFacts())
+        shard.sent.setdefault(change.queue.encode(), {})[change.path] = change.sent
     for name in (*change.dels, b"l", b"w"):
         fields.pop(name, None)
 

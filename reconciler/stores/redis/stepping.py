@@ -21,7 +21,11 @@ from reconciler.stores.base import (
 from reconciler.stores.changes import (
     EVENT_IDS,
     GRACE,
+    LOST_AT_ONCE,
+    OVERTAKEN,
     PENDING_TTL,
+    PROBE,
+    PROBE_DOUBLINGS,
     Change,
     change_of,
     differing_fields,
@@ -34,6 +38,7 @@ from reconciler.stores.redis.scripts import pack, script
 _CREATED = tuple(CreateOutcome)
 _COMMITTED = tuple(CommitOutcome)
 _CHUNK = 500
+_LOST = (OVERTAKEN, LOST_AT_ONCE, PROBE, PROBE_DOUBLINGS)
 
 
 class Stepping(RedisCore):
@@ -169,7 +174,7 @@ class Stepping(RedisCore):
     def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
         """For each shard with something due: (shard, overdue, next due, arm a countdown for it, now)."""
         calls = [
-            (self.keys.due(shard), self.keys.base(shard), grace, PENDING_TTL, self._horizon)
+            (self.keys.due(shard), self.keys.base(shard), grace, PENDING_TTL, self._horizon, *_LOST)
             for shard in range(self.shards)
         ]
         found = []
@@ -199,4 +204,5 @@ def _packed(change: Change) -> tuple[Any, ...]:
         [name.decode() for name in change.dels],
         [event.decode() for event in change.events],
         *(change.phase, change.due, change.parent, change.ended, change.failed, change.seen, change.version),
+        *(change.queue, change.sent, change.unsent),
     )

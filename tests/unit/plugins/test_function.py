@@ -20,6 +20,7 @@ from reconciler.api.template import (
 from reconciler.api.transition import OutputRef
 from reconciler.broker.messages import Launch
 from reconciler.stores.base import StartRefused
+from reconciler.sweeps.resync import resync
 from reconciler.testing import Lab
 
 pytestmark = pytest.mark.spec("design 5")
@@ -75,6 +76,13 @@ def look(lab: Lab, action: ActionId) -> Result:
     return lab.reconcile(action)
 
 
+def sweep(lab: Lab) -> None:
+    """A second passes; the resync sweep looks, and steps run."""
+    lab.clock.advance(1000)
+    resync(lab.store, lab.messenger)
+    lab.step()
+
+
 def messages(lab: Lab) -> list[str]:
     """The launches sent so far."""
     return [launch.attempt for launch in lab.messenger.launches]
@@ -112,35 +120,49 @@ def test_a_template_without_a_function_ends_the_action(custom: dict[str, Any]) -
 
 
 def test_a_launch_is_not_sent_twice_for_a_second_look() -> None:
-    """Looking again while the launch is young sends nothing."""
+    """Looking again while the launch is young sends nothing, and nobody has to look before long."""
     lab = Lab()
     action = launched(lab)
     lab.clock.advance(3000)
-    assert lab.reconcile(action) == Result(2000)
+    assert lab.reconcile(action) == Result(3_600_000)
     assert lab.journal.words.count("launch") == 1
 
 
 def test_a_launch_nobody_takes_is_sent_again_with_growing_patience() -> None:
     """While the queue stands still the message is sent again, after 5 s and then ever more seldom."""
     lab = Lab()
-    action = launched(lab)
+    launched(lab)
     times = [lab.clock()]
     while len(times) < 9:
         before = lab.journal.words.count("launch")
-        look(lab, action)
+        sweep(lab)
         if lab.journal.words.count("launch") > before:
             times.append(lab.clock())
-    waits = [(b - a) // 1000 for a, b in pairwise(times)]
+    waits = [round((b - a) / 1000) for a, b in pairwise(times)]
     assert waits[0] == 5
     assert waits == sorted(waits)
-    assert waits[-2:] == [300, 300]
+    assert waits[-2:] == [320, 320]
+
+
+def test_of_many_launches_nobody_takes_one_is_tried() -> None:
+    """A queue that stands still gets one message again, not one for each launch that waits; then others are overtaken."""
+    lab = Lab(shards=1)
+    waiting = {str(launched(lab)) for _ in range(5)}
+    for _ in range(7):
+        sweep(lab)
+    assert messages(lab) == ["1"] * 6
+    tried = lab.messenger.launches[-1].action
+    start(lab, ActionId.parse(tried))
+    sweep(lab)
+    assert {launch.action for launch in lab.messenger.launches[6:]} == waiting - {tried}
 
 
 def test_a_launch_sent_again_says_how_often() -> None:
     """Whoever looks sees that no worker takes the launch; it is still the same launch."""
     lab = Lab()
     action = launched(lab)
-    look(lab, action)
+    for _ in range(6):
+        sweep(lab)
     record = lab.get(action)
     assert record.status.conditions[0].message == 'waiting for a worker of queue "attempts", sent 2 times'
     assert record.status.plugin_phase_version == 1
@@ -148,23 +170,28 @@ def test_a_launch_sent_again_says_how_often() -> None:
 
 
 def test_a_launch_that_was_overtaken_is_sent_again() -> None:
-    """When a younger launch of the queue has started, one that still waits at its next look was lost."""
+    """When a younger launch of the queue has started, one that still waits 2 s after it was sent was lost."""
     lab = Lab(shards=1)
     old = launched(lab)
     lab.clock.advance(1)
     start(lab, launched(lab))
-    look(lab, old)
+    sweep(lab)
+    assert messages(lab) == ["1", "1"], "too young to be lost"
+    sweep(lab)
+    sweep(lab)
     assert lab.get(old).status.conditions[0].message.endswith("sent 2 times")
 
 
 def test_a_launch_in_line_is_not_sent_again() -> None:
     """While the queue moves, up to older launches only, a launch that waits is in line and not lost."""
     lab = Lab(shards=1)
-    older = launched(lab)
+    older = [launched(lab) for _ in range(5)]
     lab.clock.advance(1)
     mine = launched(lab)
-    start(lab, older)
-    look(lab, mine)
+    for action in older:
+        sweep(lab)
+        sweep(lab)
+        start(lab, action)
     assert lab.get(mine).status.conditions[0].message == 'waiting for a worker of queue "attempts"'
     assert len(lab.events(mine)) == 2, "standing in line makes no event"
 

@@ -3,7 +3,8 @@
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: list of {path, token, flat list of fields to set, list of fields to delete, events, phase or 0,
 --          due (0 = never), parent name or "", 1 when it ends here, 1 when it is a failure,
---          time up to which an attempt's lease was looked at (0 = no lease is to be watched), version that was claimed}
+--          time up to which an attempt's lease was looked at (0 = no lease is to be watched), version that was claimed,
+--          queue a launch is sent to or "", when it is sent, 1 when none waits for a worker any more}
 -- ARGV[3]  horizon of countdowns in ms
 -- ARGV[4]  grace in ms after an attempt's lease until a step looks
 -- ARGV[5]  most stream ids a record keeps
@@ -51,7 +52,7 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
   local path, token, sets, dels, events = w[1], w[2], w[3], w[4], w[5]
   local phase, due, parent = w[6], w[7], w[8]
   local key = record(path)
-  local r = redis.call('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b')
+  local r = redis.call('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nq')
   if not r[5] then
     outcomes[i] = 2
   elseif r[1] ~= token or tonumber(r[10]) ~= w[12] or not r[6] or (terminal(r[2]) and phase > 0 and int(phase) ~= r[2]) then
@@ -90,6 +91,11 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     if phase > 0 and int(phase) ~= r[2] then
       count(run, r[2], -1)
       count(run, int(phase), 1)
+    end
+    if w[15] == 1 and r[12] then redis.call('ZREM', base .. 'sent:' .. r[12], path) end
+    if w[13] ~= '' then
+      redis.call('HSETNX', base .. 'queues', w[13], '0 0')
+      redis.call('ZADD', base .. 'sent:' .. w[13], int(w[14]), path)
     end
     if w[9] == 1 then
       done[#done + 1] = int(now)

@@ -24,6 +24,7 @@ if not (r[9] and tonumber(r[9]) > now) then
   redis.call('ZADD', KEYS[1], 'LT', int(until_ms + tonumber(ARGV[6])), path)
 end
 if r[7] then
+  redis.call('ZREM', base .. 'sent:' .. r[7], path)
   -- queues are first in, first out: whatever was sent to this one before and has not started, was lost
   local sent = tonumber(r[8] or 0)
   local newest = tonumber(string.match(redis.call('HGET', base .. 'queues', r[7]) or '0', '^%d+'))
