@@ -21,6 +21,13 @@ def work(index: int, seconds: float, tally: str) -> int:
     return index
 
 
+@env.task(retries=1)
+def timed(index: int, seconds: float, tally: str) -> None:
+    """Leave a trace of this execution with its time, and take some time."""
+    trace(tally, f"{index} {time.time()}")
+    threading.Event().wait(seconds)
+
+
 @env.task(retries=1, cache=Cache(version="1", serialize=True))
 def once(question: str, seconds: float, tally: str) -> str:
     """Leave a trace of this execution, take some time, return what no other execution would."""
