@@ -26,7 +26,7 @@ from reconciler.core.outbound import may_call
 AT_ONCE = 8
 """Most calls at the same time in a process: slow receivers must not take all handle threads."""
 _CONNECT = 1.5
-"""Longest wait for a connection to one address, and again for its TLS handshake; seconds."""
+"""Longest wait for a connection to one address, and again for its whole TLS handshake; seconds."""
 _MOST_ADDRESSES = 4
 
 Resolver = Callable[[str, int], Sequence[str]]
@@ -111,6 +111,7 @@ class HttpWebhooks:
                 headers = _headers(target, key)
                 connection.request("POST", target.path, document, headers, preload_content=False)
                 with closing(connection.getresponse()) as response:
+                    _left(target, ends)  # headers that were cut off by the watch look like complete ones
                     return response.status
             except (OSError, HTTPException, HTTPError) as error:
                 _left(target, ends)
@@ -150,7 +151,7 @@ def _connected(target: Target, addresses: Sequence[str], ends: float) -> HTTPCon
     """A connection to the first address that takes one."""
     why = ""
     for address in addresses[:_MOST_ADDRESSES]:
-        connection = _connection(target, address, min(_CONNECT, _left(target, ends)))
+        connection = _connection(target, address, min(_CONNECT, _left(target, ends) / 2))
         try:
             connection.connect()
         except (OSError, HTTPError) as error:
