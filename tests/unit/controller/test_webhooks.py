@@ -288,6 +288,8 @@ def test_an_end_ends_the_calls(lab: Lab, end: ActionPhase) -> None:
     record = lab.get(run.action)
     assert (record.phase, len(lab.webhooks.calls)) == (end, 1)
     assert "WebhookGivenUp" not in history(record)
+    lab.clock.advance(timedelta(days=1))
+    assert not lab.reconciler.owes_webhook(record)
 
 
 @pytest.mark.parametrize("end", [ActionPhase.SUCCEEDED, ActionPhase.ABORTED])
@@ -295,10 +297,12 @@ def test_an_answer_before_the_first_call_is_enough(lab: Lab, end: ActionPhase) -
     """What was answered or aborted before its webhook was called is not asked."""
     run = asked(lab)
     lab.reconcile(run.action)
+    assert lab.reconciler.owes_webhook(lab.get(run.action))
     if end is ActionPhase.SUCCEEDED:
         lab.client.signal(run.action, True)
     else:
         run.abort("not needed")
+    assert not lab.reconciler.owes_webhook(lab.get(run.action))
     lab.settle()
     assert (lab.get(run.action).phase, lab.webhooks.calls) == (end, [])
 
