@@ -78,6 +78,7 @@ class Instruments:
         self.system_failures = _counter("reconciler_system_failures_total", "System failures counted")
         self.audit = _counter("reconciler_audit_total", "Warnings attached to records", ("reason",))
         self.wake_ups = _counter("reconciler_wake_ups_total", "Wake-up messages", ("outcome",))
+        self.webhooks = _counter("reconciler_webhook_calls_total", "Calls of webhooks", ("outcome",))
 
     def all(self) -> list[MetricWrapperBase]:
         """The instruments, in the order above."""
@@ -225,6 +226,13 @@ def audited(reason: str) -> None:
     found = _Process.instruments
     if found is not None:
         found.counter(found.audit, reason).inc()
+
+
+def called(outcome: str) -> None:
+    """The webhook of a condition was called: `taken`, `failed`, or `given_up` with the last failure."""
+    found = _Process.instruments
+    if found is not None:
+        found.counter(found.webhooks, outcome).inc()
 
 
 def attempted(ended: str, seconds: float) -> None:

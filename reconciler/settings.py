@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -18,6 +19,7 @@ from reconciler.api.errors import InvalidSettings, ReconcilerError
 from reconciler.api.names import check_name
 from reconciler.api.resource import read_units
 from reconciler.api.secret import read_provider
+from reconciler.api.webhook import read_allowed
 
 PREFIX = "RECONCILER_"
 Durability = Literal["fast", "safe"]
@@ -85,6 +87,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a unit stays leased to an action nobody looks at. Renewed at a third of it."""
     secrets: tuple[str, ...] = ()
     """Where secrets are looked up, in order: `env`, `files:/folder`, `aws:prefix/`; nowhere when empty (spec 25)."""
+    callback_secret_file: str = ""
+    """File with the secret callback tokens are signed with; without one no webhook is called (spec W-30)."""
+    webhook_allow: tuple[str, ...] = ()
+    """Networks and host names webhooks may be at although they are not public (spec W-30)."""
     max_cleanup_tries: int = 10
     """Tries of abort and finalize before an action ends as `cleanup failed` (spec W-44)."""
 
@@ -186,9 +192,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def _unreadable(self) -> list[str]:
-        """Entries of lists that do not have their form."""
+        """Paths, and entries of lists, that do not have their form."""
         found = []
-        for name, read in (("quotas", read_units), ("secrets", read_provider)):
+        path = self.callback_secret_file
+        if path and not PurePosixPath(path).is_absolute():
+            found.append(f"{PREFIX}CALLBACK_SECRET_FILE must be an absolute path")
+        readers = (("quotas", read_units), ("secrets", read_provider), ("webhook_allow", read_allowed))
+        for name, read in readers:
             for text in getattr(self, name):
                 try:
                     read(text)

@@ -34,6 +34,8 @@ from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.quotas import RedisQuotas
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
+from reconciler.webhooks.caller import Webhooks
+from reconciler.webhooks.secret import secret_problems
 
 
 class StoreRecorder:
@@ -71,6 +73,7 @@ class Engine:
         resource_manager: ResourceManager | None = None,
         secret_manager: SecretManager | None = None,
         catalog: Catalog | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -88,6 +91,7 @@ class Engine:
             catalog=catalog,
             catalog_client=catalog and AsyncCatalogClient(catalog, blobs, limit=settings.max_object_size),
             announce=messenger.wake,
+            webhooks=webhooks,
         )
         for resource, units in map(read_units, settings.quotas):
             self.reconciler.resource_manager.register_quota(resource, units)
@@ -139,7 +143,7 @@ def check_start(engine: Engine) -> None:
     """Refuse to start on servers that cannot keep the promises.
 
     Raises:
-        InvalidSettings: lists every problem of Redis and S3 at once.
+        InvalidSettings: lists every problem of Redis, S3 and the secret of callbacks at once.
     """
     problems = start_problems(engine)
     if problems:
@@ -147,11 +151,11 @@ def check_start(engine: Engine) -> None:
 
 
 def start_problems(engine: Engine) -> list[str]:
-    """Everything that speaks against the servers, as sentences with a remedy."""
+    """Everything that speaks against the servers and files, as sentences with a remedy."""
     found = store_problems(engine.store) if isinstance(engine.store, RedisStore) else []
     if isinstance(engine.blobs, S3Blobs):
         found += engine.blobs.check()
-    return found
+    return found + secret_problems(engine.settings)
 
 
 def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:

@@ -164,6 +164,9 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     """Fencing token of the held cache reservation; 0 = none."""
     tokens: tuple[QuotaToken, ...] = ()
     """Units of quotas it holds or waits for; what a commit drops here is given back (spec W-05)."""
+    webhook_due: int = 0
+    webhook_tries: int = 0
+    """When the webhook of a condition is called next, 0 = no call is owed; calls that have ended (spec W-30)."""
     cleanup_tries: int = 0
     """Failed tries of abort or finalize (spec W-44)."""
     cleanup_error: str = ""
@@ -358,11 +361,8 @@ class TaskAction:
         if not self.status.state_at:
             return ""
         stamp = datetime.fromtimestamp(self.status.state_at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        document = {
-            "phase": self.status.plugin_phase,
-            "actionId": f"{self.spec.run_name}/{self.spec.action_name}",
-            "timestamp": stamp,
-        }
+        name = f"{self.spec.run_name}/{self.spec.action_name}"
+        document = {"phase": self.status.plugin_phase, "actionId": name, "timestamp": stamp}
         return msgspec.json.encode(document).decode()
 
 

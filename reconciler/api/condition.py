@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 import msgspec
 
-from reconciler.api.errors import InvalidArguments
+from reconciler.api.errors import InvalidArguments, InvalidSpec
+from reconciler.api.webhook import read_target
 
 Value = bool | int | float | str
 """An answer: a JSON scalar."""
@@ -65,17 +65,12 @@ def condition_problems(document: bytes) -> list[str]:
             f"the timeout must be positive and at most {MAX_TIMEOUT.days} days, got {spec.timeout}; "
             "leave it out to wait without a limit"
         )
-    if spec.webhook and not _is_web_address(spec.webhook):
-        found.append(f"the webhook must be an http or https URL, got {spec.webhook!r}")
+    if spec.webhook:
+        try:
+            read_target(spec.webhook)
+        except InvalidSpec as error:
+            found.append(str(error))
     return found
-
-
-def _is_web_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def check_scalar(value: object) -> Value:

@@ -47,6 +47,10 @@ class Reason(enum.StrEnum):
     PAUSED = "Paused"
     SIGNALED = "Signaled"
     TIMED_OUT = "TimedOut"
+    WEBHOOK_CALLED = "WebhookCalled"
+    """Of the history alone: the webhook of a condition took the question (spec W-30)."""
+    WEBHOOK_GIVEN_UP = "WebhookGivenUp"
+    """Of the history alone: it did not, as often as it was tried."""
 
 
 class Condition(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):

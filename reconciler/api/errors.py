@@ -14,6 +14,7 @@
     │   └── ActionTimedOut
     ├── NotACondition              a signal was sent to something that waits for none
     ├── SignalRefused              the condition has ended, or was signalled with another value
+    ├── CallbackRefused            a callback token is wrong, expired, or meant for something else
     ├── ResultTimeout              the wait ended before the action did (the action goes on)
     ├── Superseded                 a newer owner holds the action: stop quietly
     ├── Unavailable                a server does not answer in time
@@ -126,6 +127,10 @@ class NotACondition(ReconcilerError):
 
 class SignalRefused(ReconcilerError):
     """The condition has ended, or was signalled with another value before (spec 29.5)."""
+
+
+class CallbackRefused(ReconcilerError):
+    """A callback token is not ours, was changed, has expired, or is meant for something else (spec W-30)."""
 
 
 class ResultTimeout(ReconcilerError, TimeoutError):

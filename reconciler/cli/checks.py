@@ -23,6 +23,7 @@ from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
 from reconciler.stores.s3_errors import safe_endpoint
+from reconciler.webhooks.secret import secret_problems
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +61,8 @@ def examine() -> list[Finding]:
     with ThreadPoolExecutor(len(_SERVERS)) as pool:
         asked = [pool.submit(_ask, check, settings, broken) for check in _SERVERS]
         imports = _skipped("imports") if "imports" in broken else check_imports(settings)
-        return [finding, *(answer.result() for answer in asked), imports, *check_extras()]
+        callbacks = _skipped("callbacks") if "callback_secret_file" in broken else check_callbacks(settings)
+        return [finding, *(answer.result() for answer in asked), imports, callbacks, *check_extras()]
 
 
 def check_settings(env: Mapping[str, str]) -> tuple[Settings, frozenset[str], Finding]:
@@ -201,6 +203,18 @@ def check_imports(settings: Settings) -> Finding:
         return Finding(name="imports", problems=tuple(error.problems))
     detail = f"{', '.join(settings.imports)}: {len(registry.names())} functions"
     return Finding(name="imports", detail=detail)
+
+
+def check_callbacks(settings: Settings) -> Finding:
+    """Whether this process could sign and read callback tokens."""
+    if not settings.callback_secret_file:
+        return Finding(
+            name="callbacks",
+            skipped=True,
+            detail="RECONCILER_CALLBACK_SECRET_FILE names no file: webhooks of conditions are not called",
+        )
+    problems = tuple(secret_problems(settings))
+    return Finding(name="callbacks", detail="the secret of callback tokens can be read", problems=problems)
 
 
 def check_extras() -> list[Finding]:

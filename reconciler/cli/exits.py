@@ -13,6 +13,7 @@ from reconciler.api.errors import (
     ActionNotFound,
     ActionTimedOut,
     BlobNotFound,
+    CallbackRefused,
     InvalidInput,
     InvalidSettings,
     NotACondition,
@@ -68,6 +69,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (ActionConflict, ExitCode.USAGE),
     (NotACondition, ExitCode.USAGE),
     (SignalRefused, ExitCode.USAGE),
+    (CallbackRefused, ExitCode.USAGE),
 )
 
 

@@ -7,29 +7,39 @@ import msgspec
 
 from reconciler.api.condition import TYPES, Value
 from reconciler.cli.output import emit, say
-from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.session import Place, common_options, connected, read_text
 from reconciler.client.submission import whoami
 from reconciler.stores.base import SignalOutcome
 
 
 @click.command()
-@click.argument("action", metavar="RUN[/ACTION]")
-@click.argument("value", metavar="VALUE")
+@click.argument("words", metavar="[RUN[/ACTION]] VALUE", nargs=-1, required=True)
+@click.option(
+    "--token",
+    metavar="TOKEN|@FILE",
+    help="Callback token of a webhook, instead of RUN[/ACTION]; @- reads stdin.",
+)
 @click.option(
     "--type", "kind", type=click.Choice(list(TYPES)), help="Read VALUE as this; str takes it as it is."
 )
 @common_options
-def signal(*, action: str, value: str, kind: str | None, project: str, domain: str, as_json: bool) -> None:
+def signal(
+    *, words: tuple[str, ...], token: str | None, kind: str | None, project: str, domain: str, as_json: bool
+) -> None:
     """Answer a condition, in your name. The first answer stands.
 
     VALUE is JSON: true, 7, 0.5 or '"a text"'; with --type str, a text as it is. Write -- before a negative
     number. `list RUN --phase paused` shows what waits.
     """
-    answer = read_value(value, kind)
+    if len(words) != (1 if token else 2):
+        wanted = "only VALUE beside --token" if token else "RUN[/ACTION] and VALUE, or --token and VALUE"
+        raise click.UsageError(f"Give {wanted}.")
+    answer = read_value(words[-1], kind)
+    given = read_text("--token", token).decode(errors="replace").strip() if token else ""
     place = Place(project, domain)
-    target = place.action(action)
     by = whoami()
     with connected(place) as client:
+        target = client.action_of_token(given) if given else place.action(words[0])
         outcome = client.signal(target, answer, by)
         if as_json:
             emit({"action": str(target), "outcome": outcome.value, "value": answer, "by": by})

@@ -11,17 +11,27 @@ import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec, Signal, TaskAction
 from reconciler.api.condition import ConditionSpec, Value, check_kind, check_scalar, fitted, read_condition
-from reconciler.api.errors import ActionNotFound, InvalidSpec, NotACondition, SignalRefused
+from reconciler.api.errors import (
+    ActionNotFound,
+    CallbackRefused,
+    InvalidSpec,
+    NotACondition,
+    SignalRefused,
+)
 from reconciler.client.run import Run
 from reconciler.client.submission import whoami
+from reconciler.core.callback import SIGNAL, verify
 from reconciler.core.validation import LIMITS
+from reconciler.settings import Settings
 from reconciler.stores.base import SignalOutcome, Store
+from reconciler.webhooks.secret import callback_secret
 
 
 class Conditions(ABC):
     """`condition` and `signal`, on what `Client` has besides."""
 
     store: Store
+    settings: Settings
 
     @abstractmethod
     def submit(
@@ -118,7 +128,8 @@ class Conditions(ABC):
             prompt: the question, up to 4096 characters.
             description: more about it, up to 2048 characters.
             timeout: the action ends in TIMED_OUT this long after it was stored; None waits without a limit.
-            webhook: an http(s) URL, stored with the question; nothing calls it.
+            webhook: an http(s) URL that gets the question with a callback token once the condition waits
+                (docs/lifecycle.md); workers need `RECONCILER_CALLBACK_SECRET_FILE` for that, the caller does not.
             run: name of the run; a new one when empty.
             parent: the action of `run` it is a child of; without one it is the root of its run.
             idempotency_key: names this submission, as in `Client.submit`.
@@ -173,6 +184,36 @@ class Conditions(ABC):
         # Also for a repetition: the first caller may have died before it woke anybody.
         self._wake([self.store.shard_of(action.run_id)])
         return outcome
+
+    def signal_by_token(self, token: str, value: Value, by: str = "") -> SignalOutcome:
+        """Answer the condition whose webhook was given a callback token. As `signal`; the token names the condition.
+
+        Args:
+            token: as the webhook got it. It may be used again: the same answer is fine, another one is refused.
+            value: as in `signal`.
+            by: as in `signal`.
+
+        Raises:
+            As `signal` and `action_of_token`.
+        """
+        return self.signal(self.action_of_token(token), value, by)
+
+    def action_of_token(self, token: str) -> ActionId:
+        """The condition a callback token may answer, once the token is known to be good (spec W-30).
+
+        Raises:
+            CallbackRefused: it is not one of this installation, was changed, is meant for something else, has expired, or
+                belongs to an earlier action of the same name.
+            ActionNotFound: the condition has been forgotten.
+            InvalidSettings: this process has no secret (`RECONCILER_CALLBACK_SECRET_FILE`).
+            StoreUnavailable: the store does not answer.
+        """
+        found = verify(callback_secret(self.settings), token, SIGNAL, self.store.now())
+        if self.get(found.action).metadata.creation_timestamp != found.created:
+            raise CallbackRefused(
+                f"the callback token belongs to an earlier {found.action}, which is forgotten"
+            )
+        return found.action
 
 
 def _raise_refusal(action: ActionId, outcome: SignalOutcome) -> None:

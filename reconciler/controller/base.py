@@ -24,6 +24,7 @@ from reconciler.settings import Settings
 from reconciler.stores.base import BlobStore, CommitOutcome, Store, Write
 from reconciler.stores.catalog import Catalog
 from reconciler.stores.records import Scheme
+from reconciler.webhooks.caller import HttpWebhooks, Webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,7 @@ class ReconcilerBase:
         settings: everything configurable.
         rng: source of jitter.
         announce: sends a wake-up for a shard; without one the resync sweep does, later.
+        webhooks: calls the webhooks of conditions.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class ReconcilerBase:
         max_system_failures: int | None = None,
         rng: random.Random | None = None,
         announce: Callable[[int], None] = lambda _: None,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.store = store
@@ -96,6 +99,7 @@ class ReconcilerBase:
         limit = self.settings.max_system_failures if max_system_failures is None else max_system_failures
         self.max_system_failures = SystemFailureLimit(limit)
         self.announce = announce
+        self.webhooks = webhooks or HttpWebhooks(self.settings.webhook_allow)
         self.rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
         self.requeue_duration = int(self.settings.effective_requeue().total_seconds() * 1000)
         self.quota_lease = int(self.settings.quota_lease.total_seconds() * 1000)

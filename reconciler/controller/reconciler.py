@@ -8,6 +8,7 @@ finalizers and the next due time. Its parts, by what they are about:
     caching.py    the cache before and after execution
     ending.py     abort, finalize, finalizers
     condition.py  actions that wait for a person
+    webhook.py    telling somebody else that they do
     limits.py     limits of time, back-off, when to look again
     step.py       a step is a batch of such rounds
 """

@@ -131,7 +131,7 @@ class Stepper:
 
     def _inline(self, action: TaskAction) -> bool:
         if action.spec.action_type == CONDITION:
-            return True
+            return not self.reconciler.owes_webhook(action)
         if self.reconciler.asks_cache(action):
             return False
         try:

@@ -28,6 +28,7 @@ from reconciler.stores.memory_blobs import MemoryBlobs
 from reconciler.testing.clock import VirtualClock
 from reconciler.testing.journal import Journal
 from reconciler.testing.scripted import ScriptedPlugin
+from reconciler.webhooks.recording import RecordingWebhooks
 from reconciler.wiring import Engine
 
 
@@ -43,6 +44,7 @@ class Lab:
     Attributes:
         clock: moves only when told.
         store, blobs, messenger: the twins.
+        webhooks: what conditions would have sent to their webhooks.
         engine, reconciler, client: built on them.
         journal: what was called and written, in order.
     """
@@ -61,6 +63,7 @@ class Lab:
         self.store = JournalledStore(self.journal, self.clock, self.settings)
         self.blobs = MemoryBlobs()
         self.messenger = RecordingMessenger()
+        self.webhooks = RecordingWebhooks()
         entries = [p.entry if isinstance(p, ScriptedPlugin) else p for p in plugins]
         self.engine = Engine(
             self.settings,
@@ -70,6 +73,7 @@ class Lab:
             plugins=[_journalled(entry, self.journal) for entry in entries],
             rng=random.Random(seed),  # noqa: S311  # a test must repeat
             resource_manager=MemoryQuotas(clock=self.clock, lease=self.settings.quota_lease),
+            webhooks=self.webhooks,
         )
         self.reconciler = self.engine.reconciler
         if catalog is not None:

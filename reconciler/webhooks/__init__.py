@@ -1,0 +1,1 @@
+"""Calling the webhooks of conditions: the one place that connects to addresses a user has named."""
