@@ -48,7 +48,7 @@ cover: $(STAMP) ## the tests of `make test`, with a report of the lines they mis
 	@$(PY) -m coverage report --skip-covered --show-missing
 
 branches: $(STAMP) ## every branch of the rules is taken by the quick tests alone; a part of `make check`
-	@$(PY) -m coverage run -m pytest -q tests/unit tests/fundamentals
+	@$(PY) -m coverage run --source=reconciler.core,reconciler.controller -m pytest -q tests/unit tests/fundamentals
 	@$(PY) -m coverage report $(RULES)
 
 bench: $(STAMP) ## throughput of a fan-out and of a chain, as JSON
