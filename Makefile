@@ -9,9 +9,10 @@ BIN    := .venv/bin
 PY     := $(BIN)/python
 PYTEST := $(PY) -m pytest
 STAMP  := .venv/.installed
+RULES  := --include='reconciler/core/*,reconciler/controller/*' --skip-covered --show-missing --fail-under=100
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types floors compose cover bench chaos dev clean
+.PHONY: help demo test check lint types floors compose cover branches bench chaos dev clean
 
 help: ## this list
 	@echo 'celery-reconciler: the first of these installs everything it needs into .venv.'
@@ -27,6 +28,7 @@ test: $(STAMP) ## all tests but the chaos ones; starts the servers it needs
 	@$(PYTEST) -m 'not chaos' $(ARGS)
 
 check: lint types floors compose cover ## what must be green before a commit
+	@$(PY) -m coverage report $(RULES)
 
 lint: $(STAMP) ## formatting and ruff
 	@$(PY) -m ruff format --check .
@@ -44,6 +46,10 @@ compose: $(STAMP) ## docker-compose.yml against the Compose schema and our rules
 cover: $(STAMP) ## the tests of `make test`, with a report of the lines they missed
 	@$(PY) -m coverage run -m pytest -m 'not chaos' $(ARGS)
 	@$(PY) -m coverage report --skip-covered --show-missing
+
+branches: $(STAMP) ## every branch of the rules is taken by the quick tests alone; a part of `make check`
+	@$(PY) -m coverage run --source=reconciler.core,reconciler.controller -m pytest -q tests/unit tests/fundamentals
+	@$(PY) -m coverage report $(RULES)
 
 bench: $(STAMP) ## throughput of a fan-out and of a chain, as JSON
 	@$(PY) -m benchmarks fanout --n 6000 --json

@@ -80,7 +80,12 @@ class ErrorState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
 
 def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """`text`, shortened to `limit` characters with a note of how much is missing (spec W-16)."""
+    """`text`, shortened to `limit` characters with a note of how much is missing (spec W-16).
+
+    Halves of surrogate pairs become `?`: no record can hold them (spec W-28).
+    """
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
     if len(text) <= limit:
         return text
     note = f"… ({len(text)} characters, cut)"

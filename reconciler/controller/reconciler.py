@@ -15,6 +15,7 @@ finalizers and the next due time. Its parts, by what they are about:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from reconciler.api.action import CONDITION, DONE, FINALIZER, ActionId, Result, TaskAction
@@ -111,11 +112,29 @@ class TaskActionReconciler(LimitSteps):
             action: the record; changed by the round.
             original: an untouched copy of it, made here when not given.
         """
-        original = original or action.copy()
+        return self._staged(action, original or action.copy(), self._dispatch)
+
+    def unstorable(self, write: Write, error: Exception) -> Write:
+        """What stands for a write that cannot be encoded: a counted system failure, so that it ends at last (spec W-28)."""
+        plugin = write.action.spec.task_type
+
+        def count(action: TaskAction, original: TaskAction) -> Result:
+            return self.bounded(action, self.record_system_error(action, original, plugin, error))
+
+        _, instead = self._staged(write.original.copy(), write.original, count)
+        instead.asked.extend(write.asked)  # what the lost round was granted is given back
+        return instead
+
+    def _staged(
+        self,
+        action: TaskAction,
+        original: TaskAction,
+        decide: Callable[[TaskAction, TaskAction], Result],
+    ) -> tuple[Result, Write]:
         write = Write(action=action, original=original)
         action.staged = write
         try:
-            result = self._dispatch(action, original)
+            result = decide(action, original)
         finally:
             action.staged = None
         due = self._due(action, result)

@@ -24,6 +24,7 @@ from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.tokens import give_back
 from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.base import CommitOutcome, CommitReport, Write
+from reconciler.stores.changes import change_of
 
 log = structlog.get_logger(__name__)
 
@@ -173,7 +174,11 @@ class Stepper:
 
     # -- after a batch ---------------------------------------------------------------------------------------------
     def _commit(self, shard: int, writes: list[Write]) -> tuple[CommitReport, int, int]:
-        report = self.store.commit(shard, writes)
+        try:
+            report = self.store.commit(shard, writes)
+        except (TypeError, ValueError):  # what msgspec raises for a value without JSON form; nothing was sent
+            writes = [self._storable(write) for write in writes]
+            report = self.store.commit(shard, writes)
         accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
         launches = [_launch(write) for write in accepted if write.launch is not None]
         superseded = report.outcomes.count(CommitOutcome.SUPERSEDED)
@@ -184,6 +189,15 @@ class Stepper:
         for woken in give_back(self.reconciler.resource_manager, self.store, accepted):
             self._wake(woken)
         return report, len(accepted), len(writes) - len(accepted)
+
+    def _storable(self, write: Write) -> Write:
+        """A write that can be encoded, or the failure that stands for it: it must not spoil its batch (spec W-28)."""
+        try:
+            change_of(write)
+        except (TypeError, ValueError) as error:
+            log.exception("round.failed", action=str(write.action.id))
+            return self.reconciler.unstorable(write, error)
+        return write
 
     def _commit_late(self, shard: int, future: Future[Write]) -> None:
         if future.cancelled():

@@ -7,11 +7,25 @@ Everything runs in one process on the in-memory twins, with a clock that moves w
     lab.reconcile(action)          # one action, one round, its result
     lab.settle()                   # steps and time, until nothing is due
     lab.journal                    # what was called and written, in order
+
+`every_crash` plays a scenario with a worker that dies at each of its writes; `check_settled` says what must hold at its end.
 """
 
 from reconciler.testing.clock import VirtualClock
+from reconciler.testing.crash import Crash, crash_at, crash_at_each, every_crash
+from reconciler.testing.invariants import check_settled
 from reconciler.testing.journal import Journal
 from reconciler.testing.lab import Lab
 from reconciler.testing.scripted import ScriptedPlugin
 
-__all__ = ["Journal", "Lab", "ScriptedPlugin", "VirtualClock"]
+__all__ = [
+    "Crash",
+    "Journal",
+    "Lab",
+    "ScriptedPlugin",
+    "VirtualClock",
+    "check_settled",
+    "crash_at",
+    "crash_at_each",
+    "every_crash",
+]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,7 +16,7 @@ from reconciler.api.template import Identifier, Interface, TaskMetadata, TaskTem
 from reconciler.api.transition import OutputRef
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.client import Client, Run
-from reconciler.controller.step import StepReport
+from reconciler.controller.step import Stepper, StepReport
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.registry import PluginEntry
@@ -26,10 +27,13 @@ from reconciler.stores.memory.quotas import MemoryQuotas
 from reconciler.stores.memory.store import MemoryStore
 from reconciler.stores.memory_blobs import MemoryBlobs
 from reconciler.testing.clock import VirtualClock
+from reconciler.testing.crash import Crash, Crashed, Crashes, WritePoint, never
 from reconciler.testing.journal import Journal
 from reconciler.testing.scripted import ScriptedPlugin
 from reconciler.webhooks.recording import RecordingWebhooks
 from reconciler.wiring import Engine
+
+T = TypeVar("T")
 
 
 class Lab:
@@ -39,14 +43,17 @@ class Lab:
         plugins: scripted plugins, or registry entries of real ones.
         catalog: the cache in use; None disables caching.
         seed: of all jitter.
+        crash: at which writes the worker dies; a fresh one goes on with the same stores (`every_crash`).
         settings: fields of `Settings` that differ from the defaults.
 
     Attributes:
         clock: moves only when told.
-        store, blobs, messenger: the twins.
+        store, blobs, messenger, quotas, catalog: the twins.
         webhooks: what conditions would have sent to their webhooks.
-        engine, reconciler, client: built on them.
+        engine, reconciler: the worker, built on them; with `crash` another one after each death.
+        client: built on them too; it never dies.
         journal: what was called and written, in order.
+        submitted: the actions of `submit` and `run`, in order.
     """
 
     def __init__(
@@ -55,30 +62,71 @@ class Lab:
         *,
         catalog: Catalog | None = None,
         seed: int = 0,
+        crash: Crash | None = None,
         **settings: Any,  # noqa: ANN401  # fields of Settings
     ) -> None:
         self.clock = VirtualClock()
         self.journal = Journal()
+        self.submitted: list[ActionId] = []
         self.settings = Settings(**settings)
         self.store = JournalledStore(self.journal, self.clock, self.settings)
         self.blobs = MemoryBlobs()
         self.messenger = RecordingMessenger()
         self.webhooks = RecordingWebhooks()
+        self.quotas = MemoryQuotas(clock=self.clock, lease=self.settings.quota_lease)
+        self.catalog = catalog
+        self._crashes = Crashes(crash or never)
+        self._mortal = crash is not None
+        self._rng = random.Random(seed)  # noqa: S311  # a test must repeat
         entries = [p.entry if isinstance(p, ScriptedPlugin) else p for p in plugins]
+        self._plugins = [_journalled(entry, self.journal) for entry in entries]
+        self.client = Client(self.store, self.blobs, self.messenger, self.settings)
+        self._start_worker()
+
+    def __repr__(self) -> str:
+        return f"<Lab, worker died {'; '.join(map(str, self.deaths))}>" if self.deaths else "<Lab>"
+
+    # -- the worker ------------------------------------------------------------------------------------------------
+    def _start_worker(self) -> None:
+        """A worker that remembers nothing."""
         self.engine = Engine(
             self.settings,
-            store=self.store,
-            blobs=self.blobs,
-            messenger=self.messenger,
-            plugins=[_journalled(entry, self.journal) for entry in entries],
-            rng=random.Random(seed),  # noqa: S311  # a test must repeat
-            resource_manager=MemoryQuotas(clock=self.clock, lease=self.settings.quota_lease),
-            webhooks=self.webhooks,
+            store=self._door("store", self.store),
+            blobs=self._door("blobs", self.blobs),
+            messenger=self._door("messenger", self.messenger),
+            plugins=self._plugins,
+            rng=self._rng,
+            resource_manager=self._door("quotas", self.quotas),
+            webhooks=self._door("webhooks", self.webhooks),
         )
         self.reconciler = self.engine.reconciler
-        if catalog is not None:
-            self.reconciler.catalog = JournalledCatalog(catalog, self.journal)
-        self.client = Client(self.store, self.blobs, self.messenger, self.settings)
+        if self._mortal:
+            self.engine.stepper = _OneByOne(self.reconciler, self.engine.messenger)
+        if self.catalog is not None:
+            self.reconciler.catalog = self._door("catalog", JournalledCatalog(self.catalog, self.journal))
+
+    def _door(self, name: str, inner: T) -> T:
+        return self._crashes.door(name, inner) if self._mortal else inner
+
+    def _survive(self, call: Callable[[], T], *, wait: bool = False) -> T:
+        """Call until no death interrupts it; with `wait`, each time after what the dead worker held is free."""
+        while True:
+            try:
+                return call()
+            except Crashed:
+                self._start_worker()
+                if wait:
+                    self.clock.advance(self.settings.step_lease)
+
+    @property
+    def writes(self) -> list[WritePoint]:
+        """With `crash`: the writes of all workers, in order."""
+        return self._crashes.writes
+
+    @property
+    def deaths(self) -> list[WritePoint]:
+        """With `crash`: where workers died, in order."""
+        return self._crashes.deaths
 
     # -- submitting ------------------------------------------------------------------------------------------------
     def submit(
@@ -106,23 +154,40 @@ class Lab:
         return self.run(ActionSpec(**values)).action
 
     def run(self, spec: ActionSpec) -> Run[Any]:
-        """Submit a spec through the client."""
-        return self.client.submit(spec)
+        """Submit a spec through a client. A run without a name gets the next one, so that each lab has the same."""
+        name = spec.run_name or f"lab-{len(self.submitted) + 1}"
+        run = self.program(lambda client: client.submit(msgspec.structs.replace(spec, run_name=name)))
+        self.submitted.append(run.action)
+        return run
+
+    def program(self, call: Callable[[Client], T]) -> T:
+        """A piece of the user's program: with `crash` it dies at its writes too, and is started again until it is through.
+
+        Args:
+            call: gets a new client each time; what it does must bear repetition, as the program must.
+        """
+        return self._survive(lambda: call(self._mortal_client()))
+
+    def _mortal_client(self) -> Client:
+        return Client(self.engine.store, self.engine.blobs, self.engine.messenger, self.settings)
 
     # -- moving ----------------------------------------------------------------------------------------------------
     def reconcile(self, action: ActionId) -> Result:
         """One action, one round, its result."""
-        return self.reconciler.reconcile(action)
+        return self._survive(lambda: self.reconciler.reconcile(action), wait=True)
 
     def step(self, action: ActionId | None = None) -> StepReport:
         """One step of every shard, or of the shard of one action."""
         shards = range(self.store.shards) if action is None else [self.store.shard_of(action.run_id)]
-        reports = [self.engine.stepper.step(shard) for shard in shards]
+        reports = [self._survive(partial(self._step, shard)) for shard in shards]
         return StepReport(
             sum(r.claimed for r in reports),
             sum(r.committed for r in reports),
             sum(r.superseded for r in reports),
         )
+
+    def _step(self, shard: int) -> StepReport:
+        return self.engine.stepper.step(shard)
 
     def settle(self, limit: timedelta = timedelta(days=30), rounds: int = 10_000) -> None:
         """Step, and skip to the next due time, until nothing is due within `limit`.
@@ -155,6 +220,14 @@ class Lab:
     def audit(self) -> list[AuditEntry]:
         """All audit entries."""
         return [entry for shard in range(self.store.shards) for entry in self.store.audit(shard)]
+
+
+class _OneByOne(Stepper):
+    """A stepper without threads: the same writes in the same order each time."""
+
+    def _inline(self, action: TaskAction) -> bool:
+        del action
+        return True
 
 
 class JournalledStore(MemoryStore):
@@ -226,6 +299,8 @@ def _journalled(entry: PluginEntry, journal: Journal) -> PluginEntry:
 
     def load() -> Plugin:
         plugin = entry.load()
+        if "handle" in vars(plugin):
+            return plugin  # a script outlives its worker
         if isinstance(plugin, ScriptedPlugin) and not plugin.finalizes:
             plugin.__class__ = type("Unfinalized", (type(plugin),), {"finalize": Plugin.finalize})
         for name in ("handle", "abort", "finalize"):

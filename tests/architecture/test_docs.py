@@ -282,7 +282,7 @@ def test_examples_of_the_testing_kit_run(line: int, source: str) -> None:
     exec(code, space)  # noqa: S102  # our own pages
     tests = [value for name, value in space.items() if name.startswith("test_")]
     assert tests, "the example tests nothing"
-    assert re.search(r"^    assert ", source, re.MULTILINE)
+    assert re.search(r"^ +assert ", source, re.MULTILINE)
     for test in tests:
         test()
 

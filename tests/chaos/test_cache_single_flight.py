@@ -11,7 +11,6 @@ from pathlib import Path
 import chaos_tasks
 import msgspec
 import pytest
-from invariants import check_due_index, check_run
 
 from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
@@ -20,6 +19,7 @@ from reconciler.client import Client, Run
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
 from reconciler.stores.blobs import get_many
+from reconciler.testing.invariants import check_due_index, check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 ACTIONS = 1000

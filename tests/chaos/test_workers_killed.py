@@ -9,12 +9,12 @@ from pathlib import Path
 
 import chaos_tasks
 import pytest
-from invariants import check_due_index, check_run
 
 from reconciler.api.action import RunId
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
 from reconciler.embedded.stack import Stack
+from reconciler.testing.invariants import check_due_index, check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 ACTIONS = 200

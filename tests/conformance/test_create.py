@@ -62,6 +62,7 @@ def test_the_first_event_is_written_with_the_record(store: LookingStore) -> None
     assert store.events(child.id)[0].parent == "a0"
 
 
+@pytest.mark.spec("W-35")
 def test_the_same_submission_again_changes_nothing(store: LookingStore) -> None:
     """Same identity and same spec is answered with the action of the first submission."""
     action = make_action()

@@ -28,6 +28,10 @@ class Opaque:
     inner: list[int]
 
 
+class OpaqueStruct(msgspec.Struct, eq=False):
+    inner: list[int]
+
+
 @dataclasses.dataclass
 class Tree:
     value: int

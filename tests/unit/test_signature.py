@@ -19,6 +19,7 @@ from signature_samples import (
     UTC_NOON,
     Colour,
     Opaque,
+    OpaqueStruct,
     Options,
     Pair,
     Point,
@@ -32,6 +33,7 @@ from signature_samples import (
 
 from reconciler.api.errors import InvalidArguments
 from reconciler.core.signature import Signature
+from reconciler.core.signature_document import Document, Field, Refused
 
 ROUND_TRIPS = [
     (int, 2**70),
@@ -160,11 +162,34 @@ def test_the_parameter_at_fault_is_named() -> None:
         Signature.of(function).encode_arguments((1, {"a": [1, "2"]}, "x"), {})
 
 
-def test_records_without_equality_survive() -> None:
+@pytest.mark.parametrize("kind", [Opaque, OpaqueStruct])
+def test_records_without_equality_survive(kind: Any) -> None:
     """A record that defines no `==` is accepted when its fields survive."""
-    signature = taking(Opaque)
-    (value,) = signature.decode_arguments(signature.encode_arguments((Opaque([1]),), {})).values()
+    signature = taking(kind)
+    (value,) = signature.decode_arguments(signature.encode_arguments((kind([1]),), {})).values()
+    assert isinstance(value, kind)
     assert value.inner == [1]
+
+
+def test_a_simple_call_is_made_by_name() -> None:
+    """A function without `*args`, `**kwargs` and positional-only parameters is called with all arguments by name."""
+
+    def function(first: int, *, second: str = "x") -> str:
+        return f"{first}{second}"
+
+    signature = Signature.of(function)
+    args, kwargs = signature.call_form(signature.decode_arguments(signature.encode_arguments((1,), {})))
+    assert (args, kwargs) == ((), {"first": 1, "second": "x"})
+    assert function(*args, **kwargs) == "1x"
+
+
+def test_a_missing_field_is_the_fault_of_the_document() -> None:
+    """When each value that is given fits, the document as a whole is refused, and what is missing is named."""
+    fields = [Field.of(name, int, msgspec.NODEFAULT) for name in ("x", "y")]
+    with pytest.raises(Refused) as refused:
+        Document("point", fields).write({"x": 1})
+    assert (refused.value.field, refused.value.type_name) == ("", "")
+    assert "missing required field `y`" in refused.value.problem
 
 
 def test_a_tuple_for_a_list_is_accepted() -> None:

@@ -117,6 +117,13 @@ class MemoryCatalog:
             del slot.waiting[first]
             return (first,)
 
+    def reserved(self) -> list[str]:
+        """Who holds a reservation now."""
+        with self._lock:
+            now = self._clock()
+            held = [slot.held for slot in self._slots.values()]
+            return [found.owner for found in held if found is not None and found.expires_at > now]
+
     def _slot(self, key: CacheKey) -> _Slot:
         return self._slots.setdefault(key.checked().digest, _Slot())
 

@@ -129,3 +129,10 @@ class MemoryQuotas(QuotaBook):
                 wake.append(wish.owner)
             same = [w.owner for _, w in resource.line(capped=True) if w.owner.project == gone.owner.project]
             return tuple(dict.fromkeys(wake + same[: gone.units if gone.held else 0]))
+
+    def held(self) -> list[str]:
+        """Tokens that hold units now."""
+        with self._lock:
+            now = self._clock()
+            wishes = [item for resource in self._resources.values() for item in resource.wishes.items()]
+            return [token for token, wish in wishes if wish.held and wish.until > now]

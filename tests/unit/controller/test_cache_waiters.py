@@ -17,6 +17,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.template import TaskMetadata, Timeouts
 from reconciler.api.transition import CacheStatus, failure, running
 from reconciler.stores.catalog import CatalogCorrupt
+from reconciler.stores.changes import PENDING_TTL
 from reconciler.stores.memory.catalog import MemoryCatalog
 from reconciler.testing import Lab, ScriptedPlugin
 
@@ -108,12 +109,16 @@ def test_waiters_look_by_themselves_when_nobody_can_tell_them() -> None:
     """A broker that is away fails no put: the owner succeeds, and those who wait take the hit later."""
     lab = Line(running(0), returning())
     owner, waiter = lab.owner_and_waiters(1)
+    asked: list[int] = []
 
     def away(shard: int) -> None:
+        asked.append(shard)
         raise BrokerUnavailable(f"no broker for shard {shard}")
 
     lab.reconciler.announce = away
+    lab.clock.advance(PENDING_TTL)  # the message of the submission is through: another one is needed
     lab.reconcile(owner)
+    assert asked == [lab.store.shard_of(waiter.run_id)]
     assert lab.get(owner).status.cache_status is CacheStatus.POPULATED
     lab.settle()
     assert lab.get(waiter).status.cache_status is CacheStatus.HIT

@@ -165,7 +165,7 @@ def test_fields_of_newer_releases_survive_a_round() -> None:
     assert b'"inventedLater":{"a":1}' in lab.store.shard(action).records[str(action)][b"t"]
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.spec("methods", "W-12")
 @pytest.mark.parametrize(("configured", "effective"), [(0, 3), (1, 1), (7, 7)])
 def test_max_system_failures(configured: int, effective: int) -> None:
     """The attribute is what was configured; called, it is what is in force: 3 for 0."""

@@ -127,6 +127,26 @@ def test_a_batch_has_a_limit() -> None:
     assert sizes == [2, 2, 1]
 
 
+@pytest.mark.spec("1")
+@pytest.mark.parametrize(("limit", "claimed"), [(3, 3), (512, 4)])
+def test_the_number_of_concurrent_reconciles_limits_the_batch(limit: int, claimed: int) -> None:
+    """A step claims no more at once than reconciles may run side by side, and never more than its batch size."""
+    lab = one_shard(ScriptedPlugin("demo", success(), finalizes=False), step_batch=4)
+    for _ in range(9):
+        lab.submit("demo")
+    limits: list[int] = []
+    claim = lab.store.claim
+
+    def seen(*args: Any, limit: int, **more: Any) -> Any:
+        limits.append(limit)
+        return claim(*args, limit=limit, **more)
+
+    lab.store.claim = seen  # type: ignore[method-assign]  # looks
+    lab.engine.stepper.limit(limit)
+    assert step(lab).committed == 9
+    assert set(limits) == {claimed}
+
+
 def test_a_step_makes_room_when_its_budget_is_used_up() -> None:
     """With work left at the end of the budget the step sends itself a message and says so."""
 

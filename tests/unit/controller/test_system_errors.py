@@ -109,7 +109,7 @@ def test_the_failure_after_the_budget_is_fatal() -> None:
     assert phases(lab, action)[-1] == ("failed", 1, True)
 
 
-@pytest.mark.spec("12.2")
+@pytest.mark.spec("12.2", "W-12")
 @pytest.mark.parametrize(("configured", "rounds"), [(0, 4), (1, 2), (5, 6)])
 def test_the_budget_is_configurable(configured: int, rounds: int) -> None:
     """The failure number max + 1 is fatal; 0 means 3."""

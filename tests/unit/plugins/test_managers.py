@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, TaskAction
+from reconciler.api.errors import StoreUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import RetryStrategy, TaskMetadata, TaskTemplate, encode_template
 from reconciler.api.transition import (
@@ -69,6 +70,20 @@ def submitted(lab: Lab, count: int, **options: Any) -> list[ActionId]:
 def phases(lab: Lab, actions: list[ActionId]) -> list[ActionPhase]:
     """Their phases."""
     return [lab.get(action).phase for action in actions]
+
+
+def fail_once(server: object, verb: str) -> list[str]:
+    """The next call of a verb finds its server away; returns the list it is noted in."""
+    calls: list[str] = []
+    real = getattr(server, verb)
+
+    def away(*_: Any, **__: Any) -> Any:
+        calls.append(verb)
+        setattr(server, verb, real)
+        raise StoreUnavailable("the store does not answer")
+
+    setattr(server, verb, away)
+    return calls
 
 
 def free(lab: Lab) -> bool:
@@ -247,6 +262,43 @@ def test_a_superseded_write_gives_nothing_back() -> None:
     assert (accepted, refused) == (0, 1)
     assert lab.store.commit(shard, [write]).outcomes == (CommitOutcome.SUPERSEDED,)
     assert not free(lab)
+
+
+@pytest.mark.spec("W-05")
+def test_what_could_not_be_given_back_is_free_after_its_lease() -> None:
+    """An end stands though the quotas do not answer; the unit goes to the next one when its lease ends."""
+    done: list[bool] = []
+    lab = lab_of(holding(lambda _: success() if done else running(0)))
+    first, second = submitted(lab, 2)
+    granted = lab.clock()
+    done.append(True)
+    away = fail_once(lab.quotas, "release")
+    lab.reconcile(first)
+    assert away == ["release"]
+    assert phases(lab, [first, second]) == [ActionPhase.SUCCEEDED, ActionPhase.WAITING_FOR_RESOURCES]
+    assert not free(lab)
+    while lab.get(second).phase is ActionPhase.WAITING_FOR_RESOURCES:
+        lab.clock.move_to(lab.store.due(lab.store.shard_of(second.run_id), 1)[0][1])
+        lab.step()
+    assert lab.get(second).is_terminal
+    assert lab.clock() <= granted + LEASE + 2
+
+
+@pytest.mark.spec("W-38")
+def test_who_waits_looks_without_being_woken() -> None:
+    """When the next in line cannot be made due, it looks by itself and gets the unit that was given back."""
+    done: list[bool] = []
+    lab = lab_of(holding(lambda _: success() if done else running(0)))
+    first, second = submitted(lab, 2)
+    done.append(True)
+    due = dict(lab.store.due(lab.store.shard_of(second.run_id)))[second]
+    away = fail_once(lab.store, "wake")
+    lab.reconcile(first)
+    assert away == ["wake"]
+    assert lab.get(first).phase is ActionPhase.SUCCEEDED
+    assert dict(lab.store.due(lab.store.shard_of(second.run_id)))[second] == due
+    lab.settle()
+    assert lab.get(second).phase is ActionPhase.SUCCEEDED
 
 
 def test_an_unknown_resource_ends_with_the_remedy() -> None:

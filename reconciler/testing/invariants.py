@@ -1,21 +1,52 @@
-"""What must hold after any fault, checked offline over store and events."""
+"""What must hold after any fault, checked offline over store and events. Each check raises `AssertionError`."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from reconciler.api.action import RunId
+from reconciler.api.action import FINALIZER, RunId
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import TRANSITIONS, ActionPhase
 from reconciler.client import Client
+from reconciler.stores.memory.catalog import MemoryCatalog
+from reconciler.testing.lab import Lab
+
+
+def check_settled(lab: Lab) -> Counter[ActionPhase]:
+    """Every action of a lab has ended well-formed, and nothing is left of it; returns how many ended in which phase.
+
+    After a death it moves the clock past every lease first: what the worker held is free once that has run out.
+
+    Raises:
+        AssertionError: says what is wrong, and where workers died.
+    """
+    try:
+        if lab.deaths:
+            lab.clock.advance(lab.quotas.lease + int(lab.settings.step_lease.total_seconds() * 1000))
+            lab.settle()
+        phases: Counter[ActionPhase] = Counter()
+        for run in lab.client.runs(limit=10_000):
+            phases += check_run(lab.client, run.id)
+            for action in lab.client.actions(run.id):
+                assert FINALIZER not in action.metadata.finalizers, f"{action.id} still owes its clean-up"
+                assert not action.status.tokens, f"{action.id} ended and holds units of a quota"
+        check_due_index(lab.client)
+        assert lab.quotas.held() == [], f"units of quotas were not given back: {lab.quotas.held()}"
+        if isinstance(lab.catalog, MemoryCatalog):
+            reserved = lab.catalog.reserved()
+            assert reserved == [], f"cache keys are still reserved by {reserved}"
+    except AssertionError as error:
+        error.add_note(repr(lab))
+        raise
+    return phases
 
 
 def check_run(client: Client, run: RunId) -> Counter[ActionPhase]:
     """Check all actions of a run; returns how many ended in which phase."""
     phases: Counter[ActionPhase] = Counter()
     for action in client.actions(run):
-        check_events(client.events(action.id), action.phase)
         assert action.phase.is_terminal(), f"{action.id} never ended: {action.phase}"
+        check_events(client.events(action.id), action.phase)
         assert action.token == 0, f"{action.id} ended and is still claimed"
         phases[action.phase] += 1
     counts = client.counts(run)

@@ -1,0 +1,201 @@
+"""Workers that die at a chosen write, and what they leave behind (docs/testing.md, "A worker that dies at each write").
+
+A worker reaches the stores and the broker through doors. A door counts the calls that may write, and lets the worker die
+right before or right after one of them: it raises `Crashed`, which no `except Exception` catches. The lab then goes on with
+a fresh worker on the same stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.event import AuditEntry
+from reconciler.broker.messages import Launch
+from reconciler.stores.base import ClaimReport, Write
+from reconciler.stores.catalog import CacheKey
+
+if TYPE_CHECKING:
+    from reconciler.testing.lab import Lab
+
+T = TypeVar("T")
+Moment = Literal["before", "after"]
+
+WRITES = {
+    "store": frozenset({
+        "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempt",
+        "stop_attempt", "request_abort", "signal", "collect", "trim_events", "record_audit",
+    }),
+    "blobs": frozenset({"put", "delete_prefix"}),
+    "catalog": frozenset({"put", "get_or_extend_reservation", "release_reservation"}),
+    "quotas": frozenset({"allocate", "renew", "release"}),
+    "messenger": frozenset({"wake", "launch"}),
+    "webhooks": frozenset({"post"}),
+}  # fmt: skip
+"""The calls that may write, by door."""
+
+
+class Crashed(BaseException):
+    """The worker died here. Not an `Exception`: nothing that guards against errors may survive it."""
+
+
+class WritePoint(msgspec.Struct, frozen=True):
+    """One call that may write.
+
+    Attributes:
+        number: which call of the lab's life it is, from 1.
+        verb: door and call, as in `store.commit`.
+        about: what it was about; the same write tried again is about the same.
+        moment: before or after it took effect.
+    """
+
+    number: int
+    verb: str
+    about: str
+    moment: Moment
+
+    def __str__(self) -> str:
+        return f"{self.moment} write {self.number}, {self.verb} {self.about}".rstrip()
+
+
+Crash: TypeAlias = Callable[[WritePoint], bool]
+"""Asked twice for each call, before and after: whether the worker dies there."""
+
+
+def never(point: WritePoint) -> bool:
+    """No worker dies; the writes are counted all the same."""
+    del point
+    return False
+
+
+def crash_at(number: int, moment: Moment) -> Crash:
+    """Die at one call only."""
+    return lambda point: (point.number, point.moment) == (number, moment)
+
+
+def crash_at_each(moment: Moment) -> Crash:
+    """Die at every write the first time it happens; tried again, it goes through."""
+    seen: set[tuple[str, str]] = set()
+
+    def first(point: WritePoint) -> bool:
+        what = (point.verb, point.about)
+        if point.moment != moment or what in seen:
+            return False
+        seen.add(what)
+        return True
+
+    return first
+
+
+class Crashes:
+    """What a lab knows of its writes.
+
+    Attributes:
+        writes: the calls that changed something, in order.
+        deaths: where workers died.
+    """
+
+    def __init__(self, crash: Crash) -> None:
+        self.writes: list[WritePoint] = []
+        self.deaths: list[WritePoint] = []
+        self._crash = crash
+        self._calls = 0
+
+    @property
+    def worker(self) -> int:
+        """Which worker lives: the first is 0."""
+        return len(self.deaths)
+
+    def door(self, name: str, inner: T) -> T:
+        """A store or the broker as a worker sees it that may die; `name` is a key of `WRITES`."""
+        door: Any = _Door(name, inner, self)
+        return door  # type: ignore[no-any-return]  # it has every attribute of the inner one
+
+    def write(self, verb: str, call: Callable[..., Any], args: Sequence[Any], named: dict[str, Any]) -> Any:  # noqa: ANN401  # whatever the call answers
+        """Make one call that may write.
+
+        Raises:
+            Crashed: the worker dies here.
+        """
+        self._calls += 1
+        number, about = self._calls, _about(args)
+        self._maybe_die(WritePoint(number, verb, about, "before"))
+        answer = call(*args, **named)
+        if isinstance(answer, ClaimReport):
+            about = _about(answer.actions)
+        if not isinstance(answer, ClaimReport) or answer.actions:
+            point = WritePoint(number, verb, about, "after")
+            self.writes.append(point)
+            self._maybe_die(point)
+        return answer
+
+    def _maybe_die(self, point: WritePoint) -> None:
+        if self._crash(point):
+            self.deaths.append(point)
+            raise Crashed(str(point))
+
+
+class _Door:
+    """Hands on every attribute of what lies behind it; calls that may write pass through `Crashes.write`.
+
+    It is shut when its worker has died: nothing that worker left running may get through any more.
+    """
+
+    def __init__(self, name: str, inner: object, crashes: Crashes) -> None:
+        self._name, self._inner, self._crashes = name, inner, crashes
+        self._worker = crashes.worker
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # any attribute of the inner one
+        if self._worker != self._crashes.worker:
+            raise Crashed(f"the worker that asks for {self._name}.{name} has died before")
+        found = getattr(self._inner, name)
+        if name not in WRITES[self._name]:
+            return found
+        verb = f"{self._name}.{name}"
+        return lambda *args, **named: self._crashes.write(verb, found, args, named)
+
+
+def _about(part: object) -> str:
+    """What tells one write from the next, but not from its repetition: whom it concerns, and how far that one is."""
+    match part:
+        case list() | tuple():
+            text = ", ".join(filter(None, map(_about, part)))
+        case Write():
+            text = _about(part.action)
+        case TaskAction():
+            status = part.status
+            # not the version: a launch that is sent again and again must come through at last
+            text = f"{part.id} {status.plugin_phase or 'new'} {status.attempts}-{status.launches}"
+        case Launch():
+            text = f"{part.action} {part.attempt}"
+        case AuditEntry():
+            text = f"{part.id} {part.reason}"
+        case str() | ActionId() | CacheKey():
+            text = str(part)
+        case _:
+            text = ""
+    return text
+
+
+def every_crash(scenario: Callable[[Crash], Lab]) -> Iterator[Lab]:
+    """Play a scenario with a worker that dies at every write it makes; the caller checks each end.
+
+    First undisturbed; then once for each write with a death before it, and once with a death after it; at last twice so
+    that every write kills the worker the first time it happens.
+
+    Args:
+        scenario: builds a lab, `Lab(..., crash=crash)`, plays it to its end, and returns it. The same each time.
+
+    Yields:
+        Each lab as the scenario left it; `lab.deaths` says where workers died.
+    """
+    undisturbed = scenario(never)
+    yield undisturbed
+    for write in undisturbed.writes:
+        yield scenario(crash_at(write.number, "before"))
+        yield scenario(crash_at(write.number, "after"))
+    yield scenario(crash_at_each("before"))
+    yield scenario(crash_at_each("after"))
