@@ -84,6 +84,8 @@ class EventExchange:
         """
         self._address = _address(settings)
         self._options = exchange_options(settings, self._address)
+        # Those of a list; the transport for Sentinel goes through its list by itself.
+        self._further_servers = self._address.url.count(";") if self._address.family == "other" else 0
         self._connect = settings.connect_timeout.total_seconds()
         self._patience = settings.socket_timeout.total_seconds()
         self._exchange = Exchange(settings.events_exchange, type="topic", durable=True)  # type: ignore[no-untyped-call]  # kombu is not
@@ -131,8 +133,10 @@ class EventExchange:
         if self._producer is None:
             connection = self._connection = self._new_connection()
             try:
-                # Kombu's way of opening a channel by itself would try for ever on AMQP.
-                connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)  # type: ignore[no-untyped-call]  # kombu is not
+                # One try of each server. Kombu's way of opening a channel by itself would try for ever on AMQP.
+                connection.ensure_connection(  # type: ignore[no-untyped-call]  # kombu is not
+                    max_retries=self._further_servers, interval_start=0, reraise_as_library_errors=False
+                )
                 self._producer = Producer(connection.channel(), self._exchange)  # type: ignore[no-untyped-call]  # kombu is not
             except self._errors as error:
                 self.close()
