@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -18,7 +19,7 @@ import structlog
 from reconciler import metrics
 from reconciler.api.conditions import cut
 from reconciler.api.errors import EventRefused, Unavailable
-from reconciler.api.event import AuditEntry
+from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.broker.exchange import EventExchange
 from reconciler.client.channel import Channel, Reader
 from reconciler.settings import Settings
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 _AT_ONCE = 20
 """Events of one shard that are read at once: few, so that they are acknowledged long before others may take them over."""
+_TOGETHER = 50
+"""Events that are published and acknowledged together."""
 _BLOCK = timedelta(seconds=1)
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 15.0
@@ -89,41 +92,41 @@ class Forwarder(threading.Thread):
 
     def _forward_some(self) -> None:
         """What was read is finished also when the end is asked for: others would wait before they take it over."""
-        done: list[ChannelEntry] = []
-        try:
-            for entry in self._persist(lambda: self._reader.read(limit=_AT_ONCE, block=_BLOCK)):
-                self._forward(entry)
-                done.append(entry)
-        finally:
-            if done:
-                self._persist(lambda: self._reader.ack(done))
+        entries = self._persist(lambda: self._reader.read(limit=_AT_ONCE, block=_BLOCK))
+        for start in range(0, len(entries), _TOGETHER):
+            some = entries[start : start + _TOGETHER]
+            self._forward(some)
+            self._persist(partial(self._reader.ack, some))
 
-    def _forward(self, entry: ChannelEntry) -> None:
-        event = entry.event
+    def _forward(self, entries: Sequence[ChannelEntry]) -> None:
+        """Publish together; where that fails for another reason than a server that is away, one by one (spec W-28)."""
         try:
-            self._persist(lambda: self._exchange.publish(event))
+            self._persist(lambda: self._exchange.publish([entry.event for entry in entries]))
         except Unavailable:
             raise
-        except EventRefused as error:
-            self._set_aside(entry, str(error))
         except Exception as error:
-            # A fault of ours with this one event must not keep its neighbours.
-            log.exception("forward.failed")
-            self._set_aside(entry, f"event {event.id}#{event.sequence} cannot be published: {error!r}")
-        else:
-            metrics.forwarded("sent", time.time() - event.reported_time / 1000)
+            if len(entries) > 1:
+                for entry in entries:
+                    self._forward([entry])
+                return
+            if not isinstance(error, EventRefused):
+                log.exception("forward.failed")
+            self._set_aside(entries[0].event, str(error) or repr(error))
+            return
+        now = time.time()
+        for entry in entries:
+            metrics.forwarded("sent", now - entry.event.reported_time / 1000)
 
-    def _set_aside(self, entry: ChannelEntry, message: str) -> None:
+    def _set_aside(self, event: ActionEvent, error: str) -> None:
         """Tell that an event is not forwarded; it stays in the channel for its retention."""
-        event = entry.event
-        log.warning("forward.refused", action=str(event.id), sequence=event.sequence, error=message)
+        log.warning("forward.refused", action=str(event.id), sequence=event.sequence, error=error)
         metrics.forwarded("refused")
         metrics.audited("EventNotForwarded")
         warning = AuditEntry(
             id=event.id,
             reason="EventNotForwarded",
             action="Forward",
-            message=cut(message),
+            message=cut(f"event {event.sequence} was not forwarded: {error}"),
             at=int(time.time() * 1000),
         )
         self._persist(lambda: self._store.record_audit([warning]))

@@ -6,9 +6,17 @@ written `~` there, which no name can hold, so that a key always has five words a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
+from amqp.exceptions import (  # type: ignore[import-untyped]  # it has no types
+    ContentTooLarge,
+    MessageNacked,
+    PreconditionFailed,
+)
 from kombu.connection import Connection
 from kombu.entity import Exchange
+from kombu.exceptions import BatchPublishError
 from kombu.messaging import Producer
 
 from reconciler.api.errors import BrokerUnavailable, EventRefused, InvalidSettings
@@ -23,8 +31,10 @@ LARGEST = 512 * 1024
 """Most bytes of a body: so much goes through every broker, in base64 too. Events of ours stay far below."""
 
 _AMQP = ("amqp://", "amqps://", "pyamqp://")
-_TOO_LARGE = frozenset({311, 406})
-"""AMQP's answers to a message that is larger than the broker takes."""
+_REFUSALS = (ContentTooLarge, PreconditionFailed, MessageNacked)
+"""AMQP's answers to a message that is too large, and to one that a queue does not take, as a full one may."""
+_NO_QUEUE = "caused error: WRONGTYPE"
+"""What Redis says when a key that is bound as a queue holds something else."""
 
 
 def routing_key(event: ActionEvent) -> str:
@@ -67,8 +77,19 @@ def _variable(settings: Settings) -> str:
     return "RECONCILER_EVENTS_EXCHANGE_URL" if settings.events_exchange_url else "RECONCILER_BROKER_URL"
 
 
+def _body(event: ActionEvent) -> bytes:
+    body = msgspec.json.encode(event_document(event))
+    if len(body) > LARGEST:
+        raise EventRefused(f"it has {len(body)} bytes, at most {LARGEST} are forwarded")
+    return body
+
+
+def _said(error: BaseException) -> str:
+    return str(error).rstrip(".") or type(error).__name__
+
+
 class EventExchange:
-    """Publishes events, one after the other, each within a bounded time. For one thread.
+    """Publishes events; no call of the network waits without a limit. For one thread.
 
     The connection is opened by the first event and kept.
     """
@@ -94,40 +115,45 @@ class EventExchange:
         self._producer: Producer | None = None
         # KeyError is among the errors for the sake of consumers; here it would hide a fault of ours.
         kinds = self._new_connection().get_transport_cls()  # type: ignore[no-untyped-call]  # kombu is not
-        # AMQP's refusal of one message, a queue that is full, is no more than recoverable.
-        recoverable = getattr(kinds, "recoverable_connection_errors", ())
-        self._errors = tuple({*kinds.connection_errors, *kinds.channel_errors, *recoverable} - {KeyError})
+        known = {*kinds.connection_errors, *kinds.channel_errors} - {KeyError}
+        self._errors = (BatchPublishError, MessageNacked, *known)
 
-    def publish(self, event: ActionEvent) -> None:
-        """Hand an event to the broker; returns when it has it.
+    def publish(self, events: Sequence[ActionEvent]) -> None:
+        """Hand events to the broker, in this order and in few round trips; returns when it has all of them.
 
         Raises:
-            BrokerUnavailable: it does not answer in time, or takes nothing just now; this one may have been sent.
-            EventRefused: it will never take this event.
+            BrokerUnavailable: it does not answer in time, or takes nothing just now; some may have been sent.
+            EventRefused: it will never take one of these events; some may have been sent.
         """
-        key, body = dedupe_key(event), msgspec.json.encode(event_document(event))
-        if len(body) > LARGEST:
-            raise EventRefused(f"event {key} has {len(body)} bytes, at most {LARGEST} are forwarded")
+        bodies = [(event, _body(event)) for event in events]
         producer = self._opened()
         try:
-            producer.publish(  # type: ignore[no-untyped-call]  # kombu is not
-                body,
-                routing_key=routing_key(event),
-                content_type="application/json",
-                content_encoding="utf-8",
-                message_id=key,
-                headers={"dedupe_key": key},
-                timeout=self._patience,
-                confirm_timeout=self._patience,
-            )
+            with producer.batch():  # type: ignore[no-untyped-call]  # kombu is not
+                for event, body in bodies:
+                    self._send(producer, event, body)
         except self._errors as error:
-            self.close()
-            if getattr(error, "code", None) in _TOO_LARGE:
-                raise EventRefused(f"the broker refuses event {key}: {error}") from error
-            raise BrokerUnavailable(self._sentence(error)) from error
+            reason = error.__cause__ if isinstance(error, BatchPublishError) and error.__cause__ else error
+            if not isinstance(reason, MessageNacked):  # after which the channel is as good as before
+                self.close()
+            if isinstance(reason, _REFUSALS) or _NO_QUEUE in str(reason):
+                raise EventRefused(f"the broker refuses it ({_said(reason)})") from error
+            raise BrokerUnavailable(self._sentence(reason)) from error
         except BaseException:
             self.close()
             raise
+
+    def _send(self, producer: Producer, event: ActionEvent, body: bytes) -> None:
+        key = dedupe_key(event)
+        producer.publish(  # type: ignore[no-untyped-call]  # kombu is not
+            body,
+            routing_key=routing_key(event),
+            content_type="application/json",
+            content_encoding="utf-8",
+            message_id=key,
+            headers={"dedupe_key": key},
+            timeout=self._patience,
+            confirm_timeout=self._patience,
+        )
 
     def _opened(self) -> Producer:
         if self._producer is None:
@@ -158,7 +184,7 @@ class EventExchange:
     def _sentence(self, error: BaseException) -> str:
         return (
             f"the exchange {self._exchange.name!r} at {self._address.shown} takes no events "
-            f"({str(error).rstrip('.') or type(error).__name__}). They wait in the results channel. "
+            f"({_said(error)}). They wait in the results channel. "
             f"Start the broker, or correct {self._variable}."
         )
 

@@ -214,6 +214,21 @@ def test_a_bad_event_keeps_nobody(installation: Installation, bind: Bind) -> Non
     assert installation.audits() == {"p/d/r/odd": "EventUnreadable", "p/d/r/a0": "EventNotForwarded"}
 
 
+def test_a_broken_queue_keeps_nobody(installation: Installation, broker: Valkey, bind: Bind) -> None:
+    """A key that is bound as a queue and holds something else costs its owner the events, and nobody else."""
+    whole, broken = bind("#", "whole"), bind("*.*.r1.#", "broken")
+    broker.client.set("broken", "no list")
+    wanted = installation.publish(3)
+    installation.forward()
+    until(whole.has(wanted))
+    until(lambda: installation.open_events() == 0)
+    assert installation.audits() == {"p/d/r1/a0": "EventNotForwarded"}
+    broker.client.delete("broken")
+    after = {("p/d/r1/a0", 4)}
+    installation.add(installation.event("r1", 4))
+    until(broken.has(after))
+
+
 def test_no_queue_means_no_message(installation: Installation, bind: Bind) -> None:
     """An event that no queue is bound for is dropped by the broker; a queue that is bound later gets the next ones."""
     installation.make_group()
@@ -243,7 +258,7 @@ def test_a_broker_that_is_away_is_told_in_time(store_server: Valkey, broker: Val
     installation.close()
     broker.kill()
     with pytest.raises(BrokerUnavailable, match="RECONCILER_EVENTS_EXCHANGE_URL") as caught:
-        exchange.publish(event)
+        exchange.publish([event])
     assert EXCHANGE in str(caught.value)
     assert PASSWORD not in str(caught.value)
     exchange.close()

@@ -68,13 +68,23 @@ def test_nothing_is_wrong_while_it_is_off() -> None:
     assert "RECONCILER_EVENTS_EXCHANGE_URL" in problem
 
 
-def test_refusals_of_amqp_are_sorted() -> None:
-    """A message too large is the message's fault; a full queue, a closed connection and a lost exchange are waited for."""
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (amqp.ContentTooLarge, True),
+        (amqp.PreconditionFailed, True),
+        (amqp.MessageNacked, True),
+        (amqp.RecoverableConnectionError, False),
+        (amqp.NotFound, False),
+        (amqp.AccessRefused, False),
+        (TimeoutError, False),
+    ],
+)
+def test_answers_of_amqp_are_sorted(error: type[Exception], refused: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    """What a message or its queue is to blame for is set aside; a missing connection, exchange or right is waited for."""
     made = EventExchange(settings_of("amqp://localhost//"))
-    assert {amqp.ContentTooLarge.code, amqp.PreconditionFailed.code} == exchange._TOO_LARGE
-    for error in (amqp.MessageNacked, amqp.RecoverableConnectionError, amqp.NotFound, socket.timeout):
-        assert issubclass(error, made._errors)
-        assert getattr(error, "code", None) not in exchange._TOO_LARGE
+    assert issubclass(error, made._errors)
+    assert issubclass(error, exchange._REFUSALS) == refused
 
 
 def test_a_silent_rabbitmq_is_given_up_in_time() -> None:
@@ -86,7 +96,7 @@ def test_a_silent_rabbitmq_is_given_up_in_time() -> None:
         made = EventExchange(settings_of(url))
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable, match="wait in the results channel") as caught:
-            made.publish(event_of(ActionId("p", "d", "r", "a")))
+            made.publish([event_of(ActionId("p", "d", "r", "a"))])
         assert time.monotonic() - began < 5
         assert "t0p-s3cret" not in str(caught.value)
         silent.settimeout(5)
