@@ -16,7 +16,7 @@ from amqp.exceptions import (  # type: ignore[import-untyped]  # it has no types
 )
 from kombu.connection import Connection
 from kombu.entity import Exchange
-from kombu.exceptions import BatchPublishError
+from kombu.exceptions import BatchPublishError, OperationalError
 from kombu.messaging import Producer
 
 from reconciler.api.errors import BrokerUnavailable, EventRefused, InvalidSettings
@@ -74,7 +74,10 @@ def _address(settings: Settings) -> BrokerAddress:
 
 
 def _variable(settings: Settings) -> str:
-    return "RECONCILER_EVENTS_EXCHANGE_URL" if settings.events_exchange_url else "RECONCILER_BROKER_URL"
+    """The setting that says where the exchange is."""
+    if settings.events_exchange_url:
+        return "RECONCILER_EVENTS_EXCHANGE_URL"
+    return "RECONCILER_BROKER_URL" if settings.broker_url else "RECONCILER_REDIS_URL"
 
 
 def _body(event: ActionEvent) -> bytes:
@@ -116,7 +119,7 @@ class EventExchange:
         # KeyError is among the errors for the sake of consumers; here it would hide a fault of ours.
         kinds = self._new_connection().get_transport_cls()  # type: ignore[no-untyped-call]  # kombu is not
         known = {*kinds.connection_errors, *kinds.channel_errors} - {KeyError}
-        self._errors = (BatchPublishError, MessageNacked, *known)
+        self._errors = (BatchPublishError, OperationalError, MessageNacked, *known)
 
     def publish(self, events: Sequence[ActionEvent]) -> None:
         """Hand events to the broker, in this order and in few round trips; returns when it has all of them.
