@@ -9,8 +9,9 @@ from reconciler.api.conditions import ConditionStatus, ConditionType
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.core.conditions import terminal_time
-from reconciler.core.documents import Document, iso
+from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
+from reconciler.core.times import iso
 from reconciler.stores.base import RunCounts
 
 NOT_SEEN = "no worker has looked at it yet"

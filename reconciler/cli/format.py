@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reconciler.core.documents import utc
+from reconciler.core.times import utc
 
 NOTHING = "-"
 """What stands where there is nothing to show."""

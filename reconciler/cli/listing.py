@@ -14,8 +14,8 @@ from reconciler.cli.format import one_line, span
 from reconciler.cli.output import counts_text, emit, note, phase_cell, say, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.client import Client
-from reconciler.core.documents import iso
 from reconciler.core.events import observed_attempts
+from reconciler.core.times import iso
 from reconciler.stores.base import RunSummary
 
 _PAGE = 500

@@ -27,7 +27,8 @@ from reconciler.cli.format import stamp
 from reconciler.cli.get import _show
 from reconciler.cli.group import COMMANDS, Entry
 from reconciler.client import Client
-from reconciler.core.documents import event_document, iso
+from reconciler.core.documents import event_document
+from reconciler.core.times import iso
 from reconciler.settings import Settings
 from reconciler.stores.memory import MemoryStore
 from reconciler.stores.memory_blobs import MemoryBlobs
