@@ -79,6 +79,10 @@ class Instruments:
         self.audit = _counter("reconciler_audit_total", "Warnings attached to records", ("reason",))
         self.wake_ups = _counter("reconciler_wake_ups_total", "Wake-up messages", ("outcome",))
         self.webhooks = _counter("reconciler_webhook_calls_total", "Calls of webhooks", ("outcome",))
+        self.forwarded = _counter(
+            "reconciler_events_forwarded_total", "Events for the exchange", ("outcome",)
+        )
+        self.forward_lag = _histogram("reconciler_forward_lag_seconds", "Age of forwarded events", _LAG)
 
     def all(self) -> list[MetricWrapperBase]:
         """The instruments, in the order above."""
@@ -233,6 +237,16 @@ def called(outcome: str) -> None:
     found = _Process.instruments
     if found is not None:
         found.counter(found.webhooks, outcome).inc()
+
+
+def forwarded(outcome: str, lag: float | None = None) -> None:
+    """An event was `sent` to the exchange so many seconds after it was reported, or `refused`."""
+    found = _Process.instruments
+    if found is None:
+        return
+    found.counter(found.forwarded, outcome).inc()
+    if lag is not None:
+        found.forward_lag.observe(max(lag, 0.0))
 
 
 def attempted(ended: str, seconds: float) -> None:

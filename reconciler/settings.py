@@ -104,6 +104,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether inputs, outputs and logs in S3 go with the record; those of cached tasks stay."""
     events_retention: timedelta = timedelta(days=1)
     """How long the results channel keeps an event."""
+    events_exchange: str = ""
+    """Topic exchange of kombu that every event is forwarded to; empty: none."""
+    events_exchange_url: str = ""
+    """RabbitMQ, Redis or Valkey with that exchange. Empty: Celery's broker."""
     cache_retention: timedelta = timedelta(days=30)
     """How long the catalog keeps an entry; 0 = for ever."""
     cache_max_age: timedelta = timedelta(0)
@@ -172,7 +176,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 check_name(name, getattr(self, name), 63)
             except ReconcilerError as error:
                 found.append(f"{PREFIX}{name.upper()}: {error}")
-        return found + self._unreadable()
+        return found + self._exchange_problems() + self._unreadable()
+
+    def _exchange_problems(self) -> list[str]:
+        name, found = self.events_exchange, []
+        if self.events_exchange_url and not name:
+            found.append(
+                f"{PREFIX}EVENTS_EXCHANGE_URL is set, but no exchange is named; set {PREFIX}EVENTS_EXCHANGE too"
+            )
+        if name:
+            try:
+                check_name("events_exchange", name, 50)
+            except ReconcilerError as error:
+                found.append(f"{PREFIX}EVENTS_EXCHANGE: {error}")
+        if name.startswith("amq."):
+            found.append(
+                f"{PREFIX}EVENTS_EXCHANGE must not start with 'amq.', which RabbitMQ keeps for itself"
+            )
+        if name and name in {self.steps_queue, self.attempts_queue}:
+            found.append(
+                f"{PREFIX}EVENTS_EXCHANGE must not be the name of a queue: its exchange has that name"
+            )
+        return found
 
     def _contradictions(self) -> list[str]:
         """Values that do not go together."""
@@ -237,6 +262,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def effective_broker_url(self) -> str:
         """The broker in force: the record server unless another one is named."""
         return self.broker_url or self.redis_url
+
+    def effective_exchange_url(self) -> str:
+        """Where events are forwarded to, if they are: Celery's broker unless another server is named."""
+        return self.events_exchange_url or self.effective_broker_url()
 
 
 _COUNTS = ("shards", "step_batch", "max_total_system_failures", "max_cleanup_tries", "inline_limit")

@@ -11,6 +11,7 @@ from reconciler.api.event import AuditEntry
 from reconciler.api.resource import read_units
 from reconciler.api.secret import read_provider
 from reconciler.broker.conf import build_app
+from reconciler.broker.exchange import exchange_problems
 from reconciler.broker.messages import Messenger
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.controller.reconciler import TaskActionReconciler
@@ -155,7 +156,7 @@ def start_problems(engine: Engine) -> list[str]:
     found = store_problems(engine.store) if isinstance(engine.store, RedisStore) else []
     if isinstance(engine.blobs, S3Blobs):
         found += engine.blobs.check()
-    return found + secret_problems(engine.settings)
+    return found + secret_problems(engine.settings) + exchange_problems(engine.settings)
 
 
 def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:

@@ -18,10 +18,12 @@ from celery import Celery, signals
 from beat_schedule import BEAT_SCHEDULE
 from reconciler.api.errors import InvalidSettings, Unavailable
 from reconciler.broker.conf import attempts_settings, build_app
+from reconciler.broker.exchange import EventExchange
 from reconciler.settings import Settings
 from reconciler.wiring import check_start
 from worker import attempts, logs, steps
 from worker.dashboard import prepare_flower
+from worker.forwarding import Forwarder, reader_of
 from worker.manager import WorkerManager
 from worker.measuring import Measuring
 from worker.process import configure, current_engine
@@ -29,6 +31,8 @@ from worker.process import configure, current_engine
 log = structlog.get_logger(__name__)
 
 _PR_SET_PDEATHSIG = 1
+_FORWARDER_ENDS = 10.0
+"""Seconds a worker waits at its end for the events its forwarder holds; later they come from another one."""
 
 
 def make_app(settings: Settings) -> Celery:
@@ -61,6 +65,7 @@ class _Process:
 
     manager: WorkerManager | None = None
     measuring: Measuring | None = None
+    forwarder: Forwarder | None = None
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
@@ -105,17 +110,25 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     current_engine().reconciler.setup_with_manager(_Process.manager)
     if _Process.measuring is not None:
         _Process.measuring.serve(current_engine().store if steps_too else None)
+    if steps_too and settings.events_exchange:
+        reader = reader_of(settings, sender.hostname)
+        _Process.forwarder = Forwarder(reader, EventExchange(settings), current_engine().store)
+        _Process.forwarder.start()
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     if _Process.manager is not None:
         _Process.manager.guardian.stop()
+    if _Process.forwarder is not None:
+        _Process.forwarder.stop()
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
-def _stop_measuring(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    """Only now: the attempts that end while a worker shuts down are counted as well."""
+def _end_last(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    """Only now: what ends while a worker shuts down is counted as well."""
+    if _Process.forwarder is not None:
+        _Process.forwarder.join(_FORWARDER_ENDS)
     if _Process.measuring is not None:
         _Process.measuring.close()
 

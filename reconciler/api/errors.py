@@ -157,6 +157,10 @@ class BrokerUnavailable(Unavailable):
     """The message broker does not answer. What was stored is safe: the resync sweep sends again."""
 
 
+class EventRefused(ReconcilerError):
+    """An event cannot be forwarded to the exchange, now or later. It stays in the results channel for its retention."""
+
+
 class BlobNotFound(ReconcilerError, LookupError):
     """No object lies at this reference."""
 

@@ -62,8 +62,12 @@ def mask(url: str) -> str:
     return ";".join(_QUERY_SECRET.sub(r"\1**", _USERINFO.sub(r"\1:**@", part)) for part in url.split(";"))
 
 
-def read_address(url: str) -> BrokerAddress:
+def read_address(url: str, variable: str = "RECONCILER_BROKER_URL") -> BrokerAddress:
     """Translate a broker URL.
+
+    Args:
+        url: as it was written.
+        variable: the setting that errors speak of.
 
     Raises:
         InvalidSettings: not a URL, a scheme kombu does not know, or a part that would be ignored.
@@ -74,7 +78,7 @@ def read_address(url: str) -> BrokerAddress:
             return _other(url, scheme)
         return _redis(url, scheme)
     except ValueError as error:
-        problem = f"the broker URL {mask(url)!r} cannot be used: {error}. Correct RECONCILER_BROKER_URL"
+        problem = f"the broker URL {mask(url)!r} cannot be used: {error}. Correct {variable}"
         # Not chained: what urllib says of a wrong URL may quote the password.
         raise InvalidSettings([f"{problem} (or RECONCILER_REDIS_URL, where none is set)"]) from None
 

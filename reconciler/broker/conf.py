@@ -95,6 +95,18 @@ def _wake_up_options(settings: Settings, address: BrokerAddress) -> dict[str, ob
     return {**options, "ack_emulation": False} if options else {}
 
 
+def exchange_options(settings: Settings, address: BrokerAddress) -> dict[str, object]:
+    """Transport options for publishing to an exchange that other programs bind queues to.
+
+    On Redis without a prefix: whoever connects with kombu as it comes shall see the same exchange.
+    """
+    if address.family == "other":
+        wait = settings.socket_timeout.total_seconds()
+        # default without confirms: a message may be lost after `publish` has returned
+        return {"confirm_publish": True, "read_timeout": wait, "write_timeout": wait}
+    return {**_transport_options(settings, address, _steps_visibility(settings), ""), "global_keyprefix": ""}
+
+
 def _steps_visibility(settings: Settings) -> timedelta:
     """Longer than any countdown and any step, or messages are delivered again while they are still held."""
     return max(timedelta(seconds=120), 4 * settings.max_countdown, 4 * settings.step_lease)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from celery import Celery
+from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.exceptions import BatchPublishError, OperationalError
 from kombu.messaging import Producer
@@ -109,7 +110,7 @@ class CeleryMessenger:
                 producer = idle.pop()
             except IndexError:  # another thread took the last one
                 return
-            _hang_up(producer)
+            hang_up(producer.connection)
 
     def _send(self, producer: Producer, name: str, message: object, queue: str) -> None:
         # What `Celery.send_task` does in the end; its routes, results and parents would double the cost.
@@ -135,10 +136,10 @@ class CeleryMessenger:
         try:
             yield producer
         except self._errors as error:
-            _hang_up(producer)
+            hang_up(producer.connection)
             raise BrokerUnavailable(self._sentence(error)) from error
         except BaseException:
-            _hang_up(producer)
+            hang_up(producer.connection)
             raise
         idle.append(producer)
 
@@ -152,8 +153,8 @@ class CeleryMessenger:
         )
 
 
-def _hang_up(producer: Producer) -> None:
-    """Close a producer's connection without waiting for the broker."""
-    connection = producer.connection
+def hang_up(connection: Connection) -> None:
+    """Close a connection without waiting for the broker."""
     # AMQP says good-bye and waits for the answer, unless told to collect.
-    (connection.collect if hasattr(connection.transport, "_collect") else connection.close)()
+    leave = connection.collect if hasattr(connection.transport, "_collect") else connection.close
+    leave()  # type: ignore[no-untyped-call]  # kombu is not

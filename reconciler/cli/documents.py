@@ -1,8 +1,6 @@
-"""Records and events as JSON for programs: names instead of numbers, ISO 8601 instead of milliseconds."""
+"""Records as JSON for programs: names instead of numbers, ISO 8601 instead of milliseconds."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
@@ -10,12 +8,12 @@ from reconciler.api.action import TaskAction
 from reconciler.api.conditions import ConditionStatus, ConditionType
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
-from reconciler.cli.format import iso
 from reconciler.core.conditions import terminal_time
+from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
+from reconciler.core.times import iso
 from reconciler.stores.base import RunCounts
 
-Document = dict[str, Any]
 NOT_SEEN = "no worker has looked at it yet"
 """Why a new action waits."""
 
@@ -130,30 +128,3 @@ def _deletion_part(record: TaskAction) -> Document | None:
 def _signal_part(record: TaskAction) -> Document | None:
     signal = record.signal
     return None if signal is None else {"value": signal.value, "by": signal.by, "at": iso(signal.at)}
-
-
-def event_document(event: ActionEvent) -> Document:
-    """One event. `final` marks the one that ends the action; `failed` without it ends an attempt."""
-    error, outputs = event.error_info, event.outputs
-    return {
-        "action": str(event.id),
-        "sequence": event.sequence,
-        "attempt": event.attempt,
-        "phase": str(event.phase),
-        "final": event.final,
-        "at": iso(event.updated_time),
-        "reported_at": iso(event.reported_time),
-        "reasons": [{"message": r.message, "at": iso(r.occurred_at)} for r in event.cluster_events],
-        "error": {"code": error.code, "kind": _kind(error.kind), "message": error.message} if error else None,
-        "outputs_uri": outputs.output_uri if outputs and event.phase is ActionPhase.SUCCEEDED else None,
-        "logs": [{"name": link.name, "uri": link.uri} for link in event.log_info],
-        "context": event.log_context or {},
-        "cache": event.cache_status.name.lower(),
-        "actor": event.actor or None,
-        "cluster": event.cluster or None,
-    }
-
-
-def _kind(kind: str) -> str:
-    """`KIND_USER` → `USER`, as records have it."""
-    return "" if kind == "KIND_UNSPECIFIED" else kind.removeprefix("KIND_")

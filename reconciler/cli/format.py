@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+
+from reconciler.core.times import utc
 
 NOTHING = "-"
 """What stands where there is nothing to show."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """All but line feed and tab: escape sequences, C1 controls, and what turns the direction of writing."""
@@ -17,29 +17,13 @@ _USER_INFO = re.compile(r"(?<=://)[^\s'\"`<>]*@")
 _PASSWORD = re.compile(r"(?i)([?&;](?:password|passwd|secret|token)=)[^&;\s'\"]+")
 
 
-def iso(at: int) -> str | None:
-    """A time as ISO 8601 in UTC with milliseconds; None for 0, which means "not yet".
-
-    Args:
-        at: milliseconds since the epoch.
-    """
-    if not at:
-        return None
-    return _time(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def stamp(at: int) -> str:
     """A time for people, in UTC, to the second; `-` for 0.
 
     Args:
         at: milliseconds since the epoch.
     """
-    return _time(at).strftime("%Y-%m-%d %H:%M:%S UTC") if at else NOTHING
-
-
-def _time(at: int) -> datetime:
-    """Exact, as a division to floating point seconds would not be."""
-    return _EPOCH + timedelta(milliseconds=at)
+    return utc(at).strftime("%Y-%m-%d %H:%M:%S UTC") if at else NOTHING
 
 
 def span(length: int) -> str:

@@ -10,11 +10,12 @@ from rich.text import Text
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.documents import counts_document, summary_document, waiting_reason
-from reconciler.cli.format import iso, one_line, span
+from reconciler.cli.format import one_line, span
 from reconciler.cli.output import counts_text, emit, note, phase_cell, say, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.client import Client
 from reconciler.core.events import observed_attempts
+from reconciler.core.times import iso
 from reconciler.stores.base import RunSummary
 
 _PAGE = 500

@@ -6,12 +6,12 @@ import click
 
 from reconciler.api.action import ActionId
 from reconciler.api.event import ActionEvent
-from reconciler.cli.documents import event_document
 from reconciler.cli.format import stamp, visible
 from reconciler.cli.output import emit, note, phase_text
 from reconciler.cli.session import Place, common_options, connected, duration, leaving_it_running
 from reconciler.client import Client
 from reconciler.client.waiting import raise_unless_succeeded
+from reconciler.core.documents import event_document
 
 after_option = click.option(
     "--after", type=click.IntRange(0), default=0, help="Only events behind this sequence number."

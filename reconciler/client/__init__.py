@@ -1,6 +1,7 @@
-"""What callers do with actions: submit, watch, wait, abort."""
+"""What callers do with actions: submit, watch, wait, abort; and follow all of them."""
 
+from reconciler.client.channel import Channel, Reader, key_of
 from reconciler.client.client import Client
 from reconciler.client.run import Run
 
-__all__ = ["Client", "Run"]
+__all__ = ["Channel", "Client", "Reader", "Run", "key_of"]

@@ -130,6 +130,22 @@ def test_a_lost_group_is_made_again(store: RedisStore, make: Make) -> None:
     assert sorted(found) == sorted(published)
 
 
+def test_an_entry_that_cannot_be_read_is_skipped(store: RedisStore, make: Make) -> None:
+    """What is no event is told once for each group and never comes again; what lies beside it arrives."""
+    published = publish(store, 2)
+    for key in map(store.keys.events, range(store.shards)):
+        store.client.xadd(key, {"e": b'{"id": ["p", "d", "r0", "a0"], "phase": "odd"}'})
+        store.client.xadd(key, {"e": b"nothing of ours"})
+        store.client.xadd(key, {"other": b""})
+    reader, heir = make("one"), make("two", idle=0.001)
+    entries = reader.read()
+    assert sorted(entry.event.id.run for entry in entries) == sorted(published)
+    assert reader.ack(entries) == 2
+    assert runs(heir) == []
+    reasons = [one.reason for shard in range(store.shards) for one in store.audit(shard)]
+    assert reasons == ["EventUnreadable"] * store.shards
+
+
 @pytest.mark.parametrize(("group", "consumer"), [("", "c"), ("g", "a b"), ("a/b", "c")])
 def test_bad_names_are_refused(group: str, consumer: str) -> None:
     """Groups and consumers are named as everything is."""

@@ -21,12 +21,14 @@ from reconciler.api.event import ActionEvent, ErrorInfo
 from reconciler.api.phase import ActionPhase
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.cli import listing, main
-from reconciler.cli.documents import action_document, event_document, waiting_reason
+from reconciler.cli.documents import action_document, waiting_reason
 from reconciler.cli.exits import MEANING, ExitCode, error_document, exit_code_of, sentence_of
-from reconciler.cli.format import iso, stamp
+from reconciler.cli.format import stamp
 from reconciler.cli.get import _show
 from reconciler.cli.group import COMMANDS, Entry
 from reconciler.client import Client
+from reconciler.core.documents import event_document
+from reconciler.core.times import iso
 from reconciler.settings import Settings
 from reconciler.stores.memory import MemoryStore
 from reconciler.stores.memory_blobs import MemoryBlobs

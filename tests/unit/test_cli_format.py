@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from reconciler.api import errors
 from reconciler.api.action import ActionId
-from reconciler.cli.format import ago, iso, one_line, scrub, size, span, stamp, visible
+from reconciler.cli.format import ago, one_line, scrub, size, span, stamp, visible
 from reconciler.cli.session import Place, duration, read_text
+from reconciler.core.times import iso
 
 NOON = 1_769_860_800_123  # 2026-01-31 12:00:00.123 UTC
 ACTION = ActionId("default", "development", "r", "a0")

@@ -1,23 +1,41 @@
 """Redis store: the results channel for readers that share it, by consumer groups of the shards' streams.
 
 A group has a position of its own in each shard. What a consumer was given stays its own until it is acknowledged, or until
-another one takes it over because it has been open for too long.
+another one takes it over because it has been open for too long. An entry that cannot be read is told and skipped, so that it
+does not keep those beside it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+import msgspec
+import structlog
 from redis.exceptions import ResponseError
 
+from reconciler import metrics
+from reconciler.api.action import ActionId
+from reconciler.api.conditions import cut
+from reconciler.api.event import AuditEntry
 from reconciler.settings import Settings
 from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore
+from reconciler.stores.redis.looking import add_audit
+
+log = structlog.get_logger(__name__)
 
 _START = "0-0"
+
+
+class _Whose(msgspec.Struct):
+    """The one part of an event that a warning about it needs."""
+
+    id: ActionId
 
 
 class RedisChannel(RedisCore):
@@ -52,7 +70,8 @@ class RedisChannel(RedisCore):
         except ResponseError as error:
             self._make_again(error)
             return []
-        return [entry for _, entries in answer or () for entry in _decoded(entries)]
+        shards = {self.keys.events(shard).encode(): shard for shard in range(self.shards)}
+        return [entry for key, entries in answer or () for entry in self._decoded(shards[key], entries)]
 
     @explain
     def take_over(self, limit: int, idle: int) -> list[ChannelEntry]:
@@ -72,7 +91,7 @@ class RedisChannel(RedisCore):
             return []
         for shard, answer in enumerate(answers):
             self._cursors[shard] = answer[0].decode()
-        return [entry for answer in answers for entry in _decoded(answer[1])]
+        return [entry for shard, answer in enumerate(answers) for entry in self._decoded(shard, answer[1])]
 
     @explain
     def acknowledge(self, entries: Sequence[ChannelEntry]) -> int:
@@ -84,6 +103,33 @@ class RedisChannel(RedisCore):
         for shard, cursors in by_shard.items():
             pipe.xack(self.keys.events(shard), self._group, *cursors)
         return sum(pipe.execute())
+
+    def _decoded(self, shard: int, entries: Any) -> list[ChannelEntry]:  # noqa: ANN401  # what Redis answers
+        found = []
+        for cursor, fields in entries:
+            data = fields.get(b"e", b"")
+            try:
+                found.append(ChannelEntry(cursor.decode(), records.decode_event(data)))
+            except msgspec.DecodeError as error:
+                self._set_aside(shard, cursor.decode(), data, str(error))
+        return found
+
+    def _set_aside(self, shard: int, cursor: str, data: bytes, error: str) -> None:
+        """Tell, and acknowledge in one go; the entry stays in the stream for its retention."""
+        key = self.keys.events(shard)
+        log.warning("channel.unreadable", group=self._group, stream=key, entry=cursor, error=error)
+        pipe = self.client.pipeline(transaction=False)
+        with suppress(msgspec.DecodeError):  # else nobody knows whose it is, and the log alone tells
+            whose = msgspec.json.decode(data, type=_Whose).id
+            metrics.audited("EventUnreadable")
+            message = f"entry {cursor} of {key} cannot be read, and group {self._group} skips it: {error}"
+            at = int(time.time() * 1000)
+            warning = AuditEntry(
+                id=whose, reason="EventUnreadable", action="ReadChannel", message=cut(message), at=at
+            )
+            add_audit(pipe, self.keys.audit(shard), warning)
+        pipe.xack(key, self._group, cursor)
+        pipe.execute()
 
     def _make_groups(self) -> None:
         if self._made:
@@ -105,7 +151,3 @@ class RedisChannel(RedisCore):
     def close(self) -> None:
         """Close all connections."""
         self.client.close()
-
-
-def _decoded(entries: Any) -> list[ChannelEntry]:  # noqa: ANN401  # what Redis answers
-    return [ChannelEntry(cursor.decode(), records.decode_event(fields[b"e"])) for cursor, fields in entries]

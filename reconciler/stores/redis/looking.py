@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
+from redis.client import Pipeline
 
 from reconciler.api.action import ActionId, Children, RunId, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
@@ -186,8 +187,7 @@ class Looking(RedisCore):
         """See `Store.record_audit`."""
         pipe = self.client.pipeline(transaction=False)
         for entry in entries:
-            key = self.keys.audit(self.shard_of(entry.id.run_id))
-            pipe.xadd(key, {"a": records.encode_json(entry)}, maxlen=_AUDIT_LIMIT, approximate=False)
+            add_audit(pipe, self.keys.audit(self.shard_of(entry.id.run_id)), entry)
         pipe.execute()
 
     @explain
@@ -195,6 +195,11 @@ class Looking(RedisCore):
         """See `Store.audit`."""
         entries: Any = self.client.xrange(self.keys.audit(shard))
         return [_decode_audit(fields[b"a"]) for _, fields in entries]
+
+
+def add_audit(pipe: Pipeline, key: str, entry: AuditEntry) -> None:
+    """Append a warning to the audit stream `key`, whose length is bounded."""
+    pipe.xadd(key, {"a": records.encode_json(entry)}, maxlen=_AUDIT_LIMIT, approximate=False)
 
 
 def _counts(raw: dict[bytes, bytes]) -> RunCounts:

@@ -157,6 +157,13 @@ def test_the_message_lists_each_mistake() -> None:
         ({"project": "a/b"}, "RECONCILER_PROJECT: project 'a/b' is not allowed"),
         ({"key_prefix": ""}, "RECONCILER_KEY_PREFIX: key_prefix must not be empty"),
         ({"namespace": "{x}"}, "RECONCILER_NAMESPACE: namespace '{x}' is not allowed"),
+        ({"events_exchange": "a b"}, "RECONCILER_EVENTS_EXCHANGE: events_exchange 'a b' is not allowed"),
+        ({"events_exchange": "amq.topic"}, "RECONCILER_EVENTS_EXCHANGE must not start with 'amq.'"),
+        ({"events_exchange": "steps"}, "RECONCILER_EVENTS_EXCHANGE must not be the name of a queue"),
+        (
+            {"events_exchange_url": "amqp://x"},
+            "RECONCILER_EVENTS_EXCHANGE_URL is set, but no exchange is named",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
