@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from reconciler.api.action import ActionId, ActionSpec, Deletion, Metadata, RunId, TaskAction, record_name
+from reconciler.api.action import (
+    CONDITION,
+    ActionId,
+    ActionSpec,
+    Deletion,
+    Metadata,
+    RunId,
+    TaskAction,
+    record_name,
+)
 from reconciler.api.errors import (
     ActionConflict,
     ActionEnded,
@@ -29,6 +38,7 @@ from reconciler.client.submission import (
     ROOT,
     group_root,
     in_group,
+    inherited,
     key_name,
     new_run_name,
     stem_of,
@@ -37,7 +47,7 @@ from reconciler.client.submission import (
 )
 from reconciler.client.waiting import Waiter, decode_outputs, document_of, ended_error, raise_unless_succeeded
 from reconciler.core.paths import INLINE, INPUTS_FILE
-from reconciler.core.validation import check_spec
+from reconciler.core.validation import check_labels, check_spec
 from reconciler.settings import Settings
 from reconciler.stores.base import (
     AbortOutcome,
@@ -90,6 +100,8 @@ class Client(Conditions):
     ) -> Run[Any]:
         """Store one action, and return once it is stored.
 
+        A child has environment, interruptible flag, labels and annotations of its parent too; its own win (spec 29.1).
+
         Args:
             spec: what to do. Empty identity fields are filled: project and domain from the settings, a new run name,
                 action `a0`.
@@ -105,6 +117,8 @@ class Client(Conditions):
         """
         full = self._complete(spec, idempotency_key)
         action = self._action(full, labels)
+        if full.parent_action_name and full.action_type != CONDITION:
+            action = inherited(action, self.get(action.id.run_id.action(full.parent_action_name)))
         self._store([action])
         return Run(self, action.id, decode or decode_outputs)
 
@@ -179,6 +193,7 @@ class Client(Conditions):
     def _action(self, spec: ActionSpec, labels: dict[str, str] | None) -> TaskAction:
         action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
         check_spec(action, spec)
+        check_labels(labels or {})
         name = record_name(action, spec)
         metadata = Metadata(namespace=self.settings.namespace, name=name, extra_labels=labels or {})
         return TaskAction(action, spec, metadata=metadata)

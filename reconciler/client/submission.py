@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from reconciler.api.action import ActionSpec
+from reconciler.api.action import ActionSpec, TaskAction
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.template import TaskTemplate, encode_template, parse_template
 from reconciler.core.cachekey import CacheConfigError, hash_inputs
@@ -67,6 +67,26 @@ def new_run_name(stem: str) -> str:
 def key_name(key: str) -> str:
     """The run name of an idempotency key: the same for the same key."""
     return "k-" + hashlib.blake2b(key.encode(), digest_size=14).hexdigest()
+
+
+def inherited(action: TaskAction, parent: TaskAction) -> TaskAction:
+    """A child with what its parent hands down; what the child has itself wins (spec 29.1).
+
+    Labels of the end are no part of what is handed down (spec W-36): a child is not born collectable.
+    """
+    spec, meta = action.spec, action.metadata
+    interruptible = parent.spec.interruptible if spec.interruptible is None else spec.interruptible
+    return TaskAction(
+        action.id,
+        msgspec.structs.replace(
+            spec, env_vars={**parent.spec.env_vars, **spec.env_vars}, interruptible=interruptible
+        ),
+        metadata=msgspec.structs.replace(
+            meta,
+            extra_labels={**parent.metadata.extra_labels, **meta.extra_labels},
+            annotations={**parent.metadata.annotations, **meta.annotations},
+        ),
+    )
 
 
 def with_inputs_hash(spec: ActionSpec) -> ActionSpec:

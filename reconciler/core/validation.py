@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from reconciler.api.action import CONDITION, TASK, ActionId, ActionSpec
 from reconciler.api.condition import condition_problems
 from reconciler.api.errors import InvalidSpec
@@ -25,6 +28,12 @@ MAX_TEMPLATE = 256 * 1024
 """Largest task template, in bytes (spec W-16)."""
 MAX_ENVIRONMENT = 32 * 1024
 """Largest sum of environment names and values, in bytes."""
+MAX_LABELS = 64
+MAX_LABEL = 256
+"""Longest value of a label, in characters."""
+RESERVED_LABELS = "flyte.org/"
+"""What labels that follow from identity and end begin with (spec 2.1, 15)."""
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
 
 def missing_fields(spec: ActionSpec) -> str:
@@ -52,6 +61,35 @@ def check_spec(action: ActionId, spec: ActionSpec) -> None:
         raise InvalidSpec(f"action {action} cannot be accepted: " + "; ".join(problems))
 
 
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Check the labels of a submission, before anything is stored.
+
+    Raises:
+        InvalidSpec: lists every label that is reserved, too long or unreadable.
+    """
+    problems = (
+        [f"{len(labels)} labels are given, at most {MAX_LABELS} are allowed"]
+        if len(labels) > MAX_LABELS
+        else []
+    )
+    for key, value in labels.items():
+        if not isinstance(key, str) or not _LABEL.fullmatch(key):
+            problems.append(
+                f"the label {key!r:.100} is not allowed: up to 253 letters, digits, '.', '_', '-' and '/', "
+                "first and last a letter or digit"
+            )
+        elif key.startswith(RESERVED_LABELS):
+            problems.append(
+                f"the label {key!r} is reserved: choose one that does not start with {RESERVED_LABELS}"
+            )
+        if not isinstance(value, str) or len(value) > MAX_LABEL or not value.isprintable():
+            problems.append(
+                f"the value of label {key!r:.100} must be a printable str of at most {MAX_LABEL} characters"
+            )
+    if problems:
+        raise InvalidSpec("; ".join(problems))
+
+
 def _identity_problems(action: ActionId, spec: ActionSpec) -> list[str]:
     problems: list[str] = []
     identity = (spec.project, spec.domain, spec.run_name, spec.action_name)
@@ -75,6 +113,11 @@ def _size_problems(spec: ActionSpec) -> list[str]:
         problems.append(
             f"taskTemplate has {len(spec.task_template)} bytes, at most {MAX_TEMPLATE} are allowed"
         )
+    problems += [
+        f"the environment variable {name!r:.100} cannot be set: names are not empty and without '=', nothing holds a NUL"
+        for name, value in spec.env_vars.items()
+        if not name or "=" in name or "\0" in name + value
+    ]
     size = sum(len(k.encode()) + len(v.encode()) for k, v in spec.env_vars.items())
     if size > MAX_ENVIRONMENT:
         problems.append(

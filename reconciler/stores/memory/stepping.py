@@ -263,11 +263,11 @@ def _write_fields(shard: Shard, fields: Fields, change: Change, now: int) -> Non
         total, *ids = fields[b"e"].split(b" ")
         ids += [shard.publish(event, now) for event in change.events]
         fields[b"e"] = b" ".join([b"%d" % (int(total) + len(change.events)), *ids[-EVENT_IDS:]])
-    if change.queue:
-        shard.queues.setdefault(change.queue.encode(), QueueFacts())
-        shard.sent.setdefault(change.queue.encode(), {})[change.path] = change.sent
     for name in (*change.dels, b"l", b"w"):
         fields.pop(name, None)
+    if change.queue and b"ao" not in fields:  # a worker may have started what is sent again since the claim
+        shard.queues.setdefault(change.queue.encode(), QueueFacts())
+        shard.sent.setdefault(change.queue.encode(), {})[change.path] = change.sent
 
 
 def _count(shard: Shard, change: Change, before: int, now: int) -> None:

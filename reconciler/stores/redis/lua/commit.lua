@@ -93,7 +93,8 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
       count(run, int(phase), 1)
     end
     if w[15] == 1 and r[12] then redis.call('ZREM', base .. 'sent:' .. r[12], path) end
-    if w[13] ~= '' then
+    -- a worker may have started what is sent again since the claim
+    if w[13] ~= '' and redis.call('HEXISTS', key, 'ao') == 0 then
       redis.call('HSETNX', base .. 'queues', w[13], '0 0')
       redis.call('ZADD', base .. 'sent:' .. w[13], int(w[14]), path)
     end
