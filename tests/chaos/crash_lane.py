@@ -58,7 +58,7 @@ class Lane:
         over, during = time.time(), len(deaths(self._traps))
         extra = check(self._client, tally)
         self._until(lambda: is_free(self._engine, self._client), "quota and cache are free")
-        self._finish("collector", partial(forget, self._settings))
+        self._finish("collector", lambda: forget(current_engine()))
         left = self._client.runs()
         assert not left, f"the collector left {left}"
         died = deaths(self._traps)

@@ -31,6 +31,7 @@ from reconciler.core.functions import registry
 from reconciler.settings import Settings
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.resync import resync
+from reconciler.wiring import Engine
 from worker import attempts
 from worker.process import configure, current_engine
 from worker.runner import Call, Ended, Returned, Stopped
@@ -110,10 +111,10 @@ def run_attempts(settings: Settings) -> None:
         thread.join()
 
 
-def forget(settings: Settings) -> None:
-    """The life of a collector: all that has ended is to be forgotten."""
-    now = msgspec.structs.replace(settings, retention=timedelta(0), events_retention=timedelta(0))
-    engine = current_engine()
+def forget(engine: Engine) -> None:
+    """Forget all that has ended, as a collector whose retentions are over."""
+    none = timedelta(0)
+    now = msgspec.structs.replace(engine.settings, retention=none, events_retention=none)
     collect(engine.store, now, engine.blobs)
 
 

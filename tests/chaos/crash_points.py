@@ -43,6 +43,8 @@ LOCAL = {
 """Verbs that never leave the process, with the reason why they are no place to die at."""
 MOST_PASSES = 2
 """A process dies when it passes a point for the first or the second time."""
+WHOLE = "whole"
+"""A file of this name among the traps: with a process of a pool its worker dies."""
 
 
 def verbs(part: str) -> list[str]:

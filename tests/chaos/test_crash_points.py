@@ -23,9 +23,9 @@ from reconciler.embedded.servers import EmbeddedServers
 LONG = bool(os.environ.get("CHAOS_LONG"))
 DEATHS = int(os.environ.get("CHAOS_DEATHS") or (50 if LONG else 1))
 """Deaths at each point."""
-AT_ONCE = 5 if LONG else 3
+AT_ONCE = 8 if LONG else 3
 """Traps of one round; what the round costs is shared by the deaths in it."""
-LANES = 6
+LANES = 8 if LONG else 6
 PATIENCE = 3000.0 if LONG else 240.0
 UNREACHED: dict[str, str] = {}
 """Points no round passes, with the reason."""
