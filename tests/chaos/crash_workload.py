@@ -21,7 +21,10 @@ EXPECTED = {"work": 3, "flaky": 2, "once": 1, "alone": 2, "big": 1, "victim": 1}
 """Executions of each function in a round in which nobody dies."""
 _ENDED_WITH = {ActionPhase.FAILED: 1, ActionPhase.ABORTED: 1}
 """At most so many actions of a round do not succeed: the one nobody can run, and the victim."""
-_LONG = 0.9
+_LONG = 1.5
+"""Seconds the victim runs: long enough to be aborted."""
+_RENEWED = 1.1
+"""Seconds a unit is held: longer than until the first heartbeat, whose step renews it."""
 
 
 def submit(client: Client, name: str, tally: str) -> None:
@@ -35,7 +38,7 @@ def submit(client: Client, name: str, tally: str) -> None:
     chaos_tasks.flaky.submit(("flaky", tally), idempotency_key=key("flaky"))
     chaos_tasks.mark.submit(("big", 0.0, tally, "x" * 3000), idempotency_key=key("big"))
     for number in range(2):
-        chaos_tasks.alone.submit(("alone", 0.5, tally), idempotency_key=key(f"alone{number}"))
+        chaos_tasks.alone.submit(("alone", _RENEWED, tally), idempotency_key=key(f"alone{number}"))
         chaos_tasks.shared.submit((name, "once", 0.3, tally), idempotency_key=key(f"once{number}"))
     client.submit(_plain("echo"), idempotency_key=key("echo"))
     client.submit(_plain("nobody-knows-it"), idempotency_key=key("unknown"))
