@@ -76,7 +76,9 @@ class TcpProxy:
         self._thread.join(10)
 
     def _call(self, what: Callable[[], None]) -> None:
-        self._loop.call_soon_threadsafe(what)
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(lambda: (what(), done.set()))
+        done.wait(10)
 
     async def _main(self) -> None:
         self._loop, self._done, self._go = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
@@ -85,11 +87,10 @@ class TcpProxy:
         self._open.set()
         await self._done.wait()
         server.close()
-        self._cut()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        self._go.set()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            self._cut()
+            await asyncio.wait(others, timeout=1)
 
     def _hush(self) -> None:
         self._go.clear()
