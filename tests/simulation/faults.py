@@ -1,0 +1,60 @@
+"""What goes wrong in one story: which kinds of faults, how often, drawn from its seed.
+
+Each seed leaves some kinds out and takes others far (swarm testing): a story of many kills without a lost message finds
+what one with a little of everything does not.
+"""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True):
+    """Probabilities: per call unless said otherwise.
+
+    Attributes:
+        kill: the process dies at the call; half of the times the call still takes effect.
+        freeze: the process stands still for up to a minute.
+        lag: everything stands still for up to 3 s.
+        store: Redis does not answer; half of the times the call takes effect.
+        again: the connection broke, and the client repeated the call.
+        blobs: S3 does not answer; half of the times the call takes effect.
+        broker: the broker does not answer; half of the times it has the message.
+        drop, double, delay: of a message on its way.
+        cleanup: abort and finalize of the scripted plugin fail.
+    """
+
+    kill: float = 0.0
+    freeze: float = 0.0
+    lag: float = 0.0
+    store: float = 0.0
+    again: float = 0.0
+    blobs: float = 0.0
+    broker: float = 0.0
+    drop: float = 0.0
+    double: float = 0.0
+    delay: float = 0.0
+    cleanup: float = 0.0
+
+
+NONE = Faults()
+_CHOICES: dict[str, tuple[float, ...]] = {
+    "kill": (0.0, 0.0, 0.004, 0.015, 0.04),
+    "freeze": (0.0, 0.0, 0.004, 0.015),
+    "lag": (0.0, 0.003, 0.01),
+    "store": (0.0, 0.0, 0.01, 0.05),
+    "again": (0.0, 0.0, 0.02, 0.1),
+    "blobs": (0.0, 0.05, 0.3),
+    "broker": (0.0, 0.0, 0.05, 0.2),
+    "drop": (0.0, 0.0, 0.1, 0.5),
+    "double": (0.0, 0.2, 0.5),
+    "delay": (0.0, 0.2, 0.5),
+    "cleanup": (0.0, 0.2, 0.6),
+}
+
+
+def drawn(rng: random.Random) -> Faults:
+    """The faults of one story."""
+    return Faults(**{name: rng.choice(choices) for name, choices in _CHOICES.items()})

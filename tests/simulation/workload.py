@@ -1,0 +1,189 @@
+"""What clients do in one story: submissions of every kind, aborts, signals, and the same again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.phase import ActionPhase
+from reconciler.api.template import (
+    Identifier,
+    Interface,
+    RetryStrategy,
+    SecretRef,
+    TaskMetadata,
+    TaskTemplate,
+    Timeouts,
+    encode_template,
+)
+from reconciler.client import Client
+from tests.simulation.world import GPU, Inputs
+
+Do = Callable[[Client], Any]
+PROJECT, DOMAIN = "default", "development"
+_ENDS = {ActionPhase.SUCCEEDED, ActionPhase.FAILED}
+
+
+class Op(msgspec.Struct, frozen=True):
+    """One thing a client does, `at` ms after the beginning. `names` are the actions it stores."""
+
+    at: int
+    label: str
+    do: Do
+    names: tuple[str, ...] = ()
+
+
+class Expected(msgspec.Struct):
+    """How one action may end; `abortable` since somebody may abort it, or its parent may end before it."""
+
+    ends: set[ActionPhase]
+    abortable: bool = False
+
+
+class Workload:
+    """All that clients do, drawn from a seed.
+
+    Attributes:
+        ops: in the order of their times.
+        expected: how each action may end, by its path.
+        conditions: those that wait for a signal without a limit.
+    """
+
+    def __init__(self, rng: random.Random, size: int = 0) -> None:
+        self.rng = rng
+        self.ops: list[Op] = []
+        self.expected: dict[str, Expected] = {}
+        self.conditions: list[ActionId] = []
+        self._runs: list[str] = []
+        self._span = rng.choice((0, 5_000, 60_000))
+        for _ in range(size or rng.randrange(2, 7)):
+            self.add()
+        self.ops.sort(key=lambda op: op.at)
+
+    def add(self) -> None:
+        """One more submission, with what may come after it."""
+        rng = self.rng
+        run = f"r{len(self._runs)}"
+        self._runs.append(run)
+        kinds = (self._nap, self._task, self._task, self._task, self._group, self._condition)
+        root = rng.choice(kinds)(run)
+        if rng.random() < 0.3:
+            self._abort(run, root)
+        if rng.random() < 0.3:  # the same again, as by a client that never got its answer
+            first = next(op for op in self.ops if op.label == f"submit {run}")
+            self.ops.append(msgspec.structs.replace(first, at=first.at + rng.randrange(20_000)))
+
+    # -- submissions -----------------------------------------------------------------------------------------------
+    def _submit(self, run: str, do: Do, ends: dict[str, set[ActionPhase]]) -> list[str]:
+        names = [f"{PROJECT}/{DOMAIN}/{run}/{name}" for name in ends]
+        self.expected |= {name: Expected(found) for name, found in zip(names, ends.values(), strict=True)}
+        at = self.rng.randrange(self._span) if self._span else 0
+        self.ops.append(Op(at, f"submit {run}", do, tuple(names)))
+        return names
+
+    def _nap(self, run: str) -> list[str]:
+        template = TaskTemplate(
+            id=Identifier(project=PROJECT, domain=DOMAIN, name="nap"),
+            type="core-sleep",
+            interface=Interface(inputs={"duration": "duration"}),
+        )
+        inputs = msgspec.json.encode({"duration": self.rng.choice((0, 1, 20, 90))})
+        spec = ActionSpec(
+            run_name=run, task_type="core-sleep", task_template=encode_template(template), inputs=inputs
+        )
+        return self._submit(run, lambda client: client.submit(spec), {"a0": {ActionPhase.SUCCEEDED}})
+
+    def _task(self, run: str) -> list[str]:
+        spec, ends = self.task()
+        spec = msgspec.structs.replace(spec, run_name=run)
+        return self._submit(run, lambda client: client.submit(spec), {"a0": ends})
+
+    def _group(self, run: str) -> list[str]:
+        rng = self.rng
+        tasks = [self.task() for _ in range(rng.randrange(1, 5))]
+        keep = rng.random() < 0.5
+        found = [spec for spec, _ in tasks]
+        root = {ActionPhase.SUCCEEDED} if keep else _ENDS
+        ends = {"a0": root | {ActionPhase.FAILED}, **{f"m{i}": e for i, (_, e) in enumerate(tasks)}}
+        names = self._submit(
+            run, lambda client: client.submit_many(found, run=run, keep_failures=keep), ends
+        )
+        for name in names[1:]:
+            self.expected[name].abortable = True
+        return names
+
+    def _condition(self, run: str) -> list[str]:
+        rng = self.rng
+        limit = timedelta(seconds=rng.choice((1, 30, 120))) if rng.random() < 0.5 else None
+        ends = {ActionPhase.SUCCEEDED} | ({ActionPhase.TIMED_OUT} if limit else set())
+        names = self._submit(
+            run, lambda client: client.condition("ok", "int", timeout=limit, run=run), {"a0": ends}
+        )
+        action = ActionId.parse(names[0])
+        self.conditions.append(action)
+        for _ in range(rng.randrange(3)):
+            value = rng.randrange(2)
+            self.ops.append(
+                Op(rng.randrange(90_000), f"signal {run}", lambda client, v=value: client.signal(action, v, "ada"))
+            )
+        return names
+
+    def task(self) -> tuple[ActionSpec, set[ActionPhase]]:
+        """A task of a random kind, and how it may end when nobody aborts it."""
+        rng = self.rng
+        kind = rng.choice(("function", "function", "tidy", "plain"))
+        cached = rng.random() < 0.4
+        inputs = Inputs(
+            x=rng.randrange(2) if cached else 0,
+            mood=rng.choice(("good", "good", "flaky", "bad")),
+            units=rng.choice((0, 0, 1, 2)) if kind != "function" else 0,
+        )
+        limits = self._limits() if rng.random() < 0.25 else Timeouts()
+        backoff = timedelta(seconds=rng.choice((0, 3)))
+        policy = TaskMetadata(
+            discoverable=cached,
+            cache_serializable=cached and rng.random() < 0.8,
+            retries=RetryStrategy(retries=rng.choice((0, 2)), backoff=backoff),
+            timeouts=limits,
+        )
+        custom = {"function": "demo", "resource": rng.choice(("", GPU))} if kind == "function" else {}
+        template = TaskTemplate(
+            # a key of a serialized task is filled by serialized ones alone
+            id=Identifier(project=PROJECT, domain=DOMAIN, name=f"{kind}-{policy.cache_serializable}"),
+            type=kind,
+            metadata=policy,
+            interface=Interface(inputs={"x": "int", "mood": "str", "units": "int"}, outputs={"o0": "str"}),
+            custom=custom,
+            secrets=(SecretRef(key="token", env="TOKEN"),) if kind == "function" else (),
+        )
+        spec = ActionSpec(
+            task_type=kind,
+            task_template=encode_template(template),
+            inputs=msgspec.json.encode(inputs),
+            cache_key="v1" if cached else "",
+        )
+        timed = limits != Timeouts()
+        return spec, _ENDS | ({ActionPhase.TIMED_OUT} if timed else set())
+
+    def _limits(self) -> Timeouts:
+        rng = self.rng
+
+        def some(*seconds: float) -> timedelta | None:
+            return timedelta(seconds=rng.choice(seconds)) if rng.random() < 0.5 else None
+
+        return Timeouts(queued=some(1, 30), running=some(1, 10), heartbeat=some(2, 20), overall=some(5, 120))
+
+    # -- interfering -----------------------------------------------------------------------------------------------
+    def _abort(self, run: str, names: list[str]) -> None:
+        rng = self.rng
+        chosen = rng.choice(names)
+        for name in names if chosen == names[0] else [chosen]:
+            self.expected[name].abortable = True
+        action = ActionId.parse(chosen)
+        at = rng.randrange(60_000)
+        self.ops.append(Op(at, f"abort {run}", lambda client: client.abort(action, "enough", "ada")))
