@@ -12,7 +12,7 @@ from reconciler.api.action import ActionId
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import TRANSITIONS, ActionPhase
 from reconciler.stores import records
-from reconciler.stores.memory.state import Shard, number
+from reconciler.stores.memory.state import Shard, held, number
 from reconciler.stores.memory.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Life:
         sequence: of its newest event.
         moved: phase its events tell of.
         final: its terminal event.
-        token: newest fencing token.
+        wishes: how many kinds of news its record holds that a step has to look at: abort, signal, outcome.
+        unseen: whether some of it came after the newest claim.
     """
 
     def __init__(self) -> None:
@@ -45,7 +46,8 @@ class Life:
         self.sequence = 0
         self.moved = ActionPhase.QUEUED
         self.final: ActionEvent | None = None
-        self.token = 0
+        self.wishes = 0
+        self.unseen = False
 
 
 class Observer:
@@ -70,10 +72,14 @@ class Observer:
         if verb in _LOOKS_ONLY:
             return
         self.writes += 1
+        now = self._store.now()
+        if verb == "claim":
+            for action in detail[1]:
+                self.lives[str(action)].unseen = False
         for index, shard in enumerate(self._store._shards):
             if shard.records or shard.due:
                 self._events(index, shard)
-                self._records(shard)
+                self._records(shard, now)
                 if verb in _COUNTING:
                     _counters(shard)
         if verb == "start_attempt":
@@ -85,7 +91,7 @@ class Observer:
                 self._forgotten(action)
 
     # -- records ---------------------------------------------------------------------------------------------------
-    def _records(self, shard: Shard) -> None:
+    def _records(self, shard: Shard, now: int) -> None:
         due = shard.due
         for path, fields in shard.records.items():
             life = self.lives.get(path)
@@ -94,6 +100,10 @@ class Observer:
             version = number(fields, b"v")
             if version != life.version:
                 self._changed(path, life, fields, version)
+            wishes = (b"d" in fields) + (b"g" in fields) + (b"ar" in fields)
+            if wishes != life.wishes:
+                life.unseen = life.unseen or wishes > life.wishes
+                life.wishes = wishes
             phase = life.phase
             if phase.is_terminal():
                 if b"f" in fields:
@@ -102,6 +112,8 @@ class Observer:
                     raise Violation(f"{path} has ended, owes nothing, and is due")
             elif path not in due and not (b"y" in fields and phase is ActionPhase.PAUSED and b"g" not in fields):
                 raise Violation(f"{path} is {phase} and nobody will look at it")
+            elif life.unseen and due[path] > now and not held(fields, now):
+                raise Violation(f"{path}: an abort, a signal or an outcome came, and nobody looks before {due[path]}")
         if len(due) > len(shard.records) or not due.keys() <= shard.records.keys():
             raise Violation(f"due without a record: {sorted(due.keys() - shard.records.keys())}")
 

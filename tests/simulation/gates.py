@@ -95,7 +95,7 @@ def _suffer(sim: Simulation, kind: str, name: str, do: Callable[[], Any], fate: 
             actor.process.alive = False
             raise Killed(actor.name)
         case "freeze":
-            actor.process.frozen_until = scheduler.clock.at + rng.randrange(500, 60_000)
+            actor.process.frozen_until = scheduler.clock.at + rng.randrange(rng.choice((1_000, 15_000, 90_000)))
             scheduler.pause()
         case "lag":
             scheduler.clock.advance(rng.randrange(1, 3_000))

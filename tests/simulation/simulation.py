@@ -24,7 +24,6 @@ from reconciler.api.errors import (
 from reconciler.client import Client
 from reconciler.settings import Settings
 from reconciler.stores.memory.catalog import MemoryCatalog
-from reconciler.stores.memory.quotas import MemoryQuotas
 from reconciler.stores.memory.store import MemoryStore
 from reconciler.stores.memory_blobs import MemoryBlobs
 from reconciler.sweeps.collect import collect
@@ -33,7 +32,7 @@ from reconciler.wiring import Engine
 from tests.simulation import ending, faults
 from tests.simulation.checker import Observer, Violation
 from tests.simulation.gates import Broker, Gate, Message
-from tests.simulation.reservations import Reservations
+from tests.simulation.oracles import Reservations, Units
 from tests.simulation.scheduler import NEVER, Actor, Killed, Process, Scheduler
 from tests.simulation.seams import seams, use_actors
 from tests.simulation.workload import Op, Workload
@@ -140,7 +139,7 @@ class Simulation:
         )
         self.observer = self.store.on_write = Observer(self.store)
         self.blobs = MemoryBlobs()
-        self.quotas = MemoryQuotas(clock=clock, lease=self.settings.quota_lease)
+        self.quotas = Units(clock=clock, lease=self.settings.quota_lease)
         self.catalog = MemoryCatalog(self.settings, clock=clock)
         self.reservations = Reservations(self.catalog, clock)
         self.broker = Broker(self)

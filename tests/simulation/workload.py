@@ -22,9 +22,30 @@ from reconciler.api.template import (
     encode_template,
 )
 from reconciler.client import Client
+from reconciler.plugins import group
 from tests.simulation.world import GPU, Inputs
 
 Do = Callable[[Client], Any]
+
+
+class Theme(msgspec.Struct, frozen=True):
+    """What one story is mostly about: weights of naps, tasks, groups, late children and conditions, and habits of tasks."""
+
+    kinds: tuple[int, int, int, int, int] = (1, 3, 1, 1, 1)
+    cached: float = 0.4
+    functions: float = 0.5
+    greedy: float = 0.4
+
+
+THEMES = (
+    Theme(),
+    Theme(),
+    Theme((0, 4, 1, 0, 0), cached=0.0, functions=1.0),
+    Theme((0, 4, 1, 0, 0), cached=1.0),
+    Theme((0, 4, 1, 0, 0), cached=0.0, functions=0.3, greedy=1.0),
+    Theme((0, 0, 1, 2, 2)),
+    Theme((1, 0, 0, 0, 4)),
+)
 PROJECT, DOMAIN = "default", "development"
 _ENDS = {ActionPhase.SUCCEEDED, ActionPhase.FAILED}
 
@@ -61,6 +82,7 @@ class Workload:
         self.conditions: list[ActionId] = []
         self._runs: list[str] = []
         self._span = rng.choice((0, 5_000, 60_000))
+        self._theme = rng.choice(THEMES)
         for _ in range(size or rng.randrange(2, 7)):
             self.add()
         self.ops.sort(key=lambda op: op.at)
@@ -70,13 +92,17 @@ class Workload:
         rng = self.rng
         run = f"r{len(self._runs)}"
         self._runs.append(run)
-        kinds = (self._nap, self._task, self._task, self._task, self._group, self._condition)
-        root = rng.choice(kinds)(run)
+        kinds = (self._nap, self._task, self._group, self._late_children, self._condition)
+        names = rng.choices(kinds, self._theme.kinds)[0](run)
+        first = next(op for op in self.ops if op.label == f"submit {run}")
         if rng.random() < 0.3:
-            self._abort(run, root)
+            self._abort(run, names, first.at)
         if rng.random() < 0.3:  # the same again, as by a client that never got its answer
-            first = next(op for op in self.ops if op.label == f"submit {run}")
-            self.ops.append(msgspec.structs.replace(first, at=first.at + rng.randrange(20_000)))
+            self.ops.append(msgspec.structs.replace(first, at=self._soon(first.at)))
+
+    def _soon(self, after: int) -> int:
+        """A time after another one: in the middle of the first step, or any."""
+        return after + self.rng.randrange(self.rng.choice((1, 50, 1_000, 20_000, 90_000)))
 
     # -- submissions -----------------------------------------------------------------------------------------------
     def _submit(self, run: str, do: Do, ends: dict[str, set[ActionPhase]]) -> list[str]:
@@ -87,16 +113,18 @@ class Workload:
         return names
 
     def _nap(self, run: str) -> list[str]:
+        spec = msgspec.structs.replace(self._nap_spec(self.rng.choice((0, 1, 20, 90))), run_name=run)
+        return self._submit(run, lambda client: client.submit(spec), {"a0": {ActionPhase.SUCCEEDED}})
+
+    @staticmethod
+    def _nap_spec(seconds: int) -> ActionSpec:
         template = TaskTemplate(
             id=Identifier(project=PROJECT, domain=DOMAIN, name="nap"),
             type="core-sleep",
             interface=Interface(inputs={"duration": "duration"}),
         )
-        inputs = msgspec.json.encode({"duration": self.rng.choice((0, 1, 20, 90))})
-        spec = ActionSpec(
-            run_name=run, task_type="core-sleep", task_template=encode_template(template), inputs=inputs
-        )
-        return self._submit(run, lambda client: client.submit(spec), {"a0": {ActionPhase.SUCCEEDED}})
+        inputs = msgspec.json.encode({"duration": seconds})
+        return ActionSpec(task_type="core-sleep", task_template=encode_template(template), inputs=inputs)
 
     def _task(self, run: str) -> list[str]:
         spec, ends = self.task()
@@ -109,10 +137,8 @@ class Workload:
         keep = rng.random() < 0.5
         found = [spec for spec, _ in tasks]
         root = {ActionPhase.SUCCEEDED} if keep else _ENDS
-        ends = {"a0": root | {ActionPhase.FAILED}, **{f"m{i}": e for i, (_, e) in enumerate(tasks)}}
-        names = self._submit(
-            run, lambda client: client.submit_many(found, run=run, keep_failures=keep), ends
-        )
+        ends = {"a0": root, **{f"m{i}": e for i, (_, e) in enumerate(tasks)}}
+        names = self._submit(run, lambda client: client.submit_many(found, run=run, keep_failures=keep), ends)
         for name in names[1:]:
             self.expected[name].abortable = True
         return names
@@ -127,21 +153,42 @@ class Workload:
         action = ActionId.parse(names[0])
         self.conditions.append(action)
         for _ in range(rng.randrange(3)):
-            value = rng.randrange(2)
-            self.ops.append(
-                Op(rng.randrange(90_000), f"signal {run}", lambda client, v=value: client.signal(action, v, "ada"))
-            )
+            value, at = rng.randrange(2), self._soon(self.ops[-1].at)
+            self.ops.append(Op(at, f"signal {run}", lambda client, v=value: client.signal(action, v, "ada")))
         return names
+
+    def _late_children(self, run: str) -> list[str]:
+        """A group whose children are stored one by one, and not always all of them in time."""
+        rng = self.rng
+        count, missing = rng.randrange(1, 4), rng.random() < 0.5
+        template = encode_template(TaskTemplate(type=group.TASK_TYPE))
+        config = msgspec.json.encode(group.GroupConfig(expected=count + missing))
+        root = ActionSpec(run_name=run, task_type=group.TASK_TYPE, task_template=template, inputs=config)
+        names = self._submit(run, lambda client: client.submit(root), {"a0": _ENDS})
+        start = self.ops[-1].at
+        for index in range(count):
+            spec, ends = self._long_nap() if rng.random() < 0.5 else self.task()
+            name = f"m{index}"
+            child = msgspec.structs.replace(spec, run_name=run, action_name=name, parent_action_name="a0")
+            names.append(f"{PROJECT}/{DOMAIN}/{run}/{name}")
+            self.expected[names[-1]] = Expected(ends, abortable=True)
+            at = self._soon(start)
+            self.ops.append(Op(at, f"child {run}", lambda client, c=child: client.submit(c), (names[-1],)))
+        return names
+
+    def _long_nap(self) -> tuple[ActionSpec, set[ActionPhase]]:
+        return self._nap_spec(300), {ActionPhase.SUCCEEDED}
 
     def task(self) -> tuple[ActionSpec, set[ActionPhase]]:
         """A task of a random kind, and how it may end when nobody aborts it."""
-        rng = self.rng
-        kind = rng.choice(("function", "function", "tidy", "plain"))
-        cached = rng.random() < 0.4
+        rng, theme = self.rng, self._theme
+        kind = "function" if rng.random() < theme.functions else rng.choice(("tidy", "plain"))
+        cached = rng.random() < theme.cached
+        greedy = rng.random() < theme.greedy
         inputs = Inputs(
             x=rng.randrange(2) if cached else 0,
             mood=rng.choice(("good", "good", "flaky", "bad")),
-            units=rng.choice((0, 0, 1, 2)) if kind != "function" else 0,
+            units=rng.choice((1, 2)) if kind != "function" and greedy else 0,
         )
         limits = self._limits() if rng.random() < 0.25 else Timeouts()
         backoff = timedelta(seconds=rng.choice((0, 3)))
@@ -151,7 +198,7 @@ class Workload:
             retries=RetryStrategy(retries=rng.choice((0, 2)), backoff=backoff),
             timeouts=limits,
         )
-        custom = {"function": "demo", "resource": rng.choice(("", GPU))} if kind == "function" else {}
+        custom = {"function": "demo", "resource": GPU if greedy else ""} if kind == "function" else {}
         template = TaskTemplate(
             # a key of a serialized task is filled by serialized ones alone
             id=Identifier(project=PROJECT, domain=DOMAIN, name=f"{kind}-{policy.cache_serializable}"),
@@ -179,11 +226,11 @@ class Workload:
         return Timeouts(queued=some(1, 30), running=some(1, 10), heartbeat=some(2, 20), overall=some(5, 120))
 
     # -- interfering -----------------------------------------------------------------------------------------------
-    def _abort(self, run: str, names: list[str]) -> None:
+    def _abort(self, run: str, names: list[str], after: int) -> None:
         rng = self.rng
         chosen = rng.choice(names)
         for name in names if chosen == names[0] else [chosen]:
             self.expected[name].abortable = True
         action = ActionId.parse(chosen)
-        at = rng.randrange(60_000)
+        at = self._soon(after)
         self.ops.append(Op(at, f"abort {run}", lambda client: client.abort(action, "enough", "ada")))

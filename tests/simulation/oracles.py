@@ -1,12 +1,15 @@
-"""An oracle beside the catalog: who holds a reservation, and whose outputs are an entry, by the promises alone."""
+"""Oracles beside catalog and quotas: who holds what, by the promises alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from reconciler.api.action import ActionId
 from reconciler.api.transition import OutputRef
 from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, Reservation
 from reconciler.stores.memory.catalog import MemoryCatalog
+from reconciler.stores.memory.quotas import MemoryQuotas
+from reconciler.stores.quotas import NO_CAPS, Allocation, Answer, Constraints
 from tests.simulation.checker import Violation
 
 
@@ -59,3 +62,19 @@ class Reservations:
     def _holder(self, key: CacheKey) -> Reservation | None:
         held = self._held.get(key)
         return held if held is not None and held.expires_at > self._clock() else None
+
+
+class Units(MemoryQuotas):
+    """Quotas that are never given out twice, whatever is renewed."""
+
+    def allocate(
+        self, namespace: str, token: str, owner: ActionId, constraints: Constraints = NO_CAPS, units: int = 1
+    ) -> Answer:
+        """See `ResourceManager.allocate`."""
+        answer = super().allocate(namespace, token, owner, constraints, units)
+        if answer.allocation is Allocation.GRANTED:
+            wishes = self._resources[namespace].wishes
+            used = sum(wish.units for wish in wishes.values() if wish.held and wish.until > self._clock())
+            if used > self.quota_for(namespace, units):
+                raise Violation(f"{owner} was given {units} of {namespace}, of which {used} are in use now")
+        return answer
