@@ -24,6 +24,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
         broker: the broker does not answer; half of the times it has the message.
         drop, double, delay: of a message on its way.
         cleanup: abort and finalize of the scripted plugin fail.
+        favourite: a call before which processes freeze much more often than before others; empty = none.
     """
 
     kill: float = 0.0
@@ -37,9 +38,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     double: float = 0.0
     delay: float = 0.0
     cleanup: float = 0.0
+    favourite: str = ""
 
 
-NONE = Faults()
 _CHOICES: dict[str, tuple[float, ...]] = {
     "kill": (0.0, 0.0, 0.004, 0.015, 0.04),
     "freeze": (0.0, 0.0, 0.004, 0.015),
@@ -53,8 +54,14 @@ _CHOICES: dict[str, tuple[float, ...]] = {
     "delay": (0.0, 0.2, 0.5),
     "cleanup": (0.0, 0.2, 0.6),
 }
+_FAVOURITES = (
+    *("", "", "store.commit", "store.commit", "store.claim", "store.start_attempt", "store.finish_attempt"),
+    *("store.heartbeat", "store.create", "catalog.put", "catalog.put", "catalog.get_or_extend_reservation"),
+    *("catalog.release_reservation", "quotas.release", "quotas.allocate", "blobs.put", "broker.launch"),
+)
 
 
 def drawn(rng: random.Random) -> Faults:
     """The faults of one story."""
-    return Faults(**{name: rng.choice(choices) for name, choices in _CHOICES.items()})
+    rates = {name: rng.choice(choices) for name, choices in _CHOICES.items()}
+    return Faults(**rates, favourite=rng.choice(_FAVOURITES))

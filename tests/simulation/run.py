@@ -26,14 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
         except Violation as violation:
             found += 1
             if not options.keep_going:
-                print(story_of(sim.scheduler.trace, sim.start))
+                print(story_of(sim))
             print(f"seed {seed}: {violation}")
             print(f"again: python -m tests.simulation.run --start {seed} --seeds 1 --trace", flush=True)
             if not options.keep_going:
                 return 1
         else:
             if options.trace:
-                print(story_of(sim.scheduler.trace, sim.start))
+                print(story_of(sim))
     took = time.monotonic() - began
     print(f"{options.seeds} stories in {took:.1f} s, {options.seeds / took:.0f} a second, {found} findings")
     return 1 if found else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from reconciler.testing import VirtualClock
 
@@ -77,26 +78,23 @@ class Carrier(threading.Thread):
         super().__init__(name="simulation", daemon=True)
         self.baton = threading.Lock()
         self.baton.acquire()
-        self.actor: Actor | None = None
-        self.back: threading.Lock | None = None
+        self.work: tuple[Scheduler, Actor] | None = None
         self.start()
 
     def run(self) -> None:
         """Carry for ever; the thread ends with its process."""
         while True:
             self.baton.acquire()
-            actor, back = self.actor, self.back
-            assert actor is not None
-            assert back is not None
+            assert self.work is not None
+            scheduler, actor = self.work
             try:
                 if actor.process.alive:
                     actor.body()
-            except BaseException as error:  # noqa: BLE001  # the scheduler says what it means
+            except BaseException as error:  # noqa: BLE001  # whoever drives says what it means
                 actor.error = error
-            actor.done = True
-            self.actor = None
+            self.work = None
             _POOL.append(self)
-            back.release()
+            scheduler.ended(actor)
 
 
 class Scheduler:
@@ -118,6 +116,8 @@ class Scheduler:
         self.actors: list[Actor] = []
         self.current: Actor | None = None
         self.trace: list[tuple[object, ...]] = []
+        self._choose: Callable[[], Actor | None] = lambda: None
+        self._failure: BaseException | None = None
         self._back = threading.Lock()
         self._back.acquire()
 
@@ -137,8 +137,12 @@ class Scheduler:
         assert actor is not None
         assert actor.carrier is not None
         actor.wake_at, actor.condition = until, condition
-        self._back.release()
-        actor.carrier.baton.acquire()
+        chosen = self._next()
+        if chosen is actor:
+            self.current = actor
+        else:
+            self._give(chosen)
+            actor.carrier.baton.acquire()
         if not actor.process.alive:
             raise Killed(actor.name)
 
@@ -172,22 +176,57 @@ class Scheduler:
         """When the next actor can go on by time alone; `NEVER` when none can."""
         return min((actor.next_time() for actor in self.actors), default=NEVER)
 
-    def resume(self, actor: Actor) -> None:
-        """Give an actor the baton until it hands over or ends."""
-        carrier = actor.carrier
-        if carrier is None:
-            carrier = actor.carrier = _POOL.pop() if _POOL else Carrier()
-            carrier.actor, carrier.back = actor, self._back
-        self.current = actor
-        carrier.baton.release()
-        self._back.acquire()
-        self.current = None
-        if actor.done:
-            self.actors.remove(actor)
+    def drive(self, choose: Callable[[], Actor | None]) -> None:
+        """Let those go on that are chosen, one after the other, until nobody is.
+
+        Whoever hands over makes the choice, in its own thread: most of the times it chooses itself, or one it can give the
+        baton to directly.
+
+        Raises:
+            BaseException: what an actor, or the choice, ended with.
+        """
+        self._choose = choose
+        chosen = self._next()
+        if chosen is not None:
+            self._give(chosen)
+            self._back.acquire()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def ended(self, actor: Actor) -> None:
+        """Called by the thread of an actor that ends, which hands over for good."""
+        actor.done = True
+        self.actors.remove(actor)
+        if actor.error is not None and not isinstance(actor.error, Killed):
+            self._failure = actor.error
+        self._give(self._next())
 
     def end(self) -> None:
         """Kill what is left, so that no thread stays behind."""
-        for actor in list(self.actors):
+        while self.actors:
+            actor = self.actors[0]
             actor.process.alive = False
-            while not actor.done:
-                self.resume(actor)
+            with suppress(BaseException):
+                self.drive(lambda: None if actor.done else actor)  # noqa: B023  # used at once
+
+    def _next(self) -> Actor | None:
+        self.current = None
+        if self._failure is not None:
+            return None
+        try:
+            return self._choose()
+        except BaseException as error:  # noqa: BLE001  # handed to whoever drives
+            self._failure = error
+            return None
+
+    def _give(self, chosen: Actor | None) -> None:
+        if chosen is None:
+            self._back.release()
+            return
+        self.current = chosen
+        carrier = chosen.carrier
+        if carrier is None:
+            carrier = chosen.carrier = _POOL.pop() if _POOL else Carrier()
+            carrier.work = (self, chosen)
+        carrier.baton.release()

@@ -75,7 +75,7 @@ class Workload:
         conditions: those that wait for a signal without a limit.
     """
 
-    def __init__(self, rng: random.Random, size: int = 0) -> None:
+    def __init__(self, rng: random.Random, size: int | None = None) -> None:
         self.rng = rng
         self.ops: list[Op] = []
         self.expected: dict[str, Expected] = {}
@@ -83,7 +83,7 @@ class Workload:
         self._runs: list[str] = []
         self._span = rng.choice((0, 5_000, 60_000))
         self._theme = rng.choice(THEMES)
-        for _ in range(size or rng.randrange(2, 7)):
+        for _ in range(rng.randrange(2, 7) if size is None else size):
             self.add()
         self.ops.sort(key=lambda op: op.at)
 
