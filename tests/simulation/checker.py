@@ -1,7 +1,7 @@
 """The promises, checked after each write and at the end of a story.
 
-`Observer` looks at the twin itself: what any reader could see at any moment must be right at every moment. `check_end` looks at
-what is left when all is over, and at what the outside world remembers.
+`Observer` looks at the twin itself, after each write: what a reader could see must be right at every moment. What is left
+when all is over, and what the outside world remembers, is looked at in `ending.py`.
 """
 
 from __future__ import annotations
@@ -72,27 +72,32 @@ class Observer:
         if verb in _LOOKS_ONLY:
             return
         self.writes += 1
-        now = self._store.now()
-        if verb == "claim":
-            for action in detail[1]:
-                self.lives[str(action)].unseen = False
+        self._look(verb)
+        match verb:
+            case "claim":
+                for action in detail[1]:
+                    self.lives[str(action)].unseen = False
+            case "start_attempt":
+                self._started(*detail)
+            case "finish_attempt":
+                self._finished(*detail)
+            case "collect":
+                for action in detail:
+                    self._forgotten(action)
+            case _:
+                pass
+
+    def _look(self, verb: str) -> None:
         for index, shard in enumerate(self._store._shards):
             if shard.records or shard.due:
                 self._events(index, shard)
-                self._records(shard, now)
+                self._records(shard)
                 if verb in _COUNTING:
                     _counters(shard)
-        if verb == "start_attempt":
-            self._started(*detail)
-        elif verb == "finish_attempt":
-            self._finished(*detail)
-        elif verb == "collect":
-            for action in detail:
-                self._forgotten(action)
 
     # -- records ---------------------------------------------------------------------------------------------------
-    def _records(self, shard: Shard, now: int) -> None:
-        due = shard.due
+    def _records(self, shard: Shard) -> None:
+        now, due = self._store.now(), shard.due
         for path, fields in shard.records.items():
             life = self.lives.get(path)
             if life is None:
@@ -104,16 +109,7 @@ class Observer:
             if wishes != life.wishes:
                 life.unseen = life.unseen or wishes > life.wishes
                 life.wishes = wishes
-            phase = life.phase
-            if phase.is_terminal():
-                if b"f" in fields:
-                    _ensure(path in due, f"{path} owes clean-up and nobody will look at it")
-                elif path in due:
-                    raise Violation(f"{path} has ended, owes nothing, and is due")
-            elif path not in due and not (b"y" in fields and phase is ActionPhase.PAUSED and b"g" not in fields):
-                raise Violation(f"{path} is {phase} and nobody will look at it")
-            elif life.unseen and due[path] > now and not held(fields, now):
-                raise Violation(f"{path}: an abort, a signal or an outcome came, and nobody looks before {due[path]}")
+            _looked_at(path, life, fields, due.get(path), now)
         if len(due) > len(shard.records) or not due.keys() <= shard.records.keys():
             raise Violation(f"due without a record: {sorted(due.keys() - shard.records.keys())}")
 
@@ -124,7 +120,9 @@ class Observer:
         # attempts may pass through a phase without an event of their own: the record shows the last one of a round
         _ensure(legal, f"{path}: {life.phase} became {phase}")
         total = records.event_count(fields.get(b"e"))
-        _ensure(total == life.sequence, f"{path}: {total} events by its record, {life.sequence} in the channel")
+        _ensure(
+            total == life.sequence, f"{path}: {total} events by its record, {life.sequence} in the channel"
+        )
         _ensure(phase is life.moved, f"{path}: the record says {phase}, its events {life.moved}")
         life.version, life.phase = version, phase
         parent = fields.get(b"r")
@@ -158,7 +156,10 @@ class Observer:
         moved = ActionPhase.QUEUED if between else event.phase
         legal = moved is life.moved or moved in TRANSITIONS[life.moved]
         _ensure(legal, f"{path}: its events go from {life.moved} to {moved}")
-        _ensure(event.final == (event.phase.is_terminal() and not between), f"{path}: {event.phase} is called final")
+        _ensure(
+            event.final == (event.phase.is_terminal() and not between),
+            f"{path}: {event.phase} is called final",
+        )
         life.moved = moved
         if event.final:
             life.final = event
@@ -183,6 +184,22 @@ class Observer:
             del self.granted[key]
 
 
+def _looked_at(path: str, life: Life, fields: Fields, due: int | None, now: int) -> None:
+    """Somebody will look at what lives or owes something, in time, and nobody at the rest."""
+    if life.phase.is_terminal():
+        owes = b"f" in fields
+        if owes != (due is not None):
+            raise Violation(
+                f"{path} has ended, {'owes clean-up' if owes else 'owes nothing'}, and is due: {due}"
+            )
+    elif due is None:
+        waits_for_a_person = b"y" in fields and life.phase is ActionPhase.PAUSED
+        if not waits_for_a_person or life.wishes:
+            raise Violation(f"{path} is {life.phase} and nobody will look at it")
+    elif life.unseen and due > now and not held(fields, now):
+        raise Violation(f"{path}: an abort, a signal or an outcome came, and nobody looks before {due}")
+
+
 def _counters(shard: Shard) -> None:
     """The counters of runs and parents are what the records say; no child lives on above an end that owes nothing."""
     found: dict[Any, dict[str, int]] = {run: {} for run in shard.counters}
@@ -201,10 +218,14 @@ def _counters(shard: Shard) -> None:
             _ensure(above is not None, f"{path} lives on below nothing")
             assert above is not None
             over = ActionPhase(number(above, b"p", 1)).is_terminal()
-            _ensure(not over or b"f" in above or b"d" in fields, f"{path} lives on below an end that owes nothing")
+            _ensure(
+                not over or b"f" in above or b"d" in fields, f"{path} lives on below an end that owes nothing"
+            )
     for run, counts in found.items():
         stored = {k: n for k, n in shard.counters.get(run, {}).items() if n and k[:2] not in {"t:", "f:"}}
-        _ensure(stored == {k: n for k, n in counts.items() if n}, f"{run}: counted {stored}, there are {counts}")
+        _ensure(
+            stored == {k: n for k, n in counts.items() if n}, f"{run}: counted {stored}, there are {counts}"
+        )
 
 
 def _ensure(holds: bool, text: str) -> None:  # noqa: FBT001  # as an assert, for which -O has no meaning

@@ -50,7 +50,11 @@ def check(sim: Simulation) -> None:
 
 def _everything_ended(sim: Simulation) -> None:
     if not sim.over():
-        stuck = [f"{path} is {life.phase}" for path, life in sim.observer.lives.items() if not life.phase.is_terminal()]
+        stuck = [
+            f"{path} is {life.phase}"
+            for path, life in sim.observer.lives.items()
+            if not life.phase.is_terminal()
+        ]
         due = [f"{path} at {at}" for shard in sim.store._shards for path, at in shard.due.items()]
         actors = [actor.name for actor in sim.scheduler.actors]
         raise Violation(

@@ -25,6 +25,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
         drop, double, delay: of a message on its way.
         cleanup: abort and finalize of the scripted plugin fail.
         favourite: a call before which processes freeze much more often than before others; empty = none.
+        favoured: how often they do.
     """
 
     kill: float = 0.0
@@ -39,6 +40,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     delay: float = 0.0
     cleanup: float = 0.0
     favourite: str = ""
+    favoured: float = 0.0
 
 
 _CHOICES: dict[str, tuple[float, ...]] = {
@@ -53,15 +55,22 @@ _CHOICES: dict[str, tuple[float, ...]] = {
     "double": (0.0, 0.2, 0.5),
     "delay": (0.0, 0.2, 0.5),
     "cleanup": (0.0, 0.2, 0.6),
+    "favoured": (0.1, 0.5),
 }
-_FAVOURITES = (
+FAVOURITES = (
     *("", "", "store.commit", "store.commit", "store.claim", "store.start_attempt", "store.finish_attempt"),
-    *("store.heartbeat", "store.create", "catalog.put", "catalog.put", "catalog.get_or_extend_reservation"),
-    *("catalog.release_reservation", "quotas.release", "quotas.allocate", "blobs.put", "broker.launch"),
+    *("store.heartbeat", "store.create", "quotas.release", "quotas.allocate", "blobs.put", "broker.launch"),
+)
+OF_CACHE = (
+    "",
+    "store.commit",
+    "catalog.put",
+    "catalog.get_or_extend_reservation",
+    "catalog.release_reservation",
 )
 
 
-def drawn(rng: random.Random) -> Faults:
+def drawn(rng: random.Random, favourites: tuple[str, ...] = FAVOURITES) -> Faults:
     """The faults of one story."""
     rates = {name: rng.choice(choices) for name, choices in _CHOICES.items()}
-    return Faults(**rates, favourite=rng.choice(_FAVOURITES))
+    return msgspec.structs.replace(Faults(), **rates, favourite=rng.choice(favourites))

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 _FREE = frozenset({"now", "shard_of", "uri", "register_quota", "quota_for", "quota_or_none", "subscribe"})
 """Methods that reach no server."""
-_FAVOURED = 0.15
-"""How often the process freezes before the favourite call of a story."""
 _ERRORS: dict[str, type[Unavailable]] = {"blobs": BlobUnavailable, "broker": BrokerUnavailable}
 
 
@@ -66,7 +64,7 @@ def _fate(sim: Simulation, kind: str, call: str) -> str:
     if not sim.faulty:
         return ""
     faults, draw = sim.faults, sim.rng.random()
-    if faults.favourite == f"{kind}.{call}" and sim.rng.random() < _FAVOURED:
+    if faults.favourite == f"{kind}.{call}" and sim.rng.random() < faults.favoured:
         return "pause"
     for name in ("kill", "freeze", "lag", *_KINDS[kind]):
         draw -= getattr(faults, name)
@@ -99,7 +97,8 @@ def _suffer(sim: Simulation, kind: str, name: str, do: Callable[[], Any], fate: 
             actor.process.alive = False
             raise Killed(actor.name)
         case "freeze" | "pause":
-            actor.process.frozen_until = scheduler.clock.at + rng.randrange(rng.choice((1_000, 15_000, 90_000)))
+            longest = 90_000 if fate == "pause" else rng.choice((1_000, 15_000, 90_000))
+            actor.process.frozen_until = scheduler.clock.at + rng.randrange(longest)
             scheduler.pause()
         case "lag":
             scheduler.clock.advance(rng.randrange(1, 3_000))

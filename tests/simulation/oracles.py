@@ -37,7 +37,9 @@ class Reservations:
         waiting = self._twin.put(key, outputs, source, token=token, replace=replace)
         holder = self._holder(key)
         if token and holder is not None and holder.token != token:
-            raise Violation(f"{source.action} of {source.run} filled {key}, which {holder.owner} has reserved")
+            raise Violation(
+                f"{source.action} of {source.run} filled {key}, which {holder.owner} has reserved"
+            )
         self.filled.setdefault(key, []).append(source)
         return waiting
 
@@ -71,10 +73,16 @@ class Units(MemoryQuotas):
         self, namespace: str, token: str, owner: ActionId, constraints: Constraints = NO_CAPS, units: int = 1
     ) -> Answer:
         """See `ResourceManager.allocate`."""
+        before = self._in_use(namespace)
         answer = super().allocate(namespace, token, owner, constraints, units)
-        if answer.allocation is Allocation.GRANTED:
-            wishes = self._resources[namespace].wishes
-            used = sum(wish.units for wish in wishes.values() if wish.held and wish.until > self._clock())
+        if answer.allocation is Allocation.GRANTED and token not in before:
+            used = sum(self._in_use(namespace).values())
             if used > self.quota_for(namespace, units):
                 raise Violation(f"{owner} was given {units} of {namespace}, of which {used} are in use now")
         return answer
+
+    def _in_use(self, namespace: str) -> dict[str, int]:
+        """Units by token."""
+        resource, now = self._resources.get(namespace), self._clock()
+        wishes = resource.wishes if resource is not None else {}
+        return {token: wish.units for token, wish in wishes.items() if wish.held and wish.until > now}

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from reconciler.stores import changes
-from reconciler.stores.base import CommitOutcome
-from reconciler.stores.memory import attempts
+from reconciler.stores.base import CommitOutcome, StartRefused
+from reconciler.stores.memory import attempts, stepping
 from reconciler.stores.memory.catalog import MemoryCatalog
 from reconciler.stores.memory.quotas import _Resource
 from reconciler.stores.memory.state import Shard, held, number, terminal
@@ -19,6 +19,7 @@ Planted = tuple[object, str, Any]
 """Where, which attribute, and what it is replaced by."""
 
 _apply = Stepping._apply
+_refusal = attempts._refusal
 _wake = Shard.wake
 _change_of = changes.change_of
 _release = MemoryCatalog.release_reservation
@@ -83,10 +84,7 @@ def _anybody_reports(fields: Fields, launch: str, owner: str) -> bool:
 
 def _started_twice(fields: Fields | None, launch: str) -> Any:
     answer = _refusal(fields, launch)
-    return None if answer is attempts.StartRefused.TAKEN else answer
-
-
-_refusal = attempts._refusal
+    return None if answer is StartRefused.TAKEN else answer
 
 
 def _sent_again_anew(write: Any) -> changes.Change:
@@ -106,12 +104,14 @@ def _unseen_lease(fields: Fields, change: changes.Change) -> int:
     return min(change.due, woken) if woken and change.due else change.due
 
 
-from reconciler.stores.memory import stepping  # noqa: E402  # last, beside what is replaced in it
-
 MISTAKES: dict[str, Planted] = {
     "commit without a look at the token": (Stepping, "_apply", staticmethod(_any_token)),
     "due entry not written": (Stepping, "_apply", staticmethod(_not_due)),
-    "reservation released without a look at the owner": (MemoryCatalog, "release_reservation", _foreign_release),
+    "reservation released without a look at the owner": (
+        MemoryCatalog,
+        "release_reservation",
+        _foreign_release,
+    ),
     "entry put under a lost reservation": (MemoryCatalog, "put", _foreign_put),
     "wake-up lost while a step holds the action": (Shard, "wake", _deaf_while_held),
     "wake-up lost after the lease of a claim": (Shard, "wake", _deaf_after_the_lease),

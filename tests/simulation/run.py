@@ -1,4 +1,4 @@
-"""`python -m tests.simulation.run --seeds 1000`: tell many stories; of the first that breaks a promise, the seed and its trace."""
+"""`python -m tests.simulation.run --seeds 1000` tells many stories; of one that breaks a promise, its seed and its trace."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Actors on one baton: threads of which exactly one runs, chosen by a seed, in a time that is moved.
 
-An actor runs product code as it is. It can be paused wherever it calls `Scheduler.point`, `sleep` or `wait_for`; whoever is
-resumed next is drawn from the seed. Nothing else decides: no real clock, no real lock, no order of threads. So one seed is one
+An actor runs product code as it is. It can be paused wherever it calls `Scheduler.point`, `sleep` or `wait_for`; whoever
+goes on is drawn from the seed. Nothing else decides: no real clock, no real lock, no order of threads. So one seed is one
 story, in any process.
 """
 

@@ -1,7 +1,7 @@
 """Where product code touches real time, threads and processes, the simulator stands in: for nothing else.
 
-`Attempt`, `Heartbeat` and `Stepper` run as they are. Their clocks are virtual, their threads are actors, and the runner answers
-as the world says instead of starting a process.
+`Attempt`, `Heartbeat` and `Stepper` run as they are. Their clocks are virtual, their threads are actors, and the runner
+answers as the world says instead of starting a process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
@@ -132,7 +132,7 @@ class InlinePool:
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def __enter__(self) -> InlinePool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

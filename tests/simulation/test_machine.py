@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -17,7 +18,7 @@ _INDEX = st.integers(0, 5)
 
 
 class Installation(RuleBasedStateMachine):
-    """An installation whose faults are the rules. Its `Observer` checks each write, its end is checked as that of a story."""
+    """An installation whose faults are the rules. Each write is checked, and the end as that of a story."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +91,8 @@ class Installation(RuleBasedStateMachine):
     @rule(server=st.sampled_from(("store", "again", "blobs", "broker")))
     def outage(self, server: str) -> None:
         """A server does not answer, or twice, for a few turns."""
-        self.sim.faults, self.sim.faulty = Faults(**{server: 0.5}), True
+        rates = {server: 0.5}
+        self.sim.faults, self.sim.faulty = msgspec.structs.replace(Faults(), **rates), True
         self.go_on(10)
         self.sim.faulty = False
 

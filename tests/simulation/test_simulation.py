@@ -49,7 +49,17 @@ def test_stories_are_not_idle() -> None:
         seen.update(str(event.phase) for events in sim.observer.ends.values() for event in events)
     faults = {"kill", "freeze", "pause", "lag", "store", "again", "blobs", "broker"}
     ends = {"succeeded", "failed", "aborted", "timed_out"}
-    others = {"superseded", "StartRefused", "CatalogMiss", "BlobExists", "returned", "raised", "killed", "oom", "refused"}
+    others = {
+        "superseded",
+        "StartRefused",
+        "CatalogMiss",
+        "BlobExists",
+        "returned",
+        "raised",
+        "killed",
+        "oom",
+        "refused",
+    }
     assert (faults | ends | others) - seen.keys() == set()
 
 

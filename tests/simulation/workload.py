@@ -23,31 +23,60 @@ from reconciler.api.template import (
 )
 from reconciler.client import Client
 from reconciler.plugins import group
+from tests.simulation.faults import FAVOURITES, OF_CACHE
 from tests.simulation.world import GPU, Inputs
 
 Do = Callable[[Client], Any]
 
 
 class Theme(msgspec.Struct, frozen=True):
-    """What one story is mostly about: weights of naps, tasks, groups, late children and conditions, and habits of tasks."""
+    """What one story is mostly about.
+
+    Attributes:
+        kinds: weights of naps, tasks, groups, late children and conditions.
+        cached, functions, greedy: shares of the tasks that are cached, that are functions, that need a quota.
+        alike: all tasks are the same serialized call.
+        aborted: share of the submissions somebody aborts.
+        favourites: calls before which processes like to freeze.
+    """
 
     kinds: tuple[int, int, int, int, int] = (1, 3, 1, 1, 1)
     cached: float = 0.4
     functions: float = 0.5
     greedy: float = 0.4
+    alike: bool = False
+    aborted: float = 0.3
+    favourites: tuple[str, ...] = FAVOURITES
 
 
 THEMES = (
     Theme(),
     Theme(),
     Theme((0, 4, 1, 0, 0), cached=0.0, functions=1.0),
-    Theme((0, 4, 1, 0, 0), cached=1.0),
+    Theme(
+        (0, 4, 1, 0, 0), cached=1.0, functions=1.0, greedy=0.0, alike=True, aborted=0.6, favourites=OF_CACHE
+    ),
+    Theme(
+        (0, 4, 1, 0, 0), cached=1.0, functions=0.0, greedy=0.0, alike=True, aborted=0.6, favourites=OF_CACHE
+    ),
     Theme((0, 4, 1, 0, 0), cached=0.0, functions=0.3, greedy=1.0),
     Theme((0, 0, 1, 2, 2)),
     Theme((1, 0, 0, 0, 4)),
 )
+_SCRIPTED = ("tidy", "plain")
+_MOODS = ("good", "good", "flaky", "bad")
 PROJECT, DOMAIN = "default", "development"
 _ENDS = {ActionPhase.SUCCEEDED, ActionPhase.FAILED}
+
+
+def submitting(spec: ActionSpec) -> Do:
+    """A client submits one action."""
+    return lambda client: client.submit(spec)
+
+
+def signalling(action: ActionId, value: int, by: str) -> Do:
+    """A client answers a condition."""
+    return lambda client: client.signal(action, value, by)
 
 
 class Op(msgspec.Struct, frozen=True):
@@ -70,6 +99,7 @@ class Workload:
     """All that clients do, drawn from a seed.
 
     Attributes:
+        theme: what it is mostly about.
         ops: in the order of their times.
         expected: how each action may end, by its path.
         conditions: those that wait for a signal without a limit.
@@ -82,7 +112,8 @@ class Workload:
         self.conditions: list[ActionId] = []
         self._runs: list[str] = []
         self._span = rng.choice((0, 5_000, 60_000))
-        self._theme = rng.choice(THEMES)
+        self.theme = rng.choice(THEMES)
+        self._mood = rng.choice(_MOODS)
         for _ in range(rng.randrange(2, 7) if size is None else size):
             self.add()
         self.ops.sort(key=lambda op: op.at)
@@ -93,9 +124,9 @@ class Workload:
         run = f"r{len(self._runs)}"
         self._runs.append(run)
         kinds = (self._nap, self._task, self._group, self._late_children, self._condition)
-        names = rng.choices(kinds, self._theme.kinds)[0](run)
+        names = rng.choices(kinds, self.theme.kinds)[0](run)
         first = next(op for op in self.ops if op.label == f"submit {run}")
-        if rng.random() < 0.3:
+        if rng.random() < self.theme.aborted:
             self._abort(run, names, first.at)
         if rng.random() < 0.3:  # the same again, as by a client that never got its answer
             self.ops.append(msgspec.structs.replace(first, at=self._soon(first.at)))
@@ -114,7 +145,7 @@ class Workload:
 
     def _nap(self, run: str) -> list[str]:
         spec = msgspec.structs.replace(self._nap_spec(self.rng.choice((0, 1, 20, 90))), run_name=run)
-        return self._submit(run, lambda client: client.submit(spec), {"a0": {ActionPhase.SUCCEEDED}})
+        return self._submit(run, submitting(spec), {"a0": {ActionPhase.SUCCEEDED}})
 
     @staticmethod
     def _nap_spec(seconds: int) -> ActionSpec:
@@ -129,7 +160,7 @@ class Workload:
     def _task(self, run: str) -> list[str]:
         spec, ends = self.task()
         spec = msgspec.structs.replace(spec, run_name=run)
-        return self._submit(run, lambda client: client.submit(spec), {"a0": ends})
+        return self._submit(run, submitting(spec), {"a0": ends})
 
     def _group(self, run: str) -> list[str]:
         rng = self.rng
@@ -154,7 +185,7 @@ class Workload:
         self.conditions.append(action)
         for _ in range(rng.randrange(3)):
             value, at = rng.randrange(2), self._soon(self.ops[-1].at)
-            self.ops.append(Op(at, f"signal {run}", lambda client, v=value: client.signal(action, v, "ada")))
+            self.ops.append(Op(at, f"signal {run}", signalling(action, value, "ada")))
         return names
 
     def _late_children(self, run: str) -> list[str]:
@@ -164,7 +195,7 @@ class Workload:
         template = encode_template(TaskTemplate(type=group.TASK_TYPE))
         config = msgspec.json.encode(group.GroupConfig(expected=count + missing))
         root = ActionSpec(run_name=run, task_type=group.TASK_TYPE, task_template=template, inputs=config)
-        names = self._submit(run, lambda client: client.submit(root), {"a0": _ENDS})
+        names = self._submit(run, submitting(root), {"a0": _ENDS})
         start = self.ops[-1].at
         for index in range(count):
             spec, ends = self._long_nap() if rng.random() < 0.5 else self.task()
@@ -173,7 +204,7 @@ class Workload:
             names.append(f"{PROJECT}/{DOMAIN}/{run}/{name}")
             self.expected[names[-1]] = Expected(ends, abortable=True)
             at = self._soon(start)
-            self.ops.append(Op(at, f"child {run}", lambda client, c=child: client.submit(c), (names[-1],)))
+            self.ops.append(Op(at, f"child {run}", submitting(child), (names[-1],)))
         return names
 
     def _long_nap(self) -> tuple[ActionSpec, set[ActionPhase]]:
@@ -181,20 +212,24 @@ class Workload:
 
     def task(self) -> tuple[ActionSpec, set[ActionPhase]]:
         """A task of a random kind, and how it may end when nobody aborts it."""
-        rng, theme = self.rng, self._theme
-        kind = "function" if rng.random() < theme.functions else rng.choice(("tidy", "plain"))
+        rng, theme = self.rng, self.theme
+        kind = (
+            "function"
+            if rng.random() < theme.functions
+            else rng.choice(("tidy",) if theme.alike else _SCRIPTED)
+        )
         cached = rng.random() < theme.cached
         greedy = rng.random() < theme.greedy
         inputs = Inputs(
-            x=rng.randrange(2) if cached else 0,
-            mood=rng.choice(("good", "good", "flaky", "bad")),
+            x=rng.randrange(2) if cached and not theme.alike else 0,
+            mood=self._mood if theme.alike else rng.choice(_MOODS),
             units=rng.choice((1, 2)) if kind != "function" and greedy else 0,
         )
         limits = self._limits() if rng.random() < 0.25 else Timeouts()
         backoff = timedelta(seconds=rng.choice((0, 3)))
         policy = TaskMetadata(
             discoverable=cached,
-            cache_serializable=cached and rng.random() < 0.8,
+            cache_serializable=cached and (theme.alike or rng.random() < 0.8),
             retries=RetryStrategy(retries=rng.choice((0, 2)), backoff=backoff),
             timeouts=limits,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -99,7 +101,9 @@ class World:
                 return Returned(outputs)
             case "raised" | "final":
                 secret = call.env.get("TOKEN", "none")
-                return Raised("ValueError", f"no luck with {secret}", f"Traceback: {secret}", course.end == "raised")
+                return Raised(
+                    "ValueError", f"no luck with {secret}", f"Traceback: {secret}", course.end == "raised"
+                )
             case "unknown":
                 return Unknown(call.function, ())
             case _:
@@ -139,27 +143,21 @@ class World:
 
     def _answer(self, ctx: TaskExecutionContext, name: str, number: int) -> PhaseInfo:
         rng = self._sim.rng
-        again = ctx.now + rng.choice((1, 300, 5_000))
-        match name:
-            case "not_ready":
-                return not_ready(ctx.now, 0, "preparing")
-            case "queued":
-                return queued(ctx.now, number, "in line")
-            case "initializing":
-                return initializing(ctx.now, 0, "nearly")
-            case "running":
-                return running(number % 3, requeue_at=rng.choice((0, again)))
-            case "retryable":
-                return retryable_failure("Flaky", "once more", cleanup=rng.random() < 0.5)
-            case "system":
-                return system_retryable_failure("Gone", "the node is gone")
-            case "permanent":
-                fault = rng.choice((failure, system_failure))
-                return fault("Broken", "for good", cleanup=rng.random() < 0.5)
-            case "raises":
-                raise OSError("scripted")
-            case _:
-                return self._success(ctx)
+        coin, fault = rng.random() < 0.5, rng.choice((failure, system_failure))
+        again = rng.choice((0, ctx.now + 1, ctx.now + 300, ctx.now + 5_000))
+        answers: dict[str, Callable[[], PhaseInfo]] = {
+            "not_ready": lambda: not_ready(ctx.now, 0, "preparing"),
+            "queued": lambda: queued(ctx.now, number, "in line"),
+            "initializing": lambda: initializing(ctx.now, 0, "nearly"),
+            "running": lambda: running(number % 3, requeue_at=again),
+            "retryable": lambda: retryable_failure("Flaky", "once more", cleanup=coin),
+            "system": lambda: system_retryable_failure("Gone", "the node is gone"),
+            "permanent": lambda: fault("Broken", "for good", cleanup=coin),
+            "success": lambda: self._success(ctx),
+        }
+        if name == "raises":
+            raise OSError("scripted")
+        return answers[name]()
 
     def stop(self, ctx: TaskExecutionContext) -> None:
         """Abort of a scripted plugin."""
@@ -176,10 +174,8 @@ class World:
 
     def entries(self) -> list[PluginEntry]:
         """The scripted plugins, bound to this world."""
-        return [
-            PluginEntry(id=kind.id, task_types=(kind.id,), load=lambda kind=kind: kind(self))
-            for kind in (Tidy, Plain)
-        ]
+        kinds: tuple[type[Tidy | Plain], ...] = (Tidy, Plain)
+        return [PluginEntry(id=k.id, task_types=(k.id,), load=partial(k, self)) for k in kinds]
 
 
 _HARMLESS = {"not_ready": 1, "queued": 1, "initializing": 1, "running": 4}
