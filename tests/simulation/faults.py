@@ -55,18 +55,16 @@ _CHOICES: dict[str, tuple[float, ...]] = {
     "double": (0.0, 0.2, 0.5),
     "delay": (0.0, 0.2, 0.5),
     "cleanup": (0.0, 0.2, 0.6),
-    "favoured": (0.1, 0.5),
+    "favoured": (0.1, 0.8),
 }
 FAVOURITES = (
     *("", "", "store.commit", "store.commit", "store.claim", "store.start_attempt", "store.finish_attempt"),
     *("store.heartbeat", "store.create", "quotas.release", "quotas.allocate", "blobs.put", "broker.launch"),
 )
+OF_STEPS = ("", "store.commit", "store.commit", "store.commit")
 OF_CACHE = (
-    "",
-    "store.commit",
-    "catalog.put",
-    "catalog.get_or_extend_reservation",
-    "catalog.release_reservation",
+    *("", "store.commit", "catalog.put", "catalog.put", "catalog.put"),
+    *("catalog.get_or_extend_reservation", "catalog.release_reservation"),
 )
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _FREE = frozenset({"now", "shard_of", "uri", "register_quota", "quota_for", "quota_or_none", "subscribe"})
 """Methods that reach no server."""
+_LEASES = (6_000, 10_000, 30_000, 30_000, 60_000)
+"""Of attempts, steps, reservations and quotas, ms: who freezes for a little longer comes back too late."""
 _ERRORS: dict[str, type[Unavailable]] = {"blobs": BlobUnavailable, "broker": BrokerUnavailable}
 
 
@@ -97,8 +99,9 @@ def _suffer(sim: Simulation, kind: str, name: str, do: Callable[[], Any], fate: 
             actor.process.alive = False
             raise Killed(actor.name)
         case "freeze" | "pause":
-            longest = 90_000 if fate == "pause" else rng.choice((1_000, 15_000, 90_000))
-            actor.process.frozen_until = scheduler.clock.at + rng.randrange(longest)
+            least = rng.choice(_LEASES) if fate == "pause" else 0
+            length = least + rng.randrange(rng.choice((1_000, 15_000, 60_000)))
+            actor.process.frozen_until = scheduler.clock.at + length
             scheduler.pause()
         case "lag":
             scheduler.clock.advance(rng.randrange(1, 3_000))

@@ -67,16 +67,6 @@ def _deaf_while_held(self: Shard, path: str, at: int, now: int) -> None:
         _wake(self, path, at, now)
 
 
-def _deaf_after_the_lease(self: Shard, path: str, at: int, now: int) -> None:
-    fields = self.records[path]
-    noted = fields.get(b"w")
-    _wake(self, path, at, now)
-    if b"l" in fields and not held(fields, now):
-        fields.pop(b"w", None)
-        if noted is not None:
-            fields[b"w"] = noted
-
-
 def _anybody_reports(fields: Fields, launch: str, owner: str) -> bool:
     del launch, owner
     return not terminal(fields) and b"ao" in fields
@@ -114,7 +104,6 @@ MISTAKES: dict[str, Planted] = {
     ),
     "entry put under a lost reservation": (MemoryCatalog, "put", _foreign_put),
     "wake-up lost while a step holds the action": (Shard, "wake", _deaf_while_held),
-    "wake-up lost after the lease of a claim": (Shard, "wake", _deaf_after_the_lease),
     "outcome taken from anybody": (attempts, "_is_ours", _anybody_reports),
     "launch started twice": (attempts, "_refusal", _started_twice),
     "launch sent again forgets its worker": (stepping, "change_of", _sent_again_anew),

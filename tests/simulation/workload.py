@@ -23,7 +23,7 @@ from reconciler.api.template import (
 )
 from reconciler.client import Client
 from reconciler.plugins import group
-from tests.simulation.faults import FAVOURITES, OF_CACHE
+from tests.simulation.faults import FAVOURITES, OF_CACHE, OF_STEPS
 from tests.simulation.world import GPU, Inputs
 
 Do = Callable[[Client], Any]
@@ -61,7 +61,7 @@ THEMES = (
     ),
     Theme((0, 4, 1, 0, 0), cached=0.0, functions=0.3, greedy=1.0),
     Theme((0, 0, 1, 2, 2)),
-    Theme((1, 0, 0, 0, 4)),
+    Theme((1, 0, 0, 0, 4), favourites=OF_STEPS),
 )
 _SCRIPTED = ("tidy", "plain")
 _MOODS = ("good", "good", "flaky", "bad")
@@ -133,7 +133,7 @@ class Workload:
 
     def _soon(self, after: int) -> int:
         """A time after another one: in the middle of the first step, or any."""
-        return after + self.rng.randrange(self.rng.choice((1, 50, 1_000, 20_000, 90_000)))
+        return after + self.rng.randrange(self.rng.choice((1, 50, 1_000, 14_000, 90_000)))
 
     # -- submissions -----------------------------------------------------------------------------------------------
     def _submit(self, run: str, do: Do, ends: dict[str, set[ActionPhase]]) -> list[str]:
