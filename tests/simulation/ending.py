@@ -87,13 +87,15 @@ def _cache(record: TaskAction) -> CacheStatus:
 
 
 def _served(sim: Simulation, record: TaskAction, served: dict[str, set[bytes]]) -> None:
-    """Values under one key: those that were found there, and the one that was put there."""
-    if _cache(record) not in {CacheStatus.HIT, CacheStatus.POPULATED} or record.status.outputs is None:
+    """What was found under each key. An action that had run in vain before the hit keeps what it wrote then."""
+    if _cache(record) is not CacheStatus.HIT or record.status.outputs is None:
         return
     config = sim.steps[0].engine.reconciler.cache_config(record)
     assert config is not None
-    if _cache(record) is CacheStatus.HIT:
-        served.setdefault(str(config.key), set()).add(sim.blobs.get(record.status.outputs.uri))
+    data = sim.blobs.get(record.status.outputs.uri)
+    own = (outputs for (path, _), made in sim.world.ran.items() if path == str(record.id) for outputs in made)
+    if data not in own:
+        served.setdefault(str(config.key), set()).add(data)
 
 
 def _ends_are_expected(sim: Simulation) -> None:

@@ -62,6 +62,10 @@ FAVOURITES = (
     *("store.heartbeat", "store.create", "quotas.release", "quotas.allocate", "blobs.put", "broker.launch"),
 )
 OF_STEPS = ("", "store.commit", "store.commit", "store.commit")
+OF_ATTEMPTS = (
+    *("", "store.commit", "store.commit", "store.commit", "store.finish_attempt", "store.heartbeat"),
+    *("store.start_attempt", "blobs.put"),
+)
 OF_CACHE = (
     *("", "store.commit", "catalog.put", "catalog.put", "catalog.put"),
     *("catalog.get_or_extend_reservation", "catalog.release_reservation"),

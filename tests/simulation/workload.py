@@ -23,7 +23,7 @@ from reconciler.api.template import (
 )
 from reconciler.client import Client
 from reconciler.plugins import group
-from tests.simulation.faults import FAVOURITES, OF_CACHE, OF_STEPS
+from tests.simulation.faults import FAVOURITES, OF_ATTEMPTS, OF_CACHE, OF_STEPS
 from tests.simulation.world import GPU, Inputs
 
 Do = Callable[[Client], Any]
@@ -49,19 +49,16 @@ class Theme(msgspec.Struct, frozen=True):
     favourites: tuple[str, ...] = FAVOURITES
 
 
+_ALIKE = Theme((0, 4, 1, 0, 0), 1.0, 1.0, 0.0, alike=True, favourites=OF_CACHE)
 THEMES = (
     Theme(),
-    Theme(),
-    Theme((0, 4, 1, 0, 0), cached=0.0, functions=1.0),
-    Theme(
-        (0, 4, 1, 0, 0), cached=1.0, functions=1.0, greedy=0.0, alike=True, aborted=0.6, favourites=OF_CACHE
-    ),
-    Theme(
-        (0, 4, 1, 0, 0), cached=1.0, functions=0.0, greedy=0.0, alike=True, aborted=0.6, favourites=OF_CACHE
-    ),
+    Theme((0, 4, 1, 0, 0), cached=0.0, functions=1.0, favourites=OF_ATTEMPTS),
     Theme((0, 4, 1, 0, 0), cached=0.0, functions=0.3, greedy=1.0),
     Theme((0, 0, 1, 2, 2)),
     Theme((1, 0, 0, 0, 4), favourites=OF_STEPS),
+    _ALIKE,
+    msgspec.structs.replace(_ALIKE, aborted=0.8),
+    msgspec.structs.replace(_ALIKE, functions=0.0),
 )
 _SCRIPTED = ("tidy", "plain")
 _MOODS = ("good", "good", "flaky", "bad")
@@ -133,7 +130,7 @@ class Workload:
 
     def _soon(self, after: int) -> int:
         """A time after another one: in the middle of the first step, or any."""
-        return after + self.rng.randrange(self.rng.choice((1, 50, 1_000, 14_000, 90_000)))
+        return after + self.rng.randrange(self.rng.choice((1, 50, 1_000, 20_000, 90_000)))
 
     # -- submissions -----------------------------------------------------------------------------------------------
     def _submit(self, run: str, do: Do, ends: dict[str, set[ActionPhase]]) -> list[str]:
