@@ -149,7 +149,7 @@ def test_a_launch_sent_again_leaves_its_worker_alone(store: LookingStore) -> Non
 
 
 def test_a_launch_sent_again_is_watched(store: LookingStore) -> None:
-    """The lease of a worker that starts a launch while it is sent again is looked at when it ends, not at the next sending."""
+    """The lease of a worker that starts a launch while it is sent again is looked at when it ends, not later."""
     action = make_action()
     launched(store, action)
     step = claimed(store, action)

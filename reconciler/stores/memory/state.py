@@ -75,7 +75,7 @@ class Shard:
     def wake(self, path: str, at: int, now: int) -> None:
         """Make an action due, never later than it was; while a claim is out, note the wish for its end.
 
-        Noted also once the lease of the claim has run out: a step that was slow may still commit, and writes its own due time.
+        Noted also once the lease of the claim has run out: a slow step may still commit, and writes its own due time.
         """
         fields = self.records[path]
         if b"l" in fields:
