@@ -8,12 +8,12 @@ from pathlib import Path
 
 import chaos_tasks
 import msgspec
-from reconciler.testing.invariants import check_due_index, check_run
 
 from reconciler.api.action import ActionId, ActionSpec, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import Identifier, Interface, TaskMetadata, TaskTemplate, encode_template
 from reconciler.client import Client, Run
+from reconciler.testing.invariants import check_due_index, check_run
 from reconciler.wiring import Engine
 
 GPU = "gpu"

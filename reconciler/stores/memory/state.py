@@ -92,10 +92,14 @@ class Shard:
         return b"%d-%d" % self.last_cursor
 
     def wake(self, path: str, at: int, now: int) -> None:
-        """Make an action due, never later than it was; while a step holds it, note the wish for its end."""
+        """Make an action due, never later than it was; while a claim is out, note the wish for its end.
+
+        Noted also once the lease of the claim has run out: a slow step may still commit, and writes its own due time.
+        """
         fields = self.records[path]
-        if held(fields, now):
+        if b"l" in fields:
             fields[b"w"] = b"%d" % min(at, number(fields, b"w", at))
+        if held(fields, now):
             return
         self.due[path] = min(at, self.due.get(path, at))
         if at > now and b"ao" in fields:
