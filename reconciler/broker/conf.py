@@ -14,6 +14,7 @@ from kombu.entity import Exchange, Queue
 
 from reconciler.broker.address import BrokerAddress, read_address
 from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT
+from reconciler.broker.reconnect import EagerAMQP
 from reconciler.settings import Settings
 
 SWEEPS = "reconciler.sweep.*"
@@ -32,7 +33,7 @@ def build_app(settings: Settings, name: str = "reconciler") -> Celery:
     Raises:
         InvalidSettings: the broker's URL cannot be used.
     """
-    app = Celery(name, set_as_current=False)
+    app = Celery(name, set_as_current=False, amqp=EagerAMQP)
     app.conf.update(celery_settings(settings))
     # Not in the configuration, where the variable CELERY_RESULT_BACKEND of another program would win.
     app.backend_cls = "disabled"
