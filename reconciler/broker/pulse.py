@@ -1,8 +1,8 @@
 """When this process last showed that it takes messages, and that its event loop turns.
 
 kombu asks Redis with BRPOP, which is answered within a second, message or not. So a consumer that works is heard every
-second, and one that was silent for much longer while the broker answers others has stopped consuming: a broken reconnect as in
-celery#8030, which no exit of a process ever told.
+second, and one that was silent for much longer while the broker answers others has stopped consuming, as after the
+broken reconnects of celery#8030, which no exit of a process ever told.
 """
 
 from __future__ import annotations
