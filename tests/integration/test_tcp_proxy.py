@@ -74,6 +74,16 @@ def test_a_silent_line_answers_late(line: TcpProxy, client: redis.Redis) -> None
     assert client.ping()
 
 
+def test_an_abandoned_line_stays_silent(line: TcpProxy, client: redis.Redis) -> None:
+    """The connection that existed carries nothing any more and is not closed; the next one works."""
+    client.ping()
+    line.abandon()
+    with pytest.raises(redis.TimeoutError):
+        client.ping()
+    assert client.ping()
+    assert line.broken == 1
+
+
 def test_a_line_can_lead_elsewhere(line: TcpProxy, client: redis.Redis, pair: ValkeyPair) -> None:
     """After a failover the same address reaches the other server."""
     assert client.info("server")["tcp_port"] == pair.primary.port  # type: ignore[index]  # redis-py says it may be awaited
