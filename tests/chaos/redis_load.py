@@ -157,3 +157,9 @@ def percentiles(seconds: Iterable[float]) -> str:
     ordered = sorted(seconds)
     at = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.99)]
     return f"p50 {at[0]:.1f} s, p99 {at[1]:.1f} s, max {ordered[-1]:.1f} s"
+
+
+def newest_aof(stack: Stack) -> Path:
+    """The part of Redis's append-only file that is written to."""
+    folder = stack.servers.processes["valkey"].log.parents[1]
+    return max(folder.rglob("appendonly.aof.*.incr.aof"), key=lambda file: file.stat().st_mtime)

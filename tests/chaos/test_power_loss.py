@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from redis_load import RECOVERY, Load, check_all, index_of, percentiles, pids, resumes, until
+from redis_load import RECOVERY, Load, check_all, index_of, newest_aof, percentiles, pids, resumes, until
 
 from reconciler.api.errors import ActionNotFound
 from reconciler.client import Client, Run
@@ -19,6 +19,12 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 LOSSES = 20 if os.environ.get("CHAOS_LONG") else 3
 WINDOW = 2
 """Seconds of writes that everysec may lose."""
+
+
+@pytest.fixture
+def stack(shared_stack: Stack) -> Stack:
+    """Left as it was found."""
+    return shared_stack
 
 
 def test_what_went_ahead_of_the_record_does_no_harm(
@@ -73,8 +79,7 @@ def note_times(stack: Stack) -> None:
 
 def cut_back(stack: Stack, rng: random.Random) -> tuple[int, int]:
     """Cut the file at any byte of the last moments; returns the second before which all is kept, and how many bytes."""
-    folder = stack.servers.processes["valkey"].log.parents[1]
-    file = max(folder.rglob("appendonly.aof.*.incr.aof"))
+    file = newest_aof(stack)
     data = file.read_bytes()
     seconds = {int(match[1]): match.start() for match in re.finditer(rb"#TS:(\d+)\r\n", data)}
     newest = max(seconds)

@@ -21,6 +21,12 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
+def stack(shared_stack: Stack) -> Stack:
+    """Left as it was found."""
+    return shared_stack
+
+
+@pytest.fixture
 def server(stack: Stack) -> Iterator[redis.Redis]:
     """A connection past everything of ours."""
     with redis.Redis.from_url(stack.servers.redis_url) as connection:
