@@ -136,6 +136,7 @@ class CeleryMessenger:
             yield producer
         except self._errors as error:
             _hang_up(producer)
+            self.close()  # the idle ones are as old, and each would cost a time limit to find out
             raise BrokerUnavailable(self._sentence(error)) from error
         except BaseException:
             _hang_up(producer)
