@@ -10,17 +10,23 @@ kombu 5.7 as it comes, each measured:
 3. Each command builds a new client object: 15-30 % of a worker's time. Here a channel has one per pool.
 4. After the first failed connect, a list of Sentinels falls back to the stock transport, and so to fault 1.
 
+Also noted is that the consumer is heard (`pulse.py`), so that one which has stopped asking is noticed.
+
 `address.py` chooses the class by URL scheme. Celery gets its name: `reconciler.broker.transport:Transport`.
 """
 
 from __future__ import annotations
 
 import logging
+from functools import partial
+from queue import Empty
 from typing import Any
 
 from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as stock
+
+from reconciler.broker.pulse import pulse
 
 _HERE = "reconciler.broker.transport"
 PLAIN = f"{_HERE}:Transport"
@@ -124,6 +130,15 @@ class _Steady:
             raise ConnectionError("this channel was closed before it was used")
         return self._steady_pool
 
+    def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401  # handed through to kombu
+        try:
+            taken = super()._brpop_read(**options)  # type: ignore[misc]  # the other base has it
+        except Empty:
+            pulse.beat()
+            raise
+        pulse.beat()
+        return taken
+
     def drop_connections(self) -> None:
         """Close this channel's connections to Redis. The next command opens new ones."""
         self._disconnect_pools()  # type: ignore[attr-defined]  # the other base has it
@@ -141,7 +156,18 @@ class SentinelChannel(_Steady, stock.SentinelChannel):
     QoS: Any = QoS
 
 
-class Transport(stock.Transport):
+class _Heard:
+    """What both kinds of transport add: the event loop says that it turns."""
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ANN401  # kombu's objects
+        """Follow the consumer of this connection."""
+        super().register_with_event_loop(connection, loop)  # type: ignore[misc]  # the other base has it
+        cycle = self.cycle  # type: ignore[attr-defined]  # the other base has it
+        pulse.follow(cycle)
+        loop.on_tick.add(partial(pulse.turn, cycle))
+
+
+class Transport(_Heard, stock.Transport):
     """`redis://` and Unix sockets."""
 
     Channel = Channel
@@ -151,7 +177,7 @@ class TLSTransport(Transport):
     """`rediss://`: a class of its own, so that logs and Flower name the scheme in use."""
 
 
-class SentinelTransport(stock.SentinelTransport):
+class SentinelTransport(_Heard, stock.SentinelTransport):
     """`sentinel://`."""
 
     Channel = SentinelChannel
