@@ -1,0 +1,78 @@
+"""Functions that live, and functions that harm what runs them; imported by the workers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import threading
+from datetime import timedelta
+from typing import NoReturn
+
+from reconciler.environment import TaskEnvironment
+
+env = TaskEnvironment("harm")
+
+
+@env.task(retries=1)
+def work(index: int, seconds: float, tally: str) -> int:
+    """Leave a trace of this execution, take some time, return the index."""
+    trace(tally, str(index))
+    threading.Event().wait(seconds)
+    return index
+
+
+@env.task()
+def die(how: str, tally: str) -> None:
+    """End the process of this function in one of several ways."""
+    trace(tally, f"{how}:{os.getpid()}")
+    if how == "exit":
+        os._exit(0)
+    if how == "segfault":
+        ctypes.string_at(0)
+    if how == "memory":
+        _fill_memory()
+    _wait_for_ever()
+
+
+@env.task(timeout=timedelta(seconds=1))
+def spin(tally: str) -> None:
+    """Compute for ever, under a limit of time."""
+    trace(tally, f"spin:{os.getpid()}")
+    while True:
+        pass
+
+
+@env.task(timeout=timedelta(seconds=1))
+def ignore(tally: str) -> None:
+    """Listen to nobody, under a limit of time."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    trace(tally, f"ignore:{os.getpid()}")
+    _wait_for_ever()
+
+
+@env.task()
+def poison(tally: str) -> None:
+    """Kill the worker process that supervises this attempt."""
+    trace(tally, "poison")
+    os.kill(os.getppid(), signal.SIGKILL)
+    _wait_for_ever()
+
+
+def trace(tally: str, line: str) -> None:
+    """Append a line in one write, so that many processes may do so at once."""
+    handle = os.open(tally, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.write(handle, f"{line}\n".encode())
+    os.close(handle)
+
+
+def _wait_for_ever() -> NoReturn:
+    while True:
+        select.select([], [], [])
+
+
+def _fill_memory() -> None:
+    held = []
+    while True:
+        held.append(bytearray(1 << 20))
