@@ -33,8 +33,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         ) as running,
     ):
         if group is not None:
+            running.stack.processes["attempts-1"].kill()
             with moved_into(group):
-                running.stack.restart("attempts-1")
+                running.stack.start_workers()
         running.stack_is_limited = group is not None
         yield running
 
