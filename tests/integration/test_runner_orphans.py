@@ -111,9 +111,7 @@ def test_a_child_that_never_got_ready_ends_with_its_supervisor(
     """An import that waits, or computes in C, for ever."""
     supervisor = supervise(imports)
     eventually(supervisor.children, within=30)
-    threading.Event().wait(
-        0.5
-    )  # into the import, on most machines; before it is another case, and shall end too
+    eventually((tmp_path / f"{imports}.py.begun").exists, within=30)
     supervisor.kill()
 
 

@@ -74,11 +74,10 @@ class MessageMeddler:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream, upwriter = await asyncio.open_connection("127.0.0.1", self._target)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # asyncio would log it as an error of ours
             await asyncio.gather(self._forth(reader, upwriter), _back(upstream, writer))
-        finally:
-            for one in (writer, upwriter):
-                one.close()
+        for one in (writer, upwriter):
+            one.close()
 
     async def _forth(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
