@@ -10,6 +10,8 @@ import threading
 from datetime import timedelta
 from typing import NoReturn
 
+from reconciler.api.template import RetryStrategy
+from reconciler.core.current import current_attempt
 from reconciler.environment import TaskEnvironment
 
 env = TaskEnvironment("harm")
@@ -17,8 +19,8 @@ env = TaskEnvironment("harm")
 
 @env.task(retries=1)
 def work(index: int, seconds: float, tally: str) -> int:
-    """Leave a trace of this execution, take some time, return the index."""
-    trace(tally, str(index))
+    """Leave a trace of this launch, take some time, return the index."""
+    trace(tally, f"{index}:{_launch()}")
     threading.Event().wait(seconds)
     return index
 
@@ -60,11 +62,47 @@ def poison(tally: str) -> None:
     _wait_for_ever()
 
 
+@env.task()
+def deaf(tally: str) -> None:
+    """Hear no wish to stop."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    trace(tally, f"deaf:{os.getpid()}")
+    _wait_for_ever()
+
+
+@env.task(retries=RetryStrategy(retries=5, backoff=timedelta(minutes=5)))
+def fail(tally: str) -> None:
+    """Fail, to be tried again in minutes.
+
+    Raises:
+        ValueError: always.
+    """
+    trace(tally, f"fail:{os.getpid()}")
+    raise ValueError("to be tried again")
+
+
+@env.task(resources="license")
+def hold(tally: str) -> None:
+    """Hold the only unit there is."""
+    trace(tally, f"hold:{os.getpid()}")
+    _wait_for_ever()
+
+
+@env.task(queue="nowhere")
+def nobody() -> None:
+    """Wait for a worker that does not exist."""
+
+
 def trace(tally: str, line: str) -> None:
     """Append a line in one write, so that many processes may do so at once."""
     handle = os.open(tally, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     os.write(handle, f"{line}\n".encode())
     os.close(handle)
+
+
+def _launch() -> str:
+    attempt = current_attempt()
+    return attempt.launch if attempt else ""
 
 
 def _wait_for_ever() -> NoReturn:

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 ACTIONS = 2000 if LONG else 100
 LONE = 500 if LONG else 40
 """Actions with a run, and so mostly a shard, of their own."""
+DROPPING = 600.0 if LONG else 8.0
+"""Seconds for which messages get lost: what is sent again is sent ever more seldom, so it takes a while to the last."""
 WITHOUT_BEAT = 60.0 if LONG else 12.0
 
 
@@ -71,7 +73,7 @@ def between(meddler: tuple[EmbeddedServers, MessageMeddler]) -> MessageMeddler:
 def test_repeated_and_shuffled_messages_start_nothing_twice(
     site: Site, between: MessageMeddler, tmp_path: Path, copies: int, shuffle: float
 ) -> None:
-    """Each message arrives several times, half of them out of order: each function runs once, and each action ends once."""
+    """Each message arrives several times, half of them out of order: each launch runs once, and each action ends once."""
     tally = tmp_path / "tally"
     before = between.seen, between.added
     between.copies, between.shuffle = (copies, copies), shuffle
@@ -94,7 +96,10 @@ def test_a_third_of_all_messages_may_get_lost(site: Site, between: MessageMeddle
     usual = latencies(site, tmp_path / "usual")
     before = between.seen, between.dropped
     between.drop = 0.3
+    end = threading.Timer(DROPPING, between.behave)
+    end.start()
     harmed = latencies(site, tmp_path / "harmed")
+    end.cancel()
     between.behave()
     sent, dropped = between.seen - before[0], between.dropped - before[1]
     added = [percentile(harmed, share) - percentile(usual, share) for share in (0.5, 0.99)]
@@ -126,7 +131,7 @@ def test_beat_may_be_down_while_messages_get_lost(
 
 
 def test_two_beats_and_their_deaths_do_no_harm(site: Site, rng: random.Random, tmp_path: Path) -> None:
-    """Two beats at once, each killed and started at random moments: every function runs once."""
+    """Two beats at once, each killed and started at random moments: every launch runs once."""
     process = site.stack.processes["beat"]
     other = ManagedProcess(
         "beat-2", commands.beat(tmp_path / "schedule"), log=tmp_path / "log", env=site.stack.env()
@@ -144,8 +149,8 @@ def test_two_beats_and_their_deaths_do_no_harm(site: Site, rng: random.Random, t
     finally:
         other.stop()
     site.check(run, LONE + 1)
-    extra = len(traces(tally)) - LONE
-    print(f"two beats, 3 kills of them: lost 0, extra executions {extra}")
+    extra = len(traces(tally)) - len(set(traces(tally)))
+    print(f"two beats, 3 kills of them: lost 0, launches run twice {extra}")
     assert extra == 0
 
 
@@ -159,7 +164,7 @@ def latencies(site: Site, tally: Path) -> list[float]:
         events = site.client.events(run.action)
         took.append((events[-1].reported_time - events[0].reported_time) / 1000)
     check_due_index(site.client)
-    assert len(traces(tally)) == LONE
+    assert len(set(traces(tally))) == len(traces(tally)), "a launch ran twice"
     return took
 
 
