@@ -81,6 +81,22 @@ def fail(tally: str) -> None:
     raise ValueError("to be tried again")
 
 
+@env.task(retries=RetryStrategy(retries=3, backoff=timedelta(seconds=1)))
+def fail_soon() -> None:
+    """Fail, to be tried again after 1, 2 and 4 seconds.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError("to be tried again")
+
+
+@env.task(timeout=timedelta(seconds=2))
+def doze() -> None:
+    """Wait for ever, under a limit of 2 seconds."""
+    _wait_for_ever()
+
+
 @env.task(resources="license")
 def hold(tally: str) -> None:
     """Hold the only unit there is."""
