@@ -25,6 +25,7 @@ class MessageMeddler:
     Attributes:
         port: where processes find the broker.
         drop: share of the messages that are lost.
+        only: queues of which messages are lost: those whose names end like this.
         copies: each other message arrives so many times, least and most.
         shuffle: share of the messages that overtake all that wait.
         seen, dropped, added, overtaking: what was sent, lost, repeated, moved; all since the start.
@@ -34,6 +35,7 @@ class MessageMeddler:
         self._target = port
         self._rng = rng
         self.drop = 0.0
+        self.only = b""
         self.copies = (1, 1)
         self.shuffle = 0.0
         self.seen = self.dropped = self.added = self.overtaking = 0
@@ -47,7 +49,7 @@ class MessageMeddler:
 
     def behave(self) -> None:
         """Let all messages through as they are."""
-        self.drop, self.copies, self.shuffle = 0.0, (1, 1), 0.0
+        self.drop, self.only, self.copies, self.shuffle = 0.0, b"", (1, 1), 0.0
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(
@@ -92,7 +94,7 @@ class MessageMeddler:
             return words
         self.seen += 1
         name, key, message = words
-        if self._rng.random() < self.drop:
+        if key.endswith(self.only) and self._rng.random() < self.drop:
             self.dropped += 1
             return (b"LLEN", key)
         if self._rng.random() < self.shuffle:
