@@ -30,7 +30,7 @@ class _Headers(msgspec.Struct, frozen=True):
 
     task: str
     id: str
-    lang: str = ""
+    lang: str | None = None
     origin: str | None = None
     root_id: str | None = None
     parent_id: str | None = None
@@ -42,8 +42,8 @@ class _Headers(msgspec.Struct, frozen=True):
     timelimit: tuple[float | None, float | None] = (None, None)
     argsrepr: str | None = None
     kwargsrepr: str | None = None
-    ignore_result: bool = False
-    replaced_task_nesting: int = 0
+    ignore_result: bool | None = None
+    replaced_task_nesting: int | None = None
     stamped_headers: list[str] | None = None
     stamps: dict[str, Any] | None = None
     compression: str | None = None

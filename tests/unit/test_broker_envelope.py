@@ -15,11 +15,11 @@ from reconciler.broker.messages import RECONCILE
 from reconciler.settings import Settings
 
 
-def message() -> dict[str, Any]:
+def message(*, ignored: bool | None = True) -> dict[str, Any]:
     """What Celery and kombu make of a wake-up with a countdown, as a worker reads it."""
     app = build_app(Settings())
     made = app.amqp.create_task_message(
-        "x", RECONCILE, (3,), {}, countdown=5, expires=9, argsrepr="", kwargsrepr="", ignore_result=True
+        "x", RECONCILE, (3,), {}, countdown=5, expires=9, ignore_result=ignored
     )
     kind, encoding, body = dumps(made.body, serializer="json")  # type: ignore[no-untyped-call]  # kombu has no types
     properties = {"delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "steps"}}
@@ -33,6 +33,7 @@ def message() -> dict[str, Any]:
 def test_what_celery_makes_passes() -> None:
     """Each field that our Celery writes is one we know in that type."""
     check_envelope(message())
+    check_envelope(message(ignored=None))  # as `send_task` has it
 
 
 @pytest.mark.parametrize(
