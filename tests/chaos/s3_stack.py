@@ -68,6 +68,8 @@ def spoilt_stack(folder: Path, **env: str) -> Iterator[Spoilt]:
                 "s3",
                 endpoint_url=servers.s3_endpoint,
                 region_name="us-east-1",
+                aws_access_key_id=servers.access_key,  # the default session remembers those of an earlier server
+                aws_secret_access_key=servers.secret_key,
                 config=Config(s3={"addressing_style": "path"}),
             )
             yield Spoilt(proxy, stack, client, s3)

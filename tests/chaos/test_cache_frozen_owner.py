@@ -34,6 +34,8 @@ ENV = {
     "RECONCILER_REQUEUE_DURATION": "1s",
     "RECONCILER_CACHE_MAX_HEARTBEAT": "1s",
     "RECONCILER_CACHE_HEARTBEAT_GRACE": "2",
+    "RECONCILER_STEP_LEASE": "3s",  # those who wait may be in the hands of a frozen step
+    "RECONCILER_STEP_BUDGET": "1s",
     "RECONCILER_ATTEMPT_LEASE": "120s",  # so that the frozen function is not launched anew, but really goes on
 }
 HERE = Path(__file__).parent

@@ -91,7 +91,7 @@ def test_random_faults(spoilt: Spoilt, rng: random.Random, tmp_path: Path, share
 
 def test_lost_replies_make_no_second_outputs(spoilt: Spoilt, rng: random.Random, tmp_path: Path) -> None:
     """Outputs are stored and the reply is lost: the attempt knows its own bytes again, and runs once."""
-    count = 100 if LONG else 12
+    count = 100 if LONG else 8
     tally = tmp_path / "tally"
     before = spoilt.proxy.spoiled["PUT"]
     spoilt.proxy.spoil_at_random(rng, 0.5, {"PUT": [lost]})
