@@ -15,6 +15,7 @@ from reconciler.api.action import ActionId, Children, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.stores import records
 from reconciler.stores.changes import LOST_AT_ONCE, OVERTAKEN, PENDING_TTL, PROBE, PROBE_DOUBLINGS
+from reconciler.stores.doomed import Folders
 from reconciler.stores.records import Fields
 
 AUDIT_LIMIT = 1000
@@ -57,6 +58,7 @@ class Shard:
         sent: when each launch that waits for a worker was sent, by queue.
         pending_until: how long the mark "a wake-up message is on its way" lives.
         armed: time of the countdown message on its way.
+        doomed: folders in S3 of actions that were to be forgotten.
     """
 
     records: dict[str, Fields] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class Shard:
     sent: dict[bytes, dict[str, int]] = field(default_factory=dict)
     pending_until: int = 0
     armed: int = 0
+    doomed: dict[ActionId, Folders] = field(default_factory=dict)
 
     def count(self, run: RunId, name: str, by: int) -> None:
         """Move one counter of a run."""

@@ -5,6 +5,7 @@
 -- ARGV[2]  ended before, in ms
 -- ARGV[3]  most actions of one call
 -- ARGV[4]  offset: entries an earlier call of this pass kept
+-- ARGV[5]  'all'; 'look' forgets nothing and only says what would go; 'noted' forgets what is in the index of doomed ones
 -- returns  {{path, flat fields}..., already gone, kept, {run, flat digests and shared specs}... of forgotten runs}
 local done = base .. 'done'
 
@@ -37,11 +38,15 @@ for _, path in ipairs(paths) do
     redis.call('ZREM', done, path)
     gone = gone + 1
   elseif r.f then
-    wake(key, path, now)
+    if ARGV[5] ~= 'look' then wake(key, path, now) end
     kept = kept + 1
   elseif wanted(run, r.r) then
     kept = kept + 1
   elseif r.b and tonumber(redis.call('HGET', counters, 'o:' .. name) or 0) > 0 then
+    kept = kept + 1
+  elseif ARGV[5] == 'look' then
+    deleted[#deleted + 1] = { path, {} }
+  elseif ARGV[5] == 'noted' and redis.call('HEXISTS', base .. 'doomed', path) == 0 then
     kept = kept + 1
   else
     redis.call('DEL', key)
