@@ -124,6 +124,10 @@ class Scheduler:
     # -- called by actors ------------------------------------------------------------------------------------------
     def point(self) -> None:
         """Somebody else may go on here."""
+        carrier = self.current.carrier if self.current is not None else None
+        assert carrier in {None, threading.current_thread()}, (
+            "a thread of product code's own: seams.py lacks a stand-in"
+        )
         if self.current is not None and self.rng.random() < self.switching:
             self.pause()
 

@@ -20,7 +20,7 @@ from reconciler.controller import step
 from reconciler.controller.step import Stepper
 from reconciler.stores.base import Write
 from reconciler.sweeps import objects
-from worker import attempts
+from worker import attempts, patience
 from worker.heartbeat import Heartbeat
 from worker.runner import TIMED_OUT, Call, Ended, Stopped
 
@@ -75,6 +75,28 @@ class _Thread:
     def join(self, seconds: float) -> None:
         """Wait for its end."""
         self._sim.scheduler.wait_for(lambda: self._actor.done, seconds)
+
+
+def future_class(sim: Simulation) -> type[Future[Any]]:
+    """A future that is waited for in virtual time."""
+
+    class VirtualFuture(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:  # what the other actor found
+            """As the real one."""
+            sim.scheduler.wait_for(self.done, timeout)
+            return super().result(0)
+
+    return VirtualFuture
+
+
+def threads(sim: Simulation) -> SimpleNamespace:
+    """Stands in for the module `threading`, where all that is used of it is to start a thread."""
+
+    def thread(*, target: Callable[[], None], name: str, daemon: bool) -> _Thread:
+        del daemon  # an actor ends with its process
+        return _Thread(sim, name, target)
+
+    return SimpleNamespace(Thread=thread)
 
 
 def heartbeat_class(sim: Simulation) -> type[Heartbeat]:
@@ -167,6 +189,9 @@ def seams(sim: Simulation) -> Iterator[None]:
         (step, "time", time),
         (step, "wait", wait),
         (attempts, "time", time),
+        (patience, "time", time),
+        (patience, "Future", future_class(sim)),
+        (patience, "threading", threads(sim)),
         (attempts, "Heartbeat", heartbeat_class(sim)),
         (attempts, "runner_of", lambda _: VirtualRunner(sim)),
         (attempts, "tempfile", SimpleNamespace(TemporaryDirectory=lambda **_: nullcontext("/nonexistent"))),
