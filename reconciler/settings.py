@@ -118,6 +118,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Heartbeats that fit into the lease of a reservation; <= 0 means 3 (spec 10.3)."""
     connect_timeout: timedelta = timedelta(seconds=3)
     socket_timeout: timedelta = timedelta(seconds=5)
+    consumer_patience: timedelta = timedelta(seconds=30)
+    """How long a worker may hear nothing from a Redis broker that answers others, before it ends itself; 0 = for ever."""
 
     metrics_port: int = 0
     """Where a worker serves its metrics; 0: nowhere. Each worker of a host needs a port of its own."""
@@ -269,7 +271,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COUNTS = ("shards", "step_batch", "max_total_system_failures", "max_cleanup_tries", "inline_limit")
-_UNLIMITED_BY_ZERO = ("cache_retention", "cache_max_age")
+_UNLIMITED_BY_ZERO = ("cache_retention", "cache_max_age", "consumer_patience")
 _POSITIVE = (
     "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace", "quota_lease",
     "connect_timeout", "socket_timeout",

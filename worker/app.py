@@ -22,6 +22,7 @@ from reconciler.broker.exchange import EventExchange
 from reconciler.settings import Settings
 from reconciler.wiring import check_start
 from worker import attempts, logs, steps
+from worker.consuming import watch_of
 from worker.dashboard import prepare_flower
 from worker.forwarding import Forwarder, reader_of
 from worker.manager import WorkerManager
@@ -106,7 +107,8 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     settings = Settings.from_env()
     queues = set(sender.app.amqp.queues.consume_from)
     steps_too = settings.steps_queue in queues
-    _Process.manager = WorkerManager(sender.app.tasks, sender.hostname, steps=steps_too)
+    watch = watch_of(sender.app, settings)
+    _Process.manager = WorkerManager(sender.app.tasks, sender.hostname, steps=steps_too, watch=watch)
     current_engine().reconciler.setup_with_manager(_Process.manager)
     if _Process.measuring is not None:
         _Process.measuring.serve(current_engine().store if steps_too else None)

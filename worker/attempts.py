@@ -13,10 +13,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 from celery import Celery
@@ -27,6 +25,7 @@ from reconciler.api.errors import (
     BlobExists,
     InvalidInput,
     PluginError,
+    ReadFailed,
     ReconcilerError,
     SecretUnavailable,
     Unavailable,
@@ -37,7 +36,6 @@ from reconciler.broker.messages import RUN_ATTEMPT
 from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import limits_of
 from reconciler.core.events import prefix_of
-from reconciler.core.retries import is_outage
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
 from reconciler.plugins.function import config_of
 from reconciler.plugins.secrets import ENVIRONMENT_PREFIX
@@ -47,15 +45,13 @@ from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
 from worker.attempt_secrets import AttemptSecrets, resolve
 from worker.heartbeat import Heartbeat
+from worker.patience import OUTAGE, patiently
 from worker.process import current_engine
 from worker.runner import TIMED_OUT, Call, Died, Ended, Raised, Returned, Runner, Stopped, Unknown
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _LOG_LIMIT = 1024 * 1024
-_REPORT_FOR = 120.0
-"""How long the end of an attempt is reported again when the store is away, seconds."""
 
 
 class _Child:
@@ -125,22 +121,25 @@ class Attempt:
         return int(limits.heartbeat.total_seconds() * 1000)
 
     def _outcome(self, record: TaskAction, limits: Timeouts, beat: Heartbeat) -> AttemptOutcome:
+        grace = self.engine.settings.abort_grace.total_seconds()
         try:
             context = TaskExecutionContext(record, self.engine.reconciler.services, PluginStateManager())
             secrets = resolve(record, self.engine.reconciler.secret_manager)
-            call = patiently(lambda: self._call(record, context, secrets), beat)
+            call = patiently(lambda: self._call(record, context, secrets), beat, grace)
         except SecretUnavailable as error:
             ended = "stopped" if error.retryable else "raised"
             return AttemptOutcome(ended=ended, code=error.code, message=str(error), retryable=error.retryable)
         except (PluginError, InvalidInput) as error:
             code = getattr(error, "code", "InvalidSpec")
             return AttemptOutcome(ended="stopped", code=code, message=str(error))
+        except Unavailable as error:
+            return AttemptOutcome(ended="stopped", code=ReadFailed.code, message=str(error))
         with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
             path = Path(folder) / "log.txt"
             finished = secrets.mask_end(self._run(call, limits, beat, path))
             text = secrets.mask(_log_of(finished, path))
             try:
-                return patiently(lambda: self._written(record, finished, text), beat)
+                return patiently(lambda: self._written(record, finished, text), beat, grace)
             except Unavailable as error:
                 return AttemptOutcome(ended="stopped", code="OutputsNotWritten", message=str(error))
 
@@ -195,7 +194,7 @@ class Attempt:
 
     def _report(self, outcome: AttemptOutcome) -> None:
         """Report until the store takes it: a finished attempt is not to be lost to a restart of Redis."""
-        ends = time.monotonic() + _REPORT_FOR
+        ends = time.monotonic() + OUTAGE
         wait = 0.2
         while True:
             try:
@@ -229,24 +228,6 @@ def _log_of(ended: Ended, path: Path) -> bytes:
         gap = b"" if not text or text.endswith(b"\n") else b"\n"
         text += gap + ended.traceback.encode(errors="backslashreplace")
     return text
-
-
-def patiently(do: Callable[[], T], beat: Heartbeat) -> T:
-    """Do something that needs S3, again and again through an outage, while nobody wants the attempt to stop.
-
-    Raises:
-        Whatever `do` raises: at once when no outage is behind it, else after two minutes.
-    """
-    ends, wait = time.monotonic() + _REPORT_FOR, 0.5
-    while True:
-        try:
-            return do()
-        except (Unavailable, PluginError) as error:
-            if not is_outage(error) or beat.reason() or time.monotonic() >= ends:
-                raise
-            log.warning("attempt.s3_again", error=str(error))
-            time.sleep(wait)
-            wait = min(wait * 2, 5.0)
 
 
 def describe(ended: Ended, log_uri: str) -> AttemptOutcome:

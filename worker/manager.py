@@ -7,6 +7,7 @@ from collections.abc import Container
 from reconciler.api.errors import ReconcilerError
 from reconciler.broker.messages import RECONCILE
 from reconciler.controller.reconciler import TaskActionReconciler
+from worker.consuming import ConsumerWatch
 from worker.process import Guardian, current_engine
 
 
@@ -19,12 +20,15 @@ class WorkerManager:
         tasks: names of the tasks the application knows.
         worker: node name, under which the process says it is alive.
         steps: whether this worker consumes the steps queue.
+        watch: looks after its consumer; None where the broker is not Redis.
     """
 
-    def __init__(self, tasks: Container[str], worker: str, *, steps: bool) -> None:
+    def __init__(
+        self, tasks: Container[str], worker: str, *, steps: bool, watch: ConsumerWatch | None = None
+    ) -> None:
         self._tasks = tasks
         self._steps = steps
-        self.guardian = Guardian(worker, steps=steps)
+        self.guardian = Guardian(worker, steps=steps, watch=watch)
 
     def register(self, name: str, reconciler: TaskActionReconciler, max_concurrent_reconciles: int) -> None:
         """Begin: every shard is looked at once, and again whenever no step has come for a while.

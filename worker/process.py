@@ -14,6 +14,7 @@ from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine, build
+from worker.consuming import ConsumerWatch
 
 log = structlog.get_logger(__name__)
 
@@ -45,12 +46,19 @@ def current_engine() -> Engine:
 
 
 class Guardian(threading.Thread):
-    """Says that a worker is alive, and keeps a steps worker going when no messages come."""
+    """Says that a worker is alive, keeps a steps worker going when no messages come, and ends one that hears none.
 
-    def __init__(self, name: str, *, steps: bool) -> None:
+    Args:
+        name: node name of the worker.
+        steps: whether it consumes the steps queue.
+        watch: looks after its consumer; None where the broker is not Redis.
+    """
+
+    def __init__(self, name: str, *, steps: bool, watch: ConsumerWatch | None = None) -> None:
         super().__init__(name="reconciler-guardian", daemon=True)
         self._worker = name
         self._steps = steps
+        self._watch = watch
         self._ends = threading.Event()
         self._started_at = int(time.time() * 1000)
 
@@ -60,6 +68,10 @@ class Guardian(threading.Thread):
         while not self._ends.wait(pause):
             now, pause = time.monotonic(), 1.0
             try:
+                if self._watch is not None and self._watch.stuck():
+                    self.stop()
+                    self._watch.leave()
+                    return
                 if not said or now - said >= _ALIVE_EVERY:
                     self._say_alive()
                     said = now

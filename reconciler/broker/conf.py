@@ -14,6 +14,7 @@ from kombu.entity import Exchange, Queue
 
 from reconciler.broker.address import BrokerAddress, read_address
 from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT
+from reconciler.broker.reconnect import EagerAMQP
 from reconciler.settings import Settings
 
 SWEEPS = "reconciler.sweep.*"
@@ -32,7 +33,7 @@ def build_app(settings: Settings, name: str = "reconciler") -> Celery:
     Raises:
         InvalidSettings: the broker's URL cannot be used.
     """
-    app = Celery(name, set_as_current=False)
+    app = Celery(name, set_as_current=False, amqp=EagerAMQP)
     app.conf.update(celery_settings(settings))
     # Not in the configuration, where the variable CELERY_RESULT_BACKEND of another program would win.
     app.backend_cls = "disabled"
@@ -151,7 +152,7 @@ def _transport_options(
         "visibility_timeout": math.ceil(visibility.total_seconds()),  # default 1 h
         "priority_steps": [0],  # one list per queue instead of four
         "socket_keepalive": True,  # dead peers are noticed on idle connections
-        "health_check_interval": 10,  # default 25 s: half-open connections are noticed after 2 of these
+        "health_check_interval": 5,  # default 25 s: half-open connections are noticed after 2 of these
         "max_retries": 0,  # publishing: one try, then the caller is told; the sweep sends again
         "client_name": f"{settings.key_prefix}-broker",  # what CLIENT LIST shows
     }

@@ -137,6 +137,7 @@ class CeleryMessenger:
             yield producer
         except self._errors as error:
             hang_up(producer.connection)
+            self.close()  # the idle ones are as old, and each would cost a time limit to find out
             raise BrokerUnavailable(self._sentence(error)) from error
         except BaseException:
             hang_up(producer.connection)

@@ -9,6 +9,10 @@ kombu 5.7 as it comes, each measured:
    knows no channels: here the acknowledgement goes over a connection of its own, and nothing runs twice.
 3. Each command builds a new client object: 15-30 % of a worker's time. Here a channel has one per pool.
 4. After the first failed connect, a list of Sentinels falls back to the stock transport, and so to fault 1.
+5. What lies in a queue and is no message (no JSON, or JSON of another form) ends the worker that takes it, and the next
+   one as well if it had been handed back. Here it is logged and dropped: a message holds no truth.
+
+Also noted is that the consumer is heard (`pulse.py`), so that one which has stopped asking is noticed.
 
 `address.py` chooses the class by URL scheme. Celery gets its name: `reconciler.broker.transport:Transport`.
 """
@@ -16,11 +20,18 @@ kombu 5.7 as it comes, each measured:
 from __future__ import annotations
 
 import logging
+import re
+from contextlib import suppress
+from functools import partial
+from queue import Empty
 from typing import Any
 
 from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as stock
+
+from reconciler.broker.envelope import check_envelope
+from reconciler.broker.pulse import pulse
 
 _HERE = "reconciler.broker.transport"
 PLAIN = f"{_HERE}:Transport"
@@ -124,6 +135,22 @@ class _Steady:
             raise ConnectionError("this channel was closed before it was used")
         return self._steady_pool
 
+    def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401  # handed through to kombu
+        try:
+            taken = super()._brpop_read(**options)  # type: ignore[misc]  # the other base has it
+        except Empty:
+            pulse.beat()
+            raise
+        except (ValueError, RecursionError) as error:
+            pulse.beat()
+            text = str(getattr(error, "doc", ""))
+            logger.error(  # noqa: TRY400  # the traceback would show the parser
+                "dropped what is no message, since it is no JSON (%s): %.200r", error, text
+            )
+            raise Empty from None
+        pulse.beat()
+        return taken
+
     def drop_connections(self) -> None:
         """Close this channel's connections to Redis. The next command opens new ones."""
         self._disconnect_pools()  # type: ignore[attr-defined]  # the other base has it
@@ -141,7 +168,53 @@ class SentinelChannel(_Steady, stock.SentinelChannel):
     QoS: Any = QoS
 
 
-class Transport(stock.Transport):
+class _Heard:
+    """What both kinds of transport add: the event loop says that it turns."""
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ANN401  # kombu's objects
+        """Follow the consumer of this connection."""
+        super().register_with_event_loop(connection, loop)  # type: ignore[misc]  # the other base has it
+        cycle = self.cycle  # type: ignore[attr-defined]  # the other base has it
+        pulse.follow(cycle)
+        loop.on_tick.add(partial(pulse.turn, cycle))
+
+
+_OWN_TALK = re.compile(r"\.pidbox$|^celeryev")
+"""Queues in which Celery's processes talk with each other; they hold no tasks."""
+
+
+class _Picky:
+    """What both kinds of transport add to kombu's: no message can end the worker that takes it."""
+
+    def _deliver(self, message: Any, queue: str) -> None:  # noqa: ANN401  # whatever lies in a queue
+        try:
+            if not _OWN_TALK.search(queue):
+                check_envelope(message)
+            super()._deliver(message, queue)  # type: ignore[misc]  # the other base has it
+        except Exception as error:
+            # kombu counts KeyError among them; here it says that a part of the message is missing
+            if isinstance(error, _errors_of_line(self)):
+                raise
+            logger.error(  # noqa: TRY400  # the traceback would show the parser
+                "dropped a message of queue %r that cannot be read (%s: %s): %.200r",
+                queue, type(error).__name__, error, message,
+            )  # fmt: skip
+            self._forget(message)
+
+    def _forget(self, message: Any) -> None:  # noqa: ANN401  # as above
+        """Should it have been taken already, it must not come again, nor count as being worked on."""
+        for channel in self.channels:  # type: ignore[attr-defined]  # the other base has it
+            with suppress(TypeError, LookupError):  # one without a tag was not taken
+                tag = message["properties"]["delivery_tag"]
+                if tag in channel.qos._delivered:  # noqa: SLF001  # kombu has no question for it
+                    channel.basic_reject(tag, requeue=False)
+
+
+def _errors_of_line(transport: Any) -> tuple[type[BaseException], ...]:  # noqa: ANN401  # kombu has no types
+    return tuple({*transport.connection_errors, *transport.channel_errors} - {KeyError})
+
+
+class Transport(_Heard, _Picky, stock.Transport):
     """`redis://` and Unix sockets."""
 
     Channel = Channel
@@ -151,7 +224,7 @@ class TLSTransport(Transport):
     """`rediss://`: a class of its own, so that logs and Flower name the scheme in use."""
 
 
-class SentinelTransport(stock.SentinelTransport):
+class SentinelTransport(_Heard, _Picky, stock.SentinelTransport):
     """`sentinel://`."""
 
     Channel = SentinelChannel

@@ -183,6 +183,8 @@ class FailureSteps(StatusSteps):
             plugin = None
         if plugin is None or not owes_finalize(plugin):
             self.drop_finalizer(action)
+            # nobody will ask for it any more; else finalize still needs it
+            action.set_status(plugin_state=b"", plugin_state_version=0)
 
     # -- user retries in place (spec 13) ---------------------------------------------------------------------------
     def retry_or_fail(

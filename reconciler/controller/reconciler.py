@@ -245,9 +245,6 @@ class TaskActionReconciler(LimitSteps):
         if action.is_terminal:
             self.ensure_terminal_labels(action)
             self.settle(action)
-            if FINALIZER not in action.metadata.finalizers:
-                # nobody will ask for it any more; else finalize still needs it
-                action.set_status(plugin_state=b"", plugin_state_version=0)
             return DONE
         if restarted and action.status.not_before:
             return Result(self.until(action, action.status.not_before))

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from reconciler.embedded.ports import LOOPBACK
 
-CELERY = (sys.executable, "-m", "celery", "-A", "worker")
+APP = "worker"
+"""The module of the Celery application."""
 QUIET = ("-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
 """Nobody needs the workers' talk among themselves; their liveness is a key in Redis."""
 
 
-def worker(queue: str, pool: str, concurrency: int, node: str) -> Sequence[str]:
+def worker(queue: str, pool: str, concurrency: int, node: str, app: str = APP) -> Sequence[str]:
     """A worker.
 
     Args:
@@ -21,15 +22,20 @@ def worker(queue: str, pool: str, concurrency: int, node: str) -> Sequence[str]:
         pool: `threads` for steps, `prefork` for user code, which must be killable.
         concurrency: tasks at once.
         node: its node name, `NAME@HOST`.
+        app: module of the Celery application.
     """
-    return (*CELERY, "worker", "-Q", queue, "-P", pool, "-c", str(concurrency), "-n", node, *QUIET)
+    return (*_celery(app), "worker", "-Q", queue, "-P", pool, "-c", str(concurrency), "-n", node, *QUIET)
 
 
 def beat(schedule: Path) -> Sequence[str]:
     """The clock of the sweeps; `schedule` is the file it keeps its last times in."""
-    return (*CELERY, "beat", "-s", str(schedule), "-l", "WARNING")
+    return (*_celery(APP), "beat", "-s", str(schedule), "-l", "WARNING")
 
 
 def flower(port: int) -> Sequence[str]:
     """The Flower web page on this port of the loopback interface."""
-    return (*CELERY, "flower", f"--address={LOOPBACK}", f"--port={port}")
+    return (*_celery(APP), "flower", f"--address={LOOPBACK}", f"--port={port}")
+
+
+def _celery(app: str) -> Sequence[str]:
+    return (sys.executable, "-m", "celery", "-A", app)

@@ -49,6 +49,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         servers: EmbeddedServers | None = None,
+        app: str = commands.APP,
     ) -> None:
         """Describe the stack; `start` runs it.
 
@@ -64,6 +65,7 @@ class Stack:
             env: more variables for the Celery processes; they win over all others.
             cwd: working folder of the Celery processes; modules in it can be imported.
             servers: running servers to be used; they are left running. Not given: the stack runs its own.
+            app: module of the workers' Celery application, for tests that wrap the one of the product.
         """
         self._data_dir = Path(data_dir).resolve()
         self._imports = tuple(imports)
@@ -72,6 +74,7 @@ class Stack:
         self._wanted = [name for name, wanted in ((BEAT, beat), (FLOWER, flower)) if wanted]
         self._extra_env = dict(env or {})
         self._cwd = cwd
+        self._app = app
         self._owns_servers = servers is None
         self.servers = servers or EmbeddedServers(self._data_dir)
         self.processes: dict[str, ManagedProcess] = {}
@@ -196,7 +199,9 @@ class Stack:
         ):
             for name in (f"{kind}-{number}" for number in range(1, self._counts[kind] + 1)):
                 self._nodes[name] = f"{name}@{host}"
-                lines[name] = commands.worker(queue, pool, self._concurrency[kind], self._nodes[name])
+                lines[name] = commands.worker(
+                    queue, pool, self._concurrency[kind], self._nodes[name], self._app
+                )
         if BEAT in self._wanted:
             lines[BEAT] = commands.beat(self._data_dir / "beat-schedule")
         if FLOWER in self._wanted:

@@ -19,6 +19,7 @@ from reconciler.api.action import ActionId, AttemptOutcome, Deletion, RunId, Sig
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaToken
+from reconciler.stores.doomed import Doomed
 
 
 class CreateOutcome(enum.Enum):
@@ -199,7 +200,7 @@ class Collected(msgspec.Struct, frozen=True):
     """Still owed clean-up or with live children; looked at again later."""
 
 
-class Store(Protocol):
+class Store(Doomed, Protocol):
     """Records, due index, attempts and the results channel."""
 
     shards: int
@@ -325,8 +326,11 @@ class Store(Protocol):
         ...
 
     # -- keeping house ---------------------------------------------------------------------------------------------
-    def collect(self, shard: int, *, before: int, limit: int) -> Collected:
-        """Forget terminal actions that ended before `before`; never one with open children (spec 16, W-43)."""
+    def collect(self, shard: int, *, before: int, limit: int, noted: bool = False) -> Collected:
+        """Forget terminal actions that ended before `before`; never one with open children (spec 16, W-43).
+
+        With `noted` only those that have a note (`Doomed.doom`).
+        """
         ...
 
     def trim_events(self, before: int) -> int:

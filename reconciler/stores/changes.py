@@ -83,10 +83,12 @@ def change_of(write: Write) -> Change:
             sets += (b"p", b"%d" % phase)
     if write.metadata:
         _change_metadata(action, sets, dels)
+    sent_again = write.launch is not None and write.launch[0] == original.attempt.launch
     if write.launch is not None:
         launch, queue = write.launch
         sets += (b"n", launch.encode(), b"nq", queue.encode(), b"nt", b"%d" % action.now)
-        dels += _ATTEMPT_FIELDS
+        if not sent_again:  # a worker may have started what is sent again since the claim: its lease stands
+            dels += _ATTEMPT_FIELDS
     ended = write.status and phase.is_terminal() and not original.phase.is_terminal()
     if phase.is_terminal() and not action.metadata.finalizers:
         dels = list(dict.fromkeys((*dels, *_LIVE_FIELDS)))
@@ -105,7 +107,7 @@ def change_of(write: Write) -> Change:
         queue=write.launch[1] if write.launch is not None else "",
         sent=action.now if write.launch is not None else 0,
         unsent=int(ended or b"n" in dels),
-        seen=action.now if write.launch is None and not phase.is_terminal() else 0,
+        seen=action.now if (write.launch is None or sent_again) and not phase.is_terminal() else 0,
     )
 
 

@@ -30,7 +30,8 @@ CUT = (ReadTimeoutError, ResponseStreamingError, IncompleteReadError, HTTPError)
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile AWS_PROFILE names)"
 _PERMISSIONS = (
-    f"{_CREDENTIALS}, and allow their owner s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket"
+    f"{_CREDENTIALS}, and allow their owner s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket; "
+    "a clock of this machine that is minutes off is refused as well"
 )
 _REGION = "lies in another region: set RECONCILER_S3_REGION to the bucket's own"
 _NO_BUCKET = "does not exist: create it, or correct RECONCILER_S3_BUCKET or the URI that names it"

@@ -13,11 +13,10 @@ from collections import Counter
 import structlog
 
 from reconciler import metrics
-from reconciler.api.action import TaskAction
 from reconciler.api.errors import Unavailable
 from reconciler.settings import Settings
 from reconciler.stores.base import BlobStore, Store
-from reconciler.sweeps.objects import Removed, remove_objects
+from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 
 log = structlog.get_logger(__name__)
 PAGE_SIZE = 500
@@ -41,22 +40,24 @@ def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) ->
         now = store.now()
         before = now - int(settings.retention.total_seconds() * 1000)
         for shard in range(store.shards):
-            forgotten = _collect_shard(store, shard, before)
-            deleted += len(forgotten)
-            if blobs is not None and settings.collect_objects and forgotten:
-                objects += remove_objects(store, blobs, forgotten)
+            if blobs is None or not settings.collect_objects:
+                deleted += _collect_shard(store, shard, before)
+            else:
+                note_objects(store, blobs, shard, before=before, limit=PAGE_SIZE)
+                deleted += _collect_shard(store, shard, before, noted=True)
+                objects += remove_objects(store, blobs, shard)
         trimmed = store.trim_events(now - int(settings.events_retention.total_seconds() * 1000))
-    if deleted or trimmed:
+    if deleted or trimmed or objects:
         log.info("collect.done", deleted=deleted, events=trimmed, objects=dict(objects))
     return deleted
 
 
-def _collect_shard(store: Store, shard: int, before: int) -> tuple[TaskAction, ...]:
+def _collect_shard(store: Store, shard: int, before: int, *, noted: bool = False) -> int:
     try:
-        report = store.collect(shard, before=before, limit=PAGE_SIZE)
+        report = store.collect(shard, before=before, limit=PAGE_SIZE, noted=noted)
     except Unavailable:
         metrics.deleted("failed", 1)
         raise
     metrics.deleted("deleted", len(report.deleted))
     metrics.deleted("already_gone", report.already_gone)
-    return report.deleted
+    return len(report.deleted)

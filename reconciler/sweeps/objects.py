@@ -3,26 +3,32 @@
 Removed is what lies in the two folders of an action: that of its inputs, and that of its attempts with outputs, error, log,
 and what the function stored there. Kept are the objects of tasks that are cached, as the catalog refers to the attempt that
 filled a key, whatever became of its action; and those in a folder the submitter chose, as others may have chosen it, too.
+
+A record never outlives its objects: it goes first. Before it goes, its folders are noted, and a note stays until they are
+empty. So a sweep may be killed anywhere, and S3 may be away: the next pass finishes what an earlier one left.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
 import structlog
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import ReconcilerError
 from reconciler.core.paths import output_prefix
 from reconciler.plugins.context import template_or_none
 from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.doomed import Folders
 
 log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 """Actions whose objects are removed at the same time: S3 takes milliseconds for each request."""
+
+_PAGE = 100
+"""Actions whose notes are dropped at once: so many are looked at again at most after a death."""
 
 
 class Removed(StrEnum):
@@ -33,40 +39,57 @@ class Removed(StrEnum):
     FAILED = "failed"
 
 
-def remove_objects(store: Store, blobs: BlobStore, actions: Sequence[TaskAction]) -> Counter[Removed]:
-    """Remove the objects of actions whose records are gone; returns how many actions had which outcome.
-
-    One failure keeps no other from being removed. What fails is not tried again, as nothing names it any more.
+def note_objects(store: Store, blobs: BlobStore, shard: int, *, before: int, limit: int) -> None:
+    """Note where the objects of those actions lie that ended before `before` and may be forgotten.
 
     Raises:
-        StoreUnavailable: the store does not answer; nothing was removed.
+        StoreUnavailable: the store does not answer.
     """
-    ours = [action for action in actions if _removable(blobs, action)]
-    again = store.get_many(
-        [action.id for action in ours]
-    )  # a name may be in use again, with the same folders
-    doomed = [action for action, found in zip(ours, again, strict=True) if found is None]
-    if not doomed:
-        return Counter()
+    actions = store.collectable(shard, before=before, limit=limit)
+    store.doom(shard, {action.id: _folders_of(blobs, action) for action in actions})
+
+
+def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Removed]:
+    """Remove all noted objects whose records are gone; returns how many actions had which outcome.
+
+    One failure keeps no other from being removed; its note stays.
+
+    Raises:
+        StoreUnavailable: the store does not answer; what was removed is found gone by the next pass.
+    """
+    notes = store.doomed(shard)
+    records = store.get_many(list(notes))
+    kept = [action for action, record in zip(notes, records, strict=True) if record is not None]
+    doomed = [action for action, record in zip(notes, records, strict=True) if record is None]
+    store.spare(shard, kept)  # it stayed after all, or its name is in use again, with the same folders
+    outcomes: Counter[Removed] = Counter()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="collect") as pool:
-        return Counter(pool.map(lambda action: _remove(blobs, action), doomed))
+        for page in (doomed[start : start + _PAGE] for start in range(0, len(doomed), _PAGE)):
+            done = list(pool.map(lambda action: _remove(blobs, action, notes[action]), page))
+            outcomes.update(outcome for outcome in done if outcome is not None)
+            store.spare(
+                shard, [a for a, found in zip(page, done, strict=True) if found is not Removed.FAILED]
+            )
+    return outcomes
 
 
-def _removable(blobs: BlobStore, action: TaskAction) -> bool:
+def _folders_of(blobs: BlobStore, action: TaskAction) -> Folders:
     template = template_or_none(action)
     if template is None or (template.metadata is not None and template.metadata.discoverable):
-        return False
-    return action.spec.run_output_base == blobs.uri(action.id.project, action.id.domain, action.id.run)
-
-
-def _remove(blobs: BlobStore, action: TaskAction) -> Removed:
+        return ()
     base, name = action.spec.run_output_base, action.id.action
+    if base != blobs.uri(action.id.project, action.id.domain, action.id.run):
+        return ()
     attempt = output_prefix(action.metadata.namespace, action.metadata.name, base, name, 1)
+    return (attempt.rpartition("/")[0], f"{base}/{name}")
+
+
+def _remove(blobs: BlobStore, action: ActionId, folders: Folders) -> Removed | None:
+    if not folders:
+        return None
     try:
-        removed = sum(
-            blobs.delete_prefix(folder) for folder in (attempt.rpartition("/")[0], f"{base}/{name}")
-        )
+        removed = sum(blobs.delete_prefix(folder) for folder in folders)
     except ReconcilerError as error:
-        log.warning("collect.objects_failed", action=str(action.id), error=str(error))
+        log.warning("collect.objects_failed", action=str(action), error=str(error))
         return Removed.FAILED
     return Removed.DELETED if removed else Removed.ALREADY_GONE

@@ -8,6 +8,7 @@ import threading
 import time
 
 from reconciler.core.cachepolicy import Cache
+from reconciler.core.current import current_attempt
 from reconciler.environment import TaskEnvironment
 
 env = TaskEnvironment("chaos")
@@ -35,6 +36,40 @@ def once(question: str, seconds: float, tally: str) -> str:
     trace(tally, f"{time.time()} {answer}")
     threading.Event().wait(seconds)
     return f"{question} {answer}"
+
+
+@env.task()
+def mark(name: str, seconds: float, tally: str, padding: str = "") -> str:
+    """Leave a name, take some time, return what is longer than the inline limit of the test."""
+    trace(tally, name)
+    threading.Event().wait(seconds)
+    return name + "." * 200 + padding
+
+
+@env.task(retries=1)
+def flaky(name: str, tally: str) -> str:
+    """Leave a name and fail in the first attempt, return in the second."""
+    trace(tally, name)
+    now = current_attempt()
+    if now is None or now.attempt == 1:
+        raise RuntimeError("the first attempt fails")
+    return name
+
+
+@env.task(resources="gpu")
+def alone(name: str, seconds: float, tally: str) -> str:
+    """Leave a name while nobody else holds the unit."""
+    trace(tally, name)
+    threading.Event().wait(seconds)
+    return name
+
+
+@env.task(cache=Cache(version="1", serialize=True, ignored_inputs=("name", "seconds", "tally")))
+def shared(question: str, name: str, seconds: float, tally: str) -> str:
+    """Leave a name; equal questions share the answer."""
+    trace(tally, name)
+    threading.Event().wait(seconds)
+    return question + "." * 200
 
 
 def trace(tally: str, line: str) -> None:

@@ -31,6 +31,14 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One such stack for all tests that leave it as they found it: its worker processes live through all of them."""
+    folder, here = tmp_path_factory.mktemp("shared"), Path(__file__).parent
+    with Stack(folder / "data", imports=["chaos_tasks"], attempts_concurrency=2, cwd=here) as running:
+        yield running
+
+
 @pytest.fixture
 def client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A client of the stack, which finds the keys of its S3 server where boto3 looks for them."""

@@ -18,7 +18,6 @@ import msgspec
 import psutil
 import redis
 from celery import Celery
-from invariants import check_due_index, check_run
 from plain_celery import QUEUE
 
 from reconciler.api.action import RunId
@@ -29,6 +28,7 @@ from reconciler.embedded.processes import ManagedProcess, await_ready
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
+from reconciler.testing.invariants import check_due_index, check_run
 
 HERE = Path(__file__).parent
 PROCESSES = 2

@@ -136,6 +136,28 @@ def test_a_lease_taken_during_a_step_is_watched_after_it(store: LookingStore) ->
     assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE
 
 
+def test_a_launch_sent_again_leaves_its_worker_alone(store: LookingStore) -> None:
+    """A worker that starts a launch while a step sends it again keeps its lease, and stays the only one (seed 44)."""
+    action = make_action()
+    launched(store, action)
+    step = claimed(store, action)
+    started(store, action)
+    committed(store, release_write(step, due=store.now() + HOUR, launch=("1", "q")))
+    assert start(store, action, owner="w2") is StartRefused.TAKEN
+    assert beat(store, action).alive
+    assert finish(store, action)
+
+
+def test_a_launch_sent_again_is_watched(store: LookingStore) -> None:
+    """The lease of a worker that starts a launch while it is sent again is looked at when it ends, not later."""
+    action = make_action()
+    launched(store, action)
+    step = claimed(store, action)
+    until = started(store, action).attempt.lease_until
+    committed(store, release_write(step, due=store.now() + HOUR, launch=("1", "q")))
+    assert due_time(store, action) == until + GRACE
+
+
 def test_a_relaunch_supersedes_the_worker_before(store: LookingStore) -> None:
     """A worker that was taken for dead and wakes up can neither beat nor report."""
     action = running(store)

@@ -53,6 +53,19 @@ def test_a_woken_action_is_due_now(store: LookingStore) -> None:
     assert store.wake([action.id]) == ()
 
 
+def test_a_commit_after_its_lease_keeps_a_wake_up(store: LookingStore, pass_time: PassTime) -> None:
+    """A step that outlived its lease, and whom nobody replaced, does not undo a wake-up that came meanwhile (seed 202)."""
+    action = make_action()
+    created(store, action)
+    held = claimed(store, action)
+    pass_time(STEP_LEASE + 1)
+    store.wake([action.id])
+    committed(store, release_write(held, due=0))
+    at = due_time(store, action)
+    assert at is not None
+    assert at <= store.now()
+
+
 def test_an_action_can_be_woken_later(store: LookingStore) -> None:
     """A future wake-up moves the due time there and needs no message."""
     action = sleeping(store)

@@ -199,6 +199,27 @@ def test_worker_takes_json_only_and_shows_no_password(
     assert PASSWORD not in worker.log
 
 
+def test_what_is_no_message_ends_no_worker(
+    server: Valkey, messenger: CeleryMessenger, start_worker: Callable[..., Worker]
+) -> None:
+    """No JSON, JSON of another form, a field of a wrong type: each is named in the log, and the next message is served."""
+    worker = start_worker(pool="prefork")
+    where = {"delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "steps"}}
+    good = {"body": "W10=", "content-type": "application/json", "content-encoding": "utf-8"}
+    bad = {
+        **good,
+        "headers": {"task": "reconciler.reconcile", "id": "x", "timelimit": [1]},
+        "properties": where,
+    }
+    for message in (b"{no json", b"null", json.dumps(good).encode(), json.dumps(bad).encode()):
+        server.client.lpush(f"{PREFIX}steps", message)
+    messenger.wake(3)
+    worker.notes_say("shard 3")
+    until(lambda: worker.log.count("dropped ") == 4)
+    assert "$.headers.timelimit" in worker.log
+    assert not server.client.hlen(f"{PREFIX}unacked")
+
+
 class _Trap:
     """Creates a file when it is unpickled."""
 

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from runner_support import FUNCTIONS, LOG_LIMIT, PATH, SUPERVISOR, caller, eventually, gone, value
+from small_cgroup import limited_group
 
 from worker.runner import Died, Ended, Runner
 
@@ -68,29 +68,12 @@ def test_a_crash_leaves_its_stack_in_the_log(run: Callable[..., Ended], log: Pat
 @pytest.fixture
 def small_cgroup() -> Iterator[Path]:
     """A cgroup that may hold 200 MB; skipped where none can be made."""
-    name = f"runner-test-{uuid.uuid4().hex[:8]}"
-    group = _limited_group(Path("/sys/fs/cgroup/memory") / name, "memory.limit_in_bytes")
-    group = group or _limited_group(Path("/sys/fs/cgroup") / name, "memory.max")
-    if group is None:
-        pytest.skip(
-            "no cgroup with a memory limit can be made here (needs root and a writable /sys/fs/cgroup)"
-        )
-    yield group
-    eventually(lambda: not (group / "cgroup.procs").read_text())
-    group.rmdir()
-
-
-def _limited_group(group: Path, limit: str) -> Path | None:
-    try:
-        group.mkdir()
-    except OSError:
-        return None
-    try:
-        (group / limit).write_text(str(200 << 20))
-    except OSError:
-        group.rmdir()
-        return None
-    return group
+    with limited_group(200 << 20) as group:
+        if group is None:
+            pytest.skip(
+                "no cgroup with a memory limit can be made here (needs root and a writable /sys/fs/cgroup)"
+            )
+        yield group
 
 
 def test_death_for_want_of_memory_is_told(small_cgroup: Path, log: Path) -> None:

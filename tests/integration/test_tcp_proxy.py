@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import redis
@@ -12,6 +15,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from tcp_proxy import TcpProxy
 from valkey_pair import ValkeyPair
+
+from reconciler.api.errors import BrokerUnavailable, StoreUnavailable
+from reconciler.broker.conf import build_app
+from reconciler.broker.messenger import CeleryMessenger
+from reconciler.settings import Settings
+from reconciler.stores.redis.store import RedisStore
 
 pytestmark = pytest.mark.servers
 
@@ -74,10 +83,51 @@ def test_a_silent_line_answers_late(line: TcpProxy, client: redis.Redis) -> None
     assert client.ping()
 
 
+def test_an_abandoned_line_stays_silent(line: TcpProxy, client: redis.Redis) -> None:
+    """The connection that existed carries nothing any more and is not closed; the next one works."""
+    client.ping()
+    line.abandon()
+    with pytest.raises(redis.TimeoutError):
+        client.ping()
+    assert client.ping()
+    assert line.broken == 1
+
+
+def test_one_half_open_line_tells_of_the_others(line: TcpProxy) -> None:
+    """After a first call that timed out, neither records nor messages wait for the other idle connections."""
+    limit = timedelta(seconds=1)
+    settings = Settings(
+        redis_url=f"redis://127.0.0.1:{line.port}/0", socket_timeout=limit, connect_timeout=limit
+    )
+    store, messenger = RedisStore(settings), CeleryMessenger(build_app(settings), settings)
+    with ThreadPoolExecutor(4) as threads:  # four connections each
+        together = threading.Barrier(4)
+
+        def both(_: int) -> None:
+            with messenger._producer() as producer:
+                together.wait()
+                with producer.channel.conn_or_acquire() as connection:
+                    assert connection.ping()
+                store.client.execute_command("BLPOP", "nothing", 0.2)  # type: ignore[no-untyped-call]  # redis-py has no types here
+                together.wait()
+
+        list(threads.map(both, range(4)))
+    line.abandon()
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        store.now()
+    with pytest.raises(BrokerUnavailable):
+        messenger.wake(0)
+    began = time.monotonic()
+    for _ in range(4):
+        store.now()
+        messenger.wake(0)
+    assert time.monotonic() - began < limit.total_seconds()
+    messenger.close()
+    store.close()
+
+
 def test_a_line_can_lead_elsewhere(line: TcpProxy, client: redis.Redis, pair: ValkeyPair) -> None:
-    """After a failover the same address reaches the other server."""
+    """After a failover the same address reaches the other server, also for a client that was connected."""
     assert client.info("server")["tcp_port"] == pair.primary.port  # type: ignore[index]  # redis-py says it may be awaited
     line.lead_to(pair.replica.port)
-    with pytest.raises(redis.ConnectionError):
-        client.ping()
     assert client.info("server")["tcp_port"] == pair.replica.port  # type: ignore[index]  # as above

@@ -22,21 +22,23 @@ class TcpProxy:
     Args:
         port: where it leads to, on the loopback interface.
         rng: decides delays and resets.
+        host: address it listens on.
     """
 
-    def __init__(self, port: int, rng: random.Random | None = None) -> None:
+    def __init__(self, port: int, rng: random.Random | None = None, *, host: str = "127.0.0.1") -> None:
         self._target = port
         self._rng = rng or random.Random(0)  # a test must repeat
         self._delay: tuple[float, float] = (0.0, 0.0)
         self._resets = 0.0
         self._open = threading.Event()
         self._lines: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._abandoned: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._listener = socket.create_server((host, 0))
         self.port = self._listener.getsockname()[1]
         self.passed = 0
         """Chunks that went through."""
         self.broken = 0
-        """Connections that were reset or cut."""
+        """Connections that were reset, cut or abandoned."""
 
     def slow(self, least: float, most: float) -> None:
         """Delay each chunk, either way, by between so many seconds; 0, 0 ends it."""
@@ -53,6 +55,10 @@ class TcpProxy:
     def speak(self) -> None:
         """End the silence; what was held back goes through."""
         self._call(self._go.set)
+
+    def abandon(self) -> None:
+        """Make the lines that exist half-open for good: they stay open and carry nothing. New ones work."""
+        self._call(self._abandon)
 
     def cut(self) -> None:
         """Break all connections at once."""
@@ -76,7 +82,9 @@ class TcpProxy:
         self._thread.join(10)
 
     def _call(self, what: Callable[[], None]) -> None:
-        self._loop.call_soon_threadsafe(what)
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(lambda: (what(), done.set()))
+        done.wait(10)
 
     async def _main(self) -> None:
         self._loop, self._done, self._go = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
@@ -85,14 +93,17 @@ class TcpProxy:
         self._open.set()
         await self._done.wait()
         server.close()
-        self._cut()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        self._go.set()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            self._cut()
+            await asyncio.wait(others, timeout=1)
 
     def _hush(self) -> None:
         self._go.clear()
+
+    def _abandon(self) -> None:
+        self.broken += len(self._lines - self._abandoned)
+        self._abandoned |= self._lines
 
     def _cut(self) -> None:
         for line in list(self._lines):
@@ -118,6 +129,7 @@ class TcpProxy:
         self._lines.add(line)
         await asyncio.gather(self._pump(reader, upwriter, line), self._pump(upstream, writer, line))
         self._lines.discard(line)
+        self._abandoned.discard(line)
         for one in line:
             one.close()
 
@@ -130,6 +142,8 @@ class TcpProxy:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while data := await reader.read(_CHUNK):
                 await self._go.wait()
+                if line in self._abandoned:
+                    continue
                 least, most = self._delay
                 if most:
                     await asyncio.sleep(self._rng.uniform(least, most))

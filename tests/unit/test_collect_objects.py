@@ -12,7 +12,7 @@ from reconciler.api.template import TaskMetadata
 from reconciler.api.transition import PhaseInfo, TaskInfo, success
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.sweeps.collect import collect
-from reconciler.sweeps.objects import Removed, remove_objects
+from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 from reconciler.testing import Lab, ScriptedPlugin
 
 pytestmark = pytest.mark.spec("16")
@@ -32,6 +32,10 @@ def ended(lab: Lab, *, discoverable: bool = False, base: str = "") -> tuple[Acti
     assert outputs is not None
     lab.clock.advance(timedelta(hours=2))
     return action, outputs.uri
+
+
+class KilledError(Exception):
+    """The collector dies here."""
 
 
 def new_lab(*, collect_objects: bool = True) -> Lab:
@@ -79,15 +83,57 @@ def test_each_action_has_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removed, gone before, and refused by S3 are counted; a name in use again is left alone."""
     lab = new_lab()
     action, outputs = ended(lab)
-    record = lab.get(action)
-    assert remove_objects(lab.store, lab.blobs, [record]) == {}
+    shard, now = lab.store.shard_of(action.run_id), lab.store.now()
+
+    def noted() -> None:
+        note_objects(lab.store, lab.blobs, shard, before=now, limit=9)
+
+    noted()
+    assert remove_objects(lab.store, lab.blobs, shard) == {}
     assert lab.blobs.stat(outputs) is not None
-    assert lab.store.collect(lab.store.shard_of(action.run_id), before=lab.store.now(), limit=9).deleted
-    assert remove_objects(lab.store, lab.blobs, [record]) == {Removed.DELETED: 1}
-    assert remove_objects(lab.store, lab.blobs, [record]) == {Removed.ALREADY_GONE: 1}
+    assert lab.store.doomed(shard) == {}, "the note of what stayed is dropped"
+    noted()
+    notes = lab.store.doomed(shard)
+    assert lab.store.collect(shard, before=now, limit=9, noted=True).deleted
 
     def refuse(uri: str) -> int:
         raise BlobUnavailable(f"S3 refuses to remove {uri}.")
 
-    monkeypatch.setattr(lab.blobs, "delete_prefix", refuse)
-    assert remove_objects(lab.store, lab.blobs, [record]) == {Removed.FAILED: 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.blobs, "delete_prefix", refuse)
+        assert remove_objects(lab.store, lab.blobs, shard) == {Removed.FAILED: 1}
+    assert remove_objects(lab.store, lab.blobs, shard) == {Removed.DELETED: 1}
+    assert remove_objects(lab.store, lab.blobs, shard) == {}
+    lab.store.doom(shard, notes)
+    assert remove_objects(lab.store, lab.blobs, shard) == {Removed.ALREADY_GONE: 1}
+
+
+def test_a_collector_may_die_anywhere() -> None:
+    """Killed after any of its writes, it leaves no record without its objects, and the next pass leaves no object."""
+    deaths = 0
+    while True:
+        lab = new_lab()
+        action, outputs = ended(lab)
+        left = deaths
+
+        def die(verb: str, _: object) -> None:
+            nonlocal left
+            if left == 0:
+                raise KilledError(verb)
+            left -= 1
+
+        lab.store.on_write = die
+        try:
+            collect(lab.store, lab.settings, lab.blobs)
+        except KilledError:
+            lab.store.on_write = None
+            if lab.store.get(action) is not None:
+                assert lab.blobs.stat(outputs) is not None
+            collect(lab.store, lab.settings, lab.blobs)
+            deaths += 1
+        else:
+            break
+        assert lab.store.get(action) is None
+        assert lab.blobs.stat(outputs) is None
+        assert lab.store.doomed(lab.store.shard_of(action.run_id)) == {}
+    assert deaths >= 3

@@ -82,7 +82,7 @@ class Looking(MemoryCore):
                 for (at, count), data in events[start : start + limit]
             ]
 
-    def collect(self, shard: int, *, before: int, limit: int) -> Collected:
+    def collect(self, shard: int, *, before: int, limit: int, noted: bool = False) -> Collected:
         """See `Store.collect`. `limit` is the size of a page, and all of this is one."""
         del limit
         with self._lock:
@@ -95,7 +95,9 @@ class Looking(MemoryCore):
                 if fields is None:
                     del state.done[path]
                     gone += 1
-                elif self._must_stay(state, path, fields, now, before):
+                elif self.must_stay(state, path, before) or (noted and parse(path) not in state.doomed):
+                    if b"f" in fields:
+                        state.wake(path, now, now)
                     kept += 1
                 else:
                     deleted.append(self.decode(path, fields))
@@ -104,10 +106,10 @@ class Looking(MemoryCore):
         return Collected(tuple(deleted), gone, kept)
 
     @staticmethod
-    def _must_stay(shard: Shard, path: str, fields: Fields, now: int, before: int) -> bool:
+    def must_stay(shard: Shard, path: str, before: int) -> bool:
         """Whether clean-up is owed (it is asked for again), somebody above may be read, or children live."""
+        fields = shard.records[path]
         if b"f" in fields:
-            shard.wake(path, now, now)
             return True
         if _wanted(shard, path, fields, before):
             return True

@@ -15,6 +15,7 @@ from reconciler.api.action import ActionId, Children, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.stores import records
 from reconciler.stores.changes import LOST_AT_ONCE, OVERTAKEN, PENDING_TTL, PROBE, PROBE_DOUBLINGS
+from reconciler.stores.doomed import Folders
 from reconciler.stores.records import Fields
 
 AUDIT_LIMIT = 1000
@@ -57,6 +58,7 @@ class Shard:
         sent: when each launch that waits for a worker was sent, by queue.
         pending_until: how long the mark "a wake-up message is on its way" lives.
         armed: time of the countdown message on its way.
+        doomed: folders in S3 of actions that were to be forgotten.
     """
 
     records: dict[str, Fields] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class Shard:
     sent: dict[bytes, dict[str, int]] = field(default_factory=dict)
     pending_until: int = 0
     armed: int = 0
+    doomed: dict[ActionId, Folders] = field(default_factory=dict)
 
     def count(self, run: RunId, name: str, by: int) -> None:
         """Move one counter of a run."""
@@ -92,10 +95,14 @@ class Shard:
         return b"%d-%d" % self.last_cursor
 
     def wake(self, path: str, at: int, now: int) -> None:
-        """Make an action due, never later than it was; while a step holds it, note the wish for its end."""
+        """Make an action due, never later than it was; while a claim is out, note the wish for its end.
+
+        Noted also once the lease of the claim has run out: a slow step may still commit, and writes its own due time.
+        """
         fields = self.records[path]
-        if held(fields, now):
+        if b"l" in fields:
             fields[b"w"] = b"%d" % min(at, number(fields, b"w", at))
+        if held(fields, now):
             return
         self.due[path] = min(at, self.due.get(path, at))
         if at > now and b"ao" in fields:

@@ -131,7 +131,9 @@ def explain(method: Callable[P, R]) -> Callable[P, R]:
         try:
             answer = method(*args, **kwargs)
             error = False
-        except RedisError:
+        except RedisError as failure:
+            if isinstance(failure, RedisTimeoutError):
+                _drop_idle(getattr(args[0], "client", None))
             with explained(getattr(args[0], "url", "?")):
                 raise
         finally:
@@ -139,6 +141,12 @@ def explain(method: Callable[P, R]) -> Callable[P, R]:
         return answer
 
     return wrapped
+
+
+def _drop_idle(client: redis.Redis | None) -> None:
+    """Close the idle connections: if one line is half-open, those of its age are too, and each would cost a time limit."""
+    if client is not None:
+        client.connection_pool.disconnect(inuse_connections=False)
 
 
 def _op_of(method: Callable[..., object]) -> str:

@@ -11,6 +11,7 @@ So has a resource with a quota, `{q:<name>}`.
 | `<p>:{nn}:a:<project/domain/run/action>` | hash | see stores/records.py | collect, after retention |
 | `<p>:{nn}:due` | zset, path → due time | create, claim, commit, wake, heartbeat | entry: commit of a terminal action |
 | `<p>:{nn}:done` | zset, path → end time | commit of a terminal action | entry: collect |
+| `<p>:{nn}:doomed` | hash, path → folders in S3 | doom | entry: spare, when its objects are gone |
 | `<p>:{nn}:tree:<run>` | zset, `parent/action`, scores 0 | create | with the run's last action |
 | `<p>:{nn}:run:<run>` | hash, counters by phase and by parent | create, commit | with the run's last action |
 | `<p>:{nn}:shared:<run>` | hash, digest → shared spec | create | with the run's last action |
@@ -66,6 +67,10 @@ class Keys(msgspec.Struct, frozen=True):
     def due(self, shard: int) -> str:
         """Due index of a shard."""
         return self.base(shard) + "due"
+
+    def doomed(self, shard: int) -> str:
+        """Objects of a shard that go when their records have gone."""
+        return self.base(shard) + "doomed"
 
     def action(self, action: ActionId) -> str:
         """Record of an action."""

@@ -137,13 +137,15 @@ class Looking(RedisCore):
         return self._notifier.subscribe(self.keys.channel(run), callback)
 
     @explain
-    def collect(self, shard: int, *, before: int, limit: int) -> Collected:
+    def collect(self, shard: int, *, before: int, limit: int, noted: bool = False) -> Collected:
         """See `Store.collect`."""
         deleted: list[TaskAction] = []
         gone = kept = 0
         while True:
             found, missing, left, runs = script("collect")(
-                self.client, self.keys.due(shard), self.keys.base(shard), before, limit, kept
+                self.client,
+                *(self.keys.due(shard), self.keys.base(shard), before, limit, kept),
+                "noted" if noted else "all",
             )
             for _, parts in runs:  # their shared specs are gone now, and whoever asked may want them
                 for digest, data in pairs(parts).items():

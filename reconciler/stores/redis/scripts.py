@@ -42,14 +42,21 @@ class Script:
             return client.execute_command("EVAL", self._text, 1, key, *args)  # type: ignore[no-untyped-call]  # redis-py has no types here
 
     def for_each(self, client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Run the script for each (key, argument …), in one round trip."""
+        """Run the script for each (key, argument …), in one round trip; an answer may be the exception of that one call."""
+        answers = self._pipelined(client, calls)
+        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            client.script_load(self._text)
+            again = self._pipelined(client, [calls[index] for index in unknown])
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        return answers
+
+    def _pipelined(self, client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         pipe = client.pipeline(transaction=False)
         for call in calls:
             pipe.execute_command("EVALSHA", self._sha, 1, *call)  # type: ignore[no-untyped-call]  # redis-py has no types here
-        try:
-            return pipe.execute()
-        except NoScriptError:  # the server knows it for none of them, so none was run
-            return [self(client, *call) for call in calls]
+        return pipe.execute(raise_on_error=False)
 
 
 @cache

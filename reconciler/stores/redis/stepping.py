@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import structlog
+from redis.exceptions import ResponseError
+
 from reconciler import metrics
 from reconciler.api.action import FINALIZER, ActionId, Children, TaskAction
 from reconciler.core.conditions import action_phase
@@ -34,6 +37,8 @@ from reconciler.stores.changes import (
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, pairs
 from reconciler.stores.redis.scripts import pack, script
+
+log = structlog.get_logger(__name__)
 
 _CREATED = tuple(CreateOutcome)
 _COMMITTED = tuple(CommitOutcome)
@@ -114,7 +119,7 @@ class Stepping(RedisCore):
     ) -> ClaimReport:
         """See `Store.claim`. `owner` is for the twin's journal; the token alone decides here."""
         del owner
-        now, at, arm, claimed, oldest = script("claim")(
+        now, at, arm, claimed, oldest, foreign = script("claim")(
             self.client,
             self.keys.due(shard),
             self.keys.base(shard),
@@ -125,6 +130,8 @@ class Stepping(RedisCore):
             FINALIZER,
             self._horizon,
         )
+        if foreign:
+            log.error("claim.foreign_record", actions=[path.decode() for path in foreign])
         moment = int(now)
         if metrics.enabled():
             sizes = (sum(map(len, entry[2])) for entry in claimed)
@@ -178,7 +185,13 @@ class Stepping(RedisCore):
             for shard in range(self.shards)
         ]
         found = []
-        for shard, (late, at, arm, now) in enumerate(script("overdue").for_each(self.client, calls)):
+        for shard, answer in enumerate(script("overdue").for_each(self.client, calls)):
+            if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
+                log.error("look.foreign_index", shard=shard, key=self.keys.due(shard))
+                continue  # the other shards are well
+            if isinstance(answer, Exception):
+                raise answer
+            late, at, arm, now = answer
             if late or arm:
                 found.append((shard, bool(late), int(at), bool(arm), int(now)))
         return found

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from reconciler.stores.redis.attempts import Attempts
-from reconciler.stores.redis.looking import Looking
+from reconciler.stores.redis.dooming import Dooming
 from reconciler.stores.redis.stepping import Stepping
 
 
-class RedisStore(Stepping, Attempts, Looking):
+class RedisStore(Stepping, Attempts, Dooming):
     """Records, due index, attempts and the results channel on one Redis or Valkey server.
 
     Every method raises `StoreUnavailable`, within `RECONCILER_SOCKET_TIMEOUT`, when the server does not answer.

@@ -22,7 +22,7 @@ from control_support import (
 
 from reconciler.api.action import DONE, FINALIZER, ActionId, Result
 from reconciler.api.conditions import ConditionType
-from reconciler.api.errors import ReadFailed, StoreUnavailable, Superseded
+from reconciler.api.errors import BadTaskSpecification, ReadFailed, StoreUnavailable, Superseded
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.template import Interface
 from reconciler.api.transition import (
@@ -241,9 +241,10 @@ def test_finalize_still_reads_the_plugin_state_of_the_end() -> None:
 
 
 @pytest.mark.spec("5.2")
-def test_an_end_that_owes_nothing_keeps_no_state() -> None:
-    """Without a finalize to come, the last round itself forgets the plugin state."""
-    lab = lab_of(keeping("x", running(0)), success(), finalizes=False)
+@pytest.mark.parametrize("end", [success(), BadTaskSpecification("no")], ids=["success", "permanent failure"])
+def test_an_end_that_owes_nothing_keeps_no_state(end: Any) -> None:
+    """Without a finalize to come, the last round itself forgets the plugin state, however the action ends."""
+    lab = lab_of(keeping("x", running(0)), end, finalizes=False)
     action = lab.submit(TYPE)
     lab.reconcile(action)
     lab.reconcile(action)

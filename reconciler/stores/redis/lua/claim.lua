@@ -8,17 +8,23 @@
 -- ARGV[6]  finalizer
 -- ARGV[7]  horizon of countdowns in ms
 -- returns  {now, next due, arm 0/1, {path, token, flat fields, {total, open, failed children}, newest start of queue}...,
---           due time of the oldest one that was due, or nothing}
+--           due time of the oldest one that was due, or nothing, paths whose record is foreign data}
 if ARGV[4] == '1' then redis.call('DEL', base .. 'pending') end
 local lease, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 local until_ms = int(now + lease)
-local claimed, seen, dues, oldest = {}, {}, {}, false
+local claimed, seen, dues, oldest, foreign = {}, {}, {}, false, {}
 
 local function take(path, named)
   if seen[path] then return end
   seen[path] = true
   local key = record(path)
-  local flat = redis.call('HGETALL', key)
+  local flat = redis.pcall('HGETALL', key)
+  if flat.err then
+    -- somebody wrote over it: looked at again after a lease, and the rest of the shard goes on
+    redis.call('ZADD', KEYS[1], until_ms, path)
+    foreign[#foreign + 1] = path
+    return
+  end
   if #flat == 0 then
     redis.call('ZREM', KEYS[1], path)
     return
@@ -63,4 +69,4 @@ end
 zadd_all(KEYS[1], dues)
 local at, arm = '0', 0
 if #claimed == 0 then at, arm = next_due(tonumber(ARGV[7])) end
-return { int(now), at, arm, claimed, oldest }
+return { int(now), at, arm, claimed, oldest, foreign }

@@ -5,6 +5,7 @@
 -- ARGV[2]  ended before, in ms
 -- ARGV[3]  most actions of one call
 -- ARGV[4]  offset: entries an earlier call of this pass kept
+-- ARGV[5]  'all'; 'look' forgets nothing and only says what would go; 'noted' forgets what is in the index of doomed ones
 -- returns  {{path, flat fields}..., already gone, kept, {run, flat digests and shared specs}... of forgotten runs}
 local done = base .. 'done'
 
@@ -12,7 +13,8 @@ local done = base .. 'done'
 local function wanted(run, parent)
   while parent do
     local path = run .. '/' .. parent
-    local p = redis.call('HMGET', record(path), 's', 'p', 'r')
+    local p = redis.pcall('HMGET', record(path), 's', 'p', 'r')
+    if p.err then return true end
     if not p[1] then return false end
     if not terminal(p[2]) then return true end
     local ended = redis.call('ZSCORE', done, path)
@@ -26,19 +28,25 @@ local paths = redis.call('ZRANGE', done, '-inf', '(' .. ARGV[2], 'BYSCORE', 'LIM
 local deleted, gone, kept, runs = {}, 0, 0, {}
 for _, path in ipairs(paths) do
   local key, run, name = record(path), run_of(path), name_of(path)
-  local flat = redis.call('HGETALL', key)
+  local flat = redis.pcall('HGETALL', key)
   local r = {}
   for i = 1, #flat, 2 do r[flat[i]] = flat[i + 1] end
   local counters = base .. 'run:' .. run
-  if #flat == 0 then
+  if flat.err then -- somebody wrote over it: not ours to delete
+    kept = kept + 1
+  elseif #flat == 0 then
     redis.call('ZREM', done, path)
     gone = gone + 1
   elseif r.f then
-    wake(key, path, now)
+    if ARGV[5] ~= 'look' then wake(key, path, now) end
     kept = kept + 1
   elseif wanted(run, r.r) then
     kept = kept + 1
   elseif r.b and tonumber(redis.call('HGET', counters, 'o:' .. name) or 0) > 0 then
+    kept = kept + 1
+  elseif ARGV[5] == 'look' then
+    deleted[#deleted + 1] = { path, {} }
+  elseif ARGV[5] == 'noted' and redis.call('HEXISTS', base .. 'doomed', path) == 0 then
     kept = kept + 1
   else
     redis.call('DEL', key)

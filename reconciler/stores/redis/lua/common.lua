@@ -25,12 +25,12 @@ local function zrem_all(key, members)
   end
 end
 
--- Make an action due, never later than it was; while a step holds it, remember the wish for the end of that step.
+-- Make an action due, never later than it was; while a claim is out, remember the wish for its end. Remembered also
+-- once its lease has run out: a step that was slow may still commit, and writes its own due time.
 local function wake(key, path, at)
   local r = redis.call('HMGET', key, 'l', 'w', 'u', 'ao')
-  if r[1] and tonumber(r[1]) > now then
-    if not r[2] or at < tonumber(r[2]) then redis.call('HSET', key, 'w', int(at)) end
-  else
+  if r[1] and (not r[2] or at < tonumber(r[2])) then redis.call('HSET', key, 'w', int(at)) end
+  if not r[1] or tonumber(r[1]) <= now then
     redis.call('ZADD', base .. 'due', 'LT', int(at), path)
     -- heartbeats move the due time of a running attempt, but never past this
     if at > now and r[4] and (not r[3] or at < tonumber(r[3])) then redis.call('HSET', key, 'u', int(at)) end

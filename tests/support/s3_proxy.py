@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -46,6 +47,14 @@ def refuses(status: str, code: str) -> bytes:
     return says(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>")
 
 
+SLOW_DOWN = refuses("503 Slow Down", "SlowDown")
+INTERNAL = refuses("500 Internal Server Error", "InternalError")
+ERROR_IN_200 = says(
+    "200 OK", "<?xml version='1.0'?><Error><Code>InternalError</Code><Message>no</Message></Error>"
+)
+"""As S3 answers when it has begun to say yes before it knew."""
+
+
 class FaultyProxy:
     """Context manager: an HTTP proxy on a loopback port that changes only what it was told to spoil."""
 
@@ -55,9 +64,17 @@ class FaultyProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
         self._faults: dict[str, deque[Fault]] = {}
+        self._chance: Callable[[str], Fault | None] = lambda _: None
         self.requests: list[str] = []
+        self.spoiled: Counter[str] = Counter()
+        """How many requests of each method had a fault."""
+        self.begun = 0
+        """How many bodies have begun to arrive."""
         self.pause = 0.0
-        """Seconds between two reads of 64 KiB of a request: a slow line."""
+        """Seconds between two reads of at most `block` bytes of a request: a slow line."""
+        self.block = 65536
+        self.away = False
+        """Whether there is no server at all: connections are closed, also those that exist."""
 
     @property
     def endpoint(self) -> str:
@@ -67,6 +84,17 @@ class FaultyProxy:
     def spoil(self, method: str, *faults: Fault) -> None:
         """Let these happen to the next requests of a method, one each."""
         self._faults.setdefault(method, deque()).extend(faults)
+
+    def spoil_at_random(
+        self, rng: random.Random, share: float, faults: Mapping[str, Sequence[Fault]]
+    ) -> None:
+        """Let this share of the requests of each method named have one of its faults; a share of 0 ends it."""
+
+        def chance(method: str) -> Fault | None:
+            chosen = faults.get(method)
+            return rng.choice(chosen) if chosen and rng.random() < share else None
+
+        self._chance = chance
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -88,10 +116,13 @@ class FaultyProxy:
             method = request.split(b" ", 1)[0].decode()
             self.requests.append(method)
             faults = self._faults.get(method)
-            fault = faults.popleft() if faults else None
+            fault = faults.popleft() if faults else self._chance(method)
+            self.spoiled[method] += fault is not None
             answer = fault if isinstance(fault, bytes) else self._forward(request)
             if callable(fault):
                 answer = fault(answer)
+            if self.away:
+                return
             if answer is None:
                 client.recv(1)
             else:
@@ -108,6 +139,7 @@ class FaultyProxy:
         if b"expect" in fields:
             client.sendall(b"HTTP/1.1 100 Continue" + HEAD_END)
         parts, missing = [body], int(fields.get(b"content-length", 0)) - len(body)
+        self.begun += missing > 0
         while missing > 0:
             parts.append(self._some(client))
             missing -= len(parts[-1])
@@ -115,10 +147,9 @@ class FaultyProxy:
         kept = [line for line in lines if not line.lower().startswith((b"expect:", b"connection:"))]
         return b"\r\n".join([*kept, b"Connection: close"]) + HEAD_END + b"".join(parts)
 
-    @staticmethod
-    def _some(client: socket.socket) -> bytes:
-        data = client.recv(65536)
-        if not data:
+    def _some(self, client: socket.socket) -> bytes:
+        data = client.recv(self.block)
+        if not data or self.away:
             raise ConnectionError
         return data
 

@@ -1,0 +1,44 @@
+"""The notes of the collector, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from reconciler.api.action import ActionId, TaskAction
+from reconciler.stores.doomed import Folders
+from reconciler.stores.memory.looking import Looking
+
+
+class Dooming(Looking):
+    """collectable, doom, doomed, spare."""
+
+    def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
+        """See `Doomed.collectable`. `limit` is the size of a page, and all of this is one."""
+        del limit
+        with self._lock:
+            state = self._shards[shard]
+            ended = sorted((at, path) for path, at in state.done.items() if at < before)
+            return [
+                self.decode(path, state.records[path])
+                for _, path in ended
+                if path in state.records and not self.must_stay(state, path, before)
+            ]
+
+    def doom(self, shard: int, folders: Mapping[ActionId, Folders]) -> None:
+        """See `Doomed.doom`."""
+        with self._lock:
+            self._shards[shard].doomed.update(folders)
+            self.wrote("doom", tuple(folders))
+
+    def doomed(self, shard: int) -> dict[ActionId, Folders]:
+        """See `Doomed.doomed`."""
+        with self._lock:
+            return dict(self._shards[shard].doomed)
+
+    def spare(self, shard: int, actions: Iterable[ActionId]) -> None:
+        """See `Doomed.spare`."""
+        with self._lock:
+            dropped = tuple(actions)
+            for action in dropped:
+                self._shards[shard].doomed.pop(action, None)
+            self.wrote("spare", dropped)

@@ -1,0 +1,54 @@
+"""The notes of the collector on Redis: what goes from S3 after its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import ActionId, TaskAction
+from reconciler.stores.doomed import Folders
+from reconciler.stores.redis.connect import explain
+from reconciler.stores.redis.looking import Looking
+from reconciler.stores.redis.scripts import script
+
+_folders = msgspec.json.Decoder(Folders)
+
+
+class Dooming(Looking):
+    """collectable, doom, doomed, spare."""
+
+    @explain
+    def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
+        """See `Doomed.collectable`."""
+        names: list[ActionId] = []
+        offset = 0
+        while True:
+            found, missing, left, _ = script("collect")(
+                self.client, self.keys.due(shard), self.keys.base(shard), before, limit, offset, "look"
+            )
+            names += [ActionId(*path.decode().split("/")) for path, _ in found]
+            offset += len(found) + left
+            if len(found) + missing + left < limit:
+                return [record for record in self.get_many(names) if record is not None]
+
+    @explain
+    def doom(self, shard: int, folders: Mapping[ActionId, Folders]) -> None:
+        """See `Doomed.doom`."""
+        if folders:
+            pairs = ((str(action), msgspec.json.encode(names)) for action, names in folders.items())
+            self.client.hset(self.keys.doomed(shard), items=[part for pair in pairs for part in pair])
+
+    @explain
+    def doomed(self, shard: int) -> dict[ActionId, Folders]:
+        """See `Doomed.doomed`."""
+        notes: Any = self.client.hgetall(self.keys.doomed(shard))
+        return {ActionId(*path.decode().split("/")): _folders.decode(names) for path, names in notes.items()}
+
+    @explain
+    def spare(self, shard: int, actions: Iterable[ActionId]) -> None:
+        """See `Doomed.spare`."""
+        paths = [str(action) for action in actions]
+        if paths:
+            self.client.hdel(self.keys.doomed(shard), *paths)

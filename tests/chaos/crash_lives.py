@@ -1,0 +1,152 @@
+"""Processes made by fork, in milliseconds each: product code on real servers, without Celery's worker around it.
+
+A life consumes real messages of the broker and hands them to what Celery's tasks call. The user's function runs in the
+life itself, not in the runner's child: that the child dies with its worker is shown by the tests of the runner.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import heapq
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import botocore.loaders
+import msgspec
+from crash_points import Trap, arm
+
+from reconciler.api.action import ActionId
+from reconciler.broker.conf import build_app
+from reconciler.core.current import CurrentAttempt, attempt_context
+from reconciler.core.functions import registry
+from reconciler.settings import Settings
+from reconciler.sweeps.collect import collect
+from reconciler.sweeps.resync import resync
+from reconciler.wiring import Engine
+from worker import attempts
+from worker.process import configure, current_engine
+from worker.runner import Call, Ended, Returned, Stopped
+from worker.runner_errors import describe
+from worker.steps import run_step
+
+_PR_SET_PDEATHSIG = 1
+_RESYNC_EVERY = 0.4
+_RESYNC_GRACE = 100
+_POLL = 1.0
+_ATTEMPTS_AT_ONCE = 3
+
+
+class HereRunner:
+    """Runs the function in this process; it dies with it, as the runner's child does."""
+
+    def run(self, call: Call, *, stop: Callable[[], str | None], **_: object) -> Ended:
+        """See `Runner.run`; a stop is obeyed once the function has returned."""
+        known = registry.get(call.function)
+        assert known is not None, call.function
+        args, kwargs = known.signature.call_form(known.signature.decode_arguments(call.inputs))
+        with attempt_context(CurrentAttempt.from_context(call.context)):
+            try:
+                answer = known.function(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001  # whatever the function raises is its outcome
+                return describe(error)
+        reason = stop()
+        return Stopped(reason, killed=False) if reason else Returned(known.signature.encode_result(answer))
+
+    def request_stop(self, reason: str) -> bool:
+        """See `Runner.request_stop`; `run` asks by itself."""
+        return bool(reason)
+
+
+def prepare(settings: Settings) -> None:
+    """Read once what each life would read anew: functions, and boto3's description of S3, 0.1 s of CPU."""
+    configure(settings)
+    registry.load(settings.imports)
+    read = functools.cache(botocore.loaders.JSONFileLoader().load_file)
+    setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _self, path: read(path))  # noqa: B010  # as below
+    setattr(attempts, "runner_of", lambda _engine: HereRunner())  # noqa: B010  # mypy allows no method to be replaced
+
+
+def fork(role: str, folder: Path, main: Callable[[], None]) -> int:
+    """Begin a life that passes the crash points; it ends with the lane. Returns its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        arm(Trap(folder, role), HereRunner)
+        main()
+        status = 0
+    except BaseException:  # noqa: BLE001  # the end of a process
+        traceback.print_exc()
+    os._exit(status)
+
+
+def reconcile_steps(settings: Settings) -> None:
+    """The life of a worker of the steps queue, with the resync sweep."""
+    current_engine()
+    threading.Thread(target=_resync, daemon=True).start()
+    for args in _messages(settings, settings.steps_queue):
+        run_step(args[0], args[1] if len(args) > 1 else [])
+
+
+def run_attempts(settings: Settings) -> None:
+    """The life of a worker of the attempts queue."""
+    current_engine()
+    threads = [
+        threading.Thread(target=_attempts, args=(settings,), daemon=True) for _ in range(_ATTEMPTS_AT_ONCE)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def forget(engine: Engine) -> None:
+    """Forget all that has ended, as a collector whose retentions are over."""
+    none = timedelta(0)
+    now = msgspec.structs.replace(engine.settings, retention=none, events_retention=none)
+    collect(engine.store, now, engine.blobs)
+
+
+def _attempts(settings: Settings) -> None:
+    for action, launch in _messages(settings, settings.attempts_queue):
+        attempts.Attempt(current_engine(), ActionId.parse(action), launch).run()
+
+
+def _resync() -> None:
+    pause = threading.Event()
+    while True:
+        resync(current_engine().store, current_engine().messenger, _RESYNC_GRACE)
+        pause.wait(_RESYNC_EVERY)
+
+
+def _messages(settings: Settings, queue: str) -> Iterator[list[Any]]:
+    """The arguments of each message of a queue, once its countdown is over; taken is acknowledged."""
+    app = build_app(settings)
+    later: list[tuple[float, int, list[Any]]] = []
+    with app.connection_for_read() as connection:
+        inbox = connection.SimpleQueue(app.amqp.queues[queue])
+        for number in range(2**62):
+            while later and later[0][0] <= time.time():
+                yield heapq.heappop(later)[2]
+            try:
+                wait = max(0.001, later[0][0] - time.time()) if later else _POLL
+                message = inbox.get(timeout=min(_POLL, wait))
+            except Empty:
+                continue
+            message.ack()
+            eta = message.headers.get("eta")
+            if eta:
+                heapq.heappush(later, (datetime.fromisoformat(eta).timestamp(), number, message.payload[0]))
+            else:
+                yield message.payload[0]

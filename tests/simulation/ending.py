@@ -1,0 +1,150 @@
+"""What must be true when a story is over."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.phase import ActionPhase
+from reconciler.api.transition import CacheStatus
+from reconciler.sweeps.collect import collect
+from tests.simulation.checker import Violation
+from tests.simulation.world import CANARY
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+_LEASES = 600_000
+"""Longer than any lease, ms."""
+_NONE = timedelta(0)
+
+
+def check(sim: Simulation) -> None:
+    """All of it.
+
+    Raises:
+        Violation: something is not.
+    """
+    _everything_ended(sim)
+    served: dict[str, set[bytes]] = {}
+    for path in sim.observer.lives:
+        record = sim.store.get(ActionId.parse(path))
+        assert record is not None
+        _record(sim, record)
+        _served(sim, record, served)
+    for key, values in served.items():
+        if len(values) > 1:
+            raise Violation(f"hits of the key {key} differ: {values}")
+    for path in sim.accepted:
+        ends = sim.observer.ends.get(path, [])
+        if not ends:
+            raise Violation(f"{path} was accepted and never ended")
+    _ends_are_expected(sim)
+    _no_secret(sim)
+    _audit(sim)
+    _nothing_left(sim)
+
+
+def _everything_ended(sim: Simulation) -> None:
+    if not sim.over():
+        stuck = [
+            f"{path} is {life.phase}"
+            for path, life in sim.observer.lives.items()
+            if not life.phase.is_terminal()
+        ]
+        due = [f"{path} at {at}" for shard in sim.store._shards for path, at in shard.due.items()]
+        actors = [actor.name for actor in sim.scheduler.actors]
+        raise Violation(
+            f"not all has ended though nothing goes wrong any more. Open: {stuck}; due: {due}; busy: {actors}; "
+            f"messages: {sim.broker.messages}"
+        )
+
+
+def _record(sim: Simulation, record: TaskAction) -> None:
+    path, status = str(record.id), record.status
+    if status.tokens:
+        raise Violation(f"{path} has ended and holds {status.tokens}")
+    if record.token or record.metadata.finalizers:
+        raise Violation(f"{path} has ended and owes something")
+    if record.phase is not ActionPhase.SUCCEEDED or status.outputs is None:
+        return
+    data = sim.blobs.get(status.outputs.uri, sha256=status.outputs.sha256)
+    if status.outputs.inline not in {None, data}:
+        raise Violation(f"{path}: the copy of its outputs differs from them")
+    if _cache(record) is CacheStatus.HIT:
+        return
+    number = status.launches
+    launch = f"{status.attempts}-{number}" if number else str(status.attempts)
+    if data not in sim.world.ran.get((path, launch), set()):
+        raise Violation(f"{path}: launch {launch} was accepted, with outputs it never made: {data!r}")
+
+
+def _cache(record: TaskAction) -> CacheStatus:
+    return record.status.cache_status
+
+
+def _served(sim: Simulation, record: TaskAction, served: dict[str, set[bytes]]) -> None:
+    """What was found under each key. An action that had run in vain before the hit keeps what it wrote then."""
+    if _cache(record) is not CacheStatus.HIT or record.status.outputs is None:
+        return
+    config = sim.steps[0].engine.reconciler.cache_config(record)
+    assert config is not None
+    data = sim.blobs.get(record.status.outputs.uri)
+    own = (outputs for (path, _), made in sim.world.ran.items() if path == str(record.id) for outputs in made)
+    if data not in own:
+        served.setdefault(str(config.key), set()).add(data)
+
+
+def _ends_are_expected(sim: Simulation) -> None:
+    for path, events in sim.observer.ends.items():
+        expected = sim.workload.expected[path]
+        for event in events:
+            aborted = event.phase is ActionPhase.ABORTED and expected.abortable
+            if not aborted and event.phase not in expected.ends:
+                raise Violation(f"{path} ended {event.phase}, expected {sorted(map(str, expected.ends))}")
+
+
+def _no_secret(sim: Simulation) -> None:
+    canary = CANARY.encode()
+    for shard in sim.store._shards:
+        for path, fields in shard.records.items():
+            if any(canary in value for value in fields.values()):
+                raise Violation(f"the record of {path} holds a secret")
+        if any(canary in data for _, data in shard.events) or any(canary in data for data in shard.audit):
+            raise Violation("an event or an audit entry holds a secret")
+    for address, data in sim.blobs._objects.items():
+        if canary in data:
+            raise Violation(f"the object {address.key} holds a secret")
+
+
+def _audit(sim: Simulation) -> None:
+    """A round that ends with an error nobody foresaw is a mistake of ours."""
+    for shard in range(sim.store.shards):
+        for entry in sim.store.audit(shard):
+            if entry.reason == "RoundFailed":
+                raise Violation(f"a round of {entry.id} failed: {entry.message}")
+
+
+def _nothing_left(sim: Simulation) -> None:
+    """Collected when all leases are over, an installation is empty but for what is cached."""
+    scheduler = sim.scheduler
+    scheduler.clock.advance(_LEASES)
+    at_once = msgspec.structs.replace(sim.settings, retention=_NONE, events_retention=_NONE)
+    for _ in range(3):
+        scheduler.clock.advance(1)
+        collect(sim.store, at_once, sim.blobs)
+    for shard in sim.store._shards:
+        left = [
+            name
+            for name in ("records", "due", "done", "tree", "counters", "shared", "runs", "events")
+            if getattr(shard, name)
+        ]
+        if left:
+            raise Violation(f"all was collected, and there still is: {left}")
+    for name, resource in sim.quotas._resources.items():
+        resource.drop_expired(scheduler.clock.at)
+        if resource.wishes:
+            raise Violation(f"all has ended, and units of {name} are in use: {resource.wishes}")

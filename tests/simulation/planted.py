@@ -1,0 +1,125 @@
+"""Mistakes to be found: each takes one guard out of the twins, as a careless change would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from reconciler.stores import changes
+from reconciler.stores.base import CommitOutcome, StartRefused
+from reconciler.stores.memory import attempts, stepping
+from reconciler.stores.memory.catalog import MemoryCatalog
+from reconciler.stores.memory.quotas import _Resource
+from reconciler.stores.memory.state import Shard, held, number, terminal
+from reconciler.stores.memory.stepping import Stepping
+from reconciler.stores.records import Fields
+
+Planted = tuple[object, str, Any]
+"""Where, which attribute, and what it is replaced by."""
+
+_apply = Stepping._apply
+_refusal = attempts._refusal
+_wake = Shard.wake
+_change_of = changes.change_of
+_release = MemoryCatalog.release_reservation
+_put = MemoryCatalog.put
+
+
+def _any_token(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
+    fields = shard.records.get(change.path)
+    if fields is not None:
+        fields[b"k"] = change.token
+        fields.setdefault(b"l", b"0")
+    return _apply(shard, change, now)
+
+
+def _not_due(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
+    outcome = _apply(shard, change, now)
+    if outcome is CommitOutcome.DONE and change.phase:
+        shard.due.pop(change.path, None)
+    return outcome
+
+
+def _without_cascade(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
+    above = shard.records.get(change.path, {})
+    marked = above.pop(b"b", None) if change.ended else None
+    outcome = _apply(shard, change, now)
+    if marked is not None:
+        above[b"b"] = marked
+    return outcome
+
+
+def _foreign_release(self: MemoryCatalog, key: Any, owner: str) -> tuple[str, ...]:
+    slot = self._slots.get(key.digest)
+    return _release(self, key, slot.held.owner if slot is not None and slot.held is not None else owner)
+
+
+def _foreign_put(self: MemoryCatalog, key: Any, outputs: Any, source: Any, **options: Any) -> tuple[str, ...]:
+    slot = self._slot(key)
+    if options.get("token"):
+        options["token"] = slot.newest_token
+    return _put(self, key, outputs, source, **options)
+
+
+def _deaf_while_held(self: Shard, path: str, at: int, now: int) -> None:
+    if not held(self.records[path], now):
+        _wake(self, path, at, now)
+
+
+def _anybody_reports(fields: Fields, launch: str, owner: str) -> bool:
+    del launch, owner
+    return not terminal(fields) and b"ao" in fields
+
+
+def _started_twice(fields: Fields | None, launch: str) -> Any:
+    answer = _refusal(fields, launch)
+    return None if answer is StartRefused.TAKEN else answer
+
+
+def _sent_again_anew(write: Any) -> changes.Change:
+    change = _change_of(write)
+    if write.launch is not None:
+        change.dels.extend(name for name in changes._ATTEMPT_FIELDS if name not in change.dels)
+    return change
+
+
+def _too_much(self: _Resource, quota: int) -> int:
+    del self
+    return quota
+
+
+def _unseen_lease(fields: Fields, change: changes.Change) -> int:
+    woken = number(fields, b"w")
+    return min(change.due, woken) if woken and change.due else change.due
+
+
+MISTAKES: dict[str, Planted] = {
+    "commit without a look at the token": (Stepping, "_apply", staticmethod(_any_token)),
+    "due entry not written": (Stepping, "_apply", staticmethod(_not_due)),
+    "reservation released without a look at the owner": (
+        MemoryCatalog,
+        "release_reservation",
+        _foreign_release,
+    ),
+    "entry put under a lost reservation": (MemoryCatalog, "put", _foreign_put),
+    "wake-up lost while a step holds the action": (Shard, "wake", _deaf_while_held),
+    "outcome taken from anybody": (attempts, "_is_ours", _anybody_reports),
+    "launch started twice": (attempts, "_refusal", _started_twice),
+    "launch sent again forgets its worker": (stepping, "change_of", _sent_again_anew),
+    "end above open children owes nothing": (Stepping, "_apply", staticmethod(_without_cascade)),
+    "quota given out twice": (_Resource, "free", _too_much),
+    "wish for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
+}
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Make one of the mistakes for a while."""
+    where, attribute, mistake = MISTAKES[name]
+    before: Callable[..., Any] = vars(where)[attribute]
+    setattr(where, attribute, mistake)
+    try:
+        yield
+    finally:
+        setattr(where, attribute, before)

@@ -1,0 +1,387 @@
+"""One story: an installation of several processes on the twins, in virtual time, with everything going wrong that can.
+
+First half: clients work while processes die and freeze, messages get lost, servers do not answer. Second half: nothing goes
+wrong any more, and all that was accepted must end in a bounded time. Then everything is collected, and nothing may be left.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+
+from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.errors import (
+    ActionConflict,
+    ActionNotFound,
+    InvalidSpec,
+    ReconcilerError,
+    SignalRefused,
+    Unavailable,
+)
+from reconciler.client import Client
+from reconciler.settings import Settings
+from reconciler.stores.memory.catalog import MemoryCatalog
+from reconciler.stores.memory.store import MemoryStore
+from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.sweeps.collect import collect
+from reconciler.sweeps.resync import resync
+from reconciler.wiring import Engine
+from tests.simulation import ending, faults
+from tests.simulation.checker import Observer, Violation
+from tests.simulation.gates import Broker, Gate, Message
+from tests.simulation.oracles import Reservations, Units
+from tests.simulation.scheduler import NEVER, Actor, Killed, Process, Scheduler
+from tests.simulation.seams import seams, use_actors
+from tests.simulation.workload import Op, Workload, signalling
+from tests.simulation.world import GPU, World
+from worker.attempts import Attempt
+
+_PATIENCE = 3_600_000
+"""Virtual ms after the last fault within which everything must have ended: the longest back-offs, one after the other."""
+_TURNS = 60_000
+"""Turns of the scheduler that are taken for a live-lock."""
+_REFUSALS = (ActionConflict, ActionNotFound, InvalidSpec, SignalRefused)
+"""What a client may be told in a race with ends and collections."""
+
+
+class Worker:
+    """A place where processes of one kind run, one after the other, each with an engine of its own."""
+
+    def __init__(self, sim: Simulation, name: str) -> None:
+        self._sim = sim
+        self.name = name
+        self.born = 0
+        self.ready_at = 0
+        self.actor: Actor | None = None
+        self.message: Message | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self.born += 1
+        self.process = Process(f"{self.name}.{self.born}")
+        self.engine = self._sim.engine()
+
+    def free(self, now: int) -> bool:
+        """Whether it takes a message; a dead one is replaced first."""
+        if self.actor is not None and not self.actor.done:
+            return False
+        if not self.process.alive:
+            if self.actor is not None:
+                self._bury(now)
+            if now < self.ready_at:
+                return False
+            self._start()
+        return self.process.frozen_until <= now
+
+    def _bury(self, now: int) -> None:
+        """A broker may deliver again what a dead worker had taken."""
+        rng = self._sim.rng
+        self.actor = None
+        self.ready_at = now + rng.randrange(200, 20_000)
+        if self.message is not None and rng.random() < 0.5:
+            self._sim.broker.send(self.message, rng.random() * 30)
+
+    def take(self, message: Message) -> None:
+        """Begin to work on a message."""
+        self.message = message
+        scheduler, engine = self._sim.scheduler, self.engine
+        if message.launch is None:
+            body: Callable[[], object] = lambda: engine.stepper.step(message.shard)  # noqa: E731  # either of two
+        else:
+            attempt = Attempt(engine, ActionId.parse(message.launch.action), message.launch.attempt)
+            attempt.owner = f"{self.process.name}-{len(scheduler.trace)}"
+            body = attempt.run
+        self.actor = scheduler.spawn(self.process.name, self.process, tolerant(body))
+
+
+def tolerant(body: Callable[[], object]) -> Callable[[], None]:
+    """A message whose server does not answer is over: others see to it."""
+
+    def run() -> None:
+        try:
+            body()
+        except Unavailable:
+            return
+
+    return run
+
+
+class Simulation:
+    """All parts of one story.
+
+    Attributes:
+        faulty: whether anything goes wrong at the moment.
+        accepted: paths of the actions clients were told of.
+    """
+
+    def __init__(self, seed: int, size: int | None = None) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.workload = Workload(self.rng, size)
+        self.faults = faults.drawn(self.rng, self.workload.theme.favourites)
+        self.scheduler = Scheduler(self.rng, self.rng.choice((0.02, 0.1, 0.3, 0.6)))
+        hours = self.rng.choice((0, 0, 1))
+        self.settings = Settings(
+            shards=2,
+            quotas=(f"{GPU}=2",),
+            inline_limit=self.rng.choice((1, 4096)),
+            step_batch=self.rng.choice((1, 3, 100)),
+            retention=timedelta(seconds=hours * 3600 or self.rng.choice((1, 60))),
+            # a name used again while its objects are removed may lose its inputs (docs/operations.md): not here
+            collect_objects=bool(hours),
+        )
+        clock = self.scheduler.clock
+        self.store = MemoryStore(
+            clock=clock,
+            shards=self.settings.shards,
+            step_lease=self.settings.step_lease,
+            max_countdown=self.settings.max_countdown,
+        )
+        self.observer = self.store.on_write = Observer(self.store)
+        self.blobs = MemoryBlobs()
+        self.quotas = Units(clock=clock, lease=self.settings.quota_lease)
+        self.catalog = MemoryCatalog(self.settings, clock=clock)
+        self.reservations = Reservations(self.catalog, clock)
+        self.broker = Broker(self)
+        self.world = World(self)
+        self.accepted: dict[str, int] = {}
+        self.start = clock.at
+        self.faulty = True
+        self.turns = 0
+        self.beat = Process("beat")
+        self._period = self.rng.choice((2, 5, 15))
+        self._gates = {
+            "store": Gate(self, self.store, "store"),
+            "blobs": Gate(self, self.blobs, "blobs"),
+            "quotas": Gate(self, self.quotas, "quotas"),
+            "catalog": Gate(self, self.reservations, "catalog"),
+        }
+        self.steps = [Worker(self, f"steps{n}") for n in range(3)]
+        self.attempts = [Worker(self, f"attempts{n}") for n in range(self.rng.choice((1, 3)))]
+
+    # -- parts -----------------------------------------------------------------------------------------------------
+    def engine(self) -> Engine:
+        """The engine of a new process."""
+        engine = Engine(
+            self.settings,
+            store=self._gates["store"],
+            blobs=self._gates["blobs"],
+            messenger=self.broker,
+            plugins=self.world.entries(),
+            rng=self.rng,
+            resource_manager=self._gates["quotas"],
+            secret_manager=self.world,
+            catalog=self._gates["catalog"],
+        )
+        use_actors(self, engine.stepper)
+        return engine
+
+    def client(self) -> Client:
+        """A client that goes through the gates."""
+        return Client(
+            self._gates["store"],
+            self._gates["blobs"],
+            self.broker,
+            self.settings,
+        )
+
+    def sibling(self, name: str, body: Callable[[], None]) -> Actor:
+        """A further actor in the process of the one that runs."""
+        actor = self.scheduler.current
+        assert actor is not None
+        return self.scheduler.spawn(f"{actor.name}/{name}", actor.process, body)
+
+    def is_current(self, action: TaskAction) -> bool:
+        """Whether a round still holds the action it works on."""
+        fields = self.store.shard(action.id).records.get(str(action.id), {})
+        return fields.get(b"k") == b"%d" % action.token
+
+    # -- clients and sweeps ----------------------------------------------------------------------------------------
+    def submitter(self, ops: list[Op]) -> None:
+        """Have a client do these things in order; if it dies, another one goes on."""
+        name = f"client{len(self.scheduler.trace)}"
+        process = Process(name)
+
+        def work() -> None:
+            try:
+                while ops:
+                    self._wait_until(ops[0].at)
+                    if self._do(ops[0]):
+                        ops.pop(0)
+            except Killed:
+                self.submitter(ops)
+
+        self.scheduler.spawn(name, process, work)
+
+    def _wait_until(self, at: int) -> None:
+        start = self.start + at
+        if self.scheduler.clock.at < start:
+            self.scheduler.pause(start)
+
+    def _do(self, op: Op) -> bool:
+        """Whether it was done, or refused for good."""
+        self.scheduler.note("client", op.label)
+        try:
+            op.do(self.client())
+        except Unavailable:
+            self.scheduler.sleep(1)
+            return False
+        except _REFUSALS as refusal:
+            self.scheduler.note("refused", op.label, type(refusal).__name__)
+            return True
+        for name in op.names:
+            self.accepted.setdefault(name, self.scheduler.clock.at)
+        return True
+
+    def _beat(self) -> None:
+        store, blobs = self._gates["store"], self._gates["blobs"]
+        ticks = 0
+        while True:
+            self.scheduler.sleep(self._period)
+            ticks += 1
+            try:
+                resync(store, self.broker)
+                if ticks % 10 == 0:
+                    collect(store, self.settings, blobs)
+            except ReconcilerError:
+                self.scheduler.note("beat", "skipped")
+
+    # -- the story -------------------------------------------------------------------------------------------------
+    def run(self) -> None:
+        """Tell it to its end.
+
+        Raises:
+            Violation: a promise was broken.
+        """
+        with seams(self):
+            try:
+                self.begin()
+                stop = self.start + self.rng.choice((20_000, 120_000, 400_000))
+                self.drive(lambda: self.scheduler.clock.at >= stop)
+                self.settle()
+            finally:
+                self.scheduler.end()
+
+    def begin(self) -> None:
+        """Start clients and sweeps."""
+        halves: tuple[list[Op], list[Op]] = ([], [])
+        for op in self.workload.ops:
+            halves[self.rng.random() < 0.5].append(op)
+        for ops in halves:
+            self.submitter(ops)
+        self._start_beat()
+
+    def _start_beat(self) -> None:
+        self.beat = Process("beat")
+        self.scheduler.spawn("beat", self.beat, self._beat)
+
+    def settle(self) -> None:
+        """The second half: nothing goes wrong any more, everything must end, and all is checked.
+
+        Raises:
+            Violation: a promise was broken.
+        """
+        self.heal()
+        limit = self.scheduler.clock.at + _PATIENCE
+        self.drive(lambda: self.over() or self.scheduler.clock.at > limit)
+        ending.check(self)
+
+    def heal(self) -> None:
+        """From now on nothing goes wrong, and everybody who was asked answers."""
+        self.faulty = False
+        self.scheduler.note("healed")
+        if not self.beat.alive:
+            self._start_beat()
+        answers = [
+            Op(0, f"answer {action}", signalling(action, 1, "eve")) for action in self.workload.conditions
+        ]
+        # after the clients, which may still have to submit what is to be answered
+        self.scheduler.spawn("janitor", Process("janitor"), lambda: self._answer(answers))
+
+    def _answer(self, ops: list[Op]) -> None:
+        clients = [a for a in self.scheduler.actors if a.name.startswith("client")]
+        self.scheduler.wait_for(lambda: all(actor.done for actor in clients))
+        while ops:
+            if self._do(ops[0]):
+                ops.pop(0)
+
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
+        if any(shard.due for shard in self.store._shards) or self.broker.messages:
+            return False
+        if any(actor.process is not self.beat for actor in self.scheduler.actors):
+            return False
+        return all(life.phase.is_terminal() for life in self.observer.lives.values())
+
+    def drive(self, done: Callable[[], bool]) -> None:
+        """Take turns until it is done, or nothing can happen any more.
+
+        Raises:
+            Violation: of any actor, and any error no actor should end with; or nothing ever ends.
+        """
+        try:
+            self.scheduler.drive(lambda: self._choose(done))
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            raise Violation(f"an actor ended with an error no caller is told of: {text}") from error
+
+    def _choose(self, done: Callable[[], bool]) -> Actor | None:
+        """Who goes on; messages are delivered and the clock is moved on the way."""
+        scheduler, rng = self.scheduler, self.rng
+        while not done():
+            self.turns += 1
+            if self.turns > _TURNS:
+                raise Violation(f"still busy after {_TURNS} turns: a live-lock")
+            now = scheduler.clock.at
+            ready = scheduler.ready()
+            deliverable = self._deliverable(now)
+            choices = len(ready) + len(deliverable)
+            if not choices:
+                if not self._move_on(now):
+                    return None
+                continue
+            if rng.random() < 0.1:
+                scheduler.clock.advance(rng.randrange(30))
+            chosen = rng.randrange(choices)
+            if chosen < len(ready):
+                return ready[chosen]
+            message, worker = deliverable[chosen - len(ready)]
+            self.broker.messages.remove(message)
+            worker.take(message)
+        return None
+
+    def _deliverable(self, now: int) -> list[tuple[Message, Worker]]:
+        messages = self.broker.messages
+        if not messages:
+            return []
+        steps = next((w for w in self.steps if w.free(now)), None)
+        attempts = next((w for w in self.attempts if w.free(now)), None)
+        found = []
+        for message in messages:
+            worker = steps if message.launch is None else attempts
+            if message.at <= now and worker is not None:
+                found.append((message, worker))
+        return found
+
+    def _move_on(self, now: int) -> bool:
+        times = [self.scheduler.next_time()]
+        times += [m.at for m in self.broker.messages if m.at > now]
+        if self.broker.messages:
+            for worker in (*self.steps, *self.attempts):
+                times += [worker.ready_at, worker.process.frozen_until]
+        at = min((t for t in times if t > now), default=NEVER)
+        if at >= NEVER:
+            return False
+        self.scheduler.clock.move_to(at)
+        return True
+
+
+def story_of(sim: Simulation) -> str:
+    """All that happened, as lines of text: equal for equal seeds."""
+    lines = []
+    for entry in sim.scheduler.trace:
+        at, *rest = entry
+        assert isinstance(at, int)
+        lines.append(f"{(at - sim.start) / 1000:10.3f} {' '.join(map(str, rest))}")
+    return "\n".join(lines)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.checker import Violation
+from tests.simulation.simulation import Simulation, story_of
+
+SEEDS = int(os.environ.get("SIM_SEEDS", "250"))
+START = int(os.environ.get("SIM_START", "0"))
+ONE = os.environ.get("SIM_SEED")
+"""With a number, that story alone is told, with its trace."""
+
+
+def told(seed: int) -> Simulation:
+    """A story, told to its end; one that breaks a promise fails with its seed."""
+    sim = Simulation(seed)
+    try:
+        sim.run()
+    except Violation as violation:
+        print(story_of(sim))
+        pytest.fail(f"SIM_SEED={seed}: {violation}")
+    return sim
+
+
+def test_no_story_breaks_a_promise() -> None:
+    """Whatever dies, freezes, gets lost or does not answer, every promise holds at every write, and everything ends."""
+    if ONE is not None:
+        print(story_of(told(int(ONE))))
+        return
+    for seed in range(START, START + SEEDS):
+        told(seed)
+
+
+def test_stories_are_not_idle() -> None:
+    """Every kind of fault happens, every kind of end, every refusal: a simulator that does nothing finds nothing."""
+    seen: Counter[str] = Counter()
+    for seed in range(60):
+        sim = told(seed)
+        for entry in sim.scheduler.trace:
+            seen.update(str(part) for part in entry[2:])
+            seen.update(str(part) for parts in entry[2:] if isinstance(parts, tuple) for part in parts)
+        seen.update(str(event.phase) for events in sim.observer.ends.values() for event in events)
+    faults = {"kill", "freeze", "pause", "lag", "store", "again", "blobs", "broker"}
+    ends = {"succeeded", "failed", "aborted", "timed_out"}
+    others = {
+        "superseded",
+        "StartRefused",
+        "CatalogMiss",
+        "BlobExists",
+        "returned",
+        "raised",
+        "killed",
+        "oom",
+        "refused",
+    }
+    assert (faults | ends | others) - seen.keys() == set()
+
+
+def test_a_seed_tells_one_story() -> None:
+    """The same seed gives the same trace, also in another process where hashes are others."""
+    seed = 7
+    mine = hashlib.sha256(story_of(told(seed)).encode()).hexdigest()
+    assert hashlib.sha256(story_of(told(seed)).encode()).hexdigest() == mine
+    program = (
+        "import hashlib\nfrom tests.simulation.simulation import Simulation, story_of\n"
+        f"sim = Simulation({seed}); sim.run()\nprint(hashlib.sha256(story_of(sim).encode()).hexdigest())"
+    )
+    root = Path(__file__).parents[2]
+    other = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=root,
+        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert other.stdout.strip() == mine

@@ -1,0 +1,268 @@
+"""What clients do in one story: submissions of every kind, aborts, signals, and the same again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.phase import ActionPhase
+from reconciler.api.template import (
+    Identifier,
+    Interface,
+    RetryStrategy,
+    SecretRef,
+    TaskMetadata,
+    TaskTemplate,
+    Timeouts,
+    encode_template,
+)
+from reconciler.client import Client
+from reconciler.plugins import group
+from tests.simulation.faults import FAVOURITES, OF_ATTEMPTS, OF_CACHE, OF_STEPS
+from tests.simulation.world import GPU, Inputs
+
+Do = Callable[[Client], Any]
+
+
+class Theme(msgspec.Struct, frozen=True):
+    """What one story is mostly about.
+
+    Attributes:
+        kinds: weights of naps, tasks, groups, late children and conditions.
+        cached, functions, greedy: shares of the tasks that are cached, that are functions, that need a quota.
+        alike: all tasks are the same serialized call.
+        aborted: share of the submissions somebody aborts.
+        favourites: calls before which processes like to freeze.
+    """
+
+    kinds: tuple[int, int, int, int, int] = (1, 3, 1, 1, 1)
+    cached: float = 0.4
+    functions: float = 0.5
+    greedy: float = 0.4
+    alike: bool = False
+    aborted: float = 0.3
+    favourites: tuple[str, ...] = FAVOURITES
+
+
+_ALIKE = Theme((0, 4, 1, 0, 0), 1.0, 1.0, 0.0, alike=True, favourites=OF_CACHE)
+THEMES = (
+    Theme(),
+    Theme((0, 4, 1, 0, 0), cached=0.0, functions=1.0, favourites=OF_ATTEMPTS),
+    Theme((0, 4, 1, 0, 0), cached=0.0, functions=0.3, greedy=1.0),
+    Theme((0, 0, 1, 2, 2)),
+    Theme((1, 0, 0, 0, 4), favourites=OF_STEPS),
+    _ALIKE,
+    msgspec.structs.replace(_ALIKE, aborted=0.8),
+    msgspec.structs.replace(_ALIKE, functions=0.0),
+)
+_SCRIPTED = ("tidy", "plain")
+_MOODS = ("good", "good", "flaky", "bad")
+PROJECT, DOMAIN = "default", "development"
+_ENDS = {ActionPhase.SUCCEEDED, ActionPhase.FAILED}
+
+
+def submitting(spec: ActionSpec) -> Do:
+    """A client submits one action."""
+    return lambda client: client.submit(spec)
+
+
+def signalling(action: ActionId, value: int, by: str) -> Do:
+    """A client answers a condition."""
+    return lambda client: client.signal(action, value, by)
+
+
+class Op(msgspec.Struct, frozen=True):
+    """One thing a client does, `at` ms after the beginning. `names` are the actions it stores."""
+
+    at: int
+    label: str
+    do: Do
+    names: tuple[str, ...] = ()
+
+
+class Expected(msgspec.Struct):
+    """How one action may end; `abortable` since somebody may abort it, or its parent may end before it."""
+
+    ends: set[ActionPhase]
+    abortable: bool = False
+
+
+class Workload:
+    """All that clients do, drawn from a seed.
+
+    Attributes:
+        theme: what it is mostly about.
+        ops: in the order of their times.
+        expected: how each action may end, by its path.
+        conditions: those that wait for a signal without a limit.
+    """
+
+    def __init__(self, rng: random.Random, size: int | None = None) -> None:
+        self.rng = rng
+        self.ops: list[Op] = []
+        self.expected: dict[str, Expected] = {}
+        self.conditions: list[ActionId] = []
+        self._runs: list[str] = []
+        self._span = rng.choice((0, 5_000, 60_000))
+        self.theme = rng.choice(THEMES)
+        self._mood = rng.choice(_MOODS)
+        for _ in range(rng.randrange(2, 7) if size is None else size):
+            self.add()
+        self.ops.sort(key=lambda op: op.at)
+
+    def add(self) -> None:
+        """One more submission, with what may come after it."""
+        rng = self.rng
+        run = f"r{len(self._runs)}"
+        self._runs.append(run)
+        kinds = (self._nap, self._task, self._group, self._late_children, self._condition)
+        names = rng.choices(kinds, self.theme.kinds)[0](run)
+        first = next(op for op in self.ops if op.label == f"submit {run}")
+        if rng.random() < self.theme.aborted:
+            self._abort(run, names, first.at)
+        if rng.random() < 0.3:  # the same again, as by a client that never got its answer
+            self.ops.append(msgspec.structs.replace(first, at=self._soon(first.at)))
+
+    def _soon(self, after: int) -> int:
+        """A time after another one: in the middle of the first step, or any."""
+        return after + self.rng.randrange(self.rng.choice((1, 50, 1_000, 20_000, 90_000)))
+
+    # -- submissions -----------------------------------------------------------------------------------------------
+    def _submit(self, run: str, do: Do, ends: dict[str, set[ActionPhase]]) -> list[str]:
+        names = [f"{PROJECT}/{DOMAIN}/{run}/{name}" for name in ends]
+        self.expected |= {name: Expected(found) for name, found in zip(names, ends.values(), strict=True)}
+        at = self.rng.randrange(self._span) if self._span else 0
+        self.ops.append(Op(at, f"submit {run}", do, tuple(names)))
+        return names
+
+    def _nap(self, run: str) -> list[str]:
+        spec = msgspec.structs.replace(self._nap_spec(self.rng.choice((0, 1, 20, 90))), run_name=run)
+        return self._submit(run, submitting(spec), {"a0": {ActionPhase.SUCCEEDED}})
+
+    @staticmethod
+    def _nap_spec(seconds: int) -> ActionSpec:
+        template = TaskTemplate(
+            id=Identifier(project=PROJECT, domain=DOMAIN, name="nap"),
+            type="core-sleep",
+            interface=Interface(inputs={"duration": "duration"}),
+        )
+        inputs = msgspec.json.encode({"duration": seconds})
+        return ActionSpec(task_type="core-sleep", task_template=encode_template(template), inputs=inputs)
+
+    def _task(self, run: str) -> list[str]:
+        spec, ends = self.task()
+        spec = msgspec.structs.replace(spec, run_name=run)
+        return self._submit(run, submitting(spec), {"a0": ends})
+
+    def _group(self, run: str) -> list[str]:
+        rng = self.rng
+        tasks = [self.task() for _ in range(rng.randrange(1, 5))]
+        keep = rng.random() < 0.5
+        found = [spec for spec, _ in tasks]
+        root = {ActionPhase.SUCCEEDED} if keep else _ENDS
+        ends = {"a0": root, **{f"m{i}": e for i, (_, e) in enumerate(tasks)}}
+        names = self._submit(run, lambda client: client.submit_many(found, run=run, keep_failures=keep), ends)
+        for name in names[1:]:
+            self.expected[name].abortable = True
+        return names
+
+    def _condition(self, run: str) -> list[str]:
+        rng = self.rng
+        limit = timedelta(seconds=rng.choice((1, 30, 120))) if rng.random() < 0.5 else None
+        ends = {ActionPhase.SUCCEEDED} | ({ActionPhase.TIMED_OUT} if limit else set())
+        names = self._submit(
+            run, lambda client: client.condition("ok", "int", timeout=limit, run=run), {"a0": ends}
+        )
+        action = ActionId.parse(names[0])
+        self.conditions.append(action)
+        for _ in range(rng.randrange(3)):
+            value, at = rng.randrange(2), self._soon(self.ops[-1].at)
+            self.ops.append(Op(at, f"signal {run}", signalling(action, value, "ada")))
+        return names
+
+    def _late_children(self, run: str) -> list[str]:
+        """A group whose children are stored one by one, and not always all of them in time."""
+        rng = self.rng
+        count, missing = rng.randrange(1, 4), rng.random() < 0.5
+        template = encode_template(TaskTemplate(type=group.TASK_TYPE))
+        config = msgspec.json.encode(group.GroupConfig(expected=count + missing))
+        root = ActionSpec(run_name=run, task_type=group.TASK_TYPE, task_template=template, inputs=config)
+        names = self._submit(run, submitting(root), {"a0": _ENDS})
+        start = self.ops[-1].at
+        for index in range(count):
+            spec, ends = self._long_nap() if rng.random() < 0.5 else self.task()
+            name = f"m{index}"
+            child = msgspec.structs.replace(spec, run_name=run, action_name=name, parent_action_name="a0")
+            names.append(f"{PROJECT}/{DOMAIN}/{run}/{name}")
+            self.expected[names[-1]] = Expected(ends, abortable=True)
+            at = self._soon(start)
+            self.ops.append(Op(at, f"child {run}", submitting(child), (names[-1],)))
+        return names
+
+    def _long_nap(self) -> tuple[ActionSpec, set[ActionPhase]]:
+        return self._nap_spec(300), {ActionPhase.SUCCEEDED}
+
+    def task(self) -> tuple[ActionSpec, set[ActionPhase]]:
+        """A task of a random kind, and how it may end when nobody aborts it."""
+        rng, theme = self.rng, self.theme
+        kind = (
+            "function"
+            if rng.random() < theme.functions
+            else rng.choice(("tidy",) if theme.alike else _SCRIPTED)
+        )
+        cached = rng.random() < theme.cached
+        greedy = rng.random() < theme.greedy
+        inputs = Inputs(
+            x=rng.randrange(2) if cached and not theme.alike else 0,
+            mood=self._mood if theme.alike else rng.choice(_MOODS),
+            units=rng.choice((1, 2)) if kind != "function" and greedy else 0,
+        )
+        limits = self._limits() if rng.random() < 0.25 else Timeouts()
+        backoff = timedelta(seconds=rng.choice((0, 3)))
+        policy = TaskMetadata(
+            discoverable=cached,
+            cache_serializable=cached and (theme.alike or rng.random() < 0.8),
+            retries=RetryStrategy(retries=rng.choice((0, 2)), backoff=backoff),
+            timeouts=limits,
+        )
+        custom = {"function": "demo", "resource": GPU if greedy else ""} if kind == "function" else {}
+        template = TaskTemplate(
+            # a key of a serialized task is filled by serialized ones alone
+            id=Identifier(project=PROJECT, domain=DOMAIN, name=f"{kind}-{policy.cache_serializable}"),
+            type=kind,
+            metadata=policy,
+            interface=Interface(inputs={"x": "int", "mood": "str", "units": "int"}, outputs={"o0": "str"}),
+            custom=custom,
+            secrets=(SecretRef(key="token", env="TOKEN"),) if kind == "function" else (),
+        )
+        spec = ActionSpec(
+            task_type=kind,
+            task_template=encode_template(template),
+            inputs=msgspec.json.encode(inputs),
+            cache_key="v1" if cached else "",
+        )
+        timed = limits != Timeouts()
+        return spec, _ENDS | ({ActionPhase.TIMED_OUT} if timed else set())
+
+    def _limits(self) -> Timeouts:
+        rng = self.rng
+
+        def some(*seconds: float) -> timedelta | None:
+            return timedelta(seconds=rng.choice(seconds)) if rng.random() < 0.5 else None
+
+        return Timeouts(queued=some(1, 30), running=some(1, 10), heartbeat=some(2, 20), overall=some(5, 120))
+
+    # -- interfering -----------------------------------------------------------------------------------------------
+    def _abort(self, run: str, names: list[str], after: int) -> None:
+        rng = self.rng
+        chosen = rng.choice(names)
+        for name in names if chosen == names[0] else [chosen]:
+            self.expected[name].abortable = True
+        action = ActionId.parse(chosen)
+        at = self._soon(after)
+        self.ops.append(Op(at, f"abort {run}", lambda client: client.abort(action, "enough", "ada")))

@@ -1,0 +1,96 @@
+"""Notices that this worker has stopped taking messages though the broker works, and makes it end.
+
+The case is real (celery#8030 and its likes): after a broken line the process lives, holds its place and does nothing.
+kombu drops a half-open line after 11 s and reconnects; this is the net below that. A worker that has stopped consuming is
+replaced by whatever started it (systemd, Docker, `reconciler dev`), so all it has to do is end, with a status that says why.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.worker import state
+
+from reconciler.broker.address import read_address
+from reconciler.broker.pulse import Pulse, pulse
+from reconciler.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+EXIT_STATUS = 75
+"""EX_TEMPFAIL of sysexits.h: start it again."""
+_LOOK_EVERY = 5.0
+_STILL = 10.0
+"""Seconds without a turn of the event loop after which it cannot be asked to end."""
+
+
+class ConsumerWatch:
+    """Compares what the consumer hears with what a new connection of the same process hears.
+
+    Args:
+        app: the worker's application; its broker is asked.
+        heard: the pulse of this process.
+        patience: seconds for which the broker has to answer us, and not the consumer; 0 looks never.
+    """
+
+    def __init__(self, app: Celery, heard: Pulse, patience: float) -> None:
+        self._app = app
+        self._pulse = heard
+        self._patience = patience
+        self._looked = 0.0
+        self._answers_since: float | None = None
+        heard.begin()
+
+    def stuck(self) -> bool:
+        """Whether the consumer has stopped for good. Takes no time while it is heard.
+
+        An outage does not count, nor a frozen process: the clock starts anew when the broker answers again.
+        """
+        now = time.monotonic()
+        if not self._patience or self._pulse.silent_for() < self._patience:
+            self._answers_since = None
+            return False
+        if now - self._looked < min(_LOOK_EVERY, self._patience / 2):
+            return False
+        self._looked = now
+        if not self._broker_answers():
+            self._answers_since = None
+            return False
+        if self._answers_since is None:
+            self._answers_since = now
+        return now - self._answers_since >= self._patience
+
+    def leave(self) -> None:
+        """End this worker: after what it runs, if its event loop can still hear it, else at once."""
+        silent, still = self._pulse.silent_for(), self._pulse.still_for()
+        warm = still < min(_STILL, self._patience)
+        log.error(
+            "consumer.stuck", silent_s=round(silent, 1), loop_still_s=round(still, 1), waits_for_work=warm
+        )
+        if warm:
+            state.should_stop = EXIT_STATUS
+        else:
+            os._exit(
+                EXIT_STATUS
+            )  # children of the pool end with it (PR_SET_PDEATHSIG), and their attempts' leases
+
+    def _broker_answers(self) -> bool:
+        connection = self._app.connection_for_read()
+        try:
+            client: Any = connection.default_channel.client
+            return bool(client.ping())
+        except connection.connection_errors + connection.channel_errors + (OSError,):
+            return False
+        finally:
+            connection.close()
+
+
+def watch_of(app: Celery, settings: Settings) -> ConsumerWatch | None:
+    """The watch of this process's worker; None for brokers that our transport does not serve."""
+    if read_address(settings.effective_broker_url()).family != "redis":
+        return None
+    return ConsumerWatch(app, pulse, settings.consumer_patience.total_seconds())
