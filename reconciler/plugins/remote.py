@@ -72,8 +72,9 @@ class Created(msgspec.Struct, Generic[Meta, Resource], frozen=True):
 class RemotePlugin(Plugin, Generic[Meta, Resource]):
     """Base of plugins for services. `Meta` names a resource at the service, `Resource` is what the service says of it.
 
-    Calls of the service need time limits of their own, well below `RECONCILER_STEP_LEASE`. Secrets are resolved in each call
-    with `ctx.secret`. An error that means "does not answer, or not now" is best raised as `Unavailable`.
+    Calls of the service need a time limit below half of `RECONCILER_STEP_LEASE`: later another step may take the action, and
+    what a late `create` makes could outlive an abort. Secrets are resolved in each call with `ctx.secret`. An error of
+    `create` that means "does not answer, or not now" is best raised as `Unavailable`.
 
     Attributes:
         meta_type: the type `Meta`; anything msgspec can decode.
