@@ -27,7 +27,7 @@ Moment = Literal["before", "after"]
 WRITES = {
     "store": frozenset({
         "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempt",
-        "stop_attempt", "request_abort", "signal", "collect", "trim_events", "record_audit",
+        "stop_attempt", "request_abort", "signal", "collect", "doom", "spare", "trim_events", "record_audit",
     }),
     "blobs": frozenset({"put", "delete_prefix"}),
     "catalog": frozenset({"put", "get_or_extend_reservation", "release_reservation"}),
