@@ -111,7 +111,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         """Ask the service once.
 
         Raises:
-            Exception: any exception is a failed look, see `RemoteConfig.max_sync_failures`.
+            Exception: any exception is a failed look, see `RemoteConfig.max_sync_failures`. Its text is stored.
         """
         raise NotImplementedError
 

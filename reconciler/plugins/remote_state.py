@@ -146,9 +146,8 @@ def read_meta(state: RemoteState, kind: type[T]) -> T:
 
 
 def known_meta(state: PluginStateManager, kind: type[T]) -> T | None:
-    """The meta for cleaning up: None also when it cannot be decoded, since that must stop no abort (spec W-41)."""
+    """The meta for cleaning up: None when there is none, or it cannot be decoded, which must stop no abort (spec W-41)."""
     try:
-        found = read_state(state)
-        return None if found.meta == _NOTHING else read_meta(found, kind)
+        return read_meta(read_state(state), kind)
     except CorruptedPluginState:
         return None

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from plugin_support import context, record, services
-from remote_support import TASK_TYPE, Query, Service, Warehouse, poll, state_of, submit
+from remote_support import TASK_TYPE, Query, Service, Warehouse, due_in, poll, state_of, submit
 
 from reconciler.api.action import ActionId
 from reconciler.api.errors import CorruptedPluginState, InvalidSettings
@@ -178,6 +178,7 @@ def test_who_gets_no_unit_waits_until_one_is_free(quota: int, caps: Constraints 
     assert (status.plugin_phase, status.plugin_phase_version) == ("PhaseWaitingForResources", 0)
     assert status.conditions[0].message == "Quota for task has exceeded. Waiting for the resource."
     assert state_of(lab, second).phase is RemotePhase.NOT_STARTED
+    assert due_in(lab, second) >= lab.quotas.lease
     began = lab.clock()
     service.says = success()
     lab.settle()
