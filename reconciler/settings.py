@@ -60,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     imports: tuple[str, ...] = ()
     """Modules with the functions attempts may run, comma-separated, as Celery's `imports`."""
+    plugins: tuple[str, ...] = ()
+    """Modules with a plugin of yours, comma-separated; each has a `PluginEntry` named `ENTRY`."""
     steps_queue: str = "steps"
     attempts_queue: str = "attempts"
 

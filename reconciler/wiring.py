@@ -19,7 +19,7 @@ from reconciler.controller.step import Stepper
 from reconciler.plugins import echo, function, group, sleep
 from reconciler.plugins.catalog_client import AsyncCatalogClient
 from reconciler.plugins.managers import NoopSecretManager, ResourceManager, SecretManager
-from reconciler.plugins.registry import PluginEntry, PluginRegistry
+from reconciler.plugins.registry import PluginEntry, PluginRegistry, load_entries
 from reconciler.plugins.secrets import (
     ChainedSecrets,
     EnvironmentSecrets,
@@ -112,7 +112,10 @@ def build(
     Args:
         settings: everything configurable.
         messenger: how to send; a Celery application of its own when not given.
-        plugins: further plugins; a later one wins a shared task type.
+        plugins: further plugins, besides those of the settings; a later one wins a shared task type.
+
+    Raises:
+        InvalidSettings: a plugin of the settings cannot be loaded.
     """
     store = RedisStore(settings)
     return Engine(
@@ -120,7 +123,7 @@ def build(
         store=store,
         blobs=S3Blobs(settings),
         messenger=messenger or CeleryMessenger(build_app(settings), settings),
-        plugins=plugins,
+        plugins=(*load_entries(settings.plugins), *plugins),
         resource_manager=RedisQuotas(settings, store.client),
         catalog=RedisCatalog(settings, store.client),
     )

@@ -8,6 +8,7 @@ from reconciler.api.action import TaskAction
 from reconciler.api.conditions import ConditionStatus, ConditionType
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
+from reconciler.core.attempts import AttemptView, attempts_of
 from reconciler.core.conditions import terminal_time
 from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
@@ -88,6 +89,7 @@ def action_document(record: TaskAction, events: list[ActionEvent]) -> Document:
         ],
         "cache": status.cache_status.name.lower(),
         "attempt": _attempt_part(record),
+        "attempts_told": [_told_part(each) for each in attempts_of(events)],
         "children": msgspec.structs.asdict(record.children),
         "outputs": _outputs_part(record),
         "log_uri": log_uri(record, events) or None,
@@ -110,6 +112,25 @@ def _attempt_part(record: TaskAction) -> Document | None:
         "started_at": iso(attempt.started_at),
         "lease_until": iso(attempt.lease_until),
         "stop": attempt.stop or None,
+    }
+
+
+def _told_part(told: AttemptView) -> Document:
+    """What events tell of one attempt."""
+    return {
+        "attempt": told.attempt,
+        "phase": str(told.phase),
+        "error": msgspec.structs.asdict(told.error) if told.error else None,
+        "outputs_uri": told.outputs.output_uri if told.outputs else None,
+        "cache": told.cache_status.name.lower(),
+        "started_at": iso(told.start),
+        "ended_at": iso(told.end),
+        "logs": {link.name: link.uri for link in told.logs},
+        "log_context": told.log_context,
+        "reasons": [{"at": iso(each.occurred_at), "message": each.message} for each in told.reasons],
+        "phases": [
+            {"phase": str(each.phase), "from": iso(each.start), "to": iso(each.end)} for each in told.phases
+        ],
     }
 
 

@@ -12,6 +12,7 @@ from reconciler.cli.documents import NOT_SEEN, action_document, log_uri, waiting
 from reconciler.cli.format import ago, one_line, size, span, stamp
 from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
 from reconciler.cli.session import Place, common_options, connected
+from reconciler.core.attempts import AttemptView, attempts_of
 from reconciler.core.conditions import terminal_time
 from reconciler.core.events import observed_attempts
 
@@ -52,6 +53,30 @@ def _show(record: TaskAction, events: list[ActionEvent], now: int) -> None:
             ("PHASE", "AT", "MESSAGE"),
             [(h.phase, stamp(h.occurred_at), one_line(h.message)) for h in record.status.phase_history],
         )
+    _show_attempts(attempts_of(events), now)
+
+
+def _show_attempts(attempts: list[AttemptView], now: int) -> None:
+    """Of a single attempt the rest of the page tells."""
+    if len(attempts) < 2:
+        return
+    say("\nAttempts")
+    show_table(
+        ("NUMBER", "PHASE", "STARTED", "TOOK", "PHASES", "ERROR"),
+        [
+            (
+                str(a.attempt),
+                str(a.phase),
+                stamp(a.start),
+                span((a.end or now) - a.start),
+                ", ".join(
+                    f"{p.phase} {span((p.end or now) - p.start)}" for p in a.phases if p.end != p.start
+                ),
+                f"[{a.error.code}] {one_line(a.error.message)}" if a.error else "",
+            )
+            for a in attempts
+        ],
+    )
 
 
 def _what(record: TaskAction) -> Pairs:

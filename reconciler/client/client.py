@@ -33,6 +33,7 @@ from reconciler.api.errors import (
 from reconciler.api.event import ActionEvent
 from reconciler.broker.messages import Messenger
 from reconciler.client.conditions import Conditions
+from reconciler.client.looking import Looking
 from reconciler.client.run import Run
 from reconciler.client.submission import (
     ROOT,
@@ -54,8 +55,6 @@ from reconciler.stores.base import (
     BlobStore,
     Created,
     CreateOutcome,
-    RunCounts,
-    RunSummary,
     Store,
 )
 from reconciler.stores.blobs import digest_of, get_many
@@ -68,7 +67,7 @@ _AT_ONCE = 500
 """Actions per round trip."""
 
 
-class Client(Conditions):
+class Client(Looking, Conditions):
     """Talks to the stores directly; sends wake-ups through the messenger. Safe to share between threads."""
 
     def __init__(
@@ -214,54 +213,7 @@ class Client(Conditions):
                 # stored is accepted: the resync sweep sends what could not be sent here
                 log.warning("wake.not_sent", shard=shard, error=str(error))
 
-    # -- looking ---------------------------------------------------------------------------------------------------
-    def get(self, action: ActionId) -> TaskAction:
-        """One record.
-
-        Raises:
-            ActionNotFound: it was never accepted, or has been collected.
-        """
-        found = self.store.get(action)
-        if found is None:
-            raise ActionNotFound(action)
-        return found
-
-    def counts(self, run: RunId) -> RunCounts:
-        """How many actions of a run are in each phase.
-
-        Raises:
-            ActionNotFound: there is no such run.
-        """
-        found = self.store.counts(run)
-        if found is None:
-            raise ActionNotFound(run)
-        return found
-
-    def runs(self, limit: int = 50, before: int = 0) -> list[RunSummary]:
-        """Runs, newest first."""
-        return self.store.list_runs(limit, before)
-
-    def actions(self, run: RunId, parent: str | None = None) -> Iterator[TaskAction]:
-        """All actions of a run, or the direct children of one."""
-        after = ""
-        while True:
-            page = self.store.list_actions(run, parent=parent, after=after)
-            yield from page.actions
-            after = page.next
-            if not after:
-                return
-
-    def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
-        """Events so far with a sequence above `after`.
-
-        Raises:
-            ActionNotFound: there is no such action.
-        """
-        found = self.store.events(action, after)
-        if not found:
-            self.get(action)
-        return found
-
+    # -- waiting ---------------------------------------------------------------------------------------------------
     def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Iterator[ActionEvent]:
         """Events as they come, ending with the terminal one. Resumes behind `after` (a sequence number).
 

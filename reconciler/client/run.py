@@ -11,6 +11,7 @@ from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.client.submission import member
 from reconciler.client.waiting import ended_error
+from reconciler.core.attempts import AttemptView
 from reconciler.stores.base import AbortOutcome, RunCounts
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ class Run(Generic[T_co]):
     def events(self) -> list[ActionEvent]:
         """Events so far."""
         return self._client.events(self.action)
+
+    def attempts(self) -> list[AttemptView]:
+        """The attempts so far; see `Client.attempts`."""
+        return self._client.attempts(self.action)
 
     def abort(self, reason: str = "User requested abort") -> AbortOutcome:
         """Store the wish to abort the action and all its descendants; see `Client.abort`."""

@@ -145,7 +145,21 @@ class Stepper:
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(_HANDLE_THREADS, thread_name_prefix="handle")
-            return self._threads.submit(self._round, action)
+            return self._threads.submit(self._round_in_time, action, time.monotonic())
+
+    def _round_in_time(self, action: TaskAction, since: float) -> Write:
+        """A round that has waited for a thread. Half a lease later another step may take the action before this one ends.
+
+        What a plugin starts outside may then outlive the clean-up of that other step, and under load nothing would be done
+        in time. So the round does nothing and gives the action back.
+
+        Args:
+            action: as it was claimed.
+            since: when it was, by the monotonic clock, seconds.
+        """
+        if time.monotonic() - since > self.reconciler.settings.step_lease.total_seconds() / 2:
+            return Write(action=action, original=action, due=action.now)
+        return self._round(action)
 
     def _round(self, action: TaskAction) -> Write:
         """One round; an unexpected error leaves the record as it was, due again after a growing delay (spec 1.4)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
@@ -99,6 +100,35 @@ class PluginRegistry:
     def task_types(self) -> tuple[str, ...]:
         """All task types with a plugin of their own."""
         return tuple(sorted(self._plugins))
+
+
+def load_entries(modules: Iterable[str]) -> tuple[PluginEntry, ...]:
+    """The entries of plugins that are not ours, from the `ENTRY` of each module.
+
+    Args:
+        modules: their names, as in `RECONCILER_PLUGINS`.
+
+    Raises:
+        InvalidSettings: lists each module that cannot be imported or has no entry, and why.
+    """
+    entries: list[PluginEntry] = []
+    problems: list[str] = []
+    for module in modules:
+        try:
+            entry = importlib.import_module(module).ENTRY
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a module's top level can raise anything
+            problems.append(
+                f"no plugin can be taken from {module!r}: {type(error).__name__}: {error}. Correct it, or the list "
+                "in RECONCILER_PLUGINS; `python -c 'import ...'` from the same folder shows more"
+            )
+            continue
+        if isinstance(entry, PluginEntry):
+            entries.append(entry)
+        else:
+            problems.append(f"ENTRY of {module!r} must be a PluginEntry, not a {type(entry).__name__}")
+    if problems:
+        raise InvalidSettings(problems)
+    return tuple(entries)
 
 
 def _problems(entry: PluginEntry) -> list[str]:

@@ -29,14 +29,16 @@ SAID = {
     r"(  running\n)*  aborted\naborted: .*we have seen enough\n",
     "06_plain_client": r"(  queued\n)+(  running\n)+  succeeded\nthe same run: True\n"
     r"action \S+ exists with another spec; these fields differ: inputs.*\nsucceeded\n",
+    "07_remote_service": r"42\nSumFailed\nattempt 1 succeeded: queued succeeded\n",
 }
 """What each example prints, as a regular expression."""
+PLUGINS = {"RECONCILER_PLUGINS": "examples.07_remote_service"}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One backend for all examples; its workers know the package `examples`, as those of docker-compose.yml."""
-    with Stack(tmp_path_factory.mktemp("examples"), imports=["examples"], cwd=ROOT) as running:
+    with Stack(tmp_path_factory.mktemp("examples"), imports=["examples"], env=PLUGINS, cwd=ROOT) as running:
         yield running
 
 

@@ -1,0 +1,77 @@
+"""Looking at what is stored: the part of the client that reads and waits for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.errors import ActionNotFound
+from reconciler.api.event import ActionEvent
+from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
+from reconciler.core.events import observed_attempts
+from reconciler.stores.base import RunCounts, RunSummary, Store
+
+
+class Looking:
+    """`get`, `counts`, `runs`, `actions`, `events` and `attempts`, on what `Client` has besides."""
+
+    store: Store
+
+    def get(self, action: ActionId) -> TaskAction:
+        """One record.
+
+        Raises:
+            ActionNotFound: it was never accepted, or has been collected.
+        """
+        found = self.store.get(action)
+        if found is None:
+            raise ActionNotFound(action)
+        return found
+
+    def counts(self, run: RunId) -> RunCounts:
+        """How many actions of a run are in each phase.
+
+        Raises:
+            ActionNotFound: there is no such run.
+        """
+        found = self.store.counts(run)
+        if found is None:
+            raise ActionNotFound(run)
+        return found
+
+    def runs(self, limit: int = 50, before: int = 0) -> list[RunSummary]:
+        """Runs, newest first."""
+        return self.store.list_runs(limit, before)
+
+    def actions(self, run: RunId, parent: str | None = None) -> Iterator[TaskAction]:
+        """All actions of a run, or the direct children of one."""
+        after = ""
+        while True:
+            page = self.store.list_actions(run, parent=parent, after=after)
+            yield from page.actions
+            after = page.next
+            if not after:
+                return
+
+    def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
+        """Events so far with a sequence above `after`.
+
+        Raises:
+            ActionNotFound: there is no such action.
+        """
+        found = self.store.events(action, after)
+        if not found:
+            self.get(action)
+        return found
+
+    def attempts(self, action: ActionId) -> list[AttemptView]:
+        """The attempts so far, in order, as their events tell of them (spec 29.8).
+
+        Events are kept for a day, the newest 200 of an action. Of an attempt whose events are gone nothing is said; of the
+        last one always its number.
+
+        Raises:
+            ActionNotFound: there is no such action.
+        """
+        found = attempts_of(self.events(action))
+        return found or [attempt_view(observed_attempts(self.get(action)), ())]

@@ -1,0 +1,120 @@
+"""The attempts of an action, told from its events (spec 29.8).
+
+Events here carry a sequence without gaps, and an event and the record it tells of are one write. So the order of events is
+known, where Flyte sorts by times that clocks may confuse, and the last attempt is in the phase of the record (spec W-27).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby, pairwise
+from operator import attrgetter
+from typing import TypeVar
+
+import msgspec
+
+from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo, OutputReferences
+from reconciler.api.phase import ActionPhase
+from reconciler.api.transition import CacheStatus, LogLink
+
+replace = msgspec.structs.replace
+T = TypeVar("T")
+
+
+class PhaseSpan(msgspec.Struct, frozen=True):
+    """How long an attempt was in a phase it entered for the first time.
+
+    Attributes:
+        phase: which one.
+        start: when the step that noticed it wrote it down, ms since the epoch, UTC.
+        end: when the next one began; `start` for a terminal phase, 0 for the one that goes on.
+    """
+
+    phase: ActionPhase
+    start: int
+    end: int = 0
+
+
+class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt. Only the number is sure: of an attempt whose events have been forgotten nothing else is known.
+
+    Attributes:
+        attempt: its number, from 1.
+        phase: how it ended, or where it is; FAILED also of one that was tried again.
+        error: why it ended.
+        outputs: where its outputs and report lie, if it stored them.
+        cache_status: what the cache did for it.
+        cluster: where it ran.
+        start: of its first event, ms since the epoch, UTC; 0 = not known.
+        end: of its terminal event, never before its start; for an abort when it was asked for. 0 = it goes on.
+        logs: by name; of two of one name the newer.
+        log_context: the newest.
+        reasons: what was told beside, in order.
+        phases: each phase in the order of its first time, up to the first terminal one.
+    """
+
+    attempt: int
+    phase: ActionPhase = ActionPhase.UNSPECIFIED
+    error: ErrorInfo | None = None
+    outputs: OutputReferences | None = None
+    cache_status: CacheStatus = CacheStatus.DISABLED
+    cluster: str = ""
+    start: int = 0
+    end: int = 0
+    logs: tuple[LogLink, ...] = ()
+    log_context: dict[str, str] | None = None
+    reasons: tuple[ClusterEvent, ...] = ()
+    phases: tuple[PhaseSpan, ...] = ()
+
+
+def attempts_of(events: Iterable[ActionEvent]) -> list[AttemptView]:
+    """The attempts some events of one action tell of, in order; events may come in any order, and twice."""
+    unique = {event.sequence: event for event in events}.values()
+    ordered = sorted(unique, key=attrgetter("attempt", "sequence"))
+    return [attempt_view(number, list(group)) for number, group in groupby(ordered, attrgetter("attempt"))]
+
+
+def attempt_view(number: int, events: Sequence[ActionEvent]) -> AttemptView:
+    """One attempt.
+
+    Args:
+        number: its number.
+        events: all that is known of it, in order of their sequence.
+    """
+    if not events:
+        return AttemptView(attempt=number)
+    terminal = next((event for event in events if event.phase.is_terminal()), None)
+    chosen, start = terminal or events[-1], events[0].updated_time
+    logs = {link.name: link for event in events for link in event.log_info}
+    return AttemptView(
+        attempt=number,
+        phase=chosen.phase,
+        error=chosen.error_info,
+        outputs=chosen.outputs or _newest(event.outputs for event in events),
+        cache_status=chosen.cache_status,
+        cluster=chosen.cluster,
+        start=start,
+        end=max(terminal.updated_time, start) if terminal else 0,
+        logs=tuple(logs[name] for name in sorted(logs)),
+        log_context=_newest(event.log_context for event in events),
+        reasons=tuple(reason for event in events for reason in event.cluster_events),
+        phases=_phases(events),
+    )
+
+
+def _newest(found: Iterable[T | None]) -> T | None:
+    """The last one that is there."""
+    return next((each for each in reversed(list(found)) if each is not None), None)
+
+
+def _phases(events: Sequence[ActionEvent]) -> tuple[PhaseSpan, ...]:
+    """First times of phases, by the time of writing: `updated_time` is that of the history, which knows fewer phases."""
+    spans: dict[ActionPhase, PhaseSpan] = {}
+    for event in events:
+        spans.setdefault(event.phase, PhaseSpan(event.phase, event.reported_time or event.updated_time))
+        if event.phase.is_terminal():
+            break
+    found = [*spans.values()]
+    ended = [replace(span, end=after.start) for span, after in pairwise(found)]
+    last = found[-1]
+    return (*ended, replace(last, end=last.start) if last.phase.is_terminal() else last)
