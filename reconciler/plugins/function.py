@@ -117,7 +117,7 @@ class FunctionPlugin(Plugin):
         """
         attempt = ctx.attempt
         sent = ctx.state.get(_Sent) or _Sent(1)
-        patience = min(_SEND_AGAIN * 2 ** min(sent.times - 1, 16), _SEND_AGAIN_AT_MOST)
+        patience = min(_SEND_AGAIN * 2 ** min(max(sent.times - 3, 0), 16), _SEND_AGAIN_AT_MOST)
         overtaken = attempt.queue_moved_at > attempt.sent_at
         silent = ctx.now - max(attempt.sent_at, attempt.queue_started_at) >= patience
         if not overtaken and not silent:

@@ -22,7 +22,8 @@ OVERTAKEN = 2_000
 LOST_AT_ONCE = 500
 """Launches one look wakes of those that were overtaken."""
 PROBE = 5_000
-"""How long a queue may start nothing until the oldest launch that waits for it is looked at, ms; doubled each time."""
+"""How long a queue may start nothing until the oldest launch that waits for it is looked at, ms. Doubled from the third
+time on: two losses in a row are bad luck, more are a queue that nobody serves."""
 PROBE_DOUBLINGS = 6
 EVENT_IDS = 200
 """Stream ids a record keeps of its newest events: history is bounded."""

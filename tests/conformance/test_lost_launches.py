@@ -74,7 +74,7 @@ def test_a_launch_in_line_stays_asleep(store: LookingStore, pass_time: PassTime)
 
 
 def test_a_queue_that_stands_still_is_tried_with_one_launch(store: LookingStore, pass_time: PassTime) -> None:
-    """When a queue starts nothing for a while its oldest launch is looked at, and nothing more for twice the time."""
+    """When a queue starts nothing for a while its oldest launch is looked at, and nothing more for as long again."""
     waiting(store, "first")
     pass_time(2)
     waiting(store, "second")

@@ -125,7 +125,7 @@ class Shard:
             elif overtaken:
                 found += overtaken
             elif now >= max(waiting[0][0], facts.started_at, facts.probed_at) + PROBE * 2 ** min(
-                facts.probes, PROBE_DOUBLINGS
+                max(facts.probes - 2, 0), PROBE_DOUBLINGS
             ):
                 facts.probed_at, facts.probes = now, facts.probes + 1
                 found.append(waiting[0][1])

@@ -8,7 +8,7 @@
 -- ARGV[5]  how old a launch must be to count as overtaken, in ms
 -- ARGV[6]  most launches to make due at once
 -- ARGV[7]  how long a queue may start nothing until its oldest launch is looked at, in ms
--- ARGV[8]  how often that is doubled at most
+-- ARGV[8]  how often that is doubled at most, from the third time on
 -- returns  {overdue 0/1, next due, arm 0/1, now}
 local function lost_launches(queue, facts)
   local waiting = base .. 'sent:' .. queue
@@ -23,7 +23,7 @@ local function lost_launches(queue, facts)
   local overtaken = redis.call('ZRANGE', waiting, '-inf', '(' .. before, 'BYSCORE', 'LIMIT', 0, ARGV[6])
   if #overtaken > 0 then return overtaken end
   local last = math.max(tonumber(oldest[2]), tonumber(started), tonumber(probed) or 0)
-  if now < last + tonumber(ARGV[7]) * 2 ^ math.min(times, tonumber(ARGV[8])) then return {} end
+  if now < last + tonumber(ARGV[7]) * 2 ^ math.min(math.max(times - 2, 0), tonumber(ARGV[8])) then return {} end
   local value = moved .. ' ' .. started .. ' ' .. int(now) .. ' ' .. int(times + 1)
   redis.call('HSET', base .. 'queues', queue, value)
   return { oldest[1] }
