@@ -11,7 +11,7 @@ Errors go to stderr: a sentence with its remedy, or with `--json` one JSON objec
 | 3 | the action failed |
 | 4 | the action was aborted |
 | 5 | the action timed out |
-| 6 | not found: no such action, or its object is gone |
+| 6 | not found: no such action, or its object is gone or damaged |
 | 7 | a server cannot be reached, or refuses us |
 | 8 | the wait timed out; the action goes on |
 | 9 | the settings cannot be used, or `doctor` found problems |

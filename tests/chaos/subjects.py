@@ -45,7 +45,8 @@ class Row(msgspec.Struct, frozen=True):
         items: calls that were accepted.
         lost: of them, those that never came to an end.
         twice: those that were begun more than once.
-        recovery: seconds between the first and the last start of each of those, shortest first.
+        again: seconds between the first and the last start of each of those, shortest first.
+        noticed: seconds between a fault and the new launch of what it interrupted, where there is a record of launches.
         exits: workers that ended though nobody killed them.
     """
 
@@ -53,19 +54,24 @@ class Row(msgspec.Struct, frozen=True):
     items: int
     lost: int
     twice: int
-    recovery: tuple[float, ...]
+    again: list[float]
+    noticed: list[float]
     exits: int
 
     def __str__(self) -> str:
-        p99, most = (
-            (self.recovery[int(len(self.recovery) * q)] for q in (0.99, 1 - 1e-9))
-            if self.recovery
-            else (0, 0)
-        )
+        noticed = f"launched again after {_spread(self.noticed)}, " if self.noticed else ""
         return (
             f"{self.subject:>18} | {self.items} calls | lost {self.lost} | begun twice {self.twice} | "
-            f"begun again after p99 {p99:.1f} s, at most {most:.1f} s | workers that gave up {self.exits}"
+            f"{noticed}begun again after {_spread(self.again)} | workers that gave up {self.exits}"
         )
+
+
+def _spread(seconds: list[float]) -> str:
+    """p50, p99 and the most of some durations."""
+    if not seconds:
+        return "-"
+    p50, p99 = (seconds[int(len(seconds) * q)] for q in (0.5, 0.99))
+    return f"{p50:.1f}/{p99:.1f}/{seconds[-1]:.1f} s"
 
 
 class Subject(Protocol):
@@ -74,6 +80,7 @@ class Subject(Protocol):
     name: str
     servers: EmbeddedServers
     exits: int
+    faults: list[float]
 
     def submit(self, first: int, count: int) -> None:
         """Accept so many calls, numbered from `first`."""
@@ -99,6 +106,10 @@ class Subject(Protocol):
         """Wait until nothing more will happen; how many calls never ended."""
         ...
 
+    def noticed(self, starts: dict[int, list[float]]) -> list[float]:
+        """See `Row.noticed`."""
+        ...
+
 
 class Tally:
     """A file in which each start of a call is a line: its number and the time."""
@@ -120,9 +131,11 @@ class Tally:
 
     def row(self, subject: Subject, items: int, lost: int) -> Row:
         """The result."""
-        again = [at for at in self.starts().values() if len(at) > 1]
-        recovery = tuple(sorted(round(at[-1] - at[0], 2) for at in again))
-        return Row(subject.name, items, lost, len(again), recovery, subject.exits)
+        twice = {index: at for index, at in self.starts().items() if len(at) > 1}
+        again = sorted(at[-1] - at[0] for at in twice.values())
+        return Row(
+            subject.name, items, lost, len(twice), again, sorted(subject.noticed(twice)), subject.exits
+        )
 
 
 class Ours:
@@ -138,7 +151,8 @@ class Ours:
         self.stack.start()
         self.client = Client.from_settings(Settings.from_env(self.stack.env()))
         chaos_tasks.env.client = self.client
-        self._runs: list[tuple[RunId, int]] = []
+        self._runs: list[tuple[RunId, int, int]] = []
+        self.faults: list[float] = []
 
     def submit(self, first: int, count: int) -> None:
         """As one run; repeated, as a user would, while Redis is away."""
@@ -154,13 +168,14 @@ class Ours:
                 )
             except Unavailable:
                 return False
-            self._runs.append((run.id, count))
+            self._runs.append((run.id, first, count))
             return True
 
         until(accepted, 30, "the submission was never accepted")
 
     def kill(self) -> None:
         """All worker processes; beat goes on."""
+        self.faults.append(time.time())
         self.stack.kill_workers()
 
     def start(self) -> None:
@@ -176,16 +191,32 @@ class Ours:
 
     def freeze(self, number: signal.Signals) -> None:
         """The whole group of the attempts worker, its children's children too."""
+        if number is signal.SIGSTOP:
+            self.faults.append(time.time())
         signal_family(self.stack.processes["attempts-1"].pid, number)
 
     def settle(self, timeout: float) -> int:
         """Until all runs have ended; checks the invariants of each."""
         ends = time.monotonic() + timeout
-        for run, _ in self._runs:
+        for run, *_ in self._runs:
             until(lambda run=run: self._ended(run), ends - time.monotonic(), f"{run} never ended")  # type: ignore[misc]  # bound now
-        succeeded = sum(check_run(self.client, run)[ActionPhase.SUCCEEDED] for run, _ in self._runs)
+        succeeded = sum(check_run(self.client, run)[ActionPhase.SUCCEEDED] for run, *_ in self._runs)
         check_due_index(self.client)
-        return sum(count + 1 for _, count in self._runs) - succeeded
+        return sum(count + 1 for *_, count in self._runs) - succeeded
+
+    def noticed(self, starts: dict[int, list[float]]) -> list[float]:
+        """From the QUEUED events of the actions, which each launch has."""
+        found = []
+        for index, times in starts.items():
+            run, first, _ = next(one for one in reversed(self._runs) if one[1] <= index)
+            events = self.client.events(run.action(f"m{index - first}"))
+            launches = [e.reported_time / 1000 for e in events if e.phase is ActionPhase.QUEUED]
+            for begun in times[:-1]:
+                fault = next((at for at in self.faults if at >= begun), None)
+                launched = next((at for at in launches if fault is not None and at > fault), None)
+                if fault is not None and launched is not None:
+                    found.append(launched - fault)
+        return found
 
     def _ended(self, run: RunId) -> bool:
         try:
@@ -230,6 +261,7 @@ class Plain:
         self.start()
         self._client = Celery("plain-client", broker=servers.redis_url)
         self._items = 0
+        self.faults: list[float] = []
 
     def submit(self, first: int, count: int) -> None:
         """One message each."""
@@ -266,6 +298,11 @@ class Plain:
                 self.supervise()
                 threading.Event().wait(0.2)  # nothing tells when a broker has become empty
         return self._items - len(self._tally.starts())
+
+    def noticed(self, starts: dict[int, list[float]]) -> list[float]:
+        """Nobody writes down when Celery sends a task again."""
+        del starts
+        return []
 
     def stop(self) -> None:
         """End the worker."""

@@ -51,7 +51,7 @@ def test_the_table_of_exit_codes_is_complete() -> None:
 CODES: list[tuple[BaseException, int]] = [
     (ZeroDivisionError("x"), 1),
     (errors.ReconcilerError("x"), 1),
-    (errors.BlobCorrupt("x"), 1),
+    (errors.BlobCorrupt("x"), 6),
     (click.UsageError("x"), 2),
     (errors.InvalidSpec("x"), 2),
     (errors.InvalidArguments("x"), 2),
