@@ -13,7 +13,6 @@ from typing import Any
 
 import harm_tasks
 import pytest
-from invariants import check_due_index, check_run
 
 from reconciler.api.action import RunId
 from reconciler.api.phase import ActionPhase
@@ -21,6 +20,7 @@ from reconciler.client import Client, Run
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
+from reconciler.testing.invariants import check_due_index, check_run
 
 LONG = bool(os.environ.get("CHAOS_LONG"))
 RECOVERY = 15.0

@@ -12,13 +12,13 @@ from typing import Any, Self
 
 import chaos_tasks
 import msgspec
-from invariants import check_due_index, check_run
 
 from reconciler.api.action import RunId
 from reconciler.api.errors import ActionNotFound, StoreUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client, Run
 from reconciler.embedded.stack import Stack
+from reconciler.testing.invariants import check_due_index, check_run
 
 PATIENCE = 60.0
 """Seconds after which something that should happen counts as never happening."""

@@ -17,7 +17,6 @@ import harm_tasks
 import msgspec
 import pytest
 from harm_support import LONG, RECOVERY, Site, gone, percentile, running_site, traces, until
-from invariants import check_due_index, check_run
 
 from reconciler.api.action import ActionSpec, AttemptOutcome
 from reconciler.api.errors import ActionEnded
@@ -28,6 +27,7 @@ from reconciler.client import Client, Run
 from reconciler.settings import Settings
 from reconciler.stores.memory_blobs import MemoryBlobs
 from reconciler.stores.redis.store import RedisStore
+from reconciler.testing.invariants import check_due_index, check_run
 from reconciler.wiring import Engine
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]

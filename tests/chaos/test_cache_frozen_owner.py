@@ -13,7 +13,6 @@ from typing import Any
 import chaos_tasks
 import psutil
 import pytest
-from invariants import check_due_index, check_run
 from test_cache_single_flight import contents, owners, traces
 
 from reconciler.api.action import ActionId, TaskAction
@@ -22,6 +21,7 @@ from reconciler.api.transition import CacheStatus
 from reconciler.client import Client, Run
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
+from reconciler.testing.invariants import check_due_index, check_run
 from reconciler.wiring import build
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]

@@ -10,11 +10,11 @@ from pathlib import Path
 import harm_tasks
 import pytest
 from harm_support import Site, running_site, traces, until
-from invariants import check_run
 from small_cgroup import limited_group, moved_into
 
 from reconciler.api.conditions import ErrorState
 from reconciler.api.phase import ActionPhase
+from reconciler.testing.invariants import check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 BUDGET = 3

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import harm_tasks
 import pytest
 from harm_support import LONG, RECOVERY, Site, percentile, running_site, traces, until
-from invariants import check_due_index, check_run
 from message_meddler import MessageMeddler
 
 from reconciler.api.action import RunId
@@ -21,6 +20,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.embedded import commands
 from reconciler.embedded.processes import ManagedProcess
 from reconciler.embedded.servers import EmbeddedServers
+from reconciler.testing.invariants import check_due_index, check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 ACTIONS = 2000 if LONG else 60

@@ -16,11 +16,11 @@ import msgspec
 import pytest
 from frozen_owner import LEASE, Light, start_attempts, submit
 from harm_support import LONG, Site, running_site, traces, until
-from invariants import check_due_index, check_run
 
 from reconciler.api.action import ActionId, AttemptOutcome
 from reconciler.api.phase import ActionPhase
 from reconciler.settings import Settings
+from reconciler.testing.invariants import check_due_index, check_run
 from worker.runner_kernel import descendants
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import s3_tasks
 from click.testing import CliRunner
-from invariants import check_run
 from s3_stack import Spoilt, spoilt_stack
 
 from reconciler.api.action import TaskAction
@@ -18,6 +17,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import CacheStatus
 from reconciler.cli import main
 from reconciler.client import Run
+from reconciler.testing.invariants import check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 PATIENCE = 60.0

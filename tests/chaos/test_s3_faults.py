@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import s3_tasks
-from invariants import check_due_index, check_run
 from s3_proxy import ERROR_IN_200, INTERNAL, SLOW_DOWN, cut, flipped, head_only, lost
 from s3_stack import Spoilt, spoilt_stack
 
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client, Run
+from reconciler.testing.invariants import check_due_index, check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 LONG = bool(os.environ.get("CHAOS_LONG"))

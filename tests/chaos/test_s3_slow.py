@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import s3_tasks
-from invariants import check_due_index, check_run
 from s3_stack import Spoilt, spoilt_stack
 
 from reconciler.api.phase import ActionPhase
+from reconciler.testing.invariants import check_due_index, check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 LEASE = 2.0

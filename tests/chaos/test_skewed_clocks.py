@@ -12,13 +12,13 @@ from typing import Any
 import harm_tasks
 import pytest
 from harm_support import Site, running_site, traces
-from invariants import check_due_index, check_run
 
 from reconciler.api.errors import ReconcilerError
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Run
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
+from reconciler.testing.invariants import check_due_index, check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 SOURCE = Path(__file__).parents[1] / "support" / "skewed_clock.c"
