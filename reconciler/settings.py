@@ -212,10 +212,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.step_budget >= self.step_lease:
             found.append("RECONCILER_STEP_BUDGET must be shorter than RECONCILER_STEP_LEASE")
-        if timedelta(0) < self.consumer_patience < timedelta(seconds=10):
-            found.append(
-                "RECONCILER_CONSUMER_PATIENCE must be at least 10s: a broker that is back is tried every 5 s (0: never end)"
-            )
         if self.inline_limit > self.max_object_size:
             found.append("RECONCILER_INLINE_LIMIT must not exceed RECONCILER_MAX_OBJECT_SIZE")
         if self.steps_queue == self.attempts_queue:

@@ -184,7 +184,7 @@ def hog() -> None:
 
 @function
 def close_everything() -> None:
-    os.closerange(3, 64)
+    os.closerange(3, 65536)
     wait_for_ever()
 
 

@@ -150,7 +150,6 @@ def test_the_message_lists_each_mistake() -> None:
             {"step_budget": timedelta(seconds=10)},
             "RECONCILER_STEP_BUDGET must be shorter than RECONCILER_STEP_LEASE",
         ),
-        ({"consumer_patience": timedelta(seconds=9)}, "RECONCILER_CONSUMER_PATIENCE must be at least 10s"),
         ({"confirm_replicas": 1}, "RECONCILER_CONFIRM_REPLICAS works with RECONCILER_DURABILITY=safe only"),
         ({"inline_limit": 2**40}, "RECONCILER_INLINE_LIMIT must not exceed RECONCILER_MAX_OBJECT_SIZE"),
         ({"attempts_queue": "steps"}, "RECONCILER_STEPS_QUEUE and RECONCILER_ATTEMPTS_QUEUE must differ"),
