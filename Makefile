@@ -56,7 +56,7 @@ bench: $(STAMP) ## throughput of a fan-out and of a chain, as JSON
 	@$(PY) -m benchmarks chain --json
 
 chaos: $(STAMP) ## breaks real servers and workers on purpose; LONG=1 for the long rounds
-	@CHAOS_LONG=$(LONG) $(PYTEST) tests/chaos -m chaos $(ARGS)
+	@CHAOS_LONG=$(LONG) $(PYTEST) -m chaos $(ARGS)
 
 dev: $(STAMP) ## servers and workers on this machine until Ctrl-C
 	@$(PY) -m reconciler.cli dev

@@ -16,7 +16,7 @@ from reconciler.embedded.processes import ManagedProcess
 from reconciler.embedded.stack import Stack
 from worker.consuming import EXIT_STATUS
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.chaos]
 
 HERE = Path(__file__).parent
 
