@@ -55,8 +55,8 @@ bench: $(STAMP) ## throughput of a fan-out and of a chain, as JSON
 	@$(PY) -m benchmarks fanout --n 6000 --json
 	@$(PY) -m benchmarks chain --json
 
-chaos: $(STAMP) ## breaks real servers and workers on purpose; LONG=1 for the long rounds
-	@CHAOS_LONG=$(LONG) $(PYTEST) -m chaos $(ARGS)
+chaos: $(STAMP) ## breaks real servers and workers on purpose; LONG=1 for the long rounds, one after the other
+	@CHAOS_LONG=$(LONG) $(PYTEST) -m chaos -rP $(if $(LONG),,-n 4 --dist loadfile) $(ARGS)
 
 dev: $(STAMP) ## servers and workers on this machine until Ctrl-C
 	@$(PY) -m reconciler.cli dev

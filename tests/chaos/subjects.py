@@ -80,7 +80,6 @@ class Subject(Protocol):
     name: str
     servers: EmbeddedServers
     exits: int
-    faults: list[float]
 
     def submit(self, first: int, count: int) -> None:
         """Accept so many calls, numbered from `first`."""
@@ -152,7 +151,8 @@ class Ours:
         self.client = Client.from_settings(Settings.from_env(self.stack.env()))
         chaos_tasks.env.client = self.client
         self._runs: list[tuple[RunId, int, int]] = []
-        self.faults: list[float] = []
+        self._outages: list[tuple[float, float]] = []
+        """From when to when no worker ran, or the one that runs user code did not."""
 
     def submit(self, first: int, count: int) -> None:
         """As one run; repeated, as a user would, while Redis is away."""
@@ -175,12 +175,13 @@ class Ours:
 
     def kill(self) -> None:
         """All worker processes; beat goes on."""
-        self.faults.append(time.time())
+        self._outages.append((time.time(), time.time()))
         self.stack.kill_workers()
 
     def start(self) -> None:
         """Those that do not run."""
         self.stack.start_workers()
+        self._outages[-1] = (self._outages[-1][0], time.time())
 
     def supervise(self) -> None:
         """Workers and beat."""
@@ -192,7 +193,7 @@ class Ours:
     def freeze(self, number: signal.Signals) -> None:
         """The whole group of the attempts worker, its children's children too."""
         if number is signal.SIGSTOP:
-            self.faults.append(time.time())
+            self._outages.append((time.time(), time.time()))
         signal_family(self.stack.processes["attempts-1"].pid, number)
 
     def settle(self, timeout: float) -> int:
@@ -212,10 +213,10 @@ class Ours:
             events = self.client.events(run.action(f"m{index - first}"))
             launches = [e.reported_time / 1000 for e in events if e.phase is ActionPhase.QUEUED]
             for begun in times[:-1]:
-                fault = next((at for at in self.faults if at >= begun), None)
+                fault = next((at for at, _ in self._outages if at >= begun), None)
                 launched = next((at for at in launches if fault is not None and at > fault), None)
                 if fault is not None and launched is not None:
-                    found.append(launched - fault)
+                    found.append(launched - fault - self._down(fault, launched))
         return found
 
     def _ended(self, run: RunId) -> bool:
@@ -224,6 +225,10 @@ class Ours:
         except Unavailable:
             return False
         return counts.ended == counts.total
+
+    def _down(self, since: float, until: float) -> float:
+        """Seconds of later outages in this time: while no worker runs nobody can notice anything."""
+        return sum(max(0.0, min(up, until) - at) for at, up in self._outages if since < at < until)
 
     def stop(self) -> None:
         """End the processes."""
@@ -261,7 +266,6 @@ class Plain:
         self.start()
         self._client = Celery("plain-client", broker=servers.redis_url)
         self._items = 0
-        self.faults: list[float] = []
 
     def submit(self, first: int, count: int) -> None:
         """One message each."""
