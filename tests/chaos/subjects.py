@@ -20,17 +20,21 @@ import redis
 from celery import Celery
 from plain_celery import QUEUE
 
-from reconciler.api.action import RunId
+from reconciler.api.action import ActionSpec, RunId
 from reconciler.api.errors import Unavailable
 from reconciler.api.phase import ActionPhase
+from reconciler.api.template import Interface, TaskTemplate, encode_template
 from reconciler.client import Client
 from reconciler.embedded.processes import ManagedProcess, await_ready
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
+from reconciler.plugins.sleep import TASK_TYPE
 from reconciler.settings import Settings
 from reconciler.testing.invariants import check_due_index, check_run
 
 HERE = Path(__file__).parent
+_TIMER = TaskTemplate(type=TASK_TYPE, interface=Interface(inputs={"duration": "duration"}))
+NAP = ActionSpec(task_type=TASK_TYPE, task_template=encode_template(_TIMER), inputs=b'{"duration": 0}')
 PROCESSES = 2
 """User functions at once, for both."""
 SECONDS = 0.02
@@ -115,14 +119,20 @@ class Tally:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read = 0
+        self._starts: dict[int, list[float]] = {}
 
     def starts(self) -> dict[int, list[float]]:
         """When each call was begun, the first time first."""
-        found: dict[int, list[float]] = {}
-        for line in self.path.read_text().splitlines() if self.path.exists() else []:
-            index, at = line.split()
-            found.setdefault(int(index), []).append(float(at))
-        return found
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                new, _, _ = file.read().rpartition(b"\n")
+            self._read += len(new) + bool(new)
+            for line in new.splitlines():
+                index, at = line.split()
+                self._starts.setdefault(int(index), []).append(float(at))
+        return self._starts
 
     def until(self, begun: int, timeout: float) -> None:
         """Wait until so many different calls were begun."""
@@ -151,6 +161,9 @@ class Ours:
         self.client = Client.from_settings(Settings.from_env(self.stack.env()))
         chaos_tasks.env.client = self.client
         self._runs: list[tuple[RunId, int, int]] = []
+        """Runs of calls: the number of the first, and how many."""
+        self._naps: list[tuple[RunId, int]] = []
+        """Beside each, a run of as many actions that only steps see."""
         self._outages: list[tuple[float, float]] = []
         """From when to when no worker ran, or the one that runs user code did not."""
 
@@ -166,9 +179,11 @@ class Ours:
                     keep_failures=True,
                     idempotency_key=f"from-{first}",
                 )
+                naps = self.client.submit_many([NAP] * count, idempotency_key=f"naps-{first}")
             except Unavailable:
                 return False
             self._runs.append((run.id, first, count))
+            self._naps.append((naps.id, count))
             return True
 
         until(accepted, 30, "the submission was never accepted")
@@ -199,11 +214,13 @@ class Ours:
     def settle(self, timeout: float) -> int:
         """Until all runs have ended; checks the invariants of each."""
         ends = time.monotonic() + timeout
-        for run, *_ in self._runs:
+        runs = [(run, count) for run, _, count in self._runs] + self._naps
+        for run, _ in runs:
             until(lambda run=run: self._ended(run), ends - time.monotonic(), f"{run} never ended")  # type: ignore[misc]  # bound now
-        succeeded = sum(check_run(self.client, run)[ActionPhase.SUCCEEDED] for run, *_ in self._runs)
+        succeeded = sum(check_run(self.client, run)[ActionPhase.SUCCEEDED] for run, _ in runs)
         check_due_index(self.client)
-        return sum(count + 1 for *_, count in self._runs) - succeeded
+        print(f"{succeeded} actions succeeded, each with one terminal event, of {len(runs)} runs")
+        return sum(count + 1 for _, count in runs) - succeeded
 
     def noticed(self, starts: dict[int, list[float]]) -> list[float]:
         """From the QUEUED events of the actions, which each launch has."""

@@ -12,8 +12,8 @@ from subjects import Ours, Plain, Row, Tally, some, subject_of, until
 
 LONG = bool(os.environ.get("CHAOS_LONG"))
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(5400 if LONG else 400)]
-KILLS, KILLED = (60, 1000) if LONG else (4, 100)
-"""How often all workers are killed, and calls submitted before each."""
+KILLS, KILLED = (60, 500) if LONG else (4, 100)
+"""How often all workers are killed, and calls submitted before each; beside them as many actions that only steps see."""
 RESTARTS, RESTARTED = (20, 300) if LONG else (2, 100)
 FREEZES, FROZEN = (10, 100) if LONG else (1, 60)
 SETTLE = 600 if LONG else 120

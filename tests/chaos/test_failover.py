@@ -12,26 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from subjects import until
+from subjects import NAP, until
 from tcp_proxy import TcpProxy
 from valkey_pair import ValkeyPair
 
-from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.action import ActionId
 from reconciler.api.errors import ActionNotFound, Unavailable
 from reconciler.api.phase import ActionPhase
-from reconciler.api.template import Interface, TaskTemplate, encode_template
 from reconciler.client import Client
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
-from reconciler.plugins.sleep import TASK_TYPE
 from reconciler.settings import Settings
 from reconciler.testing.invariants import check_due_index, check_run
 
 LONG = bool(os.environ.get("CHAOS_LONG"))
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800 if LONG else 300)]
 ROUNDS = 20 if LONG else 2
-_TEMPLATE = TaskTemplate(type=TASK_TYPE, interface=Interface(inputs={"duration": "duration"}))
-NAP = ActionSpec(task_type=TASK_TYPE, task_template=encode_template(_TEMPLATE), inputs=b'{"duration": 0}')
 LAG = 0.5
 """Seconds the replica receives nothing before the primary is killed."""
 
