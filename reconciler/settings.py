@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Modules with the functions attempts may run, comma-separated, as Celery's `imports`."""
     plugins: tuple[str, ...] = ()
     """Modules with a plugin of yours, comma-separated; each has a `PluginEntry` named `ENTRY`."""
+    plugin_routes: tuple[str, ...] = ()
+    """Task types that another plugin takes, as in `spark=databricks,echo=core-sleep` (spec 3, `default-for-task-types`)."""
     steps_queue: str = "steps"
     attempts_queue: str = "attempts"
 
@@ -218,6 +220,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             found.append(
                 "RECONCILER_STEPS_QUEUE and RECONCILER_ATTEMPTS_QUEUE must differ: user code would delay steps"
             )
+        found += [
+            f"RECONCILER_PLUGIN_ROUTES: {text!r} must be written task-type=plugin"
+            for text in self.plugin_routes
+            if not all(text.partition("="))
+        ]
         return found
 
     def _unreadable(self) -> list[str]:

@@ -82,7 +82,10 @@ class Engine:
         self.messenger = messenger
         self.reconciler = TaskActionReconciler(
             store,
-            PluginRegistry((*builtin_plugins(settings), *plugins)),
+            PluginRegistry(
+                (*builtin_plugins(settings), *plugins),
+                routes=dict(text.split("=", 1) for text in settings.plugin_routes),
+            ),
             blobs,
             settings=settings,
             recorder=StoreRecorder(store),

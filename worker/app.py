@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, signals
+from celery.bootsteps import RUN
 
 from beat_schedule import BEAT_SCHEDULE
 from reconciler.api.errors import InvalidSettings, Unavailable
@@ -107,7 +108,8 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     settings = Settings.from_env()
     queues = set(sender.app.amqp.queues.consume_from)
     steps_too = settings.steps_queue in queues
-    watch = watch_of(sender.app, settings)
+    # also a shutdown that was asked for over the network, which sends no signal
+    watch = watch_of(sender.app, settings, lambda: sender.controller.blueprint.state == RUN)
     _Process.manager = WorkerManager(sender.app.tasks, sender.hostname, steps=steps_too, watch=watch)
     current_engine().reconciler.setup_with_manager(_Process.manager)
     if _Process.measuring is not None:
@@ -130,6 +132,7 @@ def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
 def _end_last(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     """Only now: what ends while a worker shuts down is counted as well."""
     if _Process.forwarder is not None:
+        _Process.forwarder.stop()
         _Process.forwarder.join(_FORWARDER_ENDS)
     if _Process.measuring is not None:
         _Process.measuring.close()

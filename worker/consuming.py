@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from celery import Celery
 from celery.worker import state
+from kombu.exceptions import OperationalError
 
 from reconciler.broker.address import read_address
 from reconciler.broker.pulse import Pulse, pulse
@@ -35,10 +37,12 @@ class ConsumerWatch:
         app: the worker's application; its broker is asked.
         heard: the pulse of this process.
         patience: seconds for which the broker has to answer us, and not the consumer; 0 looks never.
+        consumes: whether the worker is to take messages at all; one that shuts down is not.
     """
 
-    def __init__(self, app: Celery, heard: Pulse, patience: float) -> None:
+    def __init__(self, app: Celery, heard: Pulse, patience: float, consumes: Callable[[], bool]) -> None:
         self._app = app
+        self._consumes = consumes
         self._pulse = heard
         self._patience = patience
         self._looked = 0.0
@@ -51,7 +55,7 @@ class ConsumerWatch:
         An outage does not count, nor a frozen process: the clock starts anew when the broker answers again.
         """
         now = time.monotonic()
-        if not self._patience or self._pulse.silent_for() < self._patience:
+        if not self._patience or not self._consumes() or self._pulse.silent_for() < self._patience:
             self._answers_since = None
             return False
         if now - self._looked < min(_LOOK_EVERY, self._patience / 2):
@@ -74,23 +78,22 @@ class ConsumerWatch:
         if warm:
             state.should_stop = EXIT_STATUS
         else:
-            os._exit(
-                EXIT_STATUS
-            )  # children of the pool end with it (PR_SET_PDEATHSIG), and their attempts' leases
+            # children of the pool end with it (PR_SET_PDEATHSIG), and their attempts' leases
+            os._exit(EXIT_STATUS)
 
     def _broker_answers(self) -> bool:
         connection = self._app.connection_for_read()
         try:
             client: Any = connection.default_channel.client
             return bool(client.ping())
-        except connection.connection_errors + connection.channel_errors + (OSError,):
+        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
             return False
         finally:
             connection.close()
 
 
-def watch_of(app: Celery, settings: Settings) -> ConsumerWatch | None:
+def watch_of(app: Celery, settings: Settings, consumes: Callable[[], bool]) -> ConsumerWatch | None:
     """The watch of this process's worker; None for brokers that our transport does not serve."""
     if read_address(settings.effective_broker_url()).family != "redis":
         return None
-    return ConsumerWatch(app, pulse, settings.consumer_patience.total_seconds())
+    return ConsumerWatch(app, pulse, settings.consumer_patience.total_seconds(), consumes)

@@ -82,8 +82,9 @@ class Heartbeat:
 
     def _ask(self, reason: str) -> None:
         self._stop = reason
-        if self._runner is not None:
-            self._runner.request_stop(reason)
+        runner = self._runner  # another thread takes it away when the call has ended
+        if runner is not None:
+            runner.request_stop(reason)
 
     def _show_running(self) -> None:
         try:

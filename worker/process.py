@@ -69,8 +69,10 @@ class Guardian(threading.Thread):
             now, pause = time.monotonic(), 1.0
             try:
                 if self._watch is not None and self._watch.stuck():
-                    self.stop()
-                    self._watch.leave()
+                    try:
+                        self.stop()
+                    finally:
+                        self._watch.leave()
                     return
                 if not said or now - said >= _ALIVE_EVERY:
                     self._say_alive()

@@ -48,7 +48,7 @@ from reconciler.client.submission import (
 )
 from reconciler.client.waiting import Waiter, decode_outputs, document_of, ended_error, raise_unless_succeeded
 from reconciler.core.paths import INLINE, INPUTS_FILE
-from reconciler.core.validation import check_labels, check_spec
+from reconciler.core.validation import check_annotations, check_labels, check_spec
 from reconciler.settings import Settings
 from reconciler.stores.base import (
     AbortOutcome,
@@ -95,6 +95,7 @@ class Client(Looking, Conditions):
         *,
         idempotency_key: str = "",
         labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
         decode: Callable[[bytes], Any] | None = None,
     ) -> Run[Any]:
         """Store one action, and return once it is stored.
@@ -106,6 +107,7 @@ class Client(Looking, Conditions):
                 action `a0`.
             idempotency_key: names this submission; the same key and spec again give the first run.
             labels: attached to the record.
+            annotations: attached to the record as well; free text.
             decode: reads the outputs for `Run.result`.
 
         Raises:
@@ -115,9 +117,11 @@ class Client(Looking, Conditions):
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         full = self._complete(spec, idempotency_key)
-        action = self._action(full, labels)
+        action = self._action(full, labels, annotations)
         if full.parent_action_name and full.action_type != CONDITION:
             action = inherited(action, self.get(action.id.run_id.action(full.parent_action_name)))
+            check_spec(action.id, action.spec)  # with what it took over
+            check_labels(action.metadata.extra_labels)
         self._store([action])
         return Run(self, action.id, decode or decode_outputs)
 
@@ -189,12 +193,20 @@ class Client(Looking, Conditions):
         self.blobs.put(f"{folder}/{INPUTS_FILE}", spec.inputs)
         return msgspec.structs.replace(spec, inputs=None, input_uri=folder, inputs_digest=digest)
 
-    def _action(self, spec: ActionSpec, labels: dict[str, str] | None) -> TaskAction:
+    def _action(
+        self, spec: ActionSpec, labels: dict[str, str] | None, annotations: dict[str, str] | None = None
+    ) -> TaskAction:
         action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
         check_spec(action, spec)
         check_labels(labels or {})
+        check_annotations(annotations or {})
         name = record_name(action, spec)
-        metadata = Metadata(namespace=self.settings.namespace, name=name, extra_labels=labels or {})
+        metadata = Metadata(
+            namespace=self.settings.namespace,
+            name=name,
+            extra_labels=labels or {},
+            annotations=annotations or {},
+        )
         return TaskAction(action, spec, metadata=metadata)
 
     def _store(self, actions: Sequence[TaskAction]) -> None:

@@ -8,7 +8,7 @@ from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import aborted
 from reconciler.controller.caching import CacheSteps
 from reconciler.core.conditions import map_phase, status_changed
-from reconciler.plugins.base import Plugin
+from reconciler.plugins.base import Plugin, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
 
 
@@ -44,7 +44,7 @@ class EndingSteps(CacheSteps):
                 return wait
         try:
             self.release_cache_reservation(self.cache_config(action))
-        except ReconcilerError as error:
+        except Exception as error:  # noqa: BLE001  # inputs may hold anything; the lease of the reservation ends by itself
             self.audit(action, "ReservationNotReleased", "FinalizingTaskAction", str(error))
         return 0
 
@@ -105,6 +105,8 @@ class EndingSteps(CacheSteps):
         plugin, ctx = found
         try:
             plugin.finalize(ctx)
+        except StillStopping as waiting:
+            return self.stopping_until(action, waiting)
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
             return self._cleanup_failed(action, plugin, error)
         return 0

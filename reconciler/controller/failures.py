@@ -20,6 +20,8 @@ from reconciler.plugins.registry import PluginNotFound
 
 log = structlog.get_logger(__name__)
 
+_ASK_AGAIN = 500
+
 
 class FailureSteps(StatusSteps):
     """max_system_failures, reset_plugin_resource, record_system_error, finalize_permanent_failure, user retries."""
@@ -55,7 +57,7 @@ class FailureSteps(StatusSteps):
             plugin.abort(ctx)
             plugin.finalize(ctx)
         except StillStopping as waiting:
-            return max(waiting.retry_at, self.now(action))
+            return self.stopping_until(action, waiting)
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
             wait = self._cleanup_failed(action, plugin, error)
             if wait:
@@ -63,6 +65,10 @@ class FailureSteps(StatusSteps):
             self._finalize_anyway(action, plugin, ctx)
         action.set_status(cleanup_tries=0, tokens=())
         return 0
+
+    def stopping_until(self, action: TaskAction, waiting: StillStopping) -> int:
+        """When to ask again what is still stopping: not before half a second, whatever the plugin wants."""
+        return max(waiting.retry_at, self.now(action) + _ASK_AGAIN)
 
     def _finalize_anyway(self, action: TaskAction, plugin: Plugin, ctx: TaskExecutionContext) -> None:
         """What could not be stopped still gives back what it holds, if it can; nobody comes again."""

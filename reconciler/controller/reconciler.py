@@ -26,6 +26,7 @@ from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, Task
 from reconciler.controller.limits import LimitSteps
 from reconciler.controller.tokens import renew
 from reconciler.core import retries
+from reconciler.core.answers import check_types
 from reconciler.core.conditions import map_phase, system_error
 from reconciler.core.events import observed_cache_status
 from reconciler.core.validation import missing_fields
@@ -324,9 +325,13 @@ class TaskActionReconciler(LimitSteps):
         info: PhaseInfo,
     ) -> Result:
         """A failure phase by the platform's fault: reset the resource, spend the system budget (spec 5.2.8)."""
+        began, ended = action.status.running_at, min(_occurred(info, action.now), action.now)
+        lost = action.attempt.lease_until if action.attempt.owner else 0
         wait = self.reset_plugin_resource(action, plugin, ctx)
         if wait:
             return self.later(action, wait)
+        if began and (min(lost, ended) if lost else ended) - began >= _SUSTAINED:
+            action.set_status(system_failures=0)  # it ran for long: earlier failures are forgiven (spec W-01)
         error = SystemRetryableFailure(info.err)
         result = self.record_system_error(action, original, plugin.id, error, retry_at=info.requeue_at)
         return self.bounded(action, result)
@@ -351,4 +356,5 @@ def _checked(transition: object) -> Transition:
         raise UndefinedPhase(f"handle must return a Transition, got {type(transition).__name__}")
     if transition.info.phase is PluginPhase.UNDEFINED:
         raise UndefinedPhase("handle returned an undefined phase without an error")
+    check_types(transition.info)
     return transition

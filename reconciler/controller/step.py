@@ -24,7 +24,7 @@ from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.tokens import give_back
 from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.base import CommitOutcome, CommitReport, Write
-from reconciler.stores.changes import change_of
+from reconciler.stores.changes import UNWRITABLE, change_of
 
 log = structlog.get_logger(__name__)
 
@@ -190,7 +190,7 @@ class Stepper:
     def _commit(self, shard: int, writes: list[Write]) -> tuple[CommitReport, int, int]:
         try:
             report = self.store.commit(shard, writes)
-        except (TypeError, ValueError):  # what msgspec raises for a value without JSON form; nothing was sent
+        except UNWRITABLE:  # nothing was sent
             writes = [self._storable(write) for write in writes]
             report = self.store.commit(shard, writes)
         accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
@@ -208,7 +208,7 @@ class Stepper:
         """A write that can be encoded, or the failure that stands for it: it must not spoil its batch (spec W-28)."""
         try:
             change_of(write)
-        except (TypeError, ValueError) as error:
+        except UNWRITABLE as error:
             log.exception("round.failed", action=str(write.action.id))
             return self.reconciler.unstorable(write, error)
         return write

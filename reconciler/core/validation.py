@@ -90,6 +90,21 @@ def check_labels(labels: Mapping[str, str]) -> None:
         raise InvalidSpec("; ".join(problems))
 
 
+def check_annotations(annotations: Mapping[str, str]) -> None:
+    """Check the annotations of a submission, before anything is stored.
+
+    Raises:
+        InvalidSpec: they are no texts, or too large together.
+    """
+    if any(not isinstance(text, str) for pair in annotations.items() for text in pair):
+        raise InvalidSpec("annotations must be str, names and values")
+    size = sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items())
+    if size > MAX_ENVIRONMENT:
+        raise InvalidSpec(
+            f"annotations have {size} bytes, at most {MAX_ENVIRONMENT} are allowed; put large values in S3"
+        )
+
+
 def _identity_problems(action: ActionId, spec: ActionSpec) -> list[str]:
     problems: list[str] = []
     identity = (spec.project, spec.domain, spec.run_name, spec.action_name)

@@ -28,6 +28,9 @@ PROBE_DOUBLINGS = 6
 EVENT_IDS = 200
 """Stream ids a record keeps of its newest events: history is bounded."""
 
+UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
+"""What is raised for a value that has no JSON form: another type, half a character, too large, too deep."""
+
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ATTEMPT_FIELDS = (b"ao", b"al", b"as", b"ax", b"ar", b"u")
 _LIVE_FIELDS = (b"k", b"f", b"n", b"nq", b"nt", *_ATTEMPT_FIELDS)

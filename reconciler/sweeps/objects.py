@@ -11,6 +11,7 @@ empty. So a sweep may be killed anywhere, and S3 may be away: the next pass fini
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
@@ -58,19 +59,30 @@ def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Remove
         StoreUnavailable: the store does not answer; what was removed is found gone by the next pass.
     """
     notes = store.doomed(shard)
-    records = store.get_many(list(notes))
-    kept = [action for action, record in zip(notes, records, strict=True) if record is not None]
-    doomed = [action for action, record in zip(notes, records, strict=True) if record is None]
-    store.spare(shard, kept)  # it stayed after all, or its name is in use again, with the same folders
+    names = list(notes)
     outcomes: Counter[Removed] = Counter()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="collect") as pool:
-        for page in (doomed[start : start + _PAGE] for start in range(0, len(doomed), _PAGE)):
+        for start in range(0, len(names), _PAGE):
+            page = _forgotten(store, shard, names[start : start + _PAGE])
             done = list(pool.map(lambda action: _remove(blobs, action, notes[action]), page))
             outcomes.update(outcome for outcome in done if outcome is not None)
             store.spare(
                 shard, [a for a, found in zip(page, done, strict=True) if found is not Removed.FAILED]
             )
     return outcomes
+
+
+def _forgotten(store: Store, shard: int, names: Sequence[ActionId]) -> list[ActionId]:
+    """Those whose records are gone. One whose name is in use again, with the same folders, is spared.
+
+    An ended one keeps its note: another sweep may forget it at this very moment.
+    """
+    records = store.get_many(names)
+    live = [
+        a for a, record in zip(names, records, strict=True) if record is not None and not record.is_terminal
+    ]
+    store.spare(shard, live)
+    return [action for action, record in zip(names, records, strict=True) if record is None]
 
 
 def _folders_of(blobs: BlobStore, action: TaskAction) -> Folders:

@@ -98,12 +98,13 @@ class Lab:
             rng=self._rng,
             resource_manager=self._door("quotas", self.quotas),
             webhooks=self._door("webhooks", self.webhooks),
+            catalog=self._door("catalog", JournalledCatalog(self.catalog, self.journal))
+            if self.catalog
+            else None,
         )
         self.reconciler = self.engine.reconciler
         if self._mortal:
             self.engine.stepper = _OneByOne(self.reconciler, self.engine.messenger)
-        if self.catalog is not None:
-            self.reconciler.catalog = self._door("catalog", JournalledCatalog(self.catalog, self.journal))
 
     def _door(self, name: str, inner: T) -> T:
         return self._crashes.door(name, inner) if self._mortal else inner

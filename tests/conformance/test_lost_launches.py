@@ -90,3 +90,16 @@ def test_an_ended_launch_is_never_lost(store: LookingStore, pass_time: PassTime)
     committed(store, success_write(claimed(store, action)))
     pass_time(PROBE)
     assert lost(store) == []
+
+
+def test_a_launch_that_changed_its_queue_waits_in_one(store: LookingStore, pass_time: PassTime) -> None:
+    """Sent again to another queue it is lost to the first one for good: only the other one's silence counts."""
+    action = waiting(store, "a0")
+    write = release_write(claimed(store, action), due=store.now() + HOUR)
+    write.status, write.launch = True, ("1", "other")
+    committed(store, write)
+    pass_time(PROBE)
+    assert lost(store) == ["a0"]
+    started(store, action)
+    pass_time(2 * PROBE)
+    assert lost(store) == []

@@ -91,8 +91,7 @@ def test_each_action_has_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     noted()
     assert remove_objects(lab.store, lab.blobs, shard) == {}
     assert lab.blobs.stat(outputs) is not None
-    assert lab.store.doomed(shard) == {}, "the note of what stayed is dropped"
-    noted()
+    assert set(lab.store.doomed(shard)) == {action}, "another sweep may forget it at this moment"
     notes = lab.store.doomed(shard)
     assert lab.store.collect(shard, before=now, limit=9, noted=True).deleted
 

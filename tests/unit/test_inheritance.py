@@ -100,3 +100,21 @@ def test_variables_no_process_can_have_are_refused(variables: dict[str, str]) ->
     """They would fail each attempt, so they are refused before the first."""
     with pytest.raises(InvalidSpec, match="cannot be set"):
         laboratory().submit("demo", env_vars=variables)
+
+
+def test_what_was_taken_over_counts_against_the_limits() -> None:
+    """A child that is small itself is refused when it is too large with what its parent hands down."""
+    lab = laboratory()
+    with pytest.raises(InvalidSpec, match="envVars have"):
+        family(lab, {"env_vars": {"A": "x" * 20_000}}, {"env_vars": {"B": "x" * 20_000}})
+
+
+def test_annotations_are_free_text_up_to_a_limit() -> None:
+    """They are kept with the record; what is no text, or too much of it, is refused."""
+    lab = laboratory()
+    spec = lab.get(lab.submit("demo")).spec
+    run = lab.client.submit(msgspec.structs.replace(spec, run_name="noted"), annotations={"why": "a: b"})
+    assert lab.get(run.action).metadata.annotations == {"why": "a: b"}
+    for wrong in ({"why": 1}, {"why": "x" * 40_000}):
+        with pytest.raises(InvalidSpec, match="annotations"):
+            lab.client.submit(msgspec.structs.replace(spec, run_name="wrong"), annotations=wrong)  # type: ignore[arg-type]  # the point

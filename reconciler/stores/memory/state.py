@@ -131,6 +131,11 @@ class Shard:
                 found.append(waiting[0][1])
         return found
 
+    def waits(self, path: str) -> bool:
+        """Whether a launch of this action still waits for a worker."""
+        fields = self.records.get(path)
+        return fields is not None and b"ao" not in fields and not terminal(fields)
+
     def need_message(self, now: int) -> bool:
         """Whether the caller has to send a wake-up message: nobody else did a moment ago."""
         if self.pending_until > now:

@@ -204,7 +204,7 @@ class Stepping(MemoryCore):
         with self._lock:
             now = self.now()
             for number_, shard in enumerate(self._shards):
-                lost = shard.lost_launches(now)
+                lost = [path for path in shard.lost_launches(now) if shard.waits(path)]
                 for path in lost:
                     shard.wake(path, now, now)
                 if shard.due and (lost or min(shard.due.values()) + grace <= now):
@@ -256,7 +256,7 @@ def _due_after(fields: Fields, change: Change) -> int:
 def _write_fields(shard: Shard, fields: Fields, change: Change, now: int) -> None:
     if change.sets or change.dels or change.events:
         fields[b"v"] = b"%d" % (number(fields, b"v") + 1)
-    if change.unsent:
+    if change.unsent or change.queue.encode() not in {b"", fields.get(b"nq")}:
         shard.unsend(change.path, fields)
     fields.update(zip(change.sets[::2], change.sets[1::2], strict=True))
     if change.events:

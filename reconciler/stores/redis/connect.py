@@ -101,7 +101,8 @@ def explained(url: str) -> Iterator[None]:
 
 def _why(error: RedisError) -> str:
     text = str(error)
-    if isinstance(error, AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+    refused = any(word in text for word in ("NOAUTH", "WRONGPASS", "NOPERM"))  # a pipeline puts words before
+    if isinstance(error, AuthenticationError) or refused:
         return f"refuses our credentials ({text}): check user and password in RECONCILER_REDIS_URL"
     if isinstance(error, OutOfMemoryError) or "maxmemory" in text:
         return "is full (maxmemory reached): nothing was written; raise maxmemory or shorten RECONCILER_RETENTION"

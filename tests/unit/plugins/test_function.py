@@ -265,6 +265,25 @@ def test_losing_workers_again_and_again_waits_longer_and_ends() -> None:
     assert (error.code, error.kind) == ("MaxSystemFailuresExceeded", "SYSTEM")
 
 
+def test_a_long_run_forgives_earlier_losses() -> None:
+    """A function that ran for a minute before its worker was lost begins with a fresh budget (spec W-01)."""
+    lab = Lab()
+    action = launched(lab)
+    for number in range(5):
+        launch = "1" if not number else f"1-{number}"
+        while lab.get(action).attempt.launch != launch:
+            look(lab, action)
+        start(lab, action, launch)
+        lab.reconcile(action)
+        for _ in range(30):
+            lab.clock.advance(LEASE // 2)
+            lab.store.heartbeat(action, launch, owner="w1", lease=LEASE)
+        lab.clock.advance(LEASE + 300)
+        lab.reconcile(action)
+        assert lab.get(action).status.system_failures == 1
+    assert lab.get(action).status.total_system_failures == 5
+
+
 def test_a_worker_that_comes_back_too_late_is_refused() -> None:
     """The report of a launch that was replaced is not accepted: at most one result counts."""
     lab = Lab()

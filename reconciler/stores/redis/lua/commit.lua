@@ -52,8 +52,9 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
   local path, token, sets, dels, events = w[1], w[2], w[3], w[4], w[5]
   local phase, due, parent = w[6], w[7], w[8]
   local key = record(path)
-  local r = redis.call('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nq')
-  if not r[5] then
+  -- somebody else's data under this key must not stop the others half way
+  local r = redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nq')
+  if r.err or not r[5] then
     outcomes[i] = 2
   elseif r[1] ~= token or tonumber(r[10]) ~= w[12] or not r[6] or (terminal(r[2]) and phase > 0 and int(phase) ~= r[2]) then
     -- another version under our token: the server was promoted with an older state and has counted anew.
@@ -92,7 +93,7 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
       count(run, r[2], -1)
       count(run, int(phase), 1)
     end
-    if w[15] == 1 and r[12] then redis.call('ZREM', base .. 'sent:' .. r[12], path) end
+    if r[12] and (w[15] == 1 or (w[13] ~= '' and w[13] ~= r[12])) then redis.call('ZREM', base .. 'sent:' .. r[12], path) end
     -- a worker may have started what is sent again since the claim
     if w[13] ~= '' and redis.call('HEXISTS', key, 'ao') == 0 then
       redis.call('HSETNX', base .. 'queues', w[13], '0 0')

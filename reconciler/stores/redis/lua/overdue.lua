@@ -29,12 +29,22 @@ local function lost_launches(queue, facts)
   return { oldest[1] }
 end
 
+-- Whether a launch of this action still waits for a worker of that queue; if not, it is forgotten here.
+local function waits(path, queue)
+  local r = redis.pcall('HMGET', record(path), 'nq', 'ao', 'p')
+  if not r.err and r[1] == queue and not r[2] and not terminal(r[3]) then return true end
+  redis.call('ZREM', base .. 'sent:' .. queue, path)
+  return false
+end
+
 local lost = false
 local queues = redis.call('HGETALL', base .. 'queues')
 for i = 1, #queues, 2 do
   for _, path in ipairs(lost_launches(queues[i], queues[i + 1])) do
-    wake(record(path), path, now)
-    lost = true
+    if waits(path, queues[i]) then
+      wake(record(path), path, now)
+      lost = true
+    end
   end
 end
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

@@ -10,8 +10,8 @@ if at == 0 then at = now end
 local woken = 0
 for _, path in ipairs(cmsgpack.unpack(ARGV[2])) do
   local key = record(path)
-  local r = redis.call('HMGET', key, 's', 'p', 'f')
-  if r[1] and (not terminal(r[2]) or r[3]) then
+  local r = redis.pcall('HMGET', key, 's', 'p', 'f')
+  if not r.err and r[1] and (not terminal(r[2]) or r[3]) then
     wake(key, path, at)
     woken = woken + 1
   end

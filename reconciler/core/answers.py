@@ -1,0 +1,58 @@
+"""What plugins answer is stored, so it must be of the types it claims to be (spec W-17, W-28).
+
+Nothing checks types when a record is written; it would be found out by every later reader of the record, too late.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.api.errors import ReconcilerError
+from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo
+
+_LATEST = 2**53
+"""Times and versions are stored as decimals and read by scripts as doubles."""
+
+
+_KINDS = frozenset(ErrorKind)
+
+
+class MistypedAnswer(ReconcilerError):
+    """A plugin answered with a value of another type than is stored."""
+
+
+def check_types(info: PhaseInfo) -> None:
+    """Check the types of all that is stored of an answer.
+
+    Raises:
+        MistypedAnswer: names the first value that does not fit.
+    """
+    for name, value in (("version", info.version), ("requeue_at", info.requeue_at)):
+        if type(value) is not int or not 0 <= value < _LATEST:
+            raise MistypedAnswer(f"handle answered with {name} {value!r:.100}, an int from 0 on is needed")
+    if type(info.reason) is not str:
+        raise MistypedAnswer(f"handle answered with the reason {info.reason!r:.100}, a str is needed")
+    if info.err is not None:
+        _check_error(info.err)
+    if info.info is not None and info.info != TaskInfo(occurred_at=info.info.occurred_at):
+        _check_details(info.info)
+
+
+def _check_error(error: ExecutionError) -> None:
+    texts = (error.code, error.message)
+    if (
+        any(type(text) is not str for text in texts)
+        or not isinstance(error.kind, str)
+        or error.kind not in _KINDS
+    ):
+        raise MistypedAnswer(
+            f"handle answered with the error {error!r:.200}: code and message are str, kind an ErrorKind"
+        )
+
+
+def _check_details(details: TaskInfo) -> None:
+    stored = msgspec.structs.replace(details, custom_info={})  # that is for the plugin's own use
+    try:
+        msgspec.json.decode(msgspec.json.encode(stored), type=TaskInfo)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise MistypedAnswer(f"handle answered with details that cannot be stored: {error}") from error
