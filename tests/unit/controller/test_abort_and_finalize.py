@@ -36,6 +36,7 @@ from reconciler.api.resource import QuotaToken
 from reconciler.api.template import Interface
 from reconciler.api.transition import retryable_failure, running, success
 from reconciler.controller.condition import ConditionSpec
+from reconciler.plugins.base import StillStopping
 from reconciler.plugins.registry import PluginRegistry
 from reconciler.testing import Lab
 
@@ -442,3 +443,15 @@ def test_waiting_for_clean_up_outside_a_round_is_stored() -> None:
     found: TaskAction = lab.get(action)
     assert lab.reconciler.handle_abort_and_finalize(found) == Result(REQUEUE)
     assert lab.get(action).status.cleanup_tries == 1
+
+
+@pytest.mark.spec("W-44")
+def test_what_is_still_stopping_after_the_end_is_no_failure() -> None:
+    """Finalize may need longer than all its tries: it is asked again at its own time, and nothing is given up."""
+    lab = lab_of(success(), on_finalize=[StillStopping(0, "slow")] * 12 + [None])  # type: ignore[list-item]  # raised as told
+    action = lab.submit(TYPE)
+    lab.settle()
+    assert lab.get(action).phase is ActionPhase.SUCCEEDED
+    assert lab.get(action).status.cleanup_error == ""
+    assert len(lab.plugin.finalized) == 13  # type: ignore[attr-defined]  # see lab_of
+    assert lab.get(action).metadata.finalizers == ()
