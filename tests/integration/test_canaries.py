@@ -94,7 +94,8 @@ class Aviary:
 
     def processes(self) -> list[psutil.Process]:
         """Everything that runs for the installation, servers and guardians too."""
-        return psutil.Process().children(recursive=True)
+        family = psutil.Process().children(recursive=True)
+        return [process for process in family if process.status() != psutil.STATUS_ZOMBIE]
 
     def leaks(self) -> list[str]:
         """Which canary was seen where."""
