@@ -26,6 +26,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
         cleanup: abort and finalize of the scripted plugin fail.
         favourite: a call before which processes freeze much more often than before others; empty = none.
         favoured: how often they do.
+        outpaced: as often, all that is under way arrives between the look of a step at an action and its commit.
     """
 
     kill: float = 0.0
@@ -41,6 +42,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     cleanup: float = 0.0
     favourite: str = ""
     favoured: float = 0.0
+    outpaced: bool = False
 
 
 _CHOICES: dict[str, tuple[float, ...]] = {
@@ -63,7 +65,7 @@ FAVOURITES = (
 )
 OF_STEPS = ("", "store.commit", "store.commit", "store.commit")
 OF_ATTEMPTS = (
-    *("", "store.commit", "store.commit", "store.commit", "store.finish_attempt", "store.heartbeat"),
+    *("", "store.commit", "store.commit", "store.finish_attempt", "store.finish_attempt", "store.heartbeat"),
     *("store.start_attempt", "blobs.put"),
 )
 OF_CACHE = (
@@ -75,4 +77,5 @@ OF_CACHE = (
 def drawn(rng: random.Random, favourites: tuple[str, ...] = FAVOURITES) -> Faults:
     """The faults of one story."""
     rates = {name: rng.choice(choices) for name, choices in _CHOICES.items()}
-    return msgspec.structs.replace(Faults(), **rates, favourite=rng.choice(favourites))
+    favourite, outpaced = rng.choice(favourites), rng.random() < 0.3
+    return msgspec.structs.replace(Faults(), **rates, favourite=favourite, outpaced=outpaced)

@@ -19,6 +19,8 @@ _FREE = frozenset({"now", "shard_of", "uri", "register_quota", "quota_for", "quo
 """Methods that reach no server."""
 _LEASES = (6_000, 10_000, 30_000, 30_000, 60_000)
 """Of attempts, steps, reservations and quotas, ms: who freezes for a little longer comes back too late."""
+_BETWEEN = 9_000
+"""Less than the lease of a step, ms: others come between, and who let them by is not too late."""
 _ERRORS: dict[str, type[Unavailable]] = {"blobs": BlobUnavailable, "broker": BrokerUnavailable}
 
 
@@ -68,11 +70,18 @@ def _fate(sim: Simulation, kind: str, call: str) -> str:
     faults, draw = sim.faults, sim.rng.random()
     if faults.favourite == f"{kind}.{call}" and sim.rng.random() < faults.favoured:
         return "pause"
+    if faults.outpaced and call == "commit" and _is_step(sim) and sim.rng.random() < faults.favoured:
+        return "outpaced"
     for name in ("kill", "freeze", "lag", *_KINDS[kind]):
         draw -= getattr(faults, name)
         if draw < 0:
             return name
     return ""
+
+
+def _is_step(sim: Simulation) -> bool:
+    actor = sim.scheduler.current
+    return actor is not None and actor.name.startswith("steps")
 
 
 _KINDS: dict[str, tuple[str, ...]] = {
@@ -86,7 +95,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
 
 def _suffer(sim: Simulation, kind: str, name: str, do: Callable[[], Any], fate: str) -> Any:
     scheduler, rng = sim.scheduler, sim.rng
-    first = fate != "pause" and rng.random() < 0.5
+    first = fate not in {"pause", "outpaced"} and rng.random() < 0.5
     scheduler.note(kind, name, fate, "after" if first else "before")
     result = None
     if first:  # the call takes effect, and then it happens
@@ -98,6 +107,10 @@ def _suffer(sim: Simulation, kind: str, name: str, do: Callable[[], Any], fate: 
         case "kill":
             actor.process.alive = False
             raise Killed(actor.name)
+        case "outpaced":
+            sim.broker.hurry()
+            actor.process.frozen_until = scheduler.clock.at + rng.randrange(_BETWEEN)
+            scheduler.pause()
         case "freeze" | "pause":
             least = rng.choice(_LEASES) if fate == "pause" else 0
             length = least + rng.randrange(rng.choice((1_000, 15_000, 60_000)))
@@ -172,3 +185,8 @@ class Broker:
             if sim.faulty and sim.rng.random() < sim.faults.delay:
                 late = sim.rng.randrange(60_000)
             self.messages.append(msgspec.structs.replace(message, at=at + late))
+
+    def hurry(self) -> None:
+        """All messages under way arrive now."""
+        now = self._sim.scheduler.clock.at
+        self.messages = [msgspec.structs.replace(m, at=min(m.at, now)) for m in self.messages]

@@ -127,6 +127,7 @@ class Simulation:
             quotas=(f"{GPU}=2",),
             inline_limit=self.rng.choice((1, 4096)),
             step_batch=self.rng.choice((1, 3, 100)),
+            cache_heartbeat_grace=self.rng.choice((1, 3)),
             retention=timedelta(seconds=hours * 3600 or self.rng.choice((1, 60))),
             # a name used again while its objects are removed may lose its inputs (docs/operations.md): not here
             collect_objects=bool(hours),
