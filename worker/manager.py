@@ -31,7 +31,7 @@ class WorkerManager:
         self.guardian = Guardian(worker, steps=steps, watch=watch)
 
     def register(self, name: str, reconciler: TaskActionReconciler, max_concurrent_reconciles: int) -> None:
-        """Begin: every shard is looked at once, and again whenever no step has come for a while.
+        """Begin: a steps worker looks at every shard at once, and every few seconds from then on.
 
         Raises:
             ReconcilerError: the application does not know the task of reconcile steps.

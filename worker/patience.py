@@ -42,8 +42,15 @@ def patiently(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
             if not is_outage(error) or beat.reason() or time.monotonic() >= ends:
                 raise
             log.warning("attempt.s3_again", error=str(error))
-            time.sleep(wait)
+            _pause(wait, beat)
             wait = min(wait * 2, 5.0)
+
+
+def _pause(seconds: float, beat: Heartbeat) -> None:
+    """Let time pass, but not once the attempt shall stop: an abort does not wait for the next try."""
+    ends = time.monotonic() + seconds
+    while not beat.reason() and time.monotonic() < ends:
+        time.sleep(_LOOK)
 
 
 def _unless_stopped(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:

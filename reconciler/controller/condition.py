@@ -21,9 +21,8 @@ CONDITION_TIMED_OUT = "ConditionTimedOut"
 class ConditionSteps(WebhookSteps):
     """The human-in-the-loop machine: created, paused, then signalled, timed out or aborted."""
 
-    def reconcile_condition(self, action: TaskAction, original: TaskAction) -> Result:
+    def reconcile_condition(self, action: TaskAction) -> Result:
         """One round of a condition. A stored signal wins over an expired deadline and over a malformed spec."""
-        del original
         now = self.now(action)
         if action.signal is not None:
             text = f'condition signalled by "{action.signal.by}"'

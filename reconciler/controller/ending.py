@@ -43,8 +43,10 @@ class EndingSteps(CacheSteps):
             if wait:
                 return wait
         try:
-            self.release_cache_reservation(self.cache_config(action))
-        except Exception as error:  # noqa: BLE001  # inputs may hold anything; the lease of the reservation ends by itself
+            policy = self.cache_policy(action)
+            if policy is not None and policy.cache_serializable:  # else there is none, and no key to be made
+                self.release_cache_reservation(self.cache_config(action))
+        except ReconcilerError as error:
             self.audit(action, "ReservationNotReleased", "FinalizingTaskAction", str(error))
         return 0
 

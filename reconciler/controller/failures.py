@@ -21,6 +21,7 @@ from reconciler.plugins.registry import PluginNotFound
 log = structlog.get_logger(__name__)
 
 _ASK_AGAIN = 500
+"""Shortest time until a plugin is asked again whether what it stops has stopped, ms."""
 
 
 class FailureSteps(StatusSteps):

@@ -158,7 +158,7 @@ class TaskActionReconciler(LimitSteps):
         if action.is_terminal:
             return self.finalize_terminal(action)
         if action.spec.action_type == CONDITION:
-            return self.reconcile_condition(action, original)
+            return self.reconcile_condition(action)
         return self.reconcile_task(action, original)
 
     # -- the task path (spec 5.2) ----------------------------------------------------------------------------------

@@ -120,13 +120,13 @@ def hash_inputs(inputs: bytes | None, ignored: Iterable[str] = ()) -> str:
     """Hash of a document of inputs less the ignored ones; none count as an empty one (spec 9.1).
 
     Raises:
-        CacheConfigError: they are no JSON object.
+        CacheConfigError: they are no JSON object, or one of too many levels.
     """
     try:
         values = msgspec.json.decode(inputs, type=dict[str, Any]) if inputs else {}
-    except msgspec.DecodeError as error:
+        return inputs_hash(values, ignored)
+    except (msgspec.DecodeError, RecursionError) as error:
         raise CacheConfigError(f"the inputs cannot be hashed: {error}") from error
-    return inputs_hash(values, ignored)
 
 
 def compute_key(

@@ -36,7 +36,6 @@ _SEND_AGAIN_AT_MOST = 300_000
 """Longest time between two sendings of a launch that nobody takes, ms."""
 _LOOK_WHILE_WAITING = 3_600_000
 """How soon to look at a launch that waits and that nothing wakes, ms: the store itself watches for lost ones."""
-_ASK_AGAIN = 500
 _RELAUNCH_AFTER = (0, 1000, 2000, 4000)
 """Delay of a relaunch after a worker was lost, by the number of system failures before it, ms: it is rarely the action."""
 
@@ -146,7 +145,7 @@ class FunctionPlugin(Plugin):
         if not attempt.stop:
             deletion = ctx.action.metadata.deletion
             ctx.services.stop_attempt(ctx.action, deletion.reason if deletion else "aborted")
-        raise StillStopping(ctx.now + _ASK_AGAIN, f"attempt {ctx.launch} on {attempt.owner}")
+        raise StillStopping(ctx.now, f"attempt {ctx.launch} on {attempt.owner}")
 
 
 def _running(ctx: TaskExecutionContext) -> PhaseInfo:

@@ -366,6 +366,11 @@ def until(condition: Callable[[], bool], timeout: float, otherwise: str) -> None
         pause.wait(0.05)
 
 
+def lasts(seconds: float) -> None:
+    """How long a fault lasts is the fault itself, not a wait for something."""
+    threading.Event().wait(seconds)
+
+
 def some(rng: random.Random, count: int) -> int:
     """A number of calls after which something happens: neither the first nor the last ones."""
     return max(1, int(count * rng.uniform(0.2, 0.8)))

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from subjects import Ours, Plain, Row, Tally, some, subject_of, until
+from subjects import Ours, Plain, Row, Tally, lasts, some, subject_of, until
 
 LONG = bool(os.environ.get("CHAOS_LONG"))
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(5400 if LONG else 400)]
@@ -77,20 +77,11 @@ def _goes_on(subject: Ours | Plain, tally: Tally, begun: int) -> bool:
 @both
 def test_a_frozen_worker_comes_back(kind: str, tmp_path: Path, tally: Tally, rng: random.Random) -> None:
     """What runs user code is stopped for 9 s, longer than both leases, and goes on as if nothing had happened."""
-    pause = _Pause()
     with subject_of(kind, tmp_path / kind, tally) as subject:
         for wave in range(FREEZES):
             subject.submit(wave * FROZEN, FROZEN)
             tally.until(len(tally.starts()) + some(rng, FROZEN // 2), 120)
             subject.freeze(signal.SIGSTOP)
-            pause.wait(9)
+            lasts(9)
             subject.freeze(signal.SIGCONT)
         judge(tally.row(subject, FREEZES * FROZEN, subject.settle(SETTLE)))
-
-
-class _Pause:
-    """The time a process is frozen is the fault itself, not a wait for something."""
-
-    def wait(self, seconds: float) -> None:
-        """Let so many seconds pass."""
-        signal.sigtimedwait([], seconds)

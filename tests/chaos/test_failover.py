@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from subjects import NAP, until
+from subjects import NAP, lasts, until
 from tcp_proxy import TcpProxy
 from valkey_pair import ValkeyPair
 
@@ -85,7 +85,7 @@ def test_a_lagging_replica_is_promoted(mode: str, tmp_path: Path, rng: random.Ra
             begun = len(load.accepted)
             until(lambda: len(load.accepted) >= begun + 100, 60, "too few submissions were accepted")  # noqa: B023  # used at once
             pair.freeze_replica()
-            threading.Event().wait(LAG)  # the lag is the fault itself
+            lasts(LAG)
             pair.fail_over()
             line.lead_to(pair.primary.port)
         begun = len(load.accepted)

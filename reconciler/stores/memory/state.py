@@ -115,26 +115,33 @@ class Shard:
 
     def lost_launches(self, now: int) -> list[str]:
         """Launches to look at: those that were overtaken; of a queue that starts nothing, the oldest, ever more seldom."""
-        found: list[str] = []
-        for queue, facts in self.queues.items():
-            waiting = sorted((at, path) for path, at in self.sent.get(queue, {}).items())
-            before = min(facts.moved_at, now - OVERTAKEN)
-            overtaken = [path for at, path in waiting if at < before][:LOST_AT_ONCE]
-            if not waiting:
-                facts.probed_at = facts.probes = 0
-            elif overtaken:
-                found += overtaken
-            elif now >= max(waiting[0][0], facts.started_at, facts.probed_at) + PROBE * 2 ** min(
-                max(facts.probes - 2, 0), PROBE_DOUBLINGS
-            ):
-                facts.probed_at, facts.probes = now, facts.probes + 1
-                found.append(waiting[0][1])
-        return found
+        return [
+            path for queue in self.queues for path in self._lost_in(queue, now) if self._waits(path, queue)
+        ]
 
-    def waits(self, path: str) -> bool:
-        """Whether a launch of this action still waits for a worker."""
+    def _lost_in(self, queue: bytes, now: int) -> list[str]:
+        facts = self.queues[queue]
+        waiting = sorted((at, path) for path, at in self.sent.get(queue, {}).items())
+        if not waiting:
+            facts.probed_at = facts.probes = 0
+            return []
+        before = min(facts.moved_at, now - OVERTAKEN)
+        overtaken = [path for at, path in waiting if at < before][:LOST_AT_ONCE]
+        if overtaken:
+            return overtaken
+        wait = PROBE * 2 ** min(max(facts.probes - 2, 0), PROBE_DOUBLINGS)
+        if now < max(waiting[0][0], facts.started_at, facts.probed_at) + wait:
+            return []
+        facts.probed_at, facts.probes = now, facts.probes + 1
+        return [waiting[0][1]]
+
+    def _waits(self, path: str, queue: bytes) -> bool:
+        """Whether a launch of this action still waits for a worker of that queue; if not, it is forgotten here."""
         fields = self.records.get(path)
-        return fields is not None and b"ao" not in fields and not terminal(fields)
+        if fields is not None and fields.get(b"nq") == queue and b"ao" not in fields and not terminal(fields):
+            return True
+        self.sent[queue].pop(path, None)
+        return False
 
     def need_message(self, now: int) -> bool:
         """Whether the caller has to send a wake-up message: nobody else did a moment ago."""

@@ -204,7 +204,7 @@ class Stepping(MemoryCore):
         with self._lock:
             now = self.now()
             for number_, shard in enumerate(self._shards):
-                lost = [path for path in shard.lost_launches(now) if shard.waits(path)]
+                lost = shard.lost_launches(now)
                 for path in lost:
                     shard.wake(path, now, now)
                 if shard.due and (lost or min(shard.due.values()) + grace <= now):

@@ -29,12 +29,14 @@ class ConfirmingRedis(redis.Redis):
     """
 
     _wanted: int | None = None
-    _settings: Settings
+    _patience: float
+    _mark: str
 
     def guarded_by(self, settings: Settings) -> ConfirmingRedis:
         """Say what is wanted, and return the client."""
-        self._settings = settings
         self._wanted = settings.confirm_replicas or None
+        self._patience = settings.socket_timeout.total_seconds() * _PATIENCE
+        self._mark = Keys(settings.key_prefix, settings.shards).confirm
         return self
 
     def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # what Redis answers
@@ -43,24 +45,21 @@ class ConfirmingRedis(redis.Redis):
         Raises:
             StoreUnavailable: too few replicas confirmed in time.
         """
-        if args[0] not in _SCRIPTS:
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py has no types here
-        if self._wanted is None:
+        if args[0] in _SCRIPTS and self._wanted is None:
             self._wanted = min(1, replicas_of(self))
-        if not self._wanted:
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # as above
-        patience = self._settings.socket_timeout.total_seconds() * _PATIENCE
+        if args[0] not in _SCRIPTS or not self._wanted:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py has no types here
         pipe = self.pipeline(transaction=False)
         pipe.execute_command(*args)  # type: ignore[no-untyped-call]  # as above
         # WAIT asks for this connection's last write. A repeated script may write nothing, and what its first
         # run wrote, over another connection, has to be confirmed all the same: so write something.
-        pipe.set(Keys(self._settings.key_prefix, self._settings.shards).confirm, "1", px=_MARK_FOR)
-        pipe.execute_command("WAIT", self._wanted, int(patience * 1000))  # type: ignore[no-untyped-call]  # as above
+        pipe.set(self._mark, "1", px=_MARK_FOR)
+        pipe.execute_command("WAIT", self._wanted, int(self._patience * 1000))  # type: ignore[no-untyped-call]  # as above
         answer, _, confirmed = pipe.execute()
         if confirmed < self._wanted:
             raise StoreUnavailable(
                 f"Redis has stored a change, but {confirmed} of {self._wanted} replicas confirmed it within "
-                f"{patience:g} s, and a failover might lose it: bring the replicas back, then repeat the call"
+                f"{self._patience:g} s, and a failover might lose it: bring the replicas back, then repeat the call"
             )
         return answer
 

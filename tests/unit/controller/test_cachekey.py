@@ -15,6 +15,7 @@ from reconciler.api.template import Identifier, Interface
 from reconciler.core.cachekey import (
     CacheConfigError,
     compute_key,
+    hash_inputs,
     identifier_hash,
     inputs_hash,
     interface_hash,
@@ -262,3 +263,10 @@ def test_a_content_hash_is_no_ordinary_value(content: str) -> None:
 def test_an_empty_content_hash_is_none(empty: object) -> None:
     """An empty hash, or one that is no text, replaces nothing: the other members count."""
     assert key({"x": {"@hash": empty, "a": 1}}) != key({"x": {"@hash": empty, "a": 2}})
+
+
+@pytest.mark.spec("9.1")
+def test_inputs_of_too_many_levels_are_an_error_with_a_name() -> None:
+    """What no JSON reader can follow is no input that can be hashed: a sentence, not a crash of the round."""
+    with pytest.raises(CacheConfigError, match="the inputs cannot be hashed"):
+        hash_inputs(b'{"a":' * 100_000 + b"1" + b"}" * 100_000)
