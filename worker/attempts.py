@@ -152,6 +152,8 @@ class Attempt:
             attempt=context.attempt_number,
             launch=self.launch,
             started=datetime.fromtimestamp(record.attempt.started_at / 1000, UTC),
+            checkpoints=context.files.checkpoint_prefix,
+            previous_checkpoints=context.previous_checkpoint_prefix,
         )
         return Call(
             function=config_of(context.template.custom).function,

@@ -232,6 +232,7 @@ class FailureSteps(StatusSteps):
         action.set_status(
             attempts=current + 1,
             launches=0,
+            previous_launches=action.status.launches,
             launched=False,
             plugin_state=b"",
             plugin_state_version=0,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from reconciler.api.action import ActionStatus
 from reconciler.api.conditions import (
     HISTORY_LIMIT,
     Condition,
@@ -16,6 +15,7 @@ from reconciler.api.conditions import (
     cut,
 )
 from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.status import ActionStatus
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo
 
 replace = msgspec.structs.replace

@@ -21,6 +21,9 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
         attempt: number of the attempt, from 1; grows with each retry after an error of the function.
         launch: `<attempt>` or `<attempt>-<relaunch>`: differs each time the function is started.
         started: when this launch began; aware, UTC.
+        checkpoints: URI of the folder this launch may keep checkpoints in.
+        previous_checkpoints: URI of the folder the attempt before kept its checkpoints in; empty in the first one.
+            It may hold nothing, or what a killed process had half written: write a checkpoint as one object.
     """
 
     project: str
@@ -30,6 +33,8 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     launch: str
     started: datetime
+    checkpoints: str = ""
+    previous_checkpoints: str = ""
 
     @property
     def path(self) -> str:
@@ -38,11 +43,17 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_context(self) -> dict[str, str]:
         """The record as texts, to hand it to another process."""
-        return {"action": self.path, "attempt": self.launch, "started": self.started.isoformat()}
+        return {
+            "action": self.path,
+            "attempt": self.launch,
+            "started": self.started.isoformat(),
+            "checkpoints": self.checkpoints,
+            "previous_checkpoints": self.previous_checkpoints,
+        }
 
     @classmethod
     def from_context(cls, context: Mapping[str, str]) -> CurrentAttempt:
-        """The record out of its texts: `action` (a path), `attempt` (a launch), `started` (ISO 8601).
+        """The record out of its texts: `action` (a path), `attempt` (a launch), `started` (ISO 8601), folders if any.
 
         Raises:
             KeyError: one of the three is missing.
@@ -58,6 +69,8 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
             attempt=int(launch.partition("-")[0]),
             launch=launch,
             started=datetime.fromisoformat(context["started"]),
+            checkpoints=context.get("checkpoints", ""),
+            previous_checkpoints=context.get("previous_checkpoints", ""),
         )
 
 

@@ -58,6 +58,11 @@ def output_prefix(namespace: str, name: str, base: str, action: str, attempt: in
     return f"{bucket}/{shard_prefix(namespace, name)}/{folder}{action}/{last}"
 
 
+def checkpoint_folder(prefix: str) -> str:
+    """Where the launch whose objects lie under `prefix` keeps its checkpoints (spec 22.5)."""
+    return f"{prefix}/{CHECKPOINT_FOLDER}"
+
+
 def input_path(input_uri: str) -> str:
     """The object the inputs lie in; both forms of the URI address the same one (spec 22.3)."""
     return f"{input_uri.removesuffix('/' + INPUTS_FILE).rstrip('/')}/{INPUTS_FILE}"

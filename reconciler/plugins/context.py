@@ -16,7 +16,7 @@ from reconciler.api.template import TaskTemplate, parse_template
 from reconciler.api.transition import PhaseInfo, waiting_for_resources
 from reconciler.core import retries
 from reconciler.core.events import observed_attempts
-from reconciler.core.paths import generated_name, launch_id, output_prefix, shortened_name
+from reconciler.core.paths import checkpoint_folder, generated_name, launch_id, output_prefix, shortened_name
 from reconciler.plugins.managers import (
     NO_CAPS,
     Allocation,
@@ -92,16 +92,13 @@ class TaskExecutionContext:
         self.lookup_failed = False
         self.reserved_until = 0
         self._template: TaskTemplate | None = None
-        prefix = output_prefix(
-            action.metadata.namespace,
-            action.metadata.name,
-            action.spec.run_output_base,
-            action.id.action,
-            self.attempt_number,
-            action.status.launches,
-        )
+        prefix = self._prefix(self.attempt_number, action.status.launches)
         self.files = ActionFiles(services.data_store, prefix, limit=services.object_limit)
         self._check_secrets()
+
+    def _prefix(self, attempt: int, launch: int) -> str:
+        metadata, base = self.action.metadata, self.action.spec.run_output_base
+        return output_prefix(metadata.namespace, metadata.name, base, self.action.id.action, attempt, launch)
 
     def _check_secrets(self) -> None:
         template = template_or_none(self.action)
@@ -146,6 +143,15 @@ class TaskExecutionContext:
     def attempt_number(self) -> int:
         """The current attempt, from 1."""
         return observed_attempts(self.action)
+
+    @property
+    def previous_checkpoint_prefix(self) -> str:
+        """Where the attempt before this one left its checkpoints; empty in the first one (spec 22.5).
+
+        That of its last launch: a relaunch after a system failure writes to a folder of its own (spec W-02).
+        """
+        before = self.attempt_number - 1
+        return checkpoint_folder(self._prefix(before, self.action.status.previous_launches)) if before else ""
 
     @property
     def max_attempts(self) -> int:

@@ -19,7 +19,7 @@ from reconciler.api.errors import (
 )
 from reconciler.api.event import OUTPUTS_FILE
 from reconciler.api.transition import ErrorKind, ExecutionError, OutputRef
-from reconciler.core.paths import CHECKPOINT_FOLDER, ERROR_FILE, LOG_FILE, input_path
+from reconciler.core.paths import ERROR_FILE, LOG_FILE, checkpoint_folder, input_path
 from reconciler.stores import error_file
 from reconciler.stores.base import BlobStore
 from reconciler.stores.blobs import check_size, digest_of, not_found, read_ref
@@ -74,7 +74,7 @@ class ActionFiles:
     @property
     def checkpoint_prefix(self) -> str:
         """Folder of the attempt's checkpoints (spec 22.5)."""
-        return f"{self.prefix}/{CHECKPOINT_FOLDER}"
+        return checkpoint_folder(self.prefix)
 
     def write_outputs(self, data: bytes, inline_limit: int = 0) -> OutputRef:
         """Write the outputs, once: the same bytes again are accepted, since an answer can get lost.

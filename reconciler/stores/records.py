@@ -44,7 +44,6 @@ from reconciler.api.action import (
     CONDITION,
     ActionId,
     ActionSpec,
-    ActionStatus,
     AttemptOutcome,
     AttemptRecord,
     Children,
@@ -56,6 +55,7 @@ from reconciler.api.action import (
 )
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status import ActionStatus
 
 Fields = dict[bytes, bytes]
 

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from reconciler.api.action import CONDITION, ActionId, ActionSpec, ActionStatus, RunId, TaskAction
+from reconciler.api.action import CONDITION, ActionId, ActionSpec, RunId, TaskAction
 from reconciler.api.conditions import ConditionStatus, ConditionType, Reason
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.status import ActionStatus
 from reconciler.core.conditions import action_phase, set_condition
 from reconciler.stores.base import ClaimReport, CommitOutcome, CreateOutcome, Store, Write
 

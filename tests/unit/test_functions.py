@@ -15,7 +15,15 @@ from reconciler.core.current import CurrentAttempt, attempt_context, current_att
 from reconciler.core.functions import FunctionRegistry
 
 ATTEMPT = CurrentAttempt(
-    project="p", domain="d", run="r", action="a", attempt=2, launch="2-1", started=dt.datetime.now(dt.UTC)
+    project="p",
+    domain="d",
+    run="r",
+    action="a",
+    attempt=2,
+    launch="2-1",
+    started=dt.datetime.now(dt.UTC),
+    checkpoints="s3://b/2-1/c",
+    previous_checkpoints="s3://b/1/c",
 )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from reconciler.api.action import ActionId, ActionSpec, ActionStatus, Metadata, TaskAction
+from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
 from reconciler.api.conditions import PhaseTransition
 from reconciler.api.errors import InvalidInput
 from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo
 from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.status import ActionStatus
 from reconciler.api.template import RetryStrategy, TaskMetadata
 from reconciler.api.transition import (
     CacheStatus,

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 from control_support import MINUTE, TYPE, condition, history, lab_of, phases, record
 
-from reconciler.api.action import ActionStatus, AttemptRecord, Metadata, Result
+from reconciler.api.action import AttemptRecord, Metadata, Result
 from reconciler.api.conditions import ConditionType
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status import ActionStatus
 from reconciler.api.template import RetryStrategy, TaskMetadata, Timeouts
 from reconciler.api.transition import (
     TaskInfo,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from control_support import TYPE, condition, history, lab_of, record
 
-from reconciler.api.action import ActionStatus
 from reconciler.api.conditions import Condition, ConditionStatus, ConditionType, ErrorState
 from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.status import ActionStatus
 from reconciler.api.transition import (
     ErrorKind,
     ExecutionError,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from control_support import FULL, TYPE, history, lab_of, phases, record, stored
 
-from reconciler.api.action import ActionId, ActionStatus, is_terminal
+from reconciler.api.action import ActionId
 from reconciler.api.conditions import (
     HISTORY_LIMIT,
     Condition,
@@ -19,6 +19,7 @@ from reconciler.api.conditions import (
     cut,
 )
 from reconciler.api.errors import ActionNotFound, InvalidInput, Superseded
+from reconciler.api.status import ActionStatus, is_terminal
 from reconciler.api.transition import (
     CacheStatus,
     ErrorKind,

@@ -215,6 +215,24 @@ def test_the_next_attempt_has_names_and_paths_of_its_own() -> None:
     assert ctx.files.outputs_uri.endswith("/a0/2/outputs.pb")
 
 
+@pytest.mark.spec("22.5")
+def test_an_attempt_is_offered_what_the_one_before_kept() -> None:
+    """The previous checkpoints are those of the last launch of the attempt before, however often either was relaunched."""
+    offered = {}
+    ends = iter((system_retryable_failure("Gone", "x"), BOOM, system_retryable_failure("Gone", "x"), BOOM))
+
+    def fail(ctx: Any) -> Any:
+        launch = ctx.files.prefix.partition("/a0/")[2]
+        offered[launch] = ctx.previous_checkpoint_prefix.partition("/a0/")[2]
+        return next(ends, success())
+
+    lab = lab_of(fail)
+    lab.submit(TYPE, metadata=retries(2))
+    lab.settle()
+    kept = {launch: f"{launch}/_flytecheckpoints" for launch in ("1-1", "2-1")}
+    assert offered == {"1": "", "1-1": "", "2": kept["1-1"], "2-1": kept["1-1"], "3": kept["2-1"]}
+
+
 # -- back-off (W-13) -------------------------------------------------------------------------------------------------
 @pytest.mark.spec("W-13")
 def test_the_next_attempt_waits_for_its_back_off() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from reconciler.api.action import ActionId, ActionSpec, ActionStatus, Metadata, TaskAction
+from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
+from reconciler.api.status import ActionStatus
 from reconciler.api.template import Identifier, TaskTemplate, encode_template
 from reconciler.plugins.context import Services, TaskExecutionContext
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plugin_support import NOW, context, record
 
-from reconciler.api.action import ActionStatus
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec, ReadFailed
+from reconciler.api.status import ActionStatus
 from reconciler.api.template import Identifier, RetryStrategy, SecretRef, TaskMetadata, TaskTemplate
 from reconciler.plugins.context import sanitize_label, template_or_none
 
@@ -106,6 +106,16 @@ def test_a_wish_to_launch_names_launch_and_queue() -> None:
     ctx = context(status=ActionStatus(attempts=2))
     ctx.send("gpu")
     assert ctx.launch_wish == ("2", "gpu")
+
+
+@pytest.mark.spec("22.5")
+@pytest.mark.parametrize(("attempts", "previous"), [(0, ""), (1, ""), (2, "1"), (12, "11")])
+def test_the_previous_checkpoints_are_those_of_the_attempt_before(attempts: int, previous: str) -> None:
+    """From the second attempt on, and never the folder of the attempt itself."""
+    ctx = context(status=ActionStatus(attempts=attempts))
+    folder = ctx.files.prefix.rpartition("/")[0]
+    assert ctx.previous_checkpoint_prefix == (f"{folder}/{previous}/_flytecheckpoints" if previous else "")
+    assert ctx.files.checkpoint_prefix == f"{folder}/{max(attempts, 1)}/_flytecheckpoints"
 
 
 # -- names (22.7) ------------------------------------------------------------------------------------------------------
