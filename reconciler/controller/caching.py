@@ -191,10 +191,12 @@ class CacheSteps(CacheWaiterSteps):
     def _put(
         self, action: TaskAction, ctx: TaskExecutionContext, config: CacheConfig, info: PhaseInfo
     ) -> CacheStatus:
+        outputs = info.info.outputs if info.info else None
         if config.serializable and not action.status.cache_token:
+            if self._was_put(config, outputs.uri if outputs else ctx.files.outputs_uri):
+                return CacheStatus.POPULATED
             log.info("cache.not_published", action=str(action.id), why="the reservation was lost")
             return CacheStatus.PUT_FAILURE
-        outputs = info.info.outputs if info.info else None
         try:
             try:
                 self.write_task_outputs_to_cache(ctx, config.key, outputs, replace=config.override)
@@ -205,6 +207,14 @@ class CacheSteps(CacheWaiterSteps):
             log.warning("cache.put_failed", action=str(action.id), error=str(error))
             return CacheStatus.PUT_FAILURE
         return CacheStatus.POPULATED
+
+    def _was_put(self, config: CacheConfig, uri: str) -> bool:
+        """Whether a round that died before its commit had put these outputs: it had given the reservation back as well."""
+        assert self.catalog is not None
+        try:
+            return self.catalog.get(config.key).outputs.uri == uri
+        except ReconcilerError:
+            return False
 
     def _serves(self, config: CacheConfig) -> bool:
         """Whether the entry can be used; in doubt it can. An unusable one must not stay for ever (spec W-20)."""

@@ -22,6 +22,7 @@ from reconciler.api.transition import (
 )
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.catalog import CacheEntry, CacheSource, CatalogMiss
+from reconciler.testing.crash import WritePoint
 
 DOWN = StoreUnavailable("the catalog does not answer")
 
@@ -239,6 +240,41 @@ def test_a_relaunch_keeps_the_reservation() -> None:
     assert lab.asked("release") == 0
     lab.settle()
     assert lab.get(action).status.cache_status is CacheStatus.POPULATED
+
+
+@pytest.mark.spec("8.3")
+@pytest.mark.parametrize("last", ["catalog.put", "catalog.release_reservation"])
+def test_an_entry_put_before_a_death_is_populated(last: str) -> None:
+    """A worker that dies between put and commit leaves an entry; its successor says POPULATED, not PUT_FAILURE."""
+
+    def dies(point: WritePoint) -> bool:
+        return (point.verb, point.moment) == (last, "after") and not lab.deaths
+
+    def again(ctx: TaskExecutionContext) -> PhaseInfo:
+        return success(TaskInfo(outputs=ctx.files.output_ref()))
+
+    lab = CacheLab(running(0), returning(), again, crash=dies)
+    action = lab.call(serializable=True)
+    lab.settle()
+    assert [point.verb for point in lab.deaths] == [last]
+    assert lab.get(action).status.cache_status is CacheStatus.POPULATED
+    outputs = lab.get(action).status.outputs
+    assert outputs is not None
+    assert lab.entry.outputs.uri == outputs.uri
+    assert not lab.shelf.reservations
+
+
+@pytest.mark.spec("8.3")
+def test_a_success_without_its_reservation_is_a_failed_put() -> None:
+    """What was made without the reservation is not published, and another one's entry is not taken for its own."""
+    lab = CacheLab(running(0), returning())
+    action = lab.call(serializable=True)
+    lab.reconcile(action)
+    lab.shelf.fill(OutputRef(uri="s3://memory/other", inline=OUTPUTS))
+    lab.shelf.steal()
+    lab.settle()
+    assert lab.get(action).status.cache_status is CacheStatus.PUT_FAILURE
+    assert lab.entry.outputs.uri == "s3://memory/other"
 
 
 @pytest.mark.spec("W-22")
