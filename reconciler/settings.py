@@ -97,6 +97,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Networks and host names webhooks may be at although they are not public (spec W-30)."""
     max_cleanup_tries: int = 10
     """Tries of abort and finalize before an action ends as `cleanup failed` (spec W-44)."""
+    cleanup_patience: timedelta = timedelta(hours=1)
+    """How long a plugin may answer that it is still stopping, before that counts as `cleanup failed` too (spec W-44)."""
 
     inline_limit: int = 4096
     """Inputs up to this size ride in the record instead of S3, outputs up to it ride there beside S3."""
@@ -283,7 +285,7 @@ _COUNTS = ("shards", "step_batch", "max_total_system_failures", "max_cleanup_tri
 _UNLIMITED_BY_ZERO = ("cache_retention", "cache_max_age", "consumer_patience")
 _POSITIVE = (
     "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace", "quota_lease",
-    "connect_timeout", "socket_timeout",
+    "connect_timeout", "socket_timeout", "cleanup_patience",
 )  # fmt: skip
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

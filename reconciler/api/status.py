@@ -50,6 +50,8 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     """When the webhook of a condition is called next, 0 = no call is owed; calls that have ended (spec W-30)."""
     cleanup_tries: int = 0
     """Failed tries of abort or finalize (spec W-44)."""
+    stopping_since: int = 0
+    """When the plugin first said that what it was told to stop has not ended; 0 = nothing is being stopped (spec W-44)."""
     cleanup_error: str = ""
     """Why clean-up was given up: `cleanup failed` in views (spec W-44); empty = it was not."""
 

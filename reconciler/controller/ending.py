@@ -8,7 +8,7 @@ from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import aborted
 from reconciler.controller.caching import CacheSteps
 from reconciler.core.conditions import map_phase, status_changed
-from reconciler.plugins.base import Plugin, StillStopping
+from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import TaskExecutionContext
 
 
@@ -107,10 +107,8 @@ class EndingSteps(CacheSteps):
         plugin, ctx = found
         try:
             plugin.finalize(ctx)
-        except StillStopping as waiting:
-            return self.stopping_until(action, waiting)
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
-            return self._cleanup_failed(action, plugin, error)
+            return self.cleanup_again(action, plugin, error)
         return 0
 
     def remove_finalizer(self, task_action: TaskAction) -> Result:

@@ -57,19 +57,44 @@ class FailureSteps(StatusSteps):
         try:
             plugin.abort(ctx)
             plugin.finalize(ctx)
-        except StillStopping as waiting:
-            return self.stopping_until(action, waiting)
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
-            wait = self._cleanup_failed(action, plugin, error)
+            wait = self.cleanup_again(action, plugin, error)
             if wait:
                 return wait
             self._finalize_anyway(action, plugin, ctx)
-        action.set_status(cleanup_tries=0, tokens=())
+        action.set_status(cleanup_tries=0, stopping_since=0, tokens=())
         return 0
 
-    def stopping_until(self, action: TaskAction, waiting: StillStopping) -> int:
-        """When to ask again what is still stopping: not before half a second, whatever the plugin wants."""
-        return max(waiting.retry_at, self.now(action) + _ASK_AGAIN)
+    def cleanup_again(self, action: TaskAction, plugin: Plugin, error: Exception) -> int:
+        """When to call abort or finalize again after it raised; 0 once that is given up, which the record then says."""
+        if isinstance(error, StillStopping):
+            wait = self._still_stopping(action, error)
+            why = f"after {self.settings.cleanup_patience}"
+        else:
+            wait = self._failed_again(action)
+            why = f"after {self.settings.max_cleanup_tries} tries"
+        if not wait:
+            text = f'plugin "{plugin.id}" could not clean up: {type(error).__name__}: {error}'
+            self.audit(action, "CleanupFailed", "CleaningUp", f"{text}; given up {why}")
+            action.set_status(cleanup_tries=0, stopping_since=0, cleanup_error=cut(text, 1024))
+        return wait
+
+    def _still_stopping(self, action: TaskAction, waiting: StillStopping) -> int:
+        """When to ask again: not before half a second, whatever the plugin wants, and not for ever (spec W-44)."""
+        now = self.now(action)
+        since = action.status.stopping_since or now
+        ends = since + int(self.settings.cleanup_patience.total_seconds() * 1000)
+        if now >= ends:
+            return 0
+        action.set_status(stopping_since=since)
+        return min(max(waiting.retry_at, now + _ASK_AGAIN), ends)
+
+    def _failed_again(self, action: TaskAction) -> int:
+        tries = action.status.cleanup_tries + 1
+        action.set_status(cleanup_tries=tries)
+        if tries >= self.settings.max_cleanup_tries:
+            return 0
+        return self.now(action) + retries.system_delay(self.requeue_duration, tries, self.rng)
 
     def _finalize_anyway(self, action: TaskAction, plugin: Plugin, ctx: TaskExecutionContext) -> None:
         """What could not be stopped still gives back what it holds, if it can; nobody comes again."""
@@ -77,16 +102,6 @@ class FailureSteps(StatusSteps):
             plugin.finalize(ctx)
         except Exception as error:  # noqa: BLE001  # clean-up was given up and said so
             log.warning("finalize.failed", action=str(action.id), plugin=plugin.id, error=str(error))
-
-    def _cleanup_failed(self, action: TaskAction, plugin: Plugin, error: Exception) -> int:
-        tries = action.status.cleanup_tries + 1
-        text = f'plugin "{plugin.id}" could not clean up: {type(error).__name__}: {error}'
-        if tries < self.settings.max_cleanup_tries:
-            action.set_status(cleanup_tries=tries)
-            return self.now(action) + retries.system_delay(self.requeue_duration, tries, self.rng)
-        self.audit(action, "CleanupFailed", "CleaningUp", f"{text}; given up after {tries} tries")
-        action.set_status(cleanup_tries=0, cleanup_error=cut(text, 1024))
-        return 0
 
     def record_system_error(
         self,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class StillStopping(ReconcilerError):
     """Raised by `abort` when the attempt was asked to stop and has not yet. Not a failure: abort is called again.
 
+    For `RECONCILER_CLEANUP_PATIENCE` at most; then clean-up is given up visibly, and the action goes on (spec W-44).
+
     Attributes:
         retry_at: when to ask again (ms since the epoch, UTC).
     """

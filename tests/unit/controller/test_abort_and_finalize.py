@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -34,13 +35,16 @@ from reconciler.api.errors import StoreUnavailable, Superseded
 from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaToken
 from reconciler.api.template import Interface
-from reconciler.api.transition import retryable_failure, running, success
+from reconciler.api.transition import retryable_failure, running, success, system_retryable_failure
 from reconciler.controller.condition import ConditionSpec
 from reconciler.plugins.base import StillStopping
 from reconciler.plugins.registry import PluginRegistry
 from reconciler.testing import Lab
 
 BUSY = OSError("busy")
+LOST = system_retryable_failure("Gone", "worker lost")
+MINUTE = timedelta(minutes=1)
+MINUTE_MS = 60_000
 
 
 def running_lab(**parts: Any) -> tuple[Lab, ActionId]:
@@ -455,3 +459,44 @@ def test_what_is_still_stopping_after_the_end_is_no_failure() -> None:
     assert lab.get(action).status.cleanup_error == ""
     assert len(lab.plugin.finalized) == 13  # type: ignore[attr-defined]  # see lab_of
     assert lab.get(action).metadata.finalizers == ()
+
+
+@pytest.mark.spec("W-44")
+def test_an_abort_that_never_ends_is_given_up() -> None:
+    """A plugin that is still stopping when its patience is over holds up no end: aborted, and the record says why."""
+    lab, action = running_lab(on_abort=[StillStopping(0, "the work")], settings={"cleanup_patience": MINUTE})
+    asked = lab.clock()
+    lab.settle()
+    found = lab.get(action)
+    assert (found.phase, found.metadata.completed_at) == (ActionPhase.ABORTED, asked + MINUTE_MS)
+    assert "the work was asked to stop and has not ended yet" in found.status.cleanup_error
+    assert (found.status.cleanup_tries, found.status.stopping_since) == (0, 0)
+    assert len(lab.plugin.finalized) == 1, "what could not be stopped still gives back what it holds"  # type: ignore[attr-defined]  # see lab_of
+    assert [event.phase for event in lab.events(action)][-1] == ActionPhase.ABORTED
+
+
+@pytest.mark.spec("W-44")
+def test_a_finalize_that_never_ends_is_given_up() -> None:
+    """An ended action is let go when its plugin is still stopping after its patience; its end stays."""
+    lab = lab_of(success(), on_finalize=[StillStopping(0, "the work")], settings={"cleanup_patience": MINUTE})
+    action = lab.submit(TYPE)
+    lab.settle()
+    found = lab.get(action)
+    assert found.phase is ActionPhase.SUCCEEDED
+    assert found.metadata.finalizers == ()
+    assert found.status.cleanup_error
+    assert MINUTE_MS <= lab.clock() - found.metadata.completed_at < MINUTE_MS + 1_000
+
+
+@pytest.mark.spec("W-44")
+def test_each_stop_has_its_own_patience() -> None:
+    """A stop that came to its end does not shorten the next one."""
+    slow = StillStopping(0, "the work")
+    lab = lab_of(LOST, LOST, running(0), on_abort=[slow, None, slow], settings={"cleanup_patience": MINUTE})
+    action = lab.submit(TYPE)
+    lab.settle(limit=timedelta(seconds=20))
+    lab.clock.advance(2 * MINUTE_MS)
+    asked = lab.clock()
+    lab.client.abort(action)
+    lab.settle()
+    assert lab.get(action).metadata.completed_at == asked + MINUTE_MS
