@@ -14,20 +14,14 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server, values
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import Counter, Histogram, values
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 
-ACTIVE = "taskaction_active"
-PATIENCE = 0.5
-"""How long a scrape waits for the phases, seconds; then it goes without them."""
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _FAST_MS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000, 5000)
 _SWEEP_MS = (100, 500, 1000, 5000, 10_000, 30_000, 60_000, 300_000)
@@ -35,9 +29,6 @@ _BYTES = (256, 512, 1024, 2048, 4096, 8192, 16_384, 65_536, 262_144, 1_048_576)
 _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _LAG = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ATTEMPT = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
-
-PhaseCounts = Callable[[], Mapping[str, int]]
-"""How many actions there are in each phase, by the name of the phase."""
 
 
 def _histogram(name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
@@ -83,6 +74,19 @@ class Instruments:
             "reconciler_events_forwarded_total", "Events for the exchange", ("outcome",)
         )
         self.forward_lag = _histogram("reconciler_forward_lag_seconds", "Age of forwarded events", _LAG)
+        self._make_of_plugins()
+
+    def _make_of_plugins(self) -> None:
+        self.granted = _counter("reconciler_allocation_grant_success_total", "Quotas asked for and granted")
+        self.refused = _counter("reconciler_allocation_grant_failed_total", "Quotas asked for in vain")
+        self.released = _counter("reconciler_resource_release_success_total", "Quota tokens given back")
+        self.unreleased = _counter("reconciler_resource_release_failed_total", "Quota tokens left to expire")
+        self.quota_wait = _histogram("reconciler_resource_wait_time_seconds", "Waits for quotas", _ATTEMPT)
+        self.unmarshalled = _histogram(
+            "reconciler_unmarshal_state_success_milliseconds", "Plugin states decoded", _FAST_MS
+        )
+        self.undecodable = _counter("reconciler_unmarshal_state_failed_total", "Plugin states not decoded")
+        self.looks = _counter("reconciler_connector_get_task_phase_total", "Looks at services", ("phase",))
 
     def all(self) -> list[MetricWrapperBase]:
         """The instruments, in the order above."""
@@ -258,6 +262,45 @@ def attempted(ended: str, seconds: float) -> None:
     found.attempt_duration.observe(seconds)
 
 
+def allocated(*, granted: bool, waited: float) -> None:
+    """A quota was asked for, and granted after so many seconds in line, or not."""
+    found = _Process.instruments
+    if found is None:
+        return
+    (found.granted if granted else found.refused).inc()
+    if granted:
+        found.quota_wait.observe(max(waited, 0.0))
+
+
+def released(*, given_back: bool) -> None:
+    """Units of a quota were given back, or are left to the end of their lease since the store is away."""
+    found = _Process.instruments
+    if found is not None:
+        (found.released if given_back else found.unreleased).inc()
+
+
+@contextmanager
+def unmarshalling() -> Iterator[None]:
+    """Time the decoding of a plugin's state; an error is counted and passes through."""
+    began = time.perf_counter()
+    found = _Process.instruments
+    try:
+        yield
+    except Exception:
+        if found is not None:
+            found.undecodable.inc()
+        raise
+    if found is not None:
+        found.unmarshalled.observe((time.perf_counter() - began) * 1000)
+
+
+def looked(phase: str) -> None:
+    """A remote plugin looked at its work, and the service said this phase."""
+    found = _Process.instruments
+    if found is not None:
+        found.counter(found.looks, phase).inc()
+
+
 def deleted(outcome: str, count: int) -> None:
     """The collector tried to forget so many actions: `deleted`, `already_gone` or `failed`."""
     found = _Process.instruments
@@ -284,60 +327,3 @@ def stored(op: str, began: float, *, error: bool) -> None:
     if found is not None:
         duration = (time.perf_counter() - began) * 1000
         found.histogram(found.store_duration, op, "true" if error else "false").observe(duration)
-
-
-# -- serving ---------------------------------------------------------------------------------------------------------
-class ActivePhases(Collector):
-    """The gauge of actions by phase, read when somebody asks. Never blocks: without an answer in time it is empty."""
-
-    def __init__(self, counts: PhaseCounts) -> None:
-        self._counts = counts
-        self._reading = threading.Lock()
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One sample for each phase."""
-        gauge = GaugeMetricFamily(ACTIVE, "Actions of the newest runs", labels=("phase",))
-        for phase, count in self._read().items():
-            gauge.add_metric([phase], count)
-        yield gauge
-
-    def _read(self) -> Mapping[str, int]:
-        if not self._reading.acquire(blocking=False):
-            return {}  # an earlier scrape still waits for a server that does not answer
-        found: dict[str, int] = {}
-        thread = threading.Thread(target=self._fill, args=(found,), name="metrics-phases", daemon=True)
-        thread.start()
-        thread.join(PATIENCE)
-        return {} if thread.is_alive() else found
-
-    def _fill(self, found: dict[str, int]) -> None:
-        try:
-            with suppress(Exception):  # a server that is away is told by other numbers
-                found.update(self._counts())
-        finally:
-            self._reading.release()
-
-
-def registry_of(folder: Path, counts: PhaseCounts | None = None) -> CollectorRegistry:
-    """Adds up what all processes wrote into `folder`, and asks for the phases, where given, at each scrape."""
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]  # the library has no types here
-    if counts is not None:
-        registry.register(ActivePhases(counts))
-    return registry
-
-
-def serve(folder: Path, address: str, port: int, counts: PhaseCounts | None = None) -> Callable[[], None]:
-    """Answer `GET /metrics` from a thread; returns what ends it.
-
-    Raises:
-        OSError: the address cannot be listened on.
-    """
-    server, thread = start_http_server(port, address, registry_of(folder, counts))
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop

@@ -13,6 +13,7 @@ import structlog
 from reconciler import metrics
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
+from worker import scraping
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ class Measuring:
         address, port = self._settings.metrics_address, self._settings.metrics_port
         try:
             counts = (lambda: phases(store)) if store is not None else None
-            self._stop = metrics.serve(self._folder, address, port, counts)
+            self._stop = scraping.serve(self._folder, address, port, counts)
         except OSError as error:
             log.warning("metrics.not_served", address=address, port=port, error=str(error))
 

@@ -12,7 +12,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]*[A-Za-z0-9])?", re.ASCII)
 _LONGEST = 128
 
 
-class QuotaToken(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class QuotaToken(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """Units of one resource that an action holds, or waits for.
 
     Attributes:
@@ -20,12 +20,14 @@ class QuotaToken(msgspec.Struct, frozen=True, array_like=True, gc=False):
         token: what the units are leased to; one for each launch.
         units: how many.
         held: whether they were granted; if not, the token stands in line.
+        since: when it began to stand in line, ms since the epoch, UTC; 0 = it does not.
     """
 
     resource: str
     token: str
     units: int = 1
     held: bool = False
+    since: int = 0
 
 
 def check_resource(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from reconciler import metrics
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import Unavailable
 from reconciler.plugins.managers import ResourceManager
@@ -53,7 +54,9 @@ def give_back(manager: ResourceManager, store: Store, writes: Iterable[Write]) -
             for token in before:
                 if (token.resource, token.token) not in kept:
                     waiting += manager.release(token.resource, token.token)
+                    metrics.released(given_back=True)
         except Unavailable as error:
+            metrics.released(given_back=False)
             log.warning("quota.not_released", action=str(write.action.id), error=str(error))
     if not waiting:
         return ()

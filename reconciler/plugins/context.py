@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler import metrics
 from reconciler.api.action import AttemptRecord, Children, TaskAction
 from reconciler.api.errors import BadTaskSpecification
 from reconciler.api.resource import QuotaToken
@@ -200,7 +201,10 @@ class TaskExecutionContext:
         if mine is not None and mine.held:
             return Answer(Allocation.GRANTED)
         answer = self.services.resource_manager.allocate(namespace, name, self.action.id, constraints, units)
-        token = QuotaToken(namespace, name, units, answer.allocation is Allocation.GRANTED)
+        granted = answer.allocation is Allocation.GRANTED
+        asked_at = mine.since if mine is not None else self.now
+        metrics.allocated(granted=granted, waited=(self.now - asked_at) / 1000)
+        token = QuotaToken(namespace, name, units, granted, 0 if granted else asked_at)
         self.action.set_status(tokens=(*(t for t in present if t is not mine), token))
         if self.action.staged is not None:
             self.action.staged.asked.append(token)

@@ -12,6 +12,7 @@ from typing import ClassVar, Generic, TypeVar
 
 import msgspec
 
+from reconciler import metrics
 from reconciler.api.errors import PluginError
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import (
@@ -189,6 +190,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
     ) -> PhaseInfo:
         """What the service says, and no failed look any more (spec W-40)."""
         info = self.status(ctx, meta, resource)
+        metrics.looked(info.phase.label)
         if info.phase.is_success():
             info = _with_files(ctx, info)
         ctx.state.put(STATE_VERSION, RemoteState(remote_phase(info.phase), state.meta))

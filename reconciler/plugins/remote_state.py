@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from reconciler import metrics
 from reconciler.api.errors import CorruptedPluginState, InvalidSettings, PluginError
 from reconciler.api.phase import PluginPhase
 from reconciler.plugins.state import PluginStateManager
@@ -118,7 +119,8 @@ def read_state(state: PluginStateManager) -> RemoteState:
     Raises:
         CorruptedPluginState: it cannot be decoded.
     """
-    return state.get(RemoteState) or RemoteState()
+    with metrics.unmarshalling():
+        return state.get(RemoteState) or RemoteState()
 
 
 def write_meta(meta: object) -> msgspec.Raw:

@@ -19,6 +19,7 @@ from reconciler.embedded.ports import pick_ports
 from reconciler.settings import Settings
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab, ScriptedPlugin
+from worker import scraping
 from worker.measuring import Measuring, phases
 
 pytestmark = pytest.mark.spec("21")
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.spec("21")
 def numbers(tmp_path: Path) -> Iterator[CollectorRegistry]:
     """What is recorded while the test runs."""
     metrics.enable(tmp_path)
-    yield metrics.registry_of(tmp_path)
+    yield scraping.registry_of(tmp_path)
     metrics.disable()
 
 
@@ -51,7 +52,7 @@ def test_nothing_is_recorded_while_disabled(tmp_path: Path) -> None:
         record()
     with metrics.sweep():
         pass
-    registry: Any = metrics.registry_of(tmp_path)
+    registry: Any = scraping.registry_of(tmp_path)
     samples = [s for family in registry.collect() for s in family.samples]
     assert samples
     assert [sample for sample in samples if sample.value] == []
@@ -141,7 +142,7 @@ def test_phases_are_counted() -> None:
 
 def test_phases_never_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that does not answer, or fails, leaves the gauge empty; a second scrape does not queue behind the first."""
-    monkeypatch.setattr(metrics, "PATIENCE", 0.05)
+    monkeypatch.setattr(scraping, "PATIENCE", 0.05)
     frozen, answers = threading.Event(), iter([None, StoreUnavailable("away"), {"running": 2}])
 
     def counts() -> dict[str, int]:
@@ -153,7 +154,7 @@ def test_phases_never_block(monkeypatch: pytest.MonkeyPatch) -> None:
             raise answer
         return answer
 
-    gauge: Any = metrics.ActivePhases(counts)
+    gauge: Any = scraping.ActivePhases(counts)
     read = lambda: [sample.value for family in gauge.collect() for sample in family.samples]  # noqa: E731  # one line, used thrice
     began = time.monotonic()
     assert (read(), read()) == ([], [])
@@ -164,7 +165,7 @@ def test_phases_never_block(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read() == []
     with gauge._reading:
         pass
-    monkeypatch.setattr(metrics, "PATIENCE", 20)
+    monkeypatch.setattr(scraping, "PATIENCE", 20)
     assert read() == [2]
 
 
