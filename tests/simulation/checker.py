@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.api.action import ActionId
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import TRANSITIONS, ActionPhase
+from reconciler.plugins.context import template_or_none
 from reconciler.stores import records
 from reconciler.stores.memory.state import Shard, held, number
 from reconciler.stores.memory.store import MemoryStore
@@ -57,6 +58,7 @@ class Observer:
         lives: of the actions that are stored, by path.
         ends: terminal events of all actions there ever were, in order.
         granted: worker each launch was given to.
+        cached: paths of the actions there ever were whose tasks are cached.
     """
 
     def __init__(self, store: MemoryStore) -> None:
@@ -65,6 +67,7 @@ class Observer:
         self.lives: dict[str, Life] = {}
         self.ends: dict[str, list[ActionEvent]] = {}
         self.granted: dict[tuple[str, str], str] = {}
+        self.cached: set[str] = set()
         self.writes = 0
 
     def __call__(self, verb: str, detail: Any) -> None:
@@ -104,6 +107,8 @@ class Observer:
                 life = self.lives[path] = Life()
             version = number(fields, b"v")
             if version != life.version:
+                if not life.version:
+                    self._met(path)
                 self._changed(path, life, fields, version)
             wishes = (b"d" in fields) + (b"g" in fields) + (b"ar" in fields)
             if wishes != life.wishes:
@@ -112,6 +117,12 @@ class Observer:
             _looked_at(path, life, fields, due.get(path), now)
         if len(due) > len(shard.records) or not due.keys() <= shard.records.keys():
             raise Violation(f"due without a record: {sorted(due.keys() - shard.records.keys())}")
+
+    def _met(self, path: str) -> None:
+        record = self._store.get(ActionId.parse(path))
+        template = template_or_none(record) if record is not None else None
+        if template is not None and template.metadata is not None and template.metadata.discoverable:
+            self.cached.add(path)
 
     def _changed(self, path: str, life: Life, fields: Fields, version: int) -> None:
         phase = ActionPhase(number(fields, b"p", 1))

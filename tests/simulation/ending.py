@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.event import OUTPUTS_FILE
 from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import CacheStatus
+from reconciler.core.paths import ERROR_FILE, LOG_FILE
 from reconciler.sweeps.collect import collect
 from tests.simulation.checker import Violation
 from tests.simulation.world import CANARY
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _LEASES = 600_000
 """Longer than any lease, ms."""
 _NONE = timedelta(0)
+_OF_ATTEMPTS = frozenset({OUTPUTS_FILE, ERROR_FILE, LOG_FILE})
 
 
 def check(sim: Simulation) -> None:
@@ -45,7 +48,9 @@ def check(sim: Simulation) -> None:
     _ends_are_expected(sim)
     _no_secret(sim)
     _audit(sim)
+    _outputs_have_owners(sim)
     _nothing_left(sim)
+    _outputs_have_owners(sim)
 
 
 def _everything_ended(sim: Simulation) -> None:
@@ -126,6 +131,17 @@ def _audit(sim: Simulation) -> None:
         for entry in sim.store.audit(shard):
             if entry.reason == "RoundFailed":
                 raise Violation(f"a round of {entry.id} failed: {entry.message}")
+
+
+def _outputs_have_owners(sim: Simulation) -> None:
+    """Where objects go with their actions, nothing an attempt wrote stays, but for what the cache may refer to."""
+    if not sim.settings.collect_objects:
+        return
+    for address in sim.blobs._objects:
+        parts = address.key.split("/")
+        path = "/".join(parts[-6:-2])
+        if parts[-1] in _OF_ATTEMPTS and path not in sim.observer.lives and path not in sim.observer.cached:
+            raise Violation(f"{path} was forgotten, and its {address.key} was not")
 
 
 def _nothing_left(sim: Simulation) -> None:

@@ -14,6 +14,7 @@ from reconciler.stores.memory.quotas import _Resource
 from reconciler.stores.memory.state import Shard, held, number, terminal
 from reconciler.stores.memory.stepping import Stepping
 from reconciler.stores.records import Fields
+from reconciler.sweeps import objects
 
 Planted = tuple[object, str, Any]
 """Where, which attribute, and what it is replaced by."""
@@ -24,6 +25,7 @@ _wake = Shard.wake
 _change_of = changes.change_of
 _release = MemoryCatalog.release_reservation
 _put = MemoryCatalog.put
+_remove = objects._remove
 
 
 def _any_token(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
@@ -89,6 +91,10 @@ def _too_much(self: _Resource, quota: int) -> int:
     return quota
 
 
+def _inputs_only(blobs: Any, action: Any, folders: Any) -> Any:
+    return _remove(blobs, action, folders[1:])
+
+
 def _unseen_lease(fields: Fields, change: changes.Change) -> int:
     woken = number(fields, b"w")
     return min(change.due, woken) if woken and change.due else change.due
@@ -109,6 +115,7 @@ MISTAKES: dict[str, Planted] = {
     "launch sent again forgets its worker": (stepping, "change_of", _sent_again_anew),
     "end above open children owes nothing": (Stepping, "_apply", staticmethod(_without_cascade)),
     "quota given out twice": (_Resource, "free", _too_much),
+    "outputs stay when their action is forgotten": (objects, "_remove", _inputs_only),
     "wish for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
 }
 
