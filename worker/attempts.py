@@ -99,9 +99,7 @@ class Attempt:
         A refused launch ends quietly: somebody else has it, or nobody wants it any more.
         """
         store = self.engine.store
-        taken = store.start_attempt(
-            self.action, self.launch, owner=self.owner, lease=self._lease_of(None), queue=""
-        )
+        taken = store.start_attempt(self.action, self.launch, owner=self.owner, lease=self._lease_of(None))
         if isinstance(taken, StartRefused):
             log.info("attempt.refused", action=str(self.action), launch=self.launch, why=taken.value)
             return

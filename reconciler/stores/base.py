@@ -258,7 +258,7 @@ class Store(Doomed, Protocol):
 
     # -- attempts --------------------------------------------------------------------------------------------------
     def start_attempt(
-        self, action: ActionId, launch: str, *, owner: str, lease: int, queue: str
+        self, action: ActionId, launch: str, *, owner: str, lease: int
     ) -> TaskAction | StartRefused:
         """Take the lease of a launch; at most one worker ever gets it."""
         ...

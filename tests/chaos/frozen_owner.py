@@ -87,7 +87,7 @@ def start_attempts(light: Light, actions: Sequence[ActionId], *, owner: str) -> 
     for action in actions:
         launch = light.client.get(action).attempt.launch
         if launch:
-            taken = light.store.start_attempt(action, launch, owner=owner, lease=light.lease, queue="")
+            taken = light.store.start_attempt(action, launch, owner=owner, lease=light.lease)
             if not isinstance(taken, StartRefused):
                 found.append((action, launch))
     return found

@@ -120,7 +120,7 @@ def race(engine: Engine, client: Client, pool: ThreadPoolExecutor, rng: random.R
     shard = engine.store.shard_of(run.id)
     engine.stepper.step(shard)
     launch = client.get(run.action).attempt.launch
-    engine.store.start_attempt(run.action, launch, owner="w", lease=60_000, queue="")
+    engine.store.start_attempt(run.action, launch, owner="w", lease=60_000)
     pauses, ready = [rng.uniform(0, 0.002) for _ in range(2)], threading.Barrier(2)
 
     def report() -> None:

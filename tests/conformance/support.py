@@ -193,7 +193,7 @@ def launched(store: Store, action: TaskAction, *, due: int = 0, launch: str = "1
 
 def started(store: Store, action: TaskAction, *, owner: str = "w1", launch: str = "1") -> TaskAction:
     """Start the attempt of a launched action."""
-    record = store.start_attempt(action.id, launch, owner=owner, lease=ATTEMPT_LEASE, queue="q")
+    record = store.start_attempt(action.id, launch, owner=owner, lease=ATTEMPT_LEASE)
     assert isinstance(record, TaskAction), f"refused: {record}"
     return record
 

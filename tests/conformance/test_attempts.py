@@ -31,7 +31,7 @@ def start(
     store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1"
 ) -> TaskAction | StartRefused:
     """Start an attempt, or hear why not."""
-    return store.start_attempt(action.id, launch, owner=owner, lease=ATTEMPT_LEASE, queue="q")
+    return store.start_attempt(action.id, launch, owner=owner, lease=ATTEMPT_LEASE)
 
 
 def beat(store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> Beat:
@@ -130,7 +130,7 @@ def test_a_lease_taken_during_a_step_is_watched_after_it(store: LookingStore) ->
     action = make_action()
     launched(store, action)
     held = claimed(store, action)
-    assert isinstance(store.start_attempt(action.id, "1", owner="w1", lease=5, queue="q"), TaskAction)
+    assert isinstance(store.start_attempt(action.id, "1", owner="w1", lease=5), TaskAction)
     assert due_time(store, action) == held.now + STEP_LEASE
     committed(store, release_write(held, due=store.now() + HOUR))
     assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE

@@ -227,7 +227,7 @@ def test_a_new_launch_forgets_the_one_before(store: LookingStore) -> None:
     """A relaunch clears owner, lease, stop wish and outcome of the launch it replaces."""
     action = make_action()
     launched(store, action)
-    store.start_attempt(action.id, "1", owner="w", lease=1000, queue="q")
+    store.start_attempt(action.id, "1", owner="w", lease=1000)
     store.stop_attempt(action.id, "slow")
     committed(store, release_write(claimed(store, action), due=store.now() + 60_000, launch=("2", "q2")))
     attempt = get(store, action).attempt

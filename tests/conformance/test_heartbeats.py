@@ -104,7 +104,7 @@ def test_a_lease_that_was_judged_is_not_looked_at_again(store: LookingStore, pas
     """A step that saw the lease had ended decides when to look next: no hot loop."""
     action = make_action()
     launched(store, action)
-    store.start_attempt(action.id, "1", owner="w1", lease=1, queue="q")
+    store.start_attempt(action.id, "1", owner="w1", lease=1)
     pass_time(GRACE + 5)
     at = store.now() + HOUR
     committed(store, release_write(claimed(store, action), due=at))

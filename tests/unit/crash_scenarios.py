@@ -322,9 +322,7 @@ def function(crash: Crash) -> CloudLab:
 
 
 def _work(lab: Lab, action: ActionId, launch: str) -> None:
-    started = lab.store.start_attempt(
-        action, launch, owner=f"worker of {launch}", lease=6000, queue="attempts"
-    )
+    started = lab.store.start_attempt(action, launch, owner=f"worker of {launch}", lease=6000)
     if launch == "1" or isinstance(started, StartRefused):
         return
     done = AttemptOutcome(ended="returned")

@@ -18,10 +18,9 @@ class Attempts(MemoryCore):
     """start_attempt, heartbeat, finish_attempt, stop_attempt, request_abort, signal."""
 
     def start_attempt(
-        self, action: ActionId, launch: str, *, owner: str, lease: int, queue: str
+        self, action: ActionId, launch: str, *, owner: str, lease: int
     ) -> TaskAction | StartRefused:
         """See `Store.start_attempt`."""
-        del queue  # the record knows the queue its launch was sent to
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
             fields = shard.records.get(path)

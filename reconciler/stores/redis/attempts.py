@@ -23,10 +23,9 @@ class Attempts(RedisCore):
 
     @explain
     def start_attempt(
-        self, action: ActionId, launch: str, *, owner: str, lease: int, queue: str
+        self, action: ActionId, launch: str, *, owner: str, lease: int
     ) -> TaskAction | StartRefused:
         """See `Store.start_attempt`."""
-        del queue  # the record knows the queue its launch was sent to
         key, base = self.where(action)
         answer = script("start_attempt")(self.client, key, base, str(action), launch, owner, lease, GRACE)
         if answer[0]:

@@ -52,7 +52,7 @@ def launched(lab: Lab, **options: Any) -> ActionId:
 
 def start(lab: Lab, action: ActionId, launch: str = "1", owner: str = "w1") -> TaskAction | StartRefused:
     """A worker takes a launch."""
-    return lab.store.start_attempt(action, launch, owner=owner, lease=LEASE, queue="attempts")
+    return lab.store.start_attempt(action, launch, owner=owner, lease=LEASE)
 
 
 def running(lab: Lab, **options: Any) -> ActionId:

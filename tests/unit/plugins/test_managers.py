@@ -351,7 +351,7 @@ def test_a_function_is_launched_once_it_has_its_units() -> None:
     first, second = call(lab, resource=GPU, units=2), call(lab, resource=GPU)
     assert [launch.action for launch in lab.messenger.launches] == [str(first)]
     assert lab.get(second).phase is ActionPhase.WAITING_FOR_RESOURCES
-    taken = lab.store.start_attempt(first, "1", owner="w", lease=6000, queue="")
+    taken = lab.store.start_attempt(first, "1", owner="w", lease=6000)
     assert isinstance(taken, TaskAction)
     outcome = AttemptOutcome(ended="raised", code="Bad", message="no", retryable=False)
     lab.store.finish_attempt(first, "1", owner="w", outcome=outcome)
