@@ -60,6 +60,9 @@ class ValkeyServer(EmbeddedServer):
             "appendfsync": self._appendfsync,
             # records have few fields but one longer than 64 bytes: as a list they need two thirds of the memory
             "hash-max-listpack-value": "1024",
+            # else each kind of command that was ever used costs 24 KiB, 1.3 MiB for what we send
+            "latency-tracking": "no",
+            "slowlog-max-len": "32",  # an entry holds arguments: 0.5 KiB
             "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",

@@ -25,6 +25,8 @@ PROBE = 5_000
 """How long a queue may start nothing until the oldest launch that waits for it is looked at, ms. Doubled from the third
 time on: two losses in a row are bad luck, more are a queue that nobody serves."""
 PROBE_DOUBLINGS = 6
+QUEUE_KEPT = 86_400_000
+"""How long after its last start a queue is remembered that nothing waits for, ms."""
 EVENT_IDS = 200
 """Stream ids a record keeps of its newest events: history is bounded."""
 

@@ -18,13 +18,15 @@ from support import (
 
 from reconciler.api.action import TaskAction
 from reconciler.stores.changes import LOST_AT_ONCE, PROBE_DOUBLINGS
-from reconciler.stores.memory import state
+from reconciler.stores.memory import MemoryStore, state
 from reconciler.stores.redis import stepping
+from reconciler.stores.redis.store import RedisStore
 
 pytestmark = pytest.mark.spec("W-02")
 HOUR = 3_600_000
 OVERTAKEN = 200
 PROBE = 800
+KEPT = 1_500
 """Shorter than in life, since real servers cannot be told what time it is."""
 
 
@@ -32,7 +34,8 @@ PROBE = 800
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "OVERTAKEN", OVERTAKEN)
     monkeypatch.setattr(state, "PROBE", PROBE)
-    monkeypatch.setattr(stepping, "_LOST", (OVERTAKEN, LOST_AT_ONCE, PROBE, PROBE_DOUBLINGS))
+    monkeypatch.setattr(state, "QUEUE_KEPT", KEPT)
+    monkeypatch.setattr(stepping, "_LOST", (OVERTAKEN, LOST_AT_ONCE, PROBE, PROBE_DOUBLINGS, KEPT))
 
 
 def waiting(store: LookingStore, name: str) -> TaskAction:
@@ -40,6 +43,16 @@ def waiting(store: LookingStore, name: str) -> TaskAction:
     action = make_action(name)
     launched(store, action, due=store.now() + HOUR)
     return action
+
+
+def remembered(store: LookingStore) -> set[str]:
+    """Queues of which something is known."""
+    if isinstance(store, RedisStore):
+        found = (store.client.hkeys(f"{store.keys.base(shard)}queues") for shard in range(store.shards))
+    else:
+        assert isinstance(store, MemoryStore)
+        found = (shard.queues for shard in store._shards)
+    return {name.decode() for names in found for name in names}
 
 
 def lost(store: LookingStore) -> list[str]:
@@ -103,3 +116,32 @@ def test_a_launch_that_changed_its_queue_waits_in_one(store: LookingStore, pass_
     started(store, action)
     pass_time(2 * PROBE)
     assert lost(store) == []
+
+
+def test_a_queue_nobody_uses_is_forgotten(store: LookingStore, pass_time: PassTime) -> None:
+    """Names of queues do not pile up: one goes some time after its last start, and never while a launch waits for it."""
+    action = waiting(store, "a0")
+    assert remembered(store)
+    pass_time(KEPT + 1)
+    assert lost(store) == ["a0"]
+    assert remembered(store)
+    started(store, action)
+    lost(store)
+    assert remembered(store)
+    pass_time(KEPT + 1)
+    lost(store)
+    assert remembered(store) == set()
+
+
+def test_a_forgotten_queue_is_used_again(store: LookingStore, pass_time: PassTime) -> None:
+    """What is sent to a queue that was forgotten is started, and found when it is lost, as on the first day."""
+    started(store, waiting(store, "a0"))
+    pass_time(KEPT + 1)
+    lost(store)
+    assert remembered(store) == set()
+    old = waiting(store, "old")
+    pass_time(2)
+    young = waiting(store, "young")
+    pass_time(OVERTAKEN)
+    started(store, young)
+    assert lost(store) == [old.id.action]

@@ -36,7 +36,7 @@ class Attempts(MemoryCore):
             if b"nq" in fields:
                 # queues are first in, first out: what was sent before and has not started, was lost
                 shard.unsend(path, fields)
-                newest = shard.queues[fields[b"nq"]].moved_at
+                newest = shard.queues.get(fields[b"nq"], QueueFacts()).moved_at
                 shard.queues[fields[b"nq"]] = QueueFacts(max(newest, number(fields, b"nt")), now)
             self.wrote("start_attempt", (action, launch, owner))
             return self.decode(path, fields, now)

@@ -14,7 +14,7 @@ from datetime import timedelta
 from reconciler.api.action import ActionId, Children, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.stores import records
-from reconciler.stores.changes import LOST_AT_ONCE, OVERTAKEN, PENDING_TTL, PROBE, PROBE_DOUBLINGS
+from reconciler.stores.changes import LOST_AT_ONCE, OVERTAKEN, PENDING_TTL, PROBE, PROBE_DOUBLINGS, QUEUE_KEPT
 from reconciler.stores.doomed import Folders
 from reconciler.stores.records import Fields
 
@@ -116,7 +116,10 @@ class Shard:
     def lost_launches(self, now: int) -> list[str]:
         """Launches to look at: those that were overtaken; of a queue that starts nothing, the oldest, ever more seldom."""
         return [
-            path for queue in self.queues for path in self._lost_in(queue, now) if self._waits(path, queue)
+            path
+            for queue in list(self.queues)
+            for path in self._lost_in(queue, now)
+            if self._waits(path, queue)
         ]
 
     def _lost_in(self, queue: bytes, now: int) -> list[str]:
@@ -124,6 +127,9 @@ class Shard:
         waiting = sorted((at, path) for path, at in self.sent.get(queue, {}).items())
         if not waiting:
             facts.probed_at = facts.probes = 0
+            if facts.started_at + QUEUE_KEPT < now:
+                del self.queues[queue]
+                self.sent.pop(queue, None)
             return []
         before = min(facts.moved_at, now - OVERTAKEN)
         overtaken = [path for at, path in waiting if at < before][:LOST_AT_ONCE]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from reconciler.api.errors import StoreUnavailable
 from reconciler.stores.redis.confirm import replicas_of
 from reconciler.stores.redis.connect import explained, safe_url
+from reconciler.stores.redis.scripts import load_all
 from reconciler.stores.redis.store import RedisStore
 
 LAYOUT = 1
@@ -19,7 +20,7 @@ OLDEST = (7, 0)
 def store_problems(store: RedisStore) -> list[str]:
     """Everything that speaks against this server, as sentences with a remedy; empty when there is nothing.
 
-    The first process to look fixes number of shards and layout for all.
+    The first process to look fixes number of shards and layout for all. A good server is given the scripts.
     """
     where = f"Redis at {safe_url(store.url)}"
     try:
@@ -30,7 +31,7 @@ def store_problems(store: RedisStore) -> list[str]:
     found = _version(info, where) + _eviction(info, where) + _durability(store, info, where)
     if not found:
         found += _meta(store, where)
-    return found
+    return found or _scripts(store, where)
 
 
 def _version(info: dict[str, Any], where: str) -> list[str]:
@@ -95,3 +96,14 @@ def _meta(store: RedisStore, where: str) -> list[str]:
             remedy = "set RECONCILER_SHARDS to it" if name == "shards" else "run the release that wrote it"
             found.append(f"{where} holds a data set with {name} = {have}, not {value}: {remedy}")
     return found
+
+
+def _scripts(store: RedisStore, where: str) -> list[str]:
+    try:
+        with explained(store.url):
+            load_all(store.client)
+    except StoreUnavailable as error:
+        if not isinstance(error.__cause__, NoPermissionError):
+            raise
+        return [f"{where} lets its user run no scripts, which every change is: allow it +@scripting"]
+    return []

@@ -18,7 +18,7 @@ So has a resource with a quota, `{q:<name>}`.
 | `<p>:{nn}:runs` | zset, run → creation time | create | entry: with the run's last action |
 | `<p>:{nn}:events` | stream, the results channel | create, commit; its groups: readers | entry: trim_events |
 | `<p>:{nn}:audit` | stream, capped at 1000 | record_audit | capped |
-| `<p>:{nn}:queues` | hash, queue → newest started launch | start_attempt, commit, look | one field per queue |
+| `<p>:{nn}:queues` | hash, queue → newest started launch | start_attempt, commit, look | field: look, a day unused |
 | `<p>:{nn}:sent:<name>` | zset, path → when its launch was sent | commit, of a queue | entry: start_attempt, or the end |
 | `<p>:{nn}:pending` | string, PX | create, wake … | claim by a new step, or its TTL |
 | `<p>:{nn}:armed` | string, PX | claim, commit | its TTL |

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -25,28 +26,28 @@ VERBS = (
 class Script:
     """One verb. Sent by digest; the server is given the text when it does not know it (restart, SCRIPT FLUSH)."""
 
-    __slots__ = ("_sha", "_text", "name")
+    __slots__ = ("_sha", "name", "text")
 
     def __init__(self, name: str) -> None:
         self.name = name
         folder = files("reconciler.stores.redis").joinpath("lua")
         common = folder.joinpath("common.lua").read_text()
-        self._text = common + folder.joinpath(f"{name}.lua").read_text()
-        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+        self.text = lean(common, folder.joinpath(f"{name}.lua").read_text())
+        self._sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, client: redis.Redis, key: str, *args: Any) -> Any:  # noqa: ANN401  # what Redis answers
         """Run the script on the slot of `key`."""
         try:
             return client.execute_command("EVALSHA", self._sha, 1, key, *args)  # type: ignore[no-untyped-call]  # redis-py has no types here
         except NoScriptError:
-            return client.execute_command("EVAL", self._text, 1, key, *args)  # type: ignore[no-untyped-call]  # redis-py has no types here
+            return client.execute_command("EVAL", self.text, 1, key, *args)  # type: ignore[no-untyped-call]  # redis-py has no types here
 
     def for_each(self, client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run the script for each (key, argument …), in one round trip; an answer may be the exception of that one call."""
         answers = self._pipelined(client, calls)
         unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            client.script_load(self._text)
+            client.script_load(self.text)
             again = self._pipelined(client, [calls[index] for index in unknown])
             for index, answer in zip(unknown, again, strict=True):
                 answers[index] = answer
@@ -63,3 +64,30 @@ class Script:
 def script(name: str) -> Script:
     """The script of a verb; loaded once per process."""
     return Script(name)
+
+
+def load_all(client: redis.Redis) -> None:
+    """Give the server every script in one round trip, so that no action pays for the first call of a verb."""
+    pipe = client.pipeline(transaction=False)
+    for name in VERBS:
+        pipe.script_load(script(name).text)
+    pipe.execute()
+
+
+def lean(common: str, verb: str) -> str:
+    """The script of a verb: what it calls of the shared helpers, and itself, without comments and indentation.
+
+    The server keeps the text of each script, and runs all of it at each call. Line breaks stay, so that its messages name
+    the lines of the two files, one behind the other.
+    """
+    head, *helpers = re.split(r"(?m)^(?=local function )", _bare(common))
+    text = _bare(verb)
+    for helper in reversed(helpers):  # a helper calls only those above it
+        name = helper.removeprefix("local function ").partition("(")[0]
+        text = (helper if re.search(rf"\b{name}\b", text) else "\n" * helper.count("\n")) + text
+    return head + text
+
+
+def _bare(text: str) -> str:
+    lines = (line.strip() for line in text.splitlines())
+    return "".join("\n" if line.startswith("--") else f"{line}\n" for line in lines)

@@ -29,6 +29,7 @@ from reconciler.stores.changes import (
     PENDING_TTL,
     PROBE,
     PROBE_DOUBLINGS,
+    QUEUE_KEPT,
     Change,
     change_of,
     differing_fields,
@@ -43,7 +44,7 @@ log = structlog.get_logger(__name__)
 _CREATED = tuple(CreateOutcome)
 _COMMITTED = tuple(CommitOutcome)
 _CHUNK = 500
-_LOST = (OVERTAKEN, LOST_AT_ONCE, PROBE, PROBE_DOUBLINGS)
+_LOST = (OVERTAKEN, LOST_AT_ONCE, PROBE, PROBE_DOUBLINGS, QUEUE_KEPT)
 
 
 class Stepping(RedisCore):

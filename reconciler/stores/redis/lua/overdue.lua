@@ -9,6 +9,7 @@
 -- ARGV[6]  most launches to make due at once
 -- ARGV[7]  how long a queue may start nothing until its oldest launch is looked at, in ms
 -- ARGV[8]  how often that is doubled at most, from the third time on
+-- ARGV[9]  how long a queue is remembered after its last start when nothing waits for it, in ms
 -- returns  {overdue 0/1, next due, arm 0/1, now}
 local function lost_launches(queue, facts)
   local waiting = base .. 'sent:' .. queue
@@ -16,7 +17,11 @@ local function lost_launches(queue, facts)
   local moved, started, probed, times = string.match(facts, '^(%d+) (%d+) ?(%d*) ?(%d*)$')
   times = tonumber(times) or 0
   if not oldest[1] then
-    if times > 0 then redis.call('HSET', base .. 'queues', queue, moved .. ' ' .. started) end
+    if tonumber(started) + tonumber(ARGV[9]) < now then
+      redis.call('HDEL', base .. 'queues', queue)
+    elseif times > 0 then
+      redis.call('HSET', base .. 'queues', queue, moved .. ' ' .. started)
+    end
     return {}
   end
   local before = int(math.min(tonumber(moved), now - tonumber(ARGV[5])))

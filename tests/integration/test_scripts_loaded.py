@@ -1,0 +1,66 @@
+"""A server that passed the check at start knows every script before the first action."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+import redis
+
+from reconciler.embedded.servers import EmbeddedServers
+from reconciler.settings import Settings
+from reconciler.stores.redis.check import store_problems
+from reconciler.stores.redis.scripts import VERBS, script
+from reconciler.stores.redis.store import RedisStore
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey server."""
+    with EmbeddedServers(tmp_path_factory.mktemp("servers"), s3=False) as servers:
+        yield servers.redis_url
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[RedisStore]:
+    """Records on a server that knows no script."""
+    with closing(RedisStore(Settings(redis_url=url))) as opened:
+        opened.client.script_flush()
+        yield opened
+
+
+def known(store: RedisStore) -> int:
+    """How many scripts the server has."""
+    return int(store.client.info("memory")["number_of_cached_scripts"])
+
+
+def test_a_good_server_is_given_every_script(store: RedisStore) -> None:
+    """The check at start loads all of them, under the digests they are called by: no first call has to send a text."""
+    assert store_problems(store) == []
+    assert known(store) == len(VERBS)
+    for verb in VERBS:
+        store.client.script_load(script(verb).text)
+    assert known(store) == len(VERBS)
+
+
+def test_scripts_a_server_forgot_are_given_again(store: RedisStore) -> None:
+    """After a SCRIPT FLUSH or a restart, the first call of a verb brings its script back."""
+    assert store_problems(store) == []
+    store.client.script_flush()
+    assert store.look(0) == []
+    assert known(store) == 1
+
+
+def test_a_user_who_may_load_no_script_is_told_so(store: RedisStore) -> None:
+    """A server that refuses scripts is found at the start, not by the first action."""
+    store.client.acl_setuser(
+        "poor", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all", "-script"]
+    )
+    with closing(RedisStore(Settings(redis_url=store.url.replace("redis://", "redis://poor:x@")))) as poor:
+        [problem] = store_problems(poor)
+    assert problem.endswith("allow it +@scripting")
+    with redis.Redis.from_url(store.url) as client:
+        client.acl_deluser("poor")
