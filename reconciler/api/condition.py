@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 
 from reconciler.api.errors import InvalidArguments, InvalidSpec
+from reconciler.api.reading import read_json
 from reconciler.api.webhook import read_target
 
 Value = bool | int | float | str
@@ -40,7 +41,7 @@ class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
 def read_condition(document: bytes) -> ConditionSpec | None:
     """The spec of a condition; None when it cannot be read."""
     try:
-        return msgspec.json.decode(document, type=ConditionSpec)
+        return read_json(document, ConditionSpec)
     except msgspec.DecodeError:
         return None
 
@@ -48,7 +49,7 @@ def read_condition(document: bytes) -> ConditionSpec | None:
 def condition_problems(document: bytes) -> list[str]:
     """What keeps a condition from being accepted, a sentence each."""
     try:
-        spec = msgspec.json.decode(document, type=ConditionSpec)
+        spec = read_json(document, ConditionSpec)
     except msgspec.DecodeError as error:
         return [f"conditionSpec cannot be read: {error}"]
     found = []

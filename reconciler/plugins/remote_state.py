@@ -10,6 +10,7 @@ import msgspec
 
 from reconciler.api.errors import CorruptedPluginState, InvalidSettings, PluginError
 from reconciler.api.phase import PluginPhase
+from reconciler.api.reading import read_json
 from reconciler.plugins.state import PluginStateManager
 
 T = TypeVar("T")
@@ -140,7 +141,7 @@ def read_meta(state: RemoteState, kind: type[T]) -> T:
         CorruptedPluginState: what is stored is no `kind`.
     """
     try:
-        return msgspec.json.decode(state.meta, type=kind)
+        return read_json(state.meta, kind)
     except msgspec.DecodeError as error:
         raise CorruptedPluginState(f"failed to decode resource meta: {error}") from error
 
