@@ -63,6 +63,8 @@ from reconciler.wiring import connect
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
+ABORT_REASON = "User requested abort"
+"""Why an action is aborted, when nobody says it."""
 _AT_ONCE = 500
 """Actions per round trip."""
 
@@ -325,19 +327,21 @@ class Client(Looking, Conditions):
         return decode(document_of(record, lambda ref: fetched[ref.uri]))
 
     # -- ending ----------------------------------------------------------------------------------------------------
-    def abort(self, action: ActionId, reason: str = "User requested abort", actor: str = "") -> AbortOutcome:
+    def abort(self, action: ActionId, reason: str = ABORT_REASON, actor: str = "") -> AbortOutcome:
         """Store the wish to abort an action and all its descendants. An ended action stays as it ended.
 
         Args:
             action: which one; the root aborts the whole run.
-            reason: told to plugins and events.
+            reason: told to plugins and events; the default when empty (spec 29.6).
             actor: who asks; the user of this process when empty.
 
         Raises:
             ActionNotFound: there is no such action.
             StoreUnavailable: the store does not answer.
         """
-        report = self.store.request_abort(action, Deletion(reason=reason, actor=actor or whoami()))
+        report = self.store.request_abort(
+            action, Deletion(reason=reason or ABORT_REASON, actor=actor or whoami())
+        )
         if report.outcome is AbortOutcome.MISSING:
             raise ActionNotFound(action)
         self._wake(report.wake)

@@ -455,3 +455,13 @@ def test_what_is_still_stopping_after_the_end_is_no_failure() -> None:
     assert lab.get(action).status.cleanup_error == ""
     assert len(lab.plugin.finalized) == 13  # type: ignore[attr-defined]  # see lab_of
     assert lab.get(action).metadata.finalizers == ()
+
+
+@pytest.mark.spec("29.6")
+def test_an_empty_reason_is_the_default_one() -> None:
+    """Who aborts without saying why is noted as any user who does not: the event says so."""
+    lab = lab_of(running(0))
+    action = lab.submit(TYPE)
+    lab.client.abort(action, "")
+    lab.settle()
+    assert [reason.message for reason in lab.events(action)[-1].cluster_events] == ["User requested abort"]
