@@ -16,6 +16,8 @@ Value = bool | int | float | str
 
 TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 """What a condition may ask for, by the name in its spec."""
+MAX_NAME = 256
+"""Longest name of a condition, in characters."""
 MAX_PROMPT = 4096
 """Longest prompt, in characters."""
 MAX_DESCRIPTION = 2048
@@ -56,6 +58,7 @@ def condition_problems(document: bytes) -> list[str]:
     if spec.type not in TYPES:
         found.append(f"the type of a condition must be one of {', '.join(TYPES)}, got {spec.type!r}")
     for what, text, limit in (
+        ("name", spec.name, MAX_NAME),
         ("prompt", spec.prompt, MAX_PROMPT),
         ("description", spec.description, MAX_DESCRIPTION),
     ):

@@ -22,6 +22,7 @@ from reconciler.api.action import (
     TaskAction,
     record_name,
 )
+from reconciler.api.conditions import cut
 from reconciler.api.errors import (
     ActionConflict,
     ActionEnded,
@@ -36,6 +37,7 @@ from reconciler.client.conditions import Conditions
 from reconciler.client.looking import Looking
 from reconciler.client.run import Run
 from reconciler.client.submission import (
+    MAX_ACTOR,
     ROOT,
     group_root,
     in_group,
@@ -339,9 +341,8 @@ class Client(Looking, Conditions):
             ActionNotFound: there is no such action.
             StoreUnavailable: the store does not answer.
         """
-        report = self.store.request_abort(
-            action, Deletion(reason=reason or ABORT_REASON, actor=actor or whoami())
-        )
+        wish = Deletion(reason=cut(reason or ABORT_REASON, 1024), actor=cut(actor or whoami(), MAX_ACTOR))
+        report = self.store.request_abort(action, wish)
         if report.outcome is AbortOutcome.MISSING:
             raise ActionNotFound(action)
         self._wake(report.wake)
