@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 
 from reconciler.api.errors import InvalidArguments, InvalidSpec
+from reconciler.api.reading import read_json
 from reconciler.api.webhook import read_target
 
 Value = bool | int | float | str
@@ -15,6 +16,8 @@ Value = bool | int | float | str
 
 TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 """What a condition may ask for, by the name in its spec."""
+MAX_NAME = 256
+"""Longest name of a condition, in characters."""
 MAX_PROMPT = 4096
 """Longest prompt, in characters."""
 MAX_DESCRIPTION = 2048
@@ -40,7 +43,7 @@ class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
 def read_condition(document: bytes) -> ConditionSpec | None:
     """The spec of a condition; None when it cannot be read."""
     try:
-        return msgspec.json.decode(document, type=ConditionSpec)
+        return read_json(document, ConditionSpec)
     except msgspec.DecodeError:
         return None
 
@@ -48,13 +51,14 @@ def read_condition(document: bytes) -> ConditionSpec | None:
 def condition_problems(document: bytes) -> list[str]:
     """What keeps a condition from being accepted, a sentence each."""
     try:
-        spec = msgspec.json.decode(document, type=ConditionSpec)
+        spec = read_json(document, ConditionSpec)
     except msgspec.DecodeError as error:
         return [f"conditionSpec cannot be read: {error}"]
     found = []
     if spec.type not in TYPES:
         found.append(f"the type of a condition must be one of {', '.join(TYPES)}, got {spec.type!r}")
     for what, text, limit in (
+        ("name", spec.name, MAX_NAME),
         ("prompt", spec.prompt, MAX_PROMPT),
         ("description", spec.description, MAX_DESCRIPTION),
     ):

@@ -12,6 +12,8 @@ import msgspec
 
 MESSAGE_LIMIT = 4096
 """Longest message kept in a record, in characters (spec 2.4 allows 32768; spec W-16 asks for a bound)."""
+CODE_LIMIT = 256
+"""Longest code of an error that is stored, in characters (spec W-16)."""
 HISTORY_LIMIT = 50
 """Most history entries kept; the first one and the newest ones survive (spec W-16)."""
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from reconciler.api.reading import read_json
+
 
 class Identifier(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Identity of a task. `version` is no part of a cache key (spec 9.1)."""
@@ -94,7 +96,6 @@ class TaskTemplate(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     service_account: str = ""
 
 
-_decoder = msgspec.json.Decoder(TaskTemplate)
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -105,7 +106,7 @@ def parse_template(data: bytes) -> TaskTemplate:
     Raises:
         msgspec.DecodeError: the bytes are no template; the message names the place.
     """
-    return _decoder.decode(data)
+    return read_json(data, TaskTemplate)
 
 
 def encode_template(template: TaskTemplate) -> bytes:

@@ -22,6 +22,7 @@ from reconciler.api.action import (
     TaskAction,
     record_name,
 )
+from reconciler.api.conditions import cut
 from reconciler.api.errors import (
     ActionConflict,
     ActionEnded,
@@ -36,6 +37,7 @@ from reconciler.client.conditions import Conditions
 from reconciler.client.looking import Looking
 from reconciler.client.run import Run
 from reconciler.client.submission import (
+    MAX_ACTOR,
     ROOT,
     group_root,
     in_group,
@@ -63,6 +65,8 @@ from reconciler.wiring import connect
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
+ABORT_REASON = "User requested abort"
+"""Why an action is aborted, when nobody says it."""
 _AT_ONCE = 500
 """Actions per round trip."""
 
@@ -325,19 +329,20 @@ class Client(Looking, Conditions):
         return decode(document_of(record, lambda ref: fetched[ref.uri]))
 
     # -- ending ----------------------------------------------------------------------------------------------------
-    def abort(self, action: ActionId, reason: str = "User requested abort", actor: str = "") -> AbortOutcome:
+    def abort(self, action: ActionId, reason: str = ABORT_REASON, actor: str = "") -> AbortOutcome:
         """Store the wish to abort an action and all its descendants. An ended action stays as it ended.
 
         Args:
             action: which one; the root aborts the whole run.
-            reason: told to plugins and events.
+            reason: told to plugins and events; the default when empty (spec 29.6).
             actor: who asks; the user of this process when empty.
 
         Raises:
             ActionNotFound: there is no such action.
             StoreUnavailable: the store does not answer.
         """
-        report = self.store.request_abort(action, Deletion(reason=reason, actor=actor or whoami()))
+        wish = Deletion(reason=cut(reason or ABORT_REASON, 1024), actor=cut(actor or whoami(), MAX_ACTOR))
+        report = self.store.request_abort(action, wish)
         if report.outcome is AbortOutcome.MISSING:
             raise ActionNotFound(action)
         self._wake(report.wake)

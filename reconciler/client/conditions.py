@@ -11,6 +11,7 @@ import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec, Signal, TaskAction
 from reconciler.api.condition import ConditionSpec, Value, check_kind, check_scalar, fitted, read_condition
+from reconciler.api.conditions import cut
 from reconciler.api.errors import (
     ActionNotFound,
     CallbackRefused,
@@ -19,7 +20,7 @@ from reconciler.api.errors import (
     SignalRefused,
 )
 from reconciler.client.run import Run
-from reconciler.client.submission import whoami
+from reconciler.client.submission import MAX_ACTOR, whoami
 from reconciler.core.callback import SIGNAL, verify
 from reconciler.core.validation import LIMITS
 from reconciler.settings import Settings
@@ -179,7 +180,7 @@ class Conditions(ABC):
             if record.spec.action_type == CONDITION and waits and not record.phase.is_terminal():
                 check_kind(value, spec.type)
         # The script looks again at all that may have changed since; what it answers holds.
-        outcome = self.store.signal(action, Signal(value=value, by=by or whoami()))
+        outcome = self.store.signal(action, Signal(value=value, by=cut(by or whoami(), MAX_ACTOR)))
         _raise_refusal(action, outcome)
         # Also for a repetition: the first caller may have died before it woke anybody.
         self._wake([self.store.shard_of(action.run_id)])

@@ -20,6 +20,8 @@ from reconciler.plugins import group
 
 ROOT = "a0"
 """Name of a run's root action unless another one is given."""
+MAX_ACTOR = 256
+"""Longest name of who aborts or signals, in characters; what is longer is cut (spec W-16)."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _GROUP_TEMPLATE = encode_template(TaskTemplate(type=group.TASK_TYPE))
 

@@ -10,6 +10,7 @@ from reconciler.api.action import DONE, Result, TaskAction
 from reconciler.api.condition import ConditionSpec
 from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState, Reason
 from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.reading import read_json
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo
 from reconciler.controller.webhook import WebhookSteps
 from reconciler.core.conditions import action_phase, append_history, set_condition
@@ -106,7 +107,7 @@ def _spec(action: TaskAction) -> ConditionSpec:
     if not action.spec.condition_spec:
         raise ValueError(f'condition action "{action.id.action}" has empty conditionSpec')
     try:
-        return msgspec.json.decode(action.spec.condition_spec, type=ConditionSpec)
+        return read_json(action.spec.condition_spec, ConditionSpec)
     except msgspec.DecodeError as error:
         raise ValueError(f"failed to unmarshal conditionSpec: {error}") from error
 

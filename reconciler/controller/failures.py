@@ -6,14 +6,14 @@ import structlog
 
 from reconciler import metrics
 from reconciler.api.action import DONE, Result, TaskAction
-from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState, Reason, cut
+from reconciler.api.conditions import ConditionStatus, ConditionType, Reason, cut
 from reconciler.api.errors import InvalidInput
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, failed, queued
 from reconciler.controller.status import StatusSteps
 from reconciler.core import retries
 from reconciler.core.cachekey import CacheConfigError
-from reconciler.core.conditions import map_phase, set_condition
+from reconciler.core.conditions import error_state_of, map_phase, set_condition
 from reconciler.plugins.base import Plugin, StillStopping, owes_finalize
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
 from reconciler.plugins.registry import PluginNotFound
@@ -254,12 +254,6 @@ class FailureSteps(StatusSteps):
             attempt_at=now,
             running_at=0,
             not_before=now + delay if delay else 0,
-            error_state=_error_of(info, action),
+            error_state=error_state_of(info.err) or action.status.error_state,
         )
         return queued(now, 0, "restarting task")
-
-
-def _error_of(info: PhaseInfo, action: TaskAction) -> ErrorState | None:
-    if info.err is None:
-        return action.status.error_state
-    return ErrorState(info.err.code, str(info.err.kind), cut(info.err.message))

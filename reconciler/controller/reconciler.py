@@ -308,7 +308,8 @@ class TaskActionReconciler(LimitSteps):
         if not short and info.phase in _LAUNCHED and not status.launched:
             changes["launched"] = True
         if info.phase is PluginPhase.RUNNING and not status.running_at:
-            changes["running_at"] = _occurred(info, action.now)
+            # a plugin whose clock is fast must not stretch a limit
+            changes["running_at"] = min(_occurred(info, action.now), action.now)
         sustained = status.running_at and action.now - status.running_at >= _SUSTAINED
         if info.phase.is_success() or (info.phase is PluginPhase.RUNNING and sustained):
             changes["system_failures"] = 0

@@ -31,9 +31,12 @@ class StatusSteps(ReconcilerBase):
             InvalidInput: the event could not be placed by consumers; nothing is written, and an audit entry says so.
             Superseded: outside a round, when somebody else holds the action or it has ended.
         """
-        if not status_changed(old_task_action.status, new_task_action.status):
+        old, new = old_task_action.status, new_task_action.status
+        if not status_changed(old, new):
             return
-        self.publish(new_task_action, phase_info)
+        # a launch anew while already queued leaves the history as it is; its event is not as old as that (spec W-31)
+        anew = new.launches and new.launched and not old.launched
+        self.publish(new_task_action, phase_info, updated_at=self.now(new_task_action) if anew else 0)
 
     def publish(
         self,

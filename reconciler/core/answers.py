@@ -27,7 +27,8 @@ def check_types(info: PhaseInfo) -> None:
     Raises:
         MistypedAnswer: names the first value that does not fit.
     """
-    for name, value in (("version", info.version), ("requeue_at", info.requeue_at)):
+    at = info.info.occurred_at if info.info is not None else 0
+    for name, value in (("version", info.version), ("requeue_at", info.requeue_at), ("occurred_at", at)):
         if type(value) is not int or not 0 <= value < _LATEST:
             raise MistypedAnswer(f"handle answered with {name} {value!r:.100}, an int from 0 on is needed")
     if type(info.reason) is not str:

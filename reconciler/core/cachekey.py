@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from reconciler.api.errors import ReconcilerError
+from reconciler.api.reading import read_json
 from reconciler.api.template import Identifier, Interface
 
 CONTENT_HASH = "@hash"
@@ -123,7 +124,7 @@ def hash_inputs(inputs: bytes | None, ignored: Iterable[str] = ()) -> str:
         CacheConfigError: they are no JSON object, or one of too many levels.
     """
     try:
-        values = msgspec.json.decode(inputs, type=dict[str, Any]) if inputs else {}
+        values = read_json(inputs, dict[str, Any]) if inputs else {}
         return inputs_hash(values, ignored)
     except (msgspec.DecodeError, RecursionError) as error:
         raise CacheConfigError(f"the inputs cannot be hashed: {error}") from error

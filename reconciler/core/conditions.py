@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.conditions import (
+    CODE_LIMIT,
     HISTORY_LIMIT,
     Condition,
     ConditionStatus,
@@ -80,7 +81,7 @@ def append_history(status: ActionStatus, phase: str, message: str, now: int) -> 
 
 def error_state_of(err: ExecutionError | None) -> ErrorState | None:
     """The stored form of an error; an unknown kind is the empty string (spec 2.6)."""
-    return None if err is None else ErrorState(err.code, str(err.kind), cut(err.message))
+    return None if err is None else ErrorState(err.code[:CODE_LIMIT], str(err.kind), cut(err.message))
 
 
 def map_phase(status: ActionStatus, info: PhaseInfo, now: int) -> ActionStatus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.api.action import CONDITION, TaskAction
-from reconciler.api.conditions import cut
+from reconciler.api.conditions import CODE_LIMIT, cut
 from reconciler.api.errors import InvalidInput
 from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo
 from reconciler.api.phase import PluginPhase
@@ -99,7 +99,7 @@ def _cache_source(info: TaskInfo | None) -> dict[str, Any] | None:
 
 
 def _error_info(err: ExecutionError | None) -> ErrorInfo | None:
-    return None if err is None else ErrorInfo(cut(err.message), _KINDS[err.kind], err.code)
+    return None if err is None else ErrorInfo(cut(err.message), _KINDS[err.kind], err.code[:CODE_LIMIT])
 
 
 def _cluster_events(info: PhaseInfo, fallback: int) -> tuple[ClusterEvent, ...]:

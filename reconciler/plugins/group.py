@@ -7,6 +7,7 @@ from datetime import timedelta
 import msgspec
 
 from reconciler.api.errors import BadTaskSpecification
+from reconciler.api.reading import read_json
 from reconciler.api.transition import Transition, failure, running, success
 from reconciler.plugins.base import Plugin, PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
@@ -43,7 +44,7 @@ class GroupPlugin(Plugin):
             BadTaskSpecification: the inputs do not say how many children to expect.
         """
         try:
-            config = msgspec.json.decode(ctx.read_inputs(), type=GroupConfig)
+            config = read_json(ctx.read_inputs(), GroupConfig)
         except msgspec.DecodeError as error:
             raise BadTaskSpecification(
                 f"the inputs of a group must say how many children to expect: {error}"

@@ -68,7 +68,11 @@ class PluginRegistry:
                 log.warning("plugin.route_unknown", task_type=task_type, plugin=plugin_id)
 
     def _load(self, entry: PluginEntry) -> None:
-        plugin = entry.load()
+        plugin: object = entry.load()
+        if not isinstance(plugin, Plugin):
+            raise InvalidSettings(
+                [f"the loader of plugin {entry.id} must return a Plugin, got {type(plugin).__name__}"]
+            )
         limit = plugin.properties.generated_name_max_length
         if limit != 0 and limit < 8:
             raise InvalidSettings([f"plugin {entry.id}: GeneratedNameMaxLength needs to be greater then 8"])

@@ -11,6 +11,7 @@ import msgspec
 from reconciler import metrics
 from reconciler.api.errors import CorruptedPluginState, InvalidSettings, PluginError
 from reconciler.api.phase import PluginPhase
+from reconciler.api.reading import read_json
 from reconciler.plugins.state import PluginStateManager
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ def read_meta(state: RemoteState, kind: type[T]) -> T:
         CorruptedPluginState: what is stored is no `kind`.
     """
     try:
-        return msgspec.json.decode(state.meta, type=kind)
+        return read_json(state.meta, kind)
     except msgspec.DecodeError as error:
         raise CorruptedPluginState(f"failed to decode resource meta: {error}") from error
 

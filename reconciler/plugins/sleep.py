@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import msgspec
 
+from reconciler.api.errors import ReadFailed
+from reconciler.api.reading import read_json
 from reconciler.api.transition import PhaseInfo, Transition, failure, running, success
 from reconciler.plugins.base import Plugin, PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.registry import PluginEntry
 
 TASK_TYPE = "core-sleep"
-_inputs = msgspec.json.Decoder(dict[str, object])
 
 
 class _Started(msgspec.Struct, frozen=True):
@@ -26,7 +27,12 @@ class SleepPlugin(Plugin):
     properties = PluginProperties(inline=True)
 
     def handle(self, ctx: TaskExecutionContext) -> Transition:
-        """Succeed once the duration has passed since the first call."""
+        """Succeed once the duration has passed since the first call.
+
+        Raises:
+            BadTaskSpecification: the template cannot be read.
+            ReadFailed: the inputs cannot be read.
+        """
         wanted = _duration(ctx)
         if isinstance(wanted, PhaseInfo):
             return Transition(wanted)
@@ -50,9 +56,12 @@ def _duration(ctx: TaskExecutionContext) -> int | PhaseInfo:
         )
     name = declared[0][0]
     try:
-        values = _inputs.decode(ctx.read_inputs())
-        if name not in values:
-            return failure("BadTaskSpecification", f"the inputs hold no {name!r}")
+        values = read_json(ctx.read_inputs(), dict[str, object])
+    except msgspec.DecodeError as error:
+        raise ReadFailed(f"the inputs are no JSON object: {error}") from error
+    if name not in values:
+        return failure("BadTaskSpecification", f"the inputs hold no {name!r}")
+    try:
         duration = _seconds(values[name])
     except (msgspec.DecodeError, OverflowError) as error:
         return failure("BadTaskSpecification", f"input {name!r} is no duration: {error}")

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from reconciler.api.errors import CorruptedPluginState
+from reconciler.api.reading import read_json
 
 T = TypeVar("T")
 MAX_STATE = 16 * 1024
@@ -37,7 +38,7 @@ class PluginStateManager:
         if not self._data:
             return None
         try:
-            return msgspec.json.decode(self._data, type=kind)
+            return read_json(self._data, kind)
         except msgspec.DecodeError as error:
             raise CorruptedPluginState(f"failed to decode plugin state: {error}") from error
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from reconciler.api.conditions import CODE_LIMIT
+from reconciler.api.reading import read_json
 from reconciler.api.transition import ErrorKind, ExecutionError
 
 RECOVERABLE = "RECOVERABLE"
 NON_RECOVERABLE = "NON_RECOVERABLE"
-LONGEST_CODE = 256
 _FRAME = 2048
-"""Room for all of a document but its message: a code of `LONGEST_CODE` characters, names and braces."""
+"""Room for all of a document but its message: a code of `CODE_LIMIT` characters, names and braces."""
 _BYTES_PER_CHARACTER = 6
 """A character takes at most this many bytes in JSON (`\\u0000`)."""
 
@@ -31,7 +32,7 @@ class _Document(msgspec.Struct, frozen=True):
 def encode(error: ExecutionError, *, recoverable: bool, limit: int = 0) -> bytes:
     """The document; above `limit` bytes (0 = any) it goes without traceback, then with a shorter message."""
     kind = RECOVERABLE if recoverable else NON_RECOVERABLE
-    code, message = _clean(error.code)[:LONGEST_CODE], _clean(error.message)
+    code, message = _clean(error.code)[:CODE_LIMIT], _clean(error.message)
     full = _Error(code, message, kind, error.kind.value, _clean(error.traceback))
     bare = msgspec.structs.replace(full, traceback="")
     room = max(limit - _FRAME, 0) // _BYTES_PER_CHARACTER
@@ -46,7 +47,7 @@ def encode(error: ExecutionError, *, recoverable: bool, limit: int = 0) -> bytes
 def decode(data: bytes) -> tuple[ExecutionError, bool] | None:
     """The error and whether another attempt can help; None when no error is in it."""
     try:
-        found = msgspec.json.decode(data, type=_Document).error
+        found = read_json(data, _Document).error
     except msgspec.DecodeError:
         return None
     if found is None:

@@ -500,3 +500,13 @@ def test_each_stop_has_its_own_patience() -> None:
     lab.client.abort(action)
     lab.settle()
     assert lab.get(action).metadata.completed_at == asked + MINUTE_MS
+
+
+@pytest.mark.spec("29.6")
+def test_an_empty_reason_is_the_default_one() -> None:
+    """Who aborts without saying why is noted as any user who does not: the event says so."""
+    lab = lab_of(running(0))
+    action = lab.submit(TYPE)
+    lab.client.abort(action, "")
+    lab.settle()
+    assert [reason.message for reason in lab.events(action)[-1].cluster_events] == ["User requested abort"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from control_support import TYPE, lab_of
 
 from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
 from reconciler.api.conditions import PhaseTransition
@@ -30,6 +31,7 @@ from reconciler.api.transition import (
     running,
     success,
     system_failure,
+    system_retryable_failure,
     waiting_for_cache,
     waiting_for_resources,
 )
@@ -385,3 +387,16 @@ def test_events_of_an_action_are_gapless() -> None:
     events = lab.events(action)
     assert [e.sequence for e in events] == list(range(1, len(events) + 1))
     assert [e.final for e in events] == [False] * (len(events) - 1) + [True]
+
+
+@pytest.mark.spec("W-31")
+def test_a_launch_anew_is_not_as_old_as_the_one_before() -> None:
+    """Relaunched while already queued, an action says so with the time of the relaunch."""
+    lab = lab_of(
+        queued(0, 0, "first"), system_retryable_failure("Gone", "lost"), queued(0, 0, "again"), success()
+    )
+    action = lab.submit(TYPE)
+    began = lab.clock()
+    lab.settle()
+    times = [event.updated_time - began for event in lab.events(action) if event.phase is ActionPhase.QUEUED]
+    assert times == [0, 0, 10_000]

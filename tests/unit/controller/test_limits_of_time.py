@@ -16,6 +16,7 @@ from reconciler.api.status import ActionStatus
 from reconciler.api.template import RetryStrategy, TaskMetadata, Timeouts
 from reconciler.api.transition import (
     TaskInfo,
+    Transition,
     queued,
     retryable_failure,
     running,
@@ -222,3 +223,14 @@ def test_no_limit_is_no_deadline() -> None:
     assert next_deadline(record(), NO_LIMITS) == 0
     assert next_deadline(record(), msgspec.structs.replace(NO_LIMITS)) == 0
     assert expired(record(), NO_LIMITS, 1) is None
+
+
+@pytest.mark.spec("2.5")
+def test_a_plugins_fast_clock_stretches_no_limit() -> None:
+    """A plugin that says it runs from tomorrow on gets its running limit from now on, by the clock of the store."""
+    lab = lab_of(lambda ctx: Transition(running(0, TaskInfo(occurred_at=ctx.now + 86_400_000))))
+    action = lab.submit(TYPE, metadata=limited(running=ONE))
+    began = lab.clock()
+    lab.settle()
+    assert lab.get(action).phase is ActionPhase.TIMED_OUT
+    assert lab.clock() - began == 60_000

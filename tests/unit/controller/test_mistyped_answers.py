@@ -44,6 +44,8 @@ MISTYPED = {
     "time": answer(requeue_at=2.0),
     "time beyond": answer(requeue_at=2**64),
     "time before": answer(requeue_at=-1),
+    "begin before": answer(info=TaskInfo(occurred_at=-1)),
+    "begin beyond": answer(info=TaskInfo(occurred_at=2**60)),
     "reason": answer(reason=None),
     "code": answer(err=ExecutionError(1, "x")),  # type: ignore[arg-type]  # the point
     "message": answer(err=ExecutionError("X", ValueError("x"))),  # type: ignore[arg-type]  # the point

@@ -9,7 +9,7 @@ from reconciler.api.action import DONE, LABEL_COMPLETED_TIME, ActionId, TaskActi
 from reconciler.api.conditions import MESSAGE_LIMIT, ConditionStatus, ConditionType, ErrorState
 from reconciler.api.errors import Superseded
 from reconciler.api.phase import ActionPhase
-from reconciler.api.transition import CacheStatus, ErrorKind, ExecutionError, TaskInfo, running
+from reconciler.api.transition import CacheStatus, ErrorKind, ExecutionError, TaskInfo, failure, running
 from reconciler.testing import Lab
 
 ERROR = ExecutionError("Broken", "it broke", ErrorKind.SYSTEM)
@@ -128,3 +128,15 @@ def test_a_huge_error_still_ends_the_action() -> None:
     assert len(kept.message) == MESSAGE_LIMIT
     assert kept.message.endswith("(1000000 characters, cut)")
     assert len(condition(ended, ConditionType.FAILED).message) == MESSAGE_LIMIT
+
+
+@pytest.mark.spec("W-16")
+def test_an_endless_code_is_cut() -> None:
+    """A code of any length ends the action; record and event keep 256 characters of it."""
+    lab = lab_of(failure("C" * 100_000, "too much"))
+    action = lab.submit(TYPE)
+    lab.settle()
+    error, told = lab.get(action).status.error_state, lab.events(action)[-1].error_info
+    assert error is not None
+    assert told is not None
+    assert len(error.code) == len(told.code) == 256

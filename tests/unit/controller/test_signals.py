@@ -277,3 +277,24 @@ def test_no_event_promises_objects(end: ActionPhase) -> None:
         run.abort("not needed")
     assert last_event(lab, run).phase is end
     assert {event.output_prefix for event in run.events()} == {""}
+
+
+@pytest.mark.spec("W-16")
+def test_who_and_why_are_bounded() -> None:
+    """Names of who signals or aborts, and why, are cut and cleaned before they get into every record below."""
+    lab = Lab()
+    asked, other = lab.client.condition("one"), lab.client.condition("two")
+    lab.step()
+    lab.client.signal(asked.action, True, by="\ud800" * 1000)
+    lab.client.abort(other.action, "r" * 5000, actor="a" * 1000)
+    signal, deletion = lab.get(asked.action).signal, lab.get(other.action).metadata.deletion
+    assert signal is not None
+    assert deletion is not None
+    assert (len(signal.by), len(deletion.actor), len(deletion.reason)) == (256, 256, 1024)
+
+
+@pytest.mark.spec("W-16")
+def test_an_endless_name_is_refused_at_the_door() -> None:
+    """The name of a condition has a bound like its prompt; nothing is stored."""
+    with pytest.raises(InvalidSpec, match="the name has 300 characters, at most 256 are allowed"):
+        Lab().client.condition("n" * 300)

@@ -196,3 +196,15 @@ def test_whatever_is_no_condition_is_a_task(action_type: str) -> None:
     action = stored(lab, msgspec.structs.replace(FULL, action_type=action_type))
     lab.settle()
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
+
+
+@pytest.mark.spec("22.7", "W-09")
+@pytest.mark.parametrize(
+    "template", [b'{"type":"\xff"}', b'{"custom":{"a":' + b"[" * 5000], ids=["UTF-8", "deep"]
+)
+def test_a_template_of_wrong_bytes_holds_up_no_round(template: bytes) -> None:
+    """A template that is no UTF-8, or nested too deeply, counts as unreadable: the action still reaches its end."""
+    lab = lab_of(success())
+    action = lab.submit(TYPE, task_template=template)
+    lab.settle()
+    assert lab.get(action).phase is ActionPhase.SUCCEEDED

@@ -180,3 +180,11 @@ def test_a_plugin_must_say_how_to_handle() -> None:
         Plugin().handle(None)  # type: ignore[arg-type]  # never looked at
     Plugin().abort(None)  # type: ignore[arg-type]  # as above
     Plugin().finalize(None)  # type: ignore[arg-type]  # as above
+
+
+@pytest.mark.spec("23.3")
+def test_a_loader_without_a_plugin_stops_the_start() -> None:
+    """A loader that returns no plugin is told as a wrong setting, with its id."""
+    nothing: Any = None
+    with pytest.raises(InvalidSettings, match="the loader of plugin one must return a Plugin, got NoneType"):
+        PluginRegistry([PluginEntry(id="one", task_types=("a",), load=lambda: nothing)])

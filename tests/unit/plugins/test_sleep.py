@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.api.action import ActionId, Result
+from reconciler.api.action import ActionId, ActionSpec, Result
 from reconciler.api.phase import ActionPhase
-from reconciler.api.template import Interface
+from reconciler.api.template import Interface, TaskTemplate, encode_template
 from reconciler.plugins.sleep import SleepPlugin
 from reconciler.testing import Lab
 
@@ -137,3 +137,14 @@ def test_an_abort_ends_it_at_once() -> None:
     lab.client.abort(action)
     lab.step(action)
     assert lab.get(action).phase is ActionPhase.ABORTED
+
+
+def test_unreadable_inputs_are_raised() -> None:
+    """Inputs that are no JSON object are the platform's to explain: raised as READ_FAILED, not a wrong task."""
+    template = TaskTemplate(type="core-sleep", interface=DURATION)
+    spec = ActionSpec(task_type="core-sleep", task_template=encode_template(template), inputs=b"nonsense")
+    lab = Lab()
+    action = lab.run(spec).action
+    lab.reconcile(action)
+    assert lab.get(action).status.system_failures == 1
+    assert "the inputs are no JSON object" in lab.audit()[0].message

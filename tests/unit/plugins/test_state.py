@@ -29,7 +29,7 @@ def test_the_previous_state_is_read() -> None:
     assert (state.get(Seen), state.version) == (Seen(5), 3)
 
 
-@pytest.mark.parametrize("data", [b"nonsense", b'{"at":"x"}', b"[]"])
+@pytest.mark.parametrize("data", [b"nonsense", b'{"at":"x"}', b"[]", b'{"\xff":1}', b'{"x":' + b"[" * 5000])
 def test_a_state_that_does_not_fit_is_an_error(data: bytes) -> None:
     """A stored state that cannot be read is an error no retry can help."""
     with pytest.raises(CorruptedPluginState, match="failed to decode plugin state: "):
