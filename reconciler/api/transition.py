@@ -67,6 +67,7 @@ class ExternalResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     retry_attempt: int = 0
     phase: PluginPhase = PluginPhase.UNDEFINED
     custom_info: dict[str, Any] = {}
+    log_context: dict[str, str] | None = None
 
 
 class OutputRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -97,7 +97,7 @@ class ReconcilerBase:
         self.catalog_client = catalog_client
         self.catalog = catalog
         limit = self.settings.max_system_failures if max_system_failures is None else max_system_failures
-        self.max_system_failures = SystemFailureLimit(limit)
+        self.max_system_failures = limit
         self.announce = announce
         self.webhooks = webhooks or HttpWebhooks(self.settings.webhook_allow)
         self.rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
@@ -112,6 +112,15 @@ class ReconcilerBase:
             object_limit=self.settings.max_object_size,
             requeue=self.requeue_duration,
         )
+
+    @property
+    def max_system_failures(self) -> SystemFailureLimit:
+        """As configured; called, the value in force."""
+        return self._max_system_failures
+
+    @max_system_failures.setter
+    def max_system_failures(self, configured: int) -> None:
+        self._max_system_failures = SystemFailureLimit(configured)
 
     # -- one round, one write --------------------------------------------------------------------------------------
     def now(self, action: TaskAction) -> int:

@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from reconciler.api.action import CONDITION, DONE, FINALIZER, ActionId, Result, TaskAction
 from reconciler.api.conditions import Reason
 from reconciler.api.errors import ReconcilerError
@@ -189,7 +191,7 @@ class TaskActionReconciler(LimitSteps):
         if overdue is not None:
             return self.time_out(action, original, plugin, ctx, overdue)
         try:
-            transition = _checked(plugin.handle(ctx))
+            transition = _checked(plugin.handle(ctx), action.now)
         except Exception as error:  # noqa: BLE001  # whatever a plugin raises is a system error (spec 12.1)
             overdue = self.overdue(action)
             if overdue is not None:
@@ -347,8 +349,8 @@ def _occurred(info: PhaseInfo, now: int) -> int:
     return details.occurred_at if details and details.occurred_at else now
 
 
-def _checked(transition: object) -> Transition:
-    """The transition a plugin returned, when it says something (spec W-17).
+def _checked(transition: object, now: int) -> Transition:
+    """The transition a plugin returned, when it says something (spec W-17). What has no time happened now (spec 4.2).
 
     Raises:
         UndefinedPhase: it is no transition, or its phase is undefined.
@@ -358,4 +360,8 @@ def _checked(transition: object) -> Transition:
     if transition.info.phase is PluginPhase.UNDEFINED:
         raise UndefinedPhase("handle returned an undefined phase without an error")
     check_types(transition.info)
-    return transition
+    details = transition.info.info
+    if details is None or details.occurred_at:
+        return transition
+    details = msgspec.structs.replace(details, occurred_at=now)
+    return Transition(msgspec.structs.replace(transition.info, info=details), transition.type)

@@ -184,4 +184,4 @@ _COMPARED = (
 
 def system_error(err: ExecutionError | None) -> bool:
     """Whether an error is the platform's fault."""
-    return err is not None and err.kind is ErrorKind.SYSTEM
+    return err is not None and err.kind == ErrorKind.SYSTEM  # a plugin may say it as a plain str

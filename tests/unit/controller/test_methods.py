@@ -118,6 +118,14 @@ def test_methods_exist(name: str) -> None:
 
 
 # -- attributes ------------------------------------------------------------------------------------------------------
+@pytest.mark.spec("methods", "3")
+def test_max_system_failures_can_be_set_later() -> None:
+    """A plain number set on a built reconciler is the attribute, and calling it still gives the value in force."""
+    mine = lab_of(running(0)).reconciler
+    mine.max_system_failures = 0
+    assert (mine.max_system_failures, mine.max_system_failures()) == (0, 3)
+
+
 @pytest.mark.spec("methods")
 def test_the_defaults_of_the_attributes() -> None:
     """Without anything given: no recorder, no catalog, managers that hold nothing, the current scheme."""
