@@ -34,7 +34,7 @@ from reconciler.api.template import Timeouts
 from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.broker.messages import RUN_ATTEMPT
 from reconciler.core.current import CurrentAttempt
-from reconciler.core.deadlines import limits_of
+from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
 from reconciler.core.events import prefix_of
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
 from reconciler.plugins.function import config_of
@@ -247,7 +247,7 @@ def describe(ended: Ended, log_uri: str) -> AttemptOutcome:
         case Stopped(reason=reason) if reason == TIMED_OUT:
             text = "the attempt has run longer than its running limit"
             return AttemptOutcome(
-                ended="raised", code="RunningTimedOut", message=text, retryable=False, log_uri=log_uri
+                ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False, log_uri=log_uri
             )
         case Stopped():
             return AttemptOutcome(ended="stopped", code="Stopped", message=ended.reason, log_uri=log_uri)

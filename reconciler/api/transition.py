@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.api.conditions import Reason
 from reconciler.api.phase import PluginPhase
 
 
@@ -102,6 +103,8 @@ class PhaseInfo(msgspec.Struct, frozen=True, kw_only=True):
         version: grows when something inside the phase changes that is worth an event.
         requeue_at: when to look again (ms since the epoch, UTC); 0 means after the requeue duration. An exact time
             costs no polling.
+        failed_as: the reason a permanent failure is stored under. TIMED_OUT makes it a `timed_out` end; no code of an
+            error does, whatever it says.
         cleanup_on_failure: abort the plugin's resource when this failure is permanent (spec W-06).
     """
 
@@ -110,6 +113,7 @@ class PhaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     info: TaskInfo | None = None
     err: ExecutionError | None = None
     reason: str = ""
+    failed_as: Reason = Reason.PERMANENT_FAILURE
     cleanup_on_failure: bool = False
     requeue_at: int = 0
 
@@ -187,10 +191,15 @@ def aborted(t: int, version: int, reason: str) -> PhaseInfo:
 
 
 def failed(
-    phase: PluginPhase, err: ExecutionError | None, info: TaskInfo | None = None, *, cleanup: bool = False
+    phase: PluginPhase,
+    err: ExecutionError | None,
+    info: TaskInfo | None = None,
+    *,
+    cleanup: bool = False,
+    failed_as: Reason = Reason.PERMANENT_FAILURE,
 ) -> PhaseInfo:
     """A failure phase with its error, which may be missing."""
-    return PhaseInfo(phase=phase, err=err, info=_at(0, info), cleanup_on_failure=cleanup)
+    return PhaseInfo(phase=phase, err=err, info=_at(0, info), cleanup_on_failure=cleanup, failed_as=failed_as)
 
 
 def _failure(

@@ -13,7 +13,7 @@ from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, Task
 from reconciler.controller.status import StatusSteps
 from reconciler.core import retries
 from reconciler.core.cachekey import CacheConfigError
-from reconciler.core.conditions import error_state_of, map_phase, set_condition
+from reconciler.core.conditions import error_state_of, failure_reason, map_phase, set_condition
 from reconciler.plugins.base import Plugin, StillStopping, owes_finalize
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
 from reconciler.plugins.registry import PluginNotFound
@@ -189,7 +189,12 @@ class FailureSteps(StatusSteps):
         """
         with self.writing(task_action):
             now = self.now(task_action)
-            phase = failed(PluginPhase.PERMANENT_FAILURE, exec_err, info or TaskInfo(occurred_at=now))
+            phase = failed(
+                PluginPhase.PERMANENT_FAILURE,
+                exec_err,
+                info or TaskInfo(occurred_at=now),
+                failed_as=failure_reason(exec_err),
+            )
             task_action.status = map_phase(task_action.status, phase, now)
             task_action.set_status(plugin_phase=PluginPhase.PERMANENT_FAILURE.label, plugin_phase_version=0)
             self.update_task_action_status(original, task_action, phase)

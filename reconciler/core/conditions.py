@@ -98,17 +98,14 @@ def map_phase(status: ActionStatus, info: PhaseInfo, now: int) -> ActionStatus:
     if phase.is_failure() and info.err:
         status = replace(status, error_state=error_state_of(info.err))
     if phase is PluginPhase.PERMANENT_FAILURE:
-        reason = failure_reason(info.err)
-        return _end(status, ConditionType.FAILED, reason, text, text, now)
+        return _end(status, ConditionType.FAILED, info.failed_as, text, text, now)
     reason = _PROGRESS[phase]
     status = set_condition(status, ConditionType.PROGRESSING, ConditionStatus.TRUE, reason, text, now)
     return append_history(status, reason, text, now)
 
 
-def failure_reason(err: ExecutionError | None) -> Reason:
-    """The reason a permanent failure is stored under: limits of time and rejected specs have their own."""
-    if err is None:
-        return Reason.PERMANENT_FAILURE
+def failure_reason(err: ExecutionError) -> Reason:
+    """The reason an end of the engine's own making is stored under: limits of time and rejected specs have their own."""
     if err.code in TIMEOUT_CODES:
         return Reason.TIMED_OUT
     if err.code in {Reason.INVALID_SPEC, Reason.PLUGIN_NOT_FOUND}:
@@ -126,7 +123,7 @@ def _end(
 
 def event_phase(info: PhaseInfo) -> ActionPhase:
     """The phase an event of this plugin phase carries (spec 4.5, column 6)."""
-    if info.phase is PluginPhase.PERMANENT_FAILURE and info.err and info.err.code in TIMEOUT_CODES:
+    if info.phase is PluginPhase.PERMANENT_FAILURE and info.failed_as is Reason.TIMED_OUT:
         return ActionPhase.TIMED_OUT
     return _EVENT_PHASE[info.phase]
 

@@ -10,6 +10,8 @@ from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.core.paths import launch_id
 
 NO_LIMITS = Timeouts()
+RUNNING_TIMED_OUT = "RunningTimedOut"
+"""Code of an attempt that ran longer than its running limit, by whoever noticed it."""
 
 
 def limits_of(template: TaskTemplate | None) -> Timeouts:
@@ -45,7 +47,7 @@ def _clocks(action: TaskAction, limits: Timeouts) -> list[tuple[str, str, int, t
     return [
         ("DeadlineExceeded", "the action has taken", created, limits.overall),
         ("QueuedTimedOut", "the attempt has waited", queued, limits.queued),
-        ("RunningTimedOut", "the attempt has run", running, limits.running),
+        (RUNNING_TIMED_OUT, "the attempt has run", running, limits.running),
     ]
 
 

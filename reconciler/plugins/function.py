@@ -9,12 +9,17 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.action import AttemptOutcome
+from reconciler.api.conditions import Reason
 from reconciler.api.errors import BadTaskSpecification
+from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import (
+    ErrorKind,
+    ExecutionError,
     LogLink,
     PhaseInfo,
     TaskInfo,
     Transition,
+    failed,
     failure,
     queued,
     retryable_failure,
@@ -22,6 +27,7 @@ from reconciler.api.transition import (
     success,
     system_retryable_failure,
 )
+from reconciler.core.deadlines import RUNNING_TIMED_OUT
 from reconciler.core.retries import WORKER_LOST
 from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
@@ -158,6 +164,9 @@ def _ended(outcome: AttemptOutcome) -> PhaseInfo:
     info = TaskInfo(occurred_at=outcome.at, logs=logs, outputs=outcome.outputs)
     if outcome.ended == "returned":
         return success(info)
+    if outcome.code == RUNNING_TIMED_OUT:
+        error = ExecutionError(outcome.code, outcome.message, ErrorKind.USER)
+        return failed(PluginPhase.PERMANENT_FAILURE, error, info, failed_as=Reason.TIMED_OUT)
     if outcome.ended == "unknown" or not outcome.retryable:
         return failure(outcome.code, outcome.message, info)
     if outcome.ended == "stopped" or outcome.code == "Interrupted":

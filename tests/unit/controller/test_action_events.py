@@ -7,7 +7,7 @@ import pytest
 from control_support import TYPE, lab_of
 
 from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
-from reconciler.api.conditions import PhaseTransition
+from reconciler.api.conditions import PhaseTransition, Reason
 from reconciler.api.errors import InvalidInput
 from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo
 from reconciler.api.phase import ActionPhase, PluginPhase
@@ -94,7 +94,8 @@ def test_an_event_says_which_attempt(attempts: int, shown: int) -> None:
         (success(), ActionPhase.SUCCEEDED),
         (failure("E", "m"), ActionPhase.FAILED),
         (retryable_failure("E", "m"), ActionPhase.FAILED),
-        (failure("DeadlineExceeded", "m"), ActionPhase.TIMED_OUT),
+        (failure("DeadlineExceeded", "m"), ActionPhase.FAILED),
+        (failed(PluginPhase.PERMANENT_FAILURE, None, failed_as=Reason.TIMED_OUT), ActionPhase.TIMED_OUT),
         (PhaseInfo(phase=PluginPhase.ABORTED), ActionPhase.ABORTED),
     ],
     ids=lambda value: str(value) if isinstance(value, ActionPhase) else value.phase.name.lower(),

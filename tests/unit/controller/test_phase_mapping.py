@@ -185,9 +185,10 @@ def test_phases_on_the_way(info: PhaseInfo, reason: str, in_event: ActionPhase, 
     assert action_phase(status) is in_view
 
 
-def timed_out(code: str) -> PhaseInfo:
-    """A permanent failure by a limit of time."""
-    return failure(code, "why")
+def ended_by_us(code: str) -> PhaseInfo:
+    """A permanent failure the engine makes: its code says what it is. A plugin's is an ordinary one, whatever its code."""
+    error = ExecutionError(code, "why")
+    return failed(P.PERMANENT_FAILURE, error, failed_as=failure_reason(error))
 
 
 ENDS = [
@@ -201,9 +202,13 @@ ENDS = [
         "why",
         A.FAILED,
     ),
-    (failure("InvalidSpec", "why"), "Failed", "InvalidSpec", "why", "why", A.FAILED),
-    (failure("PluginNotFound", "why"), "Failed", "PluginNotFound", "why", "why", A.FAILED),
-    *[(timed_out(code), "Failed", "TimedOut", "why", "why", A.TIMED_OUT) for code in sorted(TIMEOUT_CODES)],
+    (ended_by_us("InvalidSpec"), "Failed", "InvalidSpec", "why", "why", A.FAILED),
+    (ended_by_us("PluginNotFound"), "Failed", "PluginNotFound", "why", "why", A.FAILED),
+    *[
+        (failure(code, "why"), "Failed", "PermanentFailure", "why", "why", A.FAILED)
+        for code in ("InvalidSpec", "PluginNotFound", *sorted(TIMEOUT_CODES))
+    ],
+    *[(ended_by_us(code), "Failed", "TimedOut", "why", "why", A.TIMED_OUT) for code in sorted(TIMEOUT_CODES)],
     *[
         (
             aborted(0, 0, reason),
@@ -307,7 +312,6 @@ def test_the_first_matching_condition_wins() -> None:
 @pytest.mark.spec("4.5")
 def test_a_failure_without_an_error_is_an_ordinary_one() -> None:
     """Nothing known is a permanent failure."""
-    assert failure_reason(None) == "PermanentFailure"
     assert failure_reason(ExecutionError("C", "m")) == "PermanentFailure"
 
 

@@ -450,3 +450,14 @@ def test_a_passed_limit_stops_the_worker() -> None:
     assert lab.store.heartbeat(action, "1", owner="w1", lease=LEASE).stop == "aborted"
     finish(lab, action, "stopped", code="Stopped")
     assert lab.get(action).phase is ActionPhase.TIMED_OUT
+
+
+def test_a_running_limit_the_worker_noticed_first_ends_timed_out() -> None:
+    """A worker that stops its function at the running limit says so; a code alone is no limit of time."""
+    lab = Lab()
+    action = running(lab)
+    finish(lab, action, "raised", code="RunningTimedOut", retryable=False)
+    assert lab.get(action).phase is ActionPhase.TIMED_OUT
+    other = running(lab)
+    finish(lab, other, "raised", code="DeadlineExceeded", retryable=False)
+    assert lab.get(other).phase is ActionPhase.FAILED
