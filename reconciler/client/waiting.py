@@ -68,14 +68,17 @@ def document_of(record: TaskAction, fetch: Callable[[OutputRef], bytes]) -> byte
 
 
 def ended_error(record: TaskAction) -> ActionEnded | None:
-    """The error of an action that ended otherwise than by success; None when it succeeded."""
+    """The error of an action that ended otherwise than by success; None when it succeeded.
+
+    The stored error may be that of an earlier attempt, when the end itself gave none (spec 29.8): then it is not shown.
+    """
     kinds = {ActionPhase.ABORTED: ActionAborted, ActionPhase.TIMED_OUT: ActionTimedOut}
     if record.phase is ActionPhase.SUCCEEDED:
         return None
     error = record.status.error_state
     message = next((c.message for c in record.status.conditions if c.type == "Failed"), "")
     kind = kinds.get(record.phase, ActionFailed)
-    if error is None or kind is ActionAborted:
+    if error is None or kind is ActionAborted or error.message != message:
         return kind(record.id, message=message)
     return kind(record.id, error.code, error.message, error.kind)
 

@@ -103,11 +103,15 @@ class ReconcilerBase:
         self.rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
         self.requeue_duration = int(self.settings.effective_requeue().total_seconds() * 1000)
         self.quota_lease = int(self.settings.quota_lease.total_seconds() * 1000)
-        self.services = Services(
-            data_store=data_store,
+
+    @property
+    def services(self) -> Services:
+        """What every plugin is handed: the attributes of this reconciler as they are now."""
+        return Services(
+            data_store=self.data_store,
             secret_manager=self.secret_manager,
             resource_manager=self.resource_manager,
-            catalog_client=catalog_client,
+            catalog_client=self.catalog_client,
             stop_attempt=lambda action, reason: self.store.stop_attempt(action.id, reason),
             object_limit=self.settings.max_object_size,
             requeue=self.requeue_duration,

@@ -129,6 +129,7 @@ class CacheSteps(CacheWaiterSteps):
             held = self.catalog.get_or_extend_reservation(config.key, config.owner, self.requeue_duration)
         except ReconcilerError as error:
             raise CacheStepError(f"acquiring cache reservation: {error}") from error
+        ctx.reserved_until = 0
         if held.owner == config.owner:
             ctx.reserved_until = held.expires_at
             fresh = held.token != action.status.cache_token
@@ -192,6 +193,8 @@ class CacheSteps(CacheWaiterSteps):
         self, action: TaskAction, ctx: TaskExecutionContext, config: CacheConfig, info: PhaseInfo
     ) -> CacheStatus:
         outputs = info.info.outputs if info.info else None
+        if config.serializable and ctx.reserved_until is None:  # nobody has asked for it in this round
+            self._reserve_for_put(action, config)
         if config.serializable and not action.status.cache_token:
             if self._was_put(config, outputs.uri if outputs else ctx.files.outputs_uri):
                 return CacheStatus.POPULATED
@@ -207,6 +210,16 @@ class CacheSteps(CacheWaiterSteps):
             log.warning("cache.put_failed", action=str(action.id), error=str(error))
             return CacheStatus.PUT_FAILURE
         return CacheStatus.POPULATED
+
+    def _reserve_for_put(self, action: TaskAction, config: CacheConfig) -> None:
+        assert self.catalog is not None
+        try:
+            held = self.catalog.get_or_extend_reservation(config.key, config.owner, self.requeue_duration)
+        except ReconcilerError as error:
+            log.warning("cache.put_failed", action=str(action.id), error=str(error))
+            return
+        if not action.status.cache_token and held.owner == config.owner:
+            action.set_status(cache_token=held.token)
 
     def _was_put(self, config: CacheConfig, uri: str) -> bool:
         """Whether a round that died before its commit had put these outputs: it had given the reservation back as well."""

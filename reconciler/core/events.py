@@ -15,6 +15,9 @@ from reconciler.core.paths import output_prefix
 
 _KINDS = {ErrorKind.USER: "KIND_USER", ErrorKind.SYSTEM: "KIND_SYSTEM", ErrorKind.UNKNOWN: "KIND_UNSPECIFIED"}
 
+MOST_DETAILS = 20
+"""Reasons, log links and entries of a log context one event carries: those of a chatty plugin are cut (spec W-16)."""
+
 
 def observed_attempts(action: TaskAction) -> int:
     """The current attempt, at least 1 (spec 19.1)."""
@@ -83,8 +86,8 @@ def build_event(
         cluster=cluster,
         output_prefix=prefix_of(action),
         cluster_events=_cluster_events(info, at),
-        log_info=details.logs if details else (),
-        log_context=details.log_context if details else None,
+        log_info=details.logs[:MOST_DETAILS] if details else (),
+        log_context=_log_context(details),
         cache_status=observed_cache_status(details),
         cache_metadata=_cache_source(details),
     )
@@ -102,6 +105,13 @@ def _error_info(err: ExecutionError | None) -> ErrorInfo | None:
     return None if err is None else ErrorInfo(cut(err.message), _KINDS[err.kind], err.code[:CODE_LIMIT])
 
 
+def _log_context(details: TaskInfo | None) -> dict[str, str] | None:
+    if details is None or details.log_context is None:
+        return None
+    first = list(details.log_context.items())[:MOST_DETAILS]
+    return {cut(name, 256): cut(value, 1024) for name, value in first}
+
+
 def _cluster_events(info: PhaseInfo, fallback: int) -> tuple[ClusterEvent, ...]:
     details = info.info
     found = []
@@ -110,7 +120,8 @@ def _cluster_events(info: PhaseInfo, fallback: int) -> tuple[ClusterEvent, ...]:
         found.append(ClusterEvent(cut(info.reason, 1024), at))
     if details:
         found += [
-            ClusterEvent(cut(r.reason, 1024), r.occurred_at or fallback) for r in details.additional_reasons
+            ClusterEvent(cut(r.reason, 1024), r.occurred_at or fallback)
+            for r in details.additional_reasons[-MOST_DETAILS:]
         ]
     return tuple(found)
 

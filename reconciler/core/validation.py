@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
+
+import msgspec
 
 from reconciler.api.action import CONDITION, TASK, ActionId, ActionSpec
 from reconciler.api.condition import condition_problems
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.names import check_name
+from reconciler.api.template import parse_template
 
 REQUIRED = (
     ("run_name", "runName"),
@@ -33,6 +37,8 @@ MAX_LABEL = 256
 """Longest value of a label, in characters."""
 RESERVED_LABELS = "flyte.org/"
 """What labels that follow from identity and end begin with (spec 2.1, 15)."""
+UNREADABLE = "holds half a character (a surrogate), which no JSON can carry"
+_HALF = re.compile("[\ud800-\udfff]")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -50,7 +56,7 @@ def check_spec(action: ActionId, spec: ActionSpec) -> None:
         InvalidSpec: lists every field that is too long or contradictory.
     """
     action.checked()
-    problems = _identity_problems(action, spec) + _size_problems(spec)
+    problems = _identity_problems(action, spec) + _size_problems(spec) + _limit_problems(spec.task_template)
     if spec.action_type not in {"", TASK, CONDITION}:
         problems.append(f"actionType must be task or condition, got {spec.action_type!r}")
     if (spec.action_type == CONDITION) != bool(spec.condition_spec):
@@ -98,6 +104,8 @@ def check_annotations(annotations: Mapping[str, str]) -> None:
     """
     if any(not isinstance(text, str) for pair in annotations.items() for text in pair):
         raise InvalidSpec("annotations must be str, names and values")
+    if any(_unreadable(name + value) for name, value in annotations.items()):
+        raise InvalidSpec(f"an annotation {UNREADABLE}")
     size = sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items())
     if size > MAX_ENVIRONMENT:
         raise InvalidSpec(
@@ -117,6 +125,30 @@ def _identity_problems(action: ActionId, spec: ActionSpec) -> list[str]:
     return problems
 
 
+def _texts(spec: ActionSpec) -> tuple[str, ...]:
+    return (spec.short_name, spec.group, spec.cache_key, spec.task_type, spec.input_uri, spec.run_output_base)
+
+
+def _unreadable(text: str) -> bool:
+    return not text.isascii() and _HALF.search(text) is not None
+
+
+def _limit_problems(template: bytes) -> list[str]:
+    """Limits of time that would end every action at once. An unreadable template is told of by its first round."""
+    if b'"timeouts"' not in template:
+        return []
+    try:
+        metadata = parse_template(template).metadata
+    except msgspec.DecodeError:
+        return []
+    limits = msgspec.structs.asdict(metadata.timeouts) if metadata is not None else {}
+    return [
+        f"the {name} limit must be longer than 0 seconds, got {limit.total_seconds():g}; leave it out for none"
+        for name, limit in limits.items()
+        if limit is not None and limit <= timedelta(0)
+    ]
+
+
 def _size_problems(spec: ActionSpec) -> list[str]:
     problems: list[str] = []
     for attribute, limit in LIMITS.items():
@@ -128,6 +160,10 @@ def _size_problems(spec: ActionSpec) -> list[str]:
         problems.append(
             f"taskTemplate has {len(spec.task_template)} bytes, at most {MAX_TEMPLATE} are allowed"
         )
+    if any(map(_unreadable, _texts(spec))):
+        problems.append(f"a text of the spec {UNREADABLE}")
+    if any(_unreadable(name + value) for name, value in spec.env_vars.items()):
+        return [*problems, f"envVars {UNREADABLE}"]
     problems += [
         f"the environment variable {name!r:.100} cannot be set: names are not empty and without '=', nothing holds a NUL"
         for name, value in spec.env_vars.items()

@@ -68,7 +68,7 @@ class TaskExecutionContext:
         max_name: longest generated name; 0 = any.
         launch_wish: launch and queue of `send`.
         lookup_failed: whether the cache could not be asked in this round (spec W-18).
-        reserved_until: when the cache reservation this action holds ends, ms; 0 = it holds none.
+        reserved_until: when the cache reservation this action holds ends, ms; 0 = it holds none; None = not asked for.
     """
 
     __slots__ = (
@@ -91,7 +91,7 @@ class TaskExecutionContext:
         self.max_name = max_name
         self.launch_wish: tuple[str, str] | None = None
         self.lookup_failed = False
-        self.reserved_until = 0
+        self.reserved_until: int | None = None
         self._template: TaskTemplate | None = None
         prefix = self._prefix(self.attempt_number, action.status.launches)
         self.files = ActionFiles(services.data_store, prefix, limit=services.object_limit)

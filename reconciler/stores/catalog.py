@@ -120,6 +120,15 @@ class Catalog(Protocol):
         """
         ...
 
+    def delete(self, key: CacheKey) -> None:
+        """Forget the entry of a key: the next such call runs. The outputs it refers to stay (spec 10.2).
+
+        Raises:
+            CatalogMiss: there is none.
+            InvalidInput: the key is empty.
+        """
+        ...
+
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
         """Acquire or extend the reservation of a key, or learn who holds it (spec 10.3).
 

@@ -30,7 +30,7 @@ WRITES = {
         "stop_attempt", "request_abort", "signal", "collect", "doom", "spare", "trim_events", "record_audit",
     }),
     "blobs": frozenset({"put", "delete_prefix"}),
-    "catalog": frozenset({"put", "get_or_extend_reservation", "release_reservation"}),
+    "catalog": frozenset({"put", "delete", "get_or_extend_reservation", "release_reservation"}),
     "quotas": frozenset({"allocate", "renew", "release"}),
     "messenger": frozenset({"wake", "launch"}),
     "webhooks": frozenset({"post"}),

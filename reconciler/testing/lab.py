@@ -284,6 +284,11 @@ class JournalledCatalog:
         self._journal.note("cache.put", key)
         return self._inner.put(key, outputs, source, token=token, replace=replace)
 
+    def delete(self, key: CacheKey) -> None:
+        """See `Catalog.delete`."""
+        self._journal.note("cache.delete", key)
+        self._inner.delete(key)
+
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
         """See `Catalog.get_or_extend_reservation`."""
         self._journal.note("cache.reserve", key, owner)

@@ -80,6 +80,22 @@ def test_an_entry_can_be_replaced_on_purpose(catalog: Catalog, move_time: MoveTi
 
 
 @pytest.mark.spec("10.2")
+def test_a_deleted_entry_is_gone(catalog: Catalog) -> None:
+    """Delete forgets one entry; deleting what is not there is a miss; who holds the key goes on holding it."""
+    held = catalog.get_or_extend_reservation(KEY, "owner", 0)
+    catalog.put(KEY, OUTPUTS, SOURCE, token=held.token)
+    catalog.put(OTHER_KEY, OTHERS, SOURCE)
+    catalog.delete(KEY)
+    for again in (catalog.get, catalog.delete):
+        with pytest.raises(CatalogMiss, match="no entry for p-d-task"):
+            again(KEY)
+    assert catalog.get(OTHER_KEY).outputs == OTHERS
+    assert catalog.get_or_extend_reservation(KEY, "other", 0).token == held.token
+    catalog.put(KEY, OTHERS, SOURCE)
+    assert catalog.get(KEY).outputs == OTHERS
+
+
+@pytest.mark.spec("10.2")
 def test_the_time_of_creation_is_the_sources(catalog: Catalog) -> None:
     """A source that says when its outputs were made is believed."""
     catalog.put(KEY, OUTPUTS, CacheSource(created_at=7))

@@ -81,6 +81,14 @@ class MemoryCatalog:
             )
             return slot.drain()
 
+    def delete(self, key: CacheKey) -> None:
+        """See `Catalog.delete`."""
+        with self._lock:
+            slot = self._slot(key)
+            if self._kept(slot, self._clock()) is None:
+                raise missing(key)
+            slot.entry = None
+
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
         """See `Catalog.get_or_extend_reservation`."""
         check_owner(key, owner)

@@ -81,6 +81,12 @@ class RedisCatalog:
         return _texts(waiting)
 
     @explain
+    def delete(self, key: CacheKey) -> None:
+        """See `Catalog.delete`."""
+        if not self.client.delete(self._keys.cache_entry(key.checked().digest)):
+            raise missing(key)
+
+    @explain
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
         """See `Catalog.get_or_extend_reservation`."""
         check_owner(key, owner)

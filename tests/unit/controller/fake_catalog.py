@@ -79,6 +79,11 @@ class FakeCatalog:
         self.entries[_name(key)] = CacheEntry(outputs=outputs, source=source, last_updated_at=self._clock())
         return tuple(self.waiting.pop(_name(key), {}))
 
+    def delete(self, key: CacheKey) -> None:
+        """Forget an entry (spec 10.2)."""
+        if self.entries.pop(_name(key), None) is None:
+            raise CatalogMiss(f"{key} is not stored")
+
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
         """Take, extend or look at the reservation of a key (spec 10.3)."""
         self._break("reserve")

@@ -36,6 +36,7 @@ from reconciler.api.transition import (
     waiting_for_resources,
 )
 from reconciler.core.events import build_event, check_event, observed_cache_status
+from reconciler.stores import records
 from reconciler.testing import Lab, ScriptedPlugin
 
 ID = ActionId("proj", "dev", "run1", "a0")
@@ -401,3 +402,18 @@ def test_a_launch_anew_is_not_as_old_as_the_one_before() -> None:
     lab.settle()
     times = [event.updated_time - began for event in lab.events(action) if event.phase is ActionPhase.QUEUED]
     assert times == [0, 0, 10_000]
+
+
+@pytest.mark.spec("W-16")
+def test_details_of_an_event_are_bounded() -> None:
+    """However much a plugin tells, an event carries the newest reasons and the first links and facts, none of them long."""
+    details = TaskInfo(
+        occurred_at=7,
+        logs=tuple(LogLink(f"log {n}", "s3://b/x") for n in range(3000)),
+        log_context={f"name {n}": "x" * 5000 for n in range(3000)},
+        additional_reasons=tuple(ReasonInfo(f"reason {n}", 7) for n in range(3000)),
+    )
+    found = event(running(0, details))
+    assert found.cluster_events[-1].message == "reason 2999"
+    assert (len(found.cluster_events), len(found.log_info), len(found.log_context or {})) == (20, 20, 20)
+    assert len(records.encode_event(found)) < 64 * 1024

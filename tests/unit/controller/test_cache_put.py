@@ -265,6 +265,32 @@ def test_an_entry_put_before_a_death_is_populated(last: str) -> None:
 
 
 @pytest.mark.spec("8.3")
+@pytest.mark.parametrize(
+    ("holder", "status", "released"),
+    [("", CacheStatus.POPULATED, 1), ("somebody", CacheStatus.PUT_FAILURE, 1)],
+    ids=["free", "reserved by another"],
+)
+def test_a_put_on_its_own_asks_for_the_reservation(holder: str, status: CacheStatus, released: int) -> None:
+    """Called without an evaluation before, a serialized success is published when nobody else may publish."""
+    lab = CacheLab(running(0))
+    lab.reconcile(lab.call(serializable=True))  # the key is reserved from here on
+    record = lab.get(lab.call(serializable=True))
+    ctx = lab.reconciler.context(record, lab.plugin)
+    done = Transition(returning()(ctx))
+    if holder:
+        lab.shelf.steal(holder)
+    else:
+        lab.shelf.reservations.clear()
+    found = lab.reconciler.finalize_cache_after_execution(
+        record, ctx, done, False
+    ).info.info  # as in the reference
+    assert found is not None
+    assert [resource.cache_status for resource in found.external_resources if resource] == [status]
+    assert bool(lab.shelf.entries) is not bool(holder)
+    assert lab.asked("release") == released
+
+
+@pytest.mark.spec("8.3")
 def test_a_success_without_its_reservation_is_a_failed_put() -> None:
     """What was made without the reservation is not published, and another one's entry is not taken for its own."""
     lab = CacheLab(running(0), returning())

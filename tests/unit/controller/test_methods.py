@@ -472,3 +472,12 @@ def test_release_cache_reservation(serializable: bool, owner: str) -> None:  # n
         msgspec.structs.replace(config, owner="me", serializable=serializable)
     )
     assert catalog.owner == owner
+
+
+@pytest.mark.parametrize("name", ["secret_manager", "resource_manager", "data_store", "catalog_client"])
+def test_plugins_are_handed_the_attributes_as_they_are(name: str) -> None:
+    """An attribute that is set anew is what the next context holds."""
+    lab = lab_of(running(0))
+    fresh = object()
+    setattr(lab.reconciler, name, fresh)
+    assert getattr(lab.reconciler.services, name) is fresh

@@ -26,6 +26,7 @@ from reconciler.api.transition import (
     success,
     system_retryable_failure,
 )
+from reconciler.client.waiting import ended_error
 from reconciler.core.retries import attempt_delay, max_attempts, retry_strategy
 
 BOOM = retryable_failure("E", "boom")
@@ -267,3 +268,16 @@ def test_without_a_back_off_there_is_no_delay() -> None:
     rng = random.Random(3)
     assert attempt_delay(retry_strategy(None), 3, rng) == 0
     assert attempt_delay(RetryStrategy(backoff=timedelta(seconds=1), factor=0.1), 5, rng) >= 1000
+
+
+@pytest.mark.spec("29.8")
+def test_the_error_of_an_earlier_attempt_is_not_that_of_the_end() -> None:
+    """An end that gives no error of its own shows its own words, not the error of the attempt before."""
+    last = failed(PluginPhase.PERMANENT_FAILURE, None).with_reason("gave up")
+    lab = lab_of(retryable_failure("A", "first"), last)
+    action = lab.submit(TYPE, metadata=retries(1))
+    lab.settle()
+    error = ended_error(lab.get(action))
+    assert error is not None
+    assert "gave up" in str(error)
+    assert "first" not in str(error)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import msgspec
 import pytest
 from control_support import FULL, TYPE, condition, history, lab_of, phases, record, stored
@@ -10,8 +13,10 @@ from reconciler.api.action import DONE, FINALIZER, LABEL_COMPLETED_TIME, ActionS
 from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.errors import InvalidName, InvalidSpec
 from reconciler.api.phase import ActionPhase
+from reconciler.api.template import TaskMetadata, TaskTemplate, Timeouts, encode_template
 from reconciler.api.transition import running, success
-from reconciler.core.validation import MAX_ENVIRONMENT, MAX_TEMPLATE, REQUIRED, check_spec
+from reconciler.core.validation import MAX_ENVIRONMENT, MAX_TEMPLATE, REQUIRED, check_annotations, check_spec
+from reconciler.testing import Lab
 
 MISSING_TYPE = 'no plugin registered for task type "nobody" and no default plugin available'
 
@@ -208,3 +213,40 @@ def test_a_template_of_wrong_bytes_holds_up_no_round(template: bytes) -> None:
     action = lab.submit(TYPE, task_template=template)
     lab.settle()
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
+
+
+@pytest.mark.spec("W-14")
+@pytest.mark.parametrize("name", ["queued", "running", "heartbeat", "overall"])
+@pytest.mark.parametrize("seconds", [0, -5])
+def test_limits_that_pass_at_once_are_refused_at_the_door(name: str, seconds: int) -> None:
+    """No limit of time may be 0 or negative: nothing is stored, and the error says what to do."""
+    limits = Timeouts(**{name: timedelta(seconds=seconds)})
+    template = encode_template(TaskTemplate(metadata=TaskMetadata(timeouts=limits)))
+    lab = Lab()
+    with pytest.raises(
+        InvalidSpec, match=f"the {name} limit must be longer than 0 seconds.*leave it out for none"
+    ):
+        lab.run(ActionSpec(task_type="echo", task_template=template, inputs=b"{}"))
+
+
+@pytest.mark.spec("2.2")
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"short_name": "\ud800"},
+        {"env_vars": {"A": "\ud800"}},
+        {"env_vars": {"\udfff": "b"}},
+        {"group": "x\ude00"},
+    ],
+    ids=["short name", "value", "name", "group"],
+)
+def test_half_a_character_is_refused_at_the_door(part: dict[str, Any]) -> None:
+    """What no JSON can carry is an invalid spec, not a mistake in somebody's encoder."""
+    with pytest.raises(InvalidSpec, match="half a character"):
+        Lab().run(ActionSpec(task_type="echo", task_template=b"{}", inputs=b"{}", **part))
+
+
+def test_half_a_character_is_no_annotation() -> None:
+    """The same for annotations."""
+    with pytest.raises(InvalidSpec, match="half a character"):
+        check_annotations({"a": "\ud800"})
