@@ -49,7 +49,7 @@ def pick_ports(count: int, *, paired: bool = False) -> list[int]:
 
 
 def all_free(ports: Iterable[int]) -> bool:
-    """Whether no other socket is bound to any of these ports at the moment."""
+    """Whether a server can have all these ports now; those that `pick_ports` only keeps for a server count as free."""
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(
