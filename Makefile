@@ -24,8 +24,8 @@ help: ## this list
 demo: $(STAMP) ## a survey of the standard library on embedded servers and real workers
 	@$(PY) -m reconciler.cli demo
 
-test: $(STAMP) ## all tests but the chaos ones; starts the servers it needs
-	@$(PYTEST) -m 'not chaos' $(ARGS)
+test: $(STAMP) ## all tests but the chaos ones, two files at a time; starts the servers it needs
+	@$(PYTEST) -m 'not chaos' $(if $(ARGS),,-n 2 --dist loadfile) $(ARGS)
 
 check: lint types floors compose cover ## what must be green before a commit
 	@$(PY) -m coverage report $(RULES)

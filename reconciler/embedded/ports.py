@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,10 +15,15 @@ GRPC_OFFSET = 10_000
 """SeaweedFS's maintenance worker looks for the admin server's gRPC port this far above its HTTP port."""
 LOWEST = 10_000
 TRIES = 2_000
+_held: list[socket.socket] = []
+"""Keeps the ports handed out to this process."""
 
 
 def pick_ports(count: int, *, paired: bool = False) -> list[int]:
-    """Choose free ports. Another program may still take one before it is used: choose again then.
+    """Choose free ports. On Linux no other call gets them while this process lives, in no process.
+
+    So a server that is down for a moment finds its port free when it comes back, whoever picks ports meanwhile.
+    Another program may still take one before it is used: choose again then.
 
     Args:
         count: how many.
@@ -33,7 +39,7 @@ def pick_ports(count: int, *, paired: bool = False) -> list[int]:
         if paired and len(chosen) == count - 2:
             wanted = [LOWEST + secrets.randbelow(below - GRPC_OFFSET - LOWEST)]
             wanted.append(wanted[0] + GRPC_OFFSET)
-        if not set(wanted) & set(chosen) and all_free(wanted):
+        if not set(wanted) & set(chosen) and _hold(wanted):
             chosen += wanted
         if len(chosen) == count:
             return chosen
@@ -43,7 +49,7 @@ def pick_ports(count: int, *, paired: bool = False) -> list[int]:
 
 
 def all_free(ports: Iterable[int]) -> bool:
-    """Whether no other socket is bound to any of these ports at the moment."""
+    """Whether a server can have all these ports now; those that `pick_ports` only keeps for a server count as free."""
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(
@@ -61,6 +67,29 @@ def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def _hold(ports: list[int]) -> bool:
+    """Take these ports for the life of this process, when nobody has them; whether it did.
+
+    Each is bound by a socket that does not listen: exclusively at first, so two processes cannot both have it. Then
+    the socket allows others beside it, which Linux grants to a server (they all set SO_REUSEADDR), but not to the next
+    exclusive bind, of another call. Other systems grant it to nobody: there a port is only seen to be free.
+    """
+    if sys.platform != "linux":
+        return all_free(ports)
+    taken: list[socket.socket] = []
+    for port in ports:
+        taken.append(socket.socket())
+        try:
+            taken[-1].bind((LOOPBACK, port))
+        except OSError:
+            for each in taken:
+                each.close()
+            return False
+        taken[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _held.extend(taken)
+    return True
 
 
 def _first_ephemeral() -> int:

@@ -23,7 +23,7 @@ from botocore.config import Config
 import reconciler
 from reconciler.api.errors import ReconcilerError
 from reconciler.embedded.folder import DataFolder
-from reconciler.embedded.ports import GRPC_OFFSET, all_free, pick_ports
+from reconciler.embedded.ports import GRPC_OFFSET, LOOPBACK, all_free, pick_ports
 from reconciler.embedded.processes import ManagedProcess
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
@@ -197,8 +197,7 @@ def test_taken_port_is_replaced(tmp_path: Path) -> None:
     hold = folder.acquire()
     server = ValkeyServer(folder, hold, appendfsync="no")
     taken = server.ports[0]
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", taken))
+    with socket.create_server((LOOPBACK, taken)):
         server.launch()
         server.await_answer()
         assert server.ports != [taken]

@@ -8,6 +8,7 @@ from typing import Any
 from fake_catalog import FakeCatalog
 
 from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.errors import StoreUnavailable
 from reconciler.api.template import (
     Identifier,
     Interface,
@@ -22,6 +23,7 @@ from reconciler.stores.catalog import CacheEntry
 from reconciler.testing import Lab, ScriptedPlugin
 
 INTERFACE = Interface(inputs={"x": "int"}, outputs={"o0": "int"})
+DOWN = StoreUnavailable("the catalog does not answer")
 FAR = "s3://memory/far"
 OUTPUTS = b'{"o0":1}'
 
@@ -86,3 +88,12 @@ class CacheLab(Lab):
         """The only entry of the catalog."""
         (entry,) = self.shelf.entries.values()
         return entry
+
+
+def filled(lab: CacheLab, x: object = 1) -> ActionId:
+    """Run one call to its end, so that its key is filled."""
+    action = lab.call(x)
+    lab.settle()
+    lab.journal.clear()
+    lab.plugin.handled.clear()
+    return action
