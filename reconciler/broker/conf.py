@@ -152,7 +152,7 @@ def _transport_options(
         "visibility_timeout": math.ceil(visibility.total_seconds()),  # default 1 h
         "priority_steps": [0],  # one list per queue instead of four
         "socket_keepalive": True,  # dead peers are noticed on idle connections
-        "health_check_interval": 5,  # default 25 s: half-open connections are noticed after 2 of these
+        "health_check_interval": 5,  # default 25 s: so late may the answer of a consumer's line be, or it is dead
         "max_retries": 0,  # publishing: one try, then the caller is told; the sweep sends again
         "client_name": f"{settings.key_prefix}-broker",  # what CLIENT LIST shows
     }

@@ -11,6 +11,8 @@ kombu 5.7 as it comes, each measured:
 4. After the first failed connect, a list of Sentinels falls back to the stock transport, and so to fault 1.
 5. What lies in a queue and is no message (no JSON, or JSON of another form) ends the worker that takes it, and the next
    one as well if it had been handed back. Here it is logged and dropped: a message holds no truth.
+6. A half-open line of the consumer is looked for every `health_check_interval`: 6-11 s. Here every second: 6-7 s.
+7. A consumer whose slots were taken asks a half-open line for a whole time limit, in the event loop. Here for a second.
 
 Also noted is that the consumer is heard (`pulse.py`), so that one which has stopped asking is noticed.
 
@@ -32,6 +34,7 @@ from kombu.transport import redis as stock
 
 from reconciler.broker.envelope import check_envelope
 from reconciler.broker.pulse import pulse
+from reconciler.lines import answers, guard
 
 _HERE = "reconciler.broker.transport"
 PLAIN = f"{_HERE}:Transport"
@@ -45,6 +48,9 @@ TRANSPORT_ALIASES[SOCKET_ALIAS] = PLAIN
 Connection.resolve_aliases.update({PLAIN: "redis", TLS: "rediss", SENTINEL: "sentinel"})
 
 logger = logging.getLogger(__name__)
+
+_LOOK_EVERY = 1.0
+"""Seconds between two looks whether the consumer's line is half-open: its answer is 5 s late then."""
 
 
 class QoS(stock.QoS):
@@ -128,12 +134,19 @@ class _Steady:
         transport = self.connection  # type: ignore[attr-defined]  # the other base has it
         if transport is not None and transport.client is not None:
             pool = super()._get_pool(asynchronous)  # type: ignore[misc]  # the other base has it
-            if not asynchronous:
+            if not asynchronous:  # the consumer's lines have checks of their own
+                guard(pool)
                 self._steady_pool = pool
             return pool
         if self._steady_pool is None:
             raise ConnectionError("this channel was closed before it was used")
         return self._steady_pool
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        # Slots were taken for a while. redis-py would ask for a whole time limit, and the event loop would stand still.
+        if answers(self.client.connection):  # type: ignore[attr-defined]  # the other base has it
+            super()._brpop_start(timeout)  # type: ignore[misc]  # the other base has it
+        # else the next turn of the event loop connects anew
 
     def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401  # handed through to kombu
         try:
@@ -169,7 +182,7 @@ class SentinelChannel(_Steady, stock.SentinelChannel):
 
 
 class _Heard:
-    """What both kinds of transport add: the event loop says that it turns."""
+    """What both kinds of transport add: the event loop says that it turns, and looks for a dead line in time."""
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ANN401  # kombu's objects
         """Follow the consumer of this connection."""
@@ -177,6 +190,8 @@ class _Heard:
         cycle = self.cycle  # type: ignore[attr-defined]  # the other base has it
         pulse.follow(cycle)
         loop.on_tick.add(partial(pulse.turn, cycle))
+        cycle._brpop_health_tref.cancel()  # noqa: SLF001  # kombu's own; there it comes with the tolerance
+        cycle._brpop_health_tref = loop.call_repeatedly(_LOOK_EVERY, cycle.maybe_check_brpop_health)  # noqa: SLF001  # as above
 
 
 _OWN_TALK = re.compile(r"\.pidbox$|^celeryev")

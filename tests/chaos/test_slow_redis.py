@@ -92,7 +92,7 @@ def half_open(client: Client, line: TcpProxy, tally: Path) -> None:
             line.abandon()
             took = max(took, resumes(client, tally))
     report("half-open", client, load, tally, line.broken - broken, took)
-    assert took < 2 * RECOVERY
+    assert took < RECOVERY
 
 
 def report(fault: str, client: Client, load: Load, tally: Path, broken: int, took: float) -> None:

@@ -28,6 +28,7 @@ from redis.sentinel import Sentinel
 
 from reconciler import metrics
 from reconciler.api.errors import StoreUnavailable
+from reconciler.lines import drop_idle, guard
 from reconciler.settings import Settings
 from reconciler.stores.redis.confirm import ConfirmingRedis
 
@@ -54,6 +55,7 @@ def connect(settings: Settings) -> redis.Redis:
         client = _through_sentinel(settings.redis_url, kind, options)
     else:
         client = kind.from_url(settings.redis_url, **options)
+    guard(client.connection_pool)
     return client.guarded_by(settings) if isinstance(client, ConfirmingRedis) else client
 
 
@@ -134,7 +136,7 @@ def explain(method: Callable[P, R]) -> Callable[P, R]:
             error = False
         except RedisError as failure:
             if isinstance(failure, RedisTimeoutError):
-                _drop_idle(getattr(args[0], "client", None))
+                drop_idle()  # they are as old, and each would cost a time limit
             with explained(getattr(args[0], "url", "?")):
                 raise
         finally:
@@ -142,12 +144,6 @@ def explain(method: Callable[P, R]) -> Callable[P, R]:
         return answer
 
     return wrapped
-
-
-def _drop_idle(client: redis.Redis | None) -> None:
-    """Close the idle connections: if one line is half-open, those of its age are too, and each would cost a time limit."""
-    if client is not None:
-        client.connection_pool.disconnect(inuse_connections=False)
 
 
 def _op_of(method: Callable[..., object]) -> str:

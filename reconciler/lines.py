@@ -1,0 +1,73 @@
+"""Finds lines to Redis that carry nothing any more before a command is lost on them.
+
+A firewall that forgot its connections closes none: each swallows what is sent, and each command would wait for its whole
+time limit. They die together, so what one line shows is true of all that are as old. Records and messages share this
+module, because a process has lines for both.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+from weakref import WeakValueDictionary
+
+_TRUSTED_FOR = 1.0
+"""Seconds after an answer in which a line is used without asking; a busy one never asks."""
+_ANSWERS_WITHIN = 1.0
+"""Seconds a line has for a PING. A slow server misses it too, and loses nothing by a new connection."""
+
+_pools: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""Pools of redis-py by their `id`."""
+
+
+def answers(line: Any) -> bool:  # noqa: ANN401  # redis-py's connection; brokers import no redis
+    """Whether a connection still answers; one that does not is closed, and so are the idle ones of this process.
+
+    Args:
+        line: a connected connection of redis-py with a `health_check_interval`, which owes no answer.
+    """
+    heard = line.next_health_check - line.health_check_interval
+    if time.monotonic() - heard <= _TRUSTED_FOR:
+        return True
+    try:
+        line.send_command("PING", check_health=False)
+        line.read_response(timeout=_ANSWERS_WITHIN)
+    except Exception:  # noqa: BLE001  # whatever is wrong with this line, a new one tells
+        line.disconnect()
+        drop_idle()
+        return False
+    return True
+
+
+class _AskFirst:
+    """What is added to a connection of redis-py: after a rest it is tried with a PING, and replaced if that fails.
+
+    No command has been sent by then, so nothing is done twice, and no WATCH is lost with the old connection.
+    """
+
+    def connect(self) -> None:
+        """Called by the pool whenever it hands out this connection; raises redis-py's errors if a new one fails."""
+        line: Any = self
+        base: Any = super()
+        if not (line.is_connected and answers(line)):
+            base.connect()
+
+
+def guard(pool: Any) -> None:  # noqa: ANN401  # redis-py's pool; kombu's have no types, and brokers import no redis
+    """Let the connections that this pool will make ask first, and close its idle ones whenever others are found dead.
+
+    Args:
+        pool: a new connection pool of redis-py whose connections are given a `health_check_interval`.
+    """
+    kind = pool.connection_class
+    pool.connection_class = type(kind.__name__, (_AskFirst, kind), {})
+    _pools[id(pool)] = pool
+
+
+def drop_idle() -> None:
+    """Close the idle connections of this process to every Redis; the next commands open new ones."""
+    for reference in _pools.valuerefs():  # a copy: other threads add pools
+        pool = reference()
+        if pool is not None and pool.pid == os.getpid():  # after a fork the others are the parent's
+            pool.disconnect(inuse_connections=False)
