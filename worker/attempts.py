@@ -109,9 +109,14 @@ class Attempt:
             began = time.monotonic()
             outcome = self._outcome(taken, limits, beat)
             metrics.attempted("superseded" if beat.superseded else outcome.ended, time.monotonic() - began)
-            if not beat.superseded:
+            if beat.superseded:
+                self._say_superseded()
+            else:
                 self._report(outcome)
         self._drive()
+
+    def _say_superseded(self) -> None:
+        log.info("attempt.superseded", action=str(self.action), launch=self.launch)
 
     def _lease_of(self, limits: Timeouts | None) -> int:
         if limits is None or limits.heartbeat is None:
@@ -209,7 +214,7 @@ class Attempt:
                 wait = min(wait * 2, 5.0)
             else:
                 if not taken:
-                    log.info("attempt.superseded", action=str(self.action), launch=self.launch)
+                    self._say_superseded()
                 return
 
     def _drive(self) -> None:

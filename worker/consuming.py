@@ -1,7 +1,7 @@
 """Notices that this worker has stopped taking messages though the broker works, and makes it end.
 
 The case is real (celery#8030 and its likes): after a broken line the process lives, holds its place and does nothing.
-Our transport drops a half-open line within 7 s and reconnects; this is the net below that. A worker that has stopped consuming is
+Our transport drops a half-open line within 7 s and reconnects: this is the net below. A worker that no longer consumes is
 replaced by whatever started it (systemd, Docker, `reconciler dev`), so all it has to do is end, with a status that says why.
 """
 

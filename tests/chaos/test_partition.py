@@ -62,7 +62,7 @@ def far(stack: Stack, network: CutOff, tmp_path: Path) -> Iterator[ManagedProces
 def test_a_worker_that_was_cut_off_is_not_believed(
     stack: Stack, client: Client, network: CutOff, far: ManagedProcess, rng: random.Random, tmp_path: Path
 ) -> None:
-    """What it ran is run by others, its late reports are refused, all succeeds, and afterwards it works again."""
+    """What it ran is run by others, it is told so when it beats or reports, all succeeds, and afterwards it works again."""
     before, pid = pids(stack), far.pid
     tally = tmp_path / "tally"
     with Load(client, tally, seconds=4, open_calls=4) as load:
@@ -74,9 +74,9 @@ def test_a_worker_that_was_cut_off_is_not_believed(
     superseded = far.log.read_text().count("attempt.superseded")
     extra = len(executions(tally)) - count
     print(
-        f"cut off beyond its lease: {count} accepted and succeeded, {extra} extra executions, {superseded} reports refused"
+        f"cut off beyond its lease: {count} accepted and succeeded, {extra} extra executions, {superseded} launches refused"
     )
-    assert superseded, "no report came late: the test proved nothing"
+    assert superseded, "no launch came back late: the test proved nothing"
     assert extra, "no call ran on both sides: the test proved nothing"
     flapped = tmp_path / "flapped"
     with Load(client, flapped, seconds=0.2) as load:
