@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import redis
 from structlog.testing import capture_logs
@@ -11,19 +9,11 @@ from structlog.testing import capture_logs
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import StoreUnavailable
 from reconciler.client import Client, Run
-from reconciler.embedded.servers import EmbeddedServers
 from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.collect import collect
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Valkey server."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers"), s3=False) as servers:
-        yield servers.redis_url
 
 
 @pytest.fixture

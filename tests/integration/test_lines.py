@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
 
@@ -13,7 +11,6 @@ import pytest
 import redis
 from kombu import Consumer, Message, Producer, Queue
 from tcp_proxy import TcpProxy
-from valkey_pair import ValkeyPair
 
 from reconciler import lines
 from reconciler.broker.conf import build_app
@@ -25,20 +22,6 @@ from reconciler.stores.redis.store import RedisStore
 pytestmark = pytest.mark.servers
 LIMIT = timedelta(seconds=20)
 ENVELOPE = [[], {}, {}]
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyPair]:
-    """Two servers."""
-    with ValkeyPair(tmp_path_factory.mktemp("pair")) as servers:
-        yield servers
-
-
-@pytest.fixture
-def line(pair: ValkeyPair) -> Iterator[TcpProxy]:
-    """A line to the first."""
-    with TcpProxy(pair.primary.port, random.Random(1)) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -8,20 +8,12 @@ from contextlib import closing
 import pytest
 import redis
 
-from reconciler.embedded.servers import EmbeddedServers
 from reconciler.settings import Settings
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.scripts import VERBS, script
 from reconciler.stores.redis.store import RedisStore
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Valkey server."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers"), s3=False) as servers:
-        yield servers.redis_url
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Iterator
@@ -23,20 +22,6 @@ from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyPair]:
-    """Two servers."""
-    with ValkeyPair(tmp_path_factory.mktemp("pair")) as servers:
-        yield servers
-
-
-@pytest.fixture
-def line(pair: ValkeyPair) -> Iterator[TcpProxy]:
-    """A line to the first."""
-    with TcpProxy(pair.primary.port, random.Random(1)) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,6 @@ from worker import scraping
 from worker.measuring import Measuring, phases
 
 pytestmark = pytest.mark.spec("21")
-
-
-@pytest.fixture
-def numbers(tmp_path: Path) -> Iterator[CollectorRegistry]:
-    """What is recorded while the test runs."""
-    metrics.enable(tmp_path)
-    yield scraping.registry_of(tmp_path)
-    metrics.disable()
 
 
 def test_nothing_is_recorded_while_disabled(tmp_path: Path) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import remote_support
 from prometheus_client import CollectorRegistry
 from remote_support import Service, poll, submit
 
-from reconciler import metrics
 from reconciler.api.errors import CorruptedPluginState, StoreUnavailable
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.transition import PhaseInfo, running
@@ -20,17 +17,8 @@ from reconciler.plugins.managers import Allocation
 from reconciler.plugins.remote_state import read_state
 from reconciler.plugins.state import PluginStateManager
 from reconciler.testing import Lab, ScriptedPlugin
-from worker import scraping
 
 pytestmark = pytest.mark.spec("21")
-
-
-@pytest.fixture
-def numbers(tmp_path: Path) -> Iterator[CollectorRegistry]:
-    """What is recorded while the test runs."""
-    metrics.enable(tmp_path)
-    yield scraping.registry_of(tmp_path)
-    metrics.disable()
 
 
 def lab_of_one_gpu() -> Lab:
