@@ -127,6 +127,11 @@ class TaskExecutionContext:
         return self._template
 
     @property
+    def template_path(self) -> str:
+        """Where the template lies: in the record itself (spec 22.2)."""
+        return INLINE_TEMPLATE
+
+    @property
     def now(self) -> int:
         """The store's time of this round, ms."""
         return self.action.now

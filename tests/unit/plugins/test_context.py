@@ -46,6 +46,7 @@ def test_the_template_is_read_once() -> None:
     ctx = context()
     assert ctx.template is ctx.template
     assert ctx.template.id == Identifier(name="my.task")
+    assert ctx.template_path == "inline://taskTemplate"
 
 
 def test_the_time_is_that_of_the_round() -> None:
