@@ -25,10 +25,12 @@ import msgspec
 from crash_points import Trap, arm
 
 from reconciler.api.action import ActionId
+from reconciler.api.transition import OutputRef
 from reconciler.broker.conf import build_app
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import registry
 from reconciler.settings import Settings
+from reconciler.stores.catalog import CacheKey, CacheSource
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine
@@ -112,10 +114,17 @@ def run_attempts(settings: Settings) -> None:
 
 
 def forget(engine: Engine) -> None:
-    """Forget all that has ended, as a collector whose retentions are over."""
+    """Forget all that has ended, as a collector whose retentions are over, and an entry of the cache."""
     none = timedelta(0)
     now = msgspec.structs.replace(engine.settings, retention=none, events_retention=none)
     collect(engine.store, now, engine.blobs)
+    catalog, outdated = (
+        engine.reconciler.catalog,
+        CacheKey(project="default", domain="development", key="outdated"),
+    )
+    assert catalog is not None
+    catalog.put(outdated, OutputRef(uri="s3://none/outdated"), CacheSource(), replace=True)
+    catalog.delete(outdated)
 
 
 def _attempts(settings: Settings) -> None:
