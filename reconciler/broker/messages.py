@@ -11,8 +11,14 @@ from typing import Protocol
 
 import msgspec
 
+from reconciler.core.paths import is_relaunch
+
 RECONCILE = "reconciler.reconcile"
 RUN_ATTEMPT = "reconciler.run_attempt"
+
+
+AHEAD = "reconciler-ahead"
+"""Header of a message that goes to the head of its queue."""
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -30,6 +36,11 @@ class Launch(msgspec.Struct, frozen=True):
     action: str
     attempt: str
     display: str
+
+    @property
+    def ahead(self) -> bool:
+        """Whether it goes to the head of its queue: a relaunch has stood in line once, and lost its turn by no fault."""
+        return is_relaunch(self.attempt)
 
 
 class Messenger(Protocol):

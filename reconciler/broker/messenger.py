@@ -16,7 +16,7 @@ from kombu.utils.uuid import uuid
 
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.broker.address import read_address
-from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT, Launch
+from reconciler.broker.messages import AHEAD, RECONCILE, RUN_ATTEMPT, Launch
 from reconciler.settings import Settings
 
 
@@ -100,6 +100,8 @@ class CeleryMessenger:
                         kwargsrepr="",
                         ignore_result=True,
                     )
+                    if one.ahead:
+                        message.headers[AHEAD] = True
                     self._send(producer, RUN_ATTEMPT, message, one.queue)
 
     def close(self) -> None:

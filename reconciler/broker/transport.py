@@ -12,7 +12,8 @@ kombu 5.7 as it comes, each measured:
 5. What lies in a queue and is no message (no JSON, or JSON of another form) ends the worker that takes it, and the next
    one as well if it had been handed back. Here it is logged and dropped: a message holds no truth.
 6. A half-open line of the consumer is looked for every `health_check_interval`: 6-11 s. Here every second: 6-7 s.
-7. A consumer whose slots were taken asks a half-open line for a whole time limit, in the event loop. Here for a second.
+7. Nothing can be put at the head of a queue. Here what bears the header `reconciler-ahead` is: a relaunch.
+8. A consumer whose slots were taken asks a half-open line for a whole time limit, in the event loop. Here for a second.
 
 Also noted is that the consumer is heard (`pulse.py`), so that one which has stopped asking is noticed.
 
@@ -31,8 +32,10 @@ from typing import Any
 from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as stock
+from kombu.utils.json import dumps
 
 from reconciler.broker.envelope import check_envelope
+from reconciler.broker.messages import AHEAD
 from reconciler.broker.pulse import pulse
 from reconciler.lines import answers, guard
 
@@ -141,6 +144,17 @@ class _Steady:
         if self._steady_pool is None:
             raise ConnectionError("this channel was closed before it was used")
         return self._steady_pool
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ANN401  # kombu's signature
+        if not (message.get("headers") or {}).get(AHEAD):
+            super()._put(queue, message, **kwargs)  # type: ignore[misc]  # the other base has it
+            return
+        text, batch = dumps(message), kwargs.get("_publish_batch")  # type: ignore[no-untyped-call]  # kombu has no types
+        if batch is not None:
+            batch.add("rpush", queue, text)
+            return
+        with self.conn_or_acquire() as client:  # type: ignore[attr-defined]  # the other base has it
+            client.rpush(queue, text)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         # Slots were taken for a while. redis-py would ask for a whole time limit, and the event loop would stand still.

@@ -91,6 +91,11 @@ def shortened_name(name: str, longest: int) -> str:
     return short
 
 
+def is_relaunch(launch: str) -> bool:
+    """Whether a launch follows one of the same attempt that the platform lost (spec W-02)."""
+    return "-" in launch
+
+
 def launch_id(attempt: int, launch: int) -> str:
     """Which launch may report its outcome: the fencing token of attempts (spec W-02)."""
     return f"{attempt}-{launch}" if launch else str(attempt)

@@ -28,6 +28,7 @@ from reconciler.api.transition import (
     system_retryable_failure,
 )
 from reconciler.core.deadlines import RUNNING_TIMED_OUT
+from reconciler.core.paths import is_relaunch
 from reconciler.core.retries import WORKER_LOST
 from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
@@ -42,6 +43,8 @@ _SEND_AGAIN_AT_MOST = 300_000
 """Longest time between two sendings of a launch that nobody takes, ms."""
 _LOOK_WHILE_WAITING = 3_600_000
 """How soon to look at a launch that waits and that nothing wakes, ms: the store itself watches for lost ones."""
+_LOOK_AT_RELAUNCH = 10_000
+"""The same of a relaunch, which is rare, and whose loss younger launches do not show."""
 _RELAUNCH_AFTER = (0, 1000, 2000, 4000)
 """Delay of a relaunch after a worker was lost, by the number of system failures before it, ms: it is rarely the action."""
 
@@ -116,14 +119,17 @@ class FunctionPlugin(Plugin):
     def _not_started(self, ctx: TaskExecutionContext, queue: str) -> PhaseInfo:
         """In line, or lost? Queues are first in, first out, so younger launches that started tell.
 
-        Overtaken by one: lost, send it again. The queue starts older ones still: in line. It starts nothing: perhaps lost,
-        perhaps nobody serves it; send it again, ever more seldom. Standing in line changes no state, so it makes no event.
-        Nobody polls: `Store.look` makes those due that deserve a look.
+        Of a relaunch, which is put at the head, any tell that started since. Overtaken by one: lost, send it again. The
+        queue starts older ones still: in line. It starts nothing: perhaps lost, perhaps nobody serves it; send it again,
+        ever more seldom. Standing in line changes no state, so it makes no event. Nobody polls, but for a relaunch:
+        `Store.look` makes those due that deserve a look.
         """
         attempt = ctx.attempt
         sent = ctx.state.get(_Sent) or _Sent(1)
         patience = min(_SEND_AGAIN * 2 ** min(max(sent.times - 3, 0), 16), _SEND_AGAIN_AT_MOST)
-        overtaken = attempt.queue_moved_at > attempt.sent_at
+        overtaken = attempt.queue_moved_at > attempt.sent_at or (
+            is_relaunch(ctx.launch) and attempt.queue_started_at >= attempt.sent_at + patience
+        )
         silent = ctx.now - max(attempt.sent_at, attempt.queue_started_at) >= patience
         if not overtaken and not silent:
             return self._waiting(ctx, queue, sent.times)
@@ -135,7 +141,8 @@ class FunctionPlugin(Plugin):
     def _waiting(ctx: TaskExecutionContext, queue: str, times: int) -> PhaseInfo:
         again = f", sent {times} times" if times > 1 else ""
         info = queued(ctx.now, times - 1, f'waiting for a worker of queue "{queue}"{again}')
-        return msgspec.structs.replace(info, requeue_at=ctx.now + _LOOK_WHILE_WAITING)
+        look = _LOOK_AT_RELAUNCH if is_relaunch(ctx.launch) else _LOOK_WHILE_WAITING
+        return msgspec.structs.replace(info, requeue_at=ctx.now + look)
 
     def abort(self, ctx: TaskExecutionContext) -> None:
         """Ask the worker to stop and wait until it did, or until its lease ran out; a launch not taken is fenced off.

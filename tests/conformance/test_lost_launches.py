@@ -73,6 +73,17 @@ def test_an_overtaken_launch_becomes_due(store: LookingStore, pass_time: PassTim
     assert due_time(store, old) is not None
 
 
+def test_a_relaunch_that_starts_overtakes_nobody(store: LookingStore, pass_time: PassTime) -> None:
+    """It was put at the head of its queue, so those it passed are in line, and not lost."""
+    waiting(store, "old")
+    pass_time(2)
+    young = make_action("young")
+    launched(store, young, launch="1-1", due=store.now() + HOUR)
+    pass_time(OVERTAKEN)
+    started(store, young, launch="1-1")
+    assert lost(store) == []
+
+
 def test_a_launch_in_line_stays_asleep(store: LookingStore, pass_time: PassTime) -> None:
     """While older launches of its queue are started, nobody looks at a younger one."""
     for name in ("a", "b"):

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from broker_servers import PASSWORD, PREFIX, Valkey, Worker, until
 
@@ -277,6 +278,16 @@ def test_messages_are_what_the_protocol_says(server: Valkey, messenger: CeleryMe
     assert sent[2]["body"][0] == ["p/d/run7/a2", "1"]
     assert sent[2]["argsrepr"] == "run7/a2 train"
     assert (sent[2]["task"], sent[2]["ignore_result"]) == ("reconciler.run_attempt", True)
+
+
+def test_a_relaunch_is_taken_before_what_waits(server: Valkey, messenger: CeleryMessenger) -> None:
+    """Launches are taken first in, first out, but a relaunch next, whether it is sent alone or among others."""
+    again = [msgspec.structs.replace(one, attempt="1-1") for one in LAUNCHES]
+    messenger.launch(LAUNCHES[:2])
+    messenger.launch([again[0]])
+    messenger.launch([LAUNCHES[2], again[1]])
+    taken = [m["body"][0][1] for m in messages(server, "attempts")]
+    assert taken == ["1-1", "1-1", "1", "1", "1"]
 
 
 def test_all_keys_carry_the_prefix(server: Valkey, start_worker: Callable[..., Worker]) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 import msgspec
 
 from reconciler.api.action import ActionId, AttemptOutcome, Deletion, Signal, TaskAction
+from reconciler.core.paths import is_relaunch
 from reconciler.stores import records
 from reconciler.stores.base import AbortOutcome, AbortReport, Beat, SignalOutcome, StartRefused
 from reconciler.stores.changes import GRACE
@@ -34,10 +35,12 @@ class Attempts(MemoryCore):
                     fields[b"u"] = b"%d" % shard.due[path]
                 shard.due[path] = min(until + GRACE, shard.due.get(path, until + GRACE))
             if b"nq" in fields:
-                # queues are first in, first out: what was sent before and has not started, was lost
+                # queues are first in, first out: what was sent before and has not started, was lost; a relaunch is put
+                # at the head, and tells nothing of those behind it
                 shard.unsend(path, fields)
+                sent = 0 if is_relaunch(launch) else number(fields, b"nt")
                 newest = shard.queues.get(fields[b"nq"], QueueFacts()).moved_at
-                shard.queues[fields[b"nq"]] = QueueFacts(max(newest, number(fields, b"nt")), now)
+                shard.queues[fields[b"nq"]] = QueueFacts(max(newest, sent), now)
             self.wrote("start_attempt", (action, launch, owner))
             return self.decode(path, fields, now)
 

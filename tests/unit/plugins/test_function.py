@@ -182,6 +182,26 @@ def test_a_launch_that_was_overtaken_is_sent_again() -> None:
     assert lab.get(old).status.conditions[0].message.endswith("sent 2 times")
 
 
+def test_a_relaunch_goes_to_the_head_and_is_missed_there() -> None:
+    """It is sent ahead of all others; when one of those starts 5 s later, it was lost, and is sent again."""
+    lab = Lab(shards=1)
+    action = running(lab)
+    in_line = [launched(lab) for _ in range(3)]
+    lab.clock.advance(60_000)  # the worker is gone
+    lab.settle(limit=timedelta(0))
+    sent = [(launch.attempt, launch.ahead) for launch in lab.messenger.launches]
+    assert sent[-1] == ("1-1", True)
+    assert not any(ahead for _, ahead in sent[:-1])
+    lab.clock.advance(5_000)
+    start(lab, in_line[0])
+    lab.clock.advance(5_000)
+    lab.settle(limit=timedelta(0))
+    later = lab.messenger.launches[len(sent) :]
+    assert [(launch.action, launch.attempt) for launch in later] == [(str(action), "1-1")], (
+        "the others are in line"
+    )
+
+
 def test_a_launch_in_line_is_not_sent_again() -> None:
     """While the queue moves, up to older launches only, a launch that waits is in line and not lost."""
     lab = Lab(shards=1)

@@ -25,8 +25,9 @@ if not (r[9] and tonumber(r[9]) > now) then
 end
 if r[7] then
   redis.call('ZREM', base .. 'sent:' .. r[7], path)
-  -- queues are first in, first out: whatever was sent to this one before and has not started, was lost
-  local sent = tonumber(r[8] or 0)
+  -- queues are first in, first out: whatever was sent to this one before and has not started, was lost. A relaunch
+  -- (`<attempt>-<relaunch>`) is put at the head, and tells nothing of those behind it.
+  local sent = string.find(ARGV[3], '-', 1, true) and 0 or tonumber(r[8] or 0)
   local newest = tonumber(string.match(redis.call('HGET', base .. 'queues', r[7]) or '0', '^%d+'))
   redis.call('HSET', base .. 'queues', r[7], int(math.max(sent, newest)) .. ' ' .. int(now))
 end
