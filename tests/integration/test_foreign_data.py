@@ -81,3 +81,26 @@ def test_a_foreign_record_does_not_stop_the_collector(client: Client, store: Red
     with redis.Redis.from_url(store.url) as other:
         assert other.get(store.keys.action(ended[0])) == b"foreign"
     assert store.get(ended[1]) is None
+
+
+@pytest.mark.parametrize("fate", ["hidden", "gone"])
+def test_a_waiting_launch_without_its_record_is_looked_at(
+    client: Client, store: RedisStore, fate: str
+) -> None:
+    """Its due time may be an hour away; when it is missed in its queue, a claim tells of it, or drops what has no record."""
+    victim = client.submit(ActionSpec(task_type="core-sleep", inputs=b"{}")).action
+    shard, now = store.shard_of(victim.run_id), store.now()
+    base = store.keys.base(shard)
+    with redis.Redis.from_url(store.url) as other:
+        other.zadd(store.keys.due(shard), {str(victim): now + 3_600_000})
+        other.zadd(f"{base}sent:q", {str(victim): 1})
+        other.hset(f"{base}queues", "q", f"{now} {now}")
+        if fate == "gone":
+            other.delete(store.keys.action(victim))
+    if fate == "hidden":
+        overwrite(store, store.keys.action(victim))
+    assert shard in [entry[0] for entry in store.look(0)]
+    with capture_logs() as logs:
+        assert not store.claim(shard, owner="step", limit=10).actions
+    assert [entry["event"] for entry in logs] == ([] if fate == "gone" else ["claim.foreign_record"])
+    assert (victim in dict(store.due(shard))) is (fate == "hidden")

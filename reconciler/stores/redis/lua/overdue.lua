@@ -34,15 +34,21 @@ local function lost_launches(queue, facts)
   return { oldest[1] }
 end
 
--- Whether a launch of this action still waits for a worker of that queue; if not, it is forgotten here.
+local lost = false
+
+-- Whether a launch of this action still waits for a worker of that queue; if not, it is forgotten here. One whose record
+-- is gone or hidden by foreign data is made due: the claim tells of it, and drops what has no record.
 local function waits(path, queue)
-  local r = redis.pcall('HMGET', record(path), 'nq', 'ao', 'p')
+  local r = redis.pcall('HMGET', record(path), 'nq', 'ao', 'p', 's')
   if not r.err and r[1] == queue and not r[2] and not terminal(r[3]) then return true end
   redis.call('ZREM', base .. 'sent:' .. queue, path)
+  if r.err or not r[4] then
+    redis.call('ZADD', KEYS[1], 'XX', 'LT', int(now), path)
+    lost = true
+  end
   return false
 end
 
-local lost = false
 local queues = redis.call('HGETALL', base .. 'queues')
 for i = 1, #queues, 2 do
   for _, path in ipairs(lost_launches(queues[i], queues[i + 1])) do
