@@ -291,6 +291,25 @@ def test_a_put_on_its_own_asks_for_the_reservation(holder: str, status: CacheSta
 
 
 @pytest.mark.spec("8.3")
+def test_a_put_on_its_own_that_cannot_ask_is_a_failed_put() -> None:
+    """Without an answer about the reservation nothing is published, and the task succeeds all the same."""
+    lab = CacheLab(running(0))
+    record = lab.get(lab.call(serializable=True))
+    ctx = lab.reconciler.context(record, lab.plugin)
+    lab.shelf.broken["reserve"] = DOWN
+    done = Transition(returning()(ctx))
+    found = lab.reconciler.finalize_cache_after_execution(
+        record, ctx, done, False
+    ).info  # as in the reference
+    assert found.info is not None
+    assert [resource.cache_status for resource in found.info.external_resources if resource] == [
+        CacheStatus.PUT_FAILURE
+    ]
+    assert found.phase is PluginPhase.SUCCESS
+    assert not lab.shelf.entries
+
+
+@pytest.mark.spec("8.3")
 def test_a_success_without_its_reservation_is_a_failed_put() -> None:
     """What was made without the reservation is not published, and another one's entry is not taken for its own."""
     lab = CacheLab(running(0), returning())

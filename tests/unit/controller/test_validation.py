@@ -250,3 +250,10 @@ def test_half_a_character_is_no_annotation() -> None:
     """The same for annotations."""
     with pytest.raises(InvalidSpec, match="half a character"):
         check_annotations({"a": "\ud800"})
+
+
+@pytest.mark.spec("5.3")
+@pytest.mark.parametrize("template", [b'{"timeouts"', b'{"metadata":null,"custom":{"timeouts":0}}'])
+def test_only_limits_that_can_be_read_are_checked_at_the_door(template: bytes) -> None:
+    """A template that is no template is told of by its first round, as any other; the word alone is no limit."""
+    check_spec(record().id, msgspec.structs.replace(FULL, task_template=template))
