@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -16,6 +17,13 @@ def read_json(data: bytes, kind: type[T]) -> T:
         msgspec.DecodeError: it is no JSON, no UTF-8, nested too deeply, or no `kind`.
     """
     try:
-        return msgspec.json.decode(data, type=kind)
+        found: T = _decoder(cast("Any", kind)).decode(data)
     except (UnicodeDecodeError, RecursionError) as error:  # msgspec passes these on as they are
         raise msgspec.DecodeError(str(error)) from error
+    return found
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:  # noqa: ANN401  # a type, of which typing has no type
+    """Made once for each kind: making one costs more than what most documents take to read."""
+    return msgspec.json.Decoder(kind)

@@ -15,8 +15,6 @@ from reconciler.core.paths import is_relaunch
 
 RECONCILE = "reconciler.reconcile"
 RUN_ATTEMPT = "reconciler.run_attempt"
-
-
 AHEAD = "reconciler-ahead"
 """Header of a message that goes to the head of its queue."""
 

@@ -126,6 +126,7 @@ class Client(Looking, Conditions):
             action = inherited(action, self.get(action.id.run_id.action(full.parent_action_name)))
             check_spec(action.id, action.spec)  # with what it took over
             check_labels(action.metadata.extra_labels)
+            check_annotations(action.metadata.annotations)
         self._store([action])
         return Run(self, action.id, decode or decode_outputs)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from reconciler.api.action import Metadata, TaskAction
+from reconciler.api.action import Metadata, RunId, TaskAction
 from reconciler.api.errors import ActionNotFound, InvalidSpec
 from reconciler.api.transition import success
 from reconciler.client.submission import inherited
@@ -107,6 +107,18 @@ def test_what_was_taken_over_counts_against_the_limits() -> None:
     lab = laboratory()
     with pytest.raises(InvalidSpec, match="envVars have"):
         family(lab, {"env_vars": {"A": "x" * 20_000}}, {"env_vars": {"B": "x" * 20_000}})
+
+
+def test_annotations_that_were_taken_over_count_as_well() -> None:
+    """They do not pile up from parent to child beyond what one record may carry."""
+    lab = laboratory()
+    spec = lab.get(lab.submit("demo")).spec
+    parent = msgspec.structs.replace(spec, run_name="tree")
+    child = msgspec.structs.replace(parent, action_name="a1", parent_action_name="a0")
+    lab.client.submit(parent, annotations={"above": "x" * 20_000})
+    with pytest.raises(InvalidSpec, match="annotations have"):
+        lab.client.submit(child, annotations={"below": "x" * 20_000})
+    assert lab.client.counts(RunId.parse("default/development/tree")).total == 1
 
 
 def test_annotations_are_free_text_up_to_a_limit() -> None:

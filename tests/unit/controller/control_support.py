@@ -8,8 +8,9 @@ from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
 from reconciler.api.conditions import Condition, ConditionType
 from reconciler.api.errors import StoreUnavailable
 from reconciler.api.template import Identifier, RetryStrategy, TaskMetadata, TaskTemplate, encode_template
-from reconciler.api.transition import OutputRef, PhaseInfo, TaskInfo, success
+from reconciler.api.transition import OutputRef, PhaseInfo, TaskInfo, running, success
 from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.registry import PluginRegistry
 from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, CatalogMiss, Reservation
 from reconciler.testing import Lab, ScriptedPlugin
 
@@ -41,6 +42,21 @@ def lab_of(*answers: Any, settings: dict[str, Any] | None = None, catalog: Any =
     lab = Lab([scripted], catalog=catalog, **(settings or {}))
     lab.plugin = scripted  # type: ignore[attr-defined]  # tests ask the plugin what it was called with
     return lab
+
+
+def running_lab(**parts: Any) -> tuple[Lab, ActionId]:
+    """An action that runs and is asked to end."""
+    lab = lab_of(running(0), **parts)
+    action = lab.submit(TYPE)
+    lab.reconcile(action)
+    lab.journal.clear()
+    lab.client.abort(action, "too slow", "ann")
+    return lab, action
+
+
+def forget_plugin(lab: Lab) -> None:
+    """As after a deployment without this plugin."""
+    lab.reconciler.plugin_registry = PluginRegistry([])
 
 
 def record(spec: ActionSpec = FULL, **parts: Any) -> TaskAction:
