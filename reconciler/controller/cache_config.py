@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,7 +12,9 @@ from reconciler.api.action import ActionSpec, TaskAction
 from reconciler.api.template import TaskMetadata, TaskTemplate, parse_template
 from reconciler.controller.failures import FailureSteps
 from reconciler.core.cachekey import CacheConfigError, compute_key
+from reconciler.plugins import function
 from reconciler.plugins.context import template_or_none
+from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.catalog import CacheKey
 from reconciler.stores.outputs import read_inputs
 
@@ -71,38 +74,67 @@ class CacheConfigSteps(FailureSteps):
         if template.id is None:
             raise CacheConfigError("discoverable task is missing identifier")
         return CacheConfig(
-            key=CacheKey(
-                project=template.id.project, domain=template.id.domain, key=self._key(action.spec, template)
-            ),
+            # whose it is says the action, not its template: nobody fills the keys of another project
+            key=CacheKey(project=action.id.project, domain=action.id.domain, key=self._key(action, template)),
             owner=f"{action.metadata.namespace}/{action.id}",
             serializable=policy.cache_serializable,
             override=policy.cache_override,
         )
 
-    def _key(self, spec: ActionSpec, template: TaskTemplate) -> str:
+    def _key(self, action: TaskAction, template: TaskTemplate) -> str:
+        spec, task = action.spec, self._task(action)
         # without an interface all inputs there are count: a key that left them out would serve foreign outputs
         if template.interface is not None and not template.interface.inputs:
-            return _compute(template, None, spec.cache_key)
+            return _compute(task, template, None, spec.cache_key)
         if spec.inputs_hash:
-            return _compute(template, None, spec.cache_key, spec.inputs_hash)
+            return _compute(task, template, None, spec.cache_key, spec.inputs_hash)
         if spec.inputs is None and spec.inputs_digest:
-            return self._stored_key(spec.task_template, spec.input_uri, spec.inputs_digest, spec.cache_key)
+            return self._stored_key(
+                task, spec.task_template, spec.input_uri, spec.inputs_digest, spec.cache_key
+            )
         inputs = read_inputs(self.data_store, spec, limit=self.settings.max_object_size)
-        return _compute(template, inputs, spec.cache_key)
+        return _compute(task, template, inputs, spec.cache_key)
+
+    def _task(self, action: TaskAction) -> _Task:
+        return _Task(action.id.project, action.id.domain, self._function(action))
+
+    def _function(self, action: TaskAction) -> str:
+        """Stored name of the function that runs; empty for plugins of other kinds."""
+        try:
+            plugin = self.plugin_registry.resolve(action.spec.task_type)
+        except PluginNotFound:
+            return ""  # the round ends it for that
+        if plugin.id != function.TASK_TYPE:
+            return ""
+        custom = parse_template(action.spec.task_template).custom
+        return str(custom.get("function", ""))
 
     @cached_property
-    def _stored_key(self) -> Callable[[bytes, str, str, str], str]:
+    def _stored_key(self) -> Callable[[_Task, bytes, str, str, str], str]:
         """Keys of inputs in S3 are remembered, as their digest vouches that they never change (spec W-25)."""
 
         @lru_cache(maxsize=_REMEMBERED_KEYS)
-        def key(template: bytes, uri: str, digest: str, version: str) -> str:
+        def key(task: _Task, template: bytes, uri: str, digest: str, version: str) -> str:
             spec = ActionSpec(input_uri=uri, inputs_digest=digest)
             inputs = read_inputs(self.data_store, spec, limit=self.settings.max_object_size)
-            return _compute(parse_template(template), inputs, version)
+            return _compute(task, parse_template(template), inputs, version)
 
         return key
 
 
-def _compute(template: TaskTemplate, inputs: bytes | None, version: str, hashed: str = "") -> str:
+class _Task(NamedTuple):
+    """What computes the outputs, as the record says it."""
+
+    project: str
+    domain: str
+    function: str
+
+
+def _compute(
+    task: _Task, template: TaskTemplate, inputs: bytes | None, version: str, hashed: str = ""
+) -> str:
     ignored = template.metadata.cache_ignore_input_vars if template.metadata else ()
-    return compute_key(template.id, template.interface, inputs, ignored, version, hashed=hashed)
+    identity = template.id and msgspec.structs.replace(template.id, project=task.project, domain=task.domain)
+    return compute_key(
+        identity, template.interface, inputs, ignored, version, hashed=hashed, function=task.function
+    )

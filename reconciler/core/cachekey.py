@@ -76,8 +76,8 @@ def _normalised(number: float) -> str:
     return text
 
 
-def identifier_hash(identifier: Identifier) -> str:
-    """Hash of an identity without its version (spec 9.1)."""
+def identifier_hash(identifier: Identifier, function: str = "") -> str:
+    """Hash of an identity without its version (spec 9.1), and of the function that runs, where there is one."""
     members = {
         "resourceType": identifier.resource_type
         if identifier.resource_type not in {"", "UNSPECIFIED"}
@@ -86,6 +86,7 @@ def identifier_hash(identifier: Identifier) -> str:
         "domain": identifier.domain,
         "name": identifier.name,
         "org": identifier.org,
+        "function": function,  # a name in a template is what its submitter wrote; this is what computes the result
     }
     return base64.b64encode(objecthash({k: v for k, v in members.items() if v})).decode()
 
@@ -138,6 +139,7 @@ def compute_key(
     version: str,
     *,
     hashed: str = "",
+    function: str = "",
 ) -> str:
     """`<identifier>-<interface>-<inputs>-<version>` (spec 9.1).
 
@@ -148,6 +150,7 @@ def compute_key(
         ignored: names of inputs that do not count.
         version: the cache version.
         hashed: the hash of the inputs, where it is known already; nothing is hashed then (spec W-25).
+        function: stored name of the function that computes the outputs; empty where a plugin does.
 
     Raises:
         CacheConfigError: no identifier, or the inputs are no JSON object.
@@ -155,4 +158,4 @@ def compute_key(
     if identifier is None:
         raise CacheConfigError("discoverable task is missing identifier")
     inputs_part = hashed or hash_inputs(inputs, ignored)
-    return f"{identifier_hash(identifier)}-{interface_hash(interface)}-{inputs_part}-{version}"
+    return f"{identifier_hash(identifier, function)}-{interface_hash(interface)}-{inputs_part}-{version}"
