@@ -30,6 +30,7 @@ from reconciler.testing.clock import VirtualClock
 from reconciler.testing.crash import Crash, Crashed, Crashes, WritePoint, never
 from reconciler.testing.journal import Journal
 from reconciler.testing.scripted import ScriptedPlugin
+from reconciler.testing.worker import LabWorker
 from reconciler.webhooks.recording import RecordingWebhooks
 from reconciler.wiring import Engine
 
@@ -81,6 +82,7 @@ class Lab:
         entries = [p.entry if isinstance(p, ScriptedPlugin) else p for p in plugins]
         self._plugins = [_journalled(entry, self.journal) for entry in entries]
         self.client = Client(self.store, self.blobs, self.messenger, self.settings)
+        self._attempts = LabWorker(self)
         self._start_worker()
 
     def __repr__(self) -> str:
@@ -191,14 +193,29 @@ class Lab:
         return self.engine.stepper.step(shard)
 
     def settle(self, limit: timedelta = timedelta(days=30), rounds: int = 10_000) -> None:
-        """Step, and skip to the next due time, until nothing is due within `limit`.
+        """Step, and skip to the next due time, until nothing is due within `limit`. Functions do not run.
 
         Raises:
             AssertionError: still something is due after so many rounds: a live-lock.
         """
+        self._settle(lambda: 0, limit, rounds)
+
+    def work(self, limit: timedelta = timedelta(days=30), rounds: int = 10_000) -> None:
+        """Do as `settle`, and play the attempts workers: functions run in this process as soon as they are launched.
+
+        A function may move `clock` to seem long.
+
+        Raises:
+            AssertionError: still something is due after so many rounds: a live-lock.
+        """
+        self._settle(self._attempts.work, limit, rounds)
+
+    def _settle(self, attempts: Callable[[], int], limit: timedelta, rounds: int) -> None:
         end = self.clock() + int(limit.total_seconds() * 1000)
         for _ in range(rounds):
             self.step()
+            if attempts():
+                continue
             times = [due[0][1] for shard in range(self.store.shards) if (due := self.store.due(shard, 1))]
             if not times or min(times) > end:
                 return

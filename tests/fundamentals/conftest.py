@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.plugins.echo import ENTRY as ECHO
 from reconciler.testing import Lab
 
 
 @pytest.fixture
 def lab() -> Lab:
     """An empty installation."""
-    return Lab([ECHO])
+    return Lab()

@@ -1,0 +1,138 @@
+"""Plays the attempts workers of a lab: runs what was launched here and now, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
+from reconciler.api.errors import InvalidArguments, SecretUnavailable
+from reconciler.api.secret import variable_of
+from reconciler.core.current import CurrentAttempt, attempt_context
+from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
+from reconciler.core.functions import RegisteredFunction, registry
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.function import config_of
+from reconciler.plugins.state import PluginStateManager
+from reconciler.stores.base import StartRefused
+
+if TYPE_CHECKING:
+    from reconciler.testing.lab import Lab
+
+_OWNER = "lab"
+
+
+class LabWorker:
+    """Takes the launches of a lab one after the other and runs their functions in this process.
+
+    A function may move `lab.clock` to seem long. What a real worker adds, a process of its own for each function with its
+    log, its signals and its limits of memory, is not played: for that there is `reconciler dev`.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._seen = 0
+
+    def work(self) -> int:
+        """Run the launches that were sent since the last call; returns how many were taken up."""
+        launches = self._lab.messenger.launches[self._seen :]
+        self._seen += len(launches)
+        return sum(self._run(ActionId.parse(launch.action), launch.attempt) for launch in launches)
+
+    def _run(self, action: ActionId, launch: str) -> bool:
+        lab = self._lab
+        lease = int(lab.settings.attempt_lease.total_seconds() * 1000)
+        record = lab.store.start_attempt(action, launch, owner=_OWNER, lease=lease)
+        if isinstance(record, StartRefused):
+            return False
+        outcome = self._outcome(record, launch)
+        lab.store.finish_attempt(action, launch, owner=_OWNER, outcome=outcome)
+        return True
+
+    def _outcome(self, record: TaskAction, launch: str) -> AttemptOutcome:
+        lab = self._lab
+        context = TaskExecutionContext(record, lab.reconciler.services, PluginStateManager())
+        name = config_of(context.template.custom).function
+        function = registry.get(name)
+        if function is None:
+            text = (
+                f"no function named {name!r} was declared in this process; import the module that declares it"
+            )
+            return AttemptOutcome(ended="unknown", code="UnknownFunction", message=text, retryable=False)
+        began = lab.clock()
+        try:
+            environment = {**context.environment, **self._secrets(record, context)}
+        except SecretUnavailable as error:
+            return AttemptOutcome(ended="raised", code=error.code, message=str(error), retryable=False)
+        try:
+            with _environment(environment), attempt_context(_attempt(record, context, launch)):
+                result = _call(function, context.read_inputs())
+        except Exception as error:  # noqa: BLE001  # the user's, whatever it is
+            return _raised(error)
+        limit = limits_of(context.template).running
+        if limit is not None and lab.clock() - began > limit.total_seconds() * 1000:
+            text = "the attempt has run longer than its running limit"
+            return AttemptOutcome(ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False)
+        outputs = context.files.write_outputs(result, lab.settings.inline_limit)
+        return AttemptOutcome(ended="returned", outputs=outputs)
+
+    def _secrets(self, record: TaskAction, context: TaskExecutionContext) -> dict[str, str]:
+        manager = self._lab.reconciler.secret_manager
+        return {
+            variable_of(secret.key, secret.env): manager.get(
+                secret.key, group=secret.group, project=record.id.project, domain=record.id.domain
+            )
+            for secret in context.template.secrets
+        }
+
+
+def _call(function: RegisteredFunction, inputs: bytes) -> bytes:
+    signature = function.signature
+    args, kwargs = signature.call_form(signature.decode_arguments(inputs))
+    result = function.function(*args, **kwargs)
+    if inspect.iscoroutine(result):
+        result = asyncio.run(result)
+    return signature.encode_result(result)
+
+
+def _raised(error: Exception) -> AttemptOutcome:
+    kind = type(error)
+    code = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return AttemptOutcome(
+        ended="raised",
+        code=code,
+        message=str(error),
+        traceback="".join(traceback.format_exception(error)),
+        retryable=not isinstance(error, InvalidArguments) and getattr(error, "retryable", True) is not False,
+    )
+
+
+def _attempt(record: TaskAction, context: TaskExecutionContext, launch: str) -> CurrentAttempt:
+    return CurrentAttempt(
+        project=record.id.project,
+        domain=record.id.domain,
+        run=record.id.run,
+        action=record.id.action,
+        attempt=context.attempt_number,
+        launch=launch,
+        started=datetime.fromtimestamp(record.attempt.started_at / 1000, UTC),
+        checkpoints=context.files.checkpoint_prefix,
+        previous_checkpoints=context.previous_checkpoint_prefix,
+    )
+
+
+@contextmanager
+def _environment(given: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,67 @@
+"""Abort: a stored wish that reaches every descendant, and ends."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reconciler import TaskEnvironment
+from reconciler.api.errors import ActionAborted
+from reconciler.api.phase import ActionPhase
+from reconciler.stores.base import AbortOutcome
+from reconciler.testing import Lab
+
+env = TaskEnvironment("manual6")
+ran: list[int] = []
+
+
+@env.task()
+def resize(n: int) -> int:
+    """Note that it ran."""
+    ran.append(n)
+    return n
+
+
+@pytest.fixture(autouse=True)
+def _submit_to(lab: Lab) -> None:
+    env.client = lab.client
+    ran.clear()
+
+
+def test_what_was_aborted_never_runs(lab: Lab) -> None:
+    """An abort before a worker took the call up: it ends aborted, with the reason, and the function was not called."""
+    run = resize.delay(1)
+    assert run.abort("wrong bucket") is AbortOutcome.REQUESTED
+    lab.work()
+    assert (run.phase, ran) == (ActionPhase.ABORTED, [])
+    with pytest.raises(ActionAborted, match="wrong bucket"):
+        run.result()
+
+
+def test_reason_and_actor_are_in_the_history(lab: Lab) -> None:
+    """The last event says who asked for it."""
+    run = resize.delay(1)
+    lab.client.abort(run.action, "wrong bucket", actor="ada")
+    lab.settle()
+    last = run.events()[-1]
+    assert (last.phase, last.final, last.actor) == (ActionPhase.ABORTED, True, "ada")
+
+
+def test_an_abort_reaches_all_descendants(lab: Lab) -> None:
+    """Aborting a run ends every action of it."""
+    run = resize.map(range(5))
+    lab.step()
+    run.abort("enough")
+    lab.settle(timedelta(minutes=1))
+    assert run.counts.phases == {ActionPhase.ABORTED: 6}
+    assert ran == []
+
+
+def test_an_end_is_never_overwritten(lab: Lab) -> None:
+    """Aborting what has succeeded changes nothing."""
+    run = resize.delay(1)
+    lab.work()
+    assert run.abort() is AbortOutcome.ENDED
+    lab.work()
+    assert run.phase is ActionPhase.SUCCEEDED
