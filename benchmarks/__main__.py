@@ -17,21 +17,24 @@ from pathlib import Path
 import click
 import psutil
 
-from benchmarks import shapes
+from benchmarks import peers, shapes
 from reconciler.client import Client
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
 
 
 @click.command()
-@click.argument("shape", type=click.Choice(sorted(shapes.SHAPES)))
+@click.argument("shape", type=click.Choice(sorted([*shapes.SHAPES, "peers"])))
 @click.option("--n", default=1000, show_default=True, help="Leaves of a fan-out, nodes of a chain.")
 @click.option(
     "--repeat", default=1, show_default=True, help="Runs on the same servers; the best one is reported."
 )
 @click.option("--json", "as_json", is_flag=True, help="The last line is one JSON object.")
 def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
-    """Measure one SHAPE: fanout, chain, functions."""
+    """Measure one SHAPE: fanout, chain, functions; or functions beside plain Celery and Huey: peers."""
+    if shape == "peers":
+        _print(peers.compare(n, repeat), as_json=as_json)
+        return
     with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
         functions = shape == "functions"
         imports = ["benchmarks.tasks"] if functions else []
@@ -39,7 +42,10 @@ def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
         with Stack(Path(folder), imports=imports, attempts=int(functions), cwd=root) as stack:
             os.environ.update(stack.env())
             report = _measure(stack, shapes.SHAPES[shape], n, repeat)
-    line = {"shape": shape, "n": n, **report}
+    _print({"shape": shape, "n": n, **report}, as_json=as_json)
+
+
+def _print(line: dict[str, object], *, as_json: bool) -> None:
     if not as_json:
         for key, value in line.items():
             print(f"{key:>20}  {value}")
@@ -52,11 +58,12 @@ def _measure(stack: Stack, run: Callable[[Client, int], int], n: int, repeat: in
     run(client, 1)
     before = _redis_bytes(client)
     watch = _Memory(stack)
-    rounds = []
+    rounds, cpu = [], []
     for _ in range(repeat):
-        began = time.perf_counter()
+        used, began = watch.cpu(), time.perf_counter()
         joined = run(client, n)
         rounds.append(time.perf_counter() - began)
+        cpu.append(watch.cpu() - used)
         if joined != n:
             raise click.ClickException(f"the join holds {joined} of {n}")
     watch.stop()
@@ -65,6 +72,7 @@ def _measure(stack: Stack, run: Callable[[Client, int], int], n: int, repeat: in
         "seconds": round(seconds, 3),
         "per_second": round(n / seconds, 1),
         "ms_per_node": round(1000 * seconds / n, 3),
+        "cpu_ms_per_node": round(1000 * min(cpu) / n, 3),
         "peak_rss_mb": watch.peak_mb,
         "steps_worker_rss_mb": round(stack.rss("steps-1") / 2**20),
         "redis_bytes_per_action": round((_redis_bytes(client) - before) / (n * repeat)),
@@ -95,6 +103,10 @@ class _Memory(threading.Thread):
             if self._ends.wait(0.5):
                 return
 
+    def cpu(self) -> float:
+        """CPU seconds used so far by servers, workers, and this process."""
+        return sum(map(_tree_cpu, [*self._roots, os.getpid()]))
+
     def stop(self) -> None:
         """Take a last sample and end."""
         self._ends.set()
@@ -107,6 +119,21 @@ def _tree_rss(pid: int) -> int:
         return int(sum(p.memory_info().rss for p in [root, *root.children(recursive=True)]))
     except psutil.NoSuchProcess:
         return 0
+
+
+def _tree_cpu(pid: int) -> float:
+    """CPU of a process and of all it has started, the ended ones too; of this process its own alone."""
+    used = 0.0
+    root = psutil.Process(pid)
+    for process in [root] if pid == os.getpid() else [root, *root.children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        used += times.user + times.system
+        if pid != os.getpid():
+            used += times.children_user + times.children_system
+    return used
 
 
 if __name__ == "__main__":
