@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -28,27 +29,48 @@ class CacheConfigError(ReconcilerError):
     """The cache settings of a task cannot be used: deterministic, so a retry cannot help."""
 
 
-def objecthash(value: Any) -> bytes:  # noqa: ANN401, PLR0911  # any JSON value; one return for each kind
-    """SHA-256 objecthash of a JSON value; the order of members never matters."""
-    if value is None:
-        return _tagged(b"n", b"")
-    if isinstance(value, bool):
-        return _tagged(b"b", b"1" if value else b"0")
-    if isinstance(value, int) and abs(value) > _EXACT:
-        # beyond this a float would make neighbours equal, and the cache serve the result of another input
-        return _tagged(b"i", f"{value:x}".encode())
-    if isinstance(value, (int, float)):
-        return _tagged(b"f", _normalised(float(value)).encode())
-    if isinstance(value, str):
-        return _tagged(b"u", value.encode())
+def objecthash(value: Any, *, contents: bool = False) -> bytes:  # noqa: ANN401  # any JSON value
+    """SHA-256 objecthash of a JSON value, in time linear in its size; the order of members never matters.
+
+    Args:
+        value: the value.
+        contents: whether an object with a `@hash` member counts by it alone (spec 9.2).
+
+    Raises:
+        CacheConfigError: it holds NaN or infinity.
+        RecursionError: it has too many levels.
+    """
+    scalar = _SCALARS.get(type(value))
+    if scalar is not None:
+        return scalar(value)
     if isinstance(value, Mapping):
-        members = sorted(objecthash(str(k)) + objecthash(v) for k, v in value.items())
-        return _tagged(b"d", b"".join(members))
-    return _tagged(b"l", b"".join(objecthash(member) for member in value))
+        stated = value.get(CONTENT_HASH) if contents else None
+        if isinstance(stated, str) and stated:
+            return objecthash({CONTENT_HASH: stated})
+        return _members({name: objecthash(member, contents=contents) for name, member in value.items()})
+    return _tagged(b"l", b"".join([objecthash(member, contents=contents) for member in value]))
+
+
+def _members(hashes: Mapping[Any, bytes]) -> bytes:
+    """Hash of an object from those of its members."""
+    return _tagged(b"d", b"".join(sorted([_text(str(name)) + data for name, data in hashes.items()])))
 
 
 def _tagged(tag: bytes, data: bytes) -> bytes:
     return hashlib.sha256(tag + data).digest()
+
+
+def _text(value: str) -> bytes:
+    return hashlib.sha256(b"u" + value.encode()).digest()
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _number(value: float) -> bytes:
+    """Of numbers, most of which are there many times."""
+    if isinstance(value, int) and abs(value) > _EXACT:
+        # beyond this a float would make neighbours equal, and the cache serve the result of another input
+        return _tagged(b"i", f"{value:x}".encode())
+    return _tagged(b"f", _normalised(float(value)).encode())
 
 
 def _normalised(number: float) -> str:
@@ -57,23 +79,21 @@ def _normalised(number: float) -> str:
         return "+0:"
     if not math.isfinite(number):
         raise CacheConfigError(f"an input holds {number}: NaN and infinity have no place in a cache key")
-    sign, number = ("-", -number) if number < 0 else ("+", number)
-    exponent = 0
-    while number > 1:
-        number /= 2
-        exponent += 1
-    while number <= 0.5:
-        number *= 2
-        exponent -= 1
-    text = f"{sign}{exponent}:"
-    while number != 0:
-        if number >= 1:
-            text += "1"
-            number -= 1
-        else:
-            text += "0"
-        number *= 2
-    return text
+    # in one step: dividing until it fits took a thousand divisions and characters for each number near the limits
+    fraction, exponent = math.frexp(abs(number))
+    sign = "-" if number < 0 else "+"
+    if fraction == 0.5:
+        return f"{sign}{exponent - 1}:1"
+    return f"{sign}{exponent}:0{int(fraction * _EXACT):053b}".rstrip("0")
+
+
+_SCALARS: dict[type, Callable[[Any], bytes]] = {
+    type(None): lambda _: _tagged(b"n", b""),
+    bool: lambda value: _tagged(b"b", b"1" if value else b"0"),
+    int: _number,
+    float: _number,
+    str: _text,
+}
 
 
 def identifier_hash(identifier: Identifier, function: str = "") -> str:
@@ -104,18 +124,8 @@ def interface_hash(interface: Interface | None) -> str:
 def inputs_hash(values: Mapping[str, Any], ignored: Iterable[str] = ()) -> str:
     """Hash of the inputs less the ignored ones (spec 9.1, 9.2)."""
     skip = set(ignored)
-    return _url(objecthash({name: _hash_form(value) for name, value in values.items() if name not in skip}))
-
-
-def _hash_form(value: Any) -> Any:  # noqa: ANN401  # any JSON value
-    if isinstance(value, Mapping):
-        content = value.get(CONTENT_HASH)
-        if isinstance(content, str) and content:
-            return {CONTENT_HASH: content}
-        return {name: _hash_form(member) for name, member in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_hash_form(member) for member in value]
-    return value
+    counted = {name: objecthash(value, contents=True) for name, value in values.items() if name not in skip}
+    return _url(_members(counted))
 
 
 def hash_inputs(inputs: bytes | None, ignored: Iterable[str] = ()) -> str:
