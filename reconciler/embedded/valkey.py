@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from reconciler.api.errors import ReconcilerError
+from reconciler.embedded.allocator import preloaded
 from reconciler.embedded.folder import DataFolder
 from reconciler.embedded.ports import LOOPBACK
 from reconciler.embedded.server import EmbeddedServer
@@ -48,6 +50,10 @@ class ValkeyServer(EmbeddedServer):
             return False
         finally:
             client.close()
+
+    def env(self) -> dict[str, str]:
+        """The environment of this process, with a better allocator."""
+        return {**os.environ, **preloaded()}
 
     def command(self) -> list[str]:
         """The server with all settings that matter; the wheel's own starter would keep nothing."""

@@ -22,6 +22,7 @@ from botocore.config import Config
 
 import reconciler
 from reconciler.api.errors import ReconcilerError
+from reconciler.embedded.allocator import preloaded
 from reconciler.embedded.folder import DataFolder
 from reconciler.embedded.ports import GRPC_OFFSET, LOOPBACK, all_free, pick_ports
 from reconciler.embedded.processes import ManagedProcess
@@ -133,6 +134,13 @@ def test_servers_serve_on_loopback_alone(stack: Stack) -> None:
     private = data_folder(stack)
     assert (private / "credentials.json").stat().st_mode & 0o777 == 0o600
     assert private.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not preloaded(), reason="mimalloc's wheel has no library for this machine")
+def test_redis_runs_on_a_better_allocator(stack: Stack) -> None:
+    """With malloc of the C library its CPU per action grows with what it holds."""
+    maps = Path(f"/proc/{stack.servers.processes['valkey'].pid}/maps").read_text()
+    assert "libmimalloc" in maps
 
 
 def test_second_stack_over_the_same_folder_is_refused(stack: Stack) -> None:
