@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from reconciler.address import OPTIONS, mask, read_redis, scheme_of
 from reconciler.api.errors import InvalidSettings, ReconcilerError
 from reconciler.api.names import check_name
 from reconciler.api.resource import read_units
@@ -177,14 +178,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         found += self._contradictions()
         if not self.s3_bucket:
             found.append("RECONCILER_S3_BUCKET must not be empty")
-        if not self.redis_url.startswith(("redis://", "rediss://", "unix://", "sentinel://")):
-            found.append("RECONCILER_REDIS_URL must start with redis://, rediss://, unix:// or sentinel://")
+        found += self._unreadable_url()
         for name in ("project", "domain", "namespace", "steps_queue", "attempts_queue", "key_prefix"):
             try:
                 check_name(name, getattr(self, name), 63)
             except ReconcilerError as error:
                 found.append(f"{PREFIX}{name.upper()}: {error}")
         return found + self._exchange_problems() + self._unreadable()
+
+    def __repr__(self) -> str:
+        """Every value that is not the default; passwords of URLs are masked."""
+        shown = (
+            f"{name}={mask(value) if isinstance(value, str) and '://' in value else value!r}"
+            for name, value in msgspec.structs.asdict(self).items()
+            if value != getattr(_DEFAULTS, name)
+        )
+        return f"Settings({', '.join(shown)})"
+
+    def _unreadable_url(self) -> list[str]:
+        if scheme_of(self.redis_url) not in OPTIONS:
+            return [f"{PREFIX}REDIS_URL must start with redis://, rediss://, unix:// or sentinel://"]
+        try:
+            read_redis(self.redis_url)
+        except ValueError as error:
+            return [f"{PREFIX}REDIS_URL {mask(self.redis_url)!r} cannot be used: {error}"]
+        return []
 
     def _exchange_problems(self) -> list[str]:
         name, found = self.events_exchange, []
@@ -281,6 +299,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.events_exchange_url or self.effective_broker_url()
 
 
+_DEFAULTS = Settings()
 _COUNTS = ("shards", "step_batch", "max_total_system_failures", "max_cleanup_tries", "inline_limit")
 _UNLIMITED_BY_ZERO = ("cache_retention", "cache_max_age", "consumer_patience")
 _POSITIVE = (

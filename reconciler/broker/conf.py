@@ -137,7 +137,10 @@ def _transport_options(
         "socket_connect_timeout": settings.connect_timeout.total_seconds(),  # default none
     }
     # redis-py asks a dead Sentinel eleven times before it asks the next one, unless told not to retry.
-    sentinel = {"master_name": address.master_name, "sentinel_kwargs": {**waits, "retry": None}}
+    sentinel = {
+        "master_name": address.master_name,
+        "sentinel_kwargs": {**waits, "retry": None, **address.sentinel},
+    }
     return {
         **waits,
         **(sentinel if address.master_name else {}),

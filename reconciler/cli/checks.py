@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from reconciler.address import mask
 from reconciler.api.errors import InvalidSettings, StoreUnavailable
 from reconciler.broker.address import read_address
 from reconciler.broker.conf import build_app
 from reconciler.cli.exits import sentence_of
-from reconciler.cli.format import scrub, span
+from reconciler.cli.format import span
 from reconciler.cli.functions import load_functions
 from reconciler.core.functions import registry
 from reconciler.settings import PREFIX, Settings
@@ -116,7 +117,7 @@ def check_redis(settings: Settings) -> Finding:
     """Whether the record server answers and keeps what it accepts."""
     with closing(RedisStore(settings)) as store:
         problems = tuple(store_problems(store))
-    detail = f"{scrub(settings.redis_url)} answers, keeps an append-only file and evicts nothing"
+    detail = f"{mask(settings.redis_url)} answers, keeps an append-only file and evicts nothing"
     return Finding(name="redis", detail=detail, problems=problems)
 
 
@@ -138,9 +139,9 @@ def check_broker(settings: Settings) -> Finding:
         variable = "RECONCILER_BROKER_URL" if settings.broker_url else "RECONCILER_REDIS_URL"
         # What urllib says of a wrong URL may quote the password.
         why = "the URL cannot be read" if isinstance(error, ValueError) else str(error).rstrip(".")
-        text = f"the message broker at {scrub(address.shown)} does not answer ({why}): start it, or correct"
+        text = f"the message broker at {address.shown} does not answer ({why}): start it, or correct"
         return Finding(name="broker", problems=(f"{text} {variable}",))
-    return Finding(name="broker", detail=f"{scrub(address.shown)} answers; messages: {', '.join(waiting)}")
+    return Finding(name="broker", detail=f"{address.shown} answers; messages: {', '.join(waiting)}")
 
 
 def _all_waiting(settings: Settings, *, passive: bool) -> list[str]:

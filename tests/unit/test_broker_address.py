@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from reconciler.address import mask
 from reconciler.api.errors import InvalidSettings
-from reconciler.broker.address import mask, read_address
+from reconciler.broker.address import read_address
 from reconciler.broker.conf import attempts_settings, attempts_transport_options, build_app, celery_settings
 from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT, Launch
 from reconciler.broker.recording import RecordingMessenger, Wake

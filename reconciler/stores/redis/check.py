@@ -6,9 +6,10 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
 
+from reconciler.address import mask
 from reconciler.api.errors import StoreUnavailable
 from reconciler.stores.redis.confirm import replicas_of
-from reconciler.stores.redis.connect import explained, safe_url
+from reconciler.stores.redis.connect import explained
 from reconciler.stores.redis.scripts import load_all
 from reconciler.stores.redis.store import RedisStore
 
@@ -22,7 +23,7 @@ def store_problems(store: RedisStore) -> list[str]:
 
     The first process to look fixes number of shards and layout for all. A good server is given the scripts.
     """
-    where = f"Redis at {safe_url(store.url)}"
+    where = f"Redis at {mask(store.url)}"
     try:
         with explained(store.url):
             info: dict[str, Any] = store.client.info("default")

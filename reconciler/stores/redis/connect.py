@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 import redis
-from redis.backoff import ConstantBackoff
+from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     OutOfMemoryError,
@@ -27,7 +26,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from reconciler import metrics
-from reconciler.api.errors import StoreUnavailable
+from reconciler.address import Address, mask, read_redis
+from reconciler.api.errors import InvalidSettings, StoreUnavailable
 from reconciler.lines import drop_idle, guard
 from reconciler.settings import Settings
 from reconciler.stores.redis.confirm import ConfirmingRedis
@@ -41,7 +41,11 @@ def connect(settings: Settings) -> redis.Redis:
 
     One retry after a *broken* connection covers a server that restarted; a timed-out command is never repeated: redis-py's
     default retries made one call last minutes. All verbs may be repeated safely (docs/guarantees.md).
+
+    Raises:
+        InvalidSettings: the URL cannot be used.
     """
+    address = _address(settings.redis_url)
     options: dict[str, Any] = {
         "socket_timeout": settings.socket_timeout.total_seconds(),
         "socket_connect_timeout": settings.connect_timeout.total_seconds(),
@@ -49,35 +53,37 @@ def connect(settings: Settings) -> redis.Redis:
         "health_check_interval": 15,
         "retry": Retry(ConstantBackoff(0.05), 1, supported_errors=(RedisConnectionError,)),
         "client_name": "reconciler",
+        "db": address.db,
+        "username": address.username or None,
+        "password": address.password or None,
+        **({"ssl": True, **address.tls} if address.tls else {}),
     }
     kind = ConfirmingRedis if settings.durability == "safe" else redis.Redis
-    if settings.redis_url.startswith("sentinel://"):
-        client = _through_sentinel(settings.redis_url, kind, options)
-    else:
-        client = kind.from_url(settings.redis_url, **options)
+    client = _client(address, kind, options)
     guard(client.connection_pool)
     return client.guarded_by(settings) if isinstance(client, ConfirmingRedis) else client
 
 
-def _through_sentinel(url: str, kind: type[redis.Redis], options: dict[str, Any]) -> redis.Redis:
-    """`sentinel://[:password@]host:port[;sentinel://host:port…]/db?master_name=NAME`: as the broker's URL is written."""
-    parts = [urlsplit(part) for part in url.split(";")]
-    nodes = [(part.hostname or "", part.port or 26379) for part in parts]
-    query = {key: value for part in parts for key, value in parse_qsl(part.query)}
-    database = next((int(part.path.strip("/")) for part in parts if part.path.strip("/")), 0)
-    password = next((part.password for part in parts if part.password), None)
-    patience = {k: v for k, v in options.items() if k.startswith("socket")}
-    sentinel: Any = Sentinel(nodes, sentinel_kwargs=patience)  # type: ignore[no-untyped-call]  # redis-py has no types here
-    name = query.get("master_name", "mymaster")
-    primary: redis.Redis = sentinel.master_for(name, kind, password=password, db=database, **options)
+def _address(url: str) -> Address:
+    try:
+        return read_redis(url)
+    except ValueError as error:
+        problem = f"RECONCILER_REDIS_URL {mask(url)!r} cannot be used: {error}"
+        raise InvalidSettings([problem]) from None  # not chained: what urllib says may quote the password
+
+
+def _client(address: Address, kind: type[redis.Redis], options: dict[str, Any]) -> redis.Redis:
+    if address.path:
+        return kind(unix_socket_path=address.path, **options)
+    if not address.master_name:
+        [(host, port)] = address.hosts
+        return kind(host=host, port=port, **options)
+    patience = {name: value for name, value in options.items() if name.startswith("socket")}
+    # redis-py asks a dead Sentinel several times before it asks the next one, unless told not to retry
+    asking = {**patience, "retry": Retry(NoBackoff(), 0), **address.sentinel_options()}
+    sentinel: Any = Sentinel(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py has no types here
+    primary: redis.Redis = sentinel.master_for(address.master_name, kind, **options)
     return primary
-
-
-def safe_url(url: str) -> str:
-    """The URL without user, password and query, for messages and logs."""
-    bare = url.partition("?")[0]
-    head, at, tail = bare.rpartition("@")
-    return f"{head.partition('://')[0]}://…@{tail}" if at else bare
 
 
 @contextmanager
@@ -96,9 +102,9 @@ def explained(url: str) -> Iterator[None]:
         OutOfMemoryError,
         ResponseError,
     ) as error:
-        raise StoreUnavailable(f"Redis at {safe_url(url)} {_why(error)}") from error
+        raise StoreUnavailable(f"Redis at {mask(url)} {_why(error)}") from error
     except RedisError as error:
-        raise StoreUnavailable(f"Redis at {safe_url(url)} failed: {type(error).__name__}: {error}") from error
+        raise StoreUnavailable(f"Redis at {mask(url)} failed: {type(error).__name__}: {error}") from error
 
 
 def _why(error: RedisError) -> str:
