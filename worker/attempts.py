@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import tempfile
 import threading
 import time
+import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
 import structlog
 from celery import Celery
@@ -26,7 +27,6 @@ from reconciler.api.errors import (
     InvalidInput,
     PluginError,
     ReadFailed,
-    ReconcilerError,
     SecretUnavailable,
     Unavailable,
 )
@@ -44,6 +44,7 @@ from reconciler.stores.base import StartRefused
 from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
 from worker.attempt_secrets import AttemptSecrets, resolve
+from worker.faults import fault_of, storable
 from worker.heartbeat import Heartbeat
 from worker.patience import OUTAGE, patiently
 from worker.process import current_engine
@@ -52,6 +53,8 @@ from worker.runner import TIMED_OUT, Call, Died, Ended, Raised, Returned, Runner
 log = structlog.get_logger(__name__)
 
 _LOG_LIMIT = 1024 * 1024
+NOT_STARTED = "NotStarted"
+"""Code of an attempt for which there was no process of functions."""
 
 
 class _Child:
@@ -78,9 +81,23 @@ def register(app: Celery) -> None:
     """Declare the task on an application."""
 
     @app.task(name=RUN_ATTEMPT)  # type: ignore[untyped-decorator]  # Celery has no types
-    def run_attempt(action: str, launch: str) -> None:
+    def run_attempt(action: str, launch: str, **_: Any) -> None:  # noqa: ANN401  # a newer sender's arguments
         """Run one launch of an action, unless it was superseded."""
-        Attempt(current_engine(), ActionId.parse(action), launch).run()
+        run_launch(action, launch)
+
+
+def run_launch(action: str, launch: str) -> None:
+    """Run one launch with this process's engine.
+
+    A message that names no launch is dropped with a warning: it holds no truth. One that cannot be begun is dropped too: its
+    launch stays in the record, and is sent again.
+    """
+    try:
+        attempt = Attempt(current_engine(), ActionId.parse(action), str(launch))
+    except (InvalidInput, AttributeError) as error:
+        log.warning("attempt.bad_message", error=str(error))
+        return
+    attempt.run()
 
 
 class Attempt:
@@ -96,24 +113,45 @@ class Attempt:
     def run(self) -> None:
         """Take the lease, run, report, and drive the next step.
 
-        A refused launch ends quietly: somebody else has it, or nobody wants it any more.
+        A refused launch ends quietly: somebody else has it, or nobody wants it any more. Whatever goes wrong once the lease is
+        taken is reported too: silence would cost its time, and hide the reason.
         """
-        store = self.engine.store
-        taken = store.start_attempt(self.action, self.launch, owner=self.owner, lease=self._lease_of(None))
+        try:
+            taken = self.engine.store.start_attempt(
+                self.action, self.launch, owner=self.owner, lease=self._lease_of(None)
+            )
+        except Unavailable as error:
+            log.warning("attempt.not_started", action=str(self.action), launch=self.launch, error=str(error))
+            return
         if isinstance(taken, StartRefused):
             log.info("attempt.refused", action=str(self.action), launch=self.launch, why=taken.value)
             return
-        template = template_or_none(taken)
-        limits = limits_of(template)
+        try:
+            self._attend(taken)
+        except Unavailable as error:
+            log.warning("attempt.not_reported", action=str(self.action), error=str(error))
+            return
+        except Exception as error:
+            self._report(self._fault(error, AttemptSecrets({})))
+        self._drive()
+
+    def _attend(self, record: TaskAction) -> None:
+        """Run it under a heartbeat, and report."""
+        limits = limits_of(template_or_none(record))
         with Heartbeat(self.engine, self.action, self.launch, self.owner, self._lease_of(limits)) as beat:
             began = time.monotonic()
-            outcome = self._outcome(taken, limits, beat)
-            metrics.attempted("superseded" if beat.superseded else outcome.ended, time.monotonic() - began)
+            outcome = self._outcome(record, limits, beat)
             if beat.superseded:
                 self._say_superseded()
             else:
                 self._report(outcome)
-        self._drive()
+        with suppress(Exception):  # a number that is missing harms nobody
+            metrics.attempted("superseded" if beat.superseded else outcome.ended, time.monotonic() - began)
+
+    def _fault(self, error: Exception, secrets: AttemptSecrets) -> AttemptOutcome:
+        trace = secrets.mask_text("".join(traceback.format_exception(error)))
+        log.error("attempt.fault", action=str(self.action), launch=self.launch, trace=storable(trace))
+        return fault_of(error, self.owner, secrets.mask_text(str(error)))
 
     def _say_superseded(self) -> None:
         log.info("attempt.superseded", action=str(self.action), launch=self.launch)
@@ -124,11 +162,10 @@ class Attempt:
         return int(limits.heartbeat.total_seconds() * 1000)
 
     def _outcome(self, record: TaskAction, limits: Timeouts, beat: Heartbeat) -> AttemptOutcome:
-        grace = self.engine.settings.abort_grace.total_seconds()
+        secrets = AttemptSecrets({})
         try:
-            context = TaskExecutionContext(record, self.engine.reconciler.services, PluginStateManager())
             secrets = resolve(record, self.engine.reconciler.secret_manager)
-            call = patiently(lambda: self._call(record, context, secrets), beat, grace)
+            return self._called(record, limits, beat, secrets)
         except SecretUnavailable as error:
             ended = "stopped" if error.retryable else "raised"
             return AttemptOutcome(ended=ended, code=error.code, message=str(error), retryable=error.retryable)
@@ -137,14 +174,22 @@ class Attempt:
             return AttemptOutcome(ended="stopped", code=code, message=str(error))
         except Unavailable as error:
             return AttemptOutcome(ended="stopped", code=ReadFailed.code, message=str(error))
-        with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
-            path = Path(folder) / "log.txt"
-            finished = secrets.mask_end(self._run(call, limits, beat, path))
-            text = secrets.mask(_log_of(finished, path))
-            try:
-                return patiently(lambda: self._written(record, finished, text), beat, grace)
-            except Unavailable as error:
-                return AttemptOutcome(ended="stopped", code="OutputsNotWritten", message=str(error))
+        except Exception as error:  # noqa: BLE001  # logged there
+            return self._fault(error, secrets)
+
+    def _called(
+        self, record: TaskAction, limits: Timeouts, beat: Heartbeat, secrets: AttemptSecrets
+    ) -> AttemptOutcome:
+        grace = self.engine.settings.abort_grace.total_seconds()
+        context = TaskExecutionContext(record, self.engine.reconciler.services, PluginStateManager())
+        call = patiently(lambda: self._call(record, context, secrets), beat, grace)
+        written = bytearray()
+        finished = secrets.mask_end(self._run(call, limits, beat, written))
+        text = secrets.mask(_log_of(finished, bytes(written)))
+        try:
+            return patiently(lambda: self._written(record, finished, text), beat, grace)
+        except Unavailable as error:
+            return AttemptOutcome(ended="stopped", code="OutputsNotWritten", message=str(error))
 
     def _call(self, record: TaskAction, context: TaskExecutionContext, secrets: AttemptSecrets) -> Call:
         now = CurrentAttempt(
@@ -165,7 +210,7 @@ class Attempt:
             context=now.to_context(),
         )
 
-    def _run(self, call: Call, limits: Timeouts, beat: Heartbeat, path: Path) -> Ended:
+    def _run(self, call: Call, limits: Timeouts, beat: Heartbeat, written: bytearray) -> Ended:
         runner = runner_of(self.engine)
         beat.watch(runner)
         try:
@@ -175,7 +220,7 @@ class Attempt:
                 poll=1.0,
                 timeout=limits.running.total_seconds() if limits.running else None,
                 grace=self.engine.settings.abort_grace.total_seconds(),
-                log=path,
+                log=written,
             )
         finally:
             beat.watch(None)
@@ -198,7 +243,11 @@ class Attempt:
         return describe(ended, uri)
 
     def _report(self, outcome: AttemptOutcome) -> None:
-        """Report until the store takes it: a finished attempt is not to be lost to a restart of Redis."""
+        """Report until the store takes it: a finished attempt is not to be lost to a restart of Redis.
+
+        Raises:
+            StoreUnavailable: the store was away for two minutes.
+        """
         ends = time.monotonic() + OUTAGE
         wait = 0.2
         while True:
@@ -222,13 +271,14 @@ class Attempt:
         try:
             shard = self.engine.store.shard_of(self.action.run_id)
             self.engine.stepper.step(shard, [self.action], drain=False)
-        except ReconcilerError as error:
-            log.warning("attempt.step_left_to_others", action=str(self.action), error=str(error))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the outcome is stored
+            log.warning(
+                "attempt.step_left_to_others", action=str(self.action), error=str(error) or repr(error)
+            )
 
 
-def _log_of(ended: Ended, path: Path) -> bytes:
+def _log_of(ended: Ended, text: bytes) -> bytes:
     """What the function wrote, and at its end, as from any program, the traceback of what it raised."""
-    text = path.read_bytes() if path.exists() else b""
     if isinstance(ended, Raised) and ended.traceback:
         gap = b"" if not text or text.endswith(b"\n") else b"\n"
         text += gap + ended.traceback.encode(errors="backslashreplace")
@@ -248,7 +298,11 @@ def describe(ended: Ended, log_uri: str) -> AttemptOutcome:
                 log_uri=log_uri,
             )
         case Died():
-            return AttemptOutcome(ended="died", code=_death(ended), message=ended.message, log_uri=log_uri)
+            code = _death(ended)
+            how = (
+                "stopped" if code == NOT_STARTED else "died"
+            )  # that there is no process is not the function's fault
+            return AttemptOutcome(ended=how, code=code, message=ended.message, log_uri=log_uri)
         case Stopped(reason=reason) if reason == TIMED_OUT:
             text = "the attempt has run longer than its running limit"
             return AttemptOutcome(
@@ -274,4 +328,4 @@ def _death(died: Died) -> str:
         return "Interrupted"
     if died.signal is not None:
         return "Crashed"
-    return "ExitedPrematurely" if died.status is not None else "NotStarted"
+    return "ExitedPrematurely" if died.status is not None else NOT_STARTED

@@ -11,7 +11,7 @@ from typing import Self
 import structlog
 
 from reconciler.api.action import ActionId
-from reconciler.api.errors import ReconcilerError, Unavailable
+from reconciler.api.errors import Unavailable
 from reconciler.wiring import Engine
 from worker.runner import Runner
 
@@ -70,6 +70,9 @@ class Heartbeat:
                 # whoever is right about the lease decides when the store is back; until then the work goes on
                 log.warning("heartbeat.unavailable", action=str(self._action), error=str(error))
                 continue
+            except Exception:
+                log.exception("heartbeat.failed", action=str(self._action))  # silence would end the lease
+                continue
             if not beat.alive:
                 self.superseded = True
                 self._ask(SUPERSEDED)
@@ -90,5 +93,5 @@ class Heartbeat:
         try:
             shard = self._engine.store.shard_of(self._action.run_id)
             self._engine.stepper.step(shard, [self._action], drain=False)
-        except ReconcilerError as error:
-            log.warning("heartbeat.step_failed", action=str(self._action), error=str(error))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the lease must be renewed
+            log.warning("heartbeat.step_failed", action=str(self._action), error=str(error) or repr(error))

@@ -67,7 +67,12 @@ def _unless_stopped(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
         except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
             done.set_exception(error)
 
-    threading.Thread(target=work, name="reconciler-s3", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="reconciler-s3", daemon=True).start()
+    except (
+        RuntimeError
+    ):  # no thread is left on this host: an abort has to wait, the work of a function is not lost
+        return do()
     patience = grace
     while True:
         try:

@@ -14,12 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from reconciler.api.errors import InvalidSettings
-from worker.runner_log import SMALLEST_LIMIT, CappedLog
+from worker.runner_log import SMALLEST_LIMIT, CappedLog, Sink
 from worker.runner_messages import (
     Call,
     Died,
@@ -118,7 +117,7 @@ class Runner:
         poll: float,
         timeout: float | None,
         grace: float,
-        log: Path,
+        log: Sink,
     ) -> Ended:
         """Run one call and wait for its end.
 
@@ -131,10 +130,10 @@ class Runner:
             poll: seconds.
             timeout: seconds the function may take, not counting the start of the child; None: no limit.
             grace: seconds between asking the function to stop and killing its process.
-            log: gets what the function writes, prints and logs; the file is made, or emptied.
+            log: gets what the function writes, prints and logs; it is emptied first, a file is made.
 
         Raises:
-            OSError: the log cannot be made. RuntimeError: the runner is closed. BaseException: what `stop`
+            OSError: a file for the log cannot be made. RuntimeError: the runner is closed. BaseException: what `stop`
             raises, and whatever a signal handler raises here; the child is killed first.
         """
         with self._one_call:

@@ -1,4 +1,4 @@
-"""The log file of one call: never longer than its limit."""
+"""The log of one call: never longer than its limit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 SMALLEST_LIMIT = 256
 """A limit below this many bytes would leave no room for output beside the line that says it was cut."""
 
+Sink = bytearray | Path
+"""Where a log goes. Memory needs no disk and no descriptor, which a worker may be short of; a file can be read meanwhile."""
+
 
 class CappedLog:
     """Takes output up to `limit` bytes; what goes beyond is dropped, and a last line says so.
@@ -15,13 +18,16 @@ class CappedLog:
     A disk that is full ends the log, not the function.
     """
 
-    def __init__(self, path: Path, limit: int) -> None:
-        """Create the file, or empty it.
+    def __init__(self, sink: Sink, limit: int) -> None:
+        """Create the file, or empty what is there.
 
         Raises:
             OSError: the file cannot be created.
         """
-        self._file = path.open("wb", buffering=0)
+        self._memory = sink if isinstance(sink, bytearray) else None
+        self._file = sink.open("wb", buffering=0) if isinstance(sink, Path) else None
+        if self._memory is not None:
+            self._memory.clear()
         self._cut_line = f"\n[cut: the log was longer than {limit} bytes]\n".encode()
         self._room = limit
         self._held = b""
@@ -45,12 +51,16 @@ class CappedLog:
         """Write what was held back and close the file."""
         if not self._cut:
             self._put(self._held)
-        with suppress(OSError):
-            self._file.close()
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
 
     def _put(self, data: bytes) -> None:
-        try:
-            while data:
-                data = data[self._file.write(data) :]
-        except OSError:
-            self._cut = True
+        if self._memory is not None:
+            self._memory += data
+        if self._file is not None:
+            try:
+                while data:
+                    data = data[self._file.write(data) :]
+            except OSError:
+                self._cut = True

@@ -6,7 +6,7 @@ import structlog
 
 from reconciler import metrics
 from reconciler.api.action import DONE, Result, TaskAction
-from reconciler.api.conditions import ConditionStatus, ConditionType, Reason, cut
+from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState, Reason, cut
 from reconciler.api.errors import InvalidInput
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, failed, queued
@@ -144,7 +144,9 @@ class FailureSteps(StatusSteps):
         metrics.failed(lease_lost=getattr(handle_err, "error_code", "") == retries.WORKER_LOST)
         failures = task_action.status.system_failures + 1
         total = task_action.status.total_system_failures + 1
-        task_action.set_status(system_failures=failures, total_system_failures=total)
+        task_action.set_status(
+            system_failures=failures, total_system_failures=total, error_state=_told(handle_err)
+        )
         if failures > self.max_system_failures() or total > self.settings.max_total_system_failures:
             times = failures if failures > self.max_system_failures() else total
             message = f'plugin "{plugin_id}" failed with system error {times} times: {handle_err}'
@@ -262,3 +264,10 @@ class FailureSteps(StatusSteps):
             error_state=error_state_of(info.err) or action.status.error_state,
         )
         return queued(now, 0, "restarting task")
+
+
+def _told(error: BaseException) -> ErrorState | None:
+    """A system failure for people: whoever looks at a waiting action sees why (spec 2.6)."""
+    code = getattr(error, "error_code", "") or getattr(error, "code", "") or type(error).__name__
+    text = getattr(error, "said", "") or str(error)
+    return error_state_of(ExecutionError(str(code), text, ErrorKind.SYSTEM))

@@ -62,6 +62,7 @@ class SystemRetryableFailure(ReconcilerError):
 
     def __init__(self, error: ExecutionError | None) -> None:
         self.error_code = error.code if error else ""
+        self.said = error.message if error else ""
         super().__init__(f"[{error.code}] {error.message}" if error else "system retryable failure")
 
 

@@ -1,0 +1,146 @@
+"""A fault of the installation around an attempt is reported at once, in its own words, and never booked on the user."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import pytest
+from cli_support import Backend, backend_on, eventually, stop_runner
+
+from reconciler.api.action import AttemptOutcome, TaskAction
+from reconciler.api.phase import ActionPhase
+from reconciler.embedded.servers import EmbeddedServers
+from worker import attempts, runner_process
+from worker.attempts import run_launch
+
+pytestmark = pytest.mark.servers
+SECRET = "no-log-shall-hold-me"
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Valkey and S3 of this module."""
+    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+    stop_runner()
+
+
+@pytest.fixture
+def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """An installation of its own that does not wait long between two tries."""
+    monkeypatch.setenv("RECONCILER_REQUEUE_DURATION", "10ms")
+    with backend_on(servers, monkeypatch) as made:
+        yield made
+
+
+def raises(error: Exception) -> Callable[..., NoReturn]:
+    """A function that raises this."""
+
+    def broken(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return broken
+
+
+def without_threads(name: str) -> Callable[[threading.Thread], None]:
+    """`Thread.start` on a host that has no more threads when this one is started."""
+    start = threading.Thread.start
+
+    def started(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    return started
+
+
+def unencodable(*_: object) -> AttemptOutcome:
+    """An outcome that no record can hold."""
+    return AttemptOutcome(ended="returned", code="\ud800")
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+FILES = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+FAULTS: list[tuple[object, str, object, str]] = [
+    (attempts, "resolve", raises(FILES), "Too many open files"),
+    (attempts, "limits_of", raises(KeyError("a bug of ours")), "a bug of ours"),
+    (attempts, "Heartbeat", raises(MemoryError()), "MemoryError"),
+    (attempts.Attempt, "_call", raises(FULL), "free space"),
+    (attempts, "runner_of", raises(FILES), "ulimit -n"),
+    (attempts.Attempt, "_run", raises(MemoryError()), "give it more memory"),
+    (attempts, "_log_of", raises(RuntimeError("a bug of ours")), "a bug of ours"),
+    (attempts.Attempt, "_written", raises(FULL), "No space left on device"),
+    (attempts.Attempt, "_written", unencodable, "surrogates not allowed"),
+    (threading.Thread, "start", without_threads("reconciler-heartbeat"), "can't start new thread"),
+    (runner_process.subprocess, "Popen", raises(FILES), "No process can be started"),
+]
+
+
+def ended_with(backend: Backend, text: str) -> Callable[[], bool]:
+    """Whether the history of run r tells of a system failure with this text."""
+
+    def told() -> bool:
+        backend.drive()
+        record = backend.get("r")
+        return bool(record.status.system_failures) and text in history(record)
+
+    return told
+
+
+def history(record: TaskAction) -> str:
+    """All that the record says of what happened."""
+    return repr(record.status)
+
+
+@pytest.mark.parametrize(("place", "name", "fault", "text"), FAULTS, ids=[f"{f[1]}-{f[3]}" for f in FAULTS])
+def test_a_fault_is_told_at_once_and_costs_no_retry(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, fault: object, text: str
+) -> None:
+    """The record has the fault's own text before its lease could run out; once mended, the first attempt succeeds."""
+    stop_runner()  # so that a process is started inside of the attempt
+    backend.call("r", "greet", name="x")
+    with monkeypatch.context() as broken:
+        broken.setattr(place, name, fault)
+        eventually(ended_with(backend, text), 5)  # the lease is 6 s
+    backend.end("r")
+    record = backend.get("r")
+    assert record.phase is ActionPhase.SUCCEEDED
+    assert record.status.attempts == 1
+    assert "vanished" not in history(record)
+
+
+def test_no_temporary_folder_is_needed(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt runs, with its log, where no folder for temporary files exists."""
+    for variable in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(variable, "/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    stop_runner()
+    backend.call("r", "greet", name="x")
+    backend.end("r")
+    assert backend.get("r").status.system_failures == 0
+    assert "greeting x" in backend.reconciler("logs", "r").output
+
+
+def test_without_a_thread_for_s3_the_work_is_not_lost(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading inputs and writing outputs does without a thread of its own where none can be started."""
+    monkeypatch.setattr(threading.Thread, "start", without_threads("reconciler-s3"))
+    backend.call("r", "greet", name="x")
+    backend.end("r")
+    assert backend.get("r").status.system_failures == 0
+
+
+@pytest.mark.parametrize("message", [("no/action", "0"), (None, "0"), ("a/b/c/d", None), (7, 7), ("", "")])
+def test_a_message_that_names_no_launch_is_dropped(
+    backend: Backend, message: tuple[Any, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever lies in the queue, the worker goes on; a path nobody submitted is refused by the store."""
+    del backend
+    run_launch(*message)
+    assert "Traceback" not in capfd.readouterr().err
