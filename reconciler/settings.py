@@ -18,6 +18,8 @@ import msgspec
 from reconciler.address import OPTIONS, mask, read_redis, scheme_of
 from reconciler.api.errors import InvalidSettings, ReconcilerError
 from reconciler.api.names import check_name
+from reconciler.api.places import is_bucket, path_problem
+from reconciler.api.queues import check_queue
 from reconciler.api.resource import read_units
 from reconciler.api.secret import read_provider
 from reconciler.api.webhook import read_allowed
@@ -51,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     s3_prefix: str = ""
     """Folder inside the bucket for all objects."""
     s3_region: str = "us-east-1"
+    buckets: tuple[str, ...] = ()
+    """Further buckets that inputs and outputs of actions may lie in, where a submission names them."""
 
     project: str = "default"
     domain: str = "development"
@@ -176,12 +180,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
         found += self._out_of_bounds()
         found += self._contradictions()
-        if not self.s3_bucket:
-            found.append("RECONCILER_S3_BUCKET must not be empty")
+        found += self._place_problems()
         found += self._unreadable_url()
         for name in ("project", "domain", "namespace", "steps_queue", "attempts_queue", "key_prefix"):
             try:
                 check_name(name, getattr(self, name), 63)
+                if name.endswith("_queue"):
+                    check_queue(getattr(self, name), name)
             except ReconcilerError as error:
                 found.append(f"{PREFIX}{name.upper()}: {error}")
         return found + self._exchange_problems() + self._unreadable()
@@ -203,6 +208,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError as error:
             return [f"{PREFIX}REDIS_URL {mask(self.redis_url)!r} cannot be used: {error}"]
         return []
+
+    def _place_problems(self) -> list[str]:
+        """What keeps objects from having an address."""
+        found = [] if self.s3_bucket else ["RECONCILER_S3_BUCKET must not be empty"]
+        folder = self.s3_prefix.strip("/")
+        if folder and (problem := path_problem(folder)):
+            found.append(f"RECONCILER_S3_PREFIX={self.s3_prefix!r} {problem}")
+        found += [
+            f"RECONCILER_BUCKETS: {name!r} is no name of a bucket; write the names alone, separated by commas"
+            for name in self.buckets
+            if not is_bucket(name)
+        ]
+        return found
 
     def _exchange_problems(self) -> list[str]:
         name, found = self.events_exchange, []

@@ -18,6 +18,7 @@ from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.step import Stepper
 from reconciler.plugins import echo, function, group, sleep
 from reconciler.plugins.catalog_client import AsyncCatalogClient
+from reconciler.plugins.function_config import Kept
 from reconciler.plugins.managers import NoopSecretManager, ResourceManager, SecretManager
 from reconciler.plugins.registry import PluginEntry, PluginRegistry, load_entries
 from reconciler.plugins.secrets import (
@@ -104,7 +105,7 @@ class Engine:
 
 def builtin_plugins(settings: Settings) -> tuple[PluginEntry, ...]:
     """The plugins every installation has."""
-    return (sleep.ENTRY, echo.ENTRY, group.ENTRY, function.entry(settings.attempts_queue))
+    return (sleep.ENTRY, echo.ENTRY, group.ENTRY, function.entry(settings.attempts_queue, Kept.of(settings)))
 
 
 def build(

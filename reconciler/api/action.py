@@ -80,6 +80,16 @@ class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
     def __str__(self) -> str:
         return f"{self.project}/{self.domain}/{self.run}"
 
+    def checked(self) -> RunId:
+        """This identity, when each part keeps the rule of names.
+
+        Raises:
+            InvalidName: names the part and the rule.
+        """
+        for part in ("project", "domain", "run"):
+            check_name(part, getattr(self, part))
+        return self
+
     def action(self, name: str) -> ActionId:
         """The action of this run with that name."""
         return ActionId(self.project, self.domain, self.run, name)

@@ -145,9 +145,10 @@ def _transport_options(
         **waits,
         **(sentinel if address.master_name else {}),
         "global_keyprefix": f"{settings.key_prefix}:mq:",  # other installations and programs on the server
-        "unacked_key": f"{keys}unacked",
-        "unacked_index_key": f"{keys}unacked_index",
-        "unacked_mutex_key": f"{keys}unacked_mutex",
+        # the colon: no queue has one in its name, or its list would be one of these keys and end every worker
+        "unacked_key": f":{keys}unacked",
+        "unacked_index_key": f":{keys}unacked_index",
+        "unacked_mutex_key": f":{keys}unacked_mutex",
         "unacked_mutex_expire": 30,  # default 300 s: so long nobody restores after a worker died restoring
         "unacked_restore_interval": 5,  # seconds between two looks for expired messages
         "unacked_restore_throttle": 1,  # default 10: every 100 s only

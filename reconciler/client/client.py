@@ -34,6 +34,7 @@ from reconciler.api.errors import (
 from reconciler.api.event import ActionEvent
 from reconciler.broker.messages import Messenger
 from reconciler.client.conditions import Conditions
+from reconciler.client.door import Door
 from reconciler.client.looking import Looking
 from reconciler.client.run import Run
 from reconciler.client.submission import (
@@ -50,7 +51,7 @@ from reconciler.client.submission import (
 )
 from reconciler.client.waiting import Waiter, decode_outputs, document_of, ended_error, raise_unless_succeeded
 from reconciler.core.paths import INLINE, INPUTS_FILE
-from reconciler.core.validation import check_annotations, check_labels, check_spec
+from reconciler.core.validation import check_annotations, check_labels, check_types
 from reconciler.settings import Settings
 from reconciler.stores.base import (
     AbortOutcome,
@@ -59,7 +60,7 @@ from reconciler.stores.base import (
     CreateOutcome,
     Store,
 )
-from reconciler.stores.blobs import digest_of, get_many
+from reconciler.stores.blobs import digest_of, get_many, parse_uri
 from reconciler.wiring import connect
 
 T = TypeVar("T")
@@ -81,6 +82,7 @@ class Client(Looking, Conditions):
         self.blobs = blobs
         self.messenger = messenger
         self.settings = settings or Settings()
+        self._door = Door(self.settings, parse_uri(blobs.uri("any")).bucket)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Client:
@@ -124,7 +126,7 @@ class Client(Looking, Conditions):
         action = self._action(full, labels, annotations)
         if full.parent_action_name and full.action_type != CONDITION:
             action = inherited(action, self.get(action.id.run_id.action(full.parent_action_name)))
-            check_spec(action.id, action.spec)  # with what it took over
+            self._door.check(action.id, action.spec)  # with what it took over
             check_labels(action.metadata.extra_labels)
             check_annotations(action.metadata.annotations)
         self._store([action])
@@ -156,6 +158,8 @@ class Client(Looking, Conditions):
         Raises:
             As `submit`.
         """
+        for spec in specs:
+            check_types(spec)
         seed = self._complete(ActionSpec(run_name=run, short_name=stem_of(specs)), idempotency_key)
         root = group_root(seed, len(specs), keep_failures=keep_failures)
         names = (in_group(seed, spec, index) for index, spec in enumerate(specs))
@@ -166,6 +170,7 @@ class Client(Looking, Conditions):
 
     def _complete(self, spec: ActionSpec, key: str) -> ActionSpec:
         """A spec with all identity fields, its output base, and its inputs where they belong."""
+        check_types(spec)
         project, domain = spec.project or self.settings.project, spec.domain or self.settings.domain
         run = spec.run_name or (key_name(key) if key else new_run_name(spec.short_name or spec.task_type))
         base = spec.run_output_base or self.blobs.uri(project, domain, run)
@@ -190,7 +195,7 @@ class Client(Looking, Conditions):
                 f"the inputs have {len(spec.inputs)} bytes, at most {self.settings.max_object_size} are allowed: "
                 "store large data in S3 and pass its URI, or raise RECONCILER_MAX_OBJECT_SIZE"
             )
-        check_spec(ActionId(spec.project, spec.domain, spec.run_name, spec.action_name), spec)
+        self._door.check(ActionId(spec.project, spec.domain, spec.run_name, spec.action_name), spec)
         # The digest is part of the path: a submission that is refused must not replace the inputs of the
         # action it was refused for.
         digest = digest_of(spec.inputs)
@@ -202,7 +207,7 @@ class Client(Looking, Conditions):
         self, spec: ActionSpec, labels: dict[str, str] | None, annotations: dict[str, str] | None = None
     ) -> TaskAction:
         action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
-        check_spec(action, spec)
+        self._door.check(action, spec)
         check_labels(labels or {})
         check_annotations(annotations or {})
         name = record_name(action, spec)
@@ -310,6 +315,8 @@ class Client(Looking, Conditions):
     def outcomes(self, actions: Sequence[ActionId], decode: Callable[[bytes], T]) -> list[T | ActionEnded]:
         """Result or error of each of many ended actions, in order, in few round trips."""
         records: list[TaskAction] = []
+        for action in actions:
+            action.checked()
         for start in range(0, len(actions), _AT_ONCE):
             part = actions[start : start + _AT_ONCE]
             for action, record in zip(part, self.store.get_many(part), strict=True):
@@ -342,6 +349,7 @@ class Client(Looking, Conditions):
             ActionNotFound: there is no such action.
             StoreUnavailable: the store does not answer.
         """
+        action.checked()
         wish = Deletion(reason=cut(reason or ABORT_REASON, 1024), actor=cut(actor or whoami(), MAX_ACTOR))
         report = self.store.request_abort(action, wish)
         if report.outcome is AbortOutcome.MISSING:

@@ -22,8 +22,9 @@ class Looking:
 
         Raises:
             ActionNotFound: it was never accepted, or has been collected.
+            InvalidName: a part of its identity breaks the rule of names.
         """
-        found = self.store.get(action)
+        found = self.store.get(action.checked())
         if found is None:
             raise ActionNotFound(action)
         return found
@@ -34,7 +35,7 @@ class Looking:
         Raises:
             ActionNotFound: there is no such run.
         """
-        found = self.store.counts(run)
+        found = self.store.counts(run.checked())
         if found is None:
             raise ActionNotFound(run)
         return found
@@ -45,6 +46,7 @@ class Looking:
 
     def actions(self, run: RunId, parent: str | None = None) -> Iterator[TaskAction]:
         """All actions of a run, or the direct children of one."""
+        run.checked()
         after = ""
         while True:
             page = self.store.list_actions(run, parent=parent, after=after)
@@ -59,7 +61,7 @@ class Looking:
         Raises:
             ActionNotFound: there is no such action.
         """
-        found = self.store.events(action, after)
+        found = self.store.events(action.checked(), after)
         if not found:
             self.get(action)
         return found

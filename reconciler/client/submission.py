@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import msgspec
 
 from reconciler.api.action import ActionSpec, TaskAction
-from reconciler.api.errors import InvalidSpec
+from reconciler.api.errors import InvalidName, InvalidSpec
 from reconciler.api.template import TaskTemplate, encode_template, parse_template
+from reconciler.api.texts import check_text
 from reconciler.core.cachekey import CacheConfigError, hash_inputs
 from reconciler.core.paths import INLINE
 from reconciler.plugins import group
@@ -67,7 +68,12 @@ def new_run_name(stem: str) -> str:
 
 
 def key_name(key: str) -> str:
-    """The run name of an idempotency key: the same for the same key."""
+    """The run name of an idempotency key: the same for the same key.
+
+    Raises:
+        InvalidName: it is no text, or holds half a character.
+    """
+    check_text("the idempotency key", key, InvalidName)
     return "k-" + hashlib.blake2b(key.encode(), digest_size=14).hexdigest()
 
 

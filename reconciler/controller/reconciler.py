@@ -31,7 +31,7 @@ from reconciler.core import retries
 from reconciler.core.answers import check_types
 from reconciler.core.conditions import map_phase, system_error
 from reconciler.core.events import observed_cache_status
-from reconciler.core.validation import missing_fields
+from reconciler.core.validation import missing_fields, place_problems
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.registry import PluginNotFound
@@ -206,7 +206,7 @@ class TaskActionReconciler(LimitSteps):
 
     def validate_task_action(self, action: TaskAction) -> tuple[Plugin | None, ExecutionError | None]:
         """The plugin of an action, or why it cannot run (spec 5.3)."""
-        text = missing_fields(action.spec)
+        text = missing_fields(action.spec) or "; ".join(place_problems(action.spec))
         if text:
             return None, ExecutionError(Reason.INVALID_SPEC, text, ErrorKind.USER)
         try:

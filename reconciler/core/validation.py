@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 
 import msgspec
 
@@ -12,7 +11,12 @@ from reconciler.api.action import CONDITION, TASK, ActionId, ActionSpec
 from reconciler.api.condition import condition_problems
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.names import check_name
+from reconciler.api.places import place_problem
 from reconciler.api.template import parse_template
+from reconciler.api.texts import UNREADABLE, unreadable
+from reconciler.api.variables import variable_problem
+from reconciler.core.paths import INLINE
+from reconciler.core.policies import policy_problems
 
 REQUIRED = (
     ("run_name", "runName"),
@@ -26,7 +30,14 @@ REQUIRED = (
 )
 """Fields a task needs, in the order they are reported (spec 5.3)."""
 
-LIMITS = {"cache_key": 256, "inputs_hash": 256, "task_type": 63, "short_name": 63, "group": 256}
+LIMITS = {
+    "cache_key": 256,
+    "inputs_hash": 256,
+    "inputs_digest": 256,
+    "task_type": 63,
+    "short_name": 63,
+    "group": 256,
+}
 """Longest values, in characters (spec 2.2)."""
 MAX_TEMPLATE = 256 * 1024
 """Largest task template, in bytes (spec W-16)."""
@@ -37,8 +48,11 @@ MAX_LABEL = 256
 """Longest value of a label, in characters."""
 RESERVED_LABELS = "flyte.org/"
 """What labels that follow from identity and end begin with (spec 2.1, 15)."""
-UNREADABLE = "holds half a character (a surrogate), which no JSON can carry"
-_HALF = re.compile("[\ud800-\udfff]")
+_STRINGS = (
+    "run_name", "project", "domain", "action_name", "action_type", "input_uri", "inputs_digest", "run_output_base",
+    "cache_key", "inputs_hash", "task_type", "short_name", "group",
+)  # fmt: skip
+_BYTES = ("condition_spec", "task_template")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -56,7 +70,11 @@ def check_spec(action: ActionId, spec: ActionSpec) -> None:
         InvalidSpec: lists every field that is too long or contradictory.
     """
     action.checked()
-    problems = _identity_problems(action, spec) + _size_problems(spec) + _limit_problems(spec.task_template)
+    check_types(spec)
+    problems = (
+        _identity_problems(action, spec) + _size_problems(spec) + _template_problems(spec.task_template)
+    )
+    problems += place_problems(spec)
     if spec.action_type not in {"", TASK, CONDITION}:
         problems.append(f"actionType must be task or condition, got {spec.action_type!r}")
     if (spec.action_type == CONDITION) != bool(spec.condition_spec):
@@ -67,12 +85,58 @@ def check_spec(action: ActionId, spec: ActionSpec) -> None:
         raise InvalidSpec(f"action {action} cannot be accepted: " + "; ".join(problems))
 
 
+def check_types(spec: object) -> None:
+    """Check that a spec is one, with fields of the types they are declared with: nothing else is looked at then.
+
+    Raises:
+        InvalidSpec: names the first field that is not.
+    """
+    if not isinstance(spec, ActionSpec):
+        raise InvalidSpec(f"an action is described by an ActionSpec, got {type(spec).__name__}")
+    for name in _STRINGS:
+        if not isinstance(getattr(spec, name), str):
+            raise _wrong_type(spec, name, "a str")
+    for name in _BYTES:
+        if not isinstance(getattr(spec, name), bytes):
+            raise _wrong_type(spec, name, "bytes")
+    if not isinstance(spec.inputs, bytes | None):
+        raise _wrong_type(spec, "inputs", "bytes or None")
+    if not isinstance(spec.interruptible, bool | None):
+        raise _wrong_type(spec, "interruptible", "a bool or None")
+    if not isinstance(spec.env_vars, dict) or any(
+        not isinstance(text, str) for pair in spec.env_vars.items() for text in pair
+    ):
+        raise _wrong_type(spec, "env_vars", "a dict of str, names and values")
+
+
+def _wrong_type(spec: ActionSpec, name: str, wanted: str) -> InvalidSpec:
+    return InvalidSpec(f"{name} must be {wanted}, got {getattr(spec, name)!r:.100}")
+
+
+def place_problems(spec: ActionSpec) -> list[str]:
+    """Places that are spelled in a way not all servers read alike, a sentence each; an empty one is told of elsewhere."""
+    found = []
+    if spec.run_output_base and (problem := place_problem(spec.run_output_base)):
+        found.append(f"runOutputBase {_shown(spec.run_output_base)} {problem}")
+    if spec.input_uri == INLINE:
+        if spec.inputs is None:
+            found.append("inputUri says that the inputs ride in the record, but none are given")
+    elif spec.input_uri and (problem := place_problem(spec.input_uri)):
+        found.append(f"inputUri {_shown(spec.input_uri)} {problem}")
+    return found
+
+
+def _shown(uri: str) -> str:
+    return ascii(uri[:200])
+
+
 def check_labels(labels: Mapping[str, str]) -> None:
     """Check the labels of a submission, before anything is stored.
 
     Raises:
         InvalidSpec: lists every label that is reserved, too long or unreadable.
     """
+    _check_mapping("labels", labels)
     problems = (
         [f"{len(labels)} labels are given, at most {MAX_LABELS} are allowed"]
         if len(labels) > MAX_LABELS
@@ -102,15 +166,21 @@ def check_annotations(annotations: Mapping[str, str]) -> None:
     Raises:
         InvalidSpec: they are no texts, or too large together.
     """
+    _check_mapping("annotations", annotations)
     if any(not isinstance(text, str) for pair in annotations.items() for text in pair):
         raise InvalidSpec("annotations must be str, names and values")
-    if any(_unreadable(name + value) for name, value in annotations.items()):
+    if any(unreadable(name + value) for name, value in annotations.items()):
         raise InvalidSpec(f"an annotation {UNREADABLE}")
     size = sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items())
     if size > MAX_ENVIRONMENT:
         raise InvalidSpec(
             f"annotations have {size} bytes, at most {MAX_ENVIRONMENT} are allowed; put large values in S3"
         )
+
+
+def _check_mapping(what: str, given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise InvalidSpec(f"{what} must be a dict of str, got {type(given).__name__}")
 
 
 def _identity_problems(action: ActionId, spec: ActionSpec) -> list[str]:
@@ -126,27 +196,18 @@ def _identity_problems(action: ActionId, spec: ActionSpec) -> list[str]:
 
 
 def _texts(spec: ActionSpec) -> tuple[str, ...]:
-    return (spec.short_name, spec.group, spec.cache_key, spec.task_type, spec.input_uri, spec.run_output_base)
+    return (spec.short_name, spec.group, spec.cache_key, spec.task_type, spec.inputs_hash, spec.inputs_digest)
 
 
-def _unreadable(text: str) -> bool:
-    return not text.isascii() and _HALF.search(text) is not None
-
-
-def _limit_problems(template: bytes) -> list[str]:
-    """Limits of time that would end every action at once. An unreadable template is told of by its first round."""
-    if b'"timeouts"' not in template:
+def _template_problems(template: bytes) -> list[str]:
+    """Policies that no action can keep. An unreadable template is told of by its first round."""
+    if b'"metadata"' not in template:
         return []
     try:
         metadata = parse_template(template).metadata
     except msgspec.DecodeError:
         return []
-    limits = msgspec.structs.asdict(metadata.timeouts) if metadata is not None else {}
-    return [
-        f"the {name} limit must be longer than 0 seconds, got {limit.total_seconds():g}; leave it out for none"
-        for name, limit in limits.items()
-        if limit is not None and limit <= timedelta(0)
-    ]
+    return policy_problems(metadata) if metadata is not None else []
 
 
 def _size_problems(spec: ActionSpec) -> list[str]:
@@ -160,15 +221,11 @@ def _size_problems(spec: ActionSpec) -> list[str]:
         problems.append(
             f"taskTemplate has {len(spec.task_template)} bytes, at most {MAX_TEMPLATE} are allowed"
         )
-    if any(map(_unreadable, _texts(spec))):
+    if any(map(unreadable, _texts(spec))):
         problems.append(f"a text of the spec {UNREADABLE}")
-    if any(_unreadable(name + value) for name, value in spec.env_vars.items()):
+    if any(unreadable(name + value) for name, value in spec.env_vars.items()):
         return [*problems, f"envVars {UNREADABLE}"]
-    problems += [
-        f"the environment variable {name!r:.100} cannot be set: names are not empty and without '=', nothing holds a NUL"
-        for name, value in spec.env_vars.items()
-        if not name or "=" in name or "\0" in name + value
-    ]
+    problems += filter(None, (variable_problem(name, value) for name, value in spec.env_vars.items()))
     size = sum(len(k.encode()) + len(v.encode()) for k, v in spec.env_vars.items())
     if size > MAX_ENVIRONMENT:
         problems.append(

@@ -32,10 +32,19 @@ from reconciler.core.paths import is_relaunch
 from reconciler.core.retries import WORKER_LOST
 from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.function_config import (
+    NOT_KEPT,
+    TASK_TYPE,
+    FunctionConfig,
+    Kept,
+    config_of,
+    config_problems,
+)
 from reconciler.plugins.managers import Allocation
 from reconciler.plugins.registry import PluginEntry
 
-TASK_TYPE = "function"
+__all__ = ["TASK_TYPE", "FunctionConfig", "FunctionPlugin", "config_of", "entry"]
+
 _LOOK_WHILE_RUNNING = 600_000
 """How soon to look at a running attempt that nothing wakes, ms: the store itself watches the end of its lease."""
 _SEND_AGAIN = 5_000
@@ -49,33 +58,10 @@ _RELAUNCH_AFTER = (0, 1000, 2000, 4000)
 """Delay of a relaunch after a worker was lost, by the number of system failures before it, ms: it is rarely the action."""
 
 
-class FunctionConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`custom` of a function's template: its stored name, the queue of its workers, and the units of a quota it needs."""
-
-    function: str
-    queue: str = ""
-    resource: str = ""
-    units: int = 1
-
-
 class _Sent(msgspec.Struct, frozen=True):
     """How often a launch was sent."""
 
     times: int
-
-
-def config_of(custom: dict[str, object]) -> FunctionConfig:
-    """Read `custom`.
-
-    Raises:
-        BadTaskSpecification: it names no function.
-    """
-    try:
-        return msgspec.convert(custom, FunctionConfig)
-    except msgspec.ValidationError as error:
-        raise BadTaskSpecification(
-            f"the template of a function must name it in custom.function: {error}"
-        ) from error
 
 
 class FunctionPlugin(Plugin):
@@ -84,13 +70,21 @@ class FunctionPlugin(Plugin):
     id = TASK_TYPE
     properties = PluginProperties(inline=True)
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, kept: Kept = NOT_KEPT) -> None:
         self._queue = queue
+        self._kept = kept
 
     def handle(self, ctx: TaskExecutionContext) -> Transition:
-        """Send the launch, or say how it goes."""
+        """Send the launch, or say how it goes.
+
+        Raises:
+            BadTaskSpecification: the template names no function, or a queue or units no attempt can have.
+        """
         attempt = ctx.attempt
         config = config_of(ctx.template.custom)
+        problems = config_problems(config, self._kept)
+        if problems:
+            raise BadTaskSpecification("; ".join(problems))
         queue = config.queue or self._queue
         if attempt.launch != ctx.launch:
             if config.resource:
@@ -181,6 +175,6 @@ def _ended(outcome: AttemptOutcome) -> PhaseInfo:
     return retryable_failure(outcome.code, outcome.message, info)
 
 
-def entry(queue: str) -> PluginEntry:
-    """The entry that sends to `queue` unless a template names another."""
-    return PluginEntry(id=TASK_TYPE, task_types=(TASK_TYPE,), load=lambda: FunctionPlugin(queue))
+def entry(queue: str, kept: Kept = NOT_KEPT) -> PluginEntry:
+    """The entry that sends to `queue` unless a template names another, and to none that is kept."""
+    return PluginEntry(id=TASK_TYPE, task_types=(TASK_TYPE,), load=lambda: FunctionPlugin(queue, kept))

@@ -49,6 +49,8 @@ class GroupPlugin(Plugin):
             raise BadTaskSpecification(
                 f"the inputs of a group must say how many children to expect: {error}"
             ) from error
+        if config.expected < 0:
+            raise BadTaskSpecification(f"a group expects 0 children or more, got {config.expected}")
         children = ctx.children
         missing = config.expected - children.total
         if missing > 0:

@@ -9,6 +9,7 @@ import msgspec
 from reconciler.api.errors import ReadFailed
 from reconciler.api.reading import read_json
 from reconciler.api.transition import PhaseInfo, Transition, failure, running, success
+from reconciler.core.policies import LONGEST
 from reconciler.plugins.base import Plugin, PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.registry import PluginEntry
@@ -63,10 +64,13 @@ def _duration(ctx: TaskExecutionContext) -> int | PhaseInfo:
         return failure("BadTaskSpecification", f"the inputs hold no {name!r}")
     try:
         duration = _seconds(values[name])
-    except (msgspec.DecodeError, OverflowError) as error:
+    except (msgspec.DecodeError, OverflowError, ValueError) as error:
         return failure("BadTaskSpecification", f"input {name!r} is no duration: {error}")
     if duration < 0:
         return failure("BadTaskSpecification", f"input {name!r} must not be negative, got {duration:g} s")
+    if duration > LONGEST.total_seconds():
+        text = f"input {name!r} must be at most {LONGEST.days} days, got {duration / 86400:g}"
+        return failure("BadTaskSpecification", text)
     return round(duration * 1000)
 
 

@@ -121,7 +121,7 @@ def test_no_message_ends_a_worker_and_each_is_logged(site: Site, broker: redis.R
     assert {name: site.stack.processes[f"{name}-1"].pid for name in QUEUES} == before
     assert all(site.stack.processes[f"{name}-1"].alive for name in QUEUES)
     assert not trap.exists(), "a pickle was read"
-    until(lambda: not broker.hlen("cr:mq:attempts_unacked"), what="the end of the last unacked message")
+    until(lambda: not broker.hlen("cr:mq::attempts_unacked"), what="the end of the last unacked message")
     print(f"poison messages: {taken}, worker deaths 0, lost 0 of 40")
 
 

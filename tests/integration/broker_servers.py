@@ -117,7 +117,7 @@ class Valkey:
 
     def pass_visibility_timeout(self) -> None:
         """Make all unacknowledged messages of the steps workers look as old as they can be."""
-        index = f"{PREFIX}unacked_index"
+        index = f"{PREFIX}:unacked_index"
         for tag in self.client.zrange(index, 0, -1):
             self.client.zadd(index, {tag: 0}, xx=True)
 

@@ -85,7 +85,7 @@ def test_worker_survives_a_killed_broker(
     build_app(settings_for(server.url)).send_task("test.blocked", ("long",))
     messenger.wake(7, countdown=2)
     worker.notes_say("long begins")
-    until(lambda: server.client.hlen(f"{PREFIX}unacked") == 2)
+    until(lambda: server.client.hlen(f"{PREFIX}:unacked") == 2)
 
     server.kill()
     until(lambda: "Connection to broker lost" in worker.log)
@@ -94,13 +94,13 @@ def test_worker_survives_a_killed_broker(
     messenger.wake(1)
     worker.notes_say("shard 1")
     worker.open("long")
-    until(lambda: server.client.hlen(f"{PREFIX}unacked") == 1)  # acknowledged over a channel that is no more
+    until(lambda: server.client.hlen(f"{PREFIX}:unacked") == 1)  # acknowledged over a channel that is no more
     server.pass_visibility_timeout()
     worker.notes_say("shard 7")
-    until(lambda: not server.client.hlen(f"{PREFIX}unacked"))
+    until(lambda: not server.client.hlen(f"{PREFIX}:unacked"))
     assert worker.notes.count("long begins") == 1
     assert worker.process.poll() is None
-    assert "2 unacknowledged messages stay in 'unacked'" in worker.log
+    assert "2 unacknowledged messages stay in ':unacked'" in worker.log
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
@@ -121,7 +121,7 @@ def test_worker_of_wake_ups_survives_a_killed_broker(
     worker.open("long")
     worker.notes_say("long ends")
     assert worker.process.poll() is None
-    assert not server.client.exists(f"{PREFIX}unacked"), "wake-ups cost no book-keeping on the server"
+    assert not server.client.exists(f"{PREFIX}:unacked"), "wake-ups cost no book-keeping on the server"
 
 
 def test_task_that_ends_during_the_outage_does_not_end_the_worker(
@@ -148,7 +148,7 @@ def test_attempts_keep_their_own_unacked_keys_and_ack_early(
     worker = start_worker(queue="attempts", role="attempts")
     app = build_app(settings_for(server.url))
     app.send_task(RUN_ATTEMPT, ("later", "1"), countdown=600)
-    until(lambda: server.client.hlen(f"{PREFIX}attempts_unacked") == 1)
+    until(lambda: server.client.hlen(f"{PREFIX}:attempts_unacked") == 1)
     for name in ("one", "two", "three"):
         worker.gate(name)
     messenger.launch([Launch("attempts", name, "1", name) for name in ("one", "two", "three")])
@@ -156,9 +156,9 @@ def test_attempts_keep_their_own_unacked_keys_and_ack_early(
     worker.notes_say("two begins")
     for _ in range(2):  # each answer is a turn of the worker's loop, in which it would have fetched more
         assert app.control.ping(timeout=5, limit=1)
-    assert server.client.hlen(f"{PREFIX}attempts_unacked") == 1
+    assert server.client.hlen(f"{PREFIX}:attempts_unacked") == 1
     assert [m["id"] for m in messages(server, "attempts")] == ["three/1"]
-    assert not server.client.exists(f"{PREFIX}unacked")
+    assert not server.client.exists(f"{PREFIX}:unacked")
     worker.open("one")
     worker.notes_say("three begins")
     worker.open("two")
@@ -189,7 +189,7 @@ def test_worker_takes_json_only_and_shows_no_password(
         )
     messenger.wake(3)
     worker.notes_say("shard 3")
-    until(lambda: not server.client.hlen(f"{PREFIX}unacked"))
+    until(lambda: not server.client.hlen(f"{PREFIX}:unacked"))
     assert not trap.exists()
     assert "ContentDisallowed" in worker.log
     inspector = app.control.inspect(timeout=5, limit=1)
@@ -218,7 +218,7 @@ def test_what_is_no_message_ends_no_worker(
     worker.notes_say("shard 3")
     until(lambda: worker.log.count("dropped ") == 4)
     assert "$.headers.timelimit" in worker.log
-    assert not server.client.hlen(f"{PREFIX}unacked")
+    assert not server.client.hlen(f"{PREFIX}:unacked")
 
 
 class _Trap:

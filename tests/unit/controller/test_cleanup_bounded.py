@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from control_support import (
     CACHED,
+    FULL,
     REQUEUE,
     TYPE,
     SmallCatalog,
@@ -14,6 +16,7 @@ from control_support import (
     lab_of,
     phases,
     running_lab,
+    stored,
 )
 
 from reconciler.api.action import (
@@ -78,7 +81,7 @@ def test_a_missing_plugin_does_not_make_the_end_silent() -> None:
 def test_a_context_that_cannot_be_built_does_not_make_the_end_silent() -> None:
     """With an output base nobody can read the action still gets its event, and the skip is audited."""
     lab = lab_of(running(0))
-    action = lab.submit(TYPE, run_output_base="nowhere")
+    action = stored(lab, msgspec.structs.replace(FULL, task_type=TYPE, run_output_base="nowhere"))
     shard = lab.store.shard_of(action.run_id)
     lab.store.claim(shard, owner="died", limit=0, named=[action])
     lab.clock.advance(lab.settings.step_lease)

@@ -363,14 +363,16 @@ def test_only_a_running_task_is_already_running(answer: Any) -> None:
     "spec",
     [
         {"run_output_base": "nowhere"},
-        {"task_template": b"{no json", "metadata": CACHED, "interface": Interface()},
+        {"run_output_base": "s3://memory/a/../b"},
+        {"input_uri": "file:///etc/passwd"},
+        {"task_template": b'{"metadata":{"discoverable":true},no json'},
     ],
-    ids=["output base", "template"],
+    ids=["output base", "output base with ..", "input URI", "template"],
 )
 def test_what_the_spec_makes_impossible_ends_at_once(spec: dict[str, Any]) -> None:
-    """An output base or a template that cannot be read fails the action at once, by the user's fault."""
+    """A place or a template that cannot be read fails the action at once, by the user's fault, whoever stored it."""
     lab = lab_of(running(0), catalog=SmallCatalog())
-    action = lab.submit(TYPE, **spec)
+    action = stored(lab, msgspec.structs.replace(FULL, task_type=TYPE, **spec))
     assert lab.reconcile(action) == DONE
     found = lab.get(action)
     assert found.phase is ActionPhase.FAILED

@@ -94,6 +94,7 @@ def test_another_interface_is_refused(interface: Interface | None) -> None:
         (None, "is no duration"),
         ([1], "is no duration"),
         (1e300, "is no duration"),
+        ("P999999999D", "must be at most 3650 days"),
     ],
 )
 def test_another_value_is_refused(value: object, text: str) -> None:

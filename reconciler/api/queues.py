@@ -1,0 +1,60 @@
+"""Names of queues: the rule of names, less what Celery, kombu and RabbitMQ keep for themselves.
+
+The keys of our Redis transport need no place in this list: they hold a `:` or begin with `_`, which no name can
+(`broker/conf.py`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from reconciler.api.errors import InvalidName
+from reconciler.api.names import check_name
+
+LONGEST_QUEUE = 63
+_TALK = re.compile(r"celeryev|.*\.pidbox$|amq\.", re.ASCII | re.IGNORECASE)
+"""Where Celery's processes talk with each other, and what RabbitMQ lets nobody declare."""
+_RETIRED = re.compile(r"(?:attempts_)?unacked(?:_index|_mutex)?", re.ASCII)
+"""Keys of the transport up to 0.7: a worker of such a release beside ours, or what it left, would meet the queue."""
+
+
+def check_queue(name: object, what: str = "queue") -> str:
+    """Return `name` when a queue may have it.
+
+    Args:
+        name: the candidate.
+        what: what is named, for the sentence.
+
+    Raises:
+        InvalidName: it breaks the rule of names, or belongs to the message system.
+    """
+    text = check_name(what, name, LONGEST_QUEUE)
+    if _TALK.match(text) or _RETIRED.fullmatch(text):
+        raise InvalidName(
+            f"{what} {text!r} is not allowed: the message system uses this name itself; choose another one"
+        )
+    return text
+
+
+def check_attempts_queue(name: object, steps_queue: str, exchange: str = "") -> str:
+    """Return `name` when attempts may be sent there.
+
+    Args:
+        name: the candidate.
+        steps_queue: where reconcile steps run, with the rights of the installation.
+        exchange: the exchange events are forwarded to, if any.
+
+    Raises:
+        InvalidName: as `check_queue`, or it belongs to the steps or the events.
+    """
+    text = check_queue(name)
+    if text == steps_queue:
+        raise InvalidName(
+            f"queue {text!r} is not allowed: it is the queue of reconcile steps, and users' code does not run there; "
+            "choose another one"
+        )
+    if exchange and text == exchange:
+        raise InvalidName(
+            f"queue {text!r} is not allowed: the exchange of events has this name; choose another one"
+        )
+    return text

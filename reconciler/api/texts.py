@@ -1,0 +1,33 @@
+"""Texts of anybody, checked at the door: what no JSON can carry, no record can hold."""
+
+from __future__ import annotations
+
+import re
+
+from reconciler.api.errors import InvalidInput, InvalidSpec
+
+UNREADABLE = "holds half a character (a surrogate), which no JSON can carry"
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def unreadable(text: str) -> bool:
+    """Whether a text holds half a character."""
+    return not text.isascii() and _HALF.search(text) is not None
+
+
+def check_text(what: str, text: object, error: type[InvalidInput] = InvalidSpec) -> str:
+    """Return `text` when it is one that can be stored.
+
+    Args:
+        what: what it is, for the sentence.
+        text: the candidate.
+        error: what is raised.
+
+    Raises:
+        InvalidInput: it is no str, or holds half a character; of the kind asked for.
+    """
+    if not isinstance(text, str):
+        raise error(f"{what} must be a str, got {type(text).__name__}")
+    if unreadable(text):
+        raise error(f"{what} {UNREADABLE}; give whole characters")
+    return text
