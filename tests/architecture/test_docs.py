@@ -136,15 +136,16 @@ def test_log_events_are_listed() -> None:
 
 
 def test_picture_shows_the_transitions() -> None:
-    """The diagram and the table of docs/lifecycle.md show the phases of actions and their legal moves."""
+    """The diagram of docs/lifecycle.md and the list below it show all legal moves, each once and each lettered one told."""
     text = (DOCS / "lifecycle.md").read_text()
     (_, picture), *others = blocks(text, "mermaid")
-    drawn = re.findall(r"^    (\S+) --> (\S+)$", picture, re.MULTILINE)
+    drawn = re.findall(r"^    (\S+) --> (\S+): (\w)$", picture, re.MULTILINE)
+    listed = [(row[0], to) for row in table(text, "from") for to in row[1].split(", ")]
     moves = {(str(phase), str(to)) for phase, targets in TRANSITIONS.items() for to in targets}
-    reached = {ActionPhase.QUEUED, *(to for targets in TRANSITIONS.values() for to in targets)}
-    ends = {(str(phase), "[*]") for phase in reached if phase.is_terminal()}
     assert not others
-    assert sorted(drawn) == sorted(moves | ends | {("[*]", "queued")})
+    assert sorted([*((a, b) for a, b, _ in drawn), *listed]) == sorted(moves | {("[*]", "queued")})
+    assert [letter for _, _, letter in drawn] == [row[0] for row in table(text, "edge")]
+    reached = {ActionPhase.QUEUED, *(to for targets in TRANSITIONS.values() for to in targets)}
     described = {name for row in table(text, "phase") for name in row[0].split(", ")}
     assert described == {str(phase) for phase in reached}
 
