@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from functools import update_wrapper
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, 
 import msgspec
 
 from reconciler.api.action import ActionSpec
-from reconciler.api.errors import InvalidSpec
+from reconciler.api.errors import InvalidArguments
 from reconciler.api.names import check_name
-from reconciler.api.resource import read_units
+from reconciler.api.queues import check_attempts_queue
 from reconciler.api.secret import Secret
 from reconciler.api.template import (
     Identifier,
@@ -27,8 +28,11 @@ from reconciler.api.template import (
     encode_template,
 )
 from reconciler.core.cachepolicy import DISABLE, Cache, policy_of, with_policy
+from reconciler.core.declaration import read_cache, read_policies, read_resources, read_secrets
 from reconciler.core.functions import registry
+from reconciler.core.signature import require_function
 from reconciler.plugins.function import TASK_TYPE, FunctionConfig
+from reconciler.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from reconciler.client import Client, Run
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 _LONGEST_NAME = 63
+_STEPS_QUEUE = f"{PREFIX}STEPS_QUEUE"
 
 
 class TaskEnvironment:
@@ -47,10 +52,10 @@ class TaskEnvironment:
         client: used by `.delay()` and `.map()`; made from the environment variables on first use when not given.
     """
 
-    def __init__(self, name: str, *, queue: str = "", client: Client | None = None) -> None:
+    def __init__(self, name: str, *, queue: str | None = "", client: Client | None = None) -> None:
         self.name = check_name("environment", name, 40)
-        self.queue = check_name("queue", queue, 63) if queue else ""
         self._client = client
+        self.queue = self._queue(queue)
 
     @property
     def client(self) -> Client:
@@ -69,48 +74,73 @@ class TaskEnvironment:
     def client(self, client: Client) -> None:
         self._client = client
 
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
     def task(
         self,
         *,
-        name: str = "",
-        retries: int | RetryStrategy = 0,
-        timeout: timedelta | Timeouts | None = None,
-        queue: str = "",
-        resources: str = "",
-        secrets: Sequence[Secret] = (),
-        cache: str | Cache = DISABLE,
-    ) -> _Decorator:
-        """Make a task of a function, plain or `async def`.
+        name: str | None = "",
+        retries: int | RetryStrategy | None = 0,
+        timeout: float | timedelta | Timeouts | None = None,
+        queue: str | None = "",
+        resources: str | None = "",
+        secrets: Secret | Sequence[Secret] | None = (),
+        cache: bool | str | Cache | None = DISABLE,
+    ) -> _Decorator: ...
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        name: str | None = "",
+        retries: int | RetryStrategy | None = 0,
+        timeout: float | timedelta | Timeouts | None = None,
+        queue: str | None = "",
+        resources: str | None = "",
+        secrets: Secret | Sequence[Secret] | None = (),
+        cache: bool | str | Cache | None = DISABLE,
+    ) -> Any:
+        """Make a task of a function, plain or `async def`: `@env.task`, or `@env.task(…)` with options.
 
         Args:
+            function: the function, where there are no options.
             name: second part of the stored name; the function's own name by default.
             retries: attempts after the first one that user errors may cost, or a strategy with back-off.
-            timeout: how long one attempt may run, or limits for queued, running, heartbeat and overall.
+            timeout: how long one attempt may run (a number: seconds), or limits for queued, running, heartbeat and
+                overall.
             queue: Celery queue of its attempts.
             resources: what an attempt holds while it is launched, one unit as `gpu`, several as `gpu=2`; how many there
                 are says `RECONCILER_QUOTAS`.
             secrets: what its attempts find in environment variables, by reference.
-            cache: whether equal calls share a result: `disable`, `auto` (while the function's source stays the same),
-                `override` (as `auto`, but the result replaces the stored one), a version of your own, or a `Cache`.
+            cache: whether equal calls share a result: `disable`, `auto` or True (while the function's source stays the
+                same), `override` (as `auto`, but the result replaces the stored one), a version of your own, or a `Cache`.
 
         Raises:
-            InvalidSpec: resources, secrets or cache are not allowed, a policy is contradictory, or the function's
-                signature cannot be carried.
-            InvalidName: the name breaks the rule of names.
+            InvalidSpec: resources, secrets or cache are not allowed, a policy is contradictory, it is no function, or the
+                function's signature cannot be carried.
+            InvalidName: a name breaks the rule of names, or the queue is not for attempts.
         """
-        strategy = retries if isinstance(retries, RetryStrategy) else RetryStrategy(retries=retries)
-        limits = timeout if isinstance(timeout, Timeouts) else Timeouts(running=timeout)
-        _check_policies(strategy, limits)
-        metadata = TaskMetadata(retries=strategy, timeouts=limits)
-        resource, units = read_units(resources) if resources else ("", 1)
-        if units < 1:
-            raise InvalidSpec(f"resources={resources!r} asks for nothing; ask for 1 unit or more")
+        metadata = read_policies(retries, timeout)
+        resource, units = read_resources(resources)
         extra = _Extra(
-            {"queue": queue or self.queue, "resource": resource, "units": units},
-            tuple(secret.reference() for secret in secrets),
-            cache,
+            {"queue": self._queue(queue) or self.queue, "resource": resource, "units": units},
+            read_secrets(secrets),
+            read_cache(cache),
         )
-        return _Decorator(self, name, metadata, extra)
+        decorator = _Decorator(self, name or "", metadata, extra)
+        return decorator if function is None else decorator(function)
+
+    def _queue(self, name: str | None) -> str:
+        """A queue that attempts may be sent to, as far as this process knows; a submission is checked again."""
+        if not name:
+            return ""
+        settings = self._client.settings if self._client is not None else None
+        steps = (
+            settings.steps_queue if settings else os.environ.get(_STEPS_QUEUE, "") or Settings().steps_queue
+        )
+        return check_attempts_queue(name, steps)
 
 
 class _Extra(NamedTuple):
@@ -132,7 +162,13 @@ class _Decorator:
     @overload
     def __call__(self, function: Callable[P, R]) -> Task[P, R]: ...
     def __call__(self, function: Callable[..., Any]) -> Task[Any, Any]:
-        short = check_name("task", self._name or getattr(function, "__name__", ""), 40)
+        """Make the task.
+
+        Raises:
+            InvalidSpec, InvalidName: see `TaskEnvironment.task`.
+        """
+        require_function(function)
+        short = check_name("task", self._name or function.__name__, 40)
         name = check_name("task", f"{self._env.name}.{short}", _LONGEST_NAME)
         return Task(self._env, name, function, self._metadata, self._extra)
 
@@ -223,7 +259,7 @@ class Task(Generic[P, R]):
         """Submit one call for each item, as one run, in a few round trips.
 
         Args:
-            items: values of the first parameter.
+            items: values of the first parameter; without any, the run succeeds with an empty list.
             run: name of the run; a new one when empty.
             idempotency_key: names this submission; the same again stores only what is missing.
             keep_failures: the run succeeds even when calls do not; read them with `Run.outcomes`.
@@ -232,12 +268,17 @@ class Task(Generic[P, R]):
         Raises:
             As `delay`; nothing was stored when any item's arguments do not fit.
         """
+        if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+            raise InvalidArguments(
+                f"{self.name}.map takes one item for each call, as in map([…]), got {items!r:.100}"
+            )
         specs = [self.spec((item,), fixed) for item in items]
         return self.env.client.submit_many(
             specs,
             run=run,
             idempotency_key=idempotency_key,
             keep_failures=keep_failures,
+            stem=self.name,
             decode=self.signature.decode_result,
         )
 
@@ -274,20 +315,6 @@ class Task(Generic[P, R]):
             known = encode_template(msgspec.structs.replace(self.template, id=identity))
             self._encoded[(project, domain)] = known
         return known
-
-
-def _check_policies(strategy: RetryStrategy, limits: Timeouts) -> None:
-    problems = []
-    if strategy.retries < 0:
-        problems.append(f"retries must not be negative, got {strategy.retries}")
-    if strategy.backoff < timedelta(0) or strategy.factor < 1:
-        problems.append("the back-off must not be negative, and its factor at least 1")
-    for what in ("queued", "running", "heartbeat", "overall"):
-        limit = getattr(limits, what)
-        if limit is not None and limit <= timedelta(0):
-            problems.append(f"the {what} limit must be longer than 0 seconds, got {limit.total_seconds():g}")
-    if problems:
-        raise InvalidSpec("this task cannot be declared: " + "; ".join(problems))
 
 
 def _source_version(function: Callable[..., Any]) -> str:

@@ -140,6 +140,7 @@ class Client(Looking, Conditions):
         idempotency_key: str = "",
         keep_failures: bool = False,
         labels: dict[str, str] | None = None,
+        stem: str = "",
         decode: Callable[[bytes], Any] | None = None,
     ) -> Run[list[Any]]:
         """Store many actions as one run, a few hundred in one round trip, below a root that ends when all have.
@@ -148,11 +149,12 @@ class Client(Looking, Conditions):
         rest, within two minutes; then the root fails as `IncompleteSubmission`, and a new key is needed.
 
         Args:
-            specs: children `m0`, `m1`, … in order; their identity fields are filled.
+            specs: children `m0`, `m1`, … in order; their identity fields are filled. Without any, the root ends at once.
             run: name of the run; a new one when empty.
             idempotency_key: names this submission.
             keep_failures: the root succeeds even when children do not; read them with `Run.outcomes`.
             labels: attached to each record.
+            stem: what the run is named after; the first spec by default.
             decode: reads the outputs of one child.
 
         Raises:
@@ -160,7 +162,7 @@ class Client(Looking, Conditions):
         """
         for spec in specs:
             check_types(spec)
-        seed = self._complete(ActionSpec(run_name=run, short_name=stem_of(specs)), idempotency_key)
+        seed = self._complete(ActionSpec(run_name=run, short_name=stem or stem_of(specs)), idempotency_key)
         root = group_root(seed, len(specs), keep_failures=keep_failures)
         names = (in_group(seed, spec, index) for index, spec in enumerate(specs))
         children = [self._action(self._offload(with_inputs_hash(spec)), labels) for spec in names]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from reconciler.api.action import ActionSpec, TaskAction
-from reconciler.api.errors import InvalidName, InvalidSpec
+from reconciler.api.errors import InvalidName
 from reconciler.api.template import TaskTemplate, encode_template, parse_template
 from reconciler.api.texts import check_text
 from reconciler.core.cachekey import CacheConfigError, hash_inputs
@@ -115,14 +115,8 @@ def with_inputs_hash(spec: ActionSpec) -> ActionSpec:
 
 
 def stem_of(specs: Sequence[ActionSpec]) -> str:
-    """What a run of these specs is named after.
-
-    Raises:
-        InvalidSpec: there are none.
-    """
-    if not specs:
-        raise InvalidSpec("there is nothing to submit: give at least one action")
-    return specs[0].short_name or specs[0].task_type
+    """What a run of these specs is named after."""
+    return (specs[0].short_name or specs[0].task_type) if specs else group.TASK_TYPE
 
 
 def whoami() -> str:

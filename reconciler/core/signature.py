@@ -64,14 +64,7 @@ class Signature:
         Raises:
             InvalidSpec: it is no function, or a hint or a default cannot be carried; names the parameter.
         """
-        if not inspect.isfunction(function):
-            raise InvalidSpec(
-                f"{function!r} is not a function. Write `def` or `async def` and decorate that."
-            )
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise InvalidSpec(
-                f"{function.__qualname__} yields. Return a list: an action has one result, at its end."
-            )
+        require_function(function)
         return cls(function, inspect.signature(function), _resolve_hints(function))
 
     def encode_arguments(self, args: Sequence[object], kwargs: Mapping[str, object]) -> bytes:
@@ -226,3 +219,23 @@ def _locals_around(function: Callable[..., Any]) -> dict[str, Any] | None:
             found = {**frame.f_locals, **found}
         frame = frame.f_back
     return found
+
+
+def require_function(function: object) -> None:
+    """Refuse what is no function of its own, with one result.
+
+    Raises:
+        InvalidSpec: it is a class, a method, a partial, a builtin, a generator, or anything else.
+    """
+    if not inspect.isfunction(function):
+        raise InvalidSpec(
+            f"{function!r:.200} is not a function. Write `def` or `async def` and decorate that."
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidSpec(
+            f"{function.__qualname__} yields. Return a list: an action has one result, at its end."
+        )
+    if next(iter(inspect.signature(function).parameters), "") in {"self", "cls"}:
+        raise InvalidSpec(
+            f"{function.__qualname__} is a method: a worker would have no object to call it on. Move it out of its class."
+        )

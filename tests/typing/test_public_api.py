@@ -29,6 +29,22 @@ def thumbnail(key: str, width: int = 320) -> str:
 async def count(key: str) -> int:
     return len(key)
 
+@env.task
+def bare(key: str) -> float:
+    return 1.0
+
+@env.task
+async def bare_async(key: str) -> bool:
+    return True
+
+@env.task(timeout=30, cache=True, queue=None)
+def plain(key: str) -> str:
+    return key
+
+reveal_type(bare)                               # Task[[key: str], float]
+reveal_type(bare_async.delay("x"))              # Run[bool]
+reveal_type(plain.map([]))                      # Run[list[str]]
+bare.delay(1)                                   # [arg-type]
 reveal_type(thumbnail)                          # Task[[key: str, width: int =], str]
 reveal_type(thumbnail.delay("x"))               # Run[str]
 reveal_type(thumbnail.delay("x").result())      # str
@@ -47,7 +63,7 @@ thumbnail.delay("x", height=1)                  # [call-arg]
 thumbnail.delay()                               # [call-arg]
 count.delay(1)                                  # [arg-type]
 thumbnail.delay("x").result().nothing           # [attr-defined]
-env.task(retries="three")                       # [arg-type]
+env.task(retries="three")                       # [call-overload]
 """
 
 
