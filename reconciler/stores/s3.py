@@ -22,6 +22,7 @@ from reconciler.stores import blobs
 from reconciler.stores.base import BlobStat
 from reconciler.stores.s3_check import writing_problems
 from reconciler.stores.s3_client import ATTEMPTS, ClientSource
+from reconciler.stores.s3_create import Created
 from reconciler.stores.s3_errors import (
     CUT,
     MISSING,
@@ -31,6 +32,7 @@ from reconciler.stores.s3_errors import (
     status_of,
     was_retried,
 )
+from reconciler.stores.s3_quick import QuickCreates
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
@@ -54,6 +56,7 @@ class S3Blobs:
         self.bucket = settings.s3_bucket
         self._prefix = settings.s3_prefix
         self._source = ClientSource(settings)
+        self._quick = QuickCreates(settings, self._source)
         self._seen: set[str] = set()
 
     def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
@@ -163,7 +166,12 @@ class S3Blobs:
 
     def _create(self, address: blobs.Address, data: bytes) -> None:
         """Write unless something lies there; 409 means "in conflict right now", so ask for a verdict."""
-        for tries_left in reversed(range(ATTEMPTS)):
+        quick = self._quick.create(address, data)
+        if quick is Created.DONE:
+            return
+        if quick is Created.EXISTS:
+            raise blobs.exists(str(address))
+        for tries_left in reversed(range(ATTEMPTS if quick is None else ATTEMPTS - 1)):
             try:
                 self._send(address, data, overwrite=False)
             except ClientError as error:
@@ -171,7 +179,8 @@ class S3Blobs:
                     continue
                 if status_of(error) not in {409, 412}:
                     raise
-                if was_retried(error) and self._holds(address, data):
+                sent_before = quick is Created.UNKNOWN or was_retried(error)
+                if sent_before and self._holds(address, data):
                     return  # the first copy was carried out, its answer was lost
                 raise blobs.exists(str(address)) from error
             return

@@ -29,6 +29,7 @@ class _Slot:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.client: S3Client | None = None
+        self.session: boto3.session.Session | None = None
 
 
 class ClientSource:
@@ -48,12 +49,23 @@ class ClientSource:
         slot = self._slots.setdefault(os.getpid(), _Slot())
         with slot.lock:
             if slot.client is None:
-                slot.client = _make(self._settings)
+                slot.session = boto3.session.Session()  # the default session must not be shared by threads
+                slot.client = _make(self._settings, slot.session)
             return slot.client
 
+    def session(self) -> boto3.session.Session:
+        """The session the client of this process belongs to: the one source of its credentials.
 
-def _make(settings: Settings) -> S3Client:
-    session = boto3.session.Session()  # the default session must not be shared by threads
+        Raises:
+            As `get`.
+        """
+        self.get()
+        session = self._slots[os.getpid()].session
+        assert session is not None
+        return session
+
+
+def _make(settings: Settings, session: boto3.session.Session) -> S3Client:
     try:
         return session.client(
             "s3",

@@ -240,16 +240,15 @@ def test_check_finds_a_server_without_conditional_writes(proxy: FaultyProxy, blo
 )
 def test_check_finds_missing_permissions(proxy: FaultyProxy, blobs: S3Blobs, method: str, words: str) -> None:
     """What the owner of the credentials may not do is reported, with the permission to give."""
-    proxy.spoil(method, refuses("403 Forbidden", "AccessDenied"))
+    proxy.spoil(method, *[refuses("403 Forbidden", "AccessDenied")] * (2 if method == "PUT" else 1))
     [problem] = blobs.check()
     assert re.search(words, problem)
 
 
 def test_check_finds_what_is_missing(make: Callable[..., S3Blobs], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing bucket, a dead server, a wrong prefix and wrong credentials are one sentence each."""
+    """A missing bucket, a dead server and wrong credentials are one sentence each."""
     assert re.search("'nowhere' does not exist", *make(s3_bucket="nowhere").check())
     assert re.search("cannot be reached", *make(s3_endpoint="http://127.0.0.1:1").check())
-    assert re.search("nothing can be written: .*'..'", *make(s3_prefix="a/../b").check())
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     assert re.search("check AWS_ACCESS_KEY_ID", *make().check())
 

@@ -1,0 +1,297 @@
+"""Creates many small objects side by side: signed PUTs over connections that stay open.
+
+One `put_object` of boto3 costs 1.3 ms of CPU, most of it not for S3. Outputs of functions are small, many, and written once,
+so they get a way of their own: a request is some 30 us of signing and one send; sixteen are on their way at a time, from one
+thread. It knows no retry and no error: what is not answered with 200 or 412 is left to boto3, which is also the only source
+of credentials. What boto3 would do otherwise than a plain signed PUT (a proxy, another kind of endpoint) is left to it
+altogether.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import socket
+import ssl
+import time
+import urllib.request
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from botocore.httpsession import where  # certifi's bundle, or that of botocore
+
+AT_ONCE: Final = 16
+"""Requests on their way at a time, and connections a process keeps open."""
+LARGEST: Final = 256 * 1024
+"""Largest object that is worth it, in bytes; the cost of a larger one is its own."""
+
+_LONGEST_LINE: Final = 16 * 1024
+_REST_TOO_LONG: Final = 3.0
+"""Seconds after which a connection that rested is not trusted: servers close idle ones without a word."""
+
+
+class Created(Enum):
+    """What became of one object."""
+
+    DONE = "done"
+    EXISTS = "exists"
+    """Something lies there, and this request did not write it."""
+    REFUSED = "refused"
+    """Not written by this request: credentials, permissions, a conflict. boto3 knows what to make of it."""
+    UNKNOWN = "unknown"
+    """No answer, or a fault of the server: it may have been written."""
+
+
+_ANSWERS: Final = {200: Created.DONE, 412: Created.EXISTS}
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where requests go.
+
+    Attributes:
+        host: name and port of the `Host` header.
+        address: name and port to connect to.
+        tls: whether to speak TLS; None: not. Its context verifies the server.
+        path: what stands before each key, URL-quoted, with a slash at its end.
+        region: for the signature.
+    """
+
+    host: str
+    address: tuple[str, int]
+    tls: ssl.SSLContext | None
+    path: str
+    region: str
+
+
+def place_of(endpoint: str, url: str, bucket: str, region: str, authorities: str | None) -> Place | None:
+    """Where objects of a bucket are created; None where only boto3 knows the way.
+
+    Args:
+        endpoint: of the settings; empty means AWS.
+        url: the endpoint boto3 has chosen.
+        bucket: name of the bucket.
+        region: its region.
+        authorities: file with the certificates of authorities to trust; None means those boto3 brings.
+    """
+    parts = urlsplit(url)
+    name = parts.hostname or ""
+    if not name or parts.username or parts.query or _proxied(parts.scheme, parts.netloc):
+        return None
+    path = f"{quote(parts.path.rstrip('/'))}/"
+    if endpoint:  # a server of one's own has rarely a DNS name for each bucket
+        path, host = f"{path}{quote(bucket)}/", parts.netloc
+    elif name == f"s3.{region}.amazonaws.com" and bucket.replace("-", "").isalnum() and bucket.islower():
+        name = host = f"{bucket}.{name}"
+    else:
+        return None
+    tls = ssl.create_default_context(cafile=authorities or where()) if parts.scheme == "https" else None
+    return Place(host, (name, parts.port or (443 if tls else 80)), tls, path, region)
+
+
+def _proxied(scheme: str, host: str) -> bool:
+    proxies = urllib.request.getproxies()
+    return bool(proxies.get(scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(host)
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a request is signed with. Never printed."""
+
+    access_key: str
+    secret_key: str
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return "<Credentials>"
+
+
+class Signer:
+    """Signature version 4 of a PUT with a known body; the key of a day is derived once."""
+
+    def __init__(self, place: Place, credentials: Credentials, headers: Mapping[str, str]) -> None:
+        """Sign for a place.
+
+        Args:
+            place: where the requests go.
+            credentials: whose they are.
+            headers: further headers of each request, lower case, as those of encryption.
+        """
+        self._place = place
+        self._credentials = credentials
+        self._more = dict(headers)
+        if credentials.token:
+            self._more["x-amz-security-token"] = credentials.token
+        self._day, self._key = "", b""
+
+    def request(self, key: str, data: bytes, now: float) -> bytes:
+        """The whole request that creates one object, unless one lies there.
+
+        Args:
+            key: of the object.
+            data: its bytes.
+            now: seconds since the epoch.
+        """
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+        digest = hashlib.sha256(data)
+        path = self._place.path + quote(key, safe="/-_.~")
+        headers = {
+            "host": self._place.host,
+            "if-none-match": "*",
+            "x-amz-checksum-sha256": base64.b64encode(digest.digest()).decode(),
+            "x-amz-content-sha256": digest.hexdigest(),
+            "x-amz-date": stamp,
+            **self._more,
+        }
+        names = sorted(headers)
+        listed = "".join(f"{name}:{headers[name]}\n" for name in names)
+        signed = ";".join(names)
+        scope = f"{stamp[:8]}/{self._place.region}/s3/aws4_request"
+        canonical = f"PUT\n{path}\n\n{listed}\n{signed}\n{digest.hexdigest()}"
+        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+        signature = hmac.digest(self._key_of(stamp[:8]), text.encode(), "sha256").hex()
+        head = "".join(f"{name}: {headers[name]}\r\n" for name in names)
+        return (
+            f"PUT {path} HTTP/1.1\r\n{head}content-length: {len(data)}\r\n"
+            f"authorization: AWS4-HMAC-SHA256 Credential={self._credentials.access_key}/{scope}, "
+            f"SignedHeaders={signed}, Signature={signature}\r\n\r\n"
+        ).encode() + data
+
+    def _key_of(self, day: str) -> bytes:
+        if day != self._day:
+            key = f"AWS4{self._credentials.secret_key}".encode()
+            for part in (day, self._place.region, "s3", "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._day, self._key = day, key
+        return self._key
+
+
+class _Connection:
+    """One connection that stays open between requests."""
+
+    def __init__(self, place: Place, connect_timeout: float, timeout: float) -> None:
+        plain = socket.create_connection(place.address, timeout=connect_timeout)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = (
+                place.tls.wrap_socket(plain, server_hostname=place.address[0]) if place.tls else plain
+            )
+        except BaseException:
+            plain.close()
+            raise
+        self._socket.settimeout(timeout)
+        self._answers = self._socket.makefile("rb")
+        self.used = time.monotonic()
+        self.open = True
+
+    def send(self, request: bytes) -> None:
+        self._socket.sendall(request)
+
+    def status(self) -> int:
+        """HTTP status of the next answer; 0 for a yes with something behind it, as S3 says no after it began to say yes.
+
+        Raises:
+            OSError: no answer came, or none in time.
+            ValueError: what came is no answer.
+        """
+        line = self._answers.readline(_LONGEST_LINE)
+        if not line.startswith(b"HTTP/1.1 "):
+            raise ConnectionError("the server closed the connection" if not line else "this is no HTTP/1.1")
+        length = 0
+        while (header := self._answers.readline(_LONGEST_LINE)) not in {b"\r\n", b"\n"}:
+            name, colon, value = header.lower().partition(b":")
+            if not colon or name == b"transfer-encoding":
+                raise ConnectionError("the answer broke off, or has no end that can be seen")
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection":
+                self.open = value.strip() != b"close"
+        if len(self._answers.read(length)) != length:
+            raise ConnectionError("the answer broke off")
+        self.used = time.monotonic()
+        status = int(line[9:12])
+        return 0 if status == 200 and length else status
+
+    def close(self) -> None:
+        for part in (self._answers, self._socket):
+            with suppress(OSError):
+                part.close()
+
+
+class Creator:
+    """Sends the requests of one process to one place. Threads may share it.
+
+    Args:
+        connect_timeout: seconds a connection may take to be made.
+        timeout: seconds an answer may take.
+    """
+
+    def __init__(self, *, connect_timeout: float, timeout: float) -> None:
+        self._connect_timeout = connect_timeout
+        self._timeout = timeout
+        self._idle: deque[tuple[Place, _Connection]] = deque()
+        self._pid = os.getpid()
+
+    def create(self, signer: Signer, place: Place, objects: Sequence[tuple[str, bytes]]) -> list[Created]:
+        """Create objects, each a key and its bytes, side by side; what became of each, in order."""
+        found: list[Created] = []
+        for start in range(0, len(objects), AT_ONCE):
+            part = objects[start : start + AT_ONCE]
+            sent = [self._send(place, signer.request(key, data, time.time())) for key, data in part]
+            found += [self._answer(place, connection) for connection in sent]
+        return found
+
+    def _send(self, place: Place, request: bytes) -> _Connection | None:
+        connection = None
+        try:
+            connection = self._connection(place)
+            connection.send(request)
+        except OSError:
+            if connection is not None:
+                connection.close()
+            return None
+        return connection
+
+    def _answer(self, place: Place, connection: _Connection | None) -> Created:
+        if connection is None:
+            return Created.UNKNOWN
+        try:
+            status = connection.status()
+        except (OSError, ValueError):
+            connection.close()
+            return Created.UNKNOWN
+        if connection.open:
+            self._idle.append((place, connection))
+        else:
+            connection.close()
+        if len(self._idle) > AT_ONCE:
+            self._idle.popleft()[1].close()
+        if status in _ANSWERS:
+            return _ANSWERS[status]
+        return Created.REFUSED if 400 <= status < 500 else Created.UNKNOWN
+
+    def _connection(self, place: Place) -> _Connection:
+        if self._pid != os.getpid():  # the sockets are the parent's
+            self._idle, self._pid = deque(), os.getpid()
+        while self._idle:
+            try:
+                known, connection = self._idle.pop()
+            except IndexError:  # another thread took the last one
+                break
+            if known == place and time.monotonic() - connection.used < _REST_TOO_LONG:
+                return connection
+            connection.close()
+        return _Connection(place, self._connect_timeout, self._timeout)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,85 @@
+"""Which objects are created the quick way, and with whose credentials: the link from boto3 to `s3_create`."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from reconciler.settings import Settings
+from reconciler.stores.blobs import Address
+from reconciler.stores.s3_client import ClientSource
+from reconciler.stores.s3_create import LARGEST, Created, Creator, Credentials, Place, Signer, place_of
+
+
+class _Process:
+    """What one process keeps. A forked child makes its own: sockets and locks are the parent's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.lock = threading.Lock()
+        self.places: dict[str, Place | None] = {}
+        self.signers: dict[tuple[str, Credentials], Signer] = {}
+        self.creator = Creator(
+            connect_timeout=settings.connect_timeout.total_seconds(),
+            timeout=settings.socket_timeout.total_seconds(),
+        )
+
+
+class QuickCreates:
+    """Creates small objects without boto3 where that is the same; threads may share it."""
+
+    def __init__(self, settings: Settings, source: ClientSource) -> None:
+        self._settings = settings
+        self._source = source
+        self._processes: dict[int, _Process] = {}
+
+    def create(self, address: Address, data: bytes) -> Created | None:
+        """Create one object, unless something lies there.
+
+        Returns:
+            What became of it; None when nothing was sent, because this one is for boto3.
+
+        Raises:
+            BotoCoreError: boto3 is set up in a way that cannot be used.
+        """
+        if len(data) > LARGEST:
+            return None
+        process = self._processes.setdefault(os.getpid(), _Process(self._settings))
+        place = self._place(process, address.bucket)
+        credentials = self._credentials() if place is not None else None
+        if place is None or credentials is None:
+            return None
+        signer = self._signer(process, place, credentials)
+        return process.creator.create(signer, place, [(address.key, data)])[0]
+
+    def _place(self, process: _Process, bucket: str) -> Place | None:
+        if bucket not in process.places:
+            client, session = self._source.get(), self._source.session()
+            authorities = session._session.get_config_variable("ca_bundle")  # noqa: SLF001  # boto3 has no other way to ask
+            process.places[bucket] = place_of(
+                self._settings.s3_endpoint,
+                client.meta.endpoint_url,
+                bucket,
+                client.meta.region_name,
+                authorities,
+            )
+        return process.places[bucket]
+
+    def _credentials(self) -> Credentials | None:
+        found = self._source.session().get_credentials()
+        if found is None:
+            return None
+        frozen = found.get_frozen_credentials()
+        if not frozen.access_key or not frozen.secret_key:
+            return None
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
+
+    @staticmethod
+    def _signer(process: _Process, place: Place, credentials: Credentials) -> Signer:
+        with process.lock:
+            signer = process.signers.get((place.host + place.path, credentials))
+            if signer is None:
+                process.signers = {}  # rotated: the old ones are of no use any more
+                signer = process.signers[place.host + place.path, credentials] = Signer(
+                    place, credentials, {}
+                )
+            return signer
