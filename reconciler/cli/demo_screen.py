@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from reconciler.cli.format import visible
 from reconciler.cli.survey import Package
+from reconciler.cli.terminal import console
 
 _WIDTH = 100
 """Columns when stdout is no terminal."""
@@ -24,11 +25,11 @@ class Screen:
 
     def __init__(self) -> None:
         terminal = sys.stdout.isatty()
-        self._console = Console(file=sys.stdout, width=None if terminal else _WIDTH, highlight=False)
+        self._console = console(None if terminal else _WIDTH, highlight=False)
 
     def say(self, text: str = "") -> None:
         """Print a text as it is; the terminal breaks long lines, so that they can be copied whole."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(visible(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def progress(self, total: int) -> Iterator[Callable[[int], None]]:

@@ -29,6 +29,7 @@ from reconciler.cli.local import (
 )
 from reconciler.cli.supervisor import Supervisor
 from reconciler.cli.tail import LogTail
+from reconciler.cli.terminal import write
 from reconciler.embedded.stack import Stack
 from reconciler.settings import PREFIX
 
@@ -71,13 +72,13 @@ def dev(apps: Sequence[str], data: Path, *, flower: bool) -> int:
     try:
         with ended_by_signals():
             tasks = dev_app.task_names(applications, {**os.environ, "PYTHONPATH": path})
-            click.echo(f"{own_version()}: {versions()}. Starting ...")
+            write(f"{own_version()}: {versions()}. Starting ...")
             modules = [application.module for application in applications]
             with Stack(data, imports=modules, flower=flower, env={"PYTHONPATH": path}) as stack:
                 _serve(stack, data, tasks, apps)
     except KeyboardInterrupt:  # before everything ran, or for the second time
         pass
-    click.echo("All servers and workers have ended.")
+    write("All servers and workers have ended.")
     return ExitCode.SUCCEEDED
 
 
@@ -90,11 +91,11 @@ def _serve(stack: Stack, data: Path, tasks: Sequence[str], apps: Sequence[str]) 
     _say_what_runs(stack, data, tasks)
     _say_how_to_use(stack, data, exports, apps)
     logs = {name: process.log for name, process in stack.processes.items()}
-    tail = LogTail(logs, lambda name, line: click.echo(f"{name} | {visible(line)}"))
+    tail = LogTail(logs, lambda name, line: write(f"{name} | {visible(line)}"))
 
     def say(line: str) -> None:
         tail.show_new()  # the last words of what has died
-        click.echo(line)
+        write(line)
 
     supervisor = Supervisor(stack, say, tail.skip)
     try:
@@ -103,7 +104,7 @@ def _serve(stack: Stack, data: Path, tasks: Sequence[str], apps: Sequence[str]) 
             supervisor.look()
             time.sleep(_LOOK_EVERY)
     except KeyboardInterrupt:
-        click.echo("\nStopping; Ctrl-C again ends at once.")
+        write("\nStopping; Ctrl-C again ends at once.")
 
 
 def _exports(env: Mapping[str, str]) -> str:
@@ -126,18 +127,18 @@ def _say_what_runs(stack: Stack, data: Path, tasks: Sequence[str]) -> None:
         **_ROLES,
         "flower": stack.flower_url if "flower" in processes else "",
     }
-    click.echo(f"Running; data and logs stay in {data}.\n")
+    write(f"Running; data and logs stay in {data}.\n")
     for name, process in {**servers, **processes}.items():
-        click.echo(f"  {name:<11} pid {process.pid:<7} {roles[name]}")
-    click.echo(f"\nTasks: {', '.join(tasks) or 'none; name a module or file that declares some with --app'}")
+        write(f"  {name:<11} pid {process.pid:<7} {roles[name]}")
+    write(f"\nTasks: {', '.join(tasks) or 'none; name a module or file that declares some with --app'}")
 
 
 def _say_how_to_use(stack: Stack, data: Path, exports: str, apps: Sequence[str]) -> None:
     examples = Path("examples/01_first_action.py")
     scripts = [Path(app) for app in apps if app.endswith(".py")] or ([examples] if in_clone() else [])
-    click.echo("\nIn another terminal, first:\n")
-    click.echo("".join(f"  {line}\n" for line in exports.splitlines()), nl=False)
-    click.echo(f"\nor, which is the same:  . {shlex.quote(str(data / 'env'))}\n\nThen, for example:\n")
+    write("\nIn another terminal, first:\n")
+    write("".join(f"  {line}\n" for line in exports.splitlines()), nl=False)
+    write(f"\nor, which is the same:  . {shlex.quote(str(data / 'env'))}\n\nThen, for example:\n")
     worker = stack.processes["attempts-1"]
     steps = [
         *((python(script), "run it") for script in scripts),
@@ -145,5 +146,5 @@ def _say_how_to_use(stack: Stack, data: Path, exports: str, apps: Sequence[str])
         (command("abort", "RUN"), "stop one of them"),
         (f"kill -9 {worker.pid}", "attempts-1: what it is doing is done again, nothing is lost"),
     ]
-    click.echo(two_columns(steps))
-    click.echo("\nCtrl-C ends all. Warnings and errors of the workers follow here.")
+    write(two_columns(steps))
+    write("\nCtrl-C ends all. Warnings and errors of the workers follow here.")

@@ -9,11 +9,12 @@ import click
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.format import scrub, visible
 from reconciler.cli.output import emit, note, say
+from reconciler.cli.terminal import styled, write
 from reconciler.settings import Settings
 from reconciler.stores.redis.connect import explained
 from reconciler.stores.redis.store import RedisStore
 
-_MARKS = {"ok": click.style("✓", fg="green"), "problem": click.style("✗", fg="red"), "skipped": "-"}
+_MARKS = {"ok": styled("✓", fg="green"), "problem": styled("✗", fg="red"), "skipped": "-"}
 
 
 @click.command()
@@ -47,7 +48,7 @@ def doctor(*, worker: str | None, as_json: bool) -> int:
     else:
         for finding in findings:
             for text in finding.problems or (finding.detail,):
-                click.echo(f"{_MARKS[finding.state]} {finding.name:<9} {visible(scrub(text))}")
+                write(f"{_MARKS[finding.state]} {finding.name:<9} {visible(scrub(text))}")
         say("All is well." if not problems else f"{problems} problem{'s' if problems > 1 else ''} found.")
     return ExitCode.NOT_READY if problems else ExitCode.SUCCEEDED
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from reconciler.core.times import utc
 
@@ -10,8 +11,12 @@ NOTHING = "-"
 """What stands where there is nothing to show."""
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""All but line feed and tab: escape sequences, C1 controls, and what turns the direction of writing."""
+_SUSPECT = re.compile(r"[^\x20-\x7e\n\t]")
+"""What is looked at more closely."""
+_UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+"""Categories of Unicode: controls (also C1), direction and zero width, unassigned, private, halves, line separators."""
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""Letters and marks, to Unicode, that nobody can see."""
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _USER_INFO = re.compile(r"(?<=://)[^\s'\"`<>]*@")
 _PASSWORD = re.compile(r"(?i)([?&;](?:password|passwd|secret|token)=)[^&;\s'\"]+")
@@ -70,16 +75,37 @@ def visible(text: str, *, colours: bool = False) -> str:
         colours: whether sequences that only change the colour stay.
     """
     if not colours:
-        return _CONTROL.sub(_escaped, text)
+        return _SUSPECT.sub(_escaped, text)
     parts, last = [], 0
     for colour in _COLOUR.finditer(text):
-        parts += [_CONTROL.sub(_escaped, text[last : colour.start()]), colour[0]]
+        parts += [_SUSPECT.sub(_escaped, text[last : colour.start()]), colour[0]]
         last = colour.end()
-    return "".join([*parts, _CONTROL.sub(_escaped, text[last:])])
+    return "".join([*parts, _SUSPECT.sub(_escaped, text[last:])])
+
+
+def in_row(text: str) -> str:
+    """`visible`, on one line: for a cell of a table, where a line break would begin a row of its own."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def json_safe(document: str) -> str:
+    """The same JSON document without power over a terminal: what cannot be seen is escaped in its strings."""
+    return _SUSPECT.sub(_escaped_in_json, document)
+
+
+def _is_seen(character: str) -> bool:
+    return unicodedata.category(character) not in _UNSEEN and character not in _BLANK
 
 
 def _escaped(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode()
+    return match[0] if _is_seen(match[0]) else match[0].encode("unicode_escape").decode()
+
+
+def _escaped_in_json(match: re.Match[str]) -> str:
+    if _is_seen(match[0]):
+        return match[0]
+    units = match[0].encode("utf-16-be", errors="surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def scrub(text: str) -> str:

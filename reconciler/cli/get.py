@@ -12,6 +12,7 @@ from reconciler.cli.documents import NOT_SEEN, action_document, log_uri, waiting
 from reconciler.cli.format import ago, one_line, size, span, stamp
 from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
 from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.terminal import styled, write
 from reconciler.core.attempts import AttemptView, attempts_of
 from reconciler.core.conditions import terminal_time
 from reconciler.core.events import observed_attempts
@@ -36,7 +37,7 @@ def get(*, action: str, project: str, domain: str, as_json: bool) -> None:
 
 
 def _show(record: TaskAction, events: list[ActionEvent], now: int) -> None:
-    click.echo(f"{click.style(str(record.id), bold=True)}  {phase_text(record.phase)}")
+    write(f"{styled(str(record.id), bold=True)}  {phase_text(record.phase)}")
     show_pairs(_what(record) + _when(record, now) + _why(record, now) + _where(record, events))
     if record.status.conditions:
         say("\nConditions")

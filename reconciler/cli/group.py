@@ -15,6 +15,7 @@ import click
 
 from reconciler.cli.exits import MEANING, ExitCode, error_document, exit_code_of, sentence_of
 from reconciler.cli.format import scrub, visible
+from reconciler.cli.terminal import write, write_json
 
 
 class Entry(NamedTuple):
@@ -134,7 +135,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
         version = metadata.version("celery-reconciler")
     except metadata.PackageNotFoundError:
         version = "of a source tree that is not installed"
-    click.echo(f"reconciler {version}")
+    write(f"reconciler {version}")
     ctx.exit()
 
 
@@ -155,15 +156,15 @@ def _guarded(run: Callable[[], object], given: Sequence[str]) -> int:
 
 def _tell(error: BaseException, given: Sequence[str]) -> None:
     if "--traceback" in given:
-        click.echo(visible(scrub("".join(traceback.format_exception(error)))), err=True)
+        write(visible(scrub("".join(traceback.format_exception(error)))), err=True)
     if "--json" in given:
         import msgspec  # noqa: PLC0415  # not needed for --help
 
-        click.echo(msgspec.json.encode(error_document(error)), err=True)
+        write_json(msgspec.json.encode(error_document(error)), err=True)
         return
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()  # its text is the help
+        write(error.format_message(), err=True)  # its text is the help
         return
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
-    click.echo(f"Error: {sentence_of(error)}", err=True)
+        write(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
+    write(f"Error: {sentence_of(error)}", err=True)

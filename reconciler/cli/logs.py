@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from reconciler.api.action import TaskAction
 from reconciler.cli.documents import log_uri
-from reconciler.cli.format import visible
 from reconciler.cli.output import emit, note
 from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.terminal import write_bytes
 from reconciler.core.events import observed_attempts
 
 
@@ -32,10 +30,8 @@ def logs(*, action: str, project: str, domain: str, as_json: bool) -> None:
         emit({"action": str(target), "uri": uri or None, "log": data.decode(errors="replace")})
     elif not uri:
         note(_why_none(record))
-    elif sys.stdout.isatty():
-        click.echo(visible(data.decode(errors="replace"), colours=True), nl=not data.endswith(b"\n"))
     else:
-        click.echo(data, nl=False)
+        write_bytes(data)
 
 
 def _why_none(record: TaskAction) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from reconciler.api.phase import ActionPhase
-from reconciler.cli.format import visible
+from reconciler.cli.format import in_row, visible
+from reconciler.cli.terminal import console, styled, write, write_json
 
 _COLOURS = {
     ActionPhase.SUCCEEDED: "green",
@@ -26,22 +25,22 @@ _COLOURS = {
 
 def emit(document: object) -> None:
     """One JSON document on one line. Integers of any size are exact."""
-    click.echo(msgspec.json.encode(document))
+    write_json(msgspec.json.encode(document))
 
 
 def say(text: str) -> None:
     """One line for people, made safe for terminals."""
-    click.echo(visible(text))
+    write(visible(text))
 
 
 def note(text: str) -> None:
     """A remark beside the output, on stderr."""
-    click.echo(visible(text), err=True)
+    write(visible(text), err=True)
 
 
 def phase_text(phase: ActionPhase) -> str:
     """A phase in its colour."""
-    return click.style(str(phase), fg=_COLOURS.get(phase))
+    return styled(str(phase), fg=_COLOURS.get(phase))
 
 
 def phase_cell(phase: ActionPhase) -> Text:
@@ -56,7 +55,7 @@ def counts_text(phases: dict[ActionPhase, int]) -> str:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
     """A table. On a terminal it fits the window: long cells are folded, never cut. In a pipe a row is a line."""
-    cells = [[cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row] for row in rows]
+    cells = [[cell if isinstance(cell, Text) else Text(in_row(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         _write_plain([[Text(column) for column in columns], *cells])
         return
@@ -65,14 +64,14 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> 
         table.add_column(column, overflow="fold")
     for row in cells:
         table.add_row(*row)
-    Console().print(table)
+    console().print(table)
 
 
 def _write_plain(rows: Sequence[Sequence[Text]]) -> None:
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     for row in rows:
         line = "  ".join(cell.plain.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+        write(line.rstrip())
 
 
 def show_pairs(pairs: Iterable[tuple[str, str]]) -> None:
@@ -81,6 +80,6 @@ def show_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         lines = visible(value).splitlines()
-        click.echo(f"  {click.style(name.ljust(width), bold=True)}  {lines[0] if lines else ''}")
+        write(f"  {styled(name.ljust(width), bold=True)}  {lines[0] if lines else ''}")
         for line in lines[1:]:
-            click.echo(f"  {'':{width}}  {line}")
+            write(f"  {'':{width}}  {line}")

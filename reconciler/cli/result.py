@@ -8,6 +8,7 @@ import msgspec
 from reconciler.api.action import ActionId
 from reconciler.cli.format import visible
 from reconciler.cli.session import Place, common_options, connected, duration, leaving_it_running
+from reconciler.cli.terminal import write, write_json
 from reconciler.client import Client, Run
 from reconciler.plugins import group
 
@@ -61,10 +62,9 @@ def _single(data: bytes) -> msgspec.Raw:
 def print_value(value: msgspec.Raw, *, as_json: bool) -> None:
     """The value on stdout: for people, a text as it is and all else indented; for programs, on one line."""
     if as_json:
-        click.echo(msgspec.json.format(bytes(value), indent=-1))
+        write_json(msgspec.json.format(bytes(value), indent=-1))
         return
     if bytes(value).lstrip()[:1] == b'"':
-        text: str = msgspec.json.decode(value)
+        write(visible(msgspec.json.decode(value, type=str)))
     else:
-        text = msgspec.json.format(bytes(value), indent=2).decode()
-    click.echo(visible(text))
+        write_json(msgspec.json.format(bytes(value), indent=2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from reconciler.api.errors import InvalidName
 from reconciler.api.names import check_name
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.cli.exits import GivenUp
+from reconciler.cli.terminal import safe_stderr
 from reconciler.client import Client
 from reconciler.client.submission import ROOT
 from reconciler.settings import Settings, parse_duration
@@ -105,7 +105,7 @@ class Place:
 def connected(place: Place) -> Iterator[Client]:
     """A client, closed afterwards. What it has to warn of goes to stderr, not between the output."""
     before = structlog.get_config()
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(safe_stderr()))
     client = Client.from_settings(place.settings)
     try:
         yield client

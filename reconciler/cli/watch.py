@@ -6,9 +6,10 @@ import click
 
 from reconciler.api.action import ActionId
 from reconciler.api.event import ActionEvent
-from reconciler.cli.format import stamp, visible
+from reconciler.cli.format import in_row, stamp
 from reconciler.cli.output import emit, note, phase_text
 from reconciler.cli.session import Place, common_options, connected, duration, leaving_it_running
+from reconciler.cli.terminal import write
 from reconciler.client import Client
 from reconciler.client.waiting import raise_unless_succeeded
 from reconciler.core.documents import event_document
@@ -71,6 +72,6 @@ def _show(event: ActionEvent, *, as_json: bool) -> None:
     if event.actor:
         parts.append(f"(by {event.actor})")
     phase = phase_text(event.phase) + " " * max(0, 21 - len(str(event.phase)))
-    remark = visible(" ".join(" ".join(parts).split()))
+    remark = in_row(" ".join(" ".join(parts).split()))
     head = f"{event.sequence:>4}  {stamp(event.updated_time)}  attempt {event.attempt}  {phase}"
-    click.echo(f"{head}  {remark}".rstrip())
+    write(f"{head}  {remark}".rstrip())

@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.api import errors
 from reconciler.api.action import ActionId
-from reconciler.cli.format import ago, one_line, scrub, size, span, stamp, visible
+from reconciler.cli.format import ago, in_row, json_safe, one_line, scrub, size, span, stamp, visible
+from reconciler.cli.output import emit, show_table
 from reconciler.cli.session import Place, duration, read_text
 from reconciler.core.times import iso
 
@@ -176,3 +178,59 @@ def test_documents_are_read_from_files(tmp_path: Path) -> None:
     assert read_text("--args", "{}") == b"{}"
     with pytest.raises(click.BadParameter, match="cannot be read"):
         read_text("--args", f"@{tmp_path}/none")
+
+
+# -- terminals ---------------------------------------------------------------------------------------------------------
+UNSEEN = (
+    "\x00\x07\r\x1b\x7f\x80\x85\x9b\xad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202e"
+    "\u2060\u2066\u2069\u3164\ufeff\ufff9\ue000\U000e0001\U000e0041\U0010fffd\ud800\ufffe"
+)
+
+
+@pytest.mark.parametrize("character", UNSEEN, ids=ascii)
+def test_what_cannot_be_seen_is_written_out(character: str) -> None:
+    """Controls, C1, direction, zero width, private and half characters have no power, in no form of output."""
+    for shown in (
+        visible(f"a{character}b"),
+        visible(f"a{character}b", colours=True),
+        in_row(f"a{character}b"),
+        json_safe(f'"a{character}b"'),
+    ):
+        assert character not in shown
+        assert "a\\" in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["Grüße, 世界　!", "שלום", "naïve ❤️ 🎉", "a\tb\nc", "“quotes” …", "e\u0301 \xa0 x"]
+)
+def test_what_can_be_seen_stays(text: str) -> None:
+    """Texts of all languages are shown as they are."""
+    assert visible(text) == text
+    assert json_safe(text) == text
+
+
+def test_a_cell_is_one_line() -> None:
+    """A line break in a cell would forge a row of the table."""
+    assert in_row("a\nb\tc\u2028d") == "a\\nb\\tc\\u2028d"
+
+
+@pytest.mark.parametrize("text", [UNSEEN.replace("\ud800", ""), "\u200fé\x9b\U000e0041"])
+def test_escaped_json_is_the_same_document(text: str) -> None:
+    """Programs read from a terminal's JSON what they read from a pipe's."""
+    document = msgspec.json.encode({text: [text]}).decode()
+    assert msgspec.json.decode(json_safe(document)) == {text: [text]}
+
+
+def test_no_name_forges_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """A row of a table is one line, whatever a short name holds."""
+    show_table(["run", "name"], [["a", "x\nb    succeeded"], ["c", "\u2028\x1b[2K\u200f"]])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "a    x\\nb    succeeded",
+        "c    \\u2028\\x1b[2K\\u200f",
+    ]
+
+
+def test_no_json_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON for programs is escaped on its way too: a terminal may be reading."""
+    emit({"name": "\x9b2J\u061c"})
+    assert capsys.readouterr().out == '{"name":"\\u009b2J\\u061c"}\n'
