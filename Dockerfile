@@ -12,7 +12,6 @@ RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check ".[flow
 
 FROM python:3.11-slim
 ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 RUN useradd --system --uid 10001 --create-home --shell /usr/sbin/nologin reconciler

@@ -65,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     imports: tuple[str, ...] = ()
     """Modules with the functions attempts may run, comma-separated, as Celery's `imports`."""
+    import_timeout: timedelta = timedelta(seconds=60)
+    """How long a process of functions may take to import those modules."""
     plugins: tuple[str, ...] = ()
     """Modules with a plugin of yours, comma-separated; each has a `PluginEntry` named `ENTRY`."""
     plugin_routes: tuple[str, ...] = ()
@@ -322,7 +324,7 @@ _COUNTS = ("shards", "step_batch", "max_total_system_failures", "max_cleanup_tri
 _UNLIMITED_BY_ZERO = ("cache_retention", "cache_max_age", "consumer_patience")
 _POSITIVE = (
     "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace", "quota_lease",
-    "connect_timeout", "socket_timeout", "cleanup_patience",
+    "connect_timeout", "socket_timeout", "cleanup_patience", "import_timeout",
 )  # fmt: skip
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -26,6 +27,7 @@ from worker import attempts, logs, steps
 from worker.consuming import watch_of
 from worker.dashboard import prepare_flower
 from worker.forwarding import Forwarder, reader_of
+from worker.functions import functions_of, runner_for
 from worker.manager import WorkerManager
 from worker.measuring import Measuring
 from worker.process import configure, current_engine
@@ -68,6 +70,8 @@ class _Process:
     manager: WorkerManager | None = None
     measuring: Measuring | None = None
     forwarder: Forwarder | None = None
+    functions: Mapping[str, str] | None = None
+    """What the worker can run; None when it runs no attempts."""
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
@@ -91,10 +95,13 @@ def _configure_logs(loglevel: int | None = None, **_: Any) -> None:  # noqa: ANN
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
-def _refuse_bad_start(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     """A worker starts only on servers that can keep the promises, and says all that is wrong at once."""
     try:
-        check_start(current_engine())
+        engine = current_engine()
+        check_start(engine)
+        if set(sender.app.amqp.queues.consume_from) - {engine.settings.steps_queue}:
+            _Process.functions = functions_of(runner_for(engine.settings))
     except (InvalidSettings, Unavailable) as error:
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()

@@ -38,21 +38,20 @@ from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
 from reconciler.core.events import prefix_of
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
 from reconciler.plugins.function import config_of
-from reconciler.plugins.secrets import ENVIRONMENT_PREFIX
 from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.base import StartRefused
 from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
 from worker.attempt_secrets import AttemptSecrets, resolve
 from worker.faults import fault_of, storable
+from worker.functions import runner_for
 from worker.heartbeat import Heartbeat
 from worker.patience import OUTAGE, patiently
 from worker.process import current_engine
-from worker.runner import TIMED_OUT, Call, Died, Ended, Raised, Returned, Runner, Stopped, Unknown
+from worker.runner import TIMED_OUT, Call, Died, Ended, NotStarted, Raised, Returned, Runner, Stopped, Unknown
 
 log = structlog.get_logger(__name__)
 
-_LOG_LIMIT = 1024 * 1024
 NOT_STARTED = "NotStarted"
 """Code of an attempt for which there was no process of functions."""
 
@@ -67,12 +66,7 @@ class _Child:
 def runner_of(engine: Engine) -> Runner:
     """The runner of this process."""
     if _Child.runner is None or _Child.pid != os.getpid():
-        _Child.runner = Runner(
-            engine.settings.imports,
-            environment={k: v for k, v in os.environ.items() if not k.startswith(ENVIRONMENT_PREFIX)},
-            log_limit=_LOG_LIMIT,
-            result_limit=engine.settings.max_object_size,
-        )
+        _Child.runner = runner_for(engine.settings)
         _Child.pid = os.getpid()
     return _Child.runner
 
@@ -317,6 +311,8 @@ def describe(ended: Ended, log_uri: str) -> AttemptOutcome:
                 "Name the module that declares it in RECONCILER_IMPORTS of the attempts workers."
             )
             return AttemptOutcome(ended="unknown", code="UnknownFunction", message=text, retryable=False)
+        case NotStarted():
+            return AttemptOutcome(ended="stopped", code=NOT_STARTED, message=ended.message, log_uri=log_uri)
         case Returned():
             raise AssertionError(ended)
 

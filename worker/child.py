@@ -21,6 +21,7 @@ import msgspec
 from reconciler.api.errors import InvalidArguments, InvalidSettings
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import RegisteredFunction, registry
+from reconciler.core.probe import PROBE, probe
 from worker.runner_errors import TRACEBACK_LIMIT, cut, describe
 from worker.runner_frames import FrameReader, pack
 from worker.runner_kernel import die_with
@@ -29,6 +30,7 @@ from worker.runner_messages import (
     Failed,
     FromChild,
     Hello,
+    Importing,
     Interrupted,
     Raised,
     Ready,
@@ -76,14 +78,15 @@ class Child:
         hello = self._receive()
         if not isinstance(hello, Hello):
             return 0
+        registry.register(PROBE, probe)
         try:
-            registry.load(hello.imports)
+            registry.load(hello.imports, begin=lambda module: self._send(Importing(module)))
         except InvalidSettings as error:
-            trace = describe(error.__cause__ or error).traceback
-            self._send(Failed(cut(f"{error}\n{trace}", TRACEBACK_LIMIT)))
+            trace = describe(error.__cause__).traceback if error.__cause__ else ""
+            self._send(Failed(cut("\n".join(error.problems), TRACEBACK_LIMIT), trace))
             return 1
         self._surroundings.keep()
-        self._send(Ready())
+        self._send(Ready(registry.digests()))
         while isinstance(call := self._receive(), Call):
             reply = self._run(call, hello.result_limit)
             if os.getpid() != self._pid:

@@ -26,7 +26,9 @@ from worker.runner_messages import (
     Failed,
     FromChild,
     Hello,
+    Importing,
     Interrupted,
+    NotStarted,
     Raised,
     Ready,
     Returned,
@@ -36,7 +38,9 @@ from worker.runner_messages import (
 from worker.runner_process import ChildProcess
 from worker.runner_stop import StopAsked, StopRequests, StopWatch
 
-__all__ = ["TIMED_OUT", "Call", "Died", "Ended", "Raised", "Returned", "Runner", "Stopped", "Unknown"]
+__all__ = [
+    "TIMED_OUT", "Call", "Died", "Ended", "NotStarted", "Raised", "Returned", "Runner", "Stopped", "Unknown",
+]  # fmt: skip
 
 TIMED_OUT: Final = "timed out"
 """Reason of a call that took longer than its timeout."""
@@ -58,7 +62,7 @@ class Runner:
         log_limit: int,
         result_limit: int = 64 * 1024 * 1024,
         environment: Mapping[str, str] | None = None,
-        start_timeout: float = 120.0,
+        start_timeout: float = 60.0,
     ) -> None:
         """Prepare; nothing is started before `start` or the first `run`.
 
@@ -83,7 +87,7 @@ class Runner:
         self._requests = StopRequests()
         self._one_call = threading.Lock()
         self._child: ChildProcess | None = None
-        self._is_ready = False
+        self._functions: Mapping[str, str] | None = None
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -108,6 +112,41 @@ class Runner:
         with self._one_call:
             if not self._is_closed:
                 self._living_child()
+
+    def functions(
+        self, *, stop: Callable[[], str | None] = lambda: None, poll: float = 1.0
+    ) -> Mapping[str, str] | NotStarted | Stopped:
+        """What the child can run: name → digest of the interface. Starts it, and waits until it has imported all.
+
+        Args:
+            stop: as for `run`.
+            poll: as for `run`.
+
+        Raises:
+            RuntimeError: the runner is closed.
+        """
+        with self._one_call:
+            self._check_open()
+            watch = self._begin(stop, poll)
+            try:
+                watch.check()
+                child = self._ready_child(watch)
+            except StopAsked as asked:
+                return Stopped(asked.reason, killed=False)
+            except BaseException:
+                self._kill(None)
+                raise
+            finally:
+                self._requests.finish()
+            return child if isinstance(child, NotStarted) else self._functions or {}
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("this runner is closed; make another one")
+
+    def _begin(self, stop: Callable[[], str | None], poll: float) -> StopWatch:
+        self._requests.begin()
+        return StopWatch(self._requests, stop, poll)
 
     def run(
         self,
@@ -137,11 +176,9 @@ class Runner:
             raises, and whatever a signal handler raises here; the child is killed first.
         """
         with self._one_call:
-            if self._is_closed:
-                raise RuntimeError("this runner is closed; make another one")
+            self._check_open()
             file = CappedLog(log, self._log_limit)
-            watch = StopWatch(self._requests, stop, poll)
-            self._requests.begin()
+            watch = self._begin(stop, poll)
             try:
                 return self._run(call, watch, timeout, grace, file)
             except BaseException:
@@ -179,7 +216,7 @@ class Runner:
             child = self._ready_child(watch)
         except StopAsked as asked:
             return Stopped(asked.reason, killed=False)
-        if isinstance(child, Died):
+        if isinstance(child, NotStarted):
             return child
         child.begin_call()
         child.send(call)
@@ -209,7 +246,7 @@ class Runner:
         self._replace(log)
         return Stopped(reason, killed=reply is None)
 
-    def _ready_child(self, watch: StopWatch) -> ChildProcess | Died:
+    def _ready_child(self, watch: StopWatch) -> ChildProcess | NotStarted:
         """A child that takes calls: the one there is, or a new one.
 
         Raises:
@@ -220,28 +257,30 @@ class Runner:
         try:
             child = self._living_child()
         except OSError as error:
-            return Died(
-                None, None, oom=False, message=f"No process can be started for the function: {error}."
-            )
-        if self._is_ready:
+            return NotStarted(f"No process can be started for the function: {error}.")
+        if self._functions is not None:
             return child
-        reply = _wait(child, watch, self._start_timeout, None)
+        ends, module = time.monotonic() + self._start_timeout, ""
+        while isinstance(reply := _wait(child, watch, ends - time.monotonic(), None), Importing):
+            module = reply.module
         if isinstance(reply, Ready):
-            self._is_ready = True
+            self._functions = reply.functions
             return child
+        trace = ""
         if isinstance(reply, Failed):
-            died = Died(None, None, oom=False, message=reply.message)
+            why, trace = reply.message, reply.traceback
         elif reply is None and not child.gone:
-            died = Died(None, None, oom=False, message=_SLOW_START.format(self._start_timeout))
+            why = _SLOW_START.format(f" with importing {module!r}" if module else "", self._start_timeout)
         else:
-            died = child.post_mortem(None)
+            why = _ENDED_EARLY.format(repr(module)) if module else ""
+            why += child.post_mortem(None).message
         self._kill(None)  # not replaced at once: it would fail again
-        return died
+        return NotStarted(why, trace)
 
     def _living_child(self) -> ChildProcess:
         if self._child is None:
             environment = os.environ if self._environment is None else self._environment
-            self._is_ready = False
+            self._functions = None
             self._child = ChildProcess(self._hello, environment, self._requests.wake)
         return self._child
 
@@ -282,6 +321,10 @@ _FOREIGN_SIGTERM: Final = Died(
     message="The function was ended by a SIGTERM that did not come from its worker.",
 )
 _SLOW_START: Final = (
-    "The process of the function was not ready after {:g} s. Importing the modules of RECONCILER_IMPORTS "
-    "takes too long: move slow work from their top level into the functions."
+    "The process of the function was not ready{} after {:g} s: move slow work from the top level of the modules "
+    "in RECONCILER_IMPORTS into the functions, or raise RECONCILER_IMPORT_TIMEOUT."
+)
+_ENDED_EARLY: Final = (
+    "The process of the function ended while it imported {}: correct that module, or the list in "
+    "RECONCILER_IMPORTS. "
 )

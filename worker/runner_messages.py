@@ -78,7 +78,19 @@ class Unknown(msgspec.Struct, frozen=True, tag=True):
     known: tuple[str, ...]
 
 
-Ended = Returned | Raised | Died | Stopped | Unknown
+class NotStarted(msgspec.Struct, frozen=True):
+    """The process of the function could not be started, or not made ready: the call was not tried.
+
+    Attributes:
+        message: why, and what to do, in sentences.
+        traceback: of the module that cannot be imported, for people; empty where there is none.
+    """
+
+    message: str
+    traceback: str = ""
+
+
+Ended = Returned | Raised | Died | Stopped | Unknown | NotStarted
 """How a call can end."""
 
 
@@ -89,14 +101,23 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     result_limit: int
 
 
+class Importing(msgspec.Struct, frozen=True, tag=True):
+    """The child is about to import this module."""
+
+    module: str
+
+
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The child has imported everything and takes calls."""
+    """The child has imported everything and takes calls of these functions: name → digest of the interface."""
+
+    functions: dict[str, str]
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The child cannot take calls. `message` says why, and what to do."""
+    """The child cannot take calls. `message` says why, and what to do; `traceback` is that of the first module."""
 
     message: str
+    traceback: str = ""
 
 
 class Interrupted(msgspec.Struct, frozen=True, tag=True):
@@ -104,4 +125,4 @@ class Interrupted(msgspec.Struct, frozen=True, tag=True):
 
 
 ToChild = Hello | Call
-FromChild = Ready | Failed | Interrupted | Returned | Raised | Unknown
+FromChild = Importing | Ready | Failed | Interrupted | Returned | Raised | Unknown

@@ -7,6 +7,7 @@ refuses to start processes inside the daemonic processes of a prefork pool.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import select
@@ -17,10 +18,12 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from worker.import_path import import_path
 from worker.runner_frames import OVERHEAD, FrameReader, pack
 from worker.runner_kernel import OomCounter, kill_all, marked
 from worker.runner_log import CappedLog
@@ -29,9 +32,18 @@ from worker.runner_messages import Died, FromChild, Hello, ToChild
 MARK: Final = "_CHILD_OF_RUNNER"
 """Environment variable by which processes are found that a dead child has left behind."""
 
-_BOOT: Final = (
-    "import sys; sys.path[:] = sys.argv.pop().split(chr(10)); from worker.child import main; main()"
-)
+_BOOT: Final = """
+import json, sys
+root, path = json.loads(sys.argv.pop())
+sys.path[:] = [entry for entry in sys.path if entry]
+if root not in sys.path:
+    sys.path.insert(0, root)
+from worker.child import main
+sys.path[:] = path
+main()
+"""
+"""Our own modules are loaded before the user's folders are looked into: a `worker.py` or `queue.py` there hides none."""
+_ROOT: Final = str(Path(__file__).parents[1])
 _CHUNK: Final = 1 << 16
 _DRAIN_CHUNKS: Final = 64
 _REAP_TIMEOUT: Final = 10.0
@@ -87,7 +99,7 @@ class ChildProcess:
             os.set_blocking(self._output, False)
             descriptors = (control.fileno(), life)
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                [sys.executable, "-c", _BOOT, *map(str, descriptors), "\n".join(sys.path)],
+                [sys.executable, "-c", _BOOT, *map(str, descriptors), json.dumps((_ROOT, import_path()))],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -68,6 +68,17 @@ class InvalidSettings(ReconcilerError):
         super().__init__("the settings cannot be used:\n" + "\n".join(f"  - {p}" for p in problems))
 
 
+class FunctionsNotLoaded(InvalidSettings):
+    """The modules that declare functions cannot be imported. `traceback` is the end of that of the first one."""
+
+    def __init__(self, problems: list[str], traceback: str = "") -> None:
+        self.traceback = traceback
+        super().__init__(problems)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.traceback}".rstrip()
+
+
 class ActionNotFound(ReconcilerError, LookupError):
     """No such action is stored: never accepted, or collected after its retention."""
 

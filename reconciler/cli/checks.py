@@ -17,8 +17,8 @@ from reconciler.broker.address import read_address
 from reconciler.broker.conf import build_app
 from reconciler.cli.exits import sentence_of
 from reconciler.cli.format import span
-from reconciler.cli.functions import load_functions
-from reconciler.core.functions import registry
+from reconciler.cli.functions import functions_in_child
+from reconciler.core.probe import PROBE
 from reconciler.settings import PREFIX, Settings
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.store import RedisStore
@@ -195,14 +195,14 @@ def _worker(name: str, facts: bytes, now: int) -> str:
 
 
 def check_imports(settings: Settings) -> Finding:
-    """Whether the modules with functions can be imported here."""
+    """Whether the modules with functions can be imported here, by a process as a worker starts it."""
     if not settings.imports:
         return Finding(name="imports", skipped=True, detail="RECONCILER_IMPORTS names no modules")
     try:
-        load_functions(settings.imports)
+        found = functions_in_child(settings.imports, settings.import_timeout).keys() - {PROBE}
     except InvalidSettings as error:
         return Finding(name="imports", problems=tuple(error.problems))
-    detail = f"{', '.join(settings.imports)}: {len(registry.names())} functions"
+    detail = f"{', '.join(settings.imports)}: {len(found)} functions"
     return Finding(name="imports", detail=detail)
 
 

@@ -68,13 +68,13 @@ def dev(apps: Sequence[str], data: Path, *, flower: bool) -> int:
     applications = [dev_app.find(app) for app in apps or (["examples"] if in_clone() else [])]
     refuse_foreign_modules([Path.cwd(), *(application.folder for application in applications)])
     forget_other_servers()
-    path = dev_app.python_path(applications)
+    path = dev_app.path_variable(applications)
     try:
         with ended_by_signals():
-            tasks = dev_app.task_names(applications, {**os.environ, "PYTHONPATH": path})
+            tasks = dev_app.task_names(applications, {**os.environ, **path})
             write(f"{own_version()}: {versions()}. Starting ...")
             modules = [application.module for application in applications]
-            with Stack(data, imports=modules, flower=flower, env={"PYTHONPATH": path}) as stack:
+            with Stack(data, imports=modules, flower=flower, env=path) as stack:
                 _serve(stack, data, tasks, apps)
     except KeyboardInterrupt:  # before everything ran, or for the second time
         pass

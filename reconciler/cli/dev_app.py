@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.api.errors import ReconcilerError
-from reconciler.cli.local import OUR_ROOT
-
-_TRY = """
-import importlib, json, sys
-for module in sys.argv[1:]:
-    importlib.import_module(module)
-from reconciler.core.functions import registry
-print()
-print(json.dumps(registry.names()))
-"""
-_TRY_TIMEOUT = 60.0
-_SHOWN_LINES = 20
+from reconciler.api.errors import FunctionsNotLoaded, ReconcilerError
+from reconciler.cli.functions import functions_in_child
+from reconciler.core.probe import PROBE
+from reconciler.settings import Settings
 
 
 class Application(NamedTuple):
@@ -65,34 +53,24 @@ def task_names(applications: Sequence[Application], env: Mapping[str, str]) -> l
         env: the environment of the workers.
 
     Raises:
-        ReconcilerError: they cannot be imported; with the end of the traceback.
+        ReconcilerError: they cannot be imported, with the end of the traceback; or a setting is wrong.
     """
     modules = [application.module for application in applications]
-    command = [sys.executable, "-c", _TRY, *modules]
     try:
-        tried = subprocess.run(  # noqa: S603  # our own interpreter; the modules are the caller's own code
-            command,
-            env=env,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TRY_TIMEOUT,
-            check=False,
+        return sorted(
+            functions_in_child(modules, Settings.from_env(env).import_timeout, env).keys() - {PROBE}
         )
-    except subprocess.TimeoutExpired as error:
+    except FunctionsNotLoaded as error:
+        why = "\n".join([*error.problems, error.traceback])
         raise ReconcilerError(
-            f"importing {' and '.join(modules)} takes longer than {_TRY_TIMEOUT:g} s; "
-            "move slow work from the top level of the module into functions."
+            f"{' and '.join(modules)} cannot be imported; correct this first:\n{why}"
         ) from error
-    if tried.returncode:
-        end = "\n".join(tried.stderr.splitlines()[-_SHOWN_LINES:])
-        raise ReconcilerError(f"{' and '.join(modules)} cannot be imported; correct this first:\n{end}")
-    names: list[str] = json.loads(tried.stdout.splitlines()[-1])
-    return names
 
 
-def python_path(applications: Sequence[Application]) -> str:
-    """`PYTHONPATH` of the workers: our package, then the folders of the applications, then the user's own."""
+def path_variable(applications: Sequence[Application]) -> dict[str, str]:
+    """`PYTHONPATH` of the workers, if there are applications outside the working folder, where nothing else finds them."""
+    folders = dict.fromkeys(app.folder for app in applications if app.folder != Path.cwd())
+    if not folders:
+        return {}
     inherited = os.environ.get("PYTHONPATH")
-    folders = dict.fromkeys(str(application.folder) for application in applications)
-    return os.pathsep.join([str(OUR_ROOT), *folders, *([inherited] if inherited else [])])
+    return {"PYTHONPATH": os.pathsep.join([*map(str, folders), *([inherited] if inherited else [])])}

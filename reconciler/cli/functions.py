@@ -1,13 +1,31 @@
-"""Loading the modules that declare functions, as a worker does."""
+"""Loading the modules that declare functions: here, or in a process of their own as a worker does."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from reconciler.api.errors import FunctionsNotLoaded
+from reconciler.cli.local import OUR_ROOT
 from reconciler.core.functions import registry
+
+_ASK = """
+import sys
+root = sys.argv.pop()
+if root not in sys.path:
+    sys.path.insert(0, root)
+from worker.functions import main
+main()
+"""
+"""Our `worker` lies beside us; the modules are looked for where a worker that is started here looks."""
+_SLACK = 30.0
+"""Seconds the process may take besides the imports."""
 
 
 def load_functions(modules: Iterable[str]) -> None:
@@ -23,3 +41,43 @@ def load_functions(modules: Iterable[str]) -> None:
         sys.path.insert(0, folder)
     with contextlib.redirect_stdout(sys.stderr):
         registry.load(modules)
+
+
+def functions_in_child(
+    modules: Iterable[str], limit: timedelta, env: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Import modules as the function's process of a worker does: with its boot code and import path.
+
+    Args:
+        modules: what to import.
+        limit: how long that may take.
+        env: the environment of the worker; that of this process when not given.
+
+    Returns:
+        The functions a worker started here could run: name → digest of the interface.
+
+    Raises:
+        FunctionsNotLoaded: lists each module that cannot be imported.
+    """
+    seconds = limit.total_seconds()
+    # -P: a worker.py of the user in the working folder must not be taken for ours
+    command = [sys.executable, "-P", "-c", _ASK, f"{seconds:g}", *modules, str(OUR_ROOT)]
+    try:
+        asked = subprocess.run(  # noqa: S603  # our own interpreter and module
+            command,
+            env=env,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds + _SLACK,
+            check=True,
+        )
+    except subprocess.SubprocessError as error:
+        said = (getattr(error, "stderr", "") or "").strip()
+        text = f"the process that imports the functions cannot be started: {error}. {said}".strip()
+        raise FunctionsNotLoaded([text]) from error
+    answer: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
+    if "problems" in answer:
+        raise FunctionsNotLoaded(answer["problems"], answer["traceback"])
+    functions: dict[str, str] = answer["functions"]
+    return functions

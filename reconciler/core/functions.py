@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+
+import msgspec
 
 from reconciler.api.errors import InvalidSettings, InvalidSpec
 from reconciler.core.signature import Signature
@@ -29,6 +32,11 @@ class RegisteredFunction:
         """Where it is defined, for people: `package.module.function (file:line)`."""
         function, code = self.function, self.function.__code__
         return f"{function.__module__}.{function.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
+
+    @property
+    def digest(self) -> str:
+        """Digest of its interface."""
+        return interface_digest(self.signature.interface["inputs"], self.signature.interface["outputs"])
 
 
 class FunctionRegistry:
@@ -60,11 +68,16 @@ class FunctionRegistry:
         """All names, sorted."""
         return tuple(sorted(self._functions))
 
-    def load(self, imports: Iterable[str]) -> None:
+    def digests(self) -> dict[str, str]:
+        """All names, sorted, each with the digest of its interface."""
+        return {name: self._functions[name].digest for name in self.names()}
+
+    def load(self, imports: Iterable[str], begin: Callable[[str], None] = lambda _: None) -> None:
         """Import the modules that declare functions.
 
         Args:
             imports: module names, as in `RECONCILER_IMPORTS`.
+            begin: told each name before that module is imported.
 
         Raises:
             InvalidSettings: lists each module that cannot be imported, and why.
@@ -72,6 +85,7 @@ class FunctionRegistry:
         problems: list[str] = []
         cause: BaseException | None = None
         for module in imports:
+            begin(module)
             try:
                 importlib.import_module(module)
             except (Exception, SystemExit) as error:  # noqa: BLE001  # a module's top level can raise anything
@@ -82,6 +96,16 @@ class FunctionRegistry:
                 )
         if problems:
             raise InvalidSettings(problems) from cause
+
+
+def interface_digest(inputs: Mapping[str, str], outputs: Mapping[str, str]) -> str:
+    """Digest of what a function takes and gives, by the names of its types: equal in every process.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    document = msgspec.json.encode((inputs, outputs), order="deterministic")
+    return hashlib.sha256(document).hexdigest()[:16]
 
 
 def _is_same(one: Callable[..., object], other: Callable[..., object]) -> bool:

@@ -119,11 +119,7 @@ class Stack:
 
     def env(self) -> dict[str, str]:
         """All variables the Celery processes get."""
-        package_root = Path(__file__).parents[2]  # `worker` lies beside `reconciler`
-        paths = [*([str(self._cwd.resolve())] if self._cwd else []), str(package_root)]
-        inherited = os.environ.get("PYTHONPATH")
         env = {**os.environ, **self.servers.env()}
-        env["PYTHONPATH"] = os.pathsep.join([*paths, *([inherited] if inherited else [])])
         if self._imports:
             env["RECONCILER_IMPORTS"] = ",".join(self._imports)
         return env | self._extra_env

@@ -29,6 +29,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """An empty installation."""
     with backend_on(servers, monkeypatch) as made:
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
         yield made
 
 
@@ -77,7 +78,7 @@ def test_all_problems_are_told_at_once(
 ) -> None:
     """Settings, S3, broker and imports are each told; a server whose own settings are well is looked at."""
     (tmp_path / "broken_module.py").write_text("raise RuntimeError('half written')")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     for name, value in {
         "COLOUR": "blue",
         "RETENTION": "for ever",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from runner_support import FUNCTIONS, LOG_LIMIT, caller, eventually, gone, started, value
 
-from worker.runner import Call, Died, Ended, Runner, Stopped
+from worker.runner import Call, Died, Ended, NotStarted, Runner, Stopped
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_module_that_cannot_be_imported_is_told(log: Path) -> None:
             ended = runner.run(
                 Call("add", b"{}", {}, {}), stop=lambda: None, poll=1, timeout=60, grace=1, log=log
             )
-            assert isinstance(ended, Died)
+            assert isinstance(ended, NotStarted)
             assert "module 'no_such_module' cannot be imported" in ended.message
             assert "RECONCILER_IMPORTS" in ended.message
 
@@ -52,8 +52,9 @@ def test_a_module_that_kills_the_process_is_told(
     monkeypatch.syspath_prepend(tmp_path)
     with Runner(["deadly_module"], log_limit=LOG_LIMIT) as runner:
         ended = runner.run(Call("f", b"{}", {}, {}), stop=lambda: None, poll=1, timeout=60, grace=1, log=log)
-    assert isinstance(ended, Died)
-    assert ended.status == 5
+    assert isinstance(ended, NotStarted)
+    assert "while it imported 'deadly_module'" in ended.message
+    assert "status 5" in ended.message
     assert "last words" in ended.message
 
 
@@ -75,8 +76,8 @@ def test_a_start_that_hangs_is_ended(
             log=log,
         )
     if reason is None:
-        assert isinstance(ended, Died)
-        assert "was not ready after 0.5 s" in ended.message
+        assert isinstance(ended, NotStarted)
+        assert "was not ready with importing 'slow_module' after 0.5 s" in ended.message
     else:
         assert ended == Stopped("aborted", killed=False)
 

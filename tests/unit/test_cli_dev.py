@@ -67,22 +67,22 @@ def test_tasks_are_listed_and_errors_shown(tmp_path: Path) -> None:
     (tmp_path / "good.py").write_text(TASKS)
     (tmp_path / "bad.py").write_text("import no_such_module\n")
     good, bad = Application("good", tmp_path), Application("bad", tmp_path)
-    env = {**os.environ, "PYTHONPATH": dev_app.python_path([good, bad])}
+    env = {**os.environ, **dev_app.path_variable([good, bad])}
     assert dev_app.task_names([good], env) == ["photos.thumbnail"]
     assert dev_app.task_names([], env) == []
     with pytest.raises(ReconcilerError, match=r"(?s)good and bad cannot be imported.*bad.py.*no_such_module"):
         dev_app.task_names([good, bad], env)
 
 
-def test_our_package_comes_before_the_users_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The path of the workers: our modules, each folder once, what the user had."""
+def test_only_folders_elsewhere_need_a_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What lies in the working folder is found as it is; other folders come before what the user had, each once."""
     monkeypatch.setenv("PYTHONPATH", "/inherited")
-    twice = [Application("one", tmp_path), Application("two", tmp_path)]
-    assert dev_app.python_path(twice).split(os.pathsep) == [
-        str(local.OUR_ROOT),
-        str(tmp_path),
-        "/inherited",
-    ]
+    monkeypatch.chdir(tmp_path)
+    elsewhere = [Application("one", tmp_path / "other"), Application("two", tmp_path / "other")]
+    assert dev_app.path_variable([Application("mine", tmp_path)]) == {}
+    assert dev_app.path_variable([Application("mine", tmp_path), *elsewhere]) == {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "other"), "/inherited"])
+    }
 
 
 @pytest.mark.parametrize("name", ["worker.py", "worker/__init__.py", "beat_schedule.py"])

@@ -1,0 +1,32 @@
+"""Where the processes of functions look for modules: where their worker does.
+
+`celery -A` puts the working folder before `sys.path` while it loads the application, and takes it away afterwards. What
+was found that way must be found by the child too, which starts later and by another command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+
+def _working_folder() -> str:
+    """The working folder of this process; empty when it has been removed."""
+    with suppress(OSError):
+        return str(Path.cwd())
+    return ""
+
+
+_FOLDER = _working_folder()
+"""Where this process was when it loaded the application. What it does to its working folder later moves no module."""
+
+
+def import_path() -> list[str]:
+    """`sys.path` for a child: absolute, the working folder of the worker first unless it has a place there."""
+    entries = (entry for entry in sys.path if isinstance(entry, str))
+    # what is absolute stays as it is written: a link is not followed, and zip files are entries, too
+    found = [e if os.path.isabs(e) else os.path.normpath(f"{_FOLDER}/{e}") for e in entries]  # noqa: PTH117  # "" is one
+    first = [_FOLDER] if _FOLDER and _FOLDER not in found else []
+    return list(dict.fromkeys([*first, *found]))
