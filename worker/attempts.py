@@ -107,8 +107,8 @@ class Attempt:
     def run(self) -> None:
         """Take the lease, run, report, and drive the next step.
 
-        A refused launch ends quietly: somebody else has it, or nobody wants it any more. Whatever goes wrong once the lease is
-        taken is reported too: silence would cost its time, and hide the reason.
+        A refused launch ends quietly: somebody else has it, or nobody wants it any more. Whatever goes wrong once the
+        lease is taken is reported too: silence would cost its time, and hide the reason.
         """
         try:
             taken = self.engine.store.start_attempt(
@@ -125,7 +125,7 @@ class Attempt:
         except Unavailable as error:
             log.warning("attempt.not_reported", action=str(self.action), error=str(error))
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # logged there
             self._report(self._fault(error, AttemptSecrets({})))
         self._drive()
 
