@@ -123,6 +123,7 @@ def _connection(settings: Settings, address: BrokerAddress) -> dict[str, object]
         "broker_use_ssl": address.tls or False,  # kombu alone would accept any certificate
         "broker_connection_timeout": settings.connect_timeout.total_seconds(),  # default 4 s
         "broker_connection_retry_on_startup": True,  # workers may start before the broker; each try is logged
+        "broker_channel_error_retry": True,  # default: a worker ends when the broker refuses a command as it starts
         "broker_connection_max_retries": None,  # default 100: a worker would give up in a long outage
     }
 

@@ -6,6 +6,8 @@ half a minute beside a broker that works.
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 from celery.app.amqp import AMQP
@@ -13,13 +15,23 @@ from kombu.connection import Connection
 
 _FIRST = 1.0
 _LONGEST = 5.0
+_APART = 1.0
+"""Seconds between two connections of a consumer, which a broker may let in and then refuse."""
+
+
+class _Last:
+    """When this process connected last."""
+
+    at = -math.inf
 
 
 class EagerConnection(Connection):
-    """Tries again after 1, 2, 3, 4 and then every 5 seconds."""
+    """Tries again after 1, 2, 3, 4 and then every 5 seconds, and connects at most once a second."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401  # handed through to kombu
         """As kombu's, with shorter waits unless the caller says which."""
+        time.sleep(max(0.0, _Last.at + _APART - time.monotonic()))
+        _Last.at = time.monotonic()
         waits = {"interval_start": _FIRST, "interval_step": _FIRST, "interval_max": _LONGEST}
         connection: Connection = super().ensure_connection(*args, **{**waits, **kwargs})  # type: ignore[no-untyped-call]  # kombu is not
         return connection

@@ -14,6 +14,8 @@ kombu 5.7 as it comes, each measured:
 6. A half-open line of the consumer is looked for every `health_check_interval`: 6-11 s. Here every second: 6-7 s.
 7. Nothing can be put at the head of a queue. Here what bears the header `reconciler-ahead` is: a relaunch.
 8. A consumer whose slots were taken asks a half-open line for a whole time limit, in the event loop. Here for a second.
+9. An error reply to a consumer (a demoted server, too few replicas, no disk, a right taken away, a queue's key that is no
+   list) ends the worker. Here it asks again, with pauses (`rest.py`), over a new connection.
 
 Also noted is that the consumer is heard (`pulse.py`), so that one which has stopped asking is noticed.
 
@@ -37,6 +39,7 @@ from kombu.utils.json import dumps
 from reconciler.broker.envelope import check_envelope
 from reconciler.broker.messages import AHEAD
 from reconciler.broker.pulse import pulse
+from reconciler.broker.rest import Rest
 from reconciler.lines import answers, guard
 
 _HERE = "reconciler.broker.transport"
@@ -67,7 +70,7 @@ class QoS(stock.QoS):
         """
         try:
             super().restore_unacked(client)  # type: ignore[no-untyped-call]  # kombu is not
-        except self.channel.connection_errors as error:
+        except (*self.channel.connection_errors, self.channel.ResponseError) as error:
             logger.warning(
                 "the broker does not answer (%s): %d unacknowledged messages stay in %r "
                 "and are delivered again after the visibility timeout",
@@ -79,6 +82,8 @@ class QoS(stock.QoS):
         """Acknowledge a message, also when an outage has closed its channel."""
         try:
             super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # kombu is not
+        except self.channel.ResponseError as error:
+            self._settled_here(delivery_tag, error)
         finally:
             self._leave_nothing_open()
 
@@ -86,8 +91,18 @@ class QoS(stock.QoS):
         """Drop or requeue a message, also when an outage has closed its channel."""
         try:
             super().reject(delivery_tag, requeue=requeue)  # type: ignore[no-untyped-call]  # kombu is not
+        except self.channel.ResponseError as error:
+            self._settled_here(delivery_tag, error)
         finally:
             self._leave_nothing_open()
+
+    def _settled_here(self, delivery_tag: str, error: Exception) -> None:
+        """The broker refuses to hear of it: what it keeps is delivered again, and refused by the record."""
+        logger.warning(
+            "the broker refuses an acknowledgement (%s): its message comes again after the visibility timeout",
+            error,
+        )
+        virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]  # else it counts as work in hand
 
     def _leave_nothing_open(self) -> None:
         if self.channel.closed:  # the connection was opened for this one command
@@ -104,7 +119,7 @@ class WakeUps(virtual.QoS):
         """Hand back what was not acknowledged; without a broker, leave it to the sweep."""
         try:
             super().restore_unacked()  # type: ignore[no-untyped-call]  # kombu is not
-        except self.channel.connection_errors as error:
+        except (*self.channel.connection_errors, self.channel.ResponseError) as error:
             logger.warning(
                 "the broker does not answer (%s): %d wake-ups are left to the sweep",
                 error,
@@ -118,9 +133,11 @@ class _Steady:
 
     _steady_client: Any = None
     _steady_pool: Any = None
+    _in_listen: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # handed through to kombu
         super().__init__(*args, **kwargs)
+        self._messages, self._news = Rest("give messages"), Rest("give news of other workers")
         if not self.ack_emulation:  # type: ignore[attr-defined]  # the other base has it
             self.QoS: Any = WakeUps
 
@@ -157,6 +174,8 @@ class _Steady:
             client.rpush(queue, text)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
+        if self._messages.resting():
+            return
         # Slots were taken for a while. redis-py would ask for a whole time limit, and the event loop would stand still.
         if answers(self.client.connection):  # type: ignore[attr-defined]  # the other base has it
             super()._brpop_start(timeout)  # type: ignore[misc]  # the other base has it
@@ -167,7 +186,14 @@ class _Steady:
             taken = super()._brpop_read(**options)  # type: ignore[misc]  # the other base has it
         except Empty:
             pulse.beat()
+            self._messages.answered()
             raise
+        except self.ResponseError as error:  # type: ignore[attr-defined]  # the other base has it
+            pulse.beat()
+            self._messages.refused(error)
+            # A new one may lead to another server, which Sentinel or a name service has promoted.
+            self.client.connection.disconnect()  # type: ignore[attr-defined]  # as above
+            raise Empty from None
         except (ValueError, RecursionError) as error:
             pulse.beat()
             text = str(getattr(error, "doc", ""))
@@ -176,6 +202,21 @@ class _Steady:
             )
             raise Empty from None
         pulse.beat()
+        self._messages.answered()
+        return taken
+
+    def _subscribe(self) -> None:
+        if not self._news.resting():
+            super()._subscribe()  # type: ignore[misc]  # the other base has it
+
+    def _receive(self) -> Any:  # noqa: ANN401  # kombu's signature
+        try:
+            taken = super()._receive()  # type: ignore[misc]  # the other base has it
+        except self.ResponseError as error:  # type: ignore[attr-defined]  # as above
+            self._news.refused(error)
+            self._in_listen = None
+            return False
+        self._news.answered()
         return taken
 
     def drop_connections(self) -> None:

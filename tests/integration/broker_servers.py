@@ -130,7 +130,9 @@ class Valkey:
 class Worker:
     """A `celery worker` process with the tasks above; what they did is in `notes`."""
 
-    def __init__(self, folder: Path, settings: Settings, *, pool: str, queue: str, role: str) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, *, pool: str, queue: str, role: str, await_ready: bool = True
+    ) -> None:
         self.folder = folder
         (folder / "broker_app.py").write_text(WORKER)
         (folder / "notes").touch()
@@ -146,7 +148,8 @@ class Worker:
         command = (sys.executable, "-m", "celery", "-A", "broker_app", "worker", *options)
         with (folder / "log").open("w") as log:
             self.process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
-        self.notes_say("ready")
+        if await_ready:
+            self.notes_say("ready")
 
     @property
     def log(self) -> str:
