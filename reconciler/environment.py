@@ -188,7 +188,7 @@ class Task(Generic[P, R]):
         self.env = env
         self.name = name
         self.function = function
-        self.signature = registry.register(name, function).signature
+        self.signature = registry.register(name, function, extra.secrets).signature
         interface, version = self.signature.interface, _source_version(function)
         policy = policy_of(extra.cache, version, interface["inputs"])
         self.cache_version = policy.version if policy else ""

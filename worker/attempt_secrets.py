@@ -10,6 +10,7 @@ import msgspec
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import InvalidInput, SecretUnavailable
 from reconciler.api.secret import variable_of
+from reconciler.api.template import SecretRef
 from reconciler.plugins.context import template_or_none
 from reconciler.plugins.managers import SecretManager
 from worker.runner import Died, Ended, Raised, Stopped
@@ -93,6 +94,30 @@ def _forms(value: str) -> Iterable[bytes]:
         if len(part) >= _SHORTEST:
             for form in (part, repr(part)[1:-1], json.dumps(part)[1:-1]):
                 yield form.encode(errors="surrogatepass")
+
+
+def check_declared(function: str, asked: Iterable[SecretRef], declared: Iterable[SecretRef]) -> None:
+    """Check that a function gets no secret, and none in a variable, that it has not declared itself.
+
+    A template is what its submitter wrote: it could name the secrets of others, for a function that prints them.
+
+    Raises:
+        SecretUnavailable: it asks for another one; no retry can help.
+    """
+    own = {_named(secret) for secret in declared}
+    for secret in asked:
+        if _named(secret) not in own:
+            raise SecretUnavailable(
+                f'the function {function!r} does not declare the secret "{secret.key}" for the variable it would go into: '
+                f"name it in the task's declaration, secrets=[Secret({secret.key!r}, …)], and submit again"
+            )
+
+
+def _named(secret: SecretRef) -> tuple[str, str, str, str]:
+    try:
+        return secret.key, secret.group, secret.mount, variable_of(secret.key, secret.env)
+    except InvalidInput as error:
+        raise SecretUnavailable(str(error)) from error
 
 
 def resolve(record: TaskAction, manager: SecretManager) -> AttemptSecrets:

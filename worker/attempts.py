@@ -42,7 +42,7 @@ from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.base import StartRefused
 from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
-from worker.attempt_secrets import AttemptSecrets, resolve
+from worker.attempt_secrets import AttemptSecrets, check_declared, resolve
 from worker.faults import fault_of, storable
 from worker.functions import runner_for
 from worker.heartbeat import Heartbeat
@@ -158,6 +158,9 @@ class Attempt:
     def _outcome(self, record: TaskAction, limits: Timeouts, beat: Heartbeat) -> AttemptOutcome:
         secrets = AttemptSecrets({})
         try:
+            refused = self._undeclared(record, beat)
+            if refused is not None:
+                return refused
             secrets = resolve(record, self.engine.reconciler.secret_manager)
             return self._called(record, limits, beat, secrets)
         except SecretUnavailable as error:
@@ -170,6 +173,22 @@ class Attempt:
             return AttemptOutcome(ended="stopped", code=ReadFailed.code, message=str(error))
         except Exception as error:  # noqa: BLE001  # logged there
             return self._fault(error, secrets)
+
+    def _undeclared(self, record: TaskAction, beat: Heartbeat) -> AttemptOutcome | None:
+        """How the call ends when its function cannot be asked for its secrets; None when it gets what it declares.
+
+        Raises:
+            SecretUnavailable: the template asks for a secret its function does not declare.
+        """
+        template = template_or_none(record)
+        if template is None or not template.secrets:
+            return None
+        function = config_of(template.custom).function
+        declared = runner_of(self.engine).secrets_of(function, stop=beat.reason, poll=1.0)
+        if not isinstance(declared, tuple):
+            return describe(declared, "")
+        check_declared(function, template.secrets, declared)
+        return None
 
     def _called(
         self, record: TaskAction, limits: Timeouts, beat: Heartbeat, secrets: AttemptSecrets

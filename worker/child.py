@@ -86,7 +86,7 @@ class Child:
             self._send(Failed(cut("\n".join(error.problems), TRACEBACK_LIMIT), trace))
             return 1
         self._surroundings.keep()
-        self._send(Ready(registry.digests()))
+        self._send(Ready(registry.digests(), registry.secrets()))
         while isinstance(call := self._receive(), Call):
             reply = self._run(call, hello.result_limit)
             if os.getpid() != self._pid:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from reconciler.api.errors import InvalidSettings
+from reconciler.api.template import SecretRef
 from worker.runner_log import SMALLEST_LIMIT, CappedLog, Sink
 from worker.runner_messages import (
     Call,
@@ -88,6 +89,7 @@ class Runner:
         self._one_call = threading.Lock()
         self._child: ChildProcess | None = None
         self._functions: Mapping[str, str] | None = None
+        self._secrets: Mapping[str, tuple[SecretRef, ...]] = {}
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -139,6 +141,26 @@ class Runner:
             finally:
                 self._requests.finish()
             return child if isinstance(child, NotStarted) else self._functions or {}
+
+    def secrets_of(
+        self, function: str, *, stop: Callable[[], str | None], poll: float
+    ) -> tuple[SecretRef, ...] | NotStarted | Stopped | Unknown:
+        """The secrets a function declares, asked of the child before it gets any; or how the call ends without it.
+
+        Args:
+            function: its registered name.
+            stop: as for `run`.
+            poll: as for `run`.
+
+        Raises:
+            RuntimeError: the runner is closed.
+        """
+        known = self.functions(stop=stop, poll=poll)
+        if isinstance(known, NotStarted | Stopped):
+            return known
+        if function not in known:
+            return Unknown(function, tuple(known))
+        return self._secrets.get(function, ())
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -264,7 +286,7 @@ class Runner:
         while isinstance(reply := _wait(child, watch, ends - time.monotonic(), None), Importing):
             module = reply.module
         if isinstance(reply, Ready):
-            self._functions = reply.functions
+            self._functions, self._secrets = reply.functions, reply.secrets
             return child
         trace = ""
         if isinstance(reply, Failed):

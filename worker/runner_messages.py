@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from reconciler.api.template import SecretRef
+
 
 class Call(msgspec.Struct, frozen=True, tag=True):
     """One call of a user's function.
@@ -108,9 +110,15 @@ class Importing(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The child has imported everything and takes calls of these functions: name → digest of the interface."""
+    """The child has imported everything and takes calls.
+
+    Attributes:
+        functions: those it can run: name → digest of the interface.
+        secrets: what they declare to need, by name.
+    """
 
     functions: dict[str, str]
+    secrets: dict[str, tuple[SecretRef, ...]] = {}
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from reconciler.api.errors import InvalidSettings, InvalidSpec
+from reconciler.api.template import SecretRef
 from reconciler.core.signature import Signature
 
 
@@ -21,11 +22,13 @@ class RegisteredFunction:
         name: what actions call it by.
         function: the callable, plain or `async def`.
         signature: how its arguments and its result are written.
+        secrets: what it declares to need; a call gets no others, whatever its template asks for.
     """
 
     name: str
     function: Callable[..., object]
     signature: Signature
+    secrets: tuple[SecretRef, ...] = ()
 
     @property
     def place(self) -> str:
@@ -45,13 +48,15 @@ class FunctionRegistry:
     def __init__(self) -> None:
         self._functions: dict[str, RegisteredFunction] = {}
 
-    def register(self, name: str, function: Callable[..., object]) -> RegisteredFunction:
+    def register(
+        self, name: str, function: Callable[..., object], secrets: tuple[SecretRef, ...] = ()
+    ) -> RegisteredFunction:
         """Add a function. The same function again, as after a re-import of its module, replaces itself.
 
         Raises:
             InvalidSpec: the name belongs to another function, or the function cannot be described.
         """
-        new = RegisteredFunction(name, function, Signature.of(function))
+        new = RegisteredFunction(name, function, Signature.of(function), secrets)
         old = self._functions.get(name)
         if old is not None and not _is_same(old.function, function):
             raise InvalidSpec(
@@ -71,6 +76,10 @@ class FunctionRegistry:
     def digests(self) -> dict[str, str]:
         """All names, sorted, each with the digest of its interface."""
         return {name: self._functions[name].digest for name in self.names()}
+
+    def secrets(self) -> dict[str, tuple[SecretRef, ...]]:
+        """What each function declares to need, by its name."""
+        return {name: function.secrets for name, function in self._functions.items()}
 
     def load(self, imports: Iterable[str], begin: Callable[[str], None] = lambda _: None) -> None:
         """Import the modules that declare functions.

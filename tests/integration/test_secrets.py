@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
 import redis
 import secret_functions
 from botocore.config import Config
 
 from reconciler.api.errors import ActionFailed, SecretUnavailable
+from reconciler.api.template import encode_template
 from reconciler.client import Client
 from reconciler.embedded.ports import LOOPBACK, listens, pick_ports
 from reconciler.embedded.processes import ManagedProcess, await_ready
@@ -131,6 +133,18 @@ def test_functions_see_no_secret_they_did_not_ask_for(client: Client) -> None:
     del client
     assert secret_functions.digest.delay(MARKER).result(PATIENCE)
     assert [secret_functions.spy.delay().result(PATIENCE) for _ in range(3)] == [[]] * 3
+
+
+def test_a_submitter_picks_no_secret_for_a_function(client: Client) -> None:
+    """A template that asks for a secret its function does not declare fails the action, and no value leaves the worker."""
+    template = msgspec.structs.replace(
+        secret_functions.spy.template, secrets=secret_functions.digest.template.secrets
+    )
+    spec = msgspec.structs.replace(secret_functions.spy.spec((), {}), task_template=encode_template(template))
+    run = client.submit(spec)
+    with pytest.raises(ActionFailed, match="does not declare the secret") as caught:
+        run.result(PATIENCE)
+    assert (caught.value.code, client.get(run.action).status.attempts) == ("SecretUnavailable", 1)
 
 
 def test_a_missing_secret_fails_for_good(client: Client) -> None:

@@ -19,7 +19,7 @@ from reconciler.plugins.secrets import ChainedSecrets, EnvironmentSecrets, FileS
 from reconciler.settings import Settings
 from reconciler.stores.secrets import SecretId, SecretValue
 from reconciler.wiring import secrets_of
-from worker.attempt_secrets import AttemptSecrets, resolve
+from worker.attempt_secrets import AttemptSecrets, check_declared, resolve
 from worker.runner import Died, Ended, Raised, Stopped
 
 pytestmark = pytest.mark.spec("25")
@@ -273,6 +273,29 @@ def test_an_attempt_without_its_secret_fails_for_good(secret: SecretRef) -> None
     with pytest.raises(SecretUnavailable) as caught:
         resolve(action_with(secret), ChainedSecrets([Shelf(db="value")]))
     assert not caught.value.retryable
+
+
+OWN = Secret("db", env="DB").reference()
+
+
+@pytest.mark.parametrize("asked", [OWN, SecretRef(key="token")], ids=["named", "by its key"])
+def test_a_function_gets_what_it_declares(asked: SecretRef) -> None:
+    """A template that asks for what the function declares is fine, however it spells the variable."""
+    check_declared("f", [asked], [OWN, Secret("token").reference()])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [SecretRef(key="other"), SecretRef(key="db", env="LD_PRELOAD"),
+     SecretRef(key="db", env="DB", group="g"), SecretRef(key="db", env="DB", mount="file"), SecretRef(key="../x")],
+    ids=["key", "variable", "group", "mount", "path"],
+)  # fmt: skip
+def test_a_submitter_picks_no_secrets(asked: SecretRef) -> None:
+    """A secret, a group, a variable or a mount that the function does not declare fails the call for good."""
+    for declared in ([], [OWN]):
+        with pytest.raises(SecretUnavailable) as caught:
+            check_declared("f", [asked], declared)
+        assert not caught.value.retryable
 
 
 @pytest.mark.parametrize(
