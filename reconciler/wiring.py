@@ -10,6 +10,7 @@ from reconciler.api.errors import InvalidSettings
 from reconciler.api.event import AuditEntry
 from reconciler.api.resource import read_units
 from reconciler.api.secret import read_provider
+from reconciler.broker.check import lasting_problems
 from reconciler.broker.conf import build_app
 from reconciler.broker.exchange import exchange_problems
 from reconciler.broker.messages import Messenger
@@ -163,7 +164,12 @@ def start_problems(engine: Engine) -> list[str]:
     found = store_problems(engine.store) if isinstance(engine.store, RedisStore) else []
     if isinstance(engine.blobs, S3Blobs):
         found += engine.blobs.check()
-    return found + secret_problems(engine.settings) + exchange_problems(engine.settings)
+    return [
+        *found,
+        *lasting_problems(engine.settings),
+        *secret_problems(engine.settings),
+        *exchange_problems(engine.settings),
+    ]
 
 
 def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:

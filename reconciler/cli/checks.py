@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, distribution
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from reconciler.address import mask
 from reconciler.api.errors import InvalidSettings, StoreUnavailable
 from reconciler.broker.address import read_address
-from reconciler.broker.conf import build_app
+from reconciler.broker.check import look_at_broker
 from reconciler.cli.exits import sentence_of
 from reconciler.cli.format import span
 from reconciler.cli.functions import functions_in_child
@@ -131,44 +131,13 @@ def check_s3(settings: Settings) -> Finding:
 
 
 def check_broker(settings: Settings) -> Finding:
-    """Whether the broker answers, and how many messages wait in our queues."""
-    address = read_address(settings.effective_broker_url())
-    try:
-        waiting = _all_waiting(settings, passive=address.family != "redis")
-    except Exception as error:  # noqa: BLE001  # each transport has its own errors
-        variable = "RECONCILER_BROKER_URL" if settings.broker_url else "RECONCILER_REDIS_URL"
-        # What urllib says of a wrong URL may quote the password.
-        why = "the URL cannot be read" if isinstance(error, ValueError) else str(error).rstrip(".")
-        text = f"the message broker at {address.shown} does not answer ({why}): start it, or correct"
-        return Finding(name="broker", problems=(f"{text} {variable}",))
-    return Finding(name="broker", detail=f"{address.shown} answers; messages: {', '.join(waiting)}")
-
-
-def _all_waiting(settings: Settings, *, passive: bool) -> list[str]:
-    """For each of our queues, how many messages wait in it.
-
-    Args:
-        settings: where the broker is, and what the queues are called.
-        passive: whether a queue is only asked for, not made. Not with Redis, which makes none anyway: because
-            of our key prefix, kombu takes every queue for missing there.
-    """
-    connection: Any = build_app(settings, "reconciler-doctor").connection_for_write()
-    try:
-        connection.connect()
-        queues = (settings.steps_queue, settings.attempts_queue)
-        return [_waiting(connection, queue, passive=passive) for queue in queues]
-    finally:
-        connection.release()
-
-
-def _waiting(connection: Any, queue: str, *, passive: bool) -> str:  # noqa: ANN401  # kombu is not typed
-    channel = connection.channel()
-    try:
-        return f"{queue} {channel.queue_declare(queue=queue, passive=passive).message_count}"
-    except connection.channel_errors:  # AMQP: no worker ever made it
-        return f"{queue} none"
-    finally:
-        channel.close()
+    """Whether the broker answers and lets us do all that workers do, and how many messages wait in our queues."""
+    report = look_at_broker(settings, (settings.steps_queue, settings.attempts_queue))
+    waiting = ", ".join(
+        f"{queue} {'none' if count is None else count}" for queue, count in report.waiting.items()
+    )
+    detail = f"{report.shown} answers; messages: {waiting}"
+    return Finding(name="broker", detail=detail, problems=report.problems)
 
 
 def check_workers(settings: Settings) -> Finding:

@@ -8,8 +8,10 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from reconciler.address import mask
 from reconciler.api.errors import StoreUnavailable
+from reconciler.core.refusals import rights_problem
 from reconciler.stores.redis.confirm import replicas_of
 from reconciler.stores.redis.connect import explained
+from reconciler.stores.redis.rights import missing_rights
 from reconciler.stores.redis.scripts import load_all
 from reconciler.stores.redis.store import RedisStore
 
@@ -28,11 +30,17 @@ def store_problems(store: RedisStore) -> list[str]:
         with explained(store.url):
             info: dict[str, Any] = store.client.info("default")
     except StoreUnavailable as error:
+        if isinstance(error.__cause__, NoPermissionError):
+            return _rights(store, where, "+info")
         return [str(error)]
     found = _version(info, where) + _eviction(info, where) + _durability(store, info, where)
-    if not found:
-        found += _meta(store, where)
-    return found or _scripts(store, where)
+    return found or _rights(store, where) or _meta(store, where) or _scripts(store)
+
+
+def _rights(store: RedisStore, where: str, *known: str) -> list[str]:
+    """What the user may not do. `known` was refused before."""
+    with explained(store.url):
+        return rights_problem(where, [*known, *missing_rights(store)])
 
 
 def _version(info: dict[str, Any], where: str) -> list[str]:
@@ -70,6 +78,8 @@ def _durability(store: RedisStore, info: dict[str, Any], where: str) -> list[str
 def _safety(store: RedisStore, where: str) -> list[str]:
     try:
         fsync = store.client.config_get("appendfsync").get("appendfsync", "?")
+    except NoPermissionError:
+        return rights_problem(f"RECONCILER_DURABILITY=safe cannot be verified: {where}", ["+config|get"])
     except RedisError as error:
         return [
             f"RECONCILER_DURABILITY=safe cannot be verified, {where} refuses CONFIG GET ({error}): allow it"
@@ -99,12 +109,7 @@ def _meta(store: RedisStore, where: str) -> list[str]:
     return found
 
 
-def _scripts(store: RedisStore, where: str) -> list[str]:
-    try:
-        with explained(store.url):
-            load_all(store.client)
-    except StoreUnavailable as error:
-        if not isinstance(error.__cause__, NoPermissionError):
-            raise
-        return [f"{where} lets its user run no scripts, which every change is: allow it +@scripting"]
+def _scripts(store: RedisStore) -> list[str]:
+    with explained(store.url):
+        load_all(store.client)
     return []

@@ -28,6 +28,7 @@ from redis.sentinel import Sentinel
 from reconciler import metrics
 from reconciler.address import Address, mask, read_redis
 from reconciler.api.errors import InvalidSettings, StoreUnavailable
+from reconciler.core.refusals import plain, refusal_of
 from reconciler.lines import drop_idle, guard
 from reconciler.settings import Settings
 from reconciler.stores.redis.confirm import ConfirmingRedis
@@ -108,25 +109,17 @@ def explained(url: str) -> Iterator[None]:
 
 
 def _why(error: RedisError) -> str:
-    text = str(error)
-    refused = any(word in text for word in ("NOAUTH", "WRONGPASS", "NOPERM"))  # a pipeline puts words before
+    text = plain(str(error))
+    refused = any(word in text for word in ("NOAUTH", "WRONGPASS"))  # a pipeline puts words before
     if isinstance(error, AuthenticationError) or refused:
         return f"refuses our credentials ({text}): check user and password in RECONCILER_REDIS_URL"
     if isinstance(error, OutOfMemoryError) or "maxmemory" in text:
         return "is full (maxmemory reached): nothing was written; raise maxmemory or shorten RECONCILER_RETENTION"
     if isinstance(error, RedisTimeoutError):
         return "did not answer within RECONCILER_SOCKET_TIMEOUT: it is frozen, overloaded or unreachable"
-    if isinstance(error, RedisConnectionError):
+    if isinstance(error, RedisConnectionError) and not refusal_of(text):
         return f"cannot be reached ({text}): start it, or correct RECONCILER_REDIS_URL"
-    remedy = next((remedy for word, remedy in _REFUSALS.items() if word in text), "")
-    return remedy.format(text) if remedy else f"refused a command ({text})"
-
-
-_REFUSALS = {
-    "WRONGTYPE": "holds foreign data under our keys ({}): give this installation its own RECONCILER_KEY_PREFIX",
-    "NOREPLICAS": "has too few replicas to accept writes ({}): bring them back, or lower min-replicas-to-write",
-    "READONLY": "is a replica ({}): let RECONCILER_REDIS_URL name the primary, or Sentinel with sentinel://",
-}
+    return refusal_of(text) or f"refused a command ({text}): look at its log"
 
 
 def explain(method: Callable[P, R]) -> Callable[P, R]:

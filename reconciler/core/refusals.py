@@ -1,0 +1,81 @@
+"""What a Redis or Valkey server means when it says no: pure rules over the texts of its errors.
+
+Records and broker may lie on different servers, and are asked by different parts of this project: both explain a refusal by
+these rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_REFUSALS = {
+    "ermission": "does not let its user do all that is needed ({}): give the user the rule of docs/operations.md",
+    "WRONGTYPE": "holds foreign data under our keys ({}): give this installation its own RECONCILER_KEY_PREFIX",
+    "NOREPLICAS": "has too few replicas to accept writes ({}): bring them back, or lower min-replicas-to-write",
+    "READONLY": "is a replica ({}): let {variable} name the primary, or Sentinel with sentinel://",
+    "MISCONF": "cannot write to its disk and refuses changes ({}): free its disk, and look at its log",
+    "LOADING": "still loads its data: ask again in a moment",
+    "loading the dataset": "still loads its data: ask again in a moment",
+    "CLUSTERDOWN": "is a node of a cluster that is down ({}): give {variable} a single server or a Sentinel",
+    "MOVED": "is a cluster node ({}): give {variable} a single server or a Sentinel",
+    "CROSSSLOT": "is a cluster node ({}): give {variable} a single server or a Sentinel",
+    "BUSY ": "runs a script that does not end ({}): SCRIPT KILL, then look for who sent it",
+    "MASTERDOWN": "is a replica without its primary ({}): let {variable} name the primary",
+    "unknown command": "does not know a command we need ({}): use Redis 7.0 or newer, or Valkey",
+}
+_FULL = ("OOM", "maxmemory")
+_COMMAND = re.compile(r"permissions to run the '([\w|-]+)' command")
+_INNER = re.compile(r"<(?:redis|valkey)\.[\w.]+\(([^<>]*)\)>")
+_ADDRESS = re.compile(r"host=([^,]*),port=(\d+)[^\s>]*")
+
+
+def refusal_of(text: str, variable: str = "RECONCILER_REDIS_URL") -> str:
+    """What is wrong, and the remedy, as the rest of a sentence that begins with the server; empty when it is none we know.
+
+    Args:
+        text: the server's answer; its first word is its code.
+        variable: the setting that names the server.
+    """
+    if any(word in text for word in _FULL):
+        return "is full (maxmemory reached): nothing was written; raise maxmemory"
+    found = next((why for word, why in _REFUSALS.items() if word in text), "")
+    return found.format(plain(text), variable=variable) if found else ""
+
+
+def right_of(text: str, prefix: str) -> str:
+    """The right that was missing, as a rule of an ACL writes it; empty when the text tells of no missing right.
+
+    Args:
+        text: the server's answer.
+        prefix: first part of the keys and channels of the installation.
+    """
+    if "permission" not in text and "NOPERM" not in text:
+        return ""
+    command = _COMMAND.search(text)
+    if command:
+        return f"+{command[1]}"
+    if "channel" in text:
+        return f"&{prefix}:*"
+    return f"~{prefix}:*" if "key" in text else "+?"
+
+
+def rights_problem(where: str, missing: Iterable[str]) -> list[str]:
+    """One sentence about all missing rights; none when nothing is missing."""
+    rules = sorted(set(missing))
+    if not rules:
+        return []
+    return [
+        (
+            f"{where} does not let its user do all that is needed: allow it with `ACL SETUSER … {' '.join(rules)}` "
+            "(docs/operations.md has the whole rule)"
+        )
+    ]
+
+
+def plain(text: str) -> str:
+    """The text without the insides of client objects: of a connection its host and port stay."""
+    before = ""
+    while before != text:
+        before, text = text, _INNER.sub(r"\1", text)
+    return _ADDRESS.sub(r"\1:\2", text)

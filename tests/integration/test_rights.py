@@ -1,0 +1,141 @@
+"""Rights on Redis: what a user lacks is told by name before anything is run, and nothing that is used goes untried."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import pytest
+import redis
+
+from reconciler.broker import rights as of_broker
+from reconciler.broker.check import look_at_broker
+from reconciler.settings import Settings
+from reconciler.stores.redis import rights as of_records
+from reconciler.stores.redis.check import store_problems
+from reconciler.stores.redis.store import RedisStore
+from reconciler.trials import Words
+
+pytestmark = pytest.mark.servers
+
+ROOT = Path(__file__).parents[2]
+SubUser = Callable[..., Settings]
+WITH_SUBCOMMANDS = {"SCRIPT", "XGROUP"}
+
+
+def name_of(words: Words) -> str:
+    """A command as an ACL names it."""
+    first = str(words[0]).lower()
+    return f"{first}|{str(words[1]).lower()}" if words[0] in WITH_SUBCOMMANDS else first
+
+
+def names(*lists: list[Words]) -> list[str]:
+    """The commands of the lists, each once."""
+    return sorted({name_of(words) for commands in lists for words in commands})
+
+
+@pytest.fixture
+def user(url: str) -> Iterator[SubUser]:
+    """Makes the user `ann` by the rules of an ACL, and gives the settings of who comes as her."""
+    with redis.Redis.from_url(url) as client:
+
+        def made(*rules: str) -> Settings:
+            client.execute_command("ACL", "SETUSER", "ann", "reset", "on", ">t0p-s3cret", *rules)  # type: ignore[no-untyped-call]  # redis-py has no types here
+            return Settings(redis_url=url.replace("redis://", "redis://ann:t0p-s3cret@"), key_prefix="cr")
+
+        yield made
+        client.acl_deluser("ann")
+
+
+def records(settings: Settings) -> list[str]:
+    """What is wrong with the record server for these settings."""
+    with closing(RedisStore(settings)) as store:
+        return store_problems(store)
+
+
+def broker(settings: Settings) -> list[str]:
+    """What is wrong with the broker."""
+    return list(look_at_broker(settings).problems)
+
+
+def test_who_may_do_all_is_told_nothing(user: SubUser) -> None:
+    """Nothing is wrong with a user who may do everything, and a trial leaves nothing behind."""
+    settings = user("+@all", "~*", "&*")
+    assert records(settings) == broker(settings) == []
+    with redis.Redis.from_url(settings.redis_url) as client:
+        assert client.keys("*trial*") == []
+
+
+@pytest.mark.parametrize("command", names(of_records.sent("x"), of_records.in_scripts("x")))
+def test_a_command_the_records_lack_is_named(user: SubUser, command: str) -> None:
+    """A single command that is forbidden is told by its name, whether we send it or a script of ours calls it."""
+    [problem] = records(user("+@all", f"-{command}", "~*", "&*"))
+    assert f"+{command}" in problem
+    assert "ACL SETUSER" in problem
+    assert "s3cret" not in problem
+
+
+@pytest.mark.parametrize("command", names(of_broker.sent("x")))
+def test_a_command_the_broker_lacks_is_named(user: SubUser, command: str) -> None:
+    """The same for what kombu sends."""
+    [problem] = broker(user("+@all", f"-{command}", "~*", "&*"))
+    assert f"+{command}" in problem
+    assert "s3cret" not in problem
+
+
+@pytest.mark.parametrize("command", ["info", "publish", "subscribe", "psubscribe"])
+def test_what_is_needed_around_the_trials_is_named_too(user: SubUser, command: str) -> None:
+    """INFO comes first, and the channels are tried by listening."""
+    settings = user("+@all", f"-{command}", "~*", "&*")
+    assert f"+{command}" in " ".join([*records(settings), *broker(settings)])
+
+
+@pytest.mark.parametrize(
+    ("rules", "who", "right"),
+    [
+        (("~*",), records, "&cr:*"),
+        (("~*", "&cr:mq:*"), records, "&cr:*"),
+        (("~*", "&cr:*"), broker, "&cr:mq:/0.celery.pidbox"),
+        (("~cr:mq:*", "&*"), records, "~cr:*"),
+        (("~cr:{0*", "~cr:meta*", "&*"), records, "~cr:*"),
+        (("%R~cr:*", "&*"), records, "~cr:*"),
+        (("~cr:{*", "~cr:meta*", "~cr:worker:*", "&*"), broker, "~cr:*"),
+        (("~other:*", "&*"), records, "~cr:*"),
+    ],
+)
+def test_a_key_or_channel_that_is_out_of_reach_is_named(
+    user: SubUser, rules: tuple[str, ...], who: Callable[[Settings], list[str]], right: str
+) -> None:
+    """Rights to keys and channels are told as the rule that gives them."""
+    [problem] = who(user("+@all", *rules))
+    assert f" {right}" in problem.replace("`", " ")
+
+
+def test_every_command_of_a_script_is_tried() -> None:
+    """A script that calls a new command fails here until the trial knows it."""
+    texts = [file.read_text() for file in files("reconciler.stores.redis").joinpath("lua").iterdir()]
+    called = {name.lower() for text in texts for name in re.findall(r"redis\.p?call\('(\w+)'", text)}
+    assert called <= set(names(of_records.in_scripts("x")))
+
+
+def rule_of_the_docs() -> list[str]:
+    """The rule of docs/operations.md, from the password on."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    [rule] = re.findall(r"^ACL SETUSER reconciler on >PASSWORD (.*)$", text, re.MULTILINE)
+    return str(rule).split()
+
+
+def test_the_rule_of_the_docs_passes_each_trial(user: SubUser) -> None:
+    """The user of the docs is told nothing."""
+    settings = user(*rule_of_the_docs())
+    assert records(settings) == broker(settings) == []
+
+
+def test_safe_needs_one_right_more(user: SubUser) -> None:
+    """`safe` asks how the server writes, and says by which right."""
+    settings = msgspec.structs.replace(user(*rule_of_the_docs()), durability="safe")
+    assert "+config|get" in " ".join(records(settings))
