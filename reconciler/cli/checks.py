@@ -16,9 +16,9 @@ from reconciler.api.errors import InvalidSettings, StoreUnavailable
 from reconciler.broker.address import read_address
 from reconciler.broker.check import look_at_broker
 from reconciler.cli.exits import sentence_of
-from reconciler.cli.format import span
 from reconciler.cli.functions import functions_in_child
 from reconciler.core.probe import PROBE
+from reconciler.core.times import span
 from reconciler.settings import PREFIX, Settings
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.store import RedisStore

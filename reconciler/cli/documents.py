@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.action import TaskAction
-from reconciler.api.conditions import ConditionStatus, ConditionType
+from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.core.attempts import AttemptView, attempts_of
@@ -44,9 +44,14 @@ def counts_document(counts: RunCounts) -> Document:
     return {str(phase): number for phase, number in sorted(counts.phases.items())}
 
 
+def error_of(record: TaskAction) -> ErrorState | None:
+    """The error to show: of an action that succeeded none, although an earlier attempt may have failed."""
+    return None if record.phase is ActionPhase.SUCCEEDED else record.status.error_state
+
+
 def error_part(record: TaskAction) -> Document | None:
-    """The last error; None when there was none."""
-    error = record.status.error_state
+    """The last error; None when there was none, or when it was overcome."""
+    error = error_of(record)
     return None if error is None else {"code": error.code, "kind": error.kind, "message": error.message}
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from reconciler.core.times import utc
+from reconciler.core.times import span, utc
 
 NOTHING = "-"
 """What stands where there is nothing to show."""
 
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 _SUSPECT = re.compile(r"[^\x20-\x7e\n\t]")
 """What is looked at more closely."""
 _UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
@@ -29,23 +28,6 @@ def stamp(at: int) -> str:
         at: milliseconds since the epoch.
     """
     return utc(at).strftime("%Y-%m-%d %H:%M:%S UTC") if at else NOTHING
-
-
-def span(length: int) -> str:
-    """A length of time in its two largest units: `0s`, `59s`, `3m20s`, `2h`, `5d1h`.
-
-    Args:
-        length: milliseconds; a negative one, from clocks that differ, counts as 0.
-    """
-    left = max(length, 0) // 1000
-    parts: list[str] = []
-    for seconds, unit in _UNITS:
-        count, left = divmod(left, seconds)
-        if count:
-            parts.append(f"{count}{unit}")
-        elif parts:
-            break
-    return "".join(parts[:2]) or "0s"
 
 
 def ago(at: int, now: int) -> str:

@@ -9,13 +9,14 @@ from reconciler.api.condition import read_condition
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.documents import NOT_SEEN, action_document, log_uri, waiting_reason
-from reconciler.cli.format import ago, one_line, size, span, stamp
+from reconciler.cli.format import ago, one_line, size, stamp
 from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.cli.terminal import styled, write
 from reconciler.core.attempts import AttemptView, attempts_of
 from reconciler.core.conditions import terminal_time
 from reconciler.core.events import observed_attempts
+from reconciler.core.times import span
 
 Pairs = list[tuple[str, str]]
 

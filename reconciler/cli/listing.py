@@ -9,13 +9,13 @@ from rich.text import Text
 
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.phase import ActionPhase
-from reconciler.cli.documents import counts_document, summary_document, waiting_reason
-from reconciler.cli.format import one_line, span
+from reconciler.cli.documents import counts_document, error_of, summary_document, waiting_reason
+from reconciler.cli.format import one_line
 from reconciler.cli.output import counts_text, emit, note, phase_cell, say, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.client import Client
 from reconciler.core.events import observed_attempts
-from reconciler.core.times import iso
+from reconciler.core.times import iso, span
 from reconciler.stores.base import RunSummary
 
 _PAGE = 500
@@ -87,18 +87,10 @@ def _list_runs(client: Client, limit: int, project: str, domain: str, *, as_json
 
 def _all_runs(client: Client, first: int) -> Iterator[RunSummary]:
     """All runs, newest first, read in pages."""
-    seen: set[RunId] = set()
-    before, page_size = 0, first
-    while True:
-        page = client.runs(page_size, before)
-        new = [summary for summary in page if summary.id not in seen]
-        yield from new
-        seen.update(summary.id for summary in new)
-        if len(page) < page_size:
-            return
-        # Again with the last one's millisecond: others may lie in it. A page of nothing else grows.
-        before = page[-1].created_at + 1
-        page_size = max(_PAGE, 2 * page_size if not new else page_size)
+    page = client.runs(first)
+    while page:
+        yield from page
+        page = client.runs(_PAGE, page[-1])
 
 
 def _run_document(summary: RunSummary) -> dict[str, object]:
@@ -160,7 +152,7 @@ def _position(record: TaskAction) -> str:
 
 
 def _row(record: TaskAction, now: int) -> tuple[str | Text, ...]:
-    error = record.status.error_state
+    error = error_of(record)
     remark = waiting_reason(record) or (f"[{error.code}] {error.message}" if error else "")
     return (
         record.id.action,

@@ -40,8 +40,13 @@ class Looking:
             raise ActionNotFound(run)
         return found
 
-    def runs(self, limit: int = 50, before: int = 0) -> list[RunSummary]:
-        """Runs, newest first."""
+    def runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
+        """Runs, newest first.
+
+        Args:
+            limit: most runs.
+            before: only runs created earlier, ms since the epoch; or the last run of a page, to go on behind it.
+        """
         return self.store.list_runs(limit, before)
 
     def actions(self, run: RunId, parent: str | None = None) -> Iterator[TaskAction]:

@@ -15,6 +15,7 @@ from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo
 from reconciler.controller.webhook import WebhookSteps
 from reconciler.core.conditions import action_phase, append_history, set_condition
 from reconciler.core.events import build_event
+from reconciler.core.times import span
 
 CONDITION_TIMED_OUT = "ConditionTimedOut"
 
@@ -37,8 +38,8 @@ class ConditionSteps(WebhookSteps):
             return self._fail_condition(action, Reason.INVALID_SPEC, str(error))
         deadline = _deadline(action, spec)
         if deadline and now >= deadline:
-            age = round((now - action.metadata.creation_timestamp) / 1000)
-            text = f"condition timed out after {timedelta(seconds=age)} without a signal"
+            age = round((now - action.metadata.creation_timestamp) / 1000) * 1000
+            text = f"condition timed out after {span(age)} without a signal"
             self._conditions(action, ConditionType.FAILED, Reason.TIMED_OUT, text)
             action.status = append_history(action.status, Reason.TIMED_OUT, text, now)
             return self._fail_condition(action, CONDITION_TIMED_OUT, text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import structlog
 
 from reconciler import metrics
@@ -14,6 +16,7 @@ from reconciler.controller.status import StatusSteps
 from reconciler.core import retries
 from reconciler.core.cachekey import CacheConfigError
 from reconciler.core.conditions import error_state_of, failure_reason, map_phase, set_condition
+from reconciler.core.times import span
 from reconciler.plugins.base import Plugin, StillStopping, owes_finalize
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
 from reconciler.plugins.registry import PluginNotFound
@@ -69,7 +72,7 @@ class FailureSteps(StatusSteps):
         """When to call abort or finalize again after it raised; 0 once that is given up, which the record then says."""
         if isinstance(error, StillStopping):
             wait = self._still_stopping(action, error)
-            why = f"after {self.settings.cleanup_patience}"
+            why = f"after {span(self.settings.cleanup_patience // timedelta(milliseconds=1))}"
         else:
             wait = self._failed_again(action)
             why = f"after {self.settings.max_cleanup_tries} tries"

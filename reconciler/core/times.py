@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 def iso(at: int) -> str | None:
@@ -25,3 +26,20 @@ def utc(at: int) -> datetime:
         at: milliseconds since the epoch.
     """
     return _EPOCH + timedelta(milliseconds=at)
+
+
+def span(length: int) -> str:
+    """A length of time in its two largest units: `0s`, `59s`, `3m20s`, `2h`, `5d1h`.
+
+    Args:
+        length: milliseconds; a negative one, from clocks that differ, counts as 0.
+    """
+    left = max(length, 0) // 1000
+    parts: list[str] = []
+    for seconds, unit in _UNITS:
+        count, left = divmod(left, seconds)
+        if count:
+            parts.append(f"{count}{unit}")
+        elif parts:
+            break
+    return "".join(parts[:2]) or "0s"

@@ -305,8 +305,11 @@ class Store(Doomed, Protocol):
         """Actions of a run, ordered by parent and name; with `parent`, only its direct children."""
         ...
 
-    def list_runs(self, limit: int = 50, before: int = 0) -> list[RunSummary]:
-        """Runs, newest first; with `before`, only those created earlier (ms since the epoch)."""
+    def list_runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
+        """Runs, newest first; of one millisecond, those that come last in the alphabet first.
+
+        With `before` only those created earlier (ms since the epoch), or those behind a run of an earlier page.
+        """
         ...
 
     def counts(self, run: RunId) -> RunCounts | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import RunId, TaskAction
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.core.conditions import action_phase
 from reconciler.stores import records
-from reconciler.stores.base import Write
+from reconciler.stores.base import RunSummary, Write
 
 PENDING_TTL = 3000
 """Life of the mark "a wake-up message is on its way", ms: so long a lost message holds back the next one."""
@@ -145,6 +145,18 @@ def first_event(action: TaskAction) -> ActionEvent:
 def event_ids(field: bytes | None) -> list[str]:
     """Stream ids of the last events, oldest first, from field `e`."""
     return [part.decode() for part in field.split(b" ")[1:]] if field else []
+
+
+def newest_runs(
+    runs: Iterable[tuple[int, RunId]], limit: int, before: int | RunSummary
+) -> list[tuple[int, RunId]]:
+    """Choose a page of runs, each with its creation time: newest first, behind `before` (see `Store.list_runs`)."""
+    if isinstance(before, RunSummary):
+        last = (before.created_at, str(before.id))
+        wanted = [(at, run) for at, run in runs if (at, str(run)) < last]
+    else:
+        wanted = [(at, run) for at, run in runs if not before or at < before]
+    return sorted(wanted, key=lambda entry: (entry[0], str(entry[1])), reverse=True)[:limit]
 
 
 def differing_fields(

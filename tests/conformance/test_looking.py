@@ -111,6 +111,18 @@ def test_runs_come_newest_first(store: LookingStore, pass_time: PassTime) -> Non
     assert [summary.id for summary in store.list_runs(2, before)] == [runs[2], runs[1]]
 
 
+def test_no_run_of_one_millisecond_is_left_out(store: LookingStore) -> None:
+    """A list is gone on with behind its last run, though many were created in the same millisecond."""
+    runs = [RunId("p", "d", f"run{n}") for n in range(20)]
+    store.create([make_action(run=run) for run in runs])
+    seen: list[RunId] = []
+    page = store.list_runs(3)
+    while page:
+        seen += [summary.id for summary in page]
+        page = store.list_runs(3, page[-1])
+    assert sorted(seen) == sorted(runs)
+
+
 def test_an_unknown_run_has_no_counts(store: LookingStore) -> None:
     """No run, no counts: not a run with nothing in it."""
     assert store.counts(RUN) is None

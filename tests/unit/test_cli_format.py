@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 
 from reconciler.api import errors
 from reconciler.api.action import ActionId
-from reconciler.cli.format import ago, in_row, json_safe, one_line, scrub, size, span, stamp, visible
+from reconciler.api.template import RetryStrategy, TaskMetadata
+from reconciler.api.transition import retryable_failure, success
+from reconciler.cli.documents import summary_document
+from reconciler.cli.format import ago, in_row, json_safe, one_line, scrub, size, stamp, visible
 from reconciler.cli.output import emit, show_table
 from reconciler.cli.session import Place, duration, read_text
-from reconciler.core.times import iso
+from reconciler.core.times import iso, span
+from reconciler.testing import Lab, ScriptedPlugin
 
 NOON = 1_769_860_800_123  # 2026-01-31 12:00:00.123 UTC
 ACTION = ActionId("default", "development", "r", "a0")
@@ -234,3 +238,13 @@ def test_no_json_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """JSON for programs is escaped on its way too: a terminal may be reading."""
     emit({"name": "\x9b2J\u061c"})
     assert capsys.readouterr().out == '{"name":"\\u009b2J\\u061c"}\n'
+
+
+def test_an_overcome_error_is_not_shown() -> None:
+    """A success after a failed attempt has no error, in a list and in JSON; the attempts tell of it."""
+    plugin = ScriptedPlugin("task", retryable_failure("Oops", "try me again"), success())
+    lab = Lab([plugin])
+    action = lab.submit("task", metadata=TaskMetadata(retries=RetryStrategy(retries=1)))
+    lab.settle()
+    assert lab.get(action).status.error_state is not None
+    assert summary_document(lab.get(action))["error"] is None

@@ -13,7 +13,7 @@ from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry, Collected, Page, RunCounts, RunSummary
-from reconciler.stores.changes import event_ids
+from reconciler.stores.changes import event_ids, newest_runs
 from reconciler.stores.memory.state import Cursor, MemoryCore, Shard, number, parse, terminal
 from reconciler.stores.records import Fields
 
@@ -45,12 +45,11 @@ class Looking(MemoryCore):
         more = names[-1] if len(names) == limit else ""
         return Page([action for action in actions if action is not None], more)
 
-    def list_runs(self, limit: int = 50, before: int = 0) -> list[RunSummary]:
+    def list_runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
         """See `Store.list_runs`."""
         with self._lock:
             every = [(at, run) for shard in self._shards for run, at in shard.runs.items()]
-            newest = sorted(every, key=lambda entry: (-entry[0], str(entry[1])))
-            wanted = [(at, run) for at, run in newest if not before or at < before][:limit]
+            wanted = newest_runs(every, limit, before)
             return [RunSummary(run, at, self._counts(run)) for at, run in wanted]
 
     def counts(self, run: RunId) -> RunCounts | None:

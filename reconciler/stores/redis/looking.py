@@ -14,7 +14,7 @@ from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry, Collected, Page, RunCounts, RunSummary
-from reconciler.stores.changes import event_ids
+from reconciler.stores.changes import event_ids, newest_runs
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, pairs
 from reconciler.stores.redis.notify import Notifier
@@ -83,14 +83,17 @@ class Looking(RedisCore):
         return Page([action for action in actions if action is not None], more)
 
     @explain
-    def list_runs(self, limit: int = 50, before: int = 0) -> list[RunSummary]:
+    def list_runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
         """See `Store.list_runs`."""
-        high = f"({before}" if before else "+inf"
+        at = before.created_at if isinstance(before, RunSummary) else before
         pipe = self.client.pipeline(transaction=False)
         for shard in range(self.shards):
+            high = f"({at}" if at else "+inf"
             pipe.zrevrangebyscore(self.keys.runs(shard), high, "-inf", 0, limit, withscores=True)
+            if isinstance(before, RunSummary):  # others of its millisecond
+                pipe.zrangebyscore(self.keys.runs(shard), at, at, withscores=True)
         merged = [(int(at), RunId(*run.decode().split("/"))) for part in pipe.execute() for run, at in part]
-        newest = sorted(merged, key=lambda entry: (-entry[0], str(entry[1])))[:limit]
+        newest = newest_runs(merged, limit, before)
         pipe = self.client.pipeline(transaction=False)
         for _, run in newest:
             pipe.hgetall(self.keys.run(run))

@@ -217,7 +217,7 @@ def test_the_deadline_ends_it() -> None:
     action = paused(lab, MINUTE)
     lab.settle()
     record = lab.get(action)
-    text = "condition timed out after 0:01:00 without a signal"
+    text = "condition timed out after 1m without a signal"
     assert record.phase is ActionPhase.TIMED_OUT
     assert record.status.error_state == ErrorState("ConditionTimedOut", "USER", text)
     assert said(record) == {
