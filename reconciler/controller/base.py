@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import structlog
 
 from reconciler import metrics
-from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.action import FINALIZER, ActionId, TaskAction
 from reconciler.api.conditions import cut
 from reconciler.api.errors import ActionNotFound, Superseded
 from reconciler.api.event import AuditEntry
@@ -158,7 +158,7 @@ class ReconcilerBase:
             raise
         finally:
             action.staged = None
-        write.due = 0 if action.is_terminal and not action.metadata.finalizers else claimed.now
+        write.due = 0 if action.is_terminal and FINALIZER not in action.metadata.finalizers else claimed.now
         self.commit_one(write)
 
     def claim_one(self, action: ActionId) -> TaskAction:
@@ -175,7 +175,7 @@ class ReconcilerBase:
         found = self.store.get(action)
         if found is None:
             raise ActionNotFound(action)
-        if found.is_terminal and not found.metadata.finalizers:
+        if found.is_terminal and FINALIZER not in found.metadata.finalizers:
             raise Superseded(f"{action} has ended; nothing of it can change any more")
         raise Superseded(f"another step holds {action}; it will be looked at again when that step ends")
 

@@ -92,7 +92,8 @@ class EndingSteps(CacheSteps):
                 return Result(max(0, wait - self.now(action)))
             if action.status.plugin_state:
                 action.set_status(plugin_state=b"", plugin_state_version=0)
-        if action.status is before and not action.metadata.finalizers and action.metadata.completed_at:
+        ours = FINALIZER in action.metadata.finalizers
+        if action.status is before and not ours and action.metadata.completed_at:
             return DONE
         with self.writing(action) as write:
             write.status = action.status is not before

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from reconciler.api.action import RunId, TaskAction
+from reconciler.api.action import FINALIZER, RunId, TaskAction
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.core.conditions import action_phase
@@ -35,7 +35,7 @@ UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ATTEMPT_FIELDS = (b"ao", b"al", b"as", b"ax", b"ar", b"u")
-_LIVE_FIELDS = (b"k", b"f", b"n", b"nq", b"nt", *_ATTEMPT_FIELDS)
+_LIVE_FIELDS = (b"k", b"n", b"nq", b"nt", *_ATTEMPT_FIELDS)
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -96,7 +96,7 @@ def change_of(write: Write) -> Change:
         if not sent_again:  # a worker may have started what is sent again since the claim: its lease stands
             dels += _ATTEMPT_FIELDS
     ended = write.status and phase.is_terminal() and not original.phase.is_terminal()
-    if phase.is_terminal() and not action.metadata.finalizers:
+    if phase.is_terminal() and FINALIZER not in action.metadata.finalizers:
         dels = list(dict.fromkeys((*dels, *_LIVE_FIELDS)))
     return Change(
         path=str(action.id),

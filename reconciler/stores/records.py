@@ -14,7 +14,7 @@ write scope touches only its own fields (spec 1), and so that a field a newer re
 | t | commit | status (JSON) |
 | p | create, commit | action phase (number) |
 | v | create, commit | version, + 1 with each commit |
-| f | claim, commit | finalizers, separated by blanks |
+| f | create, claim, commit | finalizers, ours and those of other controllers, separated by blanks |
 | o | commit | time the terminal labels were stamped for |
 | e | create, commit | number of events, then the stream ids of the last ones |
 | k, l, w | claim, commit, wake | fencing token; end of the step's lease; woken while claimed |
@@ -137,6 +137,8 @@ def encode_new(
         fields[b"y"] = b"c"
     if spec.parent_action_name is not None:
         fields[b"r"] = spec.parent_action_name.encode()
+    if action.metadata.finalizers:
+        fields[b"f"] = " ".join(action.metadata.finalizers).encode()
     extra = encode_metadata(action)
     if extra:
         fields[b"m"] = extra

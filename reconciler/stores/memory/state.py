@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from reconciler.api.action import ActionId, Children, RunId, TaskAction
+from reconciler.api.action import FINALIZER, ActionId, Children, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.stores import records
 from reconciler.stores.changes import LOST_AT_ONCE, OVERTAKEN, PENDING_TTL, PROBE, PROBE_DOUBLINGS, QUEUE_KEPT
@@ -247,6 +247,17 @@ def number(fields: Fields, name: bytes, default: int = 0) -> int:
 def held(fields: Fields, now: int) -> bool:
     """Whether a step holds the action."""
     return number(fields, b"l") > now
+
+
+def owed(fields: Fields) -> bool:
+    """Whether this reconciler owes clean-up; finalizers of other controllers are theirs."""
+    return FINALIZER.encode() in fields.get(b"f", b"").split(b" ")
+
+
+def owe(fields: Fields) -> None:
+    """Add the finalizer of this reconciler to those of others."""
+    if not owed(fields):
+        fields[b"f"] = b" ".join([*fields.get(b"f", b"").split(), FINALIZER.encode()])
 
 
 def terminal(fields: Fields) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.api.action import FINALIZER, ActionId, TaskAction
+from reconciler.api.action import ActionId, TaskAction
 from reconciler.core.conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import (
@@ -29,7 +29,17 @@ from reconciler.stores.changes import (
     differing_fields,
     first_event,
 )
-from reconciler.stores.memory.state import MemoryCore, QueueFacts, Shard, held, number, parse, terminal
+from reconciler.stores.memory.state import (
+    MemoryCore,
+    QueueFacts,
+    Shard,
+    held,
+    number,
+    owe,
+    owed,
+    parse,
+    terminal,
+)
 from reconciler.stores.records import Fields
 
 
@@ -121,13 +131,13 @@ class Stepping(MemoryCore):
             else:
                 shard.due[path] = number(fields, b"l")
             return None
-        if fields is None or (terminal(fields) and b"f" not in fields):
+        if fields is None or (terminal(fields) and not owed(fields)):
             shard.due.pop(path, None)
             return None
         until = now + self._lease
         fields.update({b"k": b"%d" % (number(fields, b"k") + 1), b"l": b"%d" % until})
-        if not {b"f", b"y", b"d"} & fields.keys():
-            fields[b"f"] = FINALIZER.encode()
+        if not {b"y", b"d"} & fields.keys():
+            owe(fields)
         if number(fields, b"w") <= now:
             fields.pop(b"w", None)  # noted while a step held it that died; a wish for later stays
         shard.due[path] = until
@@ -168,7 +178,8 @@ class Stepping(MemoryCore):
         _write_fields(shard, fields, change, now)
         if change.ended and b"b" in fields and shard.children(parse(change.path)).open > 0:
             # ended above open children: a further round is owed, whatever becomes of this step
-            fields[b"f"], fields[b"k"], due = FINALIZER.encode(), change.token, now
+            owe(fields)
+            fields[b"k"], due = change.token, now
         if due:
             shard.due[change.path] = due
         else:

@@ -1,4 +1,4 @@
--- Take due actions for one step: a lease and a higher fencing token each, and the finalizer for tasks.
+-- Take due actions for one step: a lease and a higher fencing token each, and the finalizer for tasks, beside those of others.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  lease in ms
@@ -35,17 +35,19 @@ local function take(path, named)
     if named then wake(key, path, now) else redis.call('ZADD', KEYS[1], r.l, path) end
     return
   end
-  if terminal(r.p) and not r.f then
+  local ours = has(r.f, ARGV[6])
+  if terminal(r.p) and not ours then
     redis.call('ZREM', KEYS[1], path)
     return
   end
   local token = (tonumber(r.k or 0)) + 1
-  if r.f or r.y or r.d then
+  if ours or r.y or r.d then
     redis.call('HSET', key, 'k', int(token), 'l', until_ms)
   else
-    redis.call('HSET', key, 'k', int(token), 'l', until_ms, 'f', ARGV[6])
+    local finalizers = r.f and r.f .. ' ' .. ARGV[6] or ARGV[6]
+    redis.call('HSET', key, 'k', int(token), 'l', until_ms, 'f', finalizers)
     flat[#flat + 1] = 'f'
-    flat[#flat + 1] = ARGV[6]
+    flat[#flat + 1] = finalizers
   end
   -- noted while a step held it that died: this claim serves it, unless it is for later
   if r.w and tonumber(r.w) <= now then redis.call('HDEL', key, 'w') end

@@ -80,7 +80,9 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     redis.call('HDEL', key, unpack(dels))
     -- ended above open children: a further round is owed, whatever becomes of this step
     if w[9] == 1 and r[11] and tonumber(redis.call('HGET', base .. 'run:' .. run, 'o:' .. name_of(path)) or 0) > 0 then
-      redis.call('HSET', key, 'f', ARGV[6], 'k', token)
+      local f = redis.call('HGET', key, 'f')
+      if not has(f, ARGV[6]) then f = f and f .. ' ' .. ARGV[6] or ARGV[6] end
+      redis.call('HSET', key, 'f', f, 'k', token)
       due = now
     end
     if due == 0 then

@@ -12,6 +12,11 @@ local function name_of(path) return string.match(path, '([^/]*)$') end
 -- ActionPhase: SUCCEEDED, FAILED, ABORTED, TIMED_OUT, RECOVERED
 local function terminal(p) local n = tonumber(p or 1); return (n >= 5 and n <= 8) or n == 10 end
 
+-- Whether a record's finalizers, separated by blanks, hold this one; those of other controllers are theirs.
+local function has(finalizers, mine)
+  return finalizers and string.find(' ' .. finalizers .. ' ', ' ' .. mine .. ' ', 1, true) ~= nil
+end
+
 -- One command for many members of a sorted set: a call per member is what a script spends its time on.
 local function zadd_all(key, members)
   for i = 1, #members, 1000 do
