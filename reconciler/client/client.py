@@ -18,7 +18,6 @@ from reconciler.api.action import (
     ActionSpec,
     Deletion,
     Metadata,
-    RunId,
     TaskAction,
     record_name,
 )
@@ -245,7 +244,7 @@ class Client(Looking, Conditions):
             ActionNotFound: there is no such action.
             ResultTimeout: `timeout` seconds passed before the end.
         """
-        with self._waiter(action.run_id, timeout) as waiter:
+        with Waiter(self.store, action.run_id, timeout) as waiter:
             while True:
                 # Asked before the events: once it has ended all of them are there, or have been trimmed.
                 ended = self.get(action).phase.is_terminal()
@@ -283,7 +282,8 @@ class Client(Looking, Conditions):
             record = self.get(action)
             if record.phase.is_terminal():
                 return record
-        with self._waiter(action.run_id, timeout) as waiter:
+        end_of = "" if progress is not None else action.action
+        with Waiter(self.store, action.run_id, timeout, end_of=end_of) as waiter:
             while True:
                 record = self.get(action)
                 if record.phase.is_terminal():
@@ -358,9 +358,6 @@ class Client(Looking, Conditions):
             raise ActionNotFound(action)
         self._wake(report.wake)
         return report.outcome
-
-    def _waiter(self, run: RunId, timeout: float | None) -> Waiter:
-        return Waiter(self.store, run, timeout)
 
 
 def _raise_refusal(action: TaskAction, answer: Created) -> None:

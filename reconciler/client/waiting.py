@@ -22,10 +22,18 @@ _LOOK_AGAIN = 5.0
 class Waiter:
     """Waits until something of a run is committed, or for the time limit."""
 
-    def __init__(self, store: Store, run: RunId, timeout: float | None) -> None:
+    def __init__(self, store: Store, run: RunId, timeout: float | None, *, end_of: str = "") -> None:
+        """Wait in the `with` block.
+
+        Args:
+            store: where the run is.
+            run: which run.
+            timeout: seconds in all; None: without a limit.
+            end_of: name of an action; given, only its end is a reason to look again.
+        """
         self._event = threading.Event()
         self._until = None if timeout is None else time.monotonic() + timeout
-        self._subscription = store.subscribe(run, self._event.set)
+        self._subscription = store.subscribe(run, self._event.set, end_of=end_of)
 
     def __enter__(self) -> Self:
         self._subscription.__enter__()

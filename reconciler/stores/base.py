@@ -324,8 +324,13 @@ class Store(Doomed, Protocol):
         """The results channel of a shard from a cursor on."""
         ...
 
-    def subscribe(self, run: RunId, callback: Callable[[], None]) -> AbstractContextManager[None]:
-        """Call `callback` whenever something of the run was committed, from now until the context ends."""
+    def subscribe(
+        self, run: RunId, callback: Callable[[], None], *, end_of: str = ""
+    ) -> AbstractContextManager[None]:
+        """Call `callback` whenever something of the run was committed, from now until the context ends.
+
+        With `end_of`, the name of an action, only when that one ended, or may have while nobody listened.
+        """
         ...
 
     # -- keeping house ---------------------------------------------------------------------------------------------

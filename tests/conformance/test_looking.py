@@ -10,6 +10,7 @@ from support import (
     claimed,
     committed,
     created,
+    eventually,
     finish,
     get,
     make_action,
@@ -164,6 +165,23 @@ def test_waiters_hear_of_their_run_alone(store: LookingStore) -> None:
         finish(store, other)
         assert done.wait(10)
     assert calls == []
+
+
+def test_who_waits_for_one_end_hears_of_it_alone(store: LookingStore) -> None:
+    """Of a run of many, whoever waits for the end of one action is called by that, and by nothing before it."""
+    mine, other, last = make_action("m1"), make_action("m10"), make_action("m2")
+    created(store, mine, other, last)
+    calls: list[str] = []
+    done = threading.Event()
+    with store.subscribe(RUN, lambda: calls.append("m1"), end_of="m1"):
+        with store.subscribe(RUN, done.set, end_of="m2"):
+            committed(store, phase_write(claimed(store, mine), ActionPhase.RUNNING))
+            finish(store, other)
+            finish(store, last)
+            assert done.wait(10)
+        assert calls == []
+        finish(store, mine)
+        eventually(lambda: calls == ["m1"])
 
 
 def test_several_waiters_of_a_run_are_all_called(store: LookingStore) -> None:

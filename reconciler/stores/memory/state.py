@@ -186,7 +186,7 @@ class MemoryCore:
         self._horizon = int(max_countdown.total_seconds() * 1000)
         self._shards = [Shard() for _ in range(shards)]
         self._lock = threading.RLock()
-        self._waiting: dict[RunId, list[Callable[[], None]]] = {}
+        self._waiting: dict[RunId, list[tuple[Callable[[], None], str]]] = {}
 
     def now(self) -> int:
         """The store's time: the clock it was given."""
@@ -214,22 +214,29 @@ class MemoryCore:
             self.on_write(verb, detail)
 
     @contextmanager
-    def subscribe(self, run: RunId, callback: Callable[[], None]) -> Iterator[None]:
+    def subscribe(self, run: RunId, callback: Callable[[], None], *, end_of: str = "") -> Iterator[None]:
         """See `Store.subscribe`; `callback` runs in the thread that committed, after the write."""
+        waiting = (callback, end_of)
         with self._lock:
-            self._waiting.setdefault(run, []).append(callback)
+            self._waiting.setdefault(run, []).append(waiting)
         try:
             yield
         finally:
             with self._lock:
-                self._waiting[run].remove(callback)
+                self._waiting[run].remove(waiting)
                 if not self._waiting[run]:
                     del self._waiting[run]
 
-    def notify(self, runs: Iterable[RunId]) -> None:
-        """Call who waits for these runs. Not under the lock: a callback may take any other."""
+    def notify(self, runs: Iterable[RunId], ended: Iterable[ActionId] = ()) -> None:
+        """Call who waits for these runs, or for the end of these actions. Not under the lock: a callback may take any."""
+        names = {(action.run_id, action.action) for action in ended}
         with self._lock:
-            callbacks = [callback for run in dict.fromkeys(runs) for callback in self._waiting.get(run, ())]
+            callbacks = [
+                callback
+                for run in dict.fromkeys(runs)
+                for callback, end_of in self._waiting.get(run, ())
+                if not end_of or (run, end_of) in names
+            ]
         for callback in callbacks:
             callback()
 

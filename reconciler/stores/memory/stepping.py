@@ -159,7 +159,8 @@ class Stepping(MemoryCore):
                 self._last_child_wakes(state, parent, now)
             at, arm = state.next_due(now, self._horizon)
             self.wrote("commit", outcomes)
-        self.notify(parse(change.path).run_id for change in applied if change.events)
+        ended = [parse(change.path) for change in applied if change.ended]
+        self.notify((parse(change.path).run_id for change in applied if change.events), ended)
         return CommitReport(now, outcomes, at, arm)
 
     @staticmethod

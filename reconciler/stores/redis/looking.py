@@ -133,11 +133,13 @@ class Looking(RedisCore):
             ChannelEntry(cursor.decode(), records.decode_event(fields[b"e"])) for cursor, fields in entries
         ]
 
-    def subscribe(self, run: RunId, callback: Callable[[], None]) -> AbstractContextManager[None]:
+    def subscribe(
+        self, run: RunId, callback: Callable[[], None], *, end_of: str = ""
+    ) -> AbstractContextManager[None]:
         """See `Store.subscribe`. A lost connection is made again, and then calls back once."""
         if self._notifier is None:
             self._notifier = Notifier(self.settings)
-        return self._notifier.subscribe(self.keys.channel(run), callback)
+        return self._notifier.subscribe(self.keys.channel(run), callback, end_of)
 
     @explain
     def collect(self, shard: int, *, before: int, limit: int, noted: bool = False) -> Collected:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.exceptions import RedisError
@@ -21,27 +21,38 @@ _PATIENCE = 0.25
 """Seconds one read waits; also how long the connection outlives its last waiter."""
 
 
+class _Waiting(NamedTuple):
+    """Who waits on a channel, and for the end of which action; any notification will do when empty."""
+
+    callback: Callable[[], None]
+    end_of: bytes
+
+
 class Notifier:
     """Listens on the channels somebody waits for. The thread ends when nobody does."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._callbacks: dict[str, list[Callable[[], None]]] = {}
+        self._callbacks: dict[str, list[_Waiting]] = {}
         self._ready: dict[str, threading.Event] = {}
         self._pubsub: redis.client.PubSub | None = None
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def subscribe(self, channel: str, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` after each notification on `channel`, from before this returns until the context ends."""
+    def subscribe(self, channel: str, callback: Callable[[], None], end_of: str = "") -> Iterator[None]:
+        """Call `callback` after each notification on `channel`, from before this returns until the context ends.
+
+        With `end_of` only after those that name it.
+        """
+        waiting = _Waiting(callback, end_of.encode())
         try:
             with explained(self._settings.redis_url):
-                ready = self._add(channel, callback)
+                ready = self._add(channel, waiting)
             ready.wait(self._settings.socket_timeout.total_seconds())
             yield
         finally:
-            self._remove(channel, callback)
+            self._remove(channel, waiting)
 
     def close(self) -> None:
         """Stop listening; returns when the thread has ended. Whoever still waits is no longer called."""
@@ -52,9 +63,9 @@ class Notifier:
                 pubsub.unsubscribe()  # type: ignore[no-untyped-call]  # its answer ends the thread's wait
             thread.join(self._settings.socket_timeout.total_seconds())
 
-    def _add(self, channel: str, callback: Callable[[], None]) -> threading.Event:
+    def _add(self, channel: str, waiting: _Waiting) -> threading.Event:
         with self._lock:
-            self._callbacks.setdefault(channel, []).append(callback)
+            self._callbacks.setdefault(channel, []).append(waiting)
             ready = self._ready.setdefault(channel, threading.Event())
             if self._pubsub is None or self._thread is None or not self._thread.is_alive():
                 self._pubsub = connect(self._settings).pubsub()  # type: ignore[no-untyped-call]  # redis-py has no types here
@@ -67,11 +78,11 @@ class Notifier:
                 self._pubsub.subscribe(channel)
             return ready
 
-    def _remove(self, channel: str, callback: Callable[[], None]) -> None:
+    def _remove(self, channel: str, waiting: _Waiting) -> None:
         with self._lock:
-            waiting = self._callbacks.get(channel, [])
-            waiting.remove(callback)
-            if waiting:
+            left = [other for other in self._callbacks.get(channel, ()) if other is not waiting]
+            self._callbacks[channel] = left
+            if left:
                 return
             del self._callbacks[channel]
             self._ready.pop(channel, None)
@@ -107,11 +118,13 @@ class Notifier:
         if message["type"] == "subscribe" and ready is not None:
             ready.set()
         elif message["type"] == "message":
-            self._call(channel)
+            self._call(channel, message["data"].split(b" "))
 
-    def _call(self, channel: str) -> None:
-        for callback in tuple(self._callbacks.get(channel, ())):
-            callback()
+    def _call(self, channel: str, ended: list[bytes] | None = None) -> None:
+        """Call who waits there; with the names of what ended, of those that wait for one end only the ones concerned."""
+        for waiting in tuple(self._callbacks.get(channel, ())):
+            if ended is None or not waiting.end_of or waiting.end_of in ended:
+                waiting.callback()
 
     def _call_all(self) -> None:
         for channel in tuple(self._callbacks):

@@ -10,7 +10,7 @@
 -- ARGV[5]  most stream ids a record keeps
 -- ARGV[6]  finalizer
 -- returns  {now, next due, arm 0/1, {outcome...}}; outcome: 0 done, 1 superseded, 2 gone
-local outcomes, counts, runs = {}, {}, {}
+local outcomes, counts, runs, ended = {}, {}, {}, {}
 local dues, never, done = {}, {}, {}
 local grace, most_ids = tonumber(ARGV[4]), tonumber(ARGV[5])
 
@@ -104,6 +104,8 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     if w[9] == 1 then
       done[#done + 1] = int(now)
       done[#done + 1] = path
+      ended[run] = ended[run] or {}
+      table.insert(ended[run], name_of(path))
       if parent ~= '' then
         child_ended(run, parent, w[10] == 1)
         ended_parents[run .. '/' .. parent] = parent
@@ -128,6 +130,7 @@ for path, name in pairs(ended_parents) do
     if p[1] and not terminal(p[2]) then wake(key, path, now) end
   end
 end
-for run in pairs(runs) do redis.call('PUBLISH', base .. 'n:' .. run, '') end
+-- who waits for one action of many is told by name, and need not look after each commit
+for run in pairs(runs) do redis.call('PUBLISH', base .. 'n:' .. run, table.concat(ended[run] or {}, ' ')) end
 local at, arm = next_due(tonumber(ARGV[3]))
 return { int(now), at, arm, outcomes }
