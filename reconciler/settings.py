@@ -26,6 +26,8 @@ from reconciler.api.webhook import read_allowed
 
 PREFIX = "RECONCILER_"
 Durability = Literal["fast", "safe"]
+Encryption = Literal["", "AES256", "aws:kms", "aws:kms:dsse"]
+Checksum = Literal["sha256", "none"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     s3_prefix: str = ""
     """Folder inside the bucket for all objects."""
     s3_region: str = "us-east-1"
+    s3_encryption: Encryption = ""
+    """How the server encrypts each object (SSE-S3: `AES256`, SSE-KMS: `aws:kms`); empty: as its bucket says."""
+    s3_kms_key: str = ""
+    """Key of `aws:kms`; empty: the one of the account."""
+    s3_checksum: Checksum = "sha256"
+    """`none` for servers that refuse `x-amz-checksum` headers; what is read is then checked by the record's digest alone."""
     buckets: tuple[str, ...] = ()
     """Further buckets that inputs and outputs of actions may lie in, where a submission names them."""
 
@@ -252,6 +260,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             found.append(
                 "RECONCILER_CONFIRM_REPLICAS works with RECONCILER_DURABILITY=safe only: set both or none"
             )
+        if self.s3_kms_key and not self.s3_encryption.startswith("aws:kms"):
+            found.append(
+                "RECONCILER_S3_KMS_KEY is a key of RECONCILER_S3_ENCRYPTION=aws:kms: set both or none"
+            )
         if self.step_budget >= self.step_lease:
             found.append("RECONCILER_STEP_BUDGET must be shorter than RECONCILER_STEP_LEASE")
         if self.inline_limit > self.max_object_size:
@@ -362,6 +374,6 @@ def _read(hint: Any, text: str) -> object:  # noqa: ANN401  # a type, of which t
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if get_origin(hint) is Literal:
         if text not in get_args(hint):
-            raise ValueError(f"must be one of {', '.join(get_args(hint))}")
+            raise ValueError(f"must be one of {', '.join(filter(None, get_args(hint)))}")
         return text
     return text

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from reconciler.api.errors import SecretNotFound, SecretUnavailable
 from reconciler.settings import Settings
+from reconciler.stores.aws_renewal import RenewedClient
 from reconciler.stores.secrets import SecretId, SecretValue
 
 _NOT_FOUND = frozenset({"ResourceNotFoundException"})
@@ -21,11 +20,10 @@ _REFUSED = frozenset(
 )
 
 
-def client_factory(settings: Settings) -> Callable[[], Any]:
+def client_factory(settings: Settings) -> Callable[[boto3.session.Session], Any]:
     """How to make a client: credentials and region as boto3 reads them, else the region of S3; each call ends in time."""
 
-    def make() -> Any:  # noqa: ANN401  # boto3 makes its clients at run time
-        session = boto3.session.Session()  # the default session must not be shared by threads
+    def make(session: boto3.session.Session) -> Any:  # noqa: ANN401  # boto3 makes its clients at run time
         config = Config(
             connect_timeout=settings.connect_timeout.total_seconds(),
             read_timeout=settings.socket_timeout.total_seconds(),
@@ -44,11 +42,9 @@ class AwsSecrets:
     project; a grouped secret is named `<group>.<key>`.
     """
 
-    def __init__(self, prefix: str, factory: Callable[[], Any]) -> None:
+    def __init__(self, prefix: str, factory: Callable[[boto3.session.Session], Any]) -> None:
         self._prefix = prefix
-        self._factory = factory
-        self._clients: dict[int, Any] = {}
-        self._lock = threading.Lock()
+        self._source = RenewedClient(factory)
 
     def fetch(self, secret: SecretId) -> SecretValue:
         """The secret of exactly this scope.
@@ -59,7 +55,7 @@ class AwsSecrets:
         """
         name = self._prefix + "/".join((*secret.scope, secret.name))
         try:
-            found = self._client().get_secret_value(SecretId=name)
+            found = self._source.call(lambda client: client.get_secret_value(SecretId=name))
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in _NOT_FOUND:
@@ -75,10 +71,3 @@ class AwsSecrets:
                 retryable=True,
             ) from None
         return SecretValue(text=found.get("SecretString") or "", binary=found.get("SecretBinary") or b"")
-
-    def _client(self) -> Any:  # noqa: ANN401  # boto3 makes its clients at run time
-        """The client of this process: sockets of a parent must not be used by its forked children."""
-        with self._lock:
-            if os.getpid() not in self._clients:
-                self._clients[os.getpid()] = self._factory()
-            return self._clients[os.getpid()]

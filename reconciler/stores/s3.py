@@ -57,6 +57,8 @@ class S3Blobs:
         self._prefix = settings.s3_prefix
         self._source = ClientSource(settings)
         self._quick = QuickCreates(settings, self._source)
+        self._encryption, self._kms_key = settings.s3_encryption, settings.s3_kms_key
+        self._checksum = settings.s3_checksum == "sha256"
         self._seen: set[str] = set()
 
     def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
@@ -103,7 +105,9 @@ class S3Blobs:
         address = blobs.parse_uri(uri)
         with self._explained(address):
             try:
-                answer = self._source.get().head_object(Bucket=address.bucket, Key=address.key)
+                answer = self._source.call(
+                    lambda client: client.head_object(Bucket=address.bucket, Key=address.key)
+                )
             except ClientError as error:
                 if code_of(error) not in MISSING:
                     raise
@@ -154,15 +158,16 @@ class S3Blobs:
         return explained(self.endpoint, address.bucket)
 
     def _send(self, address: blobs.Address, data: bytes, *, overwrite: bool) -> None:
-        request: PutObjectRequestTypeDef = {
-            "Bucket": address.bucket,
-            "Key": address.key,
-            "Body": data,
-            "ChecksumSHA256": base64.b64encode(hashlib.sha256(data).digest()).decode(),
-        }
+        request: PutObjectRequestTypeDef = {"Bucket": address.bucket, "Key": address.key, "Body": data}
+        if self._encryption:
+            request["ServerSideEncryption"] = self._encryption
+        if self._kms_key:
+            request["SSEKMSKeyId"] = self._kms_key
+        if self._checksum:
+            request["ChecksumSHA256"] = base64.b64encode(hashlib.sha256(data).digest()).decode()
         if not overwrite:
             request["IfNoneMatch"] = "*"
-        self._source.get().put_object(**request)
+        self._source.call(lambda client: client.put_object(**request))
 
     def _create(self, address: blobs.Address, data: bytes) -> None:
         """Write unless something lies there; 409 means "in conflict right now", so ask for a verdict."""
@@ -209,19 +214,23 @@ class S3Blobs:
 
     def _open(self, address: blobs.Address) -> GetObjectOutputTypeDef:
         try:
-            return self._source.get().get_object(Bucket=address.bucket, Key=address.key)
+            return self._source.call(lambda client: client.get_object(Bucket=address.bucket, Key=address.key))
         except ClientError as error:
             if code_of(error) in MISSING:
                 raise blobs.not_found(str(address)) from error
             raise
 
     def _first_page(self, folder: blobs.Address) -> list[str]:
-        page = self._source.get().list_objects_v2(Bucket=folder.bucket, Prefix=folder.key, MaxKeys=PAGE)
+        page = self._source.call(
+            lambda client: client.list_objects_v2(Bucket=folder.bucket, Prefix=folder.key, MaxKeys=PAGE)
+        )
         return [entry["Key"] for entry in page.get("Contents", [])]
 
     def _delete(self, bucket: str, keys: list[str]) -> None:
         doomed: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys]
-        answer = self._source.get().delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+        answer = self._source.call(
+            lambda client: client.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+        )
         for problem in answer.get("Errors", []):
             raise BlobUnavailable(
                 f"S3 at {safe_endpoint(self.endpoint)} did not delete s3://{bucket}/{problem.get('Key')} "
@@ -233,5 +242,5 @@ class S3Blobs:
         """Tell a missing bucket from a missing object: the answers to HEAD are the same."""
         if bucket in self._seen:
             return
-        self._source.get().head_bucket(Bucket=bucket)
+        self._source.call(lambda client: client.head_bucket(Bucket=bucket))
         self._seen.add(bucket)

@@ -1,10 +1,10 @@
-"""One boto3 client per process, made when it is first needed."""
+"""How boto3's client for S3 is made: its limits, and what the server of the settings understands."""
 
 from __future__ import annotations
 
-import os
-import threading
-from typing import TYPE_CHECKING
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -12,6 +12,7 @@ from botocore.config import Config
 
 from reconciler.api.errors import BlobUnavailable
 from reconciler.settings import Settings
+from reconciler.stores.aws_renewal import RenewedClient
 from reconciler.stores.s3_errors import safe_endpoint
 
 if TYPE_CHECKING:
@@ -20,54 +21,30 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """How often a request is sent at most; waits of up to 1 s and 2 s lie between."""
 CONNECTIONS = 32
+_CHECKSUMS: dict[str, dict[str, Any]] = {
+    "sha256": {},
+    "none": {
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    },
+}
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class _Slot:
-    """The client of one process. A forked child gets a slot, hence a lock, of its own: nobody can hold it."""
+class ClientSource(RenewedClient["S3Client"]):
+    """The client of each process; sockets of a parent must not be used by its forked children.
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.client: S3Client | None = None
-        self.session: boto3.session.Session | None = None
-
-
-class ClientSource:
-    """Gives each process its own client: sockets of a parent must not be used by its forked children."""
+    Its calls raise `BlobUnavailable` when the endpoint is no URL, and `BotoCoreError` when the configuration of boto3
+    cannot be used.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._slots: dict[int, _Slot] = {}
-
-    def get(self) -> S3Client:
-        """The client of this process; its threads share it.
-
-        Raises:
-            BlobUnavailable: the endpoint is no URL.
-            BotoCoreError: the configuration of boto3 cannot be used.
-        """
-        slot = self._slots.setdefault(os.getpid(), _Slot())
-        with slot.lock:
-            if slot.client is None:
-                slot.session = boto3.session.Session()  # the default session must not be shared by threads
-                slot.client = _make(self._settings, slot.session)
-            return slot.client
-
-    def session(self) -> boto3.session.Session:
-        """The session the client of this process belongs to: the one source of its credentials.
-
-        Raises:
-            As `get`.
-        """
-        self.get()
-        session = self._slots[os.getpid()].session
-        assert session is not None
-        return session
+        super().__init__(lambda session: _make(session, settings))
 
 
-def _make(settings: Settings, session: boto3.session.Session) -> S3Client:
+def _make(session: boto3.session.Session, settings: Settings) -> S3Client:
     try:
-        return session.client(
+        client = session.client(
             "s3",
             endpoint_url=settings.s3_endpoint or None,
             region_name=settings.s3_region,
@@ -78,6 +55,18 @@ def _make(settings: Settings, session: boto3.session.Session) -> S3Client:
             f"S3 cannot be asked: {safe_endpoint(settings.s3_endpoint)} is no endpoint. "
             "Correct RECONCILER_S3_ENDPOINT, as in http://127.0.0.1:8333."
         ) from error
+    if settings.s3_checksum == "none":
+        client.meta.events.register("before-sign.s3.DeleteObjects", _by_md5)
+    return client
+
+
+def _by_md5(request: Any, **_: object) -> None:  # noqa: ANN401  # botocore has no types
+    """Deleting many objects needs a digest of the request: the old header, where the new ones are not understood."""
+    for name in list(request.headers):
+        if name.lower().startswith(("x-amz-checksum-", "x-amz-sdk-checksum-", "content-md5")):
+            del request.headers[name]
+    digest = hashlib.md5(request.body, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = base64.b64encode(digest).decode()
 
 
 def _config(settings: Settings) -> Config:
@@ -95,6 +84,7 @@ def _config(settings: Settings) -> Config:
         tcp_keepalive=True,
         # A server of one's own has rarely a DNS name for each bucket.
         s3={"addressing_style": "path" if settings.s3_endpoint else "auto"},
+        **_CHECKSUMS[settings.s3_checksum],
         # This machine is never behind the proxy of HTTP_PROXY.
         proxies={} if loopback else None,
     )

@@ -31,6 +31,11 @@ class QuickCreates:
         self._settings = settings
         self._source = source
         self._processes: dict[int, _Process] = {}
+        headers = {
+            "x-amz-server-side-encryption": settings.s3_encryption,
+            "x-amz-server-side-encryption-aws-kms-key-id": settings.s3_kms_key,
+        }
+        self._encryption = {name: value for name, value in headers.items() if value}
 
     def create(self, address: Address, data: bytes) -> Created | None:
         """Create one object, unless something lies there.
@@ -41,7 +46,9 @@ class QuickCreates:
         Raises:
             BotoCoreError: boto3 is set up in a way that cannot be used.
         """
-        if len(data) > LARGEST:
+        if (
+            len(data) > LARGEST or self._settings.s3_checksum == "none"
+        ):  # a quick one always bears its checksum
             return None
         process = self._processes.setdefault(os.getpid(), _Process(self._settings))
         place = self._place(process, address.bucket)
@@ -73,13 +80,12 @@ class QuickCreates:
             return None
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
 
-    @staticmethod
-    def _signer(process: _Process, place: Place, credentials: Credentials) -> Signer:
+    def _signer(self, process: _Process, place: Place, credentials: Credentials) -> Signer:
         with process.lock:
             signer = process.signers.get((place.host + place.path, credentials))
             if signer is None:
                 process.signers = {}  # rotated: the old ones are of no use any more
                 signer = process.signers[place.host + place.path, credentials] = Signer(
-                    place, credentials, {}
+                    place, credentials, self._encryption
                 )
             return signer

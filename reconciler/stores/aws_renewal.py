@@ -1,0 +1,122 @@
+"""boto3 clients that follow credentials which are exchanged while they are in use.
+
+A client of boto3 keeps the keys it was made with for as long as it lives. So once a server refuses them, they are looked up
+anew where boto3 finds them (files, a process, a role, the environment), and the request is sent again if there are others.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+C = TypeVar("C")
+T = TypeVar("T")
+Keys = tuple[str, str, str]
+"""Access key, secret key, session token."""
+
+_CODES = frozenset(
+    {
+        "AccessDenied", "AuthFailure", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidAccessKeyId",
+        "InvalidClientTokenId", "InvalidSecurity", "InvalidSignatureException", "InvalidToken",
+        "MissingAuthenticationToken", "RequestExpired", "SignatureDoesNotMatch", "TokenRefreshRequired",
+        "UnrecognizedClientException",
+    }
+)  # fmt: skip
+_RENEWALS = 3
+"""How often one request follows; keys are not exchanged faster."""
+
+
+def refused(error: ClientError) -> bool:
+    """Whether a server does not accept who we are; answers to HEAD have only the HTTP status."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status in {401, 403} or error.response.get("Error", {}).get("Code", "") in _CODES
+
+
+def keys_of(session: boto3.session.Session) -> Keys | None:
+    """The keys a session finds now; None where there are none, as while a file is written."""
+    try:
+        found: Any = session.get_credentials()
+        frozen = found and found.get_frozen_credentials()
+    except (BotoCoreError, OSError, ValueError):
+        return None
+    return (frozen.access_key or "", frozen.secret_key or "", frozen.token or "") if frozen else None
+
+
+class _Slot(Generic[C]):
+    """What one process holds. A forked child gets a slot, hence a lock, of its own: nobody can hold it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.client: C | None = None
+        self.session: boto3.session.Session | None = None
+        self.keys: Keys | None = None
+
+
+class RenewedClient(Generic[C]):
+    """One client for each process, made when it is first needed and again when its keys are refused.
+
+    Args:
+        make: a client of a session. What it raises is raised.
+    """
+
+    def __init__(self, make: Callable[[boto3.session.Session], C]) -> None:
+        self._make = make
+        self._slots: dict[int, _Slot[C]] = {}
+
+    def call(self, do: Callable[[C], T]) -> T:
+        """Do something with the client, which must be harmless to repeat when it was refused.
+
+        Raises:
+            Whatever `do` or making a client raises.
+        """
+        client = self.get()
+        for _ in range(_RENEWALS):
+            try:
+                return do(client)
+            except ClientError as error:
+                renewed = self._renewed(client) if refused(error) else client
+                if renewed is client:
+                    raise
+                client = renewed
+        return do(client)
+
+    def get(self) -> C:
+        """The client of this process; its threads share it."""
+        slot = self._slot()
+        with slot.lock:
+            return self._new(slot) if slot.client is None else slot.client
+
+    def session(self) -> boto3.session.Session:
+        """The session the client of this process belongs to: the one source of its credentials.
+
+        Raises:
+            What making a client raises.
+        """
+        self.get()
+        session = self._slot().session
+        assert session is not None
+        return session
+
+    def _slot(self) -> _Slot[C]:
+        return self._slots.setdefault(os.getpid(), _Slot())
+
+    def _new(self, slot: _Slot[C]) -> C:
+        session = boto3.session.Session()  # the default session must not be shared by threads
+        client = self._make(session)
+        slot.client, slot.session, slot.keys = client, session, keys_of(session)
+        return client
+
+    def _renewed(self, old: C) -> C:
+        """A client with other keys than the refused one; that one, where there are none."""
+        slot = self._slot()
+        with slot.lock:
+            if slot.client is not None and slot.client is not old:
+                return slot.client  # another thread was faster
+            keys = keys_of(boto3.session.Session())
+            # The old one is not closed: other threads may be sending with it.
+            return old if keys in {None, slot.keys} else self._new(slot)
