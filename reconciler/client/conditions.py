@@ -19,9 +19,11 @@ from reconciler.api.errors import (
     NotACondition,
     SignalRefused,
 )
+from reconciler.api.texts import check_text
 from reconciler.client.run import Run
 from reconciler.client.submission import MAX_ACTOR, whoami
 from reconciler.core.callback import SIGNAL, verify
+from reconciler.core.declaration import read_duration
 from reconciler.core.validation import LIMITS
 from reconciler.settings import Settings
 from reconciler.stores.base import SignalOutcome, Store
@@ -59,7 +61,7 @@ class Conditions(ABC):
         type: Literal["bool"] = "bool",  # the word of the field
         prompt: str = "",
         description: str = "",
-        timeout: timedelta | None = None,
+        timeout: float | timedelta | None = None,
         webhook: str = "",
         *,
         run: str = "",
@@ -73,7 +75,7 @@ class Conditions(ABC):
         type: Literal["int"],  # the word of the field
         prompt: str = "",
         description: str = "",
-        timeout: timedelta | None = None,
+        timeout: float | timedelta | None = None,
         webhook: str = "",
         *,
         run: str = "",
@@ -87,7 +89,7 @@ class Conditions(ABC):
         type: Literal["float"],  # the word of the field
         prompt: str = "",
         description: str = "",
-        timeout: timedelta | None = None,
+        timeout: float | timedelta | None = None,
         webhook: str = "",
         *,
         run: str = "",
@@ -101,7 +103,7 @@ class Conditions(ABC):
         type: Literal["str"],  # the word of the field
         prompt: str = "",
         description: str = "",
-        timeout: timedelta | None = None,
+        timeout: float | timedelta | None = None,
         webhook: str = "",
         *,
         run: str = "",
@@ -114,7 +116,7 @@ class Conditions(ABC):
         type: str = "bool",  # noqa: A002  # the word of the field
         prompt: str = "",
         description: str = "",
-        timeout: timedelta | None = None,
+        timeout: float | timedelta | None = None,
         webhook: str = "",
         *,
         run: str = "",
@@ -128,7 +130,8 @@ class Conditions(ABC):
             type: of the value: bool, int, float or str.
             prompt: the question, up to 4096 characters.
             description: more about it, up to 2048 characters.
-            timeout: the action ends in TIMED_OUT this long after it was stored; None waits without a limit.
+            timeout: the action ends in TIMED_OUT this long after it was stored, a `timedelta` or seconds; None waits
+                without a limit.
             webhook: an http(s) URL that gets the question with a callback token once the condition waits
                 (docs/lifecycle.md); workers need `RECONCILER_CALLBACK_SECRET_FILE` for that, the caller does not.
             run: name of the run; a new one when empty.
@@ -138,11 +141,13 @@ class Conditions(ABC):
         Raises:
             As `Client.submit`.
         """
+        texts = {"name": name, "type": type, "prompt": prompt, "description": description, "webhook": webhook}
+        for what, text in texts.items():
+            check_text(f"the {what} of a condition", text)
         if not name or (parent and not run):
             raise InvalidSpec("a condition needs a name, and with a parent the run of that parent")
-        asked = ConditionSpec(
-            name=name, type=type, prompt=prompt, description=description, timeout=timeout, webhook=webhook
-        )
+        limit = None if timeout is None else read_duration("timeout", timeout)
+        asked = ConditionSpec(**texts, timeout=limit)
         spec = ActionSpec(
             run_name=run,
             action_name=name if parent else "",

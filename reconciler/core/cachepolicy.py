@@ -8,6 +8,7 @@ import msgspec
 
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.template import TaskMetadata
+from reconciler.api.texts import check_text
 from reconciler.core.validation import LIMITS
 
 AUTO = "auto"
@@ -46,7 +47,7 @@ def policy_of(cache: str | Cache, source: str, parameters: Collection[str]) -> C
     if cache == DISABLE:
         return None
     policy = cache if isinstance(cache, Cache) else _shorthand(cache)
-    version = policy.version or source
+    version = check_text("the version of a cache", policy.version or source)
     problems = []
     if not version:
         problems.append("its source cannot be read, so name a version: cache='v1'")

@@ -141,6 +141,33 @@ def test_task_that_ends_during_the_outage_does_not_end_the_worker(
     worker.notes_say("shard 1")
 
 
+def test_no_queue_ends_a_worker(
+    server: Valkey, messenger: CeleryMessenger, start_worker: Callable[..., Worker]
+) -> None:
+    """Names of keys of the transport, past every door: they are lists like all queues, and the worker goes on."""
+    names = [
+        "attempts_unacked",
+        "attempts_unacked_index",
+        "attempts_unacked_mutex",
+        "unacked",
+        "unacked_index",
+        "meta",
+        "due",
+    ]
+    messenger.launch([Launch(name, f"p/d/{name[:20]}/a0", "1", name) for name in names])
+    worker = start_worker(queue="attempts", role="attempts")
+    app = build_app(settings_for(server.url))
+    app.send_task(RUN_ATTEMPT, ("later", "1"), countdown=600)  # unacknowledged from now on
+    until(lambda: server.client.hlen(f"{PREFIX}:attempts_unacked") == 1)
+    worker.gate("one")
+    messenger.launch([Launch("attempts", "one", "1", "one")])
+    worker.notes_say("one begins")
+    worker.open("one")
+    worker.notes_say("one ends")
+    assert {server.client.type(PREFIX + name) for name in names} == {b"list"}
+    app.close()
+
+
 def test_attempts_keep_their_own_unacked_keys_and_ack_early(
     server: Valkey, messenger: CeleryMessenger, start_worker: Callable[..., Worker]
 ) -> None:
