@@ -21,7 +21,7 @@ from reconciler.plugins import echo, function, group, sleep
 from reconciler.plugins.catalog_client import AsyncCatalogClient
 from reconciler.plugins.function_config import Kept
 from reconciler.plugins.managers import NoopSecretManager, ResourceManager, SecretManager
-from reconciler.plugins.registry import PluginEntry, PluginRegistry, load_entries
+from reconciler.plugins.registry import PluginEntry, PluginRegistry, load_entries, read_entries
 from reconciler.plugins.secrets import (
     ChainedSecrets,
     EnvironmentSecrets,
@@ -32,6 +32,7 @@ from reconciler.settings import Settings
 from reconciler.stores.aws_secrets import AwsSecrets, client_factory
 from reconciler.stores.base import BlobStore, Store
 from reconciler.stores.catalog import Catalog
+from reconciler.stores.outage import looked
 from reconciler.stores.redis.catalog import RedisCatalog
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.quotas import RedisQuotas
@@ -160,16 +161,33 @@ def check_start(engine: Engine) -> None:
 
 
 def start_problems(engine: Engine) -> list[str]:
-    """Everything that speaks against the servers and files, as sentences with a remedy."""
-    found = store_problems(engine.store) if isinstance(engine.store, RedisStore) else []
-    if isinstance(engine.blobs, S3Blobs):
-        found += engine.blobs.check()
-    return [
-        *found,
-        *lasting_problems(engine.settings),
-        *secret_problems(engine.settings),
-        *exchange_problems(engine.settings),
-    ]
+    """Everything that speaks against the servers and files, as sentences with a remedy; `Outage`s may pass by themselves."""
+    store, blobs = engine.store, engine.blobs
+    return _server_problems(
+        engine.settings,
+        store if isinstance(store, RedisStore) else None,
+        blobs if isinstance(blobs, S3Blobs) else None,
+    )
+
+
+def build_problems(settings: Settings) -> list[str]:
+    """All that keeps an engine with these settings from working: its plugins, and what `start_problems` looks at."""
+    entries, problems = read_entries(settings.plugins)
+    try:
+        PluginRegistry((*builtin_plugins(settings), *entries))
+    except InvalidSettings as error:
+        problems += error.problems
+    try:
+        store, blobs = RedisStore(settings), S3Blobs(settings)
+    except InvalidSettings as error:
+        return problems + error.problems
+    return problems + _server_problems(settings, store, blobs)
+
+
+def _server_problems(settings: Settings, store: RedisStore | None, blobs: S3Blobs | None) -> list[str]:
+    found = looked(lambda: store_problems(store)) if store else []
+    found += looked(blobs.check) if blobs else []
+    return [*found, *lasting_problems(settings), *secret_problems(settings), *exchange_problems(settings)]
 
 
 def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:

@@ -1,15 +1,36 @@
-"""The Celery application of the backend: `celery -A worker worker|beat|flower`."""
+"""The Celery application of the backend: `celery -A worker worker|beat|flower`, or `from worker import app`."""
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import Any
+
+from worker.foreign import refuse_foreign_modules
 
 __all__ = ["app"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  # the application is built when Celery asks for it, not on import
-    if name in {"app", "celery"}:
-        from worker.app import app  # noqa: PLC0415  # as above
+class _Package(ModuleType):
+    """This package: its `app` is the application, though a submodule has that name too."""
 
-        return app
-    raise AttributeError(name)
+    @property
+    def app(self) -> Any:  # noqa: ANN401  # a Celery application, which is built when it is asked for, not on import
+        """The application of this process.
+
+        Raises:
+            SystemExit: a setting is wrong, or a module of somebody else has the name of one of ours; status 78.
+        """
+        refuse_foreign_modules()
+        try:
+            return import_module("worker.app").app
+        except AttributeError as error:  # would be read as "there is no app"
+            raise ImportError(f"the Celery application cannot be made: {error}") from error
+
+    @app.setter
+    def app(self, module: ModuleType) -> None:
+        """Python stores a submodule here once it is imported; `sys.modules` is enough for that."""
+
+
+sys.modules[__name__].__class__ = _Package

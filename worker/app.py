@@ -1,7 +1,7 @@
 """The Celery application: `celery -A worker worker | beat | flower`.
 
-A worker is told apart by the queues it consumes: `-Q steps -P threads` runs reconcile steps, `-Q attempts -P prefork` runs
-user code. Both in one process work too.
+What a worker is follows from the queues it consumes (role.py): `-Q steps -P threads` runs reconcile steps, any other queue
+user code, as `-Q attempts -P prefork`. Both in one process work too, with `-P prefork`.
 """
 
 from __future__ import annotations
@@ -16,21 +16,27 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 from celery.bootsteps import RUN
+from celery.worker import state
 
 from beat_schedule import BEAT_SCHEDULE
-from reconciler.api.errors import InvalidSettings, Unavailable
+from reconciler.api.errors import FunctionsNotLoaded, InvalidSettings
 from reconciler.broker.conf import attempts_settings, build_app
 from reconciler.broker.exchange import EventExchange
 from reconciler.settings import Settings
-from reconciler.wiring import check_start
-from worker import attempts, logs, steps
+from reconciler.wiring import build_problems
+from worker import attempts, logs, start, steps
+from worker.confining import confine
 from worker.consuming import watch_of
 from worker.dashboard import prepare_flower
 from worker.forwarding import Forwarder, reader_of
 from worker.functions import functions_of, runner_for
+from worker.import_path import import_path
 from worker.manager import WorkerManager
 from worker.measuring import Measuring
+from worker.pool_starts import PoolStarts
 from worker.process import configure, current_engine
+from worker.role import Role, chosen_queues, is_solo, role_of, role_problems
+from worker.start import ends_start
 
 log = structlog.get_logger(__name__)
 
@@ -53,11 +59,15 @@ def make_app(settings: Settings) -> Celery:
 
 
 def from_environment() -> Celery:
-    """The application of this process; a wrong setting ends it with one message that lists all mistakes."""
+    """The application of this process; a wrong setting ends it with one message that lists all mistakes.
+
+    Raises:
+        SystemExit: with status 78.
+    """
     try:
         return make_app(Settings.from_env())
     except InvalidSettings as error:
-        sys.exit(str(error))
+        raise SystemExit(start.say(error.problems)) from None
 
 
 prepare_flower(sys.argv, os.environ)
@@ -65,58 +75,78 @@ app = from_environment()
 
 
 class _Process:
-    """What the signals below hand to each other."""
+    """What the signals hand to each other. `role` is None where no worker starts, or in a child that was not forked."""
 
+    pid: int = 0
+    role: Role | None = None
+    queues: tuple[str, ...] = ()
     manager: WorkerManager | None = None
     measuring: Measuring | None = None
     forwarder: Forwarder | None = None
     functions: Mapping[str, str] | None = None
     """What the worker can run; None when it runs no attempts."""
+    pool_starts: PoolStarts | None = None
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
-def _choose_transport(instance: Any, conf: Any, options: dict[str, Any], **_: Any) -> None:  # noqa: ANN401  # Celery's objects
-    """Messages of attempts have their own unacked keys: the shortest visibility timeout of a key wins."""
-    del instance
+@ends_start
+def _choose_role(instance: Any, conf: Any, options: dict[str, Any], **_: Any) -> None:  # noqa: ANN401  # Celery's objects
+    """Before Celery reads its settings.
+
+    Messages of attempts have their own unacked keys: the shortest visibility timeout of a key wins.
+    """
     settings = Settings.from_env()
-    if _consumes(options, settings.attempts_queue) and not _consumes(options, settings.steps_queue):
+    sys.path[:] = import_path()  # of plugins, too: Celery has taken the working folder away again
+    _Process.pid = os.getpid()
+    _Process.queues = tuple(chosen_queues(conf, options))
+    _Process.role = role_of(_Process.queues, settings)
+    if _Process.role.attempts:
         conf.update(attempts_settings(settings))
-
-
-def _consumes(options: dict[str, Any], queue: str) -> bool:
-    chosen = options.get("queues") or ()
-    names = chosen.split(",") if isinstance(chosen, str) else chosen
-    return not names or queue in names
+    confine(instance.app, _Process.role, settings)
 
 
 @signals.after_setup_logger.connect  # type: ignore[untyped-decorator]  # Celery has no types
+@ends_start
 def _configure_logs(loglevel: int | None = None, **_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     logs.configure(loglevel or "WARNING")
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
-def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    """A worker starts only on servers that can keep the promises, and says all that is wrong at once."""
-    try:
-        engine = current_engine()
-        check_start(engine)
-        if set(sender.app.amqp.queues.consume_from) - {engine.settings.steps_queue}:
-            _Process.functions = functions_of(runner_for(engine.settings))
-    except (InvalidSettings, Unavailable) as error:
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-        os._exit(78)  # EX_CONFIG; Celery would swallow an exception of a signal handler
-    _Process.measuring = Measuring(Settings.from_env())
+@ends_start
+def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
+    """A worker starts only where it can keep the promises, and says all that is wrong at once."""
+    settings = Settings.from_env()
+    role = _Process.role or role_of(_Process.queues, settings)
+    problems, trace = role_problems(role, _Process.queues, sender.pool_cls), ""
+    if role.attempts and not problems:
+        try:
+            _Process.functions = functions_of(runner_for(settings))
+        except FunctionsNotLoaded as error:
+            problems, trace = error.problems, error.traceback
+    problems += build_problems(settings)
+    if problems:
+        start.end(problems, trace)
+    current_engine()
+    _Process.pool_starts = PoolStarts()
+    _Process.measuring = Measuring(settings)
     _Process.measuring.prepare()
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery has no types
+@ends_start
 def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     settings = Settings.from_env()
-    queues = set(sender.app.amqp.queues.consume_from)
-    steps_too = settings.steps_queue in queues
-    # also a shutdown that was asked for over the network, which sends no signal
-    watch = watch_of(sender.app, settings, lambda: sender.controller.blueprint.state == RUN)
+    steps_too = _Process.role is not None and _Process.role.steps
+
+    solo = is_solo(sender.controller.pool)
+
+    def takes_messages() -> bool:
+        # Not after a shutdown, also one that was asked for over the network, which sends no signal. And a solo worker takes
+        # none while it runs an attempt, however long that is.
+        busy = solo and bool(state.active_requests)
+        return bool(sender.controller.blueprint.state == RUN) and not busy
+
+    watch = watch_of(sender.app, settings, takes_messages)
     _Process.manager = WorkerManager(sender.app.tasks, sender.hostname, steps=steps_too, watch=watch)
     current_engine().reconciler.setup_with_manager(_Process.manager)
     if _Process.measuring is not None:
@@ -146,14 +176,25 @@ def _end_last(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
 
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
-def _die_with_parent(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    """A pool child must not outlive its worker: it would hold a lease nobody supervises."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if _Process.measuring is not None:
-        _Process.measuring.join()
-    attempts.runner_of(current_engine()).start()
+def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    """In each process of a pool, and in the only one of a solo worker."""
+    try:
+        if os.getpid() != _Process.pid:
+            # it must not outlive its worker: it would hold a lease nobody supervises
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if _Process.measuring is not None:
+                _Process.measuring.join()
+        engine = current_engine()
+        if _Process.role is None or _Process.role.attempts:
+            attempts.runner_of(engine).start()
+    except Exception as error:  # noqa: BLE001  # Celery would go on, or start such processes for ever
+        status = start.say(start.problems_of(error))
+        if _Process.pool_starts is not None:
+            _Process.pool_starts.failed(status)
+        os._exit(status)
 
 
 @signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end_runner(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    attempts.runner_of(current_engine()).close()
+    if _Process.role is None or _Process.role.attempts:
+        attempts.runner_of(current_engine()).close()

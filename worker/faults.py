@@ -19,6 +19,7 @@ _REMEDIES = {
     errno.ENOMEM: "give it more memory, or lower its -c",
 }
 _NO_THREAD = "start new thread"  # all that Python says of it
+_SHORT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 
 
 def fault_of(error: Exception, worker: str, text: str) -> AttemptOutcome:
@@ -31,6 +32,13 @@ def fault_of(error: Exception, worker: str, text: str) -> AttemptOutcome:
     """
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return AttemptOutcome(ended="stopped", code=CODE, message=storable(f"{worker}: {what}. {_remedy(error)}"))
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether the host, or a server, is short of something just now: waiting may help."""
+    if isinstance(error, OSError):
+        return error.errno in _SHORT or isinstance(error, ConnectionError | TimeoutError)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_THREAD in str(error))
 
 
 def storable(text: str) -> str:

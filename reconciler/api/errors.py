@@ -60,6 +60,12 @@ class InvalidArguments(InvalidInput, TypeError):
     """Arguments do not fit the signature of a function, or cannot be written as JSON."""
 
 
+class Outage(str):
+    """A problem that may pass by itself, in a list of problems: a server is away, and starting again later may help."""
+
+    __slots__ = ()
+
+
 class InvalidSettings(ReconcilerError):
     """The settings cannot be used. `problems` lists every mistake found, not only the first."""
 

@@ -56,7 +56,7 @@ def celery_settings(settings: Settings) -> dict[str, object]:
 
 
 def attempts_settings(settings: Settings) -> dict[str, object]:
-    """What a worker of attempts queues sets on top of `celery_settings` when it starts.
+    """What a worker of any queue besides steps sets on top of `celery_settings` when it starts.
 
     Raises:
         InvalidSettings: the broker's URL cannot be used.
@@ -83,7 +83,9 @@ def attempts_transport_options(settings: Settings) -> dict[str, object]:
         InvalidSettings: the broker's URL cannot be used.
     """
     address = read_address(settings.effective_broker_url())
-    return _transport_options(settings, address, timedelta(minutes=5), "attempts_")
+    # a worker of both kinds holds countdowns of steps, too
+    visibility = max(timedelta(minutes=5), _steps_visibility(settings))
+    return _transport_options(settings, address, visibility, "attempts_")
 
 
 def _wake_up_options(settings: Settings, address: BrokerAddress) -> dict[str, object]:

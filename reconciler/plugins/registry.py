@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import msgspec
 import structlog
 
-from reconciler.api.errors import InvalidSettings, ReconcilerError
+from reconciler.api.errors import InvalidSettings, Outage, ReconcilerError
+from reconciler.core.retries import causes, is_outage
 from reconciler.plugins.base import Plugin
 
 log = structlog.get_logger(__name__)
@@ -57,10 +59,13 @@ class PluginRegistry:
         problems = [problem for entry in known for problem in _problems(entry)]
         if problems:
             raise InvalidSettings(problems)
-        for kind in ("resource", "core"):
-            for entry in known:
-                if entry.kind == kind:
-                    self._load(entry)
+        for entry in sorted(known, key=lambda entry: entry.kind != "resource"):
+            try:
+                self._load(entry)
+            except InvalidSettings as error:
+                problems += error.problems
+        if problems:
+            raise InvalidSettings(problems)
         for task_type, plugin_id in (routes or {}).items():
             if plugin_id in self._by_id:
                 self._plugins[task_type] = self._by_id[plugin_id]
@@ -68,14 +73,7 @@ class PluginRegistry:
                 log.warning("plugin.route_unknown", task_type=task_type, plugin=plugin_id)
 
     def _load(self, entry: PluginEntry) -> None:
-        plugin: object = entry.load()
-        if not isinstance(plugin, Plugin):
-            raise InvalidSettings(
-                [f"the loader of plugin {entry.id} must return a Plugin, got {type(plugin).__name__}"]
-            )
-        limit = plugin.properties.generated_name_max_length
-        if limit != 0 and limit < 8:
-            raise InvalidSettings([f"plugin {entry.id}: GeneratedNameMaxLength needs to be greater then 8"])
+        plugin = _loaded(entry)
         plugin.id = plugin.id or entry.id
         self._by_id[entry.id] = plugin
         for task_type in entry.task_types:
@@ -115,6 +113,14 @@ def load_entries(modules: Iterable[str]) -> tuple[PluginEntry, ...]:
     Raises:
         InvalidSettings: lists each module that cannot be imported or has no entry, and why.
     """
+    entries, problems = read_entries(modules)
+    if problems:
+        raise InvalidSettings(problems)
+    return entries
+
+
+def read_entries(modules: Iterable[str]) -> tuple[tuple[PluginEntry, ...], list[str]]:
+    """Those entries that can be read, and why the others cannot."""
     entries: list[PluginEntry] = []
     problems: list[str] = []
     for module in modules:
@@ -130,9 +136,46 @@ def load_entries(modules: Iterable[str]) -> tuple[PluginEntry, ...]:
             entries.append(entry)
         else:
             problems.append(f"ENTRY of {module!r} must be a PluginEntry, not a {type(entry).__name__}")
-    if problems:
-        raise InvalidSettings(problems)
-    return tuple(entries)
+    return tuple(entries), problems
+
+
+def _loaded(entry: PluginEntry) -> Plugin:
+    """What the loader makes.
+
+    Raises:
+        InvalidSettings: it raises, or its plugin cannot be used; an `Outage` where a server did not answer it.
+    """
+    try:
+        plugin: object = entry.load()
+        problem = _unusable(entry, plugin)
+    except (Exception, SystemExit) as error:
+        raise InvalidSettings([_raised(entry, error)]) from error
+    if problem:
+        raise InvalidSettings([problem])
+    assert isinstance(plugin, Plugin)
+    return plugin
+
+
+def _unusable(entry: PluginEntry, plugin: object) -> str:
+    if not isinstance(plugin, Plugin):
+        return f"the loader of plugin {entry.id} must return a Plugin, got {type(plugin).__name__}"
+    limit = plugin.properties.generated_name_max_length
+    if limit != 0 and limit < 8:
+        return f"plugin {entry.id}: GeneratedNameMaxLength needs to be greater then 8"
+    return ""
+
+
+def _raised(entry: PluginEntry, error: BaseException) -> str:
+    away = is_outage(error) or any(
+        isinstance(cause, ConnectionError | TimeoutError) for cause in causes(error)
+    )
+    why = f"{type(error).__name__}: {error}" if str(error) else repr(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    remedy = (
+        "start what it needs, or correct it" if away else "correct it, or take it out of RECONCILER_PLUGINS"
+    )
+    text = f"plugin {entry.id} cannot be loaded, its loader raised {why} ({last.filename}:{last.lineno}): {remedy}"
+    return Outage(text) if away else text
 
 
 def _problems(entry: PluginEntry) -> list[str]:

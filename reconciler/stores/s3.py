@@ -20,6 +20,7 @@ from reconciler.api.transition import OutputRef
 from reconciler.settings import Settings
 from reconciler.stores import blobs
 from reconciler.stores.base import BlobStat
+from reconciler.stores.outage import problem_of
 from reconciler.stores.s3_check import writing_problems
 from reconciler.stores.s3_client import ATTEMPTS, ClientSource
 from reconciler.stores.s3_create import Created
@@ -151,7 +152,7 @@ class S3Blobs:
             with explained(self.endpoint, self.bucket):
                 self._need_bucket(self.bucket)
         except BlobUnavailable as error:
-            return [str(error)]
+            return [problem_of(error)]
         return writing_problems(self)
 
     def _explained(self, address: blobs.Address) -> AbstractContextManager[None]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound, BlobUnavailable, InvalidInput
 from reconciler.stores.base import BlobStore
+from reconciler.stores.outage import problem_of
 
 FOLDER = ".reconciler"
 """Reserved below the prefix of an installation; holds nothing once a check has ended."""
@@ -23,8 +24,11 @@ def writing_problems(blobs: BlobStore) -> list[str]:
     probe = f"{folder}/probe"
     try:
         digest = blobs.put(probe, b"first", overwrite=False)
-    except (BlobUnavailable, InvalidInput) as error:
+    except InvalidInput as error:
         return [f"nothing can be written: {error}"]
+    except BlobUnavailable as error:
+        text = problem_of(error)
+        return [type(text)(f"nothing can be written: {text}")]
     return [
         *_told(lambda: _reads_back(blobs, probe, digest)),  # before somebody may write over it
         *_told(lambda: _is_conditional(blobs, probe)),
@@ -36,7 +40,7 @@ def _told(step: Callable[[], str]) -> list[str]:
     try:
         problem = step()
     except BlobUnavailable as error:
-        problem = str(error)
+        problem = problem_of(error)
     return [problem] if problem else []
 
 

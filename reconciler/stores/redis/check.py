@@ -7,8 +7,9 @@ from typing import Any
 from redis.exceptions import NoPermissionError, RedisError
 
 from reconciler.address import mask
-from reconciler.api.errors import StoreUnavailable
+from reconciler.api.errors import Outage, StoreUnavailable
 from reconciler.core.refusals import rights_problem
+from reconciler.stores.outage import problem_of
 from reconciler.stores.redis.confirm import replicas_of
 from reconciler.stores.redis.connect import explained
 from reconciler.stores.redis.rights import missing_rights
@@ -32,7 +33,7 @@ def store_problems(store: RedisStore) -> list[str]:
     except StoreUnavailable as error:
         if isinstance(error.__cause__, NoPermissionError):
             return _rights(store, where, "+info")
-        return [str(error)]
+        return [problem_of(error)]
     found = _version(info, where) + _eviction(info, where) + _durability(store, info, where)
     return found or _rights(store, where) or _meta(store, where) or _scripts(store)
 
@@ -88,7 +89,11 @@ def _safety(store: RedisStore, where: str) -> list[str]:
         return [f"RECONCILER_DURABILITY=safe needs appendfsync always, {where} has appendfsync {fsync}"]
     wanted, there = store.settings.confirm_replicas, replicas_of(store.client)
     if there < wanted:
-        return [f"RECONCILER_CONFIRM_REPLICAS={wanted}, but {where} has {there} connected: start them first"]
+        return [
+            Outage(
+                f"RECONCILER_CONFIRM_REPLICAS={wanted}, but {where} has {there} connected: start them first"
+            )
+        ]
     return []
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.api.errors import InvalidSettings
+from reconciler.api.errors import InvalidSettings, Outage
 from reconciler.plugins.base import Plugin, PluginProperties, owes_finalize
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.registry import PluginEntry, PluginNotFound, PluginRegistry
@@ -135,14 +136,24 @@ def test_a_name_limit_of_eight_is_enough(limit: int) -> None:
 
 
 @pytest.mark.spec("23.1")
-def test_a_loader_that_fails_stops_the_start() -> None:
-    """What a loader raises reaches whoever starts the process."""
+def test_loaders_that_fail_stop_the_start() -> None:
+    """All of them are told at once, each by the id of its plugin; one whose server is away may be started again."""
 
-    def load() -> Plugin:
-        raise OSError("no licence")
+    def fails(error: BaseException) -> Callable[[], Plugin]:
+        def load() -> Plugin:
+            raise error
 
-    with pytest.raises(OSError, match="no licence"):
-        PluginRegistry([PluginEntry(id="one", task_types=("a",), load=load)])
+        return load
+
+    failures = {"one": OSError("no licence"), "two": ConnectionRefusedError("head"), "three": SystemExit(3)}
+    with pytest.raises(InvalidSettings) as told:
+        PluginRegistry(
+            [PluginEntry(id=id_, task_types=(id_,), load=fails(error)) for id_, error in failures.items()]
+        )
+    problems = told.value.problems
+    assert [next(id_ for id_ in failures if f"plugin {id_} " in text) for text in problems] == list(failures)
+    assert "no licence" in problems[0]
+    assert [isinstance(text, Outage) for text in problems] == [False, True, False]
 
 
 @pytest.mark.spec("23.1")

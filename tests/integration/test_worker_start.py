@@ -1,0 +1,214 @@
+"""A worker starts where it can keep its promises, or ends: 78 when somebody has to change something, 75 in an outage."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from cli_processes import environment
+from cli_support import Backend, backend_on
+
+from reconciler.embedded.ports import pick_ports
+from reconciler.embedded.servers import EmbeddedServers
+
+pytestmark = pytest.mark.servers
+CELERY = str(Path(sys.executable).with_name("celery"))
+QUIET = ("--without-gossip", "--without-mingle", "-l", "WARNING", "-n", "start@here")
+STEPS = ("-Q", "steps", "-P", "threads")
+ATTEMPTS = ("-Q", "attempts", "-P", "prefork", "-c", "1")
+PLUGIN = """
+from reconciler.plugins.registry import PluginEntry
+
+def load():
+    {body}
+
+ENTRY = PluginEntry(id="{id}", task_types=("{id}-type",), load=load)
+"""
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Valkey and S3 of this module."""
+    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """An installation of its own, with no functions."""
+    with backend_on(servers, monkeypatch) as made:
+        monkeypatch.delenv("RECONCILER_IMPORTS")
+        yield made
+
+
+def start(folder: Path, *options: str, command: str = "worker", **env: str) -> tuple[int, str]:
+    """The status and the words of a Celery process that is to end by itself, started in a folder."""
+    quiet = QUIET if command == "worker" else ()
+    done = subprocess.run(
+        [CELERY, "-A", "worker", command, *quiet, *options],
+        cwd=folder,
+        env={**environment(), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def write_plugins(folder: Path, bodies: Mapping[str, str]) -> dict[str, str]:
+    """Modules with a plugin each; the variables that name them."""
+    for name, body in bodies.items():
+        (folder / f"plugin_{name}.py").write_text(PLUGIN.format(id=name, body=body))
+    return {"RECONCILER_PLUGINS": ",".join(f"plugin_{name}" for name in bodies)}
+
+
+@pytest.mark.parametrize("role", [STEPS, ATTEMPTS], ids=["steps", "attempts"])
+def test_plugins_that_cannot_be_loaded_are_all_told(tmp_path: Path, role: tuple[str, ...]) -> None:
+    """Each loader that raises is named by its plugin's id, with what it raised; the worker ends with 78."""
+    env = write_plugins(tmp_path, {"spark": "raise KeyError('no such key')", "ray": "return 7"})
+    (tmp_path / "plugin_gone.py").write_text("import no_such_module\n")
+    env["RECONCILER_PLUGINS"] += ",plugin_gone"
+    status, said = start(tmp_path, *role, **env)
+    assert status == 78, said
+    assert "plugin spark cannot be loaded, its loader raised KeyError: 'no such key'" in said
+    assert "plugin_spark.py:5" in said
+    assert "the loader of plugin ray must return a Plugin, got int" in said
+    assert "no_such_module" in said
+
+
+def test_a_plugin_whose_service_is_away_is_an_outage(tmp_path: Path) -> None:
+    """The loader's server did not answer: 75, with the plugin's id."""
+    env = write_plugins(tmp_path, {"ray": "raise ConnectionRefusedError('ray head')"})
+    status, said = start(tmp_path, *STEPS, **env)
+    assert status == 75, said
+    assert "plugin ray cannot be loaded" in said
+
+
+def test_a_wrong_setting_ends_every_command(tmp_path: Path) -> None:
+    """Worker and beat list all mistakes and end with 78."""
+    for command in ("worker", "beat"):
+        status, said = start(tmp_path, command=command, RECONCILER_SHARDS="0", RECONCILER_NO_SUCH="1")
+        assert status == 78, said
+        assert "RECONCILER_SHARDS" in said
+        assert "RECONCILER_NO_SUCH" in said
+
+
+@pytest.mark.parametrize("variable", ["RECONCILER_REDIS_URL", "RECONCILER_S3_ENDPOINT"])
+def test_a_start_in_an_outage_can_be_repeated(tmp_path: Path, variable: str) -> None:
+    """A server that is away ends the start with 75; together with a mistake it is told too, and the status is 78."""
+    [port] = pick_ports(1)
+    away = {variable: f"{'redis' if 'REDIS' in variable else 'http'}://127.0.0.1:{port}"}
+    status, said = start(tmp_path, *STEPS, **away)
+    assert status == 75, said
+    assert f"127.0.0.1:{port}" in said
+    assert "status 75" in said
+    status, said = start(tmp_path, *STEPS, **away, RECONCILER_CALLBACK_SECRET_FILE="/nowhere")
+    assert status == 78, said
+    assert f"127.0.0.1:{port}" in said
+    assert "there is no file /nowhere" in said
+
+
+def test_what_a_person_must_mend_is_no_outage(tmp_path: Path) -> None:
+    """Servers that answer and refuse end the start with 78."""
+    wrong = {"RECONCILER_S3_BUCKET": "no-such-bucket"}
+    status, said = start(tmp_path, *STEPS, **wrong)
+    assert (status, "no-such-bucket" in said) == (78, True), said
+    status, said = start(tmp_path, *STEPS, AWS_SECRET_ACCESS_KEY="wrong")
+    assert (status, "AWS_SECRET_ACCESS_KEY" in said) == (78, True), said
+
+
+GREEN = {"gevent": "celery.concurrency.gevent:TaskPool", "eventlet": "celery.concurrency.eventlet:TaskPool"}
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "remedy"),
+    [
+        (("-Q", "attempts", "-P", "threads"), {}, "use -P prefork or -P solo"),
+        (("-Q", "gpu", "-P", "threads"), {}, "use -P prefork or -P solo"),
+        (("-Q", "gpu"), {"CELERY_WORKER_POOL": "threads"}, "use -P prefork or -P solo"),
+        (("-Q", "gpu", "-P", "custom"), {"CELERY_CUSTOM_WORKER_POOL": "pool_of_mine:Pool"}, "pool_of_mine:Pool"),
+        (("-Q", "steps", "-P", "solo"), {}, "use -P threads or -P prefork"),
+        (("-Q", "steps,gpu", "-P", "threads"), {}, "two workers"),
+        (("-Q", "steps,gpu", "-P", "solo"), {}, "use -P prefork"),
+        (("-P", "threads"), {}, "two workers"),
+        (("-X", "steps", "-P", "threads"), {}, "use -P prefork or -P solo"),
+        (("-X", "attempts", "-P", "solo"), {}, "use -P threads or -P prefork"),
+        (("-X", "steps,attempts", "-P", "threads"), {}, "consume no queue"),
+        *(((*queue, "-P", name), {}, "use -P") for name in GREEN for queue in (("-Q", "gpu"), ("-Q", "steps"))),
+    ],
+)  # fmt: skip
+def test_a_pool_that_keeps_no_promise_is_refused(
+    tmp_path: Path, options: tuple[str, ...], env: dict[str, str], remedy: str
+) -> None:
+    """Before it takes a message, with 78 and the pools it may have."""
+    green = [name for name in GREEN if name in options]
+    if green:
+        pytest.importorskip(green[0])
+    (tmp_path / "pool_of_mine.py").write_text(
+        "from celery.concurrency.thread import TaskPool\nclass Pool(TaskPool):\n    pass\n"
+    )
+    path = f"{environment()['PYTHONPATH']}{os.pathsep}{tmp_path}"
+    status, said = start(tmp_path, *options, PYTHONPATH=path, **env)
+    assert status == 78, said
+    assert remedy in said
+
+
+@pytest.mark.parametrize("command", ["worker", "beat"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("beat_schedule.py", "BEAT_SCHEDULE = {}\n"),
+        ("beat_schedule.py", "raise RuntimeError('not to be run')\n"),
+        ("reconciler.py", "print('mine')\n"),
+        ("reconciler/__init__.py", ""),
+    ],
+)
+def test_a_module_of_somebody_else_is_named(tmp_path: Path, command: str, name: str, text: str) -> None:
+    """A file of the user with the name of one of ours ends the start, with its path and what to rename."""
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    env = {"PYTHONPATH": str(tmp_path) + os.pathsep + environment()["PYTHONPATH"]}
+    for more in ({}, env):  # found by the folder Celery adds, or by the path
+        status, said = start(tmp_path, command=command, **more)
+        assert status == 78, said
+        assert f"{file} has the name of a module of celery-reconciler" in said
+        assert "rename it" in said
+        assert "Traceback" not in said
+
+
+def test_a_schedule_without_our_sweeps_is_refused(tmp_path: Path) -> None:
+    """A module that was loaded by other means, or a schedule that was emptied, is told too."""
+    program = (
+        "import sys, types\n"
+        "sys.modules['beat_schedule'] = types.ModuleType('beat_schedule')\n"
+        "from worker import app\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 78
+    assert "'beat_schedule'" in done.stderr
+
+
+def test_the_package_gives_the_application(tmp_path: Path) -> None:
+    """`from worker import app` is the Celery application, before and after its module was imported."""
+    program = (
+        "from worker import app\n"
+        "from worker.app import app as same\n"
+        "import worker.app\n"
+        "from worker import app as again\n"
+        "print(type(app).__name__, app is same is again is worker.app, app.main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["Celery", "True", "reconciler"]

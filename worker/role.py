@@ -1,0 +1,98 @@
+"""What a worker is: it follows from the queues it consumes, and decides which pools can keep our promises for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from celery import concurrency
+from celery.utils.text import str_to_list
+
+from reconciler.settings import Settings
+
+_POOLS = {
+    "prefork": "celery.concurrency.prefork:TaskPool",
+    "threads": "celery.concurrency.thread:TaskPool",
+    "solo": "celery.concurrency.solo:TaskPool",
+}
+"""Pools that keep promises, where `Role.pools` allows them; gevent and eventlet keep none of ours."""
+
+
+class Role(msgspec.Struct, frozen=True):
+    """What a worker does.
+
+    Attributes:
+        steps: whether it consumes the steps queue.
+        attempts: whether it consumes any other queue: user code is sent there, whatever the queue's name is.
+    """
+
+    steps: bool
+    attempts: bool
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pools it may have, the best first.
+
+        Threads of one process share what an abort stops. Solo is late with countdowns, and an attempt in it would hold up
+        all steps.
+        """
+        if self.attempts:
+            return ("prefork",) if self.steps else ("prefork", "solo")
+        return ("threads", "prefork")
+
+
+def role_of(queues: Iterable[str], settings: Settings) -> Role:
+    """The role of a worker that consumes these queues."""
+    names = set(queues)
+    return Role(settings.steps_queue in names, bool(names - {settings.steps_queue}))
+
+
+def chosen_queues(conf: Any, options: Mapping[str, Any]) -> list[str]:  # noqa: ANN401  # Celery's configuration
+    """The queues a worker with these options will consume: `-Q`, or all that are configured, without those of `-X`."""
+    chosen = str_to_list(options.get("queues")) or [queue.name for queue in conf.task_queues]
+    excluded = str_to_list(options.get("exclude_queues")) or []
+    return [name for name in chosen if name not in excluded]
+
+
+def role_problems(role: Role, queues: Sequence[str], pool: object) -> list[str]:
+    """Why a worker of this role cannot work with this pool, as sentences with a remedy.
+
+    Args:
+        role: what it does.
+        queues: what it consumes, for people.
+        pool: a class, or the name of one as Celery understands it.
+    """
+    if not (role.steps or role.attempts):
+        return ["this worker would consume no queue: name one with -Q, or take it out of -X"]
+    kind = concurrency.get_implementation(pool)
+    if any(_is(kind, name) for name in role.pools):
+        return []
+    allowed = " or ".join(f"-P {name}" for name in role.pools)
+    text = f"the pool {_name(kind)} cannot keep our promises for {' and '.join(queues)}, {_why(role)}: use {allowed}"
+    apart = "; or two workers, one for steps with -P threads, one for the rest with -P prefork"
+    return [text + (apart if role.steps and role.attempts else "")]
+
+
+def is_solo(pool: object) -> bool:
+    """Whether a pool runs its tasks in the thread that takes messages."""
+    return _is(type(pool), "solo")
+
+
+def _why(role: Role) -> str:
+    if role.attempts:
+        return "where functions run (one must be stopped without its neighbours, and must not hold up leases)"
+    return "where steps run (they come with countdowns, side by side)"
+
+
+def _is(kind: object, name: str) -> bool:
+    try:
+        return isinstance(kind, type) and issubclass(kind, concurrency.get_implementation(_POOLS[name]))
+    except ImportError:
+        return False
+
+
+def _name(kind: object) -> str:
+    known = {target: name for name, target in concurrency.ALIASES.items() if name != "custom"}
+    target = f"{getattr(kind, '__module__', '')}:{getattr(kind, '__qualname__', kind)}"
+    return str(known.get(target, target))
