@@ -9,6 +9,7 @@ import msgspec
 from celery import concurrency
 from celery.utils.text import str_to_list
 
+from reconciler.broker.queues import plain_name
 from reconciler.settings import Settings
 
 _POOLS = {
@@ -50,7 +51,7 @@ def role_of(queues: Iterable[str], settings: Settings) -> Role:
 
 def chosen_queues(conf: Any, options: Mapping[str, Any]) -> list[str]:  # noqa: ANN401  # Celery's configuration
     """The queues a worker with these options will consume: `-Q`, or all that are configured, without those of `-X`."""
-    chosen = str_to_list(options.get("queues")) or [queue.name for queue in conf.task_queues]
+    chosen = str_to_list(options.get("queues")) or [plain_name(queue) for queue in conf.task_queues]
     excluded = str_to_list(options.get("exclude_queues")) or []
     return [name for name in chosen if name not in excluded]
 

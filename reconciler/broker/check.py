@@ -13,6 +13,7 @@ from kombu.messaging import Producer
 from reconciler.broker.address import BrokerAddress, read_address
 from reconciler.broker.conf import build_app
 from reconciler.broker.messenger import hang_up
+from reconciler.broker.queues import name_prefix
 from reconciler.broker.rights import missing_rights
 from reconciler.core.refusals import plain, refusal_of, right_of, rights_problem
 from reconciler.settings import Settings
@@ -73,7 +74,14 @@ def look_at_broker(settings: Settings, queues: Iterable[str] = ()) -> BrokerRepo
     try:
         connection.connect()
         problems = _tried(connection, address, settings)
-        waiting = {} if problems else {queue: _waiting(connection, queue, address) for queue in queues}
+        waiting = (
+            {}
+            if problems
+            else {
+                queue: _waiting(connection, name_prefix(settings, address) + queue, address)
+                for queue in queues
+            }
+        )
         return BrokerReport(address.shown, tuple(problems), waiting, lasting=bool(problems))
     except Exception as error:  # noqa: BLE001  # each transport has its own errors
         said = _said(error)

@@ -10,11 +10,10 @@ import math
 from datetime import timedelta
 
 from celery import Celery
-from kombu.entity import Exchange, Queue
 
 from reconciler.broker.address import BrokerAddress, read_address
 from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT
-from reconciler.broker.reconnect import EagerAMQP
+from reconciler.broker.queues import messaging, name_prefix, queue_of, talk
 from reconciler.settings import Settings
 
 SWEEPS = "reconciler.sweep.*"
@@ -33,7 +32,8 @@ def build_app(settings: Settings, name: str = "reconciler") -> Celery:
     Raises:
         InvalidSettings: the broker's URL cannot be used.
     """
-    app = Celery(name, set_as_current=False, amqp=EagerAMQP)
+    prefix = name_prefix(settings, read_address(settings.effective_broker_url()))
+    app = Celery(name, set_as_current=False, amqp=messaging(prefix))
     app.conf.update(celery_settings(settings))
     # Not in the configuration, where the variable CELERY_RESULT_BACKEND of another program would win.
     app.backend_cls = "disabled"
@@ -49,7 +49,8 @@ def celery_settings(settings: Settings) -> dict[str, object]:
     address = read_address(settings.effective_broker_url())
     return {
         **_connection(settings, address),
-        **_messages(settings),
+        **_messages(settings, name_prefix(settings, address)),
+        **talk(name_prefix(settings, address)),
         **_worker(),
         "broker_transport_options": _wake_up_options(settings, address),
     }
@@ -165,7 +166,7 @@ def _transport_options(
     }
 
 
-def _messages(settings: Settings) -> dict[str, object]:
+def _messages(settings: Settings, prefix: str) -> dict[str, object]:
     steps, attempts = settings.steps_queue, settings.attempts_queue
     return {
         "accept_content": ["json"],  # never unpickle what lies in a queue
@@ -178,7 +179,7 @@ def _messages(settings: Settings) -> dict[str, object]:
         "task_publish_retry": False,  # an outage is told to the caller, who knows that the sweep repeats
         "task_send_sent_event": False,  # costs the sender as much as the message itself
         "task_default_queue": steps,
-        "task_queues": (_queue(steps), _queue(attempts)),
+        "task_queues": (queue_of(steps, prefix), queue_of(attempts, prefix)),
         "task_routes": {
             RECONCILE: {"queue": steps},
             SWEEPS: {"queue": steps},
@@ -191,11 +192,6 @@ def _messages(settings: Settings) -> dict[str, object]:
             RUN_ATTEMPT: {"acks_late": False, "send_events": True},  # see attempts_transport_options
         },
     }
-
-
-def _queue(name: str) -> Queue:
-    exchange = Exchange(name, type="direct")  # type: ignore[no-untyped-call]  # kombu is not
-    return Queue(name, exchange, routing_key=name)  # type: ignore[no-untyped-call]  # kombu is not
 
 
 def _worker() -> dict[str, object]:

@@ -117,7 +117,8 @@ class CeleryMessenger:
     def _send(self, producer: Producer, name: str, message: object, queue: str) -> None:
         # What `Celery.send_task` does in the end; its routes, results and parents would double the cost.
         send = self._app.amqp.send_task_message
-        send(producer, name, message, queue=queue, declare=self._declare, retry=False)
+        # Not by its name, which Celery would send to as it is.
+        send(producer, name, message, queue=self._app.amqp.queues[queue], declare=self._declare, retry=False)
 
     def _mine(self) -> deque[Producer]:
         """The idle producers of this process: after a fork none, for the sockets are the parent's."""
