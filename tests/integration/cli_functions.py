@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from reconciler import TaskEnvironment
 
 print("cli_functions is imported")  # what modules print must not get between the output
@@ -21,3 +23,10 @@ def greet(name: str, times: int = 1) -> str:
 def fail(why: str) -> int:
     """Fail for good."""
     raise ValueError(why)
+
+
+@env.task()
+def rest(seconds: float) -> float:
+    """Be busy with nothing."""
+    threading.Event().wait(seconds)
+    return seconds
