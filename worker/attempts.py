@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from celery import Celery
+from celery import Celery, Task
 
 from reconciler import metrics
 from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
@@ -32,7 +32,7 @@ from reconciler.api.errors import (
 )
 from reconciler.api.template import Timeouts
 from reconciler.api.transition import ErrorKind, ExecutionError
-from reconciler.broker.messages import RUN_ATTEMPT
+from reconciler.broker.messages import INCARNATION, RUN_ATTEMPT
 from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
 from reconciler.core.events import prefix_of
@@ -74,20 +74,20 @@ def runner_of(engine: Engine) -> Runner:
 def register(app: Celery) -> None:
     """Declare the task on an application."""
 
-    @app.task(name=RUN_ATTEMPT)  # type: ignore[untyped-decorator]  # Celery has no types
-    def run_attempt(action: str, launch: str, **_: Any) -> None:  # noqa: ANN401  # a newer sender's arguments
+    @app.task(name=RUN_ATTEMPT, bind=True)  # type: ignore[untyped-decorator]  # Celery has no types
+    def run_attempt(self: Task, action: str, launch: str, **_: Any) -> None:  # noqa: ANN401  # a newer sender's arguments
         """Run one launch of an action, unless it was superseded."""
-        run_launch(action, launch)
+        run_launch(action, launch, str(self.request.get(INCARNATION) or ""))
 
 
-def run_launch(action: str, launch: str) -> None:
+def run_launch(action: str, launch: str, incarnation: str = "") -> None:
     """Run one launch with this process's engine.
 
     A message that names no launch is dropped with a warning: it holds no truth. One that cannot be begun is dropped too: its
     launch stays in the record, and is sent again.
     """
     try:
-        attempt = Attempt(current_engine(), ActionId.parse(action), str(launch))
+        attempt = Attempt(current_engine(), ActionId.parse(action), str(launch), incarnation)
     except (InvalidInput, AttributeError) as error:
         log.warning("attempt.bad_message", error=str(error))
         return
@@ -97,10 +97,11 @@ def run_launch(action: str, launch: str) -> None:
 class Attempt:
     """One launch, from the start of its lease to its report."""
 
-    def __init__(self, engine: Engine, action: ActionId, launch: str) -> None:
+    def __init__(self, engine: Engine, action: ActionId, launch: str, incarnation: str = "") -> None:
         self.engine = engine
         self.action = action
         self.launch = launch
+        self.incarnation = incarnation
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
         self.lease = int(engine.settings.attempt_lease.total_seconds() * 1000)
 
@@ -112,7 +113,11 @@ class Attempt:
         """
         try:
             taken = self.engine.store.start_attempt(
-                self.action, self.launch, owner=self.owner, lease=self._lease_of(None)
+                self.action,
+                self.launch,
+                owner=self.owner,
+                lease=self._lease_of(None),
+                incarnation=self.incarnation,
             )
         except Unavailable as error:
             log.warning("attempt.not_started", action=str(self.action), launch=self.launch, error=str(error))
@@ -120,6 +125,7 @@ class Attempt:
         if isinstance(taken, StartRefused):
             log.info("attempt.refused", action=str(self.action), launch=self.launch, why=taken.value)
             return
+        self.incarnation = taken.metadata.incarnation
         try:
             self._attend(taken)
         except Unavailable as error:
@@ -132,7 +138,7 @@ class Attempt:
     def _attend(self, record: TaskAction) -> None:
         """Run it under a heartbeat, and report."""
         limits = limits_of(template_or_none(record))
-        with Heartbeat(self.engine, self.action, self.launch, self.owner, self._lease_of(limits)) as beat:
+        with Heartbeat(self.engine, record, self.launch, self.owner, self._lease_of(limits)) as beat:
             began = time.monotonic()
             outcome = self._outcome(record, limits, beat)
             if beat.superseded:
@@ -266,7 +272,11 @@ class Attempt:
         while True:
             try:
                 taken = self.engine.store.finish_attempt(
-                    self.action, self.launch, owner=self.owner, outcome=outcome
+                    self.action,
+                    self.launch,
+                    owner=self.owner,
+                    outcome=outcome,
+                    incarnation=self.incarnation,
                 )
             except Unavailable as error:
                 if time.monotonic() >= ends:

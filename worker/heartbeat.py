@@ -10,7 +10,7 @@ from typing import Self
 
 import structlog
 
-from reconciler.api.action import ActionId
+from reconciler.api.action import TaskAction
 from reconciler.api.errors import Unavailable
 from reconciler.wiring import Engine
 from worker.runner import Runner
@@ -29,9 +29,10 @@ class Heartbeat:
         superseded: whether a newer launch has taken over; nothing may be reported then.
     """
 
-    def __init__(self, engine: Engine, action: ActionId, launch: str, owner: str, lease: int) -> None:
+    def __init__(self, engine: Engine, record: TaskAction, launch: str, owner: str, lease: int) -> None:
         self._engine = engine
-        self._action = action
+        self._action = record.id
+        self._incarnation = record.metadata.incarnation
         self._launch = launch
         self._owner = owner
         self._lease = lease
@@ -64,7 +65,11 @@ class Heartbeat:
             wait = period
             try:
                 beat = self._engine.store.heartbeat(
-                    self._action, self._launch, owner=self._owner, lease=self._lease
+                    self._action,
+                    self._launch,
+                    owner=self._owner,
+                    lease=self._lease,
+                    incarnation=self._incarnation,
                 )
             except Unavailable as error:
                 # whoever is right about the lease decides when the store is back; until then the work goes on

@@ -166,6 +166,9 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     extra_labels: dict[str, str] = {}
     """Labels beyond those that follow from the identity."""
     annotations: dict[str, str] = {}
+    incarnation: str = ""
+    """Which of all runs that ever had this name the action belongs to: drawn with the first action of a run, the same for
+    all later ones. Empty for runs that a release before began."""
     completed_at: int = 0
     """When the terminal labels were stamped for; 0 = they are not there (spec 15)."""
 

@@ -15,6 +15,8 @@ from reconciler.core.paths import is_relaunch
 
 RECONCILE = "reconciler.reconcile"
 RUN_ATTEMPT = "reconciler.run_attempt"
+INCARNATION = "reconciler-incarnation"
+"""Header of a launch: which incarnation of the run it was sent for. Workers of releases before do not read it."""
 AHEAD = "reconciler-ahead"
 """Header of a message that goes to the head of its queue."""
 
@@ -28,12 +30,14 @@ class Launch(msgspec.Struct, frozen=True):
         attempt: which launch this is, `<attempt>` or `<attempt>-<relaunch>`; the store refuses any other
             (spec W-02).
         display: what Flower and the worker's log show instead of arguments.
+        incarnation: of the run; a later run of that name has launches of the same names.
     """
 
     queue: str
     action: str
     attempt: str
     display: str
+    incarnation: str = ""
 
     @property
     def ahead(self) -> bool:

@@ -16,7 +16,7 @@ from kombu.utils.uuid import uuid
 
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.broker.address import read_address
-from reconciler.broker.messages import AHEAD, RECONCILE, RUN_ATTEMPT, Launch
+from reconciler.broker.messages import AHEAD, INCARNATION, RECONCILE, RUN_ATTEMPT, Launch
 from reconciler.settings import Settings
 
 
@@ -102,6 +102,8 @@ class CeleryMessenger:
                     )
                     if one.ahead:
                         message.headers[AHEAD] = True
+                    if one.incarnation:
+                        message.headers[INCARNATION] = one.incarnation
                     self._send(producer, RUN_ATTEMPT, message, one.queue)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from reconciler.core.conditions import terminal_time
 from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
 from reconciler.core.times import iso
-from reconciler.stores.base import RunCounts
+from reconciler.stores.counts import RunCounts
 
 NOT_SEEN = "no worker has looked at it yet"
 """Why a new action waits."""

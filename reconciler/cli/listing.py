@@ -16,7 +16,7 @@ from reconciler.cli.session import Place, common_options, connected
 from reconciler.client import Client
 from reconciler.core.events import observed_attempts
 from reconciler.core.times import iso, span
-from reconciler.stores.base import RunSummary
+from reconciler.stores.counts import RunSummary
 
 _PAGE = 500
 _PHASES = [str(phase) for phase in ActionPhase if phase is not ActionPhase.UNSPECIFIED]

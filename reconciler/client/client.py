@@ -23,7 +23,6 @@ from reconciler.api.action import (
 )
 from reconciler.api.conditions import cut
 from reconciler.api.errors import (
-    ActionConflict,
     ActionEnded,
     ActionNotFound,
     BrokerUnavailable,
@@ -36,6 +35,7 @@ from reconciler.client.conditions import Conditions
 from reconciler.client.door import Door
 from reconciler.client.looking import Looking
 from reconciler.client.run import Run
+from reconciler.client.storing import Storing
 from reconciler.client.submission import (
     MAX_ACTOR,
     ROOT,
@@ -43,23 +43,22 @@ from reconciler.client.submission import (
     in_group,
     inherited,
     key_name,
+    new_incarnation,
     new_run_name,
     stem_of,
     whoami,
     with_inputs_hash,
 )
 from reconciler.client.waiting import Waiter, decode_outputs, document_of, ended_error, raise_unless_succeeded
-from reconciler.core.paths import INLINE, INPUTS_FILE
+from reconciler.core.layout import is_default_base
 from reconciler.core.validation import check_annotations, check_labels, check_types
 from reconciler.settings import Settings
 from reconciler.stores.base import (
     AbortOutcome,
     BlobStore,
-    Created,
-    CreateOutcome,
     Store,
 )
-from reconciler.stores.blobs import digest_of, get_many, parse_uri
+from reconciler.stores.blobs import get_many, parse_uri
 from reconciler.wiring import connect
 
 T = TypeVar("T")
@@ -82,6 +81,7 @@ class Client(Looking, Conditions):
         self.messenger = messenger
         self.settings = settings or Settings()
         self._door = Door(self.settings, parse_uri(blobs.uri("any")).bucket)
+        self._storing = Storing(store, blobs, self.settings, self._wake)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Client:
@@ -121,10 +121,10 @@ class Client(Looking, Conditions):
             ActionNotFound: the parent does not exist.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
-        full = self._complete(spec, idempotency_key)
-        action = self._action(full, labels, annotations)
-        if full.parent_action_name and full.action_type != CONDITION:
-            action = inherited(action, self.get(action.id.run_id.action(full.parent_action_name)))
+        action = self._action(self._complete(spec, idempotency_key), labels, annotations)
+        parent = action.spec.parent_action_name
+        if parent and action.spec.action_type != CONDITION:
+            action = inherited(action, self.get(action.id.run_id.action(parent)))
             self._door.check(action.id, action.spec)  # with what it took over
             check_labels(action.metadata.extra_labels)
             check_annotations(action.metadata.annotations)
@@ -164,69 +164,54 @@ class Client(Looking, Conditions):
         seed = self._complete(ActionSpec(run_name=run, short_name=stem or stem_of(specs)), idempotency_key)
         root = group_root(seed, len(specs), keep_failures=keep_failures)
         names = (in_group(seed, spec, index) for index, spec in enumerate(specs))
-        children = [self._action(self._offload(with_inputs_hash(spec)), labels) for spec in names]
+        children = [self._action(with_inputs_hash(spec), labels) for spec in names]
         actions = [self._action(root, labels), *children]
         self._store(actions)
         return Run(self, actions[0].id, decode or decode_outputs, members=len(specs))
 
     def _complete(self, spec: ActionSpec, key: str) -> ActionSpec:
-        """A spec with all identity fields, its output base, and its inputs where they belong."""
+        """A spec with all identity fields."""
         check_types(spec)
-        project, domain = spec.project or self.settings.project, spec.domain or self.settings.domain
         run = spec.run_name or (key_name(key) if key else new_run_name(spec.short_name or spec.task_type))
-        base = spec.run_output_base or self.blobs.uri(project, domain, run)
         full = msgspec.structs.replace(
             spec,
-            project=project,
-            domain=domain,
+            project=spec.project or self.settings.project,
+            domain=spec.domain or self.settings.domain,
             run_name=run,
             action_name=spec.action_name or ROOT,
-            run_output_base=base,
         )
-        return self._offload(with_inputs_hash(full))
-
-    def _offload(self, spec: ActionSpec) -> ActionSpec:
-        """Inputs up to the inline limit ride in the record; larger ones go to S3 first."""
-        if spec.inputs is None:
-            return spec
-        if len(spec.inputs) <= self.settings.inline_limit:
-            return spec if spec.input_uri else msgspec.structs.replace(spec, input_uri=INLINE)
-        if len(spec.inputs) > self.settings.max_object_size:
-            raise InvalidSpec(
-                f"the inputs have {len(spec.inputs)} bytes, at most {self.settings.max_object_size} are allowed: "
-                "store large data in S3 and pass its URI, or raise RECONCILER_MAX_OBJECT_SIZE"
-            )
-        self._door.check(ActionId(spec.project, spec.domain, spec.run_name, spec.action_name), spec)
-        # The digest is part of the path: a submission that is refused must not replace the inputs of the
-        # action it was refused for.
-        digest = digest_of(spec.inputs)
-        folder = f"{spec.run_output_base}/{spec.action_name}/inputs/{digest}"
-        self.blobs.put(f"{folder}/{INPUTS_FILE}", spec.inputs)
-        return msgspec.structs.replace(spec, inputs=None, input_uri=folder, inputs_digest=digest)
+        return with_inputs_hash(full)
 
     def _action(
         self, spec: ActionSpec, labels: dict[str, str] | None, annotations: dict[str, str] | None = None
     ) -> TaskAction:
+        """A checked action. Where its objects lie is decided when it is stored: its run may have begun before."""
         action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
+        if is_default_base(spec.run_output_base):  # the spec was read from a record
+            spec = msgspec.structs.replace(spec, run_output_base="")
         self._door.check(action, spec)
         check_labels(labels or {})
         check_annotations(annotations or {})
+        self._check_size(spec)
         name = record_name(action, spec)
         metadata = Metadata(
             namespace=self.settings.namespace,
             name=name,
             extra_labels=labels or {},
             annotations=annotations or {},
+            incarnation=new_incarnation(),
         )
         return TaskAction(action, spec, metadata=metadata)
 
+    def _check_size(self, spec: ActionSpec) -> None:
+        if spec.inputs is not None and len(spec.inputs) > self.settings.max_object_size:
+            raise InvalidSpec(
+                f"the inputs have {len(spec.inputs)} bytes, at most {self.settings.max_object_size} are allowed: "
+                "store large data in S3 and pass its URI, or raise RECONCILER_MAX_OBJECT_SIZE"
+            )
+
     def _store(self, actions: Sequence[TaskAction]) -> None:
-        for start in range(0, len(actions), _AT_ONCE):
-            part = actions[start : start + _AT_ONCE]
-            report = self.store.create(part)
-            for action, answer in zip(part, report.outcomes, strict=True):
-                _raise_refusal(action, answer)
-            self._wake(report.wake)
+        self._storing.store(actions)
 
     def _wake(self, shards: Sequence[int]) -> None:
         for shard in shards:
@@ -358,18 +343,3 @@ class Client(Looking, Conditions):
             raise ActionNotFound(action)
         self._wake(report.wake)
         return report.outcome
-
-
-def _raise_refusal(action: TaskAction, answer: Created) -> None:
-    match answer.outcome:
-        case CreateOutcome.CREATED | CreateOutcome.EXISTS:
-            return
-        case CreateOutcome.CONFLICT:
-            raise ActionConflict(action.id, answer.fields)
-        case CreateOutcome.PARENT_MISSING:
-            raise ActionNotFound(action.id.run_id.action(action.spec.parent_action_name or ""))
-        case CreateOutcome.PARENT_ENDED:
-            raise InvalidSpec(
-                f"action {action.id} cannot be accepted: its parent {action.spec.parent_action_name} has ended or is "
-                "being aborted"
-            )

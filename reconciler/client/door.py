@@ -8,6 +8,7 @@ from reconciler.api.action import ActionId, ActionSpec
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec
 from reconciler.api.places import bucket_problem
 from reconciler.api.template import parse_template
+from reconciler.core.layout import base_problem
 from reconciler.core.paths import INLINE
 from reconciler.core.validation import check_spec
 from reconciler.plugins.function_config import Kept, config_of, config_problems, function_types
@@ -26,15 +27,18 @@ class Door:
         self._buckets = frozenset({bucket, *settings.buckets})
         self._types = function_types(settings)
         self._kept = Kept.of(settings)
+        self._prefix = settings.s3_prefix
 
     def check(self, action: ActionId, spec: ActionSpec) -> None:
         """Check a complete spec.
 
         Raises:
-            InvalidName, InvalidSpec: as `check_spec`, or a bucket or a queue is not for submissions.
+            InvalidName, InvalidSpec: as `check_spec`, or a bucket, a folder or a queue is not for submissions.
         """
         check_spec(action, spec)
         problems = self._bucket_problems(spec) + self._function_problems(spec)
+        if problem := base_problem(spec.run_output_base, self._prefix):
+            problems.append(problem)
         if problems:
             raise InvalidSpec(f"action {action} cannot be accepted: " + "; ".join(problems))
 

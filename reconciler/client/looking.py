@@ -9,7 +9,8 @@ from reconciler.api.errors import ActionNotFound
 from reconciler.api.event import ActionEvent
 from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
 from reconciler.core.events import observed_attempts
-from reconciler.stores.base import RunCounts, RunSummary, Store
+from reconciler.stores.base import Store
+from reconciler.stores.counts import RunCounts, RunSummary
 
 
 class Looking:

@@ -12,7 +12,8 @@ from reconciler.api.phase import ActionPhase
 from reconciler.client.submission import member
 from reconciler.client.waiting import ended_error
 from reconciler.core.attempts import AttemptView
-from reconciler.stores.base import AbortOutcome, RunCounts
+from reconciler.stores.base import AbortOutcome
+from reconciler.stores.counts import RunCounts
 
 if TYPE_CHECKING:
     from reconciler.client.client import Client

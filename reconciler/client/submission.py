@@ -54,7 +54,6 @@ def in_group(seed: ActionSpec, spec: ActionSpec, index: int) -> ActionSpec:
         run_name=seed.run_name,
         action_name=member(index),
         parent_action_name=ROOT,
-        run_output_base=spec.run_output_base or seed.run_output_base,
     )
 
 
@@ -65,6 +64,11 @@ def new_run_name(stem: str) -> str:
         or "run"
     )
     return f"{clean}-{''.join(secrets.choice(_ALPHABET) for _ in range(8))}"
+
+
+def new_incarnation() -> str:
+    """What tells a run from all others that ever had its name: 10 random characters (50 bits)."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(10))
 
 
 def key_name(key: str) -> str:
@@ -91,6 +95,7 @@ def inherited(action: TaskAction, parent: TaskAction) -> TaskAction:
         ),
         metadata=msgspec.structs.replace(
             meta,
+            incarnation=parent.metadata.incarnation,
             extra_labels={**parent.metadata.extra_labels, **meta.extra_labels},
             annotations={**parent.metadata.annotations, **meta.annotations},
         ),

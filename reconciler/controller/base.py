@@ -112,7 +112,9 @@ class ReconcilerBase:
             secret_manager=self.secret_manager,
             resource_manager=self.resource_manager,
             catalog_client=self.catalog_client,
-            stop_attempt=lambda action, reason: self.store.stop_attempt(action.id, reason),
+            stop_attempt=lambda action, reason: self.store.stop_attempt(
+                action.id, reason, incarnation=action.metadata.incarnation
+            ),
             object_limit=self.settings.max_object_size,
             requeue=self.requeue_duration,
         )

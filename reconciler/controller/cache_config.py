@@ -76,7 +76,7 @@ class CacheConfigSteps(FailureSteps):
         return CacheConfig(
             # whose it is says the action, not its template: nobody fills the keys of another project
             key=CacheKey(project=action.id.project, domain=action.id.domain, key=self._key(action, template)),
-            owner=f"{action.metadata.namespace}/{action.id}",
+            owner=_owner_of(action),
             serializable=policy.cache_serializable,
             override=policy.cache_override,
         )
@@ -128,6 +128,12 @@ class _Task(NamedTuple):
     project: str
     domain: str
     function: str
+
+
+def _owner_of(action: TaskAction) -> str:
+    """Who it is to the catalog: never an action that had the same name before."""
+    namespace, incarnation = action.metadata.namespace, action.metadata.incarnation
+    return f"{namespace}/{action.id}{f'@{incarnation}' if incarnation else ''}"
 
 
 def _compute(

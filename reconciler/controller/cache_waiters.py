@@ -23,7 +23,8 @@ class CacheWaiterSteps(CacheConfigSteps):
         """Make those who wait for a key due now, and send the wake-ups. Whoever is not reached looks by itself.
 
         Args:
-            owners: as the catalog names them, `<namespace>/<action>`; others are no actions, and nobody's to wake.
+            owners: as the catalog names them, `<namespace>/<action>@<incarnation>`; others are no actions, and nobody's to
+                wake.
         """
         waiting = [action for owner in owners if (action := _action_of(owner)) is not None]
         try:
@@ -36,6 +37,6 @@ class CacheWaiterSteps(CacheConfigSteps):
 
 def _action_of(owner: str) -> ActionId | None:
     try:
-        return ActionId.parse(owner.partition("/")[2])
+        return ActionId.parse(owner.partition("/")[2].partition("@")[0])
     except InvalidName:
         return None

@@ -144,7 +144,7 @@ class CacheSteps(CacheWaiterSteps):
             action.set_status(cache_token=0)
             return UNKNOWN_TRANSITION, False
         info = _cache_info(ctx.now, CacheStatus.MISS, "waiting for serialized cache owner")
-        reason = f'waiting for cache to be populated by reservation owner "{held.owner}"'
+        reason = f'waiting for cache to be populated by reservation owner "{held.owner.partition("@")[0]}"'
         return Transition(waiting_for_cache(action.status.plugin_phase_version, info, reason)), True
 
     def finalize_cache_after_execution(

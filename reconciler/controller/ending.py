@@ -83,7 +83,9 @@ class EndingSteps(CacheSteps):
         before = action.status
         if action.children.open:
             reason = f"parent {action.id.action} has ended"
-            self.store.request_abort(action.id, Deletion(reason=reason), quiet=True)
+            self.store.request_abort(
+                action.id, Deletion(reason=reason), quiet=True, incarnation=action.metadata.incarnation
+            )
         if FINALIZER in action.metadata.finalizers:
             wait = self._finalize_plugin(action)
             if wait:

@@ -258,5 +258,5 @@ class Stepper:
 def _launch(write: Write) -> Launch:
     assert write.launch is not None
     launch, queue = write.launch
-    action = write.action.id
-    return Launch(queue, str(action), launch, f"{action.run}/{action.action} attempt {launch}")
+    action, incarnation = write.action.id, write.action.metadata.incarnation
+    return Launch(queue, str(action), launch, f"{action.run}/{action.action} attempt {launch}", incarnation)

@@ -200,7 +200,7 @@ class TaskExecutionContext:
             BadTaskSpecification: more units than there are, or none.
             StoreUnavailable: the store does not answer.
         """
-        name = f"{self.action.id}/{self.launch}"
+        name = self._token
         present = self.action.status.tokens
         mine = next((t for t in present if (t.resource, t.token) == (namespace, name)), None)
         if mine is not None and mine.held:
@@ -214,6 +214,12 @@ class TaskExecutionContext:
         if self.action.staged is not None:
             self.action.staged.asked.append(token)
         return answer
+
+    @property
+    def _token(self) -> str:
+        """Whose units they are: never those of an action that had the same name before."""
+        incarnation = self.action.metadata.incarnation
+        return f"{self.action.id}/{self.launch}{f'@{incarnation}' if incarnation else ''}"
 
     def wait_for(self, namespace: str, answer: Answer) -> PhaseInfo:
         """The phase of an action that waits for units: whoever gives some back wakes it (spec 27.3, W-38)."""

@@ -17,8 +17,8 @@ import msgspec
 
 from reconciler.api.action import ActionId, AttemptOutcome, Deletion, RunId, Signal, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
-from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaToken
+from reconciler.stores.counts import RunCounts, RunSummary
 from reconciler.stores.doomed import Doomed
 
 
@@ -33,13 +33,16 @@ class CreateOutcome(enum.Enum):
     PARENT_MISSING = "parent missing"
     PARENT_ENDED = "parent ended"
     """The parent has ended or is being aborted: nobody would wait for this child."""
+    OTHER_INCARNATION = "other incarnation"
+    """The run belongs to another incarnation than was said."""
 
 
 class Created(msgspec.Struct, frozen=True):
-    """Answer for one submission; `fields` names what differs in a conflict."""
+    """Answer for one submission; `fields` names what differs in a conflict, `incarnation` the other one there is."""
 
     outcome: CreateOutcome
     fields: tuple[str, ...] = ()
+    incarnation: str = ""
 
 
 class CreateReport(msgspec.Struct, frozen=True):
@@ -153,30 +156,6 @@ class SignalOutcome(enum.Enum):
     NOT_A_CONDITION = "not a condition"
 
 
-class RunCounts(msgspec.Struct, frozen=True):
-    """How many actions of a run are in each phase."""
-
-    phases: dict[ActionPhase, int]
-
-    @property
-    def total(self) -> int:
-        """All actions of the run."""
-        return sum(self.phases.values())
-
-    @property
-    def ended(self) -> int:
-        """Actions in a terminal phase."""
-        return sum(n for phase, n in self.phases.items() if phase.is_terminal())
-
-
-class RunSummary(msgspec.Struct, frozen=True):
-    """One line of a list of runs."""
-
-    id: RunId
-    created_at: int
-    counts: RunCounts
-
-
 class Page(msgspec.Struct, frozen=True):
     """Part of a list; `next` continues it, empty = the end."""
 
@@ -215,7 +194,11 @@ class Store(Doomed, Protocol):
 
     # -- submitting ------------------------------------------------------------------------------------------------
     def create(self, actions: Sequence[TaskAction]) -> CreateReport:
-        """Store new actions, due now, each with its first event; one script per shard."""
+        """Store new actions, due now, each with its first event. The first one of a run decides the incarnation of all."""
+        ...
+
+    def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
+        """What `create` would answer now, in the order asked; nothing is stored."""
         ...
 
     # -- stepping --------------------------------------------------------------------------------------------------
@@ -257,30 +240,34 @@ class Store(Doomed, Protocol):
         ...
 
     # -- attempts --------------------------------------------------------------------------------------------------
+    # `incarnation`: the one the caller knows of; of another one he is refused. Empty: a message of a release before.
     def start_attempt(
-        self, action: ActionId, launch: str, *, owner: str, lease: int
+        self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> TaskAction | StartRefused:
         """Take the lease of a launch; at most one worker ever gets it."""
         ...
 
-    def heartbeat(self, action: ActionId, launch: str, *, owner: str, lease: int) -> Beat:
+    def heartbeat(
+        self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
+    ) -> Beat:
         """Renew the lease, and learn whether to stop."""
         ...
 
-    def finish_attempt(self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome) -> bool:
+    def finish_attempt(
+        self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome, incarnation: str = ""
+    ) -> bool:
         """Record how the attempt ended and make the action due; False when superseded."""
         ...
 
-    def stop_attempt(self, action: ActionId, reason: str) -> None:
+    def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
         """Ask the running attempt to stop; it learns so by its next heartbeat."""
         ...
 
     # -- asking ----------------------------------------------------------------------------------------------------
-    def request_abort(self, action: ActionId, deletion: Deletion, *, quiet: bool = False) -> AbortReport:
-        """Store the wish to abort an action and all its descendants, and make them due (spec 17.4).
-
-        `quiet`: the caller drains the shard itself, so no message is asked for.
-        """
+    def request_abort(
+        self, action: ActionId, deletion: Deletion, *, quiet: bool = False, incarnation: str = ""
+    ) -> AbortReport:
+        """Store the wish to abort an action and all below it, due now (spec 17.4). `quiet`: no message is asked for."""
         ...
 
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:

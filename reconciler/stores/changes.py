@@ -11,7 +11,8 @@ from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.core.conditions import action_phase
 from reconciler.stores import records
-from reconciler.stores.base import RunSummary, Write
+from reconciler.stores.base import Write
+from reconciler.stores.counts import RunSummary
 
 PENDING_TTL = 3000
 """Life of the mark "a wake-up message is on its way", ms: so long a lost message holds back the next one."""
@@ -57,6 +58,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         queue: where a launch is sent by this write; empty = nowhere.
         sent: when; 0 = nothing is sent.
         unsent: 1 when no launch waits for a worker any more.
+        incarnation: of the record that was claimed; empty for one of a release before.
         seen: time of the claim, up to which a lease was looked at; 0 = no attempt's lease is to be watched.
     """
 
@@ -74,6 +76,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     queue: str
     sent: int
     unsent: int
+    incarnation: str
     seen: int
 
 
@@ -113,6 +116,7 @@ def change_of(write: Write) -> Change:
         queue=write.launch[1] if write.launch is not None else "",
         sent=action.now if write.launch is not None else 0,
         unsent=int(ended or b"n" in dels),
+        incarnation=original.metadata.incarnation,
         seen=action.now if (write.launch is None or sent_again) and not phase.is_terminal() else 0,
     )
 

@@ -5,10 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+import msgspec
+
 from reconciler.api.action import ActionId, TaskAction
 
 Folders = tuple[str, ...]
 """URIs; what lies below them goes. None at all: the objects of the action stay."""
+
+
+class Life(msgspec.Struct, frozen=True, order=True, gc=False):
+    """An action in one incarnation of its run; a later action of that name is another one.
+
+    Attributes:
+        action: its name.
+        incarnation: of its run; empty when a release before began it.
+    """
+
+    action: ActionId
+    incarnation: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.action}@{self.incarnation}" if self.incarnation else str(self.action)
+
+    @classmethod
+    def of(cls, record: TaskAction) -> Life:
+        """Which one a record is."""
+        return cls(record.id, record.metadata.incarnation)
+
+    @classmethod
+    def parse(cls, name: str) -> Life:
+        """Read what `str` wrote."""
+        path, _, incarnation = name.partition("@")
+        return cls(ActionId(*path.split("/")), incarnation)
 
 
 class Doomed(Protocol):
@@ -18,14 +46,14 @@ class Doomed(Protocol):
         """What `collect` would forget just now; `limit` is the size of a page."""
         ...
 
-    def doom(self, shard: int, folders: Mapping[ActionId, Folders]) -> None:
+    def doom(self, shard: int, folders: Mapping[Life, Folders]) -> None:
         """Note where the objects of these actions lie; an older note of one is replaced."""
         ...
 
-    def doomed(self, shard: int) -> dict[ActionId, Folders]:
+    def doomed(self, shard: int) -> dict[Life, Folders]:
         """All notes of a shard."""
         ...
 
-    def spare(self, shard: int, actions: Iterable[ActionId]) -> None:
+    def spare(self, shard: int, lives: Iterable[Life]) -> None:
         """Drop the notes of these actions."""
         ...

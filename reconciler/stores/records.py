@@ -6,7 +6,7 @@ write scope touches only its own fields (spec 1), and so that a field a newer re
 | field | writer | meaning |
 |---|---|---|
 | s | create | spec, the part of this action alone (JSON) |
-| h | create | digest of the part of the spec its run shares (template, output base, environment …) |
+| h | create | name of the part of the spec its run shares (template, output base, environment …): digest, incarnation |
 | y | create | `c` for a condition: it never gets a finalizer |
 | r | create | name of the parent action |
 | c | create | creation time |
@@ -49,6 +49,7 @@ from reconciler.api.action import (
     Children,
     Deletion,
     Metadata,
+    RunId,
     Signal,
     TaskAction,
     record_name,
@@ -56,11 +57,18 @@ from reconciler.api.action import (
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.api.status import ActionStatus
+from reconciler.core.layout import run_folder
 
 Fields = dict[bytes, bytes]
 
-_OWN_FOLDER = "/\x01"
-"""Stands for `/project/domain/run` at the end of a stored output base; no URI can hold it."""
+_OLD_FOLDER = "/\x01"
+"""Stands for `/project/domain/run` at the end of an output base that a release before stored; no URI can hold it."""
+_OWN_FOLDER = "/\x02"
+"""Stands for the run's own folder, with its incarnation, where a shared part is compared or kept in memory.
+
+Not in what is stored: a release before reads it, too."""
+_DIGEST = 16
+"""Characters of a digest; behind it the incarnation follows."""
 _SHARED = (
     "run_output_base", "task_type", "short_name", "task_template", "env_vars", "interruptible", "group",
 )  # fmt: skip
@@ -112,6 +120,16 @@ _KNOWN_OWN = frozenset(OwnSpec.__struct_encode_fields__)
 _event = msgspec.json.Decoder(ActionEvent)
 
 
+def shared_digest(name: bytes) -> bytes:
+    """The digest in the name of a shared part: equal for equal parts of all runs."""
+    return name[:_DIGEST]
+
+
+def incarnation_of(fields: Mapping[bytes, bytes]) -> str:
+    """Which incarnation of its run a record belongs to; empty for one of a release before."""
+    return fields.get(b"h", b"")[_DIGEST:].decode()
+
+
 def digest(data: bytes) -> bytes:
     """Name of a shared part: 96 bits of its BLAKE2 digest, so that equal names mean equal parts."""
     return base64.urlsafe_b64encode(hashlib.blake2b(data, digest_size=12).digest())
@@ -120,7 +138,7 @@ def digest(data: bytes) -> bytes:
 def encode_new(
     action: TaskAction, shared_cache: dict[Any, tuple[bytes, bytes]]
 ) -> tuple[Fields, bytes, bytes]:
-    """Fields of a new record, with digest and bytes of its shared part.
+    """Fields of a new record, with name and bytes of its shared part.
 
     Args:
         action: the record; its status is stored when it is not empty.
@@ -128,10 +146,10 @@ def encode_new(
     """
     spec = action.spec
     key = tuple(getattr(spec, name) for name in _SHARED if name != "env_vars") + tuple(spec.env_vars.items())
-    known = shared_cache.get(key)
+    incarnation = action.metadata.incarnation
+    known = shared_cache.get((incarnation, key))
     if known is None:
-        data = _encode(_shared_of(action.id, spec))
-        known = shared_cache[key] = (digest(data), data)
+        known = shared_cache[incarnation, key] = _named(action.id, spec, incarnation)
     fields: Fields = {b"s": _encode_plain(_own_of(spec)), b"h": known[0]}
     if spec.action_type == CONDITION:
         fields[b"y"] = b"c"
@@ -205,19 +223,35 @@ def encode_json(value: msgspec.Struct) -> bytes:
     return _encode_plain(value)
 
 
-def _shared_of(action: ActionId, spec: ActionSpec) -> SharedSpec:
-    """The shared part, with the run's own folder left out of the base: so equal tasks share it over all runs."""
+def _named(action: ActionId, spec: ActionSpec, incarnation: str) -> tuple[bytes, bytes]:
+    """Name and bytes of a shared part. The run's own folder is no part of the digest: so equal tasks have it in all runs."""
     values = {name: getattr(spec, name) for name in _SHARED}
-    own = f"/{action.run_id}"
-    if spec.run_output_base.endswith(own):
-        values["run_output_base"] = spec.run_output_base.removesuffix(own) + _OWN_FOLDER
-    return SharedSpec(**values)
+    base, own = spec.run_output_base, f"/{run_folder(action.run_id, incarnation)}"
+    if base.endswith(own):
+        mark = _OWN_FOLDER if incarnation else _OLD_FOLDER
+        values["run_output_base"] = base.removesuffix(own) + mark
+    data = _encode(SharedSpec(**values))
+    name = digest(data) + incarnation.encode()
+    if incarnation:
+        data = _encode(SharedSpec(**{**values, "run_output_base": base}))
+    return name, data
 
 
-def decode_shared(data: bytes) -> dict[str, Any]:
-    """The fields of a shared part, to be spread into many specs."""
+def decode_shared(data: bytes, run: RunId | None = None, name: bytes = b"") -> dict[str, Any]:
+    """The fields of a shared part, to be spread into many specs.
+
+    Args:
+        data: the part.
+        run: whose part it is; its own folder is left out then, so that the fields do for all runs.
+        name: of the part.
+    """
     shared = _shared.decode(data)
-    return {name: getattr(shared, name) for name in _SHARED}
+    values = {field: getattr(shared, field) for field in _SHARED}
+    if run is not None and len(name) > _DIGEST:
+        own = f"/{run_folder(run, name[_DIGEST:].decode())}"
+        if shared.run_output_base.endswith(own):
+            values["run_output_base"] = shared.run_output_base.removesuffix(own) + _OWN_FOLDER
+    return values
 
 
 def decode_outcome(data: bytes) -> AttemptOutcome:
@@ -240,9 +274,10 @@ def decode(
     get = fields.get
     own = _own.decode(fields[b"s"])
     parent = get(b"r")
-    base = shared.get("run_output_base", "")
-    if base.endswith(_OWN_FOLDER):
-        shared = {**shared, "run_output_base": f"{base[:-1]}{action.run_id}"}
+    base, incarnation = shared.get("run_output_base", ""), incarnation_of(fields)
+    if base.endswith((_OWN_FOLDER, _OLD_FOLDER)):
+        folder = run_folder(action.run_id, incarnation if base.endswith(_OWN_FOLDER) else "")
+        shared = {**shared, "run_output_base": f"{base[:-1]}{folder}"}
     spec = ActionSpec(
         run_name=action.run,
         project=action.project,
@@ -300,6 +335,7 @@ def _decode_metadata(action: ActionId, spec: ActionSpec, fields: Mapping[bytes, 
         finalizers=tuple(finalizers.decode().split()) if finalizers else (),
         extra_labels=extra.labels,
         annotations=extra.annotations,
+        incarnation=incarnation_of(fields),
         completed_at=int(get(b"o", b"0")),
     )
 

@@ -1,8 +1,9 @@
 """Remove the objects of forgotten actions from S3, if the installation wants it (spec 16).
 
 Removed is what lies in the two folders of an action: that of its inputs, and that of its attempts with outputs, error, log,
-and what the function stored there. Kept are the objects of tasks that are cached, as the catalog refers to the attempt that
-filled a key, whatever became of its action; and those in a folder the submitter chose, as others may have chosen it, too.
+and what the function stored there. Both belong to one incarnation of its run (`reconciler.core.layout`): a name that is in
+use again loses nothing. Kept are the objects of tasks that are cached, as the catalog refers to the attempt that
+filled a key, whatever became of its action; and outputs in a folder the submitter chose, as others may have chosen it, too.
 
 A record never outlives its objects: it goes first. Before it goes, its folders are noted, and a note stays until they are
 empty. So a sweep may be killed anywhere, and S3 may be away: the next pass finishes what an earlier one left.
@@ -17,12 +18,13 @@ from enum import StrEnum
 
 import structlog
 
-from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.action import TaskAction
 from reconciler.api.errors import ReconcilerError
+from reconciler.core.layout import INPUTS, inputs_folder, run_folder
 from reconciler.core.paths import output_prefix
 from reconciler.plugins.context import template_or_none
 from reconciler.stores.base import BlobStore, Store
-from reconciler.stores.doomed import Folders
+from reconciler.stores.doomed import Folders, Life
 
 log = structlog.get_logger(__name__)
 _AT_ONCE = 8
@@ -47,7 +49,7 @@ def note_objects(store: Store, blobs: BlobStore, shard: int, *, before: int, lim
         StoreUnavailable: the store does not answer.
     """
     actions = store.collectable(shard, before=before, limit=limit)
-    store.doom(shard, {action.id: _folders_of(blobs, action) for action in actions})
+    store.doom(shard, {Life.of(action): _folders_of(blobs, action) for action in actions})
 
 
 def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Removed]:
@@ -59,49 +61,74 @@ def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Remove
         StoreUnavailable: the store does not answer; what was removed is found gone by the next pass.
     """
     notes = store.doomed(shard)
-    names = list(notes)
+    lives = list(notes)
     outcomes: Counter[Removed] = Counter()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="collect") as pool:
-        for start in range(0, len(names), _PAGE):
-            page = _forgotten(store, shard, names[start : start + _PAGE])
-            done = list(pool.map(lambda action: _remove(blobs, action, notes[action]), page))
+        for start in range(0, len(lives), _PAGE):
+            page = _forgotten(store, shard, lives[start : start + _PAGE])
+            done = list(pool.map(lambda life: _remove(blobs, life, notes[life]), page))
             outcomes.update(outcome for outcome in done if outcome is not None)
             store.spare(
-                shard, [a for a, found in zip(page, done, strict=True) if found is not Removed.FAILED]
+                shard, [life for life, found in zip(page, done, strict=True) if found is not Removed.FAILED]
             )
     return outcomes
 
 
-def _forgotten(store: Store, shard: int, names: Sequence[ActionId]) -> list[ActionId]:
-    """Those whose records are gone. One whose name is in use again, with the same folders, is spared.
+def _forgotten(store: Store, shard: int, lives: Sequence[Life]) -> list[Life]:
+    """Those whose records are gone, whatever has their names now.
 
-    An ended one keeps its note: another sweep may forget it at this very moment.
+    An ended one keeps its note: another sweep may forget it at this very moment. One that lives has the name, and the
+    folders, of one that was forgotten: only runs that a release before began can; it is spared.
     """
-    records = store.get_many(names)
-    live = [
-        a for a, record in zip(names, records, strict=True) if record is not None and not record.is_terminal
+    found = store.get_many([life.action for life in lives])
+    records = [
+        record if record is not None and Life.of(record) == life else None
+        for life, record in zip(lives, found, strict=True)
     ]
-    store.spare(shard, live)
-    return [action for action, record in zip(names, records, strict=True) if record is None]
+    pairs = list(zip(lives, records, strict=True))
+    store.spare(shard, [life for life, record in pairs if record is not None and not record.is_terminal])
+    return [life for life, record in pairs if record is None]
 
 
 def _folders_of(blobs: BlobStore, action: TaskAction) -> Folders:
     template = template_or_none(action)
     if template is None or (template.metadata is not None and template.metadata.discoverable):
         return ()
-    base, name = action.spec.run_output_base, action.id.action
-    if base != blobs.uri(action.id.project, action.id.domain, action.id.run):
+    spec, name = action.spec, action.id.action
+    if not action.metadata.incarnation:
+        return _old_folders(blobs, action)
+    own = blobs.uri(run_folder(action.id.run_id, action.metadata.incarnation))
+    inputs = f"{own}/{name}"
+    if spec.run_output_base == own:
+        return (_attempts_of(action), inputs)
+    return (inputs,) if spec.input_uri.startswith(f"{inputs}/") else ()
+
+
+def _old_folders(blobs: BlobStore, action: TaskAction) -> Folders:
+    """Folders of an action in the layout of releases before, where one project could lie within another.
+
+    `<2 characters>/<project>/<domain>/<run>/<action>` is a folder of attempts, and one of inputs when a project is called
+    like a shard. So only the very folder of the inputs goes, and no attempts of an action called `inputs`.
+    """
+    spec, name = action.spec, action.id.action
+    if spec.run_output_base != blobs.uri(run_folder(action.id.run_id, "")):
         return ()
-    attempt = output_prefix(action.metadata.namespace, action.metadata.name, base, name, 1)
-    return (attempt.rpartition("/")[0], f"{base}/{name}")
+    attempts = () if name == INPUTS else (_attempts_of(action),)
+    inputs = inputs_folder(spec.run_output_base, name, spec.inputs_digest)
+    return (*attempts, inputs) if spec.inputs_digest and spec.input_uri == inputs else attempts
 
 
-def _remove(blobs: BlobStore, action: ActionId, folders: Folders) -> Removed | None:
+def _attempts_of(action: TaskAction) -> str:
+    metadata, base = action.metadata, action.spec.run_output_base
+    return output_prefix(metadata.namespace, metadata.name, base, action.id.action, 1).rpartition("/")[0]
+
+
+def _remove(blobs: BlobStore, life: Life, folders: Folders) -> Removed | None:
     if not folders:
         return None
     try:
         removed = sum(blobs.delete_prefix(folder) for folder in folders)
     except ReconcilerError as error:
-        log.warning("collect.objects_failed", action=str(action), error=str(error))
+        log.warning("collect.objects_failed", action=str(life), error=str(error))
         return Removed.FAILED
     return Removed.DELETED if removed else Removed.ALREADY_GONE

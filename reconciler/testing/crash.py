@@ -7,6 +7,7 @@ a fresh worker on the same stores.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Moment = Literal["before", "after"]
+_INCARNATION = re.compile("@[a-z2-7]{10}(?=/)")
 
 WRITES = {
     "store": frozenset({
@@ -174,7 +176,7 @@ def _about(part: object) -> str:
         case AuditEntry():
             text = f"{part.id} {part.reason}"
         case str() | ActionId() | CacheKey():
-            text = str(part)
+            text = _INCARNATION.sub("", str(part))  # drawn anew by a client that starts again
         case _:
             text = ""
     return text

@@ -98,7 +98,8 @@ class Backend:
             if not self.messenger.launches:
                 return
             for launch in self.messenger.launches:
-                attempts.Attempt(self.engine, ActionId.parse(launch.action), launch.attempt).run()
+                action = ActionId.parse(launch.action)
+                attempts.Attempt(self.engine, action, launch.attempt, launch.incarnation).run()
             self.messenger.launches.clear()
 
     def get(self, run: str, action: str = "a0") -> TaskAction:

@@ -186,6 +186,7 @@ class Observer:
         fields = self._store.shard(action).records[str(action)]
         current = (fields[b"n"].decode(), fields[b"ao"].decode())
         _ensure(current == (launch, owner), f"{action}: {owner} reported {launch} and {current} is at work")
+        _ensure(b"OutputsExist" not in fields[b"ar"], f"{action}: {launch} found what another one left")
 
     def _forgotten(self, action: ActionId) -> None:
         path = str(action)

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from reconciler.stores import changes
+import msgspec
+
+from reconciler.client import storing
+from reconciler.stores import changes, records
 from reconciler.stores.base import CommitOutcome, StartRefused
 from reconciler.stores.memory import attempts, stepping
 from reconciler.stores.memory.catalog import MemoryCatalog
@@ -69,13 +72,13 @@ def _deaf_while_held(self: Shard, path: str, at: int, now: int) -> None:
         _wake(self, path, at, now)
 
 
-def _anybody_reports(fields: Fields, launch: str, owner: str) -> bool:
-    del launch, owner
+def _anybody_reports(fields: Fields, launch: str, owner: str, incarnation: str) -> bool:
+    del launch, owner, incarnation
     return not terminal(fields) and b"ao" in fields
 
 
-def _started_twice(fields: Fields | None, launch: str) -> Any:
-    answer = _refusal(fields, launch)
+def _started_twice(fields: Fields | None, launch: str, incarnation: str) -> Any:
+    answer = _refusal(fields, launch, incarnation)
     return None if answer is StartRefused.TAKEN else answer
 
 
@@ -93,6 +96,17 @@ def _too_much(self: _Resource, quota: int) -> int:
 
 def _inputs_only(blobs: Any, action: Any, folders: Any) -> Any:
     return _remove(blobs, action, folders[1:])
+
+
+def _same_folder(run: Any, incarnation: str) -> str:
+    del incarnation
+    return str(run)
+
+
+def _any_life(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
+    fields = shard.records.get(change.path, {})
+    there = records.incarnation_of(fields)
+    return _apply(shard, msgspec.structs.replace(change, incarnation=there), now)
 
 
 def _unseen_lease(fields: Fields, change: changes.Change) -> int:
@@ -116,6 +130,8 @@ MISTAKES: dict[str, Planted] = {
     "end above open children owes nothing": (Stepping, "_apply", staticmethod(_without_cascade)),
     "quota given out twice": (_Resource, "free", _too_much),
     "outputs stay when their action is forgotten": (objects, "_remove", _inputs_only),
+    "a run lies where an earlier one of its name did": (storing, "run_folder", _same_folder),
+    "commit to a later run of the same name": (Stepping, "_apply", staticmethod(_any_life)),
     "wish for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
 }
 

@@ -7,15 +7,18 @@ answers as the world says instead of starting a process.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
 from reconciler.api.action import TaskAction
+from reconciler.api.template import SecretRef
+from reconciler.client import client
 from reconciler.controller import step
 from reconciler.controller.step import Stepper
 from reconciler.stores.base import Write
@@ -122,6 +125,13 @@ class VirtualRunner:
         """As the real one."""
         self._stop = reason
 
+    def secrets_of(
+        self, function: str, *, stop: Callable[[], str | None], poll: float
+    ) -> tuple[SecretRef, ...]:
+        """Every function declares the only secret there is."""
+        del function, stop, poll
+        return (SecretRef(key="token", env="TOKEN"),)
+
     def run(
         self,
         call: Call,
@@ -184,7 +194,7 @@ def seams(sim: Simulation) -> Iterator[None]:
         sim.scheduler.wait_for(lambda: all(future.done() for future in futures), timeout)
         return SimpleNamespace(done={future for future in futures if future.done()})
 
-    time = VirtualTime(sim)
+    time, drawn = VirtualTime(sim), random.Random(sim.seed)
     stand_ins: list[tuple[Any, str, object]] = [
         (step, "time", time),
         (step, "wait", wait),
@@ -194,8 +204,8 @@ def seams(sim: Simulation) -> Iterator[None]:
         (patience, "threading", threads(sim)),
         (attempts, "Heartbeat", heartbeat_class(sim)),
         (attempts, "runner_of", lambda _: VirtualRunner(sim)),
-        (attempts, "tempfile", SimpleNamespace(TemporaryDirectory=lambda **_: nullcontext("/nonexistent"))),
         (objects, "ThreadPoolExecutor", InlinePool),
+        (client, "new_incarnation", lambda: "".join(drawn.choices("abcdefgh", k=10))),
     ]
     with ExitStack() as stack:
         before = structlog.get_config()

@@ -89,7 +89,8 @@ class Worker:
         if message.launch is None:
             body: Callable[[], object] = lambda: engine.stepper.step(message.shard)  # noqa: E731  # either of two
         else:
-            attempt = Attempt(engine, ActionId.parse(message.launch.action), message.launch.attempt)
+            sent = message.launch
+            attempt = Attempt(engine, ActionId.parse(sent.action), sent.attempt, sent.incarnation)
             attempt.owner = f"{self.process.name}-{len(scheduler.trace)}"
             body = attempt.run
         self.actor = scheduler.spawn(self.process.name, self.process, tolerant(body))
@@ -129,8 +130,7 @@ class Simulation:
             step_batch=self.rng.choice((1, 3, 100)),
             cache_heartbeat_grace=self.rng.choice((1, 3)),
             retention=timedelta(seconds=hours * 3600 or self.rng.choice((1, 60))),
-            # a name used again while its objects are removed may lose its inputs (docs/operations.md): not here
-            collect_objects=bool(hours),
+            collect_objects=bool(hours) or self.rng.random() < 0.5,
         )
         clock = self.scheduler.clock
         self.store = MemoryStore(

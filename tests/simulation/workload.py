@@ -127,6 +127,10 @@ class Workload:
             self._abort(run, names, first.at)
         if rng.random() < 0.3:  # the same again, as by a client that never got its answer
             self.ops.append(msgspec.structs.replace(first, at=self._soon(first.at)))
+        if (
+            rng.random() < 0.3
+        ):  # its name used again, as each day by a nightly run: often after it was forgotten
+            self.ops.append(msgspec.structs.replace(first, at=first.at + rng.randrange(60_000, 300_000)))
 
     def _soon(self, after: int) -> int:
         """A time after another one: in the middle of the first step, or any."""

@@ -11,6 +11,7 @@ from reconciler.api.errors import BlobUnavailable
 from reconciler.api.template import TaskMetadata
 from reconciler.api.transition import PhaseInfo, TaskInfo, success
 from reconciler.plugins.context import TaskExecutionContext
+from reconciler.stores.doomed import Life
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 from reconciler.testing import Lab, ScriptedPlugin
@@ -91,7 +92,9 @@ def test_each_action_has_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     noted()
     assert remove_objects(lab.store, lab.blobs, shard) == {}
     assert lab.blobs.stat(outputs) is not None
-    assert set(lab.store.doomed(shard)) == {action}, "another sweep may forget it at this moment"
+    assert set(lab.store.doomed(shard)) == {Life.of(lab.get(action))}, (
+        "another sweep may forget it at this moment"
+    )
     notes = lab.store.doomed(shard)
     assert lab.store.collect(shard, before=now, limit=9, noted=True).deleted
 

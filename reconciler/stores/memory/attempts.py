@@ -11,7 +11,7 @@ from reconciler.core.paths import is_relaunch
 from reconciler.stores import records
 from reconciler.stores.base import AbortOutcome, AbortReport, Beat, SignalOutcome, StartRefused
 from reconciler.stores.changes import GRACE
-from reconciler.stores.memory.state import MemoryCore, QueueFacts, Shard, held, number, terminal
+from reconciler.stores.memory.state import MemoryCore, QueueFacts, Shard, another_life, held, number, terminal
 from reconciler.stores.records import Fields
 
 
@@ -19,13 +19,13 @@ class Attempts(MemoryCore):
     """start_attempt, heartbeat, finish_attempt, stop_attempt, request_abort, signal."""
 
     def start_attempt(
-        self, action: ActionId, launch: str, *, owner: str, lease: int
+        self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> TaskAction | StartRefused:
         """See `Store.start_attempt`."""
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
             fields = shard.records.get(path)
-            refused = _refusal(fields, launch)
+            refused = _refusal(fields, launch, incarnation)
             if fields is None or refused is not None:
                 return refused or StartRefused.GONE
             until = now + lease
@@ -44,12 +44,14 @@ class Attempts(MemoryCore):
             self.wrote("start_attempt", (action, launch, owner))
             return self.decode(path, fields, now)
 
-    def heartbeat(self, action: ActionId, launch: str, *, owner: str, lease: int) -> Beat:
+    def heartbeat(
+        self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
+    ) -> Beat:
         """See `Store.heartbeat`."""
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
             fields = shard.records.get(path)
-            if fields is None or not _is_ours(fields, launch, owner):
+            if fields is None or not _is_ours(fields, launch, owner, incarnation):
                 return Beat(alive=False, stop="superseded")
             fields[b"al"] = b"%d" % (now + lease)
             if not held(fields, now) and shard.due.get(path, now + 1) > now:
@@ -61,12 +63,14 @@ class Attempts(MemoryCore):
                 return Beat(alive=True, stop=fields[b"ax"].decode())
             return Beat(alive=True, stop="aborted" if b"d" in fields else "")
 
-    def finish_attempt(self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome) -> bool:
+    def finish_attempt(
+        self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome, incarnation: str = ""
+    ) -> bool:
         """See `Store.finish_attempt`."""
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
             fields = shard.records.get(path)
-            if fields is None or not _is_ours(fields, launch, owner):
+            if fields is None or not _is_ours(fields, launch, owner, incarnation):
                 return False
             if b"ar" not in fields:
                 fields[b"ar"] = records.encode_json(msgspec.structs.replace(outcome, at=now))
@@ -75,15 +79,17 @@ class Attempts(MemoryCore):
                 self.wrote("finish_attempt", (action, launch, owner))
             return True
 
-    def stop_attempt(self, action: ActionId, reason: str) -> None:
+    def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
         """See `Store.stop_attempt`."""
         with self._lock:
             fields = self.shard(action).records.get(str(action))
-            if fields is not None and b"n" in fields:
+            if fields is not None and b"n" in fields and not another_life(fields, incarnation):
                 fields[b"ax"] = reason.encode()
                 self.wrote("stop_attempt", (action, reason))
 
-    def request_abort(self, action: ActionId, deletion: Deletion, *, quiet: bool = False) -> AbortReport:
+    def request_abort(
+        self, action: ActionId, deletion: Deletion, *, quiet: bool = False, incarnation: str = ""
+    ) -> AbortReport:
         """See `Store.request_abort`."""
         with self._lock:
             now, shard, run = self.now(), self.shard(action), action.run_id
@@ -92,8 +98,12 @@ class Attempts(MemoryCore):
             while todo:
                 name = todo.popleft()
                 path = str(run.action(name))
+                fields = shard.records.get(path, {})
+                if another_life(fields, incarnation):
+                    outcomes.append(AbortOutcome.MISSING)
+                    continue
                 outcomes.append(_mark(shard, path, records.encode_json(wish), now))
-                if b"b" in shard.records.get(path, {}):
+                if b"b" in fields:
                     # also below an ended or marked parent: an earlier call may have stopped half way
                     children = sorted(m for m in shard.tree[run] if m.startswith(f"{name}/"))
                     todo.extend(child.rpartition("/")[2] for child in children)
@@ -119,10 +129,12 @@ class Attempts(MemoryCore):
             return SignalOutcome.STORED
 
 
-def _refusal(fields: Fields | None, launch: str) -> StartRefused | None:
+def _refusal(fields: Fields | None, launch: str, incarnation: str) -> StartRefused | None:
     """Why a launch may not start; None when it may."""
     if fields is None:
         return StartRefused.GONE
+    if another_life(fields, incarnation):
+        return StartRefused.SUPERSEDED
     if terminal(fields):
         return StartRefused.ENDED
     if b"d" in fields or b"ax" in fields:
@@ -132,11 +144,11 @@ def _refusal(fields: Fields | None, launch: str) -> StartRefused | None:
     return StartRefused.TAKEN if b"ao" in fields else None
 
 
-def _is_ours(fields: Fields, launch: str, owner: str) -> bool:
+def _is_ours(fields: Fields, launch: str, owner: str, incarnation: str) -> bool:
     """Whether this worker may still report for the attempt."""
-    return (
-        not terminal(fields) and fields.get(b"n") == launch.encode() and fields.get(b"ao") == owner.encode()
-    )
+    if terminal(fields) or another_life(fields, incarnation):
+        return False
+    return fields.get(b"n") == launch.encode() and fields.get(b"ao") == owner.encode()
 
 
 def _mark(shard: Shard, path: str, wish: bytes, now: int) -> AbortOutcome:

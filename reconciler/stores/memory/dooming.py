@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from reconciler.api.action import ActionId, TaskAction
-from reconciler.stores.doomed import Folders
+from reconciler.api.action import TaskAction
+from reconciler.stores.doomed import Folders, Life
 from reconciler.stores.memory.looking import Looking
 
 
@@ -24,21 +24,21 @@ class Dooming(Looking):
                 if path in state.records and not self.must_stay(state, path, before)
             ]
 
-    def doom(self, shard: int, folders: Mapping[ActionId, Folders]) -> None:
+    def doom(self, shard: int, folders: Mapping[Life, Folders]) -> None:
         """See `Doomed.doom`."""
         with self._lock:
             self._shards[shard].doomed.update(folders)
             self.wrote("doom", tuple(folders))
 
-    def doomed(self, shard: int) -> dict[ActionId, Folders]:
+    def doomed(self, shard: int) -> dict[Life, Folders]:
         """See `Doomed.doomed`."""
         with self._lock:
             return dict(self._shards[shard].doomed)
 
-    def spare(self, shard: int, actions: Iterable[ActionId]) -> None:
+    def spare(self, shard: int, lives: Iterable[Life]) -> None:
         """See `Doomed.spare`."""
         with self._lock:
-            dropped = tuple(actions)
-            for action in dropped:
-                self._shards[shard].doomed.pop(action, None)
+            dropped = tuple(lives)
+            for life in dropped:
+                self._shards[shard].doomed.pop(life, None)
             self.wrote("spare", dropped)

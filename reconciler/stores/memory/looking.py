@@ -12,8 +12,10 @@ from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.stores import records
-from reconciler.stores.base import ChannelEntry, Collected, Page, RunCounts, RunSummary
+from reconciler.stores.base import ChannelEntry, Collected, Page
 from reconciler.stores.changes import event_ids, newest_runs
+from reconciler.stores.counts import RunCounts, RunSummary
+from reconciler.stores.doomed import Life
 from reconciler.stores.memory.state import Cursor, MemoryCore, Shard, number, parse, terminal
 from reconciler.stores.records import Fields
 
@@ -94,7 +96,7 @@ class Looking(MemoryCore):
                 if fields is None:
                     del state.done[path]
                     gone += 1
-                elif self.must_stay(state, path, before) or (noted and parse(path) not in state.doomed):
+                elif self.must_stay(state, path, before) or (noted and self._life(path) not in state.doomed):
                     if b"f" in fields:
                         state.wake(path, now, now)
                     kept += 1
@@ -103,6 +105,10 @@ class Looking(MemoryCore):
                     _forget(state, path, fields)
             self.wrote("collect", tuple(action.id for action in deleted))
         return Collected(tuple(deleted), gone, kept)
+
+    def _life(self, path: str) -> Life:
+        action = parse(path)
+        return Life(action, records.incarnation_of(self.shard(action).records[path]))
 
     @staticmethod
     def must_stay(shard: Shard, path: str, before: int) -> bool:
@@ -161,7 +167,7 @@ def _forget(shard: Shard, path: str, fields: Fields) -> None:
     for kind in "tof":
         shard.counters[run].pop(f"{kind}:{action.action}", None)
     if not shard.tree[run]:
-        for index in (shard.tree, shard.counters, shard.shared, shard.runs):
+        for index in (shard.tree, shard.counters, shard.shared, shard.runs, shard.incarnations):
             del index[run]
 
 

@@ -15,7 +15,7 @@ from reconciler.api.action import FINALIZER, ActionId, Children, RunId, TaskActi
 from reconciler.api.phase import ActionPhase
 from reconciler.stores import records
 from reconciler.stores.changes import LOST_AT_ONCE, OVERTAKEN, PENDING_TTL, PROBE, PROBE_DOUBLINGS, QUEUE_KEPT
-from reconciler.stores.doomed import Folders
+from reconciler.stores.doomed import Folders, Life
 from reconciler.stores.records import Fields
 
 AUDIT_LIMIT = 1000
@@ -52,6 +52,7 @@ class Shard:
         counters: actions of a run by phase number, and children by parent (`t:`, `o:`, `f:` and its name).
         shared: shared parts of specs of a run, by digest.
         runs: when each run was created.
+        incarnations: which incarnation of its name each run is; empty for one of a release before.
         events: the results channel, oldest first.
         audit: the newest warnings.
         queues: what each queue has done lately.
@@ -68,6 +69,7 @@ class Shard:
     counters: dict[RunId, dict[str, int]] = field(default_factory=dict)
     shared: dict[RunId, dict[bytes, bytes]] = field(default_factory=dict)
     runs: dict[RunId, int] = field(default_factory=dict)
+    incarnations: dict[RunId, str] = field(default_factory=dict)
     events: list[tuple[Cursor, bytes]] = field(default_factory=list)
     last_cursor: Cursor = (0, 0)
     audit: deque[bytes] = field(default_factory=lambda: deque(maxlen=AUDIT_LIMIT))
@@ -75,7 +77,7 @@ class Shard:
     sent: dict[bytes, dict[str, int]] = field(default_factory=dict)
     pending_until: int = 0
     armed: int = 0
-    doomed: dict[ActionId, Folders] = field(default_factory=dict)
+    doomed: dict[Life, Folders] = field(default_factory=dict)
 
     def count(self, run: RunId, name: str, by: int) -> None:
         """Move one counter of a run."""
@@ -265,6 +267,11 @@ def owe(fields: Fields) -> None:
     """Add the finalizer of this reconciler to those of others."""
     if not owed(fields):
         fields[b"f"] = b" ".join([*fields.get(b"f", b"").split(), FINALIZER.encode()])
+
+
+def another_life(fields: Fields, known: str) -> bool:
+    """Whether a record belongs to another incarnation of its run than the caller knows: names and launches come again."""
+    return bool(known) and records.incarnation_of(fields) != known
 
 
 def terminal(fields: Fields) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -63,28 +63,59 @@ class Stepping(MemoryCore):
         self.notify(runs)
         return CreateReport(outcomes, wake)
 
-    def _create(self, action: TaskAction, cache: dict[Any, tuple[bytes, bytes]], now: int) -> Created:
+    def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
+        """See `Store.would_create`."""
+        cache: dict[Any, tuple[bytes, bytes]] = {}
+        with self._lock:
+            admitted: set[ActionId] = set()
+            outcomes = []
+            for action in actions:
+                answer = self._answer(action, records.encode_new(action, cache), admitted)
+                if answer.outcome is CreateOutcome.CREATED:
+                    admitted.add(action.id)
+                outcomes.append(answer)
+        return tuple(outcomes)
+
+    def _answer(
+        self, action: TaskAction, new: tuple[Fields, bytes, bytes], admitted: Collection[ActionId] = ()
+    ) -> Created:
+        """What becomes of a submission; `admitted` are those that would have been stored before it."""
         shard, run = self.shard(action.id), action.id.run_id
-        fields, digest, part = records.encode_new(action, cache)
+        fields, _, part = new
+        mine = action.metadata.incarnation
         old = shard.records.get(str(action.id))
+        there = shard.incarnations.get(run, mine) if old is None else records.incarnation_of(old)
+        if there != mine:
+            return Created(CreateOutcome.OTHER_INCARNATION, incarnation=there)
         if old is not None:
             if all(old.get(name) == fields.get(name) for name in (b"s", b"h", b"r")):
                 return Created(CreateOutcome.EXISTS)
             theirs = shard.shared.get(run, {}).get(old[b"h"], b"{}")
             return Created(CreateOutcome.CONFLICT, differing_fields(fields, part, old, theirs))
         parent = action.spec.parent_action_name
-        if parent:
+        if parent and run.action(parent) not in admitted:
             above = shard.records.get(str(run.action(parent)))
             if above is None:
                 return Created(CreateOutcome.PARENT_MISSING)
             if terminal(above) or b"d" in above:
                 return Created(CreateOutcome.PARENT_ENDED)
-            above[b"b"] = b"1"
+        return Created(CreateOutcome.CREATED)
+
+    def _create(self, action: TaskAction, cache: dict[Any, tuple[bytes, bytes]], now: int) -> Created:
+        shard, run = self.shard(action.id), action.id.run_id
+        fields, digest, part = new = records.encode_new(action, cache)
+        answer = self._answer(action, new)
+        if answer.outcome is not CreateOutcome.CREATED:
+            return answer
+        parent = action.spec.parent_action_name
+        if parent:
+            shard.records[str(run.action(parent))][b"b"] = b"1"
             shard.count(run, f"t:{parent}", 1)
             shard.count(run, f"o:{parent}", 1)
+        shard.incarnations.setdefault(run, action.metadata.incarnation)
         shard.shared.setdefault(run, {}).setdefault(digest, part)
         self._store_new(shard, action, fields, now)
-        return Created(CreateOutcome.CREATED)
+        return answer
 
     @staticmethod
     def _store_new(shard: Shard, action: TaskAction, fields: Fields, now: int) -> None:
@@ -166,7 +197,7 @@ class Stepping(MemoryCore):
     @staticmethod
     def _apply(shard: Shard, change: Change, now: int) -> CommitOutcome:
         fields = shard.records.get(change.path)
-        if fields is None:
+        if fields is None or records.incarnation_of(fields) != change.incarnation:
             return CommitOutcome.GONE
         # without a lease this very commit was applied before: its answer got lost on the way
         # another version under our token: the state was restored from an older one and tokens were counted anew

@@ -23,37 +23,49 @@ class Attempts(RedisCore):
 
     @explain
     def start_attempt(
-        self, action: ActionId, launch: str, *, owner: str, lease: int
+        self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> TaskAction | StartRefused:
         """See `Store.start_attempt`."""
         key, base = self.where(action)
-        answer = script("start_attempt")(self.client, key, base, str(action), launch, owner, lease, GRACE)
+        answer = script("start_attempt")(
+            self.client, key, base, str(action), launch, owner, lease, GRACE, incarnation
+        )
         if answer[0]:
             return _REFUSED[int(answer[0]) - 1]
         return self.decode(action, pairs(answer[1]), now=int(answer[2]))
 
     @explain
-    def heartbeat(self, action: ActionId, launch: str, *, owner: str, lease: int) -> Beat:
+    def heartbeat(
+        self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
+    ) -> Beat:
         """See `Store.heartbeat`."""
         key, base = self.where(action)
-        alive, stop = script("heartbeat")(self.client, key, base, str(action), launch, owner, lease, GRACE)
+        alive, stop = script("heartbeat")(
+            self.client, key, base, str(action), launch, owner, lease, GRACE, incarnation
+        )
         return Beat(bool(alive), stop.decode())
 
     @explain
-    def finish_attempt(self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome) -> bool:
+    def finish_attempt(
+        self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome, incarnation: str = ""
+    ) -> bool:
         """See `Store.finish_attempt`."""
         key, base = self.where(action)
         body = open_json(msgspec.structs.replace(outcome, at=0))
-        return bool(script("finish_attempt")(self.client, key, base, str(action), launch, owner, body))
+        return bool(
+            script("finish_attempt")(self.client, key, base, str(action), launch, owner, body, incarnation)
+        )
 
     @explain
-    def stop_attempt(self, action: ActionId, reason: str) -> None:
+    def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
         """See `Store.stop_attempt`."""
         key, base = self.where(action)
-        script("stop_attempt")(self.client, key, base, str(action), reason)
+        script("stop_attempt")(self.client, key, base, str(action), reason, incarnation)
 
     @explain
-    def request_abort(self, action: ActionId, deletion: Deletion, *, quiet: bool = False) -> AbortReport:
+    def request_abort(
+        self, action: ActionId, deletion: Deletion, *, quiet: bool = False, incarnation: str = ""
+    ) -> AbortReport:
         """See `Store.request_abort`."""
         key, base = self.where(action)
         body = open_json(msgspec.structs.replace(deletion, at=0, reason=deletion.reason or "aborted"))
@@ -61,7 +73,8 @@ class Attempts(RedisCore):
         while todo:
             batch, todo = todo[:_LOOK_AT_ONCE], todo[_LOOK_AT_ONCE:]
             first, count, need, rest = script("request_abort")(
-                self.client, key, base, pack(batch), body, _LOOK_AT_ONCE, 0 if quiet else PENDING_TTL
+                self.client,
+                *(key, base, pack(batch), body, _LOOK_AT_ONCE, 0 if quiet else PENDING_TTL, incarnation),
             )
             outcomes.append(_ABORTED[first])
             marked += count

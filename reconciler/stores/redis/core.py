@@ -65,27 +65,29 @@ class RedisCore:
         """A record from its fields, with the shared part of its spec."""
         return records.decode(action, fields, self.shared(action.run_id, fields[b"h"]), children, now)
 
-    def shared(self, run: RunId, digest: bytes) -> dict[str, Any]:
+    def shared(self, run: RunId, name: bytes) -> dict[str, Any]:
         """A shared spec: named by its content, so every process reads each one once."""
-        if digest not in self._shared:
-            self.fetch_shared([(run, digest)])
-        return self._shared.get(digest, {})
+        if records.shared_digest(name) not in self._shared:
+            self.fetch_shared([(run, name)])
+        return self._shared.get(records.shared_digest(name), {})
 
     def fetch_shared(self, wanted: Iterable[tuple[RunId, bytes]]) -> None:
         """Read the shared specs of a batch that are not known yet, in one round trip."""
-        missing = {digest: run for run, digest in wanted if digest not in self._shared}
+        known, digest = self._shared, records.shared_digest
+        missing = {digest(name): (run, name) for run, name in wanted if digest(name) not in known}
         if not missing:
             return
         pipe = self.client.pipeline(transaction=False)
-        for digest, run in missing.items():
-            pipe.hget(self.keys.shared(run), digest.decode())
-        for digest, data in zip(missing, pipe.execute(), strict=True):
+        for run, name in missing.values():
+            pipe.hget(self.keys.shared(run), name.decode())
+        for (run, name), data in zip(missing.values(), pipe.execute(), strict=True):
             if data:
-                self.remember_shared(digest, records.decode_shared(data))
+                self.remember_shared(run, name, data)
 
-    def remember_shared(self, digest: bytes, shared: dict[str, Any]) -> None:
-        """Keep a shared spec; the oldest one makes room."""
+    def remember_shared(self, run: RunId, name: bytes, data: bytes) -> None:
+        """Keep a shared spec, for all runs that have an equal one; the oldest one makes room."""
+        shared = records.decode_shared(data, run, name)
         with self._shared_lock:
-            self._shared[digest] = shared
+            self._shared[records.shared_digest(name)] = shared
             if len(self._shared) > _SHARED_CACHE:
                 self._shared.popitem(last=False)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
-from reconciler.stores.doomed import Folders
+from reconciler.stores.doomed import Folders, Life
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.looking import Looking
 from reconciler.stores.redis.scripts import script
@@ -34,21 +34,21 @@ class Dooming(Looking):
                 return [record for record in self.get_many(names) if record is not None]
 
     @explain
-    def doom(self, shard: int, folders: Mapping[ActionId, Folders]) -> None:
+    def doom(self, shard: int, folders: Mapping[Life, Folders]) -> None:
         """See `Doomed.doom`."""
         if folders:
-            pairs = ((str(action), msgspec.json.encode(names)) for action, names in folders.items())
+            pairs = ((str(life), msgspec.json.encode(names)) for life, names in folders.items())
             self.client.hset(self.keys.doomed(shard), items=[part for pair in pairs for part in pair])
 
     @explain
-    def doomed(self, shard: int) -> dict[ActionId, Folders]:
+    def doomed(self, shard: int) -> dict[Life, Folders]:
         """See `Doomed.doomed`."""
         notes: Any = self.client.hgetall(self.keys.doomed(shard))
-        return {ActionId(*path.decode().split("/")): _folders.decode(names) for path, names in notes.items()}
+        return {Life.parse(name.decode()): _folders.decode(names) for name, names in notes.items()}
 
     @explain
-    def spare(self, shard: int, actions: Iterable[ActionId]) -> None:
+    def spare(self, shard: int, lives: Iterable[Life]) -> None:
         """See `Doomed.spare`."""
-        paths = [str(action) for action in actions]
-        if paths:
-            self.client.hdel(self.keys.doomed(shard), *paths)
+        names = [str(life) for life in lives]
+        if names:
+            self.client.hdel(self.keys.doomed(shard), *names)

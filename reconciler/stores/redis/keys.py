@@ -11,10 +11,10 @@ So has a resource with a quota, `{q:<name>}`.
 | `<p>:{nn}:a:<project/domain/run/action>` | hash | see stores/records.py | collect, after retention |
 | `<p>:{nn}:due` | zset, path → due time | create, claim, commit, wake, heartbeat | entry: commit of a terminal action |
 | `<p>:{nn}:done` | zset, path → end time | commit of a terminal action | entry: collect |
-| `<p>:{nn}:doomed` | hash, path → folders in S3 | doom | entry: spare, when its objects are gone |
+| `<p>:{nn}:doomed` | hash, path and incarnation → folders in S3 | doom | entry: spare, when its objects are gone |
 | `<p>:{nn}:tree:<run>` | zset, `parent/action`, scores 0 | create | with the run's last action |
-| `<p>:{nn}:run:<run>` | hash, counters by phase and by parent | create, commit | with the run's last action |
-| `<p>:{nn}:shared:<run>` | hash, digest → shared spec | create | with the run's last action |
+| `<p>:{nn}:run:<run>` | hash, counters by phase and by parent, incarnation | create, commit | with the run's last action |
+| `<p>:{nn}:shared:<run>` | hash, digest and incarnation → shared spec | create | with the run's last action |
 | `<p>:{nn}:runs` | zset, run → creation time | create | entry: with the run's last action |
 | `<p>:{nn}:events` | stream, the results channel | create, commit; its groups: readers | entry: trim_events |
 | `<p>:{nn}:audit` | stream, capped at 1000 | record_audit | capped |

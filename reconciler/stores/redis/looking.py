@@ -13,8 +13,9 @@ from reconciler.api.action import ActionId, Children, RunId, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.stores import records
-from reconciler.stores.base import ChannelEntry, Collected, Page, RunCounts, RunSummary
+from reconciler.stores.base import ChannelEntry, Collected, Page
 from reconciler.stores.changes import event_ids, newest_runs
+from reconciler.stores.counts import RunCounts, RunSummary
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, pairs
 from reconciler.stores.redis.notify import Notifier
@@ -152,9 +153,10 @@ class Looking(RedisCore):
                 *(self.keys.due(shard), self.keys.base(shard), before, limit, kept),
                 "noted" if noted else "all",
             )
-            for _, parts in runs:  # their shared specs are gone now, and whoever asked may want them
-                for digest, data in pairs(parts).items():
-                    self.remember_shared(digest, records.decode_shared(data))
+            for path, parts in runs:  # their shared specs are gone now, and whoever asked may want them
+                run = RunId(*path.decode().split("/"))
+                for name, data in pairs(parts).items():
+                    self.remember_shared(run, name, data)
             for path, flat in found:
                 deleted.append(self.decode(ActionId(*path.decode().split("/")), pairs(flat)))
             gone, kept = gone + missing, kept + left

@@ -9,7 +9,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from reconciler import metrics
-from reconciler.api.action import FINALIZER, ActionId, Children, TaskAction
+from reconciler.api.action import FINALIZER, ActionId, Children, RunId, TaskAction
 from reconciler.core.conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import (
@@ -59,6 +59,14 @@ class Stepping(RedisCore):
     @explain
     def create(self, actions: Sequence[TaskAction]) -> CreateReport:
         """See `Store.create`."""
+        return self._create(actions)
+
+    @explain
+    def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
+        """See `Store.would_create`."""
+        return self._create(actions, check=True).outcomes
+
+    def _create(self, actions: Sequence[TaskAction], *, check: bool = False) -> CreateReport:
         outcomes: list[Created | None] = [None] * len(actions)
         by_shard: dict[int, list[int]] = {}
         for index, action in enumerate(actions):
@@ -68,7 +76,11 @@ class Stepping(RedisCore):
         for shard, indexes in by_shard.items():
             for start in range(0, len(indexes), _CHUNK):
                 chunk = indexes[start : start + _CHUNK]
-                if self._create_chunk(shard, actions, chunk, outcomes, cache) and shard not in wake:
+                part = [actions[index] for index in chunk]
+                need, answers = self._create_chunk(shard, part, cache, check=check)
+                for index, answer in zip(chunk, answers, strict=True):
+                    outcomes[index] = answer
+                if need and shard not in wake:
                     wake.append(shard)
         return CreateReport(tuple(outcomes), tuple(wake))  # type: ignore[arg-type]  # all are filled
 
@@ -76,18 +88,17 @@ class Stepping(RedisCore):
         self,
         shard: int,
         actions: Sequence[TaskAction],
-        chunk: list[int],
-        outcomes: list[Created | None],
         cache: dict[Any, tuple[bytes, bytes]],
-    ) -> bool:
+        *,
+        check: bool,
+    ) -> tuple[bool, list[Created]]:
         items, encoded, sent = [], [], set()
-        for index in chunk:
-            action = actions[index]
-            fields, digest, shared = records.encode_new(action, cache)
+        for action in actions:
+            fields, name, shared = records.encode_new(action, cache)
             flat = [part.decode() for pair in fields.items() for part in pair]
             event = records.encode_event(first_event(action))[:-1].decode()
-            once = "" if (action.id.run_id, digest) in sent else shared.decode()
-            sent.add((action.id.run_id, digest))
+            once = "" if (action.id.run_id, name) in sent else shared.decode()
+            sent.add((action.id.run_id, name))
             phase = str(int(action_phase(action.status)))
             items.append(
                 (
@@ -96,23 +107,28 @@ class Stepping(RedisCore):
                     flat,
                     event,
                     phase,
-                    digest.decode(),
+                    name.decode(),
                     once,
                 )
             )
             encoded.append((fields, shared))
         need, answers = script("create")(
-            self.client, self.keys.due(shard), self.keys.base(shard), pack(items), PENDING_TTL
+            self.client, self.keys.due(shard), self.keys.base(shard), pack(items), PENDING_TTL, int(check)
         )
-        for index, (fields, shared), answer in zip(chunk, encoded, answers, strict=True):
-            outcome = _CREATED[answer[0]]
-            differs: tuple[str, ...] = ()
-            if outcome is CreateOutcome.CONFLICT:
-                stored = {b"s": answer[1], **({b"r": answer[3]} if answer[3] else {})}
-                theirs = self.client.hget(self.keys.shared(actions[index].id.run_id), answer[2].decode())
-                differs = differing_fields(fields, shared, stored, theirs or b"{}")  # type: ignore[arg-type]  # redis-py says it may be awaited
-            outcomes[index] = Created(outcome, differs)
-        return bool(need)
+        return bool(need), [
+            self._created(action.id.run_id, *new, answer)
+            for action, new, answer in zip(actions, encoded, answers, strict=True)
+        ]
+
+    def _created(self, run: RunId, fields: records.Fields, shared: bytes, answer: list[Any]) -> Created:
+        outcome = _CREATED[answer[0]]
+        if outcome is CreateOutcome.OTHER_INCARNATION:
+            return Created(outcome, incarnation=answer[1].decode())
+        if outcome is not CreateOutcome.CONFLICT:
+            return Created(outcome)
+        stored = {b"s": answer[1], **({b"r": answer[3]} if answer[3] else {})}
+        theirs: Any = self.client.hget(self.keys.shared(run), answer[2].decode())
+        return Created(outcome, differing_fields(fields, shared, stored, theirs or b"{}"))
 
     @explain
     def claim(
@@ -218,5 +234,5 @@ def _packed(change: Change) -> tuple[Any, ...]:
         [name.decode() for name in change.dels],
         [event.decode() for event in change.events],
         *(change.phase, change.due, change.parent, change.ended, change.failed, change.seen, change.version),
-        *(change.queue, change.sent, change.unsent),
+        *(change.queue, change.sent, change.unsent, change.incarnation),
     )

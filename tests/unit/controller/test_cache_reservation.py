@@ -20,7 +20,7 @@ def test_the_owner_of_the_reservation_runs() -> None:
     action = lab.call(serializable=True)
     lab.reconcile(action)
     (held,) = lab.shelf.reservations.values()
-    assert held.owner == f"flyte/{action}"
+    assert held.owner == f"flyte/{action}@{lab.get(action).metadata.incarnation}"
     assert lab.get(action).status.cache_token == held.token > 0
 
 

@@ -62,7 +62,8 @@ def test_launches_are_sent_after_the_commit() -> None:
     lab.messenger.launch = looking  # type: ignore[method-assign]  # looks
     step(lab)
     assert known == ["1"]
-    assert lab.messenger.launches == [Launch("q1", str(action), "1", f"{action.run}/a0 attempt 1")]
+    of = lab.get(action).metadata.incarnation
+    assert lab.messenger.launches == [Launch("q1", str(action), "1", f"{action.run}/a0 attempt 1", of)]
 
 
 def test_launches_of_a_batch_are_sent_together() -> None:

@@ -93,8 +93,9 @@ def test_the_first_look_sends_a_launch() -> None:
     """One message offers attempt 1 to the installation's queue; the action waits there."""
     lab = Lab()
     action = launched(lab)
-    assert lab.messenger.launches == [Launch("attempts", str(action), "1", f"{action.run}/a0 attempt 1")]
     record = lab.get(action)
+    of = record.metadata.incarnation
+    assert lab.messenger.launches == [Launch("attempts", str(action), "1", f"{action.run}/a0 attempt 1", of)]
     assert record.phase is ActionPhase.QUEUED
     assert record.status.conditions[0].message == 'waiting for a worker of queue "attempts"'
 

@@ -24,6 +24,12 @@ local function wanted(run, parent)
   return false
 end
 
+-- Name of the note of an action in this incarnation.
+local function note_of(path, shared_name)
+  local incarnation = string.sub(shared_name or '', 17)
+  return incarnation == '' and path or path .. '@' .. incarnation
+end
+
 local paths = redis.call('ZRANGE', done, '-inf', '(' .. ARGV[2], 'BYSCORE', 'LIMIT', tonumber(ARGV[4]), tonumber(ARGV[3]))
 local deleted, gone, kept, runs = {}, 0, 0, {}
 for _, path in ipairs(paths) do
@@ -46,7 +52,7 @@ for _, path in ipairs(paths) do
     kept = kept + 1
   elseif ARGV[5] == 'look' then
     deleted[#deleted + 1] = { path, {} }
-  elseif ARGV[5] == 'noted' and redis.call('HEXISTS', base .. 'doomed', path) == 0 then
+  elseif ARGV[5] == 'noted' and redis.call('HEXISTS', base .. 'doomed', note_of(path, r.h)) == 0 then
     kept = kept + 1
   else
     redis.call('DEL', key)

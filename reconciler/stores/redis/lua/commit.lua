@@ -4,7 +4,8 @@
 -- ARGV[2]  msgpack: list of {path, token, flat list of fields to set, list of fields to delete, events, phase or 0,
 --          due (0 = never), parent name or "", 1 when it ends here, 1 when it is a failure,
 --          time up to which an attempt's lease was looked at (0 = no lease is to be watched), version that was claimed,
---          queue a launch is sent to or "", when it is sent, 1 when none waits for a worker any more}
+--          queue a launch is sent to or "", when it is sent, 1 when none waits for a worker any more,
+--          incarnation of the record that was claimed}
 -- ARGV[3]  horizon of countdowns in ms
 -- ARGV[4]  grace in ms after an attempt's lease until a step looks
 -- ARGV[5]  most stream ids a record keeps
@@ -53,8 +54,11 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
   local phase, due, parent = w[6], w[7], w[8]
   local key = record(path)
   -- somebody else's data under this key must not stop the others half way
-  local r = redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nq')
+  local r = redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nq', 'h')
   if r.err or not r[5] then
+    outcomes[i] = 2
+  elseif string.sub(r[13], 17) ~= w[16] then
+    -- the action that was claimed is forgotten; this one has its name
     outcomes[i] = 2
   elseif r[1] ~= token or tonumber(r[10]) ~= w[12] or not r[6] or (terminal(r[2]) and phase > 0 and int(phase) ~= r[2]) then
     -- another version under our token: the server was promoted with an older state and has counted anew.

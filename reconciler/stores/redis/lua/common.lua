@@ -17,6 +17,12 @@ local function has(finalizers, mine)
   return finalizers and string.find(' ' .. finalizers .. ' ', ' ' .. mine .. ' ', 1, true) ~= nil
 end
 
+-- Whether a record belongs to another incarnation of its run than the caller knows: names and launches come again.
+-- The incarnation stands behind the digest in the name of the shared part.
+local function another_life(shared_name, known)
+  return known ~= '' and string.sub(shared_name or '', 17) ~= known
+end
+
 -- One command for many members of a sorted set: a call per member is what a script spends its time on.
 local function zadd_all(key, members)
   for i = 1, #members, 1000 do

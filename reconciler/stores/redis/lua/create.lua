@@ -1,11 +1,14 @@
--- Store new actions of one shard, each due now and with its first event.
+-- Store new actions of one shard, each due now and with its first event. The first action of a run decides the
+-- incarnation of all its actions; the name of a shared part is a digest of 16 characters and the incarnation.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: list of {path, parent name or "", flat list of fields, event JSON up to its closing brace,
---          phase, shared digest, shared bytes or ""}
+--          phase, name of the shared part, shared bytes or ""}
 -- ARGV[3]  life of the pending mark in ms
+-- ARGV[4]  1: store nothing, only answer
 -- returns  {need message 0/1, {outcome, stored s, stored h, stored r}...}; outcome: 0 created, 1 exists, 2 conflict,
---          3 parent missing, 4 parent ended
+--          3 parent missing, 4 parent ended, 5 other incarnation: {5, the one there is}
+local check = ARGV[4] == '1'
 local items = cmsgpack.unpack(ARGV[2])
 local answers, created = {}, 0
 local counts, dues, trees = {}, {}, {}
@@ -22,6 +25,18 @@ local function count(key, field, by)
   counts[key][field] = (counts[key][field] or 0) + by
 end
 
+local incarnations = {}
+
+-- Which incarnation a run has; nil: it has no action yet. One of a release before has an empty one.
+local function incarnation_of(run)
+  if incarnations[run] == nil then
+    local key = base .. 'run:' .. run
+    local kept = redis.call('HGET', key, 'i')
+    incarnations[run] = kept or (redis.call('EXISTS', key) == 1 and '')
+  end
+  return incarnations[run] or nil
+end
+
 local parents, marked, shared = {}, {}, {}
 for i, item in ipairs(items) do
   local path, parent, fields, event, phase = item[1], item[2], item[3], item[4], item[5]
@@ -29,8 +44,15 @@ for i, item in ipairs(items) do
   -- the bytes come with the first item that has them, which may be refused
   if item[7] ~= '' then shared[run .. '/' .. item[6]] = item[7] end
   local old = redis.call('HMGET', key, 's', 'h', 'r')
-  local refusal = nil
+  local mine, refusal, other = string.sub(item[6], 17), nil, nil
   if old[1] then
+    other = string.sub(old[2], 17)
+  else
+    other = incarnation_of(run) or mine
+  end
+  if other ~= mine then
+    refusal = 5
+  elseif old[1] then
     refusal = 2
     local own = {}
     for f = 1, #fields, 2 do own[fields[f]] = fields[f + 1] end
@@ -40,9 +62,19 @@ for i, item in ipairs(items) do
     if parents[parent_path] == nil then parents[parent_path] = refuse_parent(run, parent) or false end
     refusal = parents[parent_path] or nil
   end
-  if refusal then
+  if refusal == 5 then
+    answers[i] = { 5, other }
+  elseif check and not refusal then
+    parents[path] = false -- children later in the list would find it
+    incarnations[run] = mine
+    answers[i] = { 0 }
+  elseif refusal then
     answers[i] = { refusal, old[1] or '', old[2] or '', old[3] or '' }
   else
+    if incarnation_of(run) == nil then
+      incarnations[run] = mine
+      if mine ~= '' then redis.call('HSET', base .. 'run:' .. run, 'i', mine) end
+    end
     local part = shared[run .. '/' .. item[6]]
     if part then
       redis.call('HSETNX', base .. 'shared:' .. run, item[6], part)

@@ -5,6 +5,7 @@
 -- ARGV[3]  deletion (JSON up to its closing brace)
 -- ARGV[4]  most actions one call looks at
 -- ARGV[5]  life of the pending mark in ms; 0: no message is asked for
+-- ARGV[6]  incarnation of the run that is meant; "" = whichever there is
 -- returns  {outcome of the first path, marked, need message 0/1, {paths still to do}}
 --          outcome: 0 requested, 1 already, 2 ended, 3 missing
 local queue, first, marked = cmsgpack.unpack(ARGV[2]), 3, 0
@@ -14,9 +15,9 @@ local i = 1
 while i <= #queue and i <= limit do
   local path = queue[i]
   local key = record(path)
-  local r = redis.call('HMGET', key, 's', 'p', 'd', 'b')
+  local r = redis.call('HMGET', key, 's', 'p', 'd', 'b', 'h')
   local outcome = 3
-  if r[1] then
+  if r[1] and not another_life(r[5], ARGV[6]) then
     if terminal(r[2]) then
       outcome = 2
     elseif r[3] then

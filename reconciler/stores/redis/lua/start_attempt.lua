@@ -6,10 +6,12 @@
 -- ARGV[4]  owner
 -- ARGV[5]  lease in ms
 -- ARGV[6]  grace in ms after the lease until a step looks
+-- ARGV[7]  incarnation of the action that was launched; "" = its message does not say
 -- returns  {0, flat fields, now} or {refusal}: 1 gone, 2 ended, 3 aborting, 4 superseded, 5 taken
 local path = ARGV[2]
 local key = record(path)
-local r = redis.call('HMGET', key, 's', 'p', 'd', 'n', 'ao', 'ax', 'nq', 'nt', 'l')
+local r = redis.call('HMGET', key, 's', 'p', 'd', 'n', 'ao', 'ax', 'nq', 'nt', 'l', 'h')
+if r[1] and another_life(r[10], ARGV[7]) then return { 4 } end
 if not r[1] then return { 1 } end
 if terminal(r[2]) then return { 2 } end
 if r[3] or r[6] then return { 3 } end

@@ -3,7 +3,9 @@
 -- ARGV[1]  base
 -- ARGV[2]  path
 -- ARGV[3]  reason
+-- ARGV[4]  incarnation of the action that is meant; "" = whichever there is
 -- returns  1
 local key = record(ARGV[2])
-if redis.call('HEXISTS', key, 'n') == 1 then redis.call('HSET', key, 'ax', ARGV[3]) end
+local r = redis.call('HMGET', key, 'n', 'h')
+if r[1] and not another_life(r[2], ARGV[4]) then redis.call('HSET', key, 'ax', ARGV[3]) end
 return 1

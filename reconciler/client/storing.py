@@ -1,0 +1,171 @@
+"""Stores what was submitted: checked first, large inputs next, records last.
+
+A submission that is refused leaves nothing in S3. Where inputs are too large for the record, the store is asked before they
+are written what would become of the action; that costs one round trip, and only then. What still comes between, as another
+submitter with the same name, is answered by the store when the records are written, and our objects are taken away again,
+unless a stored record points to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from reconciler.api.action import RunId, TaskAction
+from reconciler.api.errors import (
+    ActionConflict,
+    ActionNotFound,
+    InvalidSpec,
+    ReconcilerError,
+    StoreUnavailable,
+)
+from reconciler.core.layout import inputs_folder, run_folder
+from reconciler.core.paths import INLINE, INPUTS_FILE
+from reconciler.settings import Settings
+from reconciler.stores.base import BlobStore, Created, CreateOutcome, Store
+from reconciler.stores.blobs import digest_of
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 500
+"""Actions per round trip."""
+_FINE = frozenset({CreateOutcome.CREATED, CreateOutcome.EXISTS})
+_TRIES = 5
+"""How often the incarnation of a run may turn out to be another one: each time it was forgotten and made anew."""
+
+
+class _Placed(msgspec.Struct, frozen=True):
+    """An action as it is stored, and the inputs that go to S3 before."""
+
+    action: TaskAction
+    inputs: bytes | None
+
+
+class Storing:
+    """Stores submissions, part by part.
+
+    Args:
+        store: the records.
+        blobs: large inputs.
+        settings: how large is large.
+        wake: sends a wake-up to each of some shards.
+    """
+
+    def __init__(
+        self, store: Store, blobs: BlobStore, settings: Settings, wake: Callable[[Sequence[int]], None]
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._inline_limit = settings.inline_limit
+        self._wake = wake
+
+    def store(self, actions: Sequence[TaskAction]) -> None:
+        """Store actions of one run, with all inputs in their specs, and wake who is to look at them.
+
+        Raises:
+            ActionConflict: an identity exists with another spec.
+            ActionNotFound: a parent does not exist.
+            InvalidSpec: a parent has ended.
+            StoreUnavailable, BlobUnavailable: a server does not answer.
+        """
+        incarnation = actions[0].metadata.incarnation
+        for start in range(0, len(actions), _AT_ONCE):
+            incarnation = self._part(actions[start : start + _AT_ONCE], incarnation)
+
+    def _part(self, actions: Sequence[TaskAction], incarnation: str) -> str:
+        """Store one part; returns the incarnation its run turned out to have."""
+        belong = [incarnation] * len(actions)
+        for _ in range(_TRIES):
+            placed = [self._placed(action, of) for action, of in zip(actions, belong, strict=True)]
+            answers = self._submit(placed)
+            others = [answer.outcome is CreateOutcome.OTHER_INCARNATION for answer in answers]
+            if not any(others):
+                for one, answer in zip(placed, answers, strict=True):
+                    _raise_refusal(one.action, answer)
+                return belong[-1]
+            belong = [
+                answer.incarnation if other else of
+                for of, other, answer in zip(belong, others, answers, strict=True)
+            ]
+        run = actions[0].id.run_id
+        raise StoreUnavailable(f"the run {run} is forgotten and made anew all the time; submit again")
+
+    def _submit(self, placed: Sequence[_Placed]) -> Sequence[Created]:
+        """What became of them; nothing was written when the store says beforehand that some will be refused."""
+        put: list[_Placed] = []
+        if any(one.inputs is not None for one in placed):
+            checked = self._store.would_create([one.action for one in placed])
+            if any(answer.outcome not in _FINE for answer in checked):
+                return checked
+            put = [one for one in _new(placed, checked) if one.inputs is not None]
+        for one in put:
+            self._blobs.put(f"{one.action.spec.input_uri}/{INPUTS_FILE}", one.inputs or b"")
+        report = self._store.create([one.action for one in placed])
+        self._wake(report.wake)
+        stored = {one.action.id for one in _new(placed, report.outcomes)}
+        self._take_back([one for one in put if one.action.id not in stored])
+        return report.outcomes
+
+    def _take_back(self, put: Sequence[_Placed]) -> None:
+        """Remove inputs of refused actions, as well as it can be done, but none a stored record points to.
+
+        Nor one that somebody may be about to store: who is refused once is so as long as his run lives.
+        """
+        try:
+            records = self._store.get_many([one.action.id for one in put]) if put else []
+            for one, record in zip(put, records, strict=True):
+                if record is None or record.spec.input_uri != one.action.spec.input_uri:
+                    self._blobs.delete_prefix(one.action.spec.input_uri)
+        except ReconcilerError as error:
+            log.warning("inputs.not_removed", count=len(put), error=str(error))
+
+    def _placed(self, action: TaskAction, incarnation: str) -> _Placed:
+        """An action as it is stored in this incarnation of its run: its output base, and its inputs where they belong."""
+        spec, run = action.spec, action.id.run_id
+        base = spec.run_output_base or default_base(self._blobs, run, incarnation)
+        inputs, changes = None, dict[str, object]()
+        if spec.inputs is not None and len(spec.inputs) > self._inline_limit:
+            inputs, digest = spec.inputs, digest_of(spec.inputs)
+            # also with a base of the submitter's: what is ours lies where nothing else does
+            own = default_base(self._blobs, run, incarnation) if incarnation else base
+            folder = inputs_folder(own, action.id.action, digest)
+            changes = {"inputs": None, "input_uri": folder, "inputs_digest": digest}
+        elif spec.inputs is not None and not spec.input_uri:
+            changes = {"input_uri": INLINE}
+        return _Placed(
+            TaskAction(
+                action.id,
+                msgspec.structs.replace(spec, run_output_base=base, **changes),
+                action.status,
+                msgspec.structs.replace(action.metadata, incarnation=incarnation),
+            ),
+            inputs,
+        )
+
+
+def default_base(blobs: BlobStore, run: RunId, incarnation: str) -> str:
+    """The output base of a run whose submitter chose none."""
+    return blobs.uri(run_folder(run, incarnation))
+
+
+def _new(placed: Sequence[_Placed], answers: Sequence[Created]) -> list[_Placed]:
+    """Those that nobody submitted before."""
+    pairs = zip(placed, answers, strict=True)
+    return [one for one, answer in pairs if answer.outcome is CreateOutcome.CREATED]
+
+
+def _raise_refusal(action: TaskAction, answer: Created) -> None:
+    match answer.outcome:
+        case CreateOutcome.CONFLICT:
+            raise ActionConflict(action.id, answer.fields)
+        case CreateOutcome.PARENT_MISSING:
+            raise ActionNotFound(action.id.run_id.action(action.spec.parent_action_name or ""))
+        case CreateOutcome.PARENT_ENDED:
+            raise InvalidSpec(
+                f"action {action.id} cannot be accepted: its parent {action.spec.parent_action_name} has ended or is "
+                "being aborted"
+            )
+        case _:
+            return

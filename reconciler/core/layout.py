@@ -1,0 +1,79 @@
+"""Where objects lie unless the submitter says otherwise, and why no two runs ever share a folder.
+
+The default base of a run is `<bucket>/<prefix>/_runs/<project>/<domain>/<run>@<incarnation>`; attempts lie below it with a
+shard of two characters in front (`reconciler.core.paths.output_prefix`), inputs below it as it is.
+
+- No name starts with `_`, and no shard has five characters, so neither a name, a shard nor a base that was accepted can
+  stand where `_runs` stands, whatever the prefix is.
+- No name holds `@`, and an incarnation is drawn anew each time a run is created. So the folder of a run says which of all
+  runs that ever had its name it belongs to, and everything below it was written by that one.
+
+Runs of releases before have no incarnation, and keep the layout they began with,
+`<bucket>/<prefix>/<project>/<domain>/<run>`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from reconciler.api.action import RunId
+
+AREA = "_runs"
+"""Folder of all default bases below bucket and prefix."""
+SHARD = 2
+"""Characters of the shard in front of attempts."""
+INPUTS = "inputs"
+"""Folder of an action's inputs, below the action's."""
+_DEFAULT = re.compile(rf"/{AREA}/[^/]+/[^/]+/[^/@]+@[^/@]+$")
+_ATTEMPT = re.compile(r"\d+(-\d+)?", re.ASCII)
+
+
+def run_folder(run: RunId, incarnation: str) -> str:
+    """Path of a run's default base below bucket and prefix; without an incarnation that of releases before."""
+    if not incarnation:
+        return str(run)
+    return f"{AREA}/{run.project}/{run.domain}/{run.run}@{incarnation}"
+
+
+def inputs_folder(base: str, action: str, digest: str) -> str:
+    """Where inputs lie that were too large for the record. The digest keeps those of a refused submission apart."""
+    return f"{base}/{action}/{INPUTS}/{digest}"
+
+
+def is_default_base(base: str) -> bool:
+    """Whether a base is the default one of a run, as a spec carries it that was read from a record."""
+    return _DEFAULT.search(base) is not None and AREA not in _parts(base.rpartition(f"/{AREA}/")[0])
+
+
+def base_problem(base: str, prefix: str = "") -> str:
+    """Why a base of the submitter's cannot be accepted: what lies below it could lie in a folder of another run.
+
+    Args:
+        base: the run output base; empty, the default, is fine.
+        prefix: what the keys of the installation's own objects start with (`RECONCILER_S3_PREFIX`).
+    """
+    if not base:
+        return ""
+    if AREA in _parts(base):
+        return (
+            f"runOutputBase {base!r:.200} lies in {AREA!r}, where runs keep what belongs to them alone: leave it out, or "
+            "choose a folder without that name"
+        )
+    area, path = [*_parts(prefix), AREA], _parts(base.partition("://")[2])[1:]
+    # attempts have a shard in front, inputs have not: a prefix may begin like a shard
+    if _could_hold(path, area) or (len(area[0]) == SHARD and _could_hold(path, area[1:])):
+        return (
+            f"runOutputBase {base!r:.200} lies above the installation's own folder {'/'.join(area)!r}, which could be that "
+            "of one attempt: choose another folder"
+        )
+    return ""
+
+
+def _could_hold(path: list[str], area: list[str]) -> bool:
+    """Whether `<path>/<action>/<attempt>` can be a folder the area lies in."""
+    below = area[len(path) :]
+    return area[: len(path)] == path and len(below) > 2 and _ATTEMPT.fullmatch(below[1]) is not None
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
