@@ -7,6 +7,7 @@ dies.
 
 from __future__ import annotations
 
+import contextvars
 import faulthandler
 import inspect
 import os
@@ -14,7 +15,7 @@ import signal
 import socket
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -24,7 +25,7 @@ from reconciler.core.functions import RegisteredFunction, registry
 from reconciler.core.probe import PROBE, probe
 from worker.runner_errors import TRACEBACK_LIMIT, cut, describe
 from worker.runner_frames import FrameReader, pack
-from worker.runner_kernel import die_with
+from worker.runner_kernel import die_with, peak_memory
 from worker.runner_messages import (
     Call,
     Failed,
@@ -32,16 +33,15 @@ from worker.runner_messages import (
     Hello,
     Importing,
     Interrupted,
+    Last,
     Raised,
     Ready,
     Returned,
     ToChild,
     Unknown,
 )
+from worker.runner_python import own_decimals
 from worker.runner_surroundings import Surroundings
-
-if TYPE_CHECKING:
-    from worker.runner_async import AsyncCall
 
 _DECODER: Final[msgspec.msgpack.Decoder[Hello | Call]] = msgspec.msgpack.Decoder(ToChild)
 _LARGEST_FRAME: Final = (1 << 32) - 1
@@ -67,7 +67,6 @@ class Child:
         self._pid = os.getpid()
         self._in_function = False
         self._stop_asked = False
-        self._async_call: AsyncCall | None = None
         self._surroundings = Surroundings()
         os.register_at_fork(
             before=_hold_back_sigterm, after_in_parent=_let_sigterm_in, after_in_child=self._in_forked_process
@@ -85,20 +84,32 @@ class Child:
             trace = describe(error.__cause__).traceback if error.__cause__ else ""
             self._send(Failed(cut("\n".join(error.problems), TRACEBACK_LIMIT), trace))
             return 1
+        signal.signal(signal.SIGTERM, self._on_sigterm)
         self._surroundings.keep()
         self._send(Ready(registry.digests(), registry.secrets()))
         while isinstance(call := self._receive(), Call):
-            reply = self._run(call, hello.result_limit)
+            # in a context of its own, which ends with the call
+            reply = contextvars.copy_context().run(self._run, call, hello.result_limit)
             if os.getpid() != self._pid:
                 os._exit(_FORKED)
+            if isinstance(reply, Returned | Raised) and (why := self._spent(hello.memory_limit)):
+                reply = Last(reply, why)
             self._send(reply)
         return 0
+
+    def _spent(self, memory_limit: int) -> str:
+        """Why this process cannot serve another call; empty when it can."""
+        if self._surroundings.spent:
+            return self._surroundings.spent
+        if memory_limit and (peak := peak_memory()) > memory_limit:
+            return f"it has held {peak} KiB of memory, {memory_limit} are allowed"
+        return ""
 
     def _run(self, call: Call, result_limit: int) -> FromChild:
         registered = registry.get(call.function)
         if registered is None:
             return Unknown(call.function, registry.names())
-        signal.signal(signal.SIGTERM, self._on_sigterm)  # an earlier function may have set its own
+        own_decimals()
         attempt = CurrentAttempt.from_context(call.context) if call.context else None
         with self._surroundings.around_call(call.env), attempt_context(attempt):
             try:
@@ -121,17 +132,13 @@ class Child:
                 return Raised("InvalidArguments", str(error), "", retryable=False)
             result = registered.function(*args, **kwargs)
             if inspect.iscoroutine(result):
-                from worker.runner_async import AsyncCall  # noqa: PLC0415  # asyncio: 30 ms, only where needed
-
-                self._async_call = AsyncCall(result)
-                result = self._async_call.run()
+                result = self._surroundings.loops.loop().run(result)
             try:
                 outputs = signature.encode_result(result)
             except InvalidArguments as error:
                 return Raised("InvalidResult", str(error), "", retryable=False)
         finally:
             self._in_function = False
-            self._async_call = None
         if len(outputs) > result_limit:
             text = _TOO_LARGE.format(registered.name, len(outputs), result_limit)
             return Raised("InvalidResult", text, "", retryable=False)
@@ -140,7 +147,7 @@ class Child:
     def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
         """Stop the function, if one is running."""
         self._stop_asked = True
-        if self._in_function and not (self._async_call and self._async_call.cancel()):
+        if self._in_function and not self._surroundings.loops.cancel():
             raise AttemptStopped
 
     def _in_forked_process(self) -> None:

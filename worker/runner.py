@@ -17,6 +17,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
+
 from reconciler.api.errors import InvalidSettings
 from reconciler.api.template import SecretRef
 from worker.runner_log import SMALLEST_LIMIT, CappedLog, Sink
@@ -29,6 +31,7 @@ from worker.runner_messages import (
     Hello,
     Importing,
     Interrupted,
+    Last,
     NotStarted,
     Raised,
     Ready,
@@ -38,6 +41,8 @@ from worker.runner_messages import (
 )
 from worker.runner_process import ChildProcess
 from worker.runner_stop import StopAsked, StopRequests, StopWatch
+
+_log = structlog.get_logger(__name__)
 
 __all__ = [
     "TIMED_OUT", "Call", "Died", "Ended", "NotStarted", "Raised", "Returned", "Runner", "Stopped", "Unknown",
@@ -54,6 +59,9 @@ class Runner:
     """Owns one child process. Make it in the process that uses it, after any fork.
 
     `run` serves one call at a time; `request_stop` may come from any thread.
+
+    Attributes:
+        children: how many there have been; another number after a call means another process for the next one.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class Runner:
         result_limit: int = 64 * 1024 * 1024,
         environment: Mapping[str, str] | None = None,
         start_timeout: float = 60.0,
+        memory_limit: int = 0,
     ) -> None:
         """Prepare; nothing is started before `start` or the first `run`.
 
@@ -73,6 +82,7 @@ class Runner:
             result_limit: most bytes of an encoded result.
             environment: variables of the child; those of this process when not given.
             start_timeout: seconds the imports may take.
+            memory_limit: memory in KiB; a child that has held more is replaced after its call. 0: no limit.
 
         Raises:
             InvalidSettings: `log_limit` leaves no room for output.
@@ -81,7 +91,7 @@ class Runner:
             raise InvalidSettings(
                 [f"the limit of a log must be at least {SMALLEST_LIMIT} bytes, got {log_limit}"]
             )
-        self._hello = Hello(tuple(imports), result_limit)
+        self._hello = Hello(tuple(imports), result_limit, memory_limit)
         self._log_limit = log_limit
         self._environment = environment
         self._start_timeout = start_timeout
@@ -91,6 +101,7 @@ class Runner:
         self._functions: Mapping[str, str] | None = None
         self._secrets: Mapping[str, tuple[SecretRef, ...]] = {}
         self._is_closed = False
+        self.children = 0
 
     def __enter__(self) -> Self:
         return self
@@ -246,6 +257,10 @@ class Runner:
             reply = _wait(child, watch, timeout, log)
         except StopAsked as asked:
             return self._stop(child, asked.reason, watch, grace, log)
+        if isinstance(reply, Last):
+            _log.info("attempts.child_replaced", pid=child.pid, why=reply.why)
+            self._replace(log)
+            reply = reply.reply
         if isinstance(reply, Returned | Raised | Unknown):
             return reply
         if reply is None and not child.gone:
@@ -304,6 +319,7 @@ class Runner:
             environment = os.environ if self._environment is None else self._environment
             self._functions = None
             self._child = ChildProcess(self._hello, environment, self._requests.wake)
+            self.children += 1
         return self._child
 
     def _replace(self, log: CappedLog) -> None:

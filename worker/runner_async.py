@@ -1,38 +1,179 @@
-"""Runs a coroutine function in the child. A module of its own because importing asyncio costs 30 ms."""
+"""Runs coroutine functions in the child, all in one event loop: clients that a module keeps work on from call to call.
+
+A module of its own because importing asyncio costs 30 ms.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Coroutine
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, Self
+
+_PATIENCE: Final = 5.0
+"""Seconds for what a call has left behind to end when it is cancelled."""
+_TURNS: Final = 10
+"""Turns of the loop in which callbacks that are due may run out."""
 
 
-class AsyncCall:
-    """One coroutine, run to its end in a fresh event loop."""
+class ChildLoop:
+    """The event loop of all calls of this child. What a call leaves in it is ended with the call."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        self._coroutine = coroutine
-        self._task: asyncio.Task[object] | None = None
+    def __init__(self) -> None:
+        self._policy = asyncio.get_event_loop_policy()
+        self._loop = _current(self._policy)
+        self._debug = False
+        self._executor = _Executor()
+        self._main: asyncio.Task[object] | None = None
+        self._pid = os.getpid()
+        self._spent = ""
 
-    def run(self) -> object:
-        """Run it; tasks it leaves behind are cancelled."""
-        return asyncio.run(self._main())
+    @classmethod
+    def after_a_call(cls) -> Self:
+        """Make it behind a call that was the first to import asyncio: a policy which that call has set does not stay."""
+        if type(asyncio.get_event_loop_policy()) is not asyncio.DefaultEventLoopPolicy:
+            asyncio.set_event_loop_policy(None)
+        return cls()
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        """Run a coroutine to its end; tasks it leaves behind are cancelled, and awaited."""
+        loop = self._usable()
+        self._main = loop.create_task(coroutine)
+        try:
+            return loop.run_until_complete(self._main)
+        finally:
+            self._main = None
+            if os.getpid() == self._pid:  # not in a process that the function has forked
+                self._wind_up(loop)
 
     def cancel(self) -> bool:
         """From a signal handler: cancel the coroutine if it waits, so that its loop winds up in order.
 
         Returns:
-            False: it is computing right now, and only an exception raised on the spot can end that.
+            False: it, or a task of it, is computing right now, and only an exception raised on the spot can end that.
         """
-        task = self._task
-        if task is None or asyncio.current_task(task.get_loop()) is task:
+        task = self._main
+        if task is None:
             return False
-        task.get_loop().call_soon_threadsafe(task.cancel)
-        return True
+        loop = task.get_loop()
+        loop.call_soon_threadsafe(task.cancel)
+        return asyncio.current_task(loop) is None
 
-    async def _main(self) -> object:
-        self._task = asyncio.current_task()
+    def restore(self) -> str:
+        """Put the policy back, end what a plain function left in the loop. Gives why this process is spent, or nothing."""
+        if asyncio.get_event_loop_policy() is not self._policy:
+            asyncio.set_event_loop_policy(self._policy)
+        current = _current(self._policy)
+        if self._loop is None or self._loop.is_closed():
+            self._loop = current  # one that a call has made, and may have bound its clients to
+        if self._loop is None:
+            _forget(self._policy)
+        elif current is not self._loop:
+            self._policy.set_event_loop(self._loop)
+        if self._loop is not None and (asyncio.all_tasks(self._loop) or _timers(self._loop)):
+            self._wind_up(self._loop)
+        spent, self._spent = self._spent, ""
+        return spent
+
+    def _usable(self) -> asyncio.AbstractEventLoop:
+        """The loop there is: of an earlier call, else of an import, else a new one."""
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.new_event_loop()
+            self._debug = self._loop.get_debug()
+        asyncio.set_event_loop(self._loop)
+        self._loop.set_default_executor(self._executor)
+        return self._loop
+
+    def _wind_up(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            return await self._coroutine
-        finally:
-            self._task = None
+            left = loop.run_until_complete(_end_tasks(loop))
+            _disarm(loop)
+            loop.set_debug(self._debug)
+            if self._executor.used:
+                left = left or self._executor.end(_PATIENCE)
+                self._executor = _Executor()
+        except Exception as error:  # noqa: BLE001  # the user may have stopped, closed or patched it
+            left = f"its event loop cannot be used again ({type(error).__name__}: {error})"
+        self._spent = self._spent or left
+
+
+class _Executor(ThreadPoolExecutor):
+    """Threads of `asyncio.to_thread`: those of one call. A loop would not take another one after its own was shut down."""
+
+    used = False
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401  # as the base
+        """As the base."""
+        self.used = True
+        return super().submit(*args, **kwargs)
+
+    def end(self, seconds: float) -> str:
+        """Wait for its threads. Gives what is wrong when one does not end."""
+        self.shutdown(wait=False, cancel_futures=True)
+        ends = time.monotonic() + seconds
+        for thread in list(self._threads):
+            thread.join(max(0.0, ends - time.monotonic()))
+            if thread.is_alive():
+                return f"a thread was left running ({thread.name})"
+        return ""
+
+
+def _current(policy: asyncio.AbstractEventLoopPolicy) -> asyncio.AbstractEventLoop | None:
+    """The loop that is set, without making one."""
+    loop: asyncio.AbstractEventLoop | None = getattr(getattr(policy, "_local", None), "_loop", None)
+    return None if loop is None or loop.is_closed() else loop
+
+
+def _timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.Handle]:
+    """Callbacks that wait for their time (of uvloop: none, it does not tell)."""
+    return list(getattr(loop, "_scheduled", ()))
+
+
+def _forget(policy: asyncio.AbstractEventLoopPolicy) -> None:
+    """Have the policy make a loop for who asks, as in a fresh process."""
+    local: Any = getattr(policy, "_local", None)
+    if local is not None:
+        local._loop, local._set_called = None, False  # noqa: SLF001  # `set_event_loop(None)` would make it refuse
+
+
+async def _end_tasks(loop: asyncio.AbstractEventLoop) -> str:
+    """Cancel and await tasks, close generators, let callbacks that are due run out. Gives what does not end."""
+    ends = loop.time() + _PATIENCE
+    own = asyncio.current_task()
+    while tasks := asyncio.all_tasks() - {own}:
+        for task in tasks:
+            task.cancel()
+        done, _ = await asyncio.wait(tasks, timeout=max(0.0, ends - loop.time()))
+        for task in done:
+            _tell(loop, task)
+        if loop.time() >= ends:
+            return "a task does not end although it was cancelled"
+    for generator in list(getattr(loop, "_asyncgens", ())):
+        try:
+            await asyncio.wait_for(generator.aclose(), max(0.0, ends - loop.time()))
+        except Exception as error:  # noqa: BLE001  # of the user
+            loop.call_exception_handler(
+                {"message": "an asynchronous generator could not be closed", "exception": error}
+            )
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+        if not getattr(loop, "_ready", ()):
+            break
+    return ""
+
+
+def _tell(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    """Write an error nobody has seen into the log."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        message = "a task that the function left behind failed when it was cancelled"
+        loop.call_exception_handler({"message": message, "exception": error, "task": task})
+
+
+def _disarm(loop: asyncio.AbstractEventLoop) -> None:
+    """Take out what would run in the middle of the next call, and the settings of this one."""
+    for handle in [*_timers(loop), *getattr(loop, "_ready", ())]:
+        handle.cancel()
+    loop.set_exception_handler(None)
+    loop.set_task_factory(None)

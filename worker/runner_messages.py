@@ -97,10 +97,17 @@ Ended = Returned | Raised | Died | Stopped | Unknown | NotStarted
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """First word to the child: what to import, and the largest result it may send, in bytes."""
+    """First word to the child.
+
+    Attributes:
+        imports: modules to import.
+        result_limit: the largest result it may send, in bytes.
+        memory_limit: memory in KiB above which it serves no further call; 0: as much as there is.
+    """
 
     imports: tuple[str, ...]
     result_limit: int
+    memory_limit: int = 0
 
 
 class Importing(msgspec.Struct, frozen=True, tag=True):
@@ -132,5 +139,12 @@ class Interrupted(msgspec.Struct, frozen=True, tag=True):
     """The function ended because the child was told to stop."""
 
 
+class Last(msgspec.Struct, frozen=True, tag=True):
+    """The end of a call which has left something in the child that cannot be put back: `why` it serves no other."""
+
+    reply: Returned | Raised
+    why: str
+
+
 ToChild = Hello | Call
-FromChild = Importing | Ready | Failed | Interrupted | Returned | Raised | Unknown
+FromChild = Importing | Ready | Failed | Interrupted | Returned | Raised | Unknown | Last

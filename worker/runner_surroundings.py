@@ -1,18 +1,29 @@
-"""What a call finds around itself in the child, and what is put back after it: no call sees another's."""
+"""What a call finds around itself in the child, and what is put back after it: no call sees another's.
+
+What cannot be put back ends the child: `around_call` says why, and the supervisor takes another one.
+"""
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Final, TextIO
+from io import TextIOWrapper
+from typing import Any, Final, Protocol, TextIO
 
+from worker.runner_environment import Environment
 from worker.runner_kernel import adopt_orphans, descendants, kill_all, libc
+from worker.runner_limits import Limits
+from worker.runner_loggers import Loggers
+from worker.runner_loops import Loops
+from worker.runner_python import Modules, Settings
+from worker.runner_signals import Signals
+from worker.runner_threads import Threads
 
 _LOG_FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s"
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S"
@@ -24,12 +35,32 @@ _INHERITED: Final = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+_STREAM: Final[dict[str, Any]] = {
+    "encoding": "utf-8",
+    "errors": "backslashreplace",
+    "newline": None,
+    "line_buffering": True,
+    "write_through": False,
+}
 _KILL_TIME: Final = 5.0
 _BETWEEN_KILLS: Final = 0.001
 
 
+class Kept(Protocol):
+    """Something a call may change."""
+
+    def restore(self) -> str:
+        """Put it back. Gives why the process cannot serve another call, or nothing."""
+        ...
+
+
 class Surroundings:
-    """Streams, logging, environment, working directory and processes of the calls of this child."""
+    """Streams, logging, environment, processes and everything else a call of this child finds.
+
+    Attributes:
+        spent: why this process cannot serve another call; empty as long as it can.
+        loops: the event loop of its calls.
+    """
 
     def __init__(self) -> None:
         """Set up what imports shall find already: signals as in a fresh program, streams, logging."""
@@ -40,9 +71,11 @@ class Surroundings:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         adopt_orphans()
+        self.spent = ""
         self._pid = os.getpid()
+        self._input = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._output = os.dup(1)
-        self._streams: dict[int, TextIO] = {}
+        self._streams: dict[int, TextIOWrapper] = {}
         self._handler = logging.StreamHandler()
         formatter = logging.Formatter(_LOG_FORMAT, _TIME_FORMAT)
         formatter.converter = time.gmtime
@@ -52,62 +85,93 @@ class Surroundings:
 
     def keep(self) -> None:
         """Take what is there now, after the imports, as what each call shall find."""
-        self._environment = dict(os.environ)
-        self._folder = Path.cwd()
+        self._set_streams()
         self._processes = descendants(os.getpid())
+        self._environment = Environment()
+        self._modules = Modules()
+        self.loops = Loops()
+        self._first: tuple[Kept, ...] = (self._modules, Signals(), Limits())
+        self._last: tuple[Kept, ...] = (self._environment, Settings(), Loggers())
+        self._threads = Threads()
 
     @contextmanager
     def around_call(self, env: Mapping[str, str]) -> Iterator[None]:
-        """Give a call its environment and its streams; clean up behind it."""
-        self._set_streams()
-        os.environ.update(env)
+        """Give a call its environment; clean up behind it."""
+        self._environment.enter(env)
         try:
             yield
         finally:
             if os.getpid() == self._pid:  # not in a process that the function has forked
-                self._clean_up()
+                try:
+                    self.spent = self._clean_up()
+                except BaseException as error:  # noqa: BLE001  # a handler of the user, a limit that is too low
+                    self.spent = f"cleaning up behind the function failed ({type(error).__name__}: {error})"
 
-    def _clean_up(self) -> None:
-        self._end_processes()
-        self._flush()
-        if os.environ != self._environment:
-            os.environ.clear()
-            os.environ.update(self._environment)
-        with suppress(OSError):  # the folder may have been removed; then there is nothing to go back to
-            os.chdir(self._folder)
+    def _clean_up(self) -> str:
+        """Nothing may fire or forbid any more; then what acts ends; then all that was said goes to this log."""
+        given = (sys.stdout, sys.stderr)
+        why = [kept.restore() for kept in self._first]
+        why += [self.loops.restore(), self._end_processes(), self._threads.restore()]
+        gc.collect(1)  # what lies in cycles speaks now: finalizers, coroutines nobody awaited
+        self._flush(given)
+        self._set_streams()
+        why += [kept.restore() for kept in self._last]
+        return "; ".join(filter(None, why))
 
     def _set_streams(self) -> None:
-        """Point stdout and stderr at the log, whatever an earlier call did to them."""
-        for descriptor in (1, 2):
-            os.dup2(self._output, descriptor)
-        sys.stdout, sys.stderr = self._stream(1), self._stream(2)
-        self._handler.setStream(sys.stderr)
+        """Point the standard streams where they were, whatever a call did to them."""
+        for number, descriptor in ((0, self._input), (1, self._output), (2, self._output)):
+            os.dup2(descriptor, number)
+        if not os.get_blocking(1):
+            os.set_blocking(1, True)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            stream = self._streams.get(number)
+            if stream is None or stream.closed:
+                stream = self._streams[number] = _opened(number)
+                setattr(sys, name, stream)
+                self._adopt(name)
+            setattr(sys, name, stream)
+        if self._handler.stream is not sys.stderr:
+            self._handler.setStream(sys.stderr)
+        if sys.stdin is None or sys.stdin.closed:
+            sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays open between calls
+            self._adopt("stdin")
 
-    def _stream(self, descriptor: int) -> TextIO:
-        stream = self._streams.get(descriptor)
-        if stream is None or stream.closed:
-            stream = open(  # noqa: SIM115  # stays open between calls
-                descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
-            )
-            self._streams[descriptor] = stream
-        return stream
+    def _adopt(self, name: str) -> None:
+        """A stream was opened anew: that one is kept from now on."""
+        if hasattr(self, "_modules"):
+            self._modules.adopt(sys, name)
 
-    def _flush(self) -> None:
+    def _flush(self, given: Iterable[TextIO]) -> None:
         """Bring out what Python and C have buffered, while it still goes to the log of this call."""
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # the user may have put anything there
-                stream.flush()
+        ours = self._streams.values()
+        for stream in given:
+            if stream not in ours:
+                with suppress(Exception):  # the user may have put anything there
+                    stream.flush()
+        for stream in ours:
+            with suppress(ValueError):  # closed
+                stream.reconfigure(**_STREAM)  # flushes, too
         libc.fflush(None)
 
-    def _end_processes(self) -> None:
+    def _end_processes(self) -> str:
         """Kill and reap what the function has started and not waited for, its daemons too."""
         deadline = time.monotonic() + _KILL_TIME
-        while _reap() and time.monotonic() < deadline:
+        while _reap():
             left = descendants(os.getpid()) - self._processes
             if not left:
-                return
+                return ""
+            if time.monotonic() >= deadline:
+                return f"a process was left running ({', '.join(map(str, sorted(left)[:3]))})"
             kill_all(left)
             time.sleep(_BETWEEN_KILLS)
+        return ""
+
+
+def _opened(descriptor: int) -> TextIOWrapper:
+    stream = open(descriptor, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays open
+    stream.reconfigure(**_STREAM)
+    return stream
 
 
 def _reap() -> bool:

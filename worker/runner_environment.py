@@ -1,0 +1,114 @@
+"""Environment variables and working folder of a child: those of one call, then those it had before.
+
+Whether anything changed is asked of C, whose block of variables each way of setting one ends in: comparing its pointers
+costs less than a microsecond, comparing `os.environ` 30. Only what changed is put back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from worker.runner_kernel import libc
+
+_POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
+_BLOCK: Final = ctypes.c_void_p.in_dll(libc, "environ")
+
+
+class Environment:
+    """Takes the variables, time zone and folder there are when it is made as what each call shall find."""
+
+    def __init__(self) -> None:
+        self._object = os.environ
+        self._kept = _variables()
+        self._zone = _zone()
+        self._folder = Path.cwd()
+        self._path = os.getcwd()  # noqa: PTH109  # compared at each call: a Path costs ten times as much
+        self._note()
+
+    def enter(self, variables: Mapping[str, str]) -> None:
+        """Set the variables of a call."""
+        for name, value in variables.items():
+            os.environ[name] = value
+        self._given = variables
+
+    def restore(self) -> str:
+        """Put back what differs. Gives nothing: all of it can be restored."""
+        if os.environ is not self._object:
+            os.environ = self._object  # noqa: B003  # that very object is put back
+        if not self._is_unchanged():
+            self._put_back(os.fsencode(name) for name in self._given)
+            if self._changed():
+                self._put_back(os.environb.keys() | _variables().keys() | self._kept.keys())
+        if _zone() != self._zone:
+            time.tzset()
+        self._go_back()
+        return ""
+
+    def _put_back(self, names: Iterable[bytes]) -> None:
+        for name in names:
+            value = self._kept.get(name)
+            if value is None:
+                os.environb.pop(name, None)
+                os.unsetenv(name)  # it may have been set past os.environ
+            elif os.environb.get(name) != value:
+                os.environb[name] = value
+            else:
+                os.putenv(name, value)
+
+    def _changed(self) -> bool:
+        """Whether C's block differs from what is kept, now that the variables of the call are gone."""
+        differs = _variables() != self._kept or len(os.environb) != len(self._kept)
+        self._note()
+        return differs
+
+    def _note(self) -> None:
+        """Remember what C's block looks like now."""
+        self._address = _BLOCK.value
+        self._size = (_length() + 1) * _POINTER
+        self._pointers = ctypes.string_at(self._address, self._size) if self._address else b""
+
+    def _is_unchanged(self) -> bool:
+        address = _BLOCK.value
+        return address == self._address and (
+            not address or ctypes.string_at(address, self._size) == self._pointers
+        )
+
+    def _go_back(self) -> None:
+        with suppress(OSError):  # the folder may have been removed; then there is nothing to go back to
+            try:
+                moved = os.getcwd() != self._path  # noqa: PTH109  # see __init__
+            except FileNotFoundError:
+                moved = True
+            if moved:
+                os.chdir(self._folder)
+
+
+def _length() -> int:
+    """How many variables C has."""
+    if not _BLOCK.value:
+        return 0
+    block = ctypes.cast(_BLOCK.value, ctypes.POINTER(ctypes.c_void_p))
+    count = 0
+    while block[count]:
+        count += 1
+    return count
+
+
+def _variables() -> dict[bytes, bytes]:
+    """The variables C has, and hands to programs."""
+    if not _BLOCK.value:
+        return {}
+    block = ctypes.cast(_BLOCK.value, ctypes.POINTER(ctypes.c_char_p))
+    entries = (block[place] or b"" for place in range(_length()))
+    parts = (entry.partition(b"=") for entry in entries)
+    return {name: value for name, found, value in parts if found}
+
+
+def _zone() -> tuple[object, ...]:
+    return time.tzname, time.timezone, time.altzone

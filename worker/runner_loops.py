@@ -1,0 +1,40 @@
+"""The event loop of a child, from the first call that needs one. Importing asyncio costs 30 ms, so nobody else does."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker.runner_async import ChildLoop
+
+
+class Loops:
+    """Gives calls their one loop, and looks after asyncio when a call or an import uses it by itself."""
+
+    def __init__(self) -> None:
+        self._loop: ChildLoop | None = None
+        if "asyncio" in sys.modules:
+            self.loop()
+
+    def loop(self) -> ChildLoop:
+        """The loop of all calls."""
+        if self._loop is None:
+            from worker.runner_async import ChildLoop  # noqa: PLC0415  # asyncio: 30 ms, only where needed
+
+            self._loop = ChildLoop()
+        return self._loop
+
+    def cancel(self) -> bool:
+        """Cancel the coroutine that waits, see `ChildLoop.cancel`. False: there is none."""
+        return self._loop is not None and self._loop.cancel()
+
+    def restore(self) -> str:
+        """End what a call has left in the loop. Gives why the process cannot serve another call, or nothing."""
+        if self._loop is None:
+            if "asyncio" not in sys.modules:
+                return ""
+            from worker.runner_async import ChildLoop  # noqa: PLC0415  # see `loop`
+
+            self._loop = ChildLoop.after_a_call()
+        return self._loop.restore()

@@ -1,0 +1,67 @@
+"""Threads a call leaves behind: they would act, and print, in the middle of the next one.
+
+No thread can be ended from outside. So a process in which one stays serves no further call. Threads that
+have no Python in them are the pools of libraries (BLAS, Arrow): those stay, and with them what makes a warm process fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import Final
+
+_GRACE: Final = 0.05
+"""Seconds for threads that are about to end: those of a pool that was shut down without waiting."""
+_TICK: Final = 0.0005
+_LOOKS: Final = 10
+"""Ticks after which a thread that shows no Python has none."""
+_TASKS: Final = "/proc/self/task"
+
+
+class Threads:
+    """Takes the threads there are when it is made, those the imports have started, as what may run on."""
+
+    def __init__(self) -> None:
+        self._python = set(_python_threads())
+        self._count = _thread_count()
+
+    def restore(self) -> str:
+        """Wait a moment for threads that are ending. Gives the name of one that stays, or nothing."""
+        count = _thread_count()
+        if count <= self._count and self._python.issuperset(_python_threads()):
+            self._count = count
+            return ""
+        return self._wait()
+
+    def _wait(self) -> str:
+        """One that has just been started has run nothing yet, and is seen as soon as it gets the interpreter."""
+        ends = time.monotonic() + _GRACE
+        looks = 0
+        while True:
+            time.sleep(_TICK)
+            left = set(_python_threads()) - self._python
+            if left and time.monotonic() >= ends:
+                return f"a thread was left running ({_names(left)})"
+            looks = 0 if left else looks + 1
+            if looks and (_thread_count() <= self._count or looks >= _LOOKS):
+                self._count = _thread_count()
+                return ""
+
+
+def _python_threads() -> list[int]:
+    return [ident for ident in sys._current_frames()]  # noqa: SLF001, C416  # the only list with those of `_thread`
+
+
+def _thread_count() -> int:
+    """How many threads the kernel sees (without Linux: always as many)."""
+    try:
+        return os.stat(_TASKS).st_nlink  # noqa: PTH116  # asked after each call
+    except OSError:
+        return 0
+
+
+def _names(idents: set[int]) -> str:
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return ", ".join(sorted(names.get(ident, f"no. {ident}") for ident in idents)[:3])
