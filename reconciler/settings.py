@@ -88,6 +88,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """System failures in the life of an action, never reset (spec W-01)."""
     requeue_duration: timedelta = timedelta(seconds=10)
     """How soon an action is looked at again when nothing wakes it; <= 0 means 10 s (spec 3)."""
+    max_concurrent_reconciles: int = 512
+    """Actions a process reconciles at a time, over all shards and threads (spec 1.1)."""
     step_lease: timedelta = timedelta(seconds=10)
     """How long a step may hold an action before another may take it."""
     step_batch: int = 100
@@ -332,7 +334,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DEFAULTS = Settings()
-_COUNTS = ("shards", "step_batch", "max_total_system_failures", "max_cleanup_tries", "inline_limit")
+_COUNTS = (
+    "shards",
+    "step_batch",
+    "max_concurrent_reconciles",
+    "max_total_system_failures",
+    "max_cleanup_tries",
+    "inline_limit",
+)
 _UNLIMITED_BY_ZERO = ("cache_retention", "cache_max_age", "consumer_patience")
 _POSITIVE = (
     "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace", "quota_lease",

@@ -148,7 +148,7 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
 
     watch = watch_of(sender.app, settings, takes_messages)
     _Process.manager = WorkerManager(sender.app.tasks, sender.hostname, steps=steps_too, watch=watch)
-    current_engine().reconciler.setup_with_manager(_Process.manager)
+    current_engine().reconciler.setup_with_manager(_Process.manager, settings.max_concurrent_reconciles)
     if _Process.measuring is not None:
         _Process.measuring.serve(current_engine().store if steps_too else None)
     if steps_too and settings.events_exchange:

@@ -20,10 +20,11 @@ from reconciler import metrics
 from reconciler.api.action import CONDITION, ActionId, TaskAction
 from reconciler.api.errors import BrokerUnavailable, ReconcilerError, Unavailable
 from reconciler.broker.messages import Launch, Messenger
+from reconciler.controller.concurrency import Slots
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.tokens import give_back
 from reconciler.plugins.registry import PluginNotFound
-from reconciler.stores.base import CommitOutcome, CommitReport, Write
+from reconciler.stores.base import ClaimReport, CommitOutcome, CommitReport, Write
 from reconciler.stores.changes import UNWRITABLE, change_of
 
 log = structlog.get_logger(__name__)
@@ -62,14 +63,15 @@ class Stepper:
         self.owner = owner
         settings = reconciler.settings
         self._batch = settings.step_batch
+        self.slots = Slots(settings.max_concurrent_reconciles)
         self._budget = settings.step_budget.total_seconds()
         self._errors: OrderedDict[ActionId, int] = OrderedDict()
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
     def limit(self, max_concurrent_reconciles: int) -> None:
-        """Claim at most so many actions at once; the batch size of the settings stays the upper bound."""
-        self._batch = min(self._batch, max_concurrent_reconciles)
+        """Hold at most so many actions at a time, in all shards and threads together (spec 1.1)."""
+        self.slots.lower(max_concurrent_reconciles)
 
     def step(self, shard: int, named: Sequence[ActionId] = (), *, drain: bool = True) -> StepReport:
         """Drain what is due in a shard, within the budget; without `drain`, only the named actions.
@@ -82,8 +84,10 @@ class Stepper:
         total = StepReport()
         first = True
         while True:
-            limit = self._batch if drain else 0
-            claim = self.store.claim(shard, owner=self.owner, limit=limit, named=named, first=first and drain)
+            claim = self._claim(shard, named, ends, first=first, drain=drain)
+            if claim is None:
+                (self._wake if drain else self._wake_overdue)(shard)
+                return msgspec.structs.replace(total, again=True)
             named, first = (), False
             if not claim.actions:
                 if claim.arm:
@@ -105,16 +109,48 @@ class Stepper:
                 self._wake(shard)
                 return msgspec.structs.replace(total, again=True)
 
+    def _claim(
+        self, shard: int, named: Sequence[ActionId], ends: float, *, first: bool, drain: bool
+    ) -> ClaimReport | None:
+        """Claim what is due, as far as this process has room; None when it had none in time.
+
+        What is named and finds no room stays in the due index.
+        """
+        room = self.slots.take(max(1, len(named) + (self._batch if drain else 0)), ends - time.monotonic())
+        if not room:
+            return None
+        named = named[:room]
+        limit = min(self._batch, room - len(named)) if drain else 0
+        claimed = 0
+        try:
+            claim = self.store.claim(shard, owner=self.owner, limit=limit, named=named, first=first and drain)
+            claimed = len(claim.actions)
+        finally:
+            self.slots.give(room - claimed)
+        return claim
+
     # -- a batch ---------------------------------------------------------------------------------------------------
     def _batch_of(
         self, shard: int, actions: list[TaskAction], ends: float
     ) -> tuple[CommitReport | None, int, int]:
         """Run one batch; the report of the last commit, and how many writes were accepted and refused."""
+        running: list[Future[Write]] = []
+        try:
+            return self._rounds(shard, actions, running, ends)
+        finally:
+            self.slots.give(len(actions) - len(running))
+            for future in running:  # also those that outlast the step
+                future.add_done_callback(lambda _: self.slots.give(1))
+
+    def _rounds(
+        self, shard: int, actions: list[TaskAction], running: list[Future[Write]], ends: float
+    ) -> tuple[CommitReport | None, int, int]:
+        """See `_batch_of`; what runs in a thread of its own is added to `running`."""
         quick: list[TaskAction] = []
         slow: list[TaskAction] = []
         for action in actions:
             (quick if self._inline(action) else slow).append(action)
-        running = [self._submit(action) for action in slow]
+        running += [self._submit(action) for action in slow]
         writes = [self._round(action) for action in quick]
         report, done, refused = None, 0, 0
         if writes:

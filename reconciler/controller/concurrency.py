@@ -1,0 +1,57 @@
+"""How many actions one process reconciles at a time, over all shards and threads (spec 1.1)."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class Slots:
+    """Counts what is claimed and not yet committed. Nobody who holds slots waits for more, so nobody waits in a circle.
+
+    Args:
+        most: slots there are, at least 1.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    def lower(self, most: int) -> None:
+        """Have at most so many from now on."""
+        with self._changed:
+            self._most = min(self._most, most)
+
+    def take(self, wanted: int, patience: float) -> int:
+        """Take up to `wanted` slots, as many as are free; waits while none is.
+
+        Args:
+            wanted: at least 1.
+            patience: longest wait, seconds.
+
+        Returns:
+            How many were taken; 0 when the time is over. `give` them back.
+        """
+        ends = None
+        with self._changed:
+            while self._taken >= self._most:
+                ends = ends or time.monotonic() + patience
+                left = ends - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    break
+            taken = max(0, min(wanted, self._most - self._taken))
+            self._taken += taken
+            return taken
+
+    def give(self, count: int) -> None:
+        """Give slots back."""
+        if count:
+            with self._changed:
+                self._taken -= count
+                self._changed.notify_all()
+
+    @property
+    def taken(self) -> int:
+        """Slots in use."""
+        return self._taken
