@@ -8,6 +8,7 @@ from reconciler.api.errors import ReconcilerError
 from reconciler.broker.messages import RECONCILE
 from reconciler.controller.reconciler import TaskActionReconciler
 from worker.consuming import ConsumerWatch
+from worker.liveness import Liveness
 from worker.process import Guardian, current_engine
 
 
@@ -18,17 +19,17 @@ class WorkerManager:
 
     Args:
         tasks: names of the tasks the application knows.
-        worker: node name, under which the process says it is alive.
+        liveness: by which the process says that it is alive.
         steps: whether this worker consumes the steps queue.
         watch: looks after its consumer; None where the broker is not Redis.
     """
 
     def __init__(
-        self, tasks: Container[str], worker: str, *, steps: bool, watch: ConsumerWatch | None = None
+        self, tasks: Container[str], liveness: Liveness, *, steps: bool, watch: ConsumerWatch | None = None
     ) -> None:
         self._tasks = tasks
         self._steps = steps
-        self.guardian = Guardian(worker, steps=steps, watch=watch)
+        self.guardian = Guardian(liveness, steps=steps, watch=watch)
 
     def register(self, name: str, reconciler: TaskActionReconciler, max_concurrent_reconciles: int) -> None:
         """Begin: a steps worker looks at every shard at once, and every few seconds from then on.

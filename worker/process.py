@@ -6,7 +6,6 @@ import os
 import threading
 import time
 
-import msgspec
 import structlog
 
 from reconciler.api.errors import ReconcilerError
@@ -15,11 +14,11 @@ from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine, build
 from worker.consuming import ConsumerWatch
+from worker.liveness import Liveness
 
 log = structlog.get_logger(__name__)
 
 _ALIVE_EVERY = 5.0
-_ALIVE_FOR = 15
 _LOOK_EVERY = 5.0
 """Seconds after which a steps worker looks at every shard itself, at once when it starts: beat may be down."""
 
@@ -49,18 +48,17 @@ class Guardian(threading.Thread):
     """Says that a worker is alive, keeps a steps worker going when no messages come, and ends one that hears none.
 
     Args:
-        name: node name of the worker.
+        liveness: says that the worker is alive.
         steps: whether it consumes the steps queue.
         watch: looks after its consumer; None where the broker is not Redis.
     """
 
-    def __init__(self, name: str, *, steps: bool, watch: ConsumerWatch | None = None) -> None:
+    def __init__(self, liveness: Liveness, *, steps: bool, watch: ConsumerWatch | None = None) -> None:
         super().__init__(name="reconciler-guardian", daemon=True)
-        self._worker = name
+        self._liveness = liveness
         self._steps = steps
         self._watch = watch
         self._ends = threading.Event()
-        self._started_at = int(time.time() * 1000)
 
     def run(self) -> None:
         """Until the worker ends."""
@@ -89,8 +87,7 @@ class Guardian(threading.Thread):
     def _say_alive(self) -> None:
         store = current_engine().store
         if isinstance(store, RedisStore):
-            facts = {"pid": os.getpid(), "started_at": self._started_at}
-            store.say_alive(self._worker, msgspec.json.encode(facts), _ALIVE_FOR)
+            self._liveness.say(store)
 
     def stop(self) -> None:
         """End the thread, and say so."""
@@ -98,6 +95,6 @@ class Guardian(threading.Thread):
         try:
             store = current_engine().store
             if isinstance(store, RedisStore):
-                store.say_alive(self._worker, b"", 0)
+                self._liveness.end(store)
         except ReconcilerError as error:
             log.warning("guardian.unavailable", error=str(error))

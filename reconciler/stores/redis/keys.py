@@ -32,6 +32,7 @@ So has a resource with a quota, `{q:<name>}`.
 | `<p>:{q:<name>}:asked` | zset, PX, waiting token → when it has gone | allocate | as held |
 | `<p>:{q:<name>}:owners` | hash, PX, token → units and owner | allocate | as held |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
+| `<p>:swept:<sweep>` | string, PX | steps workers, at beat's tick | its TTL |
 
 The scripts build these same names from the shard's base; this file is the only other place that knows them.
 """
@@ -119,6 +120,18 @@ class Keys(msgspec.Struct, frozen=True):
     def quota_held(self, resource: str) -> str:
         """Leased units of a resource."""
         return self.quota(resource) + "held"
+
+    def queues(self, shard: int) -> str:
+        """Queues of attempts that are in use."""
+        return self.base(shard) + "queues"
+
+    def sent(self, shard: int, queue: str) -> str:
+        """Launches that wait for a worker of a queue."""
+        return f"{self.base(shard)}sent:{queue}"
+
+    def swept(self, sweep: str) -> str:
+        """Says that beat's tick of a sweep was served."""
+        return f"{self.prefix}:swept:{sweep}"
 
     @property
     def meta(self) -> str:
