@@ -194,6 +194,18 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     at: int = 0
 
 
+class HandBack(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker took a launch and could not run it: it is to be sent again, and nothing was spent.
+
+    Attributes:
+        why: what the worker lacks, for people.
+        until: when it may be sent again (ms since the epoch).
+    """
+
+    why: str
+    until: int = 0
+
+
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the store knows of the launch a plugin waits for.
 
@@ -204,6 +216,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         started_at: when the worker took it.
         stop: why it is asked to stop; empty = it is not.
         sent_at: when the launch was sent to its queue.
+        hand_backs: how often workers handed this launch back.
+        handed_back: by a worker that cannot run it, since it was last sent.
         queue_moved_at, queue_started_at: newest launch time of what its queue has started in the same shard, and when.
     """
 
@@ -214,6 +228,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     started_at: int = 0
     outcome: AttemptOutcome | None = None
     stop: str = ""
+    hand_backs: int = 0
+    handed_back: HandBack | None = None
     queue_moved_at: int = 0
     queue_started_at: int = 0
 

@@ -9,7 +9,7 @@ Times are milliseconds since the epoch, UTC, by the store's own clock; leases an
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.resource import QuotaToken
 from reconciler.stores.counts import RunCounts, RunSummary
 from reconciler.stores.doomed import Doomed
+from reconciler.stores.known import Known
 
 
 class CreateOutcome(enum.Enum):
@@ -259,8 +260,23 @@ class Store(Doomed, Protocol):
         """Record how the attempt ended and make the action due; False when superseded."""
         ...
 
+    def decline_attempt(
+        self, action: ActionId, launch: str, *, owner: str, why: str, delay: int, incarnation: str = ""
+    ) -> bool:
+        """Hand back a launch that cannot be run here: it is due in `delay` ms to be sent again; False when superseded."""
+        ...
+
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
         """Ask the running attempt to stop; it learns so by its next heartbeat."""
+        ...
+
+    # -- the registry of functions ---------------------------------------------------------------------------------
+    def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
+        """Say for `life` ms what a worker of a queue can run, name → digest of the interface; 0 takes it back."""
+        ...
+
+    def find_function(self, queue: str, function: str) -> Known:
+        """Which living workers of a queue can run a function."""
         ...
 
     # -- asking ----------------------------------------------------------------------------------------------------

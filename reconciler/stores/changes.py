@@ -35,7 +35,7 @@ UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
 """What is raised for a value that has no JSON form: another type, half a character, too large, too deep."""
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ATTEMPT_FIELDS = (b"ao", b"al", b"as", b"ax", b"ar", b"u")
+_ATTEMPT_FIELDS = (b"ao", b"al", b"as", b"ax", b"ar", b"u", b"ad", b"ah")
 _LIVE_FIELDS = (b"k", b"n", b"nq", b"nt", *_ATTEMPT_FIELDS)
 
 
@@ -96,8 +96,8 @@ def change_of(write: Write) -> Change:
     if write.launch is not None:
         launch, queue = write.launch
         sets += (b"n", launch.encode(), b"nq", queue.encode(), b"nt", b"%d" % action.now)
-        if not sent_again:  # a worker may have started what is sent again since the claim: its lease stands
-            dels += _ATTEMPT_FIELDS
+        # a worker may have started what is sent again since the claim: its lease stands
+        dels += (b"ah",) if sent_again else _ATTEMPT_FIELDS
     ended = write.status and phase.is_terminal() and not original.phase.is_terminal()
     if phase.is_terminal() and FINALIZER not in action.metadata.finalizers:
         dels = list(dict.fromkeys((*dels, *_LIVE_FIELDS)))

@@ -23,6 +23,7 @@ write scope touches only its own fields (spec 1), and so that a field a newer re
 | n, nq, nt | commit | launch that may report, the queue it was sent to, and when |
 | gv | signal | value of the answer alone (JSON), for comparison |
 | ao, al, as | start_attempt, heartbeat | owner, end of lease, start of the attempt |
+| ad, ah | decline_attempt | how often workers handed the launch back; why, and until when it waits (JSON) |
 | ax | stop_attempt | why the attempt shall stop |
 | ar | finish_attempt | how the attempt ended (JSON) |
 | u | commit, start_attempt, wake | when a step wants to look, however alive the attempt is |
@@ -48,6 +49,7 @@ from reconciler.api.action import (
     AttemptRecord,
     Children,
     Deletion,
+    HandBack,
     Metadata,
     RunId,
     Signal,
@@ -113,6 +115,7 @@ _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _deletion = msgspec.json.Decoder(Deletion)
 _signal = msgspec.json.Decoder(Signal)
 _outcome = msgspec.json.Decoder(AttemptOutcome)
+_hand_back = msgspec.json.Decoder(HandBack)
 _extra = msgspec.json.Decoder(_Extra)
 _KNOWN_STATUS = frozenset(ActionStatus.__struct_encode_fields__)
 _KNOWN_OWN = frozenset(OwnSpec.__struct_encode_fields__)
@@ -355,6 +358,8 @@ def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:
         started_at=int(get(b"as", b"0")),
         outcome=_outcome.decode(outcome) if outcome else None,
         stop=get(b"ax", b"").decode(),
+        hand_backs=int(get(b"ad", b"0")),
+        handed_back=_hand_back.decode(fields[b"ah"]) if b"ah" in fields else None,
         queue_moved_at=moved,
         queue_started_at=started,
     )

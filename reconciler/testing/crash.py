@@ -29,7 +29,8 @@ _INCARNATION = re.compile("@[a-z2-7]{10}(?=/)")
 WRITES = {
     "store": frozenset({
         "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempt",
-        "stop_attempt", "request_abort", "signal", "collect", "doom", "spare", "trim_events", "record_audit",
+        "decline_attempt", "stop_attempt", "tell_functions", "request_abort", "signal", "collect", "doom", "spare",
+        "trim_events", "record_audit",
     }),
     "blobs": frozenset({"put", "delete_prefix"}),
     "catalog": frozenset({"put", "delete", "get_or_extend_reservation", "release_reservation"}),

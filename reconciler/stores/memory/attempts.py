@@ -6,7 +6,7 @@ from collections import deque
 
 import msgspec
 
-from reconciler.api.action import ActionId, AttemptOutcome, Deletion, Signal, TaskAction
+from reconciler.api.action import ActionId, AttemptOutcome, Deletion, HandBack, Signal, TaskAction
 from reconciler.core.paths import is_relaunch
 from reconciler.stores import records
 from reconciler.stores.base import AbortOutcome, AbortReport, Beat, SignalOutcome, StartRefused
@@ -16,7 +16,7 @@ from reconciler.stores.records import Fields
 
 
 class Attempts(MemoryCore):
-    """start_attempt, heartbeat, finish_attempt, stop_attempt, request_abort, signal."""
+    """start_attempt, heartbeat, finish_attempt, decline_attempt, stop_attempt, request_abort, signal."""
 
     def start_attempt(
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
@@ -30,6 +30,7 @@ class Attempts(MemoryCore):
                 return refused or StartRefused.GONE
             until = now + lease
             fields.update({b"ao": owner.encode(), b"al": b"%d" % until, b"as": b"%d" % now})
+            fields.pop(b"ah", None)
             if not held(fields, now):  # a step that holds the action looks at the lease when it commits
                 if path in shard.due:
                     fields[b"u"] = b"%d" % shard.due[path]
@@ -77,6 +78,23 @@ class Attempts(MemoryCore):
                 fields[b"al"] = b"0"
                 shard.wake(path, now, now)
                 self.wrote("finish_attempt", (action, launch, owner))
+            return True
+
+    def decline_attempt(
+        self, action: ActionId, launch: str, *, owner: str, why: str, delay: int, incarnation: str = ""
+    ) -> bool:
+        """See `Store.decline_attempt`."""
+        with self._lock:
+            now, shard, path = self.now(), self.shard(action), str(action)
+            fields = shard.records.get(path)
+            if fields is None or not _may_decline(fields, launch, owner, incarnation):
+                return False
+            stops = b"ax" in fields or b"d" in fields
+            until = now if stops else now + delay
+            fields[b"ad"] = b"%d" % (number(fields, b"ad") + 1)
+            fields[b"ah"] = records.encode_json(HandBack(why=why, until=until))
+            _look_again(shard, path, until, now)
+            self.wrote("decline_attempt", (action, launch, owner))
             return True
 
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
@@ -149,6 +167,23 @@ def _is_ours(fields: Fields, launch: str, owner: str, incarnation: str) -> bool:
     if terminal(fields) or another_life(fields, incarnation):
         return False
     return fields.get(b"n") == launch.encode() and fields.get(b"ao") == owner.encode()
+
+
+def _may_decline(fields: Fields, launch: str, owner: str, incarnation: str) -> bool:
+    """Whether this worker holds the launch, and has not reported."""
+    return _is_ours(fields, launch, owner, incarnation) and b"ar" not in fields
+
+
+def _look_again(shard: Shard, path: str, at: int, now: int) -> None:
+    """The lease of an attempt is over at once; the action is due as a step or the worker wants, whatever is sooner."""
+    fields = shard.records[path]
+    at = min(at, number(fields, b"u", at))
+    for name in (b"ao", b"al", b"as", b"u"):
+        fields.pop(name, None)
+    if b"l" in fields:
+        shard.wake(path, at, now)
+    elif shard.due.get(path, now + 1) > now:
+        shard.due[path] = at
 
 
 def _mark(shard: Shard, path: str, wish: bytes, now: int) -> AbortOutcome:

@@ -19,7 +19,7 @@ _LOOK_AT_ONCE = 2000
 
 
 class Attempts(RedisCore):
-    """start_attempt, heartbeat, finish_attempt, stop_attempt, request_abort, signal."""
+    """start_attempt, heartbeat, finish_attempt, decline_attempt, stop_attempt, request_abort, signal."""
 
     @explain
     def start_attempt(
@@ -54,6 +54,19 @@ class Attempts(RedisCore):
         body = open_json(msgspec.structs.replace(outcome, at=0))
         return bool(
             script("finish_attempt")(self.client, key, base, str(action), launch, owner, body, incarnation)
+        )
+
+    @explain
+    def decline_attempt(
+        self, action: ActionId, launch: str, *, owner: str, why: str, delay: int, incarnation: str = ""
+    ) -> bool:
+        """See `Store.decline_attempt`."""
+        key, base = self.where(action)
+        body = msgspec.json.encode({"why": why})[:-1]
+        return bool(
+            script("decline_attempt")(
+                self.client, key, base, str(action), launch, owner, body, delay, incarnation
+            )
         )
 
     @explain

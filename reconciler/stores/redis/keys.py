@@ -2,7 +2,7 @@
 
 `<p>` is the key prefix of the installation, `{nn}` the hash tag of a shard: all that one script changes together carries one
 tag, so state may live on Redis Cluster. A cache key has a tag of its own, `{c:<digest>}`: it belongs to no run.
-So has a resource with a quota, `{q:<name>}`.
+So has a resource with a quota, `{q:<name>}`, and what the workers of a queue say of themselves, `{w:<queue>}`.
 
 | key | type | written by | ends |
 |---|---|---|---|
@@ -31,8 +31,8 @@ So has a resource with a quota, `{q:<name>}`.
 | `<p>:{q:<name>}:capped` | zset, PX, token that waits for a cap → since when | allocate | as held |
 | `<p>:{q:<name>}:asked` | zset, PX, waiting token → when it has gone | allocate | as held |
 | `<p>:{q:<name>}:owners` | hash, PX, token → units and owner | allocate | as held |
+| `<p>:{w:<name>}:functions` | hash, PX, worker → its functions | tell_functions | field: tell_functions; its TTL |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
-| `<p>:swept:<sweep>` | string, PX | steps workers, at beat's tick | its TTL |
 
 The scripts build these same names from the shard's base; this file is the only other place that knows them.
 """
@@ -121,17 +121,9 @@ class Keys(msgspec.Struct, frozen=True):
         """Leased units of a resource."""
         return self.quota(resource) + "held"
 
-    def queues(self, shard: int) -> str:
-        """Queues of attempts that are in use."""
-        return self.base(shard) + "queues"
-
-    def sent(self, shard: int, queue: str) -> str:
-        """Launches that wait for a worker of a queue."""
-        return f"{self.base(shard)}sent:{queue}"
-
-    def swept(self, sweep: str) -> str:
-        """Says that beat's tick of a sweep was served."""
-        return f"{self.prefix}:swept:{sweep}"
+    def functions(self, queue: str) -> str:
+        """What the workers of a queue can run."""
+        return f"{self.prefix}:{{w:{queue}}}:functions"
 
     @property
     def meta(self) -> str:

@@ -172,14 +172,13 @@ class Looking(RedisCore):
         return trimmed
 
     @explain
-    def say_alive(self, worker: str, facts: bytes, seconds: int) -> bytes:
-        """Keep a worker's liveness key for so many seconds, 0 removes it; returns what it held before."""
+    def say_alive(self, worker: str, facts: bytes, seconds: int) -> None:
+        """Keep a worker's liveness key for so many seconds; 0 removes it."""
         key = self.keys.worker(worker)
-        if not seconds:
+        if seconds:
+            self.client.set(key, facts, ex=seconds)
+        else:
             self.client.delete(key)
-            return b""
-        before: Any = self.client.set(key, facts, ex=seconds, get=True)
-        return bytes(before or b"")
 
     @explain
     def workers(self) -> dict[str, bytes]:

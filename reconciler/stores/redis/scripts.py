@@ -17,9 +17,9 @@ pack = msgspec.msgpack.Encoder().encode
 """Encodes a packed argument; scripts read it with `cmsgpack.unpack`, which knows text and numbers, but no bytes."""
 
 VERBS = (
-    "create", "claim", "commit", "wake", "overdue", "nudge", "start_attempt", "heartbeat", "finish_attempt", "stop_attempt",
-    "request_abort", "signal", "collect", "catalog_put", "catalog_reserve", "catalog_release",
-    "allocate", "release",
+    "create", "claim", "commit", "wake", "overdue", "nudge", "start_attempt", "heartbeat", "finish_attempt",
+    "decline_attempt", "stop_attempt", "request_abort", "signal", "collect", "tell_functions", "find_function",
+    "catalog_put", "catalog_reserve", "catalog_release", "allocate", "release",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ if r[4] ~= ARGV[3] then return { 4 } end
 if r[5] then return { 5 } end
 local until_ms = now + tonumber(ARGV[5])
 redis.call('HSET', key, 'ao', ARGV[4], 'al', int(until_ms), 'as', int(now))
+redis.call('HDEL', key, 'ah')
 -- a step that holds the action looks at the lease when it commits
 if not (r[9] and tonumber(r[9]) > now) then
   local at = redis.call('ZSCORE', KEYS[1], path)

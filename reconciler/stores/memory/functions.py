@@ -1,0 +1,50 @@
+"""The twin: which worker can run which function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.stores.known import Known
+from reconciler.stores.memory.state import MemoryCore
+
+
+@dataclass
+class _Queue:
+    """What the workers of a queue can run: until when each lives, and its functions; `since` when one always lived."""
+
+    since: int = 0
+    workers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
+
+    def living(self, now: int) -> dict[str, tuple[int, dict[str, str]]]:
+        """The workers that live."""
+        return {name: told for name, told in self.workers.items() if told[0] > now}
+
+
+class Functions(MemoryCore):
+    """tell_functions, find_function."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  # those of MemoryCore
+        super().__init__(**options)
+        self._told: dict[str, _Queue] = {}
+
+    def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
+        """See `Store.tell_functions`."""
+        with self._lock:
+            now, told = self.now(), self._told.setdefault(queue, _Queue())
+            told.workers = told.living(now)
+            if life:
+                told.since = told.since if told.workers else now
+                told.workers[worker] = (now + life, dict(functions))
+            else:
+                told.workers.pop(worker, None)
+            self.wrote("tell_functions", (worker, queue))
+
+    def find_function(self, queue: str, function: str) -> Known:
+        """See `Store.find_function`."""
+        with self._lock:
+            told = self._told.get(queue, _Queue())
+            living = told.living(self.now())
+            digests = (functions[function] for _, functions in living.values() if function in functions)
+            return Known(len(living), told.since if living else 0, tuple(sorted(set(digests))))
