@@ -102,6 +102,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a silent attempt counts as alive. Renewed by heartbeat at a quarter of it."""
     abort_grace: timedelta = timedelta(seconds=5)
     """Between asking a running function to stop and killing its process."""
+    unknown_function_patience: timedelta = timedelta(minutes=10)
+    """How long living workers may consume a queue, and none know a function that waits there, until its action fails."""
     quotas: tuple[str, ...] = ()
     """Units of each resource with a quota, as in `gpu=4,db=10` (spec 24)."""
     quota_lease: timedelta = timedelta(seconds=60)
@@ -346,6 +348,7 @@ _UNLIMITED_BY_ZERO = ("cache_retention", "cache_max_age", "consumer_patience")
 _POSITIVE = (
     "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace", "quota_lease",
     "connect_timeout", "socket_timeout", "cleanup_patience", "import_timeout",
+    "unknown_function_patience",
 )  # fmt: skip
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

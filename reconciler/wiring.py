@@ -107,7 +107,12 @@ class Engine:
 
 def builtin_plugins(settings: Settings) -> tuple[PluginEntry, ...]:
     """The plugins every installation has."""
-    return (sleep.ENTRY, echo.ENTRY, group.ENTRY, function.entry(settings.attempts_queue, Kept.of(settings)))
+    return (
+        sleep.ENTRY,
+        echo.ENTRY,
+        group.ENTRY,
+        function.entry(settings.attempts_queue, Kept.of(settings), settings.unknown_function_patience),
+    )
 
 
 def build(

@@ -22,8 +22,7 @@ from beat_schedule import BEAT_SCHEDULE
 from reconciler.api.errors import FunctionsNotLoaded, InvalidSettings
 from reconciler.broker.conf import attempts_settings, build_app
 from reconciler.broker.exchange import EventExchange
-from reconciler.core.machine import look_around
-from reconciler.core.probe import PROBE
+from reconciler.broker.queues import plain_name
 from reconciler.settings import Settings
 from reconciler.wiring import build_problems
 from worker import attempts, logs, start, steps
@@ -33,11 +32,10 @@ from worker.dashboard import prepare_flower
 from worker.forwarding import Forwarder, reader_of
 from worker.functions import functions_of, runner_for
 from worker.import_path import import_path
-from worker.liveness import Liveness
 from worker.manager import WorkerManager
 from worker.measuring import Measuring
 from worker.pool_starts import PoolStarts
-from worker.process import configure, current_engine
+from worker.process import FunctionsTold, configure, current_engine
 from worker.role import Role, chosen_queues, is_solo, role_of, role_problems
 from worker.start import ends_start
 
@@ -135,6 +133,16 @@ def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery'
     _Process.measuring.prepare()
 
 
+def _told(sender: Any, settings: Settings) -> FunctionsTold | None:  # noqa: ANN401  # Celery's objects
+    consumed = sender.app.amqp.queues
+    if _Process.functions is None:
+        return None
+    return FunctionsTold(
+        _Process.functions,
+        lambda: set(map(plain_name, consumed.consume_from.values())) - {settings.steps_queue},
+    )
+
+
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery has no types
 @ends_start
 def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
@@ -150,9 +158,9 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
         return bool(sender.controller.blueprint.state == RUN) and not busy
 
     watch = watch_of(sender.app, settings, takes_messages)
-    functions = None if _Process.functions is None else len(_Process.functions.keys() - {PROBE})
-    liveness = Liveness(sender.hostname, settings, _Process.queues, functions=functions, troubles=_troubles)
-    _Process.manager = WorkerManager(sender.app.tasks, liveness, steps=steps_too, watch=watch)
+    _Process.manager = WorkerManager(
+        sender.app.tasks, sender.hostname, steps=steps_too, watch=watch, functions=_told(sender, settings)
+    )
     current_engine().reconciler.setup_with_manager(_Process.manager, settings.max_concurrent_reconciles)
     if _Process.measuring is not None:
         _Process.measuring.serve(current_engine().store if steps_too else None)
@@ -160,11 +168,6 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
         reader = reader_of(settings, sender.hostname)
         _Process.forwarder = Forwarder(reader, EventExchange(settings), current_engine().store)
         _Process.forwarder.start()
-
-
-def _troubles() -> list[str]:
-    """What this worker could not do, for `reconciler doctor`."""
-    return [*(_Process.measuring.troubles() if _Process.measuring is not None else ()), *look_around()]
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +37,7 @@ from reconciler.broker.messages import INCARNATION, RUN_ATTEMPT
 from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
 from reconciler.core.events import prefix_of
+from reconciler.core.retries import hand_back_delay
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
 from reconciler.plugins.function import config_of
 from reconciler.plugins.state import PluginStateManager
@@ -44,6 +46,7 @@ from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
 from worker.attempt_secrets import AttemptSecrets, check_declared, resolve
 from worker.faults import fault_of, storable
+from worker.fitness import CannotRun, cannot, check_fit
 from worker.functions import runner_for
 from worker.heartbeat import Heartbeat
 from worker.patience import OUTAGE, patiently
@@ -140,13 +143,42 @@ class Attempt:
         limits = limits_of(template_or_none(record))
         with Heartbeat(self.engine, record, self.launch, self.owner, self._lease_of(limits)) as beat:
             began = time.monotonic()
-            outcome = self._outcome(record, limits, beat)
+            try:
+                self._check_fit(record, beat)
+                outcome = self._outcome(record, limits, beat)
+            except CannotRun as reason:
+                self._hand_back(record, str(reason))
+                return
             if beat.superseded:
                 self._say_superseded()
             else:
                 self._report(outcome)
         with suppress(Exception):  # a number that is missing harms nobody
             metrics.attempted("superseded" if beat.superseded else outcome.ended, time.monotonic() - began)
+
+    def _check_fit(self, record: TaskAction, beat: Heartbeat) -> None:
+        runner = runner_of(self.engine)
+        beat.watch(runner)
+        try:
+            check_fit(self.engine, runner, record, beat)
+        finally:
+            beat.watch(None)
+
+    def _hand_back(self, record: TaskAction, why: str) -> None:
+        """Another worker may be able to run it, or this one once it is mended."""
+        log.warning("attempt.handed_back", action=str(self.action), launch=self.launch, why=why)
+        store, why = self.engine.store, storable(why)
+        delay = hand_back_delay(record.attempt.hand_backs + 1, self.engine.reconciler.rng)
+        self._tell(
+            lambda: store.decline_attempt(
+                self.action,
+                self.launch,
+                owner=self.owner,
+                why=why,
+                delay=delay,
+                incarnation=self.incarnation,
+            )
+        )
 
     def _fault(self, error: Exception, secrets: AttemptSecrets) -> AttemptOutcome:
         trace = secrets.mask_text("".join(traceback.format_exception(error)))
@@ -177,6 +209,8 @@ class Attempt:
             return AttemptOutcome(ended="stopped", code=code, message=str(error))
         except Unavailable as error:
             return AttemptOutcome(ended="stopped", code=ReadFailed.code, message=str(error))
+        except CannotRun:
+            raise
         except Exception as error:  # noqa: BLE001  # logged there
             return self._fault(error, secrets)
 
@@ -191,7 +225,9 @@ class Attempt:
             return None
         function = config_of(template.custom).function
         declared = runner_of(self.engine).secrets_of(function, stop=beat.reason, poll=1.0)
-        if not isinstance(declared, tuple):
+        if isinstance(declared, NotStarted | Unknown):
+            raise cannot(declared)
+        if isinstance(declared, Stopped):
             return describe(declared, "")
         check_declared(function, template.secrets, declared)
         return None
@@ -233,7 +269,7 @@ class Attempt:
         runner = runner_of(self.engine)
         beat.watch(runner)
         try:
-            return runner.run(
+            ended = runner.run(
                 call,
                 stop=beat.reason,
                 poll=1.0,
@@ -243,6 +279,11 @@ class Attempt:
             )
         finally:
             beat.watch(None)
+        if isinstance(
+            ended, NotStarted | Unknown
+        ):  # its child has ended, or was replaced, since it was asked
+            raise cannot(ended)
+        return ended
 
     def _written(self, record: TaskAction, ended: Ended, written: bytes) -> AttemptOutcome:
         """Outputs, error and log go to S3 first; then the outcome that points to them is reported."""
@@ -262,6 +303,14 @@ class Attempt:
         return describe(ended, uri)
 
     def _report(self, outcome: AttemptOutcome) -> None:
+        store = self.engine.store
+        self._tell(
+            lambda: store.finish_attempt(
+                self.action, self.launch, owner=self.owner, outcome=outcome, incarnation=self.incarnation
+            )
+        )
+
+    def _tell(self, tell: Callable[[], bool]) -> None:
         """Report until the store takes it: a finished attempt is not to be lost to a restart of Redis.
 
         Raises:
@@ -271,13 +320,7 @@ class Attempt:
         wait = 0.2
         while True:
             try:
-                taken = self.engine.store.finish_attempt(
-                    self.action,
-                    self.launch,
-                    owner=self.owner,
-                    outcome=outcome,
-                    incarnation=self.incarnation,
-                )
+                taken = tell()
             except Unavailable as error:
                 if time.monotonic() >= ends:
                     raise
@@ -333,16 +376,7 @@ def describe(ended: Ended, log_uri: str) -> AttemptOutcome:
             )
         case Stopped():
             return AttemptOutcome(ended="stopped", code="Stopped", message=ended.reason, log_uri=log_uri)
-        case Unknown():
-            known = ", ".join(ended.known) or "none"
-            text = (
-                f"no worker knows the function {ended.function!r}; this one knows: {known}. "
-                "Name the module that declares it in RECONCILER_IMPORTS of the attempts workers."
-            )
-            return AttemptOutcome(ended="unknown", code="UnknownFunction", message=text, retryable=False)
-        case NotStarted():
-            return AttemptOutcome(ended="stopped", code=NOT_STARTED, message=ended.message, log_uri=log_uri)
-        case Returned():
+        case Returned() | NotStarted() | Unknown():
             raise AssertionError(ended)
 
 

@@ -8,8 +8,7 @@ from reconciler.api.errors import ReconcilerError
 from reconciler.broker.messages import RECONCILE
 from reconciler.controller.reconciler import TaskActionReconciler
 from worker.consuming import ConsumerWatch
-from worker.liveness import Liveness
-from worker.process import Guardian, current_engine
+from worker.process import FunctionsTold, Guardian, current_engine
 
 
 class WorkerManager:
@@ -19,17 +18,24 @@ class WorkerManager:
 
     Args:
         tasks: names of the tasks the application knows.
-        liveness: by which the process says that it is alive.
+        worker: node name, under which the process says it is alive.
         steps: whether this worker consumes the steps queue.
         watch: looks after its consumer; None where the broker is not Redis.
+        functions: tells what the worker can run; None when it runs no attempts.
     """
 
     def __init__(
-        self, tasks: Container[str], liveness: Liveness, *, steps: bool, watch: ConsumerWatch | None = None
+        self,
+        tasks: Container[str],
+        worker: str,
+        *,
+        steps: bool,
+        watch: ConsumerWatch | None = None,
+        functions: FunctionsTold | None = None,
     ) -> None:
         self._tasks = tasks
         self._steps = steps
-        self.guardian = Guardian(liveness, steps=steps, watch=watch)
+        self.guardian = Guardian(worker, steps=steps, watch=watch, functions=functions)
 
     def register(self, name: str, reconciler: TaskActionReconciler, max_concurrent_reconciles: int) -> None:
         """Begin: a steps worker looks at every shard at once, and every few seconds from then on.

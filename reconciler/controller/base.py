@@ -17,6 +17,7 @@ from reconciler.api.event import AuditEntry
 from reconciler.controller.tokens import give_back
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import Services, TaskExecutionContext
+from reconciler.plugins.known import KnownFunctions
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager, ResourceManager, SecretManager
 from reconciler.plugins.registry import PluginRegistry
 from reconciler.plugins.state import PluginStateManager
@@ -98,6 +99,7 @@ class ReconcilerBase:
         self.catalog = catalog
         limit = self.settings.max_system_failures if max_system_failures is None else max_system_failures
         self.max_system_failures = limit
+        self._known_functions = KnownFunctions(self.store.find_function)
         self.announce = announce
         self.webhooks = webhooks or HttpWebhooks(self.settings.webhook_allow)
         self.rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
@@ -115,6 +117,7 @@ class ReconcilerBase:
             stop_attempt=lambda action, reason: self.store.stop_attempt(
                 action.id, reason, incarnation=action.metadata.incarnation
             ),
+            find_function=self._known_functions,
             object_limit=self.settings.max_object_size,
             requeue=self.requeue_duration,
         )

@@ -55,6 +55,15 @@ def system_delay(requeue: int, failures: int, rng: random.Random) -> int:
     return int(min(requeue * 2 ** min(failures - 1, 32), 300_000) * (1 + rng.random() / 10))
 
 
+def hand_back_delay(times: int, rng: random.Random) -> int:
+    """Milliseconds until a launch that was handed back for the `times`-th time may be sent again.
+
+    From 0.25 s, doubled with each time up to 2 s, and up to as much again at random: who waits longest for messages gets the
+    next one, so the same worker would be asked for ever by what comes back in the same rhythm.
+    """
+    return int(min(250 * 2 ** min(times - 1, 3), 2_000) * (1 + rng.random()))
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """The error and everything it was raised from; `raise … from None` ends the chain."""
     seen: set[int] = set()

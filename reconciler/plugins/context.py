@@ -28,6 +28,7 @@ from reconciler.plugins.managers import (
 )
 from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.base import BlobStore
+from reconciler.stores.known import Known
 from reconciler.stores.outputs import ActionFiles, read_inputs
 
 INLINE_TEMPLATE = "inline://taskTemplate"
@@ -42,6 +43,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         data_store: objects in S3.
         secret_manager: resolves secrets.
         resource_manager: quotas.
+        find_function: which living workers of a queue know a function, at the store's time of the round.
         catalog_client: asynchronous catalog, None when there is none (spec 11).
         stop_attempt: asks the running attempt of an action to stop, with a reason.
         object_limit: largest object read or written, bytes.
@@ -52,6 +54,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     secret_manager: SecretManager
     resource_manager: ResourceManager
     stop_attempt: Callable[[TaskAction, str], None]
+    find_function: Callable[[str, str, int], Known] = lambda *_: Known()
     catalog_client: Any = None
     object_limit: int = 64 * 1024 * 1024
     requeue: int = 10_000

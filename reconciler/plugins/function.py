@@ -6,9 +6,11 @@ drives the next step itself, so nothing here polls; due times only catch what di
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import msgspec
 
-from reconciler.api.action import AttemptOutcome
+from reconciler.api.action import AttemptOutcome, HandBack
 from reconciler.api.conditions import Reason
 from reconciler.api.errors import BadTaskSpecification
 from reconciler.api.phase import PluginPhase
@@ -25,6 +27,7 @@ from reconciler.api.transition import (
     retryable_failure,
     running,
     success,
+    system_failure,
     system_retryable_failure,
 )
 from reconciler.core.deadlines import RUNNING_TIMED_OUT
@@ -42,6 +45,7 @@ from reconciler.plugins.function_config import (
 )
 from reconciler.plugins.managers import Allocation
 from reconciler.plugins.registry import PluginEntry
+from reconciler.stores.known import Known
 
 __all__ = ["TASK_TYPE", "FunctionConfig", "FunctionPlugin", "config_of", "entry"]
 
@@ -54,14 +58,22 @@ _LOOK_WHILE_WAITING = 3_600_000
 """How soon to look at a launch that waits and that nothing wakes, ms: the store itself watches for lost ones."""
 _LOOK_AT_RELAUNCH = 10_000
 """The same of a relaunch, which is rare, and whose loss younger launches do not show."""
+UNKNOWN_FUNCTION = "UnknownFunction"
+"""Code of an action whose function no worker of its queue has known for as long as the installation waits."""
+_PATIENCE = timedelta(minutes=10)
+_LOOK_FOR_FUNCTION = 1_000
+_LOOK_FOR_FUNCTION_AT_MOST = 30_000
+"""Between two looks whether a worker knows a function that none did, ms: as long as it has waited, between these."""
+_REMEDY = "name the module that declares it in RECONCILER_IMPORTS of its workers and restart them, or start one that has it"
 _RELAUNCH_AFTER = (0, 1000, 2000, 4000)
 """Delay of a relaunch after a worker was lost, by the number of system failures before it, ms: it is rarely the action."""
 
 
-class _Sent(msgspec.Struct, frozen=True):
-    """How often a launch was sent."""
+class _Sent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How often a launch was sent because nobody took it; since when nobody is known who can run it, ms (0: some can)."""
 
     times: int
+    unknown_since: int = 0
 
 
 class FunctionPlugin(Plugin):
@@ -70,9 +82,10 @@ class FunctionPlugin(Plugin):
     id = TASK_TYPE
     properties = PluginProperties(inline=True)
 
-    def __init__(self, queue: str, kept: Kept = NOT_KEPT) -> None:
+    def __init__(self, queue: str, kept: Kept = NOT_KEPT, patience: timedelta = _PATIENCE) -> None:
         self._queue = queue
         self._kept = kept
+        self._patience = int(patience.total_seconds() * 1000)
 
     def handle(self, ctx: TaskExecutionContext) -> Transition:
         """Send the launch, or say how it goes.
@@ -97,7 +110,7 @@ class FunctionPlugin(Plugin):
         if attempt.outcome is not None:
             return Transition(_ended(attempt.outcome))
         if not attempt.owner:
-            return Transition(self._not_started(ctx, queue))
+            return Transition(self._not_started(ctx, queue, config.function))
         if ctx.now < attempt.lease_until:
             return Transition(_running(ctx))
         silent = (ctx.now - attempt.lease_until) / 1000
@@ -110,7 +123,7 @@ class FunctionPlugin(Plugin):
             )
         )
 
-    def _not_started(self, ctx: TaskExecutionContext, queue: str) -> PhaseInfo:
+    def _not_started(self, ctx: TaskExecutionContext, queue: str, function: str) -> PhaseInfo:
         """In line, or lost? Queues are first in, first out, so younger launches that started tell.
 
         Of a relaunch, which is put at the head, any tell that started since. Overtaken by one: lost, send it again. The
@@ -119,6 +132,8 @@ class FunctionPlugin(Plugin):
         `Store.look` makes those due that deserve a look.
         """
         attempt = ctx.attempt
+        if attempt.handed_back is not None:
+            return self._handed_back(ctx, function, queue, attempt.handed_back)
         sent = ctx.state.get(_Sent) or _Sent(1)
         patience = min(_SEND_AGAIN * 2 ** min(max(sent.times - 3, 0), 16), _SEND_AGAIN_AT_MOST)
         overtaken = attempt.queue_moved_at > attempt.sent_at or (
@@ -131,12 +146,41 @@ class FunctionPlugin(Plugin):
         ctx.state.put(1, _Sent(sent.times + 1))
         return self._waiting(ctx, queue, sent.times + 1)
 
+    def _handed_back(self, ctx: TaskExecutionContext, function: str, queue: str, back: HandBack) -> PhaseInfo:
+        """Send it again, unless no living worker of its queue can run it: then wait, and say so.
+
+        Without any living worker it is sent as well, for whoever comes. Nothing is spent, however often.
+        """
+        sent = ctx.state.get(_Sent) or _Sent(1)
+        if ctx.now < back.until:
+            return _queued(ctx, sent.times, f"handed back: {back.why}", back.until)
+        known = ctx.services.find_function(queue, function, ctx.now)
+        if known.workers and not known.digests:
+            return self._unknown(ctx, sent, known, f'queue "{queue}" knows the function {function!r}')
+        ctx.send(queue)
+        if sent.unknown_since:
+            ctx.state.put(1, _Sent(sent.times))
+        text = f'waiting for a worker of queue "{queue}"; handed back before: {back.why}'
+        return _queued(ctx, sent.times, text, ctx.now + _LOOK_WHILE_WAITING)
+
+    def _unknown(self, ctx: TaskExecutionContext, sent: _Sent, known: Known, what: str) -> PhaseInfo:
+        """Patience counts while living workers consume the queue, so it starts anew when there was none at all."""
+        since = max(sent.unknown_since or ctx.now, known.since)
+        ends = since + self._patience
+        text = f"no worker of {what}: {_REMEDY}"
+        if ctx.now >= ends:
+            waited = f"{self._patience / 1000:g} s"
+            return system_failure(UNKNOWN_FUNCTION, f"{text}. It waited {waited} for one that does")
+        if since != sent.unknown_since:
+            ctx.state.put(1, _Sent(sent.times, since))
+        again = ctx.now + min(max(ctx.now - since, _LOOK_FOR_FUNCTION), _LOOK_FOR_FUNCTION_AT_MOST)
+        return _queued(ctx, sent.times, text, min(again, ends))
+
     @staticmethod
     def _waiting(ctx: TaskExecutionContext, queue: str, times: int) -> PhaseInfo:
         again = f", sent {times} times" if times > 1 else ""
-        info = queued(ctx.now, times - 1, f'waiting for a worker of queue "{queue}"{again}')
         look = _LOOK_AT_RELAUNCH if is_relaunch(ctx.launch) else _LOOK_WHILE_WAITING
-        return msgspec.structs.replace(info, requeue_at=ctx.now + look)
+        return _queued(ctx, times, f'waiting for a worker of queue "{queue}"{again}', ctx.now + look)
 
     def abort(self, ctx: TaskExecutionContext) -> None:
         """Ask the worker to stop and wait until it did, or until its lease ran out; a launch not taken is fenced off.
@@ -155,6 +199,10 @@ class FunctionPlugin(Plugin):
         raise StillStopping(ctx.now, f"attempt {ctx.launch} on {attempt.owner}")
 
 
+def _queued(ctx: TaskExecutionContext, times: int, reason: str, look: int) -> PhaseInfo:
+    return msgspec.structs.replace(queued(ctx.now, times - 1, reason), requeue_at=look)
+
+
 def _running(ctx: TaskExecutionContext) -> PhaseInfo:
     info = TaskInfo(occurred_at=ctx.attempt.started_at, log_context={"worker": ctx.attempt.owner})
     return running(0, info, requeue_at=ctx.now + _LOOK_WHILE_RUNNING)
@@ -168,13 +216,20 @@ def _ended(outcome: AttemptOutcome) -> PhaseInfo:
     if outcome.code == RUNNING_TIMED_OUT:
         error = ExecutionError(outcome.code, outcome.message, ErrorKind.USER)
         return failed(PluginPhase.PERMANENT_FAILURE, error, info, failed_as=Reason.TIMED_OUT)
-    if outcome.ended == "unknown" or not outcome.retryable:
+    if outcome.ended == "unknown":  # said by workers of an earlier release, each for itself alone
+        return system_retryable_failure(outcome.code, outcome.message, info)
+    if not outcome.retryable:
         return failure(outcome.code, outcome.message, info)
     if outcome.ended == "stopped" or outcome.code == "Interrupted":
         return system_retryable_failure(outcome.code or "Interrupted", outcome.message, info)
     return retryable_failure(outcome.code, outcome.message, info)
 
 
-def entry(queue: str, kept: Kept = NOT_KEPT) -> PluginEntry:
-    """The entry that sends to `queue` unless a template names another, and to none that is kept."""
-    return PluginEntry(id=TASK_TYPE, task_types=(TASK_TYPE,), load=lambda: FunctionPlugin(queue, kept))
+def entry(queue: str, kept: Kept = NOT_KEPT, patience: timedelta = _PATIENCE) -> PluginEntry:
+    """The entry that sends to `queue` unless a template names another, and to none that is kept.
+
+    `patience` is how long living workers may consume a queue without one that knows a function, until its actions fail.
+    """
+    return PluginEntry(
+        id=TASK_TYPE, task_types=(TASK_TYPE,), load=lambda: FunctionPlugin(queue, kept, patience)
+    )

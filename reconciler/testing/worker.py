@@ -64,7 +64,7 @@ class LabWorker:
             text = (
                 f"no function named {name!r} was declared in this process; import the module that declares it"
             )
-            return AttemptOutcome(ended="unknown", code="UnknownFunction", message=text, retryable=False)
+            return AttemptOutcome(ended="raised", code="UnknownFunction", message=text, retryable=False)
         began = lab.clock()
         try:
             environment = {**context.environment, **self._secrets(record, context)}

@@ -84,6 +84,8 @@ class Observer:
                 self._started(*detail)
             case "finish_attempt":
                 self._finished(*detail)
+            case "decline_attempt":
+                self._declined(*detail)
             case "collect":
                 for action in detail:
                     self._forgotten(action)
@@ -187,6 +189,10 @@ class Observer:
         current = (fields[b"n"].decode(), fields[b"ao"].decode())
         _ensure(current == (launch, owner), f"{action}: {owner} reported {launch} and {current} is at work")
         _ensure(b"OutputsExist" not in fields[b"ar"], f"{action}: {launch} found what another one left")
+
+    def _declined(self, action: ActionId, launch: str, owner: str) -> None:
+        holder = self.granted.pop((str(action), launch), None)
+        _ensure(holder == owner, f"{action}: {owner} handed back {launch} and {holder} is at work")
 
     def _forgotten(self, action: ActionId) -> None:
         path = str(action)

@@ -24,6 +24,7 @@ Planted = tuple[object, str, Any]
 
 _apply = Stepping._apply
 _refusal = attempts._refusal
+_look_again = attempts._look_again
 _wake = Shard.wake
 _change_of = changes.change_of
 _release = MemoryCatalog.release_reservation
@@ -89,6 +90,11 @@ def _sent_again_anew(write: Any) -> changes.Change:
     return change
 
 
+def _handed_back_and_forgotten(shard: Shard, path: str, at: int, now: int) -> None:
+    _look_again(shard, path, at, now)
+    shard.due.pop(path, None)
+
+
 def _too_much(self: _Resource, quota: int) -> int:
     del self
     return quota
@@ -127,6 +133,7 @@ MISTAKES: dict[str, Planted] = {
     "outcome taken from anybody": (attempts, "_is_ours", _anybody_reports),
     "launch started twice": (attempts, "_refusal", _started_twice),
     "launch sent again forgets its worker": (stepping, "change_of", _sent_again_anew),
+    "launch handed back and looked at no more": (attempts, "_look_again", _handed_back_and_forgotten),
     "end above open children owes nothing": (Stepping, "_apply", staticmethod(_without_cascade)),
     "quota given out twice": (_Resource, "free", _too_much),
     "outputs stay when their action is forgotten": (objects, "_remove", _inputs_only),

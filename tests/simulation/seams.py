@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -117,9 +117,14 @@ def heartbeat_class(sim: Simulation) -> type[Heartbeat]:
 class VirtualRunner:
     """Stands in for `Runner`: no process, an end out of the world."""
 
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: Simulation, knows: Mapping[str, str]) -> None:
         self._sim = sim
+        self._knows = knows
         self._stop = ""
+
+    def functions(self, **_: object) -> Mapping[str, str]:
+        """As the real one, which is ready."""
+        return self._knows
 
     def request_stop(self, reason: str) -> None:
         """As the real one."""
@@ -203,7 +208,7 @@ def seams(sim: Simulation) -> Iterator[None]:
         (patience, "Future", future_class(sim)),
         (patience, "threading", threads(sim)),
         (attempts, "Heartbeat", heartbeat_class(sim)),
-        (attempts, "runner_of", lambda _: VirtualRunner(sim)),
+        (attempts, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
         (objects, "ThreadPoolExecutor", InlinePool),
         (client, "new_incarnation", lambda: "".join(drawn.choices("abcdefgh", k=10))),
     ]

@@ -7,7 +7,7 @@ wrong any more, and all that was accepted must end in a bounded time. Then every
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from reconciler.api.action import ActionId, TaskAction
@@ -39,6 +39,10 @@ from worker.attempts import Attempt
 
 _PATIENCE = 3_600_000
 """Virtual ms after the last fault within which everything must have ended: the longest back-offs, one after the other."""
+KNOWN: Mapping[str, str] = {"demo": "0" * 16}
+"""The functions of a worker as it should be."""
+_TOLD_EVERY = 5
+_LIFE = 15_000
 _TURNS = 60_000
 """Turns of the scheduler that are taken for a live-lock."""
 _REFUSALS = (ActionConflict, ActionNotFound, InvalidSpec, SignalRefused)
@@ -53,12 +57,15 @@ class Worker:
         self.name = name
         self.born = 0
         self.ready_at = 0
+        self.knows: Mapping[str, str] = KNOWN
         self.actor: Actor | None = None
         self.message: Message | None = None
         self._start()
 
     def _start(self) -> None:
         self.born += 1
+        # one of an older release, or started with a wrong setting, lacks the function
+        self.knows = {} if self._sim.faulty and self._sim.rng.random() < self._sim.ignorant else KNOWN
         self.process = Process(f"{self.name}.{self.born}")
         self.engine = self._sim.engine()
 
@@ -151,6 +158,7 @@ class Simulation:
         self.faulty = True
         self.turns = 0
         self.beat = Process("beat")
+        self.ignorant = self.rng.choice((0.0, 0.3, 0.8))
         self._period = self.rng.choice((2, 5, 15))
         self._gates = {
             "store": Gate(self, self.store, "store"),
@@ -235,6 +243,20 @@ class Simulation:
             self.accepted.setdefault(name, self.scheduler.clock.at)
         return True
 
+    def knows(self, engine: Engine) -> Mapping[str, str]:
+        """What the worker with this engine can run."""
+        return next(worker.knows for worker in self.attempts if worker.engine is engine)
+
+    def _guardians(self) -> None:
+        """Each living worker tells what it can run."""
+        while True:
+            for worker in self.attempts:
+                if worker.process.alive and worker.process.frozen_until <= self.scheduler.clock.at:
+                    self.store.tell_functions(
+                        worker.process.name, self.settings.attempts_queue, worker.knows, _LIFE
+                    )
+            self.scheduler.sleep(_TOLD_EVERY)
+
     def _beat(self) -> None:
         store, blobs = self._gates["store"], self._gates["blobs"]
         ticks = 0
@@ -276,6 +298,7 @@ class Simulation:
     def _start_beat(self) -> None:
         self.beat = Process("beat")
         self.scheduler.spawn("beat", self.beat, self._beat)
+        self.scheduler.spawn("guardians", self.beat, self._guardians)
 
     def settle(self) -> None:
         """The second half: nothing goes wrong any more, everything must end, and all is checked.
@@ -292,6 +315,8 @@ class Simulation:
         """From now on nothing goes wrong, and everybody who was asked answers."""
         self.faulty = False
         self.scheduler.note("healed")
+        for worker in self.attempts:
+            worker.knows = KNOWN
         if not self.beat.alive:
             self._start_beat()
         answers = [

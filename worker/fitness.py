@@ -1,0 +1,68 @@
+"""Whether this worker can run a launch at all. If not, it hands it back: no fault of the action, and nothing is spent."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+from reconciler.api.action import TaskAction
+from reconciler.api.errors import PluginError, Unavailable
+from reconciler.core.functions import interface_digest
+from reconciler.plugins.context import template_or_none
+from reconciler.plugins.function import config_of
+from reconciler.stores.known import Known
+from reconciler.wiring import Engine
+from worker.heartbeat import Heartbeat
+from worker.runner import NotStarted, Runner, Stopped, Unknown
+
+_LONGEST = 4_096
+"""Most characters of a reason: it is stored with the record."""
+
+
+class CannotRun(Exception):  # no error, a turn of events: the launch goes back
+    """This worker cannot run the launch, for this reason."""
+
+
+def check_fit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbeat) -> None:
+    """Make the child ready, and see that it knows the function with the interface the action was submitted for.
+
+    With another interface it runs all the same, unless a living worker of the queue has the very one: types are often
+    renamed without harm, and while a new release replaces an old one both are there.
+
+    Raises:
+        CannotRun: it is somebody else's, or nobody's.
+    """
+    found = runner.functions(stop=beat.reason, poll=1.0)
+    if isinstance(found, Stopped):
+        return  # the call will be told the same
+    if isinstance(found, NotStarted):
+        raise cannot(found)
+    template = template_or_none(record)
+    try:
+        config = config_of(template.custom if template else {})
+    except PluginError:
+        return  # reported as the error of the action it is
+    digest = found.get(config.function)
+    if digest is None:
+        raise cannot(Unknown(config.function, tuple(found)))
+    interface = template.interface if template else None
+    if interface is None or not (interface.inputs or interface.outputs):
+        return
+    wanted = interface_digest(interface.inputs, interface.outputs)
+    if wanted != digest and wanted in _known(engine, config.queue, config.function).digests:
+        raise CannotRun(f"worker {socket.gethostname()} has {config.function!r} with another interface")
+
+
+def cannot(found: NotStarted | Unknown) -> CannotRun:
+    """There is no process of functions in this worker, or it does not know the function."""
+    if isinstance(found, NotStarted):
+        text = f"cannot run functions: {' '.join(found.message.split())[:_LONGEST]}"
+    else:
+        text = f"does not know the function {found.function!r}"
+    return CannotRun(f"worker {socket.gethostname()} {text}")
+
+
+def _known(engine: Engine, queue: str, function: str) -> Known:
+    with suppress(Unavailable):  # asked for nothing but a better place: it runs here
+        return engine.store.find_function(queue or engine.settings.attempts_queue, function)
+    return Known()
