@@ -23,6 +23,8 @@ from reconciler.api.errors import FunctionsNotLoaded, InvalidSettings
 from reconciler.broker.conf import attempts_settings, build_app
 from reconciler.broker.exchange import EventExchange
 from reconciler.broker.queues import plain_name
+from reconciler.core.machine import look_around
+from reconciler.core.probe import PROBE
 from reconciler.settings import Settings
 from reconciler.wiring import build_problems
 from worker import attempts, logs, start, steps
@@ -31,11 +33,13 @@ from worker.consuming import watch_of
 from worker.dashboard import prepare_flower
 from worker.forwarding import Forwarder, reader_of
 from worker.functions import functions_of, runner_for
+from worker.functions_told import FunctionsTold
 from worker.import_path import import_path
+from worker.liveness import Liveness
 from worker.manager import WorkerManager
 from worker.measuring import Measuring
 from worker.pool_starts import PoolStarts
-from worker.process import FunctionsTold, configure, current_engine
+from worker.process import configure, current_engine
 from worker.role import Role, chosen_queues, is_solo, role_of, role_problems
 from worker.start import ends_start
 
@@ -138,6 +142,7 @@ def _told(sender: Any, settings: Settings) -> FunctionsTold | None:  # noqa: ANN
     if _Process.functions is None:
         return None
     return FunctionsTold(
+        sender.hostname,
         _Process.functions,
         lambda: set(map(plain_name, consumed.consume_from.values())) - {settings.steps_queue},
     )
@@ -158,8 +163,10 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
         return bool(sender.controller.blueprint.state == RUN) and not busy
 
     watch = watch_of(sender.app, settings, takes_messages)
+    functions = None if _Process.functions is None else len(_Process.functions.keys() - {PROBE})
+    liveness = Liveness(sender.hostname, settings, _Process.queues, functions=functions, troubles=_troubles)
     _Process.manager = WorkerManager(
-        sender.app.tasks, sender.hostname, steps=steps_too, watch=watch, functions=_told(sender, settings)
+        sender.app.tasks, liveness, steps=steps_too, watch=watch, functions=_told(sender, settings)
     )
     current_engine().reconciler.setup_with_manager(_Process.manager, settings.max_concurrent_reconciles)
     if _Process.measuring is not None:
@@ -168,6 +175,11 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
         reader = reader_of(settings, sender.hostname)
         _Process.forwarder = Forwarder(reader, EventExchange(settings), current_engine().store)
         _Process.forwarder.start()
+
+
+def _troubles() -> list[str]:
+    """What this worker could not do, for `reconciler doctor`."""
+    return [*(_Process.measuring.troubles() if _Process.measuring is not None else ()), *look_around()]
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types

@@ -8,7 +8,9 @@ from reconciler.api.errors import ReconcilerError
 from reconciler.broker.messages import RECONCILE
 from reconciler.controller.reconciler import TaskActionReconciler
 from worker.consuming import ConsumerWatch
-from worker.process import FunctionsTold, Guardian, current_engine
+from worker.functions_told import FunctionsTold
+from worker.liveness import Liveness
+from worker.process import Guardian, current_engine
 
 
 class WorkerManager:
@@ -18,7 +20,7 @@ class WorkerManager:
 
     Args:
         tasks: names of the tasks the application knows.
-        worker: node name, under which the process says it is alive.
+        liveness: by which the process says that it is alive.
         steps: whether this worker consumes the steps queue.
         watch: looks after its consumer; None where the broker is not Redis.
         functions: tells what the worker can run; None when it runs no attempts.
@@ -27,7 +29,7 @@ class WorkerManager:
     def __init__(
         self,
         tasks: Container[str],
-        worker: str,
+        liveness: Liveness,
         *,
         steps: bool,
         watch: ConsumerWatch | None = None,
@@ -35,7 +37,7 @@ class WorkerManager:
     ) -> None:
         self._tasks = tasks
         self._steps = steps
-        self.guardian = Guardian(worker, steps=steps, watch=watch, functions=functions)
+        self.guardian = Guardian(liveness, steps=steps, watch=watch, functions=functions)
 
     def register(self, name: str, reconciler: TaskActionReconciler, max_concurrent_reconciles: int) -> None:
         """Begin: a steps worker looks at every shard at once, and every few seconds from then on.

@@ -32,6 +32,7 @@ class Measuring:
         self._settings = settings
         self._folder: Path | None = None
         self._stop: Callable[[], None] | None = None
+        self._trouble = ""
 
     def prepare(self) -> None:
         """Record in this process; to be called before others are forked, so that they know the folder."""
@@ -60,6 +61,14 @@ class Measuring:
             self._stop = scraping.serve(self._folder, address, port, counts)
         except OSError as error:
             log.warning("metrics.not_served", address=address, port=port, error=str(error))
+            self._trouble = (
+                f"its metrics are not served at {address}:{port} ({error.strerror or error}): "
+                "give this worker a RECONCILER_METRICS_PORT of its own, and restart it"
+            )
+
+    def troubles(self) -> tuple[str, ...]:
+        """Why nothing is served although it should be, as a sentence; empty when all is well."""
+        return (self._trouble,) if self._trouble else ()
 
     def close(self) -> None:
         """End serving and forget what was recorded."""

@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
 
-import msgspec
 import structlog
 
 from reconciler.api.errors import ReconcilerError
 from reconciler.settings import Settings
-from reconciler.stores.base import Store
 from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine, build
 from worker.consuming import ConsumerWatch
+from worker.functions_told import FunctionsTold
+from worker.liveness import Liveness
 
 log = structlog.get_logger(__name__)
 
 _ALIVE_EVERY = 5.0
-_ALIVE_FOR = 15
 _LOOK_EVERY = 5.0
 """Seconds after which a steps worker looks at every shard itself, at once when it starts: beat may be down."""
 
@@ -47,34 +45,11 @@ def current_engine() -> Engine:
     return _Held.engine
 
 
-class FunctionsTold:
-    """What a worker tells of itself in the registry of functions, for each queue it takes attempts from.
-
-    Args:
-        functions: name → digest of the interface.
-        queues: the queues at the moment: `celery control add_consumer` may add some.
-    """
-
-    def __init__(self, functions: Mapping[str, str], queues: Callable[[], Iterable[str]]) -> None:
-        self._functions = functions
-        self._queues = queues
-        self._told: set[str] = set()
-
-    def tell(self, store: Store, worker: str, seconds: int) -> None:
-        """Say it for so many seconds; 0 takes it back. A queue that is consumed no more is told at once."""
-        queues = set(self._queues()) if seconds else set()
-        for queue in self._told - queues:
-            store.tell_functions(worker, queue, {}, 0)
-        for queue in queues:
-            store.tell_functions(worker, queue, self._functions, seconds * 1000)
-        self._told = queues
-
-
 class Guardian(threading.Thread):
     """Says that a worker is alive, keeps a steps worker going when no messages come, and ends one that hears none.
 
     Args:
-        name: node name of the worker.
+        liveness: says that the worker is alive.
         steps: whether it consumes the steps queue.
         watch: looks after its consumer; None where the broker is not Redis.
         functions: tells what the worker can run; None when it runs no attempts.
@@ -82,19 +57,18 @@ class Guardian(threading.Thread):
 
     def __init__(
         self,
-        name: str,
+        liveness: Liveness,
         *,
         steps: bool,
         watch: ConsumerWatch | None = None,
         functions: FunctionsTold | None = None,
     ) -> None:
         super().__init__(name="reconciler-guardian", daemon=True)
-        self._worker = name
+        self._liveness = liveness
         self._steps = steps
         self._watch = watch
         self._functions = functions
         self._ends = threading.Event()
-        self._started_at = int(time.time() * 1000)
 
     def run(self) -> None:
         """Until the worker ends."""
@@ -123,10 +97,9 @@ class Guardian(threading.Thread):
     def _say_alive(self) -> None:
         store = current_engine().store
         if isinstance(store, RedisStore):
-            facts = {"pid": os.getpid(), "started_at": self._started_at}
-            store.say_alive(self._worker, msgspec.json.encode(facts), _ALIVE_FOR)
+            self._liveness.say(store)
         if self._functions is not None:
-            self._functions.tell(store, self._worker, _ALIVE_FOR)
+            self._functions.tell(store)
 
     def stop(self) -> None:
         """End the thread, and say so."""
@@ -134,8 +107,8 @@ class Guardian(threading.Thread):
         try:
             store = current_engine().store
             if self._functions is not None:
-                self._functions.tell(store, self._worker, 0)
+                self._functions.take_back(store)
             if isinstance(store, RedisStore):
-                store.say_alive(self._worker, b"", 0)
+                self._liveness.end(store)
         except ReconcilerError as error:
             log.warning("guardian.unavailable", error=str(error))

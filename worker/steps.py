@@ -10,6 +10,7 @@ from celery import Celery
 from reconciler.api.action import ActionId
 from reconciler.api.errors import InvalidInput, Unavailable
 from reconciler.broker.messages import RECONCILE
+from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.resync import resync
 from worker.process import current_engine
@@ -30,12 +31,21 @@ def register(app: Celery) -> None:
         """Heal lost wake-ups."""
         engine = current_engine()
         resync(engine.store, engine.messenger)
+        _note("resync")
 
     @app.task(name="reconciler.sweep.collect", send_events=False)  # type: ignore[untyped-decorator]  # as above
     def sweep_collect() -> None:
         """Forget what ended long ago."""
         engine = current_engine()
         collect(engine.store, engine.settings, engine.blobs)
+        _note("collect")
+
+
+def _note(sweep: str) -> None:
+    """Beat is alive: `reconciler doctor` looks for its ticks."""
+    store = current_engine().store
+    if isinstance(store, RedisStore):
+        store.say_swept(sweep)
 
 
 def run_step(shard: int, actions: list[str]) -> None:

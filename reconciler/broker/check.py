@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +18,8 @@ from reconciler.broker.rights import missing_rights
 from reconciler.core.refusals import plain, refusal_of, right_of, rights_problem
 from reconciler.settings import Settings
 
+_PATIENCE = 2.0
+"""Longest wait for the answers of workers, seconds."""
 _NO_VHOST = "has no virtual host for us ({said}): make it with `rabbitmqctl add_vhost`, or correct {variable}"
 _NO_ENTRY = "refuses our credentials ({said}): check user and password in {variable}"
 _NO_RIGHT = (
@@ -30,7 +32,8 @@ _CLUSTER = (
 _LASTING = {
     "NOT_ALLOWED": _NO_VHOST, "ACCESS_REFUSED - Login": _NO_ENTRY, "ACCESS_REFUSED": _NO_RIGHT,
     "WRONGPASS": _NO_ENTRY, "NOAUTH": _NO_ENTRY, "invalid username-password": _NO_ENTRY, "Authentication": _NO_ENTRY,
-    "ermission": _NO_RIGHT, "NOPERM": _NO_RIGHT, "CROSSSLOT": _CLUSTER, "MOVED": _CLUSTER, "CLUSTERDOWN": _CLUSTER,
+    "ermission": _NO_RIGHT, "NOPERM": _NO_RIGHT, "CROSSSLOT": _CLUSTER, "same slot": _CLUSTER,
+    "MOVED": _CLUSTER, "CLUSTERDOWN": _CLUSTER,
 }  # fmt: skip
 
 
@@ -137,3 +140,18 @@ def _explained(address: BrokerAddress, settings: Settings, said: str, lasting: s
         return rights_problem(where, [right])[0]
     why = lasting.format(said=said, variable=variable) or refusal_of(said, variable)
     return f"{where} {why or f'does not answer ({said}): start it, or correct {variable}'}"
+
+
+def answering(settings: Settings, workers: Sequence[str], replies: int) -> set[str]:
+    """Which of these workers answer a ping by way of the broker; returns as soon as all have.
+
+    Args:
+        settings: where the broker is.
+        workers: node names.
+        replies: how many to wait for.
+    """
+    control: Any = build_app(settings, "reconciler-doctor").control
+    answers: Any = control.broadcast(
+        "ping", destination=list(workers), reply=True, timeout=_PATIENCE, limit=replies
+    )
+    return {name for answer in answers or () for name in answer}

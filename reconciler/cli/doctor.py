@@ -48,7 +48,7 @@ def doctor(*, worker: str | None, as_json: bool) -> int:
     else:
         for finding in findings:
             for text in finding.problems or (finding.detail,):
-                write(f"{_MARKS[finding.state]} {finding.name:<9} {visible(scrub(text))}")
+                write(f"{_MARKS[finding.state]} {finding.name:<19} {visible(scrub(text))}")
         say("All is well." if not problems else f"{problems} problem{'s' if problems > 1 else ''} found.")
     return ExitCode.NOT_READY if problems else ExitCode.SUCCEEDED
 

@@ -24,16 +24,27 @@ def writing_problems(blobs: BlobStore) -> list[str]:
     probe = f"{folder}/probe"
     try:
         digest = blobs.put(probe, b"first", overwrite=False)
-    except InvalidInput as error:
-        return [f"nothing can be written: {error}"]
-    except BlobUnavailable as error:
-        text = problem_of(error)
-        return [type(text)(f"nothing can be written: {text}")]
+    except (BlobUnavailable, InvalidInput) as error:
+        return [_refused_creation(blobs, folder, error)]
     return [
         *_told(lambda: _reads_back(blobs, probe, digest)),  # before somebody may write over it
         *_told(lambda: _is_conditional(blobs, probe)),
         *_told(lambda: _deletes(blobs, folder)),
     ]
+
+
+def _refused_creation(blobs: BlobStore, folder: str, refusal: Exception) -> str:
+    """What a refused creation means: that nothing can be written, or that nothing can be created *once*."""
+    try:
+        blobs.put(f"{folder}/plain", b"first")
+    except (BlobUnavailable, InvalidInput):
+        text = problem_of(refusal) if isinstance(refusal, BlobUnavailable) else str(refusal)
+        return type(text)(f"nothing can be written: {text}")
+    _told(lambda: _deletes(blobs, folder))
+    return (
+        f"objects can be written, but not by conditional writes (If-None-Match), which keep outputs that were accepted: "
+        f"let no policy of the bucket refuse them, or use a server that has them ({refusal})"
+    )
 
 
 def _told(step: Callable[[], str]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -28,6 +30,8 @@ CUT = (ReadTimeoutError, ResponseStreamingError, IncompleteReadError, HTTPError)
 """An answer that began and did not end; boto3 does not try these again."""
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+_SKEW = 600.0
+"""From which difference of clocks on a refusal is put down to it, seconds; AWS allows 15 minutes."""
 _CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile AWS_PROFILE names)"
 _PERMISSIONS = (
     f"{_CREDENTIALS}, and allow their owner s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket; "
@@ -49,6 +53,7 @@ _CODES = {
     "EntityTooLarge": "refuses an object of this size: lower RECONCILER_MAX_OBJECT_SIZE to what it allows",
 }
 _STATUSES = {
+    400: f"refuses the request; a bucket that {_REGION}",  # to HEAD nobody says why
     301: _REGION,
     403: f"refuses us: {_PERMISSIONS}",
     404: _NO_BUCKET,  # a missing object is told from it before
@@ -124,12 +129,25 @@ def explained(endpoint: str, bucket: str) -> Iterator[None]:
 def _refusal(error: ClientError) -> str:
     code, status = code_of(error), status_of(error)
     said = str(error.response.get("Error", {}).get("Message", ""))[:200]
+    ahead = _clock_ahead(error) if status == 403 else 0.0
+    if abs(ahead) > _SKEW:
+        way = "ahead" if ahead > 0 else "behind"
+        return f"refuses our clock, which is {abs(ahead) / 60:.0f} minutes {way}: set this machine's time right (NTP)"
     why = _CODES.get(code) or _STATUSES.get(status)
     if why is None and status >= 500:
         why = (
             "is served by a server that fails or is overloaded: look at its log; trying again later may help"
         )
     return f"{why or 'refused a request'} (it answered {status} {code}: {said})"
+
+
+def _clock_ahead(error: ClientError) -> float:
+    """How far our clock is ahead of the server's, seconds, by the date of its answer; 0 when it has none."""
+    text = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return time.time() - parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _silence(error: Exception) -> str:

@@ -240,7 +240,7 @@ def test_check_finds_a_server_without_conditional_writes(proxy: FaultyProxy, blo
 )
 def test_check_finds_missing_permissions(proxy: FaultyProxy, blobs: S3Blobs, method: str, words: str) -> None:
     """What the owner of the credentials may not do is reported, with the permission to give."""
-    proxy.spoil(method, *[refuses("403 Forbidden", "AccessDenied")] * (2 if method == "PUT" else 1))
+    proxy.spoil(method, *[refuses("403 Forbidden", "AccessDenied")] * (4 if method == "PUT" else 1))
     [problem] = blobs.check()
     assert re.search(words, problem)
 

@@ -34,6 +34,9 @@ def store_problems(store: RedisStore) -> list[str]:
         if isinstance(error.__cause__, NoPermissionError):
             return _rights(store, where, "+info")
         return [problem_of(error)]
+    if info.get("role") == "slave":
+        why = "is a replica, which takes no changes: let RECONCILER_REDIS_URL name the primary, or Sentinel"
+        return [problem_of(StoreUnavailable(f"{where} {why}"))]  # until a failover is over
     found = _version(info, where) + _eviction(info, where) + _durability(store, info, where)
     return found or _rights(store, where) or _meta(store, where) or _scripts(store)
 

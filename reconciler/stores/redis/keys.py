@@ -33,6 +33,7 @@ So has a resource with a quota, `{q:<name>}`, and what the workers of a queue sa
 | `<p>:{q:<name>}:owners` | hash, PX, token → units and owner | allocate | as held |
 | `<p>:{w:<name>}:functions` | hash, PX, worker → its functions | tell_functions | field: tell_functions; its TTL |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
+| `<p>:swept:<sweep>` | string, PX | steps workers, at beat's tick | its TTL |
 
 The scripts build these same names from the shard's base; this file is the only other place that knows them.
 """
@@ -124,6 +125,18 @@ class Keys(msgspec.Struct, frozen=True):
     def functions(self, queue: str) -> str:
         """What the workers of a queue can run."""
         return f"{self.prefix}:{{w:{queue}}}:functions"
+
+    def queues(self, shard: int) -> str:
+        """Queues of attempts that are in use."""
+        return self.base(shard) + "queues"
+
+    def sent(self, shard: int, queue: str) -> str:
+        """Launches that wait for a worker of a queue."""
+        return f"{self.base(shard)}sent:{queue}"
+
+    def swept(self, sweep: str) -> str:
+        """Says that beat's tick of a sweep was served."""
+        return f"{self.prefix}:swept:{sweep}"
 
     @property
     def meta(self) -> str:

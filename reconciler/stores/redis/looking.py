@@ -172,13 +172,14 @@ class Looking(RedisCore):
         return trimmed
 
     @explain
-    def say_alive(self, worker: str, facts: bytes, seconds: int) -> None:
-        """Keep a worker's liveness key for so many seconds; 0 removes it."""
+    def say_alive(self, worker: str, facts: bytes, seconds: int) -> bytes:
+        """Keep a worker's liveness key for so many seconds, 0 removes it; returns what it held before."""
         key = self.keys.worker(worker)
-        if seconds:
-            self.client.set(key, facts, ex=seconds)
-        else:
+        if not seconds:
             self.client.delete(key)
+            return b""
+        before: Any = self.client.set(key, facts, ex=seconds, get=True)
+        return bytes(before or b"")
 
     @explain
     def workers(self) -> dict[str, bytes]:

@@ -61,10 +61,11 @@ def sent(base: str) -> list[Words]:
     return [
         ("PING",), ("TIME",), ("SCRIPT", "LOAD", _SCRIPT),
         ("EVAL", _SCRIPT, 1, h, script), ("EVALSHA", sha, 1, h, script),
-        ("SET", s, "1", "PX", _LIFE), ("GET", s), ("EXISTS", s),
+        ("SET", s, "1", "PX", _LIFE), ("GET", s), ("EXISTS", s), ("PTTL", s), ("ZCARD", z),
         ("HSET", h, "a", "1"), ("HSETNX", h, "b", "1"), ("HGET", h, "a"), ("HMGET", h, "a"), ("HGETALL", h),
         ("HDEL", h, "a", "b"), ("ZRANGE", z, "0", "-1"), ("ZREVRANGEBYSCORE", z, "+inf", "-inf"),
-        ("XADD", x, "*", "a", "1"), ("XRANGE", x, "-", "+"), ("XGROUP", "CREATE", x, "g", "0"),
+        ("PEXPIRE", h, _LIFE), ("XADD", x, "*", "a", "1"), ("PEXPIRE", x, _LIFE),
+        ("XRANGE", x, "-", "+"), ("XGROUP", "CREATE", x, "g", "0"),
         ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 1, "STREAMS", x, ">"),
         ("XAUTOCLAIM", x, "g", "c", 0, "0-0"), ("XACK", x, "g", "0-1"), ("XTRIM", x, "MINID", "0-1"),
         ("SCAN", 0, "MATCH", s, "COUNT", 1), ("PUBLISH", f"{base}n", "1"),

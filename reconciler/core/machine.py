@@ -1,0 +1,19 @@
+"""What a machine must give each process: a folder for files that come and go."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+
+def look_around() -> list[str]:
+    """What is missing here, as sentences with a remedy; empty when nothing is."""
+    try:
+        folder = tempfile.gettempdir()
+    except OSError as error:
+        return [f"there is no folder for temporary files ({error.strerror}): set TMPDIR, or free a disk"]
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return [
+            f"the folder for temporary files {folder} cannot be written: make it, set TMPDIR, or free its disk"
+        ]
+    return []

@@ -1,0 +1,60 @@
+"""Redis store: how the work goes, for `reconciler doctor`: sweeps, lateness, launches that wait. Bounded reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from reconciler.stores.redis.connect import explain
+from reconciler.stores.redis.core import RedisCore
+
+_SWEPT_FOR = 24 * 3600 * 1000
+"""How long it is remembered that a sweep ran, ms."""
+
+
+class Late(NamedTuple):
+    """The oldest thing due in a shard: how late it is, in ms; 0 or less when nothing is late."""
+
+    shard: int
+    by: int
+
+
+class Surveying(RedisCore):
+    """say_swept, swept_ago, latest, launches_waiting."""
+
+    @explain
+    def say_swept(self, sweep: str) -> None:
+        """Note that beat's tick of a sweep has just been served."""
+        self.client.set(self.keys.swept(sweep), "1", px=_SWEPT_FOR)
+
+    @explain
+    def swept_ago(self, sweep: str) -> int | None:
+        """How long ago that was, in ms, by the server's clock; None: not within a day, or never."""
+        left: Any = self.client.pttl(self.keys.swept(sweep))
+        return _SWEPT_FOR - int(left) if int(left) >= 0 else None
+
+    @explain
+    def latest(self) -> Late:
+        """The shard in which something waits longest for a step."""
+        pipe = self.client.pipeline(transaction=False)
+        for shard in range(self.shards):
+            pipe.zrange(self.keys.due(shard), 0, 0, withscores=True)
+        pipe.time()
+        *oldest, (seconds, micros) = pipe.execute()
+        now = int(seconds) * 1000 + int(micros) // 1000
+        late = [Late(shard, now - int(found[0][1])) for shard, found in enumerate(oldest) if found]
+        return max(late, key=lambda one: one.by, default=Late(0, 0))
+
+    @explain
+    def launches_waiting(self) -> dict[str, int]:
+        """How many launches wait in each queue that is in use, none of them taken by a worker yet."""
+        pipe = self.client.pipeline(transaction=False)
+        for shard in range(self.shards):
+            pipe.hgetall(self.keys.queues(shard))
+        known = [(shard, queue.decode()) for shard, queues in enumerate(pipe.execute()) for queue in queues]
+        for shard, queue in known:
+            pipe.zcard(self.keys.sent(shard, queue))
+        waiting: Counter[str] = Counter()
+        for (_, queue), count in zip(known, pipe.execute() if known else (), strict=True):
+            waiting[queue] += int(count)
+        return dict(waiting)

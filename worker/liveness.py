@@ -1,0 +1,84 @@
+"""Says that this worker lives, and what it is: for `reconciler doctor`, which believes it for 15 s."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from reconciler.core.liveness import LIFE, WorkerFacts, digests, read_facts, release
+from reconciler.settings import Settings
+from reconciler.stores.redis.store import RedisStore
+
+
+class Liveness:
+    """The liveness key of one worker.
+
+    Args:
+        worker: its node name.
+        settings: those it runs with.
+        queues: those it consumes.
+        functions: how many functions of users it can run; None when it runs no attempts.
+        troubles: asked each time; what the worker could not do.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        settings: Settings,
+        queues: Iterable[str],
+        *,
+        functions: int | None = None,
+        troubles: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        self._worker = worker
+        self._troubles = troubles
+        self._said = 0
+        self._facts = WorkerFacts(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started_at=int(time.time() * 1000),
+            queues=tuple(sorted(queues)),
+            release=release(),
+            settings=digests(settings),
+            functions=functions,
+        )
+
+    def say(self, store: RedisStore) -> None:
+        """Live for another 15 s. Whoever else lives under this name is told of in the same breath.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        facts = msgspec.structs.replace(self._facts, troubles=tuple(self._troubles()))
+        before = store.say_alive(self._worker, msgspec.json.encode(facts), LIFE)
+        other = read_facts(before) if before else self._facts
+        self._said += 1
+        twin = other.process if self._is_twin(other) else ""
+        if twin:
+            told = msgspec.structs.replace(facts, twin=twin)
+            store.say_alive(self._worker, msgspec.json.encode(told), LIFE)
+
+    def end(self, store: RedisStore) -> None:
+        """Live no more.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        store.say_alive(self._worker, b"", 0)
+
+    def _is_twin(self, other: WorkerFacts) -> bool:
+        """Whether another process has spoken under our name since we did.
+
+        At our first time it may be the one we follow, which was killed: only if its process lives beside us is it none.
+        """
+        mine = self._facts
+        if (other.pid, other.host, other.started_at) == (mine.pid, mine.host, mine.started_at):
+            return False
+        if self._said > 1:
+            return True
+        return other.host == mine.host and other.pid != mine.pid and Path(f"/proc/{other.pid}").exists()
