@@ -7,8 +7,10 @@ from contextlib import closing
 import click
 
 from reconciler.cli.exits import ExitCode
+from reconciler.cli.finding import Finding, skipped
 from reconciler.cli.format import scrub, visible
 from reconciler.cli.output import emit, note, say
+from reconciler.cli.session import duration
 from reconciler.cli.terminal import styled, write
 from reconciler.settings import Settings
 from reconciler.stores.redis.connect import explained
@@ -21,18 +23,39 @@ _MARKS = {"ok": styled("✓", fg="green"), "problem": styled("✗", fg="red"), "
 @click.option(
     "--worker", metavar="NODENAME", help="Only tell whether this worker is alive, as attempts@host."
 )
+@click.option("--probe", is_flag=True, help="Also run an action that does nothing in each queue in use.")
+@click.option(
+    "--within", type=duration, default="30s", show_default=True, help="With --probe: longest wait for them."
+)
 @click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs.")
-def doctor(*, worker: str | None, as_json: bool) -> int:
-    """Check settings, servers, workers and imports; tell all problems at once, each with its remedy.
+def doctor(*, worker: str | None, probe: bool, within: float, as_json: bool) -> int:
+    """Tell whether an action submitted now would run; name each check, and each problem with its remedy.
 
-    Exits with 0 when there are none, else with 9. Like a worker that starts, it fixes the number of shards of
-    an empty Redis.
+    Exits with 0 when all is well, with 9 when there are problems, with 8 when the only one is that a probe did not end in
+    time. Like a worker that starts, it fixes the number of shards of an empty Redis.
     """
     if worker is not None:
+        if probe:
+            raise click.UsageError("--probe looks at all workers; leave --worker out.")
         return _one_worker(worker, as_json=as_json)
     from reconciler.cli.checks import examine  # noqa: PLC0415  # slow to import; health checks run often
 
     findings = examine()
+    if probe:
+        findings += _probes(findings, within)
+    _show(findings, as_json=as_json)
+    return _code(findings)
+
+
+def _probes(findings: list[Finding], within: float) -> list[Finding]:
+    from reconciler.cli.probing import probes  # noqa: PLC0415  # as above
+
+    if any(finding.problems for finding in findings if finding.name in {"settings", "redis"}):
+        return [skipped("probe", "nothing is submitted while settings or Redis are not well")]
+    return probes(Settings.from_env(), within)
+
+
+def _show(findings: list[Finding], *, as_json: bool) -> None:
     problems = sum(len(finding.problems) for finding in findings)
     if as_json:
         listed = [
@@ -45,12 +68,19 @@ def doctor(*, worker: str | None, as_json: bool) -> int:
             for finding in findings
         ]
         emit({"ok": not problems, "checks": listed})
-    else:
-        for finding in findings:
-            for text in finding.problems or (finding.detail,):
-                write(f"{_MARKS[finding.state]} {finding.name:<19} {visible(scrub(text))}")
-        say("All is well." if not problems else f"{problems} problem{'s' if problems > 1 else ''} found.")
-    return ExitCode.NOT_READY if problems else ExitCode.SUCCEEDED
+        return
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        for text in finding.problems or (finding.detail,):
+            write(f"{_MARKS[finding.state]} {visible(f'{finding.name:<{width}} {scrub(text)}')}")
+    say("All is well." if not problems else f"{problems} problem{'s' if problems > 1 else ''} found.")
+
+
+def _code(findings: list[Finding]) -> ExitCode:
+    wrong = [finding for finding in findings if finding.problems]
+    if not wrong:
+        return ExitCode.SUCCEEDED
+    return ExitCode.STILL_RUNNING if all(finding.late for finding in wrong) else ExitCode.NOT_READY
 
 
 def _one_worker(name: str, *, as_json: bool) -> int:

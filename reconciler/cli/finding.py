@@ -13,12 +13,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         detail: what is well, or why nothing was looked at.
         problems: sentences with a remedy.
         skipped: whether nothing was looked at, or nothing is expected.
+        late: whether the problem is a probe that did not end in time.
     """
 
     name: str
     detail: str = ""
     problems: tuple[str, ...] = ()
     skipped: bool = False
+    late: bool = False
 
     @property
     def state(self) -> str:

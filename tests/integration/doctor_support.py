@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -55,10 +55,16 @@ def report(*options: str) -> Report:
 
 
 class Installation:
-    """Context manager: servers, workers and beat; `environment` is that of all of them."""
+    """Context manager: servers, workers and beat; `environment` is that of all of them.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for data and logs.
+        rule: rights of the user on Redis as which all come; may do everything when not given.
+    """
+
+    def __init__(self, folder: Path, rule: Sequence[str] = ()) -> None:
         self.folder = folder
+        self._rule = rule
         self.servers = EmbeddedServers(folder / "servers")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -69,6 +75,8 @@ class Installation:
             "RECONCILER_IMPORTS": "cli_functions",
             "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'integration'}",
         }
+        if self._rule:
+            self.environment["RECONCILER_REDIS_URL"] = self.as_user(*self._rule)
         self.store = RedisStore(Settings(redis_url=self.servers.redis_url))
         for role in ROLES:
             self.start(role, role)

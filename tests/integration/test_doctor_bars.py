@@ -405,3 +405,37 @@ def rule_of_the_docs() -> list[str]:
     """The rule of docs/operations.md."""
     text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     return text.partition("ACL SETUSER reconciler on >PASSWORD ")[2].partition("\n")[0].split()
+
+
+def test_a_probe_sees_an_action_end_in_each_queue(
+    installation: Installation, examined: Callable[..., Report]
+) -> None:
+    """One action for the steps and one for each queue in use run to their end, and their records are left as any other's."""
+    before = {summary.id for summary in installation.store.list_runs()}
+    found = examined({}, "--probe")
+    assert (found.code, found.problems) == (0, {}), found.text
+    probed = [check for check in found.checks if check["name"].startswith("probe of")]
+    assert [check["name"] for check in probed] == ["probe of steps", "probe of attempts", "probe of gpu"]
+    runs = {summary.id for summary in installation.store.list_runs()} - before
+    assert {str(run).partition("/doctor-")[0] for run in runs} == {"default/development"}
+    assert len(runs) == 3
+
+
+def test_a_probe_that_does_not_end_is_told_and_taken_back(
+    installation: Installation, examined: Callable[..., Report]
+) -> None:
+    """With a queue that a worker consumes and does not serve, the probe ends in its bound, and its action is aborted."""
+    with installation.frozen("attempts"):
+        found = examined({}, "--probe", "--within", "2s")
+    mute = found.problems.pop("remote control")
+    assert "it is stuck" in mute[0]
+    assert sorted(found.problems) == ["probe of attempts", "probe of gpu"]
+    assert "had not ended in time: it is queued" in found.problems["probe of gpu"][0]
+    run = found.problems["probe of gpu"][0].partition(" ")[0]
+    action = ActionId(*run.split("/"))
+
+    def aborted() -> bool:
+        record = installation.store.get(action)
+        return record is not None and str(record.phase) == "aborted"
+
+    until(aborted)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import redis
+from doctor_support import Installation, report
 
 from reconciler.broker import rights as of_broker
 from reconciler.broker.check import look_at_broker
@@ -140,3 +141,34 @@ def test_safe_needs_one_right_more(user: SubUser) -> None:
     """`safe` asks how the server writes, and says by which right."""
     settings = msgspec.structs.replace(user(*rule_of_the_docs()), durability="safe")
     assert "+config|get" in " ".join(records(settings))
+
+
+def commands_of_server(client: redis.Redis) -> set[str]:
+    """Every command the server was sent, or ran for a script, as an ACL names it."""
+    stats: dict[str, object] = client.info("commandstats")  # type: ignore[assignment]  # redis-py says it may be awaited
+    return {name.removeprefix("cmdstat_") for name in stats}
+
+
+def test_a_whole_installation_runs_as_the_user_of_the_docs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps, attempts, beat and a client do their work as that user, and no command is used that was not tried."""
+    with Installation(tmp_path, rule_of_the_docs()) as installation:
+        installation.environ(monkeypatch)
+        found = report("--probe")
+        assert (found.code, found.problems) == (0, {}), found.text
+        with redis.Redis.from_url(installation.servers.redis_url) as client:
+            used = commands_of_server(client)
+            refusals: list[object] = client.execute_command("ACL", "LOG")  # type: ignore[no-untyped-call]  # redis-py has no types here
+    assert refusals == []
+    tried = {
+        *names(of_records.sent("x"), of_records.in_scripts("x"), of_broker.sent("x")),
+        *("info", "publish", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"),
+    }
+    of_every_connection = {"hello", "auth", "select", "client|setinfo", "client|setname"}
+    of_this_test = {
+        "acl|setuser",
+        "acl|log",
+        "config|get",
+    }  # the last one by the embedded stack, as `default`
+    assert used - tried - of_every_connection - of_this_test == set()
