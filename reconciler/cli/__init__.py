@@ -15,6 +15,7 @@ Errors go to stderr: a sentence with its remedy, or with `--json` one JSON objec
 | 7 | a server cannot be reached, or refuses us |
 | 8 | the wait timed out; the action goes on |
 | 9 | the settings cannot be used, or `doctor` found problems |
+| 10 | `doctor --audit` found keys or objects that nobody owns |
 | 130 | given up at the keyboard (Ctrl-C, or a question answered with no) |
 """
 

@@ -27,16 +27,51 @@ _MARKS = {"ok": styled("✓", fg="green"), "problem": styled("✗", fg="red"), "
 @click.option(
     "--within", type=duration, default="30s", show_default=True, help="With --probe: longest wait for them."
 )
+@click.option(
+    "--audit", is_flag=True, help="Look for keys and objects without an owner, and at nothing else."
+)
+@click.option("--fix", is_flag=True, help="With --audit: remove what has no owner.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=100_000,
+    show_default=True,
+    help="With --audit: most keys, and most objects, to look at.",
+)
+@click.option(
+    "--older",
+    type=duration,
+    default="1d",
+    show_default=True,
+    help="With --audit: what was written since is left out.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs.")
-def doctor(*, worker: str | None, probe: bool, within: float, as_json: bool) -> int:
+def doctor(
+    *,
+    worker: str | None,
+    probe: bool,
+    within: float,
+    audit: bool,
+    fix: bool,
+    limit: int,
+    older: float,
+    as_json: bool,
+) -> int:
     """Tell whether an action submitted now would run; name each check, and each problem with its remedy.
 
     Exits with 0 when all is well, with 9 when there are problems, with 8 when the only one is that a probe did not end in
-    time. Like a worker that starts, it fixes the number of shards of an empty Redis.
+    time, with 10 when an audit found what nobody owns. Like a worker that starts, it fixes the number of shards of an empty
+    Redis.
     """
+    _check_options(worker, probe=probe, audit=audit, fix=fix)
+    if audit:
+        from reconciler.cli.auditing import Wish  # noqa: PLC0415  # slow to import; health checks run often
+        from reconciler.cli.auditing import audit as audited  # noqa: PLC0415  # as above
+
+        found = audited(Settings.from_env(), Wish(fix=fix, limit=limit, older=older))
+        _show(found, as_json=as_json)
+        return _code(found)
     if worker is not None:
-        if probe:
-            raise click.UsageError("--probe looks at all workers; leave --worker out.")
         return _one_worker(worker, as_json=as_json)
     from reconciler.cli.checks import examine  # noqa: PLC0415  # slow to import; health checks run often
 
@@ -45,6 +80,13 @@ def doctor(*, worker: str | None, probe: bool, within: float, as_json: bool) -> 
         findings += _probes(findings, within)
     _show(findings, as_json=as_json)
     return _code(findings)
+
+
+def _check_options(worker: str | None, *, probe: bool, audit: bool, fix: bool) -> None:
+    if (worker is not None) + probe + audit > 1:
+        raise click.UsageError("--worker, --probe and --audit are three different looks: give one of them.")
+    if fix and not audit:
+        raise click.UsageError("--fix is for --audit.")
 
 
 def _probes(findings: list[Finding], within: float) -> list[Finding]:
@@ -80,6 +122,8 @@ def _code(findings: list[Finding]) -> ExitCode:
     wrong = [finding for finding in findings if finding.problems]
     if not wrong:
         return ExitCode.SUCCEEDED
+    if all(finding.garbage for finding in wrong):
+        return ExitCode.GARBAGE
     return ExitCode.STILL_RUNNING if all(finding.late for finding in wrong) else ExitCode.NOT_READY
 
 

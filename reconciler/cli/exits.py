@@ -39,6 +39,7 @@ class ExitCode(enum.IntEnum):
     UNREACHABLE = 7
     STILL_RUNNING = 8
     NOT_READY = 9
+    GARBAGE = 10
     GIVEN_UP = 130
 
 
@@ -53,6 +54,7 @@ MEANING = {
     ExitCode.UNREACHABLE: "a server cannot be reached, or refuses us",
     ExitCode.STILL_RUNNING: "the wait timed out; the action goes on",
     ExitCode.NOT_READY: "wrong settings, or doctor found problems",
+    ExitCode.GARBAGE: "doctor --audit found what nobody owns",
     ExitCode.GIVEN_UP: "given up at the keyboard",
 }
 """One line each, for `--help`."""

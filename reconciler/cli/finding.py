@@ -13,6 +13,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         detail: what is well, or why nothing was looked at.
         problems: sentences with a remedy.
         skipped: whether nothing was looked at, or nothing is expected.
+        garbage: whether the problems are things without an owner, which harm nobody.
         late: whether the problem is a probe that did not end in time.
     """
 
@@ -21,6 +22,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     skipped: bool = False
     late: bool = False
+    garbage: bool = False
 
     @property
     def state(self) -> str:

@@ -11,7 +11,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import ClientError, FlexibleChecksumError
 
@@ -44,6 +44,14 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 """Most objects S3 lists, and deletes, in one request."""
+
+
+class Listed(NamedTuple):
+    """An object of a list: its key, its size in bytes, and when it was written, seconds since the epoch."""
+
+    key: str
+    size: int
+    at: float
 
 
 class S3Blobs:
@@ -138,6 +146,21 @@ class S3Blobs:
                 deleted += len(keys)
                 before = keys
         return deleted
+
+    def page(self, after: str = "") -> list[Listed]:
+        """The next 1000 objects of the bucket behind a key, in the order of their keys, whoever wrote them.
+
+        Raises:
+            BlobUnavailable: the server does not answer, or refuses us.
+        """
+        with explained(self.endpoint, self.bucket):
+            found = self._source.call(
+                lambda client: client.list_objects_v2(Bucket=self.bucket, StartAfter=after, MaxKeys=PAGE)
+            )
+        return [
+            Listed(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
+            for entry in found.get("Contents", [])
+        ]
 
     def uri(self, *parts: str) -> str:
         """`s3://bucket/prefix/part/part…`, in the bucket and under the prefix of the settings."""

@@ -1,0 +1,145 @@
+"""Which objects in S3 no record knows any more: a bounded look, on demand. Nothing is removed unless that is asked for.
+
+An object lies in the folder of one action in one incarnation of its run (`reconciler.core.layout`), which nobody else has.
+It has an owner while that action has a record, or a note of the collector, and while the catalog serves outputs from that
+folder. What was written lately may belong to a submission whose record is still to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from reconciler.api.action import ActionId
+from reconciler.api.errors import InvalidInput
+from reconciler.core.layout import AREA, SHARD
+from reconciler.stores.base import Store
+from reconciler.stores.doomed import Life
+from reconciler.stores.s3 import Listed, S3Blobs
+
+_BATCH = 500
+_BELOW = 4
+"""Parts of a key from the area to the action: project, domain, run, action."""
+
+
+class Folder(msgspec.Struct):
+    """What lies in one folder of an action.
+
+    Attributes:
+        life: whose it is.
+        count, size: its objects, and their bytes.
+        newest: when the last one was written, seconds since the epoch.
+    """
+
+    life: Life
+    count: int = 0
+    size: int = 0
+    newest: float = 0.0
+
+    def add(self, one: Listed) -> None:
+        """Count an object."""
+        self.count, self.size, self.newest = self.count + 1, self.size + one.size, max(self.newest, one.at)
+
+
+class ObjectReport(msgspec.Struct, frozen=True):
+    """What was found.
+
+    Attributes:
+        looked: objects looked at.
+        complete: whether these were all of the bucket.
+        other: how many lie elsewhere: of other programs, of submitters' own folders, of releases before.
+        orphans: folders whose action has no record, by URI.
+    """
+
+    looked: int
+    complete: bool
+    other: int
+    orphans: Mapping[str, Folder]
+
+
+def folder_of(key: str, prefix: str) -> tuple[str, Life] | None:
+    """The folder of an action an object lies in, and whose that is; None when it lies elsewhere.
+
+    Args:
+        key: of the object.
+        prefix: `RECONCILER_S3_PREFIX`.
+    """
+    parts, own = key.split("/"), [part for part in prefix.split("/") if part]
+    at = len(own)
+    if parts[: at + 1] != [*own, AREA]:
+        at += 1
+        if len(parts[0]) != SHARD or parts[1 : at + 1] != [*own, AREA]:
+            return None
+    names = parts[at + 1 : at + 1 + _BELOW]
+    if len(parts) <= at + 1 + _BELOW or "@" not in names[2]:
+        return None
+    run, _, incarnation = names[2].partition("@")
+    try:
+        action = ActionId(names[0], names[1], run, names[3]).checked()
+    except InvalidInput:
+        return None
+    return "/".join(parts[: at + 1 + _BELOW]), Life(action, incarnation)
+
+
+def audit_objects(
+    store: Store, blobs: S3Blobs, *, prefix: str, cited: Collection[str], limit: int, before: float
+) -> ObjectReport:
+    """Look at no more than `limit` objects.
+
+    Args:
+        store: the records.
+        blobs: the bucket.
+        prefix: `RECONCILER_S3_PREFIX`.
+        cited: URIs of outputs that the catalog serves.
+        limit: most objects.
+        before: what was written since is left out, seconds since the epoch.
+
+    Raises:
+        StoreUnavailable, BlobUnavailable: a server does not answer.
+    """
+    folders: dict[str, Folder] = {}
+    looked = other = 0
+    after, page = "", blobs.page()
+    while page and looked < limit:
+        for one in page[: limit - looked]:
+            looked, after = looked + 1, one.key
+            found = folder_of(one.key, prefix)
+            if found is None:
+                other += 1
+                continue
+            folders.setdefault(found[0], Folder(found[1])).add(one)
+        page = blobs.page(after)
+    kept = {found[0] for uri in cited if (found := folder_of(_key(uri, blobs.bucket), prefix))}
+    old = {key: folder for key, folder in folders.items() if key not in kept and folder.newest < before}
+    known = _known(store, {folder.life for folder in old.values()})
+    orphans = {
+        f"s3://{blobs.bucket}/{key}": folder for key, folder in old.items() if folder.life not in known
+    }
+    return ObjectReport(looked, not page, other, orphans)
+
+
+def _key(uri: str, bucket: str) -> str:
+    return uri.removeprefix(f"s3://{bucket}/")
+
+
+def _known(store: Store, lives: Iterable[Life]) -> set[Life]:
+    """Those that have a record, or of which the collector has a note and will remove the objects itself."""
+    wanted = sorted(lives)
+    known: set[Life] = set()
+    for start in range(0, len(wanted), _BATCH):
+        records = store.get_many([life.action for life in wanted[start : start + _BATCH]])
+        known |= {Life.of(record) for record in records if record is not None}
+    for shard in {store.shard_of(life.action.run_id) for life in wanted}:
+        known |= set(store.doomed(shard))
+    return known
+
+
+def remove_orphans(store: Store, blobs: S3Blobs, orphans: Mapping[str, Folder]) -> int:
+    """Remove folders without an owner, unless they have got one; returns how many objects went.
+
+    Raises:
+        StoreUnavailable, BlobUnavailable: a server does not answer; the rest stays for the next time.
+    """
+    known = _known(store, {folder.life for folder in orphans.values()})
+    return sum(blobs.delete_prefix(uri) for uri, folder in orphans.items() if folder.life not in known)
