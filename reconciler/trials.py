@@ -19,7 +19,8 @@ def refused(client: Any, commands: Sequence[Words], prefix: str) -> set[str]:  #
 
     Args:
         client: of redis-py.
-        commands: on names of ours that hold nothing. An answer that is a list of errors is read as errors.
+        commands: on names of ours that hold nothing; `watch` in small letters, or redis-py would send it, and what
+            follows, at once. An answer that is a list of errors is read as errors.
         prefix: first part of the keys and channels of the installation.
 
     Raises:

@@ -47,6 +47,6 @@ def sent(base: str) -> list[Words]:
         ("HSET", h, "a", "1"), ("HGET", h, "a"), ("HLEN", h), ("HDEL", h, "a"),
         ("ZADD", z, "1", "a"), ("ZRANGE", z, "0", "-1"), ("ZREM", z, "a"),
         ("SET", t, "1", "NX", "PX", _LIFE), ("GET", t), ("EVALSHA", sha, 1, t),
-        ("WATCH", t), ("MULTI",), ("GET", t), ("EXEC",), ("WATCH", t), ("UNWATCH",),
+        ("watch", t), ("MULTI",), ("GET", t), ("EXEC",), ("watch", t), ("UNWATCH",),
         ("DEL", h, q, r, s, t, z),
     ]  # fmt: skip

@@ -62,7 +62,7 @@ def sent(base: str) -> list[Words]:
         ("PING",), ("TIME",), ("SCRIPT", "LOAD", _SCRIPT),
         ("EVAL", _SCRIPT, 1, h, script), ("EVALSHA", sha, 1, h, script),
         ("SET", s, "1", "PX", _LIFE), ("GET", s), ("EXISTS", s), ("PTTL", s), ("ZCARD", z), ("ZSCORE", z, "a"),
-        ("WATCH", s), ("MULTI",), ("DEL", s), ("EXEC",),
+        ("watch", s), ("MULTI",), ("DEL", s), ("EXEC",),
         ("HSET", h, "a", "1"), ("HSETNX", h, "b", "1"), ("HGET", h, "a"), ("HMGET", h, "a"), ("HGETALL", h),
         ("HDEL", h, "a", "b"), ("ZRANGE", z, "0", "-1"), ("ZREVRANGEBYSCORE", z, "+inf", "-inf"),
         ("PEXPIRE", h, _LIFE), ("XADD", x, "*", "a", "1"), ("PEXPIRE", x, _LIFE),
