@@ -130,3 +130,15 @@ def test_a_wrong_password_is_told(rabbit: Rabbit) -> None:
     with pytest.raises(BrokerUnavailable, match="takes no messages") as caught:
         CeleryMessenger(build_app(settings), settings).wake(0)
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_what_keeps_us_from_a_virtual_host_is_told(rabbit: Rabbit) -> None:
+    """A good broker takes a message and gives it back; a missing virtual host and wrong credentials are told with the remedy."""
+    assert look_at_broker(Settings(broker_url=rabbit.url), ("steps",)).problems == ()
+    missing = look_at_broker(Settings(broker_url=f"{rabbit.url.removesuffix('//')}/nowhere"))
+    refused = look_at_broker(Settings(broker_url=rabbit.url.replace("guest:guest", "guest:wr0ng")))
+    assert "rabbitmqctl add_vhost" in missing.problems[0]
+    assert "check user and password in RECONCILER_BROKER_URL" in refused.problems[0]
+    assert "wr0ng" not in refused.problems[0]
+    assert missing.lasting
+    assert refused.lasting
