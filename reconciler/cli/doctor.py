@@ -6,11 +6,11 @@ from contextlib import closing
 
 import click
 
+from reconciler.cli.durations import duration
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.finding import Finding, skipped
 from reconciler.cli.format import scrub, visible
 from reconciler.cli.output import emit, note, say
-from reconciler.cli.session import duration
 from reconciler.cli.terminal import styled, write
 from reconciler.settings import Settings
 from reconciler.stores.redis.connect import explained

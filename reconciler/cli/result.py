@@ -6,8 +6,9 @@ import click
 import msgspec
 
 from reconciler.api.action import ActionId
+from reconciler.cli.durations import duration
 from reconciler.cli.format import visible
-from reconciler.cli.session import Place, common_options, connected, duration, leaving_it_running
+from reconciler.cli.session import Place, common_options, connected, leaving_it_running
 from reconciler.cli.terminal import write, write_json
 from reconciler.client import Client, Run
 from reconciler.plugins import group

@@ -17,7 +17,7 @@ from reconciler.cli.exits import GivenUp
 from reconciler.cli.terminal import safe_stderr
 from reconciler.client import Client
 from reconciler.client.submission import ROOT
-from reconciler.settings import Settings, parse_duration
+from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,21 +34,6 @@ def common_options(command: F) -> F:
     ):
         command = option(command)
     return command
-
-
-def duration(text: str) -> float:
-    """Seconds of `90`, `10s` or `2h`.
-
-    Raises:
-        BadParameter: anything else, or a negative one.
-    """
-    try:
-        seconds = parse_duration(text).total_seconds()
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(f"{text!r} is {error}.") from error
-    if seconds < 0:
-        raise click.BadParameter(f"{text!r} is negative; 0 looks once and does not wait.")
-    return seconds
 
 
 class Place:

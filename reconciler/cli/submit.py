@@ -13,17 +13,11 @@ import msgspec
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidArguments, InvalidSettings, InvalidSpec
 from reconciler.api.template import Interface, TaskTemplate, encode_template, parse_template
+from reconciler.cli.durations import duration
 from reconciler.cli.functions import load_functions
 from reconciler.cli.output import emit, say
 from reconciler.cli.result import await_value, print_value
-from reconciler.cli.session import (
-    Place,
-    common_options,
-    connected,
-    duration,
-    leaving_it_running,
-    read_text,
-)
+from reconciler.cli.session import Place, common_options, connected, leaving_it_running, read_text
 from reconciler.client import Client, Run
 from reconciler.core.functions import registry
 from reconciler.core.signature_document import Refused

@@ -6,9 +6,10 @@ import click
 
 from reconciler.api.action import ActionId
 from reconciler.api.event import ActionEvent
+from reconciler.cli.durations import duration
 from reconciler.cli.format import in_row, stamp
 from reconciler.cli.output import emit, note, phase_text
-from reconciler.cli.session import Place, common_options, connected, duration, leaving_it_running
+from reconciler.cli.session import Place, common_options, connected, leaving_it_running
 from reconciler.cli.terminal import write
 from reconciler.client import Client
 from reconciler.client.waiting import raise_unless_succeeded

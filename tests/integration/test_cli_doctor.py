@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,3 +146,10 @@ def test_a_foreign_broker_is_looked_at_too() -> None:
     said = check_broker(settings).problems
     assert "RECONCILER_BROKER_URL" in said[0]
     assert "s3cret" not in said[0]
+
+
+def test_a_health_check_is_cheap() -> None:
+    """`--worker` is asked every few seconds by every container: it loads neither Celery nor boto3."""
+    program = "import sys, reconciler.cli.doctor; print({'celery', 'kombu', 'boto3'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "set()"

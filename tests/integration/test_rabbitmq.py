@@ -133,7 +133,7 @@ def test_a_wrong_password_is_told(rabbit: Rabbit) -> None:
 
 
 def test_what_keeps_us_from_a_virtual_host_is_told(rabbit: Rabbit) -> None:
-    """A good broker takes a message and gives it back; a missing virtual host and wrong credentials are told with the remedy."""
+    """A good broker takes a message and gives it back; a missing virtual host and wrong credentials have a remedy."""
     assert look_at_broker(Settings(broker_url=rabbit.url), ("steps",)).problems == ()
     missing = look_at_broker(Settings(broker_url=f"{rabbit.url.removesuffix('//')}/nowhere"))
     refused = look_at_broker(Settings(broker_url=rabbit.url.replace("guest:guest", "guest:wr0ng")))
