@@ -116,7 +116,7 @@ def test_a_steps_worker_needs_no_functions(backend: Backend, tmp_path: Path) -> 
 def test_waiting_actions_outlive_a_bad_deploy(backend: Backend, tmp_path: Path) -> None:
     """What waits while no worker starts runs when the module is mended, with no attempt spent."""
     (tmp_path / f"{MODULE}.py").write_text("1 / 0")
-    runs = [f"r{number}" for number in range(5)]
+    runs = [f"r{number}" for number in range(40)]
     with started(command("steps", "decider"), tmp_path, os.environ):
         for number, run in enumerate(runs):
             submitted(backend, run, number)
