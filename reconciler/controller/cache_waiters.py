@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import structlog
 
 from reconciler.api.action import ActionId
-from reconciler.api.errors import InvalidName, ReconcilerError
+from reconciler.api.errors import InvalidName
 from reconciler.controller.cache_config import CacheConfigSteps
 
 log = structlog.get_logger(__name__)
@@ -26,13 +26,15 @@ class CacheWaiterSteps(CacheConfigSteps):
             owners: as the catalog names them, `<namespace>/<action>@<incarnation>`; others are no actions, and nobody's to
                 wake.
         """
-        waiting = [action for owner in owners if (action := _action_of(owner)) is not None]
+        count = 0
         try:
+            waiting = [action for owner in owners if (action := _action_of(owner)) is not None]
+            count = len(waiting)
             for start in range(0, len(waiting), _AT_ONCE):
                 for shard in self.store.wake(waiting[start : start + _AT_ONCE]):
                     self.announce(shard)
-        except ReconcilerError as error:
-            log.warning("cache.waiters_not_woken", count=len(waiting), error=str(error))
+        except Exception as error:  # noqa: BLE001  # whatever a catalog names as owners; they look by themselves
+            log.warning("cache.waiters_not_woken", count=count, error=str(error))
 
 
 def _action_of(owner: str) -> ActionId | None:

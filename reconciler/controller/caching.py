@@ -6,7 +6,14 @@ import msgspec
 import structlog
 
 from reconciler.api.action import TaskAction
-from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound, PluginError, ReconcilerError
+from reconciler.api.errors import (
+    BlobCorrupt,
+    BlobExists,
+    BlobNotFound,
+    InvalidInput,
+    PluginError,
+    ReconcilerError,
+)
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import (
     UNKNOWN_TRANSITION,
@@ -22,6 +29,7 @@ from reconciler.api.transition import (
 )
 from reconciler.controller.cache_config import CacheConfig
 from reconciler.controller.cache_waiters import CacheWaiterSteps
+from reconciler.core.cachekey import CacheConfigError
 from reconciler.core.conditions import system_error
 from reconciler.core.events import observed_attempts
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
@@ -35,6 +43,9 @@ from reconciler.stores.catalog import (
 )
 
 log = structlog.get_logger(__name__)
+
+_UNREADABLE = (BlobNotFound, BlobCorrupt, InvalidInput)
+"""What the outputs of an entry that nobody can ever read raise: gone, changed, or at no place we know."""
 
 
 class CacheStepError(PluginError):
@@ -90,10 +101,10 @@ class CacheSteps(CacheWaiterSteps):
             data = self._read(entry)
         except CatalogMiss:
             return None
-        except (BlobNotFound, BlobCorrupt) as error:
+        except _UNREADABLE as error:
             log.warning("cache.entry_unreadable", action=str(action.id), error=str(error))
             return None
-        except ReconcilerError as error:
+        except Exception as error:  # noqa: BLE001  # a catalog may raise anything; the task runs without it
             ctx.lookup_failed = True
             log.warning("cache.lookup_failed", action=str(action.id), error=str(error))
             return None
@@ -127,7 +138,7 @@ class CacheSteps(CacheWaiterSteps):
         assert self.catalog is not None
         try:
             held = self.catalog.get_or_extend_reservation(config.key, config.owner, self.requeue_duration)
-        except ReconcilerError as error:
+        except Exception as error:
             raise CacheStepError(f"acquiring cache reservation: {error}") from error
         ctx.reserved_until = 0
         if held.owner == config.owner:
@@ -168,8 +179,10 @@ class CacheSteps(CacheWaiterSteps):
         info = transition.info
         if not info.phase.is_terminal():
             return Transition(self._under_way(task_action, t_ctx, info))
-        config = self.cache_config(task_action)
-        assert config is not None
+        config = self._config_after(task_action)
+        if config is None:
+            unpublished = info.phase is PluginPhase.SUCCESS
+            return Transition(_with_status(info, CacheStatus.PUT_FAILURE)) if unpublished else transition
         if info.phase is PluginPhase.SUCCESS:
             status = self._put(task_action, t_ctx, config, info)
             self._release(task_action, config)
@@ -177,6 +190,20 @@ class CacheSteps(CacheWaiterSteps):
         if info.phase is not PluginPhase.RETRYABLE_FAILURE or _gives_up(task_action, t_ctx, info):
             self._release(task_action, config)
         return transition
+
+    def _config_after(self, action: TaskAction) -> CacheConfig | None:
+        """The configuration once the task has run; None when its inputs cannot be read any more: that undoes no end.
+
+        Raises:
+            CacheConfigError: the cache settings cannot be used.
+        """
+        try:
+            return self.cache_config(action)
+        except CacheConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever S3 or a client of it raises
+            log.warning("cache.put_failed", action=str(action.id), error=str(error))
+            return None
 
     def _under_way(self, action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo) -> PhaseInfo:
         """Look again before the reservation ends, and go on showing a failed lookup (spec W-18, W-22)."""
@@ -206,7 +233,7 @@ class CacheSteps(CacheWaiterSteps):
             except CatalogExists:
                 if not self._serves(config):
                     self.write_task_outputs_to_cache(ctx, config.key, outputs, replace=True)
-        except ReconcilerError as error:
+        except Exception as error:  # noqa: BLE001  # a catalog may raise anything; the task has succeeded
             log.warning("cache.put_failed", action=str(action.id), error=str(error))
             return CacheStatus.PUT_FAILURE
         return CacheStatus.POPULATED
@@ -215,7 +242,7 @@ class CacheSteps(CacheWaiterSteps):
         assert self.catalog is not None
         try:
             held = self.catalog.get_or_extend_reservation(config.key, config.owner, self.requeue_duration)
-        except ReconcilerError as error:
+        except Exception as error:  # noqa: BLE001  # as for the put
             log.warning("cache.put_failed", action=str(action.id), error=str(error))
             return
         if not action.status.cache_token and held.owner == config.owner:
@@ -226,7 +253,8 @@ class CacheSteps(CacheWaiterSteps):
         assert self.catalog is not None
         try:
             return self.catalog.get(config.key).outputs.uri == uri
-        except ReconcilerError:
+        except Exception as error:  # noqa: BLE001  # as for the put
+            log.warning("cache.entry_unknown", key=str(config.key), error=str(error))
             return False
 
     def _serves(self, config: CacheConfig) -> bool:
@@ -234,9 +262,9 @@ class CacheSteps(CacheWaiterSteps):
         assert self.catalog is not None
         try:
             self._read(self.catalog.get(config.key))
-        except (CatalogMiss, CatalogCorrupt, BlobNotFound, BlobCorrupt):
+        except (CatalogMiss, CatalogCorrupt, *_UNREADABLE):
             return False
-        except ReconcilerError as error:
+        except Exception as error:  # noqa: BLE001  # as for the put
             log.warning("cache.entry_unknown", key=str(config.key), error=str(error))
         return True
 
@@ -282,7 +310,7 @@ class CacheSteps(CacheWaiterSteps):
     def _release(self, action: TaskAction, config: CacheConfig) -> None:
         try:
             self.release_cache_reservation(config)
-        except ReconcilerError as error:
+        except Exception as error:  # noqa: BLE001  # a catalog may raise anything; the lease ends by itself
             log.warning("cache.release_failed", action=str(action.id), error=str(error))
         action.set_status(cache_token=0)
 
@@ -291,7 +319,7 @@ class CacheSteps(CacheWaiterSteps):
         if action.status.cache_token or _waited_in_vain(action):
             try:
                 config = self.cache_config(action)
-            except ReconcilerError as error:
+            except Exception as error:  # noqa: BLE001  # as for the release
                 log.warning("cache.release_failed", action=str(action.id), error=str(error))
             else:
                 if config is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from reconciler.api.action import DONE, FINALIZER, Deletion, Result, TaskAction
-from reconciler.api.errors import ReconcilerError
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import aborted
 from reconciler.controller.caching import CacheSteps
@@ -46,7 +45,7 @@ class EndingSteps(CacheSteps):
             policy = self.cache_policy(action)
             if policy is not None and policy.cache_serializable:  # else there is none, and no key to be made
                 self.release_cache_reservation(self.cache_config(action))
-        except ReconcilerError as error:
+        except Exception as error:  # noqa: BLE001  # a catalog may raise anything; no abort waits for it
             self.audit(action, "ReservationNotReleased", "FinalizingTaskAction", str(error))
         return 0
 
@@ -54,7 +53,7 @@ class EndingSteps(CacheSteps):
         try:
             plugin = self.plugin_registry.resolve(action.spec.task_type)
             return plugin, self.context(action, plugin)
-        except ReconcilerError as error:
+        except Exception as error:  # noqa: BLE001  # no end waits for what can never be built
             text = f"clean-up was skipped: {error}"
             self.audit(action, "FinalizationSkipped", "FinalizingTaskAction", text)
             action.set_status(cleanup_error=text[:1024])

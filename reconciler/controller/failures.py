@@ -131,9 +131,8 @@ class FailureSteps(StatusSteps):
         """
         code = retries.non_retryable_code(handle_err)
         if code:
-            return self.finalize_permanent_failure(
-                task_action, original, ExecutionError(code, str(handle_err), ErrorKind.USER)
-            )
+            final = retries.non_retryable(code, str(handle_err))
+            return self.finalize_permanent_failure(task_action, original, final)
         self.audit(
             task_action,
             "FailedPluginHandle",
@@ -244,6 +243,8 @@ class FailureSteps(StatusSteps):
         if ends:
             text = f"task failed after {current} attempt(s)"
             final = err or ExecutionError(retries.MAX_RETRIES_EXCEEDED, text, ErrorKind.USER)
+            if final.code in retries.NON_RETRYABLE_CODES:
+                final = retries.non_retryable(final.code, final.message, final.kind)
             return failed(PluginPhase.PERMANENT_FAILURE, final, info.info), None
         return self._restart(action, info, current), None
 
@@ -259,6 +260,7 @@ class FailureSteps(StatusSteps):
             launches=0,
             previous_launches=action.status.launches,
             launched=False,
+            system_failures=0,  # the budget "in a row" is that of one attempt; the one of its life goes on
             plugin_state=b"",
             plugin_state_version=0,
             attempt_at=now,

@@ -9,6 +9,7 @@ import structlog
 from reconciler import metrics
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import Unavailable
+from reconciler.api.resource import QuotaToken
 from reconciler.plugins.managers import ResourceManager
 from reconciler.stores.base import Store, Write
 
@@ -29,16 +30,26 @@ def renew(manager: ResourceManager, action: TaskAction, before: TaskAction, due:
         When to look again: two further looks may fail before a lease ends.
 
     Raises:
-        StoreUnavailable: the store does not answer.
+        StoreUnavailable: the store does not answer, and the action goes on.
     """
     held = [token for token in action.status.tokens if token.held]
     if not held:
         return due
     for token in held:
         if token in before.status.tokens:
-            manager.renew(token.resource, token.token, action.id, token.units)
+            _renew(manager, action, token)
     look = action.now + lease // 3
     return min(due, look) if due else look
+
+
+def _renew(manager: ResourceManager, action: TaskAction, token: QuotaToken) -> None:
+    try:
+        manager.renew(token.resource, token.token, action.id, token.units)
+    except Exception as error:
+        if isinstance(error, Unavailable) and not action.is_terminal:
+            raise
+        # a resource manager may raise anything; it keeps no action from ending
+        log.warning("quota.not_renewed", action=str(action.id), error=str(error))
 
 
 def give_back(manager: ResourceManager, store: Store, writes: Iterable[Write]) -> tuple[int, ...]:
@@ -55,13 +66,13 @@ def give_back(manager: ResourceManager, store: Store, writes: Iterable[Write]) -
                 if (token.resource, token.token) not in kept:
                     waiting += manager.release(token.resource, token.token)
                     metrics.released(given_back=True)
-        except Unavailable as error:
+        except Exception as error:  # noqa: BLE001  # a resource manager may raise anything
             metrics.released(given_back=False)
             log.warning("quota.not_released", action=str(write.action.id), error=str(error))
     if not waiting:
         return ()
     try:
         return store.wake(dict.fromkeys(waiting))
-    except Unavailable as error:
+    except Exception as error:  # noqa: BLE001  # whom a resource manager names may be anything
         log.warning("quota.not_woken", count=len(waiting), error=str(error))
         return ()

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from reconciler.api.errors import PluginError, Unavailable
 from reconciler.api.template import RetryStrategy, TaskTemplate
+from reconciler.api.transition import ErrorKind, ExecutionError
 
 MAX_SYSTEM_FAILURES_EXCEEDED = "MaxSystemFailuresExceeded"
 MAX_RETRIES_EXCEEDED = "MaxRetriesExceeded"
@@ -15,6 +16,8 @@ WORKER_LOST = "WorkerLost"
 """Code of an attempt whose lease ran out: its worker vanished."""
 NON_RETRYABLE_CODES = frozenset({"BadTaskSpecification", "MetadataTooLarge", "CorruptedPluginState"})
 """Codes no retry can help, raised or reported as a phase (spec 12.3, W-11)."""
+_OF_THE_PLATFORM = frozenset({"CorruptedPluginState"})
+"""Those of them that no user can mend."""
 MAX_USER_RETRIES = 1000
 """Most user retries a template may ask for; more is read as this (a loop is not a retry)."""
 SUSTAINED_PROGRESS = timedelta(seconds=60)
@@ -78,6 +81,14 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 def is_outage(error: BaseException) -> bool:
     """Whether a server that does not answer is behind an error: nobody's failure, so it spends no budget."""
     return any(isinstance(cause, Unavailable) for cause in causes(error))
+
+
+def non_retryable(code: str, message: str, kind: ErrorKind = ErrorKind.USER) -> ExecutionError:
+    """The error a code that no retry can help ends an action with: the user's fault unless said otherwise.
+
+    A corrupted plugin state is the platform's, whoever says it.
+    """
+    return ExecutionError(code, message, ErrorKind.SYSTEM if code in _OF_THE_PLATFORM else kind)
 
 
 def non_retryable_code(error: BaseException) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
+import msgspec
 import pytest
 from catalog_support import KEY, OTHER_KEY, OTHERS, OUTPUTS, SOURCE, MakeCatalog, MoveTime, server_time
 from support import eventually
@@ -184,11 +186,24 @@ def test_empty_arguments_are_refused(catalog: Catalog) -> None:
 
 
 @pytest.fixture
-def on_redis(valkey_url: str) -> Iterator[RedisCatalog]:
+def make_on_redis(valkey_url: str) -> Iterator[Callable[..., RedisCatalog]]:
+    """Builds catalogs on Valkey."""
+    opened: list[RedisCatalog] = []
+
+    def build(**settings: Any) -> RedisCatalog:
+        prefix = f"only{next(_numbers)}"
+        opened.append(RedisCatalog(Settings(redis_url=valkey_url, key_prefix=prefix, **settings)))
+        return opened[-1]
+
+    yield build
+    for catalog in opened:
+        catalog.close()
+
+
+@pytest.fixture
+def on_redis(make_on_redis: Callable[..., RedisCatalog]) -> RedisCatalog:
     """A catalog on Valkey."""
-    catalog = RedisCatalog(Settings(redis_url=valkey_url, key_prefix=f"only{next(_numbers)}"))
-    yield catalog
-    catalog.close()
+    return make_on_redis()
 
 
 @pytest.mark.servers
@@ -210,6 +225,27 @@ def test_a_damaged_entry_is_an_error_and_no_miss(
         on_redis.get(KEY)
     on_redis.put(KEY, OTHERS, SOURCE, replace=True)
     assert on_redis.get(KEY).outputs == OTHERS
+
+
+@pytest.mark.servers
+@pytest.mark.spec("W-20")
+@pytest.mark.parametrize("damage", ["u", "u ahead", "c", "another type"])
+@pytest.mark.parametrize("max_age", [0, 60])
+def test_an_entry_nobody_can_read_is_replaced_by_the_next_put(
+    make_on_redis: Callable[..., RedisCatalog], damage: str, max_age: int
+) -> None:
+    """Whatever became of an entry, and whether entries age or not: one that cannot be read does not stay for ever."""
+    catalog = make_on_redis(cache_max_age=timedelta(seconds=max_age))
+    catalog.put(KEY, OUTPUTS, SOURCE)
+    [name] = keys_of(catalog)
+    if damage == "another type":
+        catalog.client.set(name, "somebody else's")
+    else:
+        catalog.client.hset(name, damage[0], "1e999" if damage == "u ahead" else "soon")
+    with pytest.raises(CatalogCorrupt, match="the next put replaces it"):
+        catalog.get(KEY)
+    catalog.put(KEY, OTHERS, msgspec.structs.replace(SOURCE, created_at=0), replace=damage == "c")
+    assert catalog.get(KEY).outputs == OTHERS
 
 
 @pytest.mark.servers

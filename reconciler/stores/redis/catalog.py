@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import redis
+from redis.exceptions import ResponseError
 
 from reconciler.api.transition import OutputRef
 from reconciler.settings import Settings
@@ -54,7 +55,12 @@ class RedisCatalog:
         pipe.hmget(self._keys.cache_entry(key.checked().digest), "o", "x", "c", "u")
         if self.limits.max_age:
             pipe.time()
-        fields, *time = pipe.execute()
+        try:
+            fields, *time = pipe.execute()
+        except ResponseError as error:
+            if "WRONGTYPE" in str(error):
+                raise corrupt(key, "it is of another type") from error
+            raise
         if not any(fields):
             raise missing(key)
         entry = _entry(key, fields)

@@ -176,18 +176,21 @@ def test_every_failure_is_counted_in_the_store() -> None:
 # -- codes no retry can help (spec 12.3) -----------------------------------------------------------------------------
 @pytest.mark.spec("12.3")
 @pytest.mark.parametrize(
-    ("error", "code", "text"),
+    ("error", "code", "kind", "text"),
     [
-        (BadTaskSpecification("no image"), "BadTaskSpecification", "no image"),
-        (MetadataTooLarge("huge"), "MetadataTooLarge", "huge"),
-        (CorruptedPluginState("bad bytes"), "CorruptedPluginState", "bad bytes"),
-        (wrapped(1), "BadTaskSpecification", "level 0"),
-        (wrapped(5), "BadTaskSpecification", "level 4"),
+        (BadTaskSpecification("no image"), "BadTaskSpecification", "USER", "no image"),
+        (MetadataTooLarge("huge"), "MetadataTooLarge", "USER", "huge"),
+        (CorruptedPluginState("bad bytes"), "CorruptedPluginState", "SYSTEM", "bad bytes"),
+        (wrapped(1), "BadTaskSpecification", "USER", "level 0"),
+        (wrapped(5), "BadTaskSpecification", "USER", "level 4"),
     ],
     ids=["spec", "metadata", "state", "wrapped", "wrapped deep"],
 )
-def test_what_no_retry_can_help_ends_at_once(error: Exception, code: str, text: str) -> None:
-    """A listed code anywhere in the cause chain fails the action at once, by the user's fault, uncounted."""
+def test_what_no_retry_can_help_ends_at_once(error: Exception, code: str, kind: str, text: str) -> None:
+    """A listed code anywhere in the cause chain fails the action at once, uncounted.
+
+    By the user's fault; a corrupted state is the platform's.
+    """
     lab = lab_of(error)
     action = lab.submit(TYPE)
     assert lab.reconcile(action) == DONE
@@ -195,7 +198,7 @@ def test_what_no_retry_can_help_ends_at_once(error: Exception, code: str, text: 
     assert status.error_state is not None
     assert (status.error_state.code, status.error_state.kind, status.error_state.message) == (
         code,
-        "USER",
+        kind,
         text,
     )
     assert status.system_failures == 0
@@ -211,7 +214,7 @@ def test_a_listed_code_matches_as_a_phase_too(answer: Any) -> None:
     assert lab.reconcile(action) == DONE
     error = lab.get(action).status.error_state
     assert error is not None
-    assert (error.code, error.kind) == ("CorruptedPluginState", "USER")
+    assert (error.code, error.kind) == ("CorruptedPluginState", "SYSTEM")
     assert "bad bytes" in error.message
 
 

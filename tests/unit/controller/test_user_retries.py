@@ -195,13 +195,27 @@ def test_the_clean_up_flag_outlives_the_last_retry(cleanup: bool) -> None:  # no
 
 
 @pytest.mark.spec("13")
-def test_system_failures_survive_a_restart() -> None:
-    """A user retry does not forgive what the platform did (the budget is of the action)."""
+def test_a_retry_starts_the_count_in_a_row_anew() -> None:
+    """An attempt that reached the user's code ends a row of system failures; those of its life are remembered."""
     lab = lab_of(system_retryable_failure("Gone", "x"), BOOM, running(0))
     action = lab.submit(TYPE, metadata=retries(1))
     for _ in range(3):
         lab.reconcile(action)
-    assert lab.get(action).status.system_failures == 1
+    status = lab.get(action).status
+    assert (status.system_failures, status.total_system_failures) == (0, 1)
+
+
+@pytest.mark.spec("13", "W-01")
+def test_retries_do_not_stretch_the_budget_of_a_life() -> None:
+    """However many retries a task has, its system failures together stay bounded."""
+    lost = system_retryable_failure("Gone", "x")
+    lab = lab_of(*([lost, lost, BOOM] * 30), settings={"max_total_system_failures": 6})
+    action = lab.submit(TYPE, metadata=retries(100))
+    lab.settle()
+    status = lab.get(action).status
+    assert status.error_state is not None
+    assert status.error_state.code == "MaxSystemFailuresExceeded"
+    assert (status.attempts, status.total_system_failures) == (4, 7)
 
 
 @pytest.mark.spec("13")

@@ -17,13 +17,17 @@ if token > 0 then
   local held = r[1] and tonumber(r[3]) > now
   if newest > token or (held and newest ~= token) then return { 2, {} } end
 end
-local e = redis.call('HMGET', entry, 'o', 'c', 'u')
-if e[1] and ARGV[3] ~= '1' then
-  local max_age = tonumber(ARGV[4])
-  if max_age == 0 or now - tonumber(e[3] or 0) <= max_age then return { 1, {} } end
+local e = redis.pcall('HMGET', entry, 'o', 'c', 'u')
+if e.err then -- somebody wrote over it: nobody can read it
+  redis.call('DEL', entry)
+  e = {}
 end
+local function time(text) return tonumber(string.match(text or '', '^%d+$')) end
+local updated, max_age = time(e[3]), tonumber(ARGV[4])
+-- one without a time cannot be read, so it is none
+if e[1] and ARGV[3] ~= '1' and updated and (max_age == 0 or now - updated <= max_age) then return { 1, {} } end
 local created = ARGV[8]
-if created == '0' then created = e[2] or int(now) end
+if created == '0' then created = int(time(e[2]) or now) end
 redis.call('HSET', entry, 'o', ARGV[6], 'x', ARGV[7], 'c', created, 'u', int(now), 'k', ARGV[9])
 if tonumber(ARGV[5]) > 0 then
   redis.call('PEXPIRE', entry, ARGV[5])
