@@ -17,9 +17,10 @@ from reconciler.api.action import ActionId
 from reconciler.api.template import RetryStrategy, TaskMetadata
 from reconciler.api.transition import retryable_failure, success
 from reconciler.cli.documents import summary_document
+from reconciler.cli.durations import duration
 from reconciler.cli.format import _BLANK, ago, in_row, json_safe, one_line, scrub, size, stamp, visible
 from reconciler.cli.output import emit, show_table
-from reconciler.cli.session import Place, duration, read_text
+from reconciler.cli.session import Place, read_text
 from reconciler.core.times import iso, span
 from reconciler.testing import Lab, ScriptedPlugin
 

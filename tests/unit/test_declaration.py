@@ -130,7 +130,7 @@ def task_of(lab: Lab) -> Any:
     return TaskEnvironment("mapped", client=lab.client).task(double)
 
 
-@pytest.mark.parametrize("items", [[], (), iter([]), {}], ids=str)
+@pytest.mark.parametrize("items", [[], (), iter([]), {}], ids=["list", "tuple", "iterator", "dict"])
 def test_an_empty_map_succeeds_at_once(items: Any) -> None:
     """Without items there is nothing to wait for: the group ends in its first round, with an empty list."""
     lab = Lab()

@@ -168,7 +168,7 @@ def _forget(shard: Shard, path: str, fields: Fields) -> None:
         shard.counters[run].pop(f"{kind}:{action.action}", None)
     if not shard.tree[run]:
         for index in (shard.tree, shard.counters, shard.shared, shard.runs, shard.incarnations):
-            del index[run]
+            index.pop(run, None)
 
 
 def _wanted(shard: Shard, path: str, fields: Fields, before: int) -> bool:

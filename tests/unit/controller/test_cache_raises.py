@@ -11,7 +11,6 @@ from control_support import TYPE, lab_of
 
 from reconciler.api.errors import InvalidInput, StoreUnavailable
 from reconciler.api.phase import ActionPhase
-from reconciler.api.resource import QuotaToken
 from reconciler.api.transition import CacheStatus, OutputRef, PhaseInfo, failure, running, success
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.catalog import CatalogExists
@@ -143,7 +142,8 @@ def test_no_error_of_a_resource_manager_keeps_an_end(verb: str, error: Exception
     lab.reconciler.resource_manager.register_quota("gpu", 2)
     action = lab.submit(TYPE)
     lab.reconcile(action)
-    assert lab.get(action).status.tokens == (QuotaToken("gpu", f"{action}/1", 1, held=True),)
+    [token] = lab.get(action).status.tokens
+    assert (token.resource, token.units, token.held) == ("gpu", 1, True)
     setattr(lab.reconciler.resource_manager, verb, fail)
     lab.settle(timedelta(hours=1))
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
