@@ -120,6 +120,7 @@ class ReconcilerBase:
             find_function=self._known_functions,
             object_limit=self.settings.max_object_size,
             requeue=self.requeue_duration,
+            installation=f"{self.settings.cluster}/{self.settings.key_prefix}",
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from functools import lru_cache
 
 from reconciler.api.errors import InvalidSpec
@@ -72,6 +73,12 @@ def generated_name(name: str, attempt: int, launch: int = 0) -> str:
     """`<record name>-<retry>`, and `-<launch>` after a relaunch: unique for each launch (spec 22.7, W-02)."""
     base = f"{name}-{max(attempt, 1) - 1}"
     return f"{base}-{launch}" if launch else base
+
+
+def identity_mark(*parts: str) -> str:
+    """8 characters of a-z and 1-6 that stand for an identity: 40 bits of its BLAKE2 digest."""
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=5).digest()
+    return base64.b32encode(digest).decode().translate(_BASE32)
 
 
 def shortened_name(name: str, longest: int) -> str:

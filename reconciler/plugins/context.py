@@ -17,7 +17,14 @@ from reconciler.api.template import TaskTemplate, parse_template
 from reconciler.api.transition import PhaseInfo, waiting_for_resources
 from reconciler.core import retries
 from reconciler.core.events import observed_attempts
-from reconciler.core.paths import checkpoint_folder, generated_name, launch_id, output_prefix, shortened_name
+from reconciler.core.paths import (
+    checkpoint_folder,
+    generated_name,
+    identity_mark,
+    launch_id,
+    output_prefix,
+    shortened_name,
+)
 from reconciler.plugins.managers import (
     NO_CAPS,
     Allocation,
@@ -48,6 +55,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         stop_attempt: asks the running attempt of an action to stop, with a reason.
         object_limit: largest object read or written, bytes.
         requeue: the requeue duration, ms.
+        installation: tells this installation from others that may use the same service.
     """
 
     data_store: BlobStore
@@ -58,6 +66,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     catalog_client: Any = None
     object_limit: int = 64 * 1024 * 1024
     requeue: int = 10_000
+    installation: str = ""
 
 
 class TaskExecutionContext:
@@ -243,8 +252,14 @@ class TaskExecutionContext:
     # -- names, labels, environment (spec 22.7) --------------------------------------------------------------------
     @property
     def generated_name(self) -> str:
-        """Unique name of this launch, within the plugin's limit."""
+        """Unique name of this launch, within the plugin's limit: no other launch of any installation has it.
+
+        That of the record and the attempt, for people, and behind it 8 characters that stand for the whole identity: two
+        projects may have runs of one name, and so may two installations that share a service.
+        """
+        incarnation = self.action.metadata.incarnation
         name = generated_name(self.action.metadata.name, self.attempt_number, self.action.status.launches)
+        name = f"{name}-{identity_mark(self.services.installation, str(self.action.id), incarnation)}"
         return shortened_name(name, self.max_name) if self.max_name else name
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import msgspec
 import pytest
@@ -10,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plugin_support import NOW, context, record
 
+from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec, ReadFailed
 from reconciler.api.status import ActionStatus
 from reconciler.api.template import Identifier, RetryStrategy, SecretRef, TaskMetadata, TaskTemplate
-from reconciler.plugins.context import sanitize_label, template_or_none
+from reconciler.plugins.context import TaskExecutionContext, sanitize_label, template_or_none
+from reconciler.plugins.state import PluginStateManager
+from reconciler.testing import Lab
 
 
 # -- construction (22.2) -----------------------------------------------------------------------------------------------
@@ -131,17 +135,39 @@ def test_the_previous_checkpoints_are_those_of_the_attempt_before(attempts: int,
     ],
 )
 def test_the_generated_name_is_unique_for_each_launch(attempts: int, launches: int, name: str) -> None:
-    """Record name and retry, and the relaunch after a system failure (W-02)."""
-    assert context(status=ActionStatus(attempts=attempts, launches=launches)).generated_name == name
+    """Record name and retry, the relaunch after a system failure (W-02), and what stands for the whole identity."""
+    found = context(status=ActionStatus(attempts=attempts, launches=launches)).generated_name
+    assert re.fullmatch(f"{name}-[a-z1-6]{{8}}", found)
 
 
 @pytest.mark.spec("22.7")
-@pytest.mark.parametrize(("longest", "length"), [(15, 15), (14, 8)])
+def test_no_two_installations_projects_or_incarnations_share_a_generated_name() -> None:
+    """The name of a record alone says nothing of them, and a service may serve them all."""
+    labs = [Lab(cluster=cluster, key_prefix=prefix) for cluster in ("", "east") for prefix in ("cr", "cr2")]
+    names = [
+        TaskExecutionContext(
+            TaskAction(
+                ActionId(project, "d", "run", "a0"),
+                ActionSpec(run_name="run", action_name="a0", run_output_base="s3://b/base"),
+                metadata=Metadata(namespace="flyte", name="run-a0", incarnation=incarnation),
+            ),
+            lab.reconciler.services,
+            PluginStateManager(),
+        ).generated_name
+        for lab in labs
+        for project in ("p", "q")
+        for incarnation in ("", "i1", "i2")
+    ]
+    assert len(set(names)) == len(names) == 24
+
+
+@pytest.mark.spec("22.7")
+@pytest.mark.parametrize(("longest", "length"), [(24, 24), (23, 8)])
 def test_the_generated_name_keeps_the_plugins_limit(longest: int, length: int) -> None:
     """A name that fits stays; a longer one becomes `f` and a hash."""
     name = context(max_name=longest).generated_name
     assert len(name) == length
-    assert (name == "rabc123-train-0") is (longest == 15)
+    assert name.startswith("rabc123-train-0-") is (longest == 24)
 
 
 # -- environment (22.7) ------------------------------------------------------------------------------------------------
