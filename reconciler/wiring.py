@@ -35,6 +35,7 @@ from reconciler.stores.catalog import Catalog
 from reconciler.stores.outage import looked
 from reconciler.stores.redis.catalog import RedisCatalog
 from reconciler.stores.redis.check import store_problems
+from reconciler.stores.redis.first_use import ClientStore
 from reconciler.stores.redis.quotas import RedisQuotas
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
@@ -198,7 +199,7 @@ def _server_problems(settings: Settings, store: RedisStore | None, blobs: S3Blob
 def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:
     """What a client needs: records, objects, and a way to send wake-ups."""
     return (
-        RedisStore(settings),
+        ClientStore(settings),
         S3Blobs(settings),
         CeleryMessenger(build_app(settings, "reconciler-client"), settings),
     )

@@ -37,8 +37,24 @@ def store_problems(store: RedisStore) -> list[str]:
     if info.get("role") == "slave":
         why = "is a replica, which takes no changes: let RECONCILER_REDIS_URL name the primary, or Sentinel"
         return [problem_of(StoreUnavailable(f"{where} {why}"))]  # until a failover is over
-    found = _version(info, where) + _eviction(info, where) + _durability(store, info, where)
+    found = server_problems(info, where) + _durability(store, info, where)
     return found or _rights(store, where) or _meta(store, where) or _scripts(store)
+
+
+def server_problems(info: dict[str, Any], where: str) -> list[str]:
+    """What speaks against a server for good, by what it says of itself.
+
+    Args:
+        info: its answer to INFO; empty when it may not be asked.
+        where: which server, for people.
+    """
+    return _version(info, where) + _eviction(info, where) + _keeping(info, where) if info else []
+
+
+def _keeping(info: dict[str, Any], where: str) -> list[str]:
+    if info.get("aof_enabled"):
+        return []
+    return [f"{where} keeps nothing over a restart (appendonly no): set appendonly yes"]
 
 
 def _rights(store: RedisStore, where: str, *known: str) -> list[str]:
@@ -72,8 +88,6 @@ def _eviction(info: dict[str, Any], where: str) -> list[str]:
 
 
 def _durability(store: RedisStore, info: dict[str, Any], where: str) -> list[str]:
-    if not info.get("aof_enabled"):
-        return [f"{where} keeps nothing over a restart (appendonly no): set appendonly yes"]
     if info.get("aof_last_write_status", "ok") != "ok":
         return [f"{where} cannot write its append-only file: free its disk, then restart it"]
     return _safety(store, where) if store.settings.durability == "safe" else []
@@ -101,15 +115,29 @@ def _safety(store: RedisStore, where: str) -> list[str]:
 
 
 def _meta(store: RedisStore, where: str) -> list[str]:
-    wanted = {"shards": store.shards, "layout": LAYOUT}
     with explained(store.url):
         pipe = store.client.pipeline()
-        for name, value in wanted.items():
+        for name, value in _shape(store.shards).items():
             pipe.hsetnx(store.keys.meta, name, value)
         pipe.hgetall(store.keys.meta)
         stored = pipe.execute()[-1]
+    return shape_problems(stored, store.shards, where)
+
+
+def _shape(shards: int) -> dict[str, int]:
+    return {"shards": shards, "layout": LAYOUT}
+
+
+def shape_problems(stored: dict[bytes, bytes], shards: int, where: str) -> list[str]:
+    """How a data set differs from what this process would read and write.
+
+    Args:
+        stored: what the first worker fixed; empty before there was one.
+        shards: number of shards of the settings.
+        where: which server, for people.
+    """
     found = []
-    for name, value in wanted.items():
+    for name, value in _shape(shards).items():
         have = int(stored.get(name.encode(), value))
         if have != value:
             remedy = "set RECONCILER_SHARDS to it" if name == "shards" else "run the release that wrote it"
