@@ -46,9 +46,9 @@ def check_fit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbea
     if digest is None:
         raise cannot(Unknown(config.function, tuple(found)))
     interface = template.interface if template else None
-    if interface is None or not (interface.inputs or interface.outputs):
+    if template is None or interface is None or not (interface.inputs or interface.outputs):
         return
-    wanted = interface_digest(interface.inputs, interface.outputs)
+    wanted = interface_digest(interface.inputs, interface.outputs, template.secrets)
     if wanted != digest and wanted in _known(engine, config.queue, config.function).digests:
         raise CannotRun(f"worker {socket.gethostname()} has {config.function!r} with another interface")
 

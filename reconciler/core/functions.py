@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -39,7 +39,8 @@ class RegisteredFunction:
     @property
     def digest(self) -> str:
         """Digest of its interface."""
-        return interface_digest(self.signature.interface["inputs"], self.signature.interface["outputs"])
+        interface = self.signature.interface
+        return interface_digest(interface["inputs"], interface["outputs"], self.secrets)
 
 
 class FunctionRegistry:
@@ -107,13 +108,18 @@ class FunctionRegistry:
             raise InvalidSettings(problems) from cause
 
 
-def interface_digest(inputs: Mapping[str, str], outputs: Mapping[str, str]) -> str:
-    """Digest of what a function takes and gives, by the names of its types: equal in every process.
+def interface_digest(
+    inputs: Mapping[str, str], outputs: Mapping[str, str], secrets: Sequence[SecretRef] = ()
+) -> str:
+    """Digest of what a function takes and gives, by the names of its types, and needs of secrets: equal in every process.
+
+    A release that declares another secret is another interface: a worker of the release before would refuse the value.
 
     Returns:
         16 hexadecimal digits.
     """
-    document = msgspec.json.encode((inputs, outputs), order="deterministic")
+    parts = (inputs, outputs, secrets) if secrets else (inputs, outputs)
+    document = msgspec.json.encode(parts, order="deterministic")
     return hashlib.sha256(document).hexdigest()[:16]
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.api.errors import InvalidSettings, InvalidSpec
+from reconciler.api.template import SecretRef
 from reconciler.core.current import CurrentAttempt, attempt_context, current_attempt
-from reconciler.core.functions import FunctionRegistry
+from reconciler.core.functions import FunctionRegistry, interface_digest
 
 ATTEMPT = CurrentAttempt(
     project="p",
@@ -135,3 +136,13 @@ def test_wrong_texts_are_refused(context: dict[str, str], error: type[Exception]
     """Texts that describe no attempt are refused."""
     with pytest.raises(error):
         CurrentAttempt.from_context(context)
+
+
+def test_another_secret_is_another_interface() -> None:
+    """A worker of the release before would refuse the new secret's value, so it has to hand such a launch back."""
+    inputs, outputs = {"key": "str"}, {"o0": "str"}
+    plain = interface_digest(inputs, outputs)
+    first = interface_digest(inputs, outputs, (SecretRef(key="db", env="DB"),))
+    second = interface_digest(inputs, outputs, (SecretRef(key="mail", env="DB"),))
+    assert len({plain, first, second}) == 3
+    assert interface_digest(inputs, outputs, ()) == plain
