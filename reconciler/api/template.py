@@ -46,13 +46,14 @@ class RetryStrategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Limits of time; None means no limit (spec W-14).
+    """Limits of time; None means no limit (spec W-14). Who passes one is `timed_out`.
 
     Attributes:
-        queued: from the start of an attempt until it runs.
-        running: of one attempt, from its start by a worker.
-        heartbeat: longest silence of a running attempt; None means the installation's attempt lease.
-        overall: from acceptance to the end, over all attempts.
+        queued: from the start of an attempt until it runs. Passed, it ends the action.
+        running: of one attempt, from its start by a worker. Passed, it ends the attempt; while retries last another follows.
+        heartbeat: longest silence of a running attempt; None means the installation's attempt lease. Passed, the worker
+            counts as lost and the attempt is launched again.
+        overall: from acceptance to the end, over all attempts. Passed, it ends the action.
     """
 
     queued: timedelta | None = None

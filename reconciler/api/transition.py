@@ -103,8 +103,8 @@ class PhaseInfo(msgspec.Struct, frozen=True, kw_only=True):
         version: grows when something inside the phase changes that is worth an event.
         requeue_at: when to look again (ms since the epoch, UTC); 0 means after the requeue duration. An exact time
             costs no polling.
-        failed_as: the reason a permanent failure is stored under. TIMED_OUT makes it a `timed_out` end; no code of an
-            error does, whatever it says.
+        failed_as: the reason a permanent failure, or the last retryable one, is stored under. TIMED_OUT makes it a
+            `timed_out` end, of the attempt where another follows; no code of an error does, whatever it says.
         cleanup_on_failure: abort the plugin's resource when this failure is permanent (spec W-06).
     """
 

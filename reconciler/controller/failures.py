@@ -245,7 +245,7 @@ class FailureSteps(StatusSteps):
             final = err or ExecutionError(retries.MAX_RETRIES_EXCEEDED, text, ErrorKind.USER)
             if final.code in retries.NON_RETRYABLE_CODES:
                 final = retries.non_retryable(final.code, final.message, final.kind)
-            return failed(PluginPhase.PERMANENT_FAILURE, final, info.info), None
+            return failed(PluginPhase.PERMANENT_FAILURE, final, info.info, failed_as=info.failed_as), None
         return self._restart(action, info, current), None
 
     def _restart(self, action: TaskAction, info: PhaseInfo, current: int) -> PhaseInfo:

@@ -1,4 +1,4 @@
-"""Time in the task path: limits that end in TIMED_OUT (spec W-14), back-off, and when to look again."""
+"""Time in the task path: limits that end the action in TIMED_OUT (spec W-14), back-off, and when to look again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LimitSteps(ConditionSteps):
         ctx: TaskExecutionContext,
         error: ExecutionError,
     ) -> Result:
-        """A limit passed: stop what runs, then end the action in TIMED_OUT (spec W-14)."""
+        """A limit of the action passed: stop what runs, then end the action in TIMED_OUT (spec W-14)."""
         wait = self.stop_plugin(action, plugin, ctx)
         if wait:
             return self.later(action, wait)

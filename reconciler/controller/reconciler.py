@@ -30,6 +30,7 @@ from reconciler.controller.tokens import renew
 from reconciler.core import retries
 from reconciler.core.answers import check_types
 from reconciler.core.conditions import map_phase, system_error
+from reconciler.core.deadlines import attempt_timed_out, ends_attempt
 from reconciler.core.events import observed_cache_status
 from reconciler.core.validation import missing_fields, place_problems
 from reconciler.plugins.base import Plugin
@@ -196,7 +197,7 @@ class TaskActionReconciler(LimitSteps):
         except Exception as error:  # noqa: BLE001  # whatever a plugin raises is a system error (spec 12.1)
             overdue = self.overdue(action)
             if overdue is not None:
-                return self.time_out(action, original, plugin, ctx, overdue)
+                return self._limit_passed(action, original, plugin, ctx, overdue)
             return self.bounded(action, self.record_system_error(action, original, plugin.id, error))
         try:
             transition = self.finalize_cache_after_execution(action, ctx, transition, False)
@@ -243,7 +244,7 @@ class TaskActionReconciler(LimitSteps):
         if not restarted and not info.phase.is_terminal():
             overdue = self.overdue(action)
             if overdue is not None:
-                return self.time_out(action, original, plugin, ctx, overdue)
+                return self._limit_passed(action, original, plugin, ctx, overdue)
         self._apply(action, ctx, info, short=short, restarted=restarted)
         self.update_task_action_status(original, action, info)
         if action.is_terminal:
@@ -253,6 +254,20 @@ class TaskActionReconciler(LimitSteps):
         if restarted and action.status.not_before:
             return Result(self.until(action, action.status.not_before))
         return self.requeue(action, original, info)
+
+    def _limit_passed(
+        self,
+        action: TaskAction,
+        original: TaskAction,
+        plugin: Plugin,
+        ctx: TaskExecutionContext,
+        error: ExecutionError,
+    ) -> Result:
+        """A limit of the attempt fails the attempt, which retries may follow; the others end the action (spec W-14)."""
+        if not ends_attempt(error):
+            return self.time_out(action, original, plugin, ctx, error)
+        info = attempt_timed_out(error, TaskInfo(occurred_at=action.now))
+        return self._conclude(action, original, plugin, ctx, info, short=False)
 
     def _after_failure(
         self,
@@ -268,11 +283,13 @@ class TaskActionReconciler(LimitSteps):
             The phase to go on with, and a result when the round ends here.
         """
         if info.phase is PluginPhase.RETRYABLE_FAILURE:
-            # a failure after a limit had passed is the limit's doing, and no new attempt or launch may outlive it
+            # a failure after a limit had passed is the limit's doing, and no new launch may outlive it
             overdue = self.overdue(action, min(_occurred(info, action.now), action.now))
-            if overdue is not None:
+            if overdue is not None and not ends_attempt(overdue):
                 return info, self.time_out(action, original, plugin, ctx, overdue)
-            if system_error(info.err):
+            if overdue is not None:
+                info = attempt_timed_out(overdue, info.info)
+            elif system_error(info.err):
                 return info, self._system_failure(action, original, plugin, ctx, info)
             return self.retry_or_fail(action, original, plugin, ctx, info)
         if info.phase is PluginPhase.PERMANENT_FAILURE and info.cleanup_on_failure:

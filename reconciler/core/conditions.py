@@ -123,7 +123,7 @@ def _end(
 
 def event_phase(info: PhaseInfo) -> ActionPhase:
     """The phase an event of this plugin phase carries (spec 4.5, column 6)."""
-    if info.phase is PluginPhase.PERMANENT_FAILURE and info.failed_as is Reason.TIMED_OUT:
+    if info.phase.is_failure() and info.failed_as is Reason.TIMED_OUT:
         return ActionPhase.TIMED_OUT
     return _EVENT_PHASE[info.phase]
 

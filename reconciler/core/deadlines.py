@@ -1,12 +1,18 @@
-"""Limits of time of a task: queued, running, heartbeat, overall (spec W-14). Each ends the action in TIMED_OUT."""
+"""Limits of time of a task: queued, running, heartbeat, overall (spec W-14).
+
+`queued` and `overall` end the action in TIMED_OUT. `running` ends the attempt: while retries last the next one follows, and
+the last one ends the action in TIMED_OUT. After a silence longer than `heartbeat` the worker counts as lost.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from reconciler.api.action import TaskAction
+from reconciler.api.conditions import Reason
+from reconciler.api.phase import PluginPhase
 from reconciler.api.template import TaskTemplate, Timeouts
-from reconciler.api.transition import ErrorKind, ExecutionError
+from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, failed
 from reconciler.core.paths import launch_id
 
 NO_LIMITS = Timeouts()
@@ -20,13 +26,23 @@ def limits_of(template: TaskTemplate | None) -> Timeouts:
 
 
 def expired(action: TaskAction, limits: Timeouts, now: int) -> ExecutionError | None:
-    """The limit that has passed, as the error that ends the action; None when none has."""
+    """The limit that has passed, as the error that ends attempt or action; None when none has."""
     if limits is NO_LIMITS:
         return None
     for code, what, since, limit in _clocks(action, limits):
         if limit is not None and since and now >= since + _ms(limit):
             return ExecutionError(code, f"{what} longer than {limit.total_seconds():g} s", ErrorKind.USER)
     return None
+
+
+def ends_attempt(error: ExecutionError) -> bool:
+    """Whether a limit that has passed ends the attempt alone, so that the next one may follow."""
+    return error.code == RUNNING_TIMED_OUT
+
+
+def attempt_timed_out(error: ExecutionError, info: TaskInfo | None = None) -> PhaseInfo:
+    """An attempt that ran longer than it may: retried like any failed one, `timed_out` when it was the last."""
+    return failed(PluginPhase.RETRYABLE_FAILURE, error, info, cleanup=True, failed_as=Reason.TIMED_OUT)
 
 
 def next_deadline(action: TaskAction, limits: Timeouts) -> int:

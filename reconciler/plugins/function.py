@@ -11,9 +11,7 @@ from datetime import timedelta
 import msgspec
 
 from reconciler.api.action import AttemptOutcome, HandBack
-from reconciler.api.conditions import Reason
 from reconciler.api.errors import BadTaskSpecification
-from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import (
     ErrorKind,
     ExecutionError,
@@ -21,7 +19,6 @@ from reconciler.api.transition import (
     PhaseInfo,
     TaskInfo,
     Transition,
-    failed,
     failure,
     queued,
     retryable_failure,
@@ -30,7 +27,7 @@ from reconciler.api.transition import (
     system_failure,
     system_retryable_failure,
 )
-from reconciler.core.deadlines import RUNNING_TIMED_OUT
+from reconciler.core.deadlines import RUNNING_TIMED_OUT, attempt_timed_out
 from reconciler.core.paths import is_relaunch
 from reconciler.core.retries import WORKER_LOST
 from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
@@ -215,7 +212,7 @@ def _ended(outcome: AttemptOutcome) -> PhaseInfo:
         return success(info)
     if outcome.code == RUNNING_TIMED_OUT:
         error = ExecutionError(outcome.code, outcome.message, ErrorKind.USER)
-        return failed(PluginPhase.PERMANENT_FAILURE, error, info, failed_as=Reason.TIMED_OUT)
+        return attempt_timed_out(error, info)
     if outcome.ended == "unknown":  # said by workers of an earlier release, each for itself alone
         return system_retryable_failure(outcome.code, outcome.message, info)
     if not outcome.retryable:

@@ -65,7 +65,8 @@ def check_events(events: list[ActionEvent], phase: ActionPhase) -> None:
     assert events[-1].phase is phase, f"{who}: the record says {phase}, its last event {events[-1].phase}"
     current = ActionPhase.QUEUED
     for event in events[1:]:
-        moved = ActionPhase.QUEUED if event.phase is ActionPhase.FAILED and not event.final else event.phase
+        between = event.phase in {ActionPhase.FAILED, ActionPhase.TIMED_OUT} and not event.final
+        moved = ActionPhase.QUEUED if between else event.phase
         assert moved is current or moved in TRANSITIONS[current], (
             f"{who}: {current} → {moved} is no legal move"
         )

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler import TaskEnvironment, Timeouts
+from reconciler import TaskEnvironment, Timeouts, current_attempt
 from reconciler.api.errors import ActionTimedOut
 from reconciler.api.phase import ActionPhase
 from reconciler.testing import Lab
@@ -19,6 +19,15 @@ labs: list[Lab] = []
 def slow(minutes: int) -> str:
     """Take so long."""
     labs[-1].clock.advance(timedelta(minutes=minutes))
+    return "done"
+
+
+@env.task(timeout=timedelta(minutes=10), retries=1)
+def sometimes_slow() -> str:
+    """Take long the first time."""
+    attempt = current_attempt()
+    assert attempt is not None
+    labs[-1].clock.advance(timedelta(minutes=11 if attempt.attempt == 1 else 1))
     return "done"
 
 
@@ -49,6 +58,17 @@ def test_a_running_limit_ends_the_attempt(lab: Lab) -> None:
     assert run.phase is ActionPhase.TIMED_OUT
     with pytest.raises(ActionTimedOut):
         run.result()
+
+
+def test_a_timed_out_attempt_is_tried_again(lab: Lab) -> None:
+    """With `retries` the next attempt follows, as after any failed one."""
+    run = sometimes_slow.delay()
+    lab.work()
+    assert run.result() == "done"
+    assert [(e.attempt, e.phase) for e in lab.events(run.action) if e.phase.is_terminal()] == [
+        (1, ActionPhase.TIMED_OUT),
+        (2, ActionPhase.SUCCEEDED),
+    ]
 
 
 def test_a_limit_on_waiting_ends_what_nobody_takes_up(lab: Lab) -> None:

@@ -82,12 +82,14 @@ FAULTS: list[tuple[object, str, object, str]] = [
 
 
 def ended_with(backend: Backend, text: str) -> Callable[[], bool]:
-    """Whether the history of run r tells of a system failure with this text."""
+    """Whether run r tells of a system failure with this text, or that its launch was handed back for it."""
 
     def told() -> bool:
         backend.drive()
         record = backend.get("r")
-        return bool(record.status.system_failures) and text in history(record)
+        return (bool(record.status.system_failures) or "cannot run functions" in history(record)) and (
+            text in history(record)
+        )
 
     return told
 

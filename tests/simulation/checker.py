@@ -165,7 +165,7 @@ class Observer:
         )
         _ensure(life.final is None, f"{path}: {event.phase} after its end")
         life.sequence = event.sequence
-        between = event.phase is ActionPhase.FAILED and not event.final
+        between = event.phase in {ActionPhase.FAILED, ActionPhase.TIMED_OUT} and not event.final
         moved = ActionPhase.QUEUED if between else event.phase
         legal = moved is life.moved or moved in TRANSITIONS[life.moved]
         _ensure(legal, f"{path}: its events go from {life.moved} to {moved}")

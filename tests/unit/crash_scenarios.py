@@ -132,6 +132,11 @@ def for_ever(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
     return running(0)
 
 
+def for_ever_once(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
+    """Its first attempt runs and runs."""
+    return running(0) if not rounds or ctx.attempt_number == 1 else success()
+
+
 def in_line(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
     """It never begins to run."""
     del rounds
@@ -350,6 +355,9 @@ STORIES: dict[str, tuple[Callable[[Crash], CloudLab], list[ActionPhase]]] = {
     "no such plugin": (job(at_once, task_type="nobody's"), [F]),
     "timed out in line": (job(in_line, metadata=within(queued=MINUTE)), [T]),
     "timed out running": (job(for_ever, metadata=within(running=MINUTE)), [T]),
+    "timed out running, then tried again": (
+        job(for_ever_once, metadata=msgspec.structs.replace(TWICE, timeouts=Timeouts(running=MINUTE))), [S],
+    ),
     "timed out overall": (job(never_well, metadata=msgspec.structs.replace(TWICE, timeouts=Timeouts(overall=MINUTE))), [T]),
     "quota waiting": (quota, [S, S, S]),
     "cache miss and hit": (served, [S, S]),

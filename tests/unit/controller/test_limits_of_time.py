@@ -1,4 +1,4 @@
-"""Limits of time: queued, running, overall. Each ends the action in TIMED_OUT (spec W-14)."""
+"""Limits of time: queued, running, overall. Each ends in TIMED_OUT: the action, or an attempt that others follow (W-14)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import pytest
 from control_support import MINUTE, TYPE, condition, history, lab_of, phases, record
 
 from reconciler.api.action import AttemptRecord, Metadata, Result
-from reconciler.api.conditions import ConditionType
-from reconciler.api.phase import ActionPhase
+from reconciler.api.conditions import ConditionType, Reason
+from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status import ActionStatus
 from reconciler.api.template import RetryStrategy, TaskMetadata, Timeouts
 from reconciler.api.transition import (
+    ErrorKind,
+    ExecutionError,
     TaskInfo,
     Transition,
+    failed,
     queued,
     retryable_failure,
     running,
@@ -117,16 +120,122 @@ def test_the_end_waits_until_the_attempt_has_stopped() -> None:
 
 @pytest.mark.spec("W-14")
 @pytest.mark.parametrize("stopped", [LOST, retryable_failure("Stopped", "was told to stop")])
-def test_what_the_limit_stopped_is_not_started_again(stopped: Any) -> None:
-    """A failure that the limit itself caused ends in TIMED_OUT, not in another launch or attempt."""
+def test_what_the_limit_stopped_is_not_launched_again(stopped: Any) -> None:
+    """A failure that the limit itself caused spends the attempt, not the system budget, and is no launch of it anew."""
     lab = lab_of(running(0), running(0), stopped, on_abort=[StillStopping(1_700_000_000_000 + 61_000), None])
-    action = lab.submit(TYPE, metadata=limited(retries=3, running=ONE))
+    action = lab.submit(TYPE, metadata=limited(running=ONE))
     lab.reconcile(action)
     lab.clock.advance(ONE)
     lab.settle()
     found = lab.get(action)
     assert found.phase is ActionPhase.TIMED_OUT
-    assert (found.status.attempts, found.status.launches) == (1, 0)
+    assert (found.status.attempts, found.status.launches, found.status.total_system_failures) == (1, 0, 0)
+
+
+def runs_long(times: int) -> Any:
+    """An answer: so many attempts run past every limit, the next one succeeds."""
+    return lambda ctx: running(0) if ctx.attempt_number <= times else success()
+
+
+@pytest.mark.spec("W-14", "W-03")
+def test_a_timed_out_attempt_is_followed_by_the_next() -> None:
+    """While retries last a running limit fails the attempt, with an event of its own, and the next one begins."""
+    lab = lab_of(runs_long(2))
+    action = lab.submit(TYPE, metadata=limited(retries=2, running=ONE))
+    began = lab.clock()
+    lab.settle()
+    found = lab.get(action)
+    assert phases(lab, action) == [
+        ("queued", 1, False),
+        ("running", 1, False),
+        ("timed_out", 1, False),
+        ("queued", 2, False),
+        ("running", 2, False),
+        ("timed_out", 2, False),
+        ("queued", 3, False),
+        ("succeeded", 3, True),
+    ]
+    assert [e.error_info.code for e in lab.events(action) if e.error_info] == ["RunningTimedOut"] * 2
+    assert found.phase is ActionPhase.SUCCEEDED
+    assert "TimedOut" not in history(found)
+    assert lab.journal.words.count("abort") == 2
+    waited = lab.clock() - began
+    assert 2 * MINUTE + 90_000 <= waited <= 2 * MINUTE + 99_000  # two limits, and the back-off of each
+
+
+@pytest.mark.spec("W-14")
+def test_the_last_attempt_that_times_out_ends_the_action_in_timed_out() -> None:
+    """With the retries used up the end is TIMED_OUT, by the last attempt's own event, which is final."""
+    lab = lab_of(running(0))
+    action = lab.submit(TYPE, metadata=limited(retries=1, running=ONE))
+    lab.settle()
+    found = lab.get(action)
+    assert phases(lab, action)[-4:] == [
+        ("timed_out", 1, False),
+        ("queued", 2, False),
+        ("running", 2, False),
+        ("timed_out", 2, True),
+    ]
+    assert found.phase is ActionPhase.TIMED_OUT
+    assert history(found)[-1] == "TimedOut"
+    assert found.status.error_state is not None
+    assert found.status.error_state.code == "RunningTimedOut"
+    assert found.metadata.finalizers == ()
+
+
+@pytest.mark.spec("W-14")
+@pytest.mark.parametrize(
+    "limits", [{"queued": ONE}, {"overall": ONE}, {"overall": ONE, "running": ONE}], ids=str
+)
+def test_the_limits_of_the_action_end_it_whatever_retries_are_left(limits: Any) -> None:
+    """Waiting too long and taking too long in all are no attempt's doing."""
+    lab = lab_of(queued(0, 0, "sent") if "queued" in limits else running(0))
+    action = lab.submit(TYPE, metadata=limited(retries=5, **limits))
+    lab.settle()
+    assert phases(lab, action)[-1] == ("timed_out", 1, True)
+
+
+@pytest.mark.spec("W-14")
+def test_retries_of_timed_out_attempts_stay_within_the_overall_limit() -> None:
+    """The overall limit goes on over all attempts."""
+    lab = lab_of(running(0))
+    action = lab.submit(TYPE, metadata=limited(retries=9, running=ONE, overall=timedelta(minutes=2)))
+    began = lab.clock()
+    lab.settle()
+    error = lab.get(action).status.error_state
+    assert error is not None
+    assert (error.code, lab.clock() - began) == ("DeadlineExceeded", 2 * MINUTE)
+
+
+@pytest.mark.spec("W-14")
+@pytest.mark.parametrize("stop", [LOST, retryable_failure("Stopped", "was told to stop"), ValueError("gone")])
+def test_an_attempt_that_stops_late_is_followed_by_the_next(stop: Any) -> None:
+    """However what the limit stopped answers at last: the attempt has timed out, and the next one begins."""
+    lab = lab_of(
+        *(running(0), running(0), stop, success()),
+        on_abort=[StillStopping(1_700_000_000_000 + 61_000), None],
+    )
+    action = lab.submit(TYPE, metadata=limited(retries=1, running=ONE))
+    lab.reconcile(action)
+    lab.clock.advance(ONE)
+    lab.settle()
+    assert ("timed_out", 1, False) in phases(lab, action)
+    assert phases(lab, action)[-1] == ("succeeded", 2, True)
+    assert lab.get(action).status.total_system_failures == 0
+
+
+@pytest.mark.spec("W-14")
+@pytest.mark.parametrize(
+    ("kind", "attempts"), [(PluginPhase.RETRYABLE_FAILURE, 3), (PluginPhase.PERMANENT_FAILURE, 1)]
+)
+def test_a_plugin_may_say_that_an_attempt_timed_out(kind: PluginPhase, attempts: int) -> None:
+    """Retryable it is an attempt like any other; permanent it ends the action. Both end timed out."""
+    error = ExecutionError("Slow", "the service gave up", ErrorKind.USER)
+    lab = lab_of(failed(kind, error, failed_as=Reason.TIMED_OUT))
+    action = lab.submit(TYPE, metadata=limited(retries=2))
+    lab.settle()
+    assert phases(lab, action)[-1] == ("timed_out", attempts, True)
+    assert lab.get(action).phase is ActionPhase.TIMED_OUT
 
 
 @pytest.mark.spec("W-14")

@@ -229,7 +229,7 @@ def test_the_last_attempt_is_where_the_record_is(
     lab = Lab([ScriptedPlugin("demo", *answers)])
     policy = TaskMetadata(retries=RetryStrategy(retries=2), timeouts=Timeouts(running=timedelta(minutes=5)))
     action = lab.submit("demo", metadata=policy)
-    for number in range(60):
+    for number in range(120):
         record = lab.get(action)
         last = lab.client.attempts(action)[-1]
         assert (last.attempt, last.phase) == (max(record.status.attempts, 1), record.phase)
