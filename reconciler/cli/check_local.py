@@ -15,6 +15,7 @@ from reconciler.api.secret import read_provider
 from reconciler.cli.exits import sentence_of
 from reconciler.cli.finding import Finding, skipped
 from reconciler.cli.functions import functions_in_child
+from reconciler.cli.local import foreign_modules
 from reconciler.core.machine import look_around
 from reconciler.core.probe import PROBE
 from reconciler.plugins.registry import PluginRegistry, load_entries
@@ -38,6 +39,14 @@ def check_imports(settings: Settings) -> Finding:
         return Finding(name="imports", problems=tuple(error.problems))
     detail = f"{', '.join(settings.imports)}: {len(found)} functions"
     return Finding(name="imports", detail=detail)
+
+
+def check_modules(_: Settings) -> Finding:
+    """Whether Celery, started in this folder, would find our modules: a user's `worker.py` runs in their place."""
+    folder = str(Path.cwd())
+    problems = foreign_modules([*([] if folder in sys.path else [folder]), *sys.path])
+    detail = "`celery -A worker`, started in this folder, finds ours"
+    return Finding(name="modules", detail=detail, problems=tuple(problems))
 
 
 def check_plugins(settings: Settings) -> Finding:

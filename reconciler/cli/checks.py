@@ -16,6 +16,7 @@ from reconciler.cli.check_local import (
     check_imports,
     check_machine,
     check_metrics,
+    check_modules,
     check_plugins,
     check_secrets,
 )
@@ -102,6 +103,7 @@ _SERVERS = (
     ),  # in a process of its own, which takes its time
 )
 _LOCAL = (
+    Check("modules", check_modules, ()),
     Check("plugins", check_plugins, ("plugins", "plugin_routes")),
     Check("secrets", check_secrets, ("secrets",)),
     Check("callbacks", check_callbacks, ("callback_secret_file",)),

@@ -17,9 +17,9 @@ from types import FrameType
 from reconciler.api.errors import ReconcilerError
 from reconciler.settings import PREFIX
 
-OUR_ROOT = Path(__file__).parents[2]
+OUR_ROOT = Path(__file__).resolve().parents[2]
 """The folder `reconciler` lies in, with `worker` and `beat_schedule` beside it."""
-_GENERIC_NAMES = ("worker", "beat_schedule")
+_GENERIC_NAMES = ("worker", "reconciler", "beat_schedule")
 
 OF_OTHER_SERVERS = (
     *("RECONCILER_REDIS_URL", "RECONCILER_BROKER_URL"),
@@ -47,21 +47,38 @@ def refuse_foreign_modules(folders: Iterable[Path]) -> None:
         folders: the working folder of the Celery processes, and others with code of the user.
 
     Raises:
-        ReconcilerError: names the file in the way.
+        ReconcilerError: names the files in the way.
     """
-    searched = [str(folder.resolve()) for folder in folders]
-    for name in _GENERIC_NAMES:
-        found = PathFinder.find_spec(name, [*searched, str(OUR_ROOT)])
-        origin = found.origin if found else None
-        if origin is None:
-            raise ReconcilerError(
-                f"the module {name!r} of celery-reconciler is missing from {OUR_ROOT}; install it again."
-            )
-        if OUR_ROOT not in Path(origin).parents:
-            raise ReconcilerError(
-                f"{origin} has the name of a module of celery-reconciler, and Python would find it first. "
-                f"Rename it, or put it into a package of yours (mypackage/{name}.py)."
-            )
+    found = foreign_modules([*(str(folder.resolve()) for folder in folders), str(OUR_ROOT)])
+    if found:
+        raise ReconcilerError(". ".join(found))
+
+
+def foreign_modules(path: Sequence[str]) -> list[str]:
+    """What hides a module of ours on an import path, as sentences with a remedy. Nothing is imported."""
+    return [problem for name in _GENERIC_NAMES if (problem := _hides(name, path))]
+
+
+def _hides(name: str, path: Sequence[str]) -> str:
+    found = PathFinder.find_spec(name, path)
+    origin = found.origin if found else None
+    if origin is None:
+        return f"the module {name!r} of celery-reconciler is missing from {OUR_ROOT}; install it again"
+    place = Path(origin).resolve()
+    if place in {OUR_ROOT / f"{name}.py", OUR_ROOT / name / "__init__.py", _installed(name)}:
+        return ""
+    return (
+        f"{origin} has the name of a module of celery-reconciler, and Python would find it first: "
+        f"rename it, or put it into a package of yours (mypackage/{name}.py)"
+    )
+
+
+def _installed(name: str) -> Path | None:
+    """Where a single file of ours is installed: of an editable installation that is not beside the packages."""
+    try:
+        return Path(str(metadata.distribution("celery-reconciler").locate_file(f"{name}.py"))).resolve()
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def command(*arguments: str) -> str:

@@ -212,3 +212,16 @@ def test_the_package_gives_the_application(tmp_path: Path) -> None:
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split() == ["Celery", "True", "reconciler"]
+
+
+@pytest.mark.parametrize("name", ["worker.py", "worker/__init__.py", "reconciler.py", "beat_schedule.py"])
+def test_doctor_tells_what_would_run_in_place_of_ours(tmp_path: Path, name: str) -> None:
+    """Where `celery -A worker` would start a module of the user's, nothing of ours runs that could say so; doctor does."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("raise RuntimeError('not to be run')\n")
+    command = [str(Path(CELERY).with_name("reconciler")), "doctor"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 9
+    assert f"{tmp_path / name} has the name of a module of celery-reconciler" in " ".join(done.stdout.split())
