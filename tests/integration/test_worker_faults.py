@@ -77,7 +77,6 @@ FAULTS: list[tuple[object, str, object, str]] = [
     (attempts.Attempt, "_written", raises(FULL), "No space left on device"),
     (attempts.Attempt, "_written", unencodable, "surrogates not allowed"),
     (threading.Thread, "start", without_threads("reconciler-heartbeat"), "can't start new thread"),
-    (runner_process.subprocess, "Popen", raises(FILES), "No process can be started"),
 ]
 
 
@@ -114,6 +113,26 @@ def test_a_fault_is_told_at_once_and_costs_no_retry(
     assert record.phase is ActionPhase.SUCCEEDED
     assert record.status.attempts == 1
     assert "vanished" not in history(record)
+
+
+def test_without_a_process_for_functions_the_launch_waits(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is handed back, says why, and costs nothing at all; once one can be started it runs."""
+    stop_runner()
+    backend.call("r", "greet", name="x")
+
+    def told() -> bool:
+        backend.drive()
+        return "No process can be started" in history(backend.get("r"))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(runner_process.subprocess, "Popen", raises(FILES))
+        eventually(told, 5)
+    backend.end("r")
+    record = backend.get("r")
+    assert record.phase is ActionPhase.SUCCEEDED
+    assert (record.status.attempts, record.status.total_system_failures) == (1, 0)
 
 
 def test_no_temporary_folder_is_needed(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
