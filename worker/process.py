@@ -13,6 +13,7 @@ from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine, build
+from worker.collecting import StandIn
 from worker.consuming import ConsumerWatch
 from worker.functions_told import FunctionsTold
 from worker.liveness import Liveness
@@ -53,6 +54,7 @@ class Guardian(threading.Thread):
         steps: whether it consumes the steps queue.
         watch: looks after its consumer; None where the broker is not Redis.
         functions: tells what the worker can run; None when it runs no attempts.
+        collecting: collects in a steps worker when nobody has for long.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Guardian(threading.Thread):
         steps: bool,
         watch: ConsumerWatch | None = None,
         functions: FunctionsTold | None = None,
+        collecting: StandIn | None = None,
     ) -> None:
         super().__init__(name="reconciler-guardian", daemon=True)
         self._liveness = liveness
         self._steps = steps
         self._watch = watch
         self._functions = functions
+        self._collecting = collecting or StandIn()
         self._ends = threading.Event()
 
     def run(self) -> None:
@@ -89,6 +93,7 @@ class Guardian(threading.Thread):
                     engine = current_engine()
                     resync(engine.store, engine.messenger)
                     looked = now
+                    self._collecting.look(engine)
             except ReconcilerError as error:
                 log.warning("guardian.unavailable", error=str(error))
             except Exception:
@@ -104,6 +109,7 @@ class Guardian(threading.Thread):
     def stop(self) -> None:
         """End the thread, and say so."""
         self._ends.set()
+        self._collecting.end()
         try:
             store = current_engine().store
             if self._functions is not None:

@@ -33,7 +33,8 @@ So has a resource with a quota, `{q:<name>}`, and what the workers of a queue sa
 | `<p>:{q:<name>}:owners` | hash, PX, token → units and owner | allocate | as held |
 | `<p>:{w:<name>}:functions` | hash, PX, worker → its functions | tell_functions | field: tell_functions; its TTL |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
-| `<p>:swept:<sweep>` | string, PX | steps workers, at beat's tick | its TTL |
+| `<p>:swept:<sweep>` | string, PX | steps workers, at beat's tick, or who stands in for it | its TTL |
+| `<p>:swept:<sweep>:turn` | string, PX | the steps worker that stands in for beat | its TTL |
 
 The scripts build these same names from the shard's base; this file is the only other place that knows them.
 """
@@ -135,8 +136,12 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.base(shard)}sent:{queue}"
 
     def swept(self, sweep: str) -> str:
-        """Says that beat's tick of a sweep was served."""
+        """Says that a sweep was made."""
         return f"{self.prefix}:swept:{sweep}"
+
+    def turn(self, sweep: str) -> str:
+        """Says that a worker makes a sweep without beat."""
+        return f"{self.swept(sweep)}:turn"
 
     @property
     def meta(self) -> str:
