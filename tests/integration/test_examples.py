@@ -25,7 +25,7 @@ SAID = {
     r"this line goes to the log of attempt 4\nTraceback (?s:.*)\nConnectionError: nobody answered attempt 4\n\n"
     r".*charge-\w+ failed: \S+NonRetryableError: 'none' is no card number\nthe log of attempt 1, .*\n"
     r"Traceback (?s:.*)NonRetryableError: 'none' is no card number\n\n",
-    "05_timeouts_and_abort": r"timed out: the attempt has run longer than 1 s\n(  queued\n)+(  running\n)+abort: .*REQUESTED\n"
+    "05_timeouts_and_abort": r"timed out: .*longer than 1 s\n(  queued\n)+(  running\n)+abort: .*REQUESTED\n"
     r"(  running\n)*  aborted\naborted: .*we have seen enough\n",
     "06_plain_client": r"(  queued\n)+(  running\n)+  succeeded\nthe same run: True\n"
     r"action \S+ exists with another spec; these fields differ: inputs.*\nsucceeded\n",
