@@ -91,7 +91,7 @@ def test_modules_with_our_names_are_refused(tmp_path: Path, name: str) -> None:
     local.refuse_foreign_modules([tmp_path])
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
-    with pytest.raises(ReconcilerError, match=rf"{name} has the name .* Rename it"):
+    with pytest.raises(ReconcilerError, match=rf"{name} has the name .* rename it"):
         local.refuse_foreign_modules([tmp_path])
 
 
