@@ -257,12 +257,13 @@ class TaskAction:
         attempt: the launch the plugin waits for.
         children: counts of its child actions.
         unknown: fields of newer releases, by part, written back untouched.
+        abandoned: claims in a row before this one whose lease ended without a commit; says nothing when read without one.
         now: the store's time of the claim it was read under; 0 = read without a claim.
         staged: what the round in progress has decided to write; None outside a round.
     """
 
     __slots__ = (
-        "attempt", "children", "events", "id", "metadata", "now", "phase", "signal", "spec", "staged", "status",
+        "abandoned", "attempt", "children", "events", "id", "metadata", "now", "phase", "signal", "spec", "staged", "status",
         "token", "unknown", "version",
     )  # fmt: skip
 
@@ -282,6 +283,7 @@ class TaskAction:
         children: Children | None = None,
         unknown: dict[str, dict[str, Any]] | None = None,
         now: int = 0,
+        abandoned: int = 0,
     ) -> None:
         self.id = id
         self.spec = spec
@@ -296,6 +298,7 @@ class TaskAction:
         self.children = children or Children()
         self.unknown = unknown or {}
         self.now = now
+        self.abandoned = abandoned
         self.staged: Any = None
 
     def copy(self) -> TaskAction:
@@ -348,7 +351,7 @@ def _copy_slots(old: TaskAction, new: TaskAction) -> TaskAction:
     new.attempt, new.children, new.events, new.id = old.attempt, old.children, old.events, old.id
     new.metadata, new.now, new.phase, new.signal = old.metadata, old.now, old.phase, old.signal
     new.spec, new.staged, new.status, new.token = old.spec, old.staged, old.status, old.token
-    new.unknown, new.version = old.unknown, old.version
+    new.unknown, new.version, new.abandoned = old.unknown, old.version, old.abandoned
     return new
 
 

@@ -6,6 +6,7 @@ from reconciler.api.action import DONE, FINALIZER, Deletion, Result, TaskAction
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import aborted
 from reconciler.controller.caching import CacheSteps
+from reconciler.controller.overruns import check_rounds
 from reconciler.core.conditions import map_phase, status_changed
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import TaskExecutionContext
@@ -42,6 +43,9 @@ class EndingSteps(CacheSteps):
             if wait:
                 return wait
         try:
+            check_rounds(
+                action, self.settings.step_lease
+            )  # clean-up was given up: a catalog may be what takes too long
             policy = self.cache_policy(action)
             if policy is not None and policy.cache_serializable:  # else there is none, and no key to be made
                 self.release_cache_reservation(self.cache_config(action))
@@ -108,6 +112,7 @@ class EndingSteps(CacheSteps):
             return 0
         plugin, ctx = found
         try:
+            check_rounds(action, self.settings.step_lease)
             plugin.finalize(ctx)
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
             return self.cleanup_again(action, plugin, error)

@@ -12,6 +12,7 @@ from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.errors import InvalidInput
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, failed, queued
+from reconciler.controller.overruns import RoundsAbandoned, check_rounds
 from reconciler.controller.status import StatusSteps
 from reconciler.core import retries
 from reconciler.core.cachekey import CacheConfigError
@@ -58,13 +59,15 @@ class FailureSteps(StatusSteps):
     def stop_plugin(self, action: TaskAction, plugin: Plugin, ctx: TaskExecutionContext) -> int:
         """Call abort and finalize with bounded tries; 0 when done or given up, else when to try again."""
         try:
+            check_rounds(action, self.settings.step_lease)
             plugin.abort(ctx)
             plugin.finalize(ctx)
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
             wait = self.cleanup_again(action, plugin, error)
             if wait:
                 return wait
-            self._finalize_anyway(action, plugin, ctx)
+            if not isinstance(error, RoundsAbandoned):  # else this round would not end either
+                self._finalize_anyway(action, plugin, ctx)
         action.set_status(cleanup_tries=0, stopping_since=0, tokens=())
         return 0
 
@@ -159,6 +162,18 @@ class FailureSteps(StatusSteps):
         if retry_at:
             return Result(max(0, retry_at - self.now(task_action)))
         return Result(retries.system_delay(self.requeue_duration, failures, self.rng))
+
+    def record_abandoned_rounds(
+        self, action: TaskAction, original: TaskAction, plugin_id: str, error: RoundsAbandoned
+    ) -> Result:
+        """Count rounds that never committed as one system failure, and look again at a time of the action's own.
+
+        Those that were claimed together and died together must not meet again: one of them may be what killed the worker.
+        """
+        failures = action.status.system_failures + 1
+        delay = retries.system_delay(self.requeue_duration, failures, self.rng) * (1 + self.rng.random())
+        retry_at = self.now(action) + int(delay)
+        return self.record_system_error(action, original, plugin_id, error, retry_at=retry_at)
 
     def record_preparation_error(
         self, action: TaskAction, original: TaskAction, plugin_id: str, error: Exception

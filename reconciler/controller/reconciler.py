@@ -10,6 +10,7 @@ finalizers and the next due time. Its parts, by what they are about:
     condition.py  actions that wait for a person
     webhook.py    telling somebody else that they do
     limits.py     limits of time, back-off, when to look again
+    overruns.py   rounds that never commit
     step.py       a step is a batch of such rounds
 """
 
@@ -26,6 +27,7 @@ from reconciler.api.errors import ReconcilerError
 from reconciler.api.phase import PluginPhase
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, Transition
 from reconciler.controller.limits import LimitSteps
+from reconciler.controller.overruns import RoundsAbandoned, check_rounds
 from reconciler.controller.tokens import renew
 from reconciler.core import retries
 from reconciler.core.answers import check_types
@@ -173,6 +175,10 @@ class TaskActionReconciler(LimitSteps):
             return self._reject(
                 action, original, problem or ExecutionError(Reason.INVALID_SPEC, "", ErrorKind.USER)
             )
+        try:
+            check_rounds(action, self.settings.step_lease)
+        except RoundsAbandoned as error:
+            return self.bounded(action, self.record_abandoned_rounds(action, original, plugin.id, error))
         if action.status.not_before > action.now:
             return self.wait_out(action, original, plugin)
         try:

@@ -18,6 +18,7 @@ write scope touches only its own fields (spec 1), and so that a field a newer re
 | o | commit | time the terminal labels were stamped for |
 | e | create, commit | number of events, then the stream ids of the last ones |
 | k, l, w | claim, commit, wake | fencing token; end of the step's lease; woken while claimed |
+| la | claim | claims in a row before this one whose lease ended without a commit |
 | d | request_abort | wish to end (JSON) |
 | g | signal | answer to a condition (JSON) |
 | n, nq, nt | commit | launch that may report, the queue it was sent to, and when |
@@ -312,6 +313,7 @@ def decode(
         children=children,
         unknown=unknown,
         now=now,
+        abandoned=int(get(b"la", b"0")),
     )
 
 

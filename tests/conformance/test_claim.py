@@ -92,6 +92,23 @@ def test_after_its_lease_an_action_is_claimed_with_a_higher_token(
     committed(store, success_write(again))
 
 
+def test_claims_that_end_without_a_commit_are_counted(store: LookingStore, pass_time: PassTime) -> None:
+    """Each claim tells how many before it, in a row, ended with their lease; a commit, even of nothing, starts anew."""
+    action = make_action()
+    created(store, action)
+    counts = []
+    for _ in range(3):
+        [record] = due_claim(store).actions
+        counts.append(record.abandoned)
+        pass_time(STEP_LEASE + 1)
+    [record] = claim(store, action).actions
+    assert [*counts, record.abandoned] == [0, 1, 2, 3]
+    committed(store, release_write(record, due=store.now()))
+    assert claimed(store, action).abandoned == 0
+    pass_time(STEP_LEASE + 1)
+    assert claimed(store, action).abandoned == 1
+
+
 def test_a_held_action_in_the_due_index_is_put_off(store: LookingStore, pass_time: PassTime) -> None:
     """An action that is due while held, as after a heartbeat's late write, waits for the end of the lease."""
     action = make_action()

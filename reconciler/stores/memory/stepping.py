@@ -165,6 +165,7 @@ class Stepping(MemoryCore):
         if fields is None or (terminal(fields) and not owed(fields)):
             shard.due.pop(path, None)
             return None
+        _count_abandoned(fields)
         until = now + self._lease
         fields.update({b"k": b"%d" % (number(fields, b"k") + 1), b"l": b"%d" % until})
         if not {b"y", b"d"} & fields.keys():
@@ -274,6 +275,14 @@ class Stepping(MemoryCore):
         with self._lock:
             entries = [(at, path) for path, at in self._shards[shard].due.items()]
         return [(parse(path), at) for at, path in heapq.nsmallest(limit, entries)]
+
+
+def _count_abandoned(fields: Fields) -> None:
+    """A commit would have removed the lease: the step that held it died, or took too long."""
+    if b"l" in fields:
+        fields[b"la"] = b"%d" % (number(fields, b"la") + 1)
+    else:
+        fields.pop(b"la", None)
 
 
 def _due_after(fields: Fields, change: Change) -> int:

@@ -1,4 +1,5 @@
 -- Take due actions for one step: a lease and a higher fencing token each, and the finalizer for tasks, beside those of others.
+-- Field la counts the claims in a row before this one whose lease ended without a commit.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  lease in ms
@@ -48,6 +49,17 @@ local function take(path, named)
     redis.call('HSET', key, 'k', int(token), 'l', until_ms, 'f', finalizers)
     flat[#flat + 1] = 'f'
     flat[#flat + 1] = finalizers
+  end
+  -- a commit would have removed the lease: the step that held it died, or took too long
+  if r.l then
+    local abandoned = int(tonumber(r.la or 0) + 1)
+    redis.call('HSET', key, 'la', abandoned)
+    flat[#flat + 1] = 'la'
+    flat[#flat + 1] = abandoned
+  elseif r.la then
+    redis.call('HDEL', key, 'la')
+    flat[#flat + 1] = 'la'
+    flat[#flat + 1] = '0'
   end
   -- noted while a step held it that died: this claim serves it, unless it is for later
   if r.w and tonumber(r.w) <= now then redis.call('HDEL', key, 'w') end
