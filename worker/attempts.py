@@ -259,7 +259,7 @@ class Attempt:
             previous_checkpoints=context.previous_checkpoint_prefix,
         )
         return Call(
-            function=config_of(context.template.custom).function,
+            function=config_of(context.shared_template.custom).function,
             inputs=context.read_inputs(),
             env={**context.environment, **secrets.env},
             context=now.to_context(),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property
+from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
 from reconciler.api.action import ActionSpec, TaskAction
-from reconciler.api.template import TaskMetadata, TaskTemplate, parse_template
+from reconciler.api.remembered import Remembered
+from reconciler.api.template import TaskMetadata, TaskTemplate, shared_template
 from reconciler.controller.failures import FailureSteps
 from reconciler.core.cachekey import CacheConfigError, compute_key
 from reconciler.plugins import function
@@ -18,7 +19,8 @@ from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.catalog import CacheKey
 from reconciler.stores.outputs import read_inputs
 
-_REMEMBERED_KEYS = 1024
+_REMEMBERED_KEYS = 2 * 1024 * 1024
+"""Bytes of the keys of inputs in S3 that are remembered."""
 
 
 class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +72,7 @@ class CacheConfigSteps(FailureSteps):
         policy = self.cache_policy(action)
         if policy is None:
             return None
-        template = parse_template(action.spec.task_template)
+        template = shared_template(action.spec.task_template)
         if template.id is None:
             raise CacheConfigError("discoverable task is missing identifier")
         return CacheConfig(
@@ -89,9 +91,7 @@ class CacheConfigSteps(FailureSteps):
         if spec.inputs_hash:
             return _compute(task, template, None, spec.cache_key, spec.inputs_hash)
         if spec.inputs is None and spec.inputs_digest:
-            return self._stored_key(
-                task, spec.task_template, spec.input_uri, spec.inputs_digest, spec.cache_key
-            )
+            return self._stored_key(task, template, spec)
         inputs = read_inputs(self.data_store, spec, limit=self.settings.max_object_size)
         return _compute(task, template, inputs, spec.cache_key)
 
@@ -106,20 +106,23 @@ class CacheConfigSteps(FailureSteps):
             return ""  # the round ends it for that
         if plugin.id != function.TASK_TYPE:
             return ""
-        custom = parse_template(action.spec.task_template).custom
+        custom = shared_template(action.spec.task_template).custom
         return str(custom.get("function", ""))
 
-    @cached_property
-    def _stored_key(self) -> Callable[[_Task, bytes, str, str, str], str]:
+    def _stored_key(self, task: _Task, template: TaskTemplate, spec: ActionSpec) -> str:
         """Keys of inputs in S3 are remembered, as their digest vouches that they never change (spec W-25)."""
-
-        @lru_cache(maxsize=_REMEMBERED_KEYS)
-        def key(task: _Task, template: bytes, uri: str, digest: str, version: str) -> str:
-            spec = ActionSpec(input_uri=uri, inputs_digest=digest)
+        identity = blake2b(spec.task_template, digest_size=16).digest()
+        name = (task, identity, spec.input_uri, spec.inputs_digest, spec.cache_key)
+        key = self._stored_keys.get(name)
+        if key is None:
             inputs = read_inputs(self.data_store, spec, limit=self.settings.max_object_size)
-            return _compute(task, parse_template(template), inputs, version)
-
+            key = _compute(task, template, inputs, spec.cache_key)
+            self._stored_keys.keep(name, key, 1024 + len(spec.input_uri))
         return key
+
+    @cached_property
+    def _stored_keys(self) -> Remembered[tuple[object, ...], str]:
+        return Remembered(_REMEMBERED_KEYS)
 
 
 class _Task(NamedTuple):

@@ -12,7 +12,7 @@ from reconciler.api.condition import condition_problems
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.names import check_name
 from reconciler.api.places import place_problem
-from reconciler.api.template import parse_template
+from reconciler.api.template import shared_template
 from reconciler.api.texts import UNREADABLE, unreadable
 from reconciler.api.variables import variable_problem
 from reconciler.core.paths import INLINE
@@ -204,7 +204,7 @@ def _template_problems(template: bytes) -> list[str]:
     if b'"metadata"' not in template:
         return []
     try:
-        metadata = parse_template(template).metadata
+        metadata = shared_template(template).metadata
     except msgspec.DecodeError:
         return []
     return policy_problems(metadata) if metadata is not None else []

@@ -13,7 +13,7 @@ from reconciler import metrics
 from reconciler.api.action import AttemptRecord, Children, TaskAction
 from reconciler.api.errors import BadTaskSpecification
 from reconciler.api.resource import QuotaToken
-from reconciler.api.template import TaskTemplate, parse_template
+from reconciler.api.template import TaskTemplate, parse_template, shared_template
 from reconciler.api.transition import PhaseInfo, waiting_for_resources
 from reconciler.core import retries
 from reconciler.core.events import observed_attempts
@@ -124,19 +124,31 @@ class TaskExecutionContext:
     # -- the task --------------------------------------------------------------------------------------------------
     @property
     def template(self) -> TaskTemplate:
-        """The task template.
+        """The task template: a copy of this call's own, so that changing what it holds changes nothing elsewhere.
 
         Raises:
             BadTaskSpecification: the stored bytes are no template.
         """
         if self._template is None:
-            try:
-                self._template = parse_template(self.action.spec.task_template)
-            except msgspec.DecodeError as error:
-                raise BadTaskSpecification(
-                    f"the task template of {self.action.id} cannot be read: {error}"
-                ) from error
+            self._template = self._read(parse_template)
         return self._template
+
+    @property
+    def shared_template(self) -> TaskTemplate:
+        """The task template as all calls of this process share it: only to be read, and costs nothing.
+
+        Raises:
+            BadTaskSpecification: the stored bytes are no template.
+        """
+        return self._read(shared_template)
+
+    def _read(self, parse: Callable[[bytes], TaskTemplate]) -> TaskTemplate:
+        try:
+            return parse(self.action.spec.task_template)
+        except msgspec.DecodeError as error:
+            raise BadTaskSpecification(
+                f"the task template of {self.action.id} cannot be read: {error}"
+            ) from error
 
     @property
     def template_path(self) -> str:
@@ -324,9 +336,9 @@ class TaskExecutionContext:
 
 
 def template_or_none(action: TaskAction) -> TaskTemplate | None:
-    """The template of an action; None when it is missing or unreadable (spec 13, 22.7)."""
+    """The template of an action, only to be read; None when it is missing or unreadable (spec 13, 22.7)."""
     try:
-        return parse_template(action.spec.task_template) if action.spec.task_template else None
+        return shared_template(action.spec.task_template) if action.spec.task_template else None
     except msgspec.DecodeError:
         return None
 

@@ -34,7 +34,7 @@ class EchoPlugin(Plugin):
         Raises:
             BadTaskSpecification: the interface or the inputs do not fit.
         """
-        interface = ctx.template.interface
+        interface = ctx.shared_template.interface
         names = (list(interface.inputs), list(interface.outputs)) if interface else ([], [])
         if len(names[0]) != len(names[1]) or len(names[0]) > 1:
             raise BadTaskSpecification(f"echo needs as many inputs as outputs, at most one each; got {names}")

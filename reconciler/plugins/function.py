@@ -91,7 +91,7 @@ class FunctionPlugin(Plugin):
             BadTaskSpecification: the template names no function, or a queue or units no attempt can have.
         """
         attempt = ctx.attempt
-        config = config_of(ctx.template.custom)
+        config = config_of(ctx.shared_template.custom)
         problems = config_problems(config, self._kept)
         if problems:
             raise BadTaskSpecification("; ".join(problems))

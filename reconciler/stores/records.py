@@ -295,7 +295,7 @@ def decode(
         inputs_digest=own.inputs_digest,
         cache_key=own.cache_key,
         inputs_hash=own.inputs_hash,
-        **shared,
+        **{**shared, "env_vars": {**shared.get("env_vars", {})}},  # the part is that of many records
     )
     status, unknown = _decode_status(get(b"t"))
     signal = get(b"g")
@@ -329,7 +329,7 @@ def _decode_status(data: bytes | None) -> tuple[ActionStatus, dict[str, dict[str
 
 def _decode_metadata(action: ActionId, spec: ActionSpec, fields: Mapping[bytes, bytes]) -> Metadata:
     get = fields.get
-    extra = _extra.decode(fields[b"m"]) if b"m" in fields else _NO_EXTRA
+    extra = _extra.decode(fields[b"m"]) if b"m" in fields else _Extra()
     deletion = get(b"d")
     finalizers = get(b"f")
     return Metadata(
@@ -343,9 +343,6 @@ def _decode_metadata(action: ActionId, spec: ActionSpec, fields: Mapping[bytes, 
         incarnation=incarnation_of(fields),
         completed_at=int(get(b"o", b"0")),
     )
-
-
-_NO_EXTRA = _Extra()
 
 
 def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:

@@ -58,7 +58,7 @@ class LabWorker:
     def _outcome(self, record: TaskAction, launch: str) -> AttemptOutcome:
         lab = self._lab
         context = TaskExecutionContext(record, lab.reconciler.services, PluginStateManager())
-        name = config_of(context.template.custom).function
+        name = config_of(context.shared_template.custom).function
         function = registry.get(name)
         if function is None:
             text = (
@@ -75,7 +75,7 @@ class LabWorker:
                 result = _call(function, context.read_inputs())
         except Exception as error:  # noqa: BLE001  # the user's, whatever it is
             return _raised(error)
-        limit = limits_of(context.template).running
+        limit = limits_of(context.shared_template).running
         if limit is not None and lab.clock() - began > limit.total_seconds() * 1000:
             text = "the attempt has run longer than its running limit"
             return AttemptOutcome(ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False)
@@ -88,7 +88,7 @@ class LabWorker:
             variable_of(secret.key, secret.env): manager.get(
                 secret.key, group=secret.group, project=record.id.project, domain=record.id.domain
             )
-            for secret in context.template.secrets
+            for secret in context.shared_template.secrets
         }
 
 

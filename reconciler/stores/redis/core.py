@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from threading import Lock
 from typing import Any
 
 import msgspec
 import redis
 
 from reconciler.api.action import ActionId, Children, RunId, TaskAction
+from reconciler.api.remembered import Remembered
 from reconciler.settings import Settings
 from reconciler.stores import records
 from reconciler.stores.redis.connect import connect
 from reconciler.stores.redis.keys import Keys
 
-_SHARED_CACHE = 4096
+_SHARED_CACHE = 48 * 1024 * 1024
+"""Bytes of shared specs a process remembers: those of one batch, at least, whatever their size."""
+_OVERHEAD = 2048
+"""What keeping one takes beside its own bytes."""
 
 
 def open_json(value: msgspec.Struct) -> bytes:
@@ -40,8 +42,7 @@ class RedisCore:
         self.shards = settings.shards
         self._horizon = int(settings.max_countdown.total_seconds() * 1000)
         self._lease = int(settings.step_lease.total_seconds() * 1000)
-        self._shared: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
-        self._shared_lock = Lock()
+        self._shared: Remembered[bytes, Mapping[str, Any]] = Remembered(_SHARED_CACHE)
 
     def shard_of(self, run: RunId) -> int:
         """The shard all keys of a run lie in."""
@@ -65,29 +66,25 @@ class RedisCore:
         """A record from its fields, with the shared part of its spec."""
         return records.decode(action, fields, self.shared(action.run_id, fields[b"h"]), children, now)
 
-    def shared(self, run: RunId, name: bytes) -> dict[str, Any]:
-        """A shared spec: named by its content, so every process reads each one once."""
-        if records.shared_digest(name) not in self._shared:
-            self.fetch_shared([(run, name)])
-        return self._shared.get(records.shared_digest(name), {})
+    def shared(self, run: RunId, name: bytes) -> Mapping[str, Any]:
+        """A shared spec: named by its content, so every process reads each one once. Only to be read."""
+        digest = records.shared_digest(name)
+        found = self._shared.get(digest)
+        return found if found is not None else self.fetch_shared([(run, name)]).get(digest, {})
 
-    def fetch_shared(self, wanted: Iterable[tuple[RunId, bytes]]) -> None:
-        """Read the shared specs of a batch that are not known yet, in one round trip."""
+    def fetch_shared(self, wanted: Iterable[tuple[RunId, bytes]]) -> dict[bytes, Mapping[str, Any]]:
+        """Read the shared specs of a batch that are not known yet, in one round trip; returns those read, by digest."""
         known, digest = self._shared, records.shared_digest
-        missing = {digest(name): (run, name) for run, name in wanted if digest(name) not in known}
+        missing = {digest(name): (run, name) for run, name in wanted if known.get(digest(name)) is None}
         if not missing:
-            return
+            return {}
         pipe = self.client.pipeline(transaction=False)
         for run, name in missing.values():
             pipe.hget(self.keys.shared(run), name.decode())
-        for (run, name), data in zip(missing.values(), pipe.execute(), strict=True):
-            if data:
-                self.remember_shared(run, name, data)
+        read = zip(missing.items(), pipe.execute(), strict=True)
+        return {d: self.remember_shared(run, name, data) for (d, (run, name)), data in read if data}
 
-    def remember_shared(self, run: RunId, name: bytes, data: bytes) -> None:
+    def remember_shared(self, run: RunId, name: bytes, data: bytes) -> Mapping[str, Any]:
         """Keep a shared spec, for all runs that have an equal one; the oldest one makes room."""
-        shared = records.decode_shared(data, run, name)
-        with self._shared_lock:
-            self._shared[records.shared_digest(name)] = shared
-            if len(self._shared) > _SHARED_CACHE:
-                self._shared.popitem(last=False)
+        shared: Mapping[str, Any] = records.decode_shared(data, run, name)
+        return self._shared.keep(records.shared_digest(name), shared, _OVERHEAD + len(data))

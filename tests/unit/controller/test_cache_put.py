@@ -382,7 +382,7 @@ def test_an_end_whose_key_cannot_be_computed_ends() -> None:
     lab.reconcile(action)
     assert lab.get(action).status.cache_token
     lab.blobs.delete_prefix(FAR)
-    del lab.reconciler.__dict__["_stored_key"]  # as after a restart
+    del lab.reconciler.__dict__["_stored_keys"]  # as after a restart
     lab.settle()
     assert lab.get(action).phase is ActionPhase.FAILED
 

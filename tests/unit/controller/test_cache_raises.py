@@ -91,7 +91,7 @@ def test_inputs_that_are_gone_after_the_task_ran_undo_no_end(how: str) -> None:
         if not ctx.action.status.launched:
             return running(0)
         lab.blobs.delete_prefix(FAR)
-        lab.reconciler.__dict__.pop("_stored_key", None)  # as in another process
+        lab.reconciler.__dict__.pop("_stored_keys", None)  # as in another process
         return returning()(ctx) if how == "success" else failure("E", "x")  # type: ignore[return-value]  # a PhaseInfo
 
     lab = CacheLab(answer)
