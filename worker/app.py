@@ -27,7 +27,7 @@ from reconciler.core.machine import look_around
 from reconciler.core.probe import PROBE
 from reconciler.settings import Settings
 from reconciler.wiring import build_problems
-from worker import attempts, logs, start, steps
+from worker import attempts, hiding, logs, start, steps
 from worker.confining import confine
 from worker.consuming import watch_of
 from worker.dashboard import prepare_flower
@@ -75,7 +75,8 @@ def from_environment() -> Celery:
         raise SystemExit(start.say(error.problems)) from None
 
 
-prepare_flower(sys.argv, os.environ)
+if prepare_flower(sys.argv, os.environ):
+    hiding.hide()
 app = from_environment()
 
 
@@ -120,6 +121,8 @@ def _configure_logs(loglevel: int | None = None, **_: Any) -> None:  # noqa: ANN
 @ends_start
 def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     """A worker starts only where it can keep the promises, and says all that is wrong at once."""
+    hiding.hide()  # before the first child, that of the trial import
+    attempts.limit_memory(sender.max_memory_per_child)
     settings = Settings.from_env()
     role = _Process.role or role_of(_Process.queues, settings)
     problems, trace = role_problems(role, _Process.queues, sender.pool_cls), ""
@@ -198,6 +201,12 @@ def _end_last(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
         _Process.forwarder.join(_FORWARDER_ENDS)
     if _Process.measuring is not None:
         _Process.measuring.close()
+    hiding.put_back()
+
+
+@signals.beat_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _hide_beat(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+    hiding.hide()
 
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types

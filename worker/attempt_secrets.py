@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -13,13 +14,15 @@ from reconciler.api.secret import variable_of
 from reconciler.api.template import SecretRef
 from reconciler.plugins.context import template_or_none
 from reconciler.plugins.managers import SecretManager
-from worker.runner import Died, Ended, Raised, Stopped
+from worker.runner import Died, Ended, Raised, Runner, Stopped
 
 MASK = "**"
 _SHORTEST = 4
 """Shorter values are not masked: that would blacken half a log, and they are no secrets."""
 _SHORTEST_LINE = 12
 """A line of a longer secret counts as secret from this length on, so that a key printed line by line is masked too."""
+_MOST_FORMS = 500
+"""Values, in each of the ways they may be written, that a child may have seen: each costs a search of every later log."""
 _CUTS = (b"\n[... cut ...]\n", b"\n[cut: the log was longer than ")
 """What the runner writes where it left something out; a secret may have been cut in two there."""
 
@@ -29,13 +32,14 @@ class AttemptSecrets:
 
     Attributes:
         env: environment variables of the call.
+        forms: how its values may appear in a text.
     """
 
-    def __init__(self, env: dict[str, str]) -> None:
+    def __init__(self, env: dict[str, str], earlier: AbstractSet[bytes] = frozenset()) -> None:
+        """Take the values of this attempt, and the `forms` of those its process has had `earlier`."""
         self.env = env
-        self._forms = sorted(
-            {form for value in env.values() for form in _forms(value)}, key=len, reverse=True
-        )
+        self.forms = frozenset(form for value in env.values() for form in _forms(value))
+        self._forms = sorted(self.forms | earlier, key=len, reverse=True)
 
     def mask(self, data: bytes) -> bytes:
         """The text with each value replaced, also where it is escaped as in JSON or `repr`, or cut in two."""
@@ -85,6 +89,32 @@ class AttemptSecrets:
         )
         longest = max(sizes, default=0)
         return MASK.encode() + tail[longest:] if longest else tail
+
+
+class ChildSecrets:
+    """The values that calls of one child have had. They are masked in what later calls of it write, too.
+
+    A module may have kept one, in a client or in a cache of errors. They are forgotten with the child; and before they
+    become too many, the child goes.
+    """
+
+    def __init__(self) -> None:
+        self._child = 0
+        self._forms: frozenset[bytes] = frozenset()
+        self._last: frozenset[bytes] = frozenset()
+
+    def begin(self, runner: Runner, secrets: AttemptSecrets) -> AttemptSecrets:
+        """The secrets of the next call of this runner, with those of earlier calls of its child."""
+        if runner.children != self._child:
+            self._forms = self._last  # the child was replaced after the last call, or in its beginning
+        if secrets.forms - self._forms and len(self._forms) + len(secrets.forms) > _MOST_FORMS:
+            runner.renew()
+            self._forms = frozenset()
+        self._child = runner.children
+        together = AttemptSecrets(secrets.env, self._forms)
+        self._forms |= secrets.forms
+        self._last = secrets.forms
+        return together
 
 
 def _forms(value: str) -> Iterable[bytes]:

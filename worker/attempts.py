@@ -44,7 +44,7 @@ from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.base import StartRefused
 from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
-from worker.attempt_secrets import AttemptSecrets, check_declared, resolve
+from worker.attempt_secrets import AttemptSecrets, ChildSecrets, check_declared, resolve
 from worker.faults import fault_of, storable
 from worker.fitness import CannotRun, cannot, check_fit
 from worker.functions import runner_for
@@ -63,15 +63,23 @@ class _Child:
     """The runner of this process; made after the fork of the pool."""
 
     runner: Runner | None = None
+    secrets = ChildSecrets()
     pid: int = 0
+    memory_limit: int = 0
 
 
 def runner_of(engine: Engine) -> Runner:
     """The runner of this process."""
     if _Child.runner is None or _Child.pid != os.getpid():
-        _Child.runner = runner_for(engine.settings)
+        _Child.runner = runner_for(engine.settings, memory_limit=_Child.memory_limit)
+        _Child.secrets = ChildSecrets()
         _Child.pid = os.getpid()
     return _Child.runner
+
+
+def limit_memory(kilobytes: int | None) -> None:
+    """Have the children of runners made from now on replaced when they have held more: `--max-memory-per-child`."""
+    _Child.memory_limit = kilobytes or 0
 
 
 def register(app: Celery) -> None:
@@ -239,6 +247,7 @@ class Attempt:
         context = TaskExecutionContext(record, self.engine.reconciler.services, PluginStateManager())
         call = patiently(lambda: self._call(record, context, secrets), beat, grace)
         written = bytearray()
+        secrets = _Child.secrets.begin(runner_of(self.engine), secrets)
         finished = secrets.mask_end(self._run(call, limits, beat, written))
         text = secrets.mask(_log_of(finished, bytes(written)))
         try:

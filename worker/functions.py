@@ -23,7 +23,9 @@ _SHOWN_LINES: Final = 20
 """Lines of a traceback that are shown: the last one tells most."""
 
 
-def make_runner(imports: Sequence[str], start_timeout: timedelta, result_limit: int = 1 << 20) -> Runner:
+def make_runner(
+    imports: Sequence[str], start_timeout: timedelta, result_limit: int = 1 << 20, memory_limit: int = 0
+) -> Runner:
     """A runner of these modules in the environment of this process, without what only the worker may see."""
     return Runner(
         imports,
@@ -31,12 +33,13 @@ def make_runner(imports: Sequence[str], start_timeout: timedelta, result_limit: 
         log_limit=_LOG_LIMIT,
         result_limit=result_limit,
         start_timeout=start_timeout.total_seconds(),
+        memory_limit=memory_limit,
     )
 
 
-def runner_for(settings: Settings) -> Runner:
-    """The runner of a worker."""
-    return make_runner(settings.imports, settings.import_timeout, settings.max_object_size)
+def runner_for(settings: Settings, *, memory_limit: int = 0) -> Runner:
+    """The runner of a worker, see `Runner` for the limit."""
+    return make_runner(settings.imports, settings.import_timeout, settings.max_object_size, memory_limit)
 
 
 def functions_of(runner: Runner) -> Mapping[str, str]:

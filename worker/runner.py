@@ -42,7 +42,7 @@ from worker.runner_messages import (
 from worker.runner_process import ChildProcess
 from worker.runner_stop import StopAsked, StopRequests, StopWatch
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 __all__ = [
     "TIMED_OUT", "Call", "Died", "Ended", "NotStarted", "Raised", "Returned", "Runner", "Stopped", "Unknown",
@@ -229,6 +229,12 @@ class Runner:
         """
         return self._requests.request(reason)
 
+    def renew(self) -> None:
+        """Have another child for the next call, if there is one."""
+        with self._one_call:
+            if self._child is not None:
+                self._replace(None)
+
     def close(self) -> None:
         """End the child; a running call is stopped first. May be repeated."""
         self.request_stop("closed")
@@ -258,7 +264,7 @@ class Runner:
         except StopAsked as asked:
             return self._stop(child, asked.reason, watch, grace, log)
         if isinstance(reply, Last):
-            _log.info("attempts.child_replaced", pid=child.pid, why=reply.why)
+            _tell_replaced(child.pid, reply.why)
             self._replace(log)
             reply = reply.reply
         if isinstance(reply, Returned | Raised | Unknown):
@@ -322,7 +328,7 @@ class Runner:
             self.children += 1
         return self._child
 
-    def _replace(self, log: CappedLog) -> None:
+    def _replace(self, log: CappedLog | None) -> None:
         """A new child, whose imports run while the caller deals with the end of this call."""
         self._kill(log)
         with suppress(OSError):  # the next call tries again, and tells
@@ -332,6 +338,10 @@ class Runner:
         child, self._child = self._child, None
         if child is not None:
             child.end(log)
+
+
+def _tell_replaced(pid: int, why: str) -> None:
+    log.info("attempt.child_replaced", pid=pid, why=why)
 
 
 def _wait(

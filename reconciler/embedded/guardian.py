@@ -25,6 +25,7 @@ KILL_FAMILY = signal.SIGUSR1
 PARENT_DIED = signal.SIGUSR2
 HEARD = {signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM, KILL_FAMILY, PARENT_DIED}
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 CANNOT_RUN = 127
 """Return code when the command cannot be run, as a shell has it."""
@@ -40,6 +41,9 @@ def main(arguments: list[str]) -> int:
     for descriptor in descriptors:
         os.set_inheritable(int(descriptor), False)
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    prctl(
+        PR_SET_DUMPABLE, 0
+    )  # its environment is the program's, which may hold secrets its children must not see
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_PDEATHSIG, PARENT_DIED)
     signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
@@ -47,6 +51,7 @@ def main(arguments: list[str]) -> int:
         return 1
     report = int(descriptors[0])
     program = launch(command)
+    forget_environment()
     tell(report, program)
     code = watch(program, parent)
     end_family(program)
@@ -73,6 +78,19 @@ def launch(command: list[str]) -> int:
         os.write(2, f"cannot run {command[0]}: {error}\n".encode())
     finally:
         os._exit(CANNOT_RUN)
+
+
+def forget_environment() -> None:
+    """Blacken the variables this process was started with: they are the program's, and may hold secrets.
+
+    Whatever runs below can look at its parents, as far as the system lets it.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        with open("/proc/self/stat", "rb") as file:  # noqa: PTH123  # pathlib is 1 MB
+            fields = file.read().rpartition(b")")[2].split()
+        begin, end = int(fields[47]), int(fields[48])  # env_start and env_end of proc(5)
+        if 0 < begin < end:
+            ctypes.memset(begin, 0, end - begin)
 
 
 def watch(program: int, parent: int) -> int:

@@ -9,6 +9,7 @@ import os
 import re
 import threading
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +33,28 @@ _MOST = 64 * 1024
 _REMEMBERED = 1000
 
 
+_TAKEN: dict[str, str] = {}
+"""Variables of this process that are no longer in its environment."""
+
+
+def take_from_environment() -> list[str]:
+    """Move the variables of secrets out of this process's environment, where its functions could look.
+
+    `EnvironmentSecrets` goes on knowing them, also in processes forked later.
+
+    Returns:
+        Names of all that were ever taken.
+    """
+    for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
+        _TAKEN[name] = os.environ.pop(name)
+    return list(_TAKEN)
+
+
+def put_back_into_environment() -> None:
+    """Undo `take_from_environment`, for a program that is to take the place of this one."""
+    os.environ.update(_TAKEN)
+
+
 class SecretProvider(Protocol):
     """One place that holds secrets."""
 
@@ -49,11 +72,11 @@ class EnvironmentSecrets:
     """Secrets of the installation, in variables of the workers: `SECRET_<KEY>`, or `SECRET_<GROUP>__<KEY>`.
 
     Upper case, with `_` for `-` and `.`: two keys that differ in nothing else share a variable. For development: whoever can
-    look at the process can read its environment. The variables are kept from the functions.
+    look at the process that started the worker can read its environment. The variables are kept from the functions.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        self._environment = os.environ if environment is None else environment
+        self._environment = ChainMap(_TAKEN, os.environ) if environment is None else environment
 
     def fetch(self, secret: SecretId) -> SecretValue:
         """See `SecretProvider.fetch`."""

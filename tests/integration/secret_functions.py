@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import select
 import time
+from pathlib import Path
 
 from reconciler import Secret, TaskEnvironment
 
@@ -33,6 +35,61 @@ def fail() -> None:
 def lost() -> str:
     """Never run."""
     return "ran"
+
+
+KEPT: list[str] = []
+
+
+@env.task(secrets=[API])
+def keep() -> int:
+    """Remember the secret, as a client in a module does."""
+    KEPT.append(os.environ["API_KEY"])
+    return os.getpid()
+
+
+@env.task()
+def tell(marker: str) -> int:
+    """Print what an earlier call has remembered."""
+    print(marker, *KEPT, flush=True)
+    return os.getpid()
+
+
+@env.task()
+def tell_by_error() -> None:
+    """Raise with what an earlier call has remembered."""
+    raise ValueError(f"refused: {KEPT}")
+
+
+@env.task()
+def look_at_parents(value_backwards: str) -> list[str]:
+    """Where the processes above this one show a value, and which of them can be opened."""
+    value, process, found = value_backwards[::-1].encode(), os.getppid(), []
+    while process > 1:
+        for name in ("environ", "cmdline"):
+            with contextlib.suppress(OSError):
+                if value in Path(f"/proc/{process}/{name}").read_bytes():
+                    found.append(f"{name} of {process}")
+        for name in ("mem", "fd/0"):
+            with contextlib.suppress(OSError):
+                os.close(os.open(f"/proc/{process}/{name}", os.O_RDONLY))
+                found.append(f"{name} of the {'parent' if process == os.getppid() else 'others'}")
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return found
+
+
+@env.task()
+def can_trace() -> bool:
+    """Whether this process may look into all others (CAP_SYS_PTRACE)."""
+    status = Path("/proc/self/status").read_text()
+    return bool(int(status.partition("CapEff:")[2].split()[0], 16) >> 19 & 1)
+
+
+@env.task()
+def hold(megabytes: int) -> int:
+    """Hold so much memory for a moment; tells in which process."""
+    held = bytearray(megabytes << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    return os.getpid()
 
 
 @env.task()
