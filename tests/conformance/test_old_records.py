@@ -1,4 +1,4 @@
-"""What a release before stored, byte for byte: it is read, runs, is submitted again and is collected (decision 0013)."""
+"""What a release before stored, byte for byte: it is read, runs, is submitted again and is collected."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def plant(store: LookingStore) -> None:
         state.records[path] = dict(FIELDS)
         state.due[path], state.runs[run] = 1, 1
         state.tree[run], state.counters[run] = {"/a0"}, {"1": 1}
+        state.incarnations[run] = ""
         state.shared[run] = {DEFAULT: SHARED}
         return
     client, base = store.client, store.keys.base(shard)
