@@ -30,6 +30,7 @@ from reconciler.controller.limits import LimitSteps
 from reconciler.controller.overruns import RoundsAbandoned, check_rounds
 from reconciler.controller.tokens import renew
 from reconciler.core import retries
+from reconciler.core.again import told_in_event, told_in_history, why_again
 from reconciler.core.answers import check_types
 from reconciler.core.conditions import map_phase, system_error
 from reconciler.core.deadlines import attempt_timed_out, ends_attempt
@@ -252,6 +253,9 @@ class TaskActionReconciler(LimitSteps):
             if overdue is not None:
                 return self._limit_passed(action, original, plugin, ctx, overdue)
         self._apply(action, ctx, info, short=short, restarted=restarted)
+        why = "" if short or restarted else why_again(original, info)
+        if why:
+            action.status, info = told_in_history(action.status, why), told_in_event(info, why)
         self.update_task_action_status(original, action, info)
         if action.is_terminal:
             self.ensure_terminal_labels(action)

@@ -271,6 +271,49 @@ def test_a_lost_worker_is_told_to_operators() -> None:
     )
 
 
+def told_of(lab: Lab, action: ActionId) -> list[str]:
+    """What the events of an action say beside their phases."""
+    return [reason.message for event in lab.events(action) for reason in event.cluster_events]
+
+
+def test_event_and_history_say_why_an_action_is_queued_again() -> None:
+    """Which worker was lost, and which launch follows which; the condition says it not, for it may change with each look."""
+    lab = Lab()
+    action = running(lab)
+    lab.settle(timedelta(seconds=7))
+    why = "launched again as 1-1, because launch 1 failed: [WorkerLost] worker w1 vanished: its lease ran out"
+    assert any(text.startswith(why) for text in told_of(lab, action))
+    history = lab.get(action).status.phase_history
+    assert [entry.phase for entry in history] == ["Queued", "Executing", "Queued"]
+    assert history[-1].message.startswith(f'waiting for a worker of queue "attempts"; {why}')
+    assert "WorkerLost" not in lab.get(action).status.conditions[0].message
+
+
+def test_a_worker_lost_before_it_was_seen_running_is_told_too() -> None:
+    """The history has no second Queued in a row (spec 2.5), so its last entry says why the launch is a new one."""
+    lab = Lab()
+    action = launched(lab)
+    for launch, after in (("1", "1-1"), ("1-1", "1-2")):
+        while lab.get(action).attempt.launch != launch:
+            look(lab, action)
+        start(lab, action, launch)
+        lab.clock.advance(LEASE)
+        lab.reconcile(action)
+        while lab.get(action).attempt.launch != after:
+            look(lab, action)
+        [entry] = lab.get(action).status.phase_history
+        assert entry.message.count("launched again") == 1
+        assert f"launched again as {after}, because launch {launch} failed: [WorkerLost]" in entry.message
+
+
+def test_a_retry_is_not_told_as_a_launch_anew() -> None:
+    """An attempt after an error of the function has its own event of that error; nothing of the platform failed."""
+    lab = Lab()
+    action = running(lab, retries=1)
+    finish(lab, action, "raised", code="ValueError", message="no")
+    assert not any("launched again" in text for text in told_of(lab, action))
+
+
 def test_losing_workers_again_and_again_waits_longer_and_ends() -> None:
     """Each further loss waits for the back-off, and the budget of the platform ends it at last."""
     lab = Lab()
