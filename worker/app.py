@@ -31,6 +31,7 @@ from worker import attempts, hiding, logs, start, steps
 from worker.confining import confine
 from worker.consuming import watch_of
 from worker.dashboard import prepare_flower
+from worker.flower_events import LostLaunches
 from worker.forwarding import Forwarder, reader_of
 from worker.functions import functions_of, runner_for
 from worker.functions_told import FunctionsTold
@@ -172,6 +173,8 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
         sender.app.tasks, liveness, steps=steps_too, watch=watch, functions=_told(sender, settings)
     )
     current_engine().reconciler.setup_with_manager(_Process.manager, settings.max_concurrent_reconciles)
+    if steps_too:
+        current_engine().stepper.on_lost = LostLaunches(sender)
     if _Process.measuring is not None:
         _Process.measuring.serve(current_engine().store if steps_too else None)
     if steps_too and settings.events_exchange:

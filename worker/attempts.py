@@ -44,9 +44,11 @@ from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.base import StartRefused
 from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
+from worker import flower_events
 from worker.attempt_secrets import AttemptSecrets, ChildSecrets, check_declared, resolve
 from worker.faults import fault_of, storable
 from worker.fitness import CannotRun, cannot, check_fit
+from worker.flower_events import LONGEST, LaunchRequest, Row
 from worker.functions import runner_for
 from worker.heartbeat import Heartbeat
 from worker.patience import OUTAGE, patiently
@@ -85,13 +87,15 @@ def limit_memory(kilobytes: int | None) -> None:
 def register(app: Celery) -> None:
     """Declare the task on an application."""
 
-    @app.task(name=RUN_ATTEMPT, bind=True)  # type: ignore[untyped-decorator]  # Celery has no types
-    def run_attempt(self: Task, action: str, launch: str, **_: Any) -> None:  # noqa: ANN401  # a newer sender's arguments
-        """Run one launch of an action, unless it was superseded."""
-        run_launch(action, launch, str(self.request.get(INCARNATION) or ""))
+    @app.task(  # type: ignore[untyped-decorator]  # Celery has no types
+        name=RUN_ATTEMPT, bind=True, Request=LaunchRequest, resultrepr_maxsize=LONGEST
+    )
+    def run_attempt(self: Task, action: str, launch: str, **_: Any) -> Row:  # noqa: ANN401  # a newer sender's arguments
+        """Run one launch of an action, unless it was superseded; tells Flower how it ended."""
+        return run_launch(action, launch, str(self.request.get(INCARNATION) or ""))
 
 
-def run_launch(action: str, launch: str, incarnation: str = "") -> None:
+def run_launch(action: str, launch: str, incarnation: str = "") -> Row:
     """Run one launch with this process's engine.
 
     A message that names no launch is dropped with a warning: it holds no truth. One that cannot be begun is dropped too: its
@@ -101,8 +105,8 @@ def run_launch(action: str, launch: str, incarnation: str = "") -> None:
         attempt = Attempt(current_engine(), ActionId.parse(action), str(launch), incarnation)
     except (InvalidInput, AttributeError) as error:
         log.warning("attempt.bad_message", error=str(error))
-        return
-    attempt.run()
+        return flower_events.not_told(error, begun=True)
+    return attempt.run()
 
 
 class Attempt:
@@ -116,8 +120,8 @@ class Attempt:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
         self.lease = int(engine.settings.attempt_lease.total_seconds() * 1000)
 
-    def run(self) -> None:
-        """Take the lease, run, report, and drive the next step.
+    def run(self) -> Row:
+        """Take the lease, run, report, and drive the next step. Gives what Flower is told.
 
         A refused launch ends quietly: somebody else has it, or nobody wants it any more. Whatever goes wrong once the
         lease is taken is reported too: silence would cost its time, and hide the reason.
@@ -132,21 +136,22 @@ class Attempt:
             )
         except Unavailable as error:
             log.warning("attempt.not_started", action=str(self.action), launch=self.launch, error=str(error))
-            return
+            return flower_events.not_told(error, begun=False)
         if isinstance(taken, StartRefused):
             log.info("attempt.refused", action=str(self.action), launch=self.launch, why=taken.value)
-            return
+            return flower_events.refused(taken)
         self.incarnation = taken.metadata.incarnation
         try:
-            self._attend(taken)
+            row = self._attend(taken)
         except Unavailable as error:
             log.warning("attempt.not_reported", action=str(self.action), error=str(error))
-            return
+            return flower_events.not_told(error, begun=True)
         except Exception as error:  # noqa: BLE001  # logged there
-            self._report(self._fault(error, AttemptSecrets({})))
+            row = self._report(self._fault(error, AttemptSecrets({})))
         self._drive()
+        return row
 
-    def _attend(self, record: TaskAction) -> None:
+    def _attend(self, record: TaskAction) -> Row:
         """Run it under a heartbeat, and report."""
         limits = limits_of(template_or_none(record))
         with Heartbeat(self.engine, record, self.launch, self.owner, self._lease_of(limits)) as beat:
@@ -155,14 +160,11 @@ class Attempt:
                 self._check_fit(record, beat)
                 outcome = self._outcome(record, limits, beat)
             except CannotRun as reason:
-                self._hand_back(record, str(reason))
-                return
-            if beat.superseded:
-                self._say_superseded()
-            else:
-                self._report(outcome)
+                return self._hand_back(record, str(reason))
+            row = self._superseded() if beat.superseded else self._report(outcome)
         with suppress(Exception):  # a number that is missing harms nobody
             metrics.attempted("superseded" if beat.superseded else outcome.ended, time.monotonic() - began)
+        return row
 
     def _check_fit(self, record: TaskAction, beat: Heartbeat) -> None:
         runner = runner_of(self.engine)
@@ -172,12 +174,12 @@ class Attempt:
         finally:
             beat.watch(None)
 
-    def _hand_back(self, record: TaskAction, why: str) -> None:
+    def _hand_back(self, record: TaskAction, why: str) -> Row:
         """Another worker may be able to run it, or this one once it is mended."""
         log.warning("attempt.handed_back", action=str(self.action), launch=self.launch, why=why)
         store, why = self.engine.store, storable(why)
         delay = hand_back_delay(record.attempt.hand_backs + 1, self.engine.reconciler.rng)
-        self._tell(
+        taken = self._tell(
             lambda: store.decline_attempt(
                 self.action,
                 self.launch,
@@ -187,14 +189,16 @@ class Attempt:
                 incarnation=self.incarnation,
             )
         )
+        return flower_events.handed_back(why) if taken else self._superseded()
 
     def _fault(self, error: Exception, secrets: AttemptSecrets) -> AttemptOutcome:
         trace = secrets.mask_text("".join(traceback.format_exception(error)))
         log.error("attempt.fault", action=str(self.action), launch=self.launch, trace=storable(trace))
         return fault_of(error, self.owner, secrets.mask_text(str(error)))
 
-    def _say_superseded(self) -> None:
+    def _superseded(self) -> Row:
         log.info("attempt.superseded", action=str(self.action), launch=self.launch)
+        return flower_events.superseded()
 
     def _lease_of(self, limits: Timeouts | None) -> int:
         if limits is None or limits.heartbeat is None:
@@ -311,15 +315,16 @@ class Attempt:
             return AttemptOutcome(ended="raised", code="OutputsTooLarge", message=str(error), retryable=False)
         return describe(ended, uri)
 
-    def _report(self, outcome: AttemptOutcome) -> None:
+    def _report(self, outcome: AttemptOutcome) -> Row:
         store = self.engine.store
-        self._tell(
+        taken = self._tell(
             lambda: store.finish_attempt(
                 self.action, self.launch, owner=self.owner, outcome=outcome, incarnation=self.incarnation
             )
         )
+        return flower_events.ended(outcome) if taken else self._superseded()
 
-    def _tell(self, tell: Callable[[], bool]) -> None:
+    def _tell(self, tell: Callable[[], bool]) -> bool:
         """Report until the store takes it: a finished attempt is not to be lost to a restart of Redis.
 
         Raises:
@@ -337,9 +342,7 @@ class Attempt:
                 time.sleep(wait)
                 wait = min(wait * 2, 5.0)
             else:
-                if not taken:
-                    self._say_superseded()
-                return
+                return taken
 
     def _drive(self) -> None:
         """Take the next step here instead of sending a message; the due index covers for a failure."""

@@ -31,6 +31,7 @@ class Launch(msgspec.Struct, frozen=True):
             (spec W-02).
         display: what Flower and the worker's log show instead of arguments.
         incarnation: of the run; a later run of that name has launches of the same names.
+        task: what they show as the name of the task: the function's.
     """
 
     queue: str
@@ -38,6 +39,7 @@ class Launch(msgspec.Struct, frozen=True):
     attempt: str
     display: str
     incarnation: str = ""
+    task: str = RUN_ATTEMPT
 
     @property
     def ahead(self) -> bool:

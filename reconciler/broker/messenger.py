@@ -98,6 +98,7 @@ class CeleryMessenger:
                         (one.action, one.attempt),
                         argsrepr=one.display,
                         kwargsrepr="",
+                        shadow=one.task,
                         ignore_result=True,
                     )
                     if one.ahead:

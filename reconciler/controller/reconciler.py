@@ -329,6 +329,7 @@ class TaskActionReconciler(LimitSteps):
         action.set_status(**changes)
         if action.staged is not None and ctx.launch_wish is not None and not restarted:
             action.staged.launch = ctx.launch_wish
+            action.staged.task = ctx.launch_task
 
     def _progress(self, action: TaskAction, info: PhaseInfo, *, short: bool) -> dict[str, object]:
         """What this round says about launching, running and recovering."""

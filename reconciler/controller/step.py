@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import msgspec
@@ -65,6 +65,8 @@ class Stepper:
         self._batch = settings.step_batch
         self.slots = Slots(settings.max_concurrent_reconciles)
         self._budget = settings.step_budget.total_seconds()
+        self.on_lost: Callable[[TaskAction, TaskAction], None] | None = None
+        """Told of each launch whose worker was lost: the action before, and after. Must be quick, and not raise."""
         self._errors: OrderedDict[ActionId, int] = OrderedDict()
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -231,6 +233,8 @@ class Stepper:
             report = self.store.commit(shard, writes)
         accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
         launches = [_launch(write) for write in accepted if write.launch is not None]
+        if self.on_lost is not None:
+            _tell_lost(accepted, self.on_lost)
         superseded = report.outcomes.count(CommitOutcome.SUPERSEDED)
         if superseded or launches:
             metrics.committed(superseded, len(launches))
@@ -291,8 +295,25 @@ class Stepper:
                 self._threads.shutdown(wait=True, cancel_futures=True)
 
 
+def _tell_lost(accepted: list[Write], tell: Callable[[TaskAction, TaskAction], None]) -> None:
+    """Tell of launches a worker began and will not report: their record goes on, or has ended, without them."""
+    for write in accepted:
+        attempt, before, after = write.original.attempt, write.original.status, write.action.status
+        if not attempt.owner or attempt.outcome is not None or write.original.is_terminal:
+            continue
+        if (
+            after.launches != before.launches
+            or after.attempts > before.attempts > 0
+            or write.action.is_terminal
+        ):
+            tell(write.original, write.action)
+
+
 def _launch(write: Write) -> Launch:
     assert write.launch is not None
     launch, queue = write.launch
     action, incarnation = write.action.id, write.action.metadata.incarnation
-    return Launch(queue, str(action), launch, f"{action.run}/{action.action} attempt {launch}", incarnation)
+    spec = write.action.spec
+    display = f"{action.run}/{action.action} attempt {launch}"
+    task = write.task or spec.short_name or spec.task_type
+    return Launch(queue, str(action), launch, display, incarnation, task)

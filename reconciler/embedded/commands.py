@@ -10,8 +10,8 @@ from reconciler.embedded.ports import LOOPBACK
 
 APP = "worker"
 """The module of the Celery application."""
-QUIET = ("-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
-"""Nobody needs the workers' talk among themselves; their liveness is a key in Redis."""
+QUIET = ("-l", "WARNING", "--without-gossip", "--without-mingle")
+"""Nobody needs the workers' talk among themselves. Their heartbeats stay: Flower shows by them who is there."""
 
 
 def worker(queue: str, pool: str, concurrency: int, node: str, app: str = APP) -> Sequence[str]:

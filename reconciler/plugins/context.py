@@ -79,12 +79,13 @@ class TaskExecutionContext:
         services: what the installation offers.
         max_name: longest generated name; 0 = any.
         launch_wish: launch and queue of `send`.
+        launch_task: name of what it runs, for people.
         lookup_failed: whether the cache could not be asked in this round (spec W-18).
         reserved_until: when the cache reservation this action holds ends, ms; 0 = it holds none; None = not asked for.
     """
 
     __slots__ = (
-        "_template", "action", "files", "launch_wish", "lookup_failed", "max_name", "reserved_until",
+        "_template", "action", "files", "launch_task", "launch_wish", "lookup_failed", "max_name", "reserved_until",
         "services", "state",
     )  # fmt: skip
 
@@ -102,6 +103,7 @@ class TaskExecutionContext:
         self.state = state
         self.max_name = max_name
         self.launch_wish: tuple[str, str] | None = None
+        self.launch_task = ""
         self.lookup_failed = False
         self.reserved_until: int | None = None
         self._template: TaskTemplate | None = None
@@ -203,9 +205,15 @@ class TaskExecutionContext:
         """Counts of the child actions."""
         return self.action.children
 
-    def send(self, queue: str) -> None:
-        """Offer this launch to the workers of a queue, once this round is stored."""
+    def send(self, queue: str, task: str = "") -> None:
+        """Offer this launch to the workers of a queue, once this round is stored.
+
+        Args:
+            queue: its name.
+            task: name of what is to run, for Flower and logs; by default that of the action's spec.
+        """
         self.launch_wish = (self.launch, queue)
+        self.launch_task = task
 
     # -- quotas and secrets (spec 24, 25) --------------------------------------------------------------------------
     def allocate(self, namespace: str, units: int = 1, constraints: Constraints = NO_CAPS) -> Answer:

@@ -27,7 +27,7 @@ from reconciler.api.transition import (
     system_failure,
     system_retryable_failure,
 )
-from reconciler.core.deadlines import RUNNING_TIMED_OUT, attempt_timed_out
+from reconciler.core.deadlines import RUNNING_TIMED_OUT, attempt_timed_out, expired, limits_of
 from reconciler.core.paths import is_relaunch
 from reconciler.core.retries import WORKER_LOST
 from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
@@ -101,7 +101,7 @@ class FunctionPlugin(Plugin):
                 answer = ctx.allocate(config.resource, config.units)
                 if answer.allocation is not Allocation.GRANTED:
                     return Transition(ctx.wait_for(config.resource, answer))
-            ctx.send(queue)
+            ctx.send(queue, config.function)
             ctx.state.put(1, _Sent(1))
             return Transition(self._waiting(ctx, queue, 1))
         if attempt.outcome is not None:
@@ -139,7 +139,7 @@ class FunctionPlugin(Plugin):
         silent = ctx.now - max(attempt.sent_at, attempt.queue_started_at) >= patience
         if not overtaken and not silent:
             return self._waiting(ctx, queue, sent.times)
-        ctx.send(queue)
+        ctx.send(queue, function)
         ctx.state.put(1, _Sent(sent.times + 1))
         return self._waiting(ctx, queue, sent.times + 1)
 
@@ -154,7 +154,7 @@ class FunctionPlugin(Plugin):
         known = ctx.services.find_function(queue, function, ctx.now)
         if known.workers and not known.digests:
             return self._unknown(ctx, sent, known, f'queue "{queue}" knows the function {function!r}')
-        ctx.send(queue)
+        ctx.send(queue, config_of(ctx.template.custom).function)
         if sent.unknown_since:
             ctx.state.put(1, _Sent(sent.times))
         text = f'waiting for a worker of queue "{queue}"; handed back before: {back.why}'
@@ -191,13 +191,21 @@ class FunctionPlugin(Plugin):
         if ctx.now >= attempt.lease_until:
             return
         if not attempt.stop:
-            deletion = ctx.action.metadata.deletion
-            ctx.services.stop_attempt(ctx.action, deletion.reason if deletion else "aborted")
+            ctx.services.stop_attempt(ctx.action, _why_stopped(ctx))
         raise StillStopping(ctx.now, f"attempt {ctx.launch} on {attempt.owner}")
 
 
 def _queued(ctx: TaskExecutionContext, times: int, reason: str, look: int) -> PhaseInfo:
     return msgspec.structs.replace(queued(ctx.now, times - 1, reason), requeue_at=look)
+
+
+def _why_stopped(ctx: TaskExecutionContext) -> str:
+    """What the worker is told: the reason of an abort, or the limit of time that has passed."""
+    deletion = ctx.action.metadata.deletion
+    if deletion is not None:
+        return deletion.reason or "aborted"
+    limit = expired(ctx.action, limits_of(ctx.template), ctx.now)
+    return f"[{limit.code}] {limit.message}" if limit else "aborted"
 
 
 def _running(ctx: TaskExecutionContext) -> PhaseInfo:

@@ -80,6 +80,7 @@ class Write(msgspec.Struct, kw_only=True):
         events: events to publish, in order; sequence numbers continue the record's.
         due: when to look again; 0 = never unless woken.
         launch: from now on this launch may report, sent to this queue; None = leave as it is.
+        task: name of what the launch runs, for people; not written.
         asked: units of quotas the round asked for; not written, but given back when the record does not keep them.
     """
 
@@ -90,6 +91,7 @@ class Write(msgspec.Struct, kw_only=True):
     events: list[ActionEvent] = []
     due: int = 0
     launch: tuple[str, str] | None = None
+    task: str = ""
     asked: list[QuotaToken] = []
 
 

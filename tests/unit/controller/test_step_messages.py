@@ -63,7 +63,8 @@ def test_launches_are_sent_after_the_commit() -> None:
     step(lab)
     assert known == ["1"]
     of = lab.get(action).metadata.incarnation
-    assert lab.messenger.launches == [Launch("q1", str(action), "1", f"{action.run}/a0 attempt 1", of)]
+    shown = f"{action.run}/a0 attempt 1"
+    assert lab.messenger.launches == [Launch("q1", str(action), "1", shown, of, "worker")]
 
 
 def test_launches_of_a_batch_are_sent_together() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, Result, TaskAction
+from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, Deletion, Result, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import (
     RetryStrategy,
@@ -95,7 +95,8 @@ def test_the_first_look_sends_a_launch() -> None:
     action = launched(lab)
     record = lab.get(action)
     of = record.metadata.incarnation
-    assert lab.messenger.launches == [Launch("attempts", str(action), "1", f"{action.run}/a0 attempt 1", of)]
+    shown = f"{action.run}/a0 attempt 1"
+    assert lab.messenger.launches == [Launch("attempts", str(action), "1", shown, of, "demo.f")]
     assert record.phase is ActionPhase.QUEUED
     assert record.status.conditions[0].message == 'waiting for a worker of queue "attempts"'
 
@@ -306,6 +307,20 @@ def test_a_worker_lost_before_it_was_seen_running_is_told_too() -> None:
         assert f"launched again as {after}, because launch {launch} failed: [WorkerLost]" in entry.message
 
 
+@pytest.mark.parametrize("aborted", [False, True])
+def test_whoever_listens_is_told_of_each_lost_launch_once(*, aborted: bool) -> None:
+    """One whose worker will not report: the action goes on or ends without it. One that reported is not lost."""
+    lab = Lab()
+    lost: list[tuple[ActionId, int]] = []
+    lab.engine.stepper.on_lost = lambda before, _: lost.append((before.id, before.status.launches))
+    reported, action = running(lab), running(lab)
+    finish(lab, reported, "returned", outputs=OutputRef(uri="mem://bucket/x"))
+    if aborted:
+        lab.store.request_abort(action, Deletion(reason="enough"))
+    lab.settle(timedelta(seconds=8))
+    assert lost == [(action, 0)]
+
+
 def test_a_retry_is_not_told_as_a_launch_anew() -> None:
     """An attempt after an error of the function has its own event of that error; nothing of the platform failed."""
     lab = Lab()
@@ -510,7 +525,8 @@ def test_a_passed_limit_stops_the_worker() -> None:
     action = running(lab, timeouts=Timeouts(overall=timedelta(seconds=4)))
     lab.clock.advance(4000)
     assert lab.reconcile(action) == Result(500)
-    assert lab.store.heartbeat(action, "1", owner="w1", lease=LEASE).stop == "aborted"
+    stop = lab.store.heartbeat(action, "1", owner="w1", lease=LEASE).stop
+    assert stop == "[DeadlineExceeded] the action has taken longer than 4 s"
     finish(lab, action, "stopped", code="Stopped")
     assert lab.get(action).phase is ActionPhase.TIMED_OUT
 
