@@ -8,7 +8,6 @@ into the void.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import threading
 import time
@@ -35,7 +34,7 @@ from reconciler.api.template import Timeouts
 from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.broker.messages import INCARNATION, RUN_ATTEMPT
 from reconciler.core.current import CurrentAttempt
-from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
+from reconciler.core.deadlines import limits_of
 from reconciler.core.events import prefix_of
 from reconciler.core.retries import hand_back_delay
 from reconciler.plugins.context import TaskExecutionContext, template_or_none
@@ -51,14 +50,12 @@ from worker.fitness import CannotRun, cannot, check_fit
 from worker.flower_events import LONGEST, LaunchRequest, Row
 from worker.functions import runner_for
 from worker.heartbeat import Heartbeat
+from worker.outcomes import describe
 from worker.patience import OUTAGE, patiently
 from worker.process import current_engine
-from worker.runner import TIMED_OUT, Call, Died, Ended, NotStarted, Raised, Returned, Runner, Stopped, Unknown
+from worker.runner import Call, Ended, NotStarted, Raised, Returned, Runner, Stopped, Unknown
 
 log = structlog.get_logger(__name__)
-
-NOT_STARTED = "NotStarted"
-"""Code of an attempt for which there was no process of functions."""
 
 
 class _Child:
@@ -361,42 +358,3 @@ def _log_of(ended: Ended, text: bytes) -> bytes:
         gap = b"" if not text or text.endswith(b"\n") else b"\n"
         text += gap + ended.traceback.encode(errors="backslashreplace")
     return text
-
-
-def describe(ended: Ended, log_uri: str) -> AttemptOutcome:
-    """The outcome of a call that did not return (design 5: each kind of death has its own code)."""
-    match ended:
-        case Raised():
-            return AttemptOutcome(
-                ended="raised",
-                code=ended.code,
-                message=ended.message,
-                traceback=ended.traceback,
-                retryable=ended.retryable,
-                log_uri=log_uri,
-            )
-        case Died():
-            code = _death(ended)
-            how = (
-                "stopped" if code == NOT_STARTED else "died"
-            )  # that there is no process is not the function's fault
-            return AttemptOutcome(ended=how, code=code, message=ended.message, log_uri=log_uri)
-        case Stopped(reason=reason) if reason == TIMED_OUT:
-            text = "the attempt has run longer than its running limit"
-            return AttemptOutcome(
-                ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False, log_uri=log_uri
-            )
-        case Stopped():
-            return AttemptOutcome(ended="stopped", code="Stopped", message=ended.reason, log_uri=log_uri)
-        case Returned() | NotStarted() | Unknown():
-            raise AssertionError(ended)
-
-
-def _death(died: Died) -> str:
-    if died.oom:
-        return "OOMKilled"
-    if died.signal in {signal.SIGKILL, signal.SIGTERM}:
-        return "Interrupted"
-    if died.signal is not None:
-        return "Crashed"
-    return "ExitedPrematurely" if died.status is not None else NOT_STARTED

@@ -52,6 +52,8 @@ _ATTEMPTS_AT_ONCE = 3
 class HereRunner:
     """Runs the function in this process; it dies with it, as the runner's child does."""
 
+    children = 1
+
     def functions(self, **_: object) -> dict[str, str]:
         """See `Runner.functions`; now and then as in a worker of an older release, which knows none."""
         return registry.digests() if random.random() < 0.8 else {}

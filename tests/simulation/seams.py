@@ -115,7 +115,13 @@ def heartbeat_class(sim: Simulation) -> type[Heartbeat]:
 
 
 class VirtualRunner:
-    """Stands in for `Runner`: no process, an end out of the world."""
+    """Stands in for `Runner`: no process, an end out of the world.
+
+    Attributes:
+        children: how many processes it has had.
+    """
+
+    children = 1
 
     def __init__(self, sim: Simulation, knows: Mapping[str, str]) -> None:
         self._sim = sim

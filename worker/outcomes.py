@@ -1,0 +1,51 @@
+"""What the end of a call becomes in the record: each kind of death has its own code."""
+
+from __future__ import annotations
+
+import signal
+
+from reconciler.api.action import AttemptOutcome
+from reconciler.core.deadlines import RUNNING_TIMED_OUT
+from worker.runner import TIMED_OUT, Died, Ended, NotStarted, Raised, Returned, Stopped, Unknown
+
+NOT_STARTED = "NotStarted"
+"""Code of an attempt for which there was no process of functions."""
+
+
+def describe(ended: Ended, log_uri: str) -> AttemptOutcome:
+    """The outcome of a call that did not return (design 5: each kind of death has its own code)."""
+    match ended:
+        case Raised():
+            return AttemptOutcome(
+                ended="raised",
+                code=ended.code,
+                message=ended.message,
+                traceback=ended.traceback,
+                retryable=ended.retryable,
+                log_uri=log_uri,
+            )
+        case Died():
+            code = _death(ended)
+            how = (
+                "stopped" if code == NOT_STARTED else "died"
+            )  # that there is no process is not the function's fault
+            return AttemptOutcome(ended=how, code=code, message=ended.message, log_uri=log_uri)
+        case Stopped(reason=reason) if reason == TIMED_OUT:
+            text = "the attempt has run longer than its running limit"
+            return AttemptOutcome(
+                ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False, log_uri=log_uri
+            )
+        case Stopped():
+            return AttemptOutcome(ended="stopped", code="Stopped", message=ended.reason, log_uri=log_uri)
+        case Returned() | NotStarted() | Unknown():
+            raise AssertionError(ended)
+
+
+def _death(died: Died) -> str:
+    if died.oom:
+        return "OOMKilled"
+    if died.signal in {signal.SIGKILL, signal.SIGTERM}:
+        return "Interrupted"
+    if died.signal is not None:
+        return "Crashed"
+    return "ExitedPrematurely" if died.status is not None else NOT_STARTED
