@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import hashlib
 import os
@@ -68,7 +69,8 @@ def new_run_name(stem: str) -> str:
 
 def new_incarnation() -> str:
     """What tells a run from all others that ever had its name: 10 random characters (50 bits)."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(10))
+    # one call to the system: it is drawn for each action of a submission
+    return base64.b32encode(secrets.token_bytes(7))[:10].decode().lower()
 
 
 def key_name(key: str) -> str:

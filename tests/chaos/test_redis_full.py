@@ -55,10 +55,10 @@ def test_a_full_redis_refuses_and_recovers(stack: Stack, client: Client, tmp_pat
 
 def test_an_evicting_redis_is_refused_at_start(stack: Stack, client: Client) -> None:
     """A server that may evict records is named with the remedy, and no worker starts on it."""
-    assert isinstance(client.store, RedisStore)
+    store = RedisStore(client.settings)  # a client would refuse the server by itself
     steps = stack.processes["steps-1"]
     with configured(stack, "maxmemory-policy", "allkeys-lru", "noeviction"):
-        [problem] = store_problems(client.store)
+        [problem] = store_problems(store)
         assert "may evict records (maxmemory-policy allkeys-lru): set it to noeviction" in problem
         steps.kill()
         steps.start()
