@@ -43,7 +43,6 @@ from reconciler.client.submission import (
     in_group,
     inherited,
     key_name,
-    new_incarnation,
     new_run_name,
     stem_of,
     whoami,
@@ -199,7 +198,6 @@ class Client(Looking, Conditions):
             name=name,
             extra_labels=labels or {},
             annotations=annotations or {},
-            incarnation=new_incarnation(),
         )
         return TaskAction(action, spec, metadata=metadata)
 

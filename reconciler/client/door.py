@@ -7,7 +7,7 @@ import msgspec
 from reconciler.api.action import ActionId, ActionSpec
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec
 from reconciler.api.places import bucket_problem
-from reconciler.api.template import parse_template
+from reconciler.api.template import shared_template
 from reconciler.core.layout import base_problem
 from reconciler.core.paths import INLINE
 from reconciler.core.validation import check_spec
@@ -57,7 +57,7 @@ class Door:
         if spec.task_type not in self._types:
             return []
         try:
-            config = config_of(parse_template(spec.task_template).custom)
+            config = config_of(shared_template(spec.task_template).custom)
         except (msgspec.DecodeError, BadTaskSpecification):
             return []
         return config_problems(config, self._kept)

@@ -21,6 +21,7 @@ from reconciler.api.errors import (
     ReconcilerError,
     StoreUnavailable,
 )
+from reconciler.client.submission import new_incarnation
 from reconciler.core.layout import inputs_folder, run_folder
 from reconciler.core.paths import INLINE, INPUTS_FILE
 from reconciler.settings import Settings
@@ -70,7 +71,7 @@ class Storing:
             InvalidSpec: a parent has ended.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
-        incarnation = actions[0].metadata.incarnation
+        incarnation = actions[0].metadata.incarnation or new_incarnation()  # unless the run has one already
         for start in range(0, len(actions), _AT_ONCE):
             incarnation = self._part(actions[start : start + _AT_ONCE], incarnation)
 
@@ -78,7 +79,8 @@ class Storing:
         """Store one part; returns the incarnation its run turned out to have."""
         belong = [incarnation] * len(actions)
         for _ in range(_TRIES):
-            placed = [self._placed(action, of) for action, of in zip(actions, belong, strict=True)]
+            bases = {of: default_base(self._blobs, actions[0].id.run_id, of) for of in set(belong)}
+            placed = [self._placed(action, of, bases[of]) for action, of in zip(actions, belong, strict=True)]
             answers = self._submit(placed)
             others = [answer.outcome is CreateOutcome.OTHER_INCARNATION for answer in answers]
             if not any(others):
@@ -121,15 +123,15 @@ class Storing:
         except ReconcilerError as error:
             log.warning("inputs.not_removed", count=len(put), error=str(error))
 
-    def _placed(self, action: TaskAction, incarnation: str) -> _Placed:
+    def _placed(self, action: TaskAction, incarnation: str, default: str) -> _Placed:
         """An action as it is stored in this incarnation of its run: its output base, and its inputs where they belong."""
-        spec, run = action.spec, action.id.run_id
-        base = spec.run_output_base or default_base(self._blobs, run, incarnation)
+        spec = action.spec
+        base = spec.run_output_base or default
         inputs, changes = None, dict[str, object]()
         if spec.inputs is not None and len(spec.inputs) > self._inline_limit:
             inputs, digest = spec.inputs, digest_of(spec.inputs)
             # also with a base of the submitter's: what is ours lies where nothing else does
-            own = default_base(self._blobs, run, incarnation) if incarnation else base
+            own = default if incarnation else base
             folder = inputs_folder(own, action.id.action, digest)
             changes = {"inputs": None, "input_uri": folder, "inputs_digest": digest}
         elif spec.inputs is not None and not spec.input_uri:

@@ -14,7 +14,7 @@ import msgspec
 
 from reconciler.api.action import ActionSpec, TaskAction
 from reconciler.api.errors import InvalidName
-from reconciler.api.template import TaskTemplate, encode_template, parse_template
+from reconciler.api.template import TaskTemplate, encode_template, shared_template
 from reconciler.api.texts import check_text
 from reconciler.core.cachekey import CacheConfigError, hash_inputs
 from reconciler.core.paths import INLINE
@@ -112,7 +112,7 @@ def with_inputs_hash(spec: ActionSpec) -> ActionSpec:
     if spec.inputs is None or not spec.task_template:
         return spec
     try:
-        policy = parse_template(spec.task_template).metadata
+        policy = shared_template(spec.task_template).metadata
         if policy is None or not policy.discoverable:
             return spec
         hashed = hash_inputs(spec.inputs, policy.cache_ignore_input_vars)

@@ -99,6 +99,7 @@ class ReconcilerBase:
         self.catalog = catalog
         limit = self.settings.max_system_failures if max_system_failures is None else max_system_failures
         self.max_system_failures = limit
+        self._installation = f"{self.settings.cluster}/{self.settings.key_prefix}"
         self._known_functions = KnownFunctions(self.store.find_function)
         self.announce = announce
         self.webhooks = webhooks or HttpWebhooks(self.settings.webhook_allow)
@@ -120,7 +121,7 @@ class ReconcilerBase:
             find_function=self._known_functions,
             object_limit=self.settings.max_object_size,
             requeue=self.requeue_duration,
-            installation=f"{self.settings.cluster}/{self.settings.key_prefix}",
+            installation=self._installation,
         )
 
     @property

@@ -154,7 +154,7 @@ class FunctionPlugin(Plugin):
         known = ctx.services.find_function(queue, function, ctx.now)
         if known.workers and not known.digests:
             return self._unknown(ctx, sent, known, f'queue "{queue}" knows the function {function!r}')
-        ctx.send(queue, config_of(ctx.template.custom).function)
+        ctx.send(queue, function)
         if sent.unknown_since:
             ctx.state.put(1, _Sent(sent.times))
         text = f'waiting for a worker of queue "{queue}"; handed back before: {back.why}'
@@ -204,7 +204,7 @@ def _why_stopped(ctx: TaskExecutionContext) -> str:
     deletion = ctx.action.metadata.deletion
     if deletion is not None:
         return deletion.reason or "aborted"
-    limit = expired(ctx.action, limits_of(ctx.template), ctx.now)
+    limit = expired(ctx.action, limits_of(ctx.shared_template), ctx.now)
     return f"[{limit.code}] {limit.message}" if limit else "aborted"
 
 

@@ -278,10 +278,12 @@ def decode(
     get = fields.get
     own = _own.decode(fields[b"s"])
     parent = get(b"r")
-    base, incarnation = shared.get("run_output_base", ""), incarnation_of(fields)
+    # a copy, and so is the environment: the part is that of many records
+    common = {**shared, "env_vars": {**shared.get("env_vars", {})}}
+    base = common.get("run_output_base", "")
     if base.endswith((_OWN_FOLDER, _OLD_FOLDER)):
-        folder = run_folder(action.run_id, incarnation if base.endswith(_OWN_FOLDER) else "")
-        shared = {**shared, "run_output_base": f"{base[:-1]}{folder}"}
+        folder = run_folder(action.run_id, incarnation_of(fields) if base.endswith(_OWN_FOLDER) else "")
+        common["run_output_base"] = f"{base[:-1]}{folder}"
     spec = ActionSpec(
         run_name=action.run,
         project=action.project,
@@ -295,7 +297,7 @@ def decode(
         inputs_digest=own.inputs_digest,
         cache_key=own.cache_key,
         inputs_hash=own.inputs_hash,
-        **{**shared, "env_vars": {**shared.get("env_vars", {})}},  # the part is that of many records
+        **common,
     )
     status, unknown = _decode_status(get(b"t"))
     signal = get(b"g")

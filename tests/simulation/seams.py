@@ -18,7 +18,7 @@ import structlog
 
 from reconciler.api.action import TaskAction
 from reconciler.api.template import SecretRef
-from reconciler.client import client
+from reconciler.client import storing
 from reconciler.controller import step
 from reconciler.controller.step import Stepper
 from reconciler.stores.base import Write
@@ -216,7 +216,7 @@ def seams(sim: Simulation) -> Iterator[None]:
         (attempts, "Heartbeat", heartbeat_class(sim)),
         (attempts, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
         (objects, "ThreadPoolExecutor", InlinePool),
-        (client, "new_incarnation", lambda: "".join(drawn.choices("abcdefgh", k=10))),
+        (storing, "new_incarnation", lambda: "".join(drawn.choices("abcdefgh", k=10))),
     ]
     with ExitStack() as stack:
         before = structlog.get_config()

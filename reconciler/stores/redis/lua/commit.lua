@@ -57,7 +57,7 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
   local r = redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nq', 'h')
   if r.err or not r[5] then
     outcomes[i] = 2
-  elseif string.sub(r[13], 17) ~= w[16] then
+  elseif string.sub(r[13] or '', 17) ~= w[16] then
     -- the action that was claimed is forgotten; this one has its name
     outcomes[i] = 2
   elseif r[1] ~= token or tonumber(r[10]) ~= w[12] or not r[6] or (terminal(r[2]) and phase > 0 and int(phase) ~= r[2]) then
