@@ -23,8 +23,8 @@ from reconciler.api.errors import FunctionsNotLoaded, InvalidSettings
 from reconciler.broker.conf import attempts_settings, build_app
 from reconciler.broker.exchange import EventExchange
 from reconciler.broker.queues import plain_name
-from reconciler.core.machine import look_around
 from reconciler.core.probe import PROBE
+from reconciler.machine import look_around
 from reconciler.settings import Settings
 from reconciler.wiring import build_problems
 from worker import attempts, hiding, logs, start, steps

@@ -16,8 +16,8 @@ from reconciler.cli.exits import sentence_of
 from reconciler.cli.finding import Finding, skipped
 from reconciler.cli.functions import functions_in_child
 from reconciler.cli.local import foreign_modules
-from reconciler.core.machine import look_around
 from reconciler.core.probe import PROBE
+from reconciler.machine import look_around
 from reconciler.plugins.registry import PluginRegistry, load_entries
 from reconciler.settings import Settings
 from reconciler.stores.aws_secrets import AwsSecrets, client_factory

@@ -146,3 +146,17 @@ def test_another_secret_is_another_interface() -> None:
     second = interface_digest(inputs, outputs, (SecretRef(key="mail", env="DB"),))
     assert len({plain, first, second}) == 3
     assert interface_digest(inputs, outputs, ()) == plain
+
+
+def test_a_registry_tells_digests_and_secrets_by_name() -> None:
+    """What a worker publishes of its functions, and what a supervisor asks before it looks a value up."""
+    registry = FunctionRegistry()
+
+    def needs(key: str) -> str:
+        return key
+
+    ref = SecretRef(key="db", env="DB")
+    registered = registry.register("shop.needs", needs, (ref,))
+    assert registry.digests() == {"shop.needs": registered.digest}
+    assert registry.secrets() == {"shop.needs": (ref,)}
+    assert registered.digest == interface_digest({"key": "str"}, {"o0": "str"}, (ref,))

@@ -9,9 +9,20 @@ import pytest
 from cache_lab import FAR, CacheLab, returning
 from control_support import TYPE, lab_of
 
+from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidInput, StoreUnavailable
 from reconciler.api.phase import ActionPhase
-from reconciler.api.transition import CacheStatus, OutputRef, PhaseInfo, failure, running, success
+from reconciler.api.template import Interface, TaskMetadata, TaskTemplate, encode_template
+from reconciler.api.transition import (
+    CacheStatus,
+    OutputRef,
+    PhaseInfo,
+    Transition,
+    failure,
+    running,
+    success,
+)
+from reconciler.core.cachekey import CacheConfigError
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.catalog import CatalogExists
 
@@ -182,3 +193,16 @@ def test_a_context_that_cannot_be_built_keeps_no_abort(monkeypatch: pytest.Monke
     lab.settle()
     assert lab.get(action).phase is ActionPhase.ABORTED
     assert "no context today" in lab.get(action).status.cleanup_error
+
+
+@pytest.mark.spec("8.3")
+def test_cache_settings_that_cannot_be_used_are_told_after_execution_too() -> None:
+    """The step after execution, asked on its own, raises what the one before it would have ended the action for."""
+    lab = CacheLab(running(0))
+    template = encode_template(
+        TaskTemplate(type=TYPE, metadata=TaskMetadata(discoverable=True), interface=Interface())
+    )
+    record = lab.get(lab.run(ActionSpec(task_type=TYPE, task_template=template, inputs=b"{}")).action)
+    ctx = lab.reconciler.context(record, lab.plugin)
+    with pytest.raises(CacheConfigError, match="missing identifier"):
+        lab.reconciler.finalize_cache_after_execution(record, ctx, Transition(success()), False)

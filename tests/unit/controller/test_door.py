@@ -17,6 +17,7 @@ from reconciler.api.queues import check_queue
 from reconciler.api.template import RetryStrategy, TaskMetadata, TaskTemplate, Timeouts, encode_template
 from reconciler.broker.conf import attempts_settings, celery_settings
 from reconciler.core.policies import LONGEST
+from reconciler.core.validation import check_types
 from reconciler.settings import Settings
 from reconciler.testing import Lab
 
@@ -293,3 +294,26 @@ def test_labels_and_annotations_are_mappings() -> None:
         for field in ("labels", "annotations"):
             with pytest.raises(InvalidSpec, match=field):
                 Lab().client.submit(good, **{field: given})
+
+
+def test_what_is_no_spec_is_told() -> None:
+    """Nothing else of it is looked at."""
+    with pytest.raises(InvalidSpec, match="described by an ActionSpec, got dict"):
+        check_types({"task_type": "x"})
+
+
+def test_policies_of_an_unreadable_template_are_left_to_its_first_round() -> None:
+    """It is accepted, and the round says what is wrong with it."""
+    spec = ActionSpec(task_type="echo", task_template=b'{"metadata": nonsense', inputs=b"{}")
+    assert Lab().client.submit(spec).phase is ActionPhase.QUEUED
+
+
+def test_a_text_of_a_kind_of_its_own_is_a_text() -> None:
+    """A member of a `StrEnum`, say: it is a str like any other."""
+    check_types(ActionSpec(task_type=ActionPhase.QUEUED.name, short_name=Name("short")))
+
+
+class Name(str):
+    """A kind of text of the user's own."""
+
+    __slots__ = ()
