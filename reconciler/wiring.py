@@ -155,17 +155,6 @@ def secrets_of(settings: Settings) -> SecretManager:
     return ChainedSecrets(places) if places else NoopSecretManager()
 
 
-def check_start(engine: Engine) -> None:
-    """Refuse to start on servers that cannot keep the promises.
-
-    Raises:
-        InvalidSettings: lists every problem of Redis, S3 and the secret of callbacks at once.
-    """
-    problems = start_problems(engine)
-    if problems:
-        raise InvalidSettings(problems)
-
-
 def start_problems(engine: Engine) -> list[str]:
     """Everything that speaks against the servers and files, as sentences with a remedy; `Outage`s may pass by themselves."""
     store, blobs = engine.store, engine.blobs

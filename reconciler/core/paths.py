@@ -10,7 +10,6 @@ from reconciler.api.errors import InvalidSpec
 
 INPUTS_FILE = "inputs.pb"
 ERROR_FILE = "error.pb"
-FUTURES_FILE = "futures.pb"
 LOG_FILE = "log.txt"
 CHECKPOINT_FOLDER = "_flytecheckpoints"
 INLINE = "inline:"

@@ -258,11 +258,6 @@ def decode_shared(data: bytes, run: RunId | None = None, name: bytes = b"") -> d
     return values
 
 
-def decode_outcome(data: bytes) -> AttemptOutcome:
-    """How an attempt ended."""
-    return _outcome.decode(data)
-
-
 def decode(
     action: ActionId,
     fields: Mapping[bytes, bytes],
