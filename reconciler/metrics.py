@@ -1,4 +1,4 @@
-"""What the programs count and time, for Prometheus (spec 21). Off until `enable` is called.
+"""What the programs count and time, for Prometheus (R61). Off until `enable` is called.
 
 Numbers of one worker come from several processes (prefork), so each process keeps its own in a file of a shared folder,
 and the worker's main process adds them up when it is asked. A forked process starts disabled: locks and open files of its

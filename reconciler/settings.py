@@ -67,9 +67,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     project: str = "default"
     domain: str = "development"
     namespace: str = "flyte"
-    """Namespace of all records; part of the sharded output path (spec 2.1, 22.4)."""
+    """Namespace of all records; part of the sharded output path (R9, R65)."""
     cluster: str = ""
-    """Name of this installation, copied into events (spec 3)."""
+    """Name of this installation, copied into events (R8)."""
 
     imports: tuple[str, ...] = ()
     """Modules with the functions attempts may run, comma-separated, as Celery's `imports`."""
@@ -78,18 +78,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     plugins: tuple[str, ...] = ()
     """Modules with a plugin of yours, comma-separated; each has a `PluginEntry` named `ENTRY`."""
     plugin_routes: tuple[str, ...] = ()
-    """Task types that another plugin takes, as in `spark=databricks,echo=core-sleep` (spec 3, `default-for-task-types`)."""
+    """Task types that another plugin takes, as in `spark=databricks,echo=core-sleep` (R8)."""
     steps_queue: str = "steps"
     attempts_queue: str = "attempts"
 
     max_system_failures: int = 3
-    """Consecutive system failures an action may have; 0 means 3 (spec 3)."""
+    """Consecutive system failures an action may have; 0 means 3 (R8)."""
     max_total_system_failures: int = 20
-    """System failures in the life of an action, never reset (spec W-01)."""
+    """System failures in the life of an action, never reset (R27)."""
     requeue_duration: timedelta = timedelta(seconds=10)
-    """How soon an action is looked at again when nothing wakes it; <= 0 means 10 s (spec 3)."""
+    """How soon an action is looked at again when nothing wakes it; <= 0 means 10 s (R8)."""
     max_concurrent_reconciles: int = 512
-    """Actions a process reconciles at a time, over all shards and threads (spec 1.1)."""
+    """Actions a process reconciles at a time, over all shards and threads (R2)."""
     step_lease: timedelta = timedelta(seconds=10)
     """How long a step may hold an action before another may take it."""
     step_batch: int = 100
@@ -105,26 +105,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unknown_function_patience: timedelta = timedelta(minutes=10)
     """How long living workers may consume a queue, and none know a function that waits there, until its action fails."""
     quotas: tuple[str, ...] = ()
-    """Units of each resource with a quota, as in `gpu=4,db=10` (spec 24)."""
+    """Units of each resource with a quota, as in `gpu=4,db=10` (R70)."""
     quota_lease: timedelta = timedelta(seconds=60)
     """How long a unit stays leased to an action nobody looks at. Renewed at a third of it."""
     secrets: tuple[str, ...] = ()
-    """Where secrets are looked up, in order: `env`, `files:/folder`, `aws:prefix/`; nowhere when empty (spec 25)."""
+    """Where secrets are looked up, in order: `env`, `files:/folder`, `aws:prefix/`; nowhere when empty (R71)."""
     callback_secret_file: str = ""
-    """File with the secret callback tokens are signed with; without one no webhook is called (spec W-30)."""
+    """File with the secret callback tokens are signed with; without one no webhook is called (R53)."""
     webhook_allow: tuple[str, ...] = ()
-    """Networks and host names webhooks may be at although they are not public (spec W-30)."""
+    """Networks and host names webhooks may be at although they are not public (R53)."""
     max_cleanup_tries: int = 10
-    """Tries of abort and finalize before an action ends as `cleanup failed` (spec W-44)."""
+    """Tries of abort and finalize before an action ends as `cleanup failed` (R41)."""
     cleanup_patience: timedelta = timedelta(hours=1)
-    """How long a plugin may answer that it is still stopping, before that counts as `cleanup failed` too (spec W-44)."""
+    """How long a plugin may answer that it is still stopping, before that counts as `cleanup failed` too (R41)."""
 
     inline_limit: int = 4096
     """Inputs up to this size ride in the record instead of S3, outputs up to it ride there beside S3."""
     max_object_size: int = 64 * 1024 * 1024
     """Largest inputs or outputs that are stored."""
     retention: timedelta = timedelta(hours=1)
-    """How long an ended action is kept (`gc.maxTTL`, spec 3)."""
+    """How long an ended action is kept (`gc.maxTTL`, R8)."""
     collect_objects: bool = False
     """Whether inputs, outputs and logs in S3 go with the record; those of cached tasks stay."""
     events_retention: timedelta = timedelta(days=1)
@@ -136,11 +136,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_retention: timedelta = timedelta(days=30)
     """How long the catalog keeps an entry; 0 = for ever."""
     cache_max_age: timedelta = timedelta(0)
-    """Oldest entry of the catalog that is served; 0 = any (spec 10.1)."""
+    """Oldest entry of the catalog that is served; 0 = any (R50)."""
     cache_max_heartbeat: timedelta = timedelta(seconds=10)
-    """Longest heartbeat of a reservation, unless the requeue duration is longer; <= 0 means 10 s (spec 10.3, W-22)."""
+    """Longest heartbeat of a reservation, unless the requeue duration is longer; <= 0 means 10 s (R51)."""
     cache_heartbeat_grace: int = 3
-    """Heartbeats that fit into the lease of a reservation; <= 0 means 3 (spec 10.3)."""
+    """Heartbeats that fit into the lease of a reservation; <= 0 means 3 (R51)."""
     connect_timeout: timedelta = timedelta(seconds=3)
     socket_timeout: timedelta = timedelta(seconds=5)
     consumer_patience: timedelta = timedelta(seconds=30)
@@ -184,7 +184,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return settings
 
     def problems(self) -> list[str]:
-        """All contradictions between the values, as sentences; empty when there are none (spec 30)."""
+        """All contradictions between the values, as sentences; empty when there are none (R8)."""
         found: list[str] = []
         if self.max_system_failures < 0:
             found.append(f"executor: maxSystemFailures must be non-negative, got {self.max_system_failures}")
@@ -323,7 +323,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def effective_requeue(self) -> timedelta:
-        """The requeue duration in force: 10 s when the setting is not positive (spec 3)."""
+        """The requeue duration in force: 10 s when the setting is not positive (R8)."""
         return self.requeue_duration if self.requeue_duration > timedelta(0) else timedelta(seconds=10)
 
     def effective_broker_url(self) -> str:

@@ -1,4 +1,4 @@
-"""The secrets of one attempt: resolved for its call alone, and masked in all that is stored of it (spec 25, W-37)."""
+"""The secrets of one attempt: resolved for its call alone, and masked in all that is stored of it (R71)."""
 
 from __future__ import annotations
 

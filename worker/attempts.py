@@ -1,4 +1,4 @@
-"""Celery entry point of the data plane: run one attempt of a user's function (design 5).
+"""Celery entry point of the data plane: run one attempt of a user's function (R74).
 
 The supervisor (this process) holds the lease, renews it from a thread, writes outputs and reports; the function runs in the
 runner's child, where it can do no harm to either. Everything reported is fenced by the launch: a superseded attempt reports

@@ -99,7 +99,7 @@ class Forwarder(threading.Thread):
             self._persist(partial(self._reader.ack, some))
 
     def _forward(self, entries: Sequence[ChannelEntry]) -> None:
-        """Publish together; where that fails for another reason than a server that is away, one by one (spec W-28)."""
+        """Publish together; where that fails for another reason than a server that is away, one by one (R59)."""
         try:
             self._persist(lambda: self._exchange.publish([entry.event for entry in entries]))
         except Unavailable:

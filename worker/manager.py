@@ -1,4 +1,4 @@
-"""How a worker process runs the reconciler: the `Manager` of `TaskActionReconciler.setup_with_manager` (spec 1, 30)."""
+"""How a worker process runs the reconciler: the `Manager` of `TaskActionReconciler.setup_with_manager` (R2, R8)."""
 
 from __future__ import annotations
 

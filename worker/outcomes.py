@@ -13,7 +13,7 @@ NOT_STARTED = "NotStarted"
 
 
 def describe(ended: Ended, log_uri: str) -> AttemptOutcome:
-    """The outcome of a call that did not return (design 5: each kind of death has its own code)."""
+    """The outcome of a call that did not return (R74: each kind of death has its own code)."""
     match ended:
         case Raised():
             return AttemptOutcome(

@@ -1,4 +1,4 @@
-"""What Prometheus is answered: the numbers of all processes of a worker, added up, and the actions by phase (spec 21)."""
+"""What Prometheus is answered: the numbers of all processes of a worker, added up, and the actions by phase (R61)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an action *is*: identity, spec (asked for, never changes), status (observed), metadata (spec 2).
+"""What an action *is*: identity, spec (asked for, never changes), status (observed), metadata (R9).
 
 Records are immutable; a reconcile replaces parts of its own `TaskAction` and keeps the untouched original for
 comparison. Times are milliseconds since the epoch, UTC, by the store's clock.
@@ -18,7 +18,7 @@ from reconciler.api.status import ActionStatus, is_terminal
 from reconciler.api.transition import OutputRef
 
 FINALIZER = "flyte.org/plugin-finalizer"
-"""Clean-up owed by this reconciler before an action may be forgotten (spec 3)."""
+"""Clean-up owed by this reconciler before an action may be forgotten (R8)."""
 LABEL_TERMINATION_STATUS = "flyte.org/termination-status"
 LABEL_COMPLETED_TIME = "flyte.org/completed-time"
 TERMINATED = "terminated"
@@ -27,7 +27,7 @@ CONDITION = "condition"
 
 
 class ActionId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
-    """Identity of an action. All keys, paths and subscriptions carry all four parts (spec W-33)."""
+    """Identity of an action. All keys, paths and subscriptions carry all four parts (R9)."""
 
     project: str
     domain: str
@@ -110,7 +110,7 @@ class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ActionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    """What was asked for (spec 2.2). Limits are checked where a spec is accepted: `reconciler.core.validation`."""
+    """What was asked for (R10). Limits are checked where a spec is accepted: `reconciler.core.validation`."""
 
     run_name: str = ""
     project: str = ""
@@ -128,9 +128,9 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     """SHA-256 (hex) of inputs that lie in S3; checked on read."""
     run_output_base: str = ""
     cache_key: str = ""
-    """The cache version given by the submitter (spec 9)."""
+    """The cache version given by the submitter (R49)."""
     inputs_hash: str = ""
-    """Hash of the inputs less the ignored ones, made once when a cached task is submitted (spec 9.1, W-25)."""
+    """Hash of the inputs less the ignored ones, made once when a cached task is submitted (R49)."""
     task_type: str = ""
     short_name: str = ""
     task_template: bytes = b""
@@ -140,7 +140,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
 
 class Deletion(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A stored wish to end the action: `deletionTimestamp`, with reason and actor (spec 2.1, W-34)."""
+    """A stored wish to end the action: `deletionTimestamp`, with reason and actor (R9, R38)."""
 
     at: int = 0
     reason: str = ""
@@ -148,7 +148,7 @@ class Deletion(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Signal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The answer to a condition; set at most once (spec 2.3, 29.5). `value` is a JSON scalar."""
+    """The answer to a condition; set at most once (R11, R54). `value` is a JSON scalar."""
 
     value: bool | int | float | str
     by: str = ""
@@ -156,7 +156,7 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Identity in the store and what is attached to the record (spec 2.1)."""
+    """Identity in the store and what is attached to the record (R9)."""
 
     namespace: str
     name: str
@@ -170,7 +170,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Which of all runs that ever had this name the action belongs to: drawn with the first action of a run, the same for
     all later ones. Empty for runs that a release before began."""
     completed_at: int = 0
-    """When the terminal labels were stamped for; 0 = they are not there (spec 15)."""
+    """When the terminal labels were stamped for; 0 = they are not there (R36)."""
 
     @property
     def deletion_timestamp(self) -> int:
@@ -179,7 +179,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How an attempt ended, as its worker reported it, fenced by launch (design 5).
+    """How an attempt ended, as its worker reported it, fenced by launch (R74).
 
     `ended` is one of returned, raised, died, stopped, unknown.
     """
@@ -315,12 +315,12 @@ class TaskAction:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a condition says Succeeded or Failed (spec 2.4)."""
+        """Whether a condition says Succeeded or Failed (R12)."""
         return is_terminal(self.status)
 
     @property
     def labels(self) -> dict[str, str]:
-        """All labels: those of the identity, the extra ones, and the terminal ones once stamped (spec 2.1, 15)."""
+        """All labels: those of the identity, the extra ones, and the terminal ones once stamped (R9, R36)."""
         labels = {
             "flyte.org/project": self.id.project,
             "flyte.org/domain": self.id.domain,
@@ -337,7 +337,7 @@ class TaskAction:
 
     @property
     def state_json(self) -> str:
-        """The observability document of spec 4.7; empty before the first round."""
+        """The observability document of R11; empty before the first round."""
         if not self.status.state_at:
             return ""
         stamp = datetime.fromtimestamp(self.status.state_at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -356,12 +356,12 @@ def _copy_slots(old: TaskAction, new: TaskAction) -> TaskAction:
 
 
 def record_name(id: ActionId, spec: ActionSpec) -> str:  # noqa: A002  # the word of the field
-    """`<run>-a0` for a root action, `<run>-<action>` for a child (spec 2.1)."""
+    """`<run>-a0` for a root action, `<run>-<action>` for a child (R9)."""
     return f"{id.run}-{id.action}" if spec.parent_action_name else f"{id.run}-a0"
 
 
 def completed_label(at: int) -> str:
-    """`YYYY-MM-DD.HH-MM` in UTC: minute precise, sorts like time (spec 3)."""
+    """`YYYY-MM-DD.HH-MM` in UTC: minute precise, sorts like time (R8)."""
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d.%H-%M")
 
 
@@ -370,7 +370,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         requeue_after: when to look again, ms from now; None: not before something wakes the action.
-        woken: whether the change just made wakes the action at once; `requeue_after` is the fallback then (spec 1.3).
+        woken: whether the change just made wakes the action at once; `requeue_after` is the fallback then (R3).
     """
 
     requeue_after: int | None = None

@@ -1,4 +1,4 @@
-"""What a condition asks for, and which answers fit (spec 2.2, 18, 29.5)."""
+"""What a condition asks for, and which answers fit (R10, R53, R54)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_ANSWER = 64 * 1024
 
 
 class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What a condition asks for (spec 2.2). `type` is one of bool, int, float, str."""
+    """What a condition asks for (R10). `type` is one of bool, int, float, str."""
 
     name: str = ""
     type: str = "bool"

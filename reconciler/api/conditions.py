@@ -1,4 +1,4 @@
-"""What a status says and remembers: conditions, history, error (spec 2.4, 2.5, 2.6).
+"""What a status says and remembers: conditions, history, error (R12, R13, R14).
 
 Stored as JSON arrays, a third of the size of objects; new fields are appended at the end, so older readers skip them.
 Times are milliseconds since the epoch, UTC.
@@ -11,11 +11,11 @@ import enum
 import msgspec
 
 MESSAGE_LIMIT = 4096
-"""Longest message kept in a record, in characters (spec 2.4 allows 32768; spec W-16 asks for a bound)."""
+"""Longest message kept in a record, in characters (R15; Flyte allows 32768)."""
 CODE_LIMIT = 256
-"""Longest code of an error that is stored, in characters (spec W-16)."""
+"""Longest code of an error that is stored, in characters (R15)."""
 HISTORY_LIMIT = 50
-"""Most history entries kept; the first one and the newest ones survive (spec W-16)."""
+"""Most history entries kept; the first one and the newest ones survive (R15)."""
 
 
 class ConditionType(enum.StrEnum):
@@ -35,7 +35,7 @@ class ConditionStatus(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why a condition has its status; also the phase names of the history (spec 2.4, 2.5)."""
+    """Why a condition has its status; also the phase names of the history (R12, R13)."""
 
     QUEUED = "Queued"
     INITIALIZING = "Initializing"
@@ -50,13 +50,13 @@ class Reason(enum.StrEnum):
     SIGNALED = "Signaled"
     TIMED_OUT = "TimedOut"
     WEBHOOK_CALLED = "WebhookCalled"
-    """Of the history alone: the webhook of a condition took the question (spec W-30)."""
+    """Of the history alone: the webhook of a condition took the question (R53)."""
     WEBHOOK_GIVEN_UP = "WebhookGivenUp"
     """Of the history alone: it did not, as often as it was tried."""
 
 
 class Condition(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
-    """One aspect of an action, unique by type (spec 2.4)."""
+    """One aspect of an action, unique by type (R12)."""
 
     type: ConditionType
     status: ConditionStatus
@@ -66,7 +66,7 @@ class Condition(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
 
 
 class PhaseTransition(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
-    """One entry of the history: a reason name, when it was entered (controller clock), and a message (spec 2.5)."""
+    """One entry of the history: a reason name, when it was entered (controller clock), and a message (R13)."""
 
     phase: str
     occurred_at: int
@@ -74,7 +74,7 @@ class PhaseTransition(msgspec.Struct, frozen=True, array_like=True, omit_default
 
 
 class ErrorState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
-    """The last error, with the code an event's phase cannot carry (spec 2.6). `kind`: USER, SYSTEM or empty."""
+    """The last error, with the code an event's phase cannot carry (R14). `kind`: USER, SYSTEM or empty."""
 
     code: str = ""
     kind: str = ""
@@ -82,9 +82,9 @@ class ErrorState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
 
 def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """`text`, shortened to `limit` characters with a note of how much is missing (spec W-16).
+    """`text`, shortened to `limit` characters with a note of how much is missing (R15).
 
-    Halves of surrogate pairs become `?`: no record can hold them (spec W-28).
+    Halves of surrogate pairs become `?`: no record can hold them (R59).
     """
     if not text.isascii():
         text = text.encode(errors="replace").decode()

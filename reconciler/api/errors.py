@@ -53,7 +53,7 @@ class InvalidName(InvalidInput):
 
 
 class InvalidSpec(InvalidInput):
-    """A field of an action is missing, too long or contradicts another (spec 2.2)."""
+    """A field of an action is missing, too long or contradicts another (R10)."""
 
 
 class InvalidArguments(InvalidInput, TypeError):
@@ -114,7 +114,7 @@ class ActionEnded(ReconcilerError):
     Attributes:
         action: whose end it is.
         code: machine-readable cause, e.g. `MaxRetriesExceeded`.
-        kind: `USER`, `SYSTEM` or empty (spec 2.6).
+        kind: `USER`, `SYSTEM` or empty (R14).
         message: what happened, for people.
     """
 
@@ -135,19 +135,19 @@ class ActionAborted(ActionEnded):
 
 
 class ActionTimedOut(ActionEnded):
-    """A limit of time ended the action (spec W-14, 18)."""
+    """A limit of time ended the action (R34, R53)."""
 
 
 class NotACondition(ReconcilerError):
-    """A signal was sent to an action that is not a condition (spec 29.5)."""
+    """A signal was sent to an action that is not a condition (R54)."""
 
 
 class SignalRefused(ReconcilerError):
-    """The condition has ended, or was signalled with another value before (spec 29.5)."""
+    """The condition has ended, or was signalled with another value before (R54)."""
 
 
 class CallbackRefused(ReconcilerError):
-    """A callback token is not ours, was changed, has expired, or is meant for something else (spec W-30)."""
+    """A callback token is not ours, was changed, has expired, or is meant for something else (R53)."""
 
 
 class ResultTimeout(ReconcilerError, TimeoutError):
@@ -200,25 +200,25 @@ class NonRetryableError(ReconcilerError):
 
 
 class PluginError(ReconcilerError):
-    """Raised by a plugin. `code` is looked up in the list of codes no retry can help (spec 12.3)."""
+    """Raised by a plugin. `code` is looked up in the list of codes no retry can help (R28)."""
 
     code: ClassVar[str] = "PluginError"
 
 
 class CorruptedPluginState(PluginError):
-    """The stored state of a plugin cannot be decoded: deterministic, so never retried (spec W-11)."""
+    """The stored state of a plugin cannot be decoded: deterministic, so never retried (R28)."""
 
     code = "CorruptedPluginState"
 
 
 class BadTaskSpecification(PluginError):
-    """The task template cannot be run as it stands: never retried (spec 12.3)."""
+    """The task template cannot be run as it stands: never retried (R28)."""
 
     code = "BadTaskSpecification"
 
 
 class ReadFailed(PluginError):
-    """The inputs of an action cannot be read (spec 22.3); `__cause__` says whether waiting can help."""
+    """The inputs of an action cannot be read (R64); `__cause__` says whether waiting can help."""
 
     code = "READ_FAILED"
 
@@ -238,4 +238,4 @@ class SecretUnavailable(PluginError):
 
 
 class SecretNotFound(SecretUnavailable):
-    """A provider holds no secret of this name: the next one is asked (spec 25)."""
+    """A provider holds no secret of this name: the next one is asked (R71)."""

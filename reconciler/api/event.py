@@ -1,4 +1,4 @@
-"""What is told to the outside: one event for each published change of an action (spec 19).
+"""What is told to the outside: one event for each published change of an action (R56).
 
 Times are milliseconds since the epoch, UTC.
 """
@@ -18,7 +18,7 @@ REPORT_FILE = "report.html"
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Error of an event: `kind` is KIND_USER, KIND_SYSTEM or KIND_UNSPECIFIED; `code` fixes spec W-29."""
+    """Error of an event: `kind` is KIND_USER, KIND_SYSTEM or KIND_UNSPECIFIED; `code` fixes R56."""
 
     message: str
     kind: str = "KIND_UNSPECIFIED"
@@ -26,7 +26,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class ClusterEvent(msgspec.Struct, frozen=True, gc=False):
-    """A reason with its time (spec 19.2)."""
+    """A reason with its time (R57)."""
 
     message: str
     occurred_at: int
@@ -44,9 +44,9 @@ class ActionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     Attributes:
         id: whose event it is.
-        sequence: 1, 2, 3 … per action, without gaps; (id, sequence) is the dedupe key (spec W-31).
+        sequence: 1, 2, 3 … per action, without gaps; (id, sequence) is the dedupe key (R60).
         attempt: number of the attempt, from 1.
-        phase: the phase entered. FAILED with `final` false ends an attempt, not the action (spec W-03).
+        phase: the phase entered. FAILED with `final` false ends an attempt, not the action (R32).
         version: version inside the phase.
         final: whether this is the one terminal event of the action.
         updated_time: when the change happened.
@@ -77,7 +77,7 @@ class ActionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     @property
     def outputs(self) -> OutputReferences | None:
-        """Output and report URI of the attempt; None when they cannot be computed (spec 19.1)."""
+        """Output and report URI of the attempt; None when they cannot be computed (R56)."""
         if not self.output_prefix:
             return None
         return OutputReferences(f"{self.output_prefix}/{OUTPUTS_FILE}", f"{self.output_prefix}/{REPORT_FILE}")

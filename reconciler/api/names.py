@@ -15,7 +15,7 @@ RULE = "letters, digits, '.', '_' and '-', first and last a letter or digit"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 LIMITS = {"project": 63, "domain": 63, "run": 30, "action": 30, "parent action": 30}
-"""Longest name of each part of an identity, in characters (spec 2.2)."""
+"""Longest name of each part of an identity, in characters (R10)."""
 
 
 def check_name(what: str, name: object, limit: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""The two phase lists: what a plugin reports, and what users see of an action (spec 4)."""
+"""The two phase lists: what a plugin reports, and what users see of an action (R19)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class PluginPhase(enum.IntEnum):
-    """What a plugin says of its attempt, in the order of spec 4.1. `label` is what records store."""
+    """What a plugin says of its attempt, in the order of R16. `label` is what records store."""
 
     UNDEFINED = 0
     NOT_READY = 1
@@ -22,7 +22,7 @@ class PluginPhase(enum.IntEnum):
 
     @property
     def label(self) -> str:
-        """The stored name, e.g. `PhaseRunning` (spec 4.1)."""
+        """The stored name, e.g. `PhaseRunning` (R16)."""
         return _LABELS[self]
 
     @classmethod
@@ -56,7 +56,7 @@ _BY_LABEL = {label: phase for phase, label in _LABELS.items()}
 
 
 class ActionPhase(enum.IntEnum):
-    """Where an action is, as users, events and views see it. Numbers as in Flyte's protocol (spec 4.5)."""
+    """Where an action is, as users, events and views see it. Numbers as in Flyte's protocol (R19)."""
 
     UNSPECIFIED = 0
     """Never stored: an unknown action is `ActionNotFound`, not a phase."""
@@ -71,7 +71,7 @@ class ActionPhase(enum.IntEnum):
     SUCCEEDED = 5
     """Terminal: outputs are readable."""
     FAILED = 6
-    """Terminal as the phase of an action; as the phase of an event it also ends a single attempt (spec W-03)."""
+    """Terminal as the phase of an action; as the phase of an event it also ends a single attempt (R32)."""
     ABORTED = 7
     """Terminal: somebody asked for it; reason and actor are stored."""
     TIMED_OUT = 8

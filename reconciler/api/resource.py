@@ -1,4 +1,4 @@
-"""Resources with a quota: how they are named, and which units an action has asked for (spec 24)."""
+"""Resources with a quota: how they are named, and which units an action has asked for (R70)."""
 
 from __future__ import annotations
 

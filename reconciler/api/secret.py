@@ -1,4 +1,4 @@
-"""Secrets by reference: which one a task needs, and where an installation looks them up (spec 25)."""
+"""Secrets by reference: which one a task needs, and where an installation looks them up (R71)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was observed of an action: the part of its record that only a reconcile writes (spec 2.3)."""
+"""What was observed of an action: the part of its record that only a reconcile writes (R11)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reconciler.api.transition import CacheStatus, OutputRef
 
 
 class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    """What was observed (spec 2.3). Written only by whoever holds the fencing token."""
+    """What was observed (R11). Written only by whoever holds the fencing token."""
 
     plugin_state: bytes = b""
     plugin_state_version: int = 0
@@ -19,19 +19,19 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     attempts: int = 0
     """Current attempt, 1-based; 0 = nothing observed yet, read as 1."""
     launches: int = 0
-    """Relaunches inside the current attempt after system failures; part of names and paths (spec W-02)."""
+    """Relaunches inside the current attempt after system failures; part of names and paths (R29)."""
     previous_launches: int = 0
-    """Relaunches of the attempt before this one: the last of them left the checkpoints to go on from (spec 22.5)."""
+    """Relaunches of the attempt before this one: the last of them left the checkpoints to go on from (R66)."""
     system_failures: int = 0
-    """Consecutive system failures; reset by sustained progress, not by a relaunch (spec W-01)."""
+    """Consecutive system failures; reset by sustained progress, not by a relaunch (R27)."""
     total_system_failures: int = 0
-    """System failures in the life of the action, never reset (spec W-01)."""
+    """System failures in the life of the action, never reset (R27)."""
     cache_status: CacheStatus = CacheStatus.DISABLED
     conditions: tuple[Condition, ...] = ()
     phase_history: tuple[PhaseTransition, ...] = ()
     error_state: ErrorState | None = None
     state_at: int = 0
-    """When the main path last ran; the time stamp inside `state_json` (spec 4.7)."""
+    """When the main path last ran; the time stamp inside `state_json` (R11)."""
     attempt_at: int = 0
     """When the current attempt was queued; 0 = at creation."""
     running_at: int = 0
@@ -39,25 +39,25 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     not_before: int = 0
     """Back-off: the plugin is not called earlier than this."""
     launched: bool = False
-    """Whether the plugin was ever called for this attempt: from then on the cache never short-circuits (spec W-21)."""
+    """Whether the plugin was ever called for this attempt: from then on the cache never short-circuits (R21)."""
     outputs: OutputRef | None = None
     cache_token: int = 0
     """Fencing token of the held cache reservation; 0 = none."""
     tokens: tuple[QuotaToken, ...] = ()
-    """Units of quotas it holds or waits for; what a commit drops here is given back (spec W-05)."""
+    """Units of quotas it holds or waits for; what a commit drops here is given back (R37)."""
     webhook_due: int = 0
     webhook_tries: int = 0
-    """When the webhook of a condition is called next, 0 = no call is owed; calls that have ended (spec W-30)."""
+    """When the webhook of a condition is called next, 0 = no call is owed; calls that have ended (R53)."""
     cleanup_tries: int = 0
-    """Failed tries of abort or finalize (spec W-44)."""
+    """Failed tries of abort or finalize (R41)."""
     stopping_since: int = 0
-    """When the plugin first said that what it was told to stop has not ended; 0 = nothing is being stopped (spec W-44)."""
+    """When the plugin first said that what it was told to stop has not ended; 0 = nothing is being stopped (R41)."""
     cleanup_error: str = ""
-    """Why clean-up was given up: `cleanup failed` in views (spec W-44); empty = it was not."""
+    """Why clean-up was given up: `cleanup failed` in views (R41); empty = it was not."""
 
 
 def is_terminal(status: ActionStatus) -> bool:
-    """Whether a condition says Succeeded=True or Failed=True; nothing else is terminal (spec 2.4)."""
+    """Whether a condition says Succeeded=True or Failed=True; nothing else is terminal (R12)."""
     return any(
         c.status is ConditionStatus.TRUE and c.type is not ConditionType.PROGRESSING
         for c in status.conditions

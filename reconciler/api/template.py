@@ -16,7 +16,7 @@ from reconciler.api.remembered import Remembered
 
 
 class Identifier(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Identity of a task. `version` is no part of a cache key (spec 9.1)."""
+    """Identity of a task. `version` is no part of a cache key (R49)."""
 
     resource_type: str = "TASK"
     project: str = ""
@@ -34,7 +34,7 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
 
 
 class RetryStrategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """User retries beyond the first attempt, and the delay between attempts (spec 13, W-13).
+    """User retries beyond the first attempt, and the delay between attempts (R31, R33).
 
     The delay before attempt n + 1 is `backoff * factor ** (n - 1)`, at most `max_backoff`, with up to 10 % added at random.
     """
@@ -46,7 +46,7 @@ class RetryStrategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Limits of time; None means no limit (spec W-14). Who passes one is `timed_out`.
+    """Limits of time; None means no limit (R34). Who passes one is `timed_out`.
 
     Attributes:
         queued: from the start of an attempt until it runs. Passed, it ends the action.
@@ -77,7 +77,7 @@ class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
 
 
 class SecretRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A secret by reference: never its value (spec 25). `env`: the environment variable it goes into; empty: by its key."""
+    """A secret by reference: never its value (R71). `env`: the environment variable it goes into; empty: by its key."""
 
     key: str
     group: str = ""

@@ -1,4 +1,4 @@
-"""What a plugin answers: a transition with its phase, reason, error and details (spec 4.2-4.4).
+"""What a plugin answers: a transition with its phase, reason, error and details (R17, R18).
 
 Times are milliseconds since the epoch, UTC; 0 means "not given" and is filled by the caller's clock.
 """
@@ -15,7 +15,7 @@ from reconciler.api.phase import PluginPhase
 
 
 class CacheStatus(enum.IntEnum):
-    """What the cache did for an action (spec 8.5)."""
+    """What the cache did for an action (R47)."""
 
     DISABLED = 0
     MISS = 1
@@ -52,14 +52,14 @@ class LogLink(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReasonInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A further reason with its own time (spec 4.3)."""
+    """A further reason with its own time (R18)."""
 
     reason: str
     occurred_at: int = 0
 
 
 class ExternalResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something outside the record that an attempt used (spec 4.3)."""
+    """Something outside the record that an attempt used (R18)."""
 
     external_id: str = ""
     cache_status: CacheStatus = CacheStatus.DISABLED
@@ -84,7 +84,7 @@ class OutputRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
 
 
 class TaskInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Details of a phase (spec 4.3)."""
+    """Details of a phase (R18)."""
 
     logs: tuple[LogLink, ...] = ()
     log_context: dict[str, str] | None = None
@@ -97,7 +97,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PhaseInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A phase with all that belongs to it (spec 4.2).
+    """A phase with all that belongs to it (R17).
 
     Attributes:
         version: grows when something inside the phase changes that is worth an event.
@@ -105,7 +105,7 @@ class PhaseInfo(msgspec.Struct, frozen=True, kw_only=True):
             costs no polling.
         failed_as: the reason a permanent failure, or the last retryable one, is stored under. TIMED_OUT makes it a
             `timed_out` end, of the attempt where another follows; no code of an error does, whatever it says.
-        cleanup_on_failure: abort the plugin's resource when this failure is permanent (spec W-06).
+        cleanup_on_failure: abort the plugin's resource when this failure is permanent (R35).
     """
 
     phase: PluginPhase
@@ -118,17 +118,17 @@ class PhaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     requeue_at: int = 0
 
     def with_version(self, version: int) -> PhaseInfo:
-        """A copy with another version; the clean-up flag stays (spec W-06)."""
+        """A copy with another version; the clean-up flag stays (R35)."""
         return msgspec.structs.replace(self, version=version)
 
     def with_reason(self, reason: str) -> PhaseInfo:
-        """A copy with `reason` joined to the present one by `", "` (spec 4.2)."""
+        """A copy with `reason` joined to the present one by `", "` (R17)."""
         joined = f"{self.reason}, {reason}" if self.reason else reason
         return msgspec.structs.replace(self, reason=joined)
 
 
 class TransitionType(enum.IntEnum):
-    """Kind of a transition; barriers are deprecated in Flyte (spec 4.4)."""
+    """Kind of a transition; barriers are deprecated in Flyte (R18)."""
 
     EPHEMERAL = 0
 
@@ -141,7 +141,7 @@ class Transition(msgspec.Struct, frozen=True):
 
 
 UNKNOWN_TRANSITION = Transition(PhaseInfo(phase=PluginPhase.UNDEFINED))
-"""Returned together with "nothing decided" (spec 4.4)."""
+"""Returned together with "nothing decided" (R18)."""
 
 
 def _at(t: int, info: TaskInfo | None) -> TaskInfo:

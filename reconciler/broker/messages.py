@@ -28,7 +28,7 @@ class Launch(msgspec.Struct, frozen=True):
         queue: name of the queue.
         action: path of the action, `project/domain/run/action`.
         attempt: which launch this is, `<attempt>` or `<attempt>-<relaunch>`; the store refuses any other
-            (spec W-02).
+            (R29).
         display: what Flower and the worker's log show instead of arguments.
         incarnation: of the run; a later run of that name has launches of the same names.
         task: what they show as the name of the task: the function's.

@@ -104,7 +104,7 @@ class Client(Looking, Conditions):
     ) -> Run[Any]:
         """Store one action, and return once it is stored.
 
-        A child has environment, interruptible flag, labels and annotations of its parent too; its own win (spec 29.1).
+        A child has environment, interruptible flag, labels and annotations of its parent too; its own win (R75).
 
         Args:
             spec: what to do. Empty identity fields are filled: project and domain from the settings, a new run name,
@@ -327,7 +327,7 @@ class Client(Looking, Conditions):
 
         Args:
             action: which one; the root aborts the whole run.
-            reason: told to plugins and events; the default when empty (spec 29.6).
+            reason: told to plugins and events; the default when empty (R38).
             actor: who asks; the user of this process when empty.
 
         Raises:

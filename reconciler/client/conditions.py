@@ -1,4 +1,4 @@
-"""Asking a person, and answering: the part of the client for conditions (spec 18, 29.5)."""
+"""Asking a person, and answering: the part of the client for conditions (R53, R54)."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Conditions(ABC):
         check_scalar(value)
         record = self.get(action)
         spec = read_condition(record.spec.condition_spec)
-        if spec is not None:  # a stored signal ends also a condition whose spec cannot be read (spec 18)
+        if spec is not None:  # a stored signal ends also a condition whose spec cannot be read (R53)
             value = fitted(value, spec.type)
             waits = record.signal is None and record.metadata.deletion is None
             if record.spec.action_type == CONDITION and waits and not record.phase.is_terminal():
@@ -205,7 +205,7 @@ class Conditions(ABC):
         return self.signal(self.action_of_token(token), value, by)
 
     def action_of_token(self, token: str) -> ActionId:
-        """The condition a callback token may answer, once the token is known to be good (spec W-30).
+        """The condition a callback token may answer, once the token is known to be good (R53).
 
         Raises:
             CallbackRefused: it is not one of this installation, was changed, is meant for something else, has expired, or

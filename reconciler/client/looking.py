@@ -73,7 +73,7 @@ class Looking:
         return found
 
     def attempts(self, action: ActionId) -> list[AttemptView]:
-        """The attempts so far, in order, as their events tell of them (spec 29.8).
+        """The attempts so far, in order, as their events tell of them (R60).
 
         Events are kept for a day, the newest 200 of an action. Of an attempt whose events are gone nothing is said; of the
         last one always its number.

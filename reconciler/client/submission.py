@@ -23,7 +23,7 @@ from reconciler.plugins import group
 ROOT = "a0"
 """Name of a run's root action unless another one is given."""
 MAX_ACTOR = 256
-"""Longest name of who aborts or signals, in characters; what is longer is cut (spec W-16)."""
+"""Longest name of who aborts or signals, in characters; what is longer is cut (R15)."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _GROUP_TEMPLATE = encode_template(TaskTemplate(type=group.TASK_TYPE))
 
@@ -84,9 +84,9 @@ def key_name(key: str) -> str:
 
 
 def inherited(action: TaskAction, parent: TaskAction) -> TaskAction:
-    """A child with what its parent hands down; what the child has itself wins (spec 29.1).
+    """A child with what its parent hands down; what the child has itself wins (R75).
 
-    Labels of the end are no part of what is handed down (spec W-36): a child is not born collectable.
+    Labels of the end are no part of what is handed down (R75): a child is not born collectable.
     """
     spec, meta = action.spec, action.metadata
     interruptible = parent.spec.interruptible if spec.interruptible is None else spec.interruptible
@@ -105,7 +105,7 @@ def inherited(action: TaskAction, parent: TaskAction) -> TaskAction:
 
 
 def with_inputs_hash(spec: ActionSpec) -> ActionSpec:
-    """A spec of a cached task with the hash of its inputs, so that no round has to read them for it (spec W-25).
+    """A spec of a cached task with the hash of its inputs, so that no round has to read them for it (R49).
 
     What cannot be hashed stays without: the action is accepted, and its first round says what is wrong.
     """

@@ -78,7 +78,7 @@ def document_of(record: TaskAction, fetch: Callable[[OutputRef], bytes]) -> byte
 def ended_error(record: TaskAction) -> ActionEnded | None:
     """The error of an action that ended otherwise than by success; None when it succeeded.
 
-    The stored error may be that of an earlier attempt, when the end itself gave none (spec 29.8): then it is not shown.
+    The stored error may be that of an earlier attempt, when the end itself gave none (R60): then it is not shown.
     """
     kinds = {ActionPhase.ABORTED: ActionAborted, ActionPhase.TIMED_OUT: ActionTimedOut}
     if record.phase is ActionPhase.SUCCEEDED:

@@ -41,7 +41,7 @@ class Recorder(Protocol):
 class SystemFailureLimit(int):
     """The attribute `max_system_failures` and the method `max_system_failures()` of the reconciler in one.
 
-    As a number it is what was configured; called, it is what is in force: 3 when 0 was configured (spec methods).
+    As a number it is what was configured; called, it is what is in force: 3 when 0 was configured (R1).
     """
 
     def __call__(self) -> int:
@@ -143,7 +143,7 @@ class ReconcilerBase:
         """The write of the round in progress; outside a round, a write of its own that is committed at once.
 
         A method called on a record that was merely read claims the newest version, changes only what the method says,
-        and commits under the token of that claim: the conflict retry of spec 5.4 without its lost updates.
+        and commits under the token of that claim: the conflict retry of R6 without its lost updates.
 
         Raises:
             ActionNotFound: the record is gone.
@@ -217,7 +217,7 @@ class ReconcilerBase:
             log.warning("audit.failed", action=str(action.id), error=str(error))
 
     def context(self, action: TaskAction, plugin: Plugin) -> TaskExecutionContext:
-        """The execution context of the current attempt (spec 22.2).
+        """The execution context of the current attempt (R63).
 
         Raises:
             InvalidSpec: the run output base cannot be parsed.

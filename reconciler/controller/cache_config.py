@@ -1,4 +1,4 @@
-"""How an action uses the cache (spec 8.1): whether at all, under which key, and as whom."""
+"""How an action uses the cache (R43): whether at all, under which key, and as whom."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REMEMBERED_KEYS = 2 * 1024 * 1024
 
 
 class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How one action uses the cache (spec 8.1).
+    """How one action uses the cache (R43).
 
     Attributes:
         key: what its outputs are stored under.
@@ -63,7 +63,7 @@ class CacheConfigSteps(FailureSteps):
         return template.metadata if template.metadata and template.metadata.discoverable else None
 
     def cache_config(self, action: TaskAction) -> CacheConfig | None:
-        """The cache configuration of an action; None when caching is off (spec 8.1).
+        """The cache configuration of an action; None when caching is off (R43).
 
         Raises:
             CacheConfigError: the template cannot be read or says too little, or the inputs cannot be hashed.
@@ -110,7 +110,7 @@ class CacheConfigSteps(FailureSteps):
         return str(custom.get("function", ""))
 
     def _stored_key(self, task: _Task, template: TaskTemplate, spec: ActionSpec) -> str:
-        """Keys of inputs in S3 are remembered, as their digest vouches that they never change (spec W-25)."""
+        """Keys of inputs in S3 are remembered, as their digest vouches that they never change (R49)."""
         identity = blake2b(spec.task_template, digest_size=16).digest()
         name = (task, identity, spec.input_uri, spec.inputs_digest, spec.cache_key)
         key = self._stored_keys.get(name)

@@ -1,4 +1,4 @@
-"""Who waits for a cache key is woken when it is filled or given back, instead of polling (design 6)."""
+"""Who waits for a cache key is woken when it is filled or given back, instead of polling (R9)."""
 
 from __future__ import annotations
 

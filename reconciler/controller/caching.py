@@ -1,4 +1,4 @@
-"""The cache before and after execution (spec 8)."""
+"""The cache before and after execution (R43)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _UNREADABLE = (BlobNotFound, BlobCorrupt, InvalidInput)
 
 
 class CacheStepError(PluginError):
-    """A cache step failed: counted like any system error, so that it cannot go on for ever (spec W-09)."""
+    """A cache step failed: counted like any system error, so that it cannot go on for ever (R25)."""
 
     code = "CacheStepError"
 
@@ -63,11 +63,11 @@ class CacheSteps(CacheWaiterSteps):
         t_ctx: TaskExecutionContext,
         already_running: bool = False,  # noqa: FBT001, FBT002  # the fourth argument of the reference
     ) -> tuple[Transition, bool]:
-        """Serve a hit, wait for whoever fills the key, or let the plugin run (spec 8.2).
+        """Serve a hit, wait for whoever fills the key, or let the plugin run (R44).
 
         Once something was launched for this attempt nothing is short-circuited any more: a lost reservation then
-        means "go on, do not publish" (spec W-21). A failing lookup still asks for the reservation (spec W-18), and a
-        fresh reservation looks up once more (spec W-48).
+        means "go on, do not publish" (R21). A failing lookup still asks for the reservation (R44), and a
+        fresh reservation looks up once more (R44).
 
         Returns:
             The transition, and whether it replaces the plugin's.
@@ -93,7 +93,7 @@ class CacheSteps(CacheWaiterSteps):
     def _lookup(
         self, action: TaskAction, ctx: TaskExecutionContext, config: CacheConfig
     ) -> Transition | None:
-        """A hit as a success. An entry with unreadable outputs is a miss; the put replaces it (spec W-20)."""
+        """A hit as a success. An entry with unreadable outputs is a miss; the put replaces it (R46)."""
         assert self.catalog is not None
         ctx.lookup_failed = False
         try:
@@ -124,7 +124,7 @@ class CacheSteps(CacheWaiterSteps):
         return self.data_store.get(entry.outputs.uri, sha256=entry.outputs.sha256, limit=limit)
 
     def _adopt(self, data: bytes, ctx: TaskExecutionContext) -> OutputRef:
-        """Copy a hit to this attempt's own output file, so that "succeeded" implies readable outputs (spec O5)."""
+        """Copy a hit to this attempt's own output file, so that "succeeded" implies readable outputs (R44)."""
         limit = self.settings.inline_limit
         try:
             return ctx.files.write_outputs(data, limit)
@@ -165,10 +165,10 @@ class CacheSteps(CacheWaiterSteps):
         transition: Transition,
         cache_short_circuited: bool,  # noqa: FBT001  # as in the reference
     ) -> Transition:
-        """Store the outputs of a success, release the reservation of an end (spec 8.3).
+        """Store the outputs of a success, release the reservation of an end (R45).
 
         A failing put fails no task. A retryable failure keeps the reservation when the same action goes on at once
-        (spec W-22).
+        (R51).
 
         Raises:
             CacheConfigError: the cache settings cannot be used.
@@ -206,7 +206,7 @@ class CacheSteps(CacheWaiterSteps):
             return None
 
     def _under_way(self, action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo) -> PhaseInfo:
-        """Look again before the reservation ends, and go on showing a failed lookup (spec W-18, W-22)."""
+        """Look again before the reservation ends, and go on showing a failed lookup (R44, R51)."""
         if ctx.reserved_until:
             look = ctx.now + max(0, ctx.reserved_until - ctx.now) // 2
             if look < (info.requeue_at or ctx.now + self.requeue_duration):
@@ -258,7 +258,7 @@ class CacheSteps(CacheWaiterSteps):
             return False
 
     def _serves(self, config: CacheConfig) -> bool:
-        """Whether the entry can be used; in doubt it can. An unusable one must not stay for ever (spec W-20)."""
+        """Whether the entry can be used; in doubt it can. An unusable one must not stay for ever (R46)."""
         assert self.catalog is not None
         try:
             self._read(self.catalog.get(config.key))
@@ -276,7 +276,7 @@ class CacheSteps(CacheWaiterSteps):
         *,
         replace: bool = False,
     ) -> None:
-        """Put a reference to this attempt's outputs, which must exist, under the key, and wake who waits (spec 8.4).
+        """Put a reference to this attempt's outputs, which must exist, under the key, and wake who waits (R46).
 
         Raises:
             CatalogExists: the key was filled before.
@@ -302,7 +302,7 @@ class CacheSteps(CacheWaiterSteps):
         self.wake_waiters(self.catalog.put(key, ref, source, token=token, replace=replace))
 
     def release_cache_reservation(self, cache_cfg: CacheConfig | None) -> None:
-        """Release by key and owner; nothing to do without catalog, configuration or serialization (spec 8.6)."""
+        """Release by key and owner; nothing to do without catalog, configuration or serialization (R48)."""
         if self.catalog is None or cache_cfg is None or not cache_cfg.serializable:
             return
         self.wake_waiters(self.catalog.release_reservation(cache_cfg.key, cache_cfg.owner))
@@ -315,7 +315,7 @@ class CacheSteps(CacheWaiterSteps):
         action.set_status(cache_token=0)
 
     def settle(self, action: TaskAction) -> None:
-        """As for any end; a reservation held or waited for is released, however the action ended (spec W-22)."""
+        """As for any end; a reservation held or waited for is released, however the action ended (R51)."""
         if action.status.cache_token or _waited_in_vain(action):
             try:
                 config = self.cache_config(action)
@@ -345,7 +345,7 @@ def _waited_in_vain(action: TaskAction) -> bool:
 
 
 def _gives_up(action: TaskAction, ctx: TaskExecutionContext, info: PhaseInfo) -> bool:
-    """Whether a retryable failure is the last; faults of the platform have their own budget (spec 12)."""
+    """Whether a retryable failure is the last; faults of the platform have their own budget (R26)."""
     return not system_error(info.err) and observed_attempts(action) >= ctx.max_attempts
 
 

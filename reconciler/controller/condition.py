@@ -1,4 +1,4 @@
-"""Conditions: actions that wait for a person's signal (spec 18). No plugin, no finalizer, no output files."""
+"""Conditions: actions that wait for a person's signal (R53). No plugin, no finalizer, no output files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class ConditionSteps(WebhookSteps):
     def _publish_condition(
         self, action: TaskAction, info: PhaseInfo, *, final: bool, actor: str = ""
     ) -> None:
-        """Conditions announce themselves like any other action (spec W-30); their phase is that of the status."""
+        """Conditions announce themselves like any other action (R53); their phase is that of the status."""
         with self.writing(action) as write:
             event = build_event(action, info, self.now(action), self.settings.cluster, final=final)
             write.events.append(

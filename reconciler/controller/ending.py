@@ -1,4 +1,4 @@
-"""Abort, finalize, forget: how an action ends when somebody asks, and what is owed after any end (spec 17, W-05, W-44)."""
+"""Abort, finalize, forget: how an action ends when somebody asks, and what is owed after any end (R38, R37, R41)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class EndingSteps(CacheSteps):
     """handle_abort_and_finalize, remove_finalizer."""
 
     def handle_abort_and_finalize(self, task_action: TaskAction) -> Result:
-        """Stop and clean up an action whose deletion was asked for, and end it in ABORTED (spec 17.1).
+        """Stop and clean up an action whose deletion was asked for, and end it in ABORTED (R38).
 
         Order: plugin abort, plugin finalize, reservation release, then in one write the ABORTED event with reason and
         actor, the status and the removal of the finalizer. A failing step is tried again, a bounded number of times; then
-        the action ends all the same and says `cleanup failed` (spec W-44). A terminal action is only finalized: no second
-        end, no event (spec W-07).
+        the action ends all the same and says `cleanup failed` (R41). A terminal action is only finalized: no second
+        end, no event (R39).
         """
         if task_action.is_terminal:
             return self.finalize_terminal(task_action)
@@ -82,7 +82,7 @@ class EndingSteps(CacheSteps):
             self.drop_finalizer(action)
 
     def finalize_terminal(self, action: TaskAction) -> Result:
-        """Pay what is owed after the end: open children, finalize, labels; then the finalizer goes (spec W-05, 17.4)."""
+        """Pay what is owed after the end: open children, finalize, labels; then the finalizer goes (R37, R40)."""
         before = action.status
         if action.children.open:
             reason = f"parent {action.id.action} has ended"
@@ -119,7 +119,7 @@ class EndingSteps(CacheSteps):
         return 0
 
     def remove_finalizer(self, task_action: TaskAction) -> Result:
-        """Remove only this reconciler's finalizer, in a metadata write (spec 17.1).
+        """Remove only this reconciler's finalizer, in a metadata write (R38).
 
         Raises:
             Superseded: outside a round, when somebody else holds the action.

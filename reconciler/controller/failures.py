@@ -1,4 +1,4 @@
-"""When something goes wrong: two budgets, retries in place, and the end by failure (spec 12-14)."""
+"""When something goes wrong: two budgets, retries in place, and the end by failure (R26, R31, R35)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class FailureSteps(StatusSteps):
     """max_system_failures, reset_plugin_resource, record_system_error, finalize_permanent_failure, user retries."""
 
     def reset_plugin_resource(self, task_action: TaskAction, p: Plugin, t_ctx: TaskExecutionContext) -> int:
-        """Stop what the plugin launched and forget its state, in memory; persists nothing itself (spec 12.4).
+        """Stop what the plugin launched and forget its state, in memory; persists nothing itself (R29).
 
-        The launch number rises, so that the next launch shares no name and no path with this one (spec W-02). Nothing is
-        forgotten before the abort succeeded or its tries are used up (spec W-04).
+        The launch number rises, so that the next launch shares no name and no path with this one (R29). Nothing is
+        forgotten before the abort succeeded or its tries are used up (R31).
 
         Returns:
             0 when the resource is reset; else when to call again (ms since the epoch): abort is not through yet.
@@ -86,7 +86,7 @@ class FailureSteps(StatusSteps):
         return wait
 
     def _still_stopping(self, action: TaskAction, waiting: StillStopping) -> int:
-        """When to ask again: not before half a second, whatever the plugin wants, and not for ever (spec W-44)."""
+        """When to ask again: not before half a second, whatever the plugin wants, and not for ever (R41)."""
         now = self.now(action)
         since = action.status.stopping_since or now
         ends = since + int(self.settings.cleanup_patience.total_seconds() * 1000)
@@ -119,7 +119,7 @@ class FailureSteps(StatusSteps):
         retry_at: int = 0,
         preparing: bool = False,
     ) -> Result:
-        """Count a system failure, or end the action when no retry can help or the budget is used up (spec 12.2).
+        """Count a system failure, or end the action when no retry can help or the budget is used up (R27).
 
         Never consumes user attempts and publishes no event below the budget. What a plugin raises because a server does not
         answer is not counted: an outage, however long, ends no action by itself.
@@ -130,7 +130,7 @@ class FailureSteps(StatusSteps):
             plugin_id: for messages.
             handle_err: what went wrong; its cause chain is searched for codes no retry can help.
             retry_at: look again at exactly this time instead of after the back-off (ms since the epoch).
-            preparing: it happened before or after the plugin, where everything counts (spec W-09).
+            preparing: it happened before or after the plugin, where everything counts (R25).
         """
         code = retries.non_retryable_code(handle_err)
         if code:
@@ -178,7 +178,7 @@ class FailureSteps(StatusSteps):
     def record_preparation_error(
         self, action: TaskAction, original: TaskAction, plugin_id: str, error: Exception
     ) -> Result:
-        """Count an error of context or cache like any system error, and show it to whoever waits (spec W-09).
+        """Count an error of context or cache like any system error, and show it to whoever waits (R25).
 
         What the spec itself makes impossible ends the action at once: no retry can help.
         """
@@ -200,7 +200,7 @@ class FailureSteps(StatusSteps):
         exec_err: ExecutionError,
         info: TaskInfo | None = None,
     ) -> Result:
-        """End the action by failure: conditions, history, error state, FAILED event, labels, in one write (spec 14).
+        """End the action by failure: conditions, history, error state, FAILED event, labels, in one write (R35).
 
         Raises:
             InvalidInput: the event could not be placed.
@@ -222,7 +222,7 @@ class FailureSteps(StatusSteps):
         return DONE
 
     def settle(self, action: TaskAction) -> None:
-        """After the end: drop the finalizer when nothing is owed; else the next round pays it (spec W-05)."""
+        """After the end: drop the finalizer when nothing is owed; else the next round pays it (R37)."""
         try:
             plugin: Plugin | None = self.plugin_registry.resolve(action.spec.task_type)
         except PluginNotFound:  # nothing can be owed to it
@@ -232,7 +232,7 @@ class FailureSteps(StatusSteps):
             # nobody will ask for it any more; else finalize still needs it
             action.set_status(plugin_state=b"", plugin_state_version=0)
 
-    # -- user retries in place (spec 13) ---------------------------------------------------------------------------
+    # -- user retries in place (R31) ---------------------------------------------------------------------------
     def retry_or_fail(
         self,
         action: TaskAction,
@@ -264,7 +264,7 @@ class FailureSteps(StatusSteps):
         return self._restart(action, info, current), None
 
     def _restart(self, action: TaskAction, info: PhaseInfo, current: int) -> PhaseInfo:
-        """FAILED(attempt n) with its error, then QUEUED(attempt n + 1), in this order (spec W-03)."""
+        """FAILED(attempt n) with its error, then QUEUED(attempt n + 1), in this order (R32)."""
         now = self.now(action)
         action.status = map_phase(action.status, info, now)
         action.set_status(attempts=current, plugin_phase=info.phase.label)
@@ -287,7 +287,7 @@ class FailureSteps(StatusSteps):
 
 
 def _told(error: BaseException) -> ErrorState | None:
-    """A system failure for people: whoever looks at a waiting action sees why (spec 2.6)."""
+    """A system failure for people: whoever looks at a waiting action sees why (R14)."""
     code = getattr(error, "error_code", "") or getattr(error, "code", "") or type(error).__name__
     text = getattr(error, "said", "") or str(error)
     return error_state_of(ExecutionError(str(code), text, ErrorKind.SYSTEM))

@@ -1,4 +1,4 @@
-"""Time in the task path: limits that end the action in TIMED_OUT (spec W-14), back-off, and when to look again."""
+"""Time in the task path: limits that end the action in TIMED_OUT (R34), back-off, and when to look again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LimitSteps(ConditionSteps):
         ctx: TaskExecutionContext,
         error: ExecutionError,
     ) -> Result:
-        """A limit of the action passed: stop what runs, then end the action in TIMED_OUT (spec W-14)."""
+        """A limit of the action passed: stop what runs, then end the action in TIMED_OUT (R34)."""
         wait = self.stop_plugin(action, plugin, ctx)
         if wait:
             return self.later(action, wait)
@@ -57,7 +57,7 @@ class LimitSteps(ConditionSteps):
         return Result(max(0, at - action.now))
 
     def requeue(self, action: TaskAction, original: TaskAction, info: PhaseInfo) -> Result:
-        """The plugin's exact time; else the requeue duration, and at once after a change (spec 1.3)."""
+        """The plugin's exact time; else the requeue duration, and at once after a change (R3)."""
         if info.requeue_at:
             return Result(self.until(action, info.requeue_at))
         old, new = original.status, action.status

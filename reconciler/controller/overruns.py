@@ -14,7 +14,7 @@ in a row, within seconds each, they seldom do."""
 
 
 class RoundsAbandoned(ReconcilerError):
-    """Round after round of an action did not end while its claim held (spec W-28)."""
+    """Round after round of an action did not end while its claim held (R59)."""
 
     error_code = "RoundsAbandoned"
 

@@ -1,4 +1,4 @@
-"""`TaskActionReconciler`: looks at one action and moves it one step (spec 5). Read this file first.
+"""`TaskActionReconciler`: looks at one action and moves it one step (R1). Read this file first.
 
 Everything a round decides is staged and becomes one atomic write under the claim's fencing token: status, events, labels,
 finalizers and the next due time. Its parts, by what they are about:
@@ -58,11 +58,11 @@ class Manager(Protocol):
 
 
 class UndefinedPhase(ReconcilerError):
-    """A plugin answered without a phase (spec W-17)."""
+    """A plugin answered without a phase (R20)."""
 
 
 class SystemRetryableFailure(ReconcilerError):
-    """A plugin reported a retryable failure by the platform's fault; `error_code` is the reported one (spec W-11)."""
+    """A plugin reported a retryable failure by the platform's fault; `error_code` is the reported one (R28)."""
 
     def __init__(self, error: ExecutionError | None) -> None:
         self.error_code = error.code if error else ""
@@ -76,7 +76,7 @@ class TaskActionReconciler(LimitSteps):
     def setup_with_manager(
         self, mgr: Manager, max_concurrent_reconciles: int = DEFAULT_MAX_CONCURRENT_RECONCILES
     ) -> None:
-        """Register under the name `taskaction` (spec 1, 30).
+        """Register under the name `taskaction` (R2, R8).
 
         Raises:
             ReconcilerError: a setting is not allowed, or the manager refuses.
@@ -93,7 +93,7 @@ class TaskActionReconciler(LimitSteps):
         mgr.register(CONTROLLER_NAME, self, max_concurrent_reconciles)
 
     def reconcile(self, req: ActionId) -> Result:
-        """Claim one action, move it one step, commit (spec 5.1).
+        """Claim one action, move it one step, commit (R5).
 
         Returns:
             When to look again. Nothing to do is `DONE`: not found, held by another step (which will look again), ended.
@@ -123,7 +123,7 @@ class TaskActionReconciler(LimitSteps):
         return self._staged(action, original or action.copy(), self._dispatch)
 
     def unstorable(self, write: Write, error: Exception) -> Write:
-        """What stands for a write that cannot be encoded: a counted system failure, so that it ends at last (spec W-28)."""
+        """What stands for a write that cannot be encoded: a counted system failure, so that it ends at last (R59)."""
         plugin = write.action.spec.task_type
 
         def count(action: TaskAction, original: TaskAction) -> Result:
@@ -168,7 +168,7 @@ class TaskActionReconciler(LimitSteps):
             return self.reconcile_condition(action)
         return self.reconcile_task(action, original)
 
-    # -- the task path (spec 5.2) ----------------------------------------------------------------------------------
+    # -- the task path (R22) ----------------------------------------------------------------------------------
     def reconcile_task(self, action: TaskAction, original: TaskAction) -> Result:
         """Validate, prepare, ask cache and plugin, and write what they say."""
         plugin, problem = self.validate_task_action(action)
@@ -186,7 +186,7 @@ class TaskActionReconciler(LimitSteps):
             ctx = self.context(action, plugin)
             running = action.status.plugin_phase == PluginPhase.RUNNING.label
             transition, short = self.evaluate_cache_before_execution(action, ctx, running)
-        except Exception as error:  # noqa: BLE001  # any failure of preparation is counted (spec W-09)
+        except Exception as error:  # noqa: BLE001  # any failure of preparation is counted (R25)
             return self.bounded(action, self.record_preparation_error(action, original, plugin.id, error))
         if short:
             return self._conclude(action, original, plugin, ctx, transition.info, short=True)
@@ -201,7 +201,7 @@ class TaskActionReconciler(LimitSteps):
             return self.time_out(action, original, plugin, ctx, overdue)
         try:
             transition = _checked(plugin.handle(ctx), action.now)
-        except Exception as error:  # noqa: BLE001  # whatever a plugin raises is a system error (spec 12.1)
+        except Exception as error:  # noqa: BLE001  # whatever a plugin raises is a system error (R26)
             overdue = self.overdue(action)
             if overdue is not None:
                 return self._limit_passed(action, original, plugin, ctx, overdue)
@@ -213,7 +213,7 @@ class TaskActionReconciler(LimitSteps):
         return self._conclude(action, original, plugin, ctx, transition.info, short=False)
 
     def validate_task_action(self, action: TaskAction) -> tuple[Plugin | None, ExecutionError | None]:
-        """The plugin of an action, or why it cannot run (spec 5.3)."""
+        """The plugin of an action, or why it cannot run (R23)."""
         text = missing_fields(action.spec) or "; ".join(place_problems(action.spec))
         if text:
             return None, ExecutionError(Reason.INVALID_SPEC, text, ErrorKind.USER)
@@ -224,7 +224,7 @@ class TaskActionReconciler(LimitSteps):
             return None, ExecutionError(Reason.PLUGIN_NOT_FOUND, text, ErrorKind.USER)
 
     def _reject(self, action: TaskAction, original: TaskAction, problem: ExecutionError) -> Result:
-        """A rejected action ends like any other failed one: event, error state, labels (spec W-08)."""
+        """A rejected action ends like any other failed one: event, error state, labels (R23)."""
         missing = problem.code == Reason.PLUGIN_NOT_FOUND
         reason = "FailedPluginResolve" if missing else "FailedValidation"
         self.audit(action, reason, "ValidatingTaskAction", problem.message)
@@ -241,7 +241,7 @@ class TaskActionReconciler(LimitSteps):
         *,
         short: bool,
     ) -> Result:
-        """From the phase of this round to the record (spec 5.2, steps 8 to 18)."""
+        """From the phase of this round to the record (R22)."""
         attempts = action.status.attempts
         if not short:
             info, result = self._after_failure(action, original, plugin, ctx, info)
@@ -273,7 +273,7 @@ class TaskActionReconciler(LimitSteps):
         ctx: TaskExecutionContext,
         error: ExecutionError,
     ) -> Result:
-        """A limit of the attempt fails the attempt, which retries may follow; the others end the action (spec W-14)."""
+        """A limit of the attempt fails the attempt, which retries may follow; the others end the action (R34)."""
         if not ends_attempt(error):
             return self.time_out(action, original, plugin, ctx, error)
         info = attempt_timed_out(error, TaskInfo(occurred_at=action.now))
@@ -356,14 +356,14 @@ class TaskActionReconciler(LimitSteps):
         ctx: TaskExecutionContext,
         info: PhaseInfo,
     ) -> Result:
-        """A failure phase by the platform's fault: reset the resource, spend the system budget (spec 5.2.8)."""
+        """A failure phase by the platform's fault: reset the resource, spend the system budget (R22)."""
         began, ended = action.status.running_at, min(_occurred(info, action.now), action.now)
         lost = action.attempt.lease_until if action.attempt.owner else 0
         wait = self.reset_plugin_resource(action, plugin, ctx)
         if wait:
             return self.later(action, wait)
         if began and (min(lost, ended) if lost else ended) - began >= _SUSTAINED:
-            action.set_status(system_failures=0)  # it ran for long: earlier failures are forgiven (spec W-01)
+            action.set_status(system_failures=0)  # it ran for long: earlier failures are forgiven (R27)
         error = SystemRetryableFailure(info.err)
         result = self.record_system_error(action, original, plugin.id, error, retry_at=info.requeue_at)
         return self.bounded(action, result)
@@ -379,7 +379,7 @@ def _occurred(info: PhaseInfo, now: int) -> int:
 
 
 def _checked(transition: object, now: int) -> Transition:
-    """The transition a plugin returned, when it says something (spec W-17). What has no time happened now (spec 4.2).
+    """The transition a plugin returned, when it says something (R20). What has no time happened now (R17).
 
     Raises:
         UndefinedPhase: it is no transition, or its phase is undefined.

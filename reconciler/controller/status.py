@@ -1,4 +1,4 @@
-"""Publishing: status, event, labels, all in the one write of a round (spec 5.4, 15, 19)."""
+"""Publishing: status, event, labels, all in the one write of a round (R6, R36, R56)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StatusSteps(ReconcilerBase):
     def update_task_action_status(
         self, old_task_action: TaskAction, new_task_action: TaskAction, phase_info: PhaseInfo
     ) -> None:
-        """Publish and persist a status, when it changed by the comparison of spec 2.7 (spec 5.4).
+        """Publish and persist a status, when it changed by the comparison of R6 (R6).
 
         Event and status are one atomic write under the claim's fencing token: neither exists without the other.
 
@@ -34,7 +34,7 @@ class StatusSteps(ReconcilerBase):
         old, new = old_task_action.status, new_task_action.status
         if not status_changed(old, new):
             return
-        # a launch anew while already queued leaves the history as it is; its event is not as old as that (spec W-31)
+        # a launch anew while already queued leaves the history as it is; its event is not as old as that (R60)
         anew = new.launches and new.launched and not old.launched
         self.publish(new_task_action, phase_info, updated_at=self.now(new_task_action) if anew else 0)
 
@@ -65,11 +65,11 @@ class StatusSteps(ReconcilerBase):
             write.status = True
 
     def build_action_event(self, task_action: TaskAction, phase_info: PhaseInfo) -> ActionEvent:
-        """The event of a record's status: pure, but for the clock (spec 19.1)."""
+        """The event of a record's status: pure, but for the clock (R56)."""
         return build_event(task_action, phase_info, self.now(task_action), self.settings.cluster)
 
     def ensure_terminal_labels(self, task_action: TaskAction) -> None:
-        """Stamp the termination label and the completed time; complete ones are left alone (spec 15).
+        """Stamp the termination label and the completed time; complete ones are left alone (R36).
 
         The time is that of the terminal condition, or now when there is none. Does not check terminality itself.
 

@@ -1,4 +1,4 @@
-"""A reconcile step: a batch of rounds of one shard, claimed and committed in one round trip each (design 4).
+"""A reconcile step: a batch of rounds of one shard, claimed and committed in one round trip each (R2).
 
 The step takes the actions named in its message and whatever else is due, until nothing is or its time budget is used up.
 Handles that may block run side by side in threads; one that outlasts the budget does not hold up its batch, it commits on
@@ -72,7 +72,7 @@ class Stepper:
         self._lock = threading.Lock()
 
     def limit(self, max_concurrent_reconciles: int) -> None:
-        """Hold at most so many actions at a time, in all shards and threads together (spec 1.1)."""
+        """Hold at most so many actions at a time, in all shards and threads together (R2)."""
         self.slots.lower(max_concurrent_reconciles)
 
     def step(self, shard: int, named: Sequence[ActionId] = (), *, drain: bool = True) -> StepReport:
@@ -200,7 +200,7 @@ class Stepper:
         return self._round(action)
 
     def _round(self, action: TaskAction) -> Write:
-        """One round; an unexpected error leaves the record as it was, due again after a growing delay (spec 1.4)."""
+        """One round; an unexpected error leaves the record as it was, due again after a growing delay (R4)."""
         original = action.copy()
         try:
             _, write = self.reconciler.round(action, original)
@@ -245,7 +245,7 @@ class Stepper:
         return report, len(accepted), len(writes) - len(accepted)
 
     def _storable(self, write: Write) -> Write:
-        """A write that can be encoded, or the failure that stands for it: it must not spoil its batch (spec W-28)."""
+        """A write that can be encoded, or the failure that stands for it: it must not spoil its batch (R59)."""
         try:
             change_of(write)
         except UNWRITABLE as error:

@@ -1,4 +1,4 @@
-"""Units of quotas that actions hold: renewed while they do, given back once the record says they do not (spec 24, W-05)."""
+"""Units of quotas that actions hold: renewed while they do, given back once the record says they do not (R70, R37)."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def told_in_event(info: PhaseInfo, why: str) -> PhaseInfo:
 
 
 def told_in_history(status: ActionStatus, why: str) -> ActionStatus:
-    """The status with the reason in its last entry, which is that of the new launch (spec 2.5: none is doubled)."""
+    """The status with the reason in its last entry, which is that of the new launch (R13: none is doubled)."""
     *earlier, last = status.phase_history
     message = last.message.partition("; launched again as ")[0]
     message = f"{message}; {why}" if message else why

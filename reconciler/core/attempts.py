@@ -1,7 +1,7 @@
-"""The attempts of an action, told from its events (spec 29.8).
+"""The attempts of an action, told from its events (R60).
 
 Events here carry a sequence without gaps, and an event and the record it tells of are one write. So the order of events is
-known, where Flyte sorts by times that clocks may confuse, and the last attempt is in the phase of the record (spec W-27).
+known, where Flyte sorts by times that clocks may confuse, and the last attempt is in the phase of the record (R19).
 """
 
 from __future__ import annotations

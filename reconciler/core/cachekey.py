@@ -1,6 +1,6 @@
-"""The cache key: same key iff same task, interface, cache version and inputs less the ignored ones (spec 9).
+"""The cache key: same key iff same task, interface, cache version and inputs less the ignored ones (R49).
 
-Hashes are objecthash over canonical JSON, as Flyte computes them, so that keys of both agree (spec 9.3).
+Hashes are objecthash over canonical JSON, as Flyte computes them, so that keys of both agree (R49).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reconciler.api.reading import read_json
 from reconciler.api.template import Identifier, Interface
 
 CONTENT_HASH = "@hash"
-"""An object with this member, `{"@hash": "…"}`, counts by that hash alone (spec 9.2)."""
+"""An object with this member, `{"@hash": "…"}`, counts by that hash alone (R49)."""
 
 _EXACT = 2**53
 """Integers up to this are exact as floats."""
@@ -34,7 +34,7 @@ def objecthash(value: Any, *, contents: bool = False) -> bytes:  # noqa: ANN401 
 
     Args:
         value: the value.
-        contents: whether an object with a `@hash` member counts by it alone (spec 9.2).
+        contents: whether an object with a `@hash` member counts by it alone (R49).
 
     Raises:
         CacheConfigError: it holds NaN or infinity.
@@ -97,7 +97,7 @@ _SCALARS: dict[type, Callable[[Any], bytes]] = {
 
 
 def identifier_hash(identifier: Identifier, function: str = "") -> str:
-    """Hash of an identity without its version (spec 9.1), and of the function that runs, where there is one."""
+    """Hash of an identity without its version (R49), and of the function that runs, where there is one."""
     members = {
         "resourceType": identifier.resource_type
         if identifier.resource_type not in {"", "UNSPECIFIED"}
@@ -116,20 +116,20 @@ def _url(data: bytes) -> str:
 
 
 def interface_hash(interface: Interface | None) -> str:
-    """`<inputs>-<outputs>`, 8 characters each; a missing map counts as the empty one (spec 9.1)."""
+    """`<inputs>-<outputs>`, 8 characters each; a missing map counts as the empty one (R49)."""
     inputs, outputs = (interface.inputs, interface.outputs) if interface else ({}, {})
     return "-".join(_url(objecthash(dict(part)))[:8] for part in (inputs, outputs))
 
 
 def inputs_hash(values: Mapping[str, Any], ignored: Iterable[str] = ()) -> str:
-    """Hash of the inputs less the ignored ones (spec 9.1, 9.2)."""
+    """Hash of the inputs less the ignored ones (R49)."""
     skip = set(ignored)
     counted = {name: objecthash(value, contents=True) for name, value in values.items() if name not in skip}
     return _url(_members(counted))
 
 
 def hash_inputs(inputs: bytes | None, ignored: Iterable[str] = ()) -> str:
-    """Hash of a document of inputs less the ignored ones; none count as an empty one (spec 9.1).
+    """Hash of a document of inputs less the ignored ones; none count as an empty one (R49).
 
     Raises:
         CacheConfigError: they are no JSON object, or one of too many levels.
@@ -151,7 +151,7 @@ def compute_key(
     hashed: str = "",
     function: str = "",
 ) -> str:
-    """`<identifier>-<interface>-<inputs>-<version>` (spec 9.1).
+    """`<identifier>-<interface>-<inputs>-<version>` (R49).
 
     Args:
         identifier: of the task; its version does not count.
@@ -159,7 +159,7 @@ def compute_key(
         inputs: the document of inputs.
         ignored: names of inputs that do not count.
         version: the cache version.
-        hashed: the hash of the inputs, where it is known already; nothing is hashed then (spec W-25).
+        hashed: the hash of the inputs, where it is known already; nothing is hashed then (R49).
         function: stored name of the function that computes the outputs; empty where a plugin does.
 
     Raises:

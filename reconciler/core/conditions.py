@@ -1,4 +1,4 @@
-"""From what a plugin reports to what a record says: conditions, history, error, action phase (spec 2.4-2.7, 4.5)."""
+"""From what a plugin reports to what a record says: conditions, history, error, action phase (R12, R13, R14, R6, R19)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo
 replace = msgspec.structs.replace
 
 TIMEOUT_CODES = frozenset({"QueuedTimedOut", "RunningTimedOut", "HeartbeatTimedOut", "DeadlineExceeded"})
-"""Error codes that end an action in TIMED_OUT (spec W-14)."""
+"""Error codes that end an action in TIMED_OUT (R34)."""
 
 _WAITING = frozenset({PluginPhase.WAITING_FOR_RESOURCES, PluginPhase.WAITING_FOR_CACHE})
 _PROGRESS = {
@@ -55,7 +55,7 @@ DONE_ABORTED = "TaskAction was aborted"
 def set_condition(
     status: ActionStatus, kind: ConditionType, value: ConditionStatus, reason: str, message: str, now: int
 ) -> ActionStatus:
-    """Add or update the condition of that type; its time moves only when its status does (spec 2.4)."""
+    """Add or update the condition of that type; its time moves only when its status does (R12)."""
     message = cut(message)
     kept = list(status.conditions)
     for index, old in enumerate(kept):
@@ -69,7 +69,7 @@ def set_condition(
 
 
 def append_history(status: ActionStatus, phase: str, message: str, now: int) -> ActionStatus:
-    """Append an entry unless the last one has the same phase; keep the first and the newest (spec 2.5, W-16)."""
+    """Append an entry unless the last one has the same phase; keep the first and the newest (R13, R15)."""
     history = status.phase_history
     if history and history[-1].phase == phase:
         return status
@@ -80,12 +80,12 @@ def append_history(status: ActionStatus, phase: str, message: str, now: int) -> 
 
 
 def error_state_of(err: ExecutionError | None) -> ErrorState | None:
-    """The stored form of an error; an unknown kind is the empty string (spec 2.6)."""
+    """The stored form of an error; an unknown kind is the empty string (R14)."""
     return None if err is None else ErrorState(err.code[:CODE_LIMIT], str(err.kind), cut(err.message))
 
 
 def map_phase(status: ActionStatus, info: PhaseInfo, now: int) -> ActionStatus:
-    """Conditions, history and error of a status after a phase was reported (spec 4.5)."""
+    """Conditions, history and error of a status after a phase was reported (R19)."""
     phase = info.phase
     if phase is PluginPhase.SUCCESS:
         return _end(status, ConditionType.SUCCEEDED, Reason.COMPLETED, DONE_PROGRESS, DONE_SUCCESS, now)
@@ -122,14 +122,14 @@ def _end(
 
 
 def event_phase(info: PhaseInfo) -> ActionPhase:
-    """The phase an event of this plugin phase carries (spec 4.5, column 6)."""
+    """The phase an event of this plugin phase carries (R19)."""
     if info.phase.is_failure() and info.failed_as is Reason.TIMED_OUT:
         return ActionPhase.TIMED_OUT
     return _EVENT_PHASE[info.phase]
 
 
 def action_phase(status: ActionStatus) -> ActionPhase:
-    """The phase of an action, from its stored status alone: the same answer events give (spec 4.5, W-27)."""
+    """The phase of an action, from its stored status alone: the same answer events give (R19)."""
     for condition in status.conditions:
         if condition.status is not ConditionStatus.TRUE:
             continue
@@ -155,7 +155,7 @@ _PROGRESS_PHASE: dict[str, ActionPhase] = {
 
 
 def terminal_time(status: ActionStatus) -> int:
-    """When the action ended: the time of its first terminal condition; 0 when there is none (spec 15)."""
+    """When the action ended: the time of its first terminal condition; 0 when there is none (R36)."""
     for condition in status.conditions:
         if condition.status is ConditionStatus.TRUE and condition.type is not ConditionType.PROGRESSING:
             return condition.last_transition_time
@@ -163,7 +163,7 @@ def terminal_time(status: ActionStatus) -> int:
 
 
 def status_changed(old: ActionStatus, new: ActionStatus) -> bool:
-    """Whether a round is worth a write and an event (spec 2.7).
+    """Whether a round is worth a write and an event (R6).
 
     `state_at`, `error_state` and the contents of earlier history entries are not looked at.
     """

@@ -1,4 +1,4 @@
-"""Limits of time of a task: queued, running, heartbeat, overall (spec W-14).
+"""Limits of time of a task: queued, running, heartbeat, overall (R34).
 
 `queued` and `overall` end the action in TIMED_OUT. `running` ends the attempt: while retries last the next one follows, and
 the last one ends the action in TIMED_OUT. After a silence longer than `heartbeat` the worker counts as lost.

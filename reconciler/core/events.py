@@ -1,4 +1,4 @@
-"""From a status to the event that announces it (spec 19)."""
+"""From a status to the event that announces it (R56)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from reconciler.core.paths import output_prefix
 _KINDS = {ErrorKind.USER: "KIND_USER", ErrorKind.SYSTEM: "KIND_SYSTEM", ErrorKind.UNKNOWN: "KIND_UNSPECIFIED"}
 
 MOST_DETAILS = 20
-"""Reasons, log links and entries of a log context one event carries: those of a chatty plugin are cut (spec W-16)."""
+"""Reasons, log links and entries of a log context one event carries: those of a chatty plugin are cut (R15)."""
 
 
 def observed_attempts(action: TaskAction) -> int:
-    """The current attempt, at least 1 (spec 19.1)."""
+    """The current attempt, at least 1 (R56)."""
     return max(action.status.attempts, 1)
 
 
 def observed_cache_status(info: TaskInfo | None) -> CacheStatus:
-    """The first cache status of the external resources that says something (spec 8.5)."""
+    """The first cache status of the external resources that says something (R47)."""
     if info is not None:
         for resource in info.external_resources:
             if resource is not None and resource.cache_status is not CacheStatus.DISABLED:
@@ -34,13 +34,13 @@ def observed_cache_status(info: TaskInfo | None) -> CacheStatus:
 
 
 def updated_time(action: TaskAction, now: int) -> int:
-    """When the last history entry was made, or now when there is none (spec 19.1)."""
+    """When the last history entry was made, or now when there is none (R56)."""
     history = action.status.phase_history
     return history[-1].occurred_at if history else now
 
 
 def prefix_of(action: TaskAction) -> str:
-    """Folder of the current launch's objects; empty when it cannot be computed (spec 19.1), or for a condition."""
+    """Folder of the current launch's objects; empty when it cannot be computed (R56), or for a condition."""
     if action.spec.action_type == CONDITION:
         return ""
     try:
@@ -59,7 +59,7 @@ def prefix_of(action: TaskAction) -> str:
 def build_event(
     action: TaskAction, info: PhaseInfo, now: int, cluster: str = "", *, final: bool | None = None
 ) -> ActionEvent:
-    """The event of a status (spec 19.1).
+    """The event of a status (R56).
 
     Args:
         action: the record with its new status.
@@ -67,7 +67,7 @@ def build_event(
         now: build time, ms.
         cluster: configured name of the installation.
         final: whether it is the one terminal event of the action; by default, when the phase is terminal. A retryable
-            failure ends an attempt, never the action (spec W-03).
+            failure ends an attempt, never the action (R32).
     """
     phase = event_phase(info)
     ends = phase.is_terminal() and info.phase is not PluginPhase.RETRYABLE_FAILURE
@@ -94,7 +94,7 @@ def build_event(
 
 
 def _cache_source(info: TaskInfo | None) -> dict[str, Any] | None:
-    """Which launch made the outputs of a hit (spec W-25)."""
+    """Which launch made the outputs of a hit (R49)."""
     for resource in info.external_resources if info else ():
         if resource is not None and resource.cache_status is CacheStatus.HIT:
             return resource.custom_info or None
@@ -127,7 +127,7 @@ def _cluster_events(info: PhaseInfo, fallback: int) -> tuple[ClusterEvent, ...]:
 
 
 def check_event(event: ActionEvent) -> None:
-    """Refuse an event that consumers could not place (spec 19.4, W-29).
+    """Refuse an event that consumers could not place (R59, R56).
 
     Raises:
         InvalidInput: a part of the id is empty, or the attempt is not positive.

@@ -1,4 +1,4 @@
-"""Which addresses an installation may call on behalf of a user: public ones, and those it allows (spec W-30).
+"""Which addresses an installation may call on behalf of a user: public ones, and those it allows (R55).
 
 Whoever asks a question names the URL of its webhook, and a worker stands inside of a network the asker may not reach. So
 the address itself is looked at, never only the name: names resolve to whatever their owner likes.

@@ -1,4 +1,4 @@
-"""Where the objects of an action lie, and what its launches are called (spec 22.3, 22.4, 22.5, 22.7)."""
+"""Where the objects of an action lie, and what its launches are called (R64, R65, R66, R67)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fnv1a32(text: str) -> int:
 
 @lru_cache(maxsize=8192)
 def shard_prefix(namespace: str, name: str) -> str:
-    """The two characters that spread objects over S3 partitions; stable over attempts (spec 22.4)."""
+    """The two characters that spread objects over S3 partitions; stable over attempts (R65)."""
     index = fnv1a32(f"{namespace}/{name}") % 1296
     return _ALPHABET[index // 36] + _ALPHABET[index % 36]
 
@@ -44,10 +44,10 @@ def _split_base(run_output_base: str) -> tuple[str, str]:
 
 
 def output_prefix(namespace: str, name: str, base: str, action: str, attempt: int, launch: int = 0) -> str:
-    """`<scheme>://<bucket>/<shard>/<base path>/<action>/<attempt>`, without a trailing slash (spec 22.4).
+    """`<scheme>://<bucket>/<shard>/<base path>/<action>/<attempt>`, without a trailing slash (R65).
 
     A relaunch after a system failure gets `<attempt>-<launch>`, so that it never reads what the launch before it left
-    behind (spec W-02).
+    behind (R29).
 
     Raises:
         InvalidSpec: the base is no URI with scheme and bucket.
@@ -59,17 +59,17 @@ def output_prefix(namespace: str, name: str, base: str, action: str, attempt: in
 
 
 def checkpoint_folder(prefix: str) -> str:
-    """Where the launch whose objects lie under `prefix` keeps its checkpoints (spec 22.5)."""
+    """Where the launch whose objects lie under `prefix` keeps its checkpoints (R66)."""
     return f"{prefix}/{CHECKPOINT_FOLDER}"
 
 
 def input_path(input_uri: str) -> str:
-    """The object the inputs lie in; both forms of the URI address the same one (spec 22.3)."""
+    """The object the inputs lie in; both forms of the URI address the same one (R64)."""
     return f"{input_uri.removesuffix('/' + INPUTS_FILE).rstrip('/')}/{INPUTS_FILE}"
 
 
 def generated_name(name: str, attempt: int, launch: int = 0) -> str:
-    """`<record name>-<retry>`, and `-<launch>` after a relaunch: unique for each launch (spec 22.7, W-02)."""
+    """`<record name>-<retry>`, and `-<launch>` after a relaunch: unique for each launch (R67, R29)."""
     base = f"{name}-{max(attempt, 1) - 1}"
     return f"{base}-{launch}" if launch else base
 
@@ -81,7 +81,7 @@ def identity_mark(*parts: str) -> str:
 
 
 def shortened_name(name: str, longest: int) -> str:
-    """`name`, or `f` and 8 hash characters when it is longer than `longest` (spec 22.7).
+    """`name`, or `f` and 8 hash characters when it is longer than `longest` (R67).
 
     Raises:
         InvalidSpec: even the short form is too long.
@@ -98,10 +98,10 @@ def shortened_name(name: str, longest: int) -> str:
 
 
 def is_relaunch(launch: str) -> bool:
-    """Whether a launch follows one of the same attempt that the platform lost (spec W-02)."""
+    """Whether a launch follows one of the same attempt that the platform lost (R29)."""
     return "-" in launch
 
 
 def launch_id(attempt: int, launch: int) -> str:
-    """Which launch may report its outcome: the fencing token of attempts (spec W-02)."""
+    """Which launch may report its outcome: the fencing token of attempts (R29)."""
     return f"{attempt}-{launch}" if launch else str(attempt)

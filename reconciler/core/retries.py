@@ -1,4 +1,4 @@
-"""How often and how soon something is tried again: two budgets and one back-off (spec 12, 13, W-01, W-13)."""
+"""How often and how soon something is tried again: two budgets and one back-off (R26, R31, R27, R33)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ MAX_RETRIES_EXCEEDED = "MaxRetriesExceeded"
 WORKER_LOST = "WorkerLost"
 """Code of an attempt whose lease ran out: its worker vanished."""
 NON_RETRYABLE_CODES = frozenset({"BadTaskSpecification", "MetadataTooLarge", "CorruptedPluginState"})
-"""Codes no retry can help, raised or reported as a phase (spec 12.3, W-11)."""
+"""Codes no retry can help, raised or reported as a phase (R28)."""
 _OF_THE_PLATFORM = frozenset({"CorruptedPluginState"})
 """Those of them that no user can mend."""
 MAX_USER_RETRIES = 1000
 """Most user retries a template may ask for; more is read as this (a loop is not a retry)."""
 SUSTAINED_PROGRESS = timedelta(seconds=60)
-"""How long an attempt must run before earlier system failures are forgiven (spec W-01)."""
+"""How long an attempt must run before earlier system failures are forgiven (R27)."""
 
 
 def max_attempts(template: TaskTemplate | None) -> int:
-    """Template retries + 1; 1 without a template or a retry strategy (spec 13)."""
+    """Template retries + 1; 1 without a template or a retry strategy (R31)."""
     if template is None or template.metadata is None:
         return 1
     return min(max(template.metadata.retries.retries, 0), MAX_USER_RETRIES) + 1
@@ -37,7 +37,7 @@ def retry_strategy(template: TaskTemplate | None) -> RetryStrategy:
 
 
 def attempt_delay(strategy: RetryStrategy, failed_attempts: int, rng: random.Random) -> int:
-    """Milliseconds to wait before the next attempt after `failed_attempts` failed ones (spec W-13)."""
+    """Milliseconds to wait before the next attempt after `failed_attempts` failed ones (R33)."""
     base = strategy.backoff.total_seconds()
     if base <= 0:
         return 0
@@ -50,8 +50,8 @@ def attempt_delay(strategy: RetryStrategy, failed_attempts: int, rng: random.Ran
 def system_delay(requeue: int, failures: int, rng: random.Random) -> int:
     """Milliseconds until the next try after `failures` consecutive system failures.
 
-    The first one waits exactly the requeue duration (spec 12.2); each further one doubles it, up to 5 minutes, with up to
-    10 % added at random (spec W-13).
+    The first one waits exactly the requeue duration (R27); each further one doubles it, up to 5 minutes, with up to
+    10 % added at random (R33).
     """
     if failures <= 1:
         return requeue
@@ -92,7 +92,7 @@ def non_retryable(code: str, message: str, kind: ErrorKind = ErrorKind.USER) -> 
 
 
 def non_retryable_code(error: BaseException) -> str:
-    """The first code in the cause chain that no retry can help; empty when there is none (spec 12.3)."""
+    """The first code in the cause chain that no retry can help; empty when there is none (R28)."""
     for cause in causes(error):
         code = (
             getattr(cause, "code", "") if isinstance(cause, PluginError) else getattr(cause, "error_code", "")

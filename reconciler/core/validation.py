@@ -1,4 +1,4 @@
-"""What an action must have before it may run (spec 2.2, 5.3)."""
+"""What an action must have before it may run (R10, R23)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REQUIRED = (
     ("input_uri", "inputUri"),
     ("run_output_base", "runOutputBase"),
 )
-"""Fields a task needs, in the order they are reported (spec 5.3)."""
+"""Fields a task needs, in the order they are reported (R23)."""
 
 LIMITS = {
     "cache_key": 256,
@@ -39,16 +39,16 @@ LIMITS = {
     "short_name": 63,
     "group": 256,
 }
-"""Longest values, in characters (spec 2.2)."""
+"""Longest values, in characters (R10)."""
 MAX_TEMPLATE = 256 * 1024
-"""Largest task template, in bytes (spec W-16)."""
+"""Largest task template, in bytes (R15)."""
 MAX_ENVIRONMENT = 32 * 1024
 """Largest sum of environment names and values, in bytes."""
 MAX_LABELS = 64
 MAX_LABEL = 256
 """Longest value of a label, in characters."""
 RESERVED_LABELS = "flyte.org/"
-"""What labels that follow from identity and end begin with (spec 2.1, 15)."""
+"""What labels that follow from identity and end begin with (R9, R36)."""
 _STRINGS = (
     "run_name", "project", "domain", "action_name", "action_type", "input_uri", "inputs_digest", "run_output_base",
     "cache_key", "inputs_hash", "task_type", "short_name", "group",
@@ -60,7 +60,7 @@ _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?", re.ASC
 
 
 def missing_fields(spec: ActionSpec) -> str:
-    """The text of spec 5.3 that names every empty required field; empty when none is."""
+    """The text of R23 that names every empty required field; empty when none is."""
     missing = [name for attribute, name in REQUIRED if not getattr(spec, attribute)]
     return f"required spec fields are empty: [{' '.join(missing)}]" if missing else ""
 

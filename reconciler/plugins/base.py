@@ -1,4 +1,4 @@
-"""What a plugin is: a way to run an attempt (spec 23.1)."""
+"""What a plugin is: a way to run an attempt (R68)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class StillStopping(ReconcilerError):
     """Raised by `abort` when the attempt was asked to stop and has not yet. Not a failure: abort is called again.
 
-    For `RECONCILER_CLEANUP_PATIENCE` at most; then clean-up is given up visibly, and the action goes on (spec W-44).
+    For `RECONCILER_CLEANUP_PATIENCE` at most; then clean-up is given up visibly, and the action goes on (R41).
 
     Attributes:
         retry_at: when to ask again (ms since the epoch, UTC).
@@ -31,7 +31,7 @@ class PluginProperties(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine must know of a plugin.
 
     Attributes:
-        generated_name_max_length: longest name its resources may have; 0 = any; else at least 8 (spec 23.1).
+        generated_name_max_length: longest name its resources may have; 0 = any; else at least 8 (R68).
         inline: `handle` does no input or output and takes microseconds, so a step calls it directly. Otherwise handles
             of one step run concurrently in threads, and a slow one does not hold up its batch.
     """
@@ -45,7 +45,7 @@ class Plugin:
 
     `handle` is called many times for one attempt and must return at once: launch on the first call, observe on the later
     ones. It may be called again with the same state when the write that followed was lost, so it is idempotent. A plugin
-    keeps nothing in memory between calls; its state lies in the record (`ctx.state`, spec W-42).
+    keeps nothing in memory between calls; its state lies in the record (`ctx.state`, R73).
     """
 
     id: str = ""
@@ -55,7 +55,7 @@ class Plugin:
         """Launch or observe the attempt, and say in which phase it is.
 
         Raises:
-            Exception: any exception counts as a system error (spec 12.1).
+            Exception: any exception counts as a system error (R26).
         """
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class Plugin:
         """
 
     def finalize(self, ctx: TaskExecutionContext) -> None:
-        """Release all that the attempt holds. Idempotent; called after each attempt and after the end (spec W-05)."""
+        """Release all that the attempt holds. Idempotent; called after each attempt and after the end (R37)."""
 
 
 def owes_finalize(plugin: Plugin) -> bool:

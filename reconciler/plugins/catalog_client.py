@@ -1,4 +1,4 @@
-"""The asynchronous catalog, for plugins: many entries at once, in threads, while their rounds go on (spec 11).
+"""The asynchronous catalog, for plugins: many entries at once, in threads, while their rounds go on (R52).
 
 A plugin asks for the same things in each of its rounds until they are ready; what is under way or done is not begun again.
 """

@@ -1,4 +1,4 @@
-"""What a plugin is given for one call: the task, its inputs, files, state, and what the installation offers (spec 22)."""
+"""What a plugin is given for one call: the task, its inputs, files, state, and what the installation offers (R63)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         secret_manager: resolves secrets.
         resource_manager: quotas.
         find_function: which living workers of a queue know a function, at the store's time of the round.
-        catalog_client: asynchronous catalog, None when there is none (spec 11).
+        catalog_client: asynchronous catalog, None when there is none (R52).
         stop_attempt: asks the running attempt of an action to stop, with a reason.
         object_limit: largest object read or written, bytes.
         requeue: the requeue duration, ms.
@@ -80,7 +80,7 @@ class TaskExecutionContext:
         max_name: longest generated name; 0 = any.
         launch_wish: launch and queue of `send`.
         launch_task: name of what it runs, for people.
-        lookup_failed: whether the cache could not be asked in this round (spec W-18).
+        lookup_failed: whether the cache could not be asked in this round (R44).
         reserved_until: when the cache reservation this action holds ends, ms; 0 = it holds none; None = not asked for.
     """
 
@@ -95,8 +95,8 @@ class TaskExecutionContext:
         """Build the context of the current attempt.
 
         Raises:
-            InvalidSpec: the run output base cannot be parsed (spec 22.2).
-            BadTaskSpecification: a secret is described wrongly (spec 22.7).
+            InvalidSpec: the run output base cannot be parsed (R63).
+            BadTaskSpecification: a secret is described wrongly (R67).
         """
         self.action = action
         self.services = services
@@ -154,7 +154,7 @@ class TaskExecutionContext:
 
     @property
     def template_path(self) -> str:
-        """Where the template lies: in the record itself (spec 22.2)."""
+        """Where the template lies: in the record itself (R63)."""
         return INLINE_TEMPLATE
 
     @property
@@ -178,21 +178,21 @@ class TaskExecutionContext:
 
     @property
     def previous_checkpoint_prefix(self) -> str:
-        """Where the attempt before this one left its checkpoints; empty in the first one (spec 22.5).
+        """Where the attempt before this one left its checkpoints; empty in the first one (R66).
 
-        That of its last launch: a relaunch after a system failure writes to a folder of its own (spec W-02).
+        That of its last launch: a relaunch after a system failure writes to a folder of its own (R29).
         """
         before = self.attempt_number - 1
         return checkpoint_folder(self._prefix(before, self.action.status.previous_launches)) if before else ""
 
     @property
     def max_attempts(self) -> int:
-        """Template retries + 1 (spec 13)."""
+        """Template retries + 1 (R31)."""
         return retries.max_attempts(template_or_none(self.action))
 
     @property
     def launch(self) -> str:
-        """Which launch may report: changes with each attempt and each relaunch (spec W-02)."""
+        """Which launch may report: changes with each attempt and each relaunch (R29)."""
         return launch_id(self.attempt_number, self.action.status.launches)
 
     @property
@@ -215,7 +215,7 @@ class TaskExecutionContext:
         self.launch_wish = (self.launch, queue)
         self.launch_task = task
 
-    # -- quotas and secrets (spec 24, 25) --------------------------------------------------------------------------
+    # -- quotas and secrets (R70, R71) --------------------------------------------------------------------------
     def allocate(self, namespace: str, units: int = 1, constraints: Constraints = NO_CAPS) -> Answer:
         """Ask for units of a resource for this launch, all or none; call it in each round until they are granted.
 
@@ -254,14 +254,14 @@ class TaskExecutionContext:
         return f"{self.action.id}/{self.launch}{f'@{incarnation}' if incarnation else ''}"
 
     def wait_for(self, namespace: str, answer: Answer) -> PhaseInfo:
-        """The phase of an action that waits for units: whoever gives some back wakes it (spec 27.3, W-38)."""
+        """The phase of an action that waits for units: whoever gives some back wakes it (R70)."""
         what = "the cap of its project" if answer.allocation is not Allocation.EXHAUSTED else "the quota"
         reason = f'{what} of the resource "{namespace}" is used up; waiting for it'
         info = waiting_for_resources(self.now, 0, reason)
         return msgspec.structs.replace(info, requeue_at=answer.look_at)
 
     def secret(self, key: str, group: str = "") -> str:
-        """The value of a secret, as the action's project sees it. Keep it out of state, events and logs (spec W-37).
+        """The value of a secret, as the action's project sees it. Keep it out of state, events and logs (R71).
 
         Raises:
             SecretUnavailable: it cannot be resolved.
@@ -269,7 +269,7 @@ class TaskExecutionContext:
         manager = self.services.secret_manager
         return manager.get(key, group=group, project=self.action.id.project, domain=self.action.id.domain)
 
-    # -- names, labels, environment (spec 22.7) --------------------------------------------------------------------
+    # -- names, labels, environment (R67) --------------------------------------------------------------------
     @property
     def generated_name(self) -> str:
         """Unique name of this launch, within the plugin's limit: no other launch of any installation has it.
@@ -336,7 +336,7 @@ class TaskExecutionContext:
 
     @property
     def interruptible(self) -> bool:
-        """The run's choice, else the task's own (spec W-15)."""
+        """The run's choice, else the task's own (R75)."""
         if self.action.spec.interruptible is not None:
             return self.action.spec.interruptible
         template = template_or_none(self.action)
@@ -344,7 +344,7 @@ class TaskExecutionContext:
 
 
 def template_or_none(action: TaskAction) -> TaskTemplate | None:
-    """The template of an action, only to be read; None when it is missing or unreadable (spec 13, 22.7)."""
+    """The template of an action, only to be read; None when it is missing or unreadable (R31, R67)."""
     try:
         return shared_template(action.spec.task_template) if action.spec.task_template else None
     except msgspec.DecodeError:
@@ -352,7 +352,7 @@ def template_or_none(action: TaskAction) -> TaskTemplate | None:
 
 
 def sanitize_label(value: str) -> str:
-    """A label value: invalid characters become `-`, at most 63, an alphanumeric character at both ends (spec 22.7)."""
+    """A label value: invalid characters become `-`, at most 63, an alphanumeric character at both ends (R67)."""
     clean = _INVALID_LABEL.sub("-", value)[:63]
     if not clean:
         return ""

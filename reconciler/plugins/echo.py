@@ -1,4 +1,4 @@
-"""`echo`: copies its single input to its single output, after an optional delay (spec 28)."""
+"""`echo`: copies its single input to its single output, after an optional delay (R73)."""
 
 from __future__ import annotations
 

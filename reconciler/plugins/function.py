@@ -1,4 +1,4 @@
-"""`function`: runs a Python function in an attempts worker and observes it through the record (design 5).
+"""`function`: runs a Python function in an attempts worker and observes it through the record (R74).
 
 handle sends a launch and later looks: not started, running under a live lease, silent, or ended with an outcome. The worker
 drives the next step itself, so nothing here polls; due times only catch what died.

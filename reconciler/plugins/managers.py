@@ -1,4 +1,4 @@
-"""What plugins get from outside: quotas and secrets (spec 24, 25). The defaults grant all and hold nothing."""
+"""What plugins get from outside: quotas and secrets (R70, R71). The defaults grant all and hold nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 class ResourceManager(Protocol):
-    """Quotas: units of a resource (a *namespace*, parts joined with `:`) are leased to tokens of actions (spec 24).
+    """Quotas: units of a resource (a *namespace*, parts joined with `:`) are leased to tokens of actions (R70).
 
     Plugins ask through `ctx.allocate`, which remembers the token in the record; the engine then renews its lease with each
     round, and gives it back when the launch or the action has ended. Who asks the manager itself has to do both.
@@ -100,7 +100,7 @@ class NoopResourceManager:
 
 
 class SecretManager(Protocol):
-    """Resolves secrets by reference (spec 25). A resolved value must not get into plugin state or events (spec W-37)."""
+    """Resolves secrets by reference (R71). A resolved value must not get into plugin state or events (R71)."""
 
     def get(self, key: str, *, group: str = "", project: str = "", domain: str = "") -> str:
         """The value of a secret, as the project in this domain sees it.
@@ -112,7 +112,7 @@ class SecretManager(Protocol):
 
 
 class NoopSecretManager:
-    """Has no backend: each lookup fails loudly (spec 25)."""
+    """Has no backend: each lookup fails loudly (R71)."""
 
     def get(self, key: str, *, group: str = "", project: str = "", domain: str = "") -> str:
         """Never answers.

@@ -1,4 +1,4 @@
-"""Which plugin runs a task type (spec 23.2, 23.3)."""
+"""Which plugin runs a task type (R69)."""
 
 from __future__ import annotations
 

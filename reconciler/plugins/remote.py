@@ -1,7 +1,7 @@
-"""Work at a remote service: submit it, poll it, take its end (spec 27). Subclass `RemotePlugin`, as in docs/testing.md.
+"""Work at a remote service: submit it, poll it, take its end (R72). Subclass `RemotePlugin`, as in docs/testing.md.
 
 Handles run in the handle threads of a step, since `create` and `get` wait for the service. There is no refresh in the
-background (spec 27.5): each look at the record polls once, and failed looks are counted in the record, so that a restart
+background (R72): each look at the record polls once, and failed looks are counted in the record, so that a restart
 forgets nothing and two workers never poll the same resource.
 """
 
@@ -52,7 +52,7 @@ _UNDERWAY = frozenset({PluginPhase.WAITING_FOR_RESOURCES, PluginPhase.INITIALIZI
 class TaskRefused(PluginError):
     """For `create`: the service refuses the task by the user's fault, and another attempt may help: spends a user retry.
 
-    Raise `BadTaskSpecification` when none can. Every other error of `create` is the platform's (spec W-41).
+    Raise `BadTaskSpecification` when none can. Every other error of `create` is the platform's (R72).
     """
 
     code = "TaskFailedWithError"
@@ -62,7 +62,7 @@ class Created(msgspec.Struct, Generic[Meta, Resource], frozen=True):
     """What `create` made.
 
     Attributes:
-        meta: how the service calls it; stored in the record as JSON, so small and without secrets (spec W-37).
+        meta: how the service calls it; stored in the record as JSON, so small and without secrets (R71).
         resource: what the service says of it, if it said so at once.
     """
 
@@ -148,7 +148,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         parts = (str(ctx.action.id), ctx.launch, str(ctx.action.metadata.creation_timestamp))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
-    # -- the state machine (spec 27.2) -----------------------------------------------------------------------------
+    # -- the state machine (R72) -----------------------------------------------------------------------------
     def handle(self, ctx: TaskExecutionContext) -> Transition:
         """Get a unit of the quota, create, look.
 
@@ -161,7 +161,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
             return Transition(_allocate(ctx, state, *needed) if needed else self._launch(ctx))
         if state.phase is RemotePhase.ALLOCATION_TOKEN_ACQUIRED:
             return Transition(self._launch(ctx))
-        # also after an end that was stored: the service says the same again (spec W-41)
+        # also after an end that was stored: the service says the same again (R72)
         return Transition(self._monitor(ctx, state))
 
     def _launch(self, ctx: TaskExecutionContext) -> PhaseInfo:
@@ -188,7 +188,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
     def _seen(
         self, ctx: TaskExecutionContext, state: RemoteState, meta: Meta, resource: Resource
     ) -> PhaseInfo:
-        """What the service says, and no failed look any more (spec W-40)."""
+        """What the service says, and no failed look any more (R72)."""
         info = self.status(ctx, meta, resource)
         metrics.looked(info.phase.label)
         if info.phase.is_success():
@@ -197,7 +197,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         return info if info.requeue_at else replace(info, requeue_at=ctx.now + self.config.resync)
 
     def _unseen(self, ctx: TaskExecutionContext, state: RemoteState, error: Exception) -> PhaseInfo:
-        """A failed look: the phase stays as it was; one too many is the platform's failure (spec W-40)."""
+        """A failed look: the phase stays as it was; one too many is the platform's failure (R72)."""
         failures, limit = state.sync_failures + 1, self.config.max_sync_failures
         text = f"{type(error).__name__}: {error}"
         if failures > limit:
@@ -215,7 +215,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         )
 
     def abort(self, ctx: TaskExecutionContext) -> None:
-        """Delete the resource, whatever is known of it (spec 27.6).
+        """Delete the resource, whatever is known of it (R72).
 
         Raises:
             StillStopping: asked, but not yet over.
@@ -225,7 +225,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         self._delete(ctx, deletion.reason if deletion and deletion.reason else "Aborted")
 
     def finalize(self, ctx: TaskExecutionContext) -> None:
-        """Delete what may have outlived the action; the engine gives the unit of the quota back (spec 27.6).
+        """Delete what may have outlived the action; the engine gives the unit of the quota back (R72).
 
         An action that has failed by a system failure may have left work behind that nobody saw ending.
         """
@@ -240,7 +240,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
 def _allocate(
     ctx: TaskExecutionContext, state: RemoteState, resource: str, constraints: Constraints
 ) -> PhaseInfo:
-    """Get a unit of a quota (spec 27.3). The cap of a project is waited for like the quota itself (spec W-38)."""
+    """Get a unit of a quota (R70). The cap of a project is waited for like the quota itself (R70)."""
     answer = ctx.allocate(resource, constraints=constraints)
     if answer.allocation is not Allocation.GRANTED:
         ctx.state.put(STATE_VERSION, state)
@@ -251,7 +251,7 @@ def _allocate(
 
 
 def _with_files(ctx: TaskExecutionContext, info: PhaseInfo) -> PhaseInfo:
-    """A success with what the work wrote by itself (spec 26.3)."""
+    """A success with what the work wrote by itself (R72)."""
     if info.info is not None and info.info.outputs is not None:
         return info
     if ctx.files.has_error():

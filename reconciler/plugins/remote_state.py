@@ -1,4 +1,4 @@
-"""What a remote plugin is set to, and what it remembers between rounds (spec 27.1, 27.2, 27.4)."""
+"""What a remote plugin is set to, and what it remembers between rounds (R72)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RemoteConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemotePhase(enum.StrEnum):
-    """How far a launch is (spec 27.2). What fails by the platform's fault is launched anew, so it is never stored."""
+    """How far a launch is (R72). What fails by the platform's fault is launched anew, so it is never stored."""
 
     NOT_STARTED = "NotStarted"
     ALLOCATION_TOKEN_ACQUIRED = "AllocationTokenAcquired"  # noqa: S105  # a unit of a quota, no password
@@ -87,7 +87,7 @@ _PHASES = {
 
 
 def remote_phase(phase: PluginPhase) -> RemotePhase:
-    """What is remembered of a phase `status` answered (spec 27.4).
+    """What is remembered of a phase `status` answered (R72).
 
     Raises:
         ReturnedUnknown: no resource can be in it.
@@ -106,7 +106,7 @@ class RemoteState(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         phase: how far the launch is.
         meta: how the service calls the resource, as JSON; null = not known.
-        sync_failures: failed looks in a row (spec W-40).
+        sync_failures: failed looks in a row (R72).
     """
 
     phase: RemotePhase = RemotePhase.NOT_STARTED
@@ -149,7 +149,7 @@ def read_meta(state: RemoteState, kind: type[T]) -> T:
 
 
 def known_meta(state: PluginStateManager, kind: type[T]) -> T | None:
-    """The meta for cleaning up: None when there is none, or it cannot be decoded, which must stop no abort (spec W-41)."""
+    """The meta for cleaning up: None when there is none, or it cannot be decoded, which must stop no abort (R72)."""
     try:
         return read_meta(read_state(state), kind)
     except CorruptedPluginState:

@@ -1,4 +1,4 @@
-"""Where secrets come from: the environment, files, and several such places in order (spec 25). AWS: stores/aws_secrets.py.
+"""Where secrets come from: the environment, files, and several such places in order (R71). AWS: stores/aws_secrets.py.
 
 A secret may be held for the whole installation, for a domain, or for a project in a domain; the narrowest one counts.
 """
@@ -192,7 +192,7 @@ def _scopes(secret: SecretId) -> Iterator[SecretId]:
 
 
 def text_of(secret: SecretId, value: SecretValue) -> str:
-    """The text when there is one, else the bytes read as UTF-8 (spec 25).
+    """The text when there is one, else the bytes read as UTF-8 (R71).
 
     Raises:
         SecretUnavailable: it is empty, too large, or cannot be text in an environment variable.

@@ -1,4 +1,4 @@
-"""`core-sleep`: waits without holding a worker (spec 28). The start time lies in plugin state (spec W-42)."""
+"""`core-sleep`: waits without holding a worker (R73). The start time lies in plugin state (R73)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state a plugin keeps between rounds: one small JSON document in the record (spec 22.1)."""
+"""The state a plugin keeps between rounds: one small JSON document in the record (R62)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.api.reading import read_json
 
 T = TypeVar("T")
 MAX_STATE = 16 * 1024
-"""Largest state, in bytes: larger things belong into S3 (spec W-16)."""
+"""Largest state, in bytes: larger things belong into S3 (R15)."""
 
 
 class PluginStateManager:

@@ -1,4 +1,4 @@
-"""Secrets in AWS Secrets Manager (spec 25)."""
+"""Secrets in AWS Secrets Manager (R71)."""
 
 from __future__ import annotations
 

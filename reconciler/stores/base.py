@@ -1,6 +1,6 @@
 """The verbs of the stores: what the engine may ask of Redis and S3, and nothing else.
 
-No setter exists: each verb is one atomic step of a life, and carries its guard inside (design 2). Two implementations pass
+No setter exists: each verb is one atomic step of a life, and carries its guard inside (R7). Two implementations pass
 one conformance suite (tests/conformance): `stores.memory`, the one to read, and `stores.redis`.
 
 Times are milliseconds since the epoch, UTC, by the store's own clock; leases and due times never use a client's clock.
@@ -70,7 +70,7 @@ class ClaimReport(msgspec.Struct, frozen=True):
 
 
 class Write(msgspec.Struct, kw_only=True):
-    """All that one round changes of one action, in one atomic write (spec 5.4 without its gap).
+    """All that one round changes of one action, in one atomic write (R6).
 
     Attributes:
         action: the record as it shall be.
@@ -149,7 +149,7 @@ class AbortReport(msgspec.Struct, frozen=True):
 
 
 class SignalOutcome(enum.Enum):
-    """What became of a signal (spec 29.5)."""
+    """What became of a signal (R54)."""
 
     STORED = "stored"
     SAME = "same value before"
@@ -174,7 +174,7 @@ class ChannelEntry(msgspec.Struct, frozen=True):
 
 
 class Collected(msgspec.Struct, frozen=True):
-    """What one pass of the collector did in a shard (spec 16)."""
+    """What one pass of the collector did in a shard (R42)."""
 
     deleted: tuple[TaskAction, ...]
     already_gone: int
@@ -211,7 +211,7 @@ class Store(Doomed, Protocol):
         """Take due actions of a shard for one step, the named ones first, due or not.
 
         A claim sets a lease and raises the fencing token; for a task it also stores the finalizer, so that nothing can
-        be launched without its clean-up being owed (spec O2). `first` clears the shard's pending mark.
+        be launched without its clean-up being owed (R24). `first` clears the shard's pending mark.
         """
         ...
 
@@ -219,7 +219,7 @@ class Store(Doomed, Protocol):
         """Write the results of a step, each under its token, and release the claims.
 
         An action that ends while children of it are open keeps its finalizer and is due at once: the round that follows
-        ends them, also when whoever committed died meanwhile (spec 17.4).
+        ends them, also when whoever committed died meanwhile (R40).
         """
         ...
 
@@ -285,7 +285,7 @@ class Store(Doomed, Protocol):
     def request_abort(
         self, action: ActionId, deletion: Deletion, *, quiet: bool = False, incarnation: str = ""
     ) -> AbortReport:
-        """Store the wish to abort an action and all below it, due now (spec 17.4). `quiet`: no message is asked for."""
+        """Store the wish to abort an action and all below it, due now (R40). `quiet`: no message is asked for."""
         ...
 
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
@@ -340,7 +340,7 @@ class Store(Doomed, Protocol):
 
     # -- keeping house ---------------------------------------------------------------------------------------------
     def collect(self, shard: int, *, before: int, limit: int, noted: bool = False) -> Collected:
-        """Forget terminal actions that ended before `before`; never one with open children (spec 16, W-43).
+        """Forget terminal actions that ended before `before`; never one with open children (R42).
 
         With `noted` only those that have a note (`Doomed.doom`).
         """

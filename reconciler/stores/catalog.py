@@ -1,4 +1,4 @@
-"""The catalog: which outputs a cache key stands for, and who may fill it (spec 8-10)."""
+"""The catalog: which outputs a cache key stands for, and who may fill it (R43, R49, R51)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class CatalogMiss(ReconcilerError):
 
 
 class CatalogExists(ReconcilerError):
-    """Somebody filled the key before; entries are not overwritten (spec 10.2)."""
+    """Somebody filled the key before; entries are not overwritten (R46)."""
 
 
 class CatalogCorrupt(ReconcilerError):
-    """An entry does not hold what it should. Not a miss: the lookup failed (spec 10.1)."""
+    """An entry does not hold what it should. Not a miss: the lookup failed (R50)."""
 
 
 class CacheKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key with its scope. Keys of two projects never meet (spec 9.5)."""
+    """A key with its scope. Keys of two projects never meet (R49)."""
 
     project: str
     domain: str
@@ -50,7 +50,7 @@ class CacheKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which launch made an entry (spec 8.4)."""
+    """Which launch made an entry (R46)."""
 
     task: str = ""
     task_version: str = ""
@@ -65,7 +65,7 @@ class CacheSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A hit: where the outputs lie, and who made them. Times are ms since the epoch.
 
-    A replacement keeps the time of creation when its source gives none (spec 10.2).
+    A replacement keeps the time of creation when its source gives none (R46).
     """
 
     outputs: OutputRef
@@ -75,7 +75,7 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may fill a key, until when, with which fencing token (spec 10.3).
+    """Who may fill a key, until when, with which fencing token (R51).
 
     `expires_at` is ms since the epoch by the catalog's clock, `heartbeat` ms.
     """
@@ -101,14 +101,14 @@ class Catalog(Protocol):
     def put(
         self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
     ) -> tuple[str, ...]:
-        """Store a reference to outputs. An entry that is too old is replaced (spec W-20).
+        """Store a reference to outputs. An entry that is too old is replaced (R46).
 
         Args:
             key: under which.
             outputs: where they lie; they must exist.
             source: who made them.
             token: fencing token of the reservation the outputs were made under; 0 = none was held.
-            replace: overwrite an entry, as one whose outputs are gone (spec W-20).
+            replace: overwrite an entry, as one whose outputs are gone (R46).
 
         Returns:
             The owners who wait for this key, each told once; the caller wakes them.
@@ -116,12 +116,12 @@ class Catalog(Protocol):
         Raises:
             CatalogExists: the key is filled.
             InvalidInput: the key or the URI of the outputs is empty.
-            Superseded: the reservation was lost to a newer owner (spec W-22).
+            Superseded: the reservation was lost to a newer owner (R51).
         """
         ...
 
     def delete(self, key: CacheKey) -> None:
-        """Forget the entry of a key: the next such call runs. The outputs it refers to stay (spec 10.2).
+        """Forget the entry of a key: the next such call runs. The outputs it refers to stay (R46).
 
         Raises:
             CatalogMiss: there is none.
@@ -130,7 +130,7 @@ class Catalog(Protocol):
         ...
 
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
-        """Acquire or extend the reservation of a key, or learn who holds it (spec 10.3).
+        """Acquire or extend the reservation of a key, or learn who holds it (R51).
 
         The lease is the heartbeat times the grace. The token grows with each new holder and stays for extensions. Whoever
         does not get it is noted as waiting.

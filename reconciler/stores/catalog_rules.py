@@ -1,4 +1,4 @@
-"""The rules both catalogs keep: what may be stored, how long, and what a refusal says (spec 10)."""
+"""The rules both catalogs keep: what may be stored, how long, and what a refusal says (R51)."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class CacheLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, settings: Settings) -> CacheLimits:
-        """The limits in force; heartbeat and grace that are not positive fall back to 10 s and 3 (spec 10.3).
+        """The limits in force; heartbeat and grace that are not positive fall back to 10 s and 3 (R51).
 
         An owner comes back once per requeue duration, so no shorter heartbeat is ever forced on it: raising the one
-        setting cannot end leases that are in use (spec W-22).
+        setting cannot end leases that are in use (R51).
         """
         longest = _ms(settings.cache_max_heartbeat)
         return cls(
@@ -48,7 +48,7 @@ class CacheLimits(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def heartbeat(self, asked: int) -> int:
-        """The heartbeat somebody gets who asks for one; the longest when it asks for none (spec 10.3)."""
+        """The heartbeat somebody gets who asks for one; the longest when it asks for none (R51)."""
         return min(asked, self.max_heartbeat) if asked > 0 else self.max_heartbeat
 
     def stale(self, updated_at: int, now: int) -> bool:
@@ -61,7 +61,7 @@ def _ms(duration: timedelta) -> int:
 
 
 def check_put(key: CacheKey, outputs: OutputRef) -> OutputRef:
-    """What an entry keeps of outputs: the reference alone, since S3 is the truth and Redis is small (spec 10.2).
+    """What an entry keeps of outputs: the reference alone, since S3 is the truth and Redis is small (R46).
 
     Raises:
         InvalidInput: the key or the URI is empty.
@@ -104,5 +104,5 @@ def corrupt(key: CacheKey, problem: object) -> CatalogCorrupt:
 
 
 def superseded(key: CacheKey) -> Superseded:
-    """The answer to a put under a reservation that was lost (spec W-22)."""
+    """The answer to a put under a reservation that was lost (R51)."""
     return Superseded(f"the reservation of {key} went to a newer owner, who fills the key")

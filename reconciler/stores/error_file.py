@@ -1,4 +1,4 @@
-"""The document in `error.pb`: why an attempt failed, as JSON in the shape of Flyte's (spec 22.5, 22.6)."""
+"""The document in `error.pb`: why an attempt failed, as JSON in the shape of Flyte's (R66)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Error(msgspec.Struct, frozen=True):
     message: str = ""
     kind: str = NON_RECOVERABLE
     origin: str = ""
-    """USER or SYSTEM (spec W-26)."""
+    """USER or SYSTEM (R66)."""
     traceback: str = ""
 
 

@@ -1,7 +1,7 @@
-"""The object layout of one attempt: outputs, error, log, checkpoints (spec 22.3-22.6).
+"""The object layout of one attempt: outputs, error, log, checkpoints (R64, R65, R66).
 
 File names are Flyte's; the bytes are JSON documents. The prefix holds attempt and launch, so no launch can
-read what another one left behind (spec W-02).
+read what another one left behind (R29).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AttemptResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an attempt has to say at its end: outputs, or an error, or (a fault) neither.
 
     Attributes:
-        outputs: the document of outputs; an empty map (`{}`) is a success like any other (spec W-26).
+        outputs: the document of outputs; an empty map (`{}`) is a success like any other (R66).
         error: why it failed; wins over outputs.
         recoverable: whether another attempt can help.
     """
@@ -68,12 +68,12 @@ class ActionFiles:
 
     @property
     def raw_output_prefix(self) -> str:
-        """Folder for what user code stores by itself: that of the attempt (spec 22.5)."""
+        """Folder for what user code stores by itself: that of the attempt (R66)."""
         return self.prefix
 
     @property
     def checkpoint_prefix(self) -> str:
-        """Folder of the attempt's checkpoints (spec 22.5)."""
+        """Folder of the attempt's checkpoints (R66)."""
         return checkpoint_folder(self.prefix)
 
     def write_outputs(self, data: bytes, inline_limit: int = 0) -> OutputRef:
@@ -116,7 +116,7 @@ class ActionFiles:
         """Whether outputs were written.
 
         Raises:
-            BlobCorrupt: they are larger than the limit (spec 22.6).
+            BlobCorrupt: they are larger than the limit (R66).
             BlobUnavailable: as `BlobStore.stat`.
         """
         stat = self._blobs.stat(self.outputs_uri)
@@ -143,7 +143,7 @@ class ActionFiles:
         """Write why the attempt failed; what does not fit under the limit is cut.
 
         Args:
-            error: the error; its kind (USER, SYSTEM) is kept (spec W-26).
+            error: the error; its kind (USER, SYSTEM) is kept (R66).
             recoverable: whether another attempt can help.
 
         Raises:
@@ -152,7 +152,7 @@ class ActionFiles:
         self._blobs.put(self.error_uri, error_file.encode(error, recoverable=recoverable, limit=self._limit))
 
     def has_error(self) -> bool:
-        """Whether an error was written, of whatever size (spec W-26).
+        """Whether an error was written, of whatever size (R66).
 
         Raises:
             BlobUnavailable: as `BlobStore.stat`.
@@ -163,7 +163,7 @@ class ActionFiles:
         """The error and whether another attempt can help.
 
         A file that is missing, too large or without an error in it is itself an error: recoverable, by the
-        platform's fault (spec 22.6, W-26).
+        platform's fault (R66).
 
         Raises:
             BlobUnavailable: as `BlobStore.get`.
@@ -180,7 +180,7 @@ class ActionFiles:
         return found
 
     def put(self, result: AttemptResult, inline_limit: int = 0) -> OutputRef | None:
-        """Write what an attempt has to say (spec 22.5); returns the reference of outputs, None for an error.
+        """Write what an attempt has to say (R66); returns the reference of outputs, None for an error.
 
         Raises:
             InvalidInput: there is nothing to write, or the outputs are larger than the limit.
@@ -222,7 +222,7 @@ def read_inputs(blobs: BlobStore, spec: ActionSpec, *, limit: int = 0) -> bytes:
         limit: largest object that is read, in bytes; 0 = any.
 
     Raises:
-        ReadFailed: they cannot be read (spec 22.3); the cause says why.
+        ReadFailed: they cannot be read (R64); the cause says why.
     """
     if spec.inputs is not None:
         return spec.inputs

@@ -1,7 +1,7 @@
-"""Quotas as both stores keep them: what may be asked, what is answered, and how many units there are (spec 24).
+"""Quotas as both stores keep them: what may be asked, what is answered, and how many units there are (R70).
 
 A unit is leased to a token, and a token belongs to an action. Nothing is counted that could be forgotten: what nobody renews
-is free again when its lease ends (spec W-05).
+is free again when its lease ends (R37).
 """
 
 from __future__ import annotations

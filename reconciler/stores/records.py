@@ -1,7 +1,7 @@
 """How a record is laid out as named fields of bytes: the same for both stores.
 
 A record is many small fields instead of one document, so that a script can guard and count without parsing, so that each
-write scope touches only its own fields (spec 1), and so that a field a newer release added is left alone by an older one.
+write scope touches only its own fields (R2), and so that a field a newer release added is left alone by an older one.
 
 | field | writer | meaning |
 |---|---|---|
@@ -202,7 +202,7 @@ def decode_event(data: bytes) -> ActionEvent:
 
 
 def encode_status(action: TaskAction) -> bytes:
-    """The stored status, with the fields of newer releases written back (spec methods, Scheme)."""
+    """The stored status, with the fields of newer releases written back (R11)."""
     data = _encode_plain(action.status)
     unknown = action.unknown.get("status")
     if not unknown:

@@ -1,4 +1,4 @@
-"""What a place that holds secrets is asked for, and what it answers (spec 25)."""
+"""What a place that holds secrets is asked for, and what it answers (R71)."""
 
 from __future__ import annotations
 

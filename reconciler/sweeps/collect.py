@@ -1,4 +1,4 @@
-"""Sweep: forget what ended long enough ago (spec 16).
+"""Sweep: forget what ended long enough ago (R42).
 
 Deletes records of terminal actions past their retention, with their entries in every index, and events past theirs. Never
 an action that is owed clean-up, has open children, or is below one that is kept. Objects in S3 are kept unless
@@ -20,7 +20,7 @@ from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 
 log = structlog.get_logger(__name__)
 PAGE_SIZE = 500
-"""Actions per script call (spec 3)."""
+"""Actions per script call (R8)."""
 
 
 def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Remove the objects of forgotten actions from S3, if the installation wants it (spec 16).
+"""Remove the objects of forgotten actions from S3, if the installation wants it (R42).
 
 Removed is what lies in the two folders of an action: that of its inputs, and that of its attempts with outputs, error, log,
 and what the function stored there. Both belong to one incarnation of its run (`reconciler.core.layout`): a name that is in

@@ -1,4 +1,4 @@
-"""One try of a webhook over HTTP, which ends in time and reaches no address that is not allowed (spec W-30).
+"""One try of a webhook over HTTP, which ends in time and reaches no address that is not allowed (R55).
 
 The name is resolved once, each address it has is checked, and the connection is made to the very address that was
 checked: a name that resolves to something else a moment later changes nothing. TLS and the Host header keep the name.

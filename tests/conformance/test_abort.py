@@ -18,7 +18,7 @@ from support import (
 from reconciler.api.action import Deletion, RunId, TaskAction
 from reconciler.stores.base import AbortOutcome
 
-pytestmark = pytest.mark.spec("17.4")
+pytestmark = pytest.mark.rule("R40")
 WISH = Deletion(reason="not needed", actor="ada")
 
 
@@ -77,7 +77,7 @@ def test_the_first_wish_stands(store: LookingStore) -> None:
 
 
 def test_an_ended_action_is_not_aborted(store: LookingStore) -> None:
-    """An end stands (W-34)."""
+    """An end stands (R38)."""
     action = make_action()
     created(store, action)
     finish(store, action)

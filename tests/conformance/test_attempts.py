@@ -22,7 +22,7 @@ from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
 from reconciler.api.transition import OutputRef
 from reconciler.stores.base import Beat, StartRefused
 
-pytestmark = pytest.mark.spec("W-02")
+pytestmark = pytest.mark.rule("R29")
 HOUR = 3_600_000
 RETURNED = AttemptOutcome(ended="returned", outputs=OutputRef(uri="s3://b/o", sha256="00", size=3))
 
@@ -79,7 +79,7 @@ def test_an_ended_action_is_not_started(store: LookingStore) -> None:
     assert start(store, action) is StartRefused.ENDED
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_an_aborting_action_is_not_started(store: LookingStore) -> None:
     """Once an abort is stored no attempt begins."""
     action = make_action()

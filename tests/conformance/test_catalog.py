@@ -1,4 +1,4 @@
-"""Both catalogs keep the rules of section 10: entries, reservations with fencing tokens, and who is woken when."""
+"""Both catalogs keep R46 and R51: entries, reservations with fencing tokens, and who is woken when."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def keys_of(catalog: RedisCatalog) -> list[str]:
 # -- entries ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("10.1")
+@pytest.mark.rule("R50")
 def test_a_key_without_an_entry_is_a_miss(catalog: Catalog) -> None:
     """Nothing was put: the lookup says so by an error of its own."""
     with pytest.raises(CatalogMiss, match="no entry for p-d-task"):
         catalog.get(KEY)
 
 
-@pytest.mark.spec("10.1", "10.2")
+@pytest.mark.rule("R50", "R46")
 def test_an_entry_is_read_as_it_was_put(catalog: Catalog) -> None:
     """A hit names where the outputs lie and which launch made them, and carries both times."""
     catalog.put(KEY, OUTPUTS, SOURCE)
@@ -52,14 +52,14 @@ def test_an_entry_is_read_as_it_was_put(catalog: Catalog) -> None:
     assert entry.created_at == entry.last_updated_at > 0
 
 
-@pytest.mark.spec("10.2")
+@pytest.mark.rule("R46")
 def test_only_the_reference_is_stored(catalog: Catalog) -> None:
     """The copy of small outputs that a reference may carry is not kept: outputs are read from S3."""
     catalog.put(KEY, OutputRef(uri=OUTPUTS.uri, size=2, inline=b"{}"), SOURCE)
     assert catalog.get(KEY).outputs == OutputRef(uri=OUTPUTS.uri, size=2)
 
 
-@pytest.mark.spec("10.2")
+@pytest.mark.rule("R46")
 def test_a_filled_key_is_not_overwritten(catalog: Catalog) -> None:
     """The second put is told that the key is filled; the first entry stands."""
     catalog.put(KEY, OUTPUTS, SOURCE)
@@ -68,7 +68,7 @@ def test_a_filled_key_is_not_overwritten(catalog: Catalog) -> None:
     assert catalog.get(KEY).outputs == OUTPUTS
 
 
-@pytest.mark.spec("10.2", "W-20")
+@pytest.mark.rule("R46")
 def test_an_entry_can_be_replaced_on_purpose(catalog: Catalog, move_time: MoveTime) -> None:
     """Replacing writes new outputs and the time of it, and keeps when the entry was created."""
     catalog.put(KEY, OUTPUTS, SOURCE)
@@ -81,7 +81,7 @@ def test_an_entry_can_be_replaced_on_purpose(catalog: Catalog, move_time: MoveTi
     assert entry.last_updated_at >= before.last_updated_at + 5
 
 
-@pytest.mark.spec("10.2")
+@pytest.mark.rule("R46")
 def test_a_deleted_entry_is_gone(catalog: Catalog) -> None:
     """Delete forgets one entry; deleting what is not there is a miss; who holds the key goes on holding it."""
     held = catalog.get_or_extend_reservation(KEY, "owner", 0)
@@ -97,14 +97,14 @@ def test_a_deleted_entry_is_gone(catalog: Catalog) -> None:
     assert catalog.get(KEY).outputs == OTHERS
 
 
-@pytest.mark.spec("10.2")
+@pytest.mark.rule("R46")
 def test_the_time_of_creation_is_the_sources(catalog: Catalog) -> None:
     """A source that says when its outputs were made is believed."""
     catalog.put(KEY, OUTPUTS, CacheSource(created_at=7))
     assert catalog.get(KEY).created_at == 7
 
 
-@pytest.mark.spec("10.1", "W-20")
+@pytest.mark.rule("R50", "R46")
 def test_an_entry_over_its_age_is_a_miss_and_replaced(make_catalog: MakeCatalog, move_time: MoveTime) -> None:
     """An entry that is too old is not served, and a plain put takes its place."""
     catalog = make_catalog(cache_max_age=timedelta(milliseconds=300))
@@ -145,7 +145,7 @@ def test_without_a_retention_an_entry_stays(
     assert catalog.get(KEY).outputs == OUTPUTS
 
 
-@pytest.mark.spec("9.5")
+@pytest.mark.rule("R49")
 @pytest.mark.parametrize(
     "other",
     [
@@ -165,7 +165,7 @@ def test_keys_are_apart(catalog: Catalog, other: CacheKey) -> None:
     assert catalog.get_or_extend_reservation(other, "b", 1000).owner == "b"
 
 
-@pytest.mark.spec("10.2", "10.3")
+@pytest.mark.rule("R46", "R51")
 def test_empty_arguments_are_refused(catalog: Catalog) -> None:
     """A key, a URI and an owner must say something."""
     nothing = CacheKey(project="p", domain="d", key="")
@@ -207,7 +207,7 @@ def on_redis(make_on_redis: Callable[..., RedisCatalog]) -> RedisCatalog:
 
 
 @pytest.mark.servers
-@pytest.mark.spec("10.1")
+@pytest.mark.rule("R50")
 @pytest.mark.parametrize(
     ("field", "value"), [("o", None), ("o", "{"), ("x", "[]"), ("u", None), ("u", "soon")]
 )
@@ -228,7 +228,7 @@ def test_a_damaged_entry_is_an_error_and_no_miss(
 
 
 @pytest.mark.servers
-@pytest.mark.spec("W-20")
+@pytest.mark.rule("R46")
 @pytest.mark.parametrize("damage", ["u", "u ahead", "c", "another type"])
 @pytest.mark.parametrize("max_age", [0, 60])
 def test_an_entry_nobody_can_read_is_replaced_by_the_next_put(
@@ -249,7 +249,7 @@ def test_an_entry_nobody_can_read_is_replaced_by_the_next_put(
 
 
 @pytest.mark.servers
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_tokens_grow_also_when_the_counter_was_lost(on_redis: RedisCatalog) -> None:
     """A key that forgot its newest token never hands out one that an earlier owner may still hold."""
     old = on_redis.get_or_extend_reservation(KEY, "a", 2000).token

@@ -17,7 +17,7 @@ from reconciler.embedded.ports import pick_ports
 from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 
-pytestmark = [pytest.mark.spec("19.4"), pytest.mark.servers]
+pytestmark = [pytest.mark.rule("R59"), pytest.mark.servers]
 _prefixes = (f"channel{number}" for number in itertools.count())
 Make = Callable[..., Reader]
 

@@ -26,7 +26,7 @@ from reconciler.api.action import FINALIZER, Deletion, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import ClaimReport, CommitOutcome
 
-pytestmark = pytest.mark.spec("5.1")
+pytestmark = pytest.mark.rule("R5")
 
 
 def due_claim(store: LookingStore, limit: int = 10) -> ClaimReport:
@@ -163,7 +163,7 @@ def test_an_ended_action_with_finalizer_is_claimed(store: LookingStore) -> None:
     assert record.metadata.finalizers == (FINALIZER,)
 
 
-@pytest.mark.spec("6 O2")
+@pytest.mark.rule("R24")
 def test_a_task_gets_its_finalizer_with_the_claim(store: LookingStore) -> None:
     """Before anything can be launched its clean-up is owed."""
     action = make_action()
@@ -172,7 +172,7 @@ def test_a_task_gets_its_finalizer_with_the_claim(store: LookingStore) -> None:
     assert get(store, action).metadata.finalizers == (FINALIZER,)
 
 
-@pytest.mark.spec("18")
+@pytest.mark.rule("R53")
 def test_a_condition_never_gets_a_finalizer(store: LookingStore) -> None:
     """A condition launches nothing."""
     action = make_action(condition=True)
@@ -181,7 +181,7 @@ def test_a_condition_never_gets_a_finalizer(store: LookingStore) -> None:
     assert get(store, action).metadata.finalizers == ()
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_an_action_aborted_before_its_first_step_gets_no_finalizer(store: LookingStore) -> None:
     """Nothing was launched, so nothing is owed."""
     action = make_action()

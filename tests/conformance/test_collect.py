@@ -24,7 +24,7 @@ from reconciler.stores.base import Collected, CreateOutcome
 from reconciler.stores.memory import MemoryStore
 from reconciler.stores.redis.store import RedisStore
 
-pytestmark = pytest.mark.spec("16")
+pytestmark = pytest.mark.rule("R42")
 
 
 def collect(store: LookingStore, run: RunId = RUN, *, limit: int = 100) -> Collected:
@@ -75,7 +75,7 @@ def test_the_border_itself_is_kept(store: LookingStore) -> None:
     assert store.collect(shard_of(store, action), before=ended, limit=100) == Collected((), 0, 0)
 
 
-@pytest.mark.spec("W-07")
+@pytest.mark.rule("R39")
 def test_owed_clean_up_keeps_an_action_and_is_asked_for(store: LookingStore) -> None:
     """An ended action with a finalizer stays, and a step is woken to finalize it."""
     action = make_action()
@@ -88,7 +88,7 @@ def test_owed_clean_up_keeps_an_action_and_is_asked_for(store: LookingStore) -> 
     assert at <= store.now()
 
 
-@pytest.mark.spec("W-43")
+@pytest.mark.rule("R42")
 def test_open_children_keep_their_parent(store: LookingStore) -> None:
     """No action goes while a child of it lives; when all have ended the family goes."""
     family = [make_action("top"), make_action("x", parent="top"), make_action("y", parent="top")]
@@ -102,7 +102,7 @@ def test_open_children_keep_their_parent(store: LookingStore) -> None:
     assert names(collect(store)) == ["top", "y"]
 
 
-@pytest.mark.spec("W-43")
+@pytest.mark.rule("R42")
 def test_a_live_parent_keeps_its_ended_children(store: LookingStore) -> None:
     """A parent that still runs may read its children's results."""
     family = [make_action("top"), make_action("x", parent="top")]
@@ -113,7 +113,7 @@ def test_a_live_parent_keeps_its_ended_children(store: LookingStore) -> None:
     assert names(collect(store)) == ["top", "x"]
 
 
-@pytest.mark.spec("W-43")
+@pytest.mark.rule("R42")
 def test_a_tree_is_kept_as_long_as_its_top(store: LookingStore, pass_time: PassTime) -> None:
     """Results below an ended action stay readable until its own retention is over, however long ago they were made."""
     family = [make_action("top"), make_action("x", parent="top"), make_action("y", parent="x")]

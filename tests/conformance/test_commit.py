@@ -26,7 +26,7 @@ from reconciler.api.action import FINALIZER
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import CommitOutcome, CommitReport, Write
 
-pytestmark = pytest.mark.spec("5.4")
+pytestmark = pytest.mark.rule("R6")
 
 
 def commit(store: LookingStore, *writes: Write) -> CommitReport:
@@ -144,7 +144,7 @@ def test_an_end_is_never_overwritten(store: LookingStore) -> None:
     assert len(store.events(action.id)) == 2
 
 
-@pytest.mark.spec("W-44")
+@pytest.mark.rule("R41")
 def test_tries_of_clean_up_are_counted_after_the_end(store: LookingStore) -> None:
     """The status of an ended action may still be written while its phase stays: clean-up has a bound."""
     root, action = make_action(), make_action("c", parent="a0")
@@ -222,7 +222,7 @@ def test_fields_of_newer_releases_survive(store: LookingStore) -> None:
     assert msgspec.json.decode(record.unknown["status"]["futureField"]) == {"x": [1, 2]}
 
 
-@pytest.mark.spec("W-02")
+@pytest.mark.rule("R29")
 def test_a_new_launch_forgets_the_one_before(store: LookingStore) -> None:
     """A relaunch clears owner, lease, stop wish and outcome of the launch it replaces."""
     action = make_action()
@@ -247,7 +247,7 @@ def test_outcomes_come_in_the_order_asked(store: LookingStore) -> None:
 
 
 def test_several_events_of_one_write_keep_their_order(store: LookingStore) -> None:
-    """A failed attempt and the next one's queueing are published together, without a gap (W-03)."""
+    """A failed attempt and the next one's queueing are published together, without a gap (R32)."""
     action = make_action()
     created(store, action)
     held = claimed(store, action)

@@ -21,7 +21,7 @@ from reconciler.api.action import FINALIZER, Deletion
 PARENT, CHILD = make_action("a0"), make_action("m0", parent="a0")
 
 
-@pytest.mark.spec("17.4")
+@pytest.mark.rule("R40")
 def test_an_end_above_open_children_owes_another_round(store: LookingStore) -> None:
     """The finalizer stays and the action is due at once, so a crash right after the end loses no child."""
     created(store, PARENT, CHILD)

@@ -26,7 +26,7 @@ from reconciler.api.action import Deletion, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import CommitReport, Write
 
-pytestmark = pytest.mark.spec("5.4")
+pytestmark = pytest.mark.rule("R6")
 
 
 def commit(store: LookingStore, *writes: Write) -> CommitReport:

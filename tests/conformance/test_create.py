@@ -20,7 +20,7 @@ from reconciler.api.action import Deletion, RunId
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import Created, CreateOutcome
 
-pytestmark = pytest.mark.spec("29.1")
+pytestmark = pytest.mark.rule("R75")
 
 
 def outcomes(report_outcomes: tuple[Created, ...]) -> list[CreateOutcome]:
@@ -62,7 +62,7 @@ def test_the_first_event_is_written_with_the_record(store: LookingStore) -> None
     assert store.events(child.id)[0].parent == "a0"
 
 
-@pytest.mark.spec("W-35")
+@pytest.mark.rule("R75")
 def test_the_same_submission_again_changes_nothing(store: LookingStore) -> None:
     """Same identity and same spec is answered with the action of the first submission."""
     action = make_action()
@@ -120,7 +120,7 @@ def test_a_child_of_an_ended_parent_is_refused(store: LookingStore) -> None:
     assert outcomes(report.outcomes) == [CreateOutcome.PARENT_ENDED]
 
 
-@pytest.mark.spec("17.4")
+@pytest.mark.rule("R40")
 def test_a_child_of_an_aborting_parent_is_refused(store: LookingStore) -> None:
     """A parent that is being aborted gets no new children, or the cascade would miss them."""
     parent = make_action()

@@ -21,7 +21,7 @@ from reconciler.api.action import AttemptOutcome, Deletion, HandBack, TaskAction
 from reconciler.stores.base import StartRefused
 from reconciler.stores.known import Known
 
-pytestmark = pytest.mark.spec("design 5")
+pytestmark = pytest.mark.rule("R74")
 DELAY = 250
 WHY = 'worker "a" does not know it'
 

@@ -1,4 +1,4 @@
-"""What the collector notes before it forgets, so that objects can go after records (spec 16)."""
+"""What the collector notes before it forgets, so that objects can go after records (R42)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from support import LookingStore, PassTime, created, finish, make_action, shard_
 from reconciler.api.action import TaskAction
 from reconciler.stores.doomed import Folders, Life
 
-pytestmark = pytest.mark.spec("16")
+pytestmark = pytest.mark.rule("R42")
 FOLDERS: Folders = ("s3://bucket/a b", "s3://bucket/ü")
 
 

@@ -20,7 +20,7 @@ from reconciler.api.action import TaskAction
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 
-pytestmark = pytest.mark.spec("19")
+pytestmark = pytest.mark.rule("R56")
 KEPT = 200
 
 

@@ -41,7 +41,7 @@ def without_ours(write: Write) -> Write:
     return write
 
 
-@pytest.mark.spec("6 O2")
+@pytest.mark.rule("R24")
 @pytest.mark.parametrize("others", [(OTHER,), (PREFIXED,), (OTHER, PREFIXED)])
 def test_a_task_gets_ours_beside_those_of_others(store: LookingStore, others: tuple[str, ...]) -> None:
     """Somebody else's finalizer is none of ours, whatever it is called: clean-up is owed before anything is launched."""
@@ -61,7 +61,7 @@ def test_ours_is_added_once(store: LookingStore, pass_time: PassTime) -> None:
     assert claimed(store, action).metadata.finalizers == (OTHER, FINALIZER)
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_an_end_keeps_those_of_others(store: LookingStore) -> None:
     """An ended action whose clean-up is paid is not looked at again, and the other controller's finalizer stays."""
     action = guarded()
@@ -75,7 +75,7 @@ def test_an_end_keeps_those_of_others(store: LookingStore) -> None:
     assert due_time(store, action) is None
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_an_abort_keeps_those_of_others(store: LookingStore) -> None:
     """An abort before the first step owes nothing of ours, and ends with theirs in place."""
     action = guarded()
@@ -88,7 +88,7 @@ def test_an_abort_keeps_those_of_others(store: LookingStore) -> None:
     assert get(store, action).phase is ActionPhase.ABORTED
 
 
-@pytest.mark.spec("17.4")
+@pytest.mark.rule("R40")
 def test_an_end_above_open_children_owes_ours_beside_theirs(store: LookingStore) -> None:
     """The round that ends the children is owed, and nothing of others is written over."""
     parent, child = guarded(), make_action("m0", parent="a0")
@@ -98,7 +98,7 @@ def test_an_end_above_open_children_owes_ours_beside_theirs(store: LookingStore)
     assert claim(store, parent).actions[0].children.open == 1
 
 
-@pytest.mark.spec("16")
+@pytest.mark.rule("R42")
 def test_what_another_controller_guards_is_kept(store: LookingStore, pass_time: PassTime) -> None:
     """The collector forgets no record somebody else still has to clean up after."""
     action = guarded()

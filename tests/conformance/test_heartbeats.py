@@ -21,7 +21,7 @@ from support import (
 from reconciler.api.action import Deletion, TaskAction
 from reconciler.stores.base import Beat
 
-pytestmark = pytest.mark.spec("W-14")
+pytestmark = pytest.mark.rule("R34")
 HOUR = 3_600_000
 
 
@@ -49,7 +49,7 @@ def test_a_heartbeat_renews_the_lease(store: LookingStore, pass_time: PassTime) 
     assert due_time(store, action) == renewed + GRACE
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_heartbeats_never_move_a_look_past_what_a_step_asked_for(
     store: LookingStore, pass_time: PassTime
 ) -> None:
@@ -119,7 +119,7 @@ def test_a_heartbeat_brings_the_wish_to_stop(store: LookingStore) -> None:
     assert beat(store, action) == Beat(alive=True, stop="timed out")
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_a_heartbeat_brings_an_abort(store: LookingStore) -> None:
     """An abort reaches the worker by its next beat; a named reason to stop wins."""
     action = running(store)

@@ -23,7 +23,7 @@ from reconciler.api.action import RunId
 from reconciler.api.event import AuditEntry
 from reconciler.api.phase import ActionPhase
 
-pytestmark = pytest.mark.spec("29.3")
+pytestmark = pytest.mark.rule("R76")
 
 
 def test_a_missing_action_is_none(store: LookingStore) -> None:

@@ -22,7 +22,7 @@ from reconciler.stores.memory import MemoryStore, state
 from reconciler.stores.redis import stepping
 from reconciler.stores.redis.store import RedisStore
 
-pytestmark = pytest.mark.spec("W-02")
+pytestmark = pytest.mark.rule("R29")
 HOUR = 3_600_000
 OVERTAKEN = 200
 PROBE = 800

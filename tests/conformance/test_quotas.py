@@ -1,4 +1,4 @@
-"""Quotas: leases instead of counters, first come first served, caps, and who is woken (spec 24, W-05, W-38)."""
+"""Quotas: leases instead of counters, first come first served, caps, and who is woken (R70, R37)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.api.action import ActionId
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec
 from reconciler.plugins.managers import Allocation, Answer, Constraints, QuotaUnknown, ResourceManager
 
-pytestmark = pytest.mark.spec("24")
+pytestmark = pytest.mark.rule("R70")
 GPU = "gpu"
 GRANTED, EXHAUSTED = Allocation.GRANTED, Allocation.EXHAUSTED
 CAPPED = Allocation.NAMESPACE_QUOTA_EXCEEDED

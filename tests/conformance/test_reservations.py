@@ -1,4 +1,4 @@
-"""Reservations of both catalogs: one holder, a lease, a token that fences, and who is woken when (spec 10.3)."""
+"""Reservations of both catalogs: one holder, a lease, a token that fences, and who is woken when (R51)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.stores.catalog import Catalog, CatalogExists
 # -- reservations ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("10.3")
+@pytest.mark.rule("R51")
 def test_one_owner_holds_a_key(catalog: Catalog) -> None:
     """The first to ask gets it; another learns who has it, until when and under which token, and changes nothing."""
     mine = catalog.get_or_extend_reservation(KEY, "a", 2000)
@@ -27,7 +27,7 @@ def test_one_owner_holds_a_key(catalog: Catalog) -> None:
     assert catalog.get_or_extend_reservation(KEY, "b", 9000) == mine
 
 
-@pytest.mark.spec("10.3")
+@pytest.mark.rule("R51")
 def test_an_extension_moves_the_end_and_keeps_the_token(catalog: Catalog, move_time: MoveTime) -> None:
     """The owner asking again holds it longer, under the token it has."""
     first = catalog.get_or_extend_reservation(KEY, "a", 2000)
@@ -49,7 +49,7 @@ HEARTBEATS = [
 ]
 
 
-@pytest.mark.spec("10.3", "W-22", "W-23")
+@pytest.mark.rule("R51")
 @pytest.mark.parametrize(("asked", "requeue", "heartbeat"), HEARTBEATS)
 def test_heartbeats_are_cut_but_never_below_the_requeue_duration(
     make_catalog: MakeCatalog, asked: int, requeue: int, heartbeat: int
@@ -62,7 +62,7 @@ def test_heartbeats_are_cut_but_never_below_the_requeue_duration(
     assert 0 <= held.expires_at - now - 3 * heartbeat < 5000
 
 
-@pytest.mark.spec("10.3")
+@pytest.mark.rule("R51")
 @pytest.mark.parametrize("sign", [0, -1])
 def test_limits_that_are_not_positive_fall_back(make_catalog: MakeCatalog, sign: int) -> None:
     """A maximum heartbeat or grace of 0 or less means 10 s and 3."""
@@ -70,7 +70,7 @@ def test_limits_that_are_not_positive_fall_back(make_catalog: MakeCatalog, sign:
     assert catalog.get_or_extend_reservation(KEY, "a", 45_000).heartbeat == 10_000
 
 
-@pytest.mark.spec("10.3")
+@pytest.mark.rule("R51")
 def test_configured_limits_are_used(make_catalog: MakeCatalog) -> None:
     """Heartbeat and grace are settings."""
     limits = {"cache_max_heartbeat": timedelta(seconds=2), "requeue_duration": timedelta(seconds=1)}
@@ -80,7 +80,7 @@ def test_configured_limits_are_used(make_catalog: MakeCatalog) -> None:
     assert 190_000 < many.expires_at - one.expires_at < 206_000
 
 
-@pytest.mark.spec("10.3", "W-22")
+@pytest.mark.rule("R51")
 def test_a_lapsed_lease_is_taken_over_under_a_higher_token(catalog: Catalog, move_time: MoveTime) -> None:
     """When the lease has run out the next one to ask holds the key, and outranks the owner before it."""
     first = catalog.get_or_extend_reservation(KEY, "a", 10)
@@ -91,7 +91,7 @@ def test_a_lapsed_lease_is_taken_over_under_a_higher_token(catalog: Catalog, mov
     assert catalog.get_or_extend_reservation(KEY, "a", 2000) == second
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_an_owner_that_was_late_goes_on_when_nobody_came(catalog: Catalog, move_time: MoveTime) -> None:
     """A lapsed lease nobody took is extended under the same token: nobody else was there in between."""
     first = catalog.get_or_extend_reservation(KEY, "a", 10)
@@ -101,7 +101,7 @@ def test_an_owner_that_was_late_goes_on_when_nobody_came(catalog: Catalog, move_
     catalog.put(KEY, OUTPUTS, SOURCE, token=first.token)
 
 
-@pytest.mark.spec("10.3")
+@pytest.mark.rule("R51")
 def test_released_is_free_for_the_next(catalog: Catalog) -> None:
     """After its release a key goes to whoever asks, under a higher token, the former owner included."""
     tokens = []
@@ -111,7 +111,7 @@ def test_released_is_free_for_the_next(catalog: Catalog) -> None:
     assert tokens == sorted(set(tokens))
 
 
-@pytest.mark.spec("10.3")
+@pytest.mark.rule("R51")
 def test_releasing_what_is_missing_or_foreign_changes_nothing(catalog: Catalog) -> None:
     """Only the owner can give a reservation back; others are told nothing."""
     assert catalog.release_reservation(KEY, "a") == ()
@@ -120,7 +120,7 @@ def test_releasing_what_is_missing_or_foreign_changes_nothing(catalog: Catalog) 
     assert catalog.get_or_extend_reservation(KEY, "b", 2000) == mine
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_a_stale_owner_cannot_put(catalog: Catalog, move_time: MoveTime) -> None:
     """Whoever lost the reservation to another is refused, also with `replace`, also after that one has released."""
     stale = catalog.get_or_extend_reservation(KEY, "a", 10).token
@@ -136,7 +136,7 @@ def test_a_stale_owner_cannot_put(catalog: Catalog, move_time: MoveTime) -> None
     assert catalog.get(KEY).outputs == OTHERS
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_a_token_nobody_handed_out_is_refused_while_the_key_is_held(catalog: Catalog) -> None:
     """A token from elsewhere does not pass for the holder's."""
     token = catalog.get_or_extend_reservation(KEY, "a", 2000).token
@@ -166,7 +166,7 @@ def together(count: int, call: Callable[[int], Any]) -> list[Any]:
         return list(pool.map(run, range(count)))
 
 
-@pytest.mark.spec("10.3")
+@pytest.mark.rule("R51")
 def test_a_race_has_one_winner(catalog: Catalog) -> None:
     """Of 50 who ask at once exactly one gets the reservation, and all are told the same."""
     answers = together(50, lambda i: catalog.get_or_extend_reservation(KEY, f"owner{i}", 10_000))
@@ -175,7 +175,7 @@ def test_a_race_has_one_winner(catalog: Catalog) -> None:
     assert set(catalog.put(KEY, OUTPUTS, SOURCE, token=answers[0].token)) == losers
 
 
-@pytest.mark.spec("W-23")
+@pytest.mark.rule("R51")
 def test_a_release_between_does_not_break_a_reservation(catalog: Catalog) -> None:
     """Reserving while others release always answers, and two never hold the key under one token."""
     holders: dict[int, set[str]] = {}
@@ -195,7 +195,7 @@ def test_a_release_between_does_not_break_a_reservation(catalog: Catalog) -> Non
     assert all(len(owners) == 1 for owners in holders.values())
 
 
-@pytest.mark.spec("10.2")
+@pytest.mark.rule("R46")
 def test_one_of_many_puts_wins(catalog: Catalog) -> None:
     """Of 20 puts at once one fills the key; the others are told that it is filled."""
 

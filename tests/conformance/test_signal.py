@@ -16,7 +16,7 @@ from support import (
 from reconciler.api.action import Deletion, Signal, TaskAction
 from reconciler.stores.base import SignalOutcome
 
-pytestmark = pytest.mark.spec("29.5")
+pytestmark = pytest.mark.rule("R54")
 VALUES = [True, False, 0, 1, -7, 2**53, 1.5, "", "yes", 'q"uote', "ünïcode"]
 
 
@@ -98,7 +98,7 @@ def test_only_conditions_take_signals(store: LookingStore) -> None:
     assert store.get(make_action("ghost").id) is None
 
 
-@pytest.mark.spec("18.4")
+@pytest.mark.rule("R53")
 def test_a_signal_during_a_step_is_kept(store: LookingStore) -> None:
     """An answer that comes while a step holds the condition survives its write and is seen right after."""
     action = waiting(store)

@@ -14,7 +14,7 @@ from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 from worker import scraping
 
-pytestmark = [pytest.mark.spec("21"), pytest.mark.servers]
+pytestmark = [pytest.mark.rule("R61"), pytest.mark.servers]
 
 
 def test_claims_are_measured(valkey_url: str, tmp_path: Path) -> None:

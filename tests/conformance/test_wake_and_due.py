@@ -21,7 +21,7 @@ from support import (
 
 from reconciler.api.action import RunId, TaskAction
 
-pytestmark = pytest.mark.spec("7")
+pytestmark = pytest.mark.rule("R7")
 HOUR = 3_600_000
 
 

@@ -20,7 +20,7 @@ from reconciler.broker.exchange import LARGEST, EventExchange, dedupe_key
 from reconciler.core.documents import event_document
 from reconciler.settings import Settings
 
-pytestmark = [pytest.mark.spec("19.4"), pytest.mark.servers]
+pytestmark = [pytest.mark.rule("R59"), pytest.mark.servers]
 Bind = Callable[..., Service]
 
 KILLED = """

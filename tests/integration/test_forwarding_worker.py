@@ -17,7 +17,7 @@ from forward_support import EXCHANGE, Service
 from reconciler.embedded.ports import pick_ports
 from reconciler.embedded.servers import EmbeddedServers
 
-pytestmark = [pytest.mark.spec("19.4"), pytest.mark.servers]
+pytestmark = [pytest.mark.rule("R59"), pytest.mark.servers]
 
 
 @pytest.fixture(scope="module")

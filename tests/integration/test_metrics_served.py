@@ -17,7 +17,7 @@ from reconciler.embedded.ports import pick_ports
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.wiring import build
 
-pytestmark = [pytest.mark.spec("21"), pytest.mark.servers]
+pytestmark = [pytest.mark.rule("R61"), pytest.mark.servers]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Secrets and quotas end to end: values reach the function alone, and AWS answers as we read it (spec 24, 25, W-37)."""
+"""Secrets and quotas end to end: values reach the function alone, and AWS answers as we read it (R70, R71)."""
 
 from __future__ import annotations
 

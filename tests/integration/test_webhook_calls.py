@@ -1,4 +1,4 @@
-"""Calling a webhook over real sockets: bounded in time and size, to no address that was not checked (spec W-30)."""
+"""Calling a webhook over real sockets: bounded in time and size, to no address that was not checked (R55)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from webhook_support import OK, Receiver, receiver, repeats, says, silent, tls_f
 
 from reconciler.webhooks.caller import AT_ONCE, HttpWebhooks, Resolver, WebhookFailed, WebhooksBusy, resolve
 
-pytestmark = pytest.mark.spec("W-30")
+pytestmark = pytest.mark.rule("R55")
 HERE = ("127.0.0.1",)
 DOCUMENT = b'{"prompt":"Go on?"}'
 LIMIT = 0.5

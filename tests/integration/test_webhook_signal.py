@@ -15,7 +15,7 @@ from reconciler.client.submission import whoami
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.wiring import start_problems
 
-pytestmark = [pytest.mark.servers, pytest.mark.spec("W-30")]
+pytestmark = [pytest.mark.servers, pytest.mark.rule("R55")]
 SECRET = "fedcba9876543210" * 4
 
 

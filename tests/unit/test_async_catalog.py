@@ -1,4 +1,4 @@
-"""The asynchronous catalog for plugins (spec 11): futures, what is remembered, what is tried again."""
+"""The asynchronous catalog for plugins (R52): futures, what is remembered, what is tried again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from reconciler.stores.memory.catalog import MemoryCatalog
 from reconciler.stores.memory_blobs import MemoryBlobs
 from reconciler.stores.outputs import ActionFiles
 
-pytestmark = pytest.mark.spec("11")
+pytestmark = pytest.mark.rule("R52")
 DATA = b'{"o0":1}'
 
 

@@ -1,4 +1,4 @@
-"""`reconciler get` tells of attempts (spec 29.8), for people and for programs."""
+"""`reconciler get` tells of attempts (R60), for people and for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.cli.get import _show
 from reconciler.core.times import iso
 from reconciler.testing import Lab, ScriptedPlugin
 
-pytestmark = pytest.mark.spec("29.8")
+pytestmark = pytest.mark.rule("R60")
 
 
 def told(*answers: object) -> tuple[Lab, ActionId]:

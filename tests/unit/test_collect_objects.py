@@ -16,7 +16,7 @@ from reconciler.sweeps.collect import collect
 from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 from reconciler.testing import Lab, ScriptedPlugin
 
-pytestmark = pytest.mark.spec("16")
+pytestmark = pytest.mark.rule("R42")
 
 
 def answer(ctx: TaskExecutionContext) -> PhaseInfo:

@@ -1,4 +1,4 @@
-"""A worker dies before and after each write of many stories; each ends as if nothing had happened (design 4)."""
+"""A worker dies before and after each write of many stories; each ends as if nothing had happened (R2)."""
 
 from __future__ import annotations
 

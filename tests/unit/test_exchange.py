@@ -20,7 +20,7 @@ from reconciler.broker.exchange import EventExchange, dedupe_key, exchange_probl
 from reconciler.settings import Settings
 from worker.forwarding import reader_of
 
-pytestmark = pytest.mark.spec("19.4")
+pytestmark = pytest.mark.rule("R59")
 NAMES = st.text("aB9._-", max_size=28).map("a{}z".format)
 IDS = st.builds(ActionId, NAMES, NAMES, NAMES, NAMES)
 

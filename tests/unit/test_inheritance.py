@@ -1,4 +1,4 @@
-"""What a child takes over from its parent, and which labels a submission may have (spec 29.1, W-36)."""
+"""What a child takes over from its parent, and which labels a submission may have (R75)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.client.submission import inherited
 from reconciler.testing import Lab, ScriptedPlugin
 from reconciler.testing.scripted import Answer
 
-pytestmark = [pytest.mark.spec("29.1"), pytest.mark.spec("W-36")]
+pytestmark = [pytest.mark.rule("R75"), pytest.mark.rule("R75")]
 
 
 def family(lab: Lab, parent: Mapping[str, object], child: Mapping[str, object]) -> TaskAction:

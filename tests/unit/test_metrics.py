@@ -21,7 +21,7 @@ from reconciler.testing import Lab, ScriptedPlugin
 from worker import scraping
 from worker.measuring import Measuring, phases
 
-pytestmark = pytest.mark.spec("21")
+pytestmark = pytest.mark.rule("R61")
 
 
 def test_nothing_is_recorded_while_disabled(tmp_path: Path) -> None:

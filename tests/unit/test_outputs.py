@@ -1,4 +1,4 @@
-"""The object layout of an attempt, and the rules of spec 22.3-22.6."""
+"""The object layout of an attempt, and the rules of R64-22.6."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_outputs_above_the_limit(files: ActionFiles, blobs: MemoryBlobs) -> None
 @pytest.mark.parametrize("recoverable", [True, False])
 @pytest.mark.parametrize("kind", list(ErrorKind))
 def test_error_keeps_all_it_says(files: ActionFiles, kind: ErrorKind, *, recoverable: bool) -> None:
-    """Code, message, traceback, origin (W-26) and whether a retry can help come back as written."""
+    """Code, message, traceback, origin (R66) and whether a retry can help come back as written."""
     error = ExecutionError("Boom", "it \x00 broke: 日本", kind, "Traceback …")
     assert not files.has_error()
     files.write_error(error, recoverable=recoverable)
@@ -172,7 +172,7 @@ def test_error_file_without_an_error(files: ActionFiles, blobs: MemoryBlobs, doc
 
 
 def test_error_file_above_the_limit(files: ActionFiles, blobs: MemoryBlobs) -> None:
-    """A too large error file is an error (W-26), and says so."""
+    """A too large error file is an error (R66), and says so."""
     blobs.put(files.error_uri, bytes(LIMIT + 1))
     assert files.has_error()
     error, recoverable = files.read_error()
@@ -187,7 +187,7 @@ def test_error_file_of_a_stranger(files: ActionFiles, blobs: MemoryBlobs) -> Non
 
 
 def test_put_outputs(files: ActionFiles) -> None:
-    """A success whose output map is empty is a success (W-26): no error file."""
+    """A success whose output map is empty is a success (R66): no error file."""
     ref = files.put(AttemptResult(outputs=b"{}"), inline_limit=10)
     assert ref is not None
     assert ref.inline == b"{}"

@@ -201,7 +201,7 @@ def _mark(shard: Shard, path: str, wish: bytes, now: int) -> AbortOutcome:
 
 
 def _unsignalled(fields: Fields | None, value: bytes) -> SignalOutcome | None:
-    """Why a signal is not stored; None when it is (the order of spec 29.5)."""
+    """Why a signal is not stored; None when it is (the order of R54)."""
     if fields is None:
         return SignalOutcome.MISSING
     if b"y" not in fields:

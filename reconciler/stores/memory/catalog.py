@@ -1,4 +1,4 @@
-"""The in-memory catalog: the one to read, and the one of simulations and fast tests (spec 10)."""
+"""The in-memory catalog: the one to read, and the one of simulations and fast tests (R51)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalog on Redis >= 7 or Valkey: entries, reservations and who waits for them; one script per verb (spec 10)."""
+"""The catalog on Redis >= 7 or Valkey: entries, reservations and who waits for them; one script per verb (R51)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quotas on Redis: units are leased to tokens, by Redis's clock, one script per verb (spec 24)."""
+"""Quotas on Redis: units are leased to tokens, by Redis's clock, one script per verb (R70)."""
 
 from __future__ import annotations
 

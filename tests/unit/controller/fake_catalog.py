@@ -1,4 +1,4 @@
-"""A catalog in memory, after section 10 of the specification: entries, reservations, fencing."""
+"""A catalog in memory, kept by the rules of the cache: entries, reservations, fencing (R46, R51)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FakeCatalog:
         self.broken: dict[str, Exception] = {}
 
     def get(self, key: CacheKey) -> CacheEntry:
-        """The entry of a key (spec 10.1)."""
+        """The entry of a key (R50)."""
         self._break("get")
         entry = self.entries.get(_name(key))
         if entry is None:
@@ -67,7 +67,7 @@ class FakeCatalog:
         token: int = 0,
         replace: bool = False,
     ) -> tuple[str, ...]:
-        """Store a reference (spec 10.2); nothing is overwritten unless asked for."""
+        """Store a reference (R46); nothing is overwritten unless asked for."""
         self._break("put")
         if not outputs.uri:
             raise InvalidInput("an entry needs the URI of outputs")
@@ -80,12 +80,12 @@ class FakeCatalog:
         return tuple(self.waiting.pop(_name(key), {}))
 
     def delete(self, key: CacheKey) -> None:
-        """Forget an entry (spec 10.2)."""
+        """Forget an entry (R46)."""
         if self.entries.pop(_name(key), None) is None:
             raise CatalogMiss(f"{key} is not stored")
 
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
-        """Take, extend or look at the reservation of a key (spec 10.3)."""
+        """Take, extend or look at the reservation of a key (R51)."""
         self._break("reserve")
         if not owner:
             raise InvalidInput("a reservation needs an owner")
@@ -107,7 +107,7 @@ class FakeCatalog:
         return mine
 
     def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
-        """Give a reservation back; a missing or foreign one is left alone (spec 10.3)."""
+        """Give a reservation back; a missing or foreign one is left alone (R51)."""
         self._break("release")
         held = self.reservations.get(_name(key))
         self.waiting.get(_name(key), {}).pop(owner, None)

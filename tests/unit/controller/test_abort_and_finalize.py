@@ -1,4 +1,4 @@
-"""How an action ends when somebody asks, and what is owed after any end (spec 17; W-05, W-07, W-44)."""
+"""How an action ends when somebody asks, and what is owed after any end (R37, R38, R39, R41)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from reconciler.controller.condition import ConditionSpec
 BUSY = OSError("busy")
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_an_abort_ends_in_aborted() -> None:
     """The record stays and says so: conditions, history, labels, no finalizer, never due again."""
     lab, action = running_lab()
@@ -56,7 +56,7 @@ def test_an_abort_ends_in_aborted() -> None:
     assert lab.store.due(lab.store.shard_of(action.run_id)) == []
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_the_event_says_when_who_and_why() -> None:
     """One final ABORTED event of the current attempt, version 0, with the time of the wish, its actor and reason."""
     lab, action = running_lab()
@@ -69,7 +69,7 @@ def test_the_event_says_when_who_and_why() -> None:
     assert [e.message for e in event.cluster_events] == ["too slow"]
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_an_abort_without_a_reason_has_one() -> None:
     """The reason is "aborted" when none was given."""
     lab = lab_of(running(0))
@@ -81,7 +81,7 @@ def test_an_abort_without_a_reason_has_one() -> None:
     assert [e.message for e in lab.events(action)[-1].cluster_events] == ["aborted"]
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_an_action_nobody_looked_at_ends_without_its_plugin() -> None:
     """Without a finalizer nothing was launched: no abort, no finalize, but the event and the end."""
     lab = lab_of(running(0))
@@ -92,7 +92,7 @@ def test_an_action_nobody_looked_at_ends_without_its_plugin() -> None:
     assert phases(lab, action) == [("queued", 1, False), ("aborted", 1, True)]
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_a_claim_alone_owes_nothing_to_the_plugin() -> None:
     """Asked to end between submission and first look, the finalizer of that very claim calls no plugin."""
     lab = lab_of(running(0))
@@ -105,7 +105,7 @@ def test_a_claim_alone_owes_nothing_to_the_plugin() -> None:
     assert lab.get(action).phase is ActionPhase.ABORTED
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_a_read_record_that_was_claimed_before_is_stopped() -> None:
     """Called on a record that was merely read, an earlier claim counts as a possible launch; no claim counts as none."""
     lab = lab_of(running(0))
@@ -120,7 +120,7 @@ def test_a_read_record_that_was_claimed_before_is_stopped() -> None:
     assert [e.what for e in other.journal.of("abort", "finalize")] == ["abort", "finalize"]
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 @pytest.mark.parametrize("failing", ["abort", "finalize"])
 def test_a_failing_clean_up_is_repeated_from_the_top(failing: str) -> None:
     """When abort or finalize raises, the action stays and the next round calls both again."""
@@ -135,7 +135,7 @@ def test_a_failing_clean_up_is_repeated_from_the_top(failing: str) -> None:
     assert lab.get(action).phase is ActionPhase.ABORTED
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_the_abort_is_told_which_attempt_runs() -> None:
     """Clean-up has the context of the current attempt."""
     lab = lab_of(retryable_failure("E", "x"), running(0))
@@ -148,7 +148,7 @@ def test_the_abort_is_told_which_attempt_runs() -> None:
     assert lab.events(action)[-1].attempt == 2
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_a_release_that_fails_holds_nothing_up() -> None:
     """A reservation that cannot be released is audited, and the action ends."""
     catalog = SmallCatalog()
@@ -162,7 +162,7 @@ def test_a_release_that_fails_holds_nothing_up() -> None:
     assert [(e.reason, e.message) for e in lab.audit()] == [("ReservationNotReleased", "the catalog is away")]
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_the_plugin_state_of_an_aborted_action_is_forgotten() -> None:
     """Clean-up reads the state; afterwards neither bytes nor version are kept."""
 
@@ -181,8 +181,8 @@ def test_the_plugin_state_of_an_aborted_action_is_forgotten() -> None:
     assert (status.plugin_state, status.plugin_state_version) == (b"", 0)
 
 
-# -- after any end (W-05, W-07) --------------------------------------------------------------------------------------
-@pytest.mark.spec("W-05")
+# -- after any end (R37, R39) --------------------------------------------------------------------------------------
+@pytest.mark.rule("R37")
 def test_finalize_follows_the_end_at_once() -> None:
     """What an attempt holds is given back right after the end, not when the record is collected."""
     lab = lab_of(success())
@@ -194,7 +194,7 @@ def test_finalize_follows_the_end_at_once() -> None:
     assert lab.get(action).metadata.finalizers == ()
 
 
-@pytest.mark.spec("W-05")
+@pytest.mark.rule("R37")
 def test_a_plugin_without_finalize_needs_no_further_round() -> None:
     """When nothing is owed the finalizer goes with the end itself."""
     lab = lab_of(success(), finalizes=False)
@@ -204,7 +204,7 @@ def test_a_plugin_without_finalize_needs_no_further_round() -> None:
     assert lab.store.due(lab.store.shard_of(action.run_id)) == []
 
 
-@pytest.mark.spec("W-05")
+@pytest.mark.rule("R37")
 def test_a_finalize_that_fails_after_the_end_is_repeated() -> None:
     """The end stands; finalize is tried again with back-off until it succeeds, without any event."""
     lab = lab_of(success(), on_finalize=[BUSY, BUSY, None])
@@ -219,7 +219,7 @@ def test_a_finalize_that_fails_after_the_end_is_repeated() -> None:
     assert len(lab.events(action)) == count
 
 
-@pytest.mark.spec("W-44")
+@pytest.mark.rule("R41")
 def test_a_plugin_that_vanished_after_the_end_is_not_waited_for() -> None:
     """The finalizer of an ended action whose plugin is gone is dropped, and the skip is audited."""
     lab = lab_of(success())
@@ -232,7 +232,7 @@ def test_a_plugin_that_vanished_after_the_end_is_not_waited_for() -> None:
     assert lab.audit()[-1].reason == "FinalizationSkipped"
 
 
-@pytest.mark.spec("W-07")
+@pytest.mark.rule("R39")
 def test_deleting_an_ended_action_only_finalizes() -> None:
     """A terminal record keeps its end: no abort, no ABORTED event, no other phase."""
     lab = lab_of(success())
@@ -247,7 +247,7 @@ def test_deleting_an_ended_action_only_finalizes() -> None:
     assert phases(lab, action)[-1] == ("succeeded", 1, True)
 
 
-@pytest.mark.spec("W-07")
+@pytest.mark.rule("R39")
 def test_aborting_an_ended_action_changes_nothing() -> None:
     """A wish that comes after the end is answered by the end."""
     lab = lab_of(success())
@@ -260,7 +260,7 @@ def test_aborting_an_ended_action_changes_nothing() -> None:
     assert len(lab.events(action)) == before.events
 
 
-@pytest.mark.spec("15")
+@pytest.mark.rule("R36")
 def test_an_ended_action_that_owes_nothing_is_left_alone() -> None:
     """Looking at it once more is no write, also when called on a record that was merely read."""
     lab = lab_of(success())
@@ -271,7 +271,7 @@ def test_an_ended_action_that_owes_nothing_is_left_alone() -> None:
     assert lab.get(action).version == before.version
 
 
-@pytest.mark.spec("17")
+@pytest.mark.rule("R38")
 def test_a_condition_is_aborted_without_a_plugin() -> None:
     """A condition has no finalizer; its abort is an end with an event all the same."""
     lab = lab_of(running(0))
@@ -287,7 +287,7 @@ def test_a_condition_is_aborted_without_a_plugin() -> None:
 
 
 # -- remove_finalizer ------------------------------------------------------------------------------------------------
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_only_our_finalizer_is_removed() -> None:
     """Finalizers of others stay, and so does everything else of the record."""
     lab = lab_of(running(0))
@@ -301,7 +301,7 @@ def test_only_our_finalizer_is_removed() -> None:
     assert lab.get(action).phase is ActionPhase.QUEUED
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_removing_a_finalizer_never_writes_a_stale_status() -> None:
     """Called on a record that was read before another step changed its status, the newer status stays."""
     lab = lab_of(running(0))
@@ -315,7 +315,7 @@ def test_removing_a_finalizer_never_writes_a_stale_status() -> None:
     assert (found.status.plugin_phase, found.status.attempts) == ("PhaseRunning", 1)
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_removing_a_finalizer_gives_up_what_the_newest_status_holds() -> None:
     """Units of quotas are dropped with the finalizer, from the stored status and not from the one that was read."""
     lab = lab_of(running(0))
@@ -330,7 +330,7 @@ def test_removing_a_finalizer_gives_up_what_the_newest_status_holds() -> None:
     assert (status.tokens, status.plugin_phase_version) == ((), 5)
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_removing_what_is_not_there_is_no_write() -> None:
     """Without our finalizer the call is done at once."""
     lab = lab_of(running(0))
@@ -339,7 +339,7 @@ def test_removing_what_is_not_there_is_no_write() -> None:
     assert lab.get(found.id).version == found.version
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_a_finalizer_that_cannot_be_removed_is_an_error() -> None:
     """While another step holds the action the call raises."""
     lab = lab_of(running(0))
@@ -349,7 +349,7 @@ def test_a_finalizer_that_cannot_be_removed_is_an_error() -> None:
         lab.reconciler.remove_finalizer(lab.get(action))
 
 
-@pytest.mark.spec("29.6")
+@pytest.mark.rule("R38")
 def test_an_empty_reason_is_the_default_one() -> None:
     """Who aborts without saying why is noted as any user who does not: the event says so."""
     lab = lab_of(running(0))

@@ -1,4 +1,4 @@
-"""What an event says (spec 19), field by field."""
+"""What an event says (R56), field by field."""
 
 from __future__ import annotations
 
@@ -62,26 +62,26 @@ def event(info: PhaseInfo, action: TaskAction | None = None, cluster: str = "") 
 
 
 # -- 19.1 --------------------------------------------------------------------------------------------------------------
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 def test_an_event_says_whose_it_is() -> None:
-    """An event carries project, domain, run and action (W-33)."""
+    """An event carries project, domain, run and action (R9)."""
     assert event(running(0)).id == ID
 
 
-@pytest.mark.spec("W-31")
+@pytest.mark.rule("R60")
 def test_an_event_continues_the_sequence() -> None:
     """Events of an action are numbered without gaps: the number is the key by which doubles are dropped."""
     assert event(running(0)).sequence == 5
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 @pytest.mark.parametrize(("attempts", "shown"), [(0, 1), (1, 1), (3, 3)])
 def test_an_event_says_which_attempt(attempts: int, shown: int) -> None:
     """The attempt is that of the new status, and at least 1."""
     assert event(running(0), record(attempts=attempts)).attempt == shown
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize(
     ("info", "phase"),
     [
@@ -106,13 +106,13 @@ def test_an_event_says_the_phase(info: PhaseInfo, phase: ActionPhase) -> None:
     assert event(info).phase is phase
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 def test_an_event_says_the_version() -> None:
     """The version is that of the phase."""
     assert event(running(7)).version == 7
 
 
-@pytest.mark.spec("W-03")
+@pytest.mark.rule("R32")
 @pytest.mark.parametrize(
     ("info", "final"),
     [(running(0), False), (success(), True), (failure("E", "m"), True), (retryable_failure("E", "m"), False)],
@@ -123,26 +123,26 @@ def test_an_event_says_whether_it_is_the_last(info: PhaseInfo, final: bool) -> N
     assert event(info).final is final
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 def test_the_updated_time_is_that_of_the_last_history_entry() -> None:
     """An event happened when the last entry of the history was made."""
     history = (PhaseTransition("Queued", 5), PhaseTransition("Executing", 9))
     assert event(running(0), record(phase_history=history)).updated_time == 9
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 def test_without_history_the_updated_time_is_now() -> None:
     """An event of a record without history happened when it was built."""
     assert event(running(0)).updated_time == NOW
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 def test_the_reported_time_is_now() -> None:
     """An event says when it was built, whatever the history holds."""
     assert event(running(0), record(phase_history=(PhaseTransition("Queued", 5),))).reported_time == NOW
 
 
-@pytest.mark.spec("W-29")
+@pytest.mark.rule("R56")
 @pytest.mark.parametrize(
     ("info", "error"),
     [
@@ -162,7 +162,7 @@ def test_an_event_carries_the_error_with_its_code(info: PhaseInfo, error: ErrorI
     assert event(info).error_info == error
 
 
-@pytest.mark.spec("W-16")
+@pytest.mark.rule("R15")
 def test_a_long_error_is_cut() -> None:
     """A message of any length leaves the event small."""
     info = event(failure("E", "x" * 100_000)).error_info
@@ -170,7 +170,7 @@ def test_a_long_error_is_cut() -> None:
     assert len(info.message) == 4096
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 def test_an_event_names_the_installation() -> None:
     """The configured cluster name is copied into events."""
     lab = Lab([ScriptedPlugin("demo", success())], cluster="blue")
@@ -179,7 +179,7 @@ def test_an_event_names_the_installation() -> None:
     assert lab.events(action)[-1].cluster == "blue"
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 @pytest.mark.parametrize(
     "info", [queued(0, 0, ""), running(0), success()], ids=["queued", "running", "success"]
 )
@@ -191,7 +191,7 @@ def test_an_event_says_where_the_outputs_lie(info: PhaseInfo) -> None:
     assert outputs.report_uri == f"{PREFIX}/2/report.html"
 
 
-@pytest.mark.spec("W-02")
+@pytest.mark.rule("R29")
 def test_a_relaunch_names_its_own_outputs() -> None:
     """After a relaunch the event names the folder of that launch."""
     outputs = event(running(0), record(attempts=2, launches=1)).outputs
@@ -199,14 +199,14 @@ def test_a_relaunch_names_its_own_outputs() -> None:
     assert outputs.output_uri == f"{PREFIX}/2-1/outputs.pb"
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 @pytest.mark.parametrize("base", ["", "no-uri", "s3://"])
 def test_a_base_that_is_no_uri_names_no_outputs(base: str) -> None:
     """Where no path can be computed there are no outputs, and no error."""
     assert event(running(0), record(base=base)).outputs is None
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 def test_the_event_of_a_retry_names_the_new_attempt() -> None:
     """The QUEUED event of the next attempt already carries its number and its outputs."""
     lab = Lab([ScriptedPlugin("demo", retryable_failure("E", "m"), running(0))])
@@ -218,7 +218,7 @@ def test_the_event_of_a_retry_names_the_new_attempt() -> None:
     assert last.outputs.output_uri.endswith("/a0/2/outputs.pb")
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 def test_an_event_carries_logs() -> None:
     """Links to logs and their context come from the plugin's details."""
     logs = (LogLink("log", "s3://b/log"),)
@@ -226,7 +226,7 @@ def test_an_event_carries_logs() -> None:
     assert (found.log_info, found.log_context) == (logs, {"worker": "w1"})
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 def test_a_phase_without_details_has_neither_logs_nor_cache() -> None:
     """A bare phase makes an event without logs, reasons or cache status."""
     found = event(PhaseInfo(phase=PluginPhase.RUNNING))
@@ -235,7 +235,7 @@ def test_a_phase_without_details_has_neither_logs_nor_cache() -> None:
 
 
 # -- cache status (8.5) ------------------------------------------------------------------------------------------------
-@pytest.mark.spec("8.5")
+@pytest.mark.rule("R47")
 @pytest.mark.parametrize(
     ("statuses", "shown"),
     [
@@ -256,13 +256,13 @@ def test_the_first_status_that_says_something_is_shown(
     assert event(running(0, info)).cache_status is shown
 
 
-@pytest.mark.spec("8.5")
+@pytest.mark.rule("R47")
 def test_without_details_the_cache_is_disabled() -> None:
     """No details, no cache status."""
     assert observed_cache_status(None) is CacheStatus.DISABLED
 
 
-@pytest.mark.spec("W-25")
+@pytest.mark.rule("R49")
 @pytest.mark.parametrize(
     ("resource", "shown"),
     [
@@ -281,13 +281,13 @@ def test_a_hit_says_who_made_the_outputs(
 
 
 # -- reasons (19.2) ----------------------------------------------------------------------------------------------------
-@pytest.mark.spec("19.2")
+@pytest.mark.rule("R57")
 def test_without_reasons_there_are_no_cluster_events() -> None:
     """A phase that gives no reason adds none."""
     assert event(running(0)).cluster_events == ()
 
 
-@pytest.mark.spec("19.2")
+@pytest.mark.rule("R57")
 def test_reasons_come_with_their_times_in_order() -> None:
     """The phase's own reason comes first, then the further ones, each at its own time."""
     info = TaskInfo(occurred_at=3, additional_reasons=(ReasonInfo("b", 1), ReasonInfo("c", 2)))
@@ -298,7 +298,7 @@ def test_reasons_come_with_their_times_in_order() -> None:
     )
 
 
-@pytest.mark.spec("19.2")
+@pytest.mark.rule("R57")
 @pytest.mark.parametrize("info", [TaskInfo(), None], ids=["no time", "no details"])
 def test_a_reason_without_a_time_has_the_events(info: TaskInfo | None) -> None:
     """A reason that does not say when happened when the event says."""
@@ -307,7 +307,7 @@ def test_a_reason_without_a_time_has_the_events(info: TaskInfo | None) -> None:
     assert event(phase, action).cluster_events == (ClusterEvent("a", 8),)
 
 
-@pytest.mark.spec("19.2")
+@pytest.mark.rule("R57")
 def test_a_further_reason_without_a_time_has_the_events() -> None:
     """The same holds for further reasons."""
     info = TaskInfo(occurred_at=3, additional_reasons=(ReasonInfo("b"),))
@@ -316,24 +316,24 @@ def test_a_further_reason_without_a_time_has_the_events() -> None:
 
 
 # -- emission and recording (19.3, 19.4) -------------------------------------------------------------------------------
-@pytest.mark.spec("19.4")
+@pytest.mark.rule("R59")
 @pytest.mark.parametrize("part", ["project", "domain", "run", "action"])
 def test_an_event_that_cannot_be_placed_is_refused(part: str) -> None:
-    """An empty part of the identity is refused before anything is written (W-29)."""
+    """An empty part of the identity is refused before anything is written (R56)."""
     found = event(running(0))
     broken = msgspec.structs.replace(found, id=msgspec.structs.replace(found.id, **{part: ""}))
     with pytest.raises(InvalidInput, match="project, domain, run and action"):
         check_event(broken)
 
 
-@pytest.mark.spec("19.4")
+@pytest.mark.rule("R59")
 def test_an_event_without_an_attempt_is_refused() -> None:
-    """An attempt of zero is refused (W-29)."""
+    """An attempt of zero is refused (R56)."""
     with pytest.raises(InvalidInput, match="attempt above 0"):
         check_event(msgspec.structs.replace(event(running(0)), attempt=0))
 
 
-@pytest.mark.spec("19.3")
+@pytest.mark.rule("R58")
 def test_system_errors_below_the_budget_are_no_events() -> None:
     """A counted system error changes the record without telling anybody."""
     lab = Lab([ScriptedPlugin("demo", ValueError("x"))])
@@ -343,7 +343,7 @@ def test_system_errors_below_the_budget_are_no_events() -> None:
     assert len(lab.events(action)) == 1
 
 
-@pytest.mark.spec("5.4")
+@pytest.mark.rule("R6")
 def test_an_unchanged_status_is_no_event() -> None:
     """A round that finds the same phase and version writes and tells nothing."""
     lab = Lab([ScriptedPlugin("demo", running(0))])
@@ -355,7 +355,7 @@ def test_an_unchanged_status_is_no_event() -> None:
     assert (after.version, after.events) == (before.version, before.events)
 
 
-@pytest.mark.spec("W-31")
+@pytest.mark.rule("R60")
 def test_a_changed_reason_is_told_without_a_new_version() -> None:
     """A reason that changes inside one phase and version reaches whoever watches."""
     lab = Lab([ScriptedPlugin("demo", queued(0, 0, "one"), queued(0, 0, "two"))])
@@ -366,7 +366,7 @@ def test_a_changed_reason_is_told_without_a_new_version() -> None:
     assert messages == ["one", "two"]
 
 
-@pytest.mark.spec("19.3")
+@pytest.mark.rule("R58")
 def test_an_abort_event_has_the_time_of_the_abort() -> None:
     """The ABORTED event happened when the abort was asked for, not when it was carried out."""
     lab = Lab([ScriptedPlugin("demo", running(0))])
@@ -380,7 +380,7 @@ def test_an_abort_event_has_the_time_of_the_abort() -> None:
     assert (last.phase, last.updated_time, last.reported_time) == (ActionPhase.ABORTED, asked, asked + 5000)
 
 
-@pytest.mark.spec("19.4")
+@pytest.mark.rule("R59")
 def test_events_of_an_action_are_gapless() -> None:
     """Whatever happens to an action, its events are numbered 1, 2, 3 and so on, with exactly one final one."""
     lab = Lab([ScriptedPlugin("demo", queued(0, 0, "q"), initializing(0, 0, "i"), running(0), success())])
@@ -391,7 +391,7 @@ def test_events_of_an_action_are_gapless() -> None:
     assert [e.final for e in events] == [False] * (len(events) - 1) + [True]
 
 
-@pytest.mark.spec("W-31")
+@pytest.mark.rule("R60")
 def test_a_launch_anew_is_not_as_old_as_the_one_before() -> None:
     """Relaunched while already queued, an action says so with the time of the relaunch."""
     lab = lab_of(
@@ -404,7 +404,7 @@ def test_a_launch_anew_is_not_as_old_as_the_one_before() -> None:
     assert times == [0, 0, 10_000]
 
 
-@pytest.mark.spec("W-16")
+@pytest.mark.rule("R15")
 def test_details_of_an_event_are_bounded() -> None:
     """However much a plugin tells, an event carries the newest reasons and the first links and facts, none of them long."""
     details = TaskInfo(

@@ -1,4 +1,4 @@
-"""Whose key a call uses: the record says it, never the template its submitter wrote (spec 9.1, 9.5)."""
+"""Whose key a call uses: the record says it, never the template its submitter wrote (R49)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def lab() -> CacheLab:
     return CacheLab()
 
 
-@pytest.mark.spec("9.5")
+@pytest.mark.rule("R49")
 def test_a_project_never_fills_the_key_of_another(lab: CacheLab) -> None:
     """A template that names another project or domain still gets the key of the action's own."""
     ours = key_of(lab, template(function="etl.report"))
@@ -54,7 +54,7 @@ def test_a_project_never_fills_the_key_of_another(lab: CacheLab) -> None:
     assert theirs.key != ours.key, "also where keys are read without their scope"
 
 
-@pytest.mark.spec("9.1")
+@pytest.mark.rule("R49")
 @pytest.mark.parametrize("field", ["project", "domain"])
 def test_an_identity_in_the_template_changes_no_key(lab: CacheLab, field: str) -> None:
     """What a template says of project and domain is no part of the key: calls of one function share it."""
@@ -62,7 +62,7 @@ def test_an_identity_in_the_template_changes_no_key(lab: CacheLab, field: str) -
     assert key_of(lab, template(other, function="f")) == key_of(lab, template(function="f"))
 
 
-@pytest.mark.spec("9.1")
+@pytest.mark.rule("R49")
 def test_two_functions_never_share_a_key(lab: CacheLab) -> None:
     """A template with the name of another task does not fill that task's key: the function is in the key."""
     right = key_of(lab, template(function="etl.report"))
@@ -70,14 +70,14 @@ def test_two_functions_never_share_a_key(lab: CacheLab) -> None:
     assert key_of(lab, template(function="etl.report")) == right
 
 
-@pytest.mark.spec("9.1")
+@pytest.mark.rule("R49")
 def test_a_plugin_of_another_kind_does_not_pass_as_a_function(lab: CacheLab) -> None:
     """What another plugin computes does not answer for a function, whatever its template's `custom` says."""
     right = key_of(lab, template(function="etl.report"))
     assert key_of(lab, template(task_type="cached", function="etl.report"), "cached") != right
 
 
-@pytest.mark.spec("8.1")
+@pytest.mark.rule("R43")
 def test_what_another_project_computed_is_no_hit() -> None:
     """The same template, submitted into another project, runs."""
     lab = CacheLab()

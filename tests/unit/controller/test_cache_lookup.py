@@ -1,4 +1,4 @@
-"""What the cache does before a task runs (spec 8.1, 8.2): whether it is asked, what it finds, by which key."""
+"""What the cache does before a task runs (R43, R44): whether it is asked, what it finds, by which key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reconciler.testing import Lab, ScriptedPlugin
 
 
 # -- configuration (8.1) -----------------------------------------------------------------------------------------------
-@pytest.mark.spec("8.1")
+@pytest.mark.rule("R43")
 @pytest.mark.parametrize("policy", [None, TaskMetadata()], ids=["no metadata", "not discoverable"])
 def test_a_task_that_is_not_discoverable_asks_no_cache(policy: TaskMetadata | None) -> None:
     """Without `discoverable` caching is off: no lookup, no put, and the status says DISABLED."""
@@ -27,7 +27,7 @@ def test_a_task_that_is_not_discoverable_asks_no_cache(policy: TaskMetadata | No
     assert lab.get(action).status.cache_status is CacheStatus.DISABLED
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_without_a_catalog_the_plugin_simply_runs() -> None:
     """A discoverable task runs uncached where no catalog is configured."""
     lab = Lab([ScriptedPlugin("cached", returning())])
@@ -37,7 +37,7 @@ def test_without_a_catalog_the_plugin_simply_runs() -> None:
     assert (record.phase, record.status.cache_status) == (ActionPhase.SUCCEEDED, CacheStatus.DISABLED)
 
 
-@pytest.mark.spec("8.1")
+@pytest.mark.rule("R43")
 @pytest.mark.parametrize(
     ("template", "text"),
     [
@@ -62,7 +62,7 @@ def test_cache_settings_that_no_retry_can_mend_end_the_action(template: bytes, t
     assert not lab.plugin.handled
 
 
-@pytest.mark.spec("9.1")
+@pytest.mark.rule("R49")
 def test_without_an_interface_all_inputs_count() -> None:
     """A task that declares no interface is never served the outputs of other inputs."""
     lab = CacheLab()
@@ -72,7 +72,7 @@ def test_without_an_interface_all_inputs_count() -> None:
     assert len(lab.plugin.handled) == 2
 
 
-@pytest.mark.spec("8.1")
+@pytest.mark.rule("R43")
 def test_unreadable_inputs_are_tried_again() -> None:
     """Inputs that cannot be read now may be read later: the action is not ended at once."""
     lab = CacheLab()
@@ -83,7 +83,7 @@ def test_unreadable_inputs_are_tried_again() -> None:
 
 
 # -- lookup (8.2, steps 3 and 4) ---------------------------------------------------------------------------------------
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_a_hit_succeeds_without_running_the_plugin() -> None:
     """A filled key ends the action with the entry's outputs; the plugin is not called."""
     lab = CacheLab()
@@ -95,7 +95,7 @@ def test_a_hit_succeeds_without_running_the_plugin() -> None:
     assert not lab.plugin.handled
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_the_outputs_of_a_hit_are_the_actions_own() -> None:
     """A hit writes the outputs below the action's own prefix, so they outlive the run that made them."""
     lab = CacheLab()
@@ -110,9 +110,9 @@ def test_the_outputs_of_a_hit_are_the_actions_own() -> None:
     assert lab.blobs.get(ref.uri, sha256=ref.sha256) == OUTPUTS
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_a_hit_says_so_with_its_source() -> None:
-    """The event of a hit carries CACHE_HIT, the reason and which launch made the outputs (W-25)."""
+    """The event of a hit carries CACHE_HIT, the reason and which launch made the outputs (R49)."""
     lab = CacheLab()
     first = filled(lab)
     action = lab.call()
@@ -124,7 +124,7 @@ def test_a_hit_says_so_with_its_source() -> None:
     assert (event.cache_metadata["run"], event.cache_metadata["attempt"]) == (first.run, 1)
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_a_hit_of_outputs_kept_in_s3_alone_is_read_from_there() -> None:
     """An entry without an inline copy is served from its object."""
     lab = CacheLab()
@@ -137,7 +137,7 @@ def test_a_hit_of_outputs_kept_in_s3_alone_is_read_from_there() -> None:
     assert not lab.plugin.handled
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_other_inputs_miss() -> None:
     """Another input is another key: the plugin runs."""
     lab = CacheLab()
@@ -148,7 +148,7 @@ def test_other_inputs_miss() -> None:
     assert len(lab.plugin.handled) == 1
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_a_failing_write_of_a_hit_is_tried_again() -> None:
     """A hit whose outputs cannot be written is a counted error, and a hit again once they can."""
     lab = CacheLab()
@@ -169,7 +169,7 @@ def test_a_failing_write_of_a_hit_is_tried_again() -> None:
     assert not lab.plugin.handled
 
 
-@pytest.mark.spec("W-18")
+@pytest.mark.rule("R44")
 def test_a_failing_lookup_runs_the_plugin_and_shows() -> None:
     """When the catalog cannot be asked the task runs all the same, and says LOOKUP_FAILURE until its end."""
     lab = CacheLab(queued(0, 0, "sent"), running(0), retryable_failure("E", "boom"))
@@ -186,7 +186,7 @@ def test_a_failing_lookup_runs_the_plugin_and_shows() -> None:
     ]
 
 
-@pytest.mark.spec("W-18")
+@pytest.mark.rule("R44")
 def test_a_failing_lookup_still_asks_for_the_reservation() -> None:
     """Serialized tasks do not run side by side just because the catalog cannot be read."""
     lab = CacheLab(running(0))
@@ -197,7 +197,7 @@ def test_a_failing_lookup_still_asks_for_the_reservation() -> None:
     assert lab.get(second).phase is ActionPhase.WAITING_FOR_RESOURCES
 
 
-@pytest.mark.spec("W-20")
+@pytest.mark.rule("R46")
 def test_outputs_out_of_reach_are_a_failed_lookup() -> None:
     """An entry whose outputs cannot be read for now does not fail the action: it runs."""
     lab = CacheLab(running(0))
@@ -216,7 +216,7 @@ def _unreachable(uri: str, *, sha256: str = "", limit: int = 0) -> bytes:
     raise BlobUnavailable(f"{uri} {sha256} {limit}")
 
 
-@pytest.mark.spec("W-20")
+@pytest.mark.rule("R46")
 @pytest.mark.parametrize("damage", ["gone", "changed"])
 def test_an_unreadable_entry_is_a_miss_and_is_replaced(damage: str) -> None:
     """An entry whose outputs are gone or changed neither fails the action nor stays: the new outputs take its place."""
@@ -235,7 +235,7 @@ def test_an_unreadable_entry_is_a_miss_and_is_replaced(damage: str) -> None:
     assert lab.entry.outputs == record.status.outputs
 
 
-@pytest.mark.spec("W-20")
+@pytest.mark.rule("R46")
 def test_an_entry_over_its_age_is_replaced() -> None:
     """An entry the catalog calls too old is a miss, and the outputs of the new run take its place."""
     lab = CacheLab(max_age=1000)
@@ -247,7 +247,7 @@ def test_an_entry_over_its_age_is_replaced() -> None:
     assert lab.get(action).status.cache_status is CacheStatus.POPULATED
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_a_round_repeated_after_a_lost_commit_hits_again() -> None:
     """Outputs of a hit that were written before a commit got lost do not stand in the way of the next round."""
     lab = CacheLab()
@@ -262,7 +262,7 @@ def test_a_round_repeated_after_a_lost_commit_hits_again() -> None:
     assert lab.client.result(action) == 1
 
 
-@pytest.mark.spec("W-21")
+@pytest.mark.rule("R21")
 @pytest.mark.parametrize("answer", [queued(0, 0, "sent"), running(0)], ids=["queued", "running"])
 def test_a_launched_task_is_never_short_circuited(answer: object) -> None:
     """A key that is filled after the launch ends nothing: what was launched is observed to its end."""
@@ -279,7 +279,7 @@ def test_a_launched_task_is_never_short_circuited(answer: object) -> None:
     assert not lab.get(action).is_terminal
 
 
-@pytest.mark.spec("W-25")
+@pytest.mark.rule("R49")
 def test_the_inputs_of_a_launched_task_are_not_read_again() -> None:
     """While a task runs its inputs in S3 are not read again to compute the key; large inputs are read once."""
     lab = CacheLab(running(0), running(1), running(2), returning())
@@ -298,7 +298,7 @@ def test_the_inputs_of_a_launched_task_are_not_read_again() -> None:
 
 
 # -- keys (9.1) ---------------------------------------------------------------------------------------------------------
-@pytest.mark.spec("9.1")
+@pytest.mark.rule("R49")
 def test_inputs_that_are_not_declared_are_not_read() -> None:
     """A task whose interface declares no inputs has one key, whatever lies at its input URI."""
     lab = CacheLab()
@@ -308,7 +308,7 @@ def test_inputs_that_are_not_declared_are_not_read() -> None:
     assert len(lab.plugin.handled) == 1
 
 
-@pytest.mark.spec("W-25")
+@pytest.mark.rule("R49")
 def test_a_key_computed_at_submission_needs_no_inputs() -> None:
     """A call submitted through the client brings the hash of its inputs along: rounds never read them."""
     lab = CacheLab()
@@ -318,7 +318,7 @@ def test_a_key_computed_at_submission_needs_no_inputs() -> None:
     assert lab.get(action).status.cache_status is CacheStatus.POPULATED
 
 
-@pytest.mark.spec("9.1")
+@pytest.mark.rule("R49")
 def test_a_call_by_reference_shares_the_key_of_one_by_value() -> None:
     """Where the inputs lie, and who hashed them, makes no difference."""
     lab = CacheLab()
@@ -328,7 +328,7 @@ def test_a_call_by_reference_shares_the_key_of_one_by_value() -> None:
     assert not lab.plugin.handled
 
 
-@pytest.mark.spec("9.1")
+@pytest.mark.rule("R49")
 def test_a_hash_computed_at_submission_changes_no_key() -> None:
     """A record without the hash of its inputs has the key it would have with it."""
     lab = CacheLab()

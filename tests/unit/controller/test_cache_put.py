@@ -1,4 +1,4 @@
-"""What the cache does after a task ran: put and release (spec 8.3 to 8.6)."""
+"""What the cache does after a task ran: put and release (R45, R46, R47, R48)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fill_first(lab: CacheLab) -> CacheEntry:
     return entry
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_success_fills_the_key() -> None:
     """The outputs of a success are referred to under the key, and the event says POPULATED."""
     lab = CacheLab()
@@ -59,7 +59,7 @@ def test_a_success_fills_the_key() -> None:
     assert record.status.cache_status is CacheStatus.POPULATED
 
 
-@pytest.mark.spec("8.4")
+@pytest.mark.rule("R46")
 def test_an_entry_names_its_source() -> None:
     """An entry says which task, version, run, action and attempt made it, and when."""
     lab = CacheLab(retryable_failure("E", "boom"), returning())
@@ -71,7 +71,7 @@ def test_an_entry_names_its_source() -> None:
     assert source.created_at == lab.get(action).status.phase_history[-1].occurred_at
 
 
-@pytest.mark.spec("8.4")
+@pytest.mark.rule("R46")
 def test_outputs_the_plugin_did_not_mention_are_found() -> None:
     """A plugin that wrote outputs without a reference to them fills the key as well."""
 
@@ -85,7 +85,7 @@ def test_outputs_the_plugin_did_not_mention_are_found() -> None:
     assert lab.blobs.get(lab.entry.outputs.uri) == OUTPUTS
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_success_without_outputs_is_a_failed_put() -> None:
     """A success that wrote nothing succeeds, fills nothing, and says PUT_FAILURE."""
     lab = CacheLab(success())
@@ -96,7 +96,7 @@ def test_a_success_without_outputs_is_a_failed_put() -> None:
     assert not lab.shelf.entries
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_failing_put_fails_no_task() -> None:
     """A put that fails is shown as PUT_FAILURE; the action succeeds with its outputs."""
     lab = CacheLab()
@@ -107,7 +107,7 @@ def test_a_failing_put_fails_no_task() -> None:
     assert lab.get(action).status.cache_status is CacheStatus.PUT_FAILURE
 
 
-@pytest.mark.spec("W-19")
+@pytest.mark.rule("R45")
 def test_a_lost_put_race_is_populated() -> None:
     """A key that somebody filled in the meantime stays as it is, and the action says POPULATED."""
     lab = CacheLab()
@@ -118,7 +118,7 @@ def test_a_lost_put_race_is_populated() -> None:
     assert lab.get(action).status.cache_status is CacheStatus.POPULATED
 
 
-@pytest.mark.spec("W-20")
+@pytest.mark.rule("R46")
 def test_an_entry_in_doubt_is_left_alone() -> None:
     """An entry that cannot be looked at when the put finds it is not overwritten."""
     lab = CacheLab()
@@ -136,7 +136,7 @@ def test_an_entry_in_doubt_is_left_alone() -> None:
     assert lab.get(action).status.cache_status is CacheStatus.POPULATED
 
 
-@pytest.mark.spec("8.5")
+@pytest.mark.rule("R47")
 def test_the_plugins_own_cache_status_is_shown_first() -> None:
     """A status the plugin reported itself wins over that of the put, as the first one in the list does."""
 
@@ -152,7 +152,7 @@ def test_the_plugins_own_cache_status_is_shown_first() -> None:
     assert lab.get(action).status.cache_status is CacheStatus.SKIPPED
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_success_without_details_is_put_all_the_same() -> None:
     """A bare success phase carries no cache status but fills the key."""
 
@@ -167,7 +167,7 @@ def test_a_success_without_details_is_put_all_the_same() -> None:
     assert lab.get(action).status.cache_status is CacheStatus.DISABLED
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_failure_fills_nothing() -> None:
     """Only a success is put."""
     lab = CacheLab(failure("E", "boom"))
@@ -176,7 +176,7 @@ def test_a_failure_fills_nothing() -> None:
     assert lab.asked("put") == 0
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_hit_is_not_put_again() -> None:
     """A short-circuited round changes nothing in the catalog."""
     lab = CacheLab()
@@ -188,7 +188,7 @@ def test_a_hit_is_not_put_again() -> None:
 
 
 # -- release -----------------------------------------------------------------------------------------------------------
-@pytest.mark.spec("8.6")
+@pytest.mark.rule("R48")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -211,7 +211,7 @@ def test_every_end_releases_the_reservation(answer: object) -> None:
     assert lab.get(action).status.cache_token == 0
 
 
-@pytest.mark.spec("8.6")
+@pytest.mark.rule("R48")
 def test_the_put_comes_before_the_release() -> None:
     """The next owner can only get the reservation when the entry is there."""
     lab = CacheLab()
@@ -221,7 +221,7 @@ def test_the_put_comes_before_the_release() -> None:
     assert words == ["cache.put", "cache.release"]
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_a_retry_keeps_the_reservation() -> None:
     """Between two attempts of one action nobody else gets the key."""
     lab = CacheLab(retryable_failure("E", "boom"), running(0))
@@ -231,7 +231,7 @@ def test_a_retry_keeps_the_reservation() -> None:
     assert lab.shelf.reservations
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_a_relaunch_keeps_the_reservation() -> None:
     """A fault of the platform costs the reservation as little as it costs an attempt, also without retries left."""
     lab = CacheLab(system_retryable_failure("Gone", "worker lost"), returning())
@@ -242,7 +242,7 @@ def test_a_relaunch_keeps_the_reservation() -> None:
     assert lab.get(action).status.cache_status is CacheStatus.POPULATED
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 @pytest.mark.parametrize("last", ["catalog.put", "catalog.release_reservation"])
 def test_an_entry_put_before_a_death_is_populated(last: str) -> None:
     """A worker that dies between put and commit leaves an entry; its successor says POPULATED, not PUT_FAILURE."""
@@ -264,7 +264,7 @@ def test_an_entry_put_before_a_death_is_populated(last: str) -> None:
     assert not lab.shelf.reservations
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 @pytest.mark.parametrize(
     ("holder", "status", "released"),
     [("", CacheStatus.POPULATED, 1), ("somebody", CacheStatus.PUT_FAILURE, 1)],
@@ -290,7 +290,7 @@ def test_a_put_on_its_own_asks_for_the_reservation(holder: str, status: CacheSta
     assert lab.asked("release") == released
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_put_on_its_own_that_cannot_ask_is_a_failed_put() -> None:
     """Without an answer about the reservation nothing is published, and the task succeeds all the same."""
     lab = CacheLab(running(0))
@@ -309,7 +309,7 @@ def test_a_put_on_its_own_that_cannot_ask_is_a_failed_put() -> None:
     assert not lab.shelf.entries
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_success_without_its_reservation_is_a_failed_put() -> None:
     """What was made without the reservation is not published, and another one's entry is not taken for its own."""
     lab = CacheLab(running(0), returning())
@@ -322,7 +322,7 @@ def test_a_success_without_its_reservation_is_a_failed_put() -> None:
     assert lab.entry.outputs.uri == "s3://memory/other"
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_an_exhausted_system_budget_releases() -> None:
     """An action that ends because its plugin keeps raising gives its reservation back."""
     lab = CacheLab(ValueError("broken"))
@@ -332,7 +332,7 @@ def test_an_exhausted_system_budget_releases() -> None:
     assert not lab.shelf.reservations
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_an_abort_releases() -> None:
     """An aborted action gives its reservation back."""
     lab = CacheLab(running(0))
@@ -344,7 +344,7 @@ def test_an_abort_releases() -> None:
     assert not lab.shelf.reservations
 
 
-@pytest.mark.spec("8.6")
+@pytest.mark.rule("R48")
 def test_a_foreign_reservation_is_left_alone() -> None:
     """Whoever lost its reservation does not release that of its successor."""
     lab = CacheLab(running(0), failure("E", "boom"))
@@ -355,7 +355,7 @@ def test_a_foreign_reservation_is_left_alone() -> None:
     assert [held.owner for held in lab.shelf.reservations.values()] == ["somebody"]
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_failing_release_fails_nothing() -> None:
     """A release that fails is only logged: the lease ends by itself."""
     lab = CacheLab()
@@ -365,7 +365,7 @@ def test_a_failing_release_fails_nothing() -> None:
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("8.6")
+@pytest.mark.rule("R48")
 def test_nothing_is_released_without_serialization() -> None:
     """A task that never reserves never releases."""
     lab = CacheLab()
@@ -374,7 +374,7 @@ def test_nothing_is_released_without_serialization() -> None:
     assert lab.asked("release") == 0
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_an_end_whose_key_cannot_be_computed_ends() -> None:
     """An action whose inputs can no longer be read ends all the same; its reservation runs out."""
     lab = CacheLab(ValueError("broken"))
@@ -387,7 +387,7 @@ def test_an_end_whose_key_cannot_be_computed_ends() -> None:
     assert lab.get(action).phase is ActionPhase.FAILED
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_an_end_after_caching_was_switched_off_ends() -> None:
     """An installation that drops its catalog can still end what holds a reservation."""
     lab = CacheLab(ValueError("broken"))
@@ -398,7 +398,7 @@ def test_an_end_after_caching_was_switched_off_ends() -> None:
     assert lab.get(action).phase is ActionPhase.FAILED
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_short_circuited_transition_passes_unchanged() -> None:
     """The step after execution leaves a short-circuited transition alone: no put, no release."""
     lab = CacheLab(running(0))
@@ -412,7 +412,7 @@ def test_a_short_circuited_transition_passes_unchanged() -> None:
     assert not lab.journal
 
 
-@pytest.mark.spec("8.6")
+@pytest.mark.rule("R48")
 def test_releasing_nothing_is_fine() -> None:
     """Without a configuration there is nothing to release, and no error."""
     lab = CacheLab()

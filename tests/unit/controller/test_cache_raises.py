@@ -35,7 +35,7 @@ ANYTHING = [
 ]
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("verb", ["get", "put", "release"])
 @pytest.mark.parametrize("serializable", [True, False])
@@ -52,7 +52,7 @@ def test_no_error_of_the_catalog_fails_a_success(error: Exception, verb: str, se
     assert status.cache_status in {expected, CacheStatus.LOOKUP_FAILURE}
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda e: type(e).__name__)
 def test_no_error_of_the_catalog_keeps_a_failure_or_an_abort(error: Exception) -> None:
     """A failed or aborted action ends in time with everything of its catalog broken."""
@@ -66,7 +66,7 @@ def test_no_error_of_the_catalog_keeps_a_failure_or_an_abort(error: Exception) -
     assert lab.get(failed).phase is ActionPhase.FAILED
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_a_put_that_loses_to_a_catalog_that_then_breaks_is_no_failure() -> None:
     """Nobody can say whether the entry that stands is good: it stands."""
     lab = CacheLab()
@@ -81,7 +81,7 @@ def test_a_put_that_loses_to_a_catalog_that_then_breaks_is_no_failure() -> None:
     assert lab.get(action).status.cache_status is CacheStatus.POPULATED
 
 
-@pytest.mark.spec("8.4")
+@pytest.mark.rule("R46")
 @pytest.mark.parametrize("owners", [None, [1], ["x"], "flyte/a/b/c/d"])
 def test_whatever_a_catalog_names_as_waiting_fails_nothing(owners: Any) -> None:
     """Owners that are none are nobody's to wake."""
@@ -93,7 +93,7 @@ def test_whatever_a_catalog_names_as_waiting_fails_nothing(owners: Any) -> None:
     assert lab.get(action).status.cache_status is CacheStatus.POPULATED
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 @pytest.mark.parametrize("how", ["success", "failure"])
 def test_inputs_that_are_gone_after_the_task_ran_undo_no_end(how: str) -> None:
     """The key cannot be made any more: a success is not published, and a failure ends as one."""
@@ -116,7 +116,7 @@ def test_inputs_that_are_gone_after_the_task_ran_undo_no_end(how: str) -> None:
         assert found.status.cache_status is CacheStatus.PUT_FAILURE
 
 
-@pytest.mark.spec("W-20")
+@pytest.mark.rule("R46")
 def test_an_entry_at_a_place_nobody_knows_is_replaced() -> None:
     """Outputs at a URI no store takes are unreadable like those that are gone: a miss, and the put replaces it."""
     lab = CacheLab()
@@ -138,7 +138,7 @@ def test_an_entry_at_a_place_nobody_knows_is_replaced() -> None:
     assert lab.entry.outputs == lab.get(action).status.outputs
 
 
-@pytest.mark.spec("24")
+@pytest.mark.rule("R70")
 @pytest.mark.parametrize("verb", ["release", "renew"])
 @pytest.mark.parametrize("error", ANYTHING, ids=lambda e: type(e).__name__)
 def test_no_error_of_a_resource_manager_keeps_an_end(verb: str, error: Exception) -> None:
@@ -160,7 +160,7 @@ def test_no_error_of_a_resource_manager_keeps_an_end(verb: str, error: Exception
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("24")
+@pytest.mark.rule("R70")
 def test_a_renewal_an_outage_prevents_is_tried_again_while_the_action_goes_on() -> None:
     """While it runs, its units must stay its own: the round is given up and comes again."""
     lab = lab_of(lambda ctx: (ctx.allocate("gpu"), running(0))[1])
@@ -178,7 +178,7 @@ def test_a_renewal_an_outage_prevents_is_tried_again_while_the_action_goes_on() 
     assert lab.get(action).version == version
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_a_context_that_cannot_be_built_keeps_no_abort(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever building it raises: the action ends, and says that nothing was cleaned up."""
     lab = lab_of(running(0))
@@ -195,7 +195,7 @@ def test_a_context_that_cannot_be_built_keeps_no_abort(monkeypatch: pytest.Monke
     assert "no context today" in lab.get(action).status.cleanup_error
 
 
-@pytest.mark.spec("8.3")
+@pytest.mark.rule("R45")
 def test_cache_settings_that_cannot_be_used_are_told_after_execution_too() -> None:
     """The step after execution, asked on its own, raises what the one before it would have ended the action for."""
     lab = CacheLab(running(0))

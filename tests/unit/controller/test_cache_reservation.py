@@ -1,4 +1,4 @@
-"""Who holds the reservation of a cache key runs, all others wait (spec 8.2, steps 6 to 8)."""
+"""Who holds the reservation of a cache key runs, all others wait (R44)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.api.transition import CacheStatus, OutputRef, queued, retryable_
 from reconciler.stores.catalog import CacheSource
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_the_owner_of_the_reservation_runs() -> None:
     """The first of two equal serialized tasks runs and holds the reservation under its namespace and identity."""
     lab = CacheLab(running(0))
@@ -24,7 +24,7 @@ def test_the_owner_of_the_reservation_runs() -> None:
     assert lab.get(action).status.cache_token == held.token > 0
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_a_task_that_is_not_serializable_asks_for_no_reservation() -> None:
     """Two equal tasks that are not serializable may run side by side."""
     lab = CacheLab(running(0))
@@ -34,7 +34,7 @@ def test_a_task_that_is_not_serializable_asks_for_no_reservation() -> None:
     assert len(lab.plugin.handled) == 2
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_a_foreign_reservation_makes_it_wait() -> None:
     """The second of two equal serialized tasks waits, names whom it waits for, and says MISS."""
     lab = CacheLab(running(0))
@@ -53,7 +53,7 @@ def test_a_foreign_reservation_makes_it_wait() -> None:
     assert len(lab.plugin.handled) == 1
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_waiting_keeps_the_phase_version() -> None:
     """Waiting for the cache carries on the phase version the record has."""
     lab = CacheLab(queued(0, 7, "sent"))
@@ -70,7 +70,7 @@ def test_waiting_keeps_the_phase_version() -> None:
     assert transition.info.version == 7
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_a_waiter_looks_again_after_the_requeue_duration() -> None:
     """Whoever waits for the cache is looked at again, and takes the hit once the owner has put its outputs."""
     lab = CacheLab(running(0), returning())
@@ -84,7 +84,7 @@ def test_a_waiter_looks_again_after_the_requeue_duration() -> None:
     assert [ctx.action.id for ctx in lab.plugin.handled] == [first, first]
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_the_next_waiter_runs_when_the_owner_failed() -> None:
     """An owner that fails leaves the reservation to the next one in line, which then runs."""
     lab = CacheLab(running(0), retryable_failure("E", "boom"), returning())
@@ -95,7 +95,7 @@ def test_the_next_waiter_runs_when_the_owner_failed() -> None:
     assert lab.get(second).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_a_reservation_that_cannot_be_asked_for_is_a_counted_error() -> None:
     """Without an answer about the reservation nothing runs; the error is counted and shown."""
     lab = CacheLab()
@@ -108,7 +108,7 @@ def test_a_reservation_that_cannot_be_asked_for_is_a_counted_error() -> None:
     assert not lab.plugin.handled
 
 
-@pytest.mark.spec("W-48")
+@pytest.mark.rule("R44")
 def test_a_fresh_reservation_looks_up_once_more() -> None:
     """A put between the first lookup and the acquisition is found: the task does not run a second time."""
     lab = CacheLab()
@@ -128,9 +128,9 @@ def test_a_fresh_reservation_looks_up_once_more() -> None:
     assert not lab.plugin.handled
 
 
-@pytest.mark.spec("W-48")
+@pytest.mark.rule("R44")
 def test_a_hit_after_a_fresh_acquisition_releases_it() -> None:
-    """The reservation that turned out not to be needed is given back at once (W-22)."""
+    """The reservation that turned out not to be needed is given back at once (R51)."""
     lab = CacheLab()
     test = lab.shelf
     ask = test.get_or_extend_reservation
@@ -148,7 +148,7 @@ def test_a_hit_after_a_fresh_acquisition_releases_it() -> None:
     assert lab.get(action).status.cache_token == 0
 
 
-@pytest.mark.spec("W-48")
+@pytest.mark.rule("R44")
 def test_an_extended_reservation_does_not_look_up_again() -> None:
     """Only a fresh acquisition asks twice; a running owner extends without a lookup."""
     lab = CacheLab(running(0))
@@ -160,7 +160,7 @@ def test_an_extended_reservation_does_not_look_up_again() -> None:
     assert lab.asked("reserve") == 2
 
 
-@pytest.mark.spec("W-21")
+@pytest.mark.rule("R21")
 def test_a_reservation_lost_while_running_is_no_reason_to_stop() -> None:
     """An owner whose reservation went to somebody else goes on running and gives up its token."""
     lab = CacheLab(running(0))
@@ -173,7 +173,7 @@ def test_a_reservation_lost_while_running_is_no_reason_to_stop() -> None:
     assert len(lab.plugin.handled) == 2
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_outputs_made_without_the_reservation_are_not_published() -> None:
     """A run that lost its reservation succeeds, but does not fill the key the new owner is to fill."""
     lab = CacheLab(running(0), returning())
@@ -186,7 +186,7 @@ def test_outputs_made_without_the_reservation_are_not_published() -> None:
     assert not lab.shelf.entries
 
 
-@pytest.mark.spec("W-21")
+@pytest.mark.rule("R21")
 def test_a_reservation_regained_under_another_token_is_not_enough() -> None:
     """A reservation that lapsed while the task ran and was taken anew does not vouch for what ran in between."""
     lab = CacheLab(running(0), returning())
@@ -199,7 +199,7 @@ def test_a_reservation_regained_under_another_token_is_not_enough() -> None:
     assert not lab.shelf.reservations
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_a_plugin_that_sleeps_long_keeps_its_reservation() -> None:
     """A plugin that asks to be looked at in an hour is looked at before the reservation ends, and never loses it."""
     lab = CacheLab()
@@ -212,7 +212,7 @@ def test_a_plugin_that_sleeps_long_keeps_its_reservation() -> None:
     assert (record.phase, record.status.cache_status) == (ActionPhase.SUCCEEDED, CacheStatus.POPULATED)
 
 
-@pytest.mark.spec("W-22")
+@pytest.mark.rule("R51")
 def test_a_long_requeue_duration_does_not_break_serialization() -> None:
     """A requeue duration above the lease of a reservation does not let the reservation lapse."""
     lab = CacheLab(*[running(0)] * 5, returning(), requeue_duration=timedelta(seconds=120))
@@ -221,7 +221,7 @@ def test_a_long_requeue_duration_does_not_break_serialization() -> None:
     assert lab.get(action).status.cache_status is CacheStatus.POPULATED
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_an_exact_time_before_the_half_of_the_lease_stays() -> None:
     """A plugin that asks for an earlier look gets exactly that."""
     lab = CacheLab()
@@ -229,7 +229,7 @@ def test_an_exact_time_before_the_half_of_the_lease_stays() -> None:
     assert lab.reconcile(lab.call(serializable=True)) == Result(700)
 
 
-@pytest.mark.spec("8.2")
+@pytest.mark.rule("R44")
 def test_a_waiter_is_woken_by_the_put() -> None:
     """Whoever waits for a key takes the hit when it is filled, without waiting for its own next look."""
     lab = CacheLab(running(0), returning())

@@ -169,7 +169,7 @@ def test_a_damaged_entry_is_replaced() -> None:
     assert lab.get(third).status.cache_status is CacheStatus.HIT
 
 
-# -- the hash of the inputs (W-25) -------------------------------------------------------------------------------------
+# -- the hash of the inputs (R49) -------------------------------------------------------------------------------------
 
 
 def spec_of(lab: Line, action: ActionId) -> ActionSpec:
@@ -177,7 +177,7 @@ def spec_of(lab: Line, action: ActionId) -> ActionSpec:
     return lab.get(action).spec
 
 
-@pytest.mark.spec("W-25")
+@pytest.mark.rule("R49")
 @pytest.mark.parametrize("x", [1, "y" * 5000], ids=["in the record", "in S3"])
 def test_inputs_are_hashed_when_they_are_submitted(x: object) -> None:
     """A cached task is stored with the hash of its inputs, so that no round reads them for its key."""
@@ -193,7 +193,7 @@ def _unread(uri: str, **how: object) -> bytes:
     raise AssertionError(f"{uri} is read {how}")
 
 
-@pytest.mark.spec("9.1", "W-25")
+@pytest.mark.rule("R49")
 def test_the_hash_at_submit_gives_the_same_key() -> None:
     """With the hash in its spec or without it, an action has the same key."""
     lab = Line(returning())

@@ -1,4 +1,4 @@
-"""Clean-up is tried a bounded number of times, for a bounded time, and never given up silently (spec W-44)."""
+"""Clean-up is tried a bounded number of times, for a bounded time, and never given up silently (R41)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MINUTE = timedelta(minutes=1)
 MINUTE_MS = 60_000
 
 
-@pytest.mark.spec("W-44")
+@pytest.mark.rule("R41")
 def test_an_abort_that_always_fails_ends_as_cleanup_failed() -> None:
     """After the allowed tries, each later than the one before, the action ends all the same and says why."""
     lab, action = running_lab(on_abort=[BUSY], settings={"max_cleanup_tries": 3})
@@ -53,7 +53,7 @@ def test_an_abort_that_always_fails_ends_as_cleanup_failed() -> None:
     assert [e.what for e in lab.journal.of("finalize")] == ["finalize"]
 
 
-@pytest.mark.spec("W-44")
+@pytest.mark.rule("R41")
 def test_a_missing_plugin_does_not_make_the_end_silent() -> None:
     """Without its plugin the action still gets its event and loses its reservation; the skip is audited."""
     catalog = SmallCatalog()
@@ -77,7 +77,7 @@ def test_a_missing_plugin_does_not_make_the_end_silent() -> None:
     assert phases(lab, action)[-1] == ("aborted", 1, True)
 
 
-@pytest.mark.spec("W-44")
+@pytest.mark.rule("R41")
 def test_a_context_that_cannot_be_built_does_not_make_the_end_silent() -> None:
     """With an output base nobody can read the action still gets its event, and the skip is audited."""
     lab = lab_of(running(0))
@@ -91,7 +91,7 @@ def test_a_context_that_cannot_be_built_does_not_make_the_end_silent() -> None:
     assert lab.audit()[-1].reason == "FinalizationSkipped"
 
 
-@pytest.mark.spec("W-44")
+@pytest.mark.rule("R41")
 def test_a_finalize_that_always_fails_is_given_up() -> None:
     """After the allowed tries the finalizer goes and the record says that clean-up failed."""
     lab = lab_of(success(), on_finalize=[BUSY], settings={"max_cleanup_tries": 2})
@@ -103,7 +103,7 @@ def test_a_finalize_that_always_fails_is_given_up() -> None:
     assert found.phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("17.1")
+@pytest.mark.rule("R38")
 def test_waiting_for_clean_up_outside_a_round_is_stored() -> None:
     """Called directly, a failing abort stores its counted try and says when to come back."""
     lab, action = running_lab(on_abort=[BUSY])
@@ -112,7 +112,7 @@ def test_waiting_for_clean_up_outside_a_round_is_stored() -> None:
     assert lab.get(action).status.cleanup_tries == 1
 
 
-@pytest.mark.spec("W-44")
+@pytest.mark.rule("R41")
 def test_what_is_still_stopping_after_the_end_is_no_failure() -> None:
     """Finalize may need longer than all its tries: it is asked again at its own time, and nothing is given up."""
     lab = lab_of(success(), on_finalize=[StillStopping(0, "slow")] * 12 + [None])  # type: ignore[list-item]  # raised as told
@@ -124,7 +124,7 @@ def test_what_is_still_stopping_after_the_end_is_no_failure() -> None:
     assert lab.get(action).metadata.finalizers == ()
 
 
-@pytest.mark.spec("W-44")
+@pytest.mark.rule("R41")
 def test_an_abort_that_never_ends_is_given_up() -> None:
     """A plugin that is still stopping when its patience is over holds up no end: aborted, and the record says why."""
     lab, action = running_lab(on_abort=[StillStopping(0, "the work")], settings={"cleanup_patience": MINUTE})
@@ -138,7 +138,7 @@ def test_an_abort_that_never_ends_is_given_up() -> None:
     assert [event.phase for event in lab.events(action)][-1] == ActionPhase.ABORTED
 
 
-@pytest.mark.spec("W-44")
+@pytest.mark.rule("R41")
 def test_a_finalize_that_never_ends_is_given_up() -> None:
     """An ended action is let go when its plugin is still stopping after its patience; its end stays."""
     lab = lab_of(success(), on_finalize=[StillStopping(0, "the work")], settings={"cleanup_patience": MINUTE})
@@ -151,7 +151,7 @@ def test_a_finalize_that_never_ends_is_given_up() -> None:
     assert MINUTE_MS <= lab.clock() - found.metadata.completed_at < MINUTE_MS + 1_000
 
 
-@pytest.mark.spec("W-44")
+@pytest.mark.rule("R41")
 def test_each_stop_has_its_own_patience() -> None:
     """A stop that came to its end does not shorten the next one."""
     slow = StillStopping(0, "the work")

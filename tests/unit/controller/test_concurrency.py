@@ -1,4 +1,4 @@
-"""How many actions a process reconciles at a time is bounded, over all shards and threads (spec 1.1)."""
+"""How many actions a process reconciles at a time is bounded, over all shards and threads (R2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reconciler.plugins.base import PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.testing import Lab, ScriptedPlugin
 
-pytestmark = [pytest.mark.spec("1"), pytest.mark.usefixtures("quiet")]
+pytestmark = [pytest.mark.rule("R2"), pytest.mark.usefixtures("quiet")]
 
 
 @given(st.integers(1, 9), st.lists(st.integers(1, 20)))

@@ -1,4 +1,4 @@
-"""Conditions: actions that wait for a person (spec 18), each step of their life."""
+"""Conditions: actions that wait for a person (R53), each step of their life."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import SignalOutcome
 from reconciler.testing import Lab
 
-pytestmark = pytest.mark.spec("18")
+pytestmark = pytest.mark.rule("R53")
 MINUTE = timedelta(minutes=1)
 
 
@@ -66,7 +66,7 @@ def test_a_condition_pauses() -> None:
     assert [entry.phase for entry in record.status.phase_history] == ["Paused"]
 
 
-@pytest.mark.spec("W-30")
+@pytest.mark.rule("R53")
 def test_pausing_is_an_event() -> None:
     """Whoever watches a condition learns that it waits."""
     lab = Lab()
@@ -146,7 +146,7 @@ def test_a_signal_wakes_it() -> None:
     assert lab.clock() == lab.get(action).metadata.creation_timestamp
 
 
-@pytest.mark.spec("W-30")
+@pytest.mark.rule("R53")
 def test_a_signal_is_the_final_event() -> None:
     """The end of a condition is announced once, with who signalled it and without output files."""
     lab = Lab()
@@ -238,7 +238,7 @@ def test_the_deadline_itself_is_too_late() -> None:
     assert lab.get(action).phase is ActionPhase.TIMED_OUT
 
 
-@pytest.mark.spec("W-30")
+@pytest.mark.rule("R53")
 def test_a_timeout_is_the_final_event() -> None:
     """The timeout is announced with its error, as the one final event."""
     lab = Lab()
@@ -290,7 +290,7 @@ def test_an_empty_spec_ends_it() -> None:
 
 
 # -- aborted -----------------------------------------------------------------------------------------------------------
-@pytest.mark.spec("W-30")
+@pytest.mark.rule("R53")
 def test_an_abort_ends_it() -> None:
     """An aborted condition ends in ABORTED, visibly: reason and actor are in its final event."""
     lab = Lab()

@@ -1,4 +1,4 @@
-"""Where objects lie and what launches are called: the published vectors (spec 22.3, 22.4, 22.7; W-02)."""
+"""Where objects lie and what launches are called: the published vectors (R64, R65, R67, R29)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reconciler.core.paths import (
 )
 
 
-@pytest.mark.spec("22.4")
+@pytest.mark.rule("R65")
 @pytest.mark.parametrize(
     ("name", "shard"),
     [
@@ -34,7 +34,7 @@ def test_shards(name: str, shard: str) -> None:
     assert shard_prefix(*name.split("/")) == shard
 
 
-@pytest.mark.spec("22.4")
+@pytest.mark.rule("R65")
 @pytest.mark.parametrize(
     ("base", "launch", "prefix"),
     [
@@ -48,7 +48,7 @@ def test_output_prefix(base: str, launch: int, prefix: str) -> None:
     assert output_prefix("flyte", "my-action-abc", base, "action-0", 3, launch) == prefix
 
 
-@pytest.mark.spec("22.4")
+@pytest.mark.rule("R65")
 @pytest.mark.parametrize("base", ["", "nowhere", "/tmp/x", "s3://"])
 def test_a_base_that_is_no_uri_is_refused(base: str) -> None:
     """Without scheme and bucket there is no prefix, and the text says how to write one."""
@@ -56,14 +56,14 @@ def test_a_base_that_is_no_uri_is_refused(base: str) -> None:
         output_prefix("flyte", "n", base, "a", 1)
 
 
-@pytest.mark.spec("22.3")
+@pytest.mark.rule("R64")
 @pytest.mark.parametrize("uri", ["s3://b/in", "s3://b/in/", "s3://b/in/inputs.pb"])
 def test_both_forms_of_an_input_uri_are_one_object(uri: str) -> None:
     """A folder and the path of its inputs file address the same object."""
     assert input_path(uri) == "s3://b/in/inputs.pb"
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 @pytest.mark.parametrize(
     ("attempt", "launch", "name", "token"),
     [(0, 0, "n-0", "0"), (1, 0, "n-0", "1"), (3, 0, "n-2", "3"), (3, 4, "n-2-4", "3-4")],
@@ -74,7 +74,7 @@ def test_every_launch_has_a_name_of_its_own(attempt: int, launch: int, name: str
     assert launch_id(attempt, launch) == token
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 @pytest.mark.parametrize(
     ("name", "longest", "short"),
     [
@@ -88,7 +88,7 @@ def test_long_names_are_shortened(name: str, longest: int, short: str) -> None:
     assert shortened_name(name, longest) == short
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 def test_a_limit_below_the_short_form_is_refused() -> None:
     """Where not even the short form fits, there is no unique name."""
     with pytest.raises(InvalidSpec, match="max length 2 is too short"):

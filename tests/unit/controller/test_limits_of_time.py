@@ -1,4 +1,4 @@
-"""Limits of time: queued, running, overall. Each ends in TIMED_OUT: the action, or an attempt that others follow (W-14)."""
+"""Limits of time: queued, running, overall. Each ends in TIMED_OUT: the action, or an attempt that others follow (R34)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def limited(retries: int = 0, **limits: timedelta) -> TaskMetadata:
     )
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 @pytest.mark.parametrize(
     ("limits", "answer", "code", "text"),
     [
@@ -68,7 +68,7 @@ def test_a_passed_limit_ends_the_action(limits: Any, answer: Any, code: str, tex
     assert "abort" in lab.journal.words
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_a_task_without_limits_is_never_timed_out() -> None:
     """Without limits a task may run for a month."""
     lab = lab_of(running(0, requeue_at=1_700_000_000_000 + 30 * 24 * 60 * MINUTE), success())
@@ -77,7 +77,7 @@ def test_a_task_without_limits_is_never_timed_out() -> None:
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_a_success_seen_late_still_counts() -> None:
     """When the attempt has succeeded by the time the limit is looked at, the action succeeds."""
     lab = lab_of(running(0, requeue_at=1_700_000_000_000 + MINUTE), success())
@@ -86,7 +86,7 @@ def test_a_success_seen_late_still_counts() -> None:
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_the_plugin_is_not_called_first_after_the_limit() -> None:
     """An action nobody looked at until its limit had passed is timed out without a launch."""
     lab = lab_of(running(0))
@@ -97,7 +97,7 @@ def test_the_plugin_is_not_called_first_after_the_limit() -> None:
     assert "handle" not in lab.journal.words
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_the_next_look_is_not_later_than_the_limit() -> None:
     """A plugin that wants to be asked much later is asked when the limit passes."""
     lab = lab_of(running(0, requeue_at=1_700_000_000_000 + 10 * MINUTE))
@@ -105,7 +105,7 @@ def test_the_next_look_is_not_later_than_the_limit() -> None:
     assert lab.reconcile(action) == Result(MINUTE)
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_the_end_waits_until_the_attempt_has_stopped() -> None:
     """While the attempt is still stopping the action does not end; it ends once it has stopped."""
     lab = lab_of(running(0), on_abort=[StillStopping(1_700_000_000_000 + 90_000), None])
@@ -118,7 +118,7 @@ def test_the_end_waits_until_the_attempt_has_stopped() -> None:
     assert lab.get(action).phase is ActionPhase.TIMED_OUT
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 @pytest.mark.parametrize("stopped", [LOST, retryable_failure("Stopped", "was told to stop")])
 def test_what_the_limit_stopped_is_not_launched_again(stopped: Any) -> None:
     """A failure that the limit itself caused spends the attempt, not the system budget, and is no launch of it anew."""
@@ -137,7 +137,7 @@ def runs_long(times: int) -> Any:
     return lambda ctx: running(0) if ctx.attempt_number <= times else success()
 
 
-@pytest.mark.spec("W-14", "W-03")
+@pytest.mark.rule("R34", "R32")
 def test_a_timed_out_attempt_is_followed_by_the_next() -> None:
     """While retries last a running limit fails the attempt, with an event of its own, and the next one begins."""
     lab = lab_of(runs_long(2))
@@ -163,7 +163,7 @@ def test_a_timed_out_attempt_is_followed_by_the_next() -> None:
     assert 2 * MINUTE + 90_000 <= waited <= 2 * MINUTE + 99_000  # two limits, and the back-off of each
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_the_last_attempt_that_times_out_ends_the_action_in_timed_out() -> None:
     """With the retries used up the end is TIMED_OUT, by the last attempt's own event, which is final."""
     lab = lab_of(running(0))
@@ -183,7 +183,7 @@ def test_the_last_attempt_that_times_out_ends_the_action_in_timed_out() -> None:
     assert found.metadata.finalizers == ()
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 @pytest.mark.parametrize(
     "limits", [{"queued": ONE}, {"overall": ONE}, {"overall": ONE, "running": ONE}], ids=str
 )
@@ -195,7 +195,7 @@ def test_the_limits_of_the_action_end_it_whatever_retries_are_left(limits: Any) 
     assert phases(lab, action)[-1] == ("timed_out", 1, True)
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_retries_of_timed_out_attempts_stay_within_the_overall_limit() -> None:
     """The overall limit goes on over all attempts."""
     lab = lab_of(running(0))
@@ -207,7 +207,7 @@ def test_retries_of_timed_out_attempts_stay_within_the_overall_limit() -> None:
     assert (error.code, lab.clock() - began) == ("DeadlineExceeded", 2 * MINUTE)
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 @pytest.mark.parametrize("stop", [LOST, retryable_failure("Stopped", "was told to stop"), ValueError("gone")])
 def test_an_attempt_that_stops_late_is_followed_by_the_next(stop: Any) -> None:
     """However what the limit stopped answers at last: the attempt has timed out, and the next one begins."""
@@ -224,7 +224,7 @@ def test_an_attempt_that_stops_late_is_followed_by_the_next(stop: Any) -> None:
     assert lab.get(action).status.total_system_failures == 0
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 @pytest.mark.parametrize(
     ("kind", "attempts"), [(PluginPhase.RETRYABLE_FAILURE, 3), (PluginPhase.PERMANENT_FAILURE, 1)]
 )
@@ -238,7 +238,7 @@ def test_a_plugin_may_say_that_an_attempt_timed_out(kind: PluginPhase, attempts:
     assert lab.get(action).phase is ActionPhase.TIMED_OUT
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_a_failure_before_the_limit_that_is_seen_after_it_is_retried() -> None:
     """What counts is when the attempt failed, not when somebody looked."""
     failed_at = 1_700_000_000_000 + 50_000
@@ -250,7 +250,7 @@ def test_a_failure_before_the_limit_that_is_seen_after_it_is_retried() -> None:
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_a_plugin_that_raises_past_the_limit_is_timed_out() -> None:
     """Errors of the plugin do not hide a passed limit."""
     lab = lab_of(running(0), ValueError("x"))
@@ -261,7 +261,7 @@ def test_a_plugin_that_raises_past_the_limit_is_timed_out() -> None:
     assert lab.get(action).phase is ActionPhase.TIMED_OUT
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_a_system_back_off_ends_at_the_limit() -> None:
     """The pause after a system error is cut short where a limit passes."""
     lab = lab_of(ValueError("x"))
@@ -271,7 +271,7 @@ def test_a_system_back_off_ends_at_the_limit() -> None:
     assert lab.get(action).phase is ActionPhase.TIMED_OUT
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_the_overall_limit_holds_during_a_back_off() -> None:
     """The overall limit ends an action that waits for its next attempt."""
     lab = lab_of(retryable_failure("E", "x"))
@@ -282,7 +282,7 @@ def test_the_overall_limit_holds_during_a_back_off() -> None:
     assert lab.journal.words.count("handle") == 1
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_each_attempt_has_its_own_running_time() -> None:
     """The record still knows the start of the failed attempt; the next one is not measured by it."""
     status = ActionStatus(attempts=2, attempt_at=MINUTE)
@@ -297,7 +297,7 @@ def test_each_attempt_has_its_own_running_time() -> None:
     assert error.code == "RunningTimedOut"
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_time_spent_running_is_no_time_in_the_queue() -> None:
     """A relaunch after a lost worker waits anew: how long the lost launch ran does not count as waiting."""
     at = 1_700_000_000_000
@@ -309,7 +309,7 @@ def test_time_spent_running_is_no_time_in_the_queue() -> None:
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_a_launch_that_never_ran_goes_on_waiting() -> None:
     """Relaunching what never ran does not start the queue's clock again."""
     lab = lab_of(*[queued(0, 0, "sent"), LOST] * 9)
@@ -318,14 +318,14 @@ def test_a_launch_that_never_ran_goes_on_waiting() -> None:
     assert phases(lab, action)[-1] == ("timed_out", 1, True)
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_a_back_off_is_no_waiting_in_the_queue() -> None:
     """The queue's clock of a retried attempt starts when its back-off ends."""
     found = record(status=ActionStatus(attempts=2, attempt_at=MINUTE, not_before=3 * MINUTE))
     assert next_deadline(found, Timeouts(queued=ONE)) == 4 * MINUTE
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 def test_no_limit_is_no_deadline() -> None:
     """A template without limits, and no template, have no deadline."""
     assert limits_of(None) is NO_LIMITS
@@ -334,7 +334,7 @@ def test_no_limit_is_no_deadline() -> None:
     assert expired(record(), NO_LIMITS, 1) is None
 
 
-@pytest.mark.spec("2.5")
+@pytest.mark.rule("R13")
 def test_a_plugins_fast_clock_stretches_no_limit() -> None:
     """A plugin that says it runs from tomorrow on gets its running limit from now on, by the clock of the store."""
     lab = lab_of(lambda ctx: Transition(running(0, TaskInfo(occurred_at=ctx.now + 86_400_000))))

@@ -1,4 +1,4 @@
-"""Answers of plugins that say a thing less strictly than our own constructors do (spec 4.2, 4.3, 5.2)."""
+"""Answers of plugins that say a thing less strictly than our own constructors do (R17, R18, R22)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.api.transition import (
 )
 
 
-@pytest.mark.spec("4.2", "19.2")
+@pytest.mark.rule("R17", "R57")
 def test_details_without_a_time_happened_now() -> None:
     """A later reason whose details bear no time has the time of its own round, not that of the phase before."""
     lab = lab_of(initializing(0, 0, "pulling", TaskInfo()), initializing(0, 1, "starting", TaskInfo()))
@@ -29,7 +29,7 @@ def test_details_without_a_time_happened_now() -> None:
     assert lab.events(action)[-1].cluster_events == (ClusterEvent("starting", lab.store.now()),)
 
 
-@pytest.mark.spec("5.2", "12.1")
+@pytest.mark.rule("R22", "R26")
 def test_the_kind_of_an_error_may_be_a_plain_text() -> None:
     """`"SYSTEM"` is the platform's failure like `ErrorKind.SYSTEM`: it spends the system budget, no user attempt."""
     error = ExecutionError("Gone", "the node is lost", cast("Any", "SYSTEM"))
@@ -40,7 +40,7 @@ def test_the_kind_of_an_error_may_be_a_plain_text() -> None:
     assert (status.system_failures, lab.get(action).is_terminal) == (1, False)
 
 
-@pytest.mark.spec("4.3")
+@pytest.mark.rule("R18")
 def test_an_external_resource_has_a_log_context() -> None:
     """Each external resource can say where its own log lines are."""
     resource = ExternalResource(external_id="job", log_context={"pod": "p1"})

@@ -1,4 +1,4 @@
-"""Every attribute and method of the reconciler exists under its name and does what is said (spec methods)."""
+"""Every attribute and method of the reconciler exists under its name and does what is said (R1)."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Manager:
 
 
 # -- shape -----------------------------------------------------------------------------------------------------------
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 @pytest.mark.parametrize("name", ATTRIBUTES)
 def test_attributes_exist(name: str) -> None:
     """The nine attributes are there, and the constructor takes all but the positional ones by keyword."""
@@ -109,7 +109,7 @@ def test_attributes_exist(name: str) -> None:
     assert name in inspect.signature(TaskActionReconciler.__init__).parameters
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_exist(name: str) -> None:
     """Each method takes the named arguments in their order, whatever options follow."""
@@ -118,7 +118,7 @@ def test_methods_exist(name: str) -> None:
 
 
 # -- attributes ------------------------------------------------------------------------------------------------------
-@pytest.mark.spec("methods", "3")
+@pytest.mark.rule("R1", "R8")
 def test_max_system_failures_can_be_set_later() -> None:
     """A plain number set on a built reconciler is the attribute, and calling it still gives the value in force."""
     mine = lab_of(running(0)).reconciler
@@ -126,7 +126,7 @@ def test_max_system_failures_can_be_set_later() -> None:
     assert (mine.max_system_failures, mine.max_system_failures()) == (0, 3)
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_the_defaults_of_the_attributes() -> None:
     """Without anything given: no recorder, no catalog, managers that hold nothing, the current scheme."""
     lab = lab_of(running(0))
@@ -139,7 +139,7 @@ def test_the_defaults_of_the_attributes() -> None:
     assert plain.scheme == Scheme()
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_given_attributes_reach_the_plugins() -> None:
     """Secrets, quotas, objects and the asynchronous catalog are handed to contexts as they were given."""
     lab = lab_of(running(0))
@@ -159,7 +159,7 @@ def test_given_attributes_reach_the_plugins() -> None:
     assert (services.catalog_client, services.data_store) == (client, lab.blobs)
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_fields_of_newer_releases_survive_a_round() -> None:
     """A field of the status this release does not know is written back untouched."""
     lab = lab_of(running(0))
@@ -173,7 +173,7 @@ def test_fields_of_newer_releases_survive_a_round() -> None:
     assert b'"inventedLater":{"a":1}' in lab.store.shard(action).records[str(action)][b"t"]
 
 
-@pytest.mark.spec("methods", "W-12")
+@pytest.mark.rule("R1", "R8")
 @pytest.mark.parametrize(("configured", "effective"), [(0, 3), (1, 1), (7, 7)])
 def test_max_system_failures(configured: int, effective: int) -> None:
     """The attribute is what was configured; called, it is what is in force: 3 for 0."""
@@ -184,7 +184,7 @@ def test_max_system_failures(configured: int, effective: int) -> None:
     assert (mine.max_system_failures, mine.max_system_failures()) == (configured, effective)
 
 
-@pytest.mark.spec("3")
+@pytest.mark.rule("R8")
 @pytest.mark.parametrize(("configured", "effective"), [(0, REQUEUE), (2.5, 2500)])
 def test_requeue_duration(configured: float, effective: int) -> None:
     """The requeue duration is 10 s when it is not positive."""
@@ -192,7 +192,7 @@ def test_requeue_duration(configured: float, effective: int) -> None:
     assert lab.reconciler.requeue_duration == effective
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_the_recorder_gets_warnings() -> None:
     """Audit entries name the action and the time of the round."""
     kept: list[AuditEntry] = []
@@ -210,7 +210,7 @@ def test_the_recorder_gets_warnings() -> None:
 
 
 # -- set-up ----------------------------------------------------------------------------------------------------------
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_setup_registers_under_its_name() -> None:
     """The reconciler registers as `taskaction`, by default for 512 reconciles at once."""
     lab, manager = lab_of(running(0)), Manager()
@@ -219,14 +219,14 @@ def test_setup_registers_under_its_name() -> None:
     assert manager.registered == [("taskaction", lab.reconciler, 512), ("taskaction", lab.reconciler, 7)]
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_a_refusing_manager_is_an_error() -> None:
     """A registration that fails is returned."""
     with pytest.raises(ReconcilerError, match="cannot be declared"):
         lab_of(running(0)).reconciler.setup_with_manager(Manager(refuse=True))
 
 
-@pytest.mark.spec("W-47")
+@pytest.mark.rule("R2")
 @pytest.mark.parametrize(
     ("settings", "limit", "concurrent", "words"),
     [
@@ -257,7 +257,7 @@ def test_setup_refuses_what_is_not_allowed(settings: Any, limit: Any, concurrent
 
 
 # -- methods called directly on a record -----------------------------------------------------------------------------
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_reconcile_moves_one_action_one_step() -> None:
     """One call is one claimed, committed round of the named action and of no other."""
     lab = lab_of(running(0))
@@ -267,7 +267,7 @@ def test_reconcile_moves_one_action_one_step() -> None:
     assert lab.get(other).token == 0
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_reconcile_leaves_a_held_action_alone() -> None:
     """An action another step holds is done for this caller, and due again for whoever comes after that step."""
     lab = lab_of(running(0))
@@ -277,7 +277,7 @@ def test_reconcile_leaves_a_held_action_alone() -> None:
     assert lab.journal.words == []
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_reset_plugin_resource_persists_nothing() -> None:
     """Abort is called, state and version are emptied in memory; phase, attempts, conditions and the store stay."""
     lab = lab_of(running(4))
@@ -297,7 +297,7 @@ def test_reset_plugin_resource_persists_nothing() -> None:
     assert lab.get(action).version == version
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_record_system_error_on_a_record() -> None:
     """Called directly it stores the count, publishes nothing, and says when to look again."""
     lab = lab_of(running(0))
@@ -308,7 +308,7 @@ def test_record_system_error_on_a_record() -> None:
     assert len(lab.events(found.id)) == 1
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_record_system_error_takes_a_time() -> None:
     """A given time wins over the back-off."""
     lab = lab_of(running(0))
@@ -318,7 +318,7 @@ def test_record_system_error_takes_a_time() -> None:
     assert result.requeue_after == 300
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_the_failure_past_the_budget_ends_a_record() -> None:
     """Called directly with the budget used up, the action ends in the same call."""
     lab = lab_of(running(0))
@@ -328,7 +328,7 @@ def test_the_failure_past_the_budget_ends_a_record() -> None:
     assert lab.get(found.id).phase is ActionPhase.FAILED
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_retry_on_a_record_publishes_both_events() -> None:
     """Called directly, a restart publishes FAILED of the attempt before the caller publishes QUEUED of the next."""
     lab = lab_of(running(0))
@@ -345,7 +345,7 @@ def test_retry_on_a_record_publishes_both_events() -> None:
     assert [(str(e.phase), e.attempt) for e in lab.events(found.id)][1:] == [("failed", 1), ("queued", 2)]
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_handle_abort_and_finalize_on_a_record() -> None:
     """Called directly it cleans up, publishes ABORTED and removes the finalizer."""
     lab = lab_of(running(0))
@@ -358,7 +358,7 @@ def test_handle_abort_and_finalize_on_a_record() -> None:
     assert FINALIZER not in lab.get(action).metadata.finalizers
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 def test_build_action_event_is_pure() -> None:
     """It says what the status, the phase and the clock say, and changes neither record nor store."""
     lab = lab_of(running(0), settings={"cluster": "blue"})
@@ -399,7 +399,7 @@ def test_build_action_event_is_pure() -> None:
     assert event.cache_status is CacheStatus.DISABLED
 
 
-@pytest.mark.spec("19.1")
+@pytest.mark.rule("R56")
 def test_an_event_of_an_empty_status() -> None:
     """Attempt 0 is told as 1, no history as now; an output base nobody can read gives no outputs."""
     lab = lab_of(running(0))
@@ -412,7 +412,7 @@ def test_an_event_of_an_empty_status() -> None:
 
 
 # -- the cache methods -----------------------------------------------------------------------------------------------
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_without_a_catalog_tasks_just_run() -> None:
     """No catalog disables caching: nothing is short-circuited, changed, released or refused."""
     lab = lab_of(running(0))
@@ -424,7 +424,7 @@ def test_without_a_catalog_tasks_just_run() -> None:
     lab.reconciler.release_cache_reservation(None)
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_the_cache_methods_on_a_record() -> None:
     """Reserve, put with a status for the event, release; then the key is a hit that replaces the plugin."""
     catalog = SmallCatalog()
@@ -442,7 +442,7 @@ def test_the_cache_methods_on_a_record() -> None:
     assert (hit.info.phase, short) == (PluginPhase.SUCCESS, True)
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_write_task_outputs_to_cache_returns_the_catalogs_error() -> None:
     """The caller recognises "already exists" by the error the catalog raised."""
     catalog = SmallCatalog()
@@ -460,7 +460,7 @@ def test_write_task_outputs_to_cache_returns_the_catalogs_error() -> None:
     assert catalog.entries[config.key].source.action == "a0"
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 @pytest.mark.parametrize(("serializable", "owner"), [(True, ""), (False, "me")])
 def test_release_cache_reservation(serializable: bool, owner: str) -> None:  # noqa: FBT001  # a table
     """Only a serializable task's reservation is released, by key and owner."""

@@ -1,4 +1,4 @@
-"""What a plugin answers with the wrong type is its own failure, and nobody else's (spec W-17, W-28)."""
+"""What a plugin answers with the wrong type is its own failure, and nobody else's (R20, R59)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reconciler.api.transition import (
 )
 from reconciler.core.answers import MistypedAnswer, check_types
 
-pytestmark = pytest.mark.spec("W-28")
+pytestmark = pytest.mark.rule("R59")
 
 
 def deep(levels: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What happens before what, and why (spec 6)."""
+"""What happens before what, and why (R6)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.api.transition import retryable_failure, running, success, syste
 from reconciler.controller.condition import ConditionSpec
 
 
-@pytest.mark.spec("O2")
+@pytest.mark.rule("R24")
 def test_a_launch_whose_round_was_lost_is_cleaned_up() -> None:
     """The plugin was called and the step died before its write: an abort still stops and finalizes it."""
     lab = lab_of(running(0))
@@ -26,7 +26,7 @@ def test_a_launch_whose_round_was_lost_is_cleaned_up() -> None:
     assert lab.journal.words[:3] == ["handle", "abort", "finalize"]
 
 
-@pytest.mark.spec("O3")
+@pytest.mark.rule("R44")
 def test_a_hit_needs_no_reservation() -> None:
     """The lookup comes first; when it hits, the reservation is not asked for and the plugin not called."""
     lab = lab_of(outputs, catalog=SmallCatalog())
@@ -37,7 +37,7 @@ def test_a_hit_needs_no_reservation() -> None:
     assert lab.journal.words == ["cache.get", "event", "status", "label"]
 
 
-@pytest.mark.spec("O4")
+@pytest.mark.rule("R44")
 def test_the_plugin_runs_only_under_the_reservation() -> None:
     """A serializable task reserves before handle is called, and waits while another owner holds the key."""
     catalog = SmallCatalog(owner="somebody")
@@ -51,7 +51,7 @@ def test_the_plugin_runs_only_under_the_reservation() -> None:
     assert words.index("handle") > max(n for n, word in enumerate(words) if word == "cache.reserve")
 
 
-@pytest.mark.spec("O5")
+@pytest.mark.rule("R44")
 def test_a_hit_has_outputs_of_its_own() -> None:
     """When "succeeded" is stored after a hit, the outputs lie under this action's own path."""
     lab = lab_of(outputs, catalog=SmallCatalog())
@@ -65,7 +65,7 @@ def test_a_hit_has_outputs_of_its_own() -> None:
     assert lab.blobs.get(ref.uri) == b'{"o":1}'
 
 
-@pytest.mark.spec("O6")
+@pytest.mark.rule("R45")
 def test_the_key_is_filled_before_it_is_released() -> None:
     """Whoever gets the reservation after the release must find the entry."""
     lab = lab_of(outputs, catalog=SmallCatalog())
@@ -74,7 +74,7 @@ def test_the_key_is_filled_before_it_is_released() -> None:
     assert words.index("handle") < words.index("cache.put") < words.index("cache.release")
 
 
-@pytest.mark.spec("O7")
+@pytest.mark.rule("R6")
 def test_the_event_of_a_success_carries_the_cache_status() -> None:
     """Put and release happen before the event is built."""
     lab = lab_of(outputs, catalog=SmallCatalog())
@@ -84,7 +84,7 @@ def test_the_event_of_a_success_carries_the_cache_status() -> None:
     assert lab.events(action)[-1].cache_status.name == "POPULATED"
 
 
-@pytest.mark.spec("O8")
+@pytest.mark.rule("R6")
 def test_event_status_and_labels_stand_or_fall_together() -> None:
     """A lost write leaves neither event nor status nor labels; repeating the round leaves each exactly once."""
     lab = lab_of(success())
@@ -101,7 +101,7 @@ def test_event_status_and_labels_stand_or_fall_together() -> None:
     assert lab.get(action).metadata.completed_at == lab.clock()
 
 
-@pytest.mark.spec("O10")
+@pytest.mark.rule("R31")
 def test_the_old_attempt_is_aborted_under_its_own_name() -> None:
     """Abort sees names and paths of the attempt that failed, not of the next one."""
     lab = lab_of(retryable_failure("E", "x"))
@@ -115,7 +115,7 @@ def test_the_old_attempt_is_aborted_under_its_own_name() -> None:
     assert lab.get(action).status.attempts == 2
 
 
-@pytest.mark.spec("O11")
+@pytest.mark.rule("R29")
 def test_a_system_failure_is_recorded_after_the_reset() -> None:
     """The plugin is stopped and its state emptied before the failure is counted, in the same write."""
     lab = lab_of(system_retryable_failure("Gone", "x"))
@@ -126,7 +126,7 @@ def test_a_system_failure_is_recorded_after_the_reset() -> None:
     assert (status.launches, status.system_failures, status.launched) == (1, 1, False)
 
 
-@pytest.mark.spec("O12")
+@pytest.mark.rule("R38")
 def test_an_abort_cleans_up_before_it_is_told() -> None:
     """Abort, finalize, release; only then, in one write, the ABORTED event and the removal of the finalizer."""
     lab = lab_of(running(0), catalog=SmallCatalog())
@@ -140,7 +140,7 @@ def test_an_abort_cleans_up_before_it_is_told() -> None:
     assert lab.get(action).metadata.finalizers == ()
 
 
-@pytest.mark.spec("O12")
+@pytest.mark.rule("R38")
 def test_nothing_is_told_while_clean_up_fails() -> None:
     """As long as abort fails, no event, no release and no removal of the finalizer."""
     lab = lab_of(running(0), on_abort=[OSError("busy")])
@@ -153,7 +153,7 @@ def test_nothing_is_told_while_clean_up_fails() -> None:
     assert lab.get(action).metadata.finalizers == (FINALIZER,)
 
 
-@pytest.mark.spec("O13")
+@pytest.mark.rule("R54")
 def test_a_signal_does_not_write_conditions() -> None:
     """Storing an answer leaves the status alone; the next round of the reconciler turns it into conditions."""
     lab = lab_of(running(0))

@@ -1,4 +1,4 @@
-"""A record another controller guards, too: ours is put beside its finalizer, which we never touch (spec 6 O2, 17.1)."""
+"""A record another controller guards, too: ours is put beside its finalizer, which we never touch (R24, R38)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.api.transition import PhaseInfo, running, success
 from reconciler.plugins.context import TaskExecutionContext
 
 
-@pytest.mark.spec("17.1", "6 O2")
+@pytest.mark.rule("R38", "R24")
 @pytest.mark.parametrize("aborted", [True, False])
 def test_another_controllers_finalizer_is_left_to_it(aborted: bool) -> None:  # noqa: FBT001  # a table
     """A guarded record gets ours before the first handle, is cleaned up, and keeps the other through abort and end."""

@@ -1,4 +1,4 @@
-"""Rounds that outlive their lease, each time anew, are counted and come to an end (spec W-28, W-44)."""
+"""Rounds that outlive their lease, each time anew, are counted and come to an end (R59, R41)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reconciler.controller.overruns import MOST_ABANDONED
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.testing import Lab, ScriptedPlugin, check_settled
 
-pytestmark = [pytest.mark.spec("W-28", "W-44"), pytest.mark.usefixtures("quiet")]
+pytestmark = [pytest.mark.rule("R59", "R41"), pytest.mark.usefixtures("quiet")]
 LEASE = timedelta(seconds=10)
 
 

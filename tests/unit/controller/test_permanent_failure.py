@@ -1,4 +1,4 @@
-"""The end by failure (spec 14)."""
+"""The end by failure (R35)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def direct(lab: Lab) -> ActionId:
     return action
 
 
-@pytest.mark.spec("14")
+@pytest.mark.rule("R35")
 def test_a_permanent_failure_is_mapped_to_the_record() -> None:
     """Failed=True, Progressing=False, history, error state, phase name and version 0."""
     lab = lab_of(running(3))
@@ -47,7 +47,7 @@ def test_a_permanent_failure_is_mapped_to_the_record() -> None:
     assert (found.status.plugin_phase, found.status.plugin_phase_version) == ("PhasePermanentFailure", 0)
 
 
-@pytest.mark.spec("14")
+@pytest.mark.rule("R35")
 def test_event_status_and_labels_are_one_write() -> None:
     """Called on a record that was merely read, the end is still a single commit."""
     lab = lab_of(running(0))
@@ -61,7 +61,7 @@ def test_event_status_and_labels_are_one_write() -> None:
     assert LABEL_COMPLETED_TIME in lab.get(action).labels
 
 
-@pytest.mark.spec("14")
+@pytest.mark.rule("R35")
 def test_the_plugin_is_not_aborted() -> None:
     """The end by failure calls neither abort nor handle; what is owed is paid by the next round."""
     lab = lab_of(running(0))
@@ -71,7 +71,7 @@ def test_the_plugin_is_not_aborted() -> None:
     assert [e.what for e in lab.journal.of("abort", "finalize")] == ["finalize"]
 
 
-@pytest.mark.spec("14")
+@pytest.mark.rule("R35")
 def test_cache_status_and_plugin_state_are_left_alone() -> None:
     """The end by failure touches neither."""
     lab = lab_of(running(0))
@@ -89,7 +89,7 @@ def test_cache_status_and_plugin_state_are_left_alone() -> None:
     )
 
 
-@pytest.mark.spec("14")
+@pytest.mark.rule("R35")
 def test_an_info_of_ones_own_is_used() -> None:
     """Details of the failure reach the event."""
     lab = lab_of(running(0))
@@ -100,7 +100,7 @@ def test_an_info_of_ones_own_is_used() -> None:
     assert lab.events(action)[-1].log_context == {"pod": "p"}
 
 
-@pytest.mark.spec("14")
+@pytest.mark.rule("R35")
 def test_the_failure_of_its_write_is_an_error() -> None:
     """While another step holds the action the call raises, and nothing is written."""
     lab = lab_of(running(0))
@@ -113,7 +113,7 @@ def test_the_failure_of_its_write_is_an_error() -> None:
     assert len(lab.events(action)) == 1
 
 
-@pytest.mark.spec("W-16")
+@pytest.mark.rule("R15")
 def test_a_huge_error_still_ends_the_action() -> None:
     """A message of a megabyte is cut with a note; the action becomes terminal."""
     lab = lab_of(ValueError("unused"))
@@ -130,7 +130,7 @@ def test_a_huge_error_still_ends_the_action() -> None:
     assert len(condition(ended, ConditionType.FAILED).message) == MESSAGE_LIMIT
 
 
-@pytest.mark.spec("W-16")
+@pytest.mark.rule("R15")
 def test_an_endless_code_is_cut() -> None:
     """A code of any length ends the action; record and event keep 256 characters of it."""
     lab = lab_of(failure("C" * 100_000, "too much"))

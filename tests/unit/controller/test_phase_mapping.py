@@ -1,4 +1,4 @@
-"""From what a plugin reports to what records, events and views say (spec 4.1-4.5; W-06, W-27)."""
+"""From what a plugin reports to what records, events and views say (R16, R17, R18, R19, R35)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ INFO = TaskInfo(occurred_at=7)
 DONE_TEXT = "TaskAction completed successfully"
 
 
-@pytest.mark.spec("4.1")
+@pytest.mark.rule("R16")
 @pytest.mark.parametrize(("number", "name"), list(enumerate(NAMES)))
 def test_plugin_phases(number: int, name: str) -> None:
     """Numbers and stored names are those of the protocol, and a stored name is read back."""
@@ -66,14 +66,14 @@ def test_plugin_phases(number: int, name: str) -> None:
     assert phase.is_waiting_for_resources() is (number == 2)
 
 
-@pytest.mark.spec("4.1")
+@pytest.mark.rule("R16")
 @pytest.mark.parametrize("label", ["", "PhaseOfTheMoon"])
 def test_an_unknown_name_is_undefined(label: str) -> None:
     """Nothing and nonsense are no phase."""
     assert PluginPhase.from_label(label) is PluginPhase.UNDEFINED
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 def test_action_phases_have_the_numbers_of_the_protocol() -> None:
     """Consumers order by these numbers."""
     expected = ["UNSPECIFIED", "QUEUED", "WAITING_FOR_RESOURCES", "INITIALIZING", "RUNNING", "SUCCEEDED"]
@@ -82,8 +82,8 @@ def test_action_phases_have_the_numbers_of_the_protocol() -> None:
     assert [int(p) for p in sorted(ActionPhase)] == list(range(11))
 
 
-# -- constructors (spec 4.2) -----------------------------------------------------------------------------------------
-@pytest.mark.spec("4.2")
+# -- constructors (R17) -----------------------------------------------------------------------------------------
+@pytest.mark.rule("R17")
 @pytest.mark.parametrize(
     ("info", "phase", "version", "kind", "reason"),
     [
@@ -113,28 +113,28 @@ def test_constructors(info: PhaseInfo, phase: PluginPhase, version: int, kind: A
         assert (info.err.code, info.err.message) == ("C", "m")
 
 
-@pytest.mark.spec("4.2")
+@pytest.mark.rule("R17")
 @pytest.mark.parametrize("make", [not_ready, waiting_for_resources, queued, initializing, aborted])
 def test_timed_constructors_note_the_time(make: Any) -> None:
     """The time goes into details the constructor makes itself."""
     assert make(5, 0, "r").info == TaskInfo(occurred_at=5)
 
 
-@pytest.mark.spec("4.2")
+@pytest.mark.rule("R17")
 @pytest.mark.parametrize("make", [waiting_for_resources, queued, initializing])
 def test_details_of_ones_own_win(make: Any) -> None:
     """Given details are taken as they are, the time argument is ignored."""
     assert make(5, 0, "r", INFO).info is INFO
 
 
-@pytest.mark.spec("4.2")
+@pytest.mark.rule("R17")
 @pytest.mark.parametrize("make", [failure, system_failure, retryable_failure, system_retryable_failure])
 def test_failures_may_ask_for_clean_up(make: Any) -> None:
     """Each failure has a variant that asks for its resource to be stopped."""
     assert make("C", "m", cleanup=True).cleanup_on_failure
 
 
-@pytest.mark.spec("W-06")
+@pytest.mark.rule("R35")
 def test_another_version_keeps_everything_else() -> None:
     """A copy with another version has the clean-up flag and all other parts."""
     info = failure("C", "m", INFO, cleanup=True)
@@ -143,7 +143,7 @@ def test_another_version_keeps_everything_else() -> None:
     assert info.version == 0
 
 
-@pytest.mark.spec("4.2")
+@pytest.mark.rule("R17")
 @pytest.mark.parametrize(
     ("present", "added", "joined"), [("a", "b", "a, b"), ("", "b", "b"), ("a", "", "a, ")]
 )
@@ -152,13 +152,13 @@ def test_reasons_are_joined(present: str, added: str, joined: str) -> None:
     assert queued(0, 0, present).with_reason(added).reason == joined
 
 
-@pytest.mark.spec("4.4")
+@pytest.mark.rule("R18")
 def test_transitions_are_ephemeral() -> None:
     """There are no barriers any more."""
     assert Transition(running(0)).type is TransitionType.EPHEMERAL
 
 
-# -- the table (spec 4.5) --------------------------------------------------------------------------------------------
+# -- the table (R19) --------------------------------------------------------------------------------------------
 PROGRESS = [
     (not_ready(0, 0, "why"), "Queued", A.QUEUED, A.QUEUED),
     (queued(0, 0, "why"), "Queued", A.QUEUED, A.QUEUED),
@@ -171,7 +171,7 @@ PROGRESS = [
 ]
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize(
     ("info", "reason", "in_event", "in_view"), PROGRESS, ids=[info.phase.label for info, *_ in PROGRESS]
 )
@@ -231,12 +231,12 @@ ENDS = [
 ]
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize(("info", "kind", "reason", "progress", "text", "phase"), ENDS)
 def test_phases_at_the_end(
     info: PhaseInfo, kind: str, reason: str, progress: str, text: str, phase: ActionPhase
 ) -> None:
-    """Progressing=False, Succeeded or Failed=True, a history entry; events and views agree (W-27)."""
+    """Progressing=False, Succeeded or Failed=True, a history entry; events and views agree (R19)."""
     status = map_phase(ActionStatus(plugin_phase=info.phase.label), info, 9)
     assert status.conditions == (
         Condition(ConditionType.PROGRESSING, ConditionStatus.FALSE, reason, progress, 9),
@@ -247,7 +247,7 @@ def test_phases_at_the_end(
     assert action_phase(status) is phase
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 def test_an_undefined_phase_changes_nothing() -> None:
     """The raw undefined value leaves the status as it is and is UNSPECIFIED in an event."""
     status = map_phase(ActionStatus(), running(0), 3)
@@ -256,7 +256,7 @@ def test_an_undefined_phase_changes_nothing() -> None:
     assert event_phase(undefined) is A.UNSPECIFIED
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize(
     "info", [failure("C", "m"), retryable_failure("C", "m")], ids=["permanent", "retryable"]
 )
@@ -266,7 +266,7 @@ def test_failures_replace_the_error_state(info: PhaseInfo) -> None:
     assert map_phase(old, info, 9).error_state == ErrorState("C", "USER", "m")
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize(
     "info", [success(), running(0), aborted(0, 0, ""), failed(P.PERMANENT_FAILURE, None)]
 )
@@ -276,7 +276,7 @@ def test_other_phases_keep_the_error_state(info: PhaseInfo) -> None:
     assert map_phase(ActionStatus(error_state=error), info, 9).error_state == error
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize(
     ("kind", "value", "reason", "phase"),
     [
@@ -292,13 +292,13 @@ def test_further_rows_of_the_view(kind: Any, value: Any, reason: str, phase: Act
     assert action_phase(ActionStatus(conditions=(Condition(kind, value, reason, "", 1),))) is phase
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 def test_a_new_action_is_queued() -> None:
     """Without any condition an action is QUEUED, never unspecified."""
     assert action_phase(ActionStatus()) is A.QUEUED
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 def test_the_first_matching_condition_wins() -> None:
     """Conditions are read in list order."""
     conditions = (
@@ -309,13 +309,13 @@ def test_the_first_matching_condition_wins() -> None:
     assert action_phase(ActionStatus(conditions=conditions[::-1])) is A.ABORTED
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 def test_a_failure_without_an_error_is_an_ordinary_one() -> None:
     """Nothing known is a permanent failure."""
     assert failure_reason(ExecutionError("C", "m")) == "PermanentFailure"
 
 
-@pytest.mark.spec("W-27")
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize(
     "answer", [info for info, *_ in PROGRESS[:6]], ids=[i.phase.label for i, *_ in PROGRESS[:6]]
 )
@@ -330,7 +330,7 @@ def test_event_and_record_say_the_same(answer: PhaseInfo) -> None:
     assert history(found)
 
 
-@pytest.mark.spec("4.5")
+@pytest.mark.rule("R19")
 def test_a_plugin_that_says_aborted_ends_the_action() -> None:
     """An attempt that was aborted from outside ends the action in ABORTED."""
     lab = lab_of(aborted(0, 0, "pod deleted"))

@@ -1,4 +1,4 @@
-"""When an action is looked at again, situation by situation (spec 7)."""
+"""When an action is looked at again, situation by situation (R7)."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def aborted(*on_abort: Exception | None, finalize: Exception | None = None) -> t
     return lab, action
 
 
-@pytest.mark.spec("7")
+@pytest.mark.rule("R7")
 @pytest.mark.parametrize(
     ("situation", "expected"),
     [
@@ -197,7 +197,7 @@ def test_requeue(situation: Situation, expected: Result) -> None:
     assert lab.reconcile(action) == expected
 
 
-@pytest.mark.spec("7")
+@pytest.mark.rule("R7")
 @pytest.mark.parametrize(
     ("situation", "after"),
     [
@@ -221,7 +221,7 @@ def test_the_due_index_says_the_same(situation: Situation, after: int | None) ->
     assert due.get(action) == (None if after is None else lab.clock() + after)
 
 
-@pytest.mark.spec("7")
+@pytest.mark.rule("R7")
 @pytest.mark.parametrize(
     "situation",
     [launched, succeeding, rejected, over_budget, aborted],
@@ -241,7 +241,7 @@ def test_a_write_that_fails_is_an_error(situation: Situation) -> None:
     assert len(lab.events(action)) == count
 
 
-@pytest.mark.spec("7")
+@pytest.mark.rule("R7")
 def test_an_end_that_owes_finalize_gets_one_more_round() -> None:
     """The end of an action is published first; finalize and the finalizer follow in a round of their own."""
     lab, action = succeeding()

@@ -1,4 +1,4 @@
-"""Conditions as callers see them: asked by `Client.condition`, answered by `Client.signal` (spec 18, 29.5)."""
+"""Conditions as callers see them: asked by `Client.condition`, answered by `Client.signal` (R53, R54)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from reconciler.stores.base import SignalOutcome
 from reconciler.sweeps.resync import GRACE, resync
 from reconciler.testing import Lab
 
-pytestmark = pytest.mark.spec("29.5")
+pytestmark = pytest.mark.rule("R54")
 ANSWERS = [("bool", True), ("bool", False), ("int", 0), ("float", 2.5), ("str", ""), ("str", "no")]
 
 
@@ -265,7 +265,7 @@ def last_event(lab: Lab, run: Run[Any]) -> ActionEvent:
     return event
 
 
-@pytest.mark.spec("W-30")
+@pytest.mark.rule("R53")
 @pytest.mark.parametrize("end", [ActionPhase.SUCCEEDED, ActionPhase.TIMED_OUT, ActionPhase.ABORTED])
 def test_no_event_promises_objects(end: ActionPhase) -> None:
     """However a condition ends, its events name no folder: it never writes an object."""
@@ -279,7 +279,7 @@ def test_no_event_promises_objects(end: ActionPhase) -> None:
     assert {event.output_prefix for event in run.events()} == {""}
 
 
-@pytest.mark.spec("W-16")
+@pytest.mark.rule("R15")
 def test_who_and_why_are_bounded() -> None:
     """Names of who signals or aborts, and why, are cut and cleaned before they get into every record below."""
     lab = Lab()
@@ -293,7 +293,7 @@ def test_who_and_why_are_bounded() -> None:
     assert (len(signal.by), len(deletion.actor), len(deletion.reason)) == (256, 256, 1024)
 
 
-@pytest.mark.spec("W-16")
+@pytest.mark.rule("R15")
 def test_an_endless_name_is_refused_at_the_door() -> None:
     """The name of a condition has a bound like its prompt; nothing is stored."""
     with pytest.raises(InvalidSpec, match="the name has 300 characters, at most 256 are allowed"):

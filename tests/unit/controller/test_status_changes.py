@@ -1,4 +1,4 @@
-"""What counts as a change, and how conditions, history and status are kept (spec 2.4-2.7, 5.4; W-16)."""
+"""What counts as a change, and how conditions, history and status are kept (R6, R12, R13, R14, R15)."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ TRUE, FALSE = ConditionStatus.TRUE, ConditionStatus.FALSE
 EMPTY = ActionStatus()
 
 
-# -- conditions (spec 2.4) -------------------------------------------------------------------------------------------
-@pytest.mark.spec("2.4")
+# -- conditions (R12) -------------------------------------------------------------------------------------------
+@pytest.mark.rule("R12")
 def test_a_new_condition_is_appended() -> None:
     """The first condition of a type gets the current time; the list keeps the order of insertion."""
     status = set_condition(EMPTY, ConditionType.FAILED, TRUE, "Aborted", "x", 5)
@@ -59,7 +59,7 @@ def test_a_new_condition_is_appended() -> None:
     )
 
 
-@pytest.mark.spec("2.4")
+@pytest.mark.rule("R12")
 @pytest.mark.parametrize(("value", "at"), [(TRUE, 5), (FALSE, 9)])
 def test_the_time_of_a_condition_moves_only_with_its_status(value: ConditionStatus, at: int) -> None:
     """Reason and message are replaced in place; the time changes only when the status does."""
@@ -68,7 +68,7 @@ def test_the_time_of_a_condition_moves_only_with_its_status(value: ConditionStat
     assert status.conditions == (Condition(PROGRESSING, value, "Executing", "b", at),)
 
 
-@pytest.mark.spec("2.4")
+@pytest.mark.rule("R12")
 @pytest.mark.parametrize(
     ("kind", "value", "terminal"),
     [
@@ -87,8 +87,8 @@ def test_terminal_is_succeeded_or_failed(kind: ConditionType, value: ConditionSt
     assert terminal_time(status) == (5 if terminal else 0)
 
 
-# -- history (spec 2.5) ----------------------------------------------------------------------------------------------
-@pytest.mark.spec("2.5")
+# -- history (R13) ----------------------------------------------------------------------------------------------
+@pytest.mark.rule("R13")
 def test_history_skips_repeats_of_the_last_entry() -> None:
     """A, A, B, A is kept as A, B, A, each with the time it was entered."""
     status = EMPTY
@@ -101,7 +101,7 @@ def test_history_skips_repeats_of_the_last_entry() -> None:
     )
 
 
-@pytest.mark.spec("2.5")
+@pytest.mark.rule("R13")
 def test_history_uses_the_controllers_clock() -> None:
     """A plugin's own time is not the time of the history."""
     lab = lab_of(queued(123, 0, "sent"))
@@ -110,7 +110,7 @@ def test_history_uses_the_controllers_clock() -> None:
     assert lab.get(action).status.phase_history[0].occurred_at == lab.clock()
 
 
-@pytest.mark.spec("W-16")
+@pytest.mark.rule("R15")
 def test_history_is_bounded() -> None:
     """However often the phase changes, the first entry and the newest ones are kept."""
     status = EMPTY
@@ -120,7 +120,7 @@ def test_history_is_bounded() -> None:
     assert kept == ["0", *map(str, range(500 - HISTORY_LIMIT + 1, 500))]
 
 
-@pytest.mark.spec("W-16")
+@pytest.mark.rule("R15")
 def test_long_messages_are_cut() -> None:
     """Text is cut to the limit, with a note of its length; shorter text is kept as it is."""
     assert cut("x" * 20, 20) == "x" * 20
@@ -128,8 +128,8 @@ def test_long_messages_are_cut() -> None:
     assert len(cut("x" * 5000)) == 4096
 
 
-# -- error state (spec 2.6) ------------------------------------------------------------------------------------------
-@pytest.mark.spec("2.6")
+# -- error state (R14) ------------------------------------------------------------------------------------------
+@pytest.mark.rule("R14")
 @pytest.mark.parametrize(
     ("error", "kept"),
     [
@@ -144,8 +144,8 @@ def test_error_state(error: ExecutionError | None, kept: ErrorState | None) -> N
     assert error_state_of(error) == kept
 
 
-# -- what counts as a change (spec 2.7) ------------------------------------------------------------------------------
-@pytest.mark.spec("2.7")
+# -- what counts as a change (R6) ------------------------------------------------------------------------------
+@pytest.mark.rule("R6")
 @pytest.mark.parametrize(
     "change",
     [
@@ -175,7 +175,7 @@ def test_what_counts_as_a_change(change: dict[str, Any]) -> None:
     assert status_changed(EMPTY, msgspec.structs.replace(EMPTY, **change))
 
 
-@pytest.mark.spec("2.7")
+@pytest.mark.rule("R6")
 @pytest.mark.parametrize("part", ["type", "status", "reason", "message", "last_transition_time"])
 def test_conditions_are_compared_in_depth(part: str) -> None:
     """A difference in any part of a condition, or in their order, is a change."""
@@ -193,7 +193,7 @@ def test_conditions_are_compared_in_depth(part: str) -> None:
     assert status_changed(ActionStatus(conditions=pair), ActionStatus(conditions=pair[::-1]))
 
 
-@pytest.mark.spec("2.7")
+@pytest.mark.rule("R6")
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -208,7 +208,7 @@ def test_what_is_no_change(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert not status_changed(ActionStatus(**old), ActionStatus(**new))
 
 
-@pytest.mark.spec("2.7")
+@pytest.mark.rule("R6")
 def test_a_round_that_finds_nothing_new_writes_nothing() -> None:
     """Same phase, version and reason again: no event, no new version of the record, only the next look."""
     lab = lab_of(running(0))
@@ -227,8 +227,8 @@ def test_a_round_that_finds_nothing_new_writes_nothing() -> None:
     )
 
 
-# -- publishing (spec 5.4) -------------------------------------------------------------------------------------------
-@pytest.mark.spec("5.4")
+# -- publishing (R6) -------------------------------------------------------------------------------------------
+@pytest.mark.rule("R6")
 def test_publishing_an_unchanged_status_does_nothing() -> None:
     """Called on a record that was merely read, no change is no claim, no event and no write."""
     lab = lab_of(running(0))
@@ -238,7 +238,7 @@ def test_publishing_an_unchanged_status_does_nothing() -> None:
     assert (after.version, after.token, after.events) == (found.version, 0, 1)
 
 
-@pytest.mark.spec("5.4")
+@pytest.mark.rule("R6")
 def test_publishing_a_changed_status_stores_event_and_status() -> None:
     """Called on a record that was merely read, a change is stored with its event, and the action is due at once."""
     lab = lab_of(running(0))
@@ -252,7 +252,7 @@ def test_publishing_a_changed_status_stores_event_and_status() -> None:
     assert lab.store.due(lab.store.shard_of(found.id.run_id)) == [(found.id, lab.clock())]
 
 
-@pytest.mark.spec("5.4")
+@pytest.mark.rule("R6")
 def test_the_old_status_is_for_comparison_only() -> None:
     """A change that others made meanwhile is no conflict: the status is replaced on the newest record."""
     lab = lab_of(running(0))
@@ -266,7 +266,7 @@ def test_the_old_status_is_for_comparison_only() -> None:
     assert after.metadata.deletion is not None
 
 
-@pytest.mark.spec("5.4")
+@pytest.mark.rule("R6")
 def test_an_event_that_cannot_be_placed_stops_the_write() -> None:
     """An event without a full identity is refused: audited, raised, nothing written, and the action is free again."""
     lab = lab_of(running(0))
@@ -287,7 +287,7 @@ def test_an_event_that_cannot_be_placed_stops_the_write() -> None:
     assert lab.reconcile(found.id).woken
 
 
-@pytest.mark.spec("5.4")
+@pytest.mark.rule("R6")
 def test_the_status_of_an_ended_action_cannot_be_replaced() -> None:
     """A late change of an action that has ended is refused, and says so."""
     lab = lab_of(success())
@@ -301,7 +301,7 @@ def test_the_status_of_an_ended_action_cannot_be_replaced() -> None:
     assert phases(lab, action)[-1] == ("succeeded", 1, True)
 
 
-@pytest.mark.spec("5.4")
+@pytest.mark.rule("R6")
 def test_a_record_that_is_gone_cannot_be_written() -> None:
     """A change of a record nobody holds any more is an error."""
     lab = lab_of(running(0))
@@ -312,7 +312,7 @@ def test_a_record_that_is_gone_cannot_be_written() -> None:
         lab.reconciler.update_task_action_status(old, found, running(0))
 
 
-@pytest.mark.spec("5.4")
+@pytest.mark.rule("R6")
 def test_a_record_that_vanishes_under_a_claim_is_an_error() -> None:
     """When the record is forgotten between claim and commit, the round says so."""
     lab = lab_of(running(0))
@@ -325,7 +325,7 @@ def test_a_record_that_vanishes_under_a_claim_is_an_error() -> None:
         lab.reconciler.commit_one(write)
 
 
-@pytest.mark.spec("W-03")
+@pytest.mark.rule("R32")
 def test_a_retryable_failure_never_looks_final() -> None:
     """The event of a failed attempt ends the attempt, not the action, whoever builds it."""
     lab = lab_of(running(0))
@@ -333,7 +333,7 @@ def test_a_retryable_failure_never_looks_final() -> None:
     assert not lab.reconciler.build_action_event(found, retryable_failure("E", "x")).final
 
 
-@pytest.mark.spec("19.4")
+@pytest.mark.rule("R59")
 def test_an_event_needs_an_attempt() -> None:
     """An event of attempt 0 is refused: consumers could not place it."""
     lab = lab_of(running(0))
@@ -343,7 +343,7 @@ def test_an_event_needs_an_attempt() -> None:
         check_event(msgspec.structs.replace(event, attempt=0))
 
 
-@pytest.mark.spec("8.5")
+@pytest.mark.rule("R47")
 @pytest.mark.parametrize(
     ("resources", "shown"),
     [

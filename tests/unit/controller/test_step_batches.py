@@ -1,4 +1,4 @@
-"""A step is a batch of rounds (design 4): what it takes, its limits, and what it arms."""
+"""A step is a batch of rounds (R2): what it takes, its limits, and what it arms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler.controller.step import StepReport
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.testing import ScriptedPlugin
 
-pytestmark = [pytest.mark.spec("design 4"), pytest.mark.usefixtures("quiet")]
+pytestmark = [pytest.mark.rule("R2"), pytest.mark.usefixtures("quiet")]
 
 
 def test_an_empty_shard_is_nothing_to_do() -> None:
@@ -65,7 +65,7 @@ def test_a_batch_has_a_limit() -> None:
     assert sizes == [2, 2, 1]
 
 
-@pytest.mark.spec("1")
+@pytest.mark.rule("R2")
 @pytest.mark.parametrize(("limit", "claimed"), [(3, 3), (512, 4)])
 def test_the_number_of_concurrent_reconciles_limits_the_batch(limit: int, claimed: int) -> None:
     """A step claims no more at once than reconciles may run side by side, and never more than its batch size."""

@@ -1,4 +1,4 @@
-"""What a round that raises, an unreachable server and a lost claim do to a step (design 4)."""
+"""What a round that raises, an unreachable server and a lost claim do to a step (R2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.api.transition import PhaseInfo, TaskInfo, running, success
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.testing import Lab, ScriptedPlugin
 
-pytestmark = [pytest.mark.spec("design 4"), pytest.mark.usefixtures("quiet")]
+pytestmark = [pytest.mark.rule("R2"), pytest.mark.usefixtures("quiet")]
 
 
 def break_rounds(lab: Lab, error: Exception, broken: ActionId | None = None) -> None:
@@ -29,7 +29,7 @@ def break_rounds(lab: Lab, error: Exception, broken: ActionId | None = None) -> 
     lab.reconciler.round = raising  # type: ignore[method-assign]  # a fault of ours
 
 
-@pytest.mark.spec("1")
+@pytest.mark.rule("R4")
 def test_a_round_that_raises_leaves_the_record() -> None:
     """An unexpected error changes nothing of the record, is kept for operators, and is tried again soon."""
     lab = one_shard(ScriptedPlugin("demo", success(), finalizes=False))
@@ -42,7 +42,7 @@ def test_a_round_that_raises_leaves_the_record() -> None:
     assert [(e.reason, e.message) for e in lab.audit()] == [("RoundFailed", "ZeroDivisionError: oops")]
 
 
-@pytest.mark.spec("1")
+@pytest.mark.rule("R4")
 def test_a_round_that_keeps_raising_backs_off() -> None:
     """The delay doubles from 5 ms up to 1000 s, and never grows beyond."""
     lab = one_shard(ScriptedPlugin("demo", success(), finalizes=False))
@@ -58,7 +58,7 @@ def test_a_round_that_keeps_raising_backs_off() -> None:
     assert delays[-3:] == [1_000_000] * 3
 
 
-@pytest.mark.spec("1")
+@pytest.mark.rule("R2")
 def test_a_round_that_succeeds_starts_anew() -> None:
     """After a round without an error the next error waits the first delay again."""
     lab = one_shard(ScriptedPlugin("demo", running(0)))
@@ -74,7 +74,7 @@ def test_a_round_that_succeeds_starts_anew() -> None:
     assert delay == 5
 
 
-@pytest.mark.spec("1")
+@pytest.mark.rule("R2")
 def test_one_round_that_raises_harms_no_other() -> None:
     """The others of a batch are committed."""
     lab = one_shard(ScriptedPlugin("demo", success(), finalizes=False))

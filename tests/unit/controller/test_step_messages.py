@@ -1,4 +1,4 @@
-"""What a step sends after its commit (design 4): launches, wake-ups, and the abort of children."""
+"""What a step sends after its commit (R2): launches, wake-ups, and the abort of children."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.changes import PENDING_TTL
 from reconciler.testing import Lab, ScriptedPlugin
 
-pytestmark = [pytest.mark.spec("design 4"), pytest.mark.usefixtures("quiet")]
+pytestmark = [pytest.mark.rule("R2"), pytest.mark.usefixtures("quiet")]
 
 
 class Mute:
@@ -125,7 +125,7 @@ def family(lab: Lab) -> tuple[ActionId, ActionId]:
     return parent, child
 
 
-@pytest.mark.spec("17.4")
+@pytest.mark.rule("R40")
 @pytest.mark.parametrize("end", [success(), failure("E", "boom")], ids=["success", "failure"])
 def test_no_child_outlives_its_parent(end: PhaseInfo) -> None:
     """When a parent ends, whatever is still open below it is aborted, saying why."""
@@ -138,7 +138,7 @@ def test_no_child_outlives_its_parent(end: PhaseInfo) -> None:
     assert record.status.conditions[-1].message == "TaskAction was aborted: parent a0 has ended"
 
 
-@pytest.mark.spec("17.4")
+@pytest.mark.rule("R40")
 def test_aborted_children_get_a_message() -> None:
     """The step that ends a parent wakes the children it aborts."""
     lab = one_shard(ScriptedPlugin("parent", success()), ScriptedPlugin("child", running(0)))
@@ -149,7 +149,7 @@ def test_aborted_children_get_a_message() -> None:
     assert Wake(0) in lab.messenger.wakes
 
 
-@pytest.mark.spec("17.4")
+@pytest.mark.rule("R40")
 def test_children_of_an_ended_parent_survive_the_death_of_the_step() -> None:
     """A step that dies right after the end of a parent leaves nobody running: the next step ends the children."""
     lab = one_shard(ScriptedPlugin("parent", success()), ScriptedPlugin("child", running(0)))
@@ -160,7 +160,7 @@ def test_children_of_an_ended_parent_survive_the_death_of_the_step() -> None:
     assert lab.get(child).phase is ActionPhase.ABORTED
 
 
-@pytest.mark.spec("17.4")
+@pytest.mark.rule("R40")
 def test_children_that_are_aborted_already_need_no_message() -> None:
     """A child whose abort was asked for before costs no further message."""
     lab = one_shard(ScriptedPlugin("parent", success()), ScriptedPlugin("child", running(0)))
@@ -171,7 +171,7 @@ def test_children_that_are_aborted_already_need_no_message() -> None:
     assert lab.messenger.wakes == []
 
 
-@pytest.mark.spec("17.4")
+@pytest.mark.rule("R40")
 def test_ended_children_stay_as_they_ended() -> None:
     """A child that has succeeded is not touched by the end of its parent."""
     lab = one_shard(ScriptedPlugin("parent", running(0), success()), ScriptedPlugin("child", success()))
@@ -180,7 +180,7 @@ def test_ended_children_stay_as_they_ended() -> None:
     assert lab.get(child).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("W-05")
+@pytest.mark.rule("R37")
 def test_the_finalizing_round_of_a_parent_aborts_nothing_again() -> None:
     """The round that pays the clean-up of an ended parent asks for no second abort."""
     lab = one_shard(

@@ -1,4 +1,4 @@
-"""Handles that are slower than their step (design 4): they hold up nobody, and commit by themselves."""
+"""Handles that are slower than their step (R2): they hold up nobody, and commit by themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.base import CommitReport, Write
 from reconciler.testing import ScriptedPlugin
 
-pytestmark = [pytest.mark.spec("design 4"), pytest.mark.usefixtures("quiet")]
+pytestmark = [pytest.mark.rule("R2"), pytest.mark.usefixtures("quiet")]
 PATIENCE = 30.0
 """Longest wait of a test, in seconds of this process."""
 

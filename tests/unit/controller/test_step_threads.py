@@ -1,4 +1,4 @@
-"""Rounds that waited for a thread (design 4)."""
+"""Rounds that waited for a thread (R2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import running
 from reconciler.testing import Lab, ScriptedPlugin
 
-pytestmark = pytest.mark.spec("design 4")
+pytestmark = pytest.mark.rule("R2")
 HOUR = timedelta(hours=1)
 
 

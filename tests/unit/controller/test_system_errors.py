@@ -1,4 +1,4 @@
-"""Errors of the platform: their own budget, never a user's attempt (spec 12; W-01, W-02, W-04, W-10, W-11, W-13)."""
+"""Errors of the platform: their own budget, never a user's attempt (R6, R26, R27, R28, R29, R31, R33)."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def wrapped(depth: int) -> Exception:
     return error
 
 
-# -- what is one (spec 12.1) -----------------------------------------------------------------------------------------
-@pytest.mark.spec("12.1")
+# -- what is one (R26) -----------------------------------------------------------------------------------------
+@pytest.mark.rule("R26")
 @pytest.mark.parametrize(
     ("answer", "counted"),
     [
@@ -69,8 +69,8 @@ def test_what_counts_as_a_system_error(answer: Any, counted: bool) -> None:  # n
     assert lab.get(action).status.total_system_failures == int(counted)
 
 
-# -- recording (spec 12.2) -------------------------------------------------------------------------------------------
-@pytest.mark.spec("12.2")
+# -- recording (R27) -------------------------------------------------------------------------------------------
+@pytest.mark.rule("R27")
 def test_a_system_error_is_audited() -> None:
     """Operators see plugin and error."""
     lab = lab_of(ValueError("boom"))
@@ -80,7 +80,7 @@ def test_a_system_error_is_audited() -> None:
     assert entry.message == 'Plugin "demo" system error: boom'
 
 
-@pytest.mark.spec("12.2")
+@pytest.mark.rule("R27")
 def test_a_system_error_below_the_budget_changes_only_its_counters() -> None:
     """No event, no attempt, no condition, no phase: only the counts are stored."""
     lab = lab_of(ValueError("boom"))
@@ -93,7 +93,7 @@ def test_a_system_error_below_the_budget_changes_only_its_counters() -> None:
     assert phases(lab, action) == [("queued", 1, False)]
 
 
-@pytest.mark.spec("12.2")
+@pytest.mark.rule("R27")
 def test_the_failure_after_the_budget_is_fatal() -> None:
     """With the default budget of 3 the fourth consecutive failure ends the action, by the system's fault."""
     lab = lab_of(ValueError("boom"))
@@ -109,7 +109,7 @@ def test_the_failure_after_the_budget_is_fatal() -> None:
     assert phases(lab, action)[-1] == ("failed", 1, True)
 
 
-@pytest.mark.spec("12.2", "W-12")
+@pytest.mark.rule("R27", "R8")
 @pytest.mark.parametrize(("configured", "rounds"), [(0, 4), (1, 2), (5, 6)])
 def test_the_budget_is_configurable(configured: int, rounds: int) -> None:
     """The failure number max + 1 is fatal; 0 means 3."""
@@ -119,7 +119,7 @@ def test_the_budget_is_configurable(configured: int, rounds: int) -> None:
     assert lab.journal.words.count("handle!") == rounds
 
 
-@pytest.mark.spec("12.2")
+@pytest.mark.rule("R27")
 def test_user_attempts_are_never_consumed() -> None:
     """System errors leave the attempt number alone, whatever retries the task has."""
     lab = lab_of(LOST, LOST, running(0), success())
@@ -129,7 +129,7 @@ def test_user_attempts_are_never_consumed() -> None:
     assert lab.get(action).status.attempts == 1
 
 
-@pytest.mark.spec("12.2")
+@pytest.mark.rule("R27")
 def test_no_recorder_is_needed() -> None:
     """Without an audit sink the failure is counted all the same."""
     lab = lab_of(ValueError("boom"))
@@ -139,7 +139,7 @@ def test_no_recorder_is_needed() -> None:
     assert lab.get(action).status.system_failures == 1
 
 
-@pytest.mark.spec("methods")
+@pytest.mark.rule("R1")
 def test_a_failing_recorder_affects_nothing() -> None:
     """An audit sink that raises anything does not change the round."""
 
@@ -154,7 +154,7 @@ def test_a_failing_recorder_affects_nothing() -> None:
     assert lab.get(action).status.system_failures == 1
 
 
-@pytest.mark.spec("W-16")
+@pytest.mark.rule("R15")
 def test_a_huge_error_is_cut_for_the_audit_too() -> None:
     """A megabyte of error text is not kept a thousand times."""
     lab = lab_of(ValueError("x" * 1_000_000))
@@ -162,7 +162,7 @@ def test_a_huge_error_is_cut_for_the_audit_too() -> None:
     assert len(lab.audit()[0].message) <= 4096
 
 
-@pytest.mark.spec("W-10")
+@pytest.mark.rule("R6")
 def test_every_failure_is_counted_in_the_store() -> None:
     """Each count reaches the record under the claim, also when a change of others falls between."""
     lab = lab_of(ValueError("boom"))
@@ -173,8 +173,8 @@ def test_every_failure_is_counted_in_the_store() -> None:
         assert lab.get(action).status.system_failures == expected
 
 
-# -- codes no retry can help (spec 12.3) -----------------------------------------------------------------------------
-@pytest.mark.spec("12.3")
+# -- codes no retry can help (R28) -----------------------------------------------------------------------------
+@pytest.mark.rule("R28")
 @pytest.mark.parametrize(
     ("error", "code", "kind", "text"),
     [
@@ -205,7 +205,7 @@ def test_what_no_retry_can_help_ends_at_once(error: Exception, code: str, kind: 
     assert lab.audit() == []
 
 
-@pytest.mark.spec("W-11")
+@pytest.mark.rule("R28")
 @pytest.mark.parametrize("answer", [system_retryable_failure, retryable_failure])
 def test_a_listed_code_matches_as_a_phase_too(answer: Any) -> None:
     """A failure phase with a listed code is never retried, whatever budget is left."""
@@ -226,14 +226,14 @@ def raised_while_handling(*, cut: bool) -> RuntimeError:
     return error
 
 
-@pytest.mark.spec("12.3")
+@pytest.mark.rule("R28")
 @pytest.mark.parametrize(("cut", "code"), [(True, ""), (False, "BadTaskSpecification")])
 def test_a_chain_that_was_cut_is_not_searched(cut: bool, code: str) -> None:  # noqa: FBT001  # a table
     """`raise … from None` says that the earlier error is not the cause; without it the earlier one is searched."""
     assert non_retryable_code(raised_while_handling(cut=cut)) == code
 
 
-@pytest.mark.spec("12.3")
+@pytest.mark.rule("R28")
 def test_a_circle_of_causes_ends() -> None:
     """Two errors that name each other as cause are each looked at once."""
     first, second = RuntimeError("a"), RuntimeError("b")
@@ -241,7 +241,7 @@ def test_a_circle_of_causes_ends() -> None:
     assert list(causes(first)) == [first, second]
 
 
-@pytest.mark.spec("12.1")
+@pytest.mark.rule("R26")
 def test_the_text_of_a_reported_system_failure() -> None:
     """A reported failure is recorded as `[code] message`, or by name when it has no error."""
     assert str(SystemRetryableFailure(LOST.err)) == "[WorkerLost] gone"
@@ -249,8 +249,8 @@ def test_the_text_of_a_reported_system_failure() -> None:
     assert SystemRetryableFailure(LOST.err).error_code == "WorkerLost"
 
 
-# -- resetting (spec 12.4) -------------------------------------------------------------------------------------------
-@pytest.mark.spec("W-02")
+# -- resetting (R29) -------------------------------------------------------------------------------------------
+@pytest.mark.rule("R29")
 def test_a_relaunch_shares_no_name_and_no_path() -> None:
     """After a system failure the same attempt is launched under another name, path and fencing token."""
     lab = lab_of(LOST, running(0))
@@ -264,7 +264,7 @@ def test_a_relaunch_shares_no_name_and_no_path() -> None:
     assert second.files.outputs_uri.endswith("/a0/1-1/outputs.pb")
 
 
-@pytest.mark.spec("W-04")
+@pytest.mark.rule("R31")
 def test_nothing_is_forgotten_before_the_abort_succeeded() -> None:
     """While abort fails the launch keeps its number and the failure is not counted yet."""
     lab = lab_of(LOST, on_abort=[OSError("busy"), None])
@@ -277,7 +277,7 @@ def test_nothing_is_forgotten_before_the_abort_succeeded() -> None:
     assert (status.launches, status.system_failures, status.cleanup_tries) == (1, 1, 0)
 
 
-@pytest.mark.spec("W-04")
+@pytest.mark.rule("R31")
 def test_an_abort_that_never_succeeds_holds_nothing_up_for_ever() -> None:
     """After the last try the clean-up is given up, said so, finalize is still called, and the action goes on."""
     lab = lab_of(LOST, LOST, success(), on_abort=[OSError("busy")], settings={"max_cleanup_tries": 2})
@@ -291,7 +291,7 @@ def test_an_abort_that_never_succeeds_holds_nothing_up_for_ever() -> None:
     assert words.index("finalize") == words.index("abort!", words.index("abort!") + 1) + 1
 
 
-@pytest.mark.spec("W-04")
+@pytest.mark.rule("R31")
 def test_a_finalize_that_fails_too_is_given_up_with_it() -> None:
     """When neither abort nor finalize can succeed the action ends all the same."""
     broken = OSError("busy")
@@ -302,7 +302,7 @@ def test_a_finalize_that_fails_too_is_given_up_with_it() -> None:
     assert lab.get(action).metadata.finalizers == ()
 
 
-@pytest.mark.spec("12.4")
+@pytest.mark.rule("R29")
 def test_an_abort_that_still_stops_is_asked_again_at_its_time() -> None:
     """An attempt that needs time to stop costs no try; the round comes back when it said."""
     lab = lab_of(LOST, on_abort=[StillStopping(1_700_000_000_000 + 500), None])
@@ -314,7 +314,7 @@ def test_an_abort_that_still_stops_is_asked_again_at_its_time() -> None:
     assert lab.get(action).status.launches == 1
 
 
-@pytest.mark.spec("12.4")
+@pytest.mark.rule("R29")
 def test_a_stop_without_a_time_is_still_waited_for() -> None:
     """An abort that says "still stopping" without a time is not taken for done."""
     lab = lab_of(LOST, on_abort=[StillStopping(0), None])
@@ -323,8 +323,8 @@ def test_a_stop_without_a_time_is_still_waited_for() -> None:
     assert lab.get(action).status.launches == 0
 
 
-# -- forgiving (spec 12.5, W-01) -------------------------------------------------------------------------------------
-@pytest.mark.spec("W-01")
+# -- forgiving (R27) -------------------------------------------------------------------------------------
+@pytest.mark.rule("R27")
 def test_a_relaunch_forgives_nothing() -> None:
     """Failures with nothing but a relaunch between them are consecutive: they use up the budget."""
     lab = lab_of(*[queued(0, 0, "again"), LOST] * 10)
@@ -335,7 +335,7 @@ def test_a_relaunch_forgives_nothing() -> None:
     assert found.status.system_failures == 4
 
 
-@pytest.mark.spec("W-01")
+@pytest.mark.rule("R27")
 @pytest.mark.parametrize(("after", "failures"), [(MINUTE - 1, 1), (MINUTE, 0)])
 def test_sustained_running_forgives(after: int, failures: int) -> None:
     """A minute of running clears the consecutive count, less does not; the total stays."""
@@ -349,7 +349,7 @@ def test_sustained_running_forgives(after: int, failures: int) -> None:
     assert (status.system_failures, status.total_system_failures) == (failures, 1)
 
 
-@pytest.mark.spec("W-01")
+@pytest.mark.rule("R27")
 def test_success_forgives() -> None:
     """An action that succeeds in the end has no consecutive failures."""
     lab = lab_of(LOST, success())
@@ -358,7 +358,7 @@ def test_success_forgives() -> None:
     assert lab.get(action).status.system_failures == 0
 
 
-@pytest.mark.spec("W-01")
+@pytest.mark.rule("R27")
 def test_the_total_is_capped() -> None:
     """Failing once an hour for ever ends too: the total over the life of the action has its own cap."""
     hour = 60 * MINUTE
@@ -377,14 +377,14 @@ def test_the_total_is_capped() -> None:
     assert lab.get(action).status.system_failures == 1
 
 
-# -- back-off (W-13) -------------------------------------------------------------------------------------------------
-@pytest.mark.spec("W-13")
+# -- back-off (R30) -------------------------------------------------------------------------------------------------
+@pytest.mark.rule("R30")
 def test_the_first_failure_waits_exactly_the_requeue_duration() -> None:
     """One failure is no reason to wait longer."""
     assert system_delay(REQUEUE, 1, random.Random(1)) == REQUEUE
 
 
-@pytest.mark.spec("W-13")
+@pytest.mark.rule("R30")
 @pytest.mark.parametrize(("failures", "base"), [(2, 20_000), (3, 40_000), (6, 300_000), (1000, 300_000)])
 def test_further_failures_back_off_with_jitter(failures: int, base: int) -> None:
     """Each further failure doubles the wait up to 5 minutes, and up to a tenth is added at random."""
@@ -395,14 +395,14 @@ def test_further_failures_back_off_with_jitter(failures: int, base: int) -> None
     assert len(delays) > 40
 
 
-@pytest.mark.spec("12.2")
+@pytest.mark.rule("R27")
 def test_a_plugin_may_say_when_to_try_again() -> None:
     """A reported failure that names a time is tried again then, without back-off."""
     lab = lab_of(msgspec.structs.replace(LOST, requeue_at=1_700_000_000_000 + 300))
     assert lab.reconcile(lab.submit(TYPE)) == Result(300)
 
 
-@pytest.mark.spec("W-09")
+@pytest.mark.rule("R25")
 def test_an_outage_spends_no_budget() -> None:
     """An hour in which a server does not answer ends no action; when it is back the action goes on."""
     outage = BlobUnavailable("S3 does not answer")

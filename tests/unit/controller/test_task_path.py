@@ -1,4 +1,4 @@
-"""One round of a task, step by step (spec 4.6, 4.7, 5.1, 5.2; W-06, W-09, W-17, W-24)."""
+"""One round of a task, step by step (R5, R11, R20, R21, R22, R25, R35, R77)."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def keeping(text: str, answer: Any) -> Any:
     return say
 
 
-# -- the entry (spec 5.1) --------------------------------------------------------------------------------------------
-@pytest.mark.spec("5.1")
+# -- the entry (R5) --------------------------------------------------------------------------------------------
+@pytest.mark.rule("R5")
 def test_a_missing_record_is_done() -> None:
     """An action nobody stored is no error and needs no further look."""
     assert lab_of(running(0)).reconcile(ActionId("p", "d", "r", "a")) == DONE
 
 
-@pytest.mark.spec("5.1")
+@pytest.mark.rule("R5")
 def test_a_read_error_is_returned() -> None:
     """A store that does not answer is an error of the round, not a missing record."""
     lab = lab_of(running(0))
@@ -78,7 +78,7 @@ def test_a_read_error_is_returned() -> None:
         lab.reconcile(action)
 
 
-@pytest.mark.spec("5.1")
+@pytest.mark.rule("R5")
 def test_deletion_comes_before_everything_else() -> None:
     """An abort that is asked for is served before the plugin is called again."""
     lab = lab_of(running(0))
@@ -90,7 +90,7 @@ def test_deletion_comes_before_everything_else() -> None:
     assert lab.get(action).phase is ActionPhase.ABORTED
 
 
-@pytest.mark.spec("5.1")
+@pytest.mark.rule("R5")
 def test_a_terminal_action_is_not_handled_again() -> None:
     """After the end only what is owed is paid; handle and abort are not called."""
     lab = lab_of(success())
@@ -102,7 +102,7 @@ def test_a_terminal_action_is_not_handled_again() -> None:
     assert lab.journal.words == ["finalize", "finalizer"]
 
 
-@pytest.mark.spec("5.1")
+@pytest.mark.rule("R5")
 def test_a_superseded_round_changes_nothing() -> None:
     """A round whose claim was taken over meanwhile writes neither status nor event."""
     lab = lab_of(running(0))
@@ -121,7 +121,7 @@ def test_a_superseded_round_changes_nothing() -> None:
     assert lab.get(action).status.plugin_phase == ""
 
 
-@pytest.mark.spec("1")
+@pytest.mark.rule("R2")
 def test_a_round_works_on_a_snapshot() -> None:
     """The untouched copy a round compares with is not changed by the round."""
     lab = lab_of(success())
@@ -135,8 +135,8 @@ def test_a_round_works_on_a_snapshot() -> None:
     assert write.action.status.plugin_phase == "PhaseSuccess"
 
 
-# -- what a normal round writes (spec 5.2) ---------------------------------------------------------------------------
-@pytest.mark.spec("5.2")
+# -- what a normal round writes (R22) ---------------------------------------------------------------------------
+@pytest.mark.rule("R22")
 def test_the_finalizer_is_stored_before_the_plugin_is_called() -> None:
     """When handle runs for the first time the stored record already owes its clean-up."""
     seen: list[tuple[str, ...]] = []
@@ -150,7 +150,7 @@ def test_the_finalizer_is_stored_before_the_plugin_is_called() -> None:
     assert seen == [(FINALIZER,)]
 
 
-@pytest.mark.spec("5.2")
+@pytest.mark.rule("R22")
 def test_a_round_stores_phase_version_and_attempt() -> None:
     """Phase name, phase version and an attempt of at least 1 are in the record after the first round."""
     lab = lab_of(queued(0, 7, "sent"))
@@ -161,7 +161,7 @@ def test_a_round_stores_phase_version_and_attempt() -> None:
     assert (status.plugin_phase, status.plugin_phase_version, status.attempts) == ("PhaseQueued", 7, 1)
 
 
-@pytest.mark.spec("4.7")
+@pytest.mark.rule("R11")
 def test_state_json_names_phase_action_and_time() -> None:
     """The observability document holds exactly phase, action and the second of the round."""
     lab = lab_of(running(0))
@@ -175,7 +175,7 @@ def test_state_json_names_phase_action_and_time() -> None:
     }
 
 
-@pytest.mark.spec("5.4")
+@pytest.mark.rule("R6")
 def test_a_round_is_one_commit() -> None:
     """Status, events, labels, finalizer and due time of a round reach the store in a single write."""
     lab = lab_of(success())
@@ -186,7 +186,7 @@ def test_a_round_is_one_commit() -> None:
     assert verbs == ["claim", "commit"]
 
 
-@pytest.mark.spec("5.2")
+@pytest.mark.rule("R22")
 def test_plugin_state_is_there_in_the_next_round() -> None:
     """What a plugin puts is stored with its version, and read in the next round, not in the same."""
     read: list[Any] = []
@@ -202,7 +202,7 @@ def test_plugin_state_is_there_in_the_next_round() -> None:
     assert read == [(None, 0), (Note("seen"), 3)]
 
 
-@pytest.mark.spec("5.2")
+@pytest.mark.rule("R22")
 def test_a_reset_empties_the_plugin_state() -> None:
     """A plugin that resets its state leaves empty bytes and version 0."""
 
@@ -218,7 +218,7 @@ def test_a_reset_empties_the_plugin_state() -> None:
     assert (status.plugin_state, status.plugin_state_version) == (b"", 0)
 
 
-@pytest.mark.spec("5.2")
+@pytest.mark.rule("R22")
 def test_state_put_before_an_error_is_discarded() -> None:
     """A round that raises keeps the state of the round before."""
     lab = lab_of(keeping("first", running(0)), keeping("second", ValueError("x")))
@@ -228,7 +228,7 @@ def test_state_put_before_an_error_is_discarded() -> None:
     assert msgspec.json.decode(lab.get(action).status.plugin_state, type=Note) == Note("first")
 
 
-@pytest.mark.spec("5.2")
+@pytest.mark.rule("R22")
 def test_finalize_still_reads_the_plugin_state_of_the_end() -> None:
     """Clean-up after the end knows what the plugin noted; only then the state is forgotten."""
     lab = lab_of(keeping("token-7", running(0)), success())
@@ -240,7 +240,7 @@ def test_finalize_still_reads_the_plugin_state_of_the_end() -> None:
     assert (status.plugin_state, status.plugin_state_version) == (b"", 0)
 
 
-@pytest.mark.spec("5.2")
+@pytest.mark.rule("R22")
 @pytest.mark.parametrize("end", [success(), BadTaskSpecification("no")], ids=["success", "permanent failure"])
 def test_an_end_that_owes_nothing_keeps_no_state(end: Any) -> None:
     """Without a finalize to come, the last round itself forgets the plugin state, however the action ends."""
@@ -251,7 +251,7 @@ def test_an_end_that_owes_nothing_keeps_no_state(end: Any) -> None:
     assert lab.get(action).status.plugin_state == b""
 
 
-@pytest.mark.spec("5.2")
+@pytest.mark.rule("R22")
 def test_outputs_of_a_success_are_in_the_record() -> None:
     """A success that names its outputs stores the reference."""
     lab = lab_of(outputs)
@@ -263,7 +263,7 @@ def test_outputs_of_a_success_are_in_the_record() -> None:
     assert lab.blobs.get(ref.uri) == b'{"o":1}'
 
 
-@pytest.mark.spec("1.3")
+@pytest.mark.rule("R3")
 @pytest.mark.parametrize(
     ("first", "second", "woken"),
     [(running(0), running(0), False), (queued(0, 0, ""), running(0), True), (running(0), running(1), False)],
@@ -279,7 +279,7 @@ def test_a_change_of_phase_wakes_the_action_at_once(first: Any, second: Any, wok
     assert due == lab.clock() + (0 if woken else REQUEUE)
 
 
-@pytest.mark.spec("7")
+@pytest.mark.rule("R7")
 def test_a_plugin_may_ask_for_an_exact_time() -> None:
     """A phase that names its next time is looked at then, though the phase changed."""
     at = 1_700_000_000_000 + 77_000
@@ -299,7 +299,7 @@ def launching(answer: Any) -> Any:
     return say
 
 
-@pytest.mark.spec("O2")
+@pytest.mark.rule("R24")
 def test_a_launch_is_stored_with_the_round_that_wished_it() -> None:
     """From the commit on this launch may report, and only then."""
     lab = lab_of(launching(queued(0, 0, "sent")))
@@ -309,7 +309,7 @@ def test_a_launch_is_stored_with_the_round_that_wished_it() -> None:
     assert lab.journal.words == ["handle", "event", "status", "launch"]
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 @pytest.mark.parametrize(
     "answer", [ValueError("x"), retryable_failure("E", "x")], ids=["raised", "restarted"]
 )
@@ -328,8 +328,8 @@ def test_a_launch_of_a_round_that_failed_is_not_sent(answer: Any) -> None:
     assert lab.get(action).attempt.launch == ""
 
 
-# -- already running (spec 4.6) --------------------------------------------------------------------------------------
-@pytest.mark.spec("4.6")
+# -- already running (R21) --------------------------------------------------------------------------------------
+@pytest.mark.rule("R21")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -358,7 +358,7 @@ def test_only_a_running_task_is_already_running(answer: Any) -> None:
 
 
 # -- what goes wrong -------------------------------------------------------------------------------------------------
-@pytest.mark.spec("W-09")
+@pytest.mark.rule("R25")
 @pytest.mark.parametrize(
     "spec",
     [
@@ -382,7 +382,7 @@ def test_what_the_spec_makes_impossible_ends_at_once(spec: dict[str, Any]) -> No
     assert "handle" not in lab.journal.words
 
 
-@pytest.mark.spec("W-09")
+@pytest.mark.rule("R25")
 def test_a_failing_preparation_is_counted_and_shown() -> None:
     """An error before the plugin spends the system budget, and the condition says what is waited for."""
     catalog = SmallCatalog()
@@ -397,7 +397,7 @@ def test_a_failing_preparation_is_counted_and_shown() -> None:
     assert "handle" not in lab.journal.words
 
 
-@pytest.mark.spec("W-09")
+@pytest.mark.rule("R25")
 def test_a_failing_preparation_keeps_the_reason_it_found() -> None:
     """The message of a preparation error stands under the reason the action had."""
     lab = lab_of(running(0))
@@ -413,7 +413,7 @@ def test_a_failing_preparation_keeps_the_reason_it_found() -> None:
     assert (shown.reason, shown.message) == ("Executing", "inputs are away")
 
 
-@pytest.mark.spec("W-09")
+@pytest.mark.rule("R25")
 def test_a_preparation_that_never_succeeds_ends() -> None:
     """Failing cache steps use up the system budget instead of going on for ever."""
     catalog = SmallCatalog()
@@ -427,7 +427,7 @@ def test_a_preparation_that_never_succeeds_ends() -> None:
     assert found.status.error_state.code == "MaxSystemFailuresExceeded"
 
 
-@pytest.mark.spec("W-09")
+@pytest.mark.rule("R25")
 def test_a_failing_cache_step_after_execution_is_counted() -> None:
     """An error after handle discards the round and spends the system budget."""
     lab = lab_of(success())
@@ -442,7 +442,7 @@ def test_a_failing_cache_step_after_execution_is_counted() -> None:
     assert not lab.get(action).is_terminal
 
 
-@pytest.mark.spec("W-17")
+@pytest.mark.rule("R20")
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -461,7 +461,7 @@ def test_an_answer_that_says_nothing_is_a_system_error(answer: Any, words: str) 
     assert phases(lab, action) == [("queued", 1, False)]
 
 
-@pytest.mark.spec("W-06")
+@pytest.mark.rule("R35")
 @pytest.mark.parametrize("cleanup", [True, False])
 def test_a_permanent_failure_with_the_flag_stops_its_resource(cleanup: bool) -> None:  # noqa: FBT001  # a table
     """`cleanup_on_failure` makes the round that ends the action abort the plugin's resource first."""
@@ -470,7 +470,7 @@ def test_a_permanent_failure_with_the_flag_stops_its_resource(cleanup: bool) -> 
     assert ("abort" in lab.journal.words) is cleanup
 
 
-@pytest.mark.spec("W-06")
+@pytest.mark.rule("R35")
 def test_the_end_waits_until_the_resource_is_stopped() -> None:
     """While that abort fails the action does not end; it ends once the abort succeeded."""
     lab = lab_of(failure("Image", "cannot be pulled", cleanup=True), on_abort=[OSError("busy"), None])
@@ -481,7 +481,7 @@ def test_the_end_waits_until_the_resource_is_stopped() -> None:
     assert lab.get(action).phase is ActionPhase.FAILED
 
 
-@pytest.mark.spec("W-24")
+@pytest.mark.rule("R77")
 def test_only_the_holder_of_the_claim_writes_attempts() -> None:
     """A write of attempts and cache status under an older token is refused."""
     lab = lab_of(running(0))

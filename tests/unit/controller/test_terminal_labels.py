@@ -1,4 +1,4 @@
-"""Labels of an ended action (spec 15)."""
+"""Labels of an ended action (R36)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.api.transition import failure, running, success
 from reconciler.core.conditions import set_condition
 
 
-@pytest.mark.spec("15")
+@pytest.mark.rule("R36")
 @pytest.mark.parametrize("answer", [success(), failure("E", "x")], ids=["success", "failure"])
 def test_an_end_is_labelled(answer: object) -> None:
     """Both labels appear in the round that ends the action, with the minute of the terminal condition in UTC."""
@@ -30,7 +30,7 @@ def test_an_end_is_labelled(answer: object) -> None:
     assert labels[LABEL_COMPLETED_TIME] == "2023-11-14.22-13"
 
 
-@pytest.mark.spec("15")
+@pytest.mark.rule("R36")
 def test_a_running_action_has_no_terminal_labels() -> None:
     """Labels appear with the end, not before."""
     lab = lab_of(running(0))
@@ -39,7 +39,7 @@ def test_a_running_action_has_no_terminal_labels() -> None:
     assert not {LABEL_TERMINATION_STATUS, LABEL_COMPLETED_TIME} & set(lab.get(action).labels)
 
 
-@pytest.mark.spec("15")
+@pytest.mark.rule("R36")
 def test_the_time_is_that_of_the_terminal_condition() -> None:
     """Labels stamped later still say when the action ended."""
     lab = lab_of(running(0))
@@ -52,7 +52,7 @@ def test_the_time_is_that_of_the_terminal_condition() -> None:
     assert lab.get(found.id).metadata.completed_at == ended
 
 
-@pytest.mark.spec("15")
+@pytest.mark.rule("R36")
 def test_without_a_terminal_condition_the_time_is_now() -> None:
     """The call does not check terminality: a live record is labelled with the current time, its status untouched."""
     lab = lab_of(running(0))
@@ -63,7 +63,7 @@ def test_without_a_terminal_condition_the_time_is_now() -> None:
     assert not after.is_terminal
 
 
-@pytest.mark.spec("15")
+@pytest.mark.rule("R36")
 def test_a_second_call_keeps_the_first_time() -> None:
     """Complete labels are left alone: no write at all."""
     lab = lab_of(running(0))
@@ -76,7 +76,7 @@ def test_a_second_call_keeps_the_first_time() -> None:
     assert (again.metadata.completed_at, again.version) == (first.metadata.completed_at, first.version)
 
 
-@pytest.mark.spec("15")
+@pytest.mark.rule("R36")
 def test_a_missing_completed_time_is_added() -> None:
     """A termination label alone is not complete; other labels stay."""
     lab = lab_of(running(0))
@@ -94,7 +94,7 @@ def test_a_missing_completed_time_is_added() -> None:
     assert labels["team"] == "a"
 
 
-@pytest.mark.spec("15")
+@pytest.mark.rule("R36")
 def test_labels_that_cannot_be_written_are_an_error() -> None:
     """While another step holds the action the call raises."""
     lab = lab_of(running(0))
@@ -104,7 +104,7 @@ def test_labels_that_cannot_be_written_are_an_error() -> None:
         lab.reconciler.ensure_terminal_labels(found)
 
 
-@pytest.mark.spec("15")
+@pytest.mark.rule("R36")
 def test_labels_never_carry_a_stale_status() -> None:
     """Labelling a record that was read before another step changed its status leaves the newer status."""
     lab = lab_of(running(0))
@@ -114,7 +114,7 @@ def test_labels_never_carry_a_stale_status() -> None:
     assert lab.get(stale.id).status.plugin_phase == "PhaseRunning"
 
 
-@pytest.mark.spec("3")
+@pytest.mark.rule("R8")
 def test_completed_labels_sort_like_time() -> None:
     """The label is minute precise and sorts as text."""
     times = [1_700_000_000_000 + n * 7 * 60 * MINUTE for n in range(2000)]

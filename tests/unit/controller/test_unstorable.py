@@ -1,4 +1,4 @@
-"""A round whose write cannot be encoded spoils no other, and ends (spec 20, W-28)."""
+"""A round whose write cannot be encoded spoils no other, and ends (R59)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.api.transition import LogLink, PhaseInfo, TaskInfo, failure, que
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.testing import Lab, ScriptedPlugin, check_settled
 
-pytestmark = pytest.mark.spec("20", "W-28")
+pytestmark = pytest.mark.rule("R59")
 HALF = "x\ud800y"
 """Half of a surrogate pair, as `os.fsdecode` makes them of odd file names. UTF-8 cannot hold it."""
 

@@ -1,4 +1,4 @@
-"""Retries in place after a failure of the user's code (spec 13; W-03, W-04, W-05, W-06, W-13)."""
+"""Retries in place after a failure of the user's code (R31, R32, R33, R35, R37)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from reconciler.core.retries import attempt_delay, max_attempts, retry_strategy
 BOOM = retryable_failure("E", "boom")
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 @pytest.mark.parametrize(
     ("template", "attempts"),
     [
@@ -49,7 +49,7 @@ def test_attempts_are_retries_and_one(template: TaskTemplate | None, attempts: i
     assert max_attempts(template) == attempts
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 def test_an_unreadable_template_means_one_attempt() -> None:
     """A template that cannot be parsed allows no retry."""
     lab = lab_of(BOOM)
@@ -58,7 +58,7 @@ def test_an_unreadable_template_means_one_attempt() -> None:
     assert lab.get(action).phase is ActionPhase.FAILED
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 def test_a_restart_leaves_the_record_of_a_fresh_attempt() -> None:
     """After a restart the store says Queued / restarting task, next attempt, empty state, cache status disabled."""
 
@@ -83,7 +83,7 @@ def test_a_restart_leaves_the_record_of_a_fresh_attempt() -> None:
     assert found.phase is ActionPhase.QUEUED
 
 
-@pytest.mark.spec("W-03")
+@pytest.mark.rule("R32")
 def test_the_failed_attempt_has_an_event_of_its_own() -> None:
     """FAILED of attempt 1 with its error, not final, then QUEUED of attempt 2, in one commit and this order."""
     lab = lab_of(running(0), BOOM, success())
@@ -104,7 +104,7 @@ def test_the_failed_attempt_has_an_event_of_its_own() -> None:
     assert events[2].output_prefix.endswith("/a0/1")
 
 
-@pytest.mark.spec("W-03")
+@pytest.mark.rule("R32")
 def test_the_error_of_the_failed_attempt_is_kept() -> None:
     """While the next attempt waits, the record says why the last one failed."""
     lab = lab_of(BOOM)
@@ -113,7 +113,7 @@ def test_the_error_of_the_failed_attempt_is_kept() -> None:
     assert lab.get(action).status.error_state == ErrorState("E", "USER", "boom")
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 @pytest.mark.parametrize(
     "error",
     [None, ExecutionError("E", "x"), ExecutionError("E", "x", ErrorKind.USER)],
@@ -127,7 +127,7 @@ def test_any_failure_but_a_system_one_spends_a_retry(error: ExecutionError | Non
     assert (lab.get(action).phase, lab.get(action).status.attempts) == (ActionPhase.SUCCEEDED, 2)
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 def test_the_last_attempt_fails_with_its_own_error() -> None:
     """When the retries are used up the action fails with the error the plugin reported; attempts stays."""
     lab = lab_of(BOOM, retryable_failure("F", "boom again"))
@@ -139,7 +139,7 @@ def test_the_last_attempt_fails_with_its_own_error() -> None:
     assert phases(lab, action)[-1] == ("failed", 2, True)
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 def test_exhausted_retries_without_an_error_get_one() -> None:
     """Without an error of the plugin the code is MaxRetriesExceeded, by the user's fault."""
     lab = lab_of(failed(PluginPhase.RETRYABLE_FAILURE, None))
@@ -149,7 +149,7 @@ def test_exhausted_retries_without_an_error_get_one() -> None:
     assert lab.get(action).status.error_state == ErrorState("MaxRetriesExceeded", "USER", text)
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 def test_a_permanent_failure_is_never_retried() -> None:
     """Whatever retries are left, a permanent failure ends the action in its first attempt."""
     lab = lab_of(failure("E", "no"))
@@ -158,7 +158,7 @@ def test_a_permanent_failure_is_never_retried() -> None:
     assert (lab.get(action).phase, lab.get(action).status.attempts) == (ActionPhase.FAILED, 1)
 
 
-@pytest.mark.spec("W-05")
+@pytest.mark.rule("R37")
 def test_every_attempt_is_finalized() -> None:
     """Between two attempts the plugin is aborted and finalized, and once more after the end."""
     lab = lab_of(BOOM, success())
@@ -168,7 +168,7 @@ def test_every_attempt_is_finalized() -> None:
     assert calls == ["handle", "abort", "finalize", "handle", "finalize"]
 
 
-@pytest.mark.spec("W-04")
+@pytest.mark.rule("R31")
 def test_no_restart_before_the_old_attempt_is_stopped() -> None:
     """A failing abort is tried again with the attempt number unchanged and nothing published."""
     lab = lab_of(BOOM, on_abort=[OSError("busy"), OSError("busy"), None])
@@ -183,7 +183,7 @@ def test_no_restart_before_the_old_attempt_is_stopped() -> None:
     assert (lab.get(action).status.attempts, lab.get(action).status.cleanup_tries) == (2, 0)
 
 
-@pytest.mark.spec("W-06")
+@pytest.mark.rule("R35")
 @pytest.mark.parametrize("cleanup", [True, False])
 def test_the_clean_up_flag_outlives_the_last_retry(cleanup: bool) -> None:  # noqa: FBT001  # a table
     """A retryable failure that becomes permanent still stops its resource when it asked for that."""
@@ -194,7 +194,7 @@ def test_the_clean_up_flag_outlives_the_last_retry(cleanup: bool) -> None:  # no
     assert ("abort" in lab.journal.words) is cleanup
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 def test_a_retry_starts_the_count_in_a_row_anew() -> None:
     """An attempt that reached the user's code ends a row of system failures; those of its life are remembered."""
     lab = lab_of(system_retryable_failure("Gone", "x"), BOOM, running(0))
@@ -205,7 +205,7 @@ def test_a_retry_starts_the_count_in_a_row_anew() -> None:
     assert (status.system_failures, status.total_system_failures) == (0, 1)
 
 
-@pytest.mark.spec("13", "W-01")
+@pytest.mark.rule("R31", "R27")
 def test_retries_do_not_stretch_the_budget_of_a_life() -> None:
     """However many retries a task has, its system failures together stay bounded."""
     lost = system_retryable_failure("Gone", "x")
@@ -218,7 +218,7 @@ def test_retries_do_not_stretch_the_budget_of_a_life() -> None:
     assert (status.attempts, status.total_system_failures) == (4, 7)
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 def test_the_next_attempt_has_names_and_paths_of_its_own() -> None:
     """Attempt 2 runs as retry 1 under its own output folder; relaunches of attempt 1 are not carried over."""
     lab = lab_of(system_retryable_failure("Gone", "x"), BOOM, running(0))
@@ -234,7 +234,7 @@ def test_the_next_attempt_has_names_and_paths_of_its_own() -> None:
     assert ctx.files.outputs_uri.endswith("/a0/2/outputs.pb")
 
 
-@pytest.mark.spec("22.5")
+@pytest.mark.rule("R66")
 def test_an_attempt_is_offered_what_the_one_before_kept() -> None:
     """The previous checkpoints are those of the last launch of the attempt before, however often either was relaunched."""
     offered = {}
@@ -252,8 +252,8 @@ def test_an_attempt_is_offered_what_the_one_before_kept() -> None:
     assert offered == {"1": "", "1-1": "", "2": kept["1-1"], "2-1": kept["1-1"], "3": kept["2-1"]}
 
 
-# -- back-off (W-13) -------------------------------------------------------------------------------------------------
-@pytest.mark.spec("W-13")
+# -- back-off (R33) -------------------------------------------------------------------------------------------------
+@pytest.mark.rule("R33")
 def test_the_next_attempt_waits_for_its_back_off() -> None:
     """The plugin is not called before the back-off is over, however often the action is woken."""
     lab = lab_of(BOOM, success())
@@ -269,7 +269,7 @@ def test_the_next_attempt_waits_for_its_back_off() -> None:
     assert lab.get(action).metadata.completed_at == start + wait
 
 
-@pytest.mark.spec("W-13")
+@pytest.mark.rule("R33")
 @pytest.mark.parametrize(("failed_attempts", "seconds"), [(1, 10), (2, 20), (3, 40), (10, 60), (10_000, 60)])
 def test_the_back_off_grows_up_to_its_limit(failed_attempts: int, seconds: int) -> None:
     """The delay is backoff * factor ** (n - 1), at most the limit, with up to a tenth added at random."""
@@ -280,7 +280,7 @@ def test_the_back_off_grows_up_to_its_limit(failed_attempts: int, seconds: int) 
     assert len(set(delays)) > 1
 
 
-@pytest.mark.spec("W-13")
+@pytest.mark.rule("R33")
 def test_without_a_back_off_there_is_no_delay() -> None:
     """No strategy and a factor below 1 never shorten or invent a delay."""
     rng = random.Random(3)
@@ -288,7 +288,7 @@ def test_without_a_back_off_there_is_no_delay() -> None:
     assert attempt_delay(RetryStrategy(backoff=timedelta(seconds=1), factor=0.1), 5, rng) >= 1000
 
 
-@pytest.mark.spec("29.8")
+@pytest.mark.rule("R60")
 def test_the_error_of_an_earlier_attempt_is_not_that_of_the_end() -> None:
     """An end that gives no error of its own shows its own words, not the error of the attempt before."""
     last = failed(PluginPhase.PERMANENT_FAILURE, None).with_reason("gave up")

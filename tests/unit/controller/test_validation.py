@@ -1,4 +1,4 @@
-"""What an action must have before it may run (spec 2.2, 5.3), and how a rejected one ends (spec W-08)."""
+"""What an action must have before it may run (R10, R23), and how a rejected one ends (R23)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reconciler.testing import Lab
 MISSING_TYPE = 'no plugin registered for task type "nobody" and no default plugin available'
 
 
-@pytest.mark.spec("5.3")
+@pytest.mark.rule("R23")
 @pytest.mark.parametrize(("attribute", "name"), REQUIRED)
 def test_an_empty_required_field_is_named(attribute: str, name: str) -> None:
     """A task without one of the eight required fields is refused, and the text names the field."""
@@ -34,7 +34,7 @@ def test_an_empty_required_field_is_named(attribute: str, name: str) -> None:
     assert (problem.code, problem.message) == ("InvalidSpec", f"required spec fields are empty: [{name}]")
 
 
-@pytest.mark.spec("5.3")
+@pytest.mark.rule("R23")
 def test_all_empty_fields_are_named_in_their_order() -> None:
     """Every empty required field is listed, not only the first, separated by blanks."""
     _, problem = lab_of(running(0)).reconciler.validate_task_action(record(ActionSpec()))
@@ -45,7 +45,7 @@ def test_all_empty_fields_are_named_in_their_order() -> None:
     )
 
 
-@pytest.mark.spec("5.3")
+@pytest.mark.rule("R23")
 def test_an_unknown_task_type_is_refused_with_the_registrys_words() -> None:
     """Without a plugin the reason is PluginNotFound and the text holds task type and registry error."""
     spec = msgspec.structs.replace(FULL, task_type="nobody")
@@ -55,7 +55,7 @@ def test_an_unknown_task_type_is_refused_with_the_registrys_words() -> None:
     assert problem.message == f'no plugin found for task type "nobody": {MISSING_TYPE}'
 
 
-@pytest.mark.spec("5.3")
+@pytest.mark.rule("R23")
 def test_the_default_plugin_runs_what_nobody_else_does() -> None:
     """A task type without a plugin of its own is not refused when there is a default plugin."""
     lab = lab_of(success(), default=True)
@@ -64,7 +64,7 @@ def test_the_default_plugin_runs_what_nobody_else_does() -> None:
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("5.3")
+@pytest.mark.rule("R23")
 def test_the_template_is_not_parsed_by_validation() -> None:
     """A template that is no template passes validation: reading it is the plugin's business."""
     lab = lab_of(success())
@@ -73,7 +73,7 @@ def test_the_template_is_not_parsed_by_validation() -> None:
     assert lab.journal.words[0] == "handle"
 
 
-@pytest.mark.spec("5.2")
+@pytest.mark.rule("R22")
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [({"task_type": "nobody"}, "FailedPluginResolve"), ({"task_template": b""}, "FailedValidation")],
@@ -90,7 +90,7 @@ def test_a_rejection_is_audited(spec: dict[str, object], reason: str) -> None:
     assert entry.message == error.message
 
 
-@pytest.mark.spec("W-08")
+@pytest.mark.rule("R23")
 @pytest.mark.parametrize("reason", ["PluginNotFound", "InvalidSpec"])
 def test_a_rejected_action_ends_like_any_failed_one(reason: str) -> None:
     """Conditions, history, error state, one final FAILED event and the labels appear in the round that rejects."""
@@ -111,7 +111,7 @@ def test_a_rejected_action_ends_like_any_failed_one(reason: str) -> None:
     assert LABEL_COMPLETED_TIME in found.labels
 
 
-@pytest.mark.spec("O1")
+@pytest.mark.rule("R23")
 def test_a_rejected_action_has_no_finalizer() -> None:
     """What was refused owes no clean-up, and is never looked at again."""
     lab = lab_of(running(0))
@@ -121,7 +121,7 @@ def test_a_rejected_action_has_no_finalizer() -> None:
     assert lab.store.due(lab.store.shard_of(action.run_id)) == []
 
 
-@pytest.mark.spec("5.2")
+@pytest.mark.rule("R22")
 def test_a_rejected_action_never_reaches_its_plugin() -> None:
     """A missing field stops the action before handle, abort and finalize."""
     lab = lab_of(running(0))
@@ -130,7 +130,7 @@ def test_a_rejected_action_never_reaches_its_plugin() -> None:
     assert not {"handle", "abort", "finalize"} & set(lab.journal.words)
 
 
-@pytest.mark.spec("W-08")
+@pytest.mark.rule("R23")
 def test_a_rejection_needs_no_recorder() -> None:
     """Without an audit sink a rejected action ends all the same."""
     lab = lab_of(running(0))
@@ -140,7 +140,7 @@ def test_a_rejection_needs_no_recorder() -> None:
     assert lab.get(action).phase is ActionPhase.FAILED
 
 
-@pytest.mark.spec("W-08")
+@pytest.mark.rule("R23")
 def test_a_rejection_that_cannot_be_stored_is_not_forgotten() -> None:
     """When the write is lost the action stays live, and the next round rejects it again."""
     lab = lab_of(running(0))
@@ -153,8 +153,8 @@ def test_a_rejection_that_cannot_be_stored_is_not_forgotten() -> None:
     assert lab.get(action).phase is ActionPhase.FAILED
 
 
-# -- the door (spec 2.2) ---------------------------------------------------------------------------------------------
-@pytest.mark.spec("2.2")
+# -- the door (R10) ---------------------------------------------------------------------------------------------
+@pytest.mark.rule("R10")
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -178,7 +178,7 @@ def test_a_spec_out_of_its_limits_is_refused_at_the_door(changes: dict[str, obje
     assert words in str(refused.value)
 
 
-@pytest.mark.spec("2.2")
+@pytest.mark.rule("R10")
 def test_a_spec_at_its_limits_is_accepted() -> None:
     """The longest allowed values are allowed."""
     longest = {"cache_key": "x" * 256, "task_type": "x" * 63, "short_name": "x" * 63, "group": "x" * 256}
@@ -186,14 +186,14 @@ def test_a_spec_at_its_limits_is_accepted() -> None:
     check_spec(record().id, msgspec.structs.replace(FULL, parent_action_name="b", **longest, **sizes))
 
 
-@pytest.mark.spec("2.2")
+@pytest.mark.rule("R10")
 def test_a_parent_keeps_the_rule_of_names() -> None:
     """The name of a parent may hold nothing that could reach into a key."""
     with pytest.raises(InvalidName, match="parent action"):
         check_spec(record().id, msgspec.structs.replace(FULL, parent_action_name="a:b"))
 
 
-@pytest.mark.spec("5.1")
+@pytest.mark.rule("R5")
 @pytest.mark.parametrize("action_type", ["", "task", "strange"])
 def test_whatever_is_no_condition_is_a_task(action_type: str) -> None:
     """Empty and unknown action types take the task path."""
@@ -203,7 +203,7 @@ def test_whatever_is_no_condition_is_a_task(action_type: str) -> None:
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("22.7", "W-09")
+@pytest.mark.rule("R67", "R25")
 @pytest.mark.parametrize(
     "template", [b'{"type":"\xff"}', b'{"custom":{"a":' + b"[" * 5000], ids=["UTF-8", "deep"]
 )
@@ -215,7 +215,7 @@ def test_a_template_of_wrong_bytes_holds_up_no_round(template: bytes) -> None:
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("W-14")
+@pytest.mark.rule("R34")
 @pytest.mark.parametrize("name", ["queued", "running", "heartbeat", "overall"])
 @pytest.mark.parametrize("seconds", [0, -5])
 def test_limits_that_pass_at_once_are_refused_at_the_door(name: str, seconds: int) -> None:
@@ -229,7 +229,7 @@ def test_limits_that_pass_at_once_are_refused_at_the_door(name: str, seconds: in
         lab.run(ActionSpec(task_type="echo", task_template=template, inputs=b"{}"))
 
 
-@pytest.mark.spec("2.2")
+@pytest.mark.rule("R10")
 @pytest.mark.parametrize(
     "part",
     [
@@ -252,7 +252,7 @@ def test_half_a_character_is_no_annotation() -> None:
         check_annotations({"a": "\ud800"})
 
 
-@pytest.mark.spec("5.3")
+@pytest.mark.rule("R23")
 @pytest.mark.parametrize("template", [b'{"timeouts"', b'{"metadata":null,"custom":{"timeouts":0}}'])
 def test_only_limits_that_can_be_read_are_checked_at_the_door(template: bytes) -> None:
     """A template that is no template is told of by its first round, as any other; the word alone is no limit."""

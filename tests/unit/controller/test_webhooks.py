@@ -1,4 +1,4 @@
-"""The webhook of a condition: when it is called, how often, with what, and what ends the calls (spec 18, W-30)."""
+"""The webhook of a condition: when it is called, how often, with what, and what ends the calls (R53, R55)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from reconciler.webhooks.recording import RecordingWebhooks
 from reconciler.webhooks.secret import secret_problems
 from worker import scraping
 
-pytestmark = pytest.mark.spec("W-30")
+pytestmark = pytest.mark.rule("R55")
 URL = "https://hooks.example.org/ask?key=hush"
 SECRET = "0123456789abcdef" * 4
 DAY = 86_400_000
@@ -444,7 +444,7 @@ def test_neither_secret_nor_token_nor_path_are_kept(lab: Lab) -> None:
 
 
 # -- metrics -----------------------------------------------------------------------------------------------------------
-@pytest.mark.spec("21")
+@pytest.mark.rule("R61")
 def test_calls_are_counted(lab: Lab, tmp_path: Path) -> None:
     """Each try counts once, by what became of it."""
     folder = tmp_path / "numbers"

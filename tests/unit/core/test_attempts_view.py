@@ -1,4 +1,4 @@
-"""The attempts of an action, told from its events (spec 29.8)."""
+"""The attempts of an action, told from its events (R60)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from reconciler.api.transition import (
 from reconciler.core.attempts import AttemptView, PhaseSpan, attempt_view, attempts_of
 from reconciler.testing import Lab, ScriptedPlugin
 
-pytestmark = pytest.mark.spec("29.8")
+pytestmark = pytest.mark.rule("R60")
 ACTION = ActionId("default", "development", "r", "a0")
 QUEUED, RUNNING, FAILED = ActionPhase.QUEUED, ActionPhase.RUNNING, ActionPhase.FAILED
 SUCCEEDED, ABORTED = ActionPhase.SUCCEEDED, ActionPhase.ABORTED
@@ -209,7 +209,7 @@ def _nothing(lab: Lab, action: ActionId) -> None:
     del lab, action
 
 
-@pytest.mark.spec("W-27")
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize(
     ("answers", "meanwhile"),
     [

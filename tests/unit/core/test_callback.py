@@ -1,4 +1,4 @@
-"""Callback tokens: only ours, unchanged, for their purpose, in time (spec W-30)."""
+"""Callback tokens: only ours, unchanged, for their purpose, in time (R55)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.api.action import ActionId
 from reconciler.api.errors import CallbackRefused
 from reconciler.core.callback import SIGNAL, Callback, sign, verify
 
-pytestmark = pytest.mark.spec("W-30")
+pytestmark = pytest.mark.rule("R55")
 SECRET = b"s" * 32
 CALLBACK = Callback(ActionId("p", "d", "r", "a0"), 1000, SIGNAL, 5000)
 TOKEN = sign(SECRET, CALLBACK)

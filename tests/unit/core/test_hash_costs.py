@@ -31,7 +31,7 @@ def slowly(number: float) -> bytes:
     return hashlib.sha256(f"f{'-' if number < 0 else '+'}{exponent}:{digits}".encode()).digest()
 
 
-@pytest.mark.spec("9.3")
+@pytest.mark.rule("R49")
 @given(finite | st.sampled_from([5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.5, 1.0, 2.0**60]))
 def test_a_number_hashes_as_objecthash_defines_it(number: float) -> None:
     """The closed form gives what the definition gives, for every number: keys of older releases stay valid."""
@@ -57,7 +57,7 @@ def test_numbers_at_the_limits_cost_what_others_cost(form: str) -> None:
     assert cost(hostile) < 8 * cost([f"{n}.25" for n in count])
 
 
-@pytest.mark.spec("9.3")
+@pytest.mark.rule("R49")
 def test_a_large_integer_and_its_float_keep_their_keys_in_any_order() -> None:
     """A number hashes by its own kind, whatever was hashed before it."""
     first = [objecthash(2**60), objecthash(2.0**60)]

@@ -1,4 +1,4 @@
-"""The one rule for names, at every door (spec 2.2)."""
+"""The one rule for names, at every door (R10)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import InvalidName
 from reconciler.api.names import LIMITS, RULE, check_name
 
-pytestmark = pytest.mark.spec("2.2")
+pytestmark = pytest.mark.rule("R10")
 LETTERS = "abcXYZ019"
 good = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,28}[A-Za-z0-9])?", fullmatch=True)
 
@@ -89,7 +89,7 @@ def test_a_huge_name_is_not_repeated() -> None:
 # -- identities --------------------------------------------------------------------------------------------------------
 @given(good, good, good, good)
 def test_an_identity_survives_its_path(project: str, domain: str, run: str, action: str) -> None:
-    """Every valid identity reads back from how it is written (W-33)."""
+    """Every valid identity reads back from how it is written (R9)."""
     found = ActionId(project, domain, run, action)
     assert ActionId.parse(str(found)) == found == found.checked()
     assert RunId.parse(str(found.run_id)) == found.run_id

@@ -1,4 +1,4 @@
-"""Which URLs are webhooks, and which addresses may be called (spec W-30)."""
+"""Which URLs are webhooks, and which addresses may be called (R55)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.api.webhook import Target, read_target
 from reconciler.core.outbound import may_call
 from reconciler.settings import Settings
 
-pytestmark = pytest.mark.spec("W-30")
+pytestmark = pytest.mark.rule("R55")
 PUBLIC = [
     "8.8.8.8",
     "1.1.1.1",

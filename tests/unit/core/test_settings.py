@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reconciler.api.errors import InvalidSettings
 from reconciler.settings import PREFIX, Settings, parse_duration
 
-pytestmark = pytest.mark.spec("3")
+pytestmark = pytest.mark.rule("R8")
 
 
 def problems(**env: str) -> list[str]:

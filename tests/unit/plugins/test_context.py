@@ -1,4 +1,4 @@
-"""What a plugin is given (spec 22): the task, names, labels, annotations, environment."""
+"""What a plugin is given (R63): the task, names, labels, annotations, environment."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from reconciler.testing import Lab
 
 
 # -- construction (22.2) -----------------------------------------------------------------------------------------------
-@pytest.mark.spec("22.2")
+@pytest.mark.rule("R63")
 def test_a_base_that_cannot_be_parsed_fails_the_context() -> None:
     """Without a usable output base there is no context."""
     with pytest.raises(InvalidSpec, match='invalid RunOutputBase "nowhere"'):
         context(run_output_base="nowhere")
 
 
-@pytest.mark.spec("22.2")
+@pytest.mark.rule("R63")
 def test_a_wrong_secret_fails_the_context() -> None:
     """A secret mounted in a way that does not exist is refused before the plugin is called."""
     template = TaskTemplate(secrets=(SecretRef(key="k", mount="ram"),))
@@ -36,7 +36,7 @@ def test_a_wrong_secret_fails_the_context() -> None:
         context(template=template)
 
 
-@pytest.mark.spec("22.2")
+@pytest.mark.rule("R63")
 def test_an_unreadable_template_does_not_fail_the_context() -> None:
     """The template is parsed when somebody asks for it: abort and finalize work without it."""
     ctx = context(template=b"nonsense")
@@ -44,7 +44,7 @@ def test_an_unreadable_template_does_not_fail_the_context() -> None:
         _ = ctx.template
 
 
-@pytest.mark.spec("22.2")
+@pytest.mark.rule("R63")
 def test_the_template_is_read_once() -> None:
     """Asking for the template twice gives the same one."""
     ctx = context()
@@ -58,13 +58,13 @@ def test_the_time_is_that_of_the_round() -> None:
     assert context().now == NOW
 
 
-@pytest.mark.spec("22.3")
+@pytest.mark.rule("R64")
 def test_inputs_in_the_record_are_read() -> None:
     """Small inputs come with the record."""
     assert msgspec.json.decode(context(inputs={"x": 1}).read_inputs()) == {"x": 1}
 
 
-@pytest.mark.spec("22.3")
+@pytest.mark.rule("R64")
 def test_missing_inputs_have_their_own_code() -> None:
     """Inputs that are not there raise READ_FAILED."""
     action = record(input_uri="s3://bkt/none")
@@ -75,19 +75,19 @@ def test_missing_inputs_have_their_own_code() -> None:
 
 
 # -- attempts (13, 22.4, 22.7) -----------------------------------------------------------------------------------------
-@pytest.mark.spec("22.4")
+@pytest.mark.rule("R65")
 @pytest.mark.parametrize(
     ("attempts", "launches", "folder", "launch"),
     [(0, 0, "1", "1"), (1, 0, "1", "1"), (3, 0, "3", "3"), (2, 1, "2-1", "2-1")],
 )
 def test_each_launch_has_its_own_folder(attempts: int, launches: int, folder: str, launch: str) -> None:
-    """The files of a launch lie below attempt and relaunch, and only that launch may report (W-02)."""
+    """The files of a launch lie below attempt and relaunch, and only that launch may report (R29)."""
     ctx = context(status=ActionStatus(attempts=attempts, launches=launches))
     assert ctx.files.prefix == f"s3://bkt/x5/base/train/{folder}"
     assert ctx.launch == launch
 
 
-@pytest.mark.spec("13")
+@pytest.mark.rule("R31")
 @pytest.mark.parametrize(
     ("template", "attempts"),
     [
@@ -113,7 +113,7 @@ def test_a_wish_to_launch_names_launch_and_queue() -> None:
     assert ctx.launch_wish == ("2", "gpu")
 
 
-@pytest.mark.spec("22.5")
+@pytest.mark.rule("R66")
 @pytest.mark.parametrize(("attempts", "previous"), [(0, ""), (1, ""), (2, "1"), (12, "11")])
 def test_the_previous_checkpoints_are_those_of_the_attempt_before(attempts: int, previous: str) -> None:
     """From the second attempt on, and never the folder of the attempt itself."""
@@ -124,7 +124,7 @@ def test_the_previous_checkpoints_are_those_of_the_attempt_before(attempts: int,
 
 
 # -- names (22.7) ------------------------------------------------------------------------------------------------------
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 @pytest.mark.parametrize(
     ("attempts", "launches", "name"),
     [
@@ -135,12 +135,12 @@ def test_the_previous_checkpoints_are_those_of_the_attempt_before(attempts: int,
     ],
 )
 def test_the_generated_name_is_unique_for_each_launch(attempts: int, launches: int, name: str) -> None:
-    """Record name and retry, the relaunch after a system failure (W-02), and what stands for the whole identity."""
+    """Record name and retry, the relaunch after a system failure (R29), and what stands for the whole identity."""
     found = context(status=ActionStatus(attempts=attempts, launches=launches)).generated_name
     assert re.fullmatch(f"{name}-[a-z1-6]{{8}}", found)
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 def test_no_two_installations_projects_or_incarnations_share_a_generated_name() -> None:
     """The name of a record alone says nothing of them, and a service may serve them all."""
     labs = [Lab(cluster=cluster, key_prefix=prefix) for cluster in ("", "east") for prefix in ("cr", "cr2")]
@@ -161,7 +161,7 @@ def test_no_two_installations_projects_or_incarnations_share_a_generated_name() 
     assert len(set(names)) == len(names) == 24
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 @pytest.mark.parametrize(("longest", "length"), [(24, 24), (23, 8)])
 def test_the_generated_name_keeps_the_plugins_limit(longest: int, length: int) -> None:
     """A name that fits stays; a longer one becomes `f` and a hash."""
@@ -171,7 +171,7 @@ def test_the_generated_name_keeps_the_plugins_limit(longest: int, length: int) -
 
 
 # -- environment (22.7) ------------------------------------------------------------------------------------------------
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 def test_the_environment_names_the_action() -> None:
     """The four variables of the platform, and those of the run."""
     assert context(env_vars={"MINE": "1"}).environment == {
@@ -183,7 +183,7 @@ def test_the_environment_names_the_action() -> None:
     }
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 @pytest.mark.parametrize("name", ["ACTION_NAME", "RUN_NAME", "_U_RUN_BASE", "_U_ORG_NAME"])
 def test_users_cannot_replace_the_platforms_variables(name: str) -> None:
     """A variable of the run never wins over one of the platform."""
@@ -191,7 +191,7 @@ def test_users_cannot_replace_the_platforms_variables(name: str) -> None:
 
 
 # -- labels (22.7) -----------------------------------------------------------------------------------------------------
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 def test_labels_say_what_a_resource_belongs_to() -> None:
     """Labels of the record, and on top those of the platform."""
     labels = context(labels={"team": "blue"}, status=ActionStatus(attempts=2)).labels
@@ -214,7 +214,7 @@ def test_labels_say_what_a_resource_belongs_to() -> None:
     }
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 @pytest.mark.parametrize(
     "name", ["organization", "project", "attempt", "run", "task-name", "flyte.org/managed"]
 )
@@ -223,7 +223,7 @@ def test_the_platforms_labels_win(name: str) -> None:
     assert context(labels={name: "mine"}).labels[name] == context().labels[name]
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 def test_a_task_with_secrets_is_labelled() -> None:
     """Only a task with secrets asks for their injection."""
     assert "inject-flyte-secrets" not in context().labels
@@ -231,7 +231,7 @@ def test_a_task_with_secrets_is_labelled() -> None:
     assert labels["inject-flyte-secrets"] == "true"
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 @pytest.mark.parametrize(
     "template",
     [TaskTemplate(), TaskTemplate(id=Identifier()), b"nonsense"],
@@ -242,7 +242,7 @@ def test_a_task_without_a_name_has_no_name_label(template: TaskTemplate | bytes)
     assert "task-name" not in context(template=template).labels
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 @pytest.mark.parametrize(
     ("value", "clean"),
     [
@@ -262,7 +262,7 @@ def test_label_values_are_sanitized(value: str, clean: str) -> None:
     assert sanitize_label(value) == clean
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 @given(st.text(max_size=100))
 def test_a_sanitized_value_is_always_valid(value: str) -> None:
     """Whatever the text, the label value is one that Kubernetes would take."""
@@ -275,13 +275,13 @@ def test_a_sanitized_value_is_always_valid(value: str) -> None:
 
 
 # -- annotations (22.7, 25) --------------------------------------------------------------------------------------------
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 def test_annotations_are_those_of_the_record() -> None:
     """Without secrets there is nothing to add."""
     assert context(annotations={"a": "b"}).annotations == {"a": "b"}
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 @pytest.mark.parametrize("mount", ["env", "file"])
 def test_secrets_are_annotated_by_reference(mount: str) -> None:
     """Each secret is one annotation in base32, in order; it holds the key, never a value."""
@@ -295,7 +295,7 @@ def test_secrets_are_annotated_by_reference(mount: str) -> None:
     assert len(found) == 2
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 def test_too_many_secrets_are_refused() -> None:
     """Annotations above 256 KiB are refused, saying what helps."""
     secrets = tuple(SecretRef(key="k" * 4000) for _ in range(50))
@@ -303,8 +303,8 @@ def test_too_many_secrets_are_refused() -> None:
         _ = context(template=TaskTemplate(secrets=secrets)).annotations
 
 
-# -- interruptible (22.7, W-15) ----------------------------------------------------------------------------------------
-@pytest.mark.spec("22.7")
+# -- interruptible (22.7, R75) ----------------------------------------------------------------------------------------
+@pytest.mark.rule("R67")
 @pytest.mark.parametrize(
     ("of_run", "of_task", "wanted"),
     [(None, False, False), (None, True, True), (False, True, False), (True, False, True)],
@@ -319,7 +319,7 @@ def test_the_run_decides_whether_it_may_be_interrupted(
     assert context(template=template, interruptible=of_run).interruptible is wanted
 
 
-@pytest.mark.spec("22.7")
+@pytest.mark.rule("R67")
 def test_without_a_template_nothing_is_interruptible() -> None:
     """An unreadable template says no."""
     assert context(template=b"nonsense").interruptible is False

@@ -1,4 +1,4 @@
-"""`echo` (spec 28): copies its single input to its single output."""
+"""`echo` (R73): copies its single input to its single output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.plugins.echo import TASK_TYPE, EchoPlugin
 from reconciler.plugins.registry import PluginEntry
 from reconciler.testing import Lab
 
-pytestmark = pytest.mark.spec("28")
+pytestmark = pytest.mark.rule("R73")
 ONE = Interface(inputs={"x": "any"}, outputs={"y": "any"})
 
 
@@ -69,7 +69,7 @@ def test_a_missing_input_is_named() -> None:
     )
 
 
-@pytest.mark.spec("W-42")
+@pytest.mark.rule("R73")
 def test_a_delay_is_waited_out() -> None:
     """With a delay it runs that long, counted from the first look, which lies in the record."""
     delayed = PluginEntry(id="e", task_types=(TASK_TYPE,), load=lambda: EchoPlugin(timedelta(seconds=5)))

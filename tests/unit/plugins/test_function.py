@@ -1,4 +1,4 @@
-"""`function` (design 5): launches an attempt as a message and follows its lease."""
+"""`function` (R74): launches an attempt as a message and follows its lease."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from reconciler.stores.base import StartRefused
 from reconciler.sweeps.resync import resync
 from reconciler.testing import Lab
 
-pytestmark = pytest.mark.spec("design 5")
+pytestmark = pytest.mark.rule("R74")
 LEASE = 6000
 
 
@@ -291,7 +291,7 @@ def test_event_and_history_say_why_an_action_is_queued_again() -> None:
 
 
 def test_a_worker_lost_before_it_was_seen_running_is_told_too() -> None:
-    """The history has no second Queued in a row (spec 2.5), so its last entry says why the launch is a new one."""
+    """The history has no second Queued in a row (R13), so its last entry says why the launch is a new one."""
     lab = Lab()
     action = launched(lab)
     for launch, after in (("1", "1-1"), ("1-1", "1-2")):
@@ -345,7 +345,7 @@ def test_losing_workers_again_and_again_waits_longer_and_ends() -> None:
 
 
 def test_a_long_run_forgives_earlier_losses() -> None:
-    """A function that ran for a minute before its worker was lost begins with a fresh budget (spec W-01)."""
+    """A function that ran for a minute before its worker was lost begins with a fresh budget (R27)."""
     lab = Lab()
     action = launched(lab)
     for number in range(5):

@@ -13,7 +13,7 @@ from reconciler.cli.documents import waiting_reason
 from reconciler.stores.base import StartRefused
 from reconciler.testing import Lab
 
-pytestmark = pytest.mark.spec("design 5")
+pytestmark = pytest.mark.rule("R74")
 WHY = "worker w1 does not know it"
 LIFE = 15_000
 PATIENCE = timedelta(minutes=10)

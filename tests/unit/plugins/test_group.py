@@ -1,4 +1,4 @@
-"""`group`: the parent of a map, which ends when all its children have (design 4)."""
+"""`group`: the parent of a map, which ends when all its children have (R2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.api.transition import failure, success
 from reconciler.testing import Lab, ScriptedPlugin
 
-pytestmark = pytest.mark.spec("design 4")
+pytestmark = pytest.mark.rule("R2")
 CHILD = ActionSpec(task_type="child", task_template=encode_template(TaskTemplate(type="child")), inputs=b"{}")
 
 

@@ -1,4 +1,4 @@
-"""Quotas in the engine: who waits, who is woken, and that nothing is kept after its time (spec 24, 27.3, W-05, W-38)."""
+"""Quotas in the engine: who waits, who is woken, and that nothing is kept after its time (R70, R37)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from reconciler.plugins.managers import (
 from reconciler.stores.base import CommitOutcome
 from reconciler.testing import Lab, ScriptedPlugin
 
-pytestmark = pytest.mark.spec("24")
+pytestmark = pytest.mark.rule("R70")
 GPU = "gpu"
 LEASE = 60_000
 
@@ -168,7 +168,7 @@ def test_a_raising_plugin_gives_back_in_the_end() -> None:
 
 
 def test_an_attempt_gives_back_before_the_next_one() -> None:
-    """Between two attempts nothing is held: the next attempt asks anew, behind those who waited (W-05)."""
+    """Between two attempts nothing is held: the next attempt asks anew, behind those who waited (R37)."""
     lab = lab_of(holding(runs))
     ends = {"now": False}
 
@@ -264,7 +264,7 @@ def test_a_superseded_write_gives_nothing_back() -> None:
     assert not free(lab)
 
 
-@pytest.mark.spec("W-05")
+@pytest.mark.rule("R37")
 def test_what_could_not_be_given_back_is_free_after_its_lease() -> None:
     """An end stands though the quotas do not answer; the unit goes to the next one when its lease ends."""
     done: list[bool] = []
@@ -284,7 +284,7 @@ def test_what_could_not_be_given_back_is_free_after_its_lease() -> None:
     assert lab.clock() <= granted + LEASE + 2
 
 
-@pytest.mark.spec("W-38")
+@pytest.mark.rule("R70")
 def test_who_waits_looks_without_being_woken() -> None:
     """When the next in line cannot be made due, it looks by itself and gets the unit that was given back."""
     done: list[bool] = []

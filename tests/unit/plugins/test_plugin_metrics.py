@@ -1,4 +1,4 @@
-"""What is counted of quotas and of work at services (spec 21)."""
+"""What is counted of quotas and of work at services (R61)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.plugins.remote_state import read_state
 from reconciler.plugins.state import PluginStateManager
 from reconciler.testing import Lab, ScriptedPlugin
 
-pytestmark = pytest.mark.spec("21")
+pytestmark = pytest.mark.rule("R61")
 
 
 def lab_of_one_gpu() -> Lab:

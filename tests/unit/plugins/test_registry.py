@@ -1,4 +1,4 @@
-"""Which plugin runs a task type (spec 23)."""
+"""Which plugin runs a task type (R68, R69)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def resolved(task_type: str, *entries: PluginEntry, routes: dict[str, str] | Non
         return PluginRegistry(entries, routes).resolve(task_type).id
 
 
-@pytest.mark.spec("23.3")
+@pytest.mark.rule("R69")
 def test_a_task_type_finds_its_plugin() -> None:
     """Each task type of an entry is run by its plugin."""
     assert resolved("b", entry("one", "a", "b"), entry("two", "c")) == "one"
 
 
-@pytest.mark.spec("23.3")
+@pytest.mark.rule("R69")
 def test_an_unknown_task_type_is_named() -> None:
     """Without plugin and default the error names the task type."""
     with pytest.raises(
@@ -46,14 +46,14 @@ def test_an_unknown_task_type_is_named() -> None:
         PluginRegistry([entry("one", "a")]).resolve("x")
 
 
-@pytest.mark.spec("23.3")
+@pytest.mark.rule("R69")
 def test_the_default_runs_what_nobody_else_does() -> None:
     """A default plugin runs unknown task types, and only these."""
     entries = (entry("one", "a"), entry("rest", default=True))
     assert (resolved("x", *entries), resolved("a", *entries)) == ("rest", "one")
 
 
-@pytest.mark.spec("23.3")
+@pytest.mark.rule("R69")
 def test_the_later_registration_wins() -> None:
     """Of two entries with the same task type the later one runs it, with a warning."""
     with capture_logs() as logs:
@@ -62,13 +62,13 @@ def test_the_later_registration_wins() -> None:
     assert [line["event"] for line in logs] == ["plugin.replaced"]
 
 
-@pytest.mark.spec("23.3")
+@pytest.mark.rule("R69")
 def test_core_wins_over_resource() -> None:
     """A core entry runs a shared task type wherever it was registered."""
     assert resolved("a", entry("core", "a"), entry("k8s", "a", kind="resource")) == "core"
 
 
-@pytest.mark.spec("23.3")
+@pytest.mark.rule("R69")
 @pytest.mark.parametrize(
     ("kinds", "winner"),
     [
@@ -84,7 +84,7 @@ def test_which_default_wins(kinds: tuple[str, str], winner: str) -> None:
     assert resolved("x", *entries) == winner
 
 
-@pytest.mark.spec("23.3")
+@pytest.mark.rule("R69")
 def test_a_route_wins_over_entries() -> None:
     """The configured plugin runs a task type whatever the entries claim, also one nobody claims."""
     entries = (entry("one", "a"), entry("two", "b"))
@@ -92,7 +92,7 @@ def test_a_route_wins_over_entries() -> None:
     assert resolved("new", *entries, routes={"new": "one"}) == "one"
 
 
-@pytest.mark.spec("23.3")
+@pytest.mark.rule("R69")
 def test_a_route_to_nobody_changes_nothing() -> None:
     """A route to an unknown plugin is a warning; the task type stays where it was."""
     with capture_logs() as logs:
@@ -101,7 +101,7 @@ def test_a_route_to_nobody_changes_nothing() -> None:
     assert logs[0]["event"] == "plugin.route_unknown"
 
 
-@pytest.mark.spec("23.2")
+@pytest.mark.rule("R69")
 def test_all_wrong_entries_are_reported_at_once() -> None:
     """Every entry that cannot be used is named, not only the first."""
     wrong = [
@@ -120,7 +120,7 @@ def test_all_wrong_entries_are_reported_at_once() -> None:
     ]
 
 
-@pytest.mark.spec("23.1")
+@pytest.mark.rule("R68")
 @pytest.mark.parametrize("limit", [-1, 1, 7])
 def test_a_name_limit_that_is_too_short_stops_the_start(limit: int) -> None:
     """Names of resources need at least 8 characters."""
@@ -128,14 +128,14 @@ def test_a_name_limit_that_is_too_short_stops_the_start(limit: int) -> None:
         PluginRegistry([entry("one", "a", limit=limit)])
 
 
-@pytest.mark.spec("23.1")
+@pytest.mark.rule("R68")
 @pytest.mark.parametrize("limit", [0, 8, 63])
 def test_a_name_limit_of_eight_is_enough(limit: int) -> None:
     """No limit and any limit from 8 on are accepted."""
     assert resolved("a", entry("one", "a", limit=limit)) == "one"
 
 
-@pytest.mark.spec("23.1")
+@pytest.mark.rule("R68")
 def test_loaders_that_fail_stop_the_start() -> None:
     """All of them are told at once, each by the id of its plugin; one whose server is away may be started again."""
 
@@ -156,7 +156,7 @@ def test_loaders_that_fail_stop_the_start() -> None:
     assert [isinstance(text, Outage) for text in problems] == [False, True, False]
 
 
-@pytest.mark.spec("23.1")
+@pytest.mark.rule("R68")
 def test_each_plugin_is_loaded_once() -> None:
     """All task types of an entry share one plugin."""
     registry = PluginRegistry([entry("one", "a", "b")])
@@ -164,7 +164,7 @@ def test_each_plugin_is_loaded_once() -> None:
     assert registry.task_types == ("a", "b")
 
 
-@pytest.mark.spec("23.1")
+@pytest.mark.rule("R68")
 def test_a_plugin_keeps_its_own_id() -> None:
     """A plugin that names itself is not renamed by its entry."""
     named = type("Named", (Plugin,), {"id": "self"})
@@ -172,7 +172,7 @@ def test_a_plugin_keeps_its_own_id() -> None:
     assert registry.resolve("a").id == "self"
 
 
-@pytest.mark.spec("W-05")
+@pytest.mark.rule("R37")
 def test_only_a_plugin_with_a_finalize_of_its_own_owes_one() -> None:
     """A plugin that inherits `finalize` has nothing to release."""
 
@@ -184,7 +184,7 @@ def test_only_a_plugin_with_a_finalize_of_its_own_owes_one() -> None:
     assert owes_finalize(Holds())
 
 
-@pytest.mark.spec("23.1")
+@pytest.mark.rule("R68")
 def test_a_plugin_must_say_how_to_handle() -> None:
     """The base class handles nothing; aborting nothing is fine."""
     with pytest.raises(NotImplementedError):
@@ -193,7 +193,7 @@ def test_a_plugin_must_say_how_to_handle() -> None:
     Plugin().finalize(None)  # type: ignore[arg-type]  # as above
 
 
-@pytest.mark.spec("23.3")
+@pytest.mark.rule("R69")
 def test_a_loader_without_a_plugin_stops_the_start() -> None:
     """A loader that returns no plugin is told as a wrong setting, with its id."""
     nothing: Any = None

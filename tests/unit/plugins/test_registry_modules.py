@@ -1,4 +1,4 @@
-"""Plugins of users, found by RECONCILER_PLUGINS (spec 23.2)."""
+"""Plugins of users, found by RECONCILER_PLUGINS (R69)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.plugins.registry import load_entries
 from reconciler.settings import Settings
 from reconciler.wiring import build
 
-pytestmark = pytest.mark.spec("23.2")
+pytestmark = pytest.mark.rule("R69")
 GOOD = """
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.registry import PluginEntry

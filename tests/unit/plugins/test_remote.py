@@ -1,4 +1,4 @@
-"""Remote plugins (spec 27.2): each row of the state machine."""
+"""Remote plugins (R72): each row of the state machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from reconciler.plugins.remote import TaskRefused
 from reconciler.plugins.remote_state import RemotePhase, RemoteState
 from reconciler.stores.error_file import encode
 
-pytestmark = pytest.mark.spec("27.2")
+pytestmark = pytest.mark.rule("R72")
 
 
 def test_the_first_round_creates_and_looks_at_once() -> None:
@@ -131,7 +131,7 @@ def test_what_is_not_ready_is_created_again() -> None:
     assert service.calls == ["create 1", "get 1", "create 1"]
 
 
-@pytest.mark.spec("W-41")
+@pytest.mark.rule("R72")
 @pytest.mark.parametrize("phase", [RemotePhase.SUCCEEDED, RemotePhase.USER_FAILURE])
 def test_a_stored_end_is_asked_for_again(phase: RemotePhase) -> None:
     """An action that goes on although an end is stored asks the service, which says how it ended."""
@@ -161,7 +161,7 @@ def test_a_state_that_cannot_be_read_ends_the_action(state: bytes) -> None:
     assert service.calls == ["create 1", "delete None the action has ended"]
 
 
-@pytest.mark.spec("W-41")
+@pytest.mark.rule("R72")
 def test_a_create_that_fails_is_the_platforms_fault() -> None:
     """Whatever `create` raises spends the system budget, no user retry, and it is called again with the same key."""
     service = Service(success())
@@ -175,7 +175,7 @@ def test_a_create_that_fails_is_the_platforms_fault() -> None:
     assert service.calls[:4] == ["create 1"] * 4
 
 
-@pytest.mark.spec("W-41")
+@pytest.mark.rule("R72")
 def test_a_create_that_never_succeeds_leaves_nothing_behind() -> None:
     """When the system budget is used up the action fails by the platform's fault, and what may have been made is deleted."""
     service = Service()
@@ -201,7 +201,7 @@ def test_a_service_that_does_not_answer_ends_no_action() -> None:
     assert (record.phase, record.status.total_system_failures) == (ActionPhase.SUCCEEDED, 0)
 
 
-@pytest.mark.spec("W-41")
+@pytest.mark.rule("R72")
 def test_a_refused_task_spends_a_user_retry() -> None:
     """`TaskRefused` is the user's: FAILED as `TaskFailedWithError`, then the next attempt under another key."""
     service = Service(success())
@@ -217,7 +217,7 @@ def test_a_refused_task_spends_a_user_retry() -> None:
     assert service.calls == ["create 1", "delete None Aborted", "create 1", "get 1"]
 
 
-@pytest.mark.spec("W-41")
+@pytest.mark.rule("R72")
 def test_a_bad_task_is_not_tried_again() -> None:
     """`BadTaskSpecification` of `create` ends the action at once, whatever its retries."""
     service = Service()

@@ -1,4 +1,4 @@
-"""Remote plugins when looks fail, and when somebody wants them to end (spec 27.5, 27.6, W-40, W-41)."""
+"""Remote plugins when looks fail, and when somebody wants them to end (R72)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from reconciler.plugins.base import StillStopping
 from reconciler.plugins.remote_state import RemoteConfig, RemotePhase
 from reconciler.testing import Crash, Lab, check_settled, every_crash
 
-pytestmark = pytest.mark.spec("27.5")
+pytestmark = pytest.mark.rule("R72")
 
 
 def launched(service: Service, **options: object) -> tuple[Lab, ActionId]:
@@ -38,7 +38,7 @@ def launched(service: Service, **options: object) -> tuple[Lab, ActionId]:
     return lab, action
 
 
-@pytest.mark.spec("W-40")
+@pytest.mark.rule("R72")
 @pytest.mark.parametrize("error", [TimeoutError("no answer"), BlobUnavailable("down"), KeyError("state")])
 def test_failed_looks_are_counted_in_the_record(error: Exception) -> None:
     """A failed look leaves the phase as it is, says so, and is tried again after the interval."""
@@ -60,7 +60,7 @@ def test_failed_looks_are_counted_in_the_record(error: Exception) -> None:
     assert record.status.total_system_failures == 0
 
 
-@pytest.mark.spec("W-40")
+@pytest.mark.rule("R72")
 def test_a_first_look_that_fails_stays_queued() -> None:
     """A resource nobody has seen yet is still Queued as launched."""
     service = Service()
@@ -71,7 +71,7 @@ def test_a_first_look_that_fails_stays_queued() -> None:
     assert (status.plugin_phase, status.plugin_phase_version) == ("PhaseQueued", 2)
 
 
-@pytest.mark.spec("W-40")
+@pytest.mark.rule("R72")
 def test_a_look_that_succeeds_forgets_the_failed_ones() -> None:
     """Failures are counted in a row: a service that answers now and then is borne for ever."""
     service = Service()
@@ -85,7 +85,7 @@ def test_a_look_that_succeeds_forgets_the_failed_ones() -> None:
     assert (record.phase, record.status.total_system_failures) == (ActionPhase.RUNNING, 0)
 
 
-@pytest.mark.spec("W-40")
+@pytest.mark.rule("R72")
 @pytest.mark.parametrize("seen", [False, True], ids=["never seen", "seen before"])
 @pytest.mark.parametrize("limit", [0, 2])
 def test_one_failed_look_too_many_is_a_system_failure(*, seen: bool, limit: int) -> None:
@@ -110,7 +110,7 @@ def test_one_failed_look_too_many_is_a_system_failure(*, seen: bool, limit: int)
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
-@pytest.mark.spec("W-40")
+@pytest.mark.rule("R72")
 def test_work_whose_deletion_fails_as_well_is_not_lost() -> None:
     """A service that answers nothing at all cannot be told to delete either: when it is back, the work goes on."""
     service = Service()
@@ -126,7 +126,7 @@ def test_work_whose_deletion_fails_as_well_is_not_lost() -> None:
     assert service.calls[-1] == "get 1"
 
 
-@pytest.mark.spec("W-40")
+@pytest.mark.rule("R72")
 def test_a_service_that_stays_silent_ends_the_action_by_the_platforms_fault() -> None:
     """When the launches of the system budget all get lost, the error is SYSTEM."""
     service = Service()
@@ -139,7 +139,7 @@ def test_a_service_that_stays_silent_ends_the_action_by_the_platforms_fault() ->
     assert service.numbers == {}
 
 
-@pytest.mark.spec("27.4")
+@pytest.mark.rule("R72")
 @pytest.mark.parametrize(
     "says",
     [PhaseInfo(phase=PluginPhase.UNDEFINED), aborted(0, 0, "cancelled"), waiting_for_cache(0)],
@@ -159,10 +159,10 @@ def test_a_phase_no_resource_can_be_in_is_a_system_failure(says: PhaseInfo) -> N
     assert service.calls[-1] == "delete 1 the action has ended"
 
 
-# -- ending (spec 27.6) ----------------------------------------------------------------------------------------------
+# -- ending (R72) ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("27.6")
+@pytest.mark.rule("R72")
 def test_an_abort_deletes_with_its_reason() -> None:
     """An abort deletes the resource once, for the reason that was given, and ends the action."""
     service = Service()
@@ -175,7 +175,7 @@ def test_an_abort_deletes_with_its_reason() -> None:
     assert [call for call in service.calls if call.startswith("delete")] == ["delete 1 wrong table"]
 
 
-@pytest.mark.spec("27.6")
+@pytest.mark.rule("R72")
 def test_an_abort_before_anything_was_created_may_delete_nothing() -> None:
     """After a create whose answer got lost `delete` is called without a meta: the key is enough to find the work."""
     service = Service()
@@ -188,7 +188,7 @@ def test_an_abort_before_anything_was_created_may_delete_nothing() -> None:
     assert service.calls == ["create 1", "delete None User requested abort"]
 
 
-@pytest.mark.spec("27.6")
+@pytest.mark.rule("R72")
 def test_an_untouched_action_calls_nothing() -> None:
     """An action no step has ever looked at ends without a call of the service."""
     service = Service()
@@ -200,7 +200,7 @@ def test_an_untouched_action_calls_nothing() -> None:
     assert service.calls == []
 
 
-@pytest.mark.spec("W-41")
+@pytest.mark.rule("R72")
 @pytest.mark.parametrize("state", [b"[]", b'{"phase":"Nowhere"}', b'{"phase":"ResourcesCreated","meta":7}'])
 def test_an_abort_needs_no_readable_state(state: bytes) -> None:
     """An abort with a state that cannot be decoded deletes by the key and ends the action."""
@@ -214,7 +214,7 @@ def test_an_abort_needs_no_readable_state(state: bytes) -> None:
     assert service.calls == ["create 1", "delete None enough"]
 
 
-@pytest.mark.spec("27.6")
+@pytest.mark.rule("R72")
 def test_a_deletion_that_takes_time_is_waited_for() -> None:
     """`StillStopping` of `delete` holds the end up until the service says that the work is over."""
     service = Service()
@@ -228,7 +228,7 @@ def test_a_deletion_that_takes_time_is_waited_for() -> None:
     assert len([call for call in service.calls if call.startswith("delete")]) == 3
 
 
-@pytest.mark.spec("27.6")
+@pytest.mark.rule("R72")
 def test_a_limit_of_time_deletes_the_work() -> None:
     """A running limit ends the action in TIMED_OUT, and nothing of it is left at the service."""
     service = Service()

@@ -1,4 +1,4 @@
-"""Remote plugins: configuration, quotas and keys (spec 27.1, 27.3, 27.4, W-37, W-38)."""
+"""Remote plugins: configuration, quotas and keys (R72, R70, R71)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from reconciler.testing import Lab
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
-@pytest.mark.spec("27.1")
+@pytest.mark.rule("R72")
 def test_defaults_are_flytes() -> None:
     """A look every 30 seconds, and 5 failed ones in a row are borne."""
     assert RemoteConfig() == RemoteConfig(resync_interval=30 * SECOND, max_sync_failures=5)
@@ -39,7 +39,7 @@ def test_defaults_are_flytes() -> None:
     assert RemoteConfig(resync_interval=HOUR, max_sync_failures=0).resync == 3_600_000
 
 
-@pytest.mark.spec("27.1")
+@pytest.mark.rule("R72")
 @pytest.mark.parametrize(
     ("values", "problems"),
     [
@@ -62,7 +62,7 @@ def test_all_that_is_out_of_range_is_listed(values: dict[str, Any], problems: li
     assert caught.value.problems == problems
 
 
-@pytest.mark.spec("27.4")
+@pytest.mark.rule("R72")
 @pytest.mark.parametrize("phase", list(PluginPhase))
 def test_each_phase_is_remembered_as_the_table_says(phase: PluginPhase) -> None:
     """Nothing yet, created, succeeded, failed; the engine's own phases are refused."""
@@ -109,7 +109,7 @@ def test_handles_may_wait_for_the_service() -> None:
     assert Warehouse.properties == PluginProperties(inline=False)
 
 
-@pytest.mark.spec("W-37")
+@pytest.mark.rule("R71")
 def test_secrets_are_resolved_per_call_and_never_stored() -> None:
     """A plugin that resolves its secret in each call has none in its state, and finds a new one at once."""
 
@@ -135,7 +135,7 @@ def test_secrets_are_resolved_per_call_and_never_stored() -> None:
     assert logins == ["login first proj/dev dsn", "login second proj/dev dsn"]
 
 
-# -- quotas (spec 27.3) ----------------------------------------------------------------------------------------------
+# -- quotas (R70) ----------------------------------------------------------------------------------------------
 
 
 def limited(quota: int, caps: Constraints | None = None) -> tuple[Lab, Service]:
@@ -148,7 +148,7 @@ def limited(quota: int, caps: Constraints | None = None) -> tuple[Lab, Service]:
     return lab, service
 
 
-@pytest.mark.spec("27.3")
+@pytest.mark.rule("R70")
 def test_a_grant_comes_a_round_before_the_launch() -> None:
     """The granted unit is stored first: Queued, version 0, "Allocation token required"; then the launch."""
     lab, service = limited(1)
@@ -163,8 +163,8 @@ def test_a_grant_comes_a_round_before_the_launch() -> None:
     assert service.calls == ["create 1"]
 
 
-@pytest.mark.spec("27.3")
-@pytest.mark.spec("W-38")
+@pytest.mark.rule("R70")
+@pytest.mark.rule("R70")
 @pytest.mark.parametrize(
     ("quota", "caps"), [(1, None), (9, Constraints(project_scope=1))], ids=["quota", "cap"]
 )
@@ -187,7 +187,7 @@ def test_who_gets_no_unit_waits_until_one_is_free(quota: int, caps: Constraints 
     assert lab.clock() == began
 
 
-@pytest.mark.spec("27.6")
+@pytest.mark.rule("R72")
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_an_abort_gives_the_unit_back(rounds: int) -> None:
     """Whether it only has the unit, was launched or runs: an aborted action leaves its unit to the next one."""
@@ -205,7 +205,7 @@ def test_an_abort_gives_the_unit_back(rounds: int) -> None:
     assert service.calls.count(f"delete {1 if rounds > 1 else None} enough") == 1
 
 
-@pytest.mark.spec("27.6")
+@pytest.mark.rule("R72")
 def test_who_waits_for_a_unit_can_be_aborted() -> None:
     """An abort in line ends the action and leaves the line."""
     lab, _ = limited(1)

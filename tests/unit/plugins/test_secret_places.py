@@ -1,4 +1,4 @@
-"""Where secrets come from, in which order, what a value may be, and that none of it is shown (spec 25, W-37)."""
+"""Where secrets come from, in which order, what a value may be, and that none of it is shown (R71)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reconciler.wiring import secrets_of
 from worker.attempt_secrets import AttemptSecrets, check_declared, resolve
 from worker.runner import Died, Ended, Raised, Stopped
 
-pytestmark = pytest.mark.spec("25")
+pytestmark = pytest.mark.rule("R71")
 CANARY = "c4n4ry-Value+/=42"
 
 

@@ -1,4 +1,4 @@
-"""`core-sleep` (spec 28): waits without holding a worker."""
+"""`core-sleep` (R73): waits without holding a worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.api.template import Interface, TaskTemplate, encode_template
 from reconciler.plugins.sleep import SleepPlugin
 from reconciler.testing import Lab
 
-pytestmark = pytest.mark.spec("28")
+pytestmark = pytest.mark.rule("R73")
 DURATION = Interface(inputs={"for": "duration"})
 
 
@@ -48,7 +48,7 @@ def test_no_time_is_no_round_more() -> None:
     assert record.status.plugin_state == b""
 
 
-@pytest.mark.spec("W-42")
+@pytest.mark.rule("R73")
 def test_the_start_survives_the_process() -> None:
     """Another process goes on where the first one began: the start lies in the record."""
     lab = Lab()

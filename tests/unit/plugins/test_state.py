@@ -1,4 +1,4 @@
-"""The state a plugin keeps between rounds (spec 22.1)."""
+"""The state a plugin keeps between rounds (R62)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from reconciler.api.errors import CorruptedPluginState
 from reconciler.plugins.state import MAX_STATE, PluginStateManager
 
-pytestmark = pytest.mark.spec("22.1")
+pytestmark = pytest.mark.rule("R62")
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ def test_a_round_that_puts_nothing_writes_nothing() -> None:
     assert PluginStateManager(b'{"at":5}', 1).new_state() == (b"", 0, False)
 
 
-@pytest.mark.spec("W-16")
+@pytest.mark.rule("R15")
 @pytest.mark.parametrize(("size", "fits"), [(MAX_STATE - 2, True), (MAX_STATE - 1, False)])
 def test_a_state_is_small(size: int, fits: bool) -> None:  # noqa: FBT001  # a parameter
     """Up to 16 KiB are kept in the record; more is refused, saying where it belongs."""
