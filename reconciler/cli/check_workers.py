@@ -25,6 +25,7 @@ from reconciler.core.liveness import (
     read_facts,
     release,
 )
+from reconciler.core.ordering import natural_key
 from reconciler.core.times import span
 from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
@@ -118,9 +119,11 @@ def living(seen: Survey) -> Finding:
     """Which workers say that they are alive, and what they complain of."""
     ours = release()
     problems = [
-        problem for name in sorted(seen.workers) for problem in _complaints(name, seen.workers[name], ours)
+        problem
+        for name in sorted(seen.workers, key=natural_key)
+        for problem in _complaints(name, seen.workers[name], ours)
     ]
-    shown = [_shown(name, seen.workers[name], seen.now) for name in sorted(seen.workers)]
+    shown = [_shown(name, seen.workers[name], seen.now) for name in sorted(seen.workers, key=natural_key)]
     if not shown:
         start = "celery -A worker worker -P threads -Q steps"
         problems = [

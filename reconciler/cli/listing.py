@@ -14,6 +14,7 @@ from reconciler.cli.format import one_line
 from reconciler.cli.output import counts_text, emit, note, phase_cell, say, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.client import Client
+from reconciler.client.looking import position
 from reconciler.core.events import observed_attempts
 from reconciler.core.times import iso, span
 from reconciler.stores.counts import RunSummary
@@ -53,7 +54,7 @@ def listing(
             _list_runs(client, limit, project, domain, as_json=as_json)
         else:
             _list_actions(
-                client, target, limit, phase, _actions(client, target, parent, after), as_json=as_json
+                client, target, limit, phase, client.actions(target, parent, after), as_json=as_json
             )
 
 
@@ -122,7 +123,7 @@ def _list_actions(
             more = True
             break
         found.append(record)
-    go_on = _position(found[-1]) if more else None
+    go_on = position(found[-1]) if more else None
     if as_json:
         listed = [summary_document(record) for record in found]
         emit({"run": str(run), "phases": counts_document(counts), "actions": listed, "after": go_on})
@@ -135,20 +136,6 @@ def _list_actions(
         )
     if go_on is not None:
         note(f"There are more; go on with --after {go_on}")
-
-
-def _actions(client: Client, run: RunId, parent: str | None, after: str) -> Iterator[TaskAction]:
-    while True:
-        page = client.store.list_actions(run, parent=parent, after=after, limit=_PAGE)
-        yield from page.actions
-        after = page.next
-        if not after:
-            return
-
-
-def _position(record: TaskAction) -> str:
-    """Where an action stands in the store's order: by parent, then by name."""
-    return f"{record.spec.parent_action_name or ''}/{record.id.action}"
 
 
 def _row(record: TaskAction, now: int) -> tuple[str | Text, ...]:

@@ -12,6 +12,10 @@ from reconciler.core.events import observed_attempts
 from reconciler.stores.base import Store
 from reconciler.stores.counts import RunCounts, RunSummary
 
+_FIRST_PAGE = 500
+_PAGE = 5000
+"""Larger: whoever asks for a second one wants them all, and each page costs a look at all names."""
+
 
 class Looking:
     """`get`, `counts`, `runs`, `actions`, `events` and `attempts`, on what `Client` has besides."""
@@ -50,14 +54,20 @@ class Looking:
         """
         return self.store.list_runs(limit, before)
 
-    def actions(self, run: RunId, parent: str | None = None) -> Iterator[TaskAction]:
-        """All actions of a run, or the direct children of one."""
+    def actions(self, run: RunId, parent: str | None = None, after: str = "") -> Iterator[TaskAction]:
+        """All actions of a run, or the direct children of one, by parent and name, `m2` before `m10`.
+
+        Args:
+            run: which run.
+            parent: name of an action; given, only its children, and none of theirs; "" gives the roots.
+            after: go on behind this action, as `position` names it.
+        """
         run.checked()
-        after = ""
+        limit = _FIRST_PAGE
         while True:
-            page = self.store.list_actions(run, parent=parent, after=after)
+            page = self.store.list_actions(run, parent=parent, after=after, limit=limit)
             yield from page.actions
-            after = page.next
+            after, limit = page.next, _PAGE
             if not after:
                 return
 
@@ -83,3 +93,8 @@ class Looking:
         """
         found = attempts_of(self.events(action))
         return found or [attempt_view(observed_attempts(self.get(action)), ())]
+
+
+def position(action: TaskAction) -> str:
+    """Where an action stands in the order of `Looking.actions`: its parent, then its name."""
+    return f"{action.spec.parent_action_name or ''}/{action.id.action}"

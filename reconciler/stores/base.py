@@ -307,7 +307,7 @@ class Store(Doomed, Protocol):
     def list_actions(
         self, run: RunId, *, parent: str | None = None, after: str = "", limit: int = 500
     ) -> Page:
-        """Actions of a run, ordered by parent and name; with `parent`, only its direct children."""
+        """Actions by parent and name (`m2` before `m10`), or direct children. A page costs a look at all names."""
         ...
 
     def list_runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:

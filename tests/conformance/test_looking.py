@@ -81,11 +81,27 @@ def test_children_are_direct(store: LookingStore) -> None:
     assert store.list_actions(RunId("p", "d", "none")).actions == []
 
 
+def test_numbers_in_names_count_as_numbers(store: LookingStore) -> None:
+    """`m2` stands before `m10`, of parents as of children; a page that ends between them is gone on with there."""
+    created(
+        store, make_action("p10"), make_action("p9"), *(make_action(f"m{n}", parent="p9") for n in range(12))
+    )
+    created(store, make_action("x", parent="p10"), make_action("m07", parent="p9"))
+    whole = ["p9", "p10", *(f"m{n}" for n in range(7)), "m07", *(f"m{n}" for n in range(7, 12)), "x"]
+    assert [action.id.action for action in store.list_actions(RUN).actions] == whole
+    found, after = [], ""
+    while not found or after:
+        page = store.list_actions(RUN, after=after, limit=2)
+        found += [action.id.action for action in page.actions]
+        after = page.next
+    assert found == whole
+
+
 @pytest.mark.parametrize("parent", [None, "top"])
 def test_pages_together_are_the_list(store: LookingStore, parent: str | None) -> None:
     """Following `next` gives every action once, in order, and ends."""
-    created(store, make_action("top"), *(make_action(f"c{n:02}", parent="top") for n in range(9)))
-    created(store, make_action("g", parent="c00"))
+    created(store, make_action("top"), *(make_action(f"c{n}", parent="top") for n in range(6, 15)))
+    created(store, make_action("g", parent="c10"))
     whole = [action.id for action in store.list_actions(RUN, parent=parent).actions]
     found, after, pages = [], "", 0
     while pages == 0 or after:

@@ -94,7 +94,7 @@ def test_list_chooses_by_project(backend: Backend) -> None:
 
 
 def test_list_pages_through_a_run(backend: Backend) -> None:
-    """--limit and --after show each action of a run once."""
+    """--limit and --after show each action of a run once, numbers in names as numbers: m2, then m10."""
     backend.client.submit_many([echo_spec(b'{"x":1}')] * 12, run="r")
     seen: list[str] = []
     after: tuple[str, ...] = ()
@@ -102,7 +102,10 @@ def test_list_pages_through_a_run(backend: Backend) -> None:
         page = backend.answer("list", "r", "--limit", "5", *after)
         seen += [action["action"].rpartition("/")[2] for action in page["actions"]]
         after = ("--after", page["after"]) if page["after"] else None  # type: ignore[assignment]  # ends the loop
-    assert sorted(seen) == sorted(["a0", *(f"m{n}" for n in range(12))])
+    assert seen == ["a0", *(f"m{n}" for n in range(12))]
+    assert [action.id.action for action in backend.client.actions(backend.get("r").id.run_id)] == seen
+    shown = re.findall(r"^(m\d+) ", backend.reconciler("list", "r").stdout, re.MULTILINE)
+    assert shown == seen[1:]
     assert page["phases"] == {"queued": 13}
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import islice
 
 import msgspec
 
 from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
+from reconciler.core.ordering import natural_page
 from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry, Collected, Page
 from reconciler.stores.changes import event_ids, newest_runs
@@ -41,8 +41,8 @@ class Looking(MemoryCore):
         """See `Store.list_actions`."""
         with self._lock:
             members = self._shards[self.shard_of(run)].tree.get(run, set())
-            wanted = (m for m in sorted(members) if parent is None or m.startswith(f"{parent}/"))
-            names = list(islice((m for m in wanted if m > after), limit))
+            wanted = (m for m in members if parent is None or m.startswith(f"{parent}/"))
+            names = natural_page(wanted, after, limit)
             actions = self.get_many([run.action(name.rpartition("/")[2]) for name in names])
         more = names[-1] if len(names) == limit else ""
         return Page([action for action in actions if action is not None], more)

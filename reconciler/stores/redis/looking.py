@@ -12,6 +12,7 @@ from redis.client import Pipeline
 from reconciler.api.action import ActionId, Children, RunId, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
+from reconciler.core.ordering import natural_page
 from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry, Collected, Page
 from reconciler.stores.changes import event_ids, newest_runs
@@ -68,17 +69,9 @@ class Looking(RedisCore):
         self, run: RunId, *, parent: str | None = None, after: str = "", limit: int = 500
     ) -> Page:
         """See `Store.list_actions`."""
-        low = f"({after}" if after else ("-" if parent is None else f"[{parent}/")
-        high = "+" if parent is None else f"({parent}0"
-        members = self.client.zrange(
-            self.keys.tree(run),
-            low,
-            high,
-            bylex=True,
-            offset=0,
-            num=limit,
-        )
-        names: list[str] = [member.decode() for member in members]  # type: ignore[union-attr]  # redis-py says it may be awaited
+        low, high = ("-", "+") if parent is None else (f"[{parent}/", f"({parent}0")
+        members: Any = self.client.zrange(self.keys.tree(run), low, high, bylex=True)
+        names = natural_page((member.decode() for member in members), after, limit)
         actions = self.get_many([run.action(name.rpartition("/")[2]) for name in names])
         more = names[-1] if len(names) == limit else ""
         return Page([action for action in actions if action is not None], more)

@@ -1,0 +1,30 @@
+"""The order in which people expect names: numbers by their value, so `m2` stands before `m10`."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable
+
+_NUMBER = re.compile("[0-9]+")
+
+
+def natural_key(path: str) -> tuple[str, str]:
+    """What to sort names, or whole paths, by.
+
+    Names that differ in leading zeros only (`m1`, `m01`) have a fixed order, too.
+    """
+    return _NUMBER.sub(_after_shorter, path), path
+
+
+def natural_page(paths: Iterable[str], after: str, limit: int) -> list[str]:
+    """The first `limit` paths, in natural order, of those behind `after`; empty: from the start."""
+    ordered = sorted(map(natural_key, paths))
+    start = bisect_right(ordered, natural_key(after)) if after else 0
+    return [path for _, path in ordered[start : start + limit]]
+
+
+def _after_shorter(number: re.Match[str]) -> str:
+    """The number behind its length: as texts, 02 then stand before 010. No name has a hundred digits."""
+    digits = number[0].lstrip("0")
+    return f"{len(digits):02}{digits}"
