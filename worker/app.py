@@ -33,7 +33,6 @@ from worker.consuming import watch_of
 from worker.dashboard import prepare_flower
 from worker.flower_events import LostLaunches
 from worker.forwarding import Forwarder, reader_of
-from worker.functions import functions_of, runner_for
 from worker.functions_told import FunctionsTold
 from worker.import_path import import_path
 from worker.liveness import Liveness
@@ -42,6 +41,7 @@ from worker.measuring import Measuring
 from worker.pool_starts import PoolStarts
 from worker.process import configure, current_engine
 from worker.role import Role, chosen_queues, is_solo, role_of, role_problems
+from worker.runner.functions import functions_of, runner_for
 from worker.start import ends_start
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ from reconciler.api.secret import variable_of
 from reconciler.api.template import SecretRef
 from reconciler.plugins.context import template_or_none
 from reconciler.plugins.managers import SecretManager
-from worker.runner import Died, Ended, Raised, Runner, Stopped
+from worker.runner.runner import Died, Ended, Raised, Runner, Stopped
 
 MASK = "**"
 _SHORTEST = 4

@@ -48,12 +48,12 @@ from worker.attempt_secrets import AttemptSecrets, ChildSecrets, check_declared,
 from worker.faults import fault_of, storable
 from worker.fitness import CannotRun, cannot, check_fit
 from worker.flower_events import LONGEST, LaunchRequest, Row
-from worker.functions import runner_for
 from worker.heartbeat import Heartbeat
 from worker.outcomes import describe
 from worker.patience import OUTAGE, patiently
 from worker.process import current_engine
-from worker.runner import Call, Ended, NotStarted, Raised, Returned, Runner, Stopped, Unknown
+from worker.runner.functions import runner_for
+from worker.runner.runner import Call, Ended, NotStarted, Raised, Returned, Runner, Stopped, Unknown
 
 log = structlog.get_logger(__name__)
 

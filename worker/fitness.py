@@ -13,7 +13,7 @@ from reconciler.plugins.function import config_of
 from reconciler.stores.known import Known
 from reconciler.wiring import Engine
 from worker.heartbeat import Heartbeat
-from worker.runner import NotStarted, Runner, Stopped, Unknown
+from worker.runner.runner import NotStarted, Runner, Stopped, Unknown
 
 _LONGEST = 4_096
 """Most characters of a reason: it is stored with the record."""

@@ -13,7 +13,7 @@ import structlog
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import Unavailable
 from reconciler.wiring import Engine
-from worker.runner import Runner
+from worker.runner.runner import Runner
 
 log = structlog.get_logger(__name__)
 

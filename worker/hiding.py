@@ -15,7 +15,7 @@ from reconciler.plugins.secrets import (
     put_back_into_environment,
     take_from_environment,
 )
-from worker.runner_kernel import close_doors
+from worker.runner.kernel import close_doors
 
 _STAT = Path("/proc/self/stat")
 _ENVIRONMENT_BEGINS = 47

@@ -6,7 +6,7 @@ import signal
 
 from reconciler.api.action import AttemptOutcome
 from reconciler.core.deadlines import RUNNING_TIMED_OUT
-from worker.runner import TIMED_OUT, Died, Ended, NotStarted, Raised, Returned, Stopped, Unknown
+from worker.runner.runner import TIMED_OUT, Died, Ended, NotStarted, Raised, Returned, Stopped, Unknown
 
 NOT_STARTED = "NotStarted"
 """Code of an attempt for which there was no process of functions."""

@@ -20,7 +20,7 @@ import sys
 root = sys.argv.pop()
 if root not in sys.path:
     sys.path.insert(0, root)
-from worker.functions import main
+from worker.runner.functions import main
 main()
 """
 """Our `worker` lies beside us; the modules are looked for where a worker that is started here looks."""

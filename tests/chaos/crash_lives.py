@@ -38,8 +38,8 @@ from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine
 from worker import attempts
 from worker.process import configure, current_engine
-from worker.runner import Call, Ended, Returned, Stopped
-from worker.runner_errors import describe
+from worker.runner.errors import describe
+from worker.runner.runner import Call, Ended, Returned, Stopped
 from worker.steps import run_step
 
 _PR_SET_PDEATHSIG = 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from crash_points import WHOLE, Trap, arm
 
 from worker.app import app
-from worker.runner import Runner
+from worker.runner.runner import Runner
 
 __all__ = ["app"]
 

@@ -21,7 +21,7 @@ from reconciler.api.action import ActionId, AttemptOutcome
 from reconciler.api.phase import ActionPhase
 from reconciler.settings import Settings
 from reconciler.testing.invariants import check_due_index, check_run
-from worker.runner_kernel import descendants
+from worker.runner.kernel import descendants
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 ROUNDS = 40 if LONG else 2

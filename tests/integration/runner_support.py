@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from worker.runner import Call, Ended, Returned, Runner
+from worker.runner.runner import Call, Ended, Returned, Runner
 
 FUNCTIONS = "runner_functions"
 LOG_LIMIT = 64 * 1024
@@ -23,7 +23,7 @@ PATH = {"PYTHONPATH": os.pathsep.join(sys.path)}
 SUPERVISOR = """
 import sys
 from pathlib import Path
-from worker.runner import Call, Runner
+from worker.runner.runner import Call, Runner
 
 def supervise(function, log):
     runner = Runner(["runner_functions"], log_limit=65536)

@@ -27,7 +27,7 @@ def double(x: int) -> int:
 """
 ASK = """
 import json
-from worker.functions import functions_of, make_runner
+from worker.runner.functions import functions_of, make_runner
 from datetime import timedelta
 print(json.dumps(sorted(functions_of(make_runner(["mine"], timedelta(seconds=60))))))
 """

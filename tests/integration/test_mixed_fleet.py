@@ -93,7 +93,7 @@ def test_a_module_broken_under_a_worker_is_not_the_actions_fault(backend: Backen
         unspent(all_ended(backend, [submit(backend, "before", "old")], 60))
         release.deploy("1 / 0")
         for process in psutil.Process(worker.pid).children(recursive=True):
-            if "worker.child" in " ".join(process.cmdline()):
+            if "worker.runner.child" in " ".join(process.cmdline()):
                 process.kill()
         runs = [submit(backend, f"r{number}", "old") for number in range(5)]
         eventually(lambda: "ZeroDivisionError" in shown(backend, "r0"), 60)

@@ -12,7 +12,7 @@ import pytest
 from runner_support import FUNCTIONS, LOG_LIMIT, caller, value
 
 from reconciler.core.current import CurrentAttempt
-from worker.runner import Call, Ended, Raised, Runner, Unknown
+from worker.runner.runner import Call, Ended, Raised, Runner, Unknown
 
 
 @pytest.fixture

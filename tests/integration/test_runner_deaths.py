@@ -13,7 +13,7 @@ import pytest
 from runner_support import FUNCTIONS, LOG_LIMIT, PATH, SUPERVISOR, caller, eventually, gone, value
 from small_cgroup import limited_group
 
-from worker.runner import Died, Ended, Runner
+from worker.runner.runner import Died, Ended, Runner
 
 
 @pytest.fixture

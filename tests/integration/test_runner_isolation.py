@@ -14,8 +14,8 @@ import pytest
 from runner_support import FUNCTIONS, LOG_LIMIT, PATH, SUPERVISOR, caller, eventually, gone, value
 
 from reconciler.api.errors import InvalidSettings
-from worker.runner import Call, Died, Ended, Runner, Stopped
-from worker.runner_log import CappedLog
+from worker.runner.log import CappedLog
+from worker.runner.runner import Call, Died, Ended, Runner, Stopped
 
 
 @pytest.fixture

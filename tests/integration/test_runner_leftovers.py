@@ -13,7 +13,7 @@ import pytest
 from leaving_functions import KINDS
 from runner_support import LOG_LIMIT, caller, value
 
-from worker.runner import Ended, Raised, Returned, Runner
+from worker.runner.runner import Ended, Raised, Returned, Runner
 
 FUNCTIONS = "leaving_functions"
 CALLS = 200

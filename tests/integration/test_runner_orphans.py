@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from runner_support import PATH, eventually, started
 
-from worker.runner_kernel import kill_all, marked
+from worker.runner.kernel import kill_all, marked
 
 OWN = "ORPHANS_OF_TEST"
 PROGRAM = """
 import sys, threading
 from pathlib import Path
-from worker.runner import Call, Runner
+from worker.runner.runner import Call, Runner
 
 imports, function, log = sys.argv[1:]
 runner = Runner([imports], log_limit=65536)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from runner_support import FUNCTIONS, LOG_LIMIT, caller, eventually, gone, started, value
 
-from worker.runner import Call, Died, Ended, NotStarted, Runner, Stopped
+from worker.runner.runner import Call, Died, Ended, NotStarted, Runner, Stopped
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from runner_support import FUNCTIONS, LOG_LIMIT, caller, eventually, gone, started, value
 
-from worker.runner import Ended, Runner, Stopped
+from worker.runner.runner import Ended, Runner, Stopped
 
 
 @pytest.fixture

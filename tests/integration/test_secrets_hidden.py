@@ -20,7 +20,7 @@ from reconciler.embedded.processes import ManagedProcess
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
 from worker.attempt_secrets import AttemptSecrets, ChildSecrets
-from worker.runner import Runner
+from worker.runner.runner import Runner
 
 pytestmark = pytest.mark.servers
 CANARY = "canary-hidden-0xC0FFEE"

@@ -15,8 +15,9 @@ from cli_support import Backend, backend_on, eventually, stop_runner
 from reconciler.api.action import AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.embedded.servers import EmbeddedServers
-from worker import attempts, runner_process
+from worker import attempts
 from worker.attempts import run_launch
+from worker.runner import process
 
 pytestmark = pytest.mark.servers
 SECRET = "no-log-shall-hold-me"
@@ -127,7 +128,7 @@ def test_without_a_process_for_functions_the_launch_waits(
         return "No process can be started" in history(backend.get("r"))
 
     with monkeypatch.context() as broken:
-        broken.setattr(runner_process.subprocess, "Popen", raises(FILES))
+        broken.setattr(process.subprocess, "Popen", raises(FILES))
         eventually(told, 5)
     backend.end("r")
     record = backend.get("r")

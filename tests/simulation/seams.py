@@ -25,7 +25,7 @@ from reconciler.stores.base import Write
 from reconciler.sweeps import objects
 from worker import attempts, patience
 from worker.heartbeat import Heartbeat
-from worker.runner import TIMED_OUT, Call, Ended, Stopped
+from worker.runner.runner import TIMED_OUT, Call, Ended, Stopped
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation

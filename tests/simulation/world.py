@@ -26,7 +26,7 @@ from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.managers import Allocation
 from reconciler.plugins.registry import PluginEntry
-from worker.runner import Call, Died, Ended, Raised, Returned
+from worker.runner.runner import Call, Died, Ended, Raised, Returned
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation

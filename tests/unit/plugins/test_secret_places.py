@@ -20,7 +20,7 @@ from reconciler.settings import Settings
 from reconciler.stores.secrets import SecretId, SecretValue
 from reconciler.wiring import secrets_of
 from worker.attempt_secrets import AttemptSecrets, check_declared, resolve
-from worker.runner import Died, Ended, Raised, Stopped
+from worker.runner.runner import Died, Ended, Raised, Stopped
 
 pytestmark = pytest.mark.rule("R71")
 CANARY = "c4n4ry-Value+/=42"

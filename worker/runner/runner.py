@@ -21,8 +21,8 @@ import structlog
 
 from reconciler.api.errors import InvalidSettings
 from reconciler.api.template import SecretRef
-from worker.runner_log import SMALLEST_LIMIT, CappedLog, Sink
-from worker.runner_messages import (
+from worker.runner.log import SMALLEST_LIMIT, CappedLog, Sink
+from worker.runner.messages import (
     Call,
     Died,
     Ended,
@@ -39,8 +39,8 @@ from worker.runner_messages import (
     Stopped,
     Unknown,
 )
-from worker.runner_process import ChildProcess
-from worker.runner_stop import StopAsked, StopRequests, StopWatch
+from worker.runner.process import ChildProcess
+from worker.runner.stop import StopAsked, StopRequests, StopWatch
 
 log = structlog.get_logger(__name__)
 

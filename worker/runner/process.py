@@ -24,10 +24,10 @@ from typing import Final
 import msgspec
 
 from worker.import_path import import_path
-from worker.runner_frames import OVERHEAD, FrameReader, pack
-from worker.runner_kernel import OomCounter, kill_all, marked
-from worker.runner_log import CappedLog
-from worker.runner_messages import Died, FromChild, Hello, ToChild
+from worker.runner.frames import OVERHEAD, FrameReader, pack
+from worker.runner.kernel import OomCounter, kill_all, marked
+from worker.runner.log import CappedLog
+from worker.runner.messages import Died, FromChild, Hello, ToChild
 
 MARK: Final = "_CHILD_OF_RUNNER"
 """Environment variable by which processes are found that a dead child has left behind."""
@@ -38,12 +38,12 @@ root, path = json.loads(sys.argv.pop())
 sys.path[:] = [entry for entry in sys.path if entry]
 if root not in sys.path:
     sys.path.insert(0, root)
-from worker.child import main
+from worker.runner.child import main
 sys.path[:] = path
 main()
 """
 """Our own modules are loaded before the user's folders are looked into: a `worker.py` or `queue.py` there hides none."""
-_ROOT: Final = str(Path(__file__).parents[1])
+_ROOT: Final = str(Path(__file__).parents[2])
 _CHUNK: Final = 1 << 16
 _DRAIN_CHUNKS: Final = 64
 _REAP_TIMEOUT: Final = 10.0

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from worker.runner_kernel import libc
+from worker.runner.kernel import libc
 
 _POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
 _BLOCK: Final = ctypes.c_void_p.in_dll(libc, "environ")

@@ -16,14 +16,14 @@ from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Any, Final, Protocol, TextIO
 
-from worker.runner_environment import Environment
-from worker.runner_kernel import adopt_orphans, descendants, kill_all, libc
-from worker.runner_limits import Limits
-from worker.runner_loggers import Loggers
-from worker.runner_loops import Loops
-from worker.runner_python import Modules, Settings
-from worker.runner_signals import Signals
-from worker.runner_threads import Threads
+from worker.runner.environment import Environment
+from worker.runner.kernel import adopt_orphans, descendants, kill_all, libc
+from worker.runner.limits import Limits
+from worker.runner.loggers import Loggers
+from worker.runner.loops import Loops
+from worker.runner.python import Modules, Settings
+from worker.runner.signals import Signals
+from worker.runner.threads import Threads
 
 _LOG_FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s"
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S"

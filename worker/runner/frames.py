@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from worker.runner_messages import FromChild, ToChild
+from worker.runner.messages import FromChild, ToChild
 
 HEADER: Final = 4
 OVERHEAD: Final = 1 << 20

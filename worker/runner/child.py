@@ -1,4 +1,4 @@
-"""The process in which users' functions run: `worker.runner_process` starts it, one per runner.
+"""The process in which users' functions run: `worker.runner.process` starts it, one per runner.
 
 It imports the modules that declare functions, then serves one call after another until its socket closes. It
 opens no connection of ours. The kernel kills it, and its process group, when its supervisor
@@ -23,10 +23,10 @@ from reconciler.api.errors import InvalidArguments, InvalidSettings
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import RegisteredFunction, registry
 from reconciler.core.probe import PROBE, probe
-from worker.runner_errors import TRACEBACK_LIMIT, cut, describe
-from worker.runner_frames import FrameReader, pack
-from worker.runner_kernel import die_with, peak_memory
-from worker.runner_messages import (
+from worker.runner.errors import TRACEBACK_LIMIT, cut, describe
+from worker.runner.frames import FrameReader, pack
+from worker.runner.kernel import die_with, peak_memory
+from worker.runner.messages import (
     Call,
     Failed,
     FromChild,
@@ -40,8 +40,8 @@ from worker.runner_messages import (
     ToChild,
     Unknown,
 )
-from worker.runner_python import own_decimals
-from worker.runner_surroundings import Surroundings
+from worker.runner.python import own_decimals
+from worker.runner.surroundings import Surroundings
 
 _DECODER: Final[msgspec.msgpack.Decoder[Hello | Call]] = msgspec.msgpack.Decoder(ToChild)
 _LARGEST_FRAME: Final = (1 << 32) - 1

@@ -16,7 +16,7 @@ from typing import Final
 from reconciler.api.errors import FunctionsNotLoaded
 from reconciler.plugins.secrets import ENVIRONMENT_PREFIX
 from reconciler.settings import Settings
-from worker.runner import NotStarted, Runner, Stopped
+from worker.runner.runner import NotStarted, Runner, Stopped
 
 _LOG_LIMIT: Final = 1024 * 1024
 _SHOWN_LINES: Final = 20

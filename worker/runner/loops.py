@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.runner_async import ChildLoop
+    from worker.runner.child_loop import ChildLoop
 
 
 class Loops:
@@ -20,7 +20,7 @@ class Loops:
     def loop(self) -> ChildLoop:
         """The loop of all calls."""
         if self._loop is None:
-            from worker.runner_async import ChildLoop  # noqa: PLC0415  # asyncio: 30 ms, only where needed
+            from worker.runner.child_loop import ChildLoop  # noqa: PLC0415  # asyncio: 30 ms, only where needed
 
             self._loop = ChildLoop()
         return self._loop
@@ -34,7 +34,7 @@ class Loops:
         if self._loop is None:
             if "asyncio" not in sys.modules:
                 return ""
-            from worker.runner_async import ChildLoop  # noqa: PLC0415  # see `loop`
+            from worker.runner.child_loop import ChildLoop  # noqa: PLC0415  # see `loop`
 
             self._loop = ChildLoop.after_a_call()
         return self._loop.restore()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from worker.runner_messages import Raised
+from worker.runner.messages import Raised
 
 MESSAGE_LIMIT: Final = 8 * 1024
 """Most bytes of a message, as UTF-8."""
@@ -18,7 +18,7 @@ TRACEBACK_LIMIT: Final = 32 * 1024
 _CUT: Final = b"\n[... cut ...]\n"
 _OURS: Final = (
     str(Path(__file__).with_name("child.py")),
-    str(Path(__file__).with_name("runner_async.py")),
+    str(Path(__file__).with_name("child_loop.py")),
     str(Path(os.__file__).with_name("asyncio")),
 )
 """Beginnings of the files whose frames lie between the child's loop and the user's function."""

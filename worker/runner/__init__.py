@@ -1,0 +1,1 @@
+"""The process in which users' functions run, and the runner that supervises it."""
