@@ -27,7 +27,8 @@ from reconciler.core.probe import PROBE
 from reconciler.machine import look_around
 from reconciler.settings import Settings
 from reconciler.wiring import build_problems
-from worker import attempts, hiding, logs, start, steps
+from worker import hiding, logs, start, steps
+from worker.attempts import attempt
 from worker.confining import confine
 from worker.consuming import watch_of
 from worker.dashboard import prepare_flower
@@ -59,7 +60,7 @@ def make_app(settings: Settings) -> Celery:
         for name, entry in BEAT_SCHEDULE.items()
     }
     steps.register(app)
-    attempts.register(app)
+    attempt.register(app)
     configure(settings)
     return app
 
@@ -123,7 +124,7 @@ def _configure_logs(loglevel: int | None = None, **_: Any) -> None:  # noqa: ANN
 def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     """A worker starts only where it can keep the promises, and says all that is wrong at once."""
     hiding.hide()  # before the first child, that of the trial import
-    attempts.limit_memory(sender.max_memory_per_child)
+    attempt.limit_memory(sender.max_memory_per_child)
     settings = Settings.from_env()
     role = _Process.role or role_of(_Process.queues, settings)
     problems, trace = role_problems(role, _Process.queues, sender.pool_cls), ""
@@ -223,7 +224,7 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
                 _Process.measuring.join()
         engine = current_engine()
         if _Process.role is None or _Process.role.attempts:
-            attempts.runner_of(engine).start()
+            attempt.runner_of(engine).start()
     except Exception as error:  # noqa: BLE001  # Celery would go on, or start such processes for ever
         status = start.say(start.problems_of(error))
         if _Process.pool_starts is not None:
@@ -234,4 +235,4 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
 @signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end_runner(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     if _Process.role is None or _Process.role.attempts:
-        attempts.runner_of(current_engine()).close()
+        attempt.runner_of(current_engine()).close()

@@ -36,7 +36,7 @@ from reconciler.stores.catalog import CacheKey, CacheSource
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine
-from worker import attempts
+from worker.attempts import attempt
 from worker.process import configure, current_engine
 from worker.runner.errors import describe
 from worker.runner.runner import Call, Ended, Returned, Stopped
@@ -86,7 +86,7 @@ def prepare(settings: Settings) -> None:
     registry.load(settings.imports)
     read = functools.cache(botocore.loaders.JSONFileLoader().load_file)
     setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _self, path: read(path))  # noqa: B010  # as below
-    setattr(attempts, "runner_of", lambda _engine: HereRunner())  # noqa: B010  # mypy allows no method to be replaced
+    setattr(attempt, "runner_of", lambda _engine: HereRunner())  # noqa: B010  # mypy allows no method to be replaced
 
 
 def fork(role: str, folder: Path, main: Callable[[], None]) -> int:
@@ -142,7 +142,7 @@ def forget(engine: Engine) -> None:
 
 def _attempts(settings: Settings) -> None:
     for action, launch in _messages(settings, settings.attempts_queue):
-        attempts.Attempt(current_engine(), ActionId.parse(action), launch).run()
+        attempt.Attempt(current_engine(), ActionId.parse(action), launch).run()
 
 
 def _told(queue: str) -> None:

@@ -27,7 +27,7 @@ from reconciler.settings import PREFIX, Settings
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
 from reconciler.wiring import Engine
-from worker import attempts
+from worker.attempts import attempt
 
 ROOT = Path(__file__).parents[2]
 SLEEP = {"inputs": {"duration": "duration"}}
@@ -99,7 +99,7 @@ class Backend:
                 return
             for launch in self.messenger.launches:
                 action = ActionId.parse(launch.action)
-                attempts.Attempt(self.engine, action, launch.attempt, launch.incarnation).run()
+                attempt.Attempt(self.engine, action, launch.attempt, launch.incarnation).run()
             self.messenger.launches.clear()
 
     def get(self, run: str, action: str = "a0") -> TaskAction:
@@ -185,6 +185,6 @@ def backend_on(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def stop_runner() -> None:
     """End the process that runs functions."""
-    runner, attempts._Child.runner = attempts._Child.runner, None
+    runner, attempt._Child.runner = attempt._Child.runner, None
     if runner is not None:
         runner.close()

@@ -19,7 +19,7 @@ from reconciler.client import Client
 from reconciler.embedded.processes import ManagedProcess
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
-from worker.attempt_secrets import AttemptSecrets, ChildSecrets
+from worker.attempts.secrets import AttemptSecrets, ChildSecrets
 from worker.runner.runner import Runner
 
 pytestmark = pytest.mark.servers

@@ -15,8 +15,8 @@ from cli_support import Backend, backend_on, eventually, stop_runner
 from reconciler.api.action import AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.embedded.servers import EmbeddedServers
-from worker import attempts
-from worker.attempts import run_launch
+from worker.attempts import attempt
+from worker.attempts.attempt import run_launch
 from worker.runner import process
 
 pytestmark = pytest.mark.servers
@@ -68,15 +68,15 @@ def unencodable(*_: object) -> AttemptOutcome:
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 FILES = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 FAULTS: list[tuple[object, str, object, str]] = [
-    (attempts, "resolve", raises(FILES), "Too many open files"),
-    (attempts, "limits_of", raises(KeyError("a bug of ours")), "a bug of ours"),
-    (attempts, "Heartbeat", raises(MemoryError()), "MemoryError"),
-    (attempts.Attempt, "_call", raises(FULL), "free space"),
-    (attempts, "runner_of", raises(FILES), "ulimit -n"),
-    (attempts.Attempt, "_run", raises(MemoryError()), "give it more memory"),
-    (attempts, "_log_of", raises(RuntimeError("a bug of ours")), "a bug of ours"),
-    (attempts.Attempt, "_written", raises(FULL), "No space left on device"),
-    (attempts.Attempt, "_written", unencodable, "surrogates not allowed"),
+    (attempt, "resolve", raises(FILES), "Too many open files"),
+    (attempt, "limits_of", raises(KeyError("a bug of ours")), "a bug of ours"),
+    (attempt, "Heartbeat", raises(MemoryError()), "MemoryError"),
+    (attempt.Attempt, "_call", raises(FULL), "free space"),
+    (attempt, "runner_of", raises(FILES), "ulimit -n"),
+    (attempt.Attempt, "_run", raises(MemoryError()), "give it more memory"),
+    (attempt, "_log_of", raises(RuntimeError("a bug of ours")), "a bug of ours"),
+    (attempt.Attempt, "_written", raises(FULL), "No space left on device"),
+    (attempt.Attempt, "_written", unencodable, "surrogates not allowed"),
     (threading.Thread, "start", without_threads("reconciler-heartbeat"), "can't start new thread"),
 ]
 

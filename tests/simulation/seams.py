@@ -23,8 +23,8 @@ from reconciler.controller import step
 from reconciler.controller.step import Stepper
 from reconciler.stores.base import Write
 from reconciler.sweeps import objects
-from worker import attempts, patience
-from worker.heartbeat import Heartbeat
+from worker.attempts import attempt, patience
+from worker.attempts.heartbeat import Heartbeat
 from worker.runner.runner import TIMED_OUT, Call, Ended, Stopped
 
 if TYPE_CHECKING:
@@ -209,12 +209,12 @@ def seams(sim: Simulation) -> Iterator[None]:
     stand_ins: list[tuple[Any, str, object]] = [
         (step, "time", time),
         (step, "wait", wait),
-        (attempts, "time", time),
+        (attempt, "time", time),
         (patience, "time", time),
         (patience, "Future", future_class(sim)),
         (patience, "threading", threads(sim)),
-        (attempts, "Heartbeat", heartbeat_class(sim)),
-        (attempts, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
+        (attempt, "Heartbeat", heartbeat_class(sim)),
+        (attempt, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
         (objects, "ThreadPoolExecutor", InlinePool),
         (storing, "new_incarnation", lambda: "".join(drawn.choices("abcdefgh", k=10))),
     ]

@@ -35,7 +35,7 @@ from tests.simulation.scheduler import NEVER, Actor, Killed, Process, Scheduler
 from tests.simulation.seams import seams, use_actors
 from tests.simulation.workload import Op, Workload, signalling
 from tests.simulation.world import GPU, World
-from worker.attempts import Attempt
+from worker.attempts.attempt import Attempt
 
 _PATIENCE = 3_600_000
 """Virtual ms after the last fault within which everything must have ended: the longest back-offs, one after the other."""

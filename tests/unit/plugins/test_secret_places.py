@@ -19,7 +19,7 @@ from reconciler.plugins.secrets import ChainedSecrets, EnvironmentSecrets, FileS
 from reconciler.settings import Settings
 from reconciler.stores.secrets import SecretId, SecretValue
 from reconciler.wiring import secrets_of
-from worker.attempt_secrets import AttemptSecrets, check_declared, resolve
+from worker.attempts.secrets import AttemptSecrets, check_declared, resolve
 from worker.runner.runner import Died, Ended, Raised, Stopped
 
 pytestmark = pytest.mark.rule("R71")

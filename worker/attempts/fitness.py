@@ -12,7 +12,7 @@ from reconciler.plugins.context import template_or_none
 from reconciler.plugins.function import config_of
 from reconciler.stores.known import Known
 from reconciler.wiring import Engine
-from worker.heartbeat import Heartbeat
+from worker.attempts.heartbeat import Heartbeat
 from worker.runner.runner import NotStarted, Runner, Stopped, Unknown
 
 _LONGEST = 4_096

@@ -12,7 +12,7 @@ import structlog
 
 from reconciler.api.errors import BlobUnavailable, PluginError, Unavailable
 from reconciler.core.retries import is_outage
-from worker.heartbeat import Heartbeat
+from worker.attempts.heartbeat import Heartbeat
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)

@@ -44,13 +44,13 @@ from reconciler.stores.base import StartRefused
 from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
 from worker import flower_events
-from worker.attempt_secrets import AttemptSecrets, ChildSecrets, check_declared, resolve
+from worker.attempts.fitness import CannotRun, cannot, check_fit
+from worker.attempts.heartbeat import Heartbeat
+from worker.attempts.outcomes import describe
+from worker.attempts.patience import OUTAGE, patiently
+from worker.attempts.secrets import AttemptSecrets, ChildSecrets, check_declared, resolve
 from worker.faults import fault_of, storable
-from worker.fitness import CannotRun, cannot, check_fit
 from worker.flower_events import LONGEST, LaunchRequest, Row
-from worker.heartbeat import Heartbeat
-from worker.outcomes import describe
-from worker.patience import OUTAGE, patiently
 from worker.process import current_engine
 from worker.runner.functions import runner_for
 from worker.runner.runner import Call, Ended, NotStarted, Raised, Returned, Runner, Stopped, Unknown
