@@ -38,7 +38,7 @@ from worker.functions_told import FunctionsTold
 from worker.import_path import import_path
 from worker.liveness import Liveness
 from worker.manager import WorkerManager
-from worker.measuring import Measuring
+from worker.metrics import Measuring
 from worker.pool_starts import PoolStarts
 from worker.process import configure, current_engine
 from worker.role import Role, chosen_queues, is_solo, role_of, role_problems

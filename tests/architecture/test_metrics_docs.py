@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import metrics
-from worker import scraping
+from worker import metrics as worker_metrics
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 Row = tuple[str, str, tuple[str, ...]]
@@ -37,7 +37,7 @@ def registered(found: metrics.Instruments) -> list[Row]:
         (one._name + ("_total" if one._type == "counter" else ""), str(one._type), tuple(one._labelnames))
         for one in found.all()
     ]
-    [gauge] = scraping.ActivePhases(lambda: {"running": 1}).collect()
+    [gauge] = worker_metrics.ActivePhases(lambda: {"running": 1}).collect()
     return [*rows, (gauge.name, str(gauge.type), tuple(gauge.samples[0].labels))]
 
 

@@ -12,7 +12,7 @@ from reconciler.api.errors import StoreUnavailable
 from reconciler.embedded.ports import pick_ports
 from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
-from worker import scraping
+from worker import metrics as worker_metrics
 
 pytestmark = [pytest.mark.rule("R61"), pytest.mark.servers]
 
@@ -30,7 +30,7 @@ def test_claims_are_measured(valkey_url: str, tmp_path: Path) -> None:
     finally:
         metrics.disable()
         store.close()
-    value = scraping.registry_of(tmp_path).get_sample_value
+    value = worker_metrics.registry_of(tmp_path).get_sample_value
     assert value("taskaction_store_duration_milliseconds_count", {"op": "claim", "error": "false"}) == 2
     assert value("taskaction_record_size_bytes_count") == 2
     assert (value("taskaction_record_size_bytes_sum") or 0) > 100
@@ -51,4 +51,4 @@ def test_failed_calls_are_timed_as_such(tmp_path: Path) -> None:
         metrics.disable()
         store.close()
     name = "taskaction_store_duration_milliseconds_count"
-    assert scraping.registry_of(tmp_path).get_sample_value(name, {"op": "now", "error": "true"}) == 1
+    assert worker_metrics.registry_of(tmp_path).get_sample_value(name, {"op": "now", "error": "true"}) == 1

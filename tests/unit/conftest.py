@@ -9,12 +9,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from reconciler import metrics
-from worker import scraping
+from worker import metrics as worker_metrics
 
 
 @pytest.fixture
 def numbers(tmp_path: Path) -> Iterator[CollectorRegistry]:
     """What is recorded while the test runs."""
     metrics.enable(tmp_path)
-    yield scraping.registry_of(tmp_path)
+    yield worker_metrics.registry_of(tmp_path)
     metrics.disable()

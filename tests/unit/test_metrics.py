@@ -18,8 +18,8 @@ from reconciler.embedded.ports import pick_ports
 from reconciler.settings import Settings
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab, ScriptedPlugin
-from worker import scraping
-from worker.measuring import Measuring, phases
+from worker import metrics as worker_metrics
+from worker.metrics import Measuring, phases
 
 pytestmark = pytest.mark.rule("R61")
 
@@ -43,7 +43,7 @@ def test_nothing_is_recorded_while_disabled(tmp_path: Path) -> None:
         record()
     with metrics.sweep():
         pass
-    registry: Any = scraping.registry_of(tmp_path)
+    registry: Any = worker_metrics.registry_of(tmp_path)
     samples = [s for family in registry.collect() for s in family.samples]
     assert samples
     assert [sample for sample in samples if sample.value] == []
@@ -133,7 +133,7 @@ def test_phases_are_counted() -> None:
 
 def test_phases_never_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that does not answer, or fails, leaves the gauge empty; a second scrape does not queue behind the first."""
-    monkeypatch.setattr(scraping, "PATIENCE", 0.05)
+    monkeypatch.setattr(worker_metrics, "PATIENCE", 0.05)
     frozen, answers = threading.Event(), iter([None, StoreUnavailable("away"), {"running": 2}])
 
     def counts() -> dict[str, int]:
@@ -145,7 +145,7 @@ def test_phases_never_block(monkeypatch: pytest.MonkeyPatch) -> None:
             raise answer
         return answer
 
-    gauge: Any = scraping.ActivePhases(counts)
+    gauge: Any = worker_metrics.ActivePhases(counts)
     read = lambda: [sample.value for family in gauge.collect() for sample in family.samples]  # noqa: E731  # one line, used thrice
     began = time.monotonic()
     assert (read(), read()) == ([], [])
@@ -156,7 +156,7 @@ def test_phases_never_block(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read() == []
     with gauge._reading:
         pass
-    monkeypatch.setattr(scraping, "PATIENCE", 20)
+    monkeypatch.setattr(worker_metrics, "PATIENCE", 20)
     assert read() == [2]
 
 

@@ -26,7 +26,7 @@ from reconciler.testing import Lab
 from reconciler.webhooks.caller import WebhookFailed, WebhooksBusy
 from reconciler.webhooks.recording import RecordingWebhooks
 from reconciler.webhooks.secret import secret_problems
-from worker import scraping
+from worker import metrics as worker_metrics
 
 pytestmark = pytest.mark.rule("R55")
 URL = "https://hooks.example.org/ask?key=hush"
@@ -455,7 +455,7 @@ def test_calls_are_counted(lab: Lab, tmp_path: Path) -> None:
         for name in ("lost", "late"):
             asked(lab, name=name)
             lab.settle()
-        registry: CollectorRegistry = scraping.registry_of(folder)
+        registry: CollectorRegistry = worker_metrics.registry_of(folder)
         outcomes = ("taken", "failed", "given_up")
         name = "reconciler_webhook_calls_total"
         assert [registry.get_sample_value(name, {"outcome": each}) for each in outcomes] == [1, 5, 1]
