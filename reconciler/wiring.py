@@ -29,7 +29,6 @@ from reconciler.plugins.secrets import (
     SecretProvider,
 )
 from reconciler.settings import Settings
-from reconciler.stores.aws_secrets import AwsSecrets, client_factory
 from reconciler.stores.base import BlobStore, Store
 from reconciler.stores.catalog import Catalog
 from reconciler.stores.outage import looked
@@ -39,6 +38,7 @@ from reconciler.stores.redis.first_use import ClientStore
 from reconciler.stores.redis.quotas import RedisQuotas
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
+from reconciler.stores.s3.aws_secrets import AwsSecrets, client_factory
 from reconciler.webhooks.caller import Webhooks
 from reconciler.webhooks.secret import secret_problems
 

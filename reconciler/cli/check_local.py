@@ -20,7 +20,7 @@ from reconciler.core.probe import PROBE
 from reconciler.machine import look_around
 from reconciler.plugins.registry import PluginRegistry, load_entries
 from reconciler.settings import Settings
-from reconciler.stores.aws_secrets import AwsSecrets, client_factory
+from reconciler.stores.s3.aws_secrets import AwsSecrets, client_factory
 from reconciler.stores.secrets import SecretId
 from reconciler.webhooks.secret import secret_problems
 from reconciler.wiring import builtin_plugins

@@ -14,7 +14,7 @@ from reconciler.settings import Settings
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
-from reconciler.stores.s3_errors import safe_endpoint
+from reconciler.stores.s3.errors import safe_endpoint
 
 _SKEW = 60.0
 """How far the clock of this machine may be off, seconds: wake-ups carry times of the sender's clock."""

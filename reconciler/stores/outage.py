@@ -15,7 +15,6 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from reconciler.api.errors import Outage, Unavailable
 from reconciler.core.retries import causes
-from reconciler.stores.s3_errors import status_of
 
 _TO_MEND = (
     AuthenticationError,
@@ -40,6 +39,11 @@ def looked(look: Callable[[], list[str]]) -> list[str]:
         return look()
     except Unavailable as error:
         return [problem_of(error)]
+
+
+def status_of(error: ClientError) -> int:
+    """HTTP status of an error; 0 = unknown."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _is_to_be_mended(cause: BaseException) -> bool:

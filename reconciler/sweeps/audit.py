@@ -16,7 +16,7 @@ from reconciler.api.errors import InvalidInput
 from reconciler.core.layout import AREA, SHARD
 from reconciler.stores.base import Store
 from reconciler.stores.doomed import Life
-from reconciler.stores.s3 import Listed, S3Blobs
+from reconciler.stores.s3.blobs import Listed, S3Blobs
 
 _BATCH = 500
 _BELOW = 4

@@ -23,9 +23,9 @@ from reconciler.plugins.registry import PluginEntry
 from reconciler.settings import Settings
 from reconciler.stores.base import CommitOutcome, CommitReport, Write
 from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, Catalog, Reservation
+from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.memory.quotas import MemoryQuotas
 from reconciler.stores.memory.store import MemoryStore
-from reconciler.stores.memory_blobs import MemoryBlobs
 from reconciler.testing.clock import VirtualClock
 from reconciler.testing.crash import Crash, Crashed, Crashes, WritePoint, never
 from reconciler.testing.journal import Journal

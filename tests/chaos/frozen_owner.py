@@ -22,7 +22,7 @@ from reconciler.plugins.function import FunctionPlugin
 from reconciler.plugins.registry import PluginEntry
 from reconciler.settings import Settings
 from reconciler.stores.base import StartRefused
-from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.redis.store import RedisStore
 from reconciler.wiring import Engine
 from worker import logs

@@ -25,7 +25,7 @@ from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.client import Client, Run
 from reconciler.settings import Settings
-from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.redis.store import RedisStore
 from reconciler.testing.invariants import check_due_index, check_run
 from reconciler.wiring import Engine

@@ -17,8 +17,8 @@ from reconciler.client import Client
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.settings import Settings
 from reconciler.stores.base import StartRefused
+from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.memory.store import MemoryStore
-from reconciler.stores.memory_blobs import MemoryBlobs
 from reconciler.sweeps.collect import collect
 from reconciler.testing import ScriptedPlugin
 from reconciler.wiring import Engine

@@ -23,8 +23,8 @@ from reconciler.embedded.servers import EmbeddedServers
 from reconciler.settings import Settings
 from reconciler.stores.base import BlobStat
 from reconciler.stores.s3 import S3Blobs
-from reconciler.stores.s3_check import UNCONDITIONAL
-from reconciler.stores.s3_client import ATTEMPTS
+from reconciler.stores.s3.check import UNCONDITIONAL
+from reconciler.stores.s3.client import ATTEMPTS
 
 pytestmark = pytest.mark.servers
 

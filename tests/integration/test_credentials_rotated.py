@@ -20,8 +20,8 @@ from broker_servers import until
 from reconciler.api.errors import BlobUnavailable, SecretUnavailable
 from reconciler.embedded.ports import LOOPBACK
 from reconciler.settings import Settings
-from reconciler.stores.aws_secrets import AwsSecrets, client_factory
 from reconciler.stores.s3 import S3Blobs
+from reconciler.stores.s3.aws_secrets import AwsSecrets, client_factory
 from reconciler.stores.secrets import SecretId
 
 pytestmark = pytest.mark.servers

@@ -18,7 +18,7 @@ from reconciler.broker.messenger import CeleryMessenger
 from reconciler.broker.queues import plain_name
 from reconciler.client.client import Client
 from reconciler.settings import Settings
-from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.redis.store import RedisStore
 from reconciler.wiring import Engine
 

@@ -29,7 +29,7 @@ from reconciler.broker.messenger import CeleryMessenger
 from reconciler.client.client import Client
 from reconciler.embedded.ports import LOOPBACK
 from reconciler.settings import Settings
-from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.store import RedisStore
 from reconciler.wiring import Engine

@@ -21,9 +21,9 @@ from reconciler.api.errors import (
 )
 from reconciler.client import Client
 from reconciler.settings import Settings
+from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.memory.catalog import MemoryCatalog
 from reconciler.stores.memory.store import MemoryStore
-from reconciler.stores.memory_blobs import MemoryBlobs
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine

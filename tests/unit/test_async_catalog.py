@@ -21,8 +21,8 @@ from reconciler.plugins.catalog_client import (
 from reconciler.plugins.work_queue import WorkQueue, WorkStatus
 from reconciler.stores.blobs import digest_of
 from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, CatalogMiss
+from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.memory.catalog import MemoryCatalog
-from reconciler.stores.memory_blobs import MemoryBlobs
 from reconciler.stores.outputs import ActionFiles
 
 pytestmark = pytest.mark.rule("R52")

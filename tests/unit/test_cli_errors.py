@@ -32,7 +32,7 @@ from reconciler.core.documents import event_document
 from reconciler.core.times import iso
 from reconciler.settings import Settings
 from reconciler.stores.memory import MemoryStore
-from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.stores.memory.blobs import MemoryBlobs
 
 NOON = 1_769_860_800_123  # 2026-01-31 12:00:00.123 UTC
 ACTION = ActionId("default", "development", "r", "a0")

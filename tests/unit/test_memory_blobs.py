@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.api.errors import BlobExists
-from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.stores.memory.blobs import MemoryBlobs
 
 
 def test_on_write_is_called_after_each_write() -> None:

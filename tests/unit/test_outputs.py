@@ -20,7 +20,7 @@ from reconciler.core.paths import INLINE, output_prefix
 from reconciler.core.retries import non_retryable_code
 from reconciler.settings import Settings
 from reconciler.stores.blobs import digest_of
-from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.outputs import ActionFiles, AttemptResult, read_inputs
 from reconciler.stores.s3 import S3Blobs
 

@@ -11,7 +11,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
-from reconciler.stores.s3_create import Credentials, Place, Signer, place_of
+from reconciler.stores.s3.create import Credentials, Place, Signer, place_of
 
 AT = datetime(2026, 11, 28, 2, 3, 4, tzinfo=UTC)
 PLACE = Place("127.0.0.1:8333", ("127.0.0.1", 8333), None, "/bucket/", "us-east-1")

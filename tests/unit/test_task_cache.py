@@ -13,7 +13,7 @@ from reconciler.api.template import TaskMetadata
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.core.cachepolicy import policy_of
 from reconciler.stores.memory import MemoryStore
-from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.stores.memory.blobs import MemoryBlobs
 
 _numbers = itertools.count()
 

@@ -12,7 +12,7 @@ from reconciler.api.template import Identifier, TaskTemplate, encode_template
 from reconciler.plugins.context import Services, TaskExecutionContext
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager
 from reconciler.plugins.state import PluginStateManager
-from reconciler.stores.memory_blobs import MemoryBlobs
+from reconciler.stores.memory.blobs import MemoryBlobs
 
 NOW = 1_700_000_000_000
 

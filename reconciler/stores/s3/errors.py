@@ -25,6 +25,7 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from reconciler.api.errors import BlobUnavailable
+from reconciler.stores.outage import status_of
 
 CUT = (ReadTimeoutError, ResponseStreamingError, IncompleteReadError, HTTPError)
 """An answer that began and did not end; boto3 does not try these again."""
@@ -91,11 +92,6 @@ _SILENCES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 def code_of(error: ClientError) -> str:
     """S3's code for an error; answers to HEAD have only the HTTP status."""
     return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def status_of(error: ClientError) -> int:
-    """HTTP status of an error; 0 = unknown."""
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def was_retried(error: ClientError) -> bool:

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from reconciler.api.errors import SecretNotFound, SecretUnavailable
 from reconciler.settings import Settings
-from reconciler.stores.aws_renewal import RenewedClient
+from reconciler.stores.s3.renewal import RenewedClient
 from reconciler.stores.secrets import SecretId, SecretValue
 
 _NOT_FOUND = frozenset({"ResourceNotFoundException"})

@@ -1,4 +1,4 @@
-"""Which objects are created the quick way, and with whose credentials: the link from boto3 to `s3_create`."""
+"""Which objects are created the quick way, and with whose credentials: the link from boto3 to `create`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 
 from reconciler.settings import Settings
 from reconciler.stores.blobs import Address
-from reconciler.stores.s3_client import ClientSource
-from reconciler.stores.s3_create import LARGEST, Created, Creator, Credentials, Place, Signer, place_of
+from reconciler.stores.s3.client import ClientSource
+from reconciler.stores.s3.create import LARGEST, Created, Creator, Credentials, Place, Signer, place_of
 
 
 class _Process:

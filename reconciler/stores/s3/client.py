@@ -12,8 +12,8 @@ from botocore.config import Config
 
 from reconciler.api.errors import BlobUnavailable
 from reconciler.settings import Settings
-from reconciler.stores.aws_renewal import RenewedClient
-from reconciler.stores.s3_errors import safe_endpoint
+from reconciler.stores.s3.errors import safe_endpoint
+from reconciler.stores.s3.renewal import RenewedClient
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

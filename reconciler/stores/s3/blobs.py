@@ -20,20 +20,19 @@ from reconciler.api.transition import OutputRef
 from reconciler.settings import Settings
 from reconciler.stores import blobs
 from reconciler.stores.base import BlobStat
-from reconciler.stores.outage import problem_of
-from reconciler.stores.s3_check import writing_problems
-from reconciler.stores.s3_client import ATTEMPTS, ClientSource
-from reconciler.stores.s3_create import Created
-from reconciler.stores.s3_errors import (
+from reconciler.stores.outage import problem_of, status_of
+from reconciler.stores.s3.check import writing_problems
+from reconciler.stores.s3.client import ATTEMPTS, ClientSource
+from reconciler.stores.s3.create import Created
+from reconciler.stores.s3.errors import (
     CUT,
     MISSING,
     code_of,
     explained,
     safe_endpoint,
-    status_of,
     was_retried,
 )
-from reconciler.stores.s3_quick import QuickCreates
+from reconciler.stores.s3.quick import QuickCreates
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
