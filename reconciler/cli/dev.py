@@ -27,6 +27,7 @@ from reconciler.cli.local import (
     two_columns,
     versions,
 )
+from reconciler.cli.pid_files import PidFiles
 from reconciler.cli.supervisor import Supervisor
 from reconciler.cli.tail import LogTail
 from reconciler.cli.terminal import write
@@ -60,8 +61,8 @@ _ROLES = {
 def dev(apps: Sequence[str], data: Path, *, flower: bool) -> int:
     """Run servers and workers on this machine until Ctrl-C.
 
-    Prints what another terminal needs to reach them, and writes it to DATA/env. A process that dies is
-    started again. Changed code is loaded by the next start.
+    Prints what another terminal needs to reach them, and writes it to DATA/env, process ids to DATA/NAME.pid.
+    A process that dies is started again. Changed code is loaded by the next start.
     """
     if flower and find_spec("flower") is None:
         raise ReconcilerError("Flower is not installed; run pip install 'celery-reconciler[flower]'.")
@@ -88,6 +89,8 @@ def _serve(stack: Stack, data: Path, tasks: Sequence[str], apps: Sequence[str]) 
     settings = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     exports = _exports({**settings, **stack.servers.env()})
     _write_private(data / "env", exports)
+    pids = PidFiles(data, {**stack.servers.processes, **stack.processes})
+    pids.refresh()
     _say_what_runs(stack, data, tasks)
     _say_how_to_use(stack, data, exports, apps)
     logs = {name: process.log for name, process in stack.processes.items()}
@@ -102,9 +105,12 @@ def _serve(stack: Stack, data: Path, tasks: Sequence[str], apps: Sequence[str]) 
         while True:
             tail.show_new()
             supervisor.look()
+            pids.refresh()
             time.sleep(_LOOK_EVERY)
     except KeyboardInterrupt:
         write("\nStopping; Ctrl-C again ends at once.")
+    finally:
+        pids.remove()
 
 
 def _exports(env: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from cli_processes import CLI, environment, family, interrupt, left_of, read_until, started
+from cli_support import eventually
 
 pytestmark = pytest.mark.servers
 
@@ -41,6 +42,12 @@ def pid_of(name: str, said: str) -> int:
     return int(found[1])
 
 
+def pid_in_file(folder: Path, name: str) -> int:
+    """The process id that a shell finds; 0 when the process does not live."""
+    path = folder / "data" / f"{name}.pid"
+    return int(path.read_text() or 0) if path.exists() else 0
+
+
 def test_tasks_of_ones_own_run_and_the_dead_return(tmp_path: Path) -> None:
     """Another terminal reaches the workers with what was written for it; what is killed comes back; Ctrl-C ends all."""
     (tmp_path / "code").mkdir()
@@ -54,11 +61,14 @@ def test_tasks_of_ones_own_run_and_the_dead_return(tmp_path: Path) -> None:
         assert "".join(f"  {line}\n" for line in exports.splitlines()) in said
         assert run_tasks(tmp_path) == "42\n"
         for name in ("attempts-1", "valkey"):
+            assert pid_in_file(tmp_path, name) == pid_of(name, said)
             os.kill(pid_of(name, said), signal.SIGKILL)
             assert f"{name} was killed by SIGKILL; it is started again now" in read_until(
                 dev, "is started again"
             )
             read_until(dev, f"{name} runs again.")
+            eventually(lambda: pid_in_file(tmp_path, name) not in {0, pid_of(name, said)})  # noqa: B023  # called at once
+            assert psutil.pid_exists(pid_in_file(tmp_path, name))
             assert run_tasks(tmp_path) == "42\n"
         below = family(dev)
         code, rest = interrupt(dev)
@@ -66,6 +76,7 @@ def test_tasks_of_ones_own_run_and_the_dead_return(tmp_path: Path) -> None:
         assert rest.endswith("All servers and workers have ended.\n")
         assert left_of(below) == []
         assert not psutil.pid_exists(pid_of("steps-1", said))
+        assert list((tmp_path / "data").glob("*.pid")) == []
 
 
 def test_a_worker_module_of_the_users_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Files with the process ids of what runs here, so that a shell need not guess by a name that strangers have, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from reconciler.embedded.processes import ManagedProcess
+
+
+class PidFiles:
+    """`<folder>/<name>.pid` for each process that lives, and none for one that does not."""
+
+    def __init__(self, folder: Path, processes: Mapping[str, ManagedProcess]) -> None:
+        """Write nothing yet.
+
+        Args:
+            folder: where the files go.
+            processes: by name; those that are started again later are looked at again.
+        """
+        self._folder = folder
+        self._processes = processes
+        self._written: dict[str, int] = {}
+
+    def refresh(self) -> None:
+        """Make the files say what is so now. Cheap enough to be called several times a second."""
+        for name, process in self._processes.items():
+            if not process.alive:
+                self._remove(name)
+            elif self._written.get(name) != process.pid:
+                self._path(name).write_text(f"{process.pid}\n")
+                self._written[name] = process.pid
+
+    def remove(self) -> None:
+        """Leave none behind: the system gives a process id to a stranger once its process has ended."""
+        for name in self._processes:
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        self._path(name).unlink(missing_ok=True)
+        self._written.pop(name, None)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.pid"
