@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.api.action import TaskAction
 from reconciler.api.reading import read_json
 from reconciler.api.remembered import Remembered
 
@@ -121,6 +122,14 @@ def parse_template(data: bytes) -> TaskTemplate:
         msgspec.DecodeError: the bytes are no template; the message names the place.
     """
     return read_json(data, TaskTemplate)
+
+
+def template_or_none(action: TaskAction) -> TaskTemplate | None:
+    """The template of an action, only to be read; None when it is missing or unreadable (R31, R67)."""
+    try:
+        return shared_template(action.spec.task_template) if action.spec.task_template else None
+    except msgspec.DecodeError:
+        return None
 
 
 def encode_template(template: TaskTemplate) -> bytes:

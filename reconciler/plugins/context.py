@@ -14,6 +14,7 @@ from reconciler.api.action import AttemptRecord, Children, TaskAction
 from reconciler.api.errors import BadTaskSpecification
 from reconciler.api.resource import QuotaToken
 from reconciler.api.template import TaskTemplate, parse_template, shared_template
+from reconciler.api.template import template_or_none as template_or_none  # noqa: PLC0414  # the controller asks here
 from reconciler.api.transition import PhaseInfo, waiting_for_resources
 from reconciler.core import retries
 from reconciler.core.events import observed_attempts
@@ -341,14 +342,6 @@ class TaskExecutionContext:
             return self.action.spec.interruptible
         template = template_or_none(self.action)
         return bool(template and template.metadata and template.metadata.interruptible)
-
-
-def template_or_none(action: TaskAction) -> TaskTemplate | None:
-    """The template of an action, only to be read; None when it is missing or unreadable (R31, R67)."""
-    try:
-        return shared_template(action.spec.task_template) if action.spec.task_template else None
-    except msgspec.DecodeError:
-        return None
 
 
 def sanitize_label(value: str) -> str:

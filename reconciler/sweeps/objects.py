@@ -20,9 +20,9 @@ import structlog
 
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import ReconcilerError
+from reconciler.api.template import template_or_none
 from reconciler.core.layout import INPUTS, inputs_folder, run_folder
 from reconciler.core.paths import output_prefix
-from reconciler.plugins.context import template_or_none
 from reconciler.stores.base import BlobStore, Store
 from reconciler.stores.doomed import Folders, Life
 

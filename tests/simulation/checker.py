@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.api.action import ActionId
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import TRANSITIONS, ActionPhase
-from reconciler.plugins.context import template_or_none
+from reconciler.api.template import template_or_none
 from reconciler.stores import records
 from reconciler.stores.memory.state import Shard, held, number
 from reconciler.stores.memory.store import MemoryStore

@@ -30,14 +30,14 @@ from reconciler.api.errors import (
     SecretUnavailable,
     Unavailable,
 )
-from reconciler.api.template import Timeouts
+from reconciler.api.template import Timeouts, template_or_none
 from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.broker.messages import INCARNATION, RUN_ATTEMPT
 from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import limits_of
 from reconciler.core.events import prefix_of
 from reconciler.core.retries import hand_back_delay
-from reconciler.plugins.context import TaskExecutionContext, template_or_none
+from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.function import config_of
 from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.base import StartRefused

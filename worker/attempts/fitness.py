@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import PluginError, Unavailable
+from reconciler.api.template import template_or_none
 from reconciler.core.functions import interface_digest
-from reconciler.plugins.context import template_or_none
 from reconciler.plugins.function import config_of
 from reconciler.stores.known import Known
 from reconciler.wiring import Engine

@@ -11,8 +11,7 @@ import msgspec
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import InvalidInput, SecretUnavailable
 from reconciler.api.secret import variable_of
-from reconciler.api.template import SecretRef
-from reconciler.plugins.context import template_or_none
+from reconciler.api.template import SecretRef, template_or_none
 from reconciler.plugins.managers import SecretManager
 from worker.runner.runner import Died, Ended, Raised, Runner, Stopped
 

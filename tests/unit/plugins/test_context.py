@@ -14,8 +14,15 @@ from plugin_support import NOW, context, record
 from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec, ReadFailed
 from reconciler.api.status import ActionStatus
-from reconciler.api.template import Identifier, RetryStrategy, SecretRef, TaskMetadata, TaskTemplate
-from reconciler.plugins.context import TaskExecutionContext, sanitize_label, template_or_none
+from reconciler.api.template import (
+    Identifier,
+    RetryStrategy,
+    SecretRef,
+    TaskMetadata,
+    TaskTemplate,
+    template_or_none,
+)
+from reconciler.plugins.context import TaskExecutionContext, sanitize_label
 from reconciler.plugins.state import PluginStateManager
 from reconciler.testing import Lab
 
