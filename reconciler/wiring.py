@@ -1,4 +1,4 @@
-"""The composition root: builds everything from one `Settings`. Nothing else in the project makes connections."""
+"""The composition root: builds the engine from one `Settings`. A client connects by `client/connect.py`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ from reconciler.stores.catalog import Catalog
 from reconciler.stores.outage import looked
 from reconciler.stores.redis.catalog import RedisCatalog
 from reconciler.stores.redis.check import store_problems
-from reconciler.stores.redis.first_use import ClientStore
 from reconciler.stores.redis.quotas import RedisQuotas
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
@@ -183,12 +182,3 @@ def _server_problems(settings: Settings, store: RedisStore | None, blobs: S3Blob
     found = looked(lambda: store_problems(store)) if store else []
     found += looked(blobs.check) if blobs else []
     return [*found, *lasting_problems(settings), *secret_problems(settings), *exchange_problems(settings)]
-
-
-def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:
-    """What a client needs: records, objects, and a way to send wake-ups."""
-    return (
-        ClientStore(settings),
-        S3Blobs(settings),
-        CeleryMessenger(build_app(settings, "reconciler-client"), settings),
-    )

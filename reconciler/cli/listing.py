@@ -14,7 +14,7 @@ from reconciler.cli.format import one_line
 from reconciler.cli.output import counts_text, emit, note, phase_cell, say, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.client import Client
-from reconciler.client.looking import position
+from reconciler.client.actions import position
 from reconciler.core.events import observed_attempts
 from reconciler.core.times import iso, span
 from reconciler.stores.counts import RunSummary

@@ -1,16 +1,17 @@
-"""What this installation accepts: the rules of a spec, and what its settings add to them."""
+"""What this installation accepts: completes specs, checks them, and makes actions of them."""
 
 from __future__ import annotations
 
 import msgspec
 
-from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction, record_name
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec
 from reconciler.api.places import bucket_problem
 from reconciler.api.template import shared_template
-from reconciler.core.layout import base_problem
+from reconciler.client.submission import ROOT, key_name, new_run_name, with_inputs_hash
+from reconciler.core.layout import base_problem, is_default_base
 from reconciler.core.paths import INLINE
-from reconciler.core.validation import check_spec
+from reconciler.core.validation import check_annotations, check_labels, check_spec, check_types
 from reconciler.plugins.function_config import Kept, config_of, config_problems, function_types
 from reconciler.settings import Settings
 
@@ -27,7 +28,67 @@ class Door:
         self._buckets = frozenset({bucket, *settings.buckets})
         self._types = function_types(settings)
         self._kept = Kept.of(settings)
-        self._prefix = settings.s3_prefix
+        self._settings = settings
+
+    def complete(self, spec: ActionSpec, key: str) -> ActionSpec:
+        """Fill the identity fields that are empty.
+
+        Args:
+            spec: as the caller gave it.
+            key: names the submission; a run without a name is named after it.
+
+        Raises:
+            InvalidSpec, InvalidName: a field has a wrong type, or the key is no text.
+        """
+        check_types(spec)
+        run = spec.run_name or (key_name(key) if key else new_run_name(spec.short_name or spec.task_type))
+        full = msgspec.structs.replace(
+            spec,
+            project=spec.project or self._settings.project,
+            domain=spec.domain or self._settings.domain,
+            run_name=run,
+            action_name=spec.action_name or ROOT,
+        )
+        return with_inputs_hash(full)
+
+    def admit(
+        self, spec: ActionSpec, labels: dict[str, str] | None, annotations: dict[str, str] | None = None
+    ) -> TaskAction:
+        """Make a checked action. Where its objects lie is decided when it is stored: its run may have begun before.
+
+        Raises:
+            InvalidName, InvalidSpec: the spec cannot be accepted.
+        """
+        action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
+        if is_default_base(spec.run_output_base):  # the spec was read from a record
+            spec = msgspec.structs.replace(spec, run_output_base="")
+        metadata = Metadata(
+            namespace=self._settings.namespace,
+            name=record_name(action, spec),
+            extra_labels=labels or {},
+            annotations=annotations or {},
+        )
+        admitted = TaskAction(action, spec, metadata=metadata)
+        self.check_action(admitted)
+        self._check_size(spec)
+        return admitted
+
+    def check_action(self, action: TaskAction) -> None:
+        """Check the spec, the labels and the annotations of an action.
+
+        Raises:
+            InvalidName, InvalidSpec: it cannot be accepted.
+        """
+        self.check(action.id, action.spec)
+        check_labels(action.metadata.extra_labels)
+        check_annotations(action.metadata.annotations)
+
+    def _check_size(self, spec: ActionSpec) -> None:
+        if spec.inputs is not None and len(spec.inputs) > self._settings.max_object_size:
+            raise InvalidSpec(
+                f"the inputs have {len(spec.inputs)} bytes, at most {self._settings.max_object_size} are allowed: "
+                "store large data in S3 and pass its URI, or raise RECONCILER_MAX_OBJECT_SIZE"
+            )
 
     def check(self, action: ActionId, spec: ActionSpec) -> None:
         """Check a complete spec.
@@ -37,7 +98,7 @@ class Door:
         """
         check_spec(action, spec)
         problems = self._bucket_problems(spec) + self._function_problems(spec)
-        if problem := base_problem(spec.run_output_base, self._prefix):
+        if problem := base_problem(spec.run_output_base, self._settings.s3_prefix):
             problems.append(problem)
         if problems:
             raise InvalidSpec(f"action {action} cannot be accepted: " + "; ".join(problems))

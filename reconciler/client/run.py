@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.errors import ActionEnded, ActionNotFound
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
+from reconciler.client.actions import Actions
 from reconciler.client.submission import member
 from reconciler.client.waiting import ended_error
 from reconciler.core.attempts import AttemptView
 from reconciler.stores.base import AbortOutcome
 from reconciler.stores.counts import RunCounts
-
-if TYPE_CHECKING:
-    from reconciler.client.client import Client
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -30,7 +28,7 @@ class Run(Generic[T_co]):
     """
 
     def __init__(
-        self, client: Client, action: ActionId, decode: Callable[[bytes], Any], *, members: int | None = None
+        self, client: Actions, action: ActionId, decode: Callable[[bytes], Any], *, members: int | None = None
     ) -> None:
         self._client = client
         self._decode = decode

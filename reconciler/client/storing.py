@@ -8,7 +8,7 @@ unless a stored record points to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -22,6 +22,7 @@ from reconciler.api.errors import (
     StoreUnavailable,
 )
 from reconciler.client.submission import new_incarnation
+from reconciler.client.waking import Waker
 from reconciler.core.layout import inputs_folder, run_folder
 from reconciler.core.paths import INLINE, INPUTS_FILE
 from reconciler.settings import Settings
@@ -51,16 +52,14 @@ class Storing:
         store: the records.
         blobs: large inputs.
         settings: how large is large.
-        wake: sends a wake-up to each of some shards.
+        waker: has the shards looked at.
     """
 
-    def __init__(
-        self, store: Store, blobs: BlobStore, settings: Settings, wake: Callable[[Sequence[int]], None]
-    ) -> None:
+    def __init__(self, store: Store, blobs: BlobStore, settings: Settings, waker: Waker) -> None:
         self._store = store
         self._blobs = blobs
         self._inline_limit = settings.inline_limit
-        self._wake = wake
+        self._waker = waker
 
     def store(self, actions: Sequence[TaskAction]) -> None:
         """Store actions of one run, with all inputs in their specs, and wake who is to look at them.
@@ -105,7 +104,7 @@ class Storing:
         for one in put:
             self._blobs.put(f"{one.action.spec.input_uri}/{INPUTS_FILE}", one.inputs or b"")
         report = self._store.create([one.action for one in placed])
-        self._wake(report.wake)
+        self._waker.wake(report.wake)
         stored = {one.action.id for one in _new(placed, report.outcomes)}
         self._take_back([one for one in put if one.action.id not in stored])
         return report.outcomes

@@ -26,7 +26,7 @@ SWEEP = """
 from datetime import timedelta
 from reconciler.settings import Settings
 from reconciler.sweeps.collect import collect
-from reconciler.wiring import connect
+from reconciler.client.connect import connect
 settings = Settings.from_env(collect_objects=True, retention=timedelta(0))
 store, blobs, _ = connect(settings)
 print("begun", flush=True)

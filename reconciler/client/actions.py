@@ -1,0 +1,250 @@
+"""What a caller may do with actions that are stored: read them, wait for their end, abort them.
+
+Waiting never polls faster than every few seconds; it is woken by what the steps commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from reconciler.api.action import ActionId, Deletion, RunId, TaskAction
+from reconciler.api.conditions import cut
+from reconciler.api.errors import ActionEnded, ActionNotFound, ResultTimeout
+from reconciler.api.event import ActionEvent
+from reconciler.broker.messages import Messenger
+from reconciler.client.submission import MAX_ACTOR, whoami
+from reconciler.client.waiting import Waiter, decode_outputs, document_of, ended_error, raise_unless_succeeded
+from reconciler.client.waking import Waker
+from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
+from reconciler.core.events import observed_attempts
+from reconciler.stores.base import AbortOutcome, BlobStore, Store
+from reconciler.stores.blobs import get_many
+from reconciler.stores.counts import RunCounts, RunSummary
+
+T = TypeVar("T")
+
+ABORT_REASON = "User requested abort"
+"""Why an action is aborted, when nobody says it."""
+_AT_ONCE = 500
+"""Actions per round trip."""
+_FIRST_PAGE = 500
+_PAGE = 5000
+"""Larger: whoever asks for a second one wants them all, and each page costs a look at all names."""
+
+
+class Actions:
+    """The actions of an installation, by their identity. Safe to share between threads.
+
+    Attributes:
+        store: records.
+        blobs: objects.
+        messenger: wake-ups.
+    """
+
+    def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger) -> None:
+        self.store = store
+        self.blobs = blobs
+        self.messenger = messenger
+        self._waker = Waker(messenger)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+    def get(self, action: ActionId) -> TaskAction:
+        """One record.
+
+        Raises:
+            ActionNotFound: it was never accepted, or has been collected.
+            InvalidName: a part of its identity breaks the rule of names.
+        """
+        found = self.store.get(action.checked())
+        if found is None:
+            raise ActionNotFound(action)
+        return found
+
+    def counts(self, run: RunId) -> RunCounts:
+        """How many actions of a run are in each phase.
+
+        Raises:
+            ActionNotFound: there is no such run.
+        """
+        found = self.store.counts(run.checked())
+        if found is None:
+            raise ActionNotFound(run)
+        return found
+
+    def runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
+        """Runs, newest first.
+
+        Args:
+            limit: most runs.
+            before: only runs created earlier, ms since the epoch; or the last run of a page, to go on behind it.
+        """
+        return self.store.list_runs(limit, before)
+
+    def actions(self, run: RunId, parent: str | None = None, after: str = "") -> Iterator[TaskAction]:
+        """All actions of a run, or the direct children of one, by parent and name, `m2` before `m10`.
+
+        Args:
+            run: which run.
+            parent: name of an action; given, only its children, and none of theirs; "" gives the roots.
+            after: go on behind this action, as `position` names it.
+        """
+        run.checked()
+        limit = _FIRST_PAGE
+        while True:
+            page = self.store.list_actions(run, parent=parent, after=after, limit=limit)
+            yield from page.actions
+            after, limit = page.next, _PAGE
+            if not after:
+                return
+
+    def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
+        """Events so far with a sequence above `after`.
+
+        Raises:
+            ActionNotFound: there is no such action.
+        """
+        found = self.store.events(action.checked(), after)
+        if not found:
+            self.get(action)
+        return found
+
+    def attempts(self, action: ActionId) -> list[AttemptView]:
+        """The attempts so far, in order, as their events tell of them (R60).
+
+        Events are kept for a day, the newest 200 of an action. Of an attempt whose events are gone nothing is said; of the
+        last one always its number.
+
+        Raises:
+            ActionNotFound: there is no such action.
+        """
+        found = attempts_of(self.events(action))
+        return found or [attempt_view(observed_attempts(self.get(action)), ())]
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+    def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Iterator[ActionEvent]:
+        """Events as they come, ending with the terminal one. Resumes behind `after` (a sequence number).
+
+        Raises:
+            ActionNotFound: there is no such action.
+            ResultTimeout: `timeout` seconds passed before the end.
+        """
+        with Waiter(self.store, action.run_id, timeout) as waiter:
+            while True:
+                # Asked before the events: once it has ended all of them are there, or have been trimmed.
+                ended = self.get(action).phase.is_terminal()
+                for event in self.events(action, after):
+                    after = event.sequence
+                    yield event
+                    if event.final:
+                        return
+                if ended:
+                    return
+                if not waiter.wait():
+                    raise ResultTimeout(f"{action} had not ended after {timeout} s; it goes on")
+
+    def wait(
+        self,
+        action: ActionId,
+        timeout: float | None = None,
+        progress: Callable[[], None] | None = None,
+        *,
+        fresh: bool = False,
+    ) -> TaskAction:
+        """The record once the action has ended.
+
+        Args:
+            action: which one.
+            timeout: seconds; None waits as long as it takes.
+            progress: called whenever something of the run was committed.
+            fresh: it was submitted a moment ago, so it will hardly have ended yet.
+
+        Raises:
+            ActionNotFound: there is no such action.
+            ResultTimeout: it has not ended in time; it goes on.
+        """
+        if not fresh:
+            record = self.get(action)
+            if record.phase.is_terminal():
+                return record
+        end_of = "" if progress is not None else action.action
+        with Waiter(self.store, action.run_id, timeout, end_of=end_of) as waiter:
+            while True:
+                record = self.get(action)
+                if record.phase.is_terminal():
+                    return record
+                if not waiter.wait():
+                    raise ResultTimeout(
+                        f"{action} is {record.phase} after {timeout} s; it goes on: wait again, or abort it"
+                    )
+                if progress is not None:
+                    progress()
+
+    def result(self, action: ActionId, timeout: float | None = None) -> Any:  # noqa: ANN401  # whatever the task returned
+        """The outputs once the action has succeeded.
+
+        Raises:
+            ActionFailed, ActionAborted, ActionTimedOut: it ended otherwise.
+            ActionNotFound, ResultTimeout: see `wait`.
+        """
+        return decode_outputs(self.outputs(self.wait(action, timeout)))
+
+    def outputs(self, record: TaskAction) -> bytes:
+        """The outputs document of a succeeded action; `{}` when it has none.
+
+        Raises:
+            ActionEnded: the action did not succeed.
+            BlobNotFound, BlobCorrupt, BlobUnavailable: the object is gone, changed or out of reach.
+        """
+        raise_unless_succeeded(record)
+        return document_of(record, lambda ref: self.blobs.get(ref.uri, sha256=ref.sha256))
+
+    def outcomes(self, actions: Sequence[ActionId], decode: Callable[[bytes], T]) -> list[T | ActionEnded]:
+        """Result or error of each of many ended actions, in order, in few round trips."""
+        records: list[TaskAction] = []
+        for action in actions:
+            action.checked()
+        for start in range(0, len(actions), _AT_ONCE):
+            part = actions[start : start + _AT_ONCE]
+            for action, record in zip(part, self.store.get_many(part), strict=True):
+                if record is None:
+                    raise ActionNotFound(action)
+                records.append(record)
+        far = [r.status.outputs for r in records if r.status.outputs and r.status.outputs.inline is None]
+        fetched = dict(zip((ref.uri for ref in far), get_many(self.blobs, far), strict=True))
+        return [self._outcome(record, fetched, decode) for record in records]
+
+    @staticmethod
+    def _outcome(
+        record: TaskAction, fetched: dict[str, bytes], decode: Callable[[bytes], T]
+    ) -> T | ActionEnded:
+        error = ended_error(record)
+        if error is not None:
+            return error
+        return decode(document_of(record, lambda ref: fetched[ref.uri]))
+
+    # -- ending ----------------------------------------------------------------------------------------------------
+    def abort(self, action: ActionId, reason: str = ABORT_REASON, actor: str = "") -> AbortOutcome:
+        """Store the wish to abort an action and all its descendants. An ended action stays as it ended.
+
+        Args:
+            action: which one; the root aborts the whole run.
+            reason: told to plugins and events; the default when empty (R38).
+            actor: who asks; the user of this process when empty.
+
+        Raises:
+            ActionNotFound: there is no such action.
+            StoreUnavailable: the store does not answer.
+        """
+        action.checked()
+        wish = Deletion(reason=cut(reason or ABORT_REASON, 1024), actor=cut(actor or whoami(), MAX_ACTOR))
+        report = self.store.request_abort(action, wish)
+        if report.outcome is AbortOutcome.MISSING:
+            raise ActionNotFound(action)
+        self._waker.wake(report.wake)
+        return report.outcome
+
+
+def position(action: TaskAction) -> str:
+    """Where an action stands in the order of `Actions.actions`: its parent, then its name."""
+    return f"{action.spec.parent_action_name or ''}/{action.id.action}"

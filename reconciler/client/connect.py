@@ -1,0 +1,20 @@
+"""Connects a client to the servers of its settings. A client builds no engine: it imports no controller."""
+
+from __future__ import annotations
+
+from reconciler.broker.conf import build_app
+from reconciler.broker.messages import Messenger
+from reconciler.broker.messenger import CeleryMessenger
+from reconciler.settings import Settings
+from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.redis.first_use import ClientStore
+from reconciler.stores.s3 import S3Blobs
+
+
+def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:
+    """Make what a client needs: records, objects, and a way to send wake-ups. Nothing is connected before it is used."""
+    return (
+        ClientStore(settings),
+        S3Blobs(settings),
+        CeleryMessenger(build_app(settings, "reconciler-client"), settings),
+    )
