@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.api.errors import FunctionsNotLoaded, ReconcilerError
+from reconciler.api.errors import FunctionsNotLoaded, InvalidSpec, ReconcilerError
 from reconciler.cli.functions import functions_in_child
 from reconciler.core.probe import PROBE
 from reconciler.settings import Settings
@@ -26,14 +26,14 @@ def find(text: str) -> Application:
     A file is imported under the name it has in its package, seen from the outermost folder of that.
 
     Raises:
-        ReconcilerError: there is no such file.
+        InvalidSpec: there is no such file.
     """
     path = Path(text)
     if not (text.endswith(".py") or os.sep in text or path.is_dir()):
         return Application(text, Path.cwd())
     file = path / "__init__.py" if path.is_dir() else path
     if not file.is_file():
-        raise ReconcilerError(
+        raise InvalidSpec(
             f"--app {text}: there is no file {file}. Give a file with tasks, or the name of a module."
         )
     file = file.resolve()

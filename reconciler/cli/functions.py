@@ -28,17 +28,16 @@ _SLACK = 30.0
 """Seconds the process may take besides the imports."""
 
 
-def load_functions(modules: Iterable[str]) -> None:
-    """Import modules; those in the working folder are found too, as Celery finds them.
+def load_functions(modules: Iterable[str], folders: Iterable[Path] = ()) -> None:
+    """Import modules; those in the working folder are found too, as Celery finds them, then those in `folders`.
 
     What they print while they are imported goes to stderr: stdout holds the answer of the command alone.
 
     Raises:
         InvalidSettings: lists each module that cannot be imported, and why.
     """
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    wanted = dict.fromkeys(map(str, (Path.cwd(), *folders)))
+    sys.path[:0] = [folder for folder in wanted if folder not in sys.path]
     with contextlib.redirect_stdout(sys.stderr):
         registry.load(modules)
 

@@ -13,6 +13,7 @@ import msgspec
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidArguments, InvalidSettings, InvalidSpec
 from reconciler.api.template import Interface, TaskTemplate, encode_template, parse_template
+from reconciler.cli import dev_app
 from reconciler.cli.durations import duration
 from reconciler.cli.functions import load_functions
 from reconciler.cli.output import emit, say
@@ -66,7 +67,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 @click.argument("function", required=False)
 @click.option("--args", help="Its arguments by name, as a JSON object; @FILE reads a file, @- stdin.")
 @click.option(
-    "--app", multiple=True, help="Module that declares it; repeatable.  [default: RECONCILER_IMPORTS]"
+    "--app",
+    multiple=True,
+    metavar="MODULE|FILE",
+    help="Module or file that declares it; repeatable.  [default: RECONCILER_IMPORTS]",
 )
 @click.option("--type", "type_", help="Task type of an action that is no function, as core-sleep.")
 @click.option("--inputs", help="With --type: its inputs, as --args.")
@@ -163,9 +167,10 @@ def _submit_call(client: Client, request: Request) -> Run[Any]:
 
 def _task(client: Client, request: Request) -> Task[..., Any]:
     """Load the modules and find the task; it submits through our client from now on."""
-    modules = request.app or client.settings.imports
+    applications = [dev_app.find(app) for app in request.app]
+    modules = tuple(application.module for application in applications) or client.settings.imports
     try:
-        load_functions(modules)
+        load_functions(modules, [application.folder for application in applications])
     except InvalidSettings as error:
         if request.app:
             raise click.BadParameter("; ".join(error.problems), param_hint="--app") from error

@@ -119,6 +119,7 @@ def test_submit_reads_documents_from_files(backend: Backend, tmp_path: Path) -> 
         (["shop.greet", "--wait", "--timeout", "-1s"], "negative"),
         (["shop.great"], "Did you mean shop.greet?"),
         (["shop.greet", "--app", "no_such_module"], "cannot be imported"),
+        (["shop.greet", "--app", "no/such.py"], "there is no file"),
         (["shop.greet", "--args", '{"nam": "Ada"}'], "name: str, times: int"),
         (["shop.greet", "--args", "[]"], "Write a JSON object"),
         (["shop.greet", "--args", "@/no/such/file"], "cannot be read"),
