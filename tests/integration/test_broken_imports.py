@@ -39,13 +39,6 @@ BROKEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-
-
 @pytest.fixture
 def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """An installation of its own, whose workers import one module."""

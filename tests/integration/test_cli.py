@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_support import ECHO, HERE, SLEEP, Backend, backend_on, echo_spec, error_of, make, stop_runner
+from cli_support import ECHO, HERE, SLEEP, Backend, echo_spec, error_of, make
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.phase import ActionPhase
 from reconciler.client.submission import group_root
-from reconciler.embedded.servers import EmbeddedServers
 
 pytestmark = pytest.mark.servers
 
 BIG = 2**80 + 1
 NOWHERE = "redis://127.0.0.1:1/0"
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-    stop_runner()
-
-
-@pytest.fixture
-def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    """An empty installation."""
-    with backend_on(servers, monkeypatch) as made:
-        yield made
 
 
 def test_submit_prints_the_run_alone(backend: Backend) -> None:

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 
 import pytest
-from cli_support import HERE, Backend, backend_on, echo_spec, stop_runner
+from cli_support import HERE, Backend, echo_spec
 
 from reconciler.api.phase import ActionPhase
-from reconciler.embedded.servers import EmbeddedServers
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-    stop_runner()
-
-
-@pytest.fixture
-def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    """An empty installation."""
-    with backend_on(servers, monkeypatch) as made:
-        yield made
 
 
 def test_watch_shows_events_while_they_happen(backend: Backend) -> None:

@@ -12,26 +12,9 @@ from collections.abc import Iterator
 from typing import TextIO
 
 import pytest
-from cli_support import HERE, ROOT, Backend, backend_on, echo_spec, make, stop_runner
-
-from reconciler.embedded.servers import EmbeddedServers
+from cli_support import HERE, ROOT, Backend, echo_spec, make
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-    stop_runner()
-
-
-@pytest.fixture
-def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    """An empty installation."""
-    with backend_on(servers, monkeypatch) as made:
-        yield made
 
 
 def test_get_tells_the_whole_story(backend: Backend) -> None:

@@ -14,13 +14,6 @@ from reconciler.embedded.servers import EmbeddedServers
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-
-
 @pytest.fixture
 def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """An empty installation with a condition in run `ask` that waits."""

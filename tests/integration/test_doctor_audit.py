@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cli_support import Backend, backend_on, stop_runner
+from cli_support import Backend, backend_on
 
 from reconciler.api.action import ActionId, RunId
 from reconciler.api.transition import OutputRef
@@ -19,14 +19,6 @@ from reconciler.sweeps.audit import folder_of
 
 pytestmark = pytest.mark.servers
 GONE = RunId("default", "development", "gone")
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-    stop_runner()
 
 
 @pytest.fixture

@@ -35,13 +35,6 @@ def new(x: int) -> str:
 OTHER_INTERFACE = OLD.replace("x: int", "x: int, y: str = ''").replace("old {x}", "other")
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-
-
 @pytest.fixture
 def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """An installation of its own, whose workers import one module."""

@@ -10,30 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from runner_support import FUNCTIONS, LOG_LIMIT, PATH, SUPERVISOR, caller, eventually, gone, value
+from runner_support import PATH, SUPERVISOR, eventually, gone, value
 from small_cgroup import limited_group
 
 from worker.runner.runner import Died, Ended, Runner
-
-
-@pytest.fixture
-def runner() -> Iterator[Runner]:
-    """A runner of the functions in runner_functions.py, closed afterwards."""
-    with Runner([FUNCTIONS], log_limit=LOG_LIMIT) as made:
-        yield made
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """Where the log of the call lies."""
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def run(runner: Runner, log: Path) -> Callable[..., Ended]:
-    """Runs a function by name."""
-    return caller(runner, log)
-
 
 DEATHS: list[tuple[str, dict[str, int], int | None, int | None]] = [
     ("kill_myself", {"number": int(signal.SIGKILL)}, int(signal.SIGKILL), None),

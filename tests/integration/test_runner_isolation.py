@@ -6,35 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_support import FUNCTIONS, LOG_LIMIT, PATH, SUPERVISOR, caller, eventually, gone, value
+from runner_support import FUNCTIONS, LOG_LIMIT, PATH, SUPERVISOR, eventually, gone, value
 
 from reconciler.api.errors import InvalidSettings
 from worker.runner.log import CappedLog
 from worker.runner.runner import Call, Died, Ended, Runner, Stopped
-
-
-@pytest.fixture
-def runner() -> Iterator[Runner]:
-    """A runner of the functions in runner_functions.py, closed afterwards."""
-    with Runner([FUNCTIONS], log_limit=LOG_LIMIT) as made:
-        yield made
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """Where the log of the call lies."""
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def run(runner: Runner, log: Path) -> Callable[..., Ended]:
-    """Runs a function by name."""
-    return caller(runner, log)
 
 
 def test_everything_that_is_written_is_in_the_log(

@@ -28,18 +28,6 @@ def runner() -> Iterator[Runner]:
         yield made
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """Where the log of the call lies."""
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def run(runner: Runner, log: Path) -> Callable[..., Ended]:
-    """Runs a function by name."""
-    return caller(runner, log)
-
-
 def leave(run: Callable[..., Ended], kind: str, number: int, secret: str) -> Ended:
     """Have a function leave something behind."""
     how = "leave_in_loop" if kind.startswith("loop_") else "leave"

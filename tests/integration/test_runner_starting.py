@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_support import FUNCTIONS, LOG_LIMIT, caller, eventually, gone, started, value
+from runner_support import FUNCTIONS, LOG_LIMIT, eventually, gone, started, value
 
 from worker.runner.runner import Call, Died, Ended, NotStarted, Runner, Stopped
-
-
-@pytest.fixture
-def runner() -> Iterator[Runner]:
-    """A runner of the functions in runner_functions.py, closed afterwards."""
-    with Runner([FUNCTIONS], log_limit=LOG_LIMIT) as made:
-        yield made
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """Where the log of the call lies."""
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def run(runner: Runner, log: Path) -> Callable[..., Ended]:
-    """Runs a function by name."""
-    return caller(runner, log)
 
 
 def test_a_module_that_cannot_be_imported_is_told(log: Path) -> None:

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runner_support import FUNCTIONS, LOG_LIMIT, caller, eventually, gone, started, value
+from runner_support import eventually, gone, started, value
 
 from worker.runner.runner import Ended, Runner, Stopped
-
-
-@pytest.fixture
-def runner() -> Iterator[Runner]:
-    """A runner of the functions in runner_functions.py, closed afterwards."""
-    with Runner([FUNCTIONS], log_limit=LOG_LIMIT) as made:
-        yield made
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """Where the log of the call lies."""
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def run(runner: Runner, log: Path) -> Callable[..., Ended]:
-    """Runs a function by name."""
-    return caller(runner, log)
 
 
 def test_an_infinite_loop_is_stopped(run: Callable[..., Ended], log: Path) -> None:

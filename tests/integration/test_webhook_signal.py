@@ -19,13 +19,6 @@ pytestmark = [pytest.mark.servers, pytest.mark.rule("R55")]
 SECRET = "fedcba9876543210" * 4
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-
-
 @pytest.fixture
 def secret_file(tmp_path: Path) -> Path:
     """The file of the secret."""

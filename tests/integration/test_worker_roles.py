@@ -37,13 +37,6 @@ ENTRY = PluginEntry(id="spark", task_types=("spark",), load=load)
 """
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Valkey and S3 of this module."""
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """An installation of its own."""
