@@ -154,18 +154,11 @@ def secrets_of(settings: Settings) -> SecretManager:
     return ChainedSecrets(places) if places else NoopSecretManager()
 
 
-def start_problems(engine: Engine) -> list[str]:
-    """Everything that speaks against the servers and files, as sentences with a remedy; `Outage`s may pass by themselves."""
-    store, blobs = engine.store, engine.blobs
-    return _server_problems(
-        engine.settings,
-        store if isinstance(store, RedisStore) else None,
-        blobs if isinstance(blobs, S3Blobs) else None,
-    )
-
-
 def build_problems(settings: Settings) -> list[str]:
-    """All that keeps an engine with these settings from working: its plugins, and what `start_problems` looks at."""
+    """Find all that keeps an engine with these settings from working: its plugins, servers and files.
+
+    Each is a sentence with a remedy; an `Outage` may pass by itself.
+    """
     entries, problems = read_entries(settings.plugins)
     try:
         PluginRegistry((*builtin_plugins(settings), *entries))
@@ -175,10 +168,11 @@ def build_problems(settings: Settings) -> list[str]:
         store, blobs = RedisStore(settings), S3Blobs(settings)
     except InvalidSettings as error:
         return problems + error.problems
-    return problems + _server_problems(settings, store, blobs)
-
-
-def _server_problems(settings: Settings, store: RedisStore | None, blobs: S3Blobs | None) -> list[str]:
-    found = looked(lambda: store_problems(store)) if store else []
-    found += looked(blobs.check) if blobs else []
-    return [*found, *lasting_problems(settings), *secret_problems(settings), *exchange_problems(settings)]
+    return [
+        *problems,
+        *looked(lambda: store_problems(store)),
+        *looked(blobs.check),
+        *lasting_problems(settings),
+        *secret_problems(settings),
+        *exchange_problems(settings),
+    ]

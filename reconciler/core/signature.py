@@ -30,20 +30,18 @@ class Signature:
 
     Attributes:
         name: the function's qualified name, for messages.
-        is_async: whether calling it gives a coroutine.
         interface: `{"inputs": {parameter: type name}, "outputs": {"o0": type name}}`; equal in every process.
     """
 
     __slots__ = (
         "_inputs", "_inspected", "_names", "_outputs", "_positional", "_required", "_simple",
-        "interface", "is_async", "name",
+        "interface", "name",
     )  # fmt: skip
 
     def __init__(
         self, function: Callable[..., object], inspected: inspect.Signature, hints: Mapping[str, Any]
     ) -> None:
         self.name: str = function.__qualname__
-        self.is_async: bool = inspect.iscoroutinefunction(function)
         self._inspected = inspected
         parameters = inspected.parameters.values()
         self._inputs = Document(self.name, [self._field(p, hints.get(p.name, Any)) for p in parameters])

@@ -119,7 +119,6 @@ _outcome = msgspec.json.Decoder(AttemptOutcome)
 _hand_back = msgspec.json.Decoder(HandBack)
 _extra = msgspec.json.Decoder(_Extra)
 _KNOWN_STATUS = frozenset(ActionStatus.__struct_encode_fields__)
-_KNOWN_OWN = frozenset(OwnSpec.__struct_encode_fields__)
 
 _event = msgspec.json.Decoder(ActionEvent)
 

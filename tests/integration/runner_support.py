@@ -46,6 +46,12 @@ def caller(runner: Runner, log: Path) -> Callable[..., Ended]:
     return call
 
 
+def child_of(runner: Runner) -> int:
+    """Process id of its child."""
+    assert runner._child is not None
+    return runner._child.pid
+
+
 def value(ended: Ended) -> Any:
     """What a call returned."""
     assert isinstance(ended, Returned), ended

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from runner_support import PATH, SUPERVISOR, eventually, gone, value
+from runner_support import PATH, SUPERVISOR, child_of, eventually, gone, value
 from small_cgroup import limited_group
 
 from worker.runner.runner import Died, Ended, Runner
@@ -101,4 +101,4 @@ def test_a_child_killed_between_calls_is_replaced(runner: Runner, run: Callable[
     before = value(run("pid"))
     os.kill(before, signal.SIGKILL)
     eventually(lambda: gone(before))
-    assert value(run("pid")) == runner.child_pid != before
+    assert value(run("pid")) == child_of(runner) != before

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_support import FUNCTIONS, LOG_LIMIT, eventually, gone, started, value
+from runner_support import FUNCTIONS, LOG_LIMIT, child_of, eventually, gone, started, value
 
 from worker.runner.runner import Call, Died, Ended, NotStarted, Runner, Stopped
 
@@ -70,15 +70,13 @@ def test_a_closed_runner_leaves_nothing(log: Path) -> None:
     before = set(Path("/proc/self/fd").iterdir())
     runner = Runner([FUNCTIONS], log_limit=LOG_LIMIT)
     runner.start()
-    child = runner.child_pid
-    assert child is not None
+    child = child_of(runner)
     call = Call("add", b'{"a":1}', {}, {})
     options: dict[str, Any] = {"stop": lambda: None, "poll": 1.0, "timeout": 60.0, "grace": 1.0, "log": log}
     assert value(runner.run(call, **options)) == 3
     assert isinstance(runner.run(Call("os_exit", b'{"status":1}', {}, {}), **options), Died)
     assert value(runner.run(call, **options)) == 3
-    last = runner.child_pid
-    assert last is not None
+    last = child_of(runner)
     runner.close()
     runner.close()
     assert gone(child)
@@ -93,7 +91,7 @@ def test_the_child_outlives_the_thread_that_started_it(runner: Runner, run: Call
     thread = threading.Thread(target=runner.start)
     thread.start()
     thread.join()
-    begun_by_thread = runner.child_pid
+    begun_by_thread = child_of(runner)
     assert value(run("pid")) == begun_by_thread
 
 

@@ -13,7 +13,7 @@ from webhook_support import OK, Receiver, receiver, says
 from reconciler.api.phase import ActionPhase
 from reconciler.client.submission import whoami
 from reconciler.embedded.servers import EmbeddedServers
-from reconciler.wiring import start_problems
+from reconciler.wiring import build_problems
 
 pytestmark = [pytest.mark.servers, pytest.mark.rule("R55")]
 SECRET = "fedcba9876543210" * 4
@@ -134,10 +134,10 @@ def test_a_receiver_that_is_down_is_tried_again(backend: Backend) -> None:
 
 def test_a_wrong_secret_is_told_at_start_and_by_doctor(backend: Backend, secret_file: Path) -> None:
     """A worker does not start with a secret it cannot use; doctor says the same, and neither says what it is."""
-    assert start_problems(backend.engine) == []
+    assert build_problems(backend.engine.settings) == []
     assert _callbacks(backend)["state"] == "ok"
     secret_file.write_text("t0p-s3cret")
-    told = start_problems(backend.engine)
+    told = build_problems(backend.engine.settings)
     assert "must hold 32 to 4096 bytes" in str(told)
     found = _callbacks(backend)
     assert found["problems"] == told

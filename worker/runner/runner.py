@@ -111,11 +111,6 @@ class Runner:
     ) -> None:
         self.close()
 
-    @property
-    def child_pid(self) -> int | None:
-        """Process id of the child; None while there is none."""
-        return self._child.pid if self._child else None
-
     def start(self) -> None:
         """Start the child if there is none, so that its imports run while nobody waits for them.
 
