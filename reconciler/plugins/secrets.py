@@ -79,7 +79,7 @@ class EnvironmentSecrets:
         self._environment = ChainMap(_TAKEN, os.environ) if environment is None else environment
 
     def fetch(self, secret: SecretId) -> SecretValue:
-        """See `SecretProvider.fetch`."""
+        """Read the variable of a secret. A secret of a project or domain has none."""
         name = ENVIRONMENT_PREFIX + "__".join(_upper(part) for part in (secret.group, secret.key) if part)
         if secret.domain or name not in self._environment:
             raise SecretNotFound(f"the environment of the worker has no variable {name}")
@@ -102,7 +102,7 @@ class FileSecrets:
         self._warned: set[Path] = set()
 
     def fetch(self, secret: SecretId) -> SecretValue:
-        """See `SecretProvider.fetch`."""
+        """Read the file of a secret."""
         path = self._folder.joinpath(*secret.scope, secret.name)
         try:
             real = path.resolve(strict=True)
@@ -149,7 +149,7 @@ class ChainedSecrets:
         self._lock = threading.Lock()
 
     def get(self, key: str, *, group: str = "", project: str = "", domain: str = "") -> str:
-        """See `SecretManager.get`.
+        """Ask the places in their order for a secret, and remember what was found for a while.
 
         Raises:
             SecretUnavailable: there is none, a place cannot be asked, or the value is empty or no text.

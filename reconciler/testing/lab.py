@@ -290,29 +290,29 @@ class JournalledCatalog:
         self._journal = journal
 
     def get(self, key: CacheKey) -> CacheEntry:
-        """See `Catalog.get`."""
+        """Look an entry up."""
         self._journal.note("cache.get", key)
         return self._inner.get(key)
 
     def put(
         self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
     ) -> tuple[str, ...]:
-        """See `Catalog.put`."""
+        """Store an entry."""
         self._journal.note("cache.put", key)
         return self._inner.put(key, outputs, source, token=token, replace=replace)
 
     def delete(self, key: CacheKey) -> None:
-        """See `Catalog.delete`."""
+        """Delete an entry."""
         self._journal.note("cache.delete", key)
         self._inner.delete(key)
 
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
-        """See `Catalog.get_or_extend_reservation`."""
+        """Reserve a key, or extend the reservation."""
         self._journal.note("cache.reserve", key, owner)
         return self._inner.get_or_extend_reservation(key, owner, heartbeat)
 
     def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
-        """See `Catalog.release_reservation`."""
+        """Give a reservation back."""
         self._journal.note("cache.release", key, owner)
         return self._inner.release_reservation(key, owner)
 

@@ -83,7 +83,7 @@ class HttpWebhooks:
         self._slots = threading.BoundedSemaphore(AT_ONCE)
 
     def post(self, url: str, document: bytes, key: str, limit: float) -> None:
-        """See `Webhooks.post`."""
+        """Send a JSON document, as `Webhooks` promises."""
         if not self._slots.acquire(blocking=False):
             raise WebhooksBusy(f"{AT_ONCE} webhooks are being called; others wait")
         try:

@@ -51,7 +51,6 @@ class MemoryCatalog:
         self._slots: dict[str, _Slot] = {}
 
     def get(self, key: CacheKey) -> CacheEntry:
-        """See `Catalog.get`."""
         with self._lock:
             entry = self._kept(self._slot(key), self._clock())
         if entry is None:
@@ -63,7 +62,6 @@ class MemoryCatalog:
     def put(
         self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
     ) -> tuple[str, ...]:
-        """See `Catalog.put`."""
         reference = check_put(key, outputs)
         with self._lock:
             now, slot = self._clock(), self._slot(key)
@@ -82,7 +80,6 @@ class MemoryCatalog:
             return slot.drain()
 
     def delete(self, key: CacheKey) -> None:
-        """See `Catalog.delete`."""
         with self._lock:
             slot = self._slot(key)
             if self._kept(slot, self._clock()) is None:
@@ -90,7 +87,6 @@ class MemoryCatalog:
             slot.entry = None
 
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
-        """See `Catalog.get_or_extend_reservation`."""
         check_owner(key, owner)
         beat = self.limits.heartbeat(heartbeat)
         with self._lock:
@@ -108,7 +104,6 @@ class MemoryCatalog:
             return slot.held
 
     def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
-        """See `Catalog.release_reservation`."""
         check_owner(key, owner)
         with self._lock:
             slot = self._slot(key)

@@ -13,8 +13,7 @@ class Dooming(Looking):
     """collectable, doom, doomed, spare."""
 
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
-        """See `Doomed.collectable`. `limit` is the size of a page, and all of this is one."""
-        del limit
+        del limit  # the size of a page, and all of this is one
         with self._lock:
             state = self._shards[shard]
             ended = sorted((at, path) for path, at in state.done.items() if at < before)
@@ -25,18 +24,15 @@ class Dooming(Looking):
             ]
 
     def doom(self, shard: int, folders: Mapping[Life, Folders]) -> None:
-        """See `Doomed.doom`."""
         with self._lock:
             self._shards[shard].doomed.update(folders)
             self.wrote("doom", tuple(folders))
 
     def doomed(self, shard: int) -> dict[Life, Folders]:
-        """See `Doomed.doomed`."""
         with self._lock:
             return dict(self._shards[shard].doomed)
 
     def spare(self, shard: int, lives: Iterable[Life]) -> None:
-        """See `Doomed.spare`."""
         with self._lock:
             dropped = tuple(lives)
             for life in dropped:

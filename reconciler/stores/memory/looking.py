@@ -26,19 +26,16 @@ class Looking(MemoryCore):
     """get, list, events, channel, collect, audit."""
 
     def get(self, action: ActionId) -> TaskAction | None:
-        """See `Store.get`."""
         with self._lock:
             fields = self.shard(action).records.get(str(action))
             return self.decode(str(action), fields) if fields is not None else None
 
     def get_many(self, actions: Sequence[ActionId]) -> list[TaskAction | None]:
-        """See `Store.get_many`."""
         return [self.get(action) for action in actions]
 
     def list_actions(
         self, run: RunId, *, parent: str | None = None, after: str = "", limit: int = 500
     ) -> Page:
-        """See `Store.list_actions`."""
         with self._lock:
             members = self._shards[self.shard_of(run)].tree.get(run, set())
             wanted = (m for m in members if parent is None or m.startswith(f"{parent}/"))
@@ -48,14 +45,12 @@ class Looking(MemoryCore):
         return Page([action for action in actions if action is not None], more)
 
     def list_runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
-        """See `Store.list_runs`."""
         with self._lock:
             every = [(at, run) for shard in self._shards for run, at in shard.runs.items()]
             wanted = newest_runs(every, limit, before)
             return [RunSummary(run, at, self._counts(run)) for at, run in wanted]
 
     def counts(self, run: RunId) -> RunCounts | None:
-        """See `Store.counts`."""
         with self._lock:
             known = run in self._shards[self.shard_of(run)].runs
             return self._counts(run) if known else None
@@ -65,7 +60,6 @@ class Looking(MemoryCore):
         return RunCounts({p: n for p in ActionPhase if (n := counters.get(str(int(p)), 0))})
 
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
-        """See `Store.events`."""
         with self._lock:
             shard = self.shard(action)
             field = shard.records.get(str(action), {}).get(b"e")
@@ -74,7 +68,6 @@ class Looking(MemoryCore):
         return [event for event in events if event.sequence > after]
 
     def channel(self, shard: int, after: str = "0-0", limit: int = 1000) -> list[ChannelEntry]:
-        """See `Store.channel`."""
         with self._lock:
             events = self._shards[shard].events
             start = bisect_right(events, _cursor(after), key=lambda entry: entry[0])
@@ -84,8 +77,7 @@ class Looking(MemoryCore):
             ]
 
     def collect(self, shard: int, *, before: int, limit: int, noted: bool = False) -> Collected:
-        """See `Store.collect`. `limit` is the size of a page, and all of this is one."""
-        del limit
+        del limit  # the size of a page, and all of this is one
         with self._lock:
             now, state = self.now(), self._shards[shard]
             ended = sorted((at, path) for path, at in state.done.items() if at < before)
@@ -121,7 +113,6 @@ class Looking(MemoryCore):
         return b"b" in fields and shard.children(parse(path)).open > 0
 
     def trim_events(self, before: int) -> int:
-        """See `Store.trim_events`."""
         trimmed = 0
         with self._lock:
             for shard in self._shards:
@@ -132,14 +123,12 @@ class Looking(MemoryCore):
         return trimmed
 
     def record_audit(self, entries: Sequence[AuditEntry]) -> None:
-        """See `Store.record_audit`."""
         with self._lock:
             for entry in entries:
                 self.shard(entry.id).audit.append(records.encode_json(entry))
             self.wrote("record_audit", tuple(entries))
 
     def audit(self, shard: int) -> list[AuditEntry]:
-        """See `Store.audit`."""
         with self._lock:
             return [_decode_audit(data) for data in self._shards[shard].audit]
 

@@ -81,7 +81,6 @@ class MemoryQuotas(QuotaBook):
         constraints: Constraints = NO_CAPS,
         units: int = 1,
     ) -> Answer:
-        """See `ResourceManager.allocate`."""
         quota = self.quota_for(namespace, units)
         with self._lock:
             now, resource = self._clock(), self._resources.setdefault(namespace, _Resource())
@@ -104,7 +103,6 @@ class MemoryQuotas(QuotaBook):
         return min([*ends, now + self.lease])
 
     def renew(self, namespace: str, token: str, owner: ActionId, units: int = 1) -> None:
-        """See `ResourceManager.renew`."""
         with self._lock:
             now, resource = self._clock(), self._resources.setdefault(namespace, _Resource())
             resource.drop_expired(now)
@@ -112,7 +110,6 @@ class MemoryQuotas(QuotaBook):
             wish.held, wish.until = True, now + self.lease
 
     def release(self, namespace: str, token: str) -> tuple[ActionId, ...]:
-        """See `ResourceManager.release`."""
         with self._lock:
             now, resource = self._clock(), self._resources.setdefault(namespace, _Resource())
             gone = resource.wishes.pop(token, None)
