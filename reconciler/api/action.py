@@ -191,6 +191,7 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     retryable: bool = True
     outputs: OutputRef | None = None
     log_uri: str = ""
+    log_sha256: str = ""
     at: int = 0
 
 

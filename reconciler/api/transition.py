@@ -45,10 +45,11 @@ class ExecutionError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LogLink(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where log lines can be read."""
+    """Where log lines can be read, and the SHA-256 of what lies there once it is whole; empty: not known."""
 
     name: str
     uri: str
+    sha256: str = ""
 
 
 class ReasonInfo(msgspec.Struct, frozen=True, omit_defaults=True):

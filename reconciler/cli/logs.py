@@ -1,41 +1,143 @@
-"""`reconciler logs`: what the function of the last attempt wrote to stdout and stderr."""
+"""`reconciler logs`: what the function of an attempt has written to stdout and stderr, also while it runs."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import click
 
-from reconciler.api.action import TaskAction
-from reconciler.cli.documents import log_uri
+from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.errors import InvalidInput
+from reconciler.api.phase import ActionPhase
+from reconciler.cli.log_places import LogPlace, place_of, read_log
 from reconciler.cli.output import emit, note
-from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.session import Place, common_options, connected, leaving_it_running
 from reconciler.cli.terminal import write_bytes
+from reconciler.client import Client
 from reconciler.core.events import observed_attempts
+
+_LOOK_EVERY = 1.0
+"""Seconds between two looks of --follow; a worker stores a growing log every two."""
 
 
 @click.command()
 @click.argument("action", metavar="RUN[/ACTION]")
+@click.option("--attempt", type=click.IntRange(1), help="Which attempt, from 1.  [default: the last one]")
+@click.option("--tail", type=click.IntRange(0), metavar="LINES", help="Begin with so many lines of its end.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Go on until the attempt ends; without --attempt, the action."
+)
 @common_options
-def logs(*, action: str, project: str, domain: str, as_json: bool) -> None:
-    """Print the stored log of the last attempt. A log is stored when its attempt ends.
+def logs(
+    *,
+    action: str,
+    attempt: int | None,
+    tail: int | None,
+    follow: bool,
+    project: str,
+    domain: str,
+    as_json: bool,
+) -> None:
+    """Print the log of an attempt; of one that runs, what it has written until some seconds ago.
 
     Into a pipe or a file it goes byte for byte; on a terminal, only control sequences for colours are obeyed.
     """
+    if follow and as_json:
+        raise click.UsageError("--json is one document: leave out --follow.")
     place = Place(project, domain)
     target = place.action(action)
-    with connected(place) as client:
-        record = client.get(target)
-        uri = log_uri(record, client.events(target))
-        data = client.blobs.get(uri, limit=place.settings.max_object_size) if uri else b""
-    if as_json:
-        emit({"action": str(target), "uri": uri or None, "log": data.decode(errors="replace")})
-    elif not uri:
-        note(_why_none(record))
-    else:
-        write_bytes(data)
+    with connected(place) as client, leaving_it_running(target):
+        reader = _Reader(client, target, attempt, place.settings.max_object_size)
+        if follow:
+            _print_growing(reader, tail)
+            return
+        found, text = reader.look()
+        text = _last_lines(text, tail)
+        if as_json:
+            uri = found.uri if found and (found.whole or text) else None
+            emit({"action": str(target), "uri": uri, "log": text.decode(errors="replace")})
+        elif text:
+            write_bytes(text)
+        else:
+            note(reader.why_none())
 
 
-def _why_none(record: TaskAction) -> str:
-    attempt = f"attempt {observed_attempts(record)} of {record.id}"
-    if record.phase.is_terminal():
+class _Reader:
+    """Looks at the log of one attempt, or of whatever attempt is the last one."""
+
+    def __init__(self, client: Client, target: ActionId, attempt: int | None, limit: int) -> None:
+        self._client = client
+        self._target = target
+        self._wanted = attempt
+        self._limit = limit
+        self._record = client.get(target)
+        if attempt is not None and attempt > observed_attempts(self._record):
+            count = observed_attempts(self._record)
+            raise InvalidInput(
+                f"{target} has had {count} attempts, none is number {attempt}; name one from 1 to {count}."
+            )
+
+    @property
+    def _attempt(self) -> int:
+        return self._wanted or observed_attempts(self._record)
+
+    def look(self) -> tuple[LogPlace | None, bytes]:
+        """Where the log lies, and what is in it now."""
+        self._record = self._client.get(self._target)
+        return self._read(self._attempt)
+
+    def grown(self, before: LogPlace | None) -> Iterator[tuple[LogPlace | None, bytes]]:
+        """The log of `before` once more, if another one goes on by now; then `look`."""
+        found, text = self.look()
+        if before is not None and found is not None and found.folder != before.folder:
+            yield before, read_log(self._client, before._replace(sha256="", whole=False), self._limit)
+        yield found, text
+
+    @property
+    def ended(self) -> bool:
+        """Whether, as of the last look, nothing more comes."""
+        return self._record.phase.is_terminal() or self._attempt < observed_attempts(self._record)
+
+    def why_none(self) -> str:
+        """Why there is no log, in words."""
+        return _why_none(self._record, self._attempt, ended=self.ended)
+
+    def _read(self, attempt: int) -> tuple[LogPlace | None, bytes]:
+        place = place_of(self._record, self._client.events(self._target), attempt)
+        return place, b"" if place is None else read_log(self._client, place, self._limit)
+
+
+def _print_growing(reader: _Reader, tail: int | None) -> None:
+    """Print what is there, then what comes, until the end."""
+    place, shown, printed = None, 0, False
+    while True:
+        for found, text in reader.grown(place):
+            if found is None or place is None or found.folder != place.folder:
+                if printed and found is not None:
+                    note(f"-- attempt {found.attempt}: {found.folder.rpartition('/')[2]} --")
+                shown = 0 if printed else len(text) - len(_last_lines(text, tail))
+            place = found
+            if len(text) > shown:
+                write_bytes(text[shown:])
+                shown, printed = len(text), True
+        if reader.ended:
+            break
+        time.sleep(_LOOK_EVERY)
+    if not printed:
+        note(reader.why_none())
+
+
+def _last_lines(text: bytes, count: int | None) -> bytes:
+    if count is None:
+        return text
+    return b"".join(text.splitlines(keepends=True)[-count:]) if count else b""
+
+
+def _why_none(record: TaskAction, number: int, *, ended: bool) -> str:
+    attempt = f"attempt {number} of {record.id}"
+    if ended:
         return f"No log is stored: {attempt} wrote nothing, or was not run by a worker."
-    return f"No log is stored yet: {attempt} has not ended ({record.phase})."
+    if record.phase is not ActionPhase.RUNNING:
+        return f"No log is stored yet: {attempt} has not begun ({record.phase})."
+    return f"No log is stored yet: {attempt} had written nothing until some seconds ago."

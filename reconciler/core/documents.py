@@ -25,7 +25,7 @@ def event_document(event: ActionEvent) -> Document:
         "reasons": [{"message": r.message, "at": iso(r.occurred_at)} for r in event.cluster_events],
         "error": {"code": error.code, "kind": _kind(error.kind), "message": error.message} if error else None,
         "outputs_uri": outputs.output_uri if outputs and event.phase is ActionPhase.SUCCEEDED else None,
-        "logs": [{"name": link.name, "uri": link.uri} for link in event.log_info],
+        "logs": [{"name": link.name, "uri": link.uri, "sha256": link.sha256} for link in event.log_info],
         "context": event.log_context or {},
         "cache": event.cache_status.name.lower(),
         "actor": event.actor or None,

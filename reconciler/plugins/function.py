@@ -214,7 +214,7 @@ def _running(ctx: TaskExecutionContext) -> PhaseInfo:
 
 
 def _ended(outcome: AttemptOutcome) -> PhaseInfo:
-    logs = (LogLink("log", outcome.log_uri),) if outcome.log_uri else ()
+    logs = (LogLink("log", outcome.log_uri, outcome.log_sha256),) if outcome.log_uri else ()
     info = TaskInfo(occurred_at=outcome.at, logs=logs, outputs=outcome.outputs)
     if outcome.ended == "returned":
         return success(info)

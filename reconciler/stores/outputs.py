@@ -196,15 +196,16 @@ class ActionFiles:
             )
         return self.write_outputs(result.outputs, inline_limit)
 
-    def write_log(self, text: bytes) -> str:
-        """Write the log, anew each time; returns its URI. Of one above the limit the end is kept.
+    def write_log(self, text: bytes) -> OutputRef:
+        """Write the log, anew each time; returns where, and its digest. Of one above the limit the end is kept.
 
         Raises:
             BlobUnavailable: as `BlobStore.put`.
         """
         uri = f"{self.prefix}/{LOG_FILE}"
-        self._blobs.put(uri, text[-self._limit :] if self._limit else text)
-        return uri
+        text = text[-self._limit :] if self._limit else text
+        self._blobs.put(uri, text)
+        return OutputRef(uri=uri, sha256=digest_of(text), size=len(text))
 
     def _holds(self, data: bytes) -> bool:
         try:

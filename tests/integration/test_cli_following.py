@@ -74,7 +74,7 @@ def test_logs_are_printed_as_they_were_written(backend: Backend) -> None:
     backend.sleep("s")
     waiting = backend.reconciler("logs", "r")
     assert (waiting.exit_code, waiting.stdout) == (0, "")
-    assert "has not ended (queued)" in waiting.stderr
+    assert "has not begun (queued)" in waiting.stderr
     backend.end("r")
     backend.end("s")
     written = "greeting Ada\n\u001b[31mred\u001b[0m \u001b]0;title\u0007\n"

@@ -29,7 +29,8 @@ FIRST = ".venv/bin/python examples/01_first_action.py"
 KILL = "kill -9 $(cat .reconciler/dev/*-1.pid)"
 WATCH = ".venv/bin/reconciler watch thumbnail-7f3k2m4a"
 SUBMIT = """reconciler submit photos.thumbnail --app examples/01_first_action.py --args '{"key": "cats/1.jpg"}' --wait"""
-LOOKS = [f"reconciler {verb} RUN" for verb in ("get", "watch", "events", "result", "logs")]
+LOOKS = [f"reconciler {verb} RUN" for verb in ("get", "watch", "events", "result")]
+LOOKS += ["reconciler logs RUN --follow"]
 ABORT = 'reconciler abort RUN --reason "wrong bucket"'
 CELERY = [
     "celery -A worker worker -n steps@%h -Q steps -P threads -c 8",

@@ -15,7 +15,7 @@ from reconciler.api.errors import (
     InvalidInput,
     ReadFailed,
 )
-from reconciler.api.transition import ErrorKind, ExecutionError
+from reconciler.api.transition import ErrorKind, ExecutionError, OutputRef
 from reconciler.core.paths import INLINE, output_prefix
 from reconciler.core.retries import non_retryable_code
 from reconciler.settings import Settings
@@ -51,7 +51,7 @@ def test_layout(files: ActionFiles, blobs: MemoryBlobs) -> None:
     assert written == [
         f"s3://memory/vy/runs/run1/a0/1/{name}" for name in ("outputs.pb", "error.pb", "log.txt")
     ]
-    assert log == written[2]
+    assert log == OutputRef(uri=written[2], sha256=digest_of(b"line\n"), size=5)
     assert files.raw_output_prefix == PREFIX
     assert files.checkpoint_prefix == f"{PREFIX}/_flytecheckpoints"
     assert ActionFiles(blobs, f"{PREFIX}/", limit=0).outputs_uri == files.outputs_uri
@@ -212,8 +212,8 @@ def test_put_nothing(files: ActionFiles) -> None:
 def test_log_is_written_anew_and_keeps_its_end(files: ActionFiles, blobs: MemoryBlobs) -> None:
     """Each writing of the log replaces the one before; of a log above the limit the end is kept."""
     files.write_log(b"first")
-    uri = files.write_log(b"x" * LIMIT + b"end")
-    stored = blobs.get(uri)
+    ref = files.write_log(b"x" * LIMIT + b"end")
+    stored = blobs.get(ref.uri, sha256=ref.sha256)
     assert len(stored) == LIMIT
     assert stored.endswith(b"xend")
 

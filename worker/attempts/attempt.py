@@ -46,6 +46,7 @@ from reconciler.wiring import Engine
 from worker import flower_events
 from worker.attempts.fitness import CannotRun, cannot, check_fit
 from worker.attempts.heartbeat import Heartbeat
+from worker.attempts.live_log import LiveLog
 from worker.attempts.outcomes import describe
 from worker.attempts.patience import OUTAGE, patiently
 from worker.attempts.secrets import AttemptSecrets, ChildSecrets, check_declared, resolve
@@ -237,7 +238,7 @@ class Attempt:
         if isinstance(declared, NotStarted | Unknown):
             raise cannot(declared)
         if isinstance(declared, Stopped):
-            return describe(declared, "")
+            return describe(declared)
         check_declared(function, template.secrets, declared)
         return None
 
@@ -249,12 +250,20 @@ class Attempt:
         call = patiently(lambda: self._call(record, context, secrets), beat, grace)
         written = bytearray()
         secrets = _Child.secrets.begin(runner_of(self.engine), secrets)
-        finished = secrets.mask_end(self._run(call, limits, beat, written))
-        text = secrets.mask(_log_of(finished, bytes(written)))
+        files, inline = self._files(record), self.engine.settings.inline_limit
+        live = LiveLog(lambda: secrets.mask_so_far(bytes(written)), files.write_log)
+        beat.each(live.begin)
         try:
-            return patiently(lambda: self._written(record, finished, text), beat, grace)
+            finished = secrets.mask_end(self._run(call, limits, beat, written))
+            text = secrets.mask(_log_of(finished, bytes(written)))
+            return patiently(lambda: _written(files, finished, text, live, inline), beat, grace)
         except Unavailable as error:
             return AttemptOutcome(ended="stopped", code="OutputsNotWritten", message=str(error))
+        finally:
+            live.leave()
+
+    def _files(self, record: TaskAction) -> ActionFiles:
+        return ActionFiles(self.engine.blobs, prefix_of(record), limit=self.engine.settings.max_object_size)
 
     def _call(self, record: TaskAction, context: TaskExecutionContext, secrets: AttemptSecrets) -> Call:
         now = CurrentAttempt(
@@ -294,23 +303,6 @@ class Attempt:
         ):  # its child has ended, or was replaced, since it was asked
             raise cannot(ended)
         return ended
-
-    def _written(self, record: TaskAction, ended: Ended, written: bytes) -> AttemptOutcome:
-        """Outputs, error and log go to S3 first; then the outcome that points to them is reported."""
-        files = ActionFiles(self.engine.blobs, prefix_of(record), limit=self.engine.settings.max_object_size)
-        try:
-            if isinstance(ended, Raised):
-                error = ExecutionError(ended.code, ended.message, ErrorKind.USER, ended.traceback)
-                files.write_error(error, recoverable=ended.retryable)
-            uri = files.write_log(written) if written else ""
-            if isinstance(ended, Returned):
-                ref = files.write_outputs(ended.outputs, self.engine.settings.inline_limit)
-                return AttemptOutcome(ended="returned", outputs=ref, log_uri=uri)
-        except BlobExists as error:
-            return AttemptOutcome(ended="stopped", code="OutputsExist", message=str(error))
-        except InvalidInput as error:
-            return AttemptOutcome(ended="raised", code="OutputsTooLarge", message=str(error), retryable=False)
-        return describe(ended, uri)
 
     def _report(self, outcome: AttemptOutcome) -> Row:
         store = self.engine.store
@@ -358,3 +350,26 @@ def _log_of(ended: Ended, text: bytes) -> bytes:
         gap = b"" if not text or text.endswith(b"\n") else b"\n"
         text += gap + ended.traceback.encode(errors="backslashreplace")
     return text
+
+
+def _written(files: ActionFiles, ended: Ended, text: bytes, live: LiveLog, inline: int) -> AttemptOutcome:
+    """Outputs, error and log go to S3 first; then the outcome that points to them is reported."""
+    try:
+        if isinstance(ended, Raised):
+            error = ExecutionError(ended.code, ended.message, ErrorKind.USER, ended.traceback)
+            files.write_error(error, recoverable=ended.retryable)
+        live.end()
+        stored = files.write_log(text) if text else None
+        if isinstance(ended, Returned):
+            outputs = files.write_outputs(ended.outputs, inline)
+            return AttemptOutcome(
+                ended="returned",
+                outputs=outputs,
+                log_uri=stored.uri if stored else "",
+                log_sha256=stored.sha256 if stored else "",
+            )
+    except BlobExists as error:
+        return AttemptOutcome(ended="stopped", code="OutputsExist", message=str(error))
+    except InvalidInput as error:
+        return AttemptOutcome(ended="raised", code="OutputsTooLarge", message=str(error), retryable=False)
+    return describe(ended, stored)

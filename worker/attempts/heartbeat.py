@@ -6,6 +6,7 @@ User code runs in another process, so nothing it does can starve this thread.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Self
 
 import structlog
@@ -37,6 +38,7 @@ class Heartbeat:
         self._owner = owner
         self._lease = lease
         self._stop = ""
+        self._each: Callable[[], None] | None = None
         self._runner: Runner | None = None
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="reconciler-heartbeat", daemon=True)
@@ -53,6 +55,10 @@ class Heartbeat:
     def watch(self, runner: Runner | None) -> None:
         """Stop this runner's call as soon as a beat says so."""
         self._runner = runner
+
+    def each(self, call: Callable[[], None]) -> None:
+        """Call this after each beat that finds the attempt alive; it must return at once."""
+        self._each = call
 
     def reason(self) -> str | None:
         """Why the attempt shall stop; None when it shall not."""
@@ -87,6 +93,8 @@ class Heartbeat:
             elif first:
                 self._show_running()
             first = False
+            if self._each is not None:
+                self._each()
 
     def _ask(self, reason: str) -> None:
         self._stop = reason

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 
+from msgspec.structs import replace
+
 from reconciler.api.action import AttemptOutcome
+from reconciler.api.transition import OutputRef
 from reconciler.core.deadlines import RUNNING_TIMED_OUT
 from worker.runner.runner import TIMED_OUT, Died, Ended, NotStarted, Raised, Returned, Stopped, Unknown
 
@@ -12,8 +15,13 @@ NOT_STARTED = "NotStarted"
 """Code of an attempt for which there was no process of functions."""
 
 
-def describe(ended: Ended, log_uri: str) -> AttemptOutcome:
-    """The outcome of a call that did not return (R74: each kind of death has its own code)."""
+def describe(ended: Ended, log: OutputRef | None = None) -> AttemptOutcome:
+    """The outcome of a call that did not return (R74: each kind of death has its own code), and its log, if there is one."""
+    outcome = _outcome(ended)
+    return outcome if log is None else replace(outcome, log_uri=log.uri, log_sha256=log.sha256)
+
+
+def _outcome(ended: Ended) -> AttemptOutcome:
     match ended:
         case Raised():
             return AttemptOutcome(
@@ -22,21 +30,18 @@ def describe(ended: Ended, log_uri: str) -> AttemptOutcome:
                 message=ended.message,
                 traceback=ended.traceback,
                 retryable=ended.retryable,
-                log_uri=log_uri,
             )
         case Died():
             code = _death(ended)
             how = (
                 "stopped" if code == NOT_STARTED else "died"
             )  # that there is no process is not the function's fault
-            return AttemptOutcome(ended=how, code=code, message=ended.message, log_uri=log_uri)
+            return AttemptOutcome(ended=how, code=code, message=ended.message)
         case Stopped(reason=reason) if reason == TIMED_OUT:
             text = "the attempt has run longer than its running limit"
-            return AttemptOutcome(
-                ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False, log_uri=log_uri
-            )
+            return AttemptOutcome(ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False)
         case Stopped():
-            return AttemptOutcome(ended="stopped", code="Stopped", message=ended.reason, log_uri=log_uri)
+            return AttemptOutcome(ended="stopped", code="Stopped", message=ended.reason)
         case Returned() | NotStarted() | Unknown():
             raise AssertionError(ended)
 

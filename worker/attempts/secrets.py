@@ -50,6 +50,15 @@ class AttemptSecrets:
                 data = self._without_start(head) + found + self._without_end(tail)
         return data
 
+    def mask_so_far(self, data: bytes) -> bytes:
+        """`mask` of a text that goes on: less what may be the beginning of a value at its end.
+
+        So what is given later begins with what is given now.
+        """
+        data = self.mask(data)
+        sizes = (n for form in self._forms for n in range(1, len(form)) if data.endswith(form[:n]))
+        return data[: len(data) - max(sizes, default=0)]
+
     def mask_text(self, text: str) -> str:
         """`mask` for text."""
         return (

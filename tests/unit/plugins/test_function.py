@@ -17,7 +17,7 @@ from reconciler.api.template import (
     Timeouts,
     encode_template,
 )
-from reconciler.api.transition import OutputRef
+from reconciler.api.transition import LogLink, OutputRef
 from reconciler.broker.messages import Launch
 from reconciler.stores.base import StartRefused
 from reconciler.sweeps.resync import resync
@@ -379,9 +379,9 @@ def test_a_return_is_success() -> None:
     lab = Lab()
     action = running(lab)
     ref = OutputRef(uri="s3://memory/o", inline=b'{"o0":3}')
-    finish(lab, action, "returned", outputs=ref, log_uri="s3://memory/log")
+    finish(lab, action, "returned", outputs=ref, log_uri="s3://memory/log", log_sha256="ab12")
     assert lab.client.result(action) == 3
-    assert [(link.name, link.uri) for link in lab.events(action)[-1].log_info] == [("log", "s3://memory/log")]
+    assert lab.events(action)[-1].log_info == (LogLink("log", "s3://memory/log", "ab12"),)
 
 
 def test_an_outcome_without_a_log_links_none() -> None:
