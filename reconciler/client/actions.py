@@ -14,7 +14,15 @@ from reconciler.api.errors import ActionEnded, ActionNotFound, ResultTimeout
 from reconciler.api.event import ActionEvent
 from reconciler.broker.messages import Messenger
 from reconciler.client.submission import MAX_ACTOR, whoami
-from reconciler.client.waiting import Waiter, decode_outputs, document_of, ended_error, raise_unless_succeeded
+from reconciler.client.waiting import (
+    Waiter,
+    decode_outputs,
+    document_of,
+    ended_error,
+    is_over,
+    not_over,
+    raise_unless_succeeded,
+)
 from reconciler.client.waking import Waker
 from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
 from reconciler.core.events import observed_attempts
@@ -151,7 +159,7 @@ class Actions:
         *,
         fresh: bool = False,
     ) -> TaskAction:
-        """The record once the action has ended.
+        """The record once the action has ended; of one that was aborted or timed out, once its members have, too.
 
         Args:
             action: which one.
@@ -165,18 +173,16 @@ class Actions:
         """
         if not fresh:
             record = self.get(action)
-            if record.phase.is_terminal():
+            if is_over(record):
                 return record
         end_of = "" if progress is not None else action.action
         with Waiter(self.store, action.run_id, timeout, end_of=end_of) as waiter:
             while True:
                 record = self.get(action)
-                if record.phase.is_terminal():
+                if is_over(record):
                     return record
-                if not waiter.wait():
-                    raise ResultTimeout(
-                        f"{action} is {record.phase} after {timeout} s; it goes on: wait again, or abort it"
-                    )
+                if not waiter.wait(often=record.phase.is_terminal()):
+                    raise ResultTimeout(not_over(record, timeout))
                 if progress is not None:
                     progress()
 

@@ -17,6 +17,9 @@ from reconciler.stores.base import Store
 
 _LOOK_AGAIN = 5.0
 """How often a waiter looks although nothing woke it: notifications may be lost, seconds."""
+_LOOK_OFTEN = 0.25
+_TAKES_ALONG = {ActionPhase.ABORTED, ActionPhase.TIMED_OUT}
+"""Ends by force: what is below is being stopped, and may run for some time yet."""
 
 
 class Waiter:
@@ -42,14 +45,31 @@ class Waiter:
     def __exit__(self, *error: object) -> None:
         self._subscription.__exit__(None, None, None)
 
-    def wait(self) -> bool:
-        """Whether there is a reason, and time, to look again."""
-        left = _LOOK_AGAIN if self._until is None else min(_LOOK_AGAIN, self._until - time.monotonic())
+    def wait(self, *, often: bool = False) -> bool:
+        """Whether there is a reason, and time, to look again; `often` when nobody tells of what is waited for."""
+        left = _LOOK_OFTEN if often else _LOOK_AGAIN
+        if self._until is not None:
+            left = min(left, self._until - time.monotonic())
         if left <= 0:
             return False
         self._event.wait(left)
         self._event.clear()
         return True
+
+
+def is_over(record: TaskAction) -> bool:
+    """Whether an action has ended, and with it, where its end was not its own, all its direct children."""
+    if not record.phase.is_terminal():
+        return False
+    return record.phase not in _TAKES_ALONG or not record.children.open
+
+
+def not_over(record: TaskAction, waited: float | None) -> str:
+    """What a caller is told whose time is up."""
+    if record.phase.is_terminal():
+        below = f"{record.children.open} of its {record.children.total} children are still being stopped"
+        return f"{record.id} is {record.phase}, and after {waited} s {below}: wait again"
+    return f"{record.id} is {record.phase} after {waited} s; it goes on: wait again, or abort it"
 
 
 def decode_outputs(data: bytes) -> Any:  # noqa: ANN401  # whatever the task returned

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from reconciler import TaskEnvironment
-from reconciler.api.errors import ActionAborted
+from reconciler.api.action import AttemptOutcome
+from reconciler.api.errors import ActionAborted, ResultTimeout
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import AbortOutcome
 from reconciler.testing import Lab
@@ -56,6 +57,27 @@ def test_an_abort_reaches_all_descendants(lab: Lab) -> None:
     lab.settle(timedelta(minutes=1))
     assert run.counts.phases == {ActionPhase.ABORTED: 6}
     assert ran == []
+
+
+def test_waiting_ends_when_nothing_runs_any_more(lab: Lab) -> None:
+    """A group that was aborted is waited for until its members have stopped, though its own end is written before."""
+    run = resize.map(range(3))
+    lab.step()
+    member = run.id.action("m1")
+    lab.store.start_attempt(member, "1", owner="busy", lease=60_000)
+    run.abort("enough")
+    for _ in range(3):
+        lab.step()
+    assert run.phase is ActionPhase.ABORTED
+    with pytest.raises(
+        ResultTimeout, match="is aborted, and after 0 s 1 of its 3 children are still being stopped"
+    ):
+        run.wait(timeout=0)
+    stopped = AttemptOutcome(ended="stopped", code="Stopped", message="enough")
+    assert lab.store.finish_attempt(member, "1", owner="busy", outcome=stopped)
+    lab.settle(timedelta(minutes=1))
+    assert run.wait(timeout=0).phase is ActionPhase.ABORTED
+    assert run.counts.phases == {ActionPhase.ABORTED: 4}
 
 
 def test_an_end_is_never_overwritten(lab: Lab) -> None:
