@@ -260,11 +260,10 @@ class TaskAction:
         unknown: fields of newer releases, by part, written back untouched.
         abandoned: claims in a row before this one whose lease ended without a commit; says nothing when read without one.
         now: the store's time of the claim it was read under; 0 = read without a claim.
-        staged: what the round in progress has decided to write; None outside a round.
     """
 
     __slots__ = (
-        "abandoned", "attempt", "children", "events", "id", "metadata", "now", "phase", "signal", "spec", "staged", "status",
+        "abandoned", "attempt", "children", "events", "id", "metadata", "now", "phase", "signal", "spec", "status",
         "token", "unknown", "version",
     )  # fmt: skip
 
@@ -300,7 +299,6 @@ class TaskAction:
         self.unknown = unknown or {}
         self.now = now
         self.abandoned = abandoned
-        self.staged: Any = None
 
     def copy(self) -> TaskAction:
         """A second record with the same parts; parts are immutable, so changes of one are not seen by the other."""
@@ -351,7 +349,7 @@ def _copy_slots(old: TaskAction, new: TaskAction) -> TaskAction:
     """Written out: a loop over the slots cost a tenth of a round."""
     new.attempt, new.children, new.events, new.id = old.attempt, old.children, old.events, old.id
     new.metadata, new.now, new.phase, new.signal = old.metadata, old.now, old.phase, old.signal
-    new.spec, new.staged, new.status, new.token = old.spec, old.staged, old.status, old.token
+    new.spec, new.status, new.token = old.spec, old.status, old.token
     new.unknown, new.version, new.abandoned = old.unknown, old.version, old.abandoned
     return new
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
 from reconciler.api.action import ActionSpec, TaskAction
-from reconciler.api.remembered import Remembered
-from reconciler.api.template import TaskMetadata, TaskTemplate, shared_template
-from reconciler.controller.failures import FailureSteps
+from reconciler.api.template import TaskMetadata, TaskTemplate, shared_template, template_or_none
+from reconciler.controller.dependencies import Dependencies
 from reconciler.core.cachekey import CacheConfigError, compute_key
 from reconciler.plugins import function
-from reconciler.plugins.context import template_or_none
 from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.catalog import CacheKey
 from reconciler.stores.outputs import read_inputs
 
-_REMEMBERED_KEYS = 2 * 1024 * 1024
+REMEMBERED_KEYS = 2 * 1024 * 1024
 """Bytes of the keys of inputs in S3 that are remembered."""
 
 
@@ -39,90 +36,88 @@ class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
     override: bool = False
 
 
-class CacheConfigSteps(FailureSteps):
-    """cache_policy, cache_config, asks_cache."""
+def asks_cache(deps: Dependencies, action: TaskAction) -> bool:
+    """Return whether rounds of this action may wait for the catalog or S3, whatever their plugin does."""
+    try:
+        return cache_policy(deps, action) is not None
+    except CacheConfigError:
+        return False  # the round ends it, and asks nobody
 
-    def asks_cache(self, action: TaskAction) -> bool:
-        """Whether rounds of this action may wait for the catalog or S3, whatever their plugin does."""
-        try:
-            return self.cache_policy(action) is not None
-        except CacheConfigError:
-            return False  # the round ends it, and asks nobody
 
-    def cache_policy(self, action: TaskAction) -> TaskMetadata | None:
-        """The policies of a task that is cached; None when caching is off. Reads no inputs.
+def cache_policy(deps: Dependencies, action: TaskAction) -> TaskMetadata | None:
+    """Return the policies of a task that is cached; None when caching is off. Reads no inputs.
 
-        Raises:
-            CacheConfigError: the template cannot be read.
-        """
-        if self.catalog is None:
-            return None
-        template = template_or_none(action)
-        if template is None:
-            raise CacheConfigError("reading task template for cache handling: it is missing or unreadable")
-        return template.metadata if template.metadata and template.metadata.discoverable else None
+    Raises:
+        CacheConfigError: the template cannot be read.
+    """
+    if deps.catalog is None:
+        return None
+    template = template_or_none(action)
+    if template is None:
+        raise CacheConfigError("reading task template for cache handling: it is missing or unreadable")
+    return template.metadata if template.metadata and template.metadata.discoverable else None
 
-    def cache_config(self, action: TaskAction) -> CacheConfig | None:
-        """The cache configuration of an action; None when caching is off (R43).
 
-        Raises:
-            CacheConfigError: the template cannot be read or says too little, or the inputs cannot be hashed.
-            ReadFailed: the inputs cannot be read.
-        """
-        policy = self.cache_policy(action)
-        if policy is None:
-            return None
-        template = shared_template(action.spec.task_template)
-        if template.id is None:
-            raise CacheConfigError("discoverable task is missing identifier")
-        return CacheConfig(
-            # whose it is says the action, not its template: nobody fills the keys of another project
-            key=CacheKey(project=action.id.project, domain=action.id.domain, key=self._key(action, template)),
-            owner=_owner_of(action),
-            serializable=policy.cache_serializable,
-            override=policy.cache_override,
-        )
+def cache_config(deps: Dependencies, action: TaskAction) -> CacheConfig | None:
+    """Return the cache configuration of an action; None when caching is off (R43).
 
-    def _key(self, action: TaskAction, template: TaskTemplate) -> str:
-        spec, task = action.spec, self._task(action)
-        # without an interface all inputs there are count: a key that left them out would serve foreign outputs
-        if template.interface is not None and not template.interface.inputs:
-            return _compute(task, template, None, spec.cache_key)
-        if spec.inputs_hash:
-            return _compute(task, template, None, spec.cache_key, spec.inputs_hash)
-        if spec.inputs is None and spec.inputs_digest:
-            return self._stored_key(task, template, spec)
-        inputs = read_inputs(self.data_store, spec, limit=self.settings.max_object_size)
-        return _compute(task, template, inputs, spec.cache_key)
+    Raises:
+        CacheConfigError: the template cannot be read or says too little, or the inputs cannot be hashed.
+        ReadFailed: the inputs cannot be read.
+    """
+    policy = cache_policy(deps, action)
+    if policy is None:
+        return None
+    template = shared_template(action.spec.task_template)
+    if template.id is None:
+        raise CacheConfigError("discoverable task is missing identifier")
+    return CacheConfig(
+        # whose it is says the action, not its template: nobody fills the keys of another project
+        key=CacheKey(project=action.id.project, domain=action.id.domain, key=_key(deps, action, template)),
+        owner=_owner_of(action),
+        serializable=policy.cache_serializable,
+        override=policy.cache_override,
+    )
 
-    def _task(self, action: TaskAction) -> _Task:
-        return _Task(action.id.project, action.id.domain, self._function(action))
 
-    def _function(self, action: TaskAction) -> str:
-        """Stored name of the function that runs; empty for plugins of other kinds."""
-        try:
-            plugin = self.plugin_registry.resolve(action.spec.task_type)
-        except PluginNotFound:
-            return ""  # the round ends it for that
-        if plugin.id != function.TASK_TYPE:
-            return ""
-        custom = shared_template(action.spec.task_template).custom
-        return str(custom.get("function", ""))
+def _key(deps: Dependencies, action: TaskAction, template: TaskTemplate) -> str:
+    spec, task = action.spec, _Task(action.id.project, action.id.domain, _function(deps, action))
+    # without an interface all inputs there are count: a key that left them out would serve foreign outputs
+    if template.interface is not None and not template.interface.inputs:
+        return _compute(task, template, None, spec.cache_key)
+    if spec.inputs_hash:
+        return _compute(task, template, None, spec.cache_key, spec.inputs_hash)
+    if spec.inputs is None and spec.inputs_digest:
+        return _stored_key(deps, task, template, spec)
+    return _computed_key(deps, task, template, spec)
 
-    def _stored_key(self, task: _Task, template: TaskTemplate, spec: ActionSpec) -> str:
-        """Keys of inputs in S3 are remembered, as their digest vouches that they never change (R49)."""
-        identity = blake2b(spec.task_template, digest_size=16).digest()
-        name = (task, identity, spec.input_uri, spec.inputs_digest, spec.cache_key)
-        key = self._stored_keys.get(name)
-        if key is None:
-            inputs = read_inputs(self.data_store, spec, limit=self.settings.max_object_size)
-            key = _compute(task, template, inputs, spec.cache_key)
-            self._stored_keys.keep(name, key, 1024 + len(spec.input_uri))
-        return key
 
-    @cached_property
-    def _stored_keys(self) -> Remembered[tuple[object, ...], str]:
-        return Remembered(_REMEMBERED_KEYS)
+def _function(deps: Dependencies, action: TaskAction) -> str:
+    """Stored name of the function that runs; empty for plugins of other kinds."""
+    try:
+        plugin = deps.plugin_registry.resolve(action.spec.task_type)
+    except PluginNotFound:
+        return ""  # the round ends it for that
+    if plugin.id != function.TASK_TYPE:
+        return ""
+    custom = shared_template(action.spec.task_template).custom
+    return str(custom.get("function", ""))
+
+
+def _stored_key(deps: Dependencies, task: _Task, template: TaskTemplate, spec: ActionSpec) -> str:
+    """Keys of inputs in S3 are remembered, as their digest vouches that they never change (R49)."""
+    identity = blake2b(spec.task_template, digest_size=16).digest()
+    name = (task, identity, spec.input_uri, spec.inputs_digest, spec.cache_key)
+    key = deps.cache_keys.get(name)
+    if key is None:
+        key = _computed_key(deps, task, template, spec)
+        deps.cache_keys.keep(name, key, 1024 + len(spec.input_uri))
+    return key
+
+
+def _computed_key(deps: Dependencies, task: _Task, template: TaskTemplate, spec: ActionSpec) -> str:
+    inputs = read_inputs(deps.data_store, spec, limit=deps.settings.max_object_size)
+    return _compute(task, template, inputs, spec.cache_key)
 
 
 class _Task(NamedTuple):

@@ -8,7 +8,7 @@ import structlog
 
 from reconciler.api.action import ActionId
 from reconciler.api.errors import InvalidName
-from reconciler.controller.cache_config import CacheConfigSteps
+from reconciler.controller.dependencies import Dependencies
 
 log = structlog.get_logger(__name__)
 
@@ -16,25 +16,22 @@ _AT_ONCE = 1000
 """Actions one script call makes due, so that Redis is never blocked for long."""
 
 
-class CacheWaiterSteps(CacheConfigSteps):
-    """wake_waiters."""
+def wake_waiters(deps: Dependencies, owners: Iterable[str]) -> None:
+    """Make those who wait for a key due now, and send the wake-ups. Whoever is not reached looks by itself.
 
-    def wake_waiters(self, owners: Iterable[str]) -> None:
-        """Make those who wait for a key due now, and send the wake-ups. Whoever is not reached looks by itself.
-
-        Args:
-            owners: as the catalog names them, `<namespace>/<action>@<incarnation>`; others are no actions, and nobody's to
-                wake.
-        """
-        count = 0
-        try:
-            waiting = [action for owner in owners if (action := _action_of(owner)) is not None]
-            count = len(waiting)
-            for start in range(0, len(waiting), _AT_ONCE):
-                for shard in self.store.wake(waiting[start : start + _AT_ONCE]):
-                    self.announce(shard)
-        except Exception as error:  # noqa: BLE001  # whatever a catalog names as owners; they look by themselves
-            log.warning("cache.waiters_not_woken", count=count, error=str(error))
+    Args:
+        deps: the store, and how to send.
+        owners: as the catalog names them, `<namespace>/<action>@<incarnation>`; others are no actions, and nobody's to wake.
+    """
+    count = 0
+    try:
+        waiting = [action for owner in owners if (action := _action_of(owner)) is not None]
+        count = len(waiting)
+        for start in range(0, len(waiting), _AT_ONCE):
+            for shard in deps.store.wake(waiting[start : start + _AT_ONCE]):
+                deps.announce(shard)
+    except Exception as error:  # noqa: BLE001  # whatever a catalog names as owners; they look by themselves
+        log.warning("cache.waiters_not_woken", count=count, error=str(error))
 
 
 def _action_of(owner: str) -> ActionId | None:

@@ -1,138 +1,123 @@
-"""Abort, finalize, forget: how an action ends when somebody asks, and what is owed after any end (R38, R37, R41)."""
+"""How an action ends: by failure, by an abort, and what is owed after any end (R35, R37, R38, R40)."""
 
 from __future__ import annotations
 
-from reconciler.api.action import DONE, FINALIZER, Deletion, Result, TaskAction
+from reconciler.api.action import DONE, FINALIZER, Deletion, Result
 from reconciler.api.phase import PluginPhase
-from reconciler.api.transition import aborted
-from reconciler.controller.caching import CacheSteps
+from reconciler.api.transition import ExecutionError, PhaseInfo, TaskInfo, aborted, failed
+from reconciler.controller import cache, cleanup
 from reconciler.controller.overruns import check_rounds
-from reconciler.core.conditions import map_phase, status_changed
-from reconciler.plugins.base import Plugin
-from reconciler.plugins.context import TaskExecutionContext
+from reconciler.controller.round import Round
+from reconciler.core.conditions import failure_reason, map_phase
+from reconciler.plugins.base import owes_finalize
+from reconciler.plugins.registry import PluginNotFound
 
 
-class EndingSteps(CacheSteps):
-    """handle_abort_and_finalize, remove_finalizer."""
+def fail(round: Round, error: ExecutionError, info: TaskInfo | None = None) -> Result:
+    """End the action by failure: conditions, history, error state, FAILED event, labels, in one write (R35).
 
-    def handle_abort_and_finalize(self, task_action: TaskAction) -> Result:
-        """Stop and clean up an action whose deletion was asked for, and end it in ABORTED (R38).
+    Raises:
+        InvalidInput: the event could not be placed.
+    """
+    round.write.status = True
+    info = info or TaskInfo(occurred_at=round.now)
+    phase = failed(PluginPhase.PERMANENT_FAILURE, error, info, failed_as=failure_reason(error))
+    record = round.record
+    record.status = map_phase(record.status, phase, round.now)
+    record.set_status(plugin_phase=phase.phase.label, plugin_phase_version=0)
+    return finish(round, phase)
 
-        Order: plugin abort, plugin finalize, reservation release, then in one write the ABORTED event with reason and
-        actor, the status and the removal of the finalizer. A failing step is tried again, a bounded number of times; then
-        the action ends all the same and says `cleanup failed` (R41). A terminal action is only finalized: no second
-        end, no event (R39).
-        """
-        if task_action.is_terminal:
-            return self.finalize_terminal(task_action)
-        original = task_action.copy()
-        if FINALIZER in task_action.metadata.finalizers:
-            wait = self._clean_up(task_action)
+
+def finish(round: Round, info: PhaseInfo) -> Result:
+    """Write the end of a task: event, labels, no reservation, and no finalizer unless the plugin is owed a call (R37)."""
+    round.save_status(info)
+    round.end()
+    cache.settle(round)
+    if not _owed(round):
+        round.drop_finalizer()
+        # nobody will ask for it any more; else finalize still needs it
+        round.record.set_status(plugin_state=b"", plugin_state_version=0)
+    return DONE
+
+
+def _owed(round: Round) -> bool:
+    try:
+        return owes_finalize(round.deps.plugin_registry.resolve(round.record.spec.task_type))
+    except PluginNotFound:  # nothing can be owed to it
+        return False
+
+
+# -- an end that was asked for (R38) -----------------------------------------------------------------------------------
+def abort(round: Round) -> Result:
+    """Stop and clean up an action whose deletion was asked for, and end it in ABORTED.
+
+    Order: plugin abort, plugin finalize, reservation release, then in one write the ABORTED event with reason and actor,
+    the status and the removal of the finalizer. A failing step is tried again, a bounded number of times; then the action
+    ends all the same and says `cleanup failed` (R41). A terminal action is only finalized: no second end, no event (R39).
+    """
+    if round.record.is_terminal:
+        return finalize(round)
+    if FINALIZER in round.record.metadata.finalizers:
+        if not _untouched(round) and cleanup.find_plugin(round):
+            wait = cleanup.stop(round)
             if wait:
-                with self.writing(task_action) as write:
-                    write.status = status_changed(original.status, task_action.status)
-                return Result(max(0, wait - self.now(task_action)))
-        self._end_aborted(task_action)
-        return DONE
-
-    def _clean_up(self, action: TaskAction) -> int:
-        """Abort, finalize, release; 0 when done or given up, else when to go on."""
-        found = None if _untouched(action) else self._plugin_and_context(action)
-        if found is not None:
-            wait = self.stop_plugin(action, *found)
-            if wait:
-                return wait
-        try:
-            check_rounds(
-                action, self.settings.step_lease
-            )  # clean-up was given up: a catalog may be what takes too long
-            policy = self.cache_policy(action)
-            if policy is not None and policy.cache_serializable:  # else there is none, and no key to be made
-                self.release_cache_reservation(self.cache_config(action))
-        except Exception as error:  # noqa: BLE001  # a catalog may raise anything; no abort waits for it
-            self.audit(action, "ReservationNotReleased", "FinalizingTaskAction", str(error))
-        return 0
-
-    def _plugin_and_context(self, action: TaskAction) -> tuple[Plugin, TaskExecutionContext] | None:
-        try:
-            plugin = self.plugin_registry.resolve(action.spec.task_type)
-            return plugin, self.context(action, plugin)
-        except Exception as error:  # noqa: BLE001  # no end waits for what can never be built
-            text = f"clean-up was skipped: {error}"
-            self.audit(action, "FinalizationSkipped", "FinalizingTaskAction", text)
-            action.set_status(cleanup_error=text[:1024])
-            return None
-
-    def _end_aborted(self, action: TaskAction) -> None:
-        deletion = action.metadata.deletion
-        now = self.now(action)
-        reason = deletion.reason if deletion and deletion.reason else "aborted"
-        info = aborted(now, 0, reason)
-        with self.writing(action):
-            action.status = map_phase(action.status, info, now)
-            action.set_status(
-                plugin_phase=PluginPhase.ABORTED.label,
-                plugin_phase_version=0,
-                plugin_state=b"",
-                plugin_state_version=0,
-            )
-            at = deletion.at if deletion else now
-            self.publish(action, info, final=True, actor=deletion.actor if deletion else "", updated_at=at)
-            self.ensure_terminal_labels(action)
-            self.drop_finalizer(action)
-
-    def finalize_terminal(self, action: TaskAction) -> Result:
-        """Pay what is owed after the end: open children, finalize, labels; then the finalizer goes (R37, R40)."""
-        before = action.status
-        if action.children.open:
-            reason = f"parent {action.id.action} has ended"
-            self.store.request_abort(
-                action.id, Deletion(reason=reason), quiet=True, incarnation=action.metadata.incarnation
-            )
-        if FINALIZER in action.metadata.finalizers:
-            wait = self._finalize_plugin(action)
-            if wait:
-                with self.writing(action) as write:
-                    write.status = action.status is not before
-                return Result(max(0, wait - self.now(action)))
-            if action.status.plugin_state:
-                action.set_status(plugin_state=b"", plugin_state_version=0)
-        ours = FINALIZER in action.metadata.finalizers
-        if action.status is before and not ours and action.metadata.completed_at:
-            return DONE
-        with self.writing(action) as write:
-            write.status = action.status is not before
-            self.ensure_terminal_labels(action)
-            self.drop_finalizer(action)
-        return DONE
-
-    def _finalize_plugin(self, action: TaskAction) -> int:
-        found = self._plugin_and_context(action)
-        if found is None:
-            return 0
-        plugin, ctx = found
-        try:
-            check_rounds(action, self.settings.step_lease)
-            plugin.finalize(ctx)
-        except Exception as error:  # noqa: BLE001  # a plugin may raise anything; tries are counted
-            return self.cleanup_again(action, plugin, error)
-        return 0
-
-    def remove_finalizer(self, task_action: TaskAction) -> Result:
-        """Remove only this reconciler's finalizer, in a metadata write (R38).
-
-        Raises:
-            Superseded: outside a round, when somebody else holds the action.
-        """
-        self.drop_finalizer(task_action)
-        return DONE
+                return round.later(wait)
+        _release(round)
+    return _end_aborted(round)
 
 
-def _untouched(action: TaskAction) -> bool:
+def _untouched(round: Round) -> bool:
     """Whether the plugin was never called, so that there is nothing to stop.
 
     A record no earlier step has written is not enough: a step that claimed it and died may have called the plugin.
     """
-    status, claims = action.status, action.token - (action.staged is not None)
+    status, earlier_claims = round.record.status, round.record.token - (not round.merely_read)
     written = status.attempts or status.plugin_phase or status.total_system_failures
-    return claims <= 0 and not written
+    return earlier_claims <= 0 and not written
+
+
+def _release(round: Round) -> None:
+    """Give back the reservation, held or waited for; no abort waits for it."""
+    try:
+        # clean-up was given up: a catalog may be what takes too long
+        check_rounds(round.record, round.deps.settings.step_lease)
+        cache.release_all(round)
+    except Exception as error:  # noqa: BLE001  # a catalog may raise anything
+        round.audit("ReservationNotReleased", "FinalizingTaskAction", str(error))
+
+
+def _end_aborted(round: Round) -> Result:
+    record = round.record
+    deletion = record.metadata.deletion or Deletion()
+    info = aborted(round.now, 0, deletion.reason or "aborted")
+    round.write.status = True
+    record.status = map_phase(record.status, info, round.now)
+    record.set_status(
+        plugin_phase=info.phase.label, plugin_phase_version=0, plugin_state=b"", plugin_state_version=0
+    )
+    round.publish(info, actor=deletion.actor, updated_time=deletion.at or round.now)
+    round.end()
+    round.drop_finalizer()
+    return DONE
+
+
+# -- after the end -----------------------------------------------------------------------------------------------------
+def finalize(round: Round) -> Result:
+    """Pay what is owed after the end: open children, finalize, labels; then the finalizer goes (R37, R40)."""
+    record = round.record
+    before = record.status
+    if record.children.open:
+        reason = Deletion(reason=f"parent {record.id.action} has ended")
+        incarnation = record.metadata.incarnation
+        round.deps.store.request_abort(record.id, reason, quiet=True, incarnation=incarnation)
+    if FINALIZER in record.metadata.finalizers:
+        wait = cleanup.finalize(round) if cleanup.find_plugin(round) else 0
+        if wait:
+            return round.later(wait)
+        if record.status.plugin_state:
+            record.set_status(plugin_state=b"", plugin_state_version=0)
+    if record.status is not before:
+        round.write.status = True
+    round.end()
+    round.drop_finalizer()
+    return DONE

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 
 import msgspec
 import structlog
@@ -20,9 +21,14 @@ from reconciler import metrics
 from reconciler.api.action import CONDITION, ActionId, TaskAction
 from reconciler.api.errors import BrokerUnavailable, ReconcilerError, Unavailable
 from reconciler.broker.messages import Launch, Messenger
+from reconciler.controller import failures
+from reconciler.controller.audit import audit
+from reconciler.controller.cache_config import asks_cache
 from reconciler.controller.concurrency import Slots
+from reconciler.controller.launches import launch_of, tell_lost
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.tokens import give_back
+from reconciler.controller.webhook import owes_call
 from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.base import ClaimReport, CommitOutcome, CommitReport, Write
 from reconciler.stores.changes import UNWRITABLE, change_of
@@ -114,10 +120,7 @@ class Stepper:
     def _claim(
         self, shard: int, named: Sequence[ActionId], ends: float, *, first: bool, drain: bool
     ) -> ClaimReport | None:
-        """Claim what is due, as far as this process has room; None when it had none in time.
-
-        What is named and finds no room stays in the due index.
-        """
+        """Claim what is due, as far as this process has room (what finds none stays due); None when it had none in time."""
         room = self.slots.take(max(1, len(named) + (self._batch if drain else 0)), ends - time.monotonic())
         if not room:
             return None
@@ -147,7 +150,7 @@ class Stepper:
     def _rounds(
         self, shard: int, actions: list[TaskAction], running: list[Future[Write]], ends: float
     ) -> tuple[CommitReport | None, int, int]:
-        """See `_batch_of`; what runs in a thread of its own is added to `running`."""
+        """Do what `_batch_of` says; what runs in a thread of its own is added to `running`."""
         quick: list[TaskAction] = []
         slow: list[TaskAction] = []
         for action in actions:
@@ -170,8 +173,8 @@ class Stepper:
 
     def _inline(self, action: TaskAction) -> bool:
         if action.spec.action_type == CONDITION:
-            return not self.reconciler.owes_webhook(action)
-        if self.reconciler.asks_cache(action):
+            return not owes_call(action, action.now)
+        if asks_cache(self.reconciler, action):
             return False
         try:
             plugin = self.reconciler.plugin_registry.resolve(action.spec.task_type)
@@ -186,14 +189,10 @@ class Stepper:
             return self._threads.submit(self._round_in_time, action, time.monotonic())
 
     def _round_in_time(self, action: TaskAction, since: float) -> Write:
-        """A round that has waited for a thread. Half a lease later another step may take the action before this one ends.
+        """Play a round that has waited for a thread since a time of the monotonic clock.
 
-        What a plugin starts outside may then outlive the clean-up of that other step, and under load nothing would be done
-        in time. So the round does nothing and gives the action back.
-
-        Args:
-            action: as it was claimed.
-            since: when it was, by the monotonic clock, seconds.
+        Half a lease later another step may take the action before this one ends, and what a plugin starts may then outlive
+        the clean-up of that other step. So the round does nothing and gives the action back.
         """
         if time.monotonic() - since > self.reconciler.settings.step_lease.total_seconds() / 2:
             return Write(action=action, original=action, due=action.now)
@@ -220,7 +219,8 @@ class Stepper:
         while len(self._errors) > _REMEMBERED_ERRORS:
             self._errors.popitem(last=False)
         if not isinstance(error, Unavailable):
-            self.reconciler.audit(action, "RoundFailed", "Reconciling", f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            audit(self.reconciler.recorder, action.id, "RoundFailed", "Reconciling", text, action.now)
         delay = min(_FIRST_ERROR_DELAY * 2 ** min(failures - 1, 30), _LONGEST_ERROR_DELAY)
         return Write(action=original, original=original, due=original.now + delay)
 
@@ -232,9 +232,9 @@ class Stepper:
             writes = [self._storable(write) for write in writes]
             report = self.store.commit(shard, writes)
         accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
-        launches = [_launch(write) for write in accepted if write.launch is not None]
+        launches = [launch_of(write) for write in accepted if write.launch is not None]
         if self.on_lost is not None:
-            _tell_lost(accepted, self.on_lost)
+            tell_lost(accepted, self.on_lost)
         superseded = report.outcomes.count(CommitOutcome.SUPERSEDED)
         if superseded or launches:
             metrics.committed(superseded, len(launches))
@@ -250,7 +250,10 @@ class Stepper:
             change_of(write)
         except UNWRITABLE as error:
             log.exception("round.failed", action=str(write.action.id))
-            return self.reconciler.unstorable(write, error)
+            count = partial(failures.unwritable, error=error)
+            _, instead = self.reconciler.round(write.original.copy(), write.original, count)
+            instead.asked = write.asked  # what the lost round was granted is given back
+            return instead
         return write
 
     def _commit_late(self, shard: int, future: Future[Write]) -> None:
@@ -293,27 +296,3 @@ class Stepper:
         with self._lock:
             if self._threads is not None:
                 self._threads.shutdown(wait=True, cancel_futures=True)
-
-
-def _tell_lost(accepted: list[Write], tell: Callable[[TaskAction, TaskAction], None]) -> None:
-    """Tell of launches a worker began and will not report: their record goes on, or has ended, without them."""
-    for write in accepted:
-        attempt, before, after = write.original.attempt, write.original.status, write.action.status
-        if not attempt.owner or attempt.outcome is not None or write.original.is_terminal:
-            continue
-        if (
-            after.launches != before.launches
-            or after.attempts > before.attempts > 0
-            or write.action.is_terminal
-        ):
-            tell(write.original, write.action)
-
-
-def _launch(write: Write) -> Launch:
-    assert write.launch is not None
-    launch, queue = write.launch
-    action, incarnation = write.action.id, write.action.metadata.incarnation
-    spec = write.action.spec
-    display = f"{action.run}/{action.action} attempt {launch}"
-    task = write.task or spec.short_name or spec.task_type
-    return Launch(queue, str(action), launch, display, incarnation, task)

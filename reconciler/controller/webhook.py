@@ -16,7 +16,7 @@ from reconciler.api.action import TaskAction
 from reconciler.api.condition import ConditionSpec
 from reconciler.api.conditions import Reason
 from reconciler.api.errors import InvalidSettings, ReconcilerError
-from reconciler.controller.ending import EndingSteps
+from reconciler.controller.round import Round
 from reconciler.core.callback import SIGNAL, Callback, sign
 from reconciler.core.conditions import append_history
 from reconciler.core.retries import system_delay
@@ -58,84 +58,86 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     token_expires: int
 
 
-class WebhookSteps(EndingSteps):
-    """owes_webhook, call_webhook."""
+def owes_call(action: TaskAction, now: int) -> bool:
+    """Return whether the webhook of a condition is to be called now (ms); nobody is asked after an answer or an abort."""
+    due = 0 < action.status.webhook_due <= now
+    return due and action.signal is None and action.metadata.deletion is None
 
-    def owes_webhook(self, action: TaskAction) -> bool:
-        """Whether the webhook of a claimed condition is to be called now. Nobody is asked after an answer or an abort."""
-        due = 0 < action.status.webhook_due <= self.now(action)
-        return due and action.signal is None and action.metadata.deletion is None
 
-    def call_webhook(self, action: TaskAction, spec: ConditionSpec, deadline: int) -> str:
-        """One try; the status says afterwards whether another one is owed, and when.
+def call(round: Round, spec: ConditionSpec, deadline: int) -> str:
+    """Make one try; the status says afterwards whether another one is owed, and when.
 
-        Args:
-            action: a condition that is paused.
-            spec: what it asks for.
-            deadline: when it times out, ms; 0 = never.
+    Args:
+        round: of a condition that is paused.
+        spec: what it asks for.
+        deadline: when it times out, ms; 0 = never.
 
-        Returns:
-            What is to be announced: it was taken, or given up; empty while another try is owed.
-        """
-        claimed, lease = self.now(action), int(self.settings.step_lease.total_seconds() * 1000)
-        limit = min(_LONGEST_TRY, lease // 2)
-        with self.writing(action) as write:
-            write.status = True
-            if self.store.now() + limit > claimed + lease:
-                # it waited long for a thread: another step may take the action before this try has ended
-                action.set_status(webhook_due=claimed + _BUSY_DELAY)
-                return ""
-            try:
-                question = self._question(action, spec, deadline)
-                self.webhooks.post(spec.webhook, msgspec.json.encode(question), question.id, limit / 1000)
-            except WebhooksBusy:
-                action.set_status(webhook_due=claimed + _BUSY_DELAY)
-                return ""
-            except Exception as error:  # noqa: BLE001  # whatever keeps the question from being taken is a failed try
-                return self._webhook_failed(action, error)
-            return self._webhook_settled(
-                action, Reason.WEBHOOK_CALLED, "the webhook took the question", "taken"
-            )
+    Returns:
+        What is to be announced: it was taken, or given up; empty while another try is owed.
+    """
+    deps, lease = round.deps, int(round.deps.settings.step_lease.total_seconds() * 1000)
+    limit = min(_LONGEST_TRY, lease // 2)
+    round.write.status = True
+    if deps.store.now() + limit > round.now + lease:
+        # it waited long for a thread: another step may take the action before this try has ended
+        return _busy(round)
+    try:
+        question = _question(round, spec, deadline)
+        deps.webhooks.post(spec.webhook, msgspec.json.encode(question), question.id, limit / 1000)
+    except WebhooksBusy:
+        return _busy(round)
+    except Exception as error:  # noqa: BLE001  # whatever keeps the question from being taken is a failed try
+        return _failed(round, error)
+    return _over(round, Reason.WEBHOOK_CALLED, "the webhook took the question", "taken")
 
-    def _question(self, action: TaskAction, spec: ConditionSpec, deadline: int) -> Question:
-        created = action.metadata.creation_timestamp
-        expires = deadline or self.now(action) + int(CALLBACK_LIFE.total_seconds() * 1000)
-        token = sign(callback_secret(self.settings), Callback(action.id, created, SIGNAL, expires))
-        return Question(
-            id=f"{action.id}/{created}",
-            project=action.id.project,
-            domain=action.id.domain,
-            run=action.id.run,
-            action=action.id.action,
-            name=spec.name,
-            type=spec.type,
-            prompt=spec.prompt,
-            description=spec.description,
-            prompt_type=spec.prompt_type,
-            deadline=deadline or None,
-            token=token,
-            token_expires=expires,
-        )
 
-    def _webhook_failed(self, action: TaskAction, error: Exception) -> str:
-        """Note a failed try: another one is owed, or it is given up for everybody to see."""
-        text, tries = _sentence(error), action.status.webhook_tries + 1
-        final = isinstance(error, WebhookFailed) and error.final
-        if final or tries >= MAX_TRIES:
-            text = f"the webhook was not reached in {tries} tries, the condition goes on waiting: {text}"
-            self.audit(action, Reason.WEBHOOK_GIVEN_UP, "CallingWebhook", text)
-            return self._webhook_settled(action, Reason.WEBHOOK_GIVEN_UP, text, "given_up")
-        log.warning("webhook.failed", action=str(action.id), left=MAX_TRIES - tries, error=text)
-        metrics.called("failed")
-        due = self.now(action) + system_delay(_FIRST_DELAY, tries, self.rng)
-        action.set_status(webhook_due=due, webhook_tries=tries)
-        return ""
+def _busy(round: Round) -> str:
+    round.record.set_status(webhook_due=round.now + _BUSY_DELAY)
+    return ""
 
-    def _webhook_settled(self, action: TaskAction, reason: Reason, text: str, outcome: str) -> str:
-        metrics.called(outcome)
-        action.status = append_history(action.status, reason, text, self.now(action))
-        action.set_status(webhook_due=0, webhook_tries=action.status.webhook_tries + 1)
-        return text
+
+def _question(round: Round, spec: ConditionSpec, deadline: int) -> Question:
+    action, created = round.record.id, round.record.metadata.creation_timestamp
+    expires = deadline or round.now + int(CALLBACK_LIFE.total_seconds() * 1000)
+    token = sign(callback_secret(round.deps.settings), Callback(action, created, SIGNAL, expires))
+    return Question(
+        id=f"{action}/{created}",
+        project=action.project,
+        domain=action.domain,
+        run=action.run,
+        action=action.action,
+        name=spec.name,
+        type=spec.type,
+        prompt=spec.prompt,
+        description=spec.description,
+        prompt_type=spec.prompt_type,
+        deadline=deadline or None,
+        token=token,
+        token_expires=expires,
+    )
+
+
+def _failed(round: Round, error: Exception) -> str:
+    """Note a failed try: another one is owed, or it is given up for everybody to see."""
+    text, tries = _sentence(error), round.record.status.webhook_tries + 1
+    final = isinstance(error, WebhookFailed) and error.final
+    if final or tries >= MAX_TRIES:
+        text = f"the webhook was not reached in {tries} tries, the condition goes on waiting: {text}"
+        round.audit(Reason.WEBHOOK_GIVEN_UP, "CallingWebhook", text)
+        return _over(round, Reason.WEBHOOK_GIVEN_UP, text, "given_up")
+    log.warning("webhook.failed", action=str(round.record.id), left=MAX_TRIES - tries, error=text)
+    metrics.called("failed")
+    due = round.now + system_delay(_FIRST_DELAY, tries, round.deps.rng)
+    round.record.set_status(webhook_due=due, webhook_tries=tries)
+    return ""
+
+
+def _over(round: Round, reason: Reason, text: str, outcome: str) -> str:
+    metrics.called(outcome)
+    record = round.record
+    record.status = append_history(record.status, reason, text, round.now)
+    record.set_status(webhook_due=0, webhook_tries=record.status.webhook_tries + 1)
+    return text
 
 
 def _sentence(error: Exception) -> str:

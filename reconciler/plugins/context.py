@@ -13,8 +13,7 @@ from reconciler import metrics
 from reconciler.api.action import AttemptRecord, Children, TaskAction
 from reconciler.api.errors import BadTaskSpecification
 from reconciler.api.resource import QuotaToken
-from reconciler.api.template import TaskTemplate, parse_template, shared_template
-from reconciler.api.template import template_or_none as template_or_none  # noqa: PLC0414  # the controller asks here
+from reconciler.api.template import TaskTemplate, parse_template, shared_template, template_or_none
 from reconciler.api.transition import PhaseInfo, waiting_for_resources
 from reconciler.core import retries
 from reconciler.core.events import observed_attempts
@@ -81,13 +80,11 @@ class TaskExecutionContext:
         max_name: longest generated name; 0 = any.
         launch_wish: launch and queue of `send`.
         launch_task: name of what it runs, for people.
-        lookup_failed: whether the cache could not be asked in this round (R44).
-        reserved_until: when the cache reservation this action holds ends, ms; 0 = it holds none; None = not asked for.
+        asked: units of quotas this call asked for.
     """
 
     __slots__ = (
-        "_template", "action", "files", "launch_task", "launch_wish", "lookup_failed", "max_name", "reserved_until",
-        "services", "state",
+        "_template", "action", "asked", "files", "launch_task", "launch_wish", "max_name", "services", "state",
     )  # fmt: skip
 
     def __init__(
@@ -105,8 +102,7 @@ class TaskExecutionContext:
         self.max_name = max_name
         self.launch_wish: tuple[str, str] | None = None
         self.launch_task = ""
-        self.lookup_failed = False
-        self.reserved_until: int | None = None
+        self.asked: list[QuotaToken] = []
         self._template: TaskTemplate | None = None
         prefix = self._prefix(self.attempt_number, action.status.launches)
         self.files = ActionFiles(services.data_store, prefix, limit=services.object_limit)
@@ -244,8 +240,7 @@ class TaskExecutionContext:
         metrics.allocated(granted=granted, waited=(self.now - asked_at) / 1000)
         token = QuotaToken(namespace, name, units, granted, 0 if granted else asked_at)
         self.action.set_status(tokens=(*(t for t in present if t is not mine), token))
-        if self.action.staged is not None:
-            self.action.staged.asked.append(token)
+        self.asked.append(token)
         return answer
 
     @property

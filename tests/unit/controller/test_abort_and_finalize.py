@@ -29,13 +29,15 @@ from reconciler.api.action import (
     Deletion,
     Result,
 )
+from reconciler.api.condition import ConditionSpec
 from reconciler.api.conditions import ConditionStatus, ConditionType
 from reconciler.api.errors import StoreUnavailable, Superseded
 from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaToken
 from reconciler.api.template import Interface
 from reconciler.api.transition import retryable_failure, running, success
-from reconciler.controller.condition import ConditionSpec
+from reconciler.controller.claims import commit_one
+from reconciler.controller.round import round_on
 
 BUSY = OSError("busy")
 
@@ -100,7 +102,7 @@ def test_a_claim_alone_owes_nothing_to_the_plugin() -> None:
     shard = lab.store.shard_of(action.run_id)
     (claimed,) = lab.store.claim(shard, owner="t", limit=0, named=[action]).actions
     claimed.set_metadata(deletion=Deletion(at=1))
-    lab.reconciler.commit_one(lab.reconciler.round(claimed)[1])
+    commit_one(lab.reconciler, lab.reconciler.round(claimed)[1])
     assert lab.journal.of("handle", "abort", "finalize") == []
     assert lab.get(action).phase is ActionPhase.ABORTED
 
@@ -293,9 +295,9 @@ def test_only_our_finalizer_is_removed() -> None:
     lab = lab_of(running(0))
     action = stored(lab)
     found = lab.get(action)
-    with lab.reconciler.writing(found) as write:
+    with round_on(lab.reconciler, found) as round:
+        round.write.metadata = True
         found.set_metadata(finalizers=("other/one", FINALIZER))
-        write.metadata = True
     assert lab.reconciler.remove_finalizer(lab.get(action)) == DONE
     assert lab.get(action).metadata.finalizers == ("other/one",)
     assert lab.get(action).phase is ActionPhase.QUEUED

@@ -7,6 +7,7 @@ from cache_lab import FAR, OUTPUTS, CacheLab, returning
 
 from reconciler.api.errors import StoreUnavailable
 from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.remembered import Remembered
 from reconciler.api.transition import (
     CacheStatus,
     ExternalResource,
@@ -382,7 +383,7 @@ def test_an_end_whose_key_cannot_be_computed_ends() -> None:
     lab.reconcile(action)
     assert lab.get(action).status.cache_token
     lab.blobs.delete_prefix(FAR)
-    del lab.reconciler.__dict__["_stored_keys"]  # as after a restart
+    lab.reconciler.cache_keys = Remembered(1024 * 1024)  # as after a restart
     lab.settle()
     assert lab.get(action).phase is ActionPhase.FAILED
 

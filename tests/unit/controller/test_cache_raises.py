@@ -12,6 +12,7 @@ from control_support import TYPE, lab_of
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidInput, StoreUnavailable
 from reconciler.api.phase import ActionPhase
+from reconciler.api.remembered import Remembered
 from reconciler.api.template import Interface, TaskMetadata, TaskTemplate, encode_template
 from reconciler.api.transition import (
     CacheStatus,
@@ -22,6 +23,7 @@ from reconciler.api.transition import (
     running,
     success,
 )
+from reconciler.controller.round import Round
 from reconciler.core.cachekey import CacheConfigError
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.catalog import CatalogExists
@@ -102,7 +104,7 @@ def test_inputs_that_are_gone_after_the_task_ran_undo_no_end(how: str) -> None:
         if not ctx.action.status.launched:
             return running(0)
         lab.blobs.delete_prefix(FAR)
-        lab.reconciler.__dict__.pop("_stored_keys", None)  # as in another process
+        lab.reconciler.cache_keys = Remembered(1024 * 1024)  # as in another process
         return returning()(ctx) if how == "success" else failure("E", "x")  # type: ignore[return-value]  # a PhaseInfo
 
     lab = CacheLab(answer)
@@ -188,7 +190,7 @@ def test_a_context_that_cannot_be_built_keeps_no_abort(monkeypatch: pytest.Monke
     def fail(*_: Any) -> Any:
         raise RuntimeError("no context today")
 
-    monkeypatch.setattr(lab.reconciler, "context", fail)
+    monkeypatch.setattr(Round, "open_context", fail)
     lab.client.abort(action, "enough", "ann")
     lab.settle()
     assert lab.get(action).phase is ActionPhase.ABORTED

@@ -16,6 +16,7 @@ from reconciler.api.errors import BrokerUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import TaskMetadata, Timeouts
 from reconciler.api.transition import CacheStatus, failure, running
+from reconciler.controller.cache_waiters import wake_waiters
 from reconciler.stores.catalog import CatalogCorrupt
 from reconciler.stores.changes import PENDING_TTL
 from reconciler.stores.memory.catalog import MemoryCatalog
@@ -128,7 +129,7 @@ def test_owners_that_are_no_actions_wake_nobody() -> None:
     """A plugin may reserve under names of its own; they are not looked for among actions."""
     lab = Line(returning())
     action = lab.call()
-    lab.reconciler.wake_waiters(["somebody", "flyte/not/an/action", f"flyte/{action}"])
+    wake_waiters(lab.reconciler, ["somebody", "flyte/not/an/action", f"flyte/{action}"])
     assert lab.due(action) == lab.clock()
 
 

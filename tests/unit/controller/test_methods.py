@@ -40,7 +40,9 @@ from reconciler.api.transition import (
     running,
     success,
 )
+from reconciler.controller import attempts
 from reconciler.controller.reconciler import TaskActionReconciler
+from reconciler.controller.round import round_on
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager
 from reconciler.settings import Settings
 from reconciler.stores.catalog import CatalogExists
@@ -330,18 +332,16 @@ def test_the_failure_past_the_budget_ends_a_record() -> None:
 
 @pytest.mark.rule("R1")
 def test_retry_on_a_record_publishes_both_events() -> None:
-    """Called directly, a restart publishes FAILED of the attempt before the caller publishes QUEUED of the next."""
+    """A failed attempt alone publishes FAILED, then QUEUED of the next one, in one write."""
     lab = lab_of(running(0))
     spec = msgspec.structs.replace(
         FULL, task_template=encode_template(TaskTemplate(type=TYPE, metadata=retries(1)))
     )
     found = lab.get(stored(lab, spec))
-    old = found.copy()
-    ctx = lab.reconciler.context(found, lab.plugin)  # type: ignore[attr-defined]  # see lab_of
-    info, result = lab.reconciler.retry_or_fail(found, old, lab.plugin, ctx, retryable_failure("E", "x"))  # type: ignore[attr-defined]  # see lab_of
-    assert result is None
-    assert (info.phase, info.reason) == (PluginPhase.QUEUED, "restarting task")
-    lab.reconciler.update_task_action_status(old, found, info)
+    with round_on(lab.reconciler, found) as round:
+        round.plugin = lab.plugin  # type: ignore[attr-defined]  # see lab_of
+        round.open_context()
+        assert attempts.fail(round, retryable_failure("E", "x")).woken
     assert [(str(e.phase), e.attempt) for e in lab.events(found.id)][1:] == [("failed", 1), ("queued", 2)]
 
 

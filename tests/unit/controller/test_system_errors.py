@@ -23,7 +23,7 @@ from reconciler.api.transition import (
     system_failure,
     system_retryable_failure,
 )
-from reconciler.controller.reconciler import SystemRetryableFailure
+from reconciler.controller.failures import SystemRetryableFailure
 from reconciler.core.retries import causes, non_retryable_code, system_delay
 from reconciler.plugins.base import StillStopping
 from reconciler.testing import Lab, ScriptedPlugin

@@ -36,6 +36,8 @@ from reconciler.api.transition import (
     success,
     waiting_for_resources,
 )
+from reconciler.controller import cache
+from reconciler.controller.claims import commit_one
 from reconciler.plugins.context import TaskExecutionContext
 
 
@@ -341,16 +343,15 @@ def test_a_launch_of_a_round_that_failed_is_not_sent(answer: Any) -> None:
     ],
     ids=lambda info: info.phase.label,
 )
-def test_only_a_running_task_is_already_running(answer: Any) -> None:
+def test_only_a_running_task_is_already_running(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache is told "already running" when the stored phase is PhaseRunning, and only then."""
     told: list[bool] = []
 
-    def evaluate(_: Any, __: Any, already_running: bool) -> Any:  # noqa: FBT001  # the argument under test
-        told.append(already_running)
-        return UNKNOWN_TRANSITION, False
+    def before(_: Any, *, running: bool) -> None:
+        told.append(running)
 
     lab = lab_of(answer)
-    lab.reconciler.evaluate_cache_before_execution = evaluate  # type: ignore[method-assign]  # watched
+    monkeypatch.setattr(cache, "before", before)
     action = lab.submit(TYPE)
     lab.reconcile(action)
     lab.reconcile(action)
@@ -398,16 +399,16 @@ def test_a_failing_preparation_is_counted_and_shown() -> None:
 
 
 @pytest.mark.rule("R25")
-def test_a_failing_preparation_keeps_the_reason_it_found() -> None:
+def test_a_failing_preparation_keeps_the_reason_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message of a preparation error stands under the reason the action had."""
     lab = lab_of(running(0))
     action = lab.submit(TYPE)
     lab.reconcile(action)
 
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise ReadFailed("inputs are away")
 
-    lab.reconciler.evaluate_cache_before_execution = broken  # type: ignore[method-assign]  # a failing cache
+    monkeypatch.setattr(cache, "before", broken)
     lab.reconcile(action)
     shown = condition(lab.get(action), ConditionType.PROGRESSING)
     assert (shown.reason, shown.message) == ("Executing", "inputs are away")
@@ -428,7 +429,7 @@ def test_a_preparation_that_never_succeeds_ends() -> None:
 
 
 @pytest.mark.rule("R25")
-def test_a_failing_cache_step_after_execution_is_counted() -> None:
+def test_a_failing_cache_step_after_execution_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error after handle discards the round and spends the system budget."""
     lab = lab_of(success())
     action = lab.submit(TYPE)
@@ -436,7 +437,7 @@ def test_a_failing_cache_step_after_execution_is_counted() -> None:
     def broken(*_: Any) -> Any:
         raise ReadFailed("inputs are away")
 
-    lab.reconciler.finalize_cache_after_execution = broken  # type: ignore[method-assign]  # a failing cache
+    monkeypatch.setattr(cache, "after", broken)
     assert lab.reconcile(action) == Result(REQUEUE)
     assert lab.get(action).status.system_failures == 1
     assert not lab.get(action).is_terminal
@@ -492,5 +493,5 @@ def test_only_the_holder_of_the_claim_writes_attempts() -> None:
     lab.reconcile(action)
     old.set_status(attempts=9)
     with pytest.raises(Superseded):
-        lab.reconciler.commit_one(lab.reconciler.round(old)[1])
+        commit_one(lab.reconciler, lab.reconciler.round(old)[1])
     assert lab.get(action).status.attempts == 1

@@ -14,9 +14,17 @@ from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.errors import InvalidName, InvalidSpec
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import TaskMetadata, TaskTemplate, Timeouts, encode_template
-from reconciler.api.transition import running, success
+from reconciler.api.transition import ExecutionError, running, success
+from reconciler.controller.round import Round
+from reconciler.controller.task import resolve
 from reconciler.core.validation import MAX_ENVIRONMENT, MAX_TEMPLATE, REQUIRED, check_annotations, check_spec
 from reconciler.testing import Lab
+
+
+def resolved(lab: Lab, spec: ActionSpec) -> ExecutionError | None:
+    """What speaks against running a task."""
+    return resolve(Round(lab.reconciler, record(spec), record(spec)))
+
 
 MISSING_TYPE = 'no plugin registered for task type "nobody" and no default plugin available'
 
@@ -28,8 +36,7 @@ def test_an_empty_required_field_is_named(attribute: str, name: str) -> None:
     lab = lab_of(running(0))
     empty = type(getattr(FULL, attribute))()
     spec = msgspec.structs.replace(FULL, **{attribute: empty})
-    plugin, problem = lab.reconciler.validate_task_action(record(spec))
-    assert plugin is None
+    problem = resolved(lab, spec)
     assert problem is not None
     assert (problem.code, problem.message) == ("InvalidSpec", f"required spec fields are empty: [{name}]")
 
@@ -37,7 +44,7 @@ def test_an_empty_required_field_is_named(attribute: str, name: str) -> None:
 @pytest.mark.rule("R23")
 def test_all_empty_fields_are_named_in_their_order() -> None:
     """Every empty required field is listed, not only the first, separated by blanks."""
-    _, problem = lab_of(running(0)).reconciler.validate_task_action(record(ActionSpec()))
+    problem = resolved(lab_of(running(0)), ActionSpec())
     assert problem is not None
     assert problem.message == (
         "required spec fields are empty: "
@@ -49,7 +56,7 @@ def test_all_empty_fields_are_named_in_their_order() -> None:
 def test_an_unknown_task_type_is_refused_with_the_registrys_words() -> None:
     """Without a plugin the reason is PluginNotFound and the text holds task type and registry error."""
     spec = msgspec.structs.replace(FULL, task_type="nobody")
-    _, problem = lab_of(running(0)).reconciler.validate_task_action(record(spec))
+    problem = resolved(lab_of(running(0)), spec)
     assert problem is not None
     assert problem.code == "PluginNotFound"
     assert problem.message == f'no plugin found for task type "nobody": {MISSING_TYPE}'

@@ -20,6 +20,8 @@ from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import CallbackRefused, InvalidSettings, SignalRefused, StoreUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Run
+from reconciler.controller.claims import commit_one
+from reconciler.controller.webhook import owes_call
 from reconciler.core.callback import SIGNAL, Callback, sign
 from reconciler.stores.base import SignalOutcome
 from reconciler.testing import Lab
@@ -237,7 +239,7 @@ def test_a_round_that_waited_for_its_thread_does_not_call(lab: Lab) -> None:
     lab.clock.advance(5001)
     _, write = lab.reconciler.round(held)
     assert lab.webhooks.calls == []
-    lab.reconciler.commit_one(write)
+    commit_one(lab.reconciler, write)
     lab.settle()
     assert len(lab.webhooks.calls) == 1
 
@@ -290,7 +292,7 @@ def test_an_end_ends_the_calls(lab: Lab, end: ActionPhase) -> None:
     assert (record.phase, len(lab.webhooks.calls)) == (end, 1)
     assert "WebhookGivenUp" not in history(record)
     lab.clock.advance(timedelta(days=1))
-    assert not lab.reconciler.owes_webhook(record)
+    assert not owes_call(record, lab.clock())
 
 
 @pytest.mark.parametrize("end", [ActionPhase.SUCCEEDED, ActionPhase.ABORTED])
@@ -298,12 +300,12 @@ def test_an_answer_before_the_first_call_is_enough(lab: Lab, end: ActionPhase) -
     """What was answered or aborted before its webhook was called is not asked."""
     run = asked(lab)
     lab.reconcile(run.action)
-    assert lab.reconciler.owes_webhook(lab.get(run.action))
+    assert owes_call(lab.get(run.action), lab.clock())
     if end is ActionPhase.SUCCEEDED:
         lab.client.signal(run.action, True)
     else:
         run.abort("not needed")
-    assert not lab.reconciler.owes_webhook(lab.get(run.action))
+    assert not owes_call(lab.get(run.action), lab.clock())
     lab.settle()
     assert (lab.get(run.action).phase, lab.webhooks.calls) == (end, [])
 

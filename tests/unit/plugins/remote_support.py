@@ -10,6 +10,7 @@ import msgspec
 from reconciler.api.action import ActionId, ActionSpec
 from reconciler.api.template import RetryStrategy, TaskMetadata, TaskTemplate, encode_template
 from reconciler.api.transition import PhaseInfo, running
+from reconciler.controller.round import round_on
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.managers import NO_CAPS, Constraints
 from reconciler.plugins.registry import PluginEntry
@@ -122,10 +123,9 @@ def put_state(lab: Lab, action: ActionId, state: object) -> None:
     """Replace what the plugin remembers, as another version of it might have done."""
     record = lab.get(action)
     data = state if isinstance(state, bytes) else msgspec.json.encode(state)
-    with lab.reconciler.writing(record) as write:
+    with round_on(lab.reconciler, record) as round:
+        round.write.status = True
         record.set_status(plugin_state=data, plugin_state_version=1)
-        write.status = True
-        write.due = lab.clock()
 
 
 def due_in(lab: Lab, action: ActionId) -> int:

@@ -1,0 +1,52 @@
+"""What rounds need of the reconciler they belong to: its attributes, as they are now (R1)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from reconciler.api.remembered import Remembered
+from reconciler.controller.audit import Recorder
+from reconciler.plugins.context import Services
+from reconciler.plugins.managers import ResourceManager
+from reconciler.plugins.registry import PluginRegistry
+from reconciler.settings import Settings
+from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.catalog import Catalog
+from reconciler.webhooks.caller import Webhooks
+
+
+class SystemFailureLimit(int):
+    """Serves as attribute and as method: a number as configured; called, the value in force, 3 for 0 (R1)."""
+
+    def __call__(self) -> int:
+        """Return the maximum in force."""
+        return int(self) or 3
+
+
+class Dependencies(Protocol):
+    """Attributes of `TaskActionReconciler`. One that is set anew is what the next round sees."""
+
+    settings: Settings
+    store: Store  # records, due index and results channel
+    recorder: Recorder | None  # of warnings; None is tolerated everywhere
+    plugin_registry: PluginRegistry  # resolves task types
+    data_store: BlobStore  # objects in S3
+    resource_manager: ResourceManager  # quotas
+    catalog: Catalog | None  # synchronous; None disables caching completely
+    cache_keys: Remembered[tuple[object, ...], str]  # of inputs in S3, which take a read to compute
+    webhooks: Webhooks  # of conditions
+    rng: random.Random  # of jitter
+    announce: Callable[[int], None]  # sends a wake-up for a shard; without it the resync sweep does, later
+    requeue_duration: int  # when to look again if nothing says otherwise, ms
+
+    @property
+    def max_system_failures(self) -> SystemFailureLimit:
+        """Return how many system failures in a row are tolerated."""
+        ...
+
+    @property
+    def services(self) -> Services:
+        """Return what every plugin is handed."""
+        ...

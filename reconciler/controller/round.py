@@ -1,0 +1,210 @@
+"""A round: one look at one action, from what was read to the one write that says what was decided (R6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import (
+    DONE,
+    FINALIZER,
+    LABEL_COMPLETED_TIME,
+    LABEL_TERMINATION_STATUS,
+    TERMINATED,
+    Result,
+    TaskAction,
+)
+from reconciler.api.errors import InvalidInput
+from reconciler.api.transition import PhaseInfo
+from reconciler.controller.audit import audit
+from reconciler.controller.claims import claim_one, commit_one
+from reconciler.controller.dependencies import Dependencies
+from reconciler.core.conditions import status_changed, terminal_time
+from reconciler.core.events import build_event, check_event
+from reconciler.plugins.base import Plugin
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.state import PluginStateManager
+from reconciler.stores.base import Write
+
+
+class Round:
+    """One look at one action. Everything it decides is staged, and becomes one atomic write under the claim's token.
+
+    Args:
+        deps: the attributes of the reconciler.
+        record: the action; changed by the round.
+        original: an untouched copy of it.
+        write: what the claim allows to write; None when the record was merely read.
+
+    Attributes:
+        record: the working copy.
+        original: the record as it was read, for comparison.
+        now: the store's time of the round, ms.
+        plugin: what runs the task, once `task.resolve` or whoever made the round has set it.
+        context: what the plugin is called with, once `open_context` was called.
+        lookup_failed: whether the cache could not be asked in this round (R44).
+        reserved_until: when the cache reservation this action holds ends, ms; 0 = it holds none; None = not asked for.
+    """
+
+    __slots__ = (
+        "_write", "context", "deps", "lookup_failed", "now", "original", "plugin", "record", "reserved_until",
+    )  # fmt: skip
+
+    plugin: Plugin
+    context: TaskExecutionContext
+
+    def __init__(
+        self, deps: Dependencies, record: TaskAction, original: TaskAction, write: Write | None = None
+    ) -> None:
+        self.deps = deps
+        self.record = record
+        self.original = original
+        self.now = record.now or deps.store.now()
+        self.lookup_failed = False
+        self.reserved_until: int | None = None
+        self._write = write
+
+    @property
+    def write(self) -> Write:
+        """What the round writes. A record that was merely read is claimed by the first who asks.
+
+        Raises:
+            ActionNotFound: the record is gone.
+            Superseded: somebody else holds the action, or it has ended.
+        """
+        if self._write is None:
+            claimed, record = claim_one(self.deps.store, self.record.id), self.record
+            record.token, record.events, record.now = claimed.token, claimed.events, claimed.now
+            record.metadata, record.phase = claimed.metadata, claimed.phase
+            self.now = claimed.now
+            self._write = Write(action=record, original=claimed)
+        return self._write
+
+    @property
+    def merely_read(self) -> bool:
+        """Whether nobody has claimed the record for this round yet."""
+        return self._write is None
+
+    def open_context(self) -> None:
+        """Build what the plugin is called with: the context of the current attempt (R63).
+
+        Raises:
+            InvalidSpec: the run output base cannot be parsed.
+            BadTaskSpecification: a secret is described wrongly.
+        """
+        status = self.record.status
+        state = PluginStateManager(status.plugin_state, status.plugin_state_version)
+        longest = self.plugin.properties.generated_name_max_length
+        self.context = TaskExecutionContext(self.record, self.deps.services, state, longest)
+        if self._write is not None:
+            self._write.asked = self.context.asked
+
+    # -- what is written -------------------------------------------------------------------------------------------
+    def publish(self, info: PhaseInfo, **changes: Any) -> None:  # noqa: ANN401  # fields of ActionEvent
+        """Stage one event together with the status.
+
+        Args:
+            info: the phase it tells of.
+            changes: fields of the event that are not what status and phase say.
+
+        Raises:
+            InvalidInput: consumers could not place the event; nothing is written, and an audit entry says so.
+        """
+        write = self.write
+        event = build_event(self.record, info, self.now, self.deps.settings.cluster)
+        if write.events:
+            changes["sequence"] = event.sequence + len(write.events)
+        if changes:
+            event = msgspec.structs.replace(event, **changes)
+        try:
+            check_event(event)
+        except InvalidInput as error:
+            self.audit("ActionEventPublishFailed", "PublishingActionEvent", str(error))
+            raise
+        write.events.append(event)
+        write.status = True
+
+    def save_status(self, info: PhaseInfo) -> None:
+        """Publish and store the status, when it changed by the comparison of R6."""
+        old, new = self.original.status, self.record.status
+        if not status_changed(old, new):
+            return
+        if new.launches and new.launched and not old.launched:
+            # a launch anew while already queued leaves the history as it is; its event is not as old as that (R60)
+            self.publish(info, updated_time=self.now)
+        else:
+            self.publish(info)
+
+    def later(self, at: int) -> Result:
+        """Store what was counted, without an event, and go on at that time (ms)."""
+        if status_changed(self.original.status, self.record.status):
+            self.write.status = True
+        return Result(max(0, at - self.now))
+
+    def due(self, result: Result) -> int:
+        """When to look again, ms (R7): never after an end that owes nothing; at once when it owes finalization."""
+        record = self.record
+        if record.is_terminal:
+            owed = FINALIZER in record.metadata.finalizers
+            return self.now + (result.requeue_after or 0) if owed else 0
+        if result.woken:
+            return self.now
+        return 0 if result.requeue_after is None else self.now + result.requeue_after
+
+    def end(self) -> Result:
+        """Stamp the labels of the end; complete ones are left alone (R36).
+
+        The time is that of the terminal condition, or now when there is none. Does not check terminality itself.
+        """
+        labels = self.record.labels
+        if labels.get(LABEL_TERMINATION_STATUS) != TERMINATED or not labels.get(LABEL_COMPLETED_TIME):
+            self.write.metadata = True
+            at = terminal_time(self.record.status) or self.now
+            self.record.set_metadata(completed_at=at)
+        return DONE
+
+    def drop_finalizer(self) -> None:
+        """Stage the removal of this reconciler's finalizer; others stay."""
+        record = self.record
+        if FINALIZER not in record.metadata.finalizers:
+            return
+        if self.merely_read:  # whatever is written below must not bring back an older status
+            record.status = self.write.original.status
+        self.write.metadata = True
+        kept = tuple(f for f in record.metadata.finalizers if f != FINALIZER)
+        record.set_metadata(finalizers=kept)
+        if record.status.tokens:  # nothing is owed any more, so nothing is in use
+            record.set_status(tokens=())
+            self.write.status = True
+
+    # -- beside the write ------------------------------------------------------------------------------------------
+    def audit(self, reason: str, doing: str, message: str) -> None:
+        """Attach a warning to the record."""
+        audit(self.deps.recorder, self.record.id, reason, doing, message, self.now)
+
+
+@contextmanager
+def round_on(deps: Dependencies, record: TaskAction, original: TaskAction | None = None) -> Iterator[Round]:
+    """A round on a record that was merely read: one method of the reconciler, called by itself.
+
+    What it stages is committed at the end under a claim of the newest version, and changes only what the method says: the
+    conflict retry of R6 without its lost updates. Without anything staged nothing is claimed.
+
+    Raises:
+        ActionNotFound: the record is gone.
+        Superseded: somebody else holds the action, or it has ended.
+    """
+    round = Round(deps, record, original or record.copy())
+    try:
+        yield round
+    except Exception:
+        if not round.merely_read:  # nothing is written, and nobody has to wait for the end of the lease
+            claimed = round.write.original
+            commit_one(deps, Write(action=claimed, original=claimed, due=claimed.now))
+        raise
+    if not round.merely_read:
+        round.write.due = round.due(Result(0))
+        commit_one(deps, round.write)

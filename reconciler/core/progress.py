@@ -1,0 +1,79 @@
+"""What a status says of an attempt besides its phase: launched, running, recovered, begun anew (R21, R27, R29, R31)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.api.action import AttemptRecord
+from reconciler.api.phase import PluginPhase
+from reconciler.api.status import ActionStatus
+from reconciler.api.transition import ExecutionError, PhaseInfo
+from reconciler.core.conditions import error_state_of
+from reconciler.core.retries import SUSTAINED_PROGRESS
+
+replace = msgspec.structs.replace
+_LAUNCHED = frozenset({PluginPhase.QUEUED, PluginPhase.INITIALIZING, PluginPhase.RUNNING})
+_SUSTAINED = int(SUSTAINED_PROGRESS.total_seconds() * 1000)
+
+
+def occurred(info: PhaseInfo, now: int) -> int:
+    """When a phase began, ms: as the plugin says it, but never later than now, or its fast clock would stretch a limit."""
+    details = info.info
+    return min(details.occurred_at, now) if details and details.occurred_at else now
+
+
+def progress(status: ActionStatus, info: PhaseInfo, now: int, *, asked: bool) -> dict[str, object]:
+    """The fields of a status that change because a phase was reported; `asked` by the plugin, else by the cache."""
+    phase, changes = info.phase, dict[str, object]()
+    if info.info is not None and info.info.outputs is not None and phase.is_success():
+        changes["outputs"] = info.info.outputs
+    if asked and phase in _LAUNCHED and not status.launched:
+        changes["launched"] = True
+    if phase is PluginPhase.RUNNING and not status.running_at:
+        changes["running_at"] = occurred(info, now)
+    sustained = status.running_at and now - status.running_at >= _SUSTAINED
+    if phase.is_success() or (phase is PluginPhase.RUNNING and sustained):
+        changes["system_failures"] = 0
+    if phase.is_terminal():
+        changes.update(launched=False, not_before=0)
+    return changes
+
+
+def next_launch(status: ActionStatus, attempt: AttemptRecord, now: int) -> ActionStatus:
+    """The status once a launch was stopped: the next one shares no number, and so no name and no path, with it (R29)."""
+    ran = status.running_at or attempt.started_at
+    return replace(
+        status,
+        plugin_state=b"",
+        plugin_state_version=0,
+        launches=status.launches + 1,
+        launched=False,
+        running_at=0,
+        # what ran begins to wait anew: its time in the queue is not the time it ran
+        attempt_at=now if ran else status.attempt_at,
+    )
+
+
+def next_attempt(status: ActionStatus, error: ExecutionError | None, now: int, delay: int) -> ActionStatus:
+    """The status of the attempt that follows one that failed by the user's fault, after a back-off (ms, R31)."""
+    return replace(
+        status,
+        attempts=max(status.attempts, 1) + 1,
+        launches=0,
+        previous_launches=status.launches,
+        launched=False,
+        system_failures=0,  # the budget "in a row" is that of one attempt; the one of its life goes on
+        plugin_state=b"",
+        plugin_state_version=0,
+        attempt_at=now,
+        running_at=0,
+        not_before=now + delay if delay else 0,
+        error_state=error_state_of(error) or status.error_state,
+    )
+
+
+def ran_long(status: ActionStatus, attempt: AttemptRecord, ended: int) -> bool:
+    """Whether a launch that failed then (ms) had run for so long that earlier system failures are forgiven (R27)."""
+    if attempt.owner and attempt.lease_until:  # a worker that was lost ran until then at most
+        ended = min(attempt.lease_until, ended)
+    return bool(status.running_at) and ended - status.running_at >= _SUSTAINED
