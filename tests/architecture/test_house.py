@@ -18,6 +18,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILE_LINES = 400
 FUNCTION_LINES = 60
+ROOM_LINES = 300
+BASES = {"Protocol", "msgspec.Struct", "NamedTuple", "int", "ReconcilerError", "PluginError"}
 
 Offences = Iterator[tuple[int, str]]
 """Line and what is wrong there."""
@@ -29,6 +31,23 @@ def long_files(source: str) -> Offences:
     """A file is read in one sitting."""
     if source.count("\n") > FILE_LINES:
         yield FILE_LINES, f"the file is longer than {FILE_LINES} lines"
+
+
+def long_rooms(source: str) -> Offences:
+    """A room of the controller is read in one go."""
+    if source.count("\n") > ROOM_LINES:
+        yield ROOM_LINES, f"the file is longer than {ROOM_LINES} lines"
+
+
+def inherits(source: str) -> Offences:
+    """A class of the controller has its helpers and is none of them: it derives from records, protocols and errors alone."""
+    for node in ast.walk(ast.parse(source)):
+        for base in node.bases if isinstance(node, ast.ClassDef) else ():
+            if ast.unparse(base) not in BASES:
+                yield (
+                    node.lineno,
+                    f"{node.name} inherits from {ast.unparse(base)}: give it one, or take functions",
+                )
 
 
 def long_functions(source: str) -> Offences:
@@ -147,11 +166,14 @@ def files(pattern: str) -> list[Path]:
 
 
 PACKAGES = ("reconciler/**/*.py", "worker/**/*.py")
+CONTROLLER = ("reconciler/controller/*.py",)
 TESTS = ("tests/**/*.py",)
 STORES = ("reconciler/stores/memory/*.py", "reconciler/stores/redis/*.py")
 WHERE: list[tuple[Rule, tuple[str, ...]]] = [
     (long_files, PACKAGES),
     (long_functions, PACKAGES),
+    (long_rooms, CONTROLLER),
+    (inherits, CONTROLLER),
     (undocumented, PACKAGES),
     (undocumented_in_a_store, STORES),
     (unexplained_exceptions, PACKAGES + TESTS),
@@ -166,6 +188,9 @@ NOT_IN: dict[Rule, tuple[str, ...]] = {prints: ("reconciler/cli/*.py",), undocum
 PLANTED: list[tuple[Rule, str]] = [
     (long_files, "x = 1\n" * 401),
     (long_functions, "def f():\n" + "    x = 1\n" * 60),
+    (long_rooms, "x = 1\n" * 301),
+    (inherits, "class TaskActionReconciler(LimitSteps): ...\n"),
+    (inherits, "class Round(Protocol, base.Steps): ...\n"),
     (undocumented, "x = 1\n"),
     (undocumented, '"""M."""\nclass A:\n    """A."""\n    def method(self): ...\n'),
     (undocumented, '"""M."""\nasync def f(): ...\n'),
@@ -185,6 +210,8 @@ PLANTED: list[tuple[Rule, str]] = [
 ]
 INNOCENT: list[tuple[Rule, str]] = [
     (long_functions, "def f():\n" + "    x = 1\n" * 59),
+    (long_rooms, "x = 1\n" * 300),
+    (inherits, "class Round: ...\n\n\nclass Lost(ReconcilerError): ...\n"),
     (undocumented, ""),
     (undocumented, '"""M."""\ndef _private(): ...\n'),
     (undocumented, '"""M."""\nclass A:\n    """A."""\n    @x.setter\n    def x(self, x): ...\n'),
