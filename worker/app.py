@@ -59,6 +59,7 @@ def make_app(settings: Settings) -> Celery:
         name: {**entry, "options": {**entry["options"], "queue": settings.steps_queue}}  # type: ignore[dict-item]  # plain data
         for name, entry in BEAT_SCHEDULE.items()
     }
+    app.conf.beat_scheduler = "worker.beat:Scheduler"
     steps.register(app)
     attempt.register(app)
     configure(settings)
