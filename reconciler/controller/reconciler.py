@@ -123,7 +123,7 @@ class TaskActionReconciler:
 
     @property
     def services(self) -> Services:
-        """What every plugin is handed: the attributes as they are now."""
+        """Gather what every plugin is handed: the attributes as they are now."""
         return Services(
             data_store=self.data_store,
             secret_manager=self.secret_manager,

@@ -69,7 +69,7 @@ class Round:
 
     @property
     def write(self) -> Write:
-        """What the round writes. A record that was merely read is claimed by the first who asks.
+        """Give what the round writes; a record that was merely read is claimed by the first who asks.
 
         Raises:
             ActionNotFound: the record is gone.
@@ -85,7 +85,7 @@ class Round:
 
     @property
     def merely_read(self) -> bool:
-        """Whether nobody has claimed the record for this round yet."""
+        """Tell whether nobody has claimed the record for this round yet."""
         return self._write is None
 
     def open_context(self) -> None:
@@ -145,7 +145,7 @@ class Round:
         return Result(max(0, at - self.now))
 
     def due(self, result: Result) -> int:
-        """When to look again, ms (R7): never after an end that owes nothing; at once when it owes finalization."""
+        """Return when to look again, ms (R7): never after an end that owes nothing; at once when it owes finalization."""
         record = self.record
         if record.is_terminal:
             owed = FINALIZER in record.metadata.finalizers
@@ -188,7 +188,7 @@ class Round:
 
 @contextmanager
 def round_on(deps: Dependencies, record: TaskAction, original: TaskAction | None = None) -> Iterator[Round]:
-    """A round on a record that was merely read: one method of the reconciler, called by itself.
+    """Make a round on a record that was merely read, for one method of the reconciler that is called by itself.
 
     What it stages is committed at the end under a claim of the newest version, and changes only what the method says: the
     conflict retry of R6 without its lost updates. Without anything staged nothing is claimed.

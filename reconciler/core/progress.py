@@ -17,13 +17,13 @@ _SUSTAINED = int(SUSTAINED_PROGRESS.total_seconds() * 1000)
 
 
 def occurred(info: PhaseInfo, now: int) -> int:
-    """When a phase began, ms: as the plugin says it, but never later than now, or its fast clock would stretch a limit."""
+    """Return when a phase began, ms: as the plugin says it, but not later than now: a fast clock stretches no limit."""
     details = info.info
     return min(details.occurred_at, now) if details and details.occurred_at else now
 
 
 def progress(status: ActionStatus, info: PhaseInfo, now: int, *, asked: bool) -> dict[str, object]:
-    """The fields of a status that change because a phase was reported; `asked` by the plugin, else by the cache."""
+    """Return the fields of a status that change because a phase was reported; `asked` by the plugin, else by the cache."""
     phase, changes = info.phase, dict[str, object]()
     if info.info is not None and info.info.outputs is not None and phase.is_success():
         changes["outputs"] = info.info.outputs
@@ -40,7 +40,7 @@ def progress(status: ActionStatus, info: PhaseInfo, now: int, *, asked: bool) ->
 
 
 def next_launch(status: ActionStatus, attempt: AttemptRecord, now: int) -> ActionStatus:
-    """The status once a launch was stopped: the next one shares no number, and so no name and no path, with it (R29)."""
+    """Return the status once a launch was stopped: the next one shares no number, name or path with it (R29)."""
     ran = status.running_at or attempt.started_at
     return replace(
         status,
@@ -55,7 +55,7 @@ def next_launch(status: ActionStatus, attempt: AttemptRecord, now: int) -> Actio
 
 
 def next_attempt(status: ActionStatus, error: ExecutionError | None, now: int, delay: int) -> ActionStatus:
-    """The status of the attempt that follows one that failed by the user's fault, after a back-off (ms, R31)."""
+    """Return the status of the attempt that follows one that failed by the user's fault, after a back-off (ms, R31)."""
     return replace(
         status,
         attempts=max(status.attempts, 1) + 1,
@@ -73,7 +73,7 @@ def next_attempt(status: ActionStatus, error: ExecutionError | None, now: int, d
 
 
 def ran_long(status: ActionStatus, attempt: AttemptRecord, ended: int) -> bool:
-    """Whether a launch that failed then (ms) had run for so long that earlier system failures are forgiven (R27)."""
+    """Tell whether a launch that failed then (ms) had run for so long that earlier system failures are forgiven (R27)."""
     if attempt.owner and attempt.lease_until:  # a worker that was lost ran until then at most
         ended = min(attempt.lease_until, ended)
     return bool(status.running_at) and ended - status.running_at >= _SUSTAINED
