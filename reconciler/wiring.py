@@ -15,6 +15,7 @@ from reconciler.broker.conf import build_app
 from reconciler.broker.exchange import exchange_problems
 from reconciler.broker.messages import Messenger
 from reconciler.broker.messenger import CeleryMessenger
+from reconciler.broker.releases import release_problems
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.step import Stepper
 from reconciler.plugins import echo, function, group, sleep
@@ -160,6 +161,7 @@ def build_problems(settings: Settings) -> list[str]:
     Each is a sentence with a remedy; an `Outage` may pass by itself.
     """
     entries, problems = read_entries(settings.plugins)
+    problems = [*release_problems(), *problems]
     try:
         PluginRegistry((*builtin_plugins(settings), *entries))
     except InvalidSettings as error:

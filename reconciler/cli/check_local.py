@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reconciler.api.errors import InvalidSettings, PluginError, SecretNotFound
 from reconciler.api.secret import read_provider
+from reconciler.broker.releases import release_problems
 from reconciler.cli.exits import sentence_of
 from reconciler.cli.finding import Finding, skipped
 from reconciler.cli.functions import functions_in_child
@@ -42,9 +43,13 @@ def check_imports(settings: Settings) -> Finding:
 
 
 def check_modules(_: Settings) -> Finding:
-    """Whether Celery, started in this folder, would find our modules: a user's `worker.py` runs in their place."""
+    """Whether Celery, of the release we work with and started in this folder, would find our modules.
+
+    A user's `worker.py` would run in their place.
+    """
     folder = str(Path.cwd())
-    problems = foreign_modules([*([] if folder in sys.path else [folder]), *sys.path])
+    problems = release_problems()
+    problems += foreign_modules([*([] if folder in sys.path else [folder]), *sys.path])
     detail = "`celery -A worker`, started in this folder, finds ours"
     return Finding(name="modules", detail=detail, problems=tuple(problems))
 
