@@ -20,8 +20,7 @@ from reconciler.api.transition import (
 )
 from reconciler.controller import cache_put
 from reconciler.controller.cache_config import CacheConfig, cache_config, cache_policy
-from reconciler.controller.cache_put import UNREADABLE, read_entry
-from reconciler.controller.cache_waiters import wake_waiters
+from reconciler.controller.cache_put import UNREADABLE, read_entry, wake_waiters
 from reconciler.controller.dependencies import Dependencies
 from reconciler.controller.round import Round
 from reconciler.core.cachekey import CacheConfigError

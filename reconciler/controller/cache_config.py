@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
-from typing import NamedTuple
 
 import msgspec
 
@@ -16,6 +16,7 @@ from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.catalog import CacheKey
 from reconciler.stores.outputs import read_inputs
 
+replace = msgspec.structs.replace
 REMEMBERED_KEYS = 2 * 1024 * 1024
 """Bytes of the keys of inputs in S3 that are remembered."""
 
@@ -81,15 +82,28 @@ def cache_config(deps: Dependencies, action: TaskAction) -> CacheConfig | None:
 
 
 def _key(deps: Dependencies, action: TaskAction, template: TaskTemplate) -> str:
-    spec, task = action.spec, _Task(action.id.project, action.id.domain, _function(deps, action))
+    spec, ran = action.spec, _function(deps, action)
+    identity = template.id and replace(template.id, project=action.id.project, domain=action.id.domain)
+    ignored = template.metadata.cache_ignore_input_vars if template.metadata else ()
+    compute = partial(
+        compute_key, identity, template.interface, ignored=ignored, version=spec.cache_key, function=ran
+    )
     # without an interface all inputs there are count: a key that left them out would serve foreign outputs
     if template.interface is not None and not template.interface.inputs:
-        return _compute(task, template, None, spec.cache_key)
+        return compute(None)
     if spec.inputs_hash:
-        return _compute(task, template, None, spec.cache_key, spec.inputs_hash)
-    if spec.inputs is None and spec.inputs_digest:
-        return _stored_key(deps, task, template, spec)
-    return _computed_key(deps, task, template, spec)
+        return compute(None, hashed=spec.inputs_hash)
+    if spec.inputs is not None or not spec.inputs_digest:
+        return compute(_inputs(deps, spec))
+    # keys of inputs in S3 are remembered, as their digest vouches that they never change (R49)
+    mark = blake2b(spec.task_template, digest_size=16).digest()
+    name = (identity, ran, mark, spec.input_uri, spec.inputs_digest, spec.cache_key)
+    known = deps.cache_keys.get(name)
+    return known or deps.cache_keys.keep(name, compute(_inputs(deps, spec)), 1024 + len(spec.input_uri))
+
+
+def _inputs(deps: Dependencies, spec: ActionSpec) -> bytes:
+    return read_inputs(deps.data_store, spec, limit=deps.settings.max_object_size)
 
 
 def _function(deps: Dependencies, action: TaskAction) -> str:
@@ -104,41 +118,7 @@ def _function(deps: Dependencies, action: TaskAction) -> str:
     return str(custom.get("function", ""))
 
 
-def _stored_key(deps: Dependencies, task: _Task, template: TaskTemplate, spec: ActionSpec) -> str:
-    """Keys of inputs in S3 are remembered, as their digest vouches that they never change (R49)."""
-    identity = blake2b(spec.task_template, digest_size=16).digest()
-    name = (task, identity, spec.input_uri, spec.inputs_digest, spec.cache_key)
-    key = deps.cache_keys.get(name)
-    if key is None:
-        key = _computed_key(deps, task, template, spec)
-        deps.cache_keys.keep(name, key, 1024 + len(spec.input_uri))
-    return key
-
-
-def _computed_key(deps: Dependencies, task: _Task, template: TaskTemplate, spec: ActionSpec) -> str:
-    inputs = read_inputs(deps.data_store, spec, limit=deps.settings.max_object_size)
-    return _compute(task, template, inputs, spec.cache_key)
-
-
-class _Task(NamedTuple):
-    """What computes the outputs, as the record says it."""
-
-    project: str
-    domain: str
-    function: str
-
-
 def _owner_of(action: TaskAction) -> str:
     """Who it is to the catalog: never an action that had the same name before."""
     namespace, incarnation = action.metadata.namespace, action.metadata.incarnation
     return f"{namespace}/{action.id}{f'@{incarnation}' if incarnation else ''}"
-
-
-def _compute(
-    task: _Task, template: TaskTemplate, inputs: bytes | None, version: str, hashed: str = ""
-) -> str:
-    ignored = template.metadata.cache_ignore_input_vars if template.metadata else ()
-    identity = template.id and msgspec.structs.replace(template.id, project=task.project, domain=task.domain)
-    return compute_key(
-        identity, template.interface, inputs, ignored, version, hashed=hashed, function=task.function
-    )

@@ -1,14 +1,16 @@
-"""Publishing the outputs of a success under a cache key (R45, R46)."""
+"""Publishing the outputs of a success under a cache key, and waking who waits for it (R45, R46)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
 
-from reconciler.api.errors import BlobCorrupt, BlobNotFound, InvalidInput
+from reconciler.api.action import ActionId
+from reconciler.api.errors import BlobCorrupt, BlobNotFound, InvalidInput, InvalidName
 from reconciler.api.template import template_or_none
 from reconciler.api.transition import CacheStatus, OutputRef
 from reconciler.controller.cache_config import CacheConfig
-from reconciler.controller.cache_waiters import wake_waiters
 from reconciler.controller.dependencies import Dependencies
 from reconciler.controller.round import Round
 from reconciler.core.events import observed_attempts
@@ -24,6 +26,8 @@ from reconciler.stores.catalog import (
 
 log = structlog.get_logger(__name__)
 
+_AT_ONCE = 1000
+"""Actions one script call makes due, so that Redis is never blocked for long."""
 UNREADABLE = (BlobNotFound, BlobCorrupt, InvalidInput)
 """What the outputs of an entry that nobody can ever read raise: gone, changed, or at no place we know."""
 
@@ -127,3 +131,28 @@ def _serves(deps: Dependencies, config: CacheConfig) -> bool:
     except Exception as error:  # noqa: BLE001  # as for the put
         log.warning("cache.entry_unknown", key=str(config.key), error=str(error))
     return True
+
+
+def wake_waiters(deps: Dependencies, owners: Iterable[str]) -> None:
+    """Make those who wait for a key due now, and send the wake-ups. Whoever is not reached looks by itself.
+
+    Args:
+        deps: the store, and how to send.
+        owners: as the catalog names them, `<namespace>/<action>@<incarnation>`; others are no actions, and nobody's to wake.
+    """
+    count = 0
+    try:
+        waiting = [action for owner in owners if (action := _action_of(owner)) is not None]
+        count = len(waiting)
+        for start in range(0, len(waiting), _AT_ONCE):
+            for shard in deps.store.wake(waiting[start : start + _AT_ONCE]):
+                deps.announce(shard)
+    except Exception as error:  # noqa: BLE001  # whatever a catalog names as owners; they look by themselves
+        log.warning("cache.waiters_not_woken", count=count, error=str(error))
+
+
+def _action_of(owner: str) -> ActionId | None:
+    try:
+        return ActionId.parse(owner.partition("/")[2].partition("@")[0])
+    except InvalidName:
+        return None

@@ -16,7 +16,7 @@ from reconciler.api.errors import BrokerUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import TaskMetadata, Timeouts
 from reconciler.api.transition import CacheStatus, failure, running
-from reconciler.controller.cache_waiters import wake_waiters
+from reconciler.controller.cache_put import wake_waiters
 from reconciler.stores.catalog import CatalogCorrupt
 from reconciler.stores.changes import PENDING_TTL
 from reconciler.stores.memory.catalog import MemoryCatalog
