@@ -25,9 +25,8 @@ from reconciler.api.transition import (
 from reconciler.controller import approval, cache, cache_put, cleanup, ending, failures, task
 from reconciler.controller.audit import Recorder
 from reconciler.controller.cache_config import REMEMBERED_KEYS, CacheConfig, cache_config
-from reconciler.controller.claims import claim_if_free, commit_one
 from reconciler.controller.dependencies import SystemFailureLimit
-from reconciler.controller.round import Round, round_on
+from reconciler.controller.round import Round, claim_if_free, commit_one, round_on
 from reconciler.controller.tokens import renew
 from reconciler.core.events import build_event
 from reconciler.plugins.base import Plugin

@@ -36,8 +36,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaToken
 from reconciler.api.template import Interface
 from reconciler.api.transition import retryable_failure, running, success
-from reconciler.controller.claims import commit_one
-from reconciler.controller.round import round_on
+from reconciler.controller.round import commit_one, round_on
 
 BUSY = OSError("busy")
 

@@ -11,7 +11,7 @@ from reconciler.api.action import CONDITION, DONE, ActionId, ActionSpec, Result,
 from reconciler.api.condition import ConditionSpec
 from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.phase import ActionPhase
-from reconciler.controller.claims import commit_one
+from reconciler.controller.round import commit_one
 from reconciler.stores.base import SignalOutcome
 from reconciler.testing import Lab
 

@@ -33,7 +33,7 @@ from reconciler.api.transition import (
     running,
     success,
 )
-from reconciler.controller.claims import commit_one
+from reconciler.controller.round import commit_one
 from reconciler.core.conditions import (
     append_history,
     error_state_of,

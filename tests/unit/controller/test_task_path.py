@@ -37,7 +37,7 @@ from reconciler.api.transition import (
     waiting_for_resources,
 )
 from reconciler.controller import cache
-from reconciler.controller.claims import commit_one
+from reconciler.controller.round import commit_one
 from reconciler.plugins.context import TaskExecutionContext
 
 

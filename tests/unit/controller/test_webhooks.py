@@ -20,7 +20,7 @@ from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import CallbackRefused, InvalidSettings, SignalRefused, StoreUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Run
-from reconciler.controller.claims import commit_one
+from reconciler.controller.round import commit_one
 from reconciler.controller.webhook import owes_call
 from reconciler.core.callback import SIGNAL, Callback, sign
 from reconciler.stores.base import SignalOutcome
