@@ -76,6 +76,11 @@ def check_plugins(settings: Settings) -> Finding:
     return Finding(name="plugins", detail=f"{', '.join(settings.plugins)} can be loaded")
 
 
+def examine_imports(settings: Settings) -> list[Finding]:
+    """All that is imported, and no server: what a build can check."""
+    return [check_modules(settings), check_plugins(settings), check_imports(settings)]
+
+
 def check_secrets(settings: Settings) -> Finding:
     """Whether each place of secrets can be asked from here."""
     if not settings.secrets:

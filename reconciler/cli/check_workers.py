@@ -125,7 +125,7 @@ def living(seen: Survey) -> Finding:
     ]
     shown = [_shown(name, seen.workers[name], seen.now) for name in sorted(seen.workers, key=natural_key)]
     if not shown:
-        start = "celery -A worker worker -P threads -Q steps"
+        start = "celery -A worker worker -P threads -Q steps -n steps@%h"
         problems = [
             f"no worker is alive, so nothing is done: start some, as `{start}` (docker-compose.yml has all)"
         ]

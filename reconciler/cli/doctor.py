@@ -23,6 +23,11 @@ _MARKS = {"ok": styled("✓", fg="green"), "problem": styled("✗", fg="red"), "
 @click.option(
     "--worker", metavar="NODENAME", help="Only tell whether this worker is alive, as attempts@host."
 )
+@click.option(
+    "--imports",
+    is_flag=True,
+    help="Only import functions and plugins, as a build of an image does: no server.",
+)
 @click.option("--probe", is_flag=True, help="Also run an action that does nothing in each queue in use.")
 @click.option(
     "--within", type=duration, default="30s", show_default=True, help="With --probe: longest wait for them."
@@ -49,6 +54,7 @@ _MARKS = {"ok": styled("✓", fg="green"), "problem": styled("✗", fg="red"), "
 def doctor(
     *,
     worker: str | None,
+    imports: bool,
     probe: bool,
     within: float,
     audit: bool,
@@ -63,7 +69,7 @@ def doctor(
     time, with 10 when an audit found what nobody owns. Like a worker that starts, it fixes the number of shards of an empty
     Redis.
     """
-    _check_options(worker, probe=probe, audit=audit, fix=fix)
+    _check_options(worker, imports=imports, probe=probe, audit=audit, fix=fix)
     if audit:
         from reconciler.cli.auditing import Wish  # noqa: PLC0415  # slow to import; health checks run often
         from reconciler.cli.auditing import audit as audited  # noqa: PLC0415  # as above
@@ -73,6 +79,12 @@ def doctor(
         return _code(found)
     if worker is not None:
         return _one_worker(worker, as_json=as_json)
+    if imports:
+        from reconciler.cli.check_local import examine_imports  # noqa: PLC0415  # as above
+
+        found = examine_imports(Settings.from_env())
+        _show(found, as_json=as_json)
+        return _code(found)
     from reconciler.cli.checks import examine  # noqa: PLC0415  # slow to import; health checks run often
 
     findings = examine()
@@ -82,9 +94,11 @@ def doctor(
     return _code(findings)
 
 
-def _check_options(worker: str | None, *, probe: bool, audit: bool, fix: bool) -> None:
-    if (worker is not None) + probe + audit > 1:
-        raise click.UsageError("--worker, --probe and --audit are three different looks: give one of them.")
+def _check_options(worker: str | None, *, imports: bool, probe: bool, audit: bool, fix: bool) -> None:
+    if (worker is not None) + imports + probe + audit > 1:
+        raise click.UsageError(
+            "--worker, --imports, --probe and --audit are different looks: give one of them."
+        )
     if fix and not audit:
         raise click.UsageError("--fix is for --audit.")
 

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from reconciler.address import read_redis
 from reconciler.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +28,11 @@ FILE = ROOT / "docker-compose.yml"
 TEXT = FILE.read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = sorted(name for name, service in SERVICES.items() if service["image"] == "celery-reconciler:local")
+OUR_IMAGE = "${IMAGE:-celery-reconciler:local}"
+OURS = sorted(name for name, service in SERVICES.items() if service["image"] == OUR_IMAGE)
 WORKERS = ("steps", "attempts")
+PINNED = re.compile(r":\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}$")
+"""A name that stays the same for whoever reads it, and a content that stays the same for whoever pulls it."""
 
 
 def violations(document: dict[str, Any]) -> list[str]:
@@ -99,6 +103,56 @@ def test_the_settings_can_be_used(service: str) -> None:
     assert f"-bucket={settings.s3_bucket}" in [with_defaults(word) for word in SERVICES["s3"]["command"]]
 
 
+def test_every_container_has_a_limit_of_memory() -> None:
+    """One that grows without end takes no neighbour with it; Redis refuses new work before its limit is reached."""
+    assert [name for name, service in SERVICES.items() if not service.get("mem_limit")] == []
+    command = [with_defaults(word) for word in words(SERVICES["redis"]["command"])]
+    assert dict(pairwise(command))["--maxmemory"] == "1gb"
+    assert with_defaults(SERVICES["redis"]["mem_limit"]) == "2g"
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_workers_serve_metrics(name: str) -> None:
+    """Where others of the network and this host can scrape them, on the port that is published."""
+    settings = Settings.from_env(
+        {key: with_defaults(value) for key, value in SERVICES[name]["environment"].items()}
+    )
+    assert settings.metrics_address == "0.0.0.0"  # noqa: S104  # inside a container
+    published = [with_defaults(port) for port in SERVICES[name]["ports"]]
+    assert any(port.endswith(f":{settings.metrics_port}") for port in published)
+
+
+def test_the_profile_ha_is_off_unless_asked_for() -> None:
+    """What it adds is a replica and three Sentinels, and the URL in the file's head names them and their primary."""
+    added = sorted(name for name, service in SERVICES.items() if service.get("profiles") == ["ha"])
+    assert added == ["redis-replica", "sentinel-1", "sentinel-2", "sentinel-3"]
+    assert [name for name, service in SERVICES.items() if service.get("profiles") not in (None, ["ha"])] == []
+    [url] = re.findall(r"RECONCILER_REDIS_URL='(sentinel://\S+)'", TEXT)
+    address = read_redis(url)
+    assert [host for host, _ in address.hosts] == added[1:]
+    assert f"sentinel monitor {address.master_name} redis 6379 2" in str(SERVICES["sentinel-1"]["command"])
+    names = {SERVICES[name]["volumes"][0].partition(":")[0] for name in ("redis", *added)}
+    assert len(names) == 5  # nobody shares a volume
+    assert names <= COMPOSE["volumes"].keys()
+
+
+def test_a_replica_keeps_what_its_primary_keeps() -> None:
+    """It becomes the primary: durability, limit and layout are the same."""
+    ours, theirs = (
+        dict(pairwise([with_defaults(word) for word in words(SERVICES[name]["command"])]))
+        for name in ("redis", "redis-replica")
+    )
+    for name in (
+        "--appendonly",
+        "--appendfsync",
+        "--maxmemory",
+        "--maxmemory-policy",
+        "--hash-max-listpack-value",
+    ):
+        assert ours[name] == theirs[name]
+    assert (ours["--replica-announce-ip"], theirs["--replica-announce-ip"]) == ("redis", "redis-replica")
+
+
 def test_published_ports_stay_on_this_host() -> None:
     """Nothing is reachable from another machine."""
     ports = [str(port) for service in SERVICES.values() for port in service.get("ports", [])]
@@ -136,8 +190,8 @@ def test_redis_keeps_what_it_accepted() -> None:
 
 def test_images_are_pinned_and_built_once() -> None:
     """Foreign images name a version; ours is built by one service and never looked for elsewhere."""
-    foreign = {service["image"] for service in SERVICES.values()} - {"celery-reconciler:local"}
-    assert [image for image in foreign if not re.search(r":\d+\.\d+", image)] == []
+    foreign = {service["image"] for service in SERVICES.values()} - {OUR_IMAGE}
+    assert [image for image in foreign if not PINNED.search(image)] == []
     assert [name for name in OURS if "build" in SERVICES[name]] == ["steps"]
     assert {SERVICES[name]["pull_policy"] for name in OURS if name != "steps"} == {"never"}
 

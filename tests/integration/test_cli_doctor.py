@@ -48,6 +48,23 @@ def test_no_worker_is_a_problem(backend: Backend) -> None:
     assert [name for name, said in found.items() if said] == ["workers", "steps", "attempts"]
 
 
+def test_a_build_looks_at_imports_alone(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`--imports` asks no server, and ends with 9 for a module that does not import."""
+    monkeypatch.setenv("RECONCILER_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("RECONCILER_S3_ENDPOINT", "http://127.0.0.1:1")
+    checks = backend.answer("doctor", "--imports")["checks"]
+    assert [check["name"] for check in checks] == ["modules", "plugins", "imports"]
+    (tmp_path / "broken_module.py").write_text("raise RuntimeError('half written')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECONCILER_IMPORTS", "broken_module")
+    told = backend.reconciler("doctor", "--imports")
+    assert told.exit_code == 9
+    assert "half written" in told.stdout
+    assert backend.reconciler("doctor", "--imports", "--audit").exit_code == 2
+
+
 def test_waiting_messages_are_counted(backend: Backend) -> None:
     """The broker's line says how many messages wait in each queue."""
     assert check_broker(backend.settings).detail.endswith("messages: steps 0, attempts 0")
