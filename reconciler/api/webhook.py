@@ -84,7 +84,9 @@ def _checked_host(host: str) -> str:
         try:
             return str(ipaddress.IPv6Address(host if "%" not in host else ""))
         except ValueError:
-            raise InvalidSpec("the webhook names no IPv6 address that can be called") from None
+            raise InvalidSpec(
+                "the webhook names no IPv6 address that can be called: write https://[2001:db8::1]/path"
+            ) from None
     name = host.removesuffix(".")
     if _NUMBER.fullmatch(name.rpartition(".")[2]):
         # resolvers read 2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1

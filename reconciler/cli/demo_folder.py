@@ -41,7 +41,7 @@ def prepare(data: Path, *, fresh: bool) -> str:
     try:
         folder.acquire()
     except ReconcilerError as error:
-        raise ReconcilerError(f"{error} A folder is given with --data.") from error
+        raise ReconcilerError(f"{error} Give another folder with --data.") from error
     try:
         why = _why_useless(data)
         (data / _FINISHED).unlink(missing_ok=True)  # first: a demo killed from here on has not finished

@@ -232,9 +232,13 @@ def _template(request: Request) -> tuple[bytes, str]:
     try:
         template = parse_template(data)
     except msgspec.DecodeError as error:
-        raise InvalidSpec(f"{request.template} is no task template: {error}") from error
+        raise InvalidSpec(
+            f"{request.template} is no task template: {error}. Give the JSON of a TaskTemplate."
+        ) from error
     if request.type and template.type and request.type != template.type:
-        raise InvalidSpec(f"{request.template} is a template of type {template.type!r}, not {request.type!r}")
+        raise InvalidSpec(
+            f"{request.template} is a template of type {template.type!r}, not {request.type!r}; leave out --type"
+        )
     task_type = request.type or template.type
     if not task_type:
         raise InvalidSpec(f'{request.template} names no task type: add "type" to it, or give --type')

@@ -149,7 +149,7 @@ class Actions:
                 if ended:
                     return
                 if not waiter.wait():
-                    raise ResultTimeout(f"{action} had not ended after {timeout} s; it goes on")
+                    raise ResultTimeout(f"{action} had not ended after {timeout} s; it goes on: watch again")
 
     def wait(
         self,

@@ -107,7 +107,8 @@ class Signals:
         found = verify(callback_secret(self._settings), token, SIGNAL, self._actions.store.now())
         if self._actions.get(found.action).metadata.creation_timestamp != found.created:
             raise CallbackRefused(
-                f"the callback token belongs to an earlier {found.action}, which is forgotten"
+                f"the callback token belongs to an earlier {found.action}, which is forgotten: "
+                "answer the one there is now by its name, or with its own token"
             )
         return found.action
 

@@ -166,7 +166,7 @@ def _raise_refusal(action: TaskAction, answer: Created) -> None:
         case CreateOutcome.PARENT_ENDED:
             raise InvalidSpec(
                 f"action {action.id} cannot be accepted: its parent {action.spec.parent_action_name} has ended or is "
-                "being aborted"
+                "being aborted; submit it below another parent"
             )
         case _:
             return

@@ -72,7 +72,9 @@ def verify(secret: bytes, token: str, purpose: str, now: int) -> Callback:
             "the callback token is of another release: answer by the name of the action"
         ) from None
     if found.purpose != purpose:
-        raise CallbackRefused(f"the callback token is for {found.purpose!r}, not for {purpose!r}")
+        raise CallbackRefused(
+            f"the callback token is for {found.purpose!r}, not for {purpose!r}; send the one that was made for this"
+        )
     if now >= found.expires:
         raise CallbackRefused(
             f"the callback token of {found.action} has expired: answer by the name of the action, if it still waits"

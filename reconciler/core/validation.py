@@ -95,7 +95,7 @@ def check_types(spec: object) -> None:
         InvalidSpec: names the first field that is not.
     """
     if not isinstance(spec, ActionSpec):
-        raise InvalidSpec(f"an action is described by an ActionSpec, got {type(spec).__name__}")
+        raise InvalidSpec(f"an action is described by an ActionSpec, got {type(spec).__name__}: pass one")
     if not _AS_DECLARED.issuperset(
         map(type, _texts_of(spec))
     ):  # nearly never, and one by one is five times as slow

@@ -133,7 +133,9 @@ def write_meta(meta: object) -> msgspec.Raw:
     try:
         return msgspec.Raw(msgspec.json.encode(meta))
     except (TypeError, ValueError, RecursionError) as error:
-        raise CorruptedPluginState(f"resource meta cannot be written as JSON: {error}") from error
+        raise CorruptedPluginState(
+            f"resource meta cannot be written as JSON: {error}. Let meta_type be a type msgspec can encode."
+        ) from error
 
 
 def read_meta(state: RemoteState, kind: type[T]) -> T:

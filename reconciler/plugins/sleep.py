@@ -59,7 +59,9 @@ def _duration(ctx: TaskExecutionContext) -> int | PhaseInfo:
     try:
         values = read_json(ctx.read_inputs(), dict[str, object])
     except msgspec.DecodeError as error:
-        raise ReadFailed(f"the inputs are no JSON object: {error}") from error
+        raise ReadFailed(
+            f'the inputs are no JSON object: {error}. Write them as {{"duration": 5}}.'
+        ) from error
     if name not in values:
         return failure("BadTaskSpecification", f"the inputs hold no {name!r}")
     try:

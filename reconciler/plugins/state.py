@@ -51,7 +51,9 @@ class PluginStateManager:
         try:
             data = msgspec.json.encode(value)
         except (TypeError, ValueError, RecursionError) as error:
-            raise CorruptedPluginState(f"plugin state cannot be written as JSON: {error}") from error
+            raise CorruptedPluginState(
+                f"plugin state cannot be written as JSON: {error}. Put what msgspec can encode."
+            ) from error
         if len(data) > MAX_STATE:
             raise CorruptedPluginState(
                 f"plugin state has {len(data)} bytes, at most {MAX_STATE}; put large data in S3"

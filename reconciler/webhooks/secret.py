@@ -20,12 +20,14 @@ def callback_secret(settings: Settings) -> bytes:
     """
     if not settings.callback_secret_file:
         raise InvalidSettings(
-            [f"{_VARIABLE} names no file: callback tokens are neither made nor accepted without a secret"]
+            [
+                f"{_VARIABLE} names no file: callback tokens are neither made nor accepted without a secret. Name one"
+            ]
         )
     path = Path(settings.callback_secret_file)
     try:
         if not path.is_file():
-            raise InvalidSettings([f"{_VARIABLE}: there is no file {path}"])
+            raise InvalidSettings([f"{_VARIABLE}: there is no file {path}; make it, or correct the variable"])
         with path.open("rb") as file:
             secret = file.read(_LONGEST + 1).strip()
     except OSError as error:

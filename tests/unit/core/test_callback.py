@@ -48,7 +48,10 @@ def test_another_secret_made_it() -> None:
 def test_another_purpose() -> None:
     """A token does only what it was made for, whatever else is ever signed with the secret."""
     other = sign(SECRET, msgspec.structs.replace(CALLBACK, purpose="abort"))
-    assert refusal(other) == "the callback token is for 'abort', not for 'signal'"
+    assert (
+        refusal(other)
+        == "the callback token is for 'abort', not for 'signal'; send the one that was made for this"
+    )
 
 
 @pytest.mark.parametrize("position", range(len(TOKEN)))

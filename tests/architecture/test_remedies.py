@@ -1,0 +1,106 @@
+"""Errors name a way out: each text that is raised says what to do, what is allowed, or what is expected."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.api import errors
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path for package in ("reconciler", "worker") for path in (ROOT / package).rglob("*.py"))
+OURS = {
+    name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
+}
+WAY_OUT = re.compile(
+    r"(?i)\b(must|may only|allowed|at most|at least|only|expected|expects|instead of|allows?|needs?|declare[sd]?|there are|"
+    r"can be had|say more|refer|answer|watch|pass|"
+    r"add|abort|ask|build|call|check|choose|correct|delete|end|free|get|give|increase|install|keep|leave|let|look|lower|make|"
+    r"mend|move|name|open|pass|pick|put|raise|read|remove|rename|repeat|report|restart|return|run|see|send|set|shorten|split|"
+    r"start|stop|store|submit|take|tell|try|turn|upgrade|use|wait|write)\b"
+)
+"""Words of a sentence that tells what to do or what would have been right."""
+_LIST = "begins a list; each of its parts is a sentence of its own, with a remedy"
+_INSIDE = "told to a step, which stops quietly; nobody has to do anything"
+_NEXT = "there is none here: the next place is asked, and who finds none at all is told what to do"
+_FLYTE = "the text of Flyte, which programs may compare; the cause behind it says what is wrong"
+LEAVE = {
+    "action X cannot be accepted: ": _LIST,
+    "this task cannot be cached: ": _LIST,
+    "an annotation X": _LIST,
+    "X: X. Its signature is XX.": "the problem it holds names what is expected, and the signature shows it",
+    "X: the hint of parameter X cannot be used: X. X.": "its last part is the advice for the type",
+    "Redis at X X": "its second part is the refusal with its remedy (core/refusals.py)",
+    "Redis at X failed: X: X": "an error nobody has seen yet; the text of the server is all there is",
+    "the broker refuses it (X)": "the broker's own text; the forwarder says what happens to the event",
+    "another step holds X; it will be looked at again when that step ends": _INSIDE,
+    "X has ended; nothing of it can change any more": _INSIDE,
+    "a newer claim holds X; nothing was written": _INSIDE,
+    "X was signalled with another value before; the first one stands": "nothing can be done: that is the promise",
+    "the inputs hold no X, which echo was to copy": "the input it names is the one to add",
+    'secrets are not supported by the executor\'s no-op secret manager, cannot resolve "X"': _FLYTE,
+    "failed to decode resource meta: X": _FLYTE,
+    "failed to decode plugin state: X": _FLYTE,
+    "the environment of the worker has no variable X": _NEXT,
+    "there is no file X": _NEXT,
+    "AWS Secrets Manager has no X": _NEXT,
+}
+"""Texts without one, each with the reason."""
+
+
+def texts(node: ast.expr) -> Iterator[str]:
+    """The constant parts of an argument, names of variables as `X`; nothing when it is made elsewhere."""
+    match node:
+        case ast.Constant(value=str() as text):
+            yield text
+        case ast.JoinedStr(values=values):
+            yield "".join(v.value if isinstance(v, ast.Constant) else "X" for v in values)  # type: ignore[misc]  # constants of an f-string are texts
+        case ast.BinOp(left=left, right=right):
+            yield "".join([*texts(left), *texts(right)])
+        case ast.List(elts=elts) | ast.Tuple(elts=elts):
+            for each in elts:
+                yield from texts(each)
+
+
+def raised(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of each error of ours that is raised with a text of its own."""
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Raise)
+            and isinstance(node.exc, ast.Call)
+            and isinstance(node.exc.func, ast.Name)
+        ) and node.exc.func.id in OURS:
+            for argument in node.exc.args:
+                yield from ((node.lineno, text) for text in texts(argument) if len(text.split()) > 2)
+
+
+def helpless(source: str) -> list[str]:
+    """Texts that leave their reader alone."""
+    return [
+        f"{line}: {text}" for line, text in raised(source) if not WAY_OUT.search(text) and text not in LEAVE
+    ]
+
+
+def test_every_error_names_a_way_out() -> None:
+    """As far as a machine can see."""
+    found = [f"{path.relative_to(ROOT)}:{text}" for path in SOURCES for text in helpless(path.read_text())]
+    assert found == []
+
+
+def test_texts_are_found() -> None:
+    """The test above looks at something, and no exception from it is out of date."""
+    every = [text for path in SOURCES for _, text in raised(path.read_text())]
+    assert len(every) > 100
+    assert set(every) >= LEAVE.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("the thing is broken by now", 1), ("the thing is broken: mend it", 0), ("broken", 0)]
+)
+def test_helpless_texts_are_seen(text: str, found: int) -> None:
+    """A sentence that only complains is reported; a code or a name is no sentence."""
+    assert len(helpless(f'raise InvalidSpec(f"{text}")')) == found
