@@ -1,0 +1,112 @@
+"""What operators search for and count is called as the glossary calls it: log events, metrics, audit entries."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path for package in ("reconciler", "worker") for path in (ROOT / package).rglob("*.py"))
+GLOSSARY = {
+    word.strip().lower()
+    for line in re.findall(r"^\| (\*\*.+?\*\*) \|", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    for word in re.split(r"[/,]", line.replace("*", ""))
+}
+FOREIGN = re.compile(r"(?i)^(jobs?|cancel\w*|execut\w*|dispatch\w*|workflows?|tasks?run|kill\w*|pods?)$")
+"""Words of other systems for what the glossary has a word for."""
+SUBJECTS = {
+    "audit": "an audit entry, as the store's verb",
+    "beat": "Celery's program",
+    "cache": "of outputs; a reservation is the right to fill a key of it",
+    "consumer": "the part of a worker that takes messages, as Celery calls it",
+    "finalize": "what removes a finalizer",
+    "flower": "the program",
+    "forward": "of events to an exchange",
+    "guardian": "the thread that keeps a worker's signs of life",
+    "inputs": "of an action",
+    "look": "of a worker at the shards",
+    "metrics": "those of Prometheus",
+    "quota": "whose units are leased",
+    "secrets": "by reference",
+    "wake": "the sending of a wake-up",
+    "webhook": "of a condition",
+    "work": "in the background of an asynchronous catalog",
+    "channel": "the results channel",
+    "round": "", "step": "", "attempt": "", "launch": "", "claim": "", "collect": "",
+    "heartbeat": "", "plugin": "", "resync": "",
+}  # fmt: skip
+"""What a log event is about: its first word. Those without a meaning here stand in the glossary."""
+REASON_KEYWORDS = {"reason", "action"}
+
+
+def log_events(source: str) -> Iterator[str]:
+    """The events a source logs."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            logger, first = node.func.value, node.args[0]
+            named = isinstance(logger, ast.Name) and logger.id == "log" and node.func.attr != "open"
+            if named and isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value
+
+
+def audit_words(source: str) -> Iterator[str]:
+    """Reasons and actions of the audit entries a source writes."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "audit":
+            yield from (a.value for a in node.args[1:3] if isinstance(a, ast.Constant))  # type: ignore[misc]  # texts
+        if isinstance(node.func, ast.Name) and node.func.id == "AuditEntry":
+            given = [word.value for word in node.keywords if word.arg in REASON_KEYWORDS]
+            yield from (value.value for value in given if isinstance(value, ast.Constant))  # type: ignore[misc]  # texts
+
+
+def metrics(source: str) -> set[str]:
+    """Metrics a source names."""
+    return set(re.findall(r'"(taskaction_\w+)"', source))
+
+
+def parts(name: str) -> list[str]:
+    """The words of `two.parts_of`, `two_parts` or `TwoParts`."""
+    return re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+
+
+def test_log_events_begin_with_what_they_are_about() -> None:
+    """A word of the glossary, or one whose meaning is listed; and each that is listed is used."""
+    events = {event for path in SOURCES for event in log_events(path.read_text())}
+    subjects = {event.partition(".")[0] for event in events}
+    assert len(events) > 40
+    assert subjects == SUBJECTS.keys()
+    known = GLOSSARY | {"collect", "heartbeat"}
+    assert [word for word, meaning in SUBJECTS.items() if not meaning and word not in known] == []
+
+
+def test_no_foreign_word_is_used() -> None:
+    """Neither in log events, nor in metrics, nor in audit entries."""
+    found = []
+    for path in SOURCES:
+        source = path.read_text()
+        names = [*log_events(source), *audit_words(source), *metrics(source)]
+        found += [f"{path.name}: {name}" for name in names if any(map(FOREIGN.match, parts(name)))]
+    assert found == []
+
+
+def test_all_three_are_looked_at() -> None:
+    """The tests above see what is there."""
+    texts = [path.read_text() for path in SOURCES]
+    assert "taskaction_record_size_bytes" in {name for text in texts for name in metrics(text)}
+    assert "EventNotForwarded" in {word for text in texts for word in audit_words(text)}
+    assert "attempt.superseded" in {event for text in texts for event in log_events(text)}
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [("job.cancelled", 2), ("ExecutionFailed", 1), ("attempt.killed", 1), ("round.failed", 0)],
+)
+def test_foreign_words_are_seen(name: str, foreign: int) -> None:
+    """In each of the three ways of writing."""
+    assert sum(bool(FOREIGN.match(part)) for part in parts(name)) == foreign
