@@ -76,3 +76,47 @@ def crashes() -> int:
 def tells_secret() -> int:
     """Raise what it must not tell."""
     raise ValueError(f"the bird sings {os.environ['BIRD']}")
+
+
+@env.task(retries=0)
+def killed_once() -> int:
+    """Have its process killed from outside in the first launch: the platform's failure, launched again."""
+    if current_attempt().launch == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 3
+
+
+@env.task(retries=0)
+def leaves() -> int:
+    """Leave by an exception that is no error."""
+    raise SystemExit(4)
+
+
+@env.task(retries=0)
+def answers_nonsense() -> int:
+    """Return what no JSON can carry."""
+    return object()  # type: ignore[return-value]  # the mistake that is told
+
+
+@env.task(retries=0)
+def raises_group() -> int:
+    """Fail in several ways at once."""
+    raise ExceptionGroup("two at once", [ValueError("one"), KeyError("two")])
+
+
+@env.task(retries=0, secrets=[Secret("flower-nowhere", env="NOWHERE")])
+def lacks_secret() -> int:
+    """Never begin: its secret is nowhere."""
+    return 0
+
+
+@env.task(retries=0)
+async def awaits() -> int:
+    """Fail in a coroutine."""
+    raise LookupError("nobody came")
+
+
+@env.task(cache="auto")
+def cached(x: int) -> int:
+    """Run once for equal arguments."""
+    return x + 1

@@ -115,6 +115,11 @@ def test_what_returned_is_a_success_under_its_own_name(flower: Garden) -> None:
         (garden.too_late, (), "[DeadlineExceeded]"),
         (garden.exits, (), "[ExitedPrematurely]"),
         (garden.crashes, (), "[Crashed]"),
+        (garden.leaves, (), "4"),
+        (garden.answers_nonsense, (), "[InvalidResult]"),
+        (garden.raises_group, (), "two at once"),
+        (garden.lacks_secret, (), "[SecretUnavailable]"),
+        (garden.awaits, (), "[LookupError] nobody came"),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
@@ -136,6 +141,34 @@ def test_each_attempt_has_its_row(flower: Garden) -> None:
     assert run.result(PATIENCE) == 2
     assert "once is enough" in flower.row(run.action, "1", "FAILURE")["exception"]
     assert flower.row(run.action, "2", "SUCCESS")["name"] == "garden.raises_once"
+
+
+def test_what_was_killed_is_a_failure_and_its_next_launch_a_row_of_its_own(flower: Garden) -> None:
+    """The platform's failures are shown, too, though the action succeeds in the end."""
+    run = garden.killed_once.delay()
+    assert run.result(PATIENCE) == 3
+    assert "[Interrupted]" in flower.row(run.action, "1", "FAILURE")["exception"]
+    assert flower.row(run.action, "1-1", "SUCCESS")["name"] == "garden.killed_once"
+
+
+def test_each_of_a_group_has_its_row(flower: Garden) -> None:
+    """A group has none of its own: no worker runs it. Its members end each for itself."""
+    run = garden.raises.map(["dry", "frost"])
+    with pytest.raises(ActionFailed):
+        run.result(PATIENCE)
+    for index, why in enumerate(("dry", "frost")):
+        assert why in flower.row(run.id.action(f"m{index}"), "1", "FAILURE")["exception"]
+    assert f"{run.action}/1" not in flower.rows()
+
+
+def test_what_was_cached_has_no_row(flower: Garden) -> None:
+    """Nothing ran: the first call has a row, the second one none."""
+    first, second = garden.cached.delay(5), None
+    assert first.result(PATIENCE) == 6
+    flower.row(first.action, "1", "SUCCESS")
+    second = garden.cached.delay(5)
+    assert second.result(PATIENCE) == 6
+    assert f"{second.action}/1" not in flower.rows()
 
 
 def test_what_was_aborted_is_revoked_with_the_reason(flower: Garden) -> None:
@@ -173,6 +206,17 @@ def test_a_browser_shows_the_same(flower: Garden) -> None:
     with pytest.raises(ActionFailed):
         run.result(PATIENCE)
     flower.row(run.action, "1", "FAILURE")
+    done = garden.returns.delay(1)
+    done.result(PATIENCE)
+    flower.row(done.action, "1", "SUCCESS")
+    listed = flower.page("tasks")
+    for name, row in flower.rows().items():
+        assert name.startswith("default/development/")
+        assert row["name"].startswith("garden."), row
+        assert row["state"] in {"SUCCESS", "FAILURE", "REVOKED", "RETRY", "STARTED", "RECEIVED"}
+    assert "garden.returns" in listed
+    assert "garden.raises" in listed
+    assert "reconciler.run_attempt" not in listed
     page = flower.page("task/" + urllib.parse.quote(f"{run.action}/1"))
     for text in ("garden.raises", "FAILURE", "[ValueError] seen by people"):
         assert text in page
