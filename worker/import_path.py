@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -23,8 +24,38 @@ _FOLDER = _working_folder()
 """Where this process was when it loaded the application. What it does to its working folder later moves no module."""
 
 
+class _Held:
+    """The path of children, from when that of this process is another one."""
+
+    path: tuple[str, ...] = ()
+
+
+def look_here_last() -> None:
+    """Find plugins in the working folder of this process as well, and Python's and our modules before them.
+
+    Its children find the user's modules first, as ever.
+    """
+    path = import_path()
+    _Held.path = tuple(path)
+    sys.path[:] = [*(entry for entry in path if entry != _FOLDER), _FOLDER] if _FOLDER else path
+
+
+@contextmanager
+def past_the_folder() -> Iterator[None]:
+    """Import past the working folder, where a `queue.py` of the user may lie, unless our modules lie there, too."""
+    before = sys.path[:]
+    if Path(__file__).resolve().parents[1] != Path(_FOLDER).resolve():
+        sys.path[:] = [entry for entry in before if os.path.normpath(os.path.join(_FOLDER, entry)) != _FOLDER]  # noqa: PTH118  # "" is one
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
 def import_path() -> list[str]:
     """`sys.path` for a child: absolute, the working folder of the worker first unless it has a place there."""
+    if _Held.path:
+        return list(_Held.path)
     entries = (entry for entry in sys.path if isinstance(entry, str))
     # what is absolute stays as it is written: a link is not followed, and zip files are entries, too
     found = [e if os.path.isabs(e) else os.path.normpath(f"{_FOLDER}/{e}") for e in entries]  # noqa: PTH117  # "" is one

@@ -273,6 +273,13 @@ def start_processes_and_die() -> None:
 
 
 @function
+def start_daemon_and_die() -> None:
+    daemon = ["env", "-i", "setsid", "sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!"]
+    print(*subprocess.run(daemon, check=True, capture_output=True, text=True).stdout.split(), flush=True)
+    os._exit(5)
+
+
+@function
 def start_process_and_hold_the_gil() -> None:
     print(os.getpid(), subprocess.Popen(["/bin/sleep", "1000"]).pid, flush=True)
     sum(itertools.repeat(1))

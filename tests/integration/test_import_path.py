@@ -14,7 +14,10 @@ import pytest
 
 from reconciler.api.errors import FunctionsNotLoaded
 from reconciler.cli.functions import functions_in_child
+from reconciler.core.functions import Needs
 from reconciler.core.probe import PROBE
+from worker.runner.functions import make_runner
+from worker.runner.messages import Call, Returned
 
 ROOT = Path(__file__).parents[2]
 LIMIT = timedelta(seconds=60)
@@ -92,14 +95,56 @@ def test_relative_entries_mean_what_they_meant(entry: str, tmp_path: Path) -> No
 
 
 def test_doctor_asks_the_same_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command finds is what a worker started in the same folder would: names and digests of interfaces."""
+    """What the command finds is what a worker started in the same folder would: names, and what their actions need."""
     (tmp_path / "mine.py").write_text(TASKS.format("here"))
     (tmp_path / "worker.py").write_text("raise RuntimeError('not ours')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     found = functions_in_child(["mine"], LIMIT)
     assert list(found) == ["here.double", PROBE]
-    assert all(len(digest) == 16 for digest in found.values())
+    assert set(found.values()) == {Needs()}
+
+
+def shadow(folder: Path) -> None:
+    """Put a file that fails beside the user's modules for each name of Python's own, and for some that we use."""
+    for name in (*sys.stdlib_module_names, "msgspec", "structlog", "redis", "kombu"):
+        if not name.startswith("_"):
+            (folder / f"{name}.py").write_text(f"raise RuntimeError('the user has a {name}')\n")
+
+
+def test_modules_with_names_of_pythons_hide_none_of_ours(tmp_path: Path) -> None:
+    """Such files in the working folder keep neither the worker nor its process of functions from loading all they need."""
+    shadow(tmp_path)
+    (tmp_path / "mine.py").write_text(TASKS.format("here"))
+    done = subprocess.run(
+        (*WAYS["celery"][:1], "-A", "worker", "worker", "-Q", "attempts"),
+        cwd=tmp_path,
+        env=environment(RECONCILER_IMPORTS="mine", RECONCILER_REDIS_URL="redis://127.0.0.1:1"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert "Redis at redis://127.0.0.1:1 cannot be reached" in said, said
+    assert "the user has a" not in said
+
+
+@pytest.mark.parametrize("variable", ["", "PYTHONPATH"])
+def test_the_event_loop_is_pythons(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An async function runs beside a `queue.py`, also where its folder is in PYTHONPATH."""
+    for name in ("queue", "selectors", "json", "logging"):
+        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('the user has a {name}')\n")
+    (tmp_path / "mine.py").write_text(TASKS.format("here").replace("def double", "async def double"))
+    monkeypatch.syspath_prepend(tmp_path)
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path))
+    with make_runner(["mine"], LIMIT) as runner:
+        ended = runner.run(
+            Call("here.double", inputs=b'{"x": 2}', env={}, context={}),
+            stop=lambda: None, poll=1.0, timeout=60, grace=5, log=bytearray(),
+        )  # fmt: skip
+    assert ended == Returned(b'{"o0":4}'), ended
 
 
 @pytest.mark.parametrize(

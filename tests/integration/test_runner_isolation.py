@@ -164,6 +164,22 @@ def test_nothing_outlives_a_killed_supervisor(log: Path) -> None:
     eventually(lambda: gone(child) and gone(grandchild), within=5)
 
 
+def test_daemons_of_a_dead_function_are_ended(log: Path) -> None:
+    """In a process of a pool a daemon ends with its function's process: neither a session nor an environment hides it."""
+    program = (
+        f"from worker.runner.process import own_all_children\n{SUPERVISOR}"
+        "own_all_children()\n"
+        "print(type(supervise('start_daemon_and_die', sys.argv[1])).__name__, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(log)], env=PATH, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as supervisor:
+        assert supervisor.stdout
+        assert supervisor.stdout.readline() == b"Died\n"
+        assert gone(int(log.read_text()))
+
+
 def test_it_works_in_the_daemonic_process_of_a_pool(log: Path) -> None:
     """A process of billiard's pool, which multiprocessing forbids to have children, can own a runner."""
     program = SUPERVISOR + (

@@ -86,7 +86,7 @@ class Child:
             return 1
         signal.signal(signal.SIGTERM, self._on_sigterm)
         self._surroundings.keep()
-        self._send(Ready(registry.digests(), registry.secrets()))
+        self._send(Ready(registry.digests(), registry.secrets(), registry.needs()))
         while isinstance(call := self._receive(), Call):
             # in a context of its own, which ends with the call
             reply = contextvars.copy_context().run(self._run, call, hello.result_limit)
@@ -167,7 +167,7 @@ class Child:
         return message
 
     def _send(self, message: FromChild) -> None:
-        self._connection.sendall(pack(message))
+        self._connection.sendall(pack(message, self._reader.number))
 
 
 def _hold_back_sigterm() -> None:

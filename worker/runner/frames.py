@@ -1,4 +1,7 @@
-"""Frames on the socket between a runner and its child: 4 bytes of length (little endian), then msgpack."""
+"""Frames on the socket between a runner and its child: 4 bytes of length, 8 of a number (little endian), then msgpack.
+
+The number is that of the call, and nobody can know it before: what a function writes ahead is an answer to no call.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,34 @@ import msgspec
 
 from worker.runner.messages import FromChild, ToChild
 
-HEADER: Final = 4
+_LENGTH: Final = 4
+HEADER: Final = 12
 OVERHEAD: Final = 1 << 20
 """Most bytes of a frame beside inputs or outputs: names, error texts, environment."""
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
-def pack(message: ToChild | FromChild) -> bytearray:
-    """The frame of a message."""
+def pack(message: ToChild | FromChild, number: int) -> bytearray:
+    """The frame of a message that belongs to the call of this number."""
     frame = bytearray(HEADER)
     _ENCODER.encode_into(message, frame, HEADER)
-    frame[:HEADER] = (len(frame) - HEADER).to_bytes(HEADER, "little")
+    frame[:_LENGTH] = (len(frame) - HEADER).to_bytes(_LENGTH, "little")
+    frame[_LENGTH:HEADER] = number.to_bytes(HEADER - _LENGTH, "little")
     return frame
 
 
 class FrameReader:
-    """Collects one frame after another from a socket, blocking or not."""
+    """Collects one frame after another from a socket, blocking or not.
+
+    Attributes:
+        number: of the call the last frame belongs to.
+    """
 
     def __init__(self, limit: int) -> None:
         """Take frames of up to `limit` bytes."""
+        self.number = 0
+        self._buffer = bytearray(HEADER)
         self._limit = limit
         self._reset()
 
@@ -48,7 +59,7 @@ class FrameReader:
         if self._filled < len(self._buffer):
             return None
         if not self._has_header:
-            self._begin_body(int.from_bytes(self._buffer, "little"))
+            self._begin_body(int.from_bytes(self._buffer[:_LENGTH], "little"))
             return None
         frame = self._buffer
         self._reset()
@@ -58,6 +69,7 @@ class FrameReader:
         if not 0 < size <= self._limit:
             raise ValueError(f"a frame of {size} bytes was announced; allowed are 1 to {self._limit}")
         self._has_header = True
+        self.number = int.from_bytes(self._buffer[_LENGTH:HEADER], "little")
         self._buffer = bytearray(size)
         self._filled = 0
 

@@ -61,8 +61,8 @@ def main() -> None:
     """Run as a process: seconds the imports may take, then names of modules; answers with one line of JSON."""
     seconds, *modules = sys.argv[1:]
     try:
-        found = functions_of(make_runner(modules, timedelta(seconds=float(seconds))))
-        answer: dict[str, object] = {"functions": dict(found)}
+        runner = make_runner(modules, timedelta(seconds=float(seconds)))
+        answer: dict[str, object] = {"functions": dict(functions_of(runner)), "needs": dict(runner.needs)}
     except FunctionsNotLoaded as error:
         answer = {"problems": error.problems, "traceback": error.traceback}
     sys.stdout.write(json.dumps(answer) + "\n")

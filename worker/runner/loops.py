@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from worker.runner.child_loop import ChildLoop
+
+_PATH = list(sys.path)
+"""Where this module was found, and Python's own: the boot code adds the user's folders later."""
 
 
 class Loops:
@@ -20,7 +25,8 @@ class Loops:
     def loop(self) -> ChildLoop:
         """The loop of all calls."""
         if self._loop is None:
-            from worker.runner.child_loop import ChildLoop  # noqa: PLC0415  # asyncio: 30 ms, only where needed
+            with _own_path():
+                from worker.runner.child_loop import ChildLoop  # noqa: PLC0415  # asyncio: 30 ms, only where needed
 
             self._loop = ChildLoop()
         return self._loop
@@ -34,7 +40,19 @@ class Loops:
         if self._loop is None:
             if "asyncio" not in sys.modules:
                 return ""
-            from worker.runner.child_loop import ChildLoop  # noqa: PLC0415  # see `loop`
+            with _own_path():
+                from worker.runner.child_loop import ChildLoop  # noqa: PLC0415  # see `loop`
 
             self._loop = ChildLoop.after_a_call()
         return self._loop.restore()
+
+
+@contextmanager
+def _own_path() -> Iterator[None]:
+    """Import past the user's folders: a `queue.py` there is none that asyncio could use."""
+    path = sys.path[:]
+    sys.path[:] = _PATH
+    try:
+        yield
+    finally:
+        sys.path[:] = path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.template import SecretRef
+from reconciler.core.functions import Needs
 
 
 class Call(msgspec.Struct, frozen=True, tag=True):
@@ -122,10 +123,12 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         functions: those it can run: name → digest of the interface.
         secrets: what they declare to need, by name.
+        needs: what their actions need, by name.
     """
 
     functions: dict[str, str]
     secrets: dict[str, tuple[SecretRef, ...]] = {}
+    needs: dict[str, Needs] = {}
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -16,16 +16,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from worker.import_path import import_path
 from worker.runner.frames import OVERHEAD, FrameReader, pack
-from worker.runner.kernel import OomCounter, kill_all, marked
+from worker.runner.kernel import OomCounter, adopt_orphans, descendants, kill_all, marked
 from worker.runner.log import CappedLog
 from worker.runner.messages import Died, FromChild, Hello, ToChild
 
@@ -33,16 +33,17 @@ MARK: Final = "_CHILD_OF_RUNNER"
 """Environment variable by which processes are found that a dead child has left behind."""
 
 _BOOT: Final = """
-import json, sys
-root, path = json.loads(sys.argv.pop())
-sys.path[:] = [entry for entry in sys.path if entry]
-if root not in sys.path:
-    sys.path.insert(0, root)
+import sys, os
+given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+pythons = os.path.dirname(os.__file__)
+own = [entry for entry in sys.path if entry and (entry not in given or entry.startswith(pythons))]
+sys.path[:] = [*own, sys.argv.pop(), *filter(None, given)]
 from worker.runner.child import main
-sys.path[:] = path
+import json, reconciler.environment
+sys.path[:] = json.loads(sys.argv.pop())
 main()
 """
-"""Our own modules are loaded before the user's folders are looked into: a `worker.py` or `queue.py` there hides none."""
+"""Python and our own modules are loaded before the user's folders are looked into: a `json.py` or `worker.py` hides none."""
 _ROOT: Final = str(Path(__file__).parents[2])
 _CHUNK: Final = 1 << 16
 _DRAIN_CHUNKS: Final = 64
@@ -50,6 +51,29 @@ _REAP_TIMEOUT: Final = 10.0
 _BETWEEN_KILLS: Final = 0.005
 _KEPT_STARTUP_OUTPUT: Final = 8192
 _DECODER: Final[msgspec.msgpack.Decoder[FromChild]] = msgspec.msgpack.Decoder(FromChild)
+
+
+class _Ours:
+    """What this process has started. `all`: it starts no other processes than children, so others are orphans of theirs."""
+
+    living: ClassVar[set[int]] = set()
+    all = False
+
+
+def own_all_children() -> None:
+    """Make this process the parent of what a dead child leaves, daemons too, and have all of it ended with the child.
+
+    For a process that starts no others by itself (without Linux: no effect).
+    """
+    _Ours.all = True
+    adopt_orphans()
+
+
+def _strays() -> set[int]:
+    """What descends from this process and from no child that lives."""
+    if not _Ours.all:
+        return set()
+    return descendants(os.getpid()).difference(_Ours.living, *map(descendants, _Ours.living))
 
 
 class ChildProcess:
@@ -99,7 +123,7 @@ class ChildProcess:
             os.set_blocking(self._output, False)
             descriptors = (control.fileno(), life)
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                [sys.executable, "-c", _BOOT, *map(str, descriptors), json.dumps((_ROOT, import_path()))],
+                [sys.executable, "-P", "-c", _BOOT, *map(str, descriptors), json.dumps(import_path()), _ROOT],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -107,6 +131,8 @@ class ChildProcess:
                 start_new_session=True,
                 env={**environment, MARK: self._mark},
             )
+
+        _Ours.living.add(self.pid)
 
     def _watch(self, wake: int) -> None:
         """Have all that can happen end one wait.
@@ -138,7 +164,8 @@ class ChildProcess:
 
     def send(self, message: ToChild) -> None:
         """Give it a message. What the socket does not take at once is sent by the following `step`s."""
-        self._unsent = memoryview(pack(message))
+        self._number = secrets.randbits(64)
+        self._unsent = memoryview(pack(message, self._number))
         self._flush()
 
     def begin_call(self) -> None:
@@ -190,8 +217,10 @@ class ChildProcess:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_REAP_TIMEOUT)
         deadline = time.monotonic() + _REAP_TIMEOUT
-        while (left := marked(MARK, self._mark)) and time.monotonic() < deadline:
+        _Ours.living.discard(self.pid)
+        while (left := marked(MARK, self._mark) | _strays()) and time.monotonic() < deadline:
             kill_all(left)
+            _reap(left)
             time.sleep(_BETWEEN_KILLS)
         self._read_output(log)
         self._open.close()
@@ -253,6 +282,8 @@ class ChildProcess:
         try:
             while (frame := self._reader.receive(self._control)) is None:
                 pass
+            if self._reader.number != self._number:
+                return None  # a function has written it, for a call that was not its own
             message: FromChild = _DECODER.decode(frame)
         except BlockingIOError:
             return None
@@ -274,6 +305,13 @@ class ChildProcess:
                     log.write(data)
                 elif self._startup_output is not None:
                     self._startup_output = (self._startup_output + data)[-_KEPT_STARTUP_OUTPUT:]
+
+
+def _reap(pids: Iterable[int]) -> None:
+    """Take the statuses of those that this process has become the parent of."""
+    for pid in pids:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def _is_readable(descriptor: int, seconds: float) -> bool:

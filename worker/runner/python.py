@@ -1,114 +1,68 @@
-"""What a call can change in Python itself: names of the standard library, modules, settings behind functions.
-
-Names are compared a module at a time, in C: 25 µs for all of them. The modules of users and of libraries are not compared:
-what they keep from call to call is what makes a warm process fast.
-"""
+"""What a call can change in Python itself: names of the standard library, modules, settings behind functions."""
 
 from __future__ import annotations
 
-import builtins
+import codecs
 import decimal
 import gc
 import locale
-import logging
-import os
 import random
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
 from typing import Any, Final
 
-_MODULES: Final = (
-    builtins,
-    sys,
-    os,
-    time,
-    socket,
-    signal,
-    threading,
-    logging,
-    warnings,
-    random,
-    tempfile,
-    subprocess,
-    decimal,
-    locale,
-)
-"""Those that act on the whole process, or are patched most."""
+from worker.runner.names import StandardLibrary
+
 _PATCHERS: Final = ("gevent.monkey", "eventlet.patcher")
 _TOOLS: Final = range(6)
-
-
-class Names:
-    """The names of one module. Looks at their values alone, as a list: a third of the time of comparing dictionaries."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self.module = module
-        self._names = vars(module)
-        self._note()
-
-    def adopt(self, name: str) -> None:
-        """Keep what a name means now."""
-        self._kept[name] = self._names[name]
-        self._values = list(self._kept.values())
-
-    def restore(self) -> None:
-        """Put back what differs."""
-        if list(self._names.values()) == self._values:
-            return
-        names, kept = self._names, self._kept
-        for name in names.keys() - kept.keys():
-            if not isinstance(names[name], ModuleType):  # that would be an import of a module below this one
-                del names[name]
-        for name, value in kept.items():
-            if names.get(name, kept) is not value:
-                names[name] = value
-        self._note()
-
-    def _note(self) -> None:
-        self._kept = dict(self._names)
-        self._values = list(self._kept.values())
 
 
 class Modules:
     """Takes the names of the standard library and the modules there are when it is made as what each call shall find."""
 
     def __init__(self) -> None:
-        self._names = [Names(module) for module in _MODULES]
+        self._library = StandardLibrary()
         self._note()
 
     def adopt(self, module: ModuleType, name: str) -> None:
         """Keep what a name means now."""
-        next(names for names in self._names if names.module is module).adopt(name)
+        self._library.adopt(module, name)
 
     def restore(self) -> str:
         """Put back what differs. Gives why this process cannot serve another call, or nothing."""
-        for names in self._names:
-            names.restore()
+        self._library.restore()
         return self._look_at_imports() if list(sys.modules.values()) != self._values else ""
 
     def _look_at_imports(self) -> str:
-        """A module that was taken out, or replaced, comes back; new ones stay."""
+        """A module that was taken out, or replaced, comes back, one that was never loaded goes; new ones stay."""
         for name in _PATCHERS:
             if name in sys.modules and name not in self._imported:
                 return f"{name} was imported, which patches the standard library"
         sys.modules.update(
             {name: module for name, module in self._imported.items() if sys.modules.get(name) is not module}
         )
+        for name in [name for name in sys.modules.keys() - self._imported.keys() if _is_made_by_hand(name)]:
+            del sys.modules[name]
         self._note()
-        return ""
+        return self._library.look_at(sys.modules)
 
     def _note(self) -> None:
         self._imported = dict(sys.modules)
         self._values = list(self._imported.values())
+
+
+def _is_made_by_hand(name: str) -> bool:
+    """Whether an entry of `sys.modules` would keep a module of that name from being found."""
+    module: Any = sys.modules[name]
+    if module is None:
+        return True
+    traces = ("__spec__", "__file__", "__path__", "__loader__")
+    return "." not in name and all(getattr(module, trace, None) is None for trace in traces)
 
 
 class Settings:
@@ -122,7 +76,7 @@ class Settings:
         for name, now, kept in zip(_GETTERS, _read(), self._kept, strict=True):
             if now != kept:
                 _SETTERS[name](kept)
-        random.seed(int.from_bytes(os.urandom(32)))  # 5 µs: less than looking whether the call has set one
+        random.seed(_SEEDS.getrandbits(256))  # less than looking whether the call has set one
         seed = getattr(sys.modules.get("numpy.random"), "seed", None)
         if seed is not None:
             seed()
@@ -189,6 +143,39 @@ def _end_monitors(kept: tuple[Any, ...]) -> None:
             monitoring.free_tool_id(tool)
 
 
+def _decimals() -> tuple[object, ...]:
+    """What contexts of new threads begin with."""
+    start = decimal.DefaultContext
+    return start.prec, start.rounding, start.Emin, start.Emax, start.capitals, start.clamp
+
+
+def _set_decimals(kept: tuple[Any, ...]) -> None:
+    for name, value in zip(("prec", "rounding", "Emin", "Emax", "capitals", "clamp"), kept, strict=True):
+        setattr(decimal.DefaultContext, name, value)
+
+
+def _codec_errors() -> list[Any]:
+    return list(map(codecs.lookup_error, _CODEC_ERRORS))
+
+
+def _set_codec_errors(kept: list[Any]) -> None:
+    for name, handler in zip(_CODEC_ERRORS, kept, strict=True):
+        codecs.register_error(name, handler)
+
+
+def _field_size() -> int:
+    module = sys.modules.get("_csv")
+    return module.field_size_limit() if module else _FIELD_SIZE
+
+
+def _set_field_size(size: int) -> None:
+    sys.modules["_csv"].field_size_limit(size)
+
+
+_SEEDS: Final = random.Random()  # noqa: S311  # as unforeseeable as the random numbers of a fresh process
+_CODEC_ERRORS: Final = ("strict", "ignore", "replace", "backslashreplace", "surrogateescape")
+_FIELD_SIZE: Final = 131072
+"""That of a fresh process, characters."""
 _Setting = tuple[Callable[[], Any], Callable[[Any], object]]
 _TABLE: Final[dict[str, _Setting]] = {
     "recursion": (sys.getrecursionlimit, sys.setrecursionlimit),
@@ -202,6 +189,10 @@ _TABLE: Final[dict[str, _Setting]] = {
     ),
     "digits": (sys.get_int_max_str_digits, sys.set_int_max_str_digits),
     "stacks": (threading.stack_size, threading.stack_size),
+    "libraries": (sys.getdlopenflags, sys.setdlopenflags),
+    "decimals": (_decimals, _set_decimals),
+    "errors of codecs": (_codec_errors, _set_codec_errors),
+    "fields of CSV": (_field_size, _set_field_size),
     "sockets": (socket.getdefaulttimeout, socket.setdefaulttimeout),
     "collector": (gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
     "thresholds": (gc.get_threshold, lambda kept: gc.set_threshold(*kept)),

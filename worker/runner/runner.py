@@ -21,6 +21,7 @@ import structlog
 
 from reconciler.api.errors import InvalidSettings
 from reconciler.api.template import SecretRef
+from reconciler.core.functions import Needs
 from worker.runner.log import SMALLEST_LIMIT, CappedLog, Sink
 from worker.runner.messages import (
     Call,
@@ -99,6 +100,7 @@ class Runner:
         self._one_call = threading.Lock()
         self._child: ChildProcess | None = None
         self._functions: Mapping[str, str] | None = None
+        self.needs: Mapping[str, Needs] = {}
         self._secrets: Mapping[str, tuple[SecretRef, ...]] = {}
         self._is_closed = False
         self.children = 0
@@ -302,7 +304,7 @@ class Runner:
         while isinstance(reply := _wait(child, watch, ends - time.monotonic(), None), Importing):
             module = reply.module
         if isinstance(reply, Ready):
-            self._functions, self._secrets = reply.functions, reply.secrets
+            self._functions, self._secrets, self.needs = reply.functions, reply.secrets, reply.needs
             return child
         trace = ""
         if isinstance(reply, Failed):

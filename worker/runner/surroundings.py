@@ -5,7 +5,6 @@ What cannot be put back ends the child: `around_call` says why, and the supervis
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ from io import TextIOWrapper
 from typing import Any, Final, Protocol, TextIO
 
 from worker.runner.environment import Environment
+from worker.runner.garbage import Garbage
 from worker.runner.kernel import adopt_orphans, descendants, kill_all, libc
 from worker.runner.limits import Limits
 from worker.runner.loggers import Loggers
@@ -42,6 +42,7 @@ _STREAM: Final[dict[str, Any]] = {
     "line_buffering": True,
     "write_through": False,
 }
+_ROUNDS: Final = 4
 _KILL_TIME: Final = 5.0
 _BETWEEN_KILLS: Final = 0.001
 
@@ -93,6 +94,7 @@ class Surroundings:
         self._first: tuple[Kept, ...] = (self._modules, Signals(), Limits())
         self._last: tuple[Kept, ...] = (self._environment, Settings(), Loggers())
         self._threads = Threads()
+        self._garbage = Garbage()
 
     @contextmanager
     def around_call(self, env: Mapping[str, str]) -> Iterator[None]:
@@ -110,13 +112,21 @@ class Surroundings:
     def _clean_up(self) -> str:
         """Nothing may fire or forbid any more; then what acts ends; then all that was said goes to this log."""
         given = (sys.stdout, sys.stderr)
-        why = [kept.restore() for kept in self._first]
-        why += [self.loops.restore(), self._end_processes(), self._threads.restore()]
-        gc.collect(1)  # what lies in cycles speaks now: finalizers, coroutines nobody awaited
+        why = self._calm()
+        for _ in range(_ROUNDS):
+            if not self._garbage.collect():
+                break
+            why += self._calm()  # finalizers spoke, and may have done anything
+        else:
+            why.append("finalizers of what it left make more that has some")
         self._flush(given)
         self._set_streams()
         why += [kept.restore() for kept in self._last]
         return "; ".join(filter(None, why))
+
+    def _calm(self) -> list[str]:
+        why = [kept.restore() for kept in self._first]
+        return [*why, self.loops.restore(), self._end_processes(), self._threads.restore()]
 
     def _set_streams(self) -> None:
         """Point the standard streams where they were, whatever a call did to them."""

@@ -1,0 +1,39 @@
+"""What a call leaves in cycles: its finalizers speak at the end of that call, and not in the middle of another one."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Final
+
+_LONG: Final = 0.01
+"""Seconds. If a look at all takes longer, modules keep many from call to call, and only the young ones are looked at."""
+
+
+class Garbage:
+    """Takes all objects there are when it is made as such that stay: a look is short then."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        gc.freeze()
+        self._runs = self._older_runs()
+        self._took = 0.0
+
+    def collect(self) -> bool:
+        """Collect what the call has made. Whether there was any.
+
+        Objects that have survived a collection during the call are older: then all have to be looked at.
+        """
+        if self._older_runs() == self._runs or self._took > _LONG:
+            found = gc.collect(1)
+        else:
+            begun = time.perf_counter()
+            found = gc.collect()
+            self._took = time.perf_counter() - begun
+        self._runs = self._older_runs()
+        return found > 0
+
+    @staticmethod
+    def _older_runs() -> int:
+        _, middle, old = gc.get_stats()
+        return int(middle["collections"] + old["collections"])
