@@ -6,9 +6,19 @@ handed the message over.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
+
+LARGEST_BODY: Final = 1 << 20
+"""Bytes; ours have some hundred."""
+LARGEST_MESSAGE: Final = LARGEST_BODY * 2
+"""Bytes of a message with all that is around its body, which may be in base64."""
+NAME: Final = r"[A-Za-z0-9_.:@-]{1,128}"
+"""Pattern of what is logged as it is: names of tasks and ids of messages."""
+
+_Name = Annotated[str, msgspec.Meta(pattern=f"^{NAME}$")]
+_Time = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -28,16 +38,16 @@ class _Properties(msgspec.Struct, frozen=True):
 class _Headers(msgspec.Struct, frozen=True):
     """What Celery reads of its protocol 2; we use no more of it than this."""
 
-    task: str
-    id: str
+    task: _Name
+    id: _Name
     lang: str | None = None
     origin: str | None = None
     root_id: str | None = None
     parent_id: str | None = None
     group: str | None = None
     shadow: str | None = None
-    eta: str | None = None
-    expires: str | None = None
+    eta: _Time | None = None
+    expires: _Time | None = None
     retries: int = 0
     timelimit: tuple[float | None, float | None] = (None, None)
     argsrepr: str | None = None
@@ -46,11 +56,12 @@ class _Headers(msgspec.Struct, frozen=True):
     replaced_task_nesting: int | None = None
     stamped_headers: list[str] | None = None
     stamps: dict[str, Any] | None = None
-    compression: str | None = None
+    compression: None = None
+    """A kilobyte of it can be ten gigabytes, and nobody here compresses."""
 
 
 class _Envelope(msgspec.Struct, frozen=True):
-    body: str
+    body: Annotated[str, msgspec.Meta(max_length=LARGEST_MESSAGE)]
     headers: _Headers
     properties: _Properties
     content_type: str = msgspec.field(name="content-type")

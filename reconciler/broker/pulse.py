@@ -8,14 +8,21 @@ broken reconnects of celery#8030, which no exit of a process ever told.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 
 class Pulse:
-    """Written by the transport in the event loop, read by whoever watches; one per process."""
+    """Written by the transport in the event loop, read by whoever watches; one per process.
+
+    Attributes:
+        busy: whether the pool runs anything, where that is known. With all slots taken and nothing running, the consumer has
+            lost them, and will never ask again.
+    """
 
     def __init__(self) -> None:
         self._cycle: Any = None
+        self.busy: Callable[[], bool] = lambda: True
         self.begin()
 
     def begin(self) -> None:
@@ -37,8 +44,12 @@ class Pulse:
         self._turned = time.monotonic()
         # A worker whose slots are all taken does not ask, nor does one that was told to leave its queues.
         asking = (channel.qos.can_consume() for channel in cycle._channels if channel.active_queues)  # noqa: SLF001  # kombu's own
-        if cycle._channels and not any(asking):  # noqa: SLF001  # kombu's own
+        if cycle._channels and not any(asking) and (self.busy() or not self._consumes(cycle)):  # noqa: SLF001  # kombu's own
             self.beat()
+
+    @staticmethod
+    def _consumes(cycle: Any) -> bool:  # noqa: ANN401  # as above
+        return any(channel.active_queues for channel in cycle._channels)  # noqa: SLF001  # kombu's own
 
     def silent_for(self) -> float:
         """Seconds since the consumer was last heard."""

@@ -40,7 +40,8 @@ def test_what_celery_makes_passes() -> None:
     ("part", "field", "wrong"),
     [
         ("headers", "timelimit", [1]), ("headers", "id", None), ("headers", "task", 7), ("headers", "retries", "0"),
-        ("headers", "eta", 5), ("headers", "stamps", []), ("properties", "delivery_tag", None),
+        ("headers", "eta", 5), ("headers", "eta", "9" * 65), ("headers", "id", "\x1b[31m"), ("headers", "task", "a\nb"),
+        ("headers", "compression", "application/x-bz2"), ("headers", "stamps", []), ("properties", "delivery_tag", None),
         ("properties", "delivery_info", {"exchange": ""}),
     ],
 )  # fmt: skip
