@@ -21,6 +21,7 @@ from reconciler.api.resource import QuotaToken
 from reconciler.stores.counts import RunCounts, RunSummary
 from reconciler.stores.doomed import Doomed
 from reconciler.stores.known import Known
+from reconciler.stores.lines import Head, Lines
 
 
 class CreateOutcome(enum.Enum):
@@ -79,8 +80,7 @@ class Write(msgspec.Struct, kw_only=True):
         metadata: whether finalizers, labels and annotations are written.
         events: events to publish, in order; sequence numbers continue the record's.
         due: when to look again; 0 = never unless woken.
-        launch: from now on this launch may report, sent to this queue; None = leave as it is.
-        task: name of what the launch runs, for people; not written.
+        launch: from now on this launch may report, and stands in this line (`core.line`); None = leave as it is.
         asked: units of quotas the round asked for; not written, but given back when the record does not keep them.
     """
 
@@ -91,7 +91,6 @@ class Write(msgspec.Struct, kw_only=True):
     events: list[ActionEvent] = []
     due: int = 0
     launch: tuple[str, str] | None = None
-    task: str = ""
     asked: list[QuotaToken] = []
 
 
@@ -105,12 +104,54 @@ class CommitOutcome(enum.Enum):
 
 
 class CommitReport(msgspec.Struct, frozen=True):
-    """Outcomes in the order asked; `next_due` and `arm` as in `ClaimReport`."""
+    """Outcomes in the order asked; `next_due` and `arm` as in `ClaimReport`.
+
+    `opened` are the lines that were empty before: somebody has to announce them.
+    """
 
     now: int
     outcomes: tuple[CommitOutcome, ...]
     next_due: int = 0
     arm: bool = False
+    opened: tuple[Head, ...] = ()
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """How one launch ended.
+
+    Attributes:
+        action, launch: whose.
+        outcome: how; its time is the store's.
+        incarnation: of the action that was started; empty = not known.
+    """
+
+    action: ActionId
+    launch: str
+    outcome: AttemptOutcome
+    incarnation: str = ""
+
+
+class Late(msgspec.Struct, frozen=True):
+    """A shard that needs a message.
+
+    Attributes:
+        shard: which one.
+        overdue: whether something is due for longer than the grace; else it needs the countdown for `next_due`.
+        next_due: earliest due time.
+        now: the store's time.
+    """
+
+    shard: int
+    overdue: bool
+    next_due: int
+    now: int
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a look at all shards found: those that need a message, and lines that have launches (of many, some)."""
+
+    late: tuple[Late, ...] = ()
+    lines: tuple[Head, ...] = ()
 
 
 class StartRefused(enum.Enum):
@@ -182,7 +223,7 @@ class Collected(msgspec.Struct, frozen=True):
     """Still owed clean-up or with live children; looked at again later."""
 
 
-class Store(Doomed, Protocol):
+class Store(Doomed, Lines, Protocol):
     """Records, due index, attempts and the results channel."""
 
     shards: int
@@ -227,10 +268,11 @@ class Store(Doomed, Protocol):
         """Make actions due at `at` (0 = now); a claimed one becomes due when its step ends. Returns shards to message."""
         ...
 
-    def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
-        """Shards that need a message: (shard, overdue for longer than `grace` ms, next due, arm a countdown, now).
+    def look(self, grace: int) -> Look:
+        """Which shards need a message, and which lines have launches.
 
-        Each overdue one is marked as having a message on its way; each other one has to get the countdown.
+        A shard is overdue when something is due for longer than `grace` ms. Each overdue one is marked as having a message
+        on its way; each other one has to get the countdown.
         """
         ...
 
@@ -256,10 +298,8 @@ class Store(Doomed, Protocol):
         """Renew the lease, and learn whether to stop."""
         ...
 
-    def finish_attempt(
-        self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome, incarnation: str = ""
-    ) -> bool:
-        """Record how the attempt ended and make the action due; False when superseded."""
+    def finish_attempts(self, shard: int, owner: str, finished: Sequence[Finished]) -> tuple[bool, ...]:
+        """Record how attempts of one worker ended, and make their actions due; False for each that was superseded."""
         ...
 
     def decline_attempt(
@@ -356,45 +396,4 @@ class Store(Doomed, Protocol):
 
     def audit(self, shard: int) -> list[AuditEntry]:
         """Warnings of a shard, oldest first."""
-        ...
-
-
-class BlobStat(msgspec.Struct, frozen=True):
-    """Size in bytes of an object."""
-
-    size: int
-
-
-class BlobStore(Protocol):
-    """Objects by URI (`s3://bucket/key`)."""
-
-    def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
-        """Write an object; returns its SHA-256 in hex.
-
-        Raises:
-            BlobExists: `overwrite` is false and an object lies there.
-            BlobUnavailable: the server does not answer.
-        """
-        ...
-
-    def get(self, uri: str, *, sha256: str = "", limit: int = 0) -> bytes:
-        """Read an object of at most `limit` bytes (0 = any).
-
-        Raises:
-            BlobNotFound: there is none.
-            BlobCorrupt: the digest differs from `sha256`, or the object is larger than `limit`.
-            BlobUnavailable: the server does not answer.
-        """
-        ...
-
-    def stat(self, uri: str) -> BlobStat | None:
-        """Size of an object; None when there is none."""
-        ...
-
-    def delete_prefix(self, uri: str) -> int:
-        """Remove all objects below a prefix; returns how many."""
-        ...
-
-    def uri(self, *parts: str) -> str:
-        """The URI of an object of this store."""
         ...

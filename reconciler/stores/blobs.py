@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound, InvalidInput
 from reconciler.api.transition import OutputRef
-from reconciler.stores.base import BlobStore
+from reconciler.stores.objects import BlobStore
 
 MAX_KEY = 1024
 """Longest key of an object, in UTF-8 bytes: a limit of S3 itself."""

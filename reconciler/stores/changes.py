@@ -10,6 +10,7 @@ from reconciler.api.action import FINALIZER, RunId, TaskAction
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.core.conditions import action_phase
+from reconciler.core.progress import begun
 from reconciler.stores import records
 from reconciler.stores.base import Write
 from reconciler.stores.counts import RunSummary
@@ -18,16 +19,18 @@ PENDING_TTL = 3000
 """Life of the mark "a wake-up message is on its way", ms: so long a lost message holds back the next one."""
 GRACE = 250
 """Between the end of an attempt's lease and the step that notices, ms."""
-OVERTAKEN = 2_000
-"""How old a launch must be to count as overtaken, ms: between queue and start there are some moments."""
-LOST_AT_ONCE = 500
-"""Launches one look wakes of those that were overtaken."""
-PROBE = 5_000
-"""How long a queue may start nothing until the oldest launch that waits for it is looked at, ms. Doubled from the third
-time on: two losses in a row are bad luck, more are a queue that nobody serves."""
-PROBE_DOUBLINGS = 6
-QUEUE_KEPT = 86_400_000
-"""How long after its last start a queue is remembered that nothing waits for, ms."""
+APART = 100
+"""How far the launches of one run stand apart in a line, ms: a run of many lets those pass that come meanwhile."""
+TICKET_TTL = 3000
+"""Life of the mark "a ticket is on its way", ms: so long no second one is sent."""
+AGED = 30_000
+"""How long a launch has stood when it may go before those of higher priority, ms …"""
+AGED_EVERY = 10
+"""… with every so many choices of a queue."""
+PART = 4
+"""A draw takes at most one in so many launches of a line: the others are for others."""
+LINES_AT_ONCE = 200
+"""Lines of a shard one look tells of."""
 EVENT_IDS = 200
 """Stream ids a record keeps of its newest events: history is bounded."""
 
@@ -35,8 +38,8 @@ UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
 """What is raised for a value that has no JSON form: another type, half a character, too large, too deep."""
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ATTEMPT_FIELDS = (b"ao", b"al", b"as", b"ax", b"ar", b"u", b"ad", b"ah")
-_LIVE_FIELDS = (b"k", b"n", b"nq", b"nt", *_ATTEMPT_FIELDS)
+_ATTEMPT_FIELDS = (b"ao", b"al", b"as", b"ax", b"ar", b"u", b"ab", b"ad", b"ah")
+_LIVE_FIELDS = (b"k", b"n", b"nt", b"np", *_ATTEMPT_FIELDS)
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -55,9 +58,9 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         parent: name of the parent action; empty = a root.
         ended: 1 when this write makes the action terminal.
         failed: 1 when it ends in anything but success.
-        queue: where a launch is sent by this write; empty = nowhere.
-        sent: when; 0 = nothing is sent.
-        unsent: 1 when no launch waits for a worker any more.
+        launch: which launch is put into a line by this write; empty = none.
+        line: which line.
+        unsent: 1 when no launch stands in a line any more.
         incarnation: of the record that was claimed; empty for one of a release before.
         seen: time of the claim, up to which a lease was looked at; 0 = no attempt's lease is to be watched.
     """
@@ -73,8 +76,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     parent: str
     ended: int
     failed: int
-    queue: str
-    sent: int
+    launch: str
+    line: str
     unsent: int
     incarnation: str
     seen: int
@@ -94,10 +97,13 @@ def change_of(write: Write) -> Change:
         _change_metadata(action, sets, dels)
     sent_again = write.launch is not None and write.launch[0] == original.attempt.launch
     if write.launch is not None:
-        launch, queue = write.launch
-        sets += (b"n", launch.encode(), b"nq", queue.encode(), b"nt", b"%d" % action.now)
-        # a worker may have started what is sent again since the claim: its lease stands
+        sets += (b"nt", b"%d" % action.now)
+        # a worker may have begun since the claim what is sent again: its lease stands
         dels += (b"ah",) if sent_again else _ATTEMPT_FIELDS
+        if original.metadata.expires_at and begun(original):
+            dels += (b"xp",)  # it has begun in time: no draw may take this launch for one that came too late
+    elif original.attempt.launch and _counts_anew(write):
+        dels += (b"n", *_ATTEMPT_FIELDS)  # or its late worker could put it back into a line
     ended = write.status and phase.is_terminal() and not original.phase.is_terminal()
     if phase.is_terminal() and FINALIZER not in action.metadata.finalizers:
         dels = list(dict.fromkeys((*dels, *_LIVE_FIELDS)))
@@ -113,12 +119,19 @@ def change_of(write: Write) -> Change:
         parent=action.spec.parent_action_name or "",
         ended=int(ended),
         failed=int(ended and phase is not ActionPhase.SUCCEEDED),
-        queue=write.launch[1] if write.launch is not None else "",
-        sent=action.now if write.launch is not None else 0,
+        launch=write.launch[0] if write.launch is not None else "",
+        line=write.launch[1] if write.launch is not None else "",
         unsent=int(ended or b"n" in dels),
         incarnation=original.metadata.incarnation,
         seen=action.now if (write.launch is None or sent_again) and not phase.is_terminal() else 0,
     )
+
+
+def _counts_anew(write: Write) -> bool:
+    """Whether a write gives a launch up: the next one is another attempt or relaunch, and is sent later."""
+    before, after = write.original.status, write.action.status
+    now = (max(after.attempts, 1), after.launches)
+    return write.status and (max(before.attempts, 1), before.launches) != now
 
 
 def _change_metadata(action: TaskAction, sets: list[bytes], dels: list[bytes]) -> None:

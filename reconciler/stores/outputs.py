@@ -21,8 +21,8 @@ from reconciler.api.event import OUTPUTS_FILE
 from reconciler.api.transition import ErrorKind, ExecutionError, OutputRef
 from reconciler.core.paths import ERROR_FILE, LOG_FILE, checkpoint_folder, input_path
 from reconciler.stores import error_file
-from reconciler.stores.base import BlobStore
 from reconciler.stores.blobs import check_size, digest_of, not_found, read_ref
+from reconciler.stores.objects import BlobStore
 
 ERROR_FILE_NOT_FOUND = "ErrorFileNotFound"
 ERROR_FILE_BAD_FORMAT = "ErrorFileBadFormat"
@@ -99,6 +99,10 @@ class ActionFiles:
         except BlobExists:
             if not self._holds(data):
                 raise
+        return self.reference(data, inline_limit)
+
+    def reference(self, data: bytes, inline_limit: int = 0) -> OutputRef:
+        """What refers to outputs that lie in S3 already; see `write_outputs`."""
         inline = data if inline_limit and len(data) <= inline_limit else None
         return OutputRef(uri=self.outputs_uri, sha256=digest_of(data), size=len(data), inline=inline)
 

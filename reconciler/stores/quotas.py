@@ -24,6 +24,8 @@ class Allocation(enum.Enum):
     """All units are leased, or others have waited longer."""
     NAMESPACE_QUOTA_EXCEEDED = "NamespaceQuotaExceeded"
     """The project, or the project in this domain, holds as many as it may."""
+    UNKNOWN = "Unknown"
+    """No quota is registered: said by `ctx.allocate`, which waits for one; a manager raises `QuotaUnknown`."""
 
 
 class Constraints(msgspec.Struct, frozen=True):
@@ -53,6 +55,14 @@ class QuotaUnknown(PluginError):
 
     code = "QuotaUnknown"
 
+    @classmethod
+    def of(cls, namespace: str) -> QuotaUnknown:
+        """The error of one resource, with the remedy."""
+        return cls(
+            f'no quota is registered for the resource "{namespace}": name it in RECONCILER_QUOTAS of all workers, '
+            f"as in {namespace}=4, and restart them"
+        )
+
 
 class QuotaBook:
     """How many units each resource has, as this process was told. Base of the two implementations.
@@ -66,6 +76,11 @@ class QuotaBook:
         self.lease = int(lease.total_seconds() * 1000)
         self.patience = 3 * self.lease
         self._quotas: dict[str, int] = {}
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """The resources this process knows a quota of, sorted."""
+        return tuple(sorted(self._quotas))
 
     def register_quota(self, namespace: str, quota: int) -> None:
         """Say how many units a resource has; saying it again changes the number.
@@ -89,10 +104,7 @@ class QuotaBook:
         """
         quota = self._quotas.get(namespace)
         if quota is None:
-            raise QuotaUnknown(
-                f'no quota is registered for the resource "{namespace}": name it in RECONCILER_QUOTAS of all workers, '
-                f"as in {namespace}=4"
-            )
+            raise QuotaUnknown.of(namespace)
         if units < 1 or 0 < quota < units:
             raise BadTaskSpecification(
                 f'{units} units of the resource "{namespace}" were asked for; from 1 to {quota} can be had'

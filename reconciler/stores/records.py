@@ -11,6 +11,8 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | r | create | name of the parent action |
 | c | create | creation time |
 | m | create, commit | labels and annotations (JSON) |
+| pr, fk | create; pr: prioritize | priority, when not 5; fair key, when not the project |
+| nb, xp | create | when the first launch may be; when the action ends unless it has begun |
 | t | commit | status (JSON) |
 | p | create, commit | action phase (number) |
 | v | create, commit | version, + 1 with each commit |
@@ -21,13 +23,15 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | la | claim | claims in a row before this one whose lease ended without a commit |
 | d | request_abort | wish to end (JSON) |
 | g | signal | answer to a condition (JSON) |
-| n, nq, nt | commit | launch that may report, the queue it was sent to, and when |
+| n, nt | commit | launch that may report, and when it was put into a line |
+| nl, np | commit, start_attempt, draw, give_back | the line it stands in, while it does; its place there, ms |
 | gv | signal | value of the answer alone (JSON), for comparison |
-| ao, al, as | start_attempt, heartbeat | owner, end of lease, start of the attempt |
+| ao, al, as | start_attempt, draw, heartbeat | owner, end of lease, start of the attempt |
+| ab | draw | how many launches were drawn together, when more than one |
 | ad, ah | decline_attempt | how often workers handed the launch back; why, and until when it waits (JSON) |
 | ax | stop_attempt | why the attempt shall stop |
-| ar | finish_attempt | how the attempt ended (JSON) |
-| u | commit, start_attempt, wake | when a step wants to look, however alive the attempt is |
+| ar | finish_attempts | how the attempt ended (JSON) |
+| u | commit, start_attempt, draw, wake | when a step wants to look, however alive the attempt is |
 | b | create (of a child) | this action has children |
 
 Times are decimal milliseconds since the epoch.
@@ -59,6 +63,7 @@ from reconciler.api.action import (
 )
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
+from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.api.status import ActionStatus
 from reconciler.core.layout import run_folder
 
@@ -160,6 +165,10 @@ def encode_new(
         fields[b"r"] = spec.parent_action_name.encode()
     if action.metadata.finalizers:
         fields[b"f"] = " ".join(action.metadata.finalizers).encode()
+    if action.metadata.priority != DEFAULT_PRIORITY:
+        fields[b"pr"] = b"%d" % action.metadata.priority
+    if action.metadata.fair_key:
+        fields[b"fk"] = action.metadata.fair_key.encode()
     extra = encode_metadata(action)
     if extra:
         fields[b"m"] = extra
@@ -169,6 +178,7 @@ def encode_new(
 
 
 _NEW_STATUS = ActionStatus()
+_DEFAULT_PRIORITY = b"%d" % DEFAULT_PRIORITY
 
 
 def _own_of(spec: ActionSpec) -> OwnSpec:
@@ -338,13 +348,16 @@ def _decode_metadata(action: ActionId, spec: ActionSpec, fields: Mapping[bytes, 
         annotations=extra.annotations,
         incarnation=incarnation_of(fields),
         completed_at=int(get(b"o", b"0")),
+        priority=int(get(b"pr", _DEFAULT_PRIORITY)),
+        fair_key=get(b"fk", b"").decode(),
+        not_before=int(get(b"nb", b"0")),
+        expires_at=int(get(b"xp", b"0")),
     )
 
 
 def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:
     get = fields.get
     outcome = get(b"ar")
-    moved, started = (int(part) for part in get(b"hw", b"0 0").split(b" ")[:2])
     return AttemptRecord(
         launch=get(b"n", b"").decode(),
         sent_at=int(get(b"nt", b"0")),
@@ -355,8 +368,8 @@ def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:
         stop=get(b"ax", b"").decode(),
         hand_backs=int(get(b"ad", b"0")),
         handed_back=_hand_back.decode(fields[b"ah"]) if b"ah" in fields else None,
-        queue_moved_at=moved,
-        queue_started_at=started,
+        in_line=b"in" in fields,
+        drawn_with=int(get(b"ab", b"0")),
     )
 
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
-from reconciler.api.action import CONDITION, ActionId, ActionSpec, RunId, TaskAction
+from reconciler.api.action import CONDITION, ActionId, ActionSpec, AttemptOutcome, RunId, TaskAction
 from reconciler.api.conditions import ConditionStatus, ConditionType, Reason
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status import ActionStatus
 from reconciler.core.conditions import action_phase, set_condition
-from reconciler.stores.base import ClaimReport, CommitOutcome, CreateOutcome, Store, Write
+from reconciler.core.line import Line
+from reconciler.stores.base import (
+    ClaimReport,
+    CommitOutcome,
+    CommitReport,
+    CreateOutcome,
+    Finished,
+    Store,
+    Write,
+)
 
 STEP_LEASE = 1_000
 """Lease of a step in both stores of the suite, ms: short, so that tests can see it run out."""
@@ -26,14 +34,9 @@ QUOTA_LEASE = 1_000
 RUN = RunId("p", "d", "r1")
 
 
-class LookingStore(Store, Protocol):
-    """A store with the one look at all shards that the sweeps use."""
-
-    def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
-        """For each shard that needs a message: (shard, overdue, next due, arm, now)."""
-        ...
-
-
+LINE = Line("q", 5, alone=False, fair="p", function="f").name
+"""Where launches of these tests stand."""
+LookingStore = Store
 PassTime = Callable[[int], None]
 
 
@@ -165,10 +168,11 @@ def release_write(action: TaskAction, due: int = 0, launch: tuple[str, str] | No
     return Write(action=action.copy(), original=action, due=due, launch=launch)
 
 
-def committed(store: Store, write: Write) -> None:
+def committed(store: Store, write: Write) -> CommitReport:
     """Commit one write that must be accepted."""
     report = store.commit(shard_of(store, write.action), [write])
     assert report.outcomes == (CommitOutcome.DONE,)
+    return report
 
 
 def finish(store: Store, action: TaskAction, phase: ActionPhase = ActionPhase.SUCCEEDED) -> None:
@@ -184,11 +188,13 @@ def settle(store: Store, action: TaskAction) -> None:
     committed(store, Write(action=record, original=original, metadata=True))
 
 
-def launched(store: Store, action: TaskAction, *, due: int = 0, launch: str = "1", queue: str = "q") -> None:
+def launched(
+    store: Store, action: TaskAction, *, due: int = 0, launch: str = "1", line: str = LINE
+) -> CommitReport:
     """Create an action and commit its launch."""
     created(store, action)
-    write = phase_write(claimed(store, action), ActionPhase.RUNNING, due=due, launch=(launch, queue))
-    committed(store, write)
+    write = phase_write(claimed(store, action), ActionPhase.RUNNING, due=due, launch=(launch, line))
+    return committed(store, write)
 
 
 def started(store: Store, action: TaskAction, *, owner: str = "w1", launch: str = "1") -> TaskAction:
@@ -196,6 +202,22 @@ def started(store: Store, action: TaskAction, *, owner: str = "w1", launch: str 
     record = store.start_attempt(action.id, launch, owner=owner, lease=ATTEMPT_LEASE)
     assert isinstance(record, TaskAction), f"refused: {record}"
     return record
+
+
+def reported(
+    store: Store,
+    action: TaskAction,
+    outcome: AttemptOutcome,
+    *,
+    owner: str = "w1",
+    launch: str = "1",
+    incarnation: str = "",
+) -> bool:
+    """Report how one attempt ended; whether it was taken."""
+    (taken,) = store.finish_attempts(
+        shard_of(store, action), owner, [Finished(action.id, launch, outcome, incarnation)]
+    )
+    return taken
 
 
 def get(store: Store, action: TaskAction) -> TaskAction:

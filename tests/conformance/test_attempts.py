@@ -4,6 +4,7 @@ import pytest
 from support import (
     ATTEMPT_LEASE,
     GRACE,
+    LINE,
     STEP_LEASE,
     LookingStore,
     claimed,
@@ -14,6 +15,7 @@ from support import (
     launched,
     make_action,
     release_write,
+    reported,
     started,
     success_write,
 )
@@ -41,7 +43,7 @@ def beat(store: LookingStore, action: TaskAction, *, launch: str = "1", owner: s
 
 def finish(store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> bool:
     """Report that the attempt returned."""
-    return store.finish_attempt(action.id, launch, owner=owner, outcome=RETURNED)
+    return reported(store, action, RETURNED, owner=owner, launch=launch)
 
 
 def running(store: LookingStore, *, due: int = 0) -> TaskAction:
@@ -142,7 +144,7 @@ def test_a_launch_sent_again_leaves_its_worker_alone(store: LookingStore) -> Non
     launched(store, action)
     step = claimed(store, action)
     started(store, action)
-    committed(store, release_write(step, due=store.now() + HOUR, launch=("1", "q")))
+    committed(store, release_write(step, due=store.now() + HOUR, launch=("1", LINE)))
     assert start(store, action, owner="w2") is StartRefused.TAKEN
     assert beat(store, action).alive
     assert finish(store, action)
@@ -154,14 +156,14 @@ def test_a_launch_sent_again_is_watched(store: LookingStore) -> None:
     launched(store, action)
     step = claimed(store, action)
     until = started(store, action).attempt.lease_until
-    committed(store, release_write(step, due=store.now() + HOUR, launch=("1", "q")))
+    committed(store, release_write(step, due=store.now() + HOUR, launch=("1", LINE)))
     assert due_time(store, action) == until + GRACE
 
 
 def test_a_relaunch_supersedes_the_worker_before(store: LookingStore) -> None:
     """A worker that was taken for dead and wakes up can neither beat nor report."""
     action = running(store)
-    committed(store, release_write(claimed(store, action), launch=("1-1", "q")))
+    committed(store, release_write(claimed(store, action), launch=("1-1", LINE)))
     assert beat(store, action) == Beat(alive=False, stop="superseded")
     assert not finish(store, action)
     assert isinstance(start(store, action, launch="1-1", owner="w2"), TaskAction)
@@ -188,7 +190,7 @@ def test_an_outcome_is_recorded_once(store: LookingStore) -> None:
     action = running(store)
     assert finish(store, action)
     other = AttemptOutcome(ended="raised", code="E", message="m")
-    assert store.finish_attempt(action.id, "1", owner="w1", outcome=other)
+    assert reported(store, action, other)
     outcome = get(store, action).attempt.outcome
     assert outcome is not None
     assert outcome.ended == "returned"
@@ -235,5 +237,5 @@ def test_stopping_needs_a_launch(store: LookingStore) -> None:
     store.stop_attempt(make_action("ghost").id, "why")
     assert get(store, fresh).attempt.stop == ""
     assert store.get(make_action("ghost").id) is None
-    committed(store, release_write(claimed(store, fresh), launch=("1", "q")))
+    committed(store, release_write(claimed(store, fresh), launch=("1", LINE)))
     assert isinstance(start(store, fresh), TaskAction)

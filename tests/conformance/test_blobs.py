@@ -13,9 +13,9 @@ from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound, Invalid
 from reconciler.api.transition import OutputRef
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.settings import Settings
-from reconciler.stores.base import BlobStat
 from reconciler.stores.blobs import digest_of
 from reconciler.stores.memory.blobs import MemoryBlobs
+from reconciler.stores.objects import BlobStat
 from reconciler.stores.s3 import S3Blobs
 from reconciler.stores.s3 import blobs as s3
 

@@ -18,7 +18,6 @@ from support import (
     phase_write,
     release_write,
     shard_of,
-    started,
     success_write,
 )
 
@@ -204,33 +203,6 @@ def test_a_claim_counts_children(store: LookingStore) -> None:
     assert (counted.total, counted.open, counted.failed) == (3, 1, 1)
     assert get(store, root).children == counted
     assert claimed(store, children[2]).children.total == 0
-
-
-def test_a_launch_that_was_overtaken_is_seen(store: LookingStore, pass_time: PassTime) -> None:
-    """A record whose launch has not started says how far its queue has moved."""
-    lost, younger, other = make_action("lost"), make_action("younger"), make_action("other")
-    launched(store, lost)
-    pass_time(5)
-    launched(store, younger)
-    launched(store, other, queue="elsewhere")
-    started(store, younger)
-    sent = get(store, younger).attempt.sent_at
-    assert sent > get(store, lost).attempt.sent_at
-    assert claimed(store, lost).attempt.queue_moved_at == sent
-    assert claimed(store, other).attempt.queue_moved_at == 0
-    assert claimed(store, younger).attempt.queue_moved_at == 0
-
-
-def test_the_newest_started_launch_of_a_queue_stays(store: LookingStore, pass_time: PassTime) -> None:
-    """An older launch that starts late does not turn the queue back."""
-    old, new, waiting = make_action("old"), make_action("new"), make_action("waiting")
-    launched(store, waiting)
-    launched(store, old)
-    pass_time(5)
-    launched(store, new)
-    started(store, new)
-    started(store, old)
-    assert claimed(store, waiting).attempt.queue_moved_at == get(store, new).attempt.sent_at
 
 
 def later(store: LookingStore, name: str, due: int) -> TaskAction:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from support import (
+    LINE,
     RUN,
     LookingStore,
     PassTime,
@@ -136,7 +137,7 @@ def test_the_last_action_takes_its_run_along(store: LookingStore) -> None:
         make_action("y", run=run, parent="x"),
     ]  # fmt: skip
     created(store, *family)
-    committed(store, phase_write(claimed(store, family[2]), ActionPhase.RUNNING, launch=("1", "q")))
+    committed(store, phase_write(claimed(store, family[2]), ActionPhase.RUNNING, launch=("1", LINE)))
     for action in reversed(family):
         finish(store, action)
     report = collect(store, run)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from support import (
+    LINE,
     RUN,
     STEP_LEASE,
     LookingStore,
@@ -229,7 +230,12 @@ def test_a_new_launch_forgets_the_one_before(store: LookingStore) -> None:
     launched(store, action)
     store.start_attempt(action.id, "1", owner="w", lease=1000)
     store.stop_attempt(action.id, "slow")
-    committed(store, release_write(claimed(store, action), due=store.now() + 60_000, launch=("2", "q2")))
+    committed(
+        store,
+        release_write(
+            claimed(store, action), due=store.now() + 60_000, launch=("2", LINE.replace("q/", "q2/"))
+        ),
+    )
     attempt = get(store, action).attempt
     assert (attempt.launch, attempt.owner, attempt.stop) == ("2", "", "")
     assert (attempt.lease_until, attempt.started_at, attempt.outcome) == (0, 0, None)

@@ -24,9 +24,10 @@ from support import (
 from reconciler.api.action import FINALIZER, AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.api.status import ActionStatus
-from reconciler.stores.base import Write
+from reconciler.stores.base import Finished, Write
 
 pytestmark = pytest.mark.rule("R6")
+LINE = "q/5-/p/f"
 SEED = int(os.environ.get("CONFORMANCE_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 STORIES = 50
 STEPS = 12
@@ -75,6 +76,8 @@ class Record:
         if write.launch is not None:
             again = write.launch[0] == self.launch.name
             new.launch = replace(self.launch, handed_back="") if again else Launch(write.launch[0])
+        elif write.status and max(self.status.attempts, 1) != max(write.action.status.attempts, 1):
+            new.launch = Launch()  # it was given up: the next attempt is launched later
         if new.phase.is_terminal() and FINALIZER not in new.finalizers:
             new.launch = Launch()  # nobody may report any more
         return new
@@ -137,7 +140,7 @@ class Story:
             likely = 0.9 if self.expected.launch.handed_back else 0.5
             again = bool(self.expected.launch.name) and rng.random() < likely
             self.launches += not again
-            write.launch = (self.expected.launch.name if again else str(self.launches), "q")
+            write.launch = (self.expected.launch.name if again else str(self.launches), LINE)
             if (
                 again
                 and not self.expected.launch.owner
@@ -162,7 +165,9 @@ class Story:
             launch = replace(launch, owner="w1", handed_back="")
         elif what == "finish" and runs:
             outcome = AttemptOutcome(ended="returned")
-            assert self.store.finish_attempt(self.action.id, launch.name, owner="w1", outcome=outcome)
+            finished = Finished(self.action.id, launch.name, outcome)
+            shard = self.store.shard_of(self.action.id.run_id)
+            assert self.store.finish_attempts(shard, "w1", [finished]) == (True,)
             launch = replace(launch, ended="returned")
         elif what == "decline" and runs:
             assert self.store.decline_attempt(

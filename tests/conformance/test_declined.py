@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support import (
     ATTEMPT_LEASE,
+    LINE,
     LookingStore,
     PassTime,
     claimed,
@@ -14,6 +15,7 @@ from support import (
     launched,
     make_action,
     release_write,
+    reported,
     started,
 )
 
@@ -82,7 +84,7 @@ def test_only_the_owner_may(store: LookingStore) -> None:
     assert not declined(store, action, launch="1-1")
     assert not declined(store, make_action("ghost"))
     assert get(store, action).attempt.owner == "w1"
-    store.finish_attempt(action.id, "1", owner="w1", outcome=AttemptOutcome(ended="stopped"))
+    assert reported(store, action, AttemptOutcome(ended="stopped"))
     assert not declined(store, action)
     assert get(store, action).attempt.handed_back is None
 
@@ -132,12 +134,12 @@ def test_sent_again_it_waits_for_a_worker(store: LookingStore) -> None:
     action = running(store)
     assert declined(store, action)
     launched_again = claimed(store, action)
-    committed(store, release_write(launched_again, launch=("1", "attempts"), due=store.now() + 60_000))
+    committed(store, release_write(launched_again, launch=("1", LINE), due=store.now() + 60_000))
     assert get(store, action).attempt.handed_back is None
     started(store, action)
     assert declined(store, action)
     assert get(store, action).attempt.hand_backs == 2
-    committed(store, release_write(claimed(store, action), launch=("1-1", "attempts"), due=store.now()))
+    committed(store, release_write(claimed(store, action), launch=("1-1", LINE), due=store.now()))
     store.start_attempt(action.id, "1-1", owner="w1", lease=ATTEMPT_LEASE)
     assert declined(store, action, launch="1-1")
     assert get(store, action).attempt.hand_backs == 1

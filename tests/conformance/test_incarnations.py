@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from support import (
     ATTEMPT_LEASE,
+    LINE,
     RUN,
     LookingStore,
     PassTime,
@@ -16,6 +17,7 @@ from support import (
     make_action,
     phase_write,
     release_write,
+    reported,
     shard_of,
 )
 
@@ -43,7 +45,7 @@ def launched(store: LookingStore, incarnation: str) -> TaskAction:
     """Create an action and launch its first attempt."""
     action = of(incarnation)
     created(store, action)
-    committed(store, phase_write(claimed(store, action), ActionPhase.RUNNING, launch=("1", "q")))
+    committed(store, phase_write(claimed(store, action), ActionPhase.RUNNING, launch=("1", LINE)))
     return action
 
 
@@ -133,7 +135,7 @@ def test_a_late_worker_is_superseded(store: LookingStore, pass_time: PassTime) -
         return store.heartbeat(action.id, "1", owner="w", lease=ATTEMPT_LEASE, incarnation=incarnation)
 
     assert beat(OLD) == Beat(alive=False, stop="superseded")
-    assert not store.finish_attempt(action.id, "1", owner="w", outcome=RETURNED, incarnation=OLD)
+    assert not reported(store, action, RETURNED, owner="w", incarnation=OLD)
     store.stop_attempt(action.id, "late", incarnation=OLD)
     wish = Deletion(reason="late")
     assert store.request_abort(action.id, wish, incarnation=OLD).outcome is AbortOutcome.MISSING
@@ -141,7 +143,7 @@ def test_a_late_worker_is_superseded(store: LookingStore, pass_time: PassTime) -
     assert beat(NEW) == Beat(alive=True)
     store.stop_attempt(action.id, "in time", incarnation=NEW)
     assert beat(NEW) == Beat(alive=True, stop="in time")
-    assert store.finish_attempt(action.id, "1", owner="w", outcome=RETURNED, incarnation=NEW)
+    assert reported(store, action, RETURNED, owner="w", incarnation=NEW)
     assert store.request_abort(action.id, wish, incarnation=NEW).outcome is AbortOutcome.REQUESTED
 
 

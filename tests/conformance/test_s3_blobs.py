@@ -21,7 +21,7 @@ from s3_proxy import FaultyProxy, cut, flipped, head_only, lost, refuses, says
 from reconciler.api.errors import BlobCorrupt, BlobExists, BlobUnavailable
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.settings import Settings
-from reconciler.stores.base import BlobStat
+from reconciler.stores.objects import BlobStat
 from reconciler.stores.s3 import S3Blobs
 from reconciler.stores.s3.check import UNCONDITIONAL
 from reconciler.stores.s3.client import ATTEMPTS

@@ -27,7 +27,7 @@ HOUR = 3_600_000
 
 def overdue(store: LookingStore, grace: int) -> tuple[int, ...]:
     """Shards in which something is due for longer than `grace` ms."""
-    return tuple(shard for shard, late, *_ in store.look(grace) if late)
+    return tuple(one.shard for one in store.look(grace).late if one.overdue)
 
 
 def sleeping(store: LookingStore, name: str = "a0", *, due: int | None = None) -> TaskAction:
@@ -187,14 +187,14 @@ def test_a_look_says_which_shards_need_what(store: LookingStore, pass_time: Pass
         committed(store, release_write(claimed(store, action), due=at))
     created(store, make_action(run=late))
     pass_time(40)
-    found = {shard: (overdue, at, arm) for shard, overdue, at, arm, _ in store.look(30)}
+    found = {one.shard: (one.overdue, one.next_due) for one in store.look(30).late}
     accepted = store.get(make_action(run=late).id)
     assert accepted is not None
     assert found == {
-        store.shard_of(late): (True, accepted.metadata.creation_timestamp, False),
-        store.shard_of(soon): (False, now + MAX_COUNTDOWN + 30, True),
+        store.shard_of(late): (True, accepted.metadata.creation_timestamp),
+        store.shard_of(soon): (False, now + MAX_COUNTDOWN + 30),
     }
-    again = [shard for shard, _, _, _, _ in store.look(30)]
+    again = [one.shard for one in store.look(30).late]
     assert again == [store.shard_of(late)]
 
 
@@ -202,8 +202,8 @@ def test_a_look_tells_the_time(store: LookingStore) -> None:
     """Each line of a look carries the store's time, from which the countdown is reckoned."""
     before = store.now()
     created(store, make_action())
-    [(_, _, _, _, now)] = store.look(0)
-    assert before <= now <= store.now()
+    (one,) = store.look(0).late
+    assert before <= one.now <= store.now()
 
 
 def test_a_nudge_asks_for_the_message_nobody_sent(store: LookingStore) -> None:

@@ -8,8 +8,10 @@ from structlog.testing import capture_logs
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import StoreUnavailable
+from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.client import Client, Run
 from reconciler.settings import Settings
+from reconciler.stores.base import Write
 from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.collect import collect
 
@@ -65,7 +67,7 @@ def test_a_foreign_due_index_does_not_stop_other_shards(client: Client, store: R
     assert others, "all runs fell into one shard"
     overwrite(store, store.keys.due(hidden))
     with capture_logs() as logs:
-        found = [entry[0] for entry in store.look(0)]
+        found = [one.shard for one in store.look(0).late]
     assert found == sorted(others)
     assert [(entry["event"], entry["shard"]) for entry in logs] == [("look.foreign_index", hidden)]
 
@@ -84,23 +86,42 @@ def test_a_foreign_record_does_not_stop_the_collector(client: Client, store: Red
 
 
 @pytest.mark.parametrize("fate", ["hidden", "gone"])
-def test_a_waiting_launch_without_its_record_is_looked_at(
-    client: Client, store: RedisStore, fate: str
-) -> None:
-    """Its due time may be an hour away; when it is missed in its queue, a claim tells of it, or drops what has no record."""
-    victim = client.submit(ActionSpec(task_type="core-sleep", inputs=b"{}")).action
-    shard, now = store.shard_of(victim.run_id), store.now()
-    base = store.keys.base(shard)
+def test_a_launch_without_its_record_holds_up_no_line(client: Client, store: RedisStore, fate: str) -> None:
+    """It is not given to a worker, and leaves its line; who stands behind it is drawn."""
+    line = "q/5-/default/shop.greet"
+    victim, other_action = [action.id for action in client.actions(naps(client).id, parent="a0")]
+    shard = store.shard_of(victim.run_id)
     with redis.Redis.from_url(store.url) as other:
-        other.zadd(store.keys.due(shard), {str(victim): now + 3_600_000})
-        other.zadd(f"{base}sent:q", {str(victim): 1})
-        other.hset(f"{base}queues", "q", f"{now} {now}")
+        for place, action in enumerate((victim, other_action)):
+            other.zadd(store.keys.line(shard, line), {str(action): place})
+            other.hset(store.keys.action(action), "nl", line)
+        other.sadd(store.keys.lines(shard), line)
         if fate == "gone":
             other.delete(store.keys.action(victim))
     if fate == "hidden":
         overwrite(store, store.keys.action(victim))
-    assert shard in [entry[0] for entry in store.look(0)]
+    assert line in [head.line for head in store.look(0).lines]
+    drawn = store.draw(shard, line, owner="w", limit=10, lease=1000)
+    assert [action.id for action in drawn.actions] == [other_action]
+    assert drawn.left == 0
+    assert line not in [head.line for head in store.look(0).lines]
+
+
+def test_a_field_nobody_can_read_harms_no_neighbour_of_a_draw(client: Client, store: RedisStore) -> None:
+    """Of launches drawn together the others are given, the log names the one, and its lease ends by itself."""
+    template = encode_template(TaskTemplate(type="function", custom={"function": "f"}))
+    spec = ActionSpec(task_type="function", task_template=template, inputs=b"{}")
+    run = client.submit_many([spec] * 12)
+    line, shard = "attempts/5-/p/f", store.shard_of(run.id)
+    claimed = [a for a in store.claim(shard, owner="step", limit=100).actions if a.id.action != "a0"]
+    store.commit(
+        shard, [Write(action=action, original=action.copy(), launch=("1", line)) for action in claimed]
+    )
+    store.client.hset(store.keys.action(claimed[1].id), "as", "never")
+    store.client.hset(store.keys.action(claimed[1].id), "t", "no JSON")
     with capture_logs() as logs:
-        assert not store.claim(shard, owner="step", limit=10).actions
-    assert [entry["event"] for entry in logs] == ([] if fate == "gone" else ["claim.foreign_record"])
-    assert (victim in dict(store.due(shard))) is (fate == "hidden")
+        drawn = store.draw(shard, line, owner="w", limit=3, lease=6000)
+    assert [action.id for action in drawn.actions] == [claimed[0].id, claimed[2].id]
+    assert [entry["action"] for entry in logs if entry["event"] == "line.foreign_record"] == [
+        str(claimed[1].id)
+    ]

@@ -3,52 +3,38 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import msgspec
 
-from reconciler.api.action import ActionId, AttemptOutcome, Deletion, HandBack, Signal, TaskAction
-from reconciler.core.paths import is_relaunch
+from reconciler.api.action import ActionId, Deletion, HandBack, Signal, TaskAction
 from reconciler.stores import records
-from reconciler.stores.base import AbortOutcome, AbortReport, Beat, SignalOutcome, StartRefused
+from reconciler.stores.base import AbortOutcome, AbortReport, Beat, Finished, SignalOutcome, StartRefused
 from reconciler.stores.changes import GRACE
-from reconciler.stores.memory.state import MemoryCore, QueueFacts, Shard, another_life, held, number, terminal
+from reconciler.stores.memory.state import MemoryCore, Shard, another_life, held, number, terminal
 from reconciler.stores.records import Fields
 
 
 class Attempts(MemoryCore):
-    """start_attempt, heartbeat, finish_attempt, decline_attempt, stop_attempt, request_abort, signal."""
+    """start_attempt, heartbeat, finish_attempts, decline_attempt, stop_attempt, request_abort, signal."""
 
     def start_attempt(
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> TaskAction | StartRefused:
-        """See `Store.start_attempt`."""
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
             fields = shard.records.get(path)
             refused = _refusal(fields, launch, incarnation)
             if fields is None or refused is not None:
                 return refused or StartRefused.GONE
-            until = now + lease
-            fields.update({b"ao": owner.encode(), b"al": b"%d" % until, b"as": b"%d" % now})
-            fields.pop(b"ah", None)
-            if not held(fields, now):  # a step that holds the action looks at the lease when it commits
-                if path in shard.due:
-                    fields[b"u"] = b"%d" % shard.due[path]
-                shard.due[path] = min(until + GRACE, shard.due.get(path, until + GRACE))
-            if b"nq" in fields:
-                # queues are first in, first out: what was sent before and has not started, was lost; a relaunch is put
-                # at the head, and tells nothing of those behind it
-                shard.unsend(path, fields)
-                sent = 0 if is_relaunch(launch) else number(fields, b"nt")
-                newest = shard.queues.get(fields[b"nq"], QueueFacts()).moved_at
-                shard.queues[fields[b"nq"]] = QueueFacts(max(newest, sent), now)
+            shard.leave(path, fields)
+            shard.begin(path, owner, lease, now)
             self.wrote("start_attempt", (action, launch, owner))
             return self.decode(path, fields, now)
 
     def heartbeat(
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> Beat:
-        """See `Store.heartbeat`."""
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
             fields = shard.records.get(path)
@@ -64,26 +50,28 @@ class Attempts(MemoryCore):
                 return Beat(alive=True, stop=fields[b"ax"].decode())
             return Beat(alive=True, stop="aborted" if b"d" in fields else "")
 
-    def finish_attempt(
-        self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome, incarnation: str = ""
-    ) -> bool:
-        """See `Store.finish_attempt`."""
+    def finish_attempts(self, shard: int, owner: str, finished: Sequence[Finished]) -> tuple[bool, ...]:
         with self._lock:
-            now, shard, path = self.now(), self.shard(action), str(action)
-            fields = shard.records.get(path)
-            if fields is None or not _is_ours(fields, launch, owner, incarnation):
-                return False
-            if b"ar" not in fields:
-                fields[b"ar"] = records.encode_json(msgspec.structs.replace(outcome, at=now))
-                fields[b"al"] = b"0"
-                shard.wake(path, now, now)
-                self.wrote("finish_attempt", (action, launch, owner))
-            return True
+            recorded = tuple(self._finish(self._shards[shard], owner, one) for one in finished)
+            self.wrote(
+                "finish_attempts", (owner, tuple((one.action, one.launch) for one in finished), recorded)
+            )
+            return recorded
+
+    def _finish(self, shard: Shard, owner: str, one: Finished) -> bool:
+        now, path = self.now(), str(one.action)
+        fields = shard.records.get(path)
+        if fields is None or not _is_ours(fields, one.launch, owner, one.incarnation):
+            return False
+        if b"ar" not in fields:
+            fields[b"ar"] = records.encode_json(msgspec.structs.replace(one.outcome, at=now))
+            fields[b"al"] = b"0"
+            shard.wake(path, now, now)
+        return True
 
     def decline_attempt(
         self, action: ActionId, launch: str, *, owner: str, why: str, delay: int, incarnation: str = ""
     ) -> bool:
-        """See `Store.decline_attempt`."""
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
             fields = shard.records.get(path)
@@ -98,7 +86,6 @@ class Attempts(MemoryCore):
             return True
 
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
-        """See `Store.stop_attempt`."""
         with self._lock:
             fields = self.shard(action).records.get(str(action))
             if fields is not None and b"n" in fields and not another_life(fields, incarnation):
@@ -108,7 +95,6 @@ class Attempts(MemoryCore):
     def request_abort(
         self, action: ActionId, deletion: Deletion, *, quiet: bool = False, incarnation: str = ""
     ) -> AbortReport:
-        """See `Store.request_abort`."""
         with self._lock:
             now, shard, run = self.now(), self.shard(action), action.run_id
             wish = msgspec.structs.replace(deletion, at=now, reason=deletion.reason or "aborted")
@@ -131,7 +117,6 @@ class Attempts(MemoryCore):
             return AbortReport(outcomes[0], marked - (outcomes[0] is AbortOutcome.REQUESTED), wake)
 
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
-        """See `Store.signal`."""
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
             fields = shard.records.get(path)

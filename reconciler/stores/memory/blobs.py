@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+from reconciler.api.errors import BlobExists, InvalidInput
 from reconciler.api.transition import OutputRef
 from reconciler.stores import blobs
-from reconciler.stores.base import BlobStat
+from reconciler.stores.objects import BlobStat
 
 
 class MemoryBlobs:
@@ -38,6 +39,16 @@ class MemoryBlobs:
         if self.on_write is not None:
             self.on_write(uri)
         return blobs.digest_of(data)
+
+    def create_many(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
+        return [self._created(uri, data) for uri, data in objects]
+
+    def _created(self, uri: str, data: bytes) -> bool:
+        try:
+            self.put(uri, data, overwrite=False)
+        except (BlobExists, InvalidInput):
+            return False
+        return True
 
     def get(self, uri: str, *, sha256: str = "", limit: int = 0) -> bytes:
         """Read an object of at most `limit` bytes (0 = any).

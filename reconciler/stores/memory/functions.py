@@ -30,7 +30,6 @@ class Functions(MemoryCore):
         self._told: dict[str, _Queue] = {}
 
     def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
-        """See `Store.tell_functions`."""
         with self._lock:
             now, told = self.now(), self._told.setdefault(queue, _Queue())
             told.workers = told.living(now)
@@ -41,8 +40,12 @@ class Functions(MemoryCore):
                 told.workers.pop(worker, None)
             self.wrote("tell_functions", (worker, queue))
 
+    def living(self, queue: str) -> dict[str, dict[str, str]]:
+        """What each living worker of a queue can run."""
+        living = self._told.get(queue, _Queue()).living(self.now())
+        return {worker: functions for worker, (_, functions) in living.items()}
+
     def find_function(self, queue: str, function: str) -> Known:
-        """See `Store.find_function`."""
         with self._lock:
             told = self._told.get(queue, _Queue())
             living = told.living(self.now())

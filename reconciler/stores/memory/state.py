@@ -11,33 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import msgspec
+
 from reconciler.api.action import FINALIZER, ActionId, Children, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
+from reconciler.core.line import RELAUNCH, read_line
 from reconciler.stores import records
-from reconciler.stores.changes import LOST_AT_ONCE, OVERTAKEN, PENDING_TTL, PROBE, PROBE_DOUBLINGS, QUEUE_KEPT
+from reconciler.stores.changes import APART, GRACE, PENDING_TTL
 from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.memory.heads import Heads
 from reconciler.stores.records import Fields
 
 AUDIT_LIMIT = 1000
 Cursor = tuple[int, int]
 """Position in the results channel: ms since the epoch, and a counter within that ms."""
-
-
-@dataclass
-class QueueFacts:
-    """What a queue has done. Times are ms since the epoch.
-
-    Attributes:
-        moved_at: when the newest launch was sent that has started.
-        started_at: when one was last started.
-        probed_at: when its oldest launch was last looked at because it started nothing.
-        probes: how often that was since.
-    """
-
-    moved_at: int = 0
-    started_at: int = 0
-    probed_at: int = 0
-    probes: int = 0
 
 
 @dataclass
@@ -55,8 +42,7 @@ class Shard:
         incarnations: which incarnation of its name each run is; empty for one of a release before.
         events: the results channel, oldest first.
         audit: the newest warnings.
-        queues: what each queue has done lately.
-        sent: when each launch that waits for a worker was sent, by queue.
+        lines: places of the launches that stand in each line, by path.
         pending_until: how long the mark "a wake-up message is on its way" lives.
         armed: time of the countdown message on its way.
         doomed: folders in S3 of actions that were to be forgotten.
@@ -73,8 +59,7 @@ class Shard:
     events: list[tuple[Cursor, bytes]] = field(default_factory=list)
     last_cursor: Cursor = (0, 0)
     audit: deque[bytes] = field(default_factory=lambda: deque(maxlen=AUDIT_LIMIT))
-    queues: dict[bytes, QueueFacts] = field(default_factory=dict)
-    sent: dict[bytes, dict[str, int]] = field(default_factory=dict)
+    lines: dict[str, dict[str, int]] = field(default_factory=dict)
     pending_until: int = 0
     armed: int = 0
     doomed: dict[Life, Folders] = field(default_factory=dict)
@@ -111,45 +96,42 @@ class Shard:
             # heartbeats move the due time of a running attempt, but never past this
             fields[b"u"] = b"%d" % min(at, number(fields, b"u", at))
 
-    def unsend(self, path: str, fields: Fields) -> None:
-        """The launch of an action waits for a worker no more."""
-        self.sent.get(fields.get(b"nq", b""), {}).pop(path, None)
+    def leave(self, path: str, fields: Fields) -> None:
+        """Take the launch of an action out of the line it stands in, if it does."""
+        line = fields.pop(b"nl", b"").decode()
+        standing = self.lines.get(line, {})
+        standing.pop(path, None)
+        if not standing:
+            self.lines.pop(line, None)
 
-    def lost_launches(self, now: int) -> list[str]:
-        """Launches to look at: those that were overtaken; of a queue that starts nothing, the oldest, ever more seldom."""
-        return [
-            path
-            for queue in list(self.queues)
-            for path in self._lost_in(queue, now)
-            if self._waits(path, queue)
-        ]
+    def enter(self, path: str, line: str, place: int) -> str:
+        """Put the launch of an action into a line; its name if it was empty before, else nothing.
 
-    def _lost_in(self, queue: bytes, now: int) -> list[str]:
-        facts = self.queues[queue]
-        waiting = sorted((at, path) for path, at in self.sent.get(queue, {}).items())
-        if not waiting:
-            facts.probed_at = facts.probes = 0
-            if facts.started_at + QUEUE_KEPT < now:
-                del self.queues[queue]
-                self.sent.pop(queue, None)
-            return []
-        before = min(facts.moved_at, now - OVERTAKEN)
-        overtaken = [path for at, path in waiting if at < before][:LOST_AT_ONCE]
-        if overtaken:
-            return overtaken
-        wait = PROBE * 2 ** min(max(facts.probes - 2, 0), PROBE_DOUBLINGS)
-        if now < max(waiting[0][0], facts.started_at, facts.probed_at) + wait:
-            return []
-        facts.probed_at, facts.probes = now, facts.probes + 1
-        return [waiting[0][1]]
+        The level is that of the priority given last, which may be after the line was chosen; a relaunch stays ahead of all.
+        """
+        fields, chosen = self.records[path], read_line(line)
+        if b"pr" in fields and chosen.level != RELAUNCH:
+            line = msgspec.structs.replace(chosen, level=number(fields, b"pr")).name
+        fields.update({b"nl": line.encode(), b"np": b"%d" % place})
+        opened = line not in self.lines
+        self.lines.setdefault(line, {})[path] = place
+        return line if opened else ""
 
-    def _waits(self, path: str, queue: bytes) -> bool:
-        """Whether a launch of this action still waits for a worker of that queue; if not, it is forgotten here."""
-        fields = self.records.get(path)
-        if fields is not None and fields.get(b"nq") == queue and b"ao" not in fields and not terminal(fields):
-            return True
-        self.sent[queue].pop(path, None)
-        return False
+    def next_place(self, run: RunId, now: int) -> int:
+        """Where the next launch of a run stands: at the time it came, but so far behind the one before."""
+        counters = self.counters.setdefault(run, {})
+        place = counters["lp"] = max(now, counters.get("lp", 0) + APART)
+        return place
+
+    def begin(self, path: str, owner: str, lease: int, now: int) -> None:
+        """Give the lease of a launch to a worker; a step that holds the action looks at the lease when it commits."""
+        fields, until = self.records[path], now + lease
+        fields.update({b"ao": owner.encode(), b"al": b"%d" % until, b"as": b"%d" % now})
+        fields.pop(b"ah", None)
+        if not held(fields, now):
+            if path in self.due:
+                fields[b"u"] = b"%d" % self.due[path]
+            self.due[path] = min(until + GRACE, self.due.get(path, until + GRACE))
 
     def need_message(self, now: int) -> bool:
         """Whether the caller has to send a wake-up message: nobody else did a moment ago."""
@@ -187,12 +169,19 @@ class MemoryCore:
         self._lease = int(step_lease.total_seconds() * 1000)
         self._horizon = int(max_countdown.total_seconds() * 1000)
         self._shards = [Shard() for _ in range(shards)]
+        self._heads: dict[str, Heads] = {}
+        self._stamp = 0
         self._lock = threading.RLock()
         self._waiting: dict[RunId, list[tuple[Callable[[], None], str]]] = {}
 
     def now(self) -> int:
         """The store's time: the clock it was given."""
         return self._clock()
+
+    def stamp(self) -> int:
+        """The store's time in µs, later with each call."""
+        self._stamp = max(self.now() * 1000, self._stamp + 1)
+        return self._stamp
 
     def shard_of(self, run: RunId) -> int:
         """The shard of a run, the same as in the Redis store."""
@@ -217,7 +206,7 @@ class MemoryCore:
 
     @contextmanager
     def subscribe(self, run: RunId, callback: Callable[[], None], *, end_of: str = "") -> Iterator[None]:
-        """See `Store.subscribe`; `callback` runs in the thread that committed, after the write."""
+        """Run `callback` in the thread that committed, after the write."""
         waiting = (callback, end_of)
         with self._lock:
             self._waiting.setdefault(run, []).append(waiting)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.action import ActionId, Metadata, TaskAction
 from reconciler.core.conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import (
@@ -18,6 +18,8 @@ from reconciler.stores.base import (
     Created,
     CreateOutcome,
     CreateReport,
+    Late,
+    Look,
     Write,
 )
 from reconciler.stores.changes import (
@@ -29,9 +31,9 @@ from reconciler.stores.changes import (
     differing_fields,
     first_event,
 )
+from reconciler.stores.lines import Head
 from reconciler.stores.memory.state import (
     MemoryCore,
-    QueueFacts,
     Shard,
     held,
     number,
@@ -44,10 +46,9 @@ from reconciler.stores.records import Fields
 
 
 class Stepping(MemoryCore):
-    """create, claim, commit, wake, overdue, look, nudge, due."""
+    """create, claim, commit, wake, look, nudge, due."""
 
     def create(self, actions: Sequence[TaskAction]) -> CreateReport:
-        """See `Store.create`."""
         cache: dict[Any, tuple[bytes, bytes]] = {}
         with self._lock:
             now = self.now()
@@ -64,7 +65,6 @@ class Stepping(MemoryCore):
         return CreateReport(outcomes, wake)
 
     def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
-        """See `Store.would_create`."""
         cache: dict[Any, tuple[bytes, bytes]] = {}
         with self._lock:
             admitted: set[ActionId] = set()
@@ -129,7 +129,7 @@ class Stepping(MemoryCore):
             b"p": b"%d" % phase,
             b"e": b"1 " + cursor,
         }
-        shard.due[path] = now
+        shard.due[path] = _plan(shard.records[path], action.metadata, now)
         shard.tree.setdefault(run, set()).add(f"{action.spec.parent_action_name or ''}/{action.id.action}")
         shard.runs.setdefault(run, now)
         shard.count(run, str(phase), 1)
@@ -137,7 +137,6 @@ class Stepping(MemoryCore):
     def claim(
         self, shard: int, *, owner: str, limit: int, named: Sequence[ActionId] = (), first: bool = False
     ) -> ClaimReport:
-        """See `Store.claim`."""
         with self._lock:
             now, state = self.now(), self._shards[shard]
             if first:
@@ -173,13 +172,11 @@ class Stepping(MemoryCore):
         if number(fields, b"w") <= now:
             fields.pop(b"w", None)  # noted while a step held it that died; a wish for later stays
         shard.due[path] = until
-        moved = shard.queues.get(fields.get(b"nq", b"")) if b"ao" not in fields else None
-        if moved is None:
-            return self.decode(path, fields, now)
-        return self.decode(path, {**fields, b"hw": b"%d %d" % (moved.moved_at, moved.started_at)}, now)
+        if path in shard.lines.get(fields.get(b"nl", b"").decode(), {}):
+            return self.decode(path, {**fields, b"in": b"1"}, now)
+        return self.decode(path, fields, now)
 
     def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
-        """See `Store.commit`."""
         with self._lock:
             now, state = self.now(), self._shards[shard]
             changes = [change_of(write) for write in writes]
@@ -189,11 +186,13 @@ class Stepping(MemoryCore):
                 str(parse(c.path).run_id.action(c.parent)) for c in applied if c.ended and c.parent
             }:
                 self._last_child_wakes(state, parent, now)
+            opened = _enter_lines(state, applied, now)
             at, arm = state.next_due(now, self._horizon)
             self.wrote("commit", outcomes)
         ended = [parse(change.path) for change in applied if change.ended]
         self.notify((parse(change.path).run_id for change in applied if change.events), ended)
-        return CommitReport(now, outcomes, at, arm)
+        heads = tuple(Head(shard, line, min(state.lines[line].values()), self.stamp()) for line in opened)
+        return CommitReport(now, outcomes, at, arm, heads)
 
     @staticmethod
     def _apply(shard: Shard, change: Change, now: int) -> CommitOutcome:
@@ -228,7 +227,6 @@ class Stepping(MemoryCore):
             shard.wake(parent, now, now)
 
     def wake(self, actions: Iterable[ActionId], at: int = 0) -> tuple[int, ...]:
-        """See `Store.wake`."""
         with self._lock:
             now = self.now()
             shards: dict[int, None] = {}
@@ -242,28 +240,28 @@ class Stepping(MemoryCore):
                 return ()
             return tuple(shard for shard in shards if self._shards[shard].need_message(now))
 
-    def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
-        """For each shard with something due: (shard, overdue, next due, arm a countdown for it, now)."""
-        found: list[tuple[int, bool, int, bool, int]] = []
+    def look(self, grace: int) -> Look:
+        late: list[Late] = []
+        heads: list[Head] = []
         with self._lock:
             now = self.now()
             for number_, shard in enumerate(self._shards):
-                lost = shard.lost_launches(now)
-                for path in lost:
-                    shard.wake(path, now, now)
-                if shard.due and (lost or min(shard.due.values()) + grace <= now):
+                heads += [
+                    Head(number_, line, min(standing.values()), self.stamp())
+                    for line, standing in shard.lines.items()
+                ]
+                if shard.due and min(shard.due.values()) + grace <= now:
                     # unlike elsewhere also over a living mark: it may have outlived its message
                     shard.pending_until = now + PENDING_TTL
-                    found.append((number_, True, min(shard.due.values()), False, now))
+                    late.append(Late(number_, overdue=True, next_due=min(shard.due.values()), now=now))
                     continue
                 at, arm = shard.next_due(now, self._horizon)
                 if arm:
-                    found.append((number_, False, at, True, now))
-            self.wrote("look", tuple(found))
-        return found
+                    late.append(Late(number_, overdue=False, next_due=at, now=now))
+            self.wrote("look", tuple(late))
+        return Look(tuple(late), tuple(heads))
 
     def nudge(self, shard: int) -> bool:
-        """See `Store.nudge`."""
         with self._lock:
             now, state = self.now(), self._shards[shard]
             needed = bool(state.due) and min(state.due.values()) <= now and state.need_message(now)
@@ -271,10 +269,20 @@ class Stepping(MemoryCore):
         return needed
 
     def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:
-        """See `Store.due`."""
         with self._lock:
             entries = [(at, path) for path, at in self._shards[shard].due.items()]
         return [(parse(path), at) for at, path in heapq.nsmallest(limit, entries)]
+
+
+def _plan(fields: Fields, metadata: Metadata, now: int) -> int:
+    """Store when an action may start and when it expires; when a step is to look at it first."""
+    start, ends = (now - at if at < 0 else at for at in (metadata.not_before, metadata.expires_at))
+    if start:
+        fields[b"nb"] = b"%d" % start
+    if ends:
+        fields[b"xp"] = b"%d" % ends
+    due = max(now, start)
+    return min(due, ends) if ends else due
 
 
 def _count_abandoned(fields: Fields) -> None:
@@ -308,8 +316,8 @@ def _due_after(fields: Fields, change: Change) -> int:
 def _write_fields(shard: Shard, fields: Fields, change: Change, now: int) -> None:
     if change.sets or change.dels or change.events:
         fields[b"v"] = b"%d" % (number(fields, b"v") + 1)
-    if change.unsent or change.queue.encode() not in {b"", fields.get(b"nq")}:
-        shard.unsend(change.path, fields)
+    if change.unsent or change.launch:
+        shard.leave(change.path, fields)
     fields.update(zip(change.sets[::2], change.sets[1::2], strict=True))
     if change.events:
         total, *ids = fields[b"e"].split(b" ")
@@ -317,9 +325,24 @@ def _write_fields(shard: Shard, fields: Fields, change: Change, now: int) -> Non
         fields[b"e"] = b" ".join([b"%d" % (int(total) + len(change.events)), *ids[-EVENT_IDS:]])
     for name in (*change.dels, b"l", b"w"):
         fields.pop(name, None)
-    if change.queue and b"ao" not in fields:  # a worker may have started what is sent again since the claim
-        shard.queues.setdefault(change.queue.encode(), QueueFacts())
-        shard.sent.setdefault(change.queue.encode(), {})[change.path] = change.sent
+
+
+def _enter_lines(shard: Shard, changes: Iterable[Change], now: int) -> list[str]:
+    """Put the launches of some writes into their lines; those that were empty."""
+    opened = []
+    for change in changes:
+        if not change.launch:
+            continue
+        fields = shard.records[change.path]
+        again = fields.get(b"n") == change.launch.encode()
+        fields[b"n"] = change.launch.encode()
+        if again and b"ao" in fields:
+            continue  # a worker has begun since the claim what is sent again
+        place = number(fields, b"np") if again else 0
+        opened.append(
+            shard.enter(change.path, change.line, place or shard.next_place(parse(change.path).run_id, now))
+        )
+    return [line for line in opened if line]
 
 
 def _count(shard: Shard, change: Change, before: int, now: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from reconciler.api.action import ActionId, AttemptOutcome, Deletion, Signal, TaskAction
-from reconciler.stores.base import AbortOutcome, AbortReport, Beat, SignalOutcome, StartRefused
+from reconciler.api.action import ActionId, Deletion, Signal, TaskAction
+from reconciler.stores.base import AbortOutcome, AbortReport, Beat, Finished, SignalOutcome, StartRefused
 from reconciler.stores.changes import GRACE, PENDING_TTL
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, open_json, pairs
@@ -19,13 +21,12 @@ _LOOK_AT_ONCE = 2000
 
 
 class Attempts(RedisCore):
-    """start_attempt, heartbeat, finish_attempt, decline_attempt, stop_attempt, request_abort, signal."""
+    """start_attempt, heartbeat, finish_attempts, decline_attempt, stop_attempt, request_abort, signal."""
 
     @explain
     def start_attempt(
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> TaskAction | StartRefused:
-        """See `Store.start_attempt`."""
         key, base = self.where(action)
         answer = script("start_attempt")(
             self.client, key, base, str(action), launch, owner, lease, GRACE, incarnation
@@ -38,7 +39,6 @@ class Attempts(RedisCore):
     def heartbeat(
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> Beat:
-        """See `Store.heartbeat`."""
         key, base = self.where(action)
         alive, stop = script("heartbeat")(
             self.client, key, base, str(action), launch, owner, lease, GRACE, incarnation
@@ -46,21 +46,23 @@ class Attempts(RedisCore):
         return Beat(bool(alive), stop.decode())
 
     @explain
-    def finish_attempt(
-        self, action: ActionId, launch: str, *, owner: str, outcome: AttemptOutcome, incarnation: str = ""
-    ) -> bool:
-        """See `Store.finish_attempt`."""
-        key, base = self.where(action)
-        body = open_json(msgspec.structs.replace(outcome, at=0))
-        return bool(
-            script("finish_attempt")(self.client, key, base, str(action), launch, owner, body, incarnation)
-        )
+    def finish_attempts(self, shard: int, owner: str, finished: Sequence[Finished]) -> tuple[bool, ...]:
+        packed = [
+            (
+                str(one.action),
+                one.launch,
+                open_json(msgspec.structs.replace(one.outcome, at=0)).decode(),
+                one.incarnation,
+            )
+            for one in finished
+        ]
+        key, base = self.keys.due(shard), self.keys.base(shard)
+        return tuple(map(bool, script("finish_attempts")(self.client, key, base, owner, pack(packed))))
 
     @explain
     def decline_attempt(
         self, action: ActionId, launch: str, *, owner: str, why: str, delay: int, incarnation: str = ""
     ) -> bool:
-        """See `Store.decline_attempt`."""
         key, base = self.where(action)
         body = msgspec.json.encode({"why": why})[:-1]
         return bool(
@@ -71,7 +73,6 @@ class Attempts(RedisCore):
 
     @explain
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
-        """See `Store.stop_attempt`."""
         key, base = self.where(action)
         script("stop_attempt")(self.client, key, base, str(action), reason, incarnation)
 
@@ -79,7 +80,6 @@ class Attempts(RedisCore):
     def request_abort(
         self, action: ActionId, deletion: Deletion, *, quiet: bool = False, incarnation: str = ""
     ) -> AbortReport:
-        """See `Store.request_abort`."""
         key, base = self.where(action)
         body = open_json(msgspec.structs.replace(deletion, at=0, reason=deletion.reason or "aborted"))
         todo, marked, wake, outcomes = [str(action)], 0, False, list[AbortOutcome]()
@@ -98,7 +98,6 @@ class Attempts(RedisCore):
 
     @explain
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
-        """See `Store.signal`."""
         key, base = self.where(action)
         body = open_json(msgspec.structs.replace(signal, at=0))
         value = msgspec.json.encode(signal.value)

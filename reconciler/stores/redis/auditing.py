@@ -17,8 +17,11 @@ from reconciler.stores.redis.core import RedisCore
 
 _BATCH = 500
 _OF_RUNS = frozenset({"tree", "run", "shared"})
-_OF_SHARDS = frozenset({"due", "done", "doomed", "runs", "events", "audit", "queues", "pending", "armed"})
-_ENDING = re.compile(r"(\{(q|w):.*\}:|\{c:.*\}:(?!entry$)|worker:|swept:|confirm$)", re.DOTALL)
+_OF_SHARDS = frozenset({"due", "done", "doomed", "runs", "events", "audit", "lines", "pending", "armed"})
+_OF_QUEUES = re.compile(r"\{w:.*\}:(heads|served|seen|picks|paused|limit|fair:.*|of:.*)", re.DOTALL)
+_ENDING = re.compile(
+    r"(\{q:.*\}:|\{w:.*\}:(functions|ticket)$|\{c:.*\}:(?!entry$)|worker:|swept:|confirm$)", re.DOTALL
+)
 """Keys that end by themselves, behind the prefix."""
 _outputs = msgspec.json.Decoder(OutputRef)
 
@@ -27,15 +30,15 @@ class Why(StrEnum):
     """What is wrong with a key."""
 
     NO_RUN = "belongs to a run that is not listed"
-    NO_QUEUE = "is the line of a queue that is not in use"
+    NO_LINE = "is a line of launches that is not listed"
     NO_END = "should end by itself, and has no time to live"
     UNLISTED = "is the record of a run that is not listed"
     NO_SHARD = "lies in a shard that the installation does not have"
     FOREIGN = "is no key of ours"
 
 
-REMOVABLE = frozenset({Why.NO_RUN, Why.NO_QUEUE, Why.NO_END})
-"""What may be removed. The others are told only: a record is somebody's, and so may be what we do not know."""
+REMOVABLE = frozenset({Why.NO_RUN, Why.NO_END})
+"""What may be removed. The others are told only: a record is somebody's, launches wait, and so may what we do not know."""
 
 
 class KeyReport(msgspec.Struct, frozen=True):
@@ -100,7 +103,7 @@ class Auditing(RedisCore):
 
     def _registers(self, key: str) -> list[str]:
         shard = self._parts(key)[0]
-        return [] if shard is None else [self.keys.runs(shard), self.keys.queues(shard)]
+        return [] if shard is None else [self.keys.runs(shard)]
 
     def _parts(self, key: str) -> tuple[int | None, str, str]:
         """Shard, kind and name of a key of a shard; no shard for any other."""
@@ -132,7 +135,10 @@ class Auditing(RedisCore):
         if _ENDING.match(rest):
             return [_Question(key, ("PTTL", key), Why.NO_END)]
         known = (
-            rest == "meta" or rest.startswith("mq:") or (rest.startswith("{c:") and rest.endswith("}:entry"))
+            rest == "meta"
+            or rest.startswith("mq:")
+            or _OF_QUEUES.fullmatch(rest)
+            or (rest.startswith("{c:") and rest.endswith("}:entry"))
         )
         return [] if known else Why.FOREIGN
 
@@ -142,8 +148,8 @@ class Auditing(RedisCore):
             return [_Question(key, ("ZSCORE", self.keys.runs(shard), run), Why.UNLISTED)]
         if kind in _OF_RUNS:
             return [_Question(key, ("ZSCORE", self.keys.runs(shard), name), Why.NO_RUN)]
-        if kind == "sent":
-            return [_Question(key, ("HGET", self.keys.queues(shard), name), Why.NO_QUEUE)]
+        if kind == "line":
+            return [_Question(key, ("SMISMEMBER", self.keys.lines(shard), name), Why.NO_LINE)]
         return [] if kind in _OF_SHARDS and not name else Why.FOREIGN
 
     def _cited(self, batch: list[str]) -> set[str]:
@@ -160,6 +166,8 @@ def _is_owner(question: _Question, answer: object) -> bool:
         return True  # foreign data: whose it is cannot be told
     if question.words[0] == "PTTL":
         return answer != -1
+    if question.words[0] == "SMISMEMBER":
+        return answer == [1]
     return answer is not None
 
 

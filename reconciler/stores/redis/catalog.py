@@ -50,7 +50,6 @@ class RedisCatalog:
 
     @explain
     def get(self, key: CacheKey) -> CacheEntry:
-        """See `Catalog.get`."""
         pipe = self.client.pipeline(transaction=False)
         pipe.hmget(self._keys.cache_entry(key.checked().digest), "o", "x", "c", "u")
         if self.limits.max_age:
@@ -72,7 +71,6 @@ class RedisCatalog:
     def put(
         self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
     ) -> tuple[str, ...]:
-        """See `Catalog.put`."""
         outcome, waiting = self._run(
             "catalog_put",
             key,
@@ -88,13 +86,11 @@ class RedisCatalog:
 
     @explain
     def delete(self, key: CacheKey) -> None:
-        """See `Catalog.delete`."""
         if not self.client.delete(self._keys.cache_entry(key.checked().digest)):
             raise missing(key)
 
     @explain
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
-        """See `Catalog.get_or_extend_reservation`."""
         check_owner(key, owner)
         beat = self.limits.heartbeat(heartbeat)
         lease = beat * self.limits.grace
@@ -105,7 +101,6 @@ class RedisCatalog:
 
     @explain
     def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
-        """See `Catalog.release_reservation`."""
         check_owner(key, owner)
         return _texts(self._run("catalog_release", key, owner))
 

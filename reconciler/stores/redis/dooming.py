@@ -21,7 +21,6 @@ class Dooming(Looking):
 
     @explain
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
-        """See `Doomed.collectable`."""
         names: list[ActionId] = []
         offset = 0
         while True:
@@ -35,20 +34,17 @@ class Dooming(Looking):
 
     @explain
     def doom(self, shard: int, folders: Mapping[Life, Folders]) -> None:
-        """See `Doomed.doom`."""
         if folders:
             pairs = ((str(life), msgspec.json.encode(names)) for life, names in folders.items())
             self.client.hset(self.keys.doomed(shard), items=[part for pair in pairs for part in pair])
 
     @explain
     def doomed(self, shard: int) -> dict[Life, Folders]:
-        """See `Doomed.doomed`."""
         notes: Any = self.client.hgetall(self.keys.doomed(shard))
         return {Life.parse(name.decode()): _folders.decode(names) for name, names in notes.items()}
 
     @explain
     def spare(self, shard: int, lives: Iterable[Life]) -> None:
-        """See `Doomed.spare`."""
         names = [str(life) for life in lives]
         if names:
             self.client.hdel(self.keys.doomed(shard), *names)

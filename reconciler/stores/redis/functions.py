@@ -15,14 +15,12 @@ class Functions(RedisCore):
 
     @explain
     def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
-        """See `Store.tell_functions`."""
         key = self.keys.functions(queue)
         text = "".join(f"\n{name} {digest}" for name, digest in functions.items()) + "\n"
         script("tell_functions")(self.client, key, key, worker, text, life)
 
     @explain
     def find_function(self, queue: str, function: str) -> Known:
-        """See `Store.find_function`."""
         key = self.keys.functions(queue)
         workers, since, digests = script("find_function")(self.client, key, key, function)
         return Known(int(workers), int(since), tuple(sorted({digest.decode() for digest in digests})))

@@ -2,7 +2,8 @@
 
 `<p>` is the key prefix of the installation, `{nn}` the hash tag of a shard: all that one script changes together carries one
 tag, so state may live on Redis Cluster. A cache key has a tag of its own, `{c:<digest>}`: it belongs to no run.
-So has a resource with a quota, `{q:<name>}`, and what the workers of a queue say of themselves, `{w:<queue>}`.
+So has a resource with a quota, `{q:<name>}`, and a queue, `{w:<queue>}`: what its workers can run, and which lines have
+launches.
 
 | key | type | written by | ends |
 |---|---|---|---|
@@ -18,8 +19,8 @@ So has a resource with a quota, `{q:<name>}`, and what the workers of a queue sa
 | `<p>:{nn}:runs` | zset, run → creation time | create | entry: with the run's last action |
 | `<p>:{nn}:events` | stream, the results channel | create, commit; its groups: readers | entry: trim_events |
 | `<p>:{nn}:audit` | stream, capped at 1000 | record_audit | capped |
-| `<p>:{nn}:queues` | hash, queue → newest started launch | start_attempt, commit, look | field: look, a day unused |
-| `<p>:{nn}:sent:<name>` | zset, path → when its launch was sent | commit, of a queue | entry: start_attempt, or the end |
+| `<p>:{nn}:lines` | set, lines with launches | commit, give_back | member: draw, commit, look |
+| `<p>:{nn}:line:<line>` | zset, path → place of its launch | commit, give_back | entry: draw, start_attempt, commit |
 | `<p>:{nn}:pending` | string, PX | create, wake … | claim by a new step, or its TTL |
 | `<p>:{nn}:armed` | string, PX | claim, commit | its TTL |
 | `<p>:{nn}:n:<run>` | pub/sub channel | commit | - |
@@ -32,6 +33,15 @@ So has a resource with a quota, `{q:<name>}`, and what the workers of a queue sa
 | `<p>:{q:<name>}:asked` | zset, PX, waiting token → when it has gone | allocate | as held |
 | `<p>:{q:<name>}:owners` | hash, PX, token → units and owner | allocate | as held |
 | `<p>:{w:<name>}:functions` | hash, PX, worker → its functions | tell_functions | field: tell_functions; its TTL |
+| `<p>:{w:<name>}:heads` | zset, shard and line → place of its first launch, of a queue | announce, pick | entry: pick |
+| `<p>:{w:<name>}:of:<level>/<key>` | zset, the same for one level and fair key | announce, pick | entry: pick |
+| `<p>:{w:<name>}:fair:<level>` | zset, fair key → what it was served | announce, pick | entry: pick |
+| `<p>:{w:<name>}:served` | hash, level → how far its keys have come | pick | pick, when no line has launches |
+| `<p>:{w:<name>}:seen` | hash, shard and line → when it had launches | announce | field: pick |
+| `<p>:{w:<name>}:picks` | string, number of choices | pick | pick, as served |
+| `<p>:{w:<name>}:ticket` | string, PX: a ticket is on its way | announce | pick, or its TTL |
+| `<p>:{w:<name>}:paused` | string: no ticket, no choice | set_queue | set_queue |
+| `<p>:{w:<name>}:limit` | string: most launches that may wait | set_queue | set_queue |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
 | `<p>:swept:<sweep>` | string, PX | steps workers, at beat's tick, or who stands in for it | its TTL |
 | `<p>:swept:<sweep>:turn` | string, PX | the steps worker that stands in for beat | its TTL |
@@ -123,17 +133,25 @@ class Keys(msgspec.Struct, frozen=True):
         """Leased units of a resource."""
         return self.quota(resource) + "held"
 
+    def queue(self, queue: str) -> str:
+        """What the keys of a queue start with; carries their hash tag."""
+        return f"{self.prefix}:{{w:{queue}}}:"
+
     def functions(self, queue: str) -> str:
         """What the workers of a queue can run."""
-        return f"{self.prefix}:{{w:{queue}}}:functions"
+        return self.queue(queue) + "functions"
 
-    def queues(self, shard: int) -> str:
-        """Queues of attempts that are in use."""
-        return self.base(shard) + "queues"
+    def heads(self, queue: str) -> str:
+        """Lines of a queue that have launches."""
+        return self.queue(queue) + "heads"
 
-    def sent(self, shard: int, queue: str) -> str:
-        """Launches that wait for a worker of a queue."""
-        return f"{self.base(shard)}sent:{queue}"
+    def lines(self, shard: int) -> str:
+        """Lines of a shard that have launches."""
+        return self.base(shard) + "lines"
+
+    def line(self, shard: int, line: str) -> str:
+        """Launches that stand in a line."""
+        return f"{self.base(shard)}line:{line}"
 
     def swept(self, sweep: str) -> str:
         """Says that a sweep was made."""

@@ -32,12 +32,10 @@ class Looking(RedisCore):
     _notifier: Notifier | None = None
 
     def get(self, action: ActionId) -> TaskAction | None:
-        """See `Store.get`."""
         return self.get_many([action])[0]
 
     @explain
     def get_many(self, actions: Sequence[ActionId]) -> list[TaskAction | None]:
-        """See `Store.get_many`."""
         found: list[TaskAction | None] = []
         for start in range(0, len(actions), 500):
             chunk = actions[start : start + 500]
@@ -68,7 +66,6 @@ class Looking(RedisCore):
     def list_actions(
         self, run: RunId, *, parent: str | None = None, after: str = "", limit: int = 500
     ) -> Page:
-        """See `Store.list_actions`."""
         low, high = ("-", "+") if parent is None else (f"[{parent}/", f"({parent}0")
         members: Any = self.client.zrange(self.keys.tree(run), low, high, bylex=True)
         names = natural_page((member.decode() for member in members), after, limit)
@@ -78,7 +75,6 @@ class Looking(RedisCore):
 
     @explain
     def list_runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
-        """See `Store.list_runs`."""
         at = before.created_at if isinstance(before, RunSummary) else before
         pipe = self.client.pipeline(transaction=False)
         for shard in range(self.shards):
@@ -97,7 +93,6 @@ class Looking(RedisCore):
 
     @explain
     def counts(self, run: RunId) -> RunCounts | None:
-        """See `Store.counts`."""
         numbers = [str(int(phase)) for phase in ActionPhase]
         raw: Any = self.client.hmget(self.keys.run(run), numbers)
         if not any(raw):
@@ -106,7 +101,6 @@ class Looking(RedisCore):
 
     @explain
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
-        """See `Store.events`."""
         field: Any = self.client.hget(self.keys.action(action), "e")
         total, ids = records.event_count(field), event_ids(field)
         wanted = ids[max(0, len(ids) - (total - after)) :] if total > after else []
@@ -121,7 +115,6 @@ class Looking(RedisCore):
 
     @explain
     def channel(self, shard: int, after: str = "0-0", limit: int = 1000) -> list[ChannelEntry]:
-        """See `Store.channel`."""
         entries: Any = self.client.xrange(self.keys.events(shard), f"({after}", "+", count=limit)
         return [
             ChannelEntry(cursor.decode(), records.decode_event(fields[b"e"])) for cursor, fields in entries
@@ -130,14 +123,13 @@ class Looking(RedisCore):
     def subscribe(
         self, run: RunId, callback: Callable[[], None], *, end_of: str = ""
     ) -> AbstractContextManager[None]:
-        """See `Store.subscribe`. A lost connection is made again, and then calls back once."""
+        """Make a lost connection again, and then call back once."""
         if self._notifier is None:
             self._notifier = Notifier(self.settings)
         return self._notifier.subscribe(self.keys.channel(run), callback, end_of)
 
     @explain
     def collect(self, shard: int, *, before: int, limit: int, noted: bool = False) -> Collected:
-        """See `Store.collect`."""
         deleted: list[TaskAction] = []
         gone = kept = 0
         while True:
@@ -158,7 +150,6 @@ class Looking(RedisCore):
 
     @explain
     def trim_events(self, before: int) -> int:
-        """See `Store.trim_events`."""
         trimmed = 0
         for shard in range(self.shards):
             trimmed += int(self.client.xtrim(self.keys.events(shard), minid=f"{before}-0", approximate=False))
@@ -187,7 +178,6 @@ class Looking(RedisCore):
 
     @explain
     def record_audit(self, entries: Sequence[AuditEntry]) -> None:
-        """See `Store.record_audit`."""
         pipe = self.client.pipeline(transaction=False)
         for entry in entries:
             add_audit(pipe, self.keys.audit(self.shard_of(entry.id.run_id)), entry)
@@ -195,7 +185,6 @@ class Looking(RedisCore):
 
     @explain
     def audit(self, shard: int) -> list[AuditEntry]:
-        """See `Store.audit`."""
         entries: Any = self.client.xrange(self.keys.audit(shard))
         return [_decode_audit(fields[b"a"]) for _, fields in entries]
 

@@ -38,17 +38,14 @@ class RedisQuotas(QuotaBook):
         constraints: Constraints = NO_CAPS,
         units: int = 1,
     ) -> Answer:
-        """See `ResourceManager.allocate`."""
         return self._ask(namespace, token, owner, constraints, units, self.quota_for(namespace, units))
 
     @explain
     def renew(self, namespace: str, token: str, owner: ActionId, units: int = 1) -> None:
-        """See `ResourceManager.renew`."""
         self._ask(namespace, token, owner, NO_CAPS, units, _IN_USE)
 
     @explain
     def release(self, namespace: str, token: str) -> tuple[ActionId, ...]:
-        """See `ResourceManager.release`."""
         quota = self.quota_or_none(namespace)
         key, base = self._keys.quota_held(namespace), self._keys.quota(namespace)
         paths = script("release")(self._client, key, base, token, -1 if quota is None else quota)

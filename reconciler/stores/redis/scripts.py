@@ -17,8 +17,9 @@ pack = msgspec.msgpack.Encoder().encode
 """Encodes a packed argument; scripts read it with `cmsgpack.unpack`, which knows text and numbers, but no bytes."""
 
 VERBS = (
-    "create", "claim", "commit", "wake", "overdue", "nudge", "start_attempt", "heartbeat", "finish_attempt",
+    "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempts",
     "decline_attempt", "stop_attempt", "request_abort", "signal", "collect", "tell_functions", "find_function",
+    "announce", "pick", "draw", "give_back", "prioritize", "move", "queue",
     "catalog_put", "catalog_reserve", "catalog_release", "allocate", "release",
 )  # fmt: skip
 

@@ -19,24 +19,25 @@ from reconciler.stores.base import (
     Created,
     CreateOutcome,
     CreateReport,
+    Late,
+    Look,
     Write,
 )
 from reconciler.stores.changes import (
+    APART,
     EVENT_IDS,
     GRACE,
-    LOST_AT_ONCE,
-    OVERTAKEN,
+    LINES_AT_ONCE,
     PENDING_TTL,
-    PROBE,
-    PROBE_DOUBLINGS,
-    QUEUE_KEPT,
     Change,
     change_of,
     differing_fields,
     first_event,
 )
+from reconciler.stores.lines import Head
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, pairs
+from reconciler.stores.redis.lines import heads_of
 from reconciler.stores.redis.scripts import pack, script
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,6 @@ log = structlog.get_logger(__name__)
 _CREATED = tuple(CreateOutcome)
 _COMMITTED = tuple(CommitOutcome)
 _CHUNK = 500
-_LOST = (OVERTAKEN, LOST_AT_ONCE, PROBE, PROBE_DOUBLINGS, QUEUE_KEPT)
 
 
 class Stepping(RedisCore):
@@ -58,12 +58,10 @@ class Stepping(RedisCore):
 
     @explain
     def create(self, actions: Sequence[TaskAction]) -> CreateReport:
-        """See `Store.create`."""
         return self._create(actions)
 
     @explain
     def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
-        """See `Store.would_create`."""
         return self._create(actions, check=True).outcomes
 
     def _create(self, actions: Sequence[TaskAction], *, check: bool = False) -> CreateReport:
@@ -109,6 +107,8 @@ class Stepping(RedisCore):
                     phase,
                     name.decode(),
                     once,
+                    action.metadata.not_before,
+                    action.metadata.expires_at,
                 )
             )
             encoded.append((fields, shared))
@@ -134,7 +134,7 @@ class Stepping(RedisCore):
     def claim(
         self, shard: int, *, owner: str, limit: int, named: Sequence[ActionId] = (), first: bool = False
     ) -> ClaimReport:
-        """See `Store.claim`. `owner` is for the twin's journal; the token alone decides here."""
+        """Ignore `owner`: it is for the twin's journal; the token alone decides here."""
         del owner
         now, at, arm, claimed, oldest, foreign = script("claim")(
             self.client,
@@ -159,9 +159,9 @@ class Stepping(RedisCore):
         return ClaimReport(moment, actions, int(at), bool(arm))
 
     def _claimed(self, id: ActionId, fields: dict[bytes, bytes], entry: list[Any], now: int) -> TaskAction:  # noqa: A002  # the word of the field
-        _, token, _, kids, moved = entry
-        if moved:
-            fields[b"hw"] = moved
+        _, token, _, kids, stands = entry
+        if stands:
+            fields[b"in"] = b"1"
         children = Children(*(int(n or 0) for n in kids)) if kids else None
         action = self.decode(id, fields, children, now)
         action.token = int(token)
@@ -169,8 +169,7 @@ class Stepping(RedisCore):
 
     @explain
     def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
-        """See `Store.commit`."""
-        now, at, arm, outcomes = script("commit")(
+        now, at, arm, outcomes, opened = script("commit")(
             self.client,
             self.keys.due(shard),
             self.keys.base(shard),
@@ -179,12 +178,13 @@ class Stepping(RedisCore):
             GRACE,
             EVENT_IDS,
             FINALIZER,
+            APART,
         )
-        return CommitReport(int(now), tuple(_COMMITTED[o] for o in outcomes), int(at), bool(arm))
+        heads = heads_of(shard, opened) if opened else ()
+        return CommitReport(int(now), tuple(_COMMITTED[o] for o in outcomes), int(at), bool(arm), heads)
 
     @explain
     def wake(self, actions: Iterable[ActionId], at: int = 0) -> tuple[int, ...]:
-        """See `Store.wake`."""
         found = []
         for shard, group in self.by_shard(actions).items():
             paths = pack([str(action) for action in group])
@@ -195,32 +195,31 @@ class Stepping(RedisCore):
         return tuple(found)
 
     @explain
-    def look(self, grace: int) -> list[tuple[int, bool, int, bool, int]]:
-        """For each shard with something due: (shard, overdue, next due, arm a countdown for it, now)."""
+    def look(self, grace: int) -> Look:
         calls = [
-            (self.keys.due(shard), self.keys.base(shard), grace, PENDING_TTL, self._horizon, *_LOST)
+            (self.keys.due(shard), self.keys.base(shard), grace, PENDING_TTL, self._horizon, LINES_AT_ONCE)
             for shard in range(self.shards)
         ]
-        found = []
-        for shard, answer in enumerate(script("overdue").for_each(self.client, calls)):
+        late: list[Late] = []
+        heads: list[Head] = []
+        for shard, answer in enumerate(script("look").for_each(self.client, calls)):
             if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
                 log.error("look.foreign_index", shard=shard, key=self.keys.due(shard))
                 continue  # the other shards are well
             if isinstance(answer, Exception):
                 raise answer
-            late, at, arm, now = answer
-            if late or arm:
-                found.append((shard, bool(late), int(at), bool(arm), int(now)))
-        return found
+            overdue, at, arm, now, lines = answer
+            if overdue or arm:
+                late.append(Late(shard, bool(overdue), int(at), int(now)))
+            heads += heads_of(shard, lines)
+        return Look(tuple(late), tuple(heads))
 
     @explain
     def nudge(self, shard: int) -> bool:
-        """See `Store.nudge`."""
         return bool(script("nudge")(self.client, self.keys.due(shard), self.keys.base(shard), PENDING_TTL))
 
     @explain
     def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:
-        """See `Store.due`."""
         entries: Any = self.client.zrange(self.keys.due(shard), 0, limit - 1, withscores=True)
         return [(ActionId(*path.decode().split("/")), int(at)) for path, at in entries]
 
@@ -234,5 +233,5 @@ def _packed(change: Change) -> tuple[Any, ...]:
         [name.decode() for name in change.dels],
         [event.decode() for event in change.events],
         *(change.phase, change.due, change.parent, change.ended, change.failed, change.seen, change.version),
-        *(change.queue, change.sent, change.unsent, change.incarnation),
+        *(change.launch, change.line, change.unsent, change.incarnation),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
+from reconciler.api.action import ActionId
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore
 
@@ -20,7 +21,7 @@ class Late(NamedTuple):
 
 
 class Surveying(RedisCore):
-    """say_swept, swept_ago, take_turn, latest, launches_waiting."""
+    """say_swept, swept_ago, take_turn, latest, due_soon, launches_waiting."""
 
     @explain
     def say_swept(self, sweep: str) -> None:
@@ -51,15 +52,23 @@ class Surveying(RedisCore):
         return max(late, key=lambda one: one.by, default=Late(0, 0))
 
     @explain
-    def launches_waiting(self) -> dict[str, int]:
-        """How many launches wait in each queue that is in use, none of them taken by a worker yet."""
+    def due_soon(self, limit: int) -> list[ActionId]:
+        """What is due next in each shard, at most so many of one: what waits for something is looked at often."""
         pipe = self.client.pipeline(transaction=False)
         for shard in range(self.shards):
-            pipe.hgetall(self.keys.queues(shard))
-        known = [(shard, queue.decode()) for shard, queues in enumerate(pipe.execute()) for queue in queues]
-        for shard, queue in known:
-            pipe.zcard(self.keys.sent(shard, queue))
+            pipe.zrange(self.keys.due(shard), 0, limit - 1)
+        return [ActionId(*path.decode().split("/")) for found in pipe.execute() for path in found]
+
+    @explain
+    def launches_waiting(self) -> dict[str, int]:
+        """How many launches stand in the lines of each queue."""
+        pipe = self.client.pipeline(transaction=False)
+        for shard in range(self.shards):
+            pipe.smembers(self.keys.lines(shard))
+        known = [(shard, line.decode()) for shard, lines in enumerate(pipe.execute()) for line in lines]
+        for shard, line in known:
+            pipe.zcard(self.keys.line(shard, line))
         waiting: Counter[str] = Counter()
-        for (_, queue), count in zip(known, pipe.execute() if known else (), strict=True):
-            waiting[queue] += int(count)
+        for (_, line), count in zip(known, pipe.execute() if known else (), strict=True):
+            waiting[line.partition("/")[0]] += int(count)
         return dict(waiting)

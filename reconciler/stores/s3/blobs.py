@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from botocore.exceptions import ClientError, FlexibleChecksumError
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 
-from reconciler.api.errors import BlobCorrupt, BlobNotFound, BlobUnavailable
+from reconciler.api.errors import BlobCorrupt, BlobNotFound, BlobUnavailable, InvalidInput
 from reconciler.api.transition import OutputRef
 from reconciler.settings import Settings
 from reconciler.stores import blobs
-from reconciler.stores.base import BlobStat
+from reconciler.stores.objects import BlobStat
 from reconciler.stores.outage import problem_of, status_of
 from reconciler.stores.s3.check import writing_problems
 from reconciler.stores.s3.client import ATTEMPTS, ClientSource
@@ -84,6 +84,14 @@ class S3Blobs:
             else:
                 self._create(address, data)
         return blobs.digest_of(data)
+
+    def create_many(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Write small objects side by side; see `BlobStore.create_many`."""
+        try:
+            made = self._quick.create_many([(blobs.parse_uri(uri), data) for uri, data in objects])
+        except (BotoCoreError, InvalidInput):
+            return [False] * len(objects)
+        return [one is Created.DONE for one in made]
 
     def get(self, uri: str, *, sha256: str = "", limit: int = 0) -> bytes:
         """Read an object of at most `limit` bytes (0 = any); a larger one is refused before it is read.

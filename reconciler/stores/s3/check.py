@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 
 from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound, BlobUnavailable, InvalidInput
-from reconciler.stores.base import BlobStore
+from reconciler.stores.objects import BlobStore
 from reconciler.stores.outage import problem_of
 
 FOLDER = ".reconciler"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 
 from reconciler.settings import Settings
 from reconciler.stores.blobs import Address
@@ -38,25 +39,36 @@ class QuickCreates:
         self._encryption = {name: value for name, value in headers.items() if value}
 
     def create(self, address: Address, data: bytes) -> Created | None:
-        """Create one object, unless something lies there.
+        """Create one object, unless something lies there; see `create_many`."""
+        return self.create_many([(address, data)])[0]
+
+    def create_many(self, objects: Sequence[tuple[Address, bytes]]) -> list[Created | None]:
+        """Create objects side by side, each unless something lies there.
 
         Returns:
-            What became of it; None when nothing was sent, because this one is for boto3.
+            What became of each; None when nothing was sent, because this one is for boto3.
 
         Raises:
             BotoCoreError: boto3 is set up in a way that cannot be used.
         """
-        if (
-            len(data) > LARGEST or self._settings.s3_checksum == "none"
-        ):  # a quick one always bears its checksum
-            return None
+        found: list[Created | None] = [None] * len(objects)
+        if self._settings.s3_checksum == "none":  # a quick one always bears its checksum
+            return found
+        buckets: dict[str, list[int]] = {}
+        for index, (address, data) in enumerate(objects):
+            if len(data) <= LARGEST:
+                buckets.setdefault(address.bucket, []).append(index)
         process = self._processes.setdefault(os.getpid(), _Process(self._settings))
-        place = self._place(process, address.bucket)
-        credentials = self._credentials() if place is not None else None
-        if place is None or credentials is None:
-            return None
-        signer = self._signer(process, place, credentials)
-        return process.creator.create(signer, place, [(address.key, data)])[0]
+        for bucket, indexes in buckets.items():
+            place = self._place(process, bucket)
+            credentials = self._credentials() if place is not None else None
+            if place is None or credentials is None:
+                continue
+            signer = self._signer(process, place, credentials)
+            keys = [(objects[index][0].key, objects[index][1]) for index in indexes]
+            for index, created in zip(indexes, process.creator.create(signer, place, keys), strict=True):
+                found[index] = created
+        return found
 
     def _place(self, process: _Process, bucket: str) -> Place | None:
         if bucket not in process.places:

@@ -8,7 +8,7 @@
 -- ARGV[5]  msgpack: paths to take even when they are not due
 -- ARGV[6]  finalizer
 -- ARGV[7]  horizon of countdowns in ms
--- returns  {now, next due, arm 0/1, {path, token, flat fields, {total, open, failed children}, newest start of queue}...,
+-- returns  {now, next due, arm 0/1, {path, token, flat fields, {total, open, failed children}, 1 when its launch stands in a line}...,
 --           due time of the oldest one that was due, or nothing, paths whose record is foreign data}
 if ARGV[4] == '1' then redis.call('DEL', base .. 'pending') end
 local lease, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -65,13 +65,13 @@ local function take(path, named)
   if r.w and tonumber(r.w) <= now then redis.call('HDEL', key, 'w') end
   dues[#dues + 1] = until_ms
   dues[#dues + 1] = path
-  local kids, moved = false, false
+  local kids, stands = false, 0
   if r.b then
     local name = name_of(path)
     kids = redis.call('HMGET', base .. 'run:' .. run_of(path), 't:' .. name, 'o:' .. name, 'f:' .. name)
   end
-  if r.nq and not r.ao then moved = redis.call('HGET', base .. 'queues', r.nq) end
-  claimed[#claimed + 1] = { path, int(token), flat, kids, moved }
+  if r.nl and redis.call('ZSCORE', base .. 'line:' .. r.nl, path) then stands = 1 end
+  claimed[#claimed + 1] = { path, int(token), flat, kids, stands }
 end
 
 for _, path in ipairs(cmsgpack.unpack(ARGV[5])) do take(path, true) end

@@ -4,16 +4,19 @@
 -- ARGV[2]  msgpack: list of {path, token, flat list of fields to set, list of fields to delete, events, phase or 0,
 --          due (0 = never), parent name or "", 1 when it ends here, 1 when it is a failure,
 --          time up to which an attempt's lease was looked at (0 = no lease is to be watched), version that was claimed,
---          queue a launch is sent to or "", when it is sent, 1 when none waits for a worker any more,
+--          launch that is to stand in a line or "", the line, 1 when none stands in one any more,
 --          incarnation of the record that was claimed}
 -- ARGV[3]  horizon of countdowns in ms
 -- ARGV[4]  grace in ms after an attempt's lease until a step looks
 -- ARGV[5]  most stream ids a record keeps
 -- ARGV[6]  finalizer
--- returns  {now, next due, arm 0/1, {outcome...}}; outcome: 0 done, 1 superseded, 2 gone
+-- ARGV[7]  how far the launches of one run stand apart in a line, in ms: a run of many lets others pass
+-- returns  {now, next due, arm 0/1, {outcome...}, opened lines: {line, place of its first launch, when}...};
+--          outcome: 0 done, 1 superseded, 2 gone
 local outcomes, counts, runs, ended = {}, {}, {}, {}
 local dues, never, done = {}, {}, {}
-local grace, most_ids = tonumber(ARGV[4]), tonumber(ARGV[5])
+local grace, most_ids, apart = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[7])
+local places = {}
 
 local function count(run, field, by)
   counts[run] = counts[run] or {}
@@ -48,13 +51,20 @@ local function child_ended(run, parent, failed)
   if failed then count(run, 'f:' .. parent, 1) end
 end
 
+-- Where the next launch of a run stands: at the time it came, but so far behind the one before.
+local function next_place(run)
+  local last = places[run] or tonumber(redis.call('HGET', base .. 'run:' .. run, 'lp') or 0)
+  places[run] = math.max(now, last + apart)
+  return int(places[run])
+end
+
 local ended_parents = {}
 for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
   local path, token, sets, dels, events = w[1], w[2], w[3], w[4], w[5]
   local phase, due, parent = w[6], w[7], w[8]
   local key = record(path)
   -- somebody else's data under this key must not stop the others half way
-  local r = redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nq', 'h')
+  local r = redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nl', 'h', 'n', 'np', 'pr')
   if r.err or not r[5] then
     outcomes[i] = 2
   elseif string.sub(r[13] or '', 17) ~= w[16] then
@@ -99,11 +109,17 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
       count(run, r[2], -1)
       count(run, int(phase), 1)
     end
-    if r[12] and (w[15] == 1 or (w[13] ~= '' and w[13] ~= r[12])) then redis.call('ZREM', base .. 'sent:' .. r[12], path) end
-    -- a worker may have started what is sent again since the claim
-    if w[13] ~= '' and redis.call('HEXISTS', key, 'ao') == 0 then
-      redis.call('HSETNX', base .. 'queues', w[13], '0 0')
-      redis.call('ZADD', base .. 'sent:' .. w[13], int(w[14]), path)
+    if r[12] and (w[15] == 1 or w[13] ~= '') then
+      leave(r[12], path)
+      redis.call('HDEL', key, 'nl')
+    end
+    if w[13] ~= '' then
+      local again = r[14] == w[13]
+      redis.call('HSET', key, 'n', w[13])
+      -- a worker may have begun since the claim what is sent again
+      if not again or redis.call('HEXISTS', key, 'ao') == 0 then
+        stand(key, path, w[14], again and r[15] or next_place(run), r[16])
+      end
     end
     if w[9] == 1 then
       done[#done + 1] = int(now)
@@ -121,6 +137,8 @@ end
 zadd_all(KEYS[1], dues)
 zrem_all(KEYS[1], never)
 zadd_all(base .. 'done', done)
+for run, place in pairs(places) do redis.call('HSET', base .. 'run:' .. run, 'lp', int(place)) end
+local opened = enter_lines()
 for run, fields in pairs(counts) do
   for field, by in pairs(fields) do
     if by ~= 0 then redis.call('HINCRBY', base .. 'run:' .. run, field, by) end
@@ -137,4 +155,4 @@ end
 -- who waits for one action of many is told by name, and need not look after each commit
 for run in pairs(runs) do redis.call('PUBLISH', base .. 'n:' .. run, table.concat(ended[run] or {}, ' ')) end
 local at, arm = next_due(tonumber(ARGV[3]))
-return { int(now), at, arm, outcomes }
+return { int(now), at, arm, outcomes, opened }

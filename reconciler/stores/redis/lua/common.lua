@@ -4,6 +4,9 @@
 local base = ARGV[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local entering = {} -- by line: place, path, place, path ... of the launches that `stand` noted
+-- when a line was seen, µs: within one ms a line may be drawn empty and be opened again
+local stamp = string.format('%.0f', clock[1] * 1000000 + clock[2])
 
 local function int(n) return string.format('%.0f', n) end
 local function record(path) return base .. 'a:' .. path end
@@ -64,4 +67,63 @@ local function next_due(horizon)
   if armed > now and armed <= at then return int(at), 0 end
   redis.call('SET', base .. 'armed', int(at), 'PX', int(at - now + 10000))
   return int(at), 1
+end
+
+-- Give the lease of a launch to a worker. A step that holds the action looks at the lease when it commits.
+local function begin(key, path, owner, until_ms, grace, claimed)
+  redis.call('HSET', key, 'ao', owner, 'al', int(until_ms), 'as', int(now))
+  redis.call('HDEL', key, 'ah', 'nl')
+  if not (claimed and tonumber(claimed) > now) then
+    local at = redis.call('ZSCORE', base .. 'due', path)
+    if at then redis.call('HSET', key, 'u', int(tonumber(at))) end
+    redis.call('ZADD', base .. 'due', 'LT', int(until_ms + grace), path)
+  end
+end
+
+-- Take a launch out of the line it stands in. A line without launches is known no more.
+local function leave(line, path)
+  redis.call('ZREM', base .. 'line:' .. line, path)
+  if redis.call('EXISTS', base .. 'line:' .. line) == 0 then redis.call('SREM', base .. 'lines', line) end
+end
+
+-- A line at the level an action was given last: that may be after the line was chosen. A relaunch stays ahead of all.
+local function at_level(line, priority)
+  local queue, level, rest = string.match(line, '^([^/]*)/(%w)(.*)$')
+  if not queue or level == 'a' or not priority then return line end
+  return queue .. '/' .. priority .. rest
+end
+
+-- Note that a launch enters a line at a place: when its turn is, ms, among the launches of the line. `priority`: field pr.
+local function stand(key, path, line, place, priority)
+  line = at_level(line, priority)
+  redis.call('HSET', key, 'nl', line, 'np', place)
+  entering[line] = entering[line] or {}
+  table.insert(entering[line], place)
+  table.insert(entering[line], path)
+end
+
+-- Enter what was noted; the lines that were empty before: {line, place of its first launch, when}...
+local function enter_lines()
+  local opened = {}
+  for line, members in pairs(entering) do
+    local key = base .. 'line:' .. line
+    local empty = redis.call('EXISTS', key) == 0
+    zadd_all(key, members)
+    if empty then
+      redis.call('SADD', base .. 'lines', line)
+      opened[#opened + 1] = { line, redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2], stamp }
+    end
+  end
+  return opened
+end
+
+-- Parts of an entry of the heads, `<shard>/<level><- or !>/<fair key>/<function>`.
+local function level_of(entry) return string.match(entry, '^%d+/(%w)') end
+local function fair_of(entry) return string.match(entry, '^%d+/[^/]*/([^/]*)/') end
+local function function_of(entry) return string.match(entry, '^%d+/[^/]*/[^/]*/(.*)$') end
+
+-- Whether somebody has to send a ticket: there are launches, and none is on its way.
+local function need_ticket(heads, life)
+  if redis.call('EXISTS', heads) == 0 or redis.call('EXISTS', base .. 'paused') == 1 then return 0 end
+  return redis.call('SET', base .. 'ticket', '1', 'NX', 'PX', life) and 1 or 0
 end

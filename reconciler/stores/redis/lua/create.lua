@@ -3,7 +3,8 @@
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: list of {path, parent name or "", flat list of fields, event JSON up to its closing brace,
---          phase, name of the shared part, shared bytes or ""}
+--          phase, name of the shared part, shared bytes or "", when the first launch may be, when it ends unless it has
+--          begun: ms since the epoch, 0 = none, negative: so many ms from now}
 -- ARGV[3]  life of the pending mark in ms
 -- ARGV[4]  1: store nothing, only answer
 -- returns  {need message 0/1, {outcome, stored s, stored h, stored r}...}; outcome: 0 created, 1 exists, 2 conflict,
@@ -23,6 +24,16 @@ end
 local function count(key, field, by)
   counts[key] = counts[key] or {}
   counts[key][field] = (counts[key][field] or 0) + by
+end
+
+-- Store when an action may start and when it expires; when a step is to look at it first.
+local function plan(key, start, ends)
+  if start < 0 then start = now - start end
+  if ends < 0 then ends = now - ends end
+  if start > 0 then redis.call('HSET', key, 'nb', int(start)) end
+  if ends > 0 then redis.call('HSET', key, 'xp', int(ends)) end
+  local due = math.max(now, start)
+  return ends > 0 and math.min(due, ends) or due
 end
 
 local incarnations = {}
@@ -83,7 +94,7 @@ for i, item in ipairs(items) do
     local stamp = int(now)
     local id = redis.call('XADD', base .. 'events', '*', 'e', event .. ',"updated_time":' .. stamp .. '}')
     redis.call('HSET', key, 'c', stamp, 'v', '1', 'p', phase, 'e', '1 ' .. id, unpack(fields))
-    dues[#dues + 1] = stamp
+    dues[#dues + 1] = int(plan(key, item[8], item[9]))
     dues[#dues + 1] = path
     trees[run] = trees[run] or {}
     table.insert(trees[run], 0)

@@ -1,0 +1,63 @@
+"""Names of lines: where a launch stands, by queue, priority, fair key and function."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+
+from reconciler.api.queues import read_weight
+
+RELAUNCH: Final = 10
+"""Level of a relaunch, above all priorities: it has stood in line before, and lost its turn by no fault."""
+_LONGEST: Final = 64
+
+
+class Line(msgspec.Struct, frozen=True):
+    """Where a launch stands.
+
+    Attributes:
+        queue: name of the queue.
+        level: priority 0-9, higher is sooner; 10 for a relaunch.
+        alone: whether workers draw its launches one by one.
+        fair: key between whose values workers take turns.
+        function: what it runs.
+    """
+
+    queue: str
+    level: int
+    alone: bool
+    fair: str
+    function: str
+
+    @property
+    def name(self) -> str:
+        """`<queue>/<level><- or !>/<fair key>/<function>`; the level is one hexadecimal digit."""
+        return f"{self.queue}/{self.level:x}{'!' if self.alone else '-'}/{self.fair}/{self.function}"
+
+
+def read_line(name: str) -> Line:
+    """The line of a name that `Line.name` made."""
+    queue, level, fair, function = name.split("/", 3)
+    return Line(queue, int(level[0], 16), level[1] == "!", fair, function)
+
+
+@cache
+def weights_of(entries: tuple[str, ...]) -> dict[str, float]:
+    """Weights by fair key, as it stands in names of lines; 1 for those not named.
+
+    Args:
+        entries: as in `etl=3`, of the settings.
+    """
+    return {fair_key(key): weight for key, weight in map(read_weight, entries)}
+
+
+def fair_key(text: str) -> str:
+    """A fair key as a part of a name: nothing that parts names, and of bounded length."""
+    key = quote(text, safe=" @:+=,")
+    if len(key) <= _LONGEST:
+        return key
+    return f"{key[:40]}~{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"

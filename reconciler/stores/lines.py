@@ -1,0 +1,163 @@
+"""The lines of queues: what a worker may ask of them.
+
+A launch that may run stands in a line, which lies in the shard of its run: the commit that decides on the launch puts it
+there. A line has a name, `<queue>/<level><- or !>/<fair key>/<function>` (`core.line`). Which lines of a queue have launches
+is kept once more per queue, as *heads*: they are derived, may be late or wrong for a moment, and the resync sweep repairs
+them. So a worker chooses among the heads (`pick`), and draws from the line (`draw`), which alone decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from reconciler.api.action import ActionId, TaskAction
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The first launch of a line.
+
+    Attributes:
+        shard: where the line lies.
+        line: its name.
+        place: of the first launch, ms since the epoch; of two the lower one is next.
+        at: when it was seen, µs since the epoch by the store's clock: a line may be drawn empty and opened within one ms.
+    """
+
+    shard: int
+    line: str
+    place: int
+    at: int
+
+
+class Served(msgspec.Struct, frozen=True):
+    """What became of a line that was picked.
+
+    Attributes:
+        head: the line after the draw, with the place of the first launch left.
+        left: launches left.
+        cost: what the draw counts for its fair key: launches, by weight.
+    """
+
+    head: Head
+    left: int
+    cost: float = 0
+
+
+class Pick(msgspec.Struct, frozen=True):
+    """Which line to draw from next.
+
+    Attributes:
+        shard: where it lies.
+        line: its name; empty = none is for this worker now.
+        lines: how many lines of the queue have launches.
+    """
+
+    shard: int = 0
+    line: str = ""
+    lines: int = 0
+
+
+class Draw(msgspec.Struct, frozen=True):
+    """Launches a worker has drawn, each under a lease of its own.
+
+    Attributes:
+        actions: their records, in the order they stood.
+        left: how many launches are left in the line.
+        head: the line after the draw.
+    """
+
+    actions: list[TaskAction]
+    left: int
+    head: Head
+
+
+class GivenBack(msgspec.Struct, frozen=True):
+    """One launch that was drawn and not begun; `incarnation` of its action."""
+
+    action: ActionId
+    launch: str
+    incarnation: str
+
+
+class QueueState(msgspec.Struct, frozen=True):
+    """What holds for a queue.
+
+    Attributes:
+        paused: whether its workers are given nothing new.
+        limit: how many launches may wait until submissions are refused; -1 = any number.
+    """
+
+    paused: bool = False
+    limit: int = -1
+
+
+class Lines(Protocol):
+    """What the lines answer."""
+
+    def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
+        """Note lines of a queue that have launches; whether the caller has to send the queue a ticket.
+
+        He has to when there are launches, the queue is not paused, and no ticket is on its way.
+        """
+        ...
+
+    def pick(
+        self,
+        queue: str,
+        *,
+        worker: str = "",
+        served: Sequence[Served] = (),
+        first: bool = False,
+        choose: bool = True,
+    ) -> Pick:
+        """Choose the line to draw from next.
+
+        The highest level goes first, there the fair key that was served least, there what has stood longest. Now and then
+        what has stood long goes before all others, so that nobody starves.
+
+        Args:
+            queue: whose lines.
+            worker: its name in the registry of functions: it is given what it knows, and what no living worker knows.
+                Empty: it is given everything.
+            served: what became of the lines picked before.
+            first: the caller has just taken a ticket, so none is on its way.
+            choose: whether to choose; else only `served` is noted.
+        """
+        ...
+
+    def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int) -> Draw:
+        """Take the next launches of a line, each with a lease of `lease` ms, at most `limit` and a part of a long line.
+
+        At most one worker ever gets a launch. What has ended or is being aborted leaves the line and is not given.
+        """
+        ...
+
+    def give_back(
+        self, shard: int, line: str, *, owner: str, launches: Sequence[GivenBack]
+    ) -> tuple[Head, ...]:
+        """Put launches that were drawn and not begun back to their place; the lines that were empty have to be announced.
+
+        Fenced: what was drawn by another meanwhile, or has ended, stays as it is. Nothing is spent.
+        """
+        ...
+
+    def prioritize(
+        self, actions: Sequence[ActionId], priority: int, *, incarnation: str = ""
+    ) -> tuple[int, tuple[Head, ...]]:
+        """Give actions of one run another priority, and move their launches; how many live ones, and lines to announce."""
+        ...
+
+    def move(self, queue: str, to: str) -> tuple[int, tuple[Head, ...]]:
+        """Move all launches that wait in a queue to another one; how many, and lines to announce."""
+        ...
+
+    def set_queue(self, queue: str, *, pause: bool | None = None, limit: int | None = None) -> QueueState:
+        """Pause a queue or let it go on, and bound what may wait in it (-1: not); None leaves it. Tells what holds now."""
+        ...
+
+    def launches_waiting(self) -> dict[str, int]:
+        """How many launches stand in the lines of each queue that has any."""
+        ...

@@ -1,0 +1,189 @@
+"""The twin: the lines of queues, and the heads that tell which of them have launches."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from reconciler.api.action import ActionId, TaskAction
+from reconciler.core.line import RELAUNCH, read_line
+from reconciler.stores.changes import PART
+from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served
+from reconciler.stores.memory.functions import Functions
+from reconciler.stores.memory.heads import Heads
+from reconciler.stores.memory.state import Shard, another_life, number, terminal
+from reconciler.stores.records import Fields
+
+
+class QueueLines(Functions):
+    """announce, pick, draw, give_back, prioritize, move, set_queue, launches_waiting."""
+
+    def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
+        with self._lock:
+            state = self._heads.setdefault(queue, Heads())
+            for head in heads:
+                state.announce(head)
+            needed = state.need_ticket(self.now())
+            self.wrote("announce", (queue, len(heads)))
+        return needed
+
+    def pick(
+        self,
+        queue: str,
+        *,
+        worker: str = "",
+        served: Sequence[Served] = (),
+        first: bool = False,
+        choose: bool = True,
+    ) -> Pick:
+        with self._lock:
+            state = self._heads.setdefault(queue, Heads())
+            for one in served:
+                state.serve(one)
+            if first:
+                state.ticket_until = 0
+            lines = len(state.known)
+            head = state.choose(self._taste(queue, worker), self.now()) if choose else None
+            self.wrote("pick", (queue, head))
+        return Pick(head.shard, head.line, lines) if head is not None else Pick(lines=lines)
+
+    def _taste(self, queue: str, worker: str) -> Callable[[str], bool]:
+        """Which functions a worker is given: what it knows, and what nobody knows."""
+        living = self.living(queue)
+        mine = living.get(worker)
+        if mine is None:
+            return lambda _: True
+        known = {function for functions in living.values() for function in functions}
+        return lambda function: function in mine or function not in known
+
+    def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int) -> Draw:
+        with self._lock:
+            now, state = self.now(), self._shards[shard]
+            standing = state.lines.get(line, {})
+            want = min(limit, max(1, math.ceil(len(standing) / PART)))
+            drawn: list[str] = []
+            for path in sorted(standing, key=lambda path: (standing[path], path)):
+                if len(drawn) == want:
+                    break
+                if _waits(state, path, line) and not _expired(state, path, now):
+                    state.begin(path, owner, lease, now)
+                    drawn.append(path)
+                state.leave(path, state.records.get(path, {b"nl": line.encode()}))
+            if len(drawn) > 1:
+                for path in drawn:
+                    state.records[path][b"ab"] = b"%d" % len(drawn)
+            left = state.lines.get(line, {})
+            head = Head(shard, line, min(left.values(), default=0), self.stamp())
+            actions: list[TaskAction] = [self.decode(path, state.records[path], now) for path in drawn]
+            self.wrote("draw", (owner, tuple(action.id for action in actions)))
+        return Draw(actions, len(left), head)
+
+    def give_back(
+        self, shard: int, line: str, *, owner: str, launches: Sequence[GivenBack]
+    ) -> tuple[Head, ...]:
+        with self._lock:
+            now, state = self.now(), self._shards[shard]
+            ours = [one for one in launches if _is_drawn(state.records.get(str(one.action)), owner, one)]
+            opened = [_put_back(state, str(one.action), line, now) for one in ours]
+            self.wrote("give_back", (owner, tuple((one.action, one.launch) for one in ours)))
+            return self._opened((shard, name) for name in opened if name)
+
+    def prioritize(
+        self, actions: Sequence[ActionId], priority: int, *, incarnation: str = ""
+    ) -> tuple[int, tuple[Head, ...]]:
+        with self._lock:
+            changed, opened = 0, dict[tuple[int, str], None]()
+            for action in actions:
+                shard, path = self.shard(action), str(action)
+                fields = shard.records.get(path)
+                if fields is None or terminal(fields) or another_life(fields, incarnation):
+                    continue
+                changed += 1
+                fields[b"pr"] = b"%d" % priority
+                name = fields.get(b"nl", b"").decode()
+                line = read_line(name) if name else None
+                if line is not None and line.level not in {RELAUNCH, priority}:
+                    self._transfer(shard, path, name, opened)
+            self.wrote("prioritize", (priority, changed))
+            return changed, self._opened(opened)
+
+    def move(self, queue: str, to: str) -> tuple[int, tuple[Head, ...]]:
+        with self._lock:
+            moved, opened = 0, dict[tuple[int, str], None]()
+            for shard in self._shards:
+                for name in [name for name in shard.lines if read_line(name).queue == queue]:
+                    for path in list(shard.lines[name]):
+                        other = msgspec.structs.replace(read_line(name), queue=to).name
+                        self._transfer(shard, path, other, opened)
+                        moved += 1
+            self.wrote("move", (queue, to, moved))
+            return moved, self._opened(opened)
+
+    def _transfer(self, shard: Shard, path: str, line: str, opened: dict[tuple[int, str], None]) -> None:
+        fields = shard.records[path]
+        shard.leave(path, fields)
+        if name := shard.enter(path, line, number(fields, b"np")):
+            opened[self._shards.index(shard), name] = None
+
+    def _opened(self, lines: Iterable[tuple[int, str]]) -> tuple[Head, ...]:
+        return tuple(
+            Head(shard, line, min(self._shards[shard].lines[line].values()), self.stamp())
+            for shard, line in lines
+        )
+
+    def set_queue(self, queue: str, *, pause: bool | None = None, limit: int | None = None) -> QueueState:
+        with self._lock:
+            state = self._heads.setdefault(queue, Heads())
+            state.paused = state.paused if pause is None else pause
+            state.limit = state.limit if limit is None else limit
+            self.wrote("set_queue", (queue, state.paused, state.limit))
+            return QueueState(state.paused, state.limit)
+
+    def launches_waiting(self) -> dict[str, int]:
+        with self._lock:
+            waiting: Counter[str] = Counter()
+            for shard in self._shards:
+                for name, standing in shard.lines.items():
+                    waiting[read_line(name).queue] += len(standing)
+            return dict(waiting)
+
+
+def _waits(shard: Shard, path: str, line: str) -> bool:
+    """Whether the launch of an action stands in this line, and somebody wants it."""
+    fields = shard.records.get(path)
+    if fields is None or terminal(fields) or {b"d", b"ax", b"ao"} & fields.keys():
+        return False
+    return fields.get(b"nl") == line.encode()
+
+
+def _expired(shard: Shard, path: str, now: int) -> bool:
+    """Whether an action should have begun before; a step then ends it."""
+    expires = number(shard.records[path], b"xp")
+    if not expires or expires > now:
+        return False
+    shard.wake(path, now, now)
+    return True
+
+
+def _put_back(shard: Shard, path: str, line: str, now: int) -> str:
+    """Put one launch back; its line, if that was empty."""
+    fields = shard.records[path]
+    look = number(fields, b"u")
+    for name in (b"ao", b"al", b"as", b"ab", b"u"):
+        fields.pop(name, None)
+    # who woke the action meanwhile waits for a look, and a step that holds it writes its own due time
+    if b"l" not in fields and shard.due.get(path, 0) > now:
+        shard.due.pop(path, None)
+        if look:
+            shard.due[path] = look
+    return shard.enter(path, line, number(fields, b"np", now))
+
+
+def _is_drawn(fields: Fields | None, owner: str, one: GivenBack) -> bool:
+    """Whether this worker holds the launch, and has not reported."""
+    if fields is None or terminal(fields) or another_life(fields, one.incarnation) or b"ar" in fields:
+        return False
+    return fields.get(b"n") == one.launch.encode() and fields.get(b"ao") == owner.encode()

@@ -1,0 +1,56 @@
+"""The verbs of the object stores: what the engine may ask of S3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class BlobStat(msgspec.Struct, frozen=True):
+    """Size in bytes of an object."""
+
+    size: int
+
+
+class BlobStore(Protocol):
+    """Objects by URI (`s3://bucket/key`)."""
+
+    def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
+        """Write an object; returns its SHA-256 in hex.
+
+        Raises:
+            BlobExists: `overwrite` is false and an object lies there.
+            BlobUnavailable: the server does not answer.
+        """
+        ...
+
+    def create_many(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Write objects side by side, each a URI and its bytes, where nothing lies; whether each was written for sure.
+
+        It never raises for a server: what was not written for sure is tried again by `put`, which tells why.
+        """
+        ...
+
+    def get(self, uri: str, *, sha256: str = "", limit: int = 0) -> bytes:
+        """Read an object of at most `limit` bytes (0 = any).
+
+        Raises:
+            BlobNotFound: there is none.
+            BlobCorrupt: the digest differs from `sha256`, or the object is larger than `limit`.
+            BlobUnavailable: the server does not answer.
+        """
+        ...
+
+    def stat(self, uri: str) -> BlobStat | None:
+        """Size of an object; None when there is none."""
+        ...
+
+    def delete_prefix(self, uri: str) -> int:
+        """Remove all objects below a prefix; returns how many."""
+        ...
+
+    def uri(self, *parts: str) -> str:
+        """The URI of an object of this store."""
+        ...

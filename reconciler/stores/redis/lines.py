@@ -1,0 +1,126 @@
+"""Redis store: the lines of queues, and the heads that tell which of them have launches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from reconciler.api.action import ActionId, TaskAction
+from reconciler.stores.changes import AGED, AGED_EVERY, GRACE, PART, TICKET_TTL
+from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served
+from reconciler.stores.redis.connect import explain
+from reconciler.stores.redis.core import RedisCore, pairs
+from reconciler.stores.redis.scripts import pack, script
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 1000
+"""Launches one script call moves."""
+
+
+class QueueLines(RedisCore):
+    """announce, pick, draw, give_back, prioritize, move, set_queue."""
+
+    @explain
+    def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
+        found = [(_entry(head), head.place, head.at) for head in heads]
+        key, base = self.keys.heads(queue), self.keys.queue(queue)
+        return bool(script("announce")(self.client, key, base, pack(found), TICKET_TTL))
+
+    @explain
+    def pick(
+        self,
+        queue: str,
+        *,
+        worker: str = "",
+        served: Sequence[Served] = (),
+        first: bool = False,
+        choose: bool = True,
+    ) -> Pick:
+        told = [(_entry(one.head), one.cost, one.left, one.head.place, one.head.at) for one in served]
+        key, base = self.keys.heads(queue), self.keys.queue(queue)
+        entry, lines = script("pick")(
+            self.client,
+            *(key, base, worker, pack(told), int(first), int(choose), AGED_EVERY, AGED),
+        )
+        shard, _, rest = entry.decode().partition("/")
+        return Pick(int(shard), f"{queue}/{rest}", int(lines)) if rest else Pick(lines=int(lines))
+
+    @explain
+    def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int) -> Draw:
+        key, base = self.keys.due(shard), self.keys.base(shard)
+        now, left, place, drawn, at = script("draw")(
+            self.client, key, base, line, owner, limit, lease, GRACE, PART
+        )
+        found = [(ActionId(*path.decode().split("/")), pairs(flat)) for path, flat in drawn]
+        self.fetch_shared((action.run_id, fields[b"h"]) for action, fields in found if b"h" in fields)
+        actions = [read for action, fields in found if (read := self._readable(action, fields, int(now)))]
+        return Draw(actions, int(left), Head(shard, line, int(place), int(at)))
+
+    def _readable(self, action: ActionId, fields: dict[bytes, bytes], now: int) -> TaskAction | None:
+        """Read a record that was drawn; one that somebody wrote over harms no neighbour: its lease ends."""
+        try:
+            return self.decode(action, fields, now=now)
+        except (msgspec.DecodeError, KeyError, ValueError):
+            log.error("line.foreign_record", action=str(action))  # noqa: TRY400  # the record would be shown
+            return None
+
+    @explain
+    def give_back(
+        self, shard: int, line: str, *, owner: str, launches: Sequence[GivenBack]
+    ) -> tuple[Head, ...]:
+        packed = pack([(str(one.action), one.launch, one.incarnation) for one in launches])
+        opened = script("give_back")(
+            self.client, self.keys.due(shard), self.keys.base(shard), line, owner, packed
+        )
+        return heads_of(shard, opened)
+
+    @explain
+    def prioritize(
+        self, actions: Sequence[ActionId], priority: int, *, incarnation: str = ""
+    ) -> tuple[int, tuple[Head, ...]]:
+        changed, heads = 0, list[Head]()
+        for shard, group in self.by_shard(actions).items():
+            for start in range(0, len(group), _AT_ONCE):
+                paths = pack([str(action) for action in group[start : start + _AT_ONCE]])
+                _, count, opened = script("prioritize")(
+                    self.client, self.keys.due(shard), self.keys.base(shard), paths, priority, incarnation
+                )
+                changed += int(count)
+                heads += heads_of(shard, opened)
+        return changed, tuple(heads)
+
+    @explain
+    def move(self, queue: str, to: str) -> tuple[int, tuple[Head, ...]]:
+        moved, heads = 0, list[Head]()
+        for shard in range(self.shards):
+            count = _AT_ONCE
+            while count >= _AT_ONCE:
+                _, count, opened = script("move")(
+                    self.client, self.keys.due(shard), self.keys.base(shard), queue, to, _AT_ONCE
+                )
+                moved += int(count)
+                heads += heads_of(shard, opened)
+        return moved, tuple(heads)
+
+    @explain
+    def set_queue(self, queue: str, *, pause: bool | None = None, limit: int | None = None) -> QueueState:
+        paused, most = script("queue")(
+            self.client,
+            self.keys.heads(queue),
+            self.keys.queue(queue),
+            "" if pause is None else int(pause),
+            "" if limit is None else limit,
+        )
+        return QueueState(bool(paused), int(most))
+
+
+def heads_of(shard: int, lines: Sequence[Sequence[bytes]]) -> tuple[Head, ...]:
+    """Heads from what a script tells of lines: {line, place of its first launch, when}..."""
+    return tuple(Head(shard, line.decode(), int(float(place)), int(at)) for line, place, at in lines)
+
+
+def _entry(head: Head) -> str:
+    return f"{head.shard}/{head.line.partition('/')[2]}"

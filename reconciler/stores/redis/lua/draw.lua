@@ -1,0 +1,40 @@
+-- Draw the next launches of a line: each with its lease, and out of the line. At most one worker ever gets a launch.
+-- KEYS[1]  due index
+-- ARGV[1]  base
+-- ARGV[2]  line
+-- ARGV[3]  owner
+-- ARGV[4]  most launches
+-- ARGV[5]  lease in ms
+-- ARGV[6]  grace in ms after the lease until a step looks
+-- ARGV[7]  part of a long line that one draw takes at most: one in so many
+-- returns  {now, launches left in the line, place of the first one left, {path, flat fields}..., when that was, µs}
+local line, owner, drawn, gone = base .. 'line:' .. ARGV[2], ARGV[3], {}, {}
+local until_ms = now + tonumber(ARGV[5])
+
+-- Take one, unless it has left the line otherwise.
+local function take(path)
+  local key = record(path)
+  local r = redis.pcall('HMGET', key, 's', 'p', 'd', 'ax', 'ao', 'nl', 'l', 'xp')
+  if r.err or not r[1] or terminal(r[2]) or r[3] or r[4] or r[5] or r[6] ~= ARGV[2] then return end
+  if r[8] and tonumber(r[8]) <= now then
+    redis.call('HDEL', key, 'nl')
+    return wake(key, path, now)
+  end
+  begin(key, path, owner, until_ms, tonumber(ARGV[6]), r[7])
+  drawn[#drawn + 1] = { path, key }
+end
+
+local want = math.min(tonumber(ARGV[4]), math.max(1, math.ceil(redis.call('ZCARD', line) / tonumber(ARGV[7]))))
+for _ = 1, 10 do
+  local paths = redis.call('ZRANGE', line, 0, want - #drawn - 1)
+  for _, path in ipairs(paths) do take(path) end
+  zrem_all(line, paths)
+  if #paths == 0 or #drawn >= want then break end
+end
+for i, one in ipairs(drawn) do
+  if #drawn > 1 then redis.call('HSET', one[2], 'ab', int(#drawn)) end
+  drawn[i] = { one[1], redis.call('HGETALL', one[2]) }
+end
+local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
+if not head[1] then redis.call('SREM', base .. 'lines', ARGV[2]) end
+return { int(now), redis.call('ZCARD', line), head[2] or '0', drawn, stamp }

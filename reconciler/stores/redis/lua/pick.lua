@@ -1,0 +1,84 @@
+-- Choose the line a worker shall draw from next: the highest level, there the fair key that was served least, there the
+-- line whose first launch has stood longest. A line is for workers that know its function, and for any when none knows it.
+-- KEYS[1]  heads
+-- ARGV[1]  base of the queue's keys
+-- ARGV[2]  worker; what it knows is read from the registry. "" = it runs whatever there is
+-- ARGV[3]  msgpack: what became of the lines picked before: list of {entry, launches drawn by weight, launches left,
+--          place of the first one left, when that was, µs}
+-- ARGV[4]  1: the worker has just taken a ticket, so none is on its way
+-- ARGV[5]  1: choose; 0: only note what became of the others
+-- ARGV[6]  every how many choices the launch that has stood longest goes first
+-- ARGV[7]  how long it must have stood for that, in ms
+-- returns  {entry or "", how many lines have launches}
+local heads, seen, most = KEYS[1], base .. 'seen', 200
+
+local function forget(entry, level, fair)
+  redis.call('ZREM', heads, entry)
+  redis.call('HDEL', seen, entry)
+  local of = base .. 'of:' .. level .. '/' .. fair
+  redis.call('ZREM', of, entry)
+  if redis.call('EXISTS', of) == 0 then redis.call('ZREM', base .. 'fair:' .. level, fair) end
+end
+
+for _, one in ipairs(cmsgpack.unpack(ARGV[3])) do
+  local entry, cost, left, place, at = one[1], one[2], one[3], int(one[4]), one[5]
+  local level, fair = level_of(entry), fair_of(entry)
+  if cost > 0 then redis.call('ZADD', base .. 'fair:' .. level, 'XX', 'INCR', cost, fair) end
+  if left > 0 then
+    redis.call('ZADD', heads, 'XX', place, entry)
+    redis.call('ZADD', base .. 'of:' .. level .. '/' .. fair, 'XX', place, entry)
+  elseif tonumber(redis.call('HGET', seen, entry) or 0) <= at then -- else something has come since
+    forget(entry, level, fair)
+  end
+end
+if ARGV[4] == '1' then redis.call('DEL', base .. 'ticket') end
+local count = redis.call('ZCARD', heads)
+if count == 0 then redis.call('DEL', seen, base .. 'served', base .. 'picks') end
+if ARGV[5] == '0' or count == 0 or redis.call('EXISTS', base .. 'paused') == 1 then return { '', count } end
+
+local told, known = {}, {}
+local flat = ARGV[2] == '' and {} or redis.call('HGETALL', base .. 'functions')
+local mine = ''
+for i = 1, #flat, 2 do
+  if flat[i] == ARGV[2] then mine = flat[i + 1] end
+  if flat[i] ~= '' and tonumber(string.match(flat[i + 1], '^%d+')) > now then told[#told + 1] = flat[i + 1] end
+end
+
+-- Whether the worker shall draw from this line.
+local function for_me(entry)
+  if mine == '' then return true end
+  local name = '\n' .. function_of(entry) .. ' '
+  if known[name] == nil then
+    known[name] = string.find(mine, name, 1, true) ~= nil
+    if not known[name] then
+      local elsewhere = false
+      for _, text in ipairs(told) do elsewhere = elsewhere or string.find(text, name, 1, true) ~= nil end
+      known[name] = not elsewhere
+    end
+  end
+  return known[name]
+end
+
+local function first_for_me(key)
+  for _, entry in ipairs(redis.call('ZRANGE', key, 0, most - 1)) do
+    if for_me(entry) then return entry end
+  end
+  return nil
+end
+
+if redis.call('INCR', base .. 'picks') % tonumber(ARGV[6]) == 0 then
+  local oldest = redis.call('ZRANGE', heads, 0, 0, 'WITHSCORES')
+  if tonumber(oldest[2]) + tonumber(ARGV[7]) <= now and for_me(oldest[1]) then return { oldest[1], count } end
+end
+for level = 10, 0, -1 do
+  local name = string.format('%x', level)
+  local fairs = redis.call('ZRANGE', base .. 'fair:' .. name, 0, most - 1, 'WITHSCORES')
+  for i = 1, #fairs, 2 do
+    local entry = first_for_me(base .. 'of:' .. name .. '/' .. fairs[i])
+    if entry then
+      redis.call('HSET', base .. 'served', name, fairs[i + 1])
+      return { entry, count }
+    end
+  end
+end
+return { '', count }

@@ -1,0 +1,21 @@
+-- Give actions another priority, and move their launches to the line of that level. A relaunch stays ahead of all.
+-- KEYS[1]  due index
+-- ARGV[1]  base
+-- ARGV[2]  msgpack: list of paths
+-- ARGV[3]  priority
+-- ARGV[4]  incarnation of the run that is meant; "" = whichever there is
+-- returns  {now, changed, opened lines: {line, place of its first launch}...}
+local changed = 0
+for _, path in ipairs(cmsgpack.unpack(ARGV[2])) do
+  local key = record(path)
+  local r = redis.pcall('HMGET', key, 's', 'p', 'h', 'nl', 'np')
+  if not r.err and r[1] and not another_life(r[3], ARGV[4]) and not terminal(r[2]) then
+    redis.call('HSET', key, 'pr', ARGV[3])
+    changed = changed + 1
+    if r[4] and at_level(r[4], ARGV[3]) ~= r[4] then
+      leave(r[4], path)
+      stand(key, path, r[4], r[5], ARGV[3])
+    end
+  end
+end
+return { int(now), changed, enter_lines() }
