@@ -10,6 +10,7 @@ import msgspec
 from kombu.entity import Queue
 from kombu.messaging import Producer
 
+from reconciler.api.errors import Outage
 from reconciler.broker.address import BrokerAddress, read_address
 from reconciler.broker.conf import build_app
 from reconciler.broker.messenger import hang_up
@@ -53,13 +54,10 @@ class BrokerReport(msgspec.Struct, frozen=True):
     lasting: bool = False
 
 
-def lasting_problems(settings: Settings) -> list[str]:
-    """What no waiting mends: a worker that starts all the same would die later, or connect anew for ever.
-
-    A broker that is away is no such problem, as workers may start before it does.
-    """
+def broker_problems(settings: Settings) -> list[str]:
+    """What keeps a worker from starting: it would die later, or connect anew for ever. One that is away is an `Outage`."""
     report = look_at_broker(settings)
-    return list(report.problems) if report.lasting else []
+    return [problem if report.lasting else Outage(problem) for problem in report.problems]
 
 
 def look_at_broker(settings: Settings, queues: Iterable[str] = ()) -> BrokerReport:

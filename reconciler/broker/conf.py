@@ -12,7 +12,7 @@ from datetime import timedelta
 from celery import Celery
 
 from reconciler.broker.address import BrokerAddress, read_address
-from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT
+from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
 from reconciler.broker.queues import messaging, name_prefix, queue_of, talk
 from reconciler.settings import Settings
 
@@ -63,39 +63,20 @@ def attempts_settings(settings: Settings) -> dict[str, object]:
         InvalidSettings: the broker's URL cannot be used.
     """
     return {
-        "broker_transport_options": attempts_transport_options(settings),
-        # An attempt may run for days: a message held behind it would wait while another worker is idle.
+        # An attempt may run for days: a ticket held behind it would wait while another worker is idle.
         "worker_disable_prefetch": read_address(settings.effective_broker_url()).family == "redis",
         # Flower shows attempts. Steps are far more, and each event costs as much as a step (measured).
         "worker_send_task_events": True,
     }
 
 
-def attempts_transport_options(settings: Settings) -> dict[str, object]:
-    """Transport options of a worker that consumes attempts queues.
-
-    Its unacknowledged messages lie under keys of their own, since of all workers that share such keys the
-    shortest visibility timeout is in force. It does not limit how long user code may run: a launch is
-    acknowledged when a process takes it up (`task_annotations`), and the timeout covers only the moments
-    before. From there on the lease in the record decides: it notices a dead worker within seconds. A message
-    kept until the end would come back much later, to be refused, and again after every restart of the broker.
-
-    Raises:
-        InvalidSettings: the broker's URL cannot be used.
-    """
-    address = read_address(settings.effective_broker_url())
-    # a worker of both kinds holds countdowns of steps, too
-    visibility = max(timedelta(minutes=5), _steps_visibility(settings))
-    return _transport_options(settings, address, visibility, "attempts_")
-
-
 def _wake_up_options(settings: Settings, address: BrokerAddress) -> dict[str, object]:
-    """Transport options for wake-ups, which hold no truth.
+    """Transport options for wake-ups and tickets, which hold no truth.
 
     The ack emulation of kombu's Redis transport costs two transactions per message, a third of a lone step, to guard what
     the due index knows anyway: a lost wake-up is sent again by the resync sweep within seconds.
     """
-    options = _transport_options(settings, address, _steps_visibility(settings), "")
+    options = _transport_options(settings, address, _steps_visibility(settings))
     return {**options, "ack_emulation": False} if options else {}
 
 
@@ -108,7 +89,7 @@ def exchange_options(settings: Settings, address: BrokerAddress) -> dict[str, ob
         wait = settings.socket_timeout.total_seconds()
         # default without confirms: a message may be lost after `publish` has returned
         return {"confirm_publish": True, "read_timeout": wait, "write_timeout": wait}
-    return {**_transport_options(settings, address, _steps_visibility(settings), ""), "global_keyprefix": ""}
+    return {**_transport_options(settings, address, _steps_visibility(settings)), "global_keyprefix": ""}
 
 
 def _steps_visibility(settings: Settings) -> timedelta:
@@ -125,14 +106,14 @@ def _connection(settings: Settings, address: BrokerAddress) -> dict[str, object]
         "broker_transport": address.transport,  # survives broker restarts (transport.py)
         "broker_use_ssl": address.tls or False,  # kombu alone would accept any certificate
         "broker_connection_timeout": settings.connect_timeout.total_seconds(),  # default 4 s
-        "broker_connection_retry_on_startup": True,  # workers may start before the broker; each try is logged
+        "broker_connection_retry_on_startup": True,  # it may go between the look at the start and the consumer
         "broker_channel_error_retry": True,  # default: a worker ends when the broker refuses a command as it starts
         "broker_connection_max_retries": None,  # default 100: a worker would give up in a long outage
     }
 
 
 def _transport_options(
-    settings: Settings, address: BrokerAddress, visibility: timedelta, keys: str
+    settings: Settings, address: BrokerAddress, visibility: timedelta
 ) -> dict[str, object]:
     if address.family == "other":
         return {}
@@ -150,9 +131,9 @@ def _transport_options(
         **(sentinel if address.master_name else {}),
         "global_keyprefix": f"{settings.key_prefix}:mq:",  # other installations and programs on the server
         # the colon: no queue has one in its name, or its list would be one of these keys and end every worker
-        "unacked_key": f":{keys}unacked",
-        "unacked_index_key": f":{keys}unacked_index",
-        "unacked_mutex_key": f":{keys}unacked_mutex",
+        "unacked_key": ":unacked",
+        "unacked_index_key": ":unacked_index",
+        "unacked_mutex_key": ":unacked_mutex",
         "unacked_mutex_expire": 30,  # default 300 s: so long nobody restores after a worker died restoring
         "unacked_restore_interval": 5,  # seconds between two looks for expired messages
         "unacked_restore_throttle": 1,  # default 10: every 100 s only
@@ -183,13 +164,15 @@ def _messages(settings: Settings, prefix: str) -> dict[str, object]:
         "task_routes": {
             RECONCILE: {"queue": steps},
             SWEEPS: {"queue": steps},
-            RUN_ATTEMPT: {"queue": attempts},
+            RUN_ATTEMPTS: {"queue": attempts},
         },
         "task_acks_late": True,  # where the broker knows of it (RabbitMQ): a step cut short is delivered again
         "task_reject_on_worker_lost": False,  # would repeat a step that kills its process for ever
         "task_annotations": {
             RECONCILE: {"send_events": False},  # as many as there are steps; Flower keeps each in memory
-            RUN_ATTEMPT: {"acks_late": False, "send_events": True},  # see attempts_transport_options
+            RUN_ATTEMPTS: {
+                "send_events": False
+            },  # each launch is told of by itself (worker/attempts/flower.py)
         },
     }
 

@@ -1,4 +1,4 @@
-"""Sends wake-ups and launches through Celery, each within a bounded time."""
+"""Sends wake-ups and tickets through Celery, each within a bounded time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kombu.utils.uuid import uuid
 
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.broker.address import read_address
-from reconciler.broker.messages import AHEAD, INCARNATION, RECONCILE, RUN_ATTEMPT, Launch
+from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
 from reconciler.settings import Settings
 
 
@@ -78,34 +78,28 @@ class CeleryMessenger:
         with self._producer() as producer:
             self._send(producer, RECONCILE, message, self._steps_queue)
 
-    def launch(self, launches: Sequence[Launch]) -> None:
-        """Send one `run_attempt` message for each launch, in few round trips.
+    def ticket(self, queue: str) -> None:
+        """Send a ticket to a queue.
 
         Raises:
-            BrokerUnavailable: the broker refuses, or does not answer within `socket_timeout`; some may have
-                been sent.
+            BrokerUnavailable: the broker refuses, or does not answer within `socket_timeout`.
         """
-        if not launches:
-            return
-        create = self._app.amqp.create_task_message
+        message = self._app.amqp.create_task_message(
+            uuid(), RUN_ATTEMPTS, (queue,), {}, argsrepr=f"queue {queue}", kwargsrepr="", ignore_result=True
+        )
         with self._producer() as producer:
-            batch = producer.batch()  # type: ignore[no-untyped-call]  # kombu is not
-            with batch:
-                for one in launches:
-                    message = create(
-                        f"{one.action}/{one.attempt}",
-                        RUN_ATTEMPT,
-                        (one.action, one.attempt),
-                        argsrepr=one.display,
-                        kwargsrepr="",
-                        shadow=one.task,
-                        ignore_result=True,
-                    )
-                    if one.ahead:
-                        message.headers[AHEAD] = True
-                    if one.incarnation:
-                        message.headers[INCARNATION] = one.incarnation
-                    self._send(producer, RUN_ATTEMPT, message, one.queue)
+            self._send(producer, RUN_ATTEMPTS, message, queue)
+
+    def waiting(self, queue: str) -> int:
+        """Count the messages of a queue that no worker has taken.
+
+        Raises:
+            BrokerUnavailable: the broker refuses, or does not answer within `socket_timeout`.
+        """
+        with self._producer() as producer:
+            declared = self._app.amqp.queues[queue].bind(producer.channel)
+            # Not passive: Redis knows no empty list, and on AMQP nobody may have made the queue yet.
+            return int(declared.queue_declare().message_count)
 
     def close(self) -> None:
         """Close the connections of this process that are not in use. The messenger stays usable."""

@@ -9,12 +9,11 @@ kombu 5.7 as it comes, each measured:
    knows no channels: here the acknowledgement goes over a connection of its own, and nothing runs twice.
 3. Each command builds a new client object: 15-30 % of a worker's time. Here a channel has one per pool.
 4. After the first failed connect, a list of Sentinels falls back to the stock transport, and so to fault 1.
-5. What lies in a queue and is no message (no JSON, or JSON of another form) ends the worker that takes it, and the next
-   one as well if it had been handed back. Here it is logged and dropped: a message holds no truth.
+5. What lies in a queue and is no message (no JSON, JSON of another form, too large) ends the worker that takes it, and the
+   next one as well if it had been handed back. Here it is logged and dropped: a message holds no truth.
 6. A half-open line of the consumer is looked for every `health_check_interval`: 6-11 s. Here every second: 6-7 s.
-7. Nothing can be put at the head of a queue. Here what bears the header `reconciler-ahead` is: a relaunch.
-8. A consumer whose slots were taken asks a half-open line for a whole time limit, in the event loop. Here for a second.
-9. An error reply to a consumer (a demoted server, too few replicas, no disk, a right taken away, a queue's key that is no
+7. A consumer whose slots were taken asks a half-open line for a whole time limit, in the event loop. Here for a second.
+8. An error reply to a consumer (a demoted server, too few replicas, no disk, a right taken away, a queue's key that is no
    list) ends the worker. Here it asks again, with pauses (`rest.py`), over a new connection.
 
 Also noted is that the consumer is heard (`pulse.py`), so that one which has stopped asking is noticed.
@@ -26,6 +25,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import Empty
@@ -34,10 +34,8 @@ from typing import Any
 from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as stock
-from kombu.utils.json import dumps
 
-from reconciler.broker.envelope import check_envelope
-from reconciler.broker.messages import AHEAD
+from reconciler.broker.envelope import LARGEST_MESSAGE, check_envelope
 from reconciler.broker.pulse import pulse
 from reconciler.broker.rest import Rest
 from reconciler.lines import answers, guard
@@ -128,6 +126,23 @@ class WakeUps(virtual.QoS):
             self._delivered.clear()
 
 
+class _TooLarge(ValueError):
+    """A message was not even parsed."""
+
+
+def _answer(parse: Callable[..., Any], *given: Any, **options: Any) -> Any:  # noqa: ANN401  # redis-py's
+    """The answer to a command of a consumer; a message that is too large for one of ours is not looked into."""
+    answer = parse(*given, **options)
+    match answer:
+        case [_, (bytes() | str()) as message] if len(message) > LARGEST_MESSAGE:
+            raise _TooLarge(f"{len(message)} bytes, {LARGEST_MESSAGE} are allowed")
+    return answer
+
+
+def _no_message(error: Exception) -> str:
+    return "too large" if isinstance(error, _TooLarge) else "no JSON"
+
+
 class _Steady:
     """What both kinds of channel add to kombu's: one client per pool, and a way to Redis after closing."""
 
@@ -143,7 +158,9 @@ class _Steady:
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002  # kombu's signature
         if asynchronous:  # BRPOP and PUBSUB pin a connection to their client, which nobody else may use
-            return super()._create_client(asynchronous=True)  # type: ignore[misc]  # the other base has it
+            client = super()._create_client(asynchronous=True)  # type: ignore[misc]  # the other base has it
+            client.parse_response = partial(_answer, client.parse_response)
+            return client
         pool = self.pool  # type: ignore[attr-defined]  # the other base has it
         if self._steady_client is None or self._steady_client.connection_pool is not pool:
             # The old pool belonged to the parent process, or to a connection that was lost.
@@ -161,17 +178,6 @@ class _Steady:
         if self._steady_pool is None:
             raise ConnectionError("this channel was closed before it was used")
         return self._steady_pool
-
-    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ANN401  # kombu's signature
-        if not (message.get("headers") or {}).get(AHEAD):
-            super()._put(queue, message, **kwargs)  # type: ignore[misc]  # the other base has it
-            return
-        text, batch = dumps(message), kwargs.get("_publish_batch")  # type: ignore[no-untyped-call]  # kombu has no types
-        if batch is not None:
-            batch.add("rpush", queue, text)
-            return
-        with self.conn_or_acquire() as client:  # type: ignore[attr-defined]  # the other base has it
-            client.rpush(queue, text)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         if self._messages.resting():
@@ -198,7 +204,7 @@ class _Steady:
             pulse.beat()
             text = str(getattr(error, "doc", ""))
             logger.error(  # noqa: TRY400  # the traceback would show the parser
-                "dropped what is no message, since it is no JSON (%s): %.200r", error, text
+                "dropped what is no message, since it is %s (%s): %.200r", _no_message(error), error, text
             )
             raise Empty from None
         pulse.beat()

@@ -28,7 +28,7 @@ def store(round: Round, info: PhaseInfo, *, asked: bool = True) -> Result:
         changes.update(plugin_state=data, plugin_state_version=version)
     _observe(round, info, changes)
     if ctx.launch_wish is not None:
-        round.write.launch, round.write.task = ctx.launch_wish, ctx.launch_task
+        round.write.launch = ctx.launch_wish
     why = why_again(round.original, info) if asked else ""
     if why:
         record.status, info = told_in_history(record.status, why), told_in_event(info, why)

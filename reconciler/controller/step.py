@@ -20,18 +20,19 @@ import structlog
 from reconciler import metrics
 from reconciler.api.action import CONDITION, ActionId, TaskAction
 from reconciler.api.errors import BrokerUnavailable, ReconcilerError, Unavailable
-from reconciler.broker.messages import Launch, Messenger
+from reconciler.broker.messages import Messenger
 from reconciler.controller import failures
 from reconciler.controller.audit import audit
 from reconciler.controller.cache_config import asks_cache
 from reconciler.controller.concurrency import Slots
-from reconciler.controller.launches import launch_of, tell_lost
+from reconciler.controller.launches import tell_lost
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.tokens import give_back
 from reconciler.controller.webhook import owes_call
 from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.base import ClaimReport, CommitOutcome, CommitReport, Write
 from reconciler.stores.changes import UNWRITABLE, change_of
+from reconciler.tickets import announce
 
 log = structlog.get_logger(__name__)
 
@@ -232,14 +233,14 @@ class Stepper:
             writes = [self._storable(write) for write in writes]
             report = self.store.commit(shard, writes)
         accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
-        launches = [launch_of(write) for write in accepted if write.launch is not None]
+        launches = sum(write.launch is not None for write in accepted)
         if self.on_lost is not None:
             tell_lost(accepted, self.on_lost)
         superseded = report.outcomes.count(CommitOutcome.SUPERSEDED)
         if superseded or launches:
-            metrics.committed(superseded, len(launches))
-        if launches:
-            self._send(launches)
+            metrics.committed(superseded, launches)
+        if report.opened:
+            announce(self.store, self.messenger, report.opened)
         for woken in give_back(self.reconciler.resource_manager, self.store, accepted):
             self._wake(woken)
         return report, len(accepted), len(writes) - len(accepted)
@@ -267,13 +268,6 @@ class Stepper:
                 self._wake(shard)
         except ReconcilerError as error:
             log.warning("round.late_commit_failed", error=str(error))
-
-    def _send(self, launches: list[Launch]) -> None:
-        try:
-            self.messenger.launch(launches)
-        except BrokerUnavailable as error:
-            # the records say "launched": the plugin sends again what no worker takes
-            log.warning("launch.not_sent", count=len(launches), error=str(error))
 
     def _wake(self, shard: int, countdown: float = 0.0) -> None:
         try:

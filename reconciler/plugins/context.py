@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from reconciler import metrics
 from reconciler.api.action import AttemptRecord, Children, TaskAction
 from reconciler.api.errors import BadTaskSpecification
 from reconciler.api.resource import QuotaToken
@@ -17,25 +16,21 @@ from reconciler.api.template import TaskTemplate, parse_template, shared_templat
 from reconciler.api.transition import PhaseInfo, waiting_for_resources
 from reconciler.core import retries
 from reconciler.core.events import observed_attempts
+from reconciler.core.line import RELAUNCH, Line, fair_key
 from reconciler.core.paths import (
     checkpoint_folder,
     generated_name,
     identity_mark,
+    is_relaunch,
     launch_id,
     output_prefix,
     shortened_name,
 )
-from reconciler.plugins.managers import (
-    NO_CAPS,
-    Allocation,
-    Answer,
-    Constraints,
-    ResourceManager,
-    SecretManager,
-)
+from reconciler.plugins.allocation import allocate, why_waiting
+from reconciler.plugins.managers import NO_CAPS, Answer, Constraints, ResourceManager, SecretManager
 from reconciler.plugins.state import PluginStateManager
-from reconciler.stores.base import BlobStore
 from reconciler.stores.known import Known
+from reconciler.stores.objects import BlobStore
 from reconciler.stores.outputs import ActionFiles, read_inputs
 
 INLINE_TEMPLATE = "inline://taskTemplate"
@@ -55,6 +50,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         stop_attempt: asks the running attempt of an action to stop, with a reason.
         object_limit: largest object read or written, bytes.
         requeue: the requeue duration, ms.
+        patience: how long an action waits for a quota that is not registered, ms.
         installation: tells this installation from others that may use the same service.
     """
 
@@ -66,6 +62,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     catalog_client: Any = None
     object_limit: int = 64 * 1024 * 1024
     requeue: int = 10_000
+    patience: int = 600_000
     installation: str = ""
 
 
@@ -78,13 +75,12 @@ class TaskExecutionContext:
         state: what the plugin keeps between rounds.
         services: what the installation offers.
         max_name: longest generated name; 0 = any.
-        launch_wish: launch and queue of `send`.
-        launch_task: name of what it runs, for people.
+        launch_wish: launch and line of `send`.
         asked: units of quotas this call asked for.
     """
 
     __slots__ = (
-        "_template", "action", "asked", "files", "launch_task", "launch_wish", "max_name", "services", "state",
+        "_template", "action", "asked", "files", "launch_wish", "max_name", "services", "state",
     )  # fmt: skip
 
     def __init__(
@@ -101,7 +97,6 @@ class TaskExecutionContext:
         self.state = state
         self.max_name = max_name
         self.launch_wish: tuple[str, str] | None = None
-        self.launch_task = ""
         self.asked: list[QuotaToken] = []
         self._template: TaskTemplate | None = None
         prefix = self._prefix(self.attempt_number, action.status.launches)
@@ -202,15 +197,23 @@ class TaskExecutionContext:
         """Counts of the child actions."""
         return self.action.children
 
-    def send(self, queue: str, task: str = "") -> None:
-        """Offer this launch to the workers of a queue, once this round is stored.
+    def send(self, queue: str, task: str = "", *, alone: bool = False) -> None:
+        """Put this launch into a line of a queue, once this round is stored. A relaunch goes ahead of all that is new.
 
         Args:
             queue: its name.
-            task: name of what is to run, for Flower and logs; by default that of the action's spec.
+            task: name of what is to run; by default that of the action's spec.
+            alone: whether a worker shall draw it by itself, not together with its like.
         """
-        self.launch_wish = (self.launch, queue)
-        self.launch_task = task
+        metadata, spec, again = self.action.metadata, self.action.spec, is_relaunch(self.launch)
+        line = Line(
+            queue,
+            RELAUNCH if again else metadata.priority,
+            alone or again,
+            fair_key(metadata.fair_key or self.action.id.project),
+            task or spec.short_name or spec.task_type,
+        )
+        self.launch_wish = (self.launch, line.name)
 
     # -- quotas and secrets (R70, R71) --------------------------------------------------------------------------
     def allocate(self, namespace: str, units: int = 1, constraints: Constraints = NO_CAPS) -> Answer:
@@ -225,23 +228,11 @@ class TaskExecutionContext:
             The answer; unless it is granted, return `Transition(ctx.wait_for(namespace, answer))`.
 
         Raises:
-            QuotaUnknown: no such quota is registered.
+            QuotaUnknown: no such quota was registered for as long as the installation waits for one.
             BadTaskSpecification: more units than there are, or none.
             StoreUnavailable: the store does not answer.
         """
-        name = self._token
-        present = self.action.status.tokens
-        mine = next((t for t in present if (t.resource, t.token) == (namespace, name)), None)
-        if mine is not None and mine.held:
-            return Answer(Allocation.GRANTED)
-        answer = self.services.resource_manager.allocate(namespace, name, self.action.id, constraints, units)
-        granted = answer.allocation is Allocation.GRANTED
-        asked_at = mine.since if mine is not None else self.now
-        metrics.allocated(granted=granted, waited=(self.now - asked_at) / 1000)
-        token = QuotaToken(namespace, name, units, granted, 0 if granted else asked_at)
-        self.action.set_status(tokens=(*(t for t in present if t is not mine), token))
-        self.asked.append(token)
-        return answer
+        return allocate(self, self._token, namespace, units, constraints)
 
     @property
     def _token(self) -> str:
@@ -251,9 +242,7 @@ class TaskExecutionContext:
 
     def wait_for(self, namespace: str, answer: Answer) -> PhaseInfo:
         """The phase of an action that waits for units: whoever gives some back wakes it (R70)."""
-        what = "the cap of its project" if answer.allocation is not Allocation.EXHAUSTED else "the quota"
-        reason = f'{what} of the resource "{namespace}" is used up; waiting for it'
-        info = waiting_for_resources(self.now, 0, reason)
+        info = waiting_for_resources(self.now, 0, why_waiting(namespace, answer.allocation))
         return msgspec.structs.replace(info, requeue_at=answer.look_at)
 
     def secret(self, key: str, group: str = "") -> str:

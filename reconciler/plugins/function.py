@@ -28,7 +28,6 @@ from reconciler.api.transition import (
     system_retryable_failure,
 )
 from reconciler.core.deadlines import RUNNING_TIMED_OUT, attempt_timed_out, expired, limits_of
-from reconciler.core.paths import is_relaunch
 from reconciler.core.retries import WORKER_LOST
 from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
@@ -48,13 +47,8 @@ __all__ = ["TASK_TYPE", "FunctionConfig", "FunctionPlugin", "config_of", "entry"
 
 _LOOK_WHILE_RUNNING = 600_000
 """How soon to look at a running attempt that nothing wakes, ms: the store itself watches the end of its lease."""
-_SEND_AGAIN = 5_000
-_SEND_AGAIN_AT_MOST = 300_000
-"""Longest time between two sendings of a launch that nobody takes, ms."""
 _LOOK_WHILE_WAITING = 3_600_000
-"""How soon to look at a launch that waits and that nothing wakes, ms: the store itself watches for lost ones."""
-_LOOK_AT_RELAUNCH = 10_000
-"""The same of a relaunch, which is rare, and whose loss younger launches do not show."""
+"""How soon to look at a launch that stands in line and that nothing wakes, ms."""
 UNKNOWN_FUNCTION = "UnknownFunction"
 """Code of an action whose function no worker of its queue has known for as long as the installation waits."""
 _PATIENCE = timedelta(minutes=10)
@@ -101,13 +95,13 @@ class FunctionPlugin(Plugin):
                 answer = ctx.allocate(config.resource, config.units)
                 if answer.allocation is not Allocation.GRANTED:
                     return Transition(ctx.wait_for(config.resource, answer))
-            ctx.send(queue, config.function)
+            self._send(ctx, queue, config)
             ctx.state.put(1, _Sent(1))
             return Transition(self._waiting(ctx, queue, 1))
         if attempt.outcome is not None:
             return Transition(_ended(attempt.outcome))
         if not attempt.owner:
-            return Transition(self._not_started(ctx, queue, config.function))
+            return Transition(self._not_started(ctx, queue, config))
         if ctx.now < attempt.lease_until:
             return Transition(_running(ctx))
         silent = (ctx.now - attempt.lease_until) / 1000
@@ -120,30 +114,28 @@ class FunctionPlugin(Plugin):
             )
         )
 
-    def _not_started(self, ctx: TaskExecutionContext, queue: str, function: str) -> PhaseInfo:
-        """In line, or lost? Queues are first in, first out, so younger launches that started tell.
-
-        Of a relaunch, which is put at the head, any tell that started since. Overtaken by one: lost, send it again. The
-        queue starts older ones still: in line. It starts nothing: perhaps lost, perhaps nobody serves it; send it again,
-        ever more seldom. Standing in line changes no state, so it makes no event. Nobody polls, but for a relaunch:
-        `Store.look` makes those due that deserve a look.
-        """
+    def _not_started(self, ctx: TaskExecutionContext, queue: str, config: FunctionConfig) -> PhaseInfo:
+        """It stands in its line, or a worker has handed it back. Standing there changes no state, so it makes no event."""
         attempt = ctx.attempt
-        if attempt.handed_back is not None:
-            return self._handed_back(ctx, function, queue, attempt.handed_back)
         sent = ctx.state.get(_Sent) or _Sent(1)
-        patience = min(_SEND_AGAIN * 2 ** min(max(sent.times - 3, 0), 16), _SEND_AGAIN_AT_MOST)
-        overtaken = attempt.queue_moved_at > attempt.sent_at or (
-            is_relaunch(ctx.launch) and attempt.queue_started_at >= attempt.sent_at + patience
-        )
-        silent = ctx.now - max(attempt.sent_at, attempt.queue_started_at) >= patience
-        if not overtaken and not silent:
+        if attempt.handed_back is not None:
+            return self._handed_back(ctx, config, queue, attempt.handed_back)
+        if attempt.in_line:
             return self._waiting(ctx, queue, sent.times)
-        ctx.send(queue, function)
+        # no script leaves a launch in no line; a hand that deletes keys may
+        self._send(ctx, queue, config)
         ctx.state.put(1, _Sent(sent.times + 1))
         return self._waiting(ctx, queue, sent.times + 1)
 
-    def _handed_back(self, ctx: TaskExecutionContext, function: str, queue: str, back: HandBack) -> PhaseInfo:
+    @staticmethod
+    def _send(ctx: TaskExecutionContext, queue: str, config: FunctionConfig) -> None:
+        """Put it into a line. What holds units or reads secrets is drawn alone: a batch would hold them for longer."""
+        alone = bool(config.resource or ctx.shared_template.secrets)
+        ctx.send(queue, config.function, alone=alone)
+
+    def _handed_back(
+        self, ctx: TaskExecutionContext, config: FunctionConfig, queue: str, back: HandBack
+    ) -> PhaseInfo:
         """Send it again, unless no living worker of its queue can run it: then wait, and say so.
 
         Without any living worker it is sent as well, for whoever comes. Nothing is spent, however often.
@@ -151,10 +143,11 @@ class FunctionPlugin(Plugin):
         sent = ctx.state.get(_Sent) or _Sent(1)
         if ctx.now < back.until:
             return _queued(ctx, sent.times, f"handed back: {back.why}", back.until)
+        function = config.function
         known = ctx.services.find_function(queue, function, ctx.now)
         if known.workers and not known.digests:
             return self._unknown(ctx, sent, known, f'queue "{queue}" knows the function {function!r}')
-        ctx.send(queue, function)
+        self._send(ctx, queue, config)
         if sent.unknown_since:
             ctx.state.put(1, _Sent(sent.times))
         text = f'waiting for a worker of queue "{queue}"; handed back before: {back.why}'
@@ -176,8 +169,9 @@ class FunctionPlugin(Plugin):
     @staticmethod
     def _waiting(ctx: TaskExecutionContext, queue: str, times: int) -> PhaseInfo:
         again = f", sent {times} times" if times > 1 else ""
-        look = _LOOK_AT_RELAUNCH if is_relaunch(ctx.launch) else _LOOK_WHILE_WAITING
-        return _queued(ctx, times, f'waiting for a worker of queue "{queue}"{again}', ctx.now + look)
+        return _queued(
+            ctx, times, f'waiting for a worker of queue "{queue}"{again}', ctx.now + _LOOK_WHILE_WAITING
+        )
 
     def abort(self, ctx: TaskExecutionContext) -> None:
         """Ask the worker to stop and wait until it did, or until its lease ran out; a launch not taken is fenced off.

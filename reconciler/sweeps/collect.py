@@ -15,7 +15,8 @@ import structlog
 from reconciler import metrics
 from reconciler.api.errors import Unavailable
 from reconciler.settings import Settings
-from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.base import Store
+from reconciler.stores.objects import BlobStore
 from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 
 log = structlog.get_logger(__name__)

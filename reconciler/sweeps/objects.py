@@ -23,8 +23,9 @@ from reconciler.api.errors import ReconcilerError
 from reconciler.api.template import template_or_none
 from reconciler.core.layout import INPUTS, inputs_folder, run_folder
 from reconciler.core.paths import output_prefix
-from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.base import Store
 from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.objects import BlobStore
 
 log = structlog.get_logger(__name__)
 _AT_ONCE = 8

@@ -7,12 +7,16 @@ superfluous message per shard. Safe to run twice and on two hosts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from reconciler import metrics
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.broker.messages import Messenger
-from reconciler.stores.base import Store
+from reconciler.stores.base import Late, Store
+from reconciler.stores.lines import Head
+from reconciler.tickets import send_ticket
 
 log = structlog.get_logger(__name__)
 GRACE = 1000
@@ -25,16 +29,31 @@ def resync(store: Store, messenger: Messenger, grace: int = GRACE) -> int:
     Raises:
         StoreUnavailable: the store does not answer.
     """
-    sent = 0
-    for shard, late, at, _, now in store.look(grace):
+    look = store.look(grace)
+    try:
+        return _wake(messenger, look.late) + _send_tickets(store, messenger, look.lines)
+    except BrokerUnavailable as error:
+        log.warning("resync.not_sent", error=str(error))
+        return 0
+
+
+def _wake(messenger: Messenger, late: Sequence[Late]) -> int:
+    for one in late:
         try:
-            messenger.wake(shard, 0.0 if late else max(0, at - now) / 1000)
-        except BrokerUnavailable as error:
+            messenger.wake(one.shard, 0.0 if one.overdue else max(0, one.next_due - one.now) / 1000)
+        except BrokerUnavailable:
             metrics.woken(sent=False)
-            log.warning("resync.not_sent", shard=shard, error=str(error))
-            return sent
+            raise
         metrics.woken(sent=True)
-        sent += 1
-        if late:
-            log.info("resync.overdue", shard=shard, late_ms=now - at)
-    return sent
+        if one.overdue:
+            log.info("resync.overdue", shard=one.shard, late_ms=one.now - one.next_due)
+    return len(late)
+
+
+def _send_tickets(store: Store, messenger: Messenger, lines: Sequence[Head]) -> int:
+    """Tell of lines again, and send tickets that were lost. While one waits for a worker, another would not be sooner."""
+    by_queue: dict[str, list[Head]] = {}
+    for head in lines:
+        by_queue.setdefault(head.line.partition("/")[0], []).append(head)
+    needed = [queue for queue, heads in by_queue.items() if store.announce(queue, heads)]
+    return sum(not messenger.waiting(queue) and send_ticket(messenger, queue) for queue in needed)

@@ -28,7 +28,7 @@ import os
 from pathlib import Path
 from celery.signals import worker_ready
 from reconciler.broker import conf
-from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT
+from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
 from reconciler.settings import Settings
 
 here = Path(__file__).parent
@@ -58,9 +58,9 @@ def blocked(gate):
     (here / gate).read_text()  # a pipe: the test opens its other end
     note(f"{gate} ends")
 
-@app.task(name=RUN_ATTEMPT)
-def run_attempt(action, attempt):
-    blocked(action)
+@app.task(name=RUN_ATTEMPTS)
+def run_attempts(queue):
+    note(f"ticket of {queue}")
 """
 
 

@@ -13,20 +13,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from broker_servers import PASSWORD, PREFIX, Valkey, Worker, until
 
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.broker.conf import build_app
-from reconciler.broker.messages import RUN_ATTEMPT, Launch
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.settings import Settings
 
 pytestmark = pytest.mark.servers
 
 LIMIT = timedelta(seconds=1)
-LAUNCHES = [Launch("attempts", f"p/d/run7/a{i}", "1", f"run7/a{i} train") for i in range(3)]
 
 
 def settings_for(url: str) -> Settings:
@@ -154,43 +151,33 @@ def test_no_queue_ends_a_worker(
         "meta",
         "due",
     ]
-    messenger.launch([Launch(name, f"p/d/{name[:20]}/a0", "1", name) for name in names])
+    for name in names:
+        messenger.ticket(name)
     worker = start_worker(queue="attempts", role="attempts")
-    app = build_app(settings_for(server.url))
-    app.send_task(RUN_ATTEMPT, ("later", "1"), countdown=600)  # unacknowledged from now on
-    until(lambda: server.client.hlen(f"{PREFIX}:attempts_unacked") == 1)
-    worker.gate("one")
-    messenger.launch([Launch("attempts", "one", "1", "one")])
-    worker.notes_say("one begins")
-    worker.open("one")
-    worker.notes_say("one ends")
+    messenger.ticket("attempts")
+    worker.notes_say("ticket of attempts")
     assert {server.client.type(PREFIX + name) for name in names} == {b"list"}
-    app.close()
+    assert worker.process.poll() is None
 
 
-def test_attempts_keep_their_own_unacked_keys_and_ack_early(
+def test_a_busy_worker_leaves_messages_to_others(
     server: Valkey, messenger: CeleryMessenger, start_worker: Callable[..., Worker]
 ) -> None:
-    """A running attempt holds no message, a busy worker fetches none, and steps are kept apart."""
+    """A ticket behind an attempt that may run for days stays in the queue; none needs book-keeping on the server."""
     worker = start_worker(queue="attempts", role="attempts")
     app = build_app(settings_for(server.url))
-    app.send_task(RUN_ATTEMPT, ("later", "1"), countdown=600)
-    until(lambda: server.client.hlen(f"{PREFIX}:attempts_unacked") == 1)
-    for name in ("one", "two", "three"):
+    for name in ("one", "two"):
         worker.gate(name)
-    messenger.launch([Launch("attempts", name, "1", name) for name in ("one", "two", "three")])
-    worker.notes_say("one begins")
-    worker.notes_say("two begins")
+        app.send_task("test.blocked", (name,), queue="attempts")
+        worker.notes_say(f"{name} begins")
+    messenger.ticket("attempts")
     for _ in range(2):  # each answer is a turn of the worker's loop, in which it would have fetched more
         assert app.control.ping(timeout=5, limit=1)
-    assert server.client.hlen(f"{PREFIX}:attempts_unacked") == 1
-    assert [m["id"] for m in messages(server, "attempts")] == ["three/1"]
-    assert not server.client.exists(f"{PREFIX}:unacked")
+    assert [m["body"][0] for m in messages(server, "attempts")] == [["attempts"]]
     worker.open("one")
-    worker.notes_say("three begins")
+    worker.notes_say("ticket of attempts")
     worker.open("two")
-    worker.open("three")
-    worker.notes_say("three ends")
+    assert not server.client.keys(f"{PREFIX}:*unacked*")
     app.close()
 
 
@@ -258,7 +245,7 @@ class _Trap:
         return Path.touch, (self.file,)
 
 
-@pytest.mark.parametrize("send", ["wake", "launch"])
+@pytest.mark.parametrize("send", ["wake", "ticket"])
 @pytest.mark.parametrize("fault", ["wrong password", "dead port", "frozen", "frozen when open"])
 def test_broken_broker_is_told_in_time(server: Valkey, fault: str, send: str) -> None:
     """Whatever is wrong is told within twice the time limit, with the remedy and without the password."""
@@ -273,7 +260,7 @@ def test_broken_broker_is_told_in_time(server: Valkey, fault: str, send: str) ->
         server.freeze()
     begin = time.monotonic()
     with pytest.raises(BrokerUnavailable) as caught:
-        messenger.wake(1) if send == "wake" else messenger.launch(LAUNCHES)
+        messenger.wake(1) if send == "wake" else messenger.ticket("attempts")
     assert time.monotonic() - begin < 2 * LIMIT.total_seconds()
     assert f"redis://:**@127.0.0.1:{server.port}/0" in str(caught.value)
     assert "correct RECONCILER_BROKER_URL" in str(caught.value)
@@ -293,28 +280,16 @@ def test_messenger_recovers_with_its_broker(server: Valkey, messenger: CeleryMes
 
 
 def test_messages_are_what_the_protocol_says(server: Valkey, messenger: CeleryMessenger) -> None:
-    """A wake-up carries shard, due time and ETA; a launch carries action, attempt and a text for people."""
+    """A wake-up carries shard, due time and ETA; a ticket its queue; both a text for people."""
     messenger.wake(4, countdown=3)
-    messenger.launch(LAUNCHES)
-    messenger.launch([])
+    messenger.ticket("attempts")
     (wake,) = messages(server, "steps")
     assert wake["body"][:2] == [[4], {}]
     assert (wake["task"], wake["argsrepr"], bool(wake["eta"])) == ("reconciler.reconcile", "shard 4", True)
-    sent = messages(server, "attempts")
-    assert [m["id"] for m in sent] == [f"p/d/run7/a{i}/1" for i in range(3)]
-    assert sent[2]["body"][0] == ["p/d/run7/a2", "1"]
-    assert sent[2]["argsrepr"] == "run7/a2 train"
-    assert (sent[2]["task"], sent[2]["ignore_result"]) == ("reconciler.run_attempt", True)
-
-
-def test_a_relaunch_is_taken_before_what_waits(server: Valkey, messenger: CeleryMessenger) -> None:
-    """Launches are taken first in, first out, but a relaunch next, whether it is sent alone or among others."""
-    again = [msgspec.structs.replace(one, attempt="1-1") for one in LAUNCHES]
-    messenger.launch(LAUNCHES[:2])
-    messenger.launch([again[0]])
-    messenger.launch([LAUNCHES[2], again[1]])
-    taken = [m["body"][0][1] for m in messages(server, "attempts")]
-    assert taken == ["1-1", "1-1", "1", "1", "1"]
+    (ticket,) = messages(server, "attempts")
+    assert ticket["body"][:2] == [["attempts"], {}]
+    assert ticket["argsrepr"] == "queue attempts"
+    assert (ticket["task"], ticket["ignore_result"]) == ("reconciler.run_attempts", True)
 
 
 def test_all_keys_carry_the_prefix(server: Valkey, start_worker: Callable[..., Worker]) -> None:

@@ -11,7 +11,6 @@ import pytest
 from broker_servers import PREFIX, Valkey, Worker, until
 
 from reconciler.broker.conf import build_app
-from reconciler.broker.messages import Launch
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.settings import Settings
 
@@ -45,11 +44,11 @@ def start(server: Valkey, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
 
 
 def send(server: Valkey, number: int) -> None:
-    """A wake-up and a launch."""
+    """A wake-up and a ticket."""
     settings = Settings(broker_url=server.url, socket_timeout=LIMIT, connect_timeout=LIMIT)
     messenger = CeleryMessenger(build_app(settings), settings)
     messenger.wake(number)
-    messenger.launch([Launch("attempts", f"p/d/r/a{number}", "1", "")])
+    messenger.ticket("attempts")
     messenger.close()
 
 
@@ -112,7 +111,7 @@ def test_an_error_reply_ends_no_worker(
     until(lambda: "the broker refuses" in worker.log or worker.process.poll() is not None)
     relent(server, tmp_path)
     send(server, 3)
-    worker.notes_say("shard 3" if queue == "steps" else "p/d/r/a3 begins")
+    worker.notes_say("shard 3" if queue == "steps" else "ticket of attempts")
     assert worker.process.poll() is None
 
 

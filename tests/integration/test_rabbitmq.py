@@ -13,7 +13,6 @@ from reconciler.api.errors import BrokerUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.broker.check import look_at_broker
 from reconciler.broker.conf import build_app
-from reconciler.broker.messages import Launch
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.broker.queues import plain_name
 from reconciler.client.client import Client
@@ -73,16 +72,16 @@ def test_two_installations_share_a_virtual_host(rabbit: Rabbit) -> None:
             taken(settings, queue)
         for shard in range(3):
             messenger.wake(10 * number + shard)
-        messenger.launch(
-            [Launch(queue, f"p/d/r/{settings.key_prefix}", "1", "") for queue in ("attempts", "gpu")]
-        )
+        for queue in ("attempts", "gpu"):
+            for _ in range(number + 1):
+                messenger.ticket(queue)
         messenger.close()
     assert look_at_broker(one, ("steps", "attempts")).waiting == {"steps": 3, "attempts": 1}
     assert taken(one, "steps") == [[0], [1], [2]]
     assert taken(other, "steps") == [[10], [11], [12]]
     for queue in ("attempts", "gpu"):
-        assert taken(one, queue) == [["p/d/r/one", "1"]]
-        assert taken(other, queue) == [["p/d/r/other", "1"]]
+        assert taken(one, queue) == [[queue]]
+        assert taken(other, queue) == [[queue], [queue]]
 
 
 def test_sweeps_go_to_the_own_queue(rabbit: Rabbit) -> None:

@@ -10,8 +10,8 @@ import pytest
 from reconciler.address import mask
 from reconciler.api.errors import InvalidSettings
 from reconciler.broker.address import read_address
-from reconciler.broker.conf import attempts_settings, attempts_transport_options, build_app, celery_settings
-from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT, Launch
+from reconciler.broker.conf import attempts_settings, build_app, celery_settings
+from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
 from reconciler.broker.recording import RecordingMessenger, Wake
 from reconciler.settings import Settings
 
@@ -112,13 +112,10 @@ def test_our_application_does_not_become_the_current_one() -> None:
 
 
 def test_messages_held_longest_stay_within_the_visibility_timeout() -> None:
-    """Steps get four times the longest countdown, at least two minutes; attempts have keys of their own."""
+    """Four times the longest countdown, at least two minutes."""
     options = celery_settings(Settings(max_countdown=timedelta(minutes=1)))["broker_transport_options"]
     assert isinstance(options, dict)
     assert options["visibility_timeout"] == 240
-    attempts = attempts_transport_options(Settings())
-    keys = ("unacked_key", "unacked_index_key", "unacked_mutex_key")
-    assert not {options[key] for key in keys} & {attempts[key] for key in keys}
     assert "retry_on_timeout" not in options  # it would silently turn batches off
 
 
@@ -136,7 +133,7 @@ def test_tasks_are_routed_by_name() -> None:
         name: app.amqp.router.route({}, name)["queue"].name for name in (RECONCILE, "reconciler.sweep.gc")
     }
     assert set(routed.values()) == {"s"}
-    assert app.amqp.router.route({}, RUN_ATTEMPT)["queue"].name == "a"
+    assert app.amqp.router.route({}, RUN_ATTEMPTS)["queue"].name == "a"
     assert app.amqp.router.route({}, "unheard.of")["queue"].name == "s"
     app.close()
 
@@ -152,6 +149,7 @@ def test_recording_messenger_remembers_in_order() -> None:
     messenger = RecordingMessenger()
     messenger.wake(1)
     messenger.wake(2, countdown=1.5)
-    messenger.launch([Launch("q", "p/d/r/a", "1", "a"), Launch("q", "p/d/r/b", "1", "b")])
+    messenger.ticket("q")
+    messenger.ticket("other")
     assert messenger.wakes == [Wake(1), Wake(2, 1.5)]
-    assert [launch.action for launch in messenger.launches] == ["p/d/r/a", "p/d/r/b"]
+    assert messenger.tickets == ["q", "other"]

@@ -83,16 +83,10 @@ def test_each_setting_is_known() -> None:
     assert len(ours) > 25
 
 
-@pytest.mark.parametrize("kind", ["attempts", "steps"])
-def test_each_transport_option_is_known(kind: str) -> None:
+def test_each_transport_option_is_known() -> None:
     """As kombu does with an option."""
     settings = Settings()
-    address = conf.read_address(settings.effective_broker_url())
-    given = (
-        conf.attempts_transport_options(settings)
-        if kind == "attempts"
-        else conf._wake_up_options(settings, address)
-    )
+    given = conf._wake_up_options(settings, conf.read_address(settings.effective_broker_url()))
     known = {*redis.Channel.from_transport_options, *ELSEWHERE}
     source = inspect.getsource(redis)
     assert [name for name in given if name not in known and f"'{name}'" not in source] == []

@@ -1,8 +1,6 @@
-"""What a step sends after its commit (R2): launches, wake-ups, and the abort of children."""
+"""What a step sends after its commit (R2): tickets, wake-ups, and the abort of children."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import pytest
 from step_lab import SECONDS, one_shard, step
@@ -11,8 +9,8 @@ from reconciler.api.action import ActionId
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import PhaseInfo, failure, queued, running, success
-from reconciler.broker.messages import Launch
 from reconciler.broker.recording import Wake
+from reconciler.core.line import Line, read_line
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.changes import PENDING_TTL
 from reconciler.testing import Lab, ScriptedPlugin
@@ -31,10 +29,14 @@ class Mute:
         self.asked += 1
         raise BrokerUnavailable(f"{shard} {countdown} {armed}")
 
-    def launch(self, launches: Sequence[Launch]) -> None:
+    def ticket(self, queue: str) -> None:
         """Fail."""
         self.asked += 1
-        raise BrokerUnavailable(str(launches))
+        raise BrokerUnavailable(queue)
+
+    def waiting(self, queue: str) -> int:
+        """Fail."""
+        raise BrokerUnavailable(queue)
 
 
 # -- messages -----------------------------------------------------------------------------------------------------------
@@ -48,39 +50,40 @@ def launcher() -> ScriptedPlugin:
     return ScriptedPlugin("worker", launch, running(0, requeue_at=2**42))
 
 
-def test_launches_are_sent_after_the_commit() -> None:
-    """No worker hears of a launch before the record says that it may report."""
+def test_a_ticket_is_sent_after_the_commit() -> None:
+    """No worker hears of a launch before it stands in its line, and may report."""
     lab = one_shard(launcher())
     action = lab.submit("worker")
     known: list[str] = []
-    launch = lab.messenger.launch
+    ticket = lab.messenger.ticket
 
-    def looking(launches: Sequence[Launch]) -> None:
+    def looking(queue: str) -> None:
         known.append(lab.get(action).attempt.launch)
-        launch(launches)
+        ticket(queue)
 
-    lab.messenger.launch = looking  # type: ignore[method-assign]  # looks
+    lab.messenger.ticket = looking  # type: ignore[method-assign]  # looks
     step(lab)
     assert known == ["1"]
-    of = lab.get(action).metadata.incarnation
-    shown = f"{action.run}/a0 attempt 1"
-    assert lab.messenger.launches == [Launch("q1", str(action), "1", shown, of, "worker")]
+    assert lab.messenger.tickets == ["q1"]
+    pick = lab.store.pick("q1")
+    assert read_line(pick.line) == Line("q1", 5, alone=False, fair=action.project, function="worker")
+    [record] = lab.store.draw(pick.shard, pick.line, owner="w", limit=1, lease=1).actions
+    assert (record.id, record.attempt.launch) == (action, "1")
 
 
-def test_launches_of_a_batch_are_sent_together() -> None:
-    """One call of the broker carries all launches of a commit."""
+def test_launches_of_a_batch_need_one_ticket() -> None:
+    """However many enter the lines of a queue, one ticket is on its way."""
 
     def launch(ctx: TaskExecutionContext) -> PhaseInfo:
         ctx.send("q1")
         return queued(ctx.now, 0, "sent")
 
     lab = one_shard(ScriptedPlugin("worker", launch, launch, launch, running(0)))
-    calls: list[int] = []
-    lab.messenger.launch = lambda launches: calls.append(len(launches))  # type: ignore[method-assign]  # counts
     for _ in range(3):
         lab.submit("worker")
     step(lab)
-    assert calls == [3]
+    assert lab.journal.words.count("launch") == 3
+    assert lab.messenger.tickets == ["q1"]
 
 
 def test_a_refused_write_launches_nothing() -> None:
@@ -95,7 +98,8 @@ def test_a_refused_write_launches_nothing() -> None:
     lab = one_shard(ScriptedPlugin("worker", robbed))
     lab.submit("worker")
     step(lab)
-    assert not lab.messenger.launches
+    assert not lab.messenger.tickets
+    assert not lab.store.look(0).lines
 
 
 def test_a_broker_that_is_down_is_survived() -> None:

@@ -1,0 +1,48 @@
+"""Tickets: how the workers of a queue learn that launches stand in its lines.
+
+A ticket is an ordinary message, "queue q has work". Lost, doubled or late it costs time, never a launch: the lines are the
+truth, and the resync sweep sends again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from reconciler.api.errors import BrokerUnavailable, Unavailable
+from reconciler.broker.messages import Messenger
+from reconciler.stores.lines import Head, Lines
+
+log = structlog.get_logger(__name__)
+
+
+def announce(lines: Lines, messenger: Messenger, heads: Iterable[Head]) -> int:
+    """Tell the queues of some lines that these have launches; returns how many tickets were sent.
+
+    What cannot be told is left to the resync sweep.
+    """
+    by_queue: dict[str, list[Head]] = {}
+    for head in heads:
+        by_queue.setdefault(head.line.partition("/")[0], []).append(head)
+    return sum(announce_queue(lines, messenger, queue, found) for queue, found in by_queue.items())
+
+
+def announce_queue(lines: Lines, messenger: Messenger, queue: str, heads: Sequence[Head] = ()) -> bool:
+    """Do as `announce`, for one queue; without lines, send the ticket a queue with launches needs."""
+    try:
+        needed = lines.announce(queue, heads)
+    except Unavailable as error:
+        log.warning("line.not_announced", queue=queue, error=str(error))
+        return False
+    return needed and send_ticket(messenger, queue)
+
+
+def send_ticket(messenger: Messenger, queue: str) -> bool:
+    """Send one ticket; False when the broker does not take it."""
+    try:
+        messenger.ticket(queue)
+    except BrokerUnavailable as error:
+        log.warning("ticket.not_sent", queue=queue, error=str(error))
+        return False
+    return True
