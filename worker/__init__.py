@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from worker.foreign import refuse_foreign_modules
+from worker.import_path import past_the_folder
 
 __all__ = ["app"]
 
@@ -24,7 +25,8 @@ class _Package(ModuleType):
         """
         refuse_foreign_modules()
         try:
-            return import_module("worker.app").app
+            with past_the_folder():
+                return import_module("worker.app").app
         except AttributeError as error:  # would be read as "there is no app"
             raise ImportError(f"the Celery application cannot be made: {error}") from error
 

@@ -26,16 +26,18 @@ from reconciler.broker.queues import plain_name
 from reconciler.core.probe import PROBE
 from reconciler.machine import look_around
 from reconciler.settings import Settings
+from reconciler.stores.quotas import QuotaBook
 from reconciler.wiring import build_problems
 from worker import hiding, logs, start, steps
-from worker.attempts import attempt
+from worker.attempts import attempt, drawing
+from worker.attempts.broken import broken
+from worker.attempts.flower import LostLaunches
 from worker.confining import confine
 from worker.consuming import watch_of
 from worker.dashboard import prepare_flower
-from worker.flower_events import LostLaunches
 from worker.forwarding import Forwarder, reader_of
 from worker.functions_told import FunctionsTold
-from worker.import_path import import_path
+from worker.import_path import look_here_last
 from worker.liveness import Liveness
 from worker.manager import WorkerManager
 from worker.metrics import Measuring
@@ -43,7 +45,9 @@ from worker.pool_starts import PoolStarts
 from worker.process import configure, current_engine
 from worker.role import Role, chosen_queues, is_solo, role_of, role_problems
 from worker.runner.functions import functions_of, runner_for
+from worker.runner.process import own_all_children
 from worker.start import ends_start
+from worker.start_options import limit_problems, queue_problems
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +65,7 @@ def make_app(settings: Settings) -> Celery:
     }
     app.conf.beat_scheduler = "worker.beat:Scheduler"
     steps.register(app)
-    attempt.register(app)
+    drawing.register(app)
     configure(settings)
     return app
 
@@ -105,7 +109,7 @@ def _choose_role(instance: Any, conf: Any, options: dict[str, Any], **_: Any) ->
     Messages of attempts have their own unacked keys: the shortest visibility timeout of a key wins.
     """
     settings = Settings.from_env()
-    sys.path[:] = import_path()  # of plugins, too: Celery has taken the working folder away again
+    look_here_last()  # for plugins: Celery has taken the working folder away again
     _Process.pid = os.getpid()
     _Process.queues = tuple(chosen_queues(conf, options))
     _Process.role = role_of(_Process.queues, settings)
@@ -129,6 +133,7 @@ def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery'
     settings = Settings.from_env()
     role = _Process.role or role_of(_Process.queues, settings)
     problems, trace = role_problems(role, _Process.queues, sender.pool_cls), ""
+    problems += queue_problems(_Process.queues, settings) + limit_problems(sender, sender.app.tasks)
     if role.attempts and not problems:
         try:
             _Process.functions = functions_of(runner_for(settings))
@@ -170,7 +175,15 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
 
     watch = watch_of(sender.app, settings, takes_messages)
     functions = None if _Process.functions is None else len(_Process.functions.keys() - {PROBE})
-    liveness = Liveness(sender.hostname, settings, _Process.queues, functions=functions, troubles=_troubles)
+    quotas = current_engine().reconciler.resource_manager
+    liveness = Liveness(
+        sender.hostname,
+        settings,
+        _Process.queues,
+        functions=functions,
+        resources=quotas.resources if isinstance(quotas, QuotaBook) else None,
+        troubles=_troubles,
+    )
     _Process.manager = WorkerManager(
         sender.app.tasks, liveness, steps=steps_too, watch=watch, functions=_told(sender, settings)
     )
@@ -187,7 +200,8 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
 
 def _troubles() -> list[str]:
     """What this worker could not do, for `reconciler doctor`."""
-    return [*(_Process.measuring.troubles() if _Process.measuring is not None else ()), *look_around()]
+    told = _Process.measuring.troubles() if _Process.measuring is not None else ()
+    return [*told, *broken.troubles(), *look_around()]
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
@@ -221,6 +235,7 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
         if os.getpid() != _Process.pid:
             # it must not outlive its worker: it would hold a lease nobody supervises
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            own_all_children()
             if _Process.measuring is not None:
                 _Process.measuring.join()
         engine = current_engine()

@@ -7,21 +7,27 @@ from typing import Any
 from celery import Celery
 from celery.worker.control import Panel, nok
 
-from reconciler.broker.messages import RUN_ATTEMPT
+from reconciler.broker.messages import RUN_ATTEMPTS
 from reconciler.settings import Settings
+from worker.receiving import refuse_compression
 from worker.role import Role
+from worker.start_options import queue_problems
 
 _ADD = "add_consumer"
+_LIMIT = "time_limit"
 
 
 def confine(app: Celery, role: Role, settings: Settings) -> None:
     """To be called before a worker consumes.
 
     A worker of the steps queue alone may hold the secret of callbacks: user code is never to run beside it. So it does not
-    know the task of attempts; a message that names it is dropped with Celery's error, and its launch is sent again.
+    know the task of attempts; a ticket is dropped with Celery's error, and the launches it stands for wait for another one.
     """
+    refuse_compression()
+    for name in [name for name in app.tasks if name.startswith("celery.")]:
+        app.tasks.unregister(name)  # Celery's own: they run, and send, whatever task a message names
     if not role.attempts:
-        app.tasks.unregister(RUN_ATTEMPT)
+        app.tasks.unregister(RUN_ATTEMPTS)
     add = Panel.data[_ADD]
 
     def add_consumer(state: Any, queue: str, **options: Any) -> Any:  # noqa: ANN401  # Celery has no types
@@ -31,6 +37,15 @@ def confine(app: Celery, role: Role, settings: Settings) -> None:
                 f"a worker that was started for {'steps' if role.steps else 'attempts'} alone does not take the queue "
                 f"{queue!r}: start another one with -Q {queue}"
             )
+        if problems := queue_problems([queue], settings):
+            return nok(problems[0])
         return add(state, queue=queue, **options)
 
     Panel.data[_ADD] = add_consumer
+    Panel.data[_LIMIT] = _refuse_limit
+
+
+def _refuse_limit(*_: Any, **__: Any) -> Any:  # noqa: ANN401  # Celery has no types
+    return nok(
+        "a time limit of Celery would end actions for good: limit a function with `timeout=` of its task"
+    )

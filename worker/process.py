@@ -38,10 +38,15 @@ def configure(settings: Settings) -> None:
     _Held.settings = settings
 
 
+def current_settings() -> Settings:
+    """The settings of this process."""
+    return _Held.settings or Settings.from_env()
+
+
 def current_engine() -> Engine:
     """The engine of this process, built on first use."""
     if _Held.engine is None or _Held.pid != os.getpid():
-        _Held.engine = build(_Held.settings or Settings.from_env())
+        _Held.engine = build(current_settings())
         _Held.pid = os.getpid()
     return _Held.engine
 

@@ -69,7 +69,20 @@ def relaunch(round: Round, info: PhaseInfo) -> Result:
     if ran_long(status, attempt, occurred(info, round.now)):
         round.record.set_status(system_failures=0)
     error = SystemRetryableFailure(info.err)
+    if error.error_code == retries.WORKER_LOST and attempt.drawn_with > 1:
+        return bounded(round, _lost_among_others(round, error, info.requeue_at))
     return bounded(round, record(round, round.plugin.id, error, retry_at=info.requeue_at))
+
+
+def _lost_among_others(round: Round, error: SystemRetryableFailure, retry_at: int) -> Result:
+    """Launch again at no cost: of launches drawn together one at most was running, and nobody knows which (R27).
+
+    It cannot go on without end: a relaunch is drawn alone, and is counted if its worker is lost, too.
+    """
+    round.audit("LostAmongOthers", "HandlingPlugin", str(error))
+    metrics.failed(lease_lost=True)
+    round.record.set_status(error_state=_told(error))
+    return round.later(retry_at or round.now)
 
 
 def record(

@@ -220,7 +220,7 @@ def test_a_browser_shows_the_same(flower: Garden) -> None:
     page = flower.page("task/" + urllib.parse.quote(f"{run.action}/1"))
     for text in ("garden.raises", "FAILURE", "[ValueError] seen by people"):
         assert text in page
-    assert "reconciler.run_attempt" not in page
+    assert "reconciler.run_attempts" not in page
 
 
 def test_a_lost_worker_leaves_no_row_at_started(flower: Garden) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -12,6 +14,7 @@ from fleet_support import MODULE, Release, all_ended, living, shown, submit, uns
 
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import Interface
+from reconciler.core.liveness import read_facts
 from reconciler.embedded.servers import EmbeddedServers
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
@@ -62,6 +65,23 @@ def test_a_rolling_deploy_fails_nothing(backend: Backend, tmp_path: Path) -> Non
         unspent(all_ended(backend, back, 60))
 
 
+def test_a_worker_that_lacks_the_function_slows_nobody(backend: Backend, tmp_path: Path) -> None:
+    """It takes tickets as well, draws nothing it does not know, and the worker beside it works as if it were alone."""
+    old, new = Release(tmp_path / "old", OLD), Release(tmp_path / "new", NEW)
+    with old.worker("steps", "decider"), new.worker("attempts", "new"):
+        living(backend, 1)
+        took = []
+        for name, others in (("alone", 0), ("beside", 1)):
+            with old.worker("attempts", "old", 2) if others else nullcontext():
+                living(backend, 1 + others)
+                began = time.monotonic()
+                records = all_ended(backend, [submit(backend, f"{name}{n}", "new") for n in range(20)], 120)
+                took.append(time.monotonic() - began)
+                unspent(records)
+                assert {record.attempt.hand_backs for record in records} == {0}
+    assert took[1] < 1.5 * took[0] + 1
+
+
 def test_the_interface_that_was_submitted_for_is_preferred(backend: Backend, tmp_path: Path) -> None:
     """With both releases alive each call runs where its interface is; with one alone it runs there all the same."""
     one, other = Release(tmp_path / "one", OLD), Release(tmp_path / "other", OTHER_INTERFACE)
@@ -91,8 +111,15 @@ def test_a_module_broken_under_a_worker_is_not_the_actions_fault(backend: Backen
         runs = [submit(backend, f"r{number}", "old") for number in range(5)]
         eventually(lambda: "ZeroDivisionError" in shown(backend, "r0"), 60)
         assert f"module '{MODULE}'" in shown(backend, "r0")
+        eventually(lambda: any("mend the module" in said for said in complaints(backend)), 20)
         release.deploy(OLD)
         unspent(all_ended(backend, runs, 60))
+        eventually(lambda: not complaints(backend), 20)
+
+
+def complaints(backend: Backend) -> list[str]:
+    """What the workers say to `reconciler doctor` that they cannot do."""
+    return [said for facts in backend.store.workers().values() for said in read_facts(facts).troubles]
 
 
 def test_nobody_knows_it_for_long(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,7 @@ from cli_support import Backend, backend_on, eventually, stop_runner
 from reconciler.api.action import AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.embedded.servers import EmbeddedServers
-from worker.attempts import attempt
-from worker.attempts.attempt import run_launch
+from worker.attempts import attempt, heartbeat
 from worker.runner import process
 
 pytestmark = pytest.mark.servers
@@ -52,7 +51,7 @@ def without_threads(name: str) -> Callable[[threading.Thread], None]:
     return started
 
 
-def unencodable(*_: object) -> AttemptOutcome:
+def unencodable(*_: object, **__: object) -> AttemptOutcome:
     """An outcome that no record can hold."""
     return AttemptOutcome(ended="returned", code="\ud800")
 
@@ -62,13 +61,13 @@ FILES = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 FAULTS: list[tuple[object, str, object, str]] = [
     (attempt, "resolve", raises(FILES), "Too many open files"),
     (attempt, "limits_of", raises(KeyError("a bug of ours")), "a bug of ours"),
-    (attempt, "Heartbeat", raises(MemoryError()), "MemoryError"),
+    (attempt, "check_fit", raises(MemoryError()), "MemoryError"),
     (attempt.Attempt, "_call", raises(FULL), "free space"),
     (attempt, "runner_of", raises(FILES), "ulimit -n"),
     (attempt.Attempt, "_run", raises(MemoryError()), "give it more memory"),
     (attempt, "_log_of", raises(RuntimeError("a bug of ours")), "a bug of ours"),
-    (attempt.Attempt, "_written", raises(FULL), "No space left on device"),
-    (attempt.Attempt, "_written", unencodable, "surrogates not allowed"),
+    (attempt.Attempt, "_write", raises(FULL), "No space left on device"),
+    (attempt.Attempt, "_write", unencodable, "surrogates not allowed"),
     (threading.Thread, "start", without_threads("reconciler-heartbeat"), "can't start new thread"),
 ]
 
@@ -99,6 +98,7 @@ def test_a_fault_is_told_at_once_and_costs_no_retry(
     stop_runner()  # so that a process is started inside of the attempt
     backend.call("r", "greet", name="x")
     with monkeypatch.context() as broken:
+        broken.setattr(heartbeat._Process, "keeper", None)
         broken.setattr(place, name, fault)
         eventually(ended_with(backend, text), 5)  # the lease is 6 s
     backend.end("r")
@@ -150,11 +150,25 @@ def test_without_a_thread_for_s3_the_work_is_not_lost(
     assert backend.get("r").status.system_failures == 0
 
 
-@pytest.mark.parametrize("message", [("no/action", "0"), (None, "0"), ("a/b/c/d", None), (7, 7), ("", "")])
-def test_a_message_that_names_no_launch_is_dropped(
-    backend: Backend, message: tuple[Any, Any], capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Whatever lies in the queue, the worker goes on; a path nobody submitted is refused by the store."""
-    del backend
-    run_launch(*message)
-    assert "Traceback" not in capfd.readouterr().err
+def test_a_fault_of_one_is_not_its_neighbours(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of launches drawn together, one whose outcome no record can hold is told as a fault; the others keep their ends."""
+    backend.call("first", "greet", name="x")
+    backend.end("first")  # so that its pace is known, and many are drawn together
+    written = attempt.Attempt._write
+
+    def one_broken(of: attempt.Attempt, *, written_already: bool) -> AttemptOutcome:
+        if of.record.id.run == "r3" and not of.record.status.launches:
+            return unencodable()
+        return written(of, written=written_already)
+
+    monkeypatch.setattr(
+        attempt.Attempt, "_write", lambda of, *, written: one_broken(of, written_already=written)
+    )
+    names = [f"r{number}" for number in range(8)]
+    for name in names:
+        backend.call(name, "greet", name="x")
+    for name in names:
+        backend.end(name)
+        record = backend.get(name)
+        assert record.phase is ActionPhase.SUCCEEDED
+        assert record.status.total_system_failures == (name == "r3")

@@ -5,25 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
-from celery.worker.request import Request
 
-from reconciler.api.action import AttemptOutcome
+from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, AttemptRecord, TaskAction
 from reconciler.api.errors import StoreUnavailable
 from reconciler.api.transition import OutputRef
-from reconciler.stores.base import StartRefused
-from worker import flower_events
-from worker.flower_events import (
-    FAILED,
-    LONGEST,
-    RETRIED,
-    REVOKED,
-    SUCCEEDED,
-    LaunchRequest,
-    LostLaunches,
-    Row,
-)
+from worker.attempts import flower
+from worker.attempts.flower import FAILED, RETRIED, REVOKED, SUCCEEDED, LostLaunches, Telling
 
 
 @pytest.mark.parametrize(
@@ -39,50 +27,24 @@ from worker.flower_events import (
 )  # fmt: skip
 def test_a_row_tells_the_outcome(outcome: AttemptOutcome, event: str, text: str) -> None:
     """Only what returned is a success; an abort is a revocation, a limit of time a failure."""
-    row = flower_events.ended(outcome)
+    row = flower.ended(outcome)
     assert (row.event, row.text) == (event, text)
-
-
-@pytest.mark.parametrize("why", StartRefused)
-def test_a_refused_launch_is_no_success(why: StartRefused) -> None:
-    """Each refusal has a sentence; one delivered twice leaves the row to the delivery that runs."""
-    row = flower_events.refused(why)
-    assert row.event == (RETRIED if why is StartRefused.TAKEN else REVOKED)
-    assert row.text
 
 
 def test_a_launch_that_may_come_again_says_so() -> None:
     """One that could not be begun is offered again; one that could not be reported has failed."""
     error = StoreUnavailable("away")
-    assert flower_events.not_told(error, begun=False).event == RETRIED
-    assert flower_events.not_told(error, begun=True).event == FAILED
-    assert flower_events.superseded().event == REVOKED
+    assert flower.not_told(error, begun=False).event == RETRIED
+    assert flower.not_told(error, begun=True).event == FAILED
+    assert flower.superseded().event == REVOKED
+    assert flower.handed_back("it lacks it").event == RETRIED
 
 
-def test_the_longest_row_is_not_cut_by_celery() -> None:
-    """The worst text, of characters that JSON escapes, fits: a row cut in its middle could not be read."""
-    outcome = AttemptOutcome(ended="raised", code="E", message="\x01" * 9000, traceback="\x02" * 90_000)
-    shown = repr(flower_events.ended(outcome))
-    assert len(shown) < LONGEST
-    assert msgspec.json.decode(shown, type=Row).event == FAILED
-
-
-@pytest.mark.parametrize(
-    ("said", "event"),
-    [(repr(Row(REVOKED, "enough")), REVOKED), (repr(Row(text="s3://b/o")), SUCCEEDED), ("None", FAILED)],
-)
-def test_the_request_sends_the_event_of_the_launch(
-    monkeypatch: pytest.MonkeyPatch, said: str, event: str
-) -> None:
-    """What Celery calls a success is what the row says; what cannot be read is no success."""
-    sent: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(Request, "send_event", lambda _self, kind, **fields: sent.append((kind, fields)))
-    request = LaunchRequest.__new__(LaunchRequest)
-    request.id = "p/d/r/a0/1"
-    request.send_event("task-started")
-    request.send_event(SUCCEEDED, result=said, runtime=1.5)
-    assert [kind for kind, _ in sent] == ["task-started", event]
-    assert sent[1][1]["runtime"] == 1.5
+def test_texts_are_bounded() -> None:
+    """Flower keeps each row in memory: neither message nor traceback is sent whole."""
+    outcome = AttemptOutcome(ended="raised", code="E", message="m" * 9000, traceback="t" * 90_000)
+    fields = flower.ended(outcome).fields()
+    assert (len(str(fields["exception"])), len(str(fields["traceback"]))) == (1024, 4096)
 
 
 class Dispatcher:
@@ -121,3 +83,57 @@ def test_nothing_is_told_where_nobody_listens_and_no_step_fails_by_it() -> None:
     off = Dispatcher(enabled=False, error=OSError("must not be asked"))
     for dispatcher in (off, None, Dispatcher(enabled=True, error=OSError("away"))):
         LostLaunches(SimpleNamespace(event_dispatcher=dispatcher))(record(), record())
+
+
+class Launched:
+    """What is told of a launch, and through what."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, dispatcher: Dispatcher, *, events: bool = True
+    ) -> None:
+        monkeypatch.setattr(flower, "_line", flower._Line())
+        monkeypatch.setattr(flower._Line, "dispatcher", lambda *_: dispatcher)
+        app: Any = SimpleNamespace(conf=SimpleNamespace(worker_send_task_events=events))
+        self.telling = Telling(app, "w@h")
+        self.told = dispatcher.sent
+
+    def end(self, number: int, outcome: AttemptOutcome) -> None:
+        """One launch ends."""
+        action = ActionId("p", "d", f"r{number}", "a0")
+        launched: Any = TaskAction(action, ActionSpec(task_type="f"), attempt=AttemptRecord(launch="1"))
+        self.telling.ended(launched, outcome)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The events so far."""
+        return [kind for kind, _ in self.told]
+
+
+def test_a_launch_is_told_as_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Received, started and ended, under the id of the launch and the name of what ran."""
+    launched = Launched(monkeypatch, Dispatcher(enabled=True))
+    launched.end(1, AttemptOutcome(ended="returned"))
+    assert launched.kinds == ["task-received", "task-started", SUCCEEDED]
+    assert {fields["uuid"] for _, fields in launched.told} == {"p/d/r1/a0/1"}
+    assert launched.told[0][1]["name"] == "f"
+
+
+def test_of_many_launches_some_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few of each second, and as many failures beside them."""
+    monkeypatch.setattr(flower.time, "monotonic", lambda: 1000.0)
+    launched = Launched(monkeypatch, Dispatcher(enabled=True))
+    for number in range(50):
+        launched.end(number, AttemptOutcome(ended="returned"))
+    assert launched.kinds.count(SUCCEEDED) == 5
+    launched.end(99, AttemptOutcome(ended="raised", code="E", message="m"))
+    assert launched.kinds.count(FAILED) == 1
+
+
+def test_a_row_is_not_worth_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events off: nothing is sent. A broker that is away: the attempt goes on."""
+    off = Launched(monkeypatch, Dispatcher(enabled=True), events=False)
+    off.end(1, AttemptOutcome(ended="returned"))
+    assert off.told == []
+    Launched(monkeypatch, Dispatcher(enabled=True, error=OSError("away"))).end(
+        1, AttemptOutcome(ended="returned")
+    )

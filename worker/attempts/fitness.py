@@ -12,6 +12,7 @@ from reconciler.core.functions import interface_digest
 from reconciler.plugins.function import config_of
 from reconciler.stores.known import Known
 from reconciler.wiring import Engine
+from worker.attempts.broken import broken
 from worker.attempts.heartbeat import Heartbeat
 from worker.runner.runner import NotStarted, Runner, Stopped, Unknown
 
@@ -37,6 +38,7 @@ def check_fit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbea
         return  # the call will be told the same
     if isinstance(found, NotStarted):
         raise cannot(found)
+    broken.mend()
     template = template_or_none(record)
     try:
         config = config_of(template.custom if template else {})
@@ -56,6 +58,7 @@ def check_fit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbea
 def cannot(found: NotStarted | Unknown) -> CannotRun:
     """There is no process of functions in this worker, or it does not know the function."""
     if isinstance(found, NotStarted):
+        broken.say(found.message)
         text = f"cannot run functions: {' '.join(found.message.split())[:_LONGEST]}"
     else:
         text = f"does not know the function {found.function!r}"

@@ -1,13 +1,14 @@
-"""Renews the lease of an attempt from a thread, and learns by the same call that the attempt shall stop.
+"""Renews the leases of the launches a process has drawn, from one thread, and learns by the same calls which shall stop.
 
 User code runs in another process, so nothing it does can starve this thread.
 """
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable
-from typing import Self
+import time
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -24,77 +25,71 @@ SUPERSEDED = "superseded"
 
 
 class Heartbeat:
-    """Beats at a quarter of the lease, while in its context.
+    """The lease of one launch, renewed at a quarter of its length.
 
     Attributes:
         superseded: whether a newer launch has taken over; nothing may be reported then.
+        next: when to beat, by the monotonic clock, seconds.
+        begun: whether its function is being called.
     """
 
-    def __init__(self, engine: Engine, record: TaskAction, launch: str, owner: str, lease: int) -> None:
+    def __init__(self, engine: Engine, record: TaskAction, owner: str, lease: int) -> None:
         self._engine = engine
         self._action = record.id
         self._incarnation = record.metadata.incarnation
-        self._launch = launch
+        self._launch = record.attempt.launch
         self._owner = owner
         self._lease = lease
         self._stop = ""
-        self._each: Callable[[], None] | None = None
+        self._each: list[Callable[[], None]] = []
         self._runner: Runner | None = None
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="reconciler-heartbeat", daemon=True)
+        self._shown = False
+        self.begun = False
         self.superseded = False
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ends.set()
-        self._thread.join(self._engine.settings.socket_timeout.total_seconds() + 1)
+        self.next = time.monotonic() + min(_FIRST_BEAT, lease / 4000)
 
     def watch(self, runner: Runner | None) -> None:
         """Stop this runner's call as soon as a beat says so."""
         self._runner = runner
 
     def each(self, call: Callable[[], None]) -> None:
-        """Call this after each beat that finds the attempt alive; it must return at once."""
-        self._each = call
+        """Call this, too, after each beat that finds the attempt alive while it runs; it must return at once."""
+        self._each.append(call)
 
     def reason(self) -> str | None:
         """Why the attempt shall stop; None when it shall not."""
         return self._stop or None
 
-    def _beat(self) -> None:
-        period = self._lease / 4000
-        wait, first = min(_FIRST_BEAT, period), True
-        while not self._ends.wait(wait):
-            wait = period
-            try:
-                beat = self._engine.store.heartbeat(
-                    self._action,
-                    self._launch,
-                    owner=self._owner,
-                    lease=self._lease,
-                    incarnation=self._incarnation,
-                )
-            except Unavailable as error:
-                # whoever is right about the lease decides when the store is back; until then the work goes on
-                log.warning("heartbeat.unavailable", action=str(self._action), error=str(error))
-                continue
-            except Exception:
-                log.exception("heartbeat.failed", action=str(self._action))  # silence would end the lease
-                continue
-            if not beat.alive:
-                self.superseded = True
-                self._ask(SUPERSEDED)
-                return
-            if beat.stop:
-                self._ask(beat.stop)
-            elif first:
-                self._show_running()
-            first = False
-            if self._each is not None:
-                self._each()
+    def beat(self) -> None:
+        """Renew the lease, and ask the function to stop if it shall."""
+        self.next = time.monotonic() + self._lease / 4000
+        try:
+            beat = self._engine.store.heartbeat(
+                self._action,
+                self._launch,
+                owner=self._owner,
+                lease=self._lease,
+                incarnation=self._incarnation,
+            )
+        except Unavailable as error:
+            # whoever is right about the lease decides when the store is back; until then the work goes on
+            log.warning("heartbeat.unavailable", action=str(self._action), error=str(error))
+            return
+        except Exception:
+            log.exception("heartbeat.failed", action=str(self._action))  # silence would end the lease
+            return
+        if not beat.alive:
+            self.superseded = True
+            self._ask(SUPERSEDED)
+            return
+        if beat.stop:
+            self._ask(beat.stop)
+        elif self.begun and not self._shown:
+            self._shown = True
+            self._show_running()
+        if self.begun:
+            for call in self._each:
+                call()
 
     def _ask(self, reason: str) -> None:
         self._stop = reason
@@ -108,3 +103,92 @@ class Heartbeat:
             self._engine.stepper.step(shard, [self._action], drain=False)
         except Exception as error:  # noqa: BLE001  # whatever it is, the lease must be renewed
             log.warning("heartbeat.step_failed", action=str(self._action), error=str(error) or repr(error))
+
+
+class Keeper:
+    """The thread of this process that beats, and looks after a batch whose turn takes long."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._beats: set[Heartbeat] = set()
+        self._look: Callable[[], float | None] | None = None
+        self._changed = threading.Condition()
+        self._sleeps_until = 0.0
+        self._thread: threading.Thread | None = None
+
+    def keep(self, beats: Iterable[Heartbeat], look: Callable[[], float | None] | None = None) -> None:
+        """Renew these leases until they are let go.
+
+        Args:
+            beats: whose.
+            look: called now and then in this thread; gives after how many seconds again, None for never.
+
+        Raises:
+            RuntimeError: no thread is left on this host; nothing is kept.
+        """
+        with self._changed:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="reconciler-heartbeat", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._beats.update(beats)
+            self._look = look
+            due = min((beat.next for beat in self._beats), default=0.0)
+            if due < self._sleeps_until or look is not None:
+                self._changed.notify()
+
+    def let_go(self, beats: Iterable[Heartbeat]) -> None:
+        """Renew these leases no longer."""
+        with self._changed:
+            self._beats.difference_update(beats)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                due = [beat for beat in self._beats if beat.next <= time.monotonic()]
+                look = self._look
+            for beat in due:
+                if not beat.superseded:
+                    _beaten(beat)
+                else:
+                    self.let_go([beat])
+            again = _looked(look)
+            with self._changed:
+                if self._look is not look:
+                    continue  # another batch has begun meanwhile
+                if again is None:
+                    self._look = None
+                now = time.monotonic()
+                times = [beat.next for beat in self._beats]
+                if again is not None:
+                    times.append(now + again)
+                self._sleeps_until = min(times, default=now + 3600)
+                self._changed.wait(max(0.0, self._sleeps_until - now))
+                self._sleeps_until = 0.0
+
+
+def _beaten(beat: Heartbeat) -> None:
+    try:
+        beat.beat()
+    except Exception:
+        log.exception("heartbeat.failed")  # its thread's end would be that of all leases
+
+
+def _looked(look: Callable[[], float | None] | None) -> float | None:
+    try:
+        return look() if look is not None else None
+    except Exception:
+        log.exception("heartbeat.look_failed")  # as above
+        return None
+
+
+class _Process:
+    keeper: Keeper | None = None
+    pid: int = 0
+
+
+def keeper() -> Keeper:
+    """The keeper of this process; a forked child makes its own."""
+    if _Process.keeper is None or _Process.pid != os.getpid():
+        _Process.keeper, _Process.pid = Keeper(), os.getpid()
+    return _Process.keeper

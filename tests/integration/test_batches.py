@@ -1,0 +1,96 @@
+"""Launches drawn together, in this process: what comes between them reaches each by itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from cli_support import Backend, backend_on, eventually, stop_runner
+
+from reconciler.api.phase import ActionPhase
+from reconciler.broker.conf import build_app
+from reconciler.embedded.servers import EmbeddedServers
+from worker.attempts import batch
+from worker.attempts.batch import Batch
+from worker.attempts.flower import Telling
+
+pytestmark = pytest.mark.servers
+NAMES = [f"r{number}" for number in range(12)]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Valkey and S3 of this module."""
+    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+    stop_runner()
+
+
+@pytest.fixture
+def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """An installation of its own, whose runs lie in one shard, and so in one line."""
+    monkeypatch.setattr(batch, "_TURN", 60.0)  # nothing is given back by itself
+    with backend_on(servers, monkeypatch) as made:
+        monkeypatch.setenv("RECONCILER_SHARDS", "1")
+        made.store.close()
+        one_shard = Backend()
+        yield one_shard
+        one_shard.store.close()
+
+
+def drawn(backend: Backend, seconds: float) -> Batch:
+    """Three launches drawn together, the first of which takes so long."""
+    for name in NAMES:
+        backend.call(name, "rest", seconds=seconds if name == "r0" else 0)
+        backend.engine.stepper.step(0)
+    [head] = backend.store.look(0).lines
+    found = backend.store.draw(0, head.line, owner="w", limit=3, lease=6_000).actions
+    assert [record.id.run for record in found] == NAMES[:3]
+    telling = Telling(build_app(backend.settings), "here")
+    return Batch(backend.engine, 0, head.line, "w", found, telling)
+
+
+def test_an_abort_reaches_one_that_has_not_begun(backend: Backend) -> None:
+    """Its function is never called; those before and behind it run, and nobody is stopped with it."""
+    together = drawn(backend, 3)
+    running = threading.Thread(target=together.run)
+    running.start()
+    assert backend.reconciler("abort", "r1", "--reason", "no need", "--yes").exit_code == 0
+    backend.engine.stepper.step(0)
+    running.join(60)
+    ended = {attempt.record.id.run: attempt for attempt in together._ended}
+    assert ended["r1"].beat.reason() == "no need"
+    together.report()
+    backend.end("r1")
+    assert ended["r1"].outcome is not None
+    assert ended["r1"].outcome.ended == "stopped"
+    assert ended["r1"].seconds < 1
+    assert backend.get("r1").phase is ActionPhase.ABORTED
+    for name in ("r0", "r2"):
+        backend.end(name)
+        assert backend.get(name).phase is ActionPhase.SUCCEEDED
+
+
+def test_what_is_given_back_is_as_if_nobody_had_drawn_it(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands in its old place, has no owner and has spent nothing, while the one before it still runs."""
+    together = drawn(backend, 3)
+    monkeypatch.setattr(batch, "_TURN", 0.1)
+    running = threading.Thread(target=together.run)
+    running.start()
+    eventually(lambda: not backend.get("r1").attempt.owner and not backend.get("r2").attempt.owner, 2)
+    assert backend.get("r0").attempt.owner == "w"
+    assert running.is_alive()
+    [head] = backend.store.look(0).lines
+    again = backend.store.draw(0, head.line, owner="other", limit=2, lease=6_000).actions
+    assert [record.id.run for record in again] == NAMES[1:3]
+    assert {(r.status.attempts, r.status.launches, r.attempt.hand_backs) for r in again} <= {
+        (0, 0, 0),
+        (1, 0, 0),
+    }
+    running.join(60)
+    together.report()
+    backend.engine.stepper.step(0)
+    assert backend.get("r0").phase is ActionPhase.SUCCEEDED

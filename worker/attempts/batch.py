@@ -1,0 +1,250 @@
+"""Launches that were drawn together: run one after the other, written side by side, reported in one call.
+
+Each keeps its own lease, launch, limits, log, error and event. What is not begun within a moment of its turn, because the
+one before takes long, goes back to its place in the line, and what has ended by then is reported at once.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from reconciler.api.action import TaskAction
+from reconciler.api.errors import Unavailable
+from reconciler.core.retries import hand_back_delay
+from reconciler.stores.base import Finished
+from reconciler.stores.lines import GivenBack
+from reconciler.tickets import announce
+from reconciler.wiring import Engine
+from worker.attempts.attempt import Attempt
+from worker.attempts.fitness import CannotRun
+from worker.attempts.flower import Telling
+from worker.attempts.heartbeat import keeper
+from worker.attempts.patience import OUTAGE
+from worker.faults import storable
+
+log = structlog.get_logger(__name__)
+
+_TURN = 0.1
+"""Seconds a call may take until those behind it go back and those before it are reported."""
+
+
+class Batch:
+    """Launches of one line that this process has drawn.
+
+    Attributes:
+        seconds: how long the calls took, each.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        shard: int,
+        line: str,
+        owner: str,
+        records: Sequence[TaskAction],
+        telling: Telling,
+    ) -> None:
+        self._engine = engine
+        self._shard = shard
+        self._line = line
+        self._owner = owner
+        self._telling = telling
+        self._waiting = deque(Attempt(engine, record, owner) for record in records)
+        self._ended: list[Attempt] = []
+        self._began = 0.0
+        self._lock = threading.Lock()
+        self._way: threading.Thread | None = None
+        self.seconds: list[float] = []
+
+    def run(self) -> None:
+        """Run them all, one after the other. What has ended is to be reported: see `report`."""
+        together = len(self._waiting) > 1
+        try:
+            keeper().keep([one.beat for one in self._waiting], self._look if together else None)
+        except RuntimeError as error:
+            self._hand_all_back(f"worker {socket.gethostname()} cannot run functions: {error}")
+        while (attempt := self._next()) is not None:
+            self._call(attempt)
+        if self._way is not None:
+            self._way.join()  # a process that ends now would take with it what is not reported
+
+    def _hand_all_back(self, why: str) -> None:
+        while (attempt := self._next()) is not None:
+            self._hand_back(attempt, why)
+
+    def _next(self) -> Attempt | None:
+        with self._lock:
+            self._began = time.monotonic()
+            return self._waiting.popleft() if self._waiting else None
+
+    def _call(self, attempt: Attempt) -> None:
+        attempt.beat.each(lambda: self._telling.begun(attempt.record))  # a quick one is told of at its end
+        try:
+            attempt.call()
+        except CannotRun as reason:
+            self._hand_back(attempt, str(reason))
+            return
+        attempt.beat.begun = False  # or a beat that comes now would tell once more that it runs
+        with self._lock:
+            self._began = 0.0
+            self._ended.append(attempt)
+            self.seconds.append(attempt.seconds)
+
+    # -- a turn that takes long ------------------------------------------------------------------------------------
+    def _look(self) -> float | None:
+        """Called by the keeper: after how many seconds again; None when nothing is left to look after."""
+        with self._lock:
+            if not self._waiting:
+                return None
+            late = self._began > 0 and time.monotonic() - self._began >= _TURN
+            if not late:
+                return _TURN / 2
+            back, self._waiting = list(self._waiting), deque()
+        way = threading.Thread(target=self._make_way, args=(back,), name="reconciler-batch", daemon=True)
+        try:
+            way.start()  # not in the keeper: an outage of S3 must not end leases
+        except RuntimeError:  # no thread is left on this host
+            self._give_back(back)
+        else:
+            self._way = way
+        return None
+
+    def _make_way(self, back: list[Attempt]) -> None:
+        self._give_back(back)
+        self.report()
+
+    def _give_back(self, attempts: Sequence[Attempt]) -> None:
+        launches = [GivenBack(a.record.id, a.launch, a.record.metadata.incarnation) for a in attempts]
+        try:
+            opened = self._engine.store.give_back(
+                self._shard, self._line, owner=self._owner, launches=launches
+            )
+            announce(self._engine.store, self._engine.messenger, opened)
+        except Unavailable as error:  # their leases end
+            log.warning("attempt.not_given_back", count=len(attempts), error=str(error))
+        finally:
+            keeper().let_go(one.beat for one in attempts)
+
+    # -- what has ended --------------------------------------------------------------------------------------------
+    def report(self) -> None:
+        """Write and report what has ended, and take the next step of it here instead of sending a message."""
+        with self._lock:
+            ended, self._ended = self._ended, []
+        if not ended:
+            return
+        try:
+            self._write(ended)
+            self._report([attempt for attempt in ended if not attempt.beat.superseded])
+            for attempt in ended:
+                if attempt.beat.superseded:
+                    self._telling.ended(attempt.record, None)
+        except Unavailable as error:
+            log.warning("attempt.not_reported", count=len(ended), error=str(error))
+            for attempt in ended:
+                self._telling.not_told(attempt.record, error)
+        finally:
+            keeper().let_go(attempt.beat for attempt in ended)
+        self._drive([attempt.record for attempt in ended])
+
+    def _write(self, ended: Sequence[Attempt]) -> None:
+        objects = [(attempt, found) for attempt in ended if (found := attempt.object()) is not None]
+        made = self._made([found for _, found in objects])
+        written = {id(attempt) for (attempt, _), done in zip(objects, made, strict=True) if done}
+        for attempt in ended:
+            attempt.write(written=id(attempt) in written)
+            attempt.measure()
+
+    def _made(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Write small objects side by side; whatever goes wrong, each is then written by itself, which says why."""
+        try:
+            return self._engine.blobs.create_many(objects)
+        except Exception:
+            log.exception("attempt.not_written_together", count=len(objects))
+            return [False] * len(objects)
+
+    def _report(self, attempts: Sequence[Attempt]) -> None:
+        """Tell the record server how they ended. One that no record can hold is told as a fault, and harms no other.
+
+        Raises:
+            StoreUnavailable: it was away for two minutes.
+        """
+        try:
+            taken = self._finish(attempts)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  # logged there
+            if len(attempts) > 1:
+                for attempt in attempts:
+                    self._report([attempt])
+                return
+            attempts[0].outcome = attempts[0].fault(error)
+            taken = self._finish(attempts)
+        for attempt, was_taken in zip(attempts, taken, strict=True):
+            if not was_taken:
+                log.info("attempt.superseded", action=str(attempt.record.id), launch=attempt.launch)
+            self._telling.ended(attempt.record, attempt.outcome if was_taken else None)
+
+    def _finish(self, attempts: Sequence[Attempt]) -> tuple[bool, ...]:
+        if not attempts:
+            return ()
+        finished = [
+            Finished(a.record.id, a.launch, a.write(), a.record.metadata.incarnation) for a in attempts
+        ]
+        store = self._engine.store
+        return self._tell(lambda: store.finish_attempts(self._shard, self._owner, finished))
+
+    def _tell(self, tell: Callable[[], tuple[bool, ...]]) -> tuple[bool, ...]:
+        """Report until the store takes it: a finished attempt is not to be lost to a restart of Redis.
+
+        Raises:
+            StoreUnavailable: the store was away for two minutes.
+        """
+        ends = time.monotonic() + OUTAGE
+        wait = 0.2
+        while True:
+            try:
+                return tell()
+            except Unavailable as error:
+                if time.monotonic() >= ends:
+                    raise
+                log.warning("attempt.report_again", error=str(error))
+                time.sleep(wait)
+                wait = min(wait * 2, 5.0)
+
+    def _hand_back(self, attempt: Attempt, why: str) -> None:
+        """Another worker may be able to run it, or this one once it is mended."""
+        record, store, reason = attempt.record, self._engine.store, storable(why)
+        log.warning("attempt.handed_back", action=str(record.id), launch=attempt.launch, why=why)
+        delay = hand_back_delay(record.attempt.hand_backs + 1, self._engine.reconciler.rng)
+        try:
+            taken = self._tell(
+                lambda: (
+                    store.decline_attempt(
+                        record.id,
+                        attempt.launch,
+                        owner=self._owner,
+                        why=reason,
+                        delay=delay,
+                        incarnation=record.metadata.incarnation,
+                    ),
+                )
+            )
+            self._telling.handed_back(record, reason if taken[0] else None)
+        except Unavailable as error:
+            log.warning("attempt.not_reported", count=1, error=str(error))
+        finally:
+            keeper().let_go([attempt.beat])
+        self._drive([record])
+
+    def _drive(self, records: Sequence[TaskAction]) -> None:
+        """Take the next step; the due index covers for a failure."""
+        try:
+            self._engine.stepper.step(self._shard, [record.id for record in records], drain=False)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the outcomes are stored
+            log.warning("attempt.step_left_to_others", count=len(records), error=str(error) or repr(error))

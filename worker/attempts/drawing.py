@@ -1,0 +1,178 @@
+"""Celery entry point of the data plane: a ticket says that launches stand in the lines of a queue; draw and run them.
+
+While there is more, the ticket is passed on, so that other workers draw as well. After a second this process gives its place
+back and leaves the rest to the next ticket: a worker that is asked to stop is held up no longer than by what it runs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import structlog
+from celery import Celery, Task
+
+from reconciler.api.errors import Unavailable
+from reconciler.broker.messages import RUN_ATTEMPTS
+from reconciler.core.line import read_line, weights_of
+from reconciler.stores.lines import Pick, Served
+from reconciler.tickets import send_ticket
+from reconciler.wiring import Engine
+from worker.attempts.batch import Batch
+from worker.attempts.flower import Telling
+from worker.attempts.ticket import Ticket
+from worker.process import current_engine
+from worker.receiving import STRATEGY
+
+log = structlog.get_logger(__name__)
+
+_BUDGET = 1.0
+"""Seconds after which a process gives its place back."""
+_TOGETHER = 0.05
+"""Seconds of work that are drawn together."""
+_MOST = 256
+"""Most launches of one draw."""
+_NEW = 0.3
+"""Weight of the newest duration in what is expected of a function."""
+_FOR_OTHERS = 0.2
+"""Seconds to rest when all that waits is for other workers, and the ticket has been passed on to them."""
+_PASS_ON_EVERY = 0.25
+
+
+class Pace:
+    """How many launches of each function this process draws at a time: as many as it will run in a moment."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, int]] = {}
+
+    def of(self, function: str) -> int:
+        """How many to draw: one of a function it has not run, then at most twice as many as the last time."""
+        seconds, last = self._known.get(function, (math.inf, 0))
+        return max(1, min(int(_TOGETHER / max(seconds, 1e-5)), 2 * last, _MOST))
+
+    def ran(self, function: str, seconds: list[float]) -> None:
+        """Note how long some calls took."""
+        if not seconds:
+            return
+        now = sum(seconds) / len(seconds)
+        before, _ = self._known.get(function, (now, 0))
+        self._known[function] = (before + _NEW * (now - before), len(seconds))
+
+
+class _Process:
+    """What the tickets of one process share; a forked child makes its own.
+
+    Attributes:
+        pace: how many launches of each function to draw at a time.
+        reports: the thread in which what has ended is written and reported, while the next launches run.
+    """
+
+    def __init__(self) -> None:
+        self.pace = Pace()
+        self.reports = ThreadPoolExecutor(1, thread_name_prefix="reconciler-report")
+
+
+_processes: dict[int, _Process] = {}
+
+
+def _process() -> _Process:
+    return _processes.setdefault(os.getpid(), _Process())
+
+
+def register(app: Celery) -> None:
+    """Declare the task on an application."""
+
+    @app.task(name=RUN_ATTEMPTS, bind=True, send_events=False, Request=Ticket, Strategy=STRATEGY)  # type: ignore[untyped-decorator]  # Celery has no types
+    def run_attempts(self: Task, queue: str, **_: object) -> None:
+        """Draw and run launches of a queue, which this worker consumes (ticket.py)."""
+        engine = current_engine()
+        Drawing(engine, queue, str(self.request.hostname or ""), Telling(app, self.request.hostname)).run()
+
+
+class Drawing:
+    """What one ticket leads to."""
+
+    def __init__(self, engine: Engine, queue: str, worker: str, telling: Telling) -> None:
+        self._engine = engine
+        self._queue = queue
+        self._worker = worker
+        self._telling = telling
+        self._owner = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
+        self._lease = int(engine.settings.attempt_lease.total_seconds() * 1000)
+        self._passed_on = -math.inf
+        self._process = _process()
+        self._report: Future[None] | None = None
+
+    def run(self) -> None:
+        """Draw and run until nothing is left for this worker, or the budget is used up."""
+        ends = time.monotonic() + _BUDGET
+        served: tuple[Served, ...] = ()
+        first = True
+        try:
+            while True:
+                goes_on = time.monotonic() < ends
+                pick = self._engine.store.pick(
+                    self._queue, worker=self._worker, served=served, first=first, choose=goes_on
+                )
+                first = False
+                if not pick.line:
+                    self._leave(pick, tired=not goes_on)
+                    return
+                served = (self._draw(pick),)
+        except (
+            Unavailable
+        ) as error:  # leases end, and the resync sweep sends a ticket once the server is back
+            log.warning("line.unavailable", queue=self._queue, error=str(error))
+        finally:
+            self._reported()
+
+    def _draw(self, pick: Pick) -> Served:
+        """Draw from a line, and run what was drawn."""
+        line = read_line(pick.line)
+        limit = 1 if line.alone else self._process.pace.of(line.function)
+        drawn = self._engine.store.draw(
+            pick.shard, pick.line, owner=self._owner, limit=limit, lease=self._lease
+        )
+        if drawn.left or pick.lines > 1:
+            self._pass_on()
+        if drawn.actions:
+            batch = Batch(self._engine, pick.shard, pick.line, self._owner, drawn.actions, self._telling)
+            batch.run()
+            self._process.pace.ran(line.function, batch.seconds)
+            self._reported()  # no more than one batch waits to be reported
+            self._report_beside(batch)
+        weight = weights_of(self._engine.settings.fair_weights).get(line.fair, 1.0)
+        return Served(drawn.head, drawn.left, len(drawn.actions) / weight)
+
+    def _report_beside(self, batch: Batch) -> None:
+        try:
+            self._report = self._process.reports.submit(batch.report)
+        except RuntimeError:  # no thread is left on this host
+            batch.report()
+
+    def _reported(self) -> None:
+        """Wait until what ended before has been reported."""
+        if self._report is not None:
+            self._report.result()
+
+    def _leave(self, pick: Pick, *, tired: bool) -> None:
+        """Leave what waits to others."""
+        if not pick.lines:
+            return
+        self._passed_on = -math.inf
+        self._pass_on()
+        if not tired:
+            time.sleep(_FOR_OTHERS)  # or this very process would be the next to take the ticket
+
+    def _pass_on(self) -> None:
+        """Have another process take a ticket, unless one is on its way."""
+        now = time.monotonic()
+        if now - self._passed_on < _PASS_ON_EVERY:
+            return
+        self._passed_on = now
+        if self._engine.store.announce(self._queue):
+            send_ticket(self._engine.messenger, self._queue)

@@ -1,0 +1,234 @@
+"""What Flower, and whoever else listens to Celery's task events, is told of a launch: its own name, and how it ended.
+
+The Celery task that a worker runs is a ticket, which says nothing of the launches it leads to. So the process that runs them
+sends the events of each, with the function's own name and outcome.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any, Final
+
+import msgspec
+import structlog
+from celery import Celery
+
+from reconciler.api.action import AttemptOutcome, TaskAction
+from reconciler.api.template import template_or_none
+from reconciler.core.conditions import TIMEOUT_CODES
+from reconciler.core.events import observed_attempts
+from reconciler.core.paths import launch_id
+
+log = structlog.get_logger(__name__)
+
+SUCCEEDED: Final = "task-succeeded"
+FAILED: Final = "task-failed"
+REVOKED: Final = "task-revoked"
+RETRIED: Final = "task-retried"
+"""Shown as RETRY: the same launch will be seen again, and Flower lets any later event win."""
+_TEXT: Final = 1024
+_TRACE: Final = 4096
+
+
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a launch ended, for the one row it has in Flower.
+
+    Attributes:
+        event: type of the Celery event.
+        text: the result, or why there is none.
+        trace: traceback of the function's error.
+    """
+
+    event: str = SUCCEEDED
+    text: str = ""
+    trace: str = ""
+
+    def fields(self) -> dict[str, object]:
+        """What the event carries."""
+        match self.event:
+            case "task-succeeded":
+                return {"result": self.text}
+            case "task-revoked":
+                return {"exception": self.text, "reason": self.text, "terminated": True, "expired": False}
+            case _:
+                return {"exception": self.text, "traceback": self.trace}
+
+
+def ended(outcome: AttemptOutcome) -> Row:
+    """The row of a launch that reported. Secrets in the outcome are masked already."""
+    if outcome.ended == "returned":
+        return Row(text=outcome.outputs.uri if outcome.outputs else "")
+    stopped = outcome.ended == "stopped" and outcome.code == "Stopped"
+    if stopped and not _by_limit(outcome.message):
+        return Row(REVOKED, outcome.message[:_TEXT])
+    text = outcome.message if stopped else f"[{outcome.code}] {outcome.message}"
+    return Row(FAILED, text[:_TEXT], outcome.traceback[-_TRACE:])
+
+
+def superseded() -> Row:
+    """The row of a launch whose lease had run out: whatever it did, another one counts."""
+    return Row(REVOKED, "superseded: its lease ran out, and nothing it did is accepted")
+
+
+def not_told(error: Exception, *, begun: bool) -> Row:
+    """The row of a launch whose outcome the record server could not take, or that could not be begun."""
+    return Row(FAILED if begun else RETRIED, f"[{type(error).__name__}] {error}"[:_TEXT])
+
+
+def handed_back(why: str) -> Row:
+    """The row of a launch this worker cannot run; it is offered to others."""
+    return Row(RETRIED, f"handed back: {why}"[:_TEXT])
+
+
+def _by_limit(reason: str) -> bool:
+    return any(reason.startswith(f"[{code}]") for code in TIMEOUT_CODES)
+
+
+class Telling:
+    """Tells Celery's task events of launches from the process that runs them, some of each second.
+
+    Flower keeps each row in memory, and each event costs as much as a short function. So of many launches some are shown,
+    and of those that fail nearly all. With task events off, nothing is sent.
+    """
+
+    def __init__(self, app: Celery, worker: str) -> None:
+        self._app = app
+        self._worker = worker
+        self._on = bool(app.conf.worker_send_task_events)
+
+    def begun(self, record: TaskAction) -> None:
+        """A launch runs, for longer than a moment; may be told again."""
+        if self._on and launch_of(record) not in _line.shown:
+            self._introduce(record)
+
+    def ended(self, record: TaskAction, outcome: AttemptOutcome | None) -> None:
+        """A launch ended in this way; None: it was superseded."""
+        self._end(record, superseded() if outcome is None else ended(outcome))
+
+    def handed_back(self, record: TaskAction, why: str | None) -> None:
+        """A launch was handed back for this reason; None: it was superseded."""
+        self._end(record, superseded() if why is None else handed_back(why))
+
+    def not_told(self, record: TaskAction, error: Exception) -> None:
+        """The outcome of a launch could not be reported."""
+        self._end(record, not_told(error, begun=True))
+
+    def _end(self, record: TaskAction, row: Row) -> None:
+        if not self._on:
+            return
+        launch = launch_of(record)
+        if launch in _line.shown:
+            _line.shown.discard(launch)
+        elif not (_line.may_show() if row.event == SUCCEEDED else _line.may_show_failure()):
+            return
+        else:
+            self._introduce(record)
+            _line.shown.discard(launch)
+        self._send(row.event, uuid=launch, **row.fields())
+
+    def _introduce(self, record: TaskAction) -> None:
+        launch, action = launch_of(record), record.id
+        about = f"{action.run}/{action.action} attempt {record.attempt.launch}"
+        self._send(
+            "task-received", uuid=launch, name=_name(record), args=about, kwargs="", retries=0, eta=None
+        )
+        self._send("task-started", uuid=launch)
+        _line.shown.add(launch)
+
+    def _send(self, kind: str, **fields: object) -> None:
+        try:
+            with _line.lock:
+                _line.dispatcher(self._app, self._worker).send(kind, **fields)
+        except Exception as error:  # noqa: BLE001  # a row in Flower is not worth an attempt
+            _line.drop()
+            log.warning("flower.not_told", kind=kind, error=str(error))
+
+
+def launch_of(record: TaskAction) -> str:
+    """Under which id Celery's events know a launch."""
+    return f"{record.id}/{record.attempt.launch}"
+
+
+def _name(record: TaskAction) -> str:
+    template = template_or_none(record)
+    function = template.custom.get("function") if template else None
+    return str(function or record.spec.short_name or record.spec.task_type)
+
+
+class _Line:
+    """The way of this process to those who listen to Celery's events; a forked child makes its own."""
+
+    _EACH_SECOND = 5
+
+    def __init__(self) -> None:
+        self.shown: set[str] = set()
+        self.lock = threading.Lock()
+        self._pid = 0
+        self._dispatcher: Any = None
+        self._second = self._failed_second = 0
+        self._count = self._failed_count = 0
+        self._rests_until = 0.0
+
+    def may_show(self) -> bool:
+        """Whether one more launch of this second is shown."""
+        now = int(time.monotonic())
+        if now != self._second:
+            self._second, self._count = now, 0
+        self._count += 1
+        return self._count <= self._EACH_SECOND and time.monotonic() >= self._rests_until
+
+    def may_show_failure(self) -> bool:
+        """Whether one more failure of this second is shown."""
+        now = int(time.monotonic())
+        if now != self._failed_second:
+            self._failed_second, self._failed_count = now, 0
+        self._failed_count += 1
+        return self._failed_count <= self._EACH_SECOND and time.monotonic() >= self._rests_until
+
+    def dispatcher(self, app: Celery, worker: str) -> Any:  # noqa: ANN401  # Celery has no types
+        """What sends events."""
+        if self._dispatcher is None or self._pid != os.getpid():
+            self.shown, self._pid = set(), os.getpid()
+            connection = app.connection_for_write()
+            self._dispatcher = app.events.Dispatcher(
+                connection, hostname=worker, buffer_while_offline=False, enabled=True
+            )
+        return self._dispatcher
+
+    def drop(self) -> None:
+        """Forget the dispatcher and rest: nobody shall wait for a broker that is away."""
+        self._dispatcher, self._rests_until = None, time.monotonic() + _REST
+
+
+_line = _Line()
+_REST = 5.0
+
+
+class LostLaunches:
+    """Tells of launches nobody reports any more, whose rows would stay at STARTED: their workers were lost.
+
+    Args:
+        consumer: Celery's, of a worker that takes steps. Its dispatcher, which changes with each connection, sends nothing
+            unless somebody listens.
+    """
+
+    def __init__(self, consumer: Any) -> None:  # noqa: ANN401  # Celery has no types
+        self._consumer = consumer
+
+    def __call__(self, before: TaskAction, after: TaskAction) -> None:
+        """One launch the record leaves behind: the action as it was claimed, and as it is now."""
+        dispatcher = self._consumer.event_dispatcher
+        if dispatcher is None or not dispatcher.enabled:
+            return
+        launch = launch_id(observed_attempts(before), before.status.launches)
+        deletion, error = after.metadata.deletion, after.status.error_state
+        if deletion is not None:
+            row = Row(REVOKED, deletion.reason or "aborted")
+        else:
+            row = Row(FAILED, f"[{error.code}] {error.message}"[:_TEXT] if error else "its worker vanished")
+        try:
+            dispatcher.send(row.event, uuid=f"{before.id}/{launch}", **row.fields())
+        except Exception as error:  # noqa: BLE001  # a row in Flower is not worth a step
+            log.warning("flower.not_told", action=str(before.id), error=str(error))
