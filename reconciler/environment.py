@@ -6,16 +6,17 @@ import hashlib
 import inspect
 import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
 from reconciler.api.action import ActionSpec
-from reconciler.api.errors import InvalidArguments
+from reconciler.api.errors import InvalidArguments, InvalidSpec
 from reconciler.api.names import check_name
 from reconciler.api.queues import check_attempts_queue
+from reconciler.api.schedule import LONGEST_FAIR_KEY, Delay, Moment, check_priority
 from reconciler.api.secret import Secret
 from reconciler.api.template import (
     Identifier,
@@ -29,7 +30,7 @@ from reconciler.api.template import (
 )
 from reconciler.core.cachepolicy import DISABLE, Cache, policy_of, with_policy
 from reconciler.core.declaration import read_cache, read_policies, read_resources, read_secrets
-from reconciler.core.functions import registry
+from reconciler.core.functions import Needs, registry
 from reconciler.core.signature import require_function
 from reconciler.plugins.function import TASK_TYPE, FunctionConfig
 from reconciler.settings import PREFIX, Settings
@@ -89,6 +90,8 @@ class TaskEnvironment:
         resources: str | None = "",
         secrets: Secret | Sequence[Secret] | None = (),
         cache: bool | str | Cache | None = DISABLE,
+        priority: int | None = None,
+        fair_by: str = "",
     ) -> _Decorator: ...
     def task(
         self,
@@ -101,6 +104,8 @@ class TaskEnvironment:
         resources: str | None = "",
         secrets: Secret | Sequence[Secret] | None = (),
         cache: bool | str | Cache | None = DISABLE,
+        priority: int | None = None,
+        fair_by: str = "",
     ) -> Any:
         """Make a task of a function, plain or `async def`: `@env.task`, or `@env.task(…)` with options.
 
@@ -116,6 +121,8 @@ class TaskEnvironment:
             secrets: what its attempts find in environment variables, by reference.
             cache: whether equal calls share a result: `disable`, `auto` or True (while the function's source stays the
                 same), `override` (as `auto`, but the result replaces the stored one), a version of your own, or a `Cache`.
+            priority: whose launches go first in the queue, 0 (last) to 9 (first); 5 when nobody says it.
+            fair_by: name of the parameter between whose values the workers of the queue take turns, instead of projects.
 
         Raises:
             InvalidSpec: resources, secrets or cache are not allowed, a policy is contradictory, it is no function, or the
@@ -128,6 +135,8 @@ class TaskEnvironment:
             {"queue": self._queue(queue) or self.queue, "resource": resource, "units": units},
             read_secrets(secrets),
             read_cache(cache),
+            None if priority is None else check_priority(priority),
+            fair_by,
         )
         decorator = _Decorator(self, name or "", metadata, extra)
         return decorator if function is None else decorator(function)
@@ -144,11 +153,13 @@ class TaskEnvironment:
 
 
 class _Extra(NamedTuple):
-    """What a task asks for beside its policies: fields of `FunctionConfig`, secrets, and a share in the cache."""
+    """What a task asks for beside its policies: fields of `FunctionConfig`, secrets, a share in the cache, and its turn."""
 
     launch: dict[str, Any]
     secrets: tuple[SecretRef, ...]
     cache: str | Cache
+    priority: int | None = None
+    fair_by: str = ""
 
 
 class _Decorator:
@@ -188,7 +199,8 @@ class Task(Generic[P, R]):
         self.env = env
         self.name = name
         self.function = function
-        self.signature = registry.register(name, function, extra.secrets).signature
+        needs = Needs(extra.launch["queue"], extra.launch["resource"])
+        self.signature = registry.register(name, function, extra.secrets, needs).signature
         interface, version = self.signature.interface, _source_version(function)
         policy = policy_of(extra.cache, version, interface["inputs"])
         self.cache_version = policy.version if policy else ""
@@ -200,7 +212,26 @@ class Task(Generic[P, R]):
             custom=msgspec.to_builtins(FunctionConfig(function=name, **extra.launch)),
             secrets=extra.secrets,
         )
+        self.priority = extra.priority
+        self._parameters = inspect.signature(function)  # made once: it takes longer than all else of a call
+        self.fair_by = self._fair_parameter(extra.fair_by)
         self._encoded: dict[tuple[str, str], bytes] = {}
+
+    def _fair_parameter(self, name: str) -> str:
+        names = [*self._parameters.parameters]
+        if name and name not in names:
+            raise InvalidSpec(
+                f"fair_by must name a parameter of {self.name} ({', '.join(names) or 'it has none'}), got {name!r}"
+            )
+        return name
+
+    def _fair_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """The value that `fair_by` names, as text."""
+        if not self.fair_by:
+            return ""
+        bound = self._parameters.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return str(bound.arguments[self.fair_by])[:LONGEST_FAIR_KEY]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function in this process, without the backend."""
@@ -227,6 +258,10 @@ class Task(Generic[P, R]):
         idempotency_key: str = "",
         env_vars: dict[str, str] | None = None,
         labels: dict[str, str] | None = None,
+        priority: int | None = None,
+        countdown: Delay | None = None,
+        eta: datetime | None = None,
+        expires: Moment | None = None,
     ) -> Run[R]:
         """Submit one call, with options.
 
@@ -234,17 +269,30 @@ class Task(Generic[P, R]):
             args: positional arguments of the function.
             kwargs: its keyword arguments.
             run: name of the run; a new one when empty.
-            idempotency_key: names this submission; the same key and arguments again give the first run.
+            idempotency_key: names this submission; the same key and arguments again give the first run. Not with `run`,
+                which does the same.
             env_vars: environment variables of the attempts.
             labels: attached to the record.
+            priority: whose launch goes first in the queue, 0 (last) to 9 (first); by default that of the task.
+            countdown: how long to wait before it may start, by the store's clock: seconds or a timedelta.
+            eta: when it may start, a datetime with a time zone, years ahead if need be.
+            expires: when it is aborted unless it has begun: seconds or a timedelta from now, or a datetime.
 
         Raises:
-            As `delay`; ActionConflict: the name or key was used with other arguments.
+            As `delay`; InvalidSpec: an option is not allowed; ActionConflict: the name or key was used with other arguments.
         """
         spec = self.spec(args, kwargs or {}, run=run, env_vars=env_vars)
         client = self.env.client
         return client.submit(
-            spec, idempotency_key=idempotency_key, labels=labels, decode=self.signature.decode_result
+            spec,
+            idempotency_key=idempotency_key,
+            labels=labels,
+            priority=self.priority if priority is None else priority,
+            fair_key=self._fair_key(args, kwargs or {}),
+            countdown=countdown,
+            eta=eta,
+            expires=expires,
+            decode=self.signature.decode_result,
         )
 
     def map(
@@ -254,6 +302,10 @@ class Task(Generic[P, R]):
         run: str = "",
         idempotency_key: str = "",
         keep_failures: bool = False,
+        priority: int | None = None,
+        countdown: Delay | None = None,
+        eta: datetime | None = None,
+        expires: Moment | None = None,
         **fixed: Any,  # noqa: ANN401  # arguments of the function
     ) -> Run[list[R]]:
         """Submit one call for each item, as one run, in a few round trips.
@@ -261,8 +313,13 @@ class Task(Generic[P, R]):
         Args:
             items: values of the first parameter; without any, the run succeeds with an empty list.
             run: name of the run; a new one when empty.
-            idempotency_key: names this submission; the same again stores only what is missing.
+            idempotency_key: names this submission; the same again stores only what is missing. Not with `run`, which
+                does the same.
             keep_failures: the run succeeds even when calls do not; read them with `Run.outcomes`.
+            priority: of each call, as for `submit`.
+            countdown: of each call, as for `submit`.
+            eta: of each call, as for `submit`.
+            expires: of each call, as for `submit`.
             **fixed: further arguments, the same for each call.
 
         Raises:
@@ -272,12 +329,18 @@ class Task(Generic[P, R]):
             raise InvalidArguments(
                 f"{self.name}.map takes one item for each call, as in map([…]), got {items!r:.100}"
             )
-        specs = [self.spec((item,), fixed) for item in items]
+        values = list(items)
+        specs = [self.spec((item,), fixed) for item in values]
         return self.env.client.submit_many(
             specs,
             run=run,
             idempotency_key=idempotency_key,
             keep_failures=keep_failures,
+            priority=self.priority if priority is None else priority,
+            fair_key=[self._fair_key((item,), fixed) for item in values] if self.fair_by else "",
+            countdown=countdown,
+            eta=eta,
+            expires=expires,
             stem=self.name,
             decode=self.signature.decode_result,
         )

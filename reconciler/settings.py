@@ -19,7 +19,7 @@ from reconciler.address import OPTIONS, mask, read_redis, scheme_of
 from reconciler.api.errors import InvalidSettings, ReconcilerError
 from reconciler.api.names import check_name
 from reconciler.api.places import is_bucket, path_problem
-from reconciler.api.queues import check_queue
+from reconciler.api.queues import check_queue, read_weight
 from reconciler.api.resource import read_units
 from reconciler.api.secret import read_provider
 from reconciler.api.webhook import read_allowed
@@ -104,6 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Between asking a running function to stop and killing its process."""
     unknown_function_patience: timedelta = timedelta(minutes=10)
     """How long living workers may consume a queue, and none know a function that waits there, until its action fails."""
+    fair_weights: tuple[str, ...] = ()
+    """Of fair keys, for whom workers take turns: `etl=3` is served three times as often as one that is not named."""
     quotas: tuple[str, ...] = ()
     """Units of each resource with a quota, as in `gpu=4,db=10` (R70)."""
     quota_lease: timedelta = timedelta(seconds=60)
@@ -289,7 +291,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         path = self.callback_secret_file
         if path and not PurePosixPath(path).is_absolute():
             found.append(f"{PREFIX}CALLBACK_SECRET_FILE must be an absolute path")
-        readers = (("quotas", read_units), ("secrets", read_provider), ("webhook_allow", read_allowed))
+        readers = (
+            ("fair_weights", read_weight),
+            ("quotas", read_units),
+            ("secrets", read_provider),
+            ("webhook_allow", read_allowed),
+        )
         for name, read in readers:
             for text in getattr(self, name):
                 try:

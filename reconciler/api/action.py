@@ -14,6 +14,7 @@ import msgspec
 from reconciler.api.errors import InvalidName
 from reconciler.api.names import check_name
 from reconciler.api.phase import ActionPhase
+from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.api.status import ActionStatus, is_terminal
 from reconciler.api.transition import OutputRef
 
@@ -171,6 +172,19 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     all later ones. Empty for runs that a release before began."""
     completed_at: int = 0
     """When the terminal labels were stamped for; 0 = they are not there (R36)."""
+    priority: int = DEFAULT_PRIORITY
+    """Whose launches go first in a queue, 0 (last) to 9 (first)."""
+    fair_key: str = ""
+    """Between whose values the workers of a queue take turns; empty = the project."""
+    not_before: int = 0
+    """When the first launch may be, ms; 0 = at once. Negative in a submission: so many ms after it is accepted."""
+    expires_at: int = 0
+    """When the action is aborted unless it has begun, ms; 0 = never. Negative in a submission, as above."""
+
+    @property
+    def may_begin_at(self) -> int:
+        """When the action was accepted, or may begin when that is later, ms: limits of time count from there."""
+        return max(self.creation_timestamp, self.not_before)
 
     @property
     def deletion_timestamp(self) -> int:
@@ -216,10 +230,11 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         lease_until: until when it counts as alive (ms since the epoch).
         started_at: when the worker took it.
         stop: why it is asked to stop; empty = it is not.
-        sent_at: when the launch was sent to its queue.
+        sent_at: when the launch was put into the line of its queue.
         hand_backs: how often workers handed this launch back.
         handed_back: by a worker that cannot run it, since it was last sent.
-        queue_moved_at, queue_started_at: newest launch time of what its queue has started in the same shard, and when.
+        in_line: whether it stands in the line of its queue and waits for a worker; only known of a claimed action.
+        drawn_with: how many launches its worker drew together, this one among them; 0 = it drew this one alone.
     """
 
     launch: str = ""
@@ -231,8 +246,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     stop: str = ""
     hand_backs: int = 0
     handed_back: HandBack | None = None
-    queue_moved_at: int = 0
-    queue_started_at: int = 0
+    in_line: bool = False
+    drawn_with: int = 0
 
 
 class Children(msgspec.Struct, frozen=True, gc=False):

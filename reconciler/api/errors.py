@@ -6,6 +6,7 @@
     │   ├── InvalidSpec            a field of an action is missing, too long or contradictory
     │   └── InvalidArguments       arguments do not fit a function's signature
     ├── InvalidSettings            one message that lists every wrong setting
+    ├── QueueFull                  as much waits in a queue as may; nothing was stored, try again later
     ├── ActionNotFound             no such action is stored (unknown is never a phase)
     ├── ActionConflict             same identity, other spec
     ├── ActionEnded                the action ended otherwise than by success
@@ -85,15 +86,40 @@ class FunctionsNotLoaded(InvalidSettings):
         return f"{super().__str__()}\n{self.traceback}".rstrip()
 
 
+class QueueFull(ReconcilerError):
+    """As much waits in a queue as its limit allows. Nothing was stored: the same submission may be sent again later.
+
+    Attributes:
+        queue: which queue.
+        limit: how many launches may wait there.
+        waiting: how many do, as the client last saw it, with what it has submitted since.
+    """
+
+    def __init__(self, queue: str, limit: int, waiting: int, more: int) -> None:
+        self.queue = queue
+        self.limit = limit
+        self.waiting = waiting
+        super().__init__(
+            f"the queue {queue} is full: {waiting} launches wait there, at most {limit} may, and {more} more were "
+            f"submitted; nothing was stored. Submit again later or less at once, start more workers of the queue, or "
+            f"raise the limit with `reconciler queue limit {queue}`."
+        )
+
+
 class ActionNotFound(ReconcilerError, LookupError):
     """No such action is stored: never accepted, or collected after its retention."""
 
-    def __init__(self, action: object) -> None:
+    def __init__(self, action: object, *, used_again: bool = False) -> None:
         self.action = action
-        super().__init__(
+        gone = (
+            f"the action {action} that was meant is stored no more: its retention has passed, and a later run has its name. "
+            "Read results in time, or raise RECONCILER_RETENTION."
+        )
+        missing = (
             f"no action {action} is stored: it was never accepted, or its retention has passed. "
             "`reconciler list` shows what is there."
         )
+        super().__init__(gone if used_again else missing)
 
 
 class ActionConflict(ReconcilerError):

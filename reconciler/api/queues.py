@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from reconciler.api.errors import InvalidName
+from reconciler.api.errors import InvalidName, InvalidSpec
 from reconciler.api.names import check_name
 
 LONGEST_QUEUE = 63
@@ -34,6 +34,22 @@ def check_queue(name: object, what: str = "queue") -> str:
             f"{what} {text!r} is not allowed: the message system uses this name itself; choose another one"
         )
     return text
+
+
+def read_weight(text: str) -> tuple[str, float]:
+    """Read the weight of a fair key, as in `etl=3`.
+
+    Raises:
+        InvalidSpec: not of that form.
+    """
+    key, equals, number = text.rpartition("=")
+    try:
+        weight = float(number) if key and equals else 0.0
+    except ValueError:
+        weight = 0.0
+    if not 0.001 <= weight <= 1000:
+        raise InvalidSpec(f"{text!r} is no weight from 0.001 to 1000 of a fair key; write it as in etl=3")
+    return key, weight
 
 
 def check_attempts_queue(name: object, steps_queue: str, exchange: str = "") -> str:

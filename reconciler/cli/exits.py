@@ -18,12 +18,14 @@ from reconciler.api.errors import (
     InvalidInput,
     InvalidSettings,
     NotACondition,
+    QueueFull,
     ReconcilerError,
     ResultTimeout,
     SignalRefused,
     Unavailable,
 )
-from reconciler.cli.format import scrub, visible
+from reconciler.cli.format import scrub
+from reconciler.core.visible import visible
 
 
 class ExitCode(enum.IntEnum):
@@ -40,6 +42,7 @@ class ExitCode(enum.IntEnum):
     STILL_RUNNING = 8
     NOT_READY = 9
     GARBAGE = 10
+    QUEUE_FULL = 11
     GIVEN_UP = 130
 
 
@@ -55,6 +58,7 @@ MEANING = {
     ExitCode.STILL_RUNNING: "the wait timed out; the action goes on",
     ExitCode.NOT_READY: "wrong settings, or doctor found problems",
     ExitCode.GARBAGE: "doctor --audit found what nobody owns",
+    ExitCode.QUEUE_FULL: "the queue is full; nothing was stored, try again later",
     ExitCode.GIVEN_UP: "given up at the keyboard",
 }
 """One line each, for `--help`."""
@@ -67,6 +71,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (BlobNotFound, ExitCode.NOT_FOUND),
     (BlobCorrupt, ExitCode.NOT_FOUND),
     (Unavailable, ExitCode.UNREACHABLE),
+    (QueueFull, ExitCode.QUEUE_FULL),
     (ResultTimeout, ExitCode.STILL_RUNNING),
     (InvalidSettings, ExitCode.NOT_READY),
     (InvalidInput, ExitCode.USAGE),
@@ -112,7 +117,7 @@ def error_document(error: BaseException) -> dict[str, object]:
     """The error as one JSON object.
 
     Keys: `type`, `message` and `exit_code`; `action`, `code` and `kind` when an action ended otherwise than
-    by success; `problems` for settings.
+    by success; `queue`, `limit` and `waiting` of a full queue; `problems` for settings.
     """
     kind = "GivenUp" if isinstance(error, (click.Abort, KeyboardInterrupt)) else type(error).__name__
     found: dict[str, object] = {
@@ -124,6 +129,8 @@ def error_document(error: BaseException) -> dict[str, object]:
         found["action"] = str(error.action)
     if isinstance(error, ActionEnded):
         found |= {"code": error.code, "kind": error.kind, "message": visible(scrub(error.message))}
+    if isinstance(error, QueueFull):
+        found |= {"queue": error.queue, "limit": error.limit, "waiting": error.waiting}
     if isinstance(error, InvalidSettings):
         found["problems"] = [visible(scrub(problem)) for problem in error.problems]
     return {"error": found}

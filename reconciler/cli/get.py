@@ -8,6 +8,7 @@ from reconciler.api.action import TaskAction
 from reconciler.api.condition import read_condition
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
+from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.cli.documents import NOT_SEEN, action_document, log_uri, waiting_reason
 from reconciler.cli.format import ago, one_line, size, stamp
 from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
@@ -16,6 +17,7 @@ from reconciler.cli.terminal import styled, write
 from reconciler.core.attempts import AttemptView, attempts_of
 from reconciler.core.conditions import terminal_time
 from reconciler.core.events import observed_attempts
+from reconciler.core.progress import begun
 from reconciler.core.times import span
 
 Pairs = list[tuple[str, str]]
@@ -116,13 +118,29 @@ def _when(record: TaskAction, now: int) -> Pairs:
     created, ended = record.metadata.creation_timestamp, terminal_time(record.status)
     return [
         ("created", ago(created, now) if created else ""),
+        *_plan(record, now),
         ("ended", f"{ago(ended, now)}, after {span(ended - created)}" if ended else ""),
+    ]
+
+
+def _plan(record: TaskAction, now: int) -> Pairs:
+    """Its time and its turn, as far as something was said of them and still matters."""
+    metadata = record.metadata
+    waits = not (record.phase.is_terminal() or begun(record))
+    return [
+        ("may begin", ago(metadata.not_before, now) if metadata.not_before else ""),
+        (
+            "expires",
+            f"{ago(metadata.expires_at, now)} unless it has begun" if metadata.expires_at and waits else "",
+        ),
+        ("priority", str(metadata.priority) if metadata.priority != DEFAULT_PRIORITY else ""),
+        ("fair key", metadata.fair_key),
     ]
 
 
 def _why(record: TaskAction, now: int) -> Pairs:
     status, deletion, attempt = record.status, record.metadata.deletion, record.attempt
-    error, waiting = status.error_state, waiting_reason(record)
+    error, waiting = status.error_state, waiting_reason(record, now)
     decided = record.phase in {ActionPhase.FAILED, ActionPhase.TIMED_OUT}
     kind = f" {error.kind}" if error and error.kind else ""
     return [

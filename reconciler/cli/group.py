@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import click
 
 from reconciler.cli.exits import MEANING, ExitCode, error_document, exit_code_of, sentence_of
-from reconciler.cli.format import scrub, visible
+from reconciler.cli.format import scrub
 from reconciler.cli.terminal import write, write_json
+from reconciler.core.visible import visible
 
 
 class Entry(NamedTuple):
@@ -34,6 +35,8 @@ COMMANDS = {
     "result": Entry("reconciler.cli.result:result", "Wait for an action and print its output."),
     "logs": Entry("reconciler.cli.logs:logs", "Print what the last attempt wrote."),
     "abort": Entry("reconciler.cli.abort:abort", "Stop an action, or a whole run."),
+    "prioritize": Entry("reconciler.cli.queues:prioritize", "Give a run or an action another priority."),
+    "queue": Entry("reconciler.cli.queues:queue", "List, pause, resume, move or limit queues."),
     "signal": Entry("reconciler.cli.signal:signal", "Answer a condition."),
     "doctor": Entry("reconciler.cli.doctor:doctor", "Check settings, servers and workers."),
     "demo": Entry("reconciler.cli.demo:demo", "Show the backend at work, with servers of its own."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import msgspec
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidArguments, InvalidSettings, InvalidSpec
+from reconciler.api.schedule import Moment
 from reconciler.api.template import Interface, TaskTemplate, encode_template, parse_template
 from reconciler.cli import dev_app
 from reconciler.cli.durations import duration
 from reconciler.cli.functions import load_functions
 from reconciler.cli.output import emit, say
+from reconciler.cli.planning import Plan, plan_options
 from reconciler.cli.result import await_value, print_value
 from reconciler.cli.session import Place, common_options, connected, leaving_it_running, read_text
 from reconciler.client import Client, Run
@@ -39,6 +42,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     template: Path | None
     run: str
     key: str
+    plan: Plan
 
     def check(self) -> None:
         """Refuse options that do not go together.
@@ -88,6 +92,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--timeout", type=duration, help="With --wait: longest wait, as 60, 10s or 2h.  [default: no limit]"
 )
+@plan_options
 @common_options
 def submit(
     *,
@@ -97,7 +102,11 @@ def submit(
     domain: str,
     as_json: bool,
     type_: str | None,
-    **given: Any,  # noqa: ANN401  # the fields of Request
+    priority: int | None,
+    countdown: float | None,
+    eta: datetime | None,
+    expires: Moment | None,
+    **given: Any,  # noqa: ANN401  # the other fields of Request
 ) -> None:
     """Store an action and print its run. What was printed is stored: it survives any crash.
 
@@ -108,7 +117,8 @@ def submit(
     reconciler submit --type core-sleep --inputs '{"duration": 5}' \\
         --interface '{"inputs": {"duration": "duration"}}'
     """  # noqa: D301  # click reads the character \\b: keep these lines as they are
-    request = Request(type=type_, **given)
+    plan = Plan(priority=priority, countdown=countdown, eta=eta, expires=expires)
+    request = Request(type=type_, plan=plan, **given)
     request.check()
     if timeout is not None and not wait:
         raise click.UsageError("--timeout is for --wait.")
@@ -162,7 +172,7 @@ def _submit_call(client: Client, request: Request) -> Run[Any]:
         raise InvalidArguments(
             f"--args does not fit {task.name}: {problem}. Write a JSON object with {expected or 'no keys'}."
         ) from error
-    return task.submit(args, kwargs, run=request.run, idempotency_key=request.key)
+    return task.submit(args, kwargs, run=request.run, idempotency_key=request.key, **request.plan)
 
 
 def _task(client: Client, request: Request) -> Task[..., Any]:
@@ -213,7 +223,7 @@ def _submit_plain(client: Client, request: Request) -> Run[Any]:
         raise InvalidSpec(f"--inputs must be a JSON object: {error}") from error
     template, task_type = _template(request)
     spec = ActionSpec(run_name=request.run, task_type=task_type, task_template=template, inputs=inputs)
-    return client.submit(spec, idempotency_key=request.key)
+    return client.submit(spec, idempotency_key=request.key, **request.plan)
 
 
 def _template(request: Request) -> tuple[bytes, str]:

@@ -10,6 +10,6 @@ cleanup.py     stopping what a plugin launched
 ending.py      the end: by failure, by an abort, and what is owed after it
 cache.py       the cache before and after execution
 approval.py    asking a person; webhook.py tells somebody else that a person is asked
-limits.py      limits of time, and when to look again
+limits.py      limits of time, and when to look again; planned.py: not before a time, or not after it
 step.py        a step is a batch of such rounds
 """

@@ -103,8 +103,8 @@ def _deadline(action: TaskAction, spec: ConditionSpec) -> int:
     """When the condition times out, ms; 0 = never."""
     if spec.timeout is None or spec.timeout <= timedelta(0):
         return 0
-    return action.metadata.creation_timestamp + int(spec.timeout.total_seconds() * 1000)
+    return action.metadata.may_begin_at + int(spec.timeout.total_seconds() * 1000)
 
 
 def _age(action: TaskAction, now: int) -> str:
-    return span(round((now - action.metadata.creation_timestamp) / 1000) * 1000)
+    return span(round((now - action.metadata.may_begin_at) / 1000) * 1000)

@@ -12,8 +12,9 @@ from reconciler.plugins.context import Services
 from reconciler.plugins.managers import ResourceManager
 from reconciler.plugins.registry import PluginRegistry
 from reconciler.settings import Settings
-from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.base import Store
 from reconciler.stores.catalog import Catalog
+from reconciler.stores.objects import BlobStore
 from reconciler.webhooks.caller import Webhooks
 
 

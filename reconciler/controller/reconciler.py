@@ -1,7 +1,7 @@
 """`TaskActionReconciler`: looks at one action and moves it one step (R1). Read this file first.
 
 `reconcile` claims an action, `decide` hands the round to whoever it concerns, and one atomic write under the claim's fencing
-token says what was decided: status, events, labels, finalizers and the next due time. `__init__.py` lists the rooms.
+token says what was decided: status, events, labels, finalizers, the next due time. `__init__.py` lists the rooms.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reconciler.api.transition import (
     TaskInfo,
     Transition,
 )
-from reconciler.controller import approval, cache, cache_put, cleanup, ending, failures, task
+from reconciler.controller import approval, cache, cache_put, cleanup, ending, failures, planned, task
 from reconciler.controller.audit import Recorder
 from reconciler.controller.cache_config import REMEMBERED_KEYS, CacheConfig, cache_config
 from reconciler.controller.dependencies import SystemFailureLimit
@@ -35,8 +35,9 @@ from reconciler.plugins.known import KnownFunctions
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager, ResourceManager, SecretManager
 from reconciler.plugins.registry import PluginRegistry
 from reconciler.settings import Settings
-from reconciler.stores.base import BlobStore, Store, Write
+from reconciler.stores.base import Store, Write
 from reconciler.stores.catalog import CacheKey, Catalog
+from reconciler.stores.objects import BlobStore
 from reconciler.stores.records import Scheme
 from reconciler.webhooks.caller import HttpWebhooks, Webhooks
 
@@ -49,7 +50,6 @@ class Manager(Protocol):
 
     def register(self, name: str, reconciler: TaskActionReconciler, max_concurrent_reconciles: int) -> None:
         """Declare task, queue, start-up scan and sweeps under that name, or raise a `ReconcilerError`."""
-        ...
 
 
 def decide(round: Round) -> Result:
@@ -59,9 +59,8 @@ def decide(round: Round) -> Result:
         return ending.abort(round)
     if action.is_terminal:
         return ending.finalize(round)
-    if action.spec.action_type == CONDITION:
-        return approval.reconcile(round)
-    return task.reconcile(round)
+    begin = approval.reconcile if action.spec.action_type == CONDITION else task.reconcile
+    return planned.held(round) or begin(round)
 
 
 class TaskActionReconciler:
@@ -108,6 +107,7 @@ class TaskActionReconciler:
         self.requeue_duration = int(self.settings.effective_requeue().total_seconds() * 1000)
         self.cache_keys: Remembered[tuple[object, ...], str] = Remembered(REMEMBERED_KEYS)
         self.quota_lease = int(self.settings.quota_lease.total_seconds() * 1000)
+        self._patience = int(self.settings.unknown_function_patience.total_seconds() * 1000)
         self._installation = f"{self.settings.cluster}/{self.settings.key_prefix}"
         self._known_functions = KnownFunctions(self.store.find_function)
 
@@ -132,6 +132,7 @@ class TaskActionReconciler:
             find_function=self._known_functions,
             object_limit=self.settings.max_object_size,
             requeue=self.requeue_duration,
+            patience=self._patience,
             installation=self._installation,
         )
 

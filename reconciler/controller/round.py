@@ -25,6 +25,7 @@ from reconciler.controller.dependencies import Dependencies
 from reconciler.controller.tokens import give_back
 from reconciler.core.conditions import status_changed, terminal_time
 from reconciler.core.events import build_event, check_event
+from reconciler.core.progress import begun
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.state import PluginStateManager
@@ -153,7 +154,9 @@ class Round:
             return self.now + (result.requeue_after or 0) if owed else 0
         if result.woken:
             return self.now
-        return 0 if result.requeue_after is None else self.now + result.requeue_after
+        at = 0 if result.requeue_after is None else self.now + result.requeue_after
+        expires = record.metadata.expires_at
+        return min(at or expires, expires) if expires and not begun(record) else at
 
     def end(self) -> Result:
         """Stamp the labels of the end; complete ones are left alone (R36).

@@ -57,7 +57,7 @@ def next_deadline(action: TaskAction, limits: Timeouts) -> int:
 
 def _clocks(action: TaskAction, limits: Timeouts) -> list[tuple[str, str, int, timedelta | None]]:
     status = action.status
-    created = action.metadata.creation_timestamp
+    created = action.metadata.may_begin_at
     running = status.running_at or _started_at(action)
     queued = 0 if running else max(status.attempt_at or created, status.not_before)
     return [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from reconciler.api.action import AttemptRecord
-from reconciler.api.phase import PluginPhase
+from reconciler.api.action import AttemptRecord, TaskAction
+from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status import ActionStatus
 from reconciler.api.transition import ExecutionError, PhaseInfo
 from reconciler.core.conditions import error_state_of
@@ -20,6 +20,19 @@ def occurred(info: PhaseInfo, now: int) -> int:
     """Return when a phase began, ms: as the plugin says it, but not later than now: a fast clock stretches no limit."""
     details = info.info
     return min(details.occurred_at, now) if details and details.occurred_at else now
+
+
+def begun(action: TaskAction) -> bool:
+    """Whether anything of an action ever ran: its function, or what its plugin started. A launch in a line did not.
+
+    A condition has begun once it has asked.
+    """
+    status, attempt = action.status, action.attempt
+    if action.phase is ActionPhase.PAUSED:
+        return True
+    if status.attempts > 1 or status.launches or status.running_at or attempt.owner or attempt.outcome:
+        return True
+    return status.launched and not attempt.launch
 
 
 def progress(status: ActionStatus, info: PhaseInfo, now: int, *, asked: bool) -> dict[str, object]:

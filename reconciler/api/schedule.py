@@ -1,0 +1,138 @@
+"""When an action may start, until when it has to, and whose turn it is: the options of a submission."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+import msgspec
+
+from reconciler.api.errors import InvalidSpec
+from reconciler.api.texts import check_text
+
+HIGHEST = 9
+DEFAULT_PRIORITY = 5
+"""Priority of an action that names none."""
+LONGEST_FAIR_KEY = 256
+_LONGEST = timedelta(days=36_500)
+
+Delay: TypeAlias = float | timedelta
+"""Seconds when a number."""
+Moment: TypeAlias = Delay | datetime
+"""From acceptance on when no point in time."""
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """When and in which order an action runs.
+
+    Attributes:
+        priority: 0 (last) to 9 (first); None = that of the parent, or 5.
+        fair_key: between whose values workers take turns; empty = that of the parent, or the project.
+        not_before: no round launches it earlier: ms since the epoch; negative: so many ms after it is accepted.
+        expires_at: it is aborted unless it has begun by then; the same two ways. 0 = never.
+    """
+
+    priority: int | None = None
+    fair_key: str = ""
+    not_before: int = 0
+    expires_at: int = 0
+
+
+NOW = Schedule()
+"""At once, in no special order."""
+
+
+def schedule(
+    *,
+    priority: int | None = None,
+    fair_key: str = "",
+    countdown: Delay | None = None,
+    eta: datetime | None = None,
+    expires: Moment | None = None,
+) -> Schedule:
+    """Read the options of a submission.
+
+    Args:
+        priority: 0 (last) to 9 (first).
+        fair_key: between whose values workers take turns.
+        countdown: how long to wait before it may start, by the store's clock.
+        eta: when it may start, with a time zone.
+        expires: when it is aborted if it has not begun.
+
+    Raises:
+        InvalidSpec: a value is not allowed, or they contradict each other.
+    """
+    if countdown is not None and eta is not None:
+        raise InvalidSpec("give countdown or eta, not both: each says when the action may start")
+    start = 0
+    if countdown is not None:
+        start = -_delay("countdown", countdown)
+    elif eta is not None:
+        start = _moment("eta", eta)
+    end = 0
+    if expires is not None:
+        end = (
+            _moment("expires", expires)
+            if isinstance(expires, datetime)
+            else -max(1, _delay("expires", expires))
+        )
+    if start and end and (start > 0) == (end > 0) and abs(end) <= abs(start):
+        raise InvalidSpec("expires is not after the time at which the action may start: it would never run")
+    return Schedule(
+        priority=None if priority is None else check_priority(priority),
+        fair_key=check_fair_key(fair_key),
+        not_before=start,
+        expires_at=end,
+    )
+
+
+def check_fair_key(key: str) -> str:
+    """Return a fair key.
+
+    Raises:
+        InvalidSpec: it is no text, or too long.
+    """
+    check_text("the fair key", key, InvalidSpec)
+    if len(key) > LONGEST_FAIR_KEY:
+        raise InvalidSpec(f"the fair key has {len(key)} characters, at most {LONGEST_FAIR_KEY} are allowed")
+    return key
+
+
+def check_priority(priority: object) -> int:
+    """Return a priority.
+
+    Raises:
+        InvalidSpec: it is none.
+    """
+    if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= HIGHEST:
+        raise InvalidSpec(
+            f"priority must be a whole number from 0 (last) to {HIGHEST} (first), got {priority!r}"
+        )
+    return priority
+
+
+def _delay(what: str, value: object) -> int:
+    """Milliseconds of a number of seconds or a timedelta."""
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = value  # no float yet: an int may be too large for one
+    else:
+        raise InvalidSpec(f"{what} must be seconds or a timedelta, got {value!r:.100}")
+    if not 0 <= seconds <= _LONGEST.total_seconds():
+        raise InvalidSpec(f"{what} must be from 0 seconds to {_LONGEST.days} days, got {value!r:.100}")
+    return round(seconds * 1000)
+
+
+def _moment(what: str, value: object) -> int:
+    """Milliseconds since the epoch of a point in time."""
+    if not isinstance(value, datetime):
+        raise InvalidSpec(f"{what} must be a datetime with a time zone, got {value!r}")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise InvalidSpec(
+            f"{what} {value.isoformat()} has no time zone: write datetime.now(UTC) + …, or give it one with tzinfo"
+        )
+    moment = round((value - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+    if moment <= 0:
+        raise InvalidSpec(f"{what} {value.isoformat()} is before 1970: give a later time")
+    return moment

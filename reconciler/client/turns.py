@@ -1,0 +1,44 @@
+"""Gives what has not ended another turn: a new priority for many actions of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from reconciler.api.action import TaskAction
+from reconciler.broker.messages import Messenger
+from reconciler.stores.lines import Lines
+from reconciler.tickets import announce
+
+_AT_ONCE = 1000
+"""Actions per call of the store."""
+
+
+def set_priority(
+    lines: Lines, messenger: Messenger, look: Callable[[], Iterable[TaskAction]], priority: int
+) -> int:
+    """Give actions of one run another priority; returns how many live ones have it now.
+
+    Args:
+        lines: of the store.
+        messenger: takes tickets for the lines that were opened.
+        look: tells all actions that are meant, parents before their children; asked again until none has another one, for
+            what was submitted meanwhile below one that was not reached yet inherited the old priority.
+        priority: 0 to 9.
+    """
+    changed = total = _pass(lines, messenger, look(), priority)
+    while changed:
+        late = (action for action in look() if action.metadata.priority != priority)
+        changed = _pass(lines, messenger, late, priority)
+        total += changed
+    return total
+
+
+def _pass(lines: Lines, messenger: Messenger, actions: Iterable[TaskAction], priority: int) -> int:
+    changed, live = 0, (action for action in actions if not action.phase.is_terminal())
+    while part := list(islice(live, _AT_ONCE)):
+        ids, incarnation = [action.id for action in part], part[0].metadata.incarnation
+        count, opened = lines.prioritize(ids, priority, incarnation=incarnation)
+        announce(lines, messenger, opened)
+        changed += count
+    return changed
