@@ -2,6 +2,7 @@
 
 from reconciler.client.channel import Channel, Reader, key_of
 from reconciler.client.client import Client
+from reconciler.client.queues import QueueFacts
 from reconciler.client.run import Run
 
-__all__ = ["Channel", "Client", "Reader", "Run", "key_of"]
+__all__ = ["Channel", "Client", "QueueFacts", "Reader", "Run", "key_of"]

@@ -6,14 +6,17 @@ Waiting never polls faster than every few seconds; it is woken by what the steps
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from reconciler.api.action import ActionId, Deletion, RunId, TaskAction
 from reconciler.api.conditions import cut
 from reconciler.api.errors import ActionEnded, ActionNotFound, ResultTimeout
 from reconciler.api.event import ActionEvent
+from reconciler.api.schedule import check_priority
 from reconciler.broker.messages import Messenger
 from reconciler.client.submission import MAX_ACTOR, whoami
+from reconciler.client.turns import set_priority
 from reconciler.client.waiting import (
     Waiter,
     decode_outputs,
@@ -26,9 +29,10 @@ from reconciler.client.waiting import (
 from reconciler.client.waking import Waker
 from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
 from reconciler.core.events import observed_attempts
-from reconciler.stores.base import AbortOutcome, BlobStore, Store
+from reconciler.stores.base import AbortOutcome, AbortReport, Store
 from reconciler.stores.blobs import get_many
 from reconciler.stores.counts import RunCounts, RunSummary
+from reconciler.stores.objects import BlobStore
 
 T = TypeVar("T")
 
@@ -207,6 +211,12 @@ class Actions:
 
     def outcomes(self, actions: Sequence[ActionId], decode: Callable[[bytes], T]) -> list[T | ActionEnded]:
         """Result or error of each of many ended actions, in order, in few round trips."""
+        records = self._records(actions)
+        far = [r.status.outputs for r in records if r.status.outputs and r.status.outputs.inline is None]
+        fetched = dict(zip((ref.uri for ref in far), get_many(self.blobs, far), strict=True))
+        return [self._outcome(record, fetched, decode) for record in records]
+
+    def _records(self, actions: Sequence[ActionId]) -> list[TaskAction]:
         records: list[TaskAction] = []
         for action in actions:
             action.checked()
@@ -216,9 +226,7 @@ class Actions:
                 if record is None:
                     raise ActionNotFound(action)
                 records.append(record)
-        far = [r.status.outputs for r in records if r.status.outputs and r.status.outputs.inline is None]
-        fetched = dict(zip((ref.uri for ref in far), get_many(self.blobs, far), strict=True))
-        return [self._outcome(record, fetched, decode) for record in records]
+        return records
 
     @staticmethod
     def _outcome(
@@ -244,11 +252,47 @@ class Actions:
         """
         action.checked()
         wish = Deletion(reason=cut(reason or ABORT_REASON, 1024), actor=cut(actor or whoami(), MAX_ACTOR))
-        report = self.store.request_abort(action, wish)
+        report = self._request_abort(action, wish)
         if report.outcome is AbortOutcome.MISSING:
             raise ActionNotFound(action)
         self._waker.wake(report.wake)
         return report.outcome
+
+    def _request_abort(self, action: ActionId, wish: Deletion) -> AbortReport:
+        return self.store.request_abort(action, wish)
+
+    # -- whose turn it is ------------------------------------------------------------------------------------------
+    def prioritize(self, target: ActionId | RunId, priority: int) -> int:
+        """Give live actions another priority, and move their launches that wait; a relaunch stays ahead of all.
+
+        Args:
+            target: a run, or an action and all below it.
+            priority: 0 (last) to 9 (first).
+
+        Returns:
+            How many live actions have it now.
+
+        Raises:
+            InvalidSpec: it is no priority.
+            ActionNotFound: there is no such action or run.
+            StoreUnavailable: the store does not answer.
+        """
+        check_priority(priority)
+        return set_priority(self.store, self.messenger, partial(self._all, target), priority)
+
+    def _all(self, target: ActionId | RunId) -> Iterator[TaskAction]:
+        """The actions of a run, or one with all below it."""
+        if isinstance(target, RunId):
+            self.counts(target)
+            yield from self.actions(target)
+            return
+        yield self.get(target)
+        parents = [target.action]
+        while parents:
+            for child in self.actions(target.run_id, parent=parents.pop()):
+                yield child
+                if child.children.total:
+                    parents.append(child.id.action)
 
 
 def position(action: TaskAction) -> str:

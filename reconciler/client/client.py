@@ -6,24 +6,28 @@ What `submit` returns is stored: a client that dies right after it loses nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, overload
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec
 from reconciler.api.condition import Value
+from reconciler.api.schedule import Delay, Moment, schedule
 from reconciler.broker.messages import Messenger
 from reconciler.client.actions import Actions
 from reconciler.client.approval import Signals, question
 from reconciler.client.connect import connect
 from reconciler.client.door import Door
+from reconciler.client.queue_limits import QueueLimits
+from reconciler.client.queues import QueueFacts, Queues
 from reconciler.client.run import Run
 from reconciler.client.storing import Storing
-from reconciler.client.submission import group_root, in_group, inherited, stem_of, with_inputs_hash
+from reconciler.client.submission import group_root, in_group, inherited, plans, stem_of, with_inputs_hash
 from reconciler.client.waiting import decode_outputs
 from reconciler.core.validation import check_types
 from reconciler.settings import Settings
-from reconciler.stores.base import BlobStore, SignalOutcome, Store
+from reconciler.stores.base import SignalOutcome, Store
 from reconciler.stores.blobs import parse_uri
+from reconciler.stores.objects import BlobStore
 
 
 class Client(Actions):
@@ -41,6 +45,8 @@ class Client(Actions):
         self._door = Door(self.settings, parse_uri(blobs.uri("any")).bucket)
         self._storing = Storing(store, blobs, self.settings, self._waker)
         self._signals = Signals(self, self._waker, self.settings)
+        self._limits = QueueLimits(store, self._door)
+        self._queues = Queues(store, messenger, self._limits, self.settings)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Client:
@@ -60,6 +66,11 @@ class Client(Actions):
         idempotency_key: str = "",
         labels: dict[str, str] | None = None,
         annotations: dict[str, str] | None = None,
+        priority: int | None = None,
+        fair_key: str = "",
+        countdown: Delay | None = None,
+        eta: datetime | None = None,
+        expires: Moment | None = None,
         decode: Callable[[bytes], Any] | None = None,
     ) -> Run[Any]:
         """Store one action, and return once it is stored.
@@ -69,24 +80,33 @@ class Client(Actions):
         Args:
             spec: what to do. Empty identity fields are filled: project and domain from the settings, a new run name,
                 action `a0`.
-            idempotency_key: names this submission; the same key and spec again give the first run.
+            idempotency_key: names this submission; the same key and spec again give the first run. Not with a run name,
+                which does the same.
             labels: attached to the record.
             annotations: attached to the record as well; free text.
+            priority: whose launch goes first in its queue, 0 (last) to 9 (first); that of the parent, or 5.
+            fair_key: between whose values the workers of a queue take turns; that of the parent, or the project.
+            countdown: how long to wait before it may start, by the store's clock: seconds or a timedelta.
+            eta: when it may start, a datetime with a time zone, years ahead if need be.
+            expires: when it is aborted unless it has begun: seconds or a timedelta from now, or a datetime.
             decode: reads the outputs for `Run.result`.
 
         Raises:
             InvalidName, InvalidSpec: the spec cannot be accepted; nothing was stored.
             ActionConflict: the identity exists with another spec.
             ActionNotFound: the parent does not exist.
+            QueueFull: its queue has a limit, and as much waits there as may; nothing was stored.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
-        action = self._door.admit(self._door.complete(spec, idempotency_key), labels, annotations)
+        plan = schedule(priority=priority, fair_key=fair_key, countdown=countdown, eta=eta, expires=expires)
+        action = self._door.admit(self._door.complete(spec, idempotency_key), labels, annotations, plan)
         parent = action.spec.parent_action_name
         if parent and action.spec.action_type != CONDITION:
-            action = inherited(action, self.get(action.id.run_id.action(parent)))
+            action = inherited(action, self.get(action.id.run_id.action(parent)), plan)
             self._door.check_action(action)  # with what it took over
-        self._storing.store([action])
-        return Run(self, action.id, decode or decode_outputs)
+        self._limits.check([action])
+        incarnation = self._storing.store([action])
+        return Run(self, action.id, decode or decode_outputs, incarnation=incarnation)
 
     def submit_many(
         self,
@@ -96,6 +116,11 @@ class Client(Actions):
         idempotency_key: str = "",
         keep_failures: bool = False,
         labels: dict[str, str] | None = None,
+        priority: int | None = None,
+        fair_key: str | Sequence[str] = "",
+        countdown: Delay | None = None,
+        eta: datetime | None = None,
+        expires: Moment | None = None,
         stem: str = "",
         decode: Callable[[bytes], Any] | None = None,
     ) -> Run[list[Any]]:
@@ -107,9 +132,14 @@ class Client(Actions):
         Args:
             specs: children `m0`, `m1`, … in order; their identity fields are filled. Without any, the root ends at once.
             run: name of the run; a new one when empty.
-            idempotency_key: names this submission.
+            idempotency_key: names this submission; not with `run`, which does the same.
             keep_failures: the root succeeds even when children do not; read them with `Run.outcomes`.
             labels: attached to each record.
+            priority: of each child, as for `submit`.
+            countdown: of each child, as for `submit`.
+            eta: of each child, as for `submit`.
+            expires: of each child, as for `submit`.
+            fair_key: of all children, or one for each.
             stem: what the run is named after; the first spec by default.
             decode: reads the outputs of one child.
 
@@ -123,10 +153,21 @@ class Client(Actions):
         )
         root = group_root(seed, len(specs), keep_failures=keep_failures)
         names = (in_group(seed, spec, index) for index, spec in enumerate(specs))
-        children = [self._door.admit(with_inputs_hash(spec), labels) for spec in names]
-        actions = [self._door.admit(root, labels), *children]
-        self._storing.store(actions)
-        return Run(self, actions[0].id, decode or decode_outputs, members=len(specs))
+        plan = schedule(
+            priority=priority,
+            fair_key=fair_key if isinstance(fair_key, str) else "",
+            countdown=countdown,
+            eta=eta,
+            expires=expires,
+        )
+        children = [
+            self._door.admit(with_inputs_hash(spec), labels, schedule=own)
+            for spec, own in zip(names, plans(plan, fair_key, len(specs)), strict=True)
+        ]
+        actions = [self._door.admit(root, labels, schedule=schedule(priority=priority)), *children]
+        self._limits.check(actions)
+        incarnation = self._storing.store(actions)
+        return Run(self, actions[0].id, decode or decode_outputs, members=len(specs), incarnation=incarnation)
 
     # -- asking a person -------------------------------------------------------------------------------------------
     @overload
@@ -142,6 +183,9 @@ class Client(Actions):
         run: str = "",
         parent: str = "",
         idempotency_key: str = "",
+        countdown: Delay | None = None,
+        eta: datetime | None = None,
+        expires: Moment | None = None,
     ) -> Run[bool]: ...
     @overload
     def condition(
@@ -156,6 +200,9 @@ class Client(Actions):
         run: str = "",
         parent: str = "",
         idempotency_key: str = "",
+        countdown: Delay | None = None,
+        eta: datetime | None = None,
+        expires: Moment | None = None,
     ) -> Run[int]: ...
     @overload
     def condition(
@@ -170,6 +217,9 @@ class Client(Actions):
         run: str = "",
         parent: str = "",
         idempotency_key: str = "",
+        countdown: Delay | None = None,
+        eta: datetime | None = None,
+        expires: Moment | None = None,
     ) -> Run[float]: ...
     @overload
     def condition(
@@ -184,6 +234,9 @@ class Client(Actions):
         run: str = "",
         parent: str = "",
         idempotency_key: str = "",
+        countdown: Delay | None = None,
+        eta: datetime | None = None,
+        expires: Moment | None = None,
     ) -> Run[str]: ...
     def condition(
         self,
@@ -197,6 +250,9 @@ class Client(Actions):
         run: str = "",
         parent: str = "",
         idempotency_key: str = "",
+        countdown: Delay | None = None,
+        eta: datetime | None = None,
+        expires: Moment | None = None,
     ) -> Run[Any]:
         """Store an action that waits for a person's signal; its result is the value signalled.
 
@@ -205,19 +261,28 @@ class Client(Actions):
             type: of the value: bool, int, float or str.
             prompt: the question, up to 4096 characters.
             description: more about it, up to 2048 characters.
-            timeout: the action ends in TIMED_OUT this long after it was stored, a `timedelta` or seconds; None waits
-                without a limit.
+            timeout: the action ends in TIMED_OUT this long after it was stored, or may ask, a `timedelta` or seconds; None
+                waits without a limit.
             webhook: an http(s) URL that gets the question with a callback token once the condition waits
                 (docs/lifecycle.md); workers need `RECONCILER_CALLBACK_SECRET_FILE` for that, the caller does not.
             run: name of the run; a new one when empty.
             parent: the action of `run` it is a child of; without one it is the root of its run.
-            idempotency_key: names this submission, as in `Client.submit`.
+            idempotency_key: names this submission, as in `Client.submit`; not with `run`.
+            countdown: how long to wait before it asks, as in `Client.submit`. An answer that comes earlier ends it.
+            eta: when it asks, as in `Client.submit`.
+            expires: when it is aborted unless it has asked, as in `Client.submit`.
 
         Raises:
             As `Client.submit`.
         """
         texts = {"name": name, "type": type, "prompt": prompt, "description": description, "webhook": webhook}
-        return self.submit(question(texts, timeout, run, parent), idempotency_key=idempotency_key)
+        return self.submit(
+            question(texts, timeout, run, parent),
+            idempotency_key=idempotency_key,
+            countdown=countdown,
+            eta=eta,
+            expires=expires,
+        )
 
     def signal(self, action: ActionId, value: Value, by: str = "") -> SignalOutcome:
         """Answer a condition. The first answer stands; the same answer again is fine.
@@ -263,3 +328,54 @@ class Client(Actions):
             StoreUnavailable: the store does not answer.
         """
         return self._signals.action_of(token)
+
+    # -- queues ----------------------------------------------------------------------------------------------------
+    def pause_queue(self, name: str) -> None:
+        """Start nothing of a queue any more until it is resumed. What runs goes on; submissions are accepted and wait.
+
+        Raises:
+            InvalidName: it is no queue for attempts.
+            StoreUnavailable: the store does not answer.
+        """
+        self._queues.pause(name)
+
+    def resume_queue(self, name: str) -> None:
+        """Let a paused queue go on.
+
+        Raises:
+            As `pause_queue`.
+        """
+        self._queues.resume(name)
+
+    def move_queue(self, name: str, to: str) -> int:
+        """Move the launches that wait in a queue to another one, in their order; returns how many.
+
+        What waits now is moved, once: later submissions go to the queue of their task, and so does a retry.
+
+        Raises:
+            InvalidSpec: both are the same.
+            InvalidName, StoreUnavailable: as `pause_queue`.
+        """
+        return self._queues.move(name, to)
+
+    def limit_queue(self, name: str, limit: int | None) -> None:
+        """Refuse submissions of functions with `QueueFull` while so many launches wait in their queue; None: never.
+
+        The bound is approximate (docs/operations.md).
+
+        Raises:
+            InvalidSpec: the limit is negative, or no whole number.
+            InvalidName, StoreUnavailable: as `pause_queue`.
+        """
+        self._queues.limit(name, limit)
+
+    def queues(self, *names: str) -> list[QueueFacts]:
+        """How much waits in each queue, whether it is paused, and its limit.
+
+        Args:
+            *names: which queues; by default that of attempts and all in which launches wait.
+
+        Raises:
+            InvalidName, StoreUnavailable: as `pause_queue`.
+        """
+        return self._queues.facts(names)

@@ -6,7 +6,8 @@ from reconciler.broker.conf import build_app
 from reconciler.broker.messages import Messenger
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.settings import Settings
-from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.base import Store
+from reconciler.stores.objects import BlobStore
 from reconciler.stores.redis.first_use import ClientStore
 from reconciler.stores.s3 import S3Blobs
 

@@ -7,6 +7,7 @@ import msgspec
 from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction, record_name
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec
 from reconciler.api.places import bucket_problem
+from reconciler.api.schedule import DEFAULT_PRIORITY, NOW, Schedule
 from reconciler.api.template import shared_template
 from reconciler.client.submission import ROOT, key_name, new_run_name, with_inputs_hash
 from reconciler.core.layout import base_problem, is_default_base
@@ -38,9 +39,14 @@ class Door:
             key: names the submission; a run without a name is named after it.
 
         Raises:
-            InvalidSpec, InvalidName: a field has a wrong type, or the key is no text.
+            InvalidSpec, InvalidName: a field has a wrong type, the key is no text, or there are a run name and a key.
         """
         check_types(spec)
+        if key and spec.run_name:
+            raise InvalidSpec(
+                f"give the run name {spec.run_name!r:.80} or the idempotency key, not both: either names the submission, "
+                "and the same again gives the first run"
+            )
         run = spec.run_name or (key_name(key) if key else new_run_name(spec.short_name or spec.task_type))
         full = msgspec.structs.replace(
             spec,
@@ -52,7 +58,11 @@ class Door:
         return with_inputs_hash(full)
 
     def admit(
-        self, spec: ActionSpec, labels: dict[str, str] | None, annotations: dict[str, str] | None = None
+        self,
+        spec: ActionSpec,
+        labels: dict[str, str] | None,
+        annotations: dict[str, str] | None = None,
+        schedule: Schedule = NOW,
     ) -> TaskAction:
         """Make a checked action. Where its objects lie is decided when it is stored: its run may have begun before.
 
@@ -67,6 +77,10 @@ class Door:
             name=record_name(action, spec),
             extra_labels=labels or {},
             annotations=annotations or {},
+            priority=DEFAULT_PRIORITY if schedule.priority is None else schedule.priority,
+            fair_key=schedule.fair_key,
+            not_before=schedule.not_before,
+            expires_at=schedule.expires_at,
         )
         admitted = TaskAction(action, spec, metadata=metadata)
         self.check_action(admitted)
@@ -112,6 +126,15 @@ class Door:
             for what, uri in places.items()
             if uri and (problem := bucket_problem(uri, self._buckets))
         ]
+
+    def queue_of(self, task_type: str, template: bytes) -> str:
+        """Where launches of a task wait; empty for one that is no function, or whose template cannot be read."""
+        if task_type not in self._types:
+            return ""
+        try:
+            return config_of(shared_template(template).custom).queue or self._settings.attempts_queue
+        except (msgspec.DecodeError, BadTaskSpecification):
+            return ""
 
     def _function_problems(self, spec: ActionSpec) -> list[str]:
         """An unreadable template is told of by its first round, as any other."""

@@ -1,4 +1,7 @@
-"""`Run[T]`: the handle of a submission. Holds names, no state: two handles of one run are as good as one."""
+"""`Run[T]`: the handle of a submission. Holds names, no state: two handles of one run are as good as one.
+
+It is the handle of that run alone: once it is forgotten nothing is found, also where its name has been used again.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from reconciler.api.errors import ActionEnded, ActionNotFound
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.client.actions import Actions
+from reconciler.client.incarnation import OneIncarnation
 from reconciler.client.submission import member
 from reconciler.client.waiting import ended_error
 from reconciler.core.attempts import AttemptView
@@ -25,12 +29,20 @@ class Run(Generic[T_co]):
     Attributes:
         id: the run.
         action: its root action, or the action this handle was made for.
+        incarnation: what tells the run from others that had its name.
     """
 
     def __init__(
-        self, client: Actions, action: ActionId, decode: Callable[[bytes], Any], *, members: int | None = None
+        self,
+        client: Actions,
+        action: ActionId,
+        decode: Callable[[bytes], Any],
+        *,
+        members: int | None = None,
+        incarnation: str = "",
     ) -> None:
-        self._client = client
+        self._client = OneIncarnation(client, action, incarnation)
+        self.incarnation = incarnation
         self._decode = decode
         self._members = members
         self._fresh = True
@@ -45,7 +57,7 @@ class Run(Generic[T_co]):
         """Where the action is now.
 
         Raises:
-            ActionNotFound: it has been collected.
+            ActionNotFound: it has been collected. Whatever else is asked raises this then, too.
         """
         return self._client.get(self.action).phase
 
@@ -115,3 +127,7 @@ class Run(Generic[T_co]):
     def abort(self, reason: str = "User requested abort") -> AbortOutcome:
         """Store the wish to abort the action and all its descendants; see `Client.abort`."""
         return self._client.abort(self.action, reason)
+
+    def prioritize(self, priority: int) -> int:
+        """Give the action and all below it another priority, 0 to 9; see `Client.prioritize`."""
+        return self._client.prioritize(self.action, priority)

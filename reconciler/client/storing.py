@@ -26,8 +26,9 @@ from reconciler.client.waking import Waker
 from reconciler.core.layout import inputs_folder, run_folder
 from reconciler.core.paths import INLINE, INPUTS_FILE
 from reconciler.settings import Settings
-from reconciler.stores.base import BlobStore, Created, CreateOutcome, Store
+from reconciler.stores.base import Created, CreateOutcome, Store
 from reconciler.stores.blobs import digest_of
+from reconciler.stores.objects import BlobStore
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +62,11 @@ class Storing:
         self._inline_limit = settings.inline_limit
         self._waker = waker
 
-    def store(self, actions: Sequence[TaskAction]) -> None:
+    def store(self, actions: Sequence[TaskAction]) -> str:
         """Store actions of one run, with all inputs in their specs, and wake who is to look at them.
+
+        Returns:
+            The incarnation of that run.
 
         Raises:
             ActionConflict: an identity exists with another spec.
@@ -73,6 +77,7 @@ class Storing:
         incarnation = actions[0].metadata.incarnation or new_incarnation()  # unless the run has one already
         for start in range(0, len(actions), _AT_ONCE):
             incarnation = self._part(actions[start : start + _AT_ONCE], incarnation)
+        return incarnation
 
     def _part(self, actions: Sequence[TaskAction], incarnation: str) -> str:
         """Store one part; returns the incarnation its run turned out to have."""

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import msgspec
 
 from reconciler.api.action import ActionSpec, TaskAction
-from reconciler.api.errors import InvalidName
+from reconciler.api.errors import InvalidName, InvalidSpec
+from reconciler.api.schedule import NOW, Schedule, check_fair_key
 from reconciler.api.template import TaskTemplate, encode_template, shared_template
 from reconciler.api.texts import check_text
 from reconciler.core.cachekey import CacheConfigError, hash_inputs
@@ -58,6 +59,24 @@ def in_group(seed: ActionSpec, spec: ActionSpec, index: int) -> ActionSpec:
     )
 
 
+def plans(plan: Schedule, fair_key: str | Sequence[str], count: int) -> list[Schedule]:
+    """A plan for each of many actions: the same, but for its fair key.
+
+    Args:
+        plan: of all.
+        fair_key: of all, or one for each.
+        count: of the actions.
+
+    Raises:
+        InvalidSpec: a key is not allowed, or there are more or fewer than actions.
+    """
+    keys = [fair_key] * count if isinstance(fair_key, str) else [check_fair_key(key) for key in fair_key]
+    if len(keys) != count:
+        raise InvalidSpec(f"give one fair key, or one for each spec: there are {len(keys)} for {count} specs")
+    made = {key: msgspec.structs.replace(plan, fair_key=key) for key in set(keys)}
+    return [made[key] for key in keys]
+
+
 def new_run_name(stem: str) -> str:
     """A name nobody used before: up to 21 characters of `stem` and 8 random ones (40 bits)."""
     clean = (
@@ -83,8 +102,8 @@ def key_name(key: str) -> str:
     return "k-" + hashlib.blake2b(key.encode(), digest_size=14).hexdigest()
 
 
-def inherited(action: TaskAction, parent: TaskAction) -> TaskAction:
-    """A child with what its parent hands down; what the child has itself wins (R75).
+def inherited(action: TaskAction, parent: TaskAction, plan: Schedule = NOW) -> TaskAction:
+    """A child with what its parent hands down; what the child has itself, or its submission said, wins (R75).
 
     Labels of the end are no part of what is handed down (R75): a child is not born collectable.
     """
@@ -100,6 +119,8 @@ def inherited(action: TaskAction, parent: TaskAction) -> TaskAction:
             incarnation=parent.metadata.incarnation,
             extra_labels={**parent.metadata.extra_labels, **meta.extra_labels},
             annotations={**parent.metadata.annotations, **meta.annotations},
+            priority=parent.metadata.priority if plan.priority is None else meta.priority,
+            fair_key=meta.fair_key or parent.metadata.fair_key,
         ),
     )
 

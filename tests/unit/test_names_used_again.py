@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from reconciler.api.action import ActionId
-from reconciler.api.errors import BlobUnavailable
+from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidSpec
 from reconciler.api.phase import ActionPhase
-from reconciler.api.template import TaskMetadata
+from reconciler.api.schedule import DEFAULT_PRIORITY
+from reconciler.api.template import Identifier, TaskMetadata, TaskTemplate, encode_template
 from reconciler.api.transition import PhaseInfo, TaskInfo, success
+from reconciler.client.run import Run
 from reconciler.core.paths import shard_prefix
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.state import PluginStateManager
@@ -153,3 +156,85 @@ def test_names_outside_differ_too() -> None:
         lab.clock.advance(DAY)
         collect(lab.store, lab.settings, lab.blobs)
     assert len(tokens) == 2
+
+
+TEMPLATE = encode_template(TaskTemplate(id=Identifier(name="task"), type="task"))
+ASKED: dict[str, Callable[[Run[Any]], Any]] = {
+    "phase": lambda run: run.phase,
+    "counts": lambda run: run.counts,
+    "wait": lambda run: run.wait(0),
+    "result": lambda run: run.result(0),
+    "outcomes": lambda run: run.outcomes(0),
+    "watch": lambda run: list(run.watch(timeout=0)),
+    "events": lambda run: run.events(),
+    "attempts": lambda run: run.attempts(),
+    "prioritize": lambda run: run.prioritize(9),
+    "abort": lambda run: run.abort(),
+}
+
+
+def handle(lab: Lab, day: int, name: str = "nightly") -> Run[Any]:
+    """The handle of a day's run, which has not begun."""
+    spec = ActionSpec(run_name=name, task_type="task", task_template=TEMPLATE, inputs=b'{"day":%d}' % day)
+    return lab.client.submit(spec)
+
+
+def handle_of_many(lab: Lab, day: int, name: str = "nightly") -> Run[Any]:
+    """The handle of a day's group, whose name comes again, too."""
+    spec = ActionSpec(task_type="task", task_template=TEMPLATE, inputs=b'{"day":%d}' % day)
+    return lab.client.submit_many([spec], run=name)
+
+
+@pytest.mark.parametrize("submit", [handle, handle_of_many], ids=["one", "many"])
+@pytest.mark.parametrize("what", ASKED)
+def test_a_handle_is_that_of_its_own_run(what: str, submit: Callable[..., Run[Any]]) -> None:
+    """Of a later run of the name it tells nothing, and it aborts nothing of it: its own run is not found any more."""
+    lab = new_lab()
+    old = submit(lab, 1)
+    assert submit(lab, 1).incarnation == old.incarnation, "the same again is the same run"
+    lab.settle()
+    assert old.phase is ActionPhase.SUCCEEDED
+    lab.clock.advance(DAY)
+    collect(lab.store, lab.settings, lab.blobs)
+    new = submit(lab, 2)
+    assert new.incarnation != old.incarnation
+    with pytest.raises(ActionNotFound, match="a later run has its name"):
+        ASKED[what](old)
+    assert lab.get(new.action).metadata.deletion is None
+    assert lab.get(new.action).metadata.priority == DEFAULT_PRIORITY
+    lab.settle()
+    assert ASKED[what](new) is not None
+
+
+def test_a_name_comes_again_between_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that were read of the later run are not handed out, though the record was that of the own run before."""
+    lab = new_lab()
+    old = handle(lab, 1)
+    lab.settle()
+    events = type(lab.store).events
+
+    def late(store: Any, action: ActionId, after: int = 0) -> Any:
+        monkeypatch.setattr(type(lab.store), "events", events)
+        lab.clock.advance(DAY)
+        collect(lab.store, lab.settings, lab.blobs)
+        handle(lab, 2)
+        return events(store, action, after)
+
+    monkeypatch.setattr(type(lab.store), "events", late)
+    with pytest.raises(ActionNotFound):
+        list(old.watch(timeout=0))
+
+
+def test_a_key_beside_a_name_is_refused() -> None:
+    """A submission has one name: nothing is ignored, so nothing is done twice that a key was to keep from it."""
+    lab = new_lab()
+    spec = ActionSpec(run_name="monday", task_type="task", task_template=TEMPLATE, inputs=b"{}")
+    calls: list[Callable[[], Any]] = [
+        lambda: lab.client.submit(spec, idempotency_key="k"),
+        lambda: lab.client.submit_many([], run="monday", idempotency_key="k"),
+        lambda: lab.client.condition("ok", run="monday", idempotency_key="k"),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidSpec, match="not both"):
+            call()
+    assert lab.client.runs() == []
