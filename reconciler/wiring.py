@@ -10,7 +10,7 @@ from reconciler.api.errors import InvalidSettings
 from reconciler.api.event import AuditEntry
 from reconciler.api.resource import read_units
 from reconciler.api.secret import read_provider
-from reconciler.broker.check import lasting_problems
+from reconciler.broker.check import broker_problems
 from reconciler.broker.conf import build_app
 from reconciler.broker.exchange import exchange_problems
 from reconciler.broker.messages import Messenger
@@ -30,8 +30,9 @@ from reconciler.plugins.secrets import (
     SecretProvider,
 )
 from reconciler.settings import Settings
-from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.base import Store
 from reconciler.stores.catalog import Catalog
+from reconciler.stores.objects import BlobStore
 from reconciler.stores.outage import looked
 from reconciler.stores.redis.catalog import RedisCatalog
 from reconciler.stores.redis.check import store_problems
@@ -174,7 +175,7 @@ def build_problems(settings: Settings) -> list[str]:
         *problems,
         *looked(lambda: store_problems(store)),
         *looked(blobs.check),
-        *lasting_problems(settings),
+        *broker_problems(settings),
         *secret_problems(settings),
         *exchange_problems(settings),
     ]

@@ -23,6 +23,7 @@ class Liveness:
         settings: those it runs with.
         queues: those it consumes.
         functions: how many functions of users it can run; None when it runs no attempts.
+        resources: of which it knows a quota; None when it cannot tell.
         troubles: asked each time; what the worker could not do.
     """
 
@@ -33,6 +34,7 @@ class Liveness:
         queues: Iterable[str],
         *,
         functions: int | None = None,
+        resources: tuple[str, ...] | None = None,
         troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._worker = worker
@@ -46,6 +48,7 @@ class Liveness:
             release=release(),
             settings=digests(settings),
             functions=functions,
+            resources=resources,
         )
 
     def say(self, store: RedisStore) -> None:

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 
 import structlog
+
+from reconciler.core.visible import visible
+
+
+def _visible(_: object, __: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
+    """Take the power over a terminal from all texts: names and errors of users are among them."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = visible(value)
+    return event
 
 
 def configure(level: int | str) -> None:
@@ -26,6 +37,7 @@ def configure(level: int | str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _visible,
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.LogfmtRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),

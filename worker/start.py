@@ -14,6 +14,7 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 from reconciler.api.errors import InvalidSettings, Outage
 from reconciler.core.retries import is_outage
+from reconciler.core.visible import visible
 from worker.faults import is_shortage
 
 P = ParamSpec("P")
@@ -50,7 +51,8 @@ def say(problems: Sequence[str], trace: str = "") -> int:
     """
     status = status_of(problems)
     lines = ["this process of celery-reconciler cannot start:", *(f"  - {problem}" for problem in problems)]
-    last = [text for text in (trace.rstrip(), _PASSES if status == AGAIN else "") if text]
+    lines = [visible(line) for line in lines]  # an import of a user may raise anything
+    last = [visible(text) for text in (trace.rstrip(), _PASSES if status == AGAIN else "") if text]
     sys.stderr.write("\n".join([*lines, *last]) + "\n")
     sys.stderr.flush()
     return status

@@ -14,6 +14,7 @@ from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.resync import resync
 from worker.process import current_engine
+from worker.receiving import STRATEGY
 
 log = structlog.get_logger(__name__)
 
@@ -21,19 +22,19 @@ log = structlog.get_logger(__name__)
 def register(app: Celery) -> None:
     """Declare the tasks on an application."""
 
-    @app.task(name=RECONCILE, send_events=False)  # type: ignore[untyped-decorator]  # Celery has no types
+    @app.task(name=RECONCILE, send_events=False, Strategy=STRATEGY)  # type: ignore[untyped-decorator]  # Celery has no types
     def reconcile(shard: int, actions: list[str] | None = None, **_: Any) -> None:  # noqa: ANN401  # a newer sender's arguments
         """Drain one shard. Re-enqueues itself, with a countdown, while something is due later."""
         run_step(shard, actions or [])
 
-    @app.task(name="reconciler.sweep.resync", send_events=False)  # type: ignore[untyped-decorator]  # as above
+    @app.task(name="reconciler.sweep.resync", send_events=False, Strategy=STRATEGY)  # type: ignore[untyped-decorator]  # as above
     def sweep_resync() -> None:
         """Heal lost wake-ups."""
         engine = current_engine()
         resync(engine.store, engine.messenger)
         _note("resync")
 
-    @app.task(name="reconciler.sweep.collect", send_events=False)  # type: ignore[untyped-decorator]  # as above
+    @app.task(name="reconciler.sweep.collect", send_events=False, Strategy=STRATEGY)  # type: ignore[untyped-decorator]  # as above
     def sweep_collect() -> None:
         """Forget what ended long ago."""
         engine = current_engine()

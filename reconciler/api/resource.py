@@ -21,6 +21,7 @@ class QuotaToken(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tru
         units: how many.
         held: whether they were granted; if not, the token stands in line.
         since: when it began to stand in line, ms since the epoch, UTC; 0 = it does not.
+        missing_since: since when no quota is registered for the resource, ms since the epoch, UTC; 0 = one is.
     """
 
     resource: str
@@ -28,6 +29,7 @@ class QuotaToken(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tru
     units: int = 1
     held: bool = False
     since: int = 0
+    missing_since: int = 0
 
 
 def check_resource(name: str) -> str:

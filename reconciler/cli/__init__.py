@@ -16,6 +16,7 @@ Errors go to stderr: a sentence with its remedy, or with `--json` one JSON objec
 | 8 | the wait timed out; the action goes on |
 | 9 | the settings cannot be used, or `doctor` found problems |
 | 10 | `doctor --audit` found keys or objects that nobody owns |
+| 11 | the queue is full; nothing was stored, try again later |
 | 130 | given up at the keyboard (Ctrl-C, or a question answered with no) |
 """
 

@@ -66,6 +66,7 @@ def _keys(store: RedisStore, report: KeyReport, wish: Wish) -> Finding:
 _REMEDIES = {
     **dict.fromkeys(REMOVABLE, "`--fix` removes them"),
     Why.UNLISTED: "somebody deleted the list of runs, or it is a fault of ours: look with `reconciler get`, and report it",
+    Why.NO_LINE: "somebody deleted the list of lines, or it is a fault of ours: look with `reconciler queue`, and report it",
     Why.NO_SHARD: "set RECONCILER_SHARDS back, or delete them if the data set was begun anew",
     Why.FOREIGN: "another program uses our key prefix: give it, or this installation, another one",
 }

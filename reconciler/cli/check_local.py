@@ -17,6 +17,7 @@ from reconciler.cli.exits import sentence_of
 from reconciler.cli.finding import Finding, skipped
 from reconciler.cli.functions import functions_in_child
 from reconciler.cli.local import foreign_modules
+from reconciler.core.functions import Needs
 from reconciler.core.probe import PROBE
 from reconciler.machine import look_around
 from reconciler.plugins.registry import PluginRegistry, load_entries
@@ -32,14 +33,20 @@ _OURS = b"taskaction_"
 
 def check_imports(settings: Settings) -> Finding:
     """Whether the modules with functions can be imported here, by a process as a worker starts it."""
+    return imported(settings)[0]
+
+
+def imported(settings: Settings) -> tuple[Finding, dict[str, Needs]]:
+    """As `check_imports`, and the functions that were found, each with what its actions need."""
     if not settings.imports:
-        return Finding(name="imports", skipped=True, detail="RECONCILER_IMPORTS names no modules")
+        return skipped("imports", "RECONCILER_IMPORTS names no modules"), {}
     try:
-        found = functions_in_child(settings.imports, settings.import_timeout).keys() - {PROBE}
+        found = functions_in_child(settings.imports, settings.import_timeout)
     except InvalidSettings as error:
-        return Finding(name="imports", problems=tuple(error.problems))
+        return Finding(name="imports", problems=tuple(error.problems)), {}
+    found.pop(PROBE, None)
     detail = f"{', '.join(settings.imports)}: {len(found)} functions"
-    return Finding(name="imports", detail=detail)
+    return Finding(name="imports", detail=detail), found
 
 
 def check_modules(_: Settings) -> Finding:

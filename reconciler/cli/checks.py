@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 from reconciler.api.errors import InvalidSettings
 from reconciler.broker.address import read_address
-from reconciler.cli import check_workers
+from reconciler.cli import check_functions, check_workers
 from reconciler.cli.check_local import (
     check_callbacks,
     check_extras,
-    check_imports,
     check_machine,
     check_metrics,
     check_modules,
@@ -79,7 +78,8 @@ def _readable(env: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
 
 
 def _ask(check: Check, settings: Settings, broken: frozenset[str]) -> list[Finding]:
-    names = check_workers.NAMES if check.name == "workers" else (check.name,)
+    several = {"workers": check_workers.NAMES, "functions": check_functions.NAMES}
+    names = several.get(check.name, (check.name,))
     if broken & set(check.needs):
         return [skipped(name) for name in names]
     try:
@@ -98,9 +98,12 @@ _SERVERS = (
     Check("broker", check_broker, _BROKER),
     Check("exchange", check_exchange, (*_BROKER, "events_exchange", "events_exchange_url")),
     Check("workers", check_workers.check_workers, (*_RECORDS, *_BROKER)),
+    # the imports in a process of its own, which takes its time
     Check(
-        "imports", check_imports, ("imports", "import_timeout")
-    ),  # in a process of its own, which takes its time
+        "functions",
+        check_functions.check_functions,
+        ("imports", "import_timeout", *_RECORDS, "attempts_queue"),
+    ),
 )
 _LOCAL = (
     Check("modules", check_modules, ()),

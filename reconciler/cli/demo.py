@@ -15,7 +15,7 @@ from reconciler.api.transition import CacheStatus
 from reconciler.cli import demo_folder, survey
 from reconciler.cli.demo_screen import Screen
 from reconciler.cli.exits import ExitCode
-from reconciler.cli.format import one_line, visible
+from reconciler.cli.format import one_line
 from reconciler.cli.local import (
     command,
     ended_by_signals,
@@ -28,6 +28,7 @@ from reconciler.cli.local import (
     versions,
 )
 from reconciler.cli.supervisor import Supervisor
+from reconciler.core.visible import visible
 from reconciler.embedded.stack import Stack
 
 _PATIENCE = 60.0

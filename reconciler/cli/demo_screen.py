@@ -10,9 +10,9 @@ from rich import box
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from reconciler.cli.format import visible
 from reconciler.cli.survey import Package
 from reconciler.cli.terminal import console
+from reconciler.core.visible import visible
 
 _WIDTH = 100
 """Columns when stdout is no terminal."""

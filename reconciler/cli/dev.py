@@ -14,7 +14,6 @@ import click
 from reconciler.api.errors import ReconcilerError
 from reconciler.cli import dev_app
 from reconciler.cli.exits import ExitCode
-from reconciler.cli.format import visible
 from reconciler.cli.local import (
     OF_OTHER_SERVERS,
     command,
@@ -31,6 +30,7 @@ from reconciler.cli.pid_files import PidFiles
 from reconciler.cli.supervisor import Supervisor
 from reconciler.cli.tail import LogTail
 from reconciler.cli.terminal import write
+from reconciler.core.visible import visible
 from reconciler.embedded.stack import Stack
 from reconciler.settings import PREFIX
 

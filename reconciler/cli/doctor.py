@@ -9,9 +9,10 @@ import click
 from reconciler.cli.durations import duration
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.finding import Finding, skipped
-from reconciler.cli.format import scrub, visible
+from reconciler.cli.format import scrub
 from reconciler.cli.output import emit, note, say
 from reconciler.cli.terminal import styled, write
+from reconciler.core.visible import visible
 from reconciler.settings import Settings
 from reconciler.stores.redis.connect import explained
 from reconciler.stores.redis.store import RedisStore

@@ -19,8 +19,13 @@ NOT_SEEN = "no worker has looked at it yet"
 """Why a new action waits."""
 
 
-def waiting_reason(record: TaskAction) -> str:
-    """What an action waits for, in words; empty when it has ended, or runs and says nothing."""
+def waiting_reason(record: TaskAction, now: int = 0) -> str:
+    """What an action waits for, in words; empty when it has ended, or runs and says nothing.
+
+    Args:
+        record: of the action.
+        now: time of the store, ms; 0 = not known.
+    """
     if record.phase.is_terminal():
         return ""
     if record.metadata.deletion is not None:
@@ -28,7 +33,8 @@ def waiting_reason(record: TaskAction) -> str:
     for condition in record.status.conditions:
         if condition.type is ConditionType.PROGRESSING and condition.status is ConditionStatus.TRUE:
             return condition.message or ("" if record.phase is ActionPhase.RUNNING else condition.reason)
-    return NOT_SEEN
+    starts = record.metadata.not_before
+    return f"may begin at {iso(starts)}" if starts > now else NOT_SEEN
 
 
 def log_uri(record: TaskAction, events: list[ActionEvent]) -> str:
@@ -79,6 +85,10 @@ def action_document(record: TaskAction, events: list[ActionEvent]) -> Document:
         "launches": status.launches,
         "system_failures": status.total_system_failures,
         "not_before": iso(status.not_before),
+        "may_begin_at": iso(record.metadata.not_before),
+        "expires_at": iso(record.metadata.expires_at),
+        "priority": record.metadata.priority,
+        "fair_key": record.metadata.fair_key or None,
         "conditions": [
             {
                 "type": str(c.type),

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from reconciler.core.times import span, utc
+from reconciler.core.visible import SUSPECT, is_seen, visible
 
 NOTHING = "-"
 """What stands where there is nothing to show."""
 
-_SUSPECT = re.compile(r"[^\x20-\x7e\n\t]")
-"""What is looked at more closely."""
-_UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
-"""Categories of Unicode: controls (also C1), direction and zero width, unassigned, private, halves, line separators."""
-_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
-"""Letters and marks, to Unicode, that nobody can see."""
-_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _USER_INFO = re.compile(r"(?<=://)[^\s'\"`<>]*@")
 _PASSWORD = re.compile(r"(?i)([?&;](?:password|passwd|secret|token)=)[^&;\s'\"]+")
 
@@ -49,22 +42,6 @@ def size(count: int) -> str:
     return f"{number:.1f} {unit}"
 
 
-def visible(text: str, *, colours: bool = False) -> str:
-    """The text without power over a terminal: control characters are written out, not obeyed.
-
-    Args:
-        text: of anybody; messages of actions are written by users' code.
-        colours: whether sequences that only change the colour stay.
-    """
-    if not colours:
-        return _SUSPECT.sub(_escaped, text)
-    parts, last = [], 0
-    for colour in _COLOUR.finditer(text):
-        parts += [_SUSPECT.sub(_escaped, text[last : colour.start()]), colour[0]]
-        last = colour.end()
-    return "".join([*parts, _SUSPECT.sub(_escaped, text[last:])])
-
-
 def in_row(text: str) -> str:
     """`visible`, on one line: for a cell of a table, where a line break would begin a row of its own."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
@@ -72,19 +49,11 @@ def in_row(text: str) -> str:
 
 def json_safe(document: str) -> str:
     """The same JSON document without power over a terminal: what cannot be seen is escaped in its strings."""
-    return _SUSPECT.sub(_escaped_in_json, document)
-
-
-def _is_seen(character: str) -> bool:
-    return unicodedata.category(character) not in _UNSEEN and character not in _BLANK
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return match[0] if _is_seen(match[0]) else match[0].encode("unicode_escape").decode()
+    return SUSPECT.sub(_escaped_in_json, document)
 
 
 def _escaped_in_json(match: re.Match[str]) -> str:
-    if _is_seen(match[0]):
+    if is_seen(match[0]):
         return match[0]
     units = match[0].encode("utf-16-be", errors="surrogatepass")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

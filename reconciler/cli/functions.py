@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.api.errors import FunctionsNotLoaded
 from reconciler.cli.local import OUR_ROOT
-from reconciler.core.functions import registry
+from reconciler.core.functions import Needs, registry
 
 _ASK = """
 import sys
@@ -44,7 +44,7 @@ def load_functions(modules: Iterable[str], folders: Iterable[Path] = ()) -> None
 
 def functions_in_child(
     modules: Iterable[str], limit: timedelta, env: Mapping[str, str] | None = None
-) -> dict[str, str]:
+) -> dict[str, Needs]:
     """Import modules as the function's process of a worker does: with its boot code and import path.
 
     Args:
@@ -53,7 +53,7 @@ def functions_in_child(
         env: the environment of the worker; that of this process when not given.
 
     Returns:
-        The functions a worker started here could run: name → digest of the interface.
+        The functions a worker started here could run, each with what its actions need.
 
     Raises:
         FunctionsNotLoaded: lists each module that cannot be imported.
@@ -78,5 +78,4 @@ def functions_in_child(
     answer: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
     if "problems" in answer:
         raise FunctionsNotLoaded(answer["problems"], answer["traceback"])
-    functions: dict[str, str] = answer["functions"]
-    return functions
+    return {name: Needs(*answer["needs"][name]) for name in answer["functions"]}

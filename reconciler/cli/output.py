@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.api.phase import ActionPhase
-from reconciler.cli.format import in_row, visible
+from reconciler.cli.format import in_row
 from reconciler.cli.terminal import console, styled, write, write_json
+from reconciler.core.visible import visible
 
 _COLOURS = {
     ActionPhase.SUCCEEDED: "green",

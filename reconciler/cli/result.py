@@ -7,10 +7,10 @@ import msgspec
 
 from reconciler.api.action import ActionId
 from reconciler.cli.durations import duration
-from reconciler.cli.format import visible
 from reconciler.cli.session import Place, common_options, connected, leaving_it_running
 from reconciler.cli.terminal import write, write_json
 from reconciler.client import Client, Run
+from reconciler.core.visible import visible
 from reconciler.plugins import group
 
 _values = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -11,7 +11,8 @@ from typing import Any, TextIO, cast
 
 import click
 
-from reconciler.cli.format import json_safe, visible
+from reconciler.cli.format import json_safe
+from reconciler.core.visible import visible
 
 
 def write(text: str, *, err: bool = False, nl: bool = True) -> None:

@@ -6,12 +6,28 @@ import hashlib
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
 from reconciler.api.errors import InvalidSettings, InvalidSpec
 from reconciler.api.template import SecretRef
 from reconciler.core.signature import Signature
+
+
+class Needs(NamedTuple):
+    """What an action of a function needs besides a worker that knows it: for `reconciler doctor`.
+
+    Attributes:
+        queue: where its launches wait; empty: the default queue.
+        resource: of which quota; empty: none.
+    """
+
+    queue: str = ""
+    resource: str = ""
+
+
+_NO_NEEDS = Needs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +39,14 @@ class RegisteredFunction:
         function: the callable, plain or `async def`.
         signature: how its arguments and its result are written.
         secrets: what it declares to need; a call gets no others, whatever its template asks for.
+        needs: what its actions need.
     """
 
     name: str
     function: Callable[..., object]
     signature: Signature
     secrets: tuple[SecretRef, ...] = ()
+    needs: Needs = _NO_NEEDS
 
     @property
     def place(self) -> str:
@@ -50,14 +68,18 @@ class FunctionRegistry:
         self._functions: dict[str, RegisteredFunction] = {}
 
     def register(
-        self, name: str, function: Callable[..., object], secrets: tuple[SecretRef, ...] = ()
+        self,
+        name: str,
+        function: Callable[..., object],
+        secrets: tuple[SecretRef, ...] = (),
+        needs: Needs = _NO_NEEDS,
     ) -> RegisteredFunction:
         """Add a function. The same function again, as after a re-import of its module, replaces itself.
 
         Raises:
             InvalidSpec: the name belongs to another function, or the function cannot be described.
         """
-        new = RegisteredFunction(name, function, Signature.of(function), secrets)
+        new = RegisteredFunction(name, function, Signature.of(function), secrets, needs)
         old = self._functions.get(name)
         if old is not None and not _is_same(old.function, function):
             raise InvalidSpec(
@@ -81,6 +103,10 @@ class FunctionRegistry:
     def secrets(self) -> dict[str, tuple[SecretRef, ...]]:
         """What each function declares to need, by its name."""
         return {name: function.secrets for name, function in self._functions.items()}
+
+    def needs(self) -> dict[str, Needs]:
+        """What the actions of each function need, by its name."""
+        return {name: function.needs for name, function in self._functions.items()}
 
     def load(self, imports: Iterable[str], begin: Callable[[str], None] = lambda _: None) -> None:
         """Import the modules that declare functions.

@@ -30,6 +30,7 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         release: of celery-reconciler.
         settings: a short digest of each value that must be the same elsewhere.
         functions: how many functions of users it can run; None when it runs no attempts.
+        resources: those it knows a quota of; None when it cannot tell.
         twin: another living worker of the same name, as `pid 7 on host`.
         troubles: what it could not do, as sentences.
     """
@@ -41,6 +42,7 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     release: str = ""
     settings: dict[str, str] = {}
     functions: int | None = None
+    resources: tuple[str, ...] | None = None
     twin: str = ""
     troubles: tuple[str, ...] = ()
 

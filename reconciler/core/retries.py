@@ -14,9 +14,11 @@ MAX_SYSTEM_FAILURES_EXCEEDED = "MaxSystemFailuresExceeded"
 MAX_RETRIES_EXCEEDED = "MaxRetriesExceeded"
 WORKER_LOST = "WorkerLost"
 """Code of an attempt whose lease ran out: its worker vanished."""
-NON_RETRYABLE_CODES = frozenset({"BadTaskSpecification", "MetadataTooLarge", "CorruptedPluginState"})
+NON_RETRYABLE_CODES = frozenset(
+    {"BadTaskSpecification", "MetadataTooLarge", "CorruptedPluginState", "QuotaUnknown"}
+)
 """Codes no retry can help, raised or reported as a phase (R28)."""
-_OF_THE_PLATFORM = frozenset({"CorruptedPluginState"})
+_OF_THE_PLATFORM = frozenset({"CorruptedPluginState", "QuotaUnknown"})
 """Those of them that no user can mend."""
 MAX_USER_RETRIES = 1000
 """Most user retries a template may ask for; more is read as this (a loop is not a retry)."""

@@ -15,9 +15,9 @@ import msgspec
 from reconciler.api.errors import BlobCorrupt, BlobNotFound, PluginError
 from reconciler.api.transition import OutputRef
 from reconciler.plugins.work_queue import WorkItem, WorkQueue, WorkStatus
-from reconciler.stores.base import BlobStore
 from reconciler.stores.blobs import read_ref
 from reconciler.stores.catalog import CacheKey, CacheSource, Catalog, CatalogExists, CatalogMiss
+from reconciler.stores.objects import BlobStore
 from reconciler.stores.outputs import ActionFiles
 
 

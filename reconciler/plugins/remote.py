@@ -244,6 +244,8 @@ def _allocate(
     answer = ctx.allocate(resource, constraints=constraints)
     if answer.allocation is not Allocation.GRANTED:
         ctx.state.put(STATE_VERSION, state)
+        if answer.allocation is Allocation.UNKNOWN:
+            return ctx.wait_for(resource, answer)
         info = waiting_for_resources(ctx.now, 0, "Quota for task has exceeded. Waiting for the resource.")
         return replace(info, requeue_at=answer.look_at)
     ctx.state.put(STATE_VERSION, replace(state, phase=RemotePhase.ALLOCATION_TOKEN_ACQUIRED))

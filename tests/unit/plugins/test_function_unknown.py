@@ -10,7 +10,7 @@ from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, TaskActi
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.cli.documents import waiting_reason
-from reconciler.stores.base import StartRefused
+from reconciler.stores.base import Finished, StartRefused
 from reconciler.testing import Lab
 
 pytestmark = pytest.mark.rule("R74")
@@ -47,7 +47,7 @@ def look(lab: Lab, action: ActionId) -> TaskAction:
 
 def sent(lab: Lab) -> int:
     """How often a launch was sent."""
-    return len(lab.messenger.launches)
+    return lab.journal.words.count("launch")
 
 
 def spent(record: TaskAction) -> tuple[int, int, int]:
@@ -73,11 +73,12 @@ def test_it_is_sent_again_when_another_worker_can_run_it() -> None:
     lab.store.tell_functions("w2@h", "attempts", {"demo.f": "0" * 16}, LIFE)
     action = handed_back(lab)
     record = look(lab, action)
-    assert [launch.attempt for launch in lab.messenger.launches] == ["1", "1"]
+    assert [entry.detail for entry in lab.journal.of("launch")] == ["1", "1"]
     assert WHY in waiting_reason(record)
     assert spent(record) == (1, 0, 0)
     assert not isinstance(lab.store.start_attempt(action, "1", owner="w2", lease=6000), StartRefused)
-    lab.store.finish_attempt(action, "1", owner="w2", outcome=AttemptOutcome(ended="returned"))
+    done = Finished(action, "1", AttemptOutcome(ended="returned"))
+    lab.store.finish_attempts(lab.store.shard_of(action.run_id), "w2", [done])
     lab.step(action)
     assert lab.get(action).phase is ActionPhase.SUCCEEDED
 

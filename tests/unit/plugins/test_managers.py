@@ -29,7 +29,7 @@ from reconciler.plugins.managers import (
     NoopSecretManager,
     SecretUnavailable,
 )
-from reconciler.stores.base import CommitOutcome
+from reconciler.stores.base import CommitOutcome, Finished
 from reconciler.testing import Lab, ScriptedPlugin
 
 pytestmark = pytest.mark.rule("R70")
@@ -349,15 +349,15 @@ def test_a_function_is_launched_once_it_has_its_units() -> None:
     """A function that needs a resource is sent to its queue when the unit is granted; its end lets the next one start."""
     lab = Lab(quotas=("gpu=2",))
     first, second = call(lab, resource=GPU, units=2), call(lab, resource=GPU)
-    assert [launch.action for launch in lab.messenger.launches] == [str(first)]
+    assert [entry.action for entry in lab.journal.of("launch")] == [str(first)]
     assert lab.get(second).phase is ActionPhase.WAITING_FOR_RESOURCES
     taken = lab.store.start_attempt(first, "1", owner="w", lease=6000)
     assert isinstance(taken, TaskAction)
     outcome = AttemptOutcome(ended="raised", code="Bad", message="no", retryable=False)
-    lab.store.finish_attempt(first, "1", owner="w", outcome=outcome)
+    lab.store.finish_attempts(lab.store.shard_of(first.run_id), "w", [Finished(first, "1", outcome)])
     lab.step()
     lab.step()
-    assert [launch.action for launch in lab.messenger.launches] == [str(first), str(second)]
+    assert [entry.action for entry in lab.journal.of("launch")] == [str(first), str(second)]
 
 
 def test_an_impossible_number_of_units_fails_at_once() -> None:
