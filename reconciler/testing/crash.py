@@ -15,9 +15,9 @@ import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.event import AuditEntry
-from reconciler.broker.messages import Launch
-from reconciler.stores.base import ClaimReport, Write
+from reconciler.stores.base import ClaimReport, Finished, Write
 from reconciler.stores.catalog import CacheKey
+from reconciler.stores.lines import Draw, GivenBack
 
 if TYPE_CHECKING:
     from reconciler.testing.lab import Lab
@@ -28,14 +28,15 @@ _INCARNATION = re.compile("@[a-z2-7]{10}(?=/)")
 
 WRITES = {
     "store": frozenset({
-        "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempt",
-        "decline_attempt", "stop_attempt", "tell_functions", "request_abort", "signal", "collect", "doom", "spare",
-        "trim_events", "record_audit",
+        "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempts",
+        "announce", "pick", "draw", "give_back", "prioritize", "move", "set_queue", "decline_attempt",
+        "stop_attempt", "tell_functions", "request_abort",
+        "signal", "collect", "doom", "spare", "trim_events", "record_audit",
     }),
     "blobs": frozenset({"put", "delete_prefix"}),
     "catalog": frozenset({"put", "delete", "get_or_extend_reservation", "release_reservation"}),
     "quotas": frozenset({"allocate", "renew", "release"}),
-    "messenger": frozenset({"wake", "launch"}),
+    "messenger": frozenset({"wake", "ticket"}),
     "webhooks": frozenset({"post"}),
 }  # fmt: skip
 """The calls that may write, by door."""
@@ -129,7 +130,9 @@ class Crashes:
         answer = call(*args, **named)
         if isinstance(answer, ClaimReport):
             about = _about(answer.actions)
-        if not isinstance(answer, ClaimReport) or answer.actions:
+        elif isinstance(answer, Draw):
+            about = _about([action.id for action in answer.actions])  # not which launches; as for a report
+        if not isinstance(answer, ClaimReport | Draw) or answer.actions:
             point = WritePoint(number, verb, about, "after")
             self.writes.append(point)
             self._maybe_die(point)
@@ -172,8 +175,9 @@ def _about(part: object) -> str:
             status = part.status
             # not the version: a launch that is sent again and again must come through at last
             text = f"{part.id} {status.plugin_phase or 'new'} {status.attempts}-{status.launches}"
-        case Launch():
-            text = f"{part.action} {part.attempt}"
+        case Finished() | GivenBack():
+            # not the relaunch: a worker that dies each time it reports another one would never come through
+            text = f"{part.action} {part.launch.partition('-')[0]}"
         case AuditEntry():
             text = f"{part.id} {part.reason}"
         case str() | ActionId() | CacheKey():

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
+from reconciler.api.action import AttemptOutcome, TaskAction
 from reconciler.api.errors import InvalidArguments, SecretUnavailable
 from reconciler.api.secret import variable_of
 from reconciler.core.current import CurrentAttempt, attempt_context
@@ -20,7 +20,8 @@ from reconciler.core.functions import RegisteredFunction, registry
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.function import config_of
 from reconciler.plugins.state import PluginStateManager
-from reconciler.stores.base import StartRefused
+from reconciler.stores.base import Finished
+from reconciler.stores.lines import Served
 
 if TYPE_CHECKING:
     from reconciler.testing.lab import Lab
@@ -37,23 +38,29 @@ class LabWorker:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._seen = 0
 
     def work(self) -> int:
-        """Run the launches that were sent since the last call; returns how many were taken up."""
-        launches = self._lab.messenger.launches[self._seen :]
-        self._seen += len(launches)
-        return sum(self._run(ActionId.parse(launch.action), launch.attempt) for launch in launches)
+        """Run what stands in the lines of all queues that were sent a ticket; returns how many launches that were."""
+        return sum(self._serve(queue) for queue in dict.fromkeys(self._lab.messenger.tickets))
 
-    def _run(self, action: ActionId, launch: str) -> bool:
-        lab = self._lab
-        lease = int(lab.settings.attempt_lease.total_seconds() * 1000)
-        record = lab.store.start_attempt(action, launch, owner=_OWNER, lease=lease)
-        if isinstance(record, StartRefused):
-            return False
-        outcome = self._outcome(record, launch)
-        lab.store.finish_attempt(action, launch, owner=_OWNER, outcome=outcome)
-        return True
+    def _serve(self, queue: str) -> int:
+        store, lease = self._lab.store, int(self._lab.settings.attempt_lease.total_seconds() * 1000)
+        served: tuple[Served, ...] = ()
+        count = 0
+        while True:
+            pick = store.pick(queue, served=served, first=True)
+            if not pick.line:
+                return count
+            drawn = store.draw(pick.shard, pick.line, owner=_OWNER, limit=1, lease=lease)
+            served = (Served(drawn.head, drawn.left, len(drawn.actions)),)
+            for record in drawn.actions:
+                self._run(pick.shard, record)
+                count += 1
+
+    def _run(self, shard: int, record: TaskAction) -> None:
+        launch = record.attempt.launch
+        finished = Finished(record.id, launch, self._outcome(record, launch), record.metadata.incarnation)
+        self._lab.store.finish_attempts(shard, _OWNER, [finished])
 
     def _outcome(self, record: TaskAction, launch: str) -> AttemptOutcome:
         lab = self._lab

@@ -25,7 +25,6 @@ import botocore.loaders
 import msgspec
 from crash_points import Trap, arm
 
-from reconciler.api.action import ActionId
 from reconciler.api.template import SecretRef
 from reconciler.api.transition import OutputRef
 from reconciler.broker.conf import build_app
@@ -36,7 +35,9 @@ from reconciler.stores.catalog import CacheKey, CacheSource
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine
-from worker.attempts import attempt
+from worker.attempts import attempt, batch
+from worker.attempts.drawing import Drawing
+from worker.attempts.flower import Telling
 from worker.process import configure, current_engine
 from worker.runner.errors import describe
 from worker.runner.runner import Call, Ended, Returned, Stopped
@@ -86,6 +87,7 @@ def prepare(settings: Settings) -> None:
     registry.load(settings.imports)
     read = functools.cache(botocore.loaders.JSONFileLoader().load_file)
     setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _self, path: read(path))  # noqa: B010  # as below
+    setattr(batch, "_TURN", 0.005)  # noqa: B010  # most that is drawn together is given back
     setattr(attempt, "runner_of", lambda _engine: HereRunner())  # noqa: B010  # mypy allows no method to be replaced
 
 
@@ -141,8 +143,9 @@ def forget(engine: Engine) -> None:
 
 
 def _attempts(settings: Settings) -> None:
-    for action, launch in _messages(settings, settings.attempts_queue):
-        attempt.Attempt(current_engine(), ActionId.parse(action), launch).run()
+    telling = Telling(build_app(settings), "life")
+    for (queue,) in _messages(settings, settings.attempts_queue):
+        Drawing(current_engine(), queue, f"life@{os.getpid()}", telling).run()
 
 
 def _told(queue: str) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 from reconciler.broker.messages import Messenger
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.plugins.managers import ResourceManager
-from reconciler.stores.base import BlobStore, Store
+from reconciler.stores.base import Store
 from reconciler.stores.catalog import Catalog
+from reconciler.stores.objects import BlobStore
 from reconciler.stores.redis.catalog import RedisCatalog
 from reconciler.stores.redis.quotas import RedisQuotas
 from reconciler.stores.redis.store import RedisStore
@@ -50,8 +51,14 @@ WHOLE = "whole"
 def verbs(part: str) -> list[str]:
     """The verbs of a part that leave the process."""
     protocol, _ = PARTS[part]
-    names = [name for name, value in vars(protocol).items() if isfunction(value) and not name.startswith("_")]
-    return [name for name in names if f"{part}.{name}" not in LOCAL]
+    found = dict.fromkeys(
+        name
+        for kind in protocol.__mro__
+        if kind.__module__.startswith("reconciler.")
+        for name, value in vars(kind).items()
+        if isfunction(value) and not name.startswith("_")
+    )
+    return [name for name in found if f"{part}.{name}" not in LOCAL]
 
 
 def all_points() -> list[str]:

@@ -21,7 +21,7 @@ from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.function import FunctionPlugin
 from reconciler.plugins.registry import PluginEntry
 from reconciler.settings import Settings
-from reconciler.stores.base import StartRefused
+from reconciler.stores.base import Finished, StartRefused
 from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.redis.store import RedisStore
 from reconciler.wiring import Engine
@@ -52,6 +52,11 @@ class Light:
         """Step the shards of these actions; how many writes were refused."""
         shards = {self.store.shard_of(action.run_id) for action in actions}
         return sum(self.engine.stepper.step(shard).superseded for shard in shards)
+
+    def finish(self, action: ActionId, launch: str, owner: str, outcome: AttemptOutcome) -> bool:
+        """Report an attempt; whether that is accepted."""
+        shard = self.store.shard_of(action.run_id)
+        return all(self.store.finish_attempts(shard, owner, [Finished(action, launch, outcome)]))
 
     def close(self) -> None:
         """End its threads."""
@@ -105,7 +110,7 @@ def attempts() -> list[str]:
     for action, launch in held:
         beat = light.store.heartbeat(action, launch, owner="frozen", lease=light.lease)
         outcome = AttemptOutcome(ended="raised", code="Stale")
-        taken = light.store.finish_attempt(action, launch, owner="frozen", outcome=outcome)
+        taken = light.finish(action, launch, "frozen", outcome)
         answers.append("accepted" if beat.alive or taken else "refused")
     return answers
 

@@ -25,6 +25,7 @@ from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.client import Client, Run
 from reconciler.settings import Settings
+from reconciler.stores.base import Finished
 from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.redis.store import RedisStore
 from reconciler.testing.invariants import check_due_index, check_run
@@ -126,7 +127,9 @@ def race(engine: Engine, client: Client, pool: ThreadPoolExecutor, rng: random.R
     def report() -> None:
         ready.wait()
         threading.Event().wait(pauses[0])
-        engine.store.finish_attempt(run.action, launch, owner="w", outcome=AttemptOutcome(ended="returned"))
+        engine.store.finish_attempts(
+            shard, "w", [Finished(run.action, launch, AttemptOutcome(ended="returned"))]
+        )
         engine.stepper.step(shard, [run.action], drain=False)
 
     def abort() -> None:

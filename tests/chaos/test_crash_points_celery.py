@@ -26,12 +26,13 @@ from reconciler.wiring import Engine, build
 LONG = bool(os.environ.get("CHAOS_LONG"))
 CALLS = (
     *("store.claim", "store.commit", "store.wake", "store.look", "store.nudge", "store.record_audit"),
-    *("store.start_attempt", "store.heartbeat", "store.finish_attempt", "store.stop_attempt"),
-    *("blobs.get", "blobs.put", "blobs.stat", "messenger.wake", "messenger.launch", RUNNER),
+    *("store.announce", "store.pick", "store.draw"),
+    *("store.heartbeat", "store.finish_attempts", "store.stop_attempt"),
+    *("blobs.get", "blobs.create_many", "messenger.wake", "messenger.ticket", RUNNER),
     *("catalog.get", "catalog.put", "catalog.get_or_extend_reservation", "catalog.release_reservation"),
     *("quotas.allocate", "quotas.renew", "quotas.release"),
 )
-"""What steps and attempts call. What only clients and the collector call is killed in `test_crash_points`."""
+"""What steps and attempts call. What only clients, the collector or a slow batch call is killed in `test_crash_points`."""
 AT_ONCE = 3
 POINTS = 2 * len(CALLS) if LONG else 2 * AT_ONCE
 PATIENCE = 90.0

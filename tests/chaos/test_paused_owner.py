@@ -138,7 +138,7 @@ def outrun(light: Light, actions: Sequence[ActionId]) -> None:
         light.step(actions)
         for action, launch in start_attempts(light, actions, owner="other"):
             outcome = AttemptOutcome(ended="returned")
-            assert light.store.finish_attempt(action, launch, owner="other", outcome=outcome)
+            assert light.finish(action, launch, "other", outcome)
         light.step(actions)
         return all(light.client.get(action).phase.is_terminal() for action in actions)
 

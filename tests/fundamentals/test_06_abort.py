@@ -10,7 +10,7 @@ from reconciler import TaskEnvironment
 from reconciler.api.action import AttemptOutcome
 from reconciler.api.errors import ActionAborted, ResultTimeout
 from reconciler.api.phase import ActionPhase
-from reconciler.stores.base import AbortOutcome
+from reconciler.stores.base import AbortOutcome, Finished
 from reconciler.testing import Lab
 
 env = TaskEnvironment("manual6")
@@ -74,7 +74,8 @@ def test_waiting_ends_when_nothing_runs_any_more(lab: Lab) -> None:
     ):
         run.wait(timeout=0)
     stopped = AttemptOutcome(ended="stopped", code="Stopped", message="enough")
-    assert lab.store.finish_attempt(member, "1", owner="busy", outcome=stopped)
+    shard = lab.store.shard_of(member.run_id)
+    assert lab.store.finish_attempts(shard, "busy", [Finished(member, "1", stopped)]) == (True,)
     lab.settle(timedelta(minutes=1))
     assert run.wait(timeout=0).phase is ActionPhase.ABORTED
     assert run.counts.phases == {ActionPhase.ABORTED: 4}

@@ -10,7 +10,7 @@ from reconciler import TaskEnvironment
 from reconciler.api.action import AttemptOutcome
 from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import success
-from reconciler.stores.base import CommitOutcome, Write
+from reconciler.stores.base import CommitOutcome, Finished, Write
 from reconciler.testing import Lab, ScriptedPlugin
 
 env = TaskEnvironment("manual12")
@@ -44,7 +44,8 @@ def test_a_worker_that_wakes_up_too_late_is_refused(lab: Lab) -> None:
     lab.store.start_attempt(run.action, "1", owner="zombie", lease=6000)
     lab.work()
     late = AttemptOutcome(ended="raised", code="Late", message="I was asleep")
-    assert not lab.store.finish_attempt(run.action, "1", owner="zombie", outcome=late)
+    shard = lab.store.shard_of(run.action.run_id)
+    assert lab.store.finish_attempts(shard, "zombie", [Finished(run.action, "1", late)]) == (False,)
     assert run.phase is ActionPhase.SUCCEEDED
 
 

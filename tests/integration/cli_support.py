@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from reconciler.api.action import ActionId, ActionSpec, TaskAction
 from reconciler.api.template import Interface, TaskTemplate, encode_template
+from reconciler.broker.conf import build_app
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.cli import main
 from reconciler.client import Client
@@ -28,6 +29,8 @@ from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
 from reconciler.wiring import Engine
 from worker.attempts import attempt
+from worker.attempts.drawing import Drawing
+from worker.attempts.flower import Telling
 
 ROOT = Path(__file__).parents[2]
 SLEEP = {"inputs": {"duration": "duration"}}
@@ -91,16 +94,16 @@ class Backend:
         )
 
     def drive(self) -> None:
-        """Take all steps that are due, and run all attempts they launch."""
+        """Take all steps that are due, and run all that stands in line then."""
+        telling = Telling(build_app(self.settings), "here")
         while True:
             for shard in range(self.settings.shards):
                 self.engine.stepper.step(shard)
-            if not self.messenger.launches:
+            queues, self.messenger.tickets = set(self.messenger.tickets), []
+            if not queues:
                 return
-            for launch in self.messenger.launches:
-                action = ActionId.parse(launch.action)
-                attempt.Attempt(self.engine, action, launch.attempt, launch.incarnation).run()
-            self.messenger.launches.clear()
+            for queue in queues:
+                Drawing(self.engine, queue, "", telling).run()
 
     def get(self, run: str, action: str = "a0") -> TaskAction:
         """A record."""

@@ -15,9 +15,3 @@ def report(book: str, day: int) -> str:
     with Path(book).open("a") as notes:
         notes.write(f"{day}\n")
     return f"{day}:" + "x" * 10_000
-
-
-@env.task(queue="served-by-nobody")
-def wait(day: int) -> int:
-    """Wait for a worker that a message is sent to."""
-    return day

@@ -52,8 +52,16 @@ SECRET = [
     "(umask 077; openssl rand -hex 32 > /etc/reconciler/callback-secret)",
     "export RECONCILER_CALLBACK_SECRET_FILE=/etc/reconciler/callback-secret",
 ]
+TURNS = [
+    "reconciler prioritize RUN 9",
+    "reconciler queue",
+    "reconciler queue limit attempts 100000",
+    "reconciler queue move attempts spare",
+    "reconciler queue pause attempts",
+    "reconciler queue resume attempts",
+]
 TYPED = {DEV, ENV, FIRST, KILL, WATCH, SUBMIT, "reconciler list", *LOOKS, ABORT, "reconciler doctor"}
-TYPED |= {*CELERY, *WORKERS, *ASKED, TOKEN, *SECRET}
+TYPED |= {*TURNS, *CELERY, *WORKERS, *ASKED, TOKEN, *SECRET}
 
 STORIES = ".venv/bin/python -m tests.simulation.run --seeds 10000"
 SKIPPED = {STORIES: "an hour of stories; a run of three is typed below"}
@@ -157,6 +165,8 @@ def test_use(clone: tuple[Terminal, Path]) -> None:
         said = terminal.type(ENV, look)
         assert said or "logs" in look  # it wrote nothing
     terminal.put["RUN"] = asked(terminal)
+    for turn in TURNS:
+        assert terminal.type(ENV, turn)
     assert "is being aborted" in terminal.type(ENV, ABORT, answer="y\n")
     assert "All is well" in terminal.type(ENV, "reconciler doctor")
 

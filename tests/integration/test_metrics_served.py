@@ -71,5 +71,5 @@ def test_children_of_a_pool_are_counted(backend: Backend, tmp_path: Path) -> Non
     assert found["reconciler_launches_total"] == 4
     assert found["reconciler_attempt_duration_seconds_count"] == 4
     assert found["reconciler_steps_total"] >= 4
-    assert found['taskaction_store_duration_milliseconds_count{error="false",op="finish_attempt"}'] == 4
+    assert found['taskaction_store_duration_milliseconds_count{error="false",op="finish_attempts"}'] >= 1
     assert left_of(children) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,10 +11,8 @@ import nightly_functions
 import pytest
 from cli_support import eventually
 
-from reconciler.api.action import ActionId, ActionSpec
-from reconciler.api.phase import ActionPhase
+from reconciler.api.action import ActionSpec
 from reconciler.broker.conf import build_app
-from reconciler.broker.messages import Launch
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.client import Client
 from reconciler.embedded.stack import Stack
@@ -104,35 +101,20 @@ def test_collecting_removes_the_objects_of_its_own_run(nights: Nights) -> None:
     assert nights.client.blobs.stat(f"{record.spec.input_uri}/inputs.pb") is None
 
 
-def is_launched(client: Client, action: ActionId) -> bool:
-    """Whether launch 1 waits for a worker."""
-    return client.get(action).attempt.launch == "1"
-
-
-def send_launch(messenger: CeleryMessenger, queue: str, action: ActionId, incarnation: str) -> None:
-    """Offer launch 1 to the workers of a queue."""
-    messenger.launch([Launch(queue, str(action), "1", "late", incarnation)])
-
-
-def test_a_late_message_starts_nothing(nights: Nights) -> None:
-    """Launch 1 of an earlier run is refused by a real worker; that of this run, and one that does not say, are taken."""
+def test_late_and_repeated_tickets_start_nothing(nights: Nights) -> None:
+    """Messages of a run that is forgotten meet the run that has its name now: its function runs once."""
     app = build_app(nights.settings)
     messenger = CeleryMessenger(app, nights.settings)
-    for name, shown in (("late", True), ("silent", False)):
-        spec = msgspec.structs.replace(nights.spec("wait", day=7), run_name=name)
-        action = nights.client.submit(spec).action
-        eventually(partial(is_launched, nights.client, action))
-        incarnation = nights.client.get(action).metadata.incarnation
-        send = partial(send_launch, messenger, nights.settings.attempts_queue, action)
-
-        if shown:
-            send("aaaaaaaaaa")
-            behind = msgspec.structs.replace(
-                nights.spec("report", book=str(nights.book), day=8), run_name="behind"
-            )
-            nights.client.submit(behind).result(timeout=60)  # one process, first come, first served
-            assert nights.client.get(action).phase is ActionPhase.QUEUED
-        send(incarnation if shown else "")
-        assert nights.client.result(action, timeout=60) == 7
+    book = nights.book.with_name("late")
+    for day in (1, 2):
+        for _ in range(5):
+            messenger.ticket(nights.settings.attempts_queue)
+        run = nights.client.submit(nights.spec("report", book=str(book), day=day))
+        for _ in range(5):
+            messenger.ticket(nights.settings.attempts_queue)
+        run.result(timeout=60)
+        nights.collect()
+    eventually(lambda: not messenger.waiting(nights.settings.attempts_queue))
+    assert book.read_text().splitlines() == ["1", "2"]
     messenger.close()
     app.close()

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from reconciler.settings import Settings
+from reconciler.stores.base import Look
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.scripts import VERBS, script
 from reconciler.stores.redis.store import RedisStore
@@ -42,7 +43,7 @@ def test_scripts_a_server_forgot_are_given_again(store: RedisStore) -> None:
     """After a SCRIPT FLUSH or a restart, the first call of a verb brings its script back."""
     assert store_problems(store) == []
     store.client.script_flush()
-    assert store.look(0) == []
+    assert store.look(0) == Look()
     assert known(store) == 1
 
 

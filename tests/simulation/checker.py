@@ -12,6 +12,7 @@ from reconciler.api.action import ActionId
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import TRANSITIONS, ActionPhase
 from reconciler.api.template import template_or_none
+from reconciler.core.retries import WORKER_LOST
 from reconciler.stores import records
 from reconciler.stores.memory.state import Shard, held, number
 from reconciler.stores.memory.store import MemoryStore
@@ -19,7 +20,7 @@ from reconciler.stores.memory.store import MemoryStore
 if TYPE_CHECKING:
     from reconciler.stores.records import Fields
 
-_LOOKS_ONLY = frozenset({"look", "nudge", "record_audit", "trim_events"})
+_LOOKS_ONLY = frozenset({"look", "nudge", "record_audit", "trim_events", "announce", "pick"})
 _COUNTING = frozenset({"create", "commit", "request_abort", "collect"})
 """Verbs that may change counters, or what they count."""
 
@@ -39,6 +40,8 @@ class Life:
         final: its terminal event.
         wishes: how many kinds of news its record holds that a step has to look at: abort, signal, outcome.
         unseen: whether some of it came after the newest claim.
+        failures: system failures it was charged with.
+        incarnation: of its run.
     """
 
     def __init__(self) -> None:
@@ -49,6 +52,8 @@ class Life:
         self.final: ActionEvent | None = None
         self.wishes = 0
         self.unseen = False
+        self.failures = 0
+        self.incarnation = ""
 
 
 class Observer:
@@ -58,7 +63,11 @@ class Observer:
         lives: of the actions that are stored, by path.
         ends: terminal events of all actions there ever were, in order.
         granted: worker each launch was given to.
+        together: how many were drawn with a launch, itself among them.
+        returned: launches that were given back, and by whom.
+        begun: launches some worker has begun to run.
         cached: paths of the actions there ever were whose tasks are cached.
+        forgotten: path and incarnation of those that were collected.
     """
 
     def __init__(self, store: MemoryStore) -> None:
@@ -67,7 +76,11 @@ class Observer:
         self.lives: dict[str, Life] = {}
         self.ends: dict[str, list[ActionEvent]] = {}
         self.granted: dict[tuple[str, str], str] = {}
+        self.together: dict[tuple[str, str], int] = {}
+        self.returned: set[tuple[str, str, str]] = set()
+        self.begun: set[tuple[str, str]] = set()
         self.cached: set[str] = set()
+        self.forgotten: set[tuple[str, str]] = set()
         self.writes = 0
 
     def __call__(self, verb: str, detail: Any) -> None:
@@ -76,21 +89,36 @@ class Observer:
             return
         self.writes += 1
         self._look(verb)
-        match verb:
-            case "claim":
-                for action in detail[1]:
-                    self.lives[str(action)].unseen = False
-            case "start_attempt":
-                self._started(*detail)
-            case "finish_attempt":
-                self._finished(*detail)
-            case "decline_attempt":
-                self._declined(*detail)
-            case "collect":
-                for action in detail:
-                    self._forgotten(action)
-            case _:
-                pass
+        look = getattr(self, f"_after_{verb}", None)
+        if look is not None:
+            look(detail)
+
+    def _after_claim(self, detail: Any) -> None:
+        for action in detail[1]:
+            self.lives[str(action)].unseen = False
+
+    def _after_draw(self, detail: Any) -> None:
+        owner, drawn = detail
+        for action in drawn:
+            self._started(action, owner, len(drawn))
+
+    def _after_give_back(self, detail: Any) -> None:
+        owner, given = detail
+        for action, launch in given:
+            self._given_back(action, launch, owner)
+
+    def _after_finish_attempts(self, detail: Any) -> None:
+        owner, reports, recorded = detail
+        for (action, launch), taken in zip(reports, recorded, strict=True):
+            if taken:
+                self._finished(action, launch, owner)
+
+    def _after_decline_attempt(self, detail: Any) -> None:
+        self._declined(*detail)
+
+    def _after_collect(self, detail: Any) -> None:
+        for action in detail:
+            self._forgotten(action)
 
     def _look(self, verb: str) -> None:
         for index, shard in enumerate(self._store._shards):
@@ -110,18 +138,21 @@ class Observer:
             version = number(fields, b"v")
             if version != life.version:
                 if not life.version:
-                    self._met(path)
+                    self._met(path, life)
                 self._changed(path, life, fields, version)
+                self._charged(path, life, fields)
             wishes = (b"d" in fields) + (b"g" in fields) + (b"ar" in fields)
             if wishes != life.wishes:
                 life.unseen = life.unseen or wishes > life.wishes
                 life.wishes = wishes
             _looked_at(path, life, fields, due.get(path), now)
+            _stands(path, fields, shard)
         if len(due) > len(shard.records) or not due.keys() <= shard.records.keys():
             raise Violation(f"due without a record: {sorted(due.keys() - shard.records.keys())}")
 
-    def _met(self, path: str) -> None:
+    def _met(self, path: str, life: Life) -> None:
         record = self._store.get(ActionId.parse(path))
+        life.incarnation = record.metadata.incarnation if record is not None else ""
         template = template_or_none(record) if record is not None else None
         if template is not None and template.metadata is not None and template.metadata.discoverable:
             self.cached.add(path)
@@ -141,6 +172,19 @@ class Observer:
         parent = fields.get(b"r")
         if phase.is_terminal() and parent is None:
             _ensure(life.final is not None, f"{path} ended without a terminal event")
+
+    def _charged(self, path: str, life: Life, fields: Fields) -> None:
+        """A worker that died is charged to the launch it ran, not to those it had drawn as well."""
+        record = self._store.get(ActionId.parse(path))
+        assert record is not None
+        failures, error = record.status.total_system_failures, record.status.error_state
+        if failures > life.failures and error is not None and error.code == WORKER_LOST:
+            lost = (path, fields.get(b"n", b"").decode())
+            only_drawn = self.together.get(lost, 1) > 1 and lost not in self.begun
+            _ensure(
+                not only_drawn, f"{path}: {lost[1]} was never begun, and its lost worker is charged to it"
+            )
+        life.failures = failures
 
     # -- events ----------------------------------------------------------------------------------------------------
     def _events(self, index: int, shard: Shard) -> None:
@@ -179,16 +223,47 @@ class Observer:
             self.ends.setdefault(path, []).append(event)
 
     # -- attempts --------------------------------------------------------------------------------------------------
-    def _started(self, action: ActionId, launch: str, owner: str) -> None:
+    def _started(self, action: ActionId, owner: str, together: int) -> None:
+        launch = self._store.shard(action).records[str(action)][b"n"].decode()
         key = (str(action), launch)
-        _ensure(key not in self.granted, f"{key} was started by {self.granted.get(key)} and again by {owner}")
-        self.granted[key] = owner
+        _ensure(key not in self.granted, f"{key} was drawn by {self.granted.get(key)} and again by {owner}")
+        self.granted[key], self.together[key] = owner, together
+        self.returned.discard((*key, owner))
+
+    def _had_outputs(self, path: str) -> bool:
+        """A hit that was copied and then not found again leaves its copy; so does a life that comes again.
+
+        A client that sleeps between its question and its submission gives a run the incarnation of one that was forgotten
+        meanwhile.
+        """
+        return path in self.cached or (path, self.lives[path].incarnation) in self.forgotten
+
+    def _given_back(self, action: ActionId, launch: str, owner: str) -> None:
+        key = (str(action), launch)
+        holder = self.granted.pop(key, None)
+        _ensure(holder == owner, f"{action}: {owner} gave {launch} back, and {holder} is at work")
+        _ensure(key not in self.begun, f"{action}: {launch} was begun, and given back by {owner}")
+        self.returned.add((*key, owner))
+
+    def begins(self, path: str, launch: str, owner: str) -> None:
+        """A worker begins to run a launch.
+
+        Raises:
+            Violation: it has given it back.
+        """
+        _ensure(
+            (path, launch, owner) not in self.returned, f"{path}: {owner} gave {launch} back, and runs it"
+        )
+        self.begun.add((path, launch))
 
     def _finished(self, action: ActionId, launch: str, owner: str) -> None:
         fields = self._store.shard(action).records[str(action)]
         current = (fields[b"n"].decode(), fields[b"ao"].decode())
         _ensure(current == (launch, owner), f"{action}: {owner} reported {launch} and {current} is at work")
-        _ensure(b"OutputsExist" not in fields[b"ar"], f"{action}: {launch} found what another one left")
+        _ensure(
+            b"OutputsExist" not in fields[b"ar"] or self._had_outputs(str(action)),
+            f"{action}: {launch} found what another one left",
+        )
 
     def _declined(self, action: ActionId, launch: str, owner: str) -> None:
         holder = self.granted.pop((str(action), launch), None)
@@ -198,8 +273,12 @@ class Observer:
         path = str(action)
         life = self.lives.pop(path)
         _ensure(life.final is not None, f"{path} was forgotten before its end")
-        for key in [key for key in self.granted if key[0] == path]:
-            del self.granted[key]
+        self.forgotten.add((path, life.incarnation))
+        for key in [key for key in self.together if key[0] == path]:
+            self.granted.pop(key, None)
+            del self.together[key]
+            self.begun.discard(key)
+        self.returned = {one for one in self.returned if one[0] != path}
 
 
 def _looked_at(path: str, life: Life, fields: Fields, due: int | None, now: int) -> None:
@@ -216,6 +295,19 @@ def _looked_at(path: str, life: Life, fields: Fields, due: int | None, now: int)
             raise Violation(f"{path} is {life.phase} and nobody will look at it")
     elif life.unseen and due > now and not held(fields, now):
         raise Violation(f"{path}: an abort, a signal or an outcome came, and nobody looks before {due}")
+
+
+_TAKEN = {b"ao", b"ah", b"d", b"ax"}
+"""Fields of a launch that some worker has, or has handed back, or that shall stop."""
+
+
+def _stands(path: str, fields: Fields, shard: Shard) -> None:
+    """A launch that waits for a worker stands in its line, and no other one stands anywhere."""
+    line = fields.get(b"nl")
+    if line is not None and (b"ao" in fields or path not in shard.lines.get(line.decode(), {})):
+        raise Violation(f"{path} is said to stand in {line!r}, and does not")
+    if line is None and b"n" in fields and not fields.keys() & _TAKEN:
+        raise Violation(f"launch {fields[b'n']!r} of {path} waits for a worker, and stands in no line")
 
 
 def _counters(shard: Shard) -> None:
@@ -240,7 +332,9 @@ def _counters(shard: Shard) -> None:
                 not over or b"f" in above or b"d" in fields, f"{path} lives on below an end that owes nothing"
             )
     for run, counts in found.items():
-        stored = {k: n for k, n in shard.counters.get(run, {}).items() if n and k[:2] not in {"t:", "f:"}}
+        stored = {
+            k: n for k, n in shard.counters.get(run, {}).items() if n and k[:2] not in {"t:", "f:", "lp"}
+        }
         _ensure(
             stored == {k: n for k, n in counts.items() if n}, f"{run}: counted {stored}, there are {counts}"
         )

@@ -169,6 +169,7 @@ def _nothing_left(sim: Simulation) -> None:
                 "runs",
                 "events",
                 "incarnations",
+                "lines",
             )
             if getattr(shard, name)
         ]

@@ -60,13 +60,36 @@ _CHOICES: dict[str, tuple[float, ...]] = {
     "favoured": (0.1, 0.8),
 }
 FAVOURITES = (
-    *("", "", "store.commit", "store.commit", "store.claim", "store.start_attempt", "store.finish_attempt"),
-    *("store.heartbeat", "store.create", "quotas.release", "quotas.allocate", "blobs.put", "broker.launch"),
+    *("", "", "store.commit", "store.commit", "store.claim", "store.draw", "store.finish_attempts"),
+    *(
+        "store.heartbeat",
+        "store.create",
+        "quotas.release",
+        "quotas.allocate",
+        "blobs.create_many",
+        "broker.ticket",
+    ),
+    *("store.pick", "store.give_back", "store.announce"),
 )
 OF_STEPS = ("", "store.commit", "store.commit", "store.commit")
 OF_ATTEMPTS = (
-    *("", "store.commit", "store.commit", "store.finish_attempt", "store.finish_attempt", "store.heartbeat"),
-    *("store.start_attempt", "blobs.put"),
+    *(
+        "",
+        "store.commit",
+        "store.commit",
+        "store.finish_attempts",
+        "store.finish_attempts",
+        "store.heartbeat",
+    ),
+    *("store.draw", "store.pick", "store.give_back", "blobs.create_many"),
+)
+OF_CROWD = (
+    "",
+    "store.give_back",
+    "store.give_back",
+    "store.draw",
+    "store.finish_attempts",
+    "store.heartbeat",
 )
 OF_CACHE = (
     *("", "store.commit", "catalog.put", "catalog.put", "catalog.put"),

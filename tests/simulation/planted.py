@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import msgspec
 
 from reconciler.client import storing
 from reconciler.stores import changes, records
-from reconciler.stores.base import CommitOutcome, StartRefused
-from reconciler.stores.memory import attempts, stepping
+from reconciler.stores.base import CommitOutcome
+from reconciler.stores.memory import attempts, lines, stepping
 from reconciler.stores.memory.catalog import MemoryCatalog
+from reconciler.stores.memory.heads import Heads
 from reconciler.stores.memory.quotas import _Resource
 from reconciler.stores.memory.state import Shard, held, number, terminal
 from reconciler.stores.memory.stepping import Stepping
 from reconciler.stores.records import Fields
 from reconciler.sweeps import objects
+from tests.simulation.scheduler import NEVER
+from worker.attempts.batch import Batch
 
+resync_module = import_module("reconciler.sweeps.resync")
 Planted = tuple[object, str, Any]
 """Where, which attribute, and what it is replaced by."""
 
 _apply = Stepping._apply
-_refusal = attempts._refusal
 _look_again = attempts._look_again
+_put_back = lines._put_back
+_need_ticket = Heads.need_ticket
+_batch_look = Batch._look
 _wake = Shard.wake
-_change_of = changes.change_of
+_leave = Shard.leave
 _release = MemoryCatalog.release_reservation
 _put = MemoryCatalog.put
 _remove = objects._remove
@@ -78,16 +85,45 @@ def _anybody_reports(fields: Fields, launch: str, owner: str, incarnation: str) 
     return not terminal(fields) and b"ao" in fields
 
 
-def _started_twice(fields: Fields | None, launch: str, incarnation: str) -> Any:
-    answer = _refusal(fields, launch, incarnation)
-    return None if answer is StartRefused.TAKEN else answer
+def _drawn_and_standing(self: Shard, path: str, fields: Fields) -> None:
+    line = fields.get(b"nl", b"").decode()
+    place = self.lines.get(line, {}).get(path)
+    _leave(self, path, fields)
+    if place is not None and not terminal(fields):
+        self.lines.setdefault(line, {})[path] = place
+        fields[b"nl"] = line.encode()
 
 
-def _sent_again_anew(write: Any) -> changes.Change:
-    change = _change_of(write)
-    if write.launch is not None:
-        change.dels.extend(name for name in changes._ATTEMPT_FIELDS if name not in change.dels)
-    return change
+def _in_no_line(self: Shard, path: str, line: str, place: int) -> str:
+    self.records[path].update({b"nl": line.encode(), b"np": b"%d" % place})
+    return "" if line in self.lines else line
+
+
+def _anybodys(fields: Fields | None, owner: str, one: Any) -> bool:
+    del owner, one
+    return fields is not None and not terminal(fields) and b"ao" in fields
+
+
+def _due_as_before(shard: Shard, path: str, line: str, now: int) -> str:
+    look = number(shard.records[path], b"u")
+    opened = _put_back(shard, path, line, now)
+    shard.due.pop(path, None)
+    if look:
+        shard.due[path] = look
+    return opened
+
+
+def _run_all_the_same(self: Batch) -> float | None:
+    waiting = list(self._waiting)
+    again = _batch_look(self)
+    self._waiting.extend(attempt for attempt in waiting if attempt not in self._waiting)
+    return again
+
+
+def _ticket_for_ever(self: Heads, now: int) -> bool:
+    needed = _need_ticket(self, now)
+    self.ticket_until = NEVER if needed else self.ticket_until
+    return needed
 
 
 def _handed_back_and_forgotten(shard: Shard, path: str, at: int, now: int) -> None:
@@ -131,8 +167,13 @@ MISTAKES: dict[str, Planted] = {
     "entry put under a lost reservation": (MemoryCatalog, "put", _foreign_put),
     "wake-up lost while a step holds the action": (Shard, "wake", _deaf_while_held),
     "outcome taken from anybody": (attempts, "_is_ours", _anybody_reports),
-    "launch started twice": (attempts, "_refusal", _started_twice),
-    "launch sent again forgets its worker": (stepping, "change_of", _sent_again_anew),
+    "launch drawn, and still in its line": (Shard, "leave", _drawn_and_standing),
+    "launch in no line": (Shard, "enter", _in_no_line),
+    "launch given back by anybody": (lines, "_is_drawn", _anybodys),
+    "launch given back, and a wish for a look forgotten": (lines, "_put_back", _due_as_before),
+    "launch given back, and run all the same": (Batch, "_look", _run_all_the_same),
+    "line without a ticket": (resync_module, "_send_tickets", lambda *_: 0),
+    "ticket taken for one that is on its way for ever": (Heads, "need_ticket", _ticket_for_ever),
     "launch handed back and looked at no more": (attempts, "_look_again", _handed_back_and_forgotten),
     "end above open children owes nothing": (Stepping, "_apply", staticmethod(_without_cascade)),
     "quota given out twice": (_Resource, "free", _too_much),

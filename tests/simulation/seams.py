@@ -1,13 +1,14 @@
 """Where product code touches real time, threads and processes, the simulator stands in: for nothing else.
 
-`Attempt`, `Heartbeat` and `Stepper` run as they are. Their clocks are virtual, their threads are actors, and the runner
-answers as the world says instead of starting a process.
+`Drawing`, `Batch`, `Attempt`, `Keeper` and `Stepper` run as they are. Their clocks are virtual, their threads are actors,
+and the runner answers as the world says instead of starting a process.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -23,8 +24,9 @@ from reconciler.controller import step
 from reconciler.controller.step import Stepper
 from reconciler.stores.base import Write
 from reconciler.sweeps import objects
-from worker.attempts import attempt, patience
-from worker.attempts.heartbeat import Heartbeat
+from tests.simulation.scheduler import Process
+from worker.attempts import attempt, batch, drawing, heartbeat, patience
+from worker.attempts.heartbeat import Keeper
 from worker.runner.runner import TIMED_OUT, Call, Ended, Stopped
 
 if TYPE_CHECKING:
@@ -49,20 +51,27 @@ class VirtualTime:
         self._scheduler.sleep(seconds)
 
 
-class _Flag:
-    """Stands in for `threading.Event`."""
+class _Condition:
+    """Stands in for `threading.Condition`, of which one thread waits. Exclusion comes with the baton."""
 
     def __init__(self, sim: Simulation) -> None:
         self._scheduler = sim.scheduler
-        self._is_set = False
+        self._told = False
 
-    def set(self) -> None:
-        """From now on nobody waits."""
-        self._is_set = True
+    def __enter__(self) -> Self:
+        return self
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until it is set, or so long; whether it is."""
-        return self._scheduler.wait_for(lambda: self._is_set, seconds)
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def notify(self) -> None:
+        """Who waits goes on."""
+        self._told = True
+
+    def wait(self, seconds: float) -> None:
+        """Wait until somebody notifies, or so long."""
+        self._told = False
+        self._scheduler.wait_for(lambda: self._told, seconds)
 
 
 class _Thread:
@@ -75,9 +84,9 @@ class _Thread:
         """Begin, when it is chosen."""
         self._actor = self._sim.sibling(self._name, self._body)
 
-    def join(self, seconds: float) -> None:
+    def join(self) -> None:
         """Wait for its end."""
-        self._sim.scheduler.wait_for(lambda: self._actor.done, seconds)
+        self._sim.scheduler.wait_for(lambda: self._actor.done)
 
 
 def future_class(sim: Simulation) -> type[Future[Any]]:
@@ -93,25 +102,72 @@ def future_class(sim: Simulation) -> type[Future[Any]]:
 
 
 def threads(sim: Simulation) -> SimpleNamespace:
-    """Stands in for the module `threading`, where all that is used of it is to start a thread."""
+    """Stands in for the module `threading`. A lock is a real one: nobody hands over while he holds one."""
 
-    def thread(*, target: Callable[[], None], name: str, daemon: bool) -> _Thread:
+    def thread(
+        *, target: Callable[..., None], name: str, daemon: bool, args: tuple[Any, ...] = ()
+    ) -> _Thread:
         del daemon  # an actor ends with its process
-        return _Thread(sim, name, target)
+        return _Thread(sim, name, lambda: target(*args))
 
-    return SimpleNamespace(Thread=thread)
+    return SimpleNamespace(Thread=thread, Condition=lambda: _Condition(sim), Lock=threading.Lock)
 
 
-def heartbeat_class(sim: Simulation) -> type[Heartbeat]:
-    """The product's heartbeat, beating in virtual time."""
+class Keepers:
+    """The product's keepers, one of each process."""
 
-    class VirtualHeartbeat(Heartbeat):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            self._ends = _Flag(sim)  # type: ignore[assignment]  # has what a heartbeat needs of an event
-            self._thread = _Thread(sim, "beat", self._beat)  # type: ignore[assignment]  # of a thread
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self._of: dict[Process, Keeper] = {}
 
-    return VirtualHeartbeat
+    def __call__(self) -> Keeper:
+        """That of the process of the actor that runs."""
+        actor = self._sim.scheduler.current
+        assert actor is not None
+        return self._of.setdefault(actor.process, Keeper())
+
+
+class RandomPace:
+    """Stands in for `Pace`: draws as many together as the seed says."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._rng = sim.rng
+
+    def of(self, function: str) -> int:
+        """How many to draw."""
+        del function
+        return self._rng.choice((1, 2, 3, 8))
+
+    def ran(self, function: str, seconds: list[float]) -> None:
+        """It does not matter."""
+
+
+class _Reports:
+    """Stands in for the pool of one thread in which batches are reported."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+
+    def submit(self, do: Callable[[], None]) -> Future[None]:
+        """Do it beside, in an actor of the same process."""
+        future = future_class(self._sim)()
+
+        def work() -> None:
+            try:
+                future.set_result(do())
+            except Exception as error:  # noqa: BLE001  # raised again where it is waited for
+                future.set_exception(error)
+
+        self._sim.sibling("report", work)
+        return future
+
+
+class Silent:
+    """Stands in for `Telling`: nobody listens to Celery's events."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Any of its methods."""
+        return lambda *_: None
 
 
 class VirtualRunner:
@@ -156,6 +212,7 @@ class VirtualRunner:
         """Take as long as the world says, and end as it says, unless somebody wants it to stop."""
         del poll, log
         scheduler, clock = self._sim.scheduler, self._sim.scheduler.clock
+        self._sim.begins(call)
         course = self._sim.world.course(call)
         deadline = clock.at + int(timeout * 1000) if timeout is not None else None
         ends = clock.at + course.lasts if deadline is None else min(clock.at + course.lasts, deadline)
@@ -213,7 +270,13 @@ def seams(sim: Simulation) -> Iterator[None]:
         (patience, "time", time),
         (patience, "Future", future_class(sim)),
         (patience, "threading", threads(sim)),
-        (attempt, "Heartbeat", heartbeat_class(sim)),
+        (batch, "time", time),
+        (batch, "threading", threads(sim)),
+        (batch, "keeper", Keepers(sim)),
+        (drawing, "time", time),
+        (drawing, "_process", lambda: SimpleNamespace(pace=RandomPace(sim), reports=_Reports(sim))),
+        (heartbeat, "time", time),
+        (heartbeat, "threading", threads(sim)),
         (attempt, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
         (objects, "ThreadPoolExecutor", InlinePool),
         (storing, "new_incarnation", lambda: "".join(drawn.choices("abcdefgh", k=10))),

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.action import TaskAction
 from reconciler.api.errors import (
     ActionConflict,
     ActionNotFound,
@@ -33,86 +33,23 @@ from tests.simulation.gates import Broker, Gate, Message
 from tests.simulation.oracles import Reservations, Units
 from tests.simulation.scheduler import NEVER, Actor, Killed, Process, Scheduler
 from tests.simulation.seams import seams, use_actors
+from tests.simulation.workers import KNOWN, Worker
 from tests.simulation.workload import Op, Workload, signalling
 from tests.simulation.world import GPU, World
-from worker.attempts.attempt import Attempt
+from worker.runner.runner import Call
 
 _PATIENCE = 3_600_000
 """Virtual ms after the last fault within which everything must have ended: the longest back-offs, one after the other."""
-KNOWN: Mapping[str, str] = {"demo": "0" * 16}
-"""The functions of a worker as it should be."""
 _TOLD_EVERY = 5
 _LIFE = 15_000
+_KEEPER = "/reconciler-heartbeat"
+"""How the threads are called that keep leases, and are never over."""
+_UNSERVED = 30_000
+"""Virtual ms a line may have launches, and neither a worker at it nor a ticket, while nothing goes wrong."""
 _TURNS = 60_000
 """Turns of the scheduler that are taken for a live-lock."""
 _REFUSALS = (ActionConflict, ActionNotFound, InvalidSpec, SignalRefused)
 """What a client may be told in a race with ends and collections."""
-
-
-class Worker:
-    """A place where processes of one kind run, one after the other, each with an engine of its own."""
-
-    def __init__(self, sim: Simulation, name: str) -> None:
-        self._sim = sim
-        self.name = name
-        self.born = 0
-        self.ready_at = 0
-        self.knows: Mapping[str, str] = KNOWN
-        self.actor: Actor | None = None
-        self.message: Message | None = None
-        self._start()
-
-    def _start(self) -> None:
-        self.born += 1
-        # one of an older release, or started with a wrong setting, lacks the function
-        self.knows = {} if self._sim.faulty and self._sim.rng.random() < self._sim.ignorant else KNOWN
-        self.process = Process(f"{self.name}.{self.born}")
-        self.engine = self._sim.engine()
-
-    def free(self, now: int) -> bool:
-        """Whether it takes a message; a dead one is replaced first."""
-        if self.actor is not None and not self.actor.done:
-            return False
-        if not self.process.alive:
-            if self.actor is not None:
-                self._bury(now)
-            if now < self.ready_at:
-                return False
-            self._start()
-        return self.process.frozen_until <= now
-
-    def _bury(self, now: int) -> None:
-        """A broker may deliver again what a dead worker had taken."""
-        rng = self._sim.rng
-        self.actor = None
-        self.ready_at = now + rng.randrange(200, 20_000)
-        if self.message is not None and rng.random() < 0.5:
-            self._sim.broker.send(self.message, rng.random() * 30)
-
-    def take(self, message: Message) -> None:
-        """Begin to work on a message."""
-        self.message = message
-        scheduler, engine = self._sim.scheduler, self.engine
-        if message.launch is None:
-            body: Callable[[], object] = lambda: engine.stepper.step(message.shard)  # noqa: E731  # either of two
-        else:
-            sent = message.launch
-            attempt = Attempt(engine, ActionId.parse(sent.action), sent.attempt, sent.incarnation)
-            attempt.owner = f"{self.process.name}-{len(scheduler.trace)}"
-            body = attempt.run
-        self.actor = scheduler.spawn(self.process.name, self.process, tolerant(body))
-
-
-def tolerant(body: Callable[[], object]) -> Callable[[], None]:
-    """A message whose server does not answer is over: others see to it."""
-
-    def run() -> None:
-        try:
-            body()
-        except Unavailable:
-            return
-
-    return run
 
 
 class Simulation:
@@ -157,6 +94,7 @@ class Simulation:
         self.start = clock.at
         self.faulty = True
         self.turns = 0
+        self._unserved_since = 0
         self.beat = Process("beat")
         self.ignorant = self.rng.choice((0.0, 0.3, 0.8))
         self._period = self.rng.choice((2, 5, 15))
@@ -205,6 +143,17 @@ class Simulation:
         """Whether a round still holds the action it works on."""
         fields = self.store.shard(action.id).records.get(str(action.id), {})
         return fields.get(b"k") == b"%d" % action.token
+
+    def begins(self, call: Call) -> None:
+        """A worker begins to run a launch.
+
+        Raises:
+            Violation: it has given it back.
+        """
+        actor = self.scheduler.current
+        assert actor is not None
+        owner = next(worker.owner for worker in self.attempts if worker.process is actor.process)
+        self.observer.begins(call.context["action"], call.context["attempt"], owner)
 
     # -- clients and sweeps ----------------------------------------------------------------------------------------
     def submitter(self, ops: list[Op]) -> None:
@@ -313,7 +262,7 @@ class Simulation:
 
     def heal(self) -> None:
         """From now on nothing goes wrong, and everybody who was asked answers."""
-        self.faulty = False
+        self.faulty, self._unserved_since = False, self.scheduler.clock.at
         self.scheduler.note("healed")
         for worker in self.attempts:
             worker.knows = KNOWN
@@ -336,7 +285,10 @@ class Simulation:
         """Whether there is nothing left to do."""
         if any(shard.due for shard in self.store._shards) or self.broker.messages:
             return False
-        if any(actor.process is not self.beat for actor in self.scheduler.actors):
+        if any(
+            actor.process is not self.beat and not actor.name.endswith(_KEEPER)
+            for actor in self.scheduler.actors
+        ):
             return False
         return all(life.phase.is_terminal() for life in self.observer.lives.values())
 
@@ -385,12 +337,27 @@ class Simulation:
         attempts = next((w for w in self.attempts if w.free(now)), None)
         found = []
         for message in messages:
-            worker = steps if message.launch is None else attempts
+            worker = attempts if message.queue else steps
             if message.at <= now and worker is not None:
                 found.append((message, worker))
         return found
 
+    def _served(self, now: int) -> None:
+        """Somebody is at work for each queue whose lines have launches, or will be.
+
+        Raises:
+            Violation: nobody, for too long.
+        """
+        queue = self.settings.attempts_queue
+        waits = any(shard.lines for shard in self.store._shards)
+        at_work = any(worker.actor is not None and not worker.actor.done for worker in self.attempts)
+        if self.faulty or not waits or at_work or any(m.queue == queue for m in self.broker.messages):
+            self._unserved_since = now
+        elif now - self._unserved_since > _UNSERVED:
+            raise Violation(f"launches stand in lines, and for {_UNSERVED / 1000:g} s nobody was told of it")
+
     def _move_on(self, now: int) -> bool:
+        self._served(now)
         times = [self.scheduler.next_time()]
         times += [m.at for m in self.broker.messages if m.at > now]
         if self.broker.messages:

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.simulation.faults import Faults
 from tests.simulation.gates import Message
 from tests.simulation.seams import seams
-from tests.simulation.simulation import Simulation, Worker
+from tests.simulation.simulation import Simulation
+from tests.simulation.workers import Worker
 
 _INDEX = st.integers(0, 5)
 
@@ -76,6 +77,11 @@ class Installation(RuleBasedStateMachine):
     def disturb(self, shard: int) -> None:
         """A wake-up nobody needed."""
         self.sim.broker.send(Message(0, shard=shard))
+
+    @rule()
+    def ticket(self) -> None:
+        """A ticket for which nothing stands in line, or that nobody needed."""
+        self.sim.broker.send(Message(0, queue=self.sim.settings.attempts_queue))
 
     # -- processes and servers -------------------------------------------------------------------------------------
     @rule(index=_INDEX)

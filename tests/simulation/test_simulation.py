@@ -51,7 +51,6 @@ def test_stories_are_not_idle() -> None:
     ends = {"succeeded", "failed", "aborted", "timed_out"}
     others = {
         "superseded",
-        "StartRefused",
         "CatalogMiss",
         "BlobExists",
         "returned",

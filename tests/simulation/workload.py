@@ -23,7 +23,7 @@ from reconciler.api.template import (
 )
 from reconciler.client import Client
 from reconciler.plugins import group
-from tests.simulation.faults import FAVOURITES, OF_ATTEMPTS, OF_CACHE, OF_STEPS
+from tests.simulation.faults import FAVOURITES, OF_ATTEMPTS, OF_CACHE, OF_CROWD, OF_STEPS
 from tests.simulation.world import GPU, Inputs
 
 Do = Callable[[Client], Any]
@@ -37,6 +37,8 @@ class Theme(msgspec.Struct, frozen=True):
         cached, functions, greedy: shares of the tasks that are cached, that are functions, that need a quota.
         alike: all tasks are the same serialized call.
         aborted: share of the submissions somebody aborts.
+        secrets: share of the functions that read one, and so are drawn alone.
+        crowd: most tasks of a group: of a long line several are drawn together.
         favourites: calls before which processes like to freeze.
     """
 
@@ -45,10 +47,15 @@ class Theme(msgspec.Struct, frozen=True):
     functions: float = 0.5
     greedy: float = 0.4
     alike: bool = False
+    secrets: float = 0.3
+    crowd: int = 4
     aborted: float = 0.3
     favourites: tuple[str, ...] = FAVOURITES
 
 
+_CROWD = Theme(
+    (0, 0, 1, 0, 0), cached=0.0, functions=1.0, greedy=0.0, secrets=0.0, crowd=16, favourites=OF_CROWD
+)
 _ALIKE = Theme((0, 4, 1, 0, 0), 1.0, 1.0, 0.0, alike=True, favourites=OF_CACHE)
 THEMES = (
     Theme(),
@@ -59,6 +66,8 @@ THEMES = (
     _ALIKE,
     msgspec.structs.replace(_ALIKE, aborted=0.8),
     msgspec.structs.replace(_ALIKE, functions=0.0),
+    _CROWD,
+    msgspec.structs.replace(_CROWD, aborted=0.8),
 )
 _SCRIPTED = ("tidy", "plain")
 _MOODS = ("good", "good", "flaky", "bad")
@@ -165,7 +174,7 @@ class Workload:
 
     def _group(self, run: str) -> list[str]:
         rng = self.rng
-        tasks = [self.task() for _ in range(rng.randrange(1, 5))]
+        tasks = [self.task() for _ in range(rng.randrange(1, self.theme.crowd + 1))]
         keep = rng.random() < 0.5
         found = [spec for spec, _ in tasks]
         root = {ActionPhase.SUCCEEDED} if keep else _ENDS
@@ -242,7 +251,10 @@ class Workload:
             metadata=policy,
             interface=Interface(inputs={"x": "int", "mood": "str", "units": "int"}, outputs={"o0": "str"}),
             custom=custom,
-            secrets=(SecretRef(key="token", env="TOKEN"),) if kind == "function" else (),
+            # what reads secrets is drawn alone
+            secrets=(SecretRef(key="token", env="TOKEN"),)
+            if kind == "function" and rng.random() < theme.secrets
+            else (),
         )
         spec = ActionSpec(
             task_type=kind,

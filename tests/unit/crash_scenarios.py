@@ -34,9 +34,12 @@ from reconciler.plugins.base import Plugin, PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.managers import Allocation
 from reconciler.plugins.registry import PluginEntry
-from reconciler.stores.base import StartRefused
+from reconciler.stores.base import Finished
+from reconciler.stores.lines import GivenBack, Served
 from reconciler.stores.memory.catalog import MemoryCatalog
+from reconciler.sweeps.resync import resync
 from reconciler.testing import Crash, Lab
+from reconciler.tickets import announce
 
 MINUTE = timedelta(minutes=1)
 Script = Callable[[TaskExecutionContext, int], PhaseInfo]
@@ -308,30 +311,45 @@ def condition(*, answered: bool) -> Callable[[Crash], CloudLab]:
 
 
 def function(crash: Crash) -> CloudLab:
-    """A function whose first worker dies and whose second one returns."""
-    lab = CloudLab(crash, at_once)
-    template = TaskTemplate(type="function", custom={"function": "demo.f"})
-    action = lab.run(
-        ActionSpec(task_type="function", task_template=encode_template(template), inputs=b"{}")
-    ).action
-    taken = 0
-    while not lab.get(action).phase.is_terminal():
+    """Functions drawn together; one is given back, one reports, and one worker dies with what it had drawn."""
+    # of so many deaths none shall be one too many
+    lab = CloudLab(crash, at_once, max_system_failures=99, max_total_system_failures=999)
+    template = encode_template(TaskTemplate(type="function", custom={"function": "demo.f"}))
+    spec = ActionSpec(task_type="function", task_template=template, inputs=b"{}")
+    run = lab.program(lambda client: client.submit_many([spec] * 5, idempotency_key="album"))
+    lab.submitted += [run.action, *(run.action.run_id.action(f"m{n}") for n in range(5))]
+    while not all(lab.get(action).phase.is_terminal() for action in lab.submitted):
         lab.step()
-        for launch in lab.messenger.launches[taken:]:
-            _work(lab, action, launch.attempt)
-        taken = len(lab.messenger.launches)
+        lab.program(lambda _: resync(lab.engine.store, lab.engine.messenger))  # heads that nobody announced
+        lab.program(lambda _: _work(lab))
         lab.step()
-        due = lab.store.due(lab.store.shard_of(action.run_id), 1)
+        due = lab.store.due(lab.store.shard_of(run.action.run_id), 1)
         lab.clock.move_to(due[0][1] if due else 0)
     return lab.played()
 
 
-def _work(lab: Lab, action: ActionId, launch: str) -> None:
-    started = lab.store.start_attempt(action, launch, owner=f"worker of {launch}", lease=6000)
-    if launch == "1" or isinstance(started, StartRefused):
-        return
-    done = AttemptOutcome(ended="returned")
-    lab.store.finish_attempt(action, launch, owner=f"worker of {launch}", outcome=done)
+def _work(lab: CloudLab) -> None:
+    """One worker: what it draws together it runs and gives back by halves; the first ones it takes down with itself."""
+    store, owner = lab.engine.store, "worker"
+    served: tuple[Served, ...] = ()
+    while (pick := store.pick("attempts", served=served, first=True)).line:
+        drawn = store.draw(pick.shard, pick.line, owner=owner, limit=2, lease=6000)
+        served = (Served(drawn.head, drawn.left, len(drawn.actions)),)
+        ran, rest = drawn.actions[:1], drawn.actions[1:]
+        if rest:
+            back = [GivenBack(one.id, one.attempt.launch, one.metadata.incarnation) for one in rest]
+            announce(
+                store,
+                lab.engine.messenger,
+                store.give_back(pick.shard, pick.line, owner=owner, launches=back),
+            )
+        done = AttemptOutcome(ended="returned")
+        told = [
+            Finished(one.id, one.attempt.launch, done)
+            for one in ran
+            if one.id.action != "m4" or one.status.launches
+        ]
+        store.finish_attempts(pick.shard, owner, told)
 
 
 S, F, A, T = ActionPhase.SUCCEEDED, ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT
@@ -370,5 +388,5 @@ STORIES: dict[str, tuple[Callable[[Crash], CloudLab], list[ActionPhase]]] = {
     "group": (group, [S, S, S, S]),
     "condition answered": (condition(answered=True), [S]),
     "condition timed out": (condition(answered=False), [T]),
-    "function relaunched": (function, [S]),
+    "functions drawn and relaunched": (function, [S, S, S, S, S, S]),
 }  # fmt: skip

@@ -18,10 +18,11 @@ from reconciler.api.template import RetryStrategy, TaskMetadata
 from reconciler.api.transition import retryable_failure, success
 from reconciler.cli.documents import summary_document
 from reconciler.cli.durations import duration
-from reconciler.cli.format import _BLANK, ago, in_row, json_safe, one_line, scrub, size, stamp, visible
+from reconciler.cli.format import ago, in_row, json_safe, one_line, scrub, size, stamp
 from reconciler.cli.output import emit, show_table
 from reconciler.cli.session import Place, read_text
 from reconciler.core.times import iso, span
+from reconciler.core.visible import BLANK, visible
 from reconciler.testing import Lab, ScriptedPlugin
 
 NOON = 1_769_860_800_123  # 2026-01-31 12:00:00.123 UTC
@@ -86,7 +87,7 @@ def test_nothing_steers_a_terminal(text: str) -> None:
     """Of all control characters only line feed and tab are left; other text that can be seen is not changed."""
     shown = visible(text)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
-    if text.isprintable() and not set(text) & _BLANK:
+    if text.isprintable() and not set(text) & BLANK:
         assert shown == text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.broker.conf import build_app
-from reconciler.broker.messages import RECONCILE, RUN_ATTEMPT
+from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
 from reconciler.settings import Settings
 from worker.role import chosen_queues, role_of
 
@@ -15,7 +15,7 @@ def test_the_prefix_is_part_of_a_queues_name_outside_redis(url: str, prefix: str
     """Routes, `-Q` and the queues a worker takes by itself mean the same queue; its exchange and key have the name too."""
     settings = Settings(broker_url=url, key_prefix="shop")
     app = build_app(settings)
-    for task, name in ((RECONCILE, "steps"), (RUN_ATTEMPT, "attempts")):
+    for task, name in ((RECONCILE, "steps"), (RUN_ATTEMPTS, "attempts")):
         queue = app.amqp.router.route({}, task)["queue"]
         assert (queue.name, queue.exchange.name, queue.routing_key) == (prefix + name,) * 3
     app.amqp.queues.select(["gpu", "steps"])

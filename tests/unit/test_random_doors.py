@@ -22,7 +22,7 @@ from reconciler.api.places import place_problem
 from reconciler.api.queues import check_attempts_queue, check_queue
 from reconciler.api.resource import check_resource
 from reconciler.api.template import TaskTemplate, encode_template
-from reconciler.broker.conf import attempts_settings, celery_settings
+from reconciler.broker.conf import celery_settings
 from reconciler.client.door import Door
 from reconciler.client.submission import key_name, new_run_name
 from reconciler.core.paths import fnv1a32, input_path, output_prefix
@@ -114,11 +114,9 @@ def test_no_two_actions_share_a_key(rng: random.Random) -> None:
 
 def test_no_queue_is_a_key_of_ours(rng: random.Random) -> None:
     """Queues of the decorator, of a template and of the settings: none is a key of the transport or of the records."""
-    options: list[Any] = [
-        one(Settings())["broker_transport_options"] for one in (celery_settings, attempts_settings)
-    ]
-    prefix = options[0]["global_keyprefix"]
-    kept = {prefix + value for option in options for name, value in option.items() if name.endswith("_key")}
+    options: Any = celery_settings(Settings())["broker_transport_options"]
+    prefix = options["global_keyprefix"]
+    kept = {prefix + value for name, value in options.items() if name.endswith("_key")}
     kept |= {KEYS.meta, KEYS.confirm, KEYS.due(1), KEYS.runs(1), KEYS.worker("x")}
     door, let_in = Door(Settings(), "memory"), 0
     for text in texts(rng):

@@ -180,7 +180,7 @@ def test_an_action_that_goes_on_has_not_settled() -> None:
 def test_every_verb_that_writes_is_a_place_to_die() -> None:
     """What the twin of the store reports as written, a worker can die at."""
     source = "".join(path.read_text() for path in Path(memory.__file__).parent.glob("*.py"))
-    assert set(re.findall(r'self\.wrote\("(\w+)"', source)) == WRITES["store"]
+    assert set(re.findall(r'self\.wrote\(\s*"(\w+)"', source)) == WRITES["store"]
 
 
 def test_a_failed_check_says_where_the_worker_died() -> None:
