@@ -11,38 +11,60 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import psutil
 
-from benchmarks import peers, shapes
+from benchmarks import costs, peers, shapes
 from reconciler.client import Client
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
 
 
 @click.command()
-@click.argument("shape", type=click.Choice(sorted([*shapes.SHAPES, "peers"])))
+@click.argument("shape", type=click.Choice(sorted([*shapes.SHAPES, "costs", "lone", "peers"])))
 @click.option("--n", default=1000, show_default=True, help="Leaves of a fan-out, nodes of a chain.")
 @click.option(
     "--repeat", default=1, show_default=True, help="Runs on the same servers; the best one is reported."
 )
 @click.option("--json", "as_json", is_flag=True, help="The last line is one JSON object.")
 def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
-    """Measure one SHAPE: fanout, chain, functions; or functions beside plain Celery and Huey: peers."""
+    """Measure one SHAPE: fanout, chain, functions.
+
+    Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes:
+    lone.
+    """
     if shape == "peers":
         _print(peers.compare(n, repeat), as_json=as_json)
         return
+    if shape == "costs":
+        for one in ("fanout", "functions"):
+            with _stack(one) as stack:
+                _print({"shape": one, "n": n, **costs.of_shape(stack, one, n)}, as_json=as_json)
+        return
+    with _stack(shape) as stack:
+        if shape == "lone":
+            from benchmarks import lone  # noqa: PLC0415  # declares functions: only for this shape
+
+            report = lone.measure(Client.from_settings(), n)
+        else:
+            report = _measure(stack, shapes.SHAPES[shape], n, repeat)
+    _print({"shape": shape, "n": n, **report}, as_json=as_json)
+
+
+@contextmanager
+def _stack(shape: str) -> Iterator[Stack]:
+    """Servers and workers of one's own, with the environment that leads to them."""
     with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
-        functions = shape == "functions"
+        functions = shape in {"functions", "lone"}
         imports = ["benchmarks.tasks"] if functions else []
         root = Path(__file__).resolve().parent.parent
         with Stack(Path(folder), imports=imports, attempts=int(functions), cwd=root) as stack:
             os.environ.update(stack.env())
-            report = _measure(stack, shapes.SHAPES[shape], n, repeat)
-    _print({"shape": shape, "n": n, **report}, as_json=as_json)
+            yield stack
 
 
 def _print(line: dict[str, object], *, as_json: bool) -> None:
