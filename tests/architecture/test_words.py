@@ -36,7 +36,10 @@ SUBJECTS = {
     "webhook": "of a condition",
     "work": "in the background of an asynchronous catalog",
     "channel": "the results channel",
-    "round": "", "step": "", "attempt": "", "launch": "", "claim": "", "collect": "",
+    "line": "of launches that wait for workers",
+    "ticket": "that tells a worker of lines",
+    "message": "of the broker, as it comes",
+    "round": "", "step": "", "attempt": "", "claim": "", "collect": "",
     "heartbeat": "", "plugin": "", "resync": "",
 }  # fmt: skip
 """What a log event is about: its first word. Those without a meaning here stand in the glossary."""
