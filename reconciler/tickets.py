@@ -22,10 +22,15 @@ def announce(lines: Lines, messenger: Messenger, heads: Iterable[Head]) -> int:
 
     What cannot be told is left to the resync sweep.
     """
-    by_queue: dict[str, list[Head]] = {}
+    return sum(announce_queue(lines, messenger, queue, found) for queue, found in by_queue(heads).items())
+
+
+def by_queue(heads: Iterable[Head]) -> dict[str, list[Head]]:
+    """Group lines by the queue they belong to."""
+    found: dict[str, list[Head]] = {}
     for head in heads:
-        by_queue.setdefault(head.line.partition("/")[0], []).append(head)
-    return sum(announce_queue(lines, messenger, queue, found) for queue, found in by_queue.items())
+        found.setdefault(head.line.partition("/")[0], []).append(head)
+    return found
 
 
 def announce_queue(lines: Lines, messenger: Messenger, queue: str, heads: Sequence[Head] = ()) -> bool:

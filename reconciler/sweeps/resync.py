@@ -1,8 +1,9 @@
-"""Sweep: look at shards nobody was told about.
+"""Sweep: look at shards and lines nobody was told about.
 
 Wake-up messages get lost when a worker or the broker is killed. The due index knows better: whatever is due for longer than
-a grace gets a new message, and whatever is due soon gets the countdown that died with its worker. Harm it can do: one
-superfluous message per shard. Safe to run twice and on two hosts.
+a grace gets a new message, and whatever is due soon gets the countdown that died with its worker. A line with launches whose
+queue has no ticket on its way gets one. Harm it can do: one superfluous message per shard and per queue. Safe to run twice
+and on two hosts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from reconciler.api.errors import BrokerUnavailable
 from reconciler.broker.messages import Messenger
 from reconciler.stores.base import Late, Store
 from reconciler.stores.lines import Head
-from reconciler.tickets import send_ticket
+from reconciler.tickets import by_queue, send_ticket
 
 log = structlog.get_logger(__name__)
 GRACE = 1000
@@ -52,8 +53,5 @@ def _wake(messenger: Messenger, late: Sequence[Late]) -> int:
 
 def _send_tickets(store: Store, messenger: Messenger, lines: Sequence[Head]) -> int:
     """Tell of lines again, and send tickets that were lost. While one waits for a worker, another would not be sooner."""
-    by_queue: dict[str, list[Head]] = {}
-    for head in lines:
-        by_queue.setdefault(head.line.partition("/")[0], []).append(head)
-    needed = [queue for queue, heads in by_queue.items() if store.announce(queue, heads)]
+    needed = [queue for queue, heads in by_queue(lines).items() if store.announce(queue, heads)]
     return sum(not messenger.waiting(queue) and send_ticket(messenger, queue) for queue in needed)

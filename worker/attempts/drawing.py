@@ -20,7 +20,7 @@ from reconciler.api.errors import Unavailable
 from reconciler.broker.messages import RUN_ATTEMPTS
 from reconciler.core.line import read_line, weights_of
 from reconciler.stores.lines import Pick, Served
-from reconciler.tickets import send_ticket
+from reconciler.tickets import announce_queue
 from reconciler.wiring import Engine
 from worker.attempts.batch import Batch
 from worker.attempts.flower import Telling
@@ -80,7 +80,8 @@ _processes: dict[int, _Process] = {}
 
 
 def _process() -> _Process:
-    return _processes.setdefault(os.getpid(), _Process())
+    found = _processes.get(os.getpid())
+    return found if found is not None else _processes.setdefault(os.getpid(), _Process())
 
 
 def register(app: Celery) -> None:
@@ -174,5 +175,5 @@ class Drawing:
         if now - self._passed_on < _PASS_ON_EVERY:
             return
         self._passed_on = now
-        if self._engine.store.announce(self._queue):
-            send_ticket(self._engine.messenger, self._queue)
+        # never raises: what was drawn before is to be run, whatever becomes of the ticket
+        announce_queue(self._engine.store, self._engine.messenger, self._queue)

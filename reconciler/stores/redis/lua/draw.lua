@@ -8,7 +8,7 @@
 -- ARGV[6]  grace in ms after the lease until a step looks
 -- ARGV[7]  part of a long line that one draw takes at most: one in so many
 -- returns  {now, launches left in the line, place of the first one left, {path, flat fields}..., when that was, µs}
-local line, owner, drawn, gone = base .. 'line:' .. ARGV[2], ARGV[3], {}, {}
+local line, owner, drawn = base .. 'line:' .. ARGV[2], ARGV[3], {}
 local until_ms = now + tonumber(ARGV[5])
 
 -- Take one, unless it has left the line otherwise.
