@@ -29,6 +29,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "submit": Entry("reconciler.cli.submit:submit", "Store an action and print its run."),
     "get": Entry("reconciler.cli.get:get", "Show one action: phase, error, history, outputs."),
+    "describe": Entry("reconciler.cli.describe:describing", "Say why an action waits."),
     "list": Entry("reconciler.cli.listing:listing", "List runs, or the actions of one run."),
     "watch": Entry("reconciler.cli.watch:watch", "Follow the events of an action until it ends."),
     "events": Entry("reconciler.cli.watch:events", "Show the events of an action so far."),

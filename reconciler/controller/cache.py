@@ -26,6 +26,7 @@ from reconciler.controller.round import Round
 from reconciler.core.cachekey import CacheConfigError
 from reconciler.core.conditions import system_error
 from reconciler.core.events import observed_attempts
+from reconciler.core.why import waits_for_holder
 from reconciler.stores.catalog import CacheSource, CatalogMiss, Reservation
 
 log = structlog.get_logger(__name__)
@@ -124,7 +125,7 @@ def _reserve(round: Round, config: CacheConfig, *, launched: bool) -> Transition
 
 def _wait_for(round: Round, held: Reservation) -> Transition:
     owner = held.owner.partition("@")[0]
-    reason = f'waiting for cache to be populated by reservation owner "{owner}"'
+    reason = waits_for_holder(owner)
     info = _info(round, CacheStatus.MISS, "waiting for serialized cache owner")
     return Transition(waiting_for_cache(round.record.status.plugin_phase_version, info, reason))
 

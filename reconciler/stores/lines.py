@@ -94,6 +94,20 @@ class QueueState(msgspec.Struct, frozen=True):
     limit: int = -1
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """When it is the turn of an action.
+
+    Attributes:
+        line: in which its launch stands; empty = in none.
+        ahead: launches that stand before it there.
+        due: when a step looks at the action, ms since the epoch; 0 = when something wakes it.
+    """
+
+    line: str = ""
+    ahead: int = 0
+    due: int = 0
+
+
 class Lines(Protocol):
     """What the lines answer."""
 
@@ -160,4 +174,8 @@ class Lines(Protocol):
 
     def launches_waiting(self) -> dict[str, int]:
         """How many launches stand in the lines of each queue that has any."""
+        ...
+
+    def turn(self, action: ActionId) -> Turn:
+        """Where the launch of an action stands, and when a step looks at it; for people, so not of one moment."""
         ...

@@ -26,6 +26,7 @@ from support import (
     PassTime,
     claimed,
     committed,
+    created,
     due_time,
     get,
     launched,
@@ -42,7 +43,7 @@ from reconciler.api.action import AttemptOutcome, Deletion, RunId
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import Finished, StartRefused
 from reconciler.stores.changes import APART, PART
-from reconciler.stores.lines import GivenBack
+from reconciler.stores.lines import GivenBack, Turn
 
 pytestmark = [pytest.mark.rule("R78"), pytest.mark.rule("R79"), pytest.mark.rule("R80")]
 RETURNED = AttemptOutcome(ended="returned")
@@ -376,3 +377,21 @@ def test_a_look_tells_lines(store: LookingStore) -> None:
     assert found == {LINE: (shard, opened[0].place), other: (shard, second.place)}
     draw(store, first)
     assert [head.line for head in store.look(0).lines] == [other]
+
+
+# -- looking -----------------------------------------------------------------------------------------------------------
+@pytest.mark.rule("R78")
+def test_a_launch_tells_its_turn(store: LookingStore) -> None:
+    """Its line, how many stand before it, and when a step looks; what stands in none tells the last alone."""
+    first, second = many(2)
+    new = make_action("new")
+    stand(store, [first, second])
+    created(store, new)
+    turns = [store.turn(action.id) for action in (first, second)]
+    assert [(turn.line, turn.ahead) for turn in turns] == [(LINE, 0), (LINE, 1)]
+    assert turns[1].due == due_time(store, second)
+    assert store.turn(new.id) == Turn(due=due_time(store, new))
+    draw(store, first)
+    assert store.turn(first.id).line == ""
+    assert store.turn(second.id).ahead == 0
+    assert store.turn(make_action("unknown").id) == Turn()

@@ -11,7 +11,7 @@ import msgspec
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.core.line import RELAUNCH, read_line
 from reconciler.stores.changes import PART
-from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served
+from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served, Turn
 from reconciler.stores.memory.functions import Functions
 from reconciler.stores.memory.heads import Heads
 from reconciler.stores.memory.state import Shard, another_life, number, terminal
@@ -19,7 +19,7 @@ from reconciler.stores.records import Fields
 
 
 class QueueLines(Functions):
-    """announce, pick, draw, give_back, prioritize, move, set_queue, launches_waiting."""
+    """announce, pick, draw, give_back, prioritize, move, set_queue, launches_waiting, turn."""
 
     def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
         with self._lock:
@@ -149,6 +149,15 @@ class QueueLines(Functions):
                 for name, standing in shard.lines.items():
                     waiting[read_line(name).queue] += len(standing)
             return dict(waiting)
+
+    def turn(self, action: ActionId) -> Turn:
+        with self._lock:
+            shard, path = self.shard(action), str(action)
+            line = shard.records.get(path, {}).get(b"nl", b"").decode()
+            standing = shard.lines.get(line, {})
+            order = sorted(standing, key=lambda other: (standing[other], other))
+            due = shard.due.get(path, 0)
+            return Turn(line, order.index(path), due) if path in standing else Turn(due=due)
 
 
 def _waits(shard: Shard, path: str, line: str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import structlog
 
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.stores.changes import AGED, AGED_EVERY, GRACE, PART, TICKET_TTL
-from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served
+from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served, Turn
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, pairs
 from reconciler.stores.redis.scripts import pack, script
@@ -21,7 +22,7 @@ _AT_ONCE = 1000
 
 
 class QueueLines(RedisCore):
-    """announce, pick, draw, give_back, prioritize, move, set_queue."""
+    """announce, pick, draw, give_back, prioritize, move, set_queue, turn."""
 
     @explain
     def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
@@ -115,6 +116,19 @@ class QueueLines(RedisCore):
             "" if limit is None else limit,
         )
         return QueueState(bool(paused), int(most))
+
+    @explain
+    def turn(self, action: ActionId) -> Turn:
+        shard, path = self.shard_of(action.run_id), str(action)
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hget(self.keys.action(action), "nl")
+        pipe.zscore(self.keys.due(shard), path)
+        line, due = pipe.execute()
+        look = int(due or 0)
+        if not line:
+            return Turn(due=look)
+        ahead: Any = self.client.zrank(self.keys.line(shard, line.decode()), path)
+        return Turn(due=look) if ahead is None else Turn(line.decode(), int(ahead), look)
 
 
 def heads_of(shard: int, lines: Sequence[Sequence[bytes]]) -> tuple[Head, ...]:

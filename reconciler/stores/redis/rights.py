@@ -63,7 +63,7 @@ def sent(base: str) -> list[Words]:
         ("PING",), ("TIME",), ("SCRIPT", "LOAD", _SCRIPT),
         ("EVAL", _SCRIPT, 1, h, script), ("EVALSHA", sha, 1, h, script),
         ("SET", s, "1", "PX", _LIFE), ("GET", s), ("EXISTS", s), ("PTTL", s), ("ZCARD", z), ("ZSCORE", z, "a"),
-        ("watch", s), ("MULTI",), ("DEL", s), ("EXEC",),
+        ("ZRANK", z, "a"), ("watch", s), ("MULTI",), ("DEL", s), ("EXEC",),
         ("HSET", h, "a", "1"), ("HSETNX", h, "b", "1"), ("HGET", h, "a"), ("HMGET", h, "a"), ("HGETALL", h),
         ("HDEL", h, "a", "b"), ("SMEMBERS", m), ("SMISMEMBER", m, "a"),
         ("ZRANGE", z, "0", "-1"), ("ZREVRANGEBYSCORE", z, "+inf", "-inf"),

@@ -1,0 +1,116 @@
+"""Looks around an action, so that it can be said why it waits. Reads a few keys, and changes nothing."""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.errors import BadTaskSpecification, InvalidName
+from reconciler.api.template import template_or_none
+from reconciler.client.client import Client
+from reconciler.core.line import read_line
+from reconciler.core.why import Reason, Surroundings, Why, holder_of, why
+from reconciler.plugins.function_config import config_of, function_types
+
+replace = msgspec.structs.replace
+
+
+def why_waiting(client: Client, record: TaskAction) -> Why | None:
+    """Tell why an action has not ended; None when it has.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    return None if record.phase.is_terminal() else why(record, look_around(client, record))
+
+
+def look_around(client: Client, record: TaskAction) -> Surroundings:
+    """What holds around an action now.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    store, turn = client.store, client.store.turn(record.id)
+    found = Surroundings(now=store.now(), due=turn.due, ahead=turn.ahead)
+    holder = holder_of(record)
+    if holder:
+        return replace(found, holder_phase=_phase_of(client, holder))
+    queue, function = _what_it_runs(client, record)
+    if turn.line:
+        line = read_line(turn.line)
+        queue, found = line.queue, replace(found, line=line)
+    if not queue or record.attempt.owner:
+        return found
+    facts, known = client.queues(queue)[0], store.find_function(queue, function)
+    return replace(
+        found,
+        queue=queue,
+        function=function,
+        waiting=facts.waiting,
+        paused=facts.paused,
+        workers=known.workers,
+        known=bool(known.digests),
+    )
+
+
+def _phase_of(client: Client, path: str) -> str:
+    found = _find(client, path)
+    return str(found.phase) if found is not None else ""
+
+
+def _find(client: Client, path: str) -> TaskAction | None:
+    """The record of a path; None also for what is no path, as the owner that a policy of the user named."""
+    try:
+        return client.store.get(ActionId.parse(path))
+    except InvalidName:
+        return None
+
+
+def _what_it_runs(client: Client, record: TaskAction) -> tuple[str, str]:
+    """The queue and the function of an action; both empty when it runs none."""
+    template = template_or_none(record)
+    if template is None or record.spec.task_type not in function_types(client.settings):
+        return "", ""
+    try:
+        config = config_of(template.custom)
+    except BadTaskSpecification:
+        return "", ""
+    return config.queue or client.settings.attempts_queue, config.function
+
+
+class Described(msgspec.Struct, frozen=True):
+    """An action with the reason why it has not ended; None when it has."""
+
+    record: TaskAction
+    why: Why | None
+
+
+_DEEP = 8
+"""Actions in a chain of reasons, at most."""
+
+
+def describe(client: Client, action: ActionId) -> list[Described]:
+    """An action and, behind it, what it waits for, what that waits for, and so on; of its open children the first one.
+
+    Raises:
+        ActionNotFound: there is no such action.
+        StoreUnavailable: the store does not answer.
+    """
+    record: TaskAction | None = client.get(action)
+    chain: list[Described] = []
+    while record is not None and len(chain) < _DEEP and record.id not in {one.record.id for one in chain}:
+        found = why_waiting(client, record)
+        chain.append(Described(record, found))
+        record = _next(client, record, found)
+    return chain
+
+
+def _next(client: Client, record: TaskAction, found: Why | None) -> TaskAction | None:
+    if found is None:
+        return None
+    if found.reason is Reason.RESERVATION:
+        return _find(client, found.other)
+    if found.reason is not Reason.CHILDREN:
+        return None
+    page = client.store.list_actions(record.id.run_id, parent=record.id.action)
+    return next((child for child in page.actions if not child.phase.is_terminal()), None)

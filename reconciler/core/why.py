@@ -1,0 +1,293 @@
+"""Why an action waits, in one sentence: from its record and from what is known of its surroundings.
+
+The same sentence stands in `reconciler describe`, in the JSON API and on the page of the action.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from reconciler.api.action import TaskAction
+from reconciler.api.condition import read_condition
+from reconciler.api.conditions import ConditionStatus, ConditionType
+from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.core.events import observed_attempts
+from reconciler.core.line import RELAUNCH, Line
+from reconciler.core.paths import launch_id
+from reconciler.core.progress import begun
+from reconciler.core.times import iso, span
+
+
+class Reason(enum.StrEnum):
+    """What an action waits for, as programs read it."""
+
+    ABORT = "abort"
+    PERSON = "person"
+    PLANNED = "planned"
+    BACK_OFF = "back-off"
+    QUOTA = "quota"
+    RESERVATION = "reservation"
+    PAUSED_QUEUE = "paused queue"
+    NO_WORKER = "no worker"
+    UNKNOWN_FUNCTION = "unknown function"
+    HANDED_BACK = "handed back"
+    LINE = "line"
+    RUNNING = "running"
+    """It does not wait: a worker runs it."""
+    SILENT = "silent worker"
+    CHILDREN = "children"
+    PLUGIN = "plugin"
+    """Its plugin says why, or nothing."""
+    STEP = "step"
+    """A reconcile step has to look at it."""
+
+
+class Why(msgspec.Struct, frozen=True):
+    """Why an action is where it is.
+
+    Attributes:
+        reason: for programs.
+        text: for people, a sentence without its full stop.
+        until: when that ends at the latest, or is looked at again, ms since the epoch; 0 = not known.
+        other: the action or the worker it waits for; empty = none.
+    """
+
+    reason: Reason
+    text: str
+    until: int = 0
+    other: str = ""
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known beside the record. Whatever was not looked at keeps its default.
+
+    Attributes:
+        now: time of the store, ms since the epoch.
+        due: when a step looks at the action next, ms since the epoch; 0 = when something wakes it.
+        line: the line its launch stands in; None = in none.
+        ahead: launches before it in that line.
+        waiting: launches that wait in the queue, its own among them.
+        paused: whether the queue is paused.
+        queue, function: what it is to run, and where; empty = it runs no function.
+        workers: living workers of the queue; None = nobody looked.
+        known: whether one of them knows the function.
+        holder_phase: where the action is that holds the reservation; empty = it was not found.
+    """
+
+    now: int
+    due: int = 0
+    line: Line | None = None
+    ahead: int = 0
+    waiting: int = 0
+    paused: bool = False
+    queue: str = ""
+    function: str = ""
+    workers: int | None = None
+    known: bool = True
+    holder_phase: str = ""
+
+
+_HOLDER = re.compile(r'reservation owner "([^"]*)"')
+_LATE = 5_000
+"""How long something may be due before that is worth a word, ms."""
+
+
+def waits_for_holder(owner: str) -> str:
+    """What is written of an action that waits for the owner of a cache reservation; `holder_of` reads it."""
+    return f'waiting for cache to be populated by reservation owner "{owner}"'
+
+
+def holder_of(record: TaskAction) -> str:
+    """The action whose reservation an action waits for, as a path; empty when it waits for none."""
+    if record.status.plugin_phase != PluginPhase.WAITING_FOR_CACHE.label:
+        return ""
+    found = _HOLDER.search(told(record))
+    return "/".join(found[1].split("/")[-4:]) if found else ""  # the owner names its namespace before
+
+
+def told(record: TaskAction) -> str:
+    """What the last step wrote of an action that goes on; empty when it wrote nothing, or the action has ended."""
+    for condition in record.status.conditions:
+        if condition.type is ConditionType.PROGRESSING and condition.status is ConditionStatus.TRUE:
+            return condition.message
+    return ""
+
+
+def why(record: TaskAction, around: Surroundings) -> Why | None:
+    """Tell why an action has not ended; None when it has."""
+    if record.phase.is_terminal():
+        return None
+    for ask in _IN_ORDER:
+        found = ask(record, around)
+        if found is not None:
+            return found
+    return _step(record, around)
+
+
+def _at(when: int, now: int) -> str:
+    return f"{iso(when)} (in {span(when - now)})" if when > now else str(iso(when))
+
+
+def _abort(record: TaskAction, around: Surroundings) -> Why | None:
+    deletion, attempt = record.metadata.deletion, record.attempt
+    if deletion is None:
+        return None
+    text = f"is being aborted by {deletion.actor or 'unknown'} since {iso(deletion.at)}: {deletion.reason}"
+    if attempt.owner and attempt.outcome is None and attempt.lease_until > around.now:
+        text += f"; worker {attempt.owner} is asked to stop"
+    elif record.children.open:
+        text += f"; {record.children.open} children have to end first"
+    return Why(Reason.ABORT, text, attempt.lease_until, attempt.owner)
+
+
+def _person(record: TaskAction, around: Surroundings) -> Why | None:
+    if record.phase is not ActionPhase.PAUSED:
+        return None
+    spec = read_condition(record.spec.condition_spec)
+    asked = f"a {spec.type} as the answer to: {spec.prompt or spec.name}" if spec else "an answer"
+    until = around.due if spec is not None and spec.timeout is not None else 0
+    text = f"waits for a person who gives {asked}" + (f"; until {_at(until, around.now)}" if until else "")
+    return Why(Reason.PERSON, text, until)
+
+
+def _planned(record: TaskAction, around: Surroundings) -> Why | None:
+    starts = record.metadata.not_before
+    if starts <= around.now or begun(record):
+        return None
+    return Why(Reason.PLANNED, f"was submitted to begin at {_at(starts, around.now)}", starts)
+
+
+def _back_off(record: TaskAction, around: Surroundings) -> Why | None:
+    until, error = record.status.not_before, record.status.error_state
+    if until <= around.now:
+        return None
+    before = observed_attempts(record) - 1
+    failed = f"; attempt {before} failed with [{error.code}] {error.message}" if error and before else ""
+    text = f"rests until {_at(until, around.now)} before its next attempt (back-off){failed}"
+    return Why(Reason.BACK_OFF, text, until)
+
+
+def _quota(record: TaskAction, around: Surroundings) -> Why | None:
+    wanted = next((token for token in record.status.tokens if not token.held), None)
+    if wanted is None:
+        return None
+    units = f"{wanted.units} unit{'s' if wanted.units > 1 else ''}"
+    since = f" since {iso(wanted.since)} ({span(around.now - wanted.since)})" if wanted.since else ""
+    why_not = told(record)
+    text = f'waits for {units} of the resource "{wanted.resource}"{since}'
+    return Why(Reason.QUOTA, f"{text}: {why_not}" if why_not else text, around.due)
+
+
+def _reservation(record: TaskAction, around: Surroundings) -> Why | None:
+    holder = holder_of(record)
+    if not holder:
+        return None
+    state = f"which is {around.holder_phase}" if around.holder_phase else "which is gone"
+    look = (
+        f", or until that one's lease ends; looks again at {_at(around.due, around.now)}"
+        if around.due
+        else ""
+    )
+    text = f"waits for the result of {holder}, {state}: it holds the reservation of the same cache key{look}"
+    return Why(Reason.RESERVATION, text, around.due, holder)
+
+
+def _launched(record: TaskAction, around: Surroundings) -> Why | None:
+    attempt = record.attempt
+    if attempt.launch != launch_id(observed_attempts(record), record.status.launches):
+        return None
+    if attempt.outcome is not None:
+        return None
+    if attempt.owner:
+        return _held(record, around)
+    return _stands(record, around)
+
+
+def _held(record: TaskAction, around: Surroundings) -> Why:
+    attempt = record.attempt
+    if attempt.lease_until > around.now:
+        text = f"runs on {attempt.owner} since {iso(attempt.started_at)} ({span(around.now - attempt.started_at)})"
+        return Why(Reason.RUNNING, text, 0, attempt.owner)
+    silent = span(around.now - attempt.lease_until)
+    text = (
+        f"worker {attempt.owner} is silent: its lease ran out {silent} ago, and the attempt is launched again"
+    )
+    return Why(Reason.SILENT, text, around.due, attempt.owner)
+
+
+def _stands(record: TaskAction, around: Surroundings) -> Why | None:
+    queue, back = around.queue, record.attempt.handed_back
+    if not queue:
+        return None
+    if around.paused:
+        return Why(
+            Reason.PAUSED_QUEUE, f'queue "{queue}" is paused: `reconciler queue resume {queue}` lets it go on'
+        )
+    if around.workers == 0:
+        text = f'no living worker consumes queue "{queue}": start one, or move what waits with `reconciler queue move`'
+        return Why(Reason.NO_WORKER, text)
+    if around.workers and not around.known:
+        text = (
+            f'none of the {around.workers} living workers of queue "{queue}" knows the function {around.function!r}: '
+            "name the module that declares it in RECONCILER_IMPORTS of its workers and restart them"
+        )
+        return Why(Reason.UNKNOWN_FUNCTION, text)
+    if back is not None:
+        text = f"was handed back by a worker that could not run it: {back.why}; it is offered again"
+        return Why(Reason.HANDED_BACK, f"{text} at {_at(back.until, around.now)}", back.until)
+    return _in_line(around) if around.line is not None else None
+
+
+def _in_line(around: Surroundings) -> Why:
+    line = around.line
+    assert line is not None
+    level = "relaunches first" if line.level == RELAUNCH else f"priority {line.level}"
+    before = f"{around.ahead} before it" if around.ahead else "the next one"
+    workers = f"; {around.workers} workers consume it" if around.workers else ""
+    text = (
+        f'stands in line for a worker of queue "{line.queue}": {before} in its own line ({level}, fair key {line.fair}), '
+        f"{around.waiting} wait in the queue{workers}"
+    )
+    return Why(Reason.LINE, text)
+
+
+def _children(record: TaskAction, around: Surroundings) -> Why | None:
+    del around
+    children = record.children
+    if not children.open:
+        return None
+    ended = children.total - children.open
+    failed = f", {children.failed} of them failed" if children.failed else ""
+    return Why(Reason.CHILDREN, f"waits for its children: {ended} of {children.total} have ended{failed}")
+
+
+def _plugin(record: TaskAction, around: Surroundings) -> Why | None:
+    if record.phase not in {ActionPhase.WAITING_FOR_RESOURCES, ActionPhase.INITIALIZING, ActionPhase.RUNNING}:
+        return None
+    if around.due and around.due < around.now - _LATE:
+        return None
+    task = record.spec.task_type or record.spec.action_type
+    said = f": {told(record)}" if told(record) else ""
+    look = f"; looked at again at {_at(around.due, around.now)}" if around.due else ""
+    return Why(Reason.PLUGIN, f"its plugin for {task} says it is {record.phase}{said}{look}", around.due)
+
+
+def _step(record: TaskAction, around: Surroundings) -> Why:
+    """What is left: somebody has to look at it."""
+    late = around.now - around.due if around.due else 0
+    if late > _LATE:
+        text = f"is due since {span(late)}, and no step has looked at it: `reconciler doctor` tells whether a worker lives"
+    elif not record.status.conditions:
+        text = "is new, and the next step looks at it"
+    else:
+        text = told(record) or "the next step looks at it"
+    return Why(Reason.STEP, text, around.due)
+
+
+_IN_ORDER: tuple[Callable[[TaskAction, Surroundings], Why | None], ...] = (
+    _abort, _person, _planned, _back_off, _quota, _reservation, _launched, _children, _plugin,
+)  # fmt: skip

@@ -1,0 +1,258 @@
+"""Why an action waits: each reason is made to happen in a lab, and its sentence is read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reconciler import Cache, RetryStrategy, TaskEnvironment
+from reconciler.api.action import ActionId
+from reconciler.api.phase import ActionPhase
+from reconciler.api.template import Interface
+from reconciler.client.describing import describe, why_waiting
+from reconciler.core.why import Reason, Why
+from reconciler.stores.memory.catalog import MemoryCatalog
+from reconciler.testing import Lab
+
+env = TaskEnvironment("whys")
+MINUTE = 60_000
+
+
+@env.task
+def plain(n: int = 0) -> int:
+    """Return what was given."""
+    return n
+
+
+@env.task(resources="gpu")
+def train(n: int = 0) -> int:
+    """Need a unit."""
+    return n
+
+
+@env.task(cache=Cache(version="1", serialize=True))
+def once(n: int = 0) -> int:
+    """Run once for equal calls."""
+    return n
+
+
+@env.task(retries=RetryStrategy(retries=2, backoff=timedelta(minutes=1)))
+def fails() -> int:
+    """Fail."""
+    raise ValueError("no stock")
+
+
+@pytest.fixture
+def lab() -> Lab:
+    """An installation with one gpu and a cache, whose one worker knows all functions."""
+    lab = Lab(catalog=MemoryCatalog(), quotas=("gpu=1",))
+    env.client = lab.client
+    tell(lab, "whys.plain", "whys.train", "whys.once", "whys.fails")
+    return lab
+
+
+def tell(lab: Lab, *functions: str, worker: str = "w", life: int = 10**9) -> None:
+    """Say what a worker knows."""
+    lab.store.tell_functions(worker, "attempts", dict.fromkeys(functions, "1"), life)
+
+
+def told(lab: Lab, action: ActionId) -> Why:
+    """Why an action waits."""
+    found = why_waiting(lab.client, lab.get(action))
+    assert found is not None
+    return found
+
+
+def draw(lab: Lab, action: ActionId) -> None:
+    """Take the launch of an action, as a worker does."""
+    turn = lab.store.turn(action)
+    lab.store.draw(lab.store.shard_of(action.run_id), turn.line, owner="w@host", limit=1, lease=30_000)
+
+
+def test_a_new_action_waits_for_a_step(lab: Lab) -> None:
+    """Nobody has looked; after a while that is a fault of the installation, with a remedy."""
+    run = plain.delay()
+    found = told(lab, run.action)
+    assert (found.reason, found.text) == (Reason.STEP, "is new, and the next step looks at it")
+    lab.clock.advance(timedelta(minutes=1))
+    assert told(lab, run.action).text.startswith(
+        "is due since 1m, and no step has looked at it: `reconciler doctor`"
+    )
+
+
+def test_a_planned_one_says_when_it_begins(lab: Lab) -> None:
+    """Also after a step has seen it."""
+    run = plain.submit((1,), countdown=60)
+    lab.step()
+    found = told(lab, run.action)
+    assert (found.reason, found.until) == (Reason.PLANNED, lab.clock() + MINUTE)
+    assert found.text.endswith("(in 1m)")
+
+
+def test_a_launch_says_its_place_in_line(lab: Lab) -> None:
+    """How many stand before it, how many wait, and how many workers there are."""
+    run = plain.map([1, 2, 3])
+    lab.step()
+    found = [told(lab, run.id.action(f"m{n}")) for n in range(3)]
+    assert {one.reason for one in found} == {Reason.LINE}
+    assert (
+        'queue "attempts": the next one in its own line (priority 5, fair key default), 3 wait'
+        in found[0].text
+    )
+    assert "2 before it" in found[2].text
+    assert found[2].text.endswith("; 1 workers consume it")
+
+
+def test_it_says_that_no_worker_lives(lab: Lab) -> None:
+    """With what to do."""
+    tell(lab, life=0)
+    run = plain.delay()
+    lab.step()
+    found = told(lab, run.action)
+    assert found.reason is Reason.NO_WORKER
+    assert 'no living worker consumes queue "attempts": start one' in found.text
+
+
+def test_it_says_that_no_worker_knows_the_function(lab: Lab) -> None:
+    """However many live."""
+    tell(lab, "other.function")
+    run = plain.delay()
+    lab.step()
+    found = told(lab, run.action)
+    assert found.reason is Reason.UNKNOWN_FUNCTION
+    assert "none of the 1 living workers" in found.text
+    assert "RECONCILER_IMPORTS" in found.text
+
+
+def test_it_says_that_a_worker_handed_it_back(lab: Lab) -> None:
+    """Why, and when it is offered again."""
+    run = plain.delay()
+    lab.step()
+    draw(lab, run.action)
+    lab.store.decline_attempt(run.action, "1", owner="w@host", why="it has no room", delay=MINUTE)
+    found = told(lab, run.action)
+    assert (found.reason, found.until) == (Reason.HANDED_BACK, lab.clock() + MINUTE)
+    assert "it has no room; it is offered again" in found.text
+
+
+def test_it_says_that_its_queue_is_paused(lab: Lab) -> None:
+    """With the command that lets it go on."""
+    lab.client.pause_queue("attempts")
+    run = plain.delay()
+    lab.step()
+    found = told(lab, run.action)
+    assert found.reason is Reason.PAUSED_QUEUE
+    assert "`reconciler queue resume attempts`" in found.text
+
+
+def test_a_moved_launch_names_its_new_queue(lab: Lab) -> None:
+    """Where it stands counts, not what its task says."""
+    run = plain.delay()
+    lab.step()
+    lab.client.move_queue("attempts", "spare")
+    assert 'no living worker consumes queue "spare"' in told(lab, run.action).text
+
+
+def test_one_that_runs_says_where(lab: Lab) -> None:
+    """And one whose worker fell silent says that."""
+    run = plain.delay()
+    lab.step()
+    draw(lab, run.action)
+    found = told(lab, run.action)
+    assert (found.reason, found.other) == (Reason.RUNNING, "w@host")
+    lab.clock.advance(timedelta(seconds=40))
+    silent = told(lab, run.action)
+    assert silent.reason is Reason.SILENT
+    assert "its lease ran out 10s ago" in silent.text
+
+
+def test_a_retry_says_until_when_it_rests(lab: Lab) -> None:
+    """And why the attempt before failed."""
+    run = fails.delay()
+    lab.work(limit=timedelta(seconds=5))
+    found = told(lab, run.action)
+    assert found.reason is Reason.BACK_OFF
+    assert found.until > lab.clock()
+    assert "attempt 1 failed with [ValueError] no stock" in found.text
+
+
+def test_a_quota_is_named(lab: Lab) -> None:
+    """With how much it wants and since when."""
+    first, second = train.delay(1), train.delay(2)
+    lab.step()
+    lab.clock.advance(timedelta(seconds=7))
+    found = told(lab, second.action if lab.get(first.action).attempt.launch else first.action)
+    assert found.reason is Reason.QUOTA
+    assert 'waits for 1 unit of the resource "gpu" since' in found.text
+    assert "(7s): " in found.text
+
+
+def test_the_holder_of_a_reservation_is_named_and_described(lab: Lab) -> None:
+    """The chain goes on with what the holder waits for."""
+    first = once.delay(1)
+    lab.step()
+    second = once.delay(1)
+    lab.step()
+    found = told(lab, second.action)
+    assert (found.reason, found.other) == (Reason.RESERVATION, str(first.action))
+    assert f"waits for the result of {first.action}, which is queued" in found.text
+    chain = describe(lab.client, second.action)
+    assert [one.record.id for one in chain] == [second.action, first.action]
+    assert chain[1].why is not None
+    assert chain[1].why.reason is Reason.LINE
+
+
+def test_a_group_counts_its_children(lab: Lab) -> None:
+    """And the chain goes on with the first one that is open."""
+    run = plain.map([1, 2, 3])
+    lab.step()
+    lab.client.abort(run.id.action("m0"))
+    for _ in range(3):
+        lab.step()
+    found = told(lab, run.action)
+    assert found.reason is Reason.CHILDREN
+    assert found.text.startswith("waits for its children: 1 of 3 have ended, 1 of them failed")
+    assert [one.record.id.action for one in describe(lab.client, run.action)] == ["a0", "m1"]
+
+
+def test_a_condition_waits_for_a_person(lab: Lab) -> None:
+    """It says what is asked, and until when."""
+    run = lab.client.condition("ship", "int", prompt="How many?", timeout=3600)
+    lab.step()
+    found = told(lab, run.action)
+    assert found.reason is Reason.PERSON
+    assert found.text.startswith("waits for a person who gives a int as the answer to: How many?; until ")
+    assert found.text.endswith("(in 1h)")
+
+
+def test_an_abort_says_who_asked_and_what_holds_it_up(lab: Lab) -> None:
+    """The worker is named that has to stop."""
+    run = plain.delay()
+    lab.step()
+    draw(lab, run.action)
+    lab.client.abort(run.action, "no need", "ada")
+    found = told(lab, run.action)
+    assert found.reason is Reason.ABORT
+    assert "is being aborted by ada since" in found.text
+    assert found.text.endswith(": no need; worker w@host is asked to stop")
+
+
+def test_another_plugin_says_what_it_says(lab: Lab) -> None:
+    """And when it is looked at again."""
+    run = lab.submit(
+        "core-sleep", inputs={"duration": 60}, interface=Interface(inputs={"duration": "duration"})
+    )
+    lab.step()
+    found = told(lab, run)
+    assert found.reason is Reason.PLUGIN
+    assert "its plugin for core-sleep says it is running" in found.text
+
+
+def test_what_has_ended_waits_for_nothing(lab: Lab) -> None:
+    """Whatever it waited for."""
+    run = plain.delay()
+    lab.work()
+    assert lab.get(run.action).phase is ActionPhase.SUCCEEDED
+    assert why_waiting(lab.client, lab.get(run.action)) is None
+    assert [one.why for one in describe(lab.client, run.action)] == [None]
