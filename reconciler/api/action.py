@@ -7,7 +7,7 @@ comparison. Times are milliseconds since the epoch, UTC, by the store's clock.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -275,8 +275,10 @@ class TaskAction:
         unknown: fields of newer releases, by part, written back untouched.
         abandoned: claims in a row before this one whose lease ended without a commit; says nothing when read without one.
         now: the store's time of the claim it was read under; 0 = read without a claim.
+        archived: whether it was read from the archive, and not from the store.
     """
 
+    archived: ClassVar[bool] = False
     __slots__ = (
         "abandoned", "attempt", "children", "events", "id", "metadata", "now", "phase", "signal", "spec", "status",
         "token", "unknown", "version",

@@ -4,6 +4,7 @@
     ├── InvalidInput               the caller's data cannot be accepted; nothing was stored
     │   ├── InvalidName            a project, domain, run, action, queue or task name breaks the rule
     │   ├── InvalidSpec            a field of an action is missing, too long or contradictory
+    │   │   └── RunSealed          the run has ended and goes to the archive: nothing can be added
     │   └── InvalidArguments       arguments do not fit a function's signature
     ├── InvalidSettings            one message that lists every wrong setting
     ├── QueueFull                  as much waits in a queue as may; nothing was stored, try again later
@@ -25,6 +26,9 @@
     ├── BlobNotFound               no object at this reference
     ├── BlobCorrupt                an object's digest or size differs from its reference
     ├── BlobExists                 a create-once write lost against an earlier one
+    ├── ArchiveUnreadable          an object of the archive cannot be used
+    │   ├── ArchiveDamaged         it was changed or cut
+    │   └── ArchiveTooNew          a newer release wrote it
     ├── NonRetryableError          raised by user code: trying again cannot help
     └── PluginError                raised by plugins; `code` decides whether a retry can help
         ├── CorruptedPluginState
@@ -55,6 +59,17 @@ class InvalidName(InvalidInput):
 
 class InvalidSpec(InvalidInput):
     """A field of an action is missing, too long or contradicts another (R10)."""
+
+
+class RunSealed(InvalidSpec):
+    """A run has ended and is being archived, so nothing can be added to it any more."""
+
+    def __init__(self, run: object) -> None:
+        self.run = run
+        super().__init__(
+            f"nothing can be added to the run {run}: all its actions ended longer than RECONCILER_RETENTION ago, and it is "
+            "sealed for the archive. Submit under another run name."
+        )
 
 
 class InvalidArguments(InvalidInput, TypeError):
@@ -214,6 +229,35 @@ class BlobCorrupt(ReconcilerError):
 
 class BlobExists(ReconcilerError):
     """A create-once write lost: an object lies there already."""
+
+
+class ArchiveUnreadable(ReconcilerError):
+    """An object of the archive cannot be used. `uri` says which; all others can be read."""
+
+    def __init__(self, uri: str, message: str) -> None:
+        self.uri = uri
+        super().__init__(message)
+
+
+class ArchiveDamaged(ArchiveUnreadable):
+    """An object of the archive was changed or cut after it was written."""
+
+    def __init__(self, uri: str, what: str) -> None:
+        super().__init__(
+            uri, f"{uri} is damaged: {what}. Restore it from a copy of the bucket, or go on without it."
+        )
+
+
+class ArchiveTooNew(ArchiveUnreadable):
+    """A newer release wrote an object of the archive."""
+
+    def __init__(self, uri: str, version: object, known: int) -> None:
+        self.version = version
+        super().__init__(
+            uri,
+            f"{uri} has version {version} of the archive's format, and this release reads up to {known}: it was written by "
+            "a newer release. Install that one to read it.",
+        )
 
 
 class NonRetryableError(ReconcilerError):

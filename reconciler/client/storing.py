@@ -19,6 +19,7 @@ from reconciler.api.errors import (
     ActionNotFound,
     InvalidSpec,
     ReconcilerError,
+    RunSealed,
     StoreUnavailable,
 )
 from reconciler.client.submission import new_incarnation
@@ -72,6 +73,7 @@ class Storing:
             ActionConflict: an identity exists with another spec.
             ActionNotFound: a parent does not exist.
             InvalidSpec: a parent has ended.
+            RunSealed: the run has ended, and goes to the archive.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         incarnation = actions[0].metadata.incarnation or new_incarnation()  # unless the run has one already
@@ -173,5 +175,7 @@ def _raise_refusal(action: TaskAction, answer: Created) -> None:
                 f"action {action.id} cannot be accepted: its parent {action.spec.parent_action_name} has ended or is "
                 "being aborted; submit it below another parent"
             )
+        case CreateOutcome.SEALED:
+            raise RunSealed(action.id.run_id)
         case _:
             return

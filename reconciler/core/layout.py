@@ -20,6 +20,8 @@ from reconciler.api.action import RunId
 
 AREA = "_runs"
 """Folder of all default bases below bucket and prefix."""
+ARCHIVE = "_archive"
+"""Folder of the archive of ended runs, beside it."""
 SHARD = 2
 """Characters of the shard in front of attempts."""
 INPUTS = "inputs"
@@ -54,16 +56,20 @@ def base_problem(base: str, prefix: str = "") -> str:
     """
     if not base:
         return ""
-    if AREA in _parts(base):
-        return (
-            f"runOutputBase {base!r:.200} lies in {AREA!r}, where runs keep what belongs to them alone: leave it out, or "
-            "choose a folder without that name"
-        )
-    area, path = [*_parts(prefix), AREA], _parts(base.partition("://")[2])[1:]
+    for area, keeps in (
+        (AREA, "runs keep what belongs to them alone"),
+        (ARCHIVE, "ended runs are remembered"),
+    ):
+        if area in _parts(base):
+            return (
+                f"runOutputBase {base!r:.200} lies in {area!r}, where {keeps}: leave it out, or choose a folder without "
+                "that name"
+            )
+    own, path = [*_parts(prefix), AREA], _parts(base.partition("://")[2])[1:]
     # attempts have a shard in front, inputs have not: a prefix may begin like a shard
-    if _could_hold(path, area) or (len(area[0]) == SHARD and _could_hold(path, area[1:])):
+    if _could_hold(path, own) or (len(own[0]) == SHARD and _could_hold(path, own[1:])):
         return (
-            f"runOutputBase {base!r:.200} lies above the installation's own folder {'/'.join(area)!r}, which could be that "
+            f"runOutputBase {base!r:.200} lies above the installation's own folder {'/'.join(own)!r}, which could be that "
             "of one attempt: choose another folder"
         )
     return ""

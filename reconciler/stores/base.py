@@ -9,7 +9,7 @@ Times are milliseconds since the epoch, UTC, by the store's own clock; leases an
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -18,9 +18,10 @@ import msgspec
 from reconciler.api.action import ActionId, AttemptOutcome, Deletion, RunId, Signal, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.resource import QuotaToken
+from reconciler.stores.archiving import Archiving
 from reconciler.stores.counts import RunCounts, RunSummary
 from reconciler.stores.doomed import Doomed
-from reconciler.stores.known import Known
+from reconciler.stores.known import Functions
 from reconciler.stores.lines import Head, Lines
 
 
@@ -37,6 +38,8 @@ class CreateOutcome(enum.Enum):
     """The parent has ended or is being aborted: nobody would wait for this child."""
     OTHER_INCARNATION = "other incarnation"
     """The run belongs to another incarnation than was said."""
+    SEALED = "sealed"
+    """The run has ended and goes to the archive: nothing can be added to it."""
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -223,7 +226,7 @@ class Collected(msgspec.Struct, frozen=True):
     """Still owed clean-up or with live children; looked at again later."""
 
 
-class Store(Doomed, Lines, Protocol):
+class Store(Archiving, Doomed, Functions, Lines, Protocol):
     """Records, due index, attempts and the results channel."""
 
     shards: int
@@ -312,15 +315,6 @@ class Store(Doomed, Lines, Protocol):
         """Ask the running attempt to stop; it learns so by its next heartbeat."""
         ...
 
-    # -- the registry of functions ---------------------------------------------------------------------------------
-    def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
-        """Say for `life` ms what a worker of a queue can run, name → digest of the interface; 0 takes it back."""
-        ...
-
-    def find_function(self, queue: str, function: str) -> Known:
-        """Which living workers of a queue can run a function."""
-        ...
-
     # -- asking ----------------------------------------------------------------------------------------------------
     def request_abort(
         self, action: ActionId, deletion: Deletion, *, quiet: bool = False, incarnation: str = ""
@@ -379,10 +373,12 @@ class Store(Doomed, Lines, Protocol):
         ...
 
     # -- keeping house ---------------------------------------------------------------------------------------------
-    def collect(self, shard: int, *, before: int, limit: int, noted: bool = False) -> Collected:
+    def collect(
+        self, shard: int, *, before: int, limit: int, noted: bool = False, archived: bool = False
+    ) -> Collected:
         """Forget terminal actions that ended before `before`; never one with open children (R42).
 
-        With `noted` only those that have a note (`Doomed.doom`).
+        With `noted` only those with a note (`Doomed.doom`), with `archived` only those of runs in the archive.
         """
         ...
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import msgspec
 
 
@@ -17,3 +20,15 @@ class Known(msgspec.Struct, frozen=True):
     workers: int = 0
     since: int = 0
     digests: tuple[str, ...] = ()
+
+
+class Functions(Protocol):
+    """The registry of functions."""
+
+    def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
+        """Say for `life` ms what a worker of a queue can run, name → digest of the interface; 0 takes it back."""
+        ...
+
+    def find_function(self, queue: str, function: str) -> Known:
+        """Which living workers of a queue can run a function."""
+        ...

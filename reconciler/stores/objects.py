@@ -14,6 +14,14 @@ class BlobStat(msgspec.Struct, frozen=True):
     size: int
 
 
+class Found(msgspec.Struct, frozen=True):
+    """An object of a list: where it lies, its bytes, and when it was written, seconds since the epoch."""
+
+    uri: str
+    size: int
+    at: float
+
+
 class BlobStore(Protocol):
     """Objects by URI (`s3://bucket/key`)."""
 
@@ -49,6 +57,22 @@ class BlobStore(Protocol):
 
     def delete_prefix(self, uri: str) -> int:
         """Remove all objects below a prefix; returns how many."""
+        ...
+
+    def find(self, start: str, *, after: str = "") -> list[Found]:
+        """The next objects whose URI starts with `start`, in the order of their URIs, behind `after`; at most 1000.
+
+        Raises:
+            BlobUnavailable: the server does not answer.
+        """
+        ...
+
+    def delete(self, uris: Sequence[str]) -> None:
+        """Remove these objects of one bucket; one that is not there is fine.
+
+        Raises:
+            BlobUnavailable: the server does not answer; some may have been removed.
+        """
         ...
 
     def uri(self, *parts: str) -> str:

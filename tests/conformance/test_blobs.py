@@ -194,3 +194,27 @@ def test_check_of_a_good_store(blobs: Blobs) -> None:
     """A store that works has no problems, and the check leaves nothing behind."""
     assert blobs.check() == []
     assert blobs.delete_prefix(blobs.uri(".reconciler")) == 0
+
+
+def test_objects_are_found_by_the_start_of_their_uri(blobs: Blobs) -> None:
+    """What starts with a text is listed in order, in pages that go on behind a URI; sizes and times are told."""
+    start = blobs.uri("found", "run@")
+    names = [f"{start}{n:04d}" for n in range(3)]
+    for uri in (*reversed(names), blobs.uri("found", "runs@1"), blobs.uri("other")):
+        blobs.put(uri, b"12345")
+    found = blobs.find(start)
+    assert [one.uri for one in found] == names
+    assert {one.size for one in found} == {5}
+    assert all(one.at > 1_700_000_000 for one in found)
+    assert [one.uri for one in blobs.find(start, after=names[0])] == names[1:]
+    assert blobs.find(start, after=names[-1]) == blobs.find(blobs.uri("nothing")) == []
+
+
+def test_named_objects_are_deleted(blobs: Blobs) -> None:
+    """Only the objects named go; one that is not there is fine."""
+    kept, *doomed = uris = [blobs.uri("doomed", name) for name in ("1", "10", "2")]
+    for uri in uris:
+        blobs.put(uri, b"here")
+    blobs.delete([*doomed, blobs.uri("doomed", "gone")])
+    blobs.delete([])
+    assert [one.uri for one in blobs.find(blobs.uri("doomed"))] == [kept]

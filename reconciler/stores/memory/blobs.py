@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from reconciler.api.errors import BlobExists, InvalidInput
 from reconciler.api.transition import OutputRef
 from reconciler.stores import blobs
-from reconciler.stores.objects import BlobStat
+from reconciler.stores.objects import BlobStat, Found
 
 
 class MemoryBlobs:
@@ -22,6 +23,7 @@ class MemoryBlobs:
         self.bucket = bucket
         self.on_write = on_write
         self._objects: dict[blobs.Address, bytes] = {}
+        self._written: dict[blobs.Address, float] = {}
         self._lock = threading.Lock()
 
     def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
@@ -36,6 +38,7 @@ class MemoryBlobs:
             if not overwrite and address in self._objects:
                 raise blobs.exists(uri)
             self._objects[address] = bytes(data)
+            self._written[address] = time.time()
         if self.on_write is not None:
             self.on_write(uri)
         return blobs.digest_of(data)
@@ -89,6 +92,23 @@ class MemoryBlobs:
             for address in doomed:
                 del self._objects[address]
         return len(doomed)
+
+    def find(self, start: str, *, after: str = "") -> list[Found]:
+        prefix, behind = blobs.parse_uri(start), blobs.parse_uri(after).key if after else ""
+        with self._lock:
+            wanted = sorted(
+                address
+                for address in self._objects
+                if address.bucket == prefix.bucket
+                and address.key.startswith(prefix.key)
+                and address.key > behind
+            )
+            return [Found(str(a), len(self._objects[a]), self._written[a]) for a in wanted[:1000]]
+
+    def delete(self, uris: Sequence[str]) -> None:
+        with self._lock:
+            for uri in uris:
+                self._objects.pop(blobs.parse_uri(uri), None)
 
     def uri(self, *parts: str) -> str:
         """`s3://bucket/part/part…`."""

@@ -63,7 +63,7 @@ class Looking(MemoryCore):
         with self._lock:
             shard = self.shard(action)
             field = shard.records.get(str(action), {}).get(b"e")
-            kept = [_at_cursor(shard, cursor) for cursor in event_ids(field)]
+            kept = [at_cursor(shard, cursor) for cursor in event_ids(field)]
         events = [records.decode_event(data) for data in kept if data is not None]
         return [event for event in events if event.sequence > after]
 
@@ -76,7 +76,9 @@ class Looking(MemoryCore):
                 for (at, count), data in events[start : start + limit]
             ]
 
-    def collect(self, shard: int, *, before: int, limit: int, noted: bool = False) -> Collected:
+    def collect(
+        self, shard: int, *, before: int, limit: int, noted: bool = False, archived: bool = False
+    ) -> Collected:
         del limit  # the size of a page, and all of this is one
         with self._lock:
             now, state = self.now(), self._shards[shard]
@@ -88,7 +90,11 @@ class Looking(MemoryCore):
                 if fields is None:
                     del state.done[path]
                     gone += 1
-                elif self.must_stay(state, path, before) or (noted and self._life(path) not in state.doomed):
+                elif (
+                    self.must_stay(state, path, before)
+                    or (noted and self._life(path) not in state.doomed)
+                    or (archived and not state.sealed.get(parse(path).run_id))
+                ):
                     if b"f" in fields:
                         state.wake(path, now, now)
                     kept += 1
@@ -138,7 +144,7 @@ def _cursor(text: str) -> Cursor:
     return int(at), int(count or 0)
 
 
-def _at_cursor(shard: Shard, text: str) -> bytes | None:
+def at_cursor(shard: Shard, text: str) -> bytes | None:
     """The event at a position; None when it was trimmed."""
     at = bisect_left(shard.events, _cursor(text), key=lambda entry: entry[0])
     found = at < len(shard.events) and shard.events[at][0] == _cursor(text)
@@ -156,7 +162,7 @@ def _forget(shard: Shard, path: str, fields: Fields) -> None:
     for kind in "tof":
         shard.counters[run].pop(f"{kind}:{action.action}", None)
     if not shard.tree[run]:
-        for index in (shard.tree, shard.counters, shard.shared, shard.runs, shard.incarnations):
+        for index in (shard.tree, shard.counters, shard.shared, shard.runs, shard.incarnations, shard.sealed):
             index.pop(run, None)
 
 

@@ -46,6 +46,7 @@ class Shard:
         pending_until: how long the mark "a wake-up message is on its way" lives.
         armed: time of the countdown message on its way.
         doomed: folders in S3 of actions that were to be forgotten.
+        sealed: runs nothing can be added to, and whether they are in the archive.
     """
 
     records: dict[str, Fields] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Shard:
     pending_until: int = 0
     armed: int = 0
     doomed: dict[Life, Folders] = field(default_factory=dict)
+    sealed: dict[RunId, bool] = field(default_factory=dict)
 
     def count(self, run: RunId, name: str, by: int) -> None:
         """Move one counter of a run."""

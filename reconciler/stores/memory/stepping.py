@@ -92,13 +92,11 @@ class Stepping(MemoryCore):
                 return Created(CreateOutcome.EXISTS)
             theirs = shard.shared.get(run, {}).get(old[b"h"], b"{}")
             return Created(CreateOutcome.CONFLICT, differing_fields(fields, part, old, theirs))
+        if run in shard.sealed:
+            return Created(CreateOutcome.SEALED)
         parent = action.spec.parent_action_name
         if parent and run.action(parent) not in admitted:
-            above = shard.records.get(str(run.action(parent)))
-            if above is None:
-                return Created(CreateOutcome.PARENT_MISSING)
-            if terminal(above) or b"d" in above:
-                return Created(CreateOutcome.PARENT_ENDED)
+            return Created(_below(shard.records.get(str(run.action(parent)))))
         return Created(CreateOutcome.CREATED)
 
     def _create(self, action: TaskAction, cache: dict[Any, tuple[bytes, bytes]], now: int) -> Created:
@@ -272,6 +270,15 @@ class Stepping(MemoryCore):
         with self._lock:
             entries = [(at, path) for path, at in self._shards[shard].due.items()]
         return [(parse(path), at) for at, path in heapq.nsmallest(limit, entries)]
+
+
+def _below(parent: Fields | None) -> CreateOutcome:
+    """What becomes of a submission below this record."""
+    if parent is None:
+        return CreateOutcome.PARENT_MISSING
+    if terminal(parent) or b"d" in parent:
+        return CreateOutcome.PARENT_ENDED
+    return CreateOutcome.CREATED
 
 
 def _plan(fields: Fields, metadata: Metadata, now: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.stores.memory.archiving import Archiving
 from reconciler.stores.memory.attempts import Attempts
 from reconciler.stores.memory.dooming import Dooming
 from reconciler.stores.memory.functions import Functions
@@ -9,7 +10,7 @@ from reconciler.stores.memory.lines import QueueLines
 from reconciler.stores.memory.stepping import Stepping
 
 
-class MemoryStore(Stepping, Attempts, QueueLines, Functions, Dooming):
+class MemoryStore(Stepping, Attempts, QueueLines, Functions, Dooming, Archiving):
     """The store to read, and the one of simulations and fast tests; one process, nothing is kept beyond it.
 
     It holds the same encoded fields as the Redis store and passes the same conformance suite. One lock makes

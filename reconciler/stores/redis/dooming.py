@@ -25,7 +25,7 @@ class Dooming(Looking):
         offset = 0
         while True:
             found, missing, left, _ = script("collect")(
-                self.client, self.keys.due(shard), self.keys.base(shard), before, limit, offset, "look"
+                self.client, self.keys.due(shard), self.keys.base(shard), before, limit, offset, "look", 0
             )
             names += [ActionId(*path.decode().split("/")) for path, _ in found]
             offset += len(found) + left

@@ -14,7 +14,7 @@ launches.
 | `<p>:{nn}:done` | zset, path → end time | commit of a terminal action | entry: collect |
 | `<p>:{nn}:doomed` | hash, path and incarnation → folders in S3 | doom | entry: spare, when its objects are gone |
 | `<p>:{nn}:tree:<run>` | zset, `parent/action`, scores 0 | create | with the run's last action |
-| `<p>:{nn}:run:<run>` | hash, counters by phase and by parent, incarnation | create, commit | with the run's last action |
+| `<p>:{nn}:run:<run>` | hash, counters, incarnation, seal | create, commit, seal, archived | with the run's last action |
 | `<p>:{nn}:shared:<run>` | hash, digest and incarnation → shared spec | create | with the run's last action |
 | `<p>:{nn}:runs` | zset, run → creation time | create | entry: with the run's last action |
 | `<p>:{nn}:events` | stream, the results channel | create, commit; its groups: readers | entry: trim_events |

@@ -129,7 +129,9 @@ class Looking(RedisCore):
         return self._notifier.subscribe(self.keys.channel(run), callback, end_of)
 
     @explain
-    def collect(self, shard: int, *, before: int, limit: int, noted: bool = False) -> Collected:
+    def collect(
+        self, shard: int, *, before: int, limit: int, noted: bool = False, archived: bool = False
+    ) -> Collected:
         deleted: list[TaskAction] = []
         gone = kept = 0
         while True:
@@ -137,6 +139,7 @@ class Looking(RedisCore):
                 self.client,
                 *(self.keys.due(shard), self.keys.base(shard), before, limit, kept),
                 "noted" if noted else "all",
+                int(archived),
             )
             for path, parts in runs:  # their shared specs are gone now, and whoever asked may want them
                 run = RunId(*path.decode().split("/"))

@@ -49,7 +49,7 @@ def in_scripts(base: str) -> list[Words]:
         ("INCR", n), ("SADD", m, "a"), ("SMEMBERS", m), ("SRANDMEMBER", m, "1"), ("SREM", m, "a"),
         ("ZADD", z, "1", "a", "2", "b"), ("ZSCORE", z, "a"), ("ZRANK", z, "a"), ("ZCARD", z), ("ZCOUNT", z, "0", "1"),
         ("ZRANGE", z, "0", "-1"), ("ZRANGEBYSCORE", z, "0", "1"), ("ZPOPMIN", z), ("ZREM", z, "b"),
-        ("XADD", x, "*", "a", "1"), ("PEXPIRE", x, _LIFE), ("PUBLISH", f"{base}n", "1"),
+        ("XADD", x, "*", "a", "1"), ("XRANGE", x, "-", "+"), ("PEXPIRE", x, _LIFE), ("PUBLISH", f"{base}n", "1"),
         ("DEL", h, m, n, s, x, z),
     ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.stores.redis.archiving import Archiving
 from reconciler.stores.redis.attempts import Attempts
 from reconciler.stores.redis.auditing import Auditing
 from reconciler.stores.redis.dooming import Dooming
@@ -11,7 +12,7 @@ from reconciler.stores.redis.stepping import Stepping
 from reconciler.stores.redis.surveying import Surveying
 
 
-class RedisStore(Stepping, Attempts, QueueLines, Functions, Dooming, Surveying, Auditing):
+class RedisStore(Stepping, Attempts, QueueLines, Functions, Dooming, Archiving, Surveying, Auditing):
     """Records, due index, attempts and the results channel on one Redis or Valkey server.
 
     Every method raises `StoreUnavailable`, within `RECONCILER_SOCKET_TIMEOUT`, when the server does not answer.

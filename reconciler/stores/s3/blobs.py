@@ -19,7 +19,7 @@ from reconciler.api.errors import BlobCorrupt, BlobNotFound, BlobUnavailable, In
 from reconciler.api.transition import OutputRef
 from reconciler.settings import Settings
 from reconciler.stores import blobs
-from reconciler.stores.objects import BlobStat
+from reconciler.stores.objects import BlobStat, Found
 from reconciler.stores.outage import problem_of, status_of
 from reconciler.stores.s3.check import writing_problems
 from reconciler.stores.s3.client import ATTEMPTS, ClientSource
@@ -153,6 +153,39 @@ class S3Blobs:
                 deleted += len(keys)
                 before = keys
         return deleted
+
+    def find(self, start: str, *, after: str = "") -> list[Found]:
+        """The next objects whose URI starts with `start`; see `BlobStore.find`.
+
+        Raises:
+            BlobUnavailable: the server does not answer, or refuses us.
+            InvalidInput: a URI is none.
+        """
+        prefix = blobs.parse_uri(start)
+        behind = blobs.parse_uri(after).key if after else ""
+        with self._explained(prefix):
+            page = self._source.call(
+                lambda client: client.list_objects_v2(
+                    Bucket=prefix.bucket, Prefix=prefix.key, StartAfter=behind, MaxKeys=PAGE
+                )
+            )
+        return [
+            Found(f"s3://{prefix.bucket}/{entry['Key']}", entry["Size"], entry["LastModified"].timestamp())
+            for entry in page.get("Contents", [])
+        ]
+
+    def delete(self, uris: Sequence[str]) -> None:
+        """Remove these objects; see `BlobStore.delete`.
+
+        Raises:
+            BlobUnavailable: the server does not answer, or refuses us; some may have been removed.
+            InvalidInput: a URI is none.
+        """
+        addresses = [blobs.parse_uri(uri) for uri in uris]
+        for start in range(0, len(addresses), PAGE):
+            part = addresses[start : start + PAGE]
+            with self._explained(part[0]):
+                self._delete(part[0].bucket, [address.key for address in part])
 
     def page(self, after: str = "") -> list[Listed]:
         """The next 1000 objects of the bucket behind a key, in the order of their keys, whoever wrote them.

@@ -6,6 +6,7 @@
 -- ARGV[3]  most actions of one call
 -- ARGV[4]  offset: entries an earlier call of this pass kept
 -- ARGV[5]  'all'; 'look' forgets nothing and only says what would go; 'noted' forgets what is in the index of doomed ones
+-- ARGV[6]  1: forgets only actions of runs that are in the archive
 -- returns  {{path, flat fields}..., already gone, kept, {run, flat digests and shared specs}... of forgotten runs}
 local done = base .. 'done'
 
@@ -49,6 +50,8 @@ for _, path in ipairs(paths) do
   elseif wanted(run, r.r) then
     kept = kept + 1
   elseif r.b and tonumber(redis.call('HGET', counters, 'o:' .. name) or 0) > 0 then
+    kept = kept + 1
+  elseif ARGV[6] == '1' and redis.call('HGET', counters, 'z') ~= '2' then
     kept = kept + 1
   elseif ARGV[5] == 'look' then
     deleted[#deleted + 1] = { path, {} }

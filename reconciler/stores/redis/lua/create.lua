@@ -8,7 +8,7 @@
 -- ARGV[3]  life of the pending mark in ms
 -- ARGV[4]  1: store nothing, only answer
 -- returns  {need message 0/1, {outcome, stored s, stored h, stored r}...}; outcome: 0 created, 1 exists, 2 conflict,
---          3 parent missing, 4 parent ended, 5 other incarnation: {5, the one there is}
+--          3 parent missing, 4 parent ended, 5 other incarnation: {5, the one there is}, 6 the run is sealed
 local check = ARGV[4] == '1'
 local items = cmsgpack.unpack(ARGV[2])
 local answers, created = {}, 0
@@ -36,14 +36,15 @@ local function plan(key, start, ends)
   return ends > 0 and math.min(due, ends) or due
 end
 
-local incarnations = {}
+local incarnations, sealed = {}, {}
 
 -- Which incarnation a run has; nil: it has no action yet. One of a release before has an empty one.
 local function incarnation_of(run)
   if incarnations[run] == nil then
     local key = base .. 'run:' .. run
-    local kept = redis.call('HGET', key, 'i')
-    incarnations[run] = kept or (redis.call('EXISTS', key) == 1 and '')
+    local kept = redis.call('HMGET', key, 'i', 'z')
+    incarnations[run] = kept[1] or (redis.call('EXISTS', key) == 1 and '')
+    sealed[run] = kept[2]
   end
   return incarnations[run] or nil
 end
@@ -68,6 +69,8 @@ for i, item in ipairs(items) do
     local own = {}
     for f = 1, #fields, 2 do own[fields[f]] = fields[f + 1] end
     if own['s'] == old[1] and own['h'] == old[2] and (own['r'] or false) == old[3] then refusal = 1 end
+  elseif sealed[run] then
+    refusal = 6
   elseif parent ~= '' then
     local parent_path = run .. '/' .. parent
     if parents[parent_path] == nil then parents[parent_path] = refuse_parent(run, parent) or false end

@@ -1,0 +1,5 @@
+"""The archive: ended runs in S3, after Redis has forgotten them. Its format stands in docs/archive.md.
+
+- `archive.py` one run, one object: write and read; `lines.py` what stands in it, `packing.py` how it is compressed.
+- `record.py` what is read from it: `ArchivedRun`, `ArchivedAction`.
+"""

@@ -1,0 +1,185 @@
+"""The archive of ended runs: one object for each, written once, read by one request when the incarnation is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import RunId
+from reconciler.api.errors import ArchiveDamaged, ArchiveTooNew, BlobCorrupt, BlobExists, BlobNotFound
+from reconciler.archive.layout import incarnation_in, run_path, runs_of
+from reconciler.archive.lines import VERSION, Header, Lines, header_of, lines_of
+from reconciler.archive.packing import pack, unpack
+from reconciler.archive.record import ArchivedRun
+from reconciler.stores.archiving import RawRun
+from reconciler.stores.blobs import digest_of
+from reconciler.stores.objects import BlobStore, Found
+
+_header = msgspec.json.Decoder(Header)
+
+
+class _Version(msgspec.Struct):
+    version: int = 0
+    kind: str = ""
+
+
+_CHANGED = "it does not have the checksum that was stored with it"
+_NOTHING = "no action of it can be read"
+_version = msgspec.json.Decoder(_Version)
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A run that lies in the archive for sure.
+
+    Attributes:
+        uri, size, sha256: of its object.
+        header: what its first line says.
+    """
+
+    uri: str
+    size: int
+    sha256: str
+    header: Header
+
+
+class Archive:
+    """Reads and writes the objects of ended runs. Threads may share it.
+
+    Args:
+        blobs: where they lie.
+        read_back: whether what was written is read again; needed where the server checks no digest of what it stores.
+    """
+
+    def __init__(self, blobs: BlobStore, *, read_back: bool = False) -> None:
+        self.blobs = blobs
+        self._read_back = read_back
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+    def write(self, run: RawRun, lineage: Mapping[str, Any] | None = None) -> Written:
+        """Write a sealed run, once. After a death in between, what lies there is read and taken for it.
+
+        What the server stored is what was sent: it checks the digest that goes with it (`RECONCILER_S3_CHECKSUM`). Without
+        one the object is read again.
+
+        Raises:
+            ArchiveDamaged: an object lies there that is not this run; it is neither replaced nor trusted.
+            ArchiveTooNew: a newer release wrote what lies there.
+            BlobUnavailable: the server does not answer; it may have been written.
+        """
+        uri = self.blobs.uri(run_path(run.run, run.incarnation))
+        data = pack(lines_of(run, lineage))
+        try:
+            digest = self.blobs.put(uri, data, overwrite=False)
+            if self._read_back:
+                self.blobs.get(uri, sha256=digest)
+        except BlobExists:
+            data = self._confirmed(uri, run)
+            digest = digest_of(data)
+        return Written(uri, len(data), digest, header_of(run, lineage))
+
+    def _confirmed(self, uri: str, run: RawRun) -> bytes:
+        """The bytes of an earlier write of the same run.
+
+        Raises:
+            ArchiveDamaged: they are not.
+        """
+        data = self.blobs.get(uri)
+        there = read_object(uri, run.run, data)
+        if there.damage or there.incarnation != run.incarnation:
+            raise ArchiveDamaged(uri, there.damage or "it holds another run")
+        if there.actions.keys() != {action.name for action in run.actions}:
+            raise ArchiveDamaged(uri, "it does not hold the actions of the run that is to be archived")
+        return data
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+    def read_run(self, run: RunId, incarnation: str = "") -> ArchivedRun | None:
+        """A run of the archive; None when it holds none of this name.
+
+        Of a damaged object what can be read, and `ArchivedRun.damage` says so.
+
+        Args:
+            run: its name.
+            incarnation: of that name; the one that was archived last when empty, which takes a second request.
+
+        Raises:
+            ArchiveDamaged: nothing of it can be read.
+            ArchiveTooNew: a newer release wrote it.
+            BlobUnavailable: the server does not answer.
+        """
+        run.checked()
+        if not incarnation:
+            found = self.incarnations(run)
+            if not found:
+                return None
+            incarnation = found[-1]
+        uri = self.blobs.uri(run_path(run, incarnation))
+        try:
+            data = self.blobs.get(uri)
+        except BlobNotFound:
+            return None
+        except BlobCorrupt as error:
+            raise ArchiveDamaged(uri, _CHANGED) from error
+        return read_object(uri, run, data)
+
+    def incarnations(self, run: RunId) -> list[str]:
+        """All runs the archive holds of a name, in the order they were archived.
+
+        Raises:
+            BlobUnavailable: the server does not answer.
+        """
+        start = self.blobs.uri(runs_of(run))
+        found: list[Found] = []
+        while page := self.blobs.find(start, after=found[-1].uri if found else ""):
+            found += page
+        return [incarnation_in(one.uri) for one in sorted(found, key=lambda one: one.at)]
+
+
+def read_object(uri: str, run: RunId, data: bytes) -> ArchivedRun:
+    """The run in the bytes of an object.
+
+    Raises:
+        ArchiveDamaged: nothing of it can be read.
+        ArchiveTooNew: a newer release wrote it.
+    """
+    unpacked = unpack(data)
+    header = _header_in(uri, unpacked.lines)
+    lines = Lines.read(unpacked.lines if header is None else unpacked.lines[1:])
+    actions = lines.actions(run)
+    if header is None and not actions:
+        raise ArchiveDamaged(uri, _NOTHING)
+    damage = ""
+    if header is None or unpacked.lost or lines.bad or not lines.complete:
+        of = f" of {header.actions}" if header else ""
+        damage = (
+            f"{uri} is damaged: {len(actions)}{of} actions can be read. Restore it from a copy of the bucket."
+        )
+    header = header or Header(version=VERSION, project=run.project, domain=run.domain, run=run.run)
+    return ArchivedRun(
+        run,
+        header.incarnation or incarnation_in(uri),
+        created_at=header.created_at,
+        ended_at=header.ended_at or max((one.ended_at for one in actions.values()), default=0),
+        actions=actions,
+        events=lines.events,
+        lineage=header.lineage,
+        missing=header.missing,
+        damage=damage,
+        uri=uri,
+    )
+
+
+def _header_in(uri: str, lines: list[bytes]) -> Header | None:
+    """The first line; None when it is damaged.
+
+    Raises:
+        ArchiveTooNew: its version is unknown here.
+    """
+    try:
+        told = _version.decode(lines[0])
+        if told.version > VERSION:
+            raise ArchiveTooNew(uri, told.version, VERSION)
+        return _header.decode(lines[0]) if told.kind == "run" else None
+    except (IndexError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,47 @@
+"""Where the objects of the archive lie, below bucket and prefix of the installation.
+
+    _archive/runs/<project>/<domain>/<run>@<incarnation>.ndjson.gz      one ended run
+    _archive/index/<project>/<day>/<digest>.ndjson.gz                    which runs ended on a day (UTC), a line each
+    _archive/events/<shard>/<from>_<to>.ndjson.gz                        old events of runs that live for long
+    _archive/deleted/<project>/<digest>.json                             what was deleted on request, when, by whom
+
+No name starts with `_`, so nothing else lies there, and the submitter may not choose it (`core.layout.base_problem`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from reconciler.api.action import RunId
+from reconciler.core.layout import ARCHIVE
+
+RUNS = f"{ARCHIVE}/runs"
+INDEX = f"{ARCHIVE}/index"
+EVENTS = f"{ARCHIVE}/events"
+DELETED = f"{ARCHIVE}/deleted"
+SUFFIX = ".ndjson.gz"
+
+
+def runs_of(run: RunId) -> str:
+    """What the paths of all runs that had a name start with."""
+    return f"{RUNS}/{run}@"
+
+
+def run_path(run: RunId, incarnation: str) -> str:
+    """Path of one run."""
+    return f"{runs_of(run)}{incarnation}{SUFFIX}"
+
+
+def incarnation_in(path: str) -> str:
+    """The incarnation in the path of a run."""
+    return path.rpartition("@")[2].removesuffix(SUFFIX)
+
+
+def day_of(at: int) -> str:
+    """The day of a time in ms, `YYYY-MM-DD`, UTC."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def index_folder(project: str, day: str = "") -> str:
+    """Path of the index of a project, or of one of its days."""
+    return f"{INDEX}/{project}/{day}/" if day else f"{INDEX}/{project}/"

@@ -1,0 +1,97 @@
+"""What is read from the archive: records that say so, and a whole run."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.event import ActionEvent
+from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
+from reconciler.core.events import observed_attempts
+from reconciler.stores import records
+
+
+class ArchivedAction(TaskAction):
+    """A record from the archive: as it was when its run was sealed. Nothing changes it any more.
+
+    Attributes:
+        ended_at: when it ended, ms since the epoch, UTC.
+    """
+
+    archived: ClassVar[bool] = True
+    ended_at: int
+    __slots__ = ("ended_at",)
+
+    @classmethod
+    def of(cls, record: TaskAction, ended_at: int) -> ArchivedAction:
+        """The same record, as one of the archive."""
+        made = cls(
+            record.id,
+            record.spec,
+            record.status,
+            record.metadata,
+            signal=record.signal,
+            version=record.version,
+            events=record.events,
+            phase=record.phase,
+            children=record.children,
+            unknown=record.unknown,
+        )
+        made.ended_at = ended_at
+        return made
+
+
+class ArchivedRun:
+    """A run as the archive holds it.
+
+    Attributes:
+        id, incarnation: which one.
+        created_at, ended_at: ms since the epoch, UTC.
+        actions: its records by name, parents before children.
+        lineage: which runs it was made from, and how; empty for most.
+        missing: events that were gone before it was archived.
+        damage: what cannot be read of it, a sentence; empty = it is whole.
+        uri: of its object.
+    """
+
+    def __init__(
+        self,
+        id: RunId,  # noqa: A002  # the word of the field
+        incarnation: str,
+        *,
+        created_at: int,
+        ended_at: int,
+        actions: dict[str, ArchivedAction],
+        events: dict[str, list[bytes]],
+        lineage: dict[str, Any],
+        missing: int = 0,
+        damage: str = "",
+        uri: str = "",
+    ) -> None:
+        self.id = id
+        self.incarnation = incarnation
+        self.created_at = created_at
+        self.ended_at = ended_at
+        self.actions = actions
+        self.lineage = lineage
+        self.missing = missing
+        self.damage = damage
+        self.uri = uri
+        self._events = events
+
+    def get(self, action: ActionId) -> ArchivedAction | None:
+        """One record; None when the run has none of this name, or it cannot be read."""
+        return self.actions.get(action.action) if action.run_id == self.id else None
+
+    def events(self, action: str, after: int = 0) -> list[ActionEvent]:
+        """The events of an action with a sequence above `after`, in order, each once."""
+        decoded = map(records.decode_event, self._events.get(action, ()))
+        unique = {event.sequence: event for event in decoded if event.sequence > after}
+        return [unique[sequence] for sequence in sorted(unique)]
+
+    def attempts(self, action: str) -> list[AttemptView]:
+        """The attempts of an action, as `Client.attempts` tells of those of a live one."""
+        found = attempts_of(self.events(action))
+        if found or action not in self.actions:
+            return found
+        return [attempt_view(observed_attempts(self.actions[action]), ())]

@@ -1,0 +1,78 @@
+"""What the archive asks of the store: seal an ended run, read it as a whole, and let it be forgotten once it is archived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from reconciler.api.action import RunId
+
+
+class SealedRun(msgspec.Struct, frozen=True, order=True):
+    """A run nothing can be added to any more, in one incarnation of its name."""
+
+    run: RunId
+    incarnation: str = ""
+
+
+class RawAction(msgspec.Struct, frozen=True, gc=False):
+    """One action as it is stored.
+
+    Attributes:
+        name: of the action.
+        ended: when it ended, ms; 0 = it has not.
+        fields: of its record, as in `stores.records`.
+        events: those of its events that the channel still holds, oldest first; JSON each.
+    """
+
+    name: str
+    ended: int
+    fields: dict[str, str]
+    events: list[str] = []
+
+
+class RawRun(msgspec.Struct, frozen=True, gc=False):
+    """A whole run as it is stored: what an object of the archive is made of, without reading one part of it twice.
+
+    Attributes:
+        run, incarnation: which one.
+        created_at: when, ms.
+        shared: shared parts of specs, by name; JSON each.
+        actions: all of them, parents before children, `m2` before `m10`.
+    """
+
+    run: RunId
+    incarnation: str
+    created_at: int
+    shared: dict[str, str]
+    actions: list[RawAction]
+
+
+class Archiving(Protocol):
+    """The verbs of the archive, shard by shard."""
+
+    def seal(self, shard: int, *, before: int, limit: int, after: int = 0) -> tuple[list[SealedRun], int]:
+        """Seal runs that have ended as a whole, and in which something ended before `before`.
+
+        An ended run has no live action. From then on `create` refuses what is new in it (`CreateOutcome.SEALED`).
+
+        Args:
+            shard: which one.
+            before: ms since the epoch.
+            limit: most ended actions to look at.
+            after: how many an earlier call looked at.
+
+        Returns:
+            Those sealed now or before and not archived yet, and how many were looked at; less than `limit`: that was all.
+        """
+        ...
+
+    def recall(self, run: RunId) -> RawRun | None:
+        """A run as a whole, with those of its events that the channel still holds; None when there is none."""
+        ...
+
+    def set_archived(self, shard: int, runs: Sequence[SealedRun]) -> None:
+        """Say that sealed runs are in the archive: only now may `collect` with `archived` forget them."""
+        ...

@@ -1,0 +1,77 @@
+"""The verbs of the archive on Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import RunId
+from reconciler.core.ordering import natural_page
+from reconciler.stores.archiving import RawAction, RawRun, SealedRun
+from reconciler.stores.redis.connect import explain
+from reconciler.stores.redis.core import RedisCore
+from reconciler.stores.redis.scripts import pack, script
+
+_PAGE = 200
+"""Actions one script reads: some milliseconds, in which nobody else is served."""
+_found = msgspec.msgpack.Decoder(list[tuple[str, str, list[str], list[str]]])
+
+
+class Archiving(RedisCore):
+    """seal, recall, set_archived."""
+
+    @explain
+    def seal(self, shard: int, *, before: int, limit: int, after: int = 0) -> tuple[list[SealedRun], int]:
+        looked, found = script("seal")(
+            self.client, self.keys.due(shard), self.keys.base(shard), before, limit, after
+        )
+        sealed = [
+            SealedRun(RunId(*run.decode().split("/")), incarnation.decode()) for run, incarnation in found
+        ]
+        return sealed, int(looked)
+
+    @explain
+    def recall(self, run: RunId) -> RawRun | None:
+        pipe = self.client.pipeline(transaction=False)
+        pipe.zrange(self.keys.tree(run), 0, -1)
+        pipe.hgetall(self.keys.shared(run))
+        pipe.hget(self.keys.run(run), "i")
+        pipe.zscore(self.keys.runs(self.shard_of(run)), str(run))
+        members, shared, incarnation, created = pipe.execute()
+        if not members:
+            return None
+        names = natural_page((member.decode() for member in members), "", len(members))
+        paths = [f"{run}/{name.rpartition('/')[2]}" for name in names]
+        return RawRun(
+            run,
+            incarnation.decode() if incarnation else "",
+            int(created or 0),
+            {name.decode(): part.decode() for name, part in shared.items()},
+            [
+                action
+                for start in range(0, len(paths), _PAGE)
+                for action in self._recalled(run, paths[start : start + _PAGE])
+            ],
+        )
+
+    def _recalled(self, run: RunId, paths: Sequence[str]) -> list[RawAction]:
+        shard = self.shard_of(run)
+        data: Any = script("recall")(self.client, self.keys.due(shard), self.keys.base(shard), pack(paths))
+        return [
+            RawAction(
+                path.rpartition("/")[2], int(ended), dict(zip(flat[::2], flat[1::2], strict=True)), events
+            )
+            for path, ended, flat, events in _found.decode(data)
+        ]
+
+    @explain
+    def set_archived(self, shard: int, runs: Sequence[SealedRun]) -> None:
+        if runs:
+            script("archived")(
+                self.client,
+                self.keys.due(shard),
+                self.keys.base(shard),
+                pack([(str(sealed.run), sealed.incarnation) for sealed in runs]),
+            )

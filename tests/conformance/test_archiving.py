@@ -1,0 +1,132 @@
+"""Sealing, recalling and forgetting whole runs: the verbs of the archive, on both stores."""
+
+from __future__ import annotations
+
+import pytest
+from support import LookingStore, PassTime, created, finish, get, make_action
+
+from reconciler.api.action import RunId
+from reconciler.stores.archiving import RawRun, SealedRun
+from reconciler.stores.base import CreateOutcome
+from reconciler.stores.records import decode_event
+
+pytestmark = pytest.mark.rule("R42")
+RUN = RunId("p", "d", "sealed")
+SEALED = [SealedRun(RUN)]
+
+
+def sealed(store: LookingStore, before: int = 0, *, limit: int = 100) -> list[SealedRun]:
+    """What one pass over the run's shard seals of what ended by now."""
+    found: list[SealedRun] = []
+    looked = 0
+    while True:
+        part, count = store.seal(
+            store.shard_of(RUN), before=before or store.now() + 1, limit=limit, after=looked
+        )
+        found += part
+        looked += count
+        if count < limit:
+            return found
+
+
+def collected(store: LookingStore) -> list[str]:
+    """Names of what goes when only archived runs may."""
+    report = store.collect(store.shard_of(RUN), before=store.now() + 1, limit=100, archived=True)
+    return sorted(action.id.action for action in report.deleted)
+
+
+def tree(store: LookingStore) -> None:
+    """A root with two children; the first child has ended."""
+    created(store, make_action("a0", run=RUN))
+    created(store, make_action("m1", run=RUN, parent="a0"), make_action("m2", run=RUN, parent="a0"))
+    finish(store, make_action("m1", run=RUN, parent="a0"))
+
+
+def test_a_run_with_a_live_action_is_not_sealed(store: LookingStore) -> None:
+    """Only a run that has ended as a whole is sealed; until then it takes new actions."""
+    tree(store)
+    assert sealed(store) == []
+    finish(store, make_action("a0", run=RUN))
+    assert sealed(store) == []
+    finish(store, make_action("m2", run=RUN, parent="a0"))
+    assert sealed(store) == SEALED
+
+
+def test_a_root_that_ended_later_keeps_its_run_open(store: LookingStore, pass_time: PassTime) -> None:
+    """Retention counts from the end of the root, not from that of its first child."""
+    tree(store)
+    finish(store, make_action("m2", run=RUN, parent="a0"))
+    pass_time(5)
+    border = store.now()
+    finish(store, make_action("a0", run=RUN))
+    assert sealed(store, border) == []
+
+
+def test_create_into_a_sealed_run_is_refused(store: LookingStore) -> None:
+    """Nothing new enters a sealed run, neither a root nor a child; what is there is found again."""
+    old = make_action("a0", run=RUN)
+    created(store, old)
+    assert store.create([make_action("b0", run=RUN)]).outcomes[0].outcome is CreateOutcome.CREATED
+    finish(store, old)
+    finish(store, make_action("b0", run=RUN))
+    assert sealed(store) == SEALED
+    late = [make_action("c0", run=RUN), make_action("kid", run=RUN, parent="a0")]
+    for answer in (store.would_create(late), store.create(late).outcomes):
+        assert [one.outcome for one in answer] == [CreateOutcome.SEALED] * 2
+    assert store.create([old]).outcomes[0].outcome is CreateOutcome.EXISTS
+    assert store.get(late[0].id) is None
+
+
+def test_a_sealed_run_is_named_until_it_is_archived(store: LookingStore) -> None:
+    """Who dies between seal and archive is followed by one who learns of the run again, also in pages of one."""
+    tree(store)
+    for name in ("m2", "a0"):
+        finish(store, make_action(name, run=RUN, parent=None if name == "a0" else "a0"))
+    assert sealed(store) == sealed(store) == SEALED
+    assert set(sealed(store, limit=1)) == set(SEALED)
+    assert collected(store) == []
+    store.set_archived(store.shard_of(RUN), SEALED)
+    assert sealed(store) == []
+    assert collected(store) == ["a0", "m1", "m2"]
+    created(store, make_action("a0", run=RUN))
+    assert collected(store) == []
+
+
+def test_another_incarnation_is_not_marked(store: LookingStore) -> None:
+    """Who was slow marks no later run of the same name, nor one that was never sealed."""
+    created(store, make_action("a0", run=RUN))
+    store.set_archived(store.shard_of(RUN), SEALED)
+    finish(store, make_action("a0", run=RUN))
+    store.set_archived(store.shard_of(RUN), SEALED)
+    assert sealed(store) == SEALED
+    store.set_archived(store.shard_of(RUN), [SealedRun(RUN, "other")])
+    assert sealed(store) == SEALED
+
+
+def test_a_run_is_recalled_as_a_whole(store: LookingStore) -> None:
+    """All records and all events of a run come as they are stored, in the order of names."""
+    tree(store)
+    created(store, *(make_action(f"m{n}", run=RUN, parent="a0") for n in range(3, 12)))
+    run = store.recall(RUN)
+    assert isinstance(run, RawRun)
+    assert [action.name for action in run.actions] == ["a0", *(f"m{n}" for n in range(1, 12))]
+    first = run.actions[1]
+    assert first.ended
+    assert not run.actions[2].ended
+    assert first.fields["r"] == "a0"
+    assert first.fields["h"] in run.shared
+    events = store.events(RUN.action("m1"))
+    assert [decode_event(event.encode()) for event in first.events] == events
+    assert len(events) == 2
+    assert run.created_at == get(store, make_action("a0", run=RUN)).metadata.creation_timestamp
+
+
+def test_events_that_were_trimmed_are_left_out(store: LookingStore, pass_time: PassTime) -> None:
+    """A run is recalled also when the channel has forgotten its events; one that is gone is none."""
+    tree(store)
+    pass_time(5)
+    store.trim_events(store.now())
+    run = store.recall(RUN)
+    assert run is not None
+    assert [action.events for action in run.actions] == [[], [], []]
+    assert store.recall(RunId("p", "d", "nobody")) is None
