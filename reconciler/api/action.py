@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from reconciler.api.asked import AskedRetry
 from reconciler.api.errors import InvalidName
 from reconciler.api.names import check_name
 from reconciler.api.phase import ActionPhase
@@ -207,6 +208,8 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     log_uri: str = ""
     log_sha256: str = ""
     at: int = 0
+    asked: AskedRetry | None = None
+    """The next attempt, when the function itself asked for one."""
 
 
 class HandBack(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,10 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     launched: bool = False
     """Whether the plugin was ever called for this attempt: from then on the cache never short-circuits (R21)."""
     outputs: OutputRef | None = None
+    asked_retries: int = 0
+    """Attempts the function asked for itself, among `attempts`: they spend none of the task's retries."""
+    asked_state: str = ""
+    """What it gave to the attempts after the last one it asked for."""
     cache_token: int = 0
     """Fencing token of the held cache reservation; 0 = none."""
     tokens: tuple[QuotaToken, ...] = ()

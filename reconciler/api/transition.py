@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.api.asked import AskedRetry
 from reconciler.api.conditions import Reason
 from reconciler.api.phase import PluginPhase
 
@@ -107,6 +108,7 @@ class PhaseInfo(msgspec.Struct, frozen=True, kw_only=True):
         failed_as: the reason a permanent failure, or the last retryable one, is stored under. TIMED_OUT makes it a
             `timed_out` end, of the attempt where another follows; no code of an error does, whatever it says.
         cleanup_on_failure: abort the plugin's resource when this failure is permanent (R35).
+        asked: the next attempt, when what failed asks for one itself: it spends no retry.
     """
 
     phase: PluginPhase
@@ -117,6 +119,7 @@ class PhaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     failed_as: Reason = Reason.PERMANENT_FAILURE
     cleanup_on_failure: bool = False
     requeue_at: int = 0
+    asked: AskedRetry | None = None
 
     def with_version(self, version: int) -> PhaseInfo:
         """A copy with another version; the clean-up flag stays (R35)."""

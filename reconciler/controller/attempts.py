@@ -41,8 +41,9 @@ def limit_passed(round: Round, error: ExecutionError, info: TaskInfo | None = No
 
 def _retry_or_fail(round: Round, info: PhaseInfo) -> Result:
     """Begin the next attempt, or fail permanently when it was the last or no retry can help."""
-    error, current = info.err, observed_attempts(round.record)
-    ends = current >= round.context.max_attempts or (
+    error, record, most = info.err, round.record, round.context.max_attempts
+    current = observed_attempts(record)
+    ends = retries.is_last(current, record.status, most, info.asked) or (
         error is not None and error.code in retries.NON_RETRYABLE_CODES
     )
     wait = 0 if ends and not info.cleanup_on_failure else cleanup.stop(round)
@@ -54,6 +55,9 @@ def _retry_or_fail(round: Round, info: PhaseInfo) -> Result:
 def _last(info: PhaseInfo, attempts: int) -> PhaseInfo:
     text = f"task failed after {attempts} attempt(s)"
     error = info.err or ExecutionError(retries.MAX_RETRIES_EXCEEDED, text, ErrorKind.USER)
+    if info.asked is not None:
+        text = f"it asked for another attempt {retries.MAX_USER_RETRIES} times, which is the most: {error.message}"
+        error = ExecutionError(retries.MAX_RETRIES_EXCEEDED, text, ErrorKind.USER)
     if error.code in retries.NON_RETRYABLE_CODES:
         error = retries.non_retryable(error.code, error.message, error.kind)
     return failed(PluginPhase.PERMANENT_FAILURE, error, info.info, failed_as=info.failed_as)
@@ -66,6 +70,10 @@ def _restart(round: Round, info: PhaseInfo) -> Result:
     record.set_status(attempts=current, plugin_phase=info.phase.label)
     round.publish(info, final=False)
     strategy = retries.retry_strategy(template_or_none(record))
-    delay = retries.attempt_delay(strategy, current, round.deps.rng)
+    own = current - record.status.asked_retries
+    delay = info.asked.delay if info.asked else retries.attempt_delay(strategy, own, round.deps.rng)
     record.status = next_attempt(record.status, info.err, round.now, delay)
+    if info.asked is not None:
+        asked = record.status.asked_retries + 1
+        record.set_status(asked_retries=asked, asked_state=info.asked.state)
     return outcome.store_queued(round, queued(round.now, 0, "restarting task"))

@@ -26,6 +26,7 @@ from reconciler.controller.round import Round
 from reconciler.core.cachekey import CacheConfigError
 from reconciler.core.conditions import system_error
 from reconciler.core.events import observed_attempts
+from reconciler.core.retries import is_last
 from reconciler.core.why import waits_for_holder
 from reconciler.stores.catalog import CacheSource, CatalogMiss, Reservation
 
@@ -215,7 +216,8 @@ def _with_status(info: PhaseInfo, status: CacheStatus) -> PhaseInfo:
 
 def _gives_up(round: Round, info: PhaseInfo) -> bool:
     """Whether a retryable failure is the last; faults of the platform have their own budget (R26)."""
-    return not system_error(info.err) and observed_attempts(round.record) >= round.context.max_attempts
+    record, most = round.record, round.context.max_attempts
+    return not system_error(info.err) and is_last(observed_attempts(record), record.status, most, info.asked)
 
 
 # -- at an end ---------------------------------------------------------------------------------------------------------

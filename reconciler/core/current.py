@@ -24,6 +24,7 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
         checkpoints: URI of the folder this launch may keep checkpoints in.
         previous_checkpoints: URI of the folder the attempt before kept its checkpoints in; empty in the first one.
             It may hold nothing, or what a killed process had half written: write a checkpoint as one object.
+        carried: what an earlier attempt gave to the later ones when it asked for another one itself; empty otherwise.
     """
 
     project: str
@@ -35,6 +36,7 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
     started: datetime
     checkpoints: str = ""
     previous_checkpoints: str = ""
+    carried: str = ""
 
     @property
     def path(self) -> str:
@@ -49,6 +51,7 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
             "started": self.started.isoformat(),
             "checkpoints": self.checkpoints,
             "previous_checkpoints": self.previous_checkpoints,
+            "carried": self.carried,
         }
 
     @classmethod
@@ -71,6 +74,7 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
             started=datetime.fromisoformat(context["started"]),
             checkpoints=context.get("checkpoints", ""),
             previous_checkpoints=context.get("previous_checkpoints", ""),
+            carried=context.get("carried", ""),
         )
 
 

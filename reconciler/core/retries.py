@@ -6,7 +6,9 @@ import random
 from collections.abc import Iterator
 from datetime import timedelta
 
+from reconciler.api.asked import AskedRetry
 from reconciler.api.errors import PluginError, Unavailable
+from reconciler.api.status import ActionStatus
 from reconciler.api.template import RetryStrategy, TaskTemplate
 from reconciler.api.transition import ErrorKind, ExecutionError
 
@@ -31,6 +33,20 @@ def max_attempts(template: TaskTemplate | None) -> int:
     if template is None or template.metadata is None:
         return 1
     return min(max(template.metadata.retries.retries, 0), MAX_USER_RETRIES) + 1
+
+
+def is_last(attempts: int, status: ActionStatus, most: int, asked: AskedRetry | None) -> bool:
+    """Whether no attempt may follow the one that failed. Those a function asks for itself have a bound of their own (R31).
+
+    Args:
+        attempts: how many there have been.
+        status: of the action.
+        most: how many the task may have.
+        asked: the next attempt, when the function asked for it.
+    """
+    if asked is not None:
+        return status.asked_retries >= MAX_USER_RETRIES
+    return attempts - status.asked_retries >= most
 
 
 def retry_strategy(template: TaskTemplate | None) -> RetryStrategy:

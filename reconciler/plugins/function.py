@@ -221,7 +221,8 @@ def _ended(outcome: AttemptOutcome) -> PhaseInfo:
         return failure(outcome.code, outcome.message, info)
     if outcome.ended == "stopped" or outcome.code == "Interrupted":
         return system_retryable_failure(outcome.code or "Interrupted", outcome.message, info)
-    return retryable_failure(outcome.code, outcome.message, info)
+    failed = retryable_failure(outcome.code, outcome.message, info)
+    return msgspec.structs.replace(failed, asked=outcome.asked) if outcome.asked else failed
 
 
 def entry(queue: str, kept: Kept = NOT_KEPT, patience: timedelta = _PATIENCE) -> PluginEntry:

@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from reconciler.api.action import AttemptOutcome, TaskAction
+from reconciler.api.asked import RetryAsked
 from reconciler.api.errors import InvalidArguments, SecretUnavailable
 from reconciler.api.secret import variable_of
 from reconciler.core.current import CurrentAttempt, attempt_context
@@ -108,7 +111,9 @@ def _call(function: RegisteredFunction, inputs: bytes) -> bytes:
     return signature.encode_result(result)
 
 
-def _raised(error: Exception) -> AttemptOutcome:
+def _raised(error: BaseException) -> AttemptOutcome:
+    if isinstance(error, RetryAsked):
+        return msgspec.structs.replace(_raised(error.__cause__ or Exception(str(error))), asked=error.asked)
     kind = type(error)
     code = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return AttemptOutcome(
@@ -131,6 +136,7 @@ def _attempt(record: TaskAction, context: TaskExecutionContext, launch: str) -> 
         started=datetime.fromtimestamp(record.attempt.started_at / 1000, UTC),
         checkpoints=context.files.checkpoint_prefix,
         previous_checkpoints=context.previous_checkpoint_prefix,
+        carried=record.status.asked_state,
     )
 
 

@@ -239,6 +239,7 @@ class Attempt:
             started=datetime.fromtimestamp(record.attempt.started_at / 1000, UTC),
             checkpoints=context.files.checkpoint_prefix,
             previous_checkpoints=context.previous_checkpoint_prefix,
+            carried=record.status.asked_state,
         )
         return Call(
             function=config_of(context.shared_template.custom).function,

@@ -30,6 +30,7 @@ def _outcome(ended: Ended) -> AttemptOutcome:
                 message=ended.message,
                 traceback=ended.traceback,
                 retryable=ended.retryable,
+                asked=ended.asked,
             )
         case Died():
             code = _death(ended)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
+
+from reconciler.api.asked import RetryAsked
 from worker.runner.messages import Raised
 
 MESSAGE_LIMIT: Final = 8 * 1024
@@ -27,7 +30,12 @@ _T = TypeVar("_T")
 
 
 def describe(error: BaseException) -> Raised:
-    """The record of an exception of user code. Never raises, whatever looking at the exception does."""
+    """The record of an exception of user code. Never raises, whatever looking at the exception does.
+
+    One that asks for another attempt is shown as what it was raised from.
+    """
+    if isinstance(error, RetryAsked):
+        return replace(describe(error.__cause__ or Exception(str(error))), asked=error.asked, retryable=True)
     kind = type(error)
     code = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return Raised(

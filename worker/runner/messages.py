@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from reconciler.api.asked import AskedRetry
 from reconciler.api.template import SecretRef
 from reconciler.core.functions import Needs
 
@@ -37,13 +38,14 @@ class Raised(msgspec.Struct, frozen=True, tag=True):
         code: name of the exception's class, with its module unless built in; `InvalidArguments`,
         `InvalidResult`. message: `str` of the exception, at most 8 KiB. traceback: for people, from the
         user's first frame on, at most 32 KiB. retryable: False when the exception says that another attempt
-        cannot help.
+        cannot help. asked: the next attempt, when the function asks for one itself.
     """
 
     code: str
     message: str
     traceback: str
     retryable: bool
+    asked: AskedRetry | None = None
 
 
 class Died(msgspec.Struct, frozen=True):
