@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reconciler.api.secret import Secret
     from reconciler.api.template import RetryStrategy, Timeouts
     from reconciler.client import Client, Run
+    from reconciler.client.aio import AsyncClient
     from reconciler.controller.reconciler import TaskActionReconciler
     from reconciler.core.cachepolicy import Cache
     from reconciler.core.current import current_attempt
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
 
 __all__ = [
+    "AsyncClient",
     "Cache",
     "Client",
     "NonRetryableError",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "reconciler.client.aio",
     "Cache": "reconciler.core.cachepolicy",
     "Client": "reconciler.client",
     "NonRetryableError": "reconciler.api.errors",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -29,7 +28,13 @@ from reconciler.api.template import (
     encode_template,
 )
 from reconciler.core.cachepolicy import DISABLE, Cache, policy_of, with_policy
-from reconciler.core.declaration import read_cache, read_policies, read_resources, read_secrets
+from reconciler.core.declaration import (
+    read_cache,
+    read_policies,
+    read_resources,
+    read_secrets,
+    source_version,
+)
 from reconciler.core.functions import Needs, registry
 from reconciler.core.signature import require_function
 from reconciler.plugins.function import TASK_TYPE, FunctionConfig
@@ -37,6 +42,7 @@ from reconciler.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from reconciler.client import Client, Run
+    from reconciler.client.aio import AsyncTask
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -201,7 +207,7 @@ class Task(Generic[P, R]):
         self.function = function
         needs = Needs(extra.launch["queue"], extra.launch["resource"])
         self.signature = registry.register(name, function, extra.secrets, needs).signature
-        interface, version = self.signature.interface, _source_version(function)
+        interface, version = self.signature.interface, source_version(function)
         policy = policy_of(extra.cache, version, interface["inputs"])
         self.cache_version = policy.version if policy else ""
         self.template = TaskTemplate(
@@ -239,6 +245,17 @@ class Task(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
+
+    @property
+    def aio(self) -> AsyncTask[P, R]:
+        """`delay`, `submit` and `map` for asyncio."""
+        from reconciler.client.aio import AsyncTask  # noqa: PLC0415  # as in `TaskEnvironment.client`
+
+        return AsyncTask(self.delay, self.submit, self.map)
+
+    def decode_result(self, data: bytes) -> R:
+        """Read a stored result as the type of the return hint; for `Client.run`."""
+        return cast("R", self.signature.decode_result(data))
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Submit one call; it is stored when this returns.
@@ -378,12 +395,3 @@ class Task(Generic[P, R]):
             known = encode_template(msgspec.structs.replace(self.template, id=identity))
             self._encoded[(project, domain)] = known
         return known
-
-
-def _source_version(function: Callable[..., Any]) -> str:
-    """A short digest of the function's source: which code an action was submitted with."""
-    try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):
-        return ""
-    return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()

@@ -16,13 +16,11 @@ from reconciler.broker.messenger import CeleryMessenger
 from reconciler.cli.exits import GivenUp
 from reconciler.cli.terminal import safe_stderr
 from reconciler.client import Client
-from reconciler.client.submission import ROOT
+from reconciler.client.handles import action_of
 from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-FORMS = "RUN, RUN/ACTION, project/domain/run or project/domain/run/action"
 
 
 def common_options(command: F) -> F:
@@ -62,12 +60,7 @@ class Place:
         Raises:
             InvalidName: not one of the four forms, a part breaks the rule of names, or an option contradicts.
         """
-        parts = text.split("/")
-        if len(parts) > 4:
-            raise InvalidName(f"{text!r} is no action; write {FORMS}")
-        if len(parts) <= 2:
-            parts = [self.settings.project, self.settings.domain, *parts]
-        found = ActionId(*parts, *([ROOT] if len(parts) == 3 else [])).checked()
+        found = action_of(text, self.settings.project, self.settings.domain)
         for what, wanted in self._given.items():
             if wanted and wanted != getattr(found, what):
                 raise InvalidName(

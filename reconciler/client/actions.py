@@ -27,6 +27,7 @@ from reconciler.client.waiting import (
     raise_unless_succeeded,
 )
 from reconciler.client.waking import Waker
+from reconciler.client.watching import Watch
 from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
 from reconciler.core.events import observed_attempts
 from reconciler.stores.base import AbortOutcome, AbortReport, Store
@@ -134,26 +135,19 @@ class Actions:
         return found or [attempt_view(observed_attempts(self.get(action)), ())]
 
     # -- waiting ---------------------------------------------------------------------------------------------------
-    def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Iterator[ActionEvent]:
-        """Events as they come, ending with the terminal one. Resumes behind `after` (a sequence number).
+    def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Watch:
+        """Events as they come, ending with the terminal one, for `for` and `async for`.
+
+        Args:
+            action: which one.
+            after: go on behind the event of this sequence number.
+            timeout: seconds in all; None follows as long as it takes.
 
         Raises:
-            ActionNotFound: there is no such action.
+            ActionNotFound: there is no such action; told when the first event is asked for.
             ResultTimeout: `timeout` seconds passed before the end.
         """
-        with Waiter(self.store, action.run_id, timeout) as waiter:
-            while True:
-                # Asked before the events: once it has ended all of them are there, or have been trimmed.
-                ended = self.get(action).phase.is_terminal()
-                for event in self.events(action, after):
-                    after = event.sequence
-                    yield event
-                    if event.final:
-                        return
-                if ended:
-                    return
-                if not waiter.wait():
-                    raise ResultTimeout(f"{action} had not ended after {timeout} s; it goes on: watch again")
+        return Watch(self, action, after, timeout)
 
     def wait(
         self,

@@ -13,12 +13,13 @@ from reconciler.api.action import CONDITION, ActionId, ActionSpec
 from reconciler.api.condition import Value
 from reconciler.api.schedule import Delay, Moment, schedule
 from reconciler.broker.messages import Messenger
-from reconciler.client.actions import Actions
 from reconciler.client.approval import Signals, question
 from reconciler.client.connect import connect
 from reconciler.client.door import Door
+from reconciler.client.handles import Handles
 from reconciler.client.queue_limits import QueueLimits
-from reconciler.client.queues import QueueFacts, Queues
+from reconciler.client.queue_verbs import QueueVerbs
+from reconciler.client.queues import Queues
 from reconciler.client.run import Run
 from reconciler.client.storing import Storing
 from reconciler.client.submission import group_root, in_group, inherited, plans, stem_of, with_inputs_hash
@@ -30,7 +31,7 @@ from reconciler.stores.blobs import parse_uri
 from reconciler.stores.objects import BlobStore
 
 
-class Client(Actions):
+class Client(Handles, QueueVerbs):
     """Talks to the stores directly; sends wake-ups through the messenger. Safe to share between threads.
 
     Attributes:
@@ -40,8 +41,7 @@ class Client(Actions):
     def __init__(
         self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings | None = None
     ) -> None:
-        super().__init__(store, blobs, messenger)
-        self.settings = settings or Settings()
+        super().__init__(store, blobs, messenger, settings or Settings())
         self._door = Door(self.settings, parse_uri(blobs.uri("any")).bucket)
         self._storing = Storing(store, blobs, self.settings, self._waker)
         self._signals = Signals(self, self._waker, self.settings)
@@ -328,54 +328,3 @@ class Client(Actions):
             StoreUnavailable: the store does not answer.
         """
         return self._signals.action_of(token)
-
-    # -- queues ----------------------------------------------------------------------------------------------------
-    def pause_queue(self, name: str) -> None:
-        """Start nothing of a queue any more until it is resumed. What runs goes on; submissions are accepted and wait.
-
-        Raises:
-            InvalidName: it is no queue for attempts.
-            StoreUnavailable: the store does not answer.
-        """
-        self._queues.pause(name)
-
-    def resume_queue(self, name: str) -> None:
-        """Let a paused queue go on.
-
-        Raises:
-            As `pause_queue`.
-        """
-        self._queues.resume(name)
-
-    def move_queue(self, name: str, to: str) -> int:
-        """Move the launches that wait in a queue to another one, in their order; returns how many.
-
-        What waits now is moved, once: later submissions go to the queue of their task, and so does a retry.
-
-        Raises:
-            InvalidSpec: both are the same.
-            InvalidName, StoreUnavailable: as `pause_queue`.
-        """
-        return self._queues.move(name, to)
-
-    def limit_queue(self, name: str, limit: int | None) -> None:
-        """Refuse submissions of functions with `QueueFull` while so many launches wait in their queue; None: never.
-
-        The bound is approximate (docs/operations.md).
-
-        Raises:
-            InvalidSpec: the limit is negative, or no whole number.
-            InvalidName, StoreUnavailable: as `pause_queue`.
-        """
-        self._queues.limit(name, limit)
-
-    def queues(self, *names: str) -> list[QueueFacts]:
-        """How much waits in each queue, whether it is paused, and its limit.
-
-        Args:
-            *names: which queues; by default that of attempts and all in which launches wait.
-
-        Raises:
-            InvalidName, StoreUnavailable: as `pause_queue`.
-        """
-        return self._queues.facts(names)

@@ -1,25 +1,32 @@
 """`Run[T]`: the handle of a submission. Holds names, no state: two handles of one run are as good as one.
 
+Its verbs block; in an event loop `await run` is its result, `run.aio` has the same verbs to be awaited, and `run.watch()`
+is followed by `async for`.
+
 It is the handle of that run alone: once it is forgotten nothing is found, also where its name has been used again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar, cast
 
 from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.errors import ActionEnded, ActionNotFound
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
-from reconciler.client.actions import Actions
+from reconciler.client.actions import ABORT_REASON, Actions
+from reconciler.client.awaiting import end_of
 from reconciler.client.incarnation import OneIncarnation
 from reconciler.client.submission import member
+from reconciler.client.threads import awaitable, in_thread
 from reconciler.client.waiting import ended_error
+from reconciler.client.watching import Watch
 from reconciler.core.attempts import AttemptView
 from reconciler.stores.base import AbortOutcome
 from reconciler.stores.counts import RunCounts
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -66,10 +73,26 @@ class Run(Generic[T_co]):
         """How many actions of the run are in each phase."""
         return self._client.counts(self.id)
 
+    @property
+    def aio(self) -> AsyncRun[T_co]:
+        """The same verbs for asyncio."""
+        return AsyncRun(self)
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        """Wait for the result in an event loop, as `result` does. Cancelled, only the waiting ends: the action goes on.
+
+        Raises:
+            ActionFailed, ActionAborted, ActionTimedOut: as `result`.
+        """
+        return self.aio.result().__await__()
+
     def wait(self, timeout: float | None = None, progress: Callable[[], None] | None = None) -> TaskAction:
         """The record once the action has ended, however it ended; see `Client.wait`."""
+        return self._client.wait(self.action, timeout, progress, fresh=self._first_look())
+
+    def _first_look(self) -> bool:
         fresh, self._fresh = self._fresh, False
-        return self._client.wait(self.action, timeout, progress, fresh=fresh)
+        return fresh
 
     def result(self, timeout: float | None = None) -> T_co:
         """What the task returned; for a group, the list of what its members returned, in order.
@@ -81,7 +104,9 @@ class Run(Generic[T_co]):
             ActionFailed, ActionAborted, ActionTimedOut: it ended otherwise; for a group the first member that did.
             ResultTimeout: it has not ended in time; it goes on.
         """
-        record = self.wait(timeout)
+        return self._value(self.wait(timeout))
+
+    def _value(self, record: TaskAction) -> T_co:
         if self._members is None:
             return cast("T_co", self._decode(self._client.outputs(record)))
         found = self._outcomes(record)
@@ -100,20 +125,20 @@ class Run(Generic[T_co]):
 
     def _outcomes(self, record: TaskAction) -> list[Any | ActionEnded]:
         if self._members is None:
-            found = self._client.outcomes([record.id], self._decode)
-        else:
-            names = [self.id.action(member(index)) for index in range(self._members)]
-            try:
-                found = self._client.outcomes(names, self._decode)
-            except ActionNotFound:
-                error = ended_error(record)
-                if error is None:
-                    raise
-                raise error from None  # it ended before all members were stored, and says why
-        return list(found)
+            return list(self._client.outcomes([record.id], self._decode))
+        error = ended_error(record)
+        if error is not None and record.children.total < self._members:
+            raise error  # it ended before all members were stored, and says why
+        names = [self.id.action(member(index)) for index in range(self._members)]
+        try:
+            return list(self._client.outcomes(names, self._decode))
+        except ActionNotFound:
+            if error is None:
+                raise
+            raise error from None
 
-    def watch(self, after: int = 0, timeout: float | None = None) -> Iterator[ActionEvent]:
-        """Events as they come, ending with the terminal one; see `Client.watch`."""
+    def watch(self, after: int = 0, timeout: float | None = None) -> Watch:
+        """Events as they come, ending with the terminal one, for `for` and `async for`; see `Client.watch`."""
         return self._client.watch(self.action, after, timeout)
 
     def events(self) -> list[ActionEvent]:
@@ -124,10 +149,52 @@ class Run(Generic[T_co]):
         """The attempts so far; see `Client.attempts`."""
         return self._client.attempts(self.action)
 
-    def abort(self, reason: str = "User requested abort") -> AbortOutcome:
+    def abort(self, reason: str = ABORT_REASON) -> AbortOutcome:
         """Store the wish to abort the action and all its descendants; see `Client.abort`."""
         return self._client.abort(self.action, reason)
 
     def prioritize(self, priority: int) -> int:
         """Give the action and all below it another priority, 0 to 9; see `Client.prioritize`."""
         return self._client.prioritize(self.action, priority)
+
+
+class AsyncRun(Generic[T]):
+    """The verbs of a `Run` for asyncio. Waiting takes no thread, however many wait.
+
+    Cancelling what is awaited ends the waiting alone: the action goes on, and can be waited for again.
+
+    Args:
+        run: the handle.
+    """
+
+    def __init__(self, run: Run[T]) -> None:
+        self.run = run
+        self.events = awaitable(run.events)
+        self.attempts = awaitable(run.attempts)
+        self.abort = awaitable(run.abort)
+        self.prioritize = awaitable(run.prioritize)
+
+    async def phase(self) -> ActionPhase:
+        """See `Run.phase`."""
+        return await in_thread(lambda: self.run.phase)
+
+    async def counts(self) -> RunCounts:
+        """See `Run.counts`."""
+        return await in_thread(lambda: self.run.counts)
+
+    async def wait(self, timeout: float | None = None) -> TaskAction:  # noqa: ASYNC109  # as the plain verb has it
+        """See `Run.wait`."""
+        run = self.run
+        return await end_of(run._client, run.action, timeout, fresh=run._first_look())  # noqa: SLF001  # one handle in two dresses
+
+    async def result(self, timeout: float | None = None) -> T:  # noqa: ASYNC109  # as the plain verb has it
+        """See `Run.result`."""
+        return await in_thread(self.run._value, await self.wait(timeout))  # noqa: SLF001  # as above
+
+    async def outcomes(self, timeout: float | None = None) -> list[Any | ActionEnded]:  # noqa: ASYNC109  # as the plain verb has it
+        """See `Run.outcomes`."""
+        return await in_thread(self.run._outcomes, await self.wait(timeout))  # noqa: SLF001  # as above
+
+    def watch(self, after: int = 0, timeout: float | None = None) -> Watch:
+        """See `Run.watch`: nothing to await, but to follow by `async for`."""
+        return self.run.watch(after, timeout)

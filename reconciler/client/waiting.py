@@ -15,9 +15,10 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import OutputRef
 from reconciler.stores.base import Store
 
-_LOOK_AGAIN = 5.0
+LOOK_AGAIN = 5.0
 """How often a waiter looks although nothing woke it: notifications may be lost, seconds."""
-_LOOK_OFTEN = 0.25
+LOOK_OFTEN = 0.25
+"""The same where nobody tells of what is waited for, seconds."""
 _TAKES_ALONG = {ActionPhase.ABORTED, ActionPhase.TIMED_OUT}
 """Ends by force: what is below is being stopped, and may run for some time yet."""
 
@@ -47,7 +48,7 @@ class Waiter:
 
     def wait(self, *, often: bool = False) -> bool:
         """Whether there is a reason, and time, to look again; `often` when nobody tells of what is waited for."""
-        left = _LOOK_OFTEN if often else _LOOK_AGAIN
+        left = LOOK_OFTEN if often else LOOK_AGAIN
         if self._until is not None:
             left = min(left, self._until - time.monotonic())
         if left <= 0:

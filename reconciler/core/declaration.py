@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
@@ -133,3 +136,12 @@ def read_cache(given: object) -> str | Cache:
             f"cache must be 'auto', 'disable', 'override', a version or a Cache, got {given!r:.100}"
         )
     return given
+
+
+def source_version(function: Callable[..., Any]) -> str:
+    """A short digest of the function's source: which code an action was submitted with; empty when it cannot be read."""
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
+    return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()

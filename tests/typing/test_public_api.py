@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 from datetime import timedelta
 
-from reconciler import Client, NonRetryableError, Run, Settings, Task, TaskActionReconciler, TaskEnvironment
+from reconciler import AsyncClient, Client, NonRetryableError, Run, Settings, Task, TaskActionReconciler, TaskEnvironment
 from reconciler import RetryStrategy, Timeouts, current_attempt
 
 env = TaskEnvironment("photos")
@@ -57,6 +57,19 @@ reveal_type(Client.from_settings())             # Client
 reveal_type(Client.from_settings().condition("x"))  # Run[bool]
 reveal_type(Client.from_settings().condition("x", "float").result())  # float
 Client.from_settings().condition("x", "date")   # [call-overload]
+reveal_type(Client.from_settings().run("r"))    # Run[Any]
+reveal_type(Client.from_settings().run("r", thumbnail))  # Run[str]
+
+async def program() -> None:
+    reveal_type(await thumbnail.delay("x"))         # str
+    reveal_type(await thumbnail.map(["x"]))         # list[str]
+    reveal_type(await thumbnail.aio.delay("x"))     # Run[str]
+    reveal_type(await thumbnail.aio.map(["x"]))     # Run[list[str]]
+    reveal_type(await count.delay("x").aio.result(timeout=1))  # int
+    reveal_type(await AsyncClient.from_settings().run("r", count))  # Run[int]
+    reveal_type([event.sequence async for event in count.delay("x").watch()])  # list[int]
+    await thumbnail.aio.delay(1)                    # [arg-type]
+
 thumbnail.delay(1)                              # [arg-type]
 thumbnail.delay("x", width="wide")              # [arg-type]
 thumbnail.delay("x", height=1)                  # [call-arg]

@@ -124,9 +124,9 @@ class Looking(RedisCore):
         self, run: RunId, callback: Callable[[], None], *, end_of: str = ""
     ) -> AbstractContextManager[None]:
         """Make a lost connection again, and then call back once."""
-        if self._notifier is None:
-            self._notifier = Notifier(self.settings)
-        return self._notifier.subscribe(self.keys.channel(run), callback, end_of)
+        # one for all threads that ask at once: each would have a connection of its own
+        notifier: Notifier = vars(self).setdefault("_notifier", Notifier(self.settings))
+        return notifier.subscribe(self.keys.channel(run), callback, end_of)
 
     @explain
     def collect(

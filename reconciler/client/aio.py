@@ -1,0 +1,124 @@
+"""The client for asyncio: each verb of `Client` and of a task, to be awaited.
+
+What blocks is done by a few threads (`reconciler.client.threads`); waiting for an end is done in the loop, by one connection
+for all notifications. A loop that dies loses nothing: what a verb has returned is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import islice
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.client.awaiting import end_of
+from reconciler.client.client import Client
+from reconciler.client.handles import Typed
+from reconciler.client.run import Run
+from reconciler.client.threads import awaitable, in_thread
+from reconciler.client.waiting import decode_outputs
+from reconciler.client.watching import Watch
+from reconciler.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_AT_ONCE = 500
+"""Actions handed from a thread to the loop together."""
+
+
+class AsyncClient:
+    """A `Client` whose verbs are awaited. May be shared by tasks, and used in one loop after another.
+
+    Attributes:
+        plain: the client it stands on, for plain code.
+    """
+
+    def __init__(self, client: Client) -> None:
+        """Stand on a client; see `from_settings`."""
+        self.plain = client
+        self.settings = client.settings
+        self.submit = awaitable(client.submit)
+        self.submit_many = awaitable(client.submit_many)
+        self.condition: Callable[..., Awaitable[Run[Any]]] = awaitable(client.condition)
+        self.signal = awaitable(client.signal)
+        self.signal_by_token = awaitable(client.signal_by_token)
+        self.action_of_token = awaitable(client.action_of_token)
+        self.get = awaitable(client.get)
+        self.counts = awaitable(client.counts)
+        self.runs = awaitable(client.runs)
+        self.events = awaitable(client.events)
+        self.attempts = awaitable(client.attempts)
+        self.outputs = awaitable(client.outputs)
+        self.outcomes = awaitable(client.outcomes)
+        self.abort = awaitable(client.abort)
+        self.prioritize = awaitable(client.prioritize)
+        self.pause_queue = awaitable(client.pause_queue)
+        self.resume_queue = awaitable(client.resume_queue)
+        self.move_queue = awaitable(client.move_queue)
+        self.limit_queue = awaitable(client.limit_queue)
+        self.queues = awaitable(client.queues)
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> AsyncClient:
+        """A client on the servers of the settings; by default those of the environment. Nothing is connected yet.
+
+        Raises:
+            InvalidSettings: lists every wrong setting.
+        """
+        return cls(Client.from_settings(settings))
+
+    @overload
+    async def run(self, id: str | RunId | ActionId) -> Run[Any]: ...  # what it is
+    @overload
+    async def run(self, id: str | RunId | ActionId, task: Typed[R]) -> Run[R]: ...  # as above
+    async def run(self, id: str | RunId | ActionId, task: Typed[Any] | None = None) -> Run[Any]:  # noqa: A002  # as above
+        """See `Client.run`."""
+        if task is None:
+            return await in_thread(lambda: self.plain.run(id))
+        return await in_thread(lambda: self.plain.run(id, task))
+
+    async def actions(
+        self, run: RunId, parent: str | None = None, after: str = ""
+    ) -> AsyncIterator[TaskAction]:
+        """See `Client.actions`; followed by `async for`."""
+        found = self.plain.actions(run, parent, after)
+        while part := await in_thread(_some, found):
+            for action in part:
+                yield action
+
+    def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Watch:
+        """See `Client.watch`: nothing to await, but to follow by `async for`."""
+        return self.plain.watch(action, after, timeout)
+
+    async def wait(self, action: ActionId, timeout: float | None = None) -> TaskAction:  # noqa: ASYNC109  # as the plain verb has it
+        """See `Client.wait`. Cancelled, only the waiting ends."""
+        return await end_of(self.plain, action, timeout)
+
+    async def result(self, action: ActionId, timeout: float | None = None) -> Any:  # noqa: ANN401, ASYNC109  # whatever the task returned
+        """See `Client.result`. Cancelled, only the waiting ends."""
+        return decode_outputs(await self.outputs(await self.wait(action, timeout)))
+
+
+class AsyncTask(Generic[P, R]):
+    """The verbs of a task for asyncio: `await thumbnail.aio.delay("cats/1.jpg")` is its `Run`, once it is stored.
+
+    Args:
+        delay: `Task.delay`.
+        submit: `Task.submit`.
+        map: `Task.map`.
+    """
+
+    def __init__(
+        self,
+        delay: Callable[P, Run[R]],
+        submit: Callable[..., Run[R]],
+        map: Callable[..., Run[list[R]]],  # noqa: A002  # the name of the verb
+    ) -> None:
+        self.delay = awaitable(delay)
+        self.submit = awaitable(submit)
+        self.map = awaitable(map)
+
+
+def _some(actions: Iterator[TaskAction]) -> list[TaskAction]:
+    return list(islice(actions, _AT_ONCE))

@@ -1,0 +1,101 @@
+"""Handles of what is stored: by the identity of a run, in the process that submitted it and in any other."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar, overload
+
+import msgspec
+
+from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.errors import InvalidName
+from reconciler.api.reading import read_json
+from reconciler.broker.messages import Messenger
+from reconciler.client.actions import Actions
+from reconciler.client.run import Run
+from reconciler.client.submission import ROOT
+from reconciler.client.waiting import decode_outputs
+from reconciler.plugins import group
+from reconciler.settings import Settings
+from reconciler.stores.base import Store
+from reconciler.stores.objects import BlobStore
+
+R_co = TypeVar("R_co", covariant=True)
+
+FORMS = "RUN, RUN/ACTION, project/domain/run or project/domain/run/action"
+
+
+class Typed(Protocol[R_co]):
+    """What knows the type of a result: a `Task`."""
+
+    def decode_result(self, data: bytes) -> R_co:
+        """Read a stored result."""
+        ...
+
+
+class Handles(Actions):
+    """The handles of stored runs; a part of `Client`.
+
+    Attributes:
+        settings: of the installation.
+    """
+
+    def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings) -> None:
+        super().__init__(store, blobs, messenger)
+        self.settings = settings
+
+    @overload
+    def run(self, id: str | RunId | ActionId) -> Run[Any]: ...  # what it is
+    @overload
+    def run(self, id: str | RunId | ActionId, task: Typed[R_co]) -> Run[R_co]: ...  # as above
+    def run(self, id: str | RunId | ActionId, task: Typed[Any] | None = None) -> Run[Any]:  # noqa: A002  # as above
+        """The handle of a stored run or action, as its submission gave it.
+
+        Args:
+            id: `project/domain/run`, `project/domain/run/action`, or without project and domain, which are those of the
+                settings then; a run stands for its root.
+            task: reads the result as the type of its return hint; without it the result is what JSON holds. Of a run that
+                `map` made it reads that of each member, and the result is their list.
+
+        Raises:
+            InvalidName: it is none of these forms, or a part breaks the rule of names.
+            ActionNotFound: there is no such run: it never was, or its retention has passed.
+            StoreUnavailable: the store does not answer.
+        """
+        record = self.get(action_of(id, self.settings.project, self.settings.domain))
+        return Run(
+            self,
+            record.id,
+            decode_outputs if task is None else task.decode_result,
+            members=_members(record),
+            incarnation=record.metadata.incarnation,
+        )
+
+
+def action_of(id: str | RunId | ActionId, project: str, domain: str) -> ActionId:  # noqa: A002  # as above
+    """Read which action is meant; a run stands for its root.
+
+    Args:
+        id: one of `FORMS`, or an identity.
+        project: where the text names none.
+        domain: as `project`.
+
+    Raises:
+        InvalidName: not one of the four forms, or a part breaks the rule of names.
+    """
+    parts = str(id).split("/")
+    if len(parts) > 4:
+        raise InvalidName(f"{str(id)!r:.300} is no action; write {FORMS}")
+    if len(parts) <= 2:
+        parts = [project, domain, *parts]
+    return ActionId(*parts, *([ROOT] if len(parts) == 3 else [])).checked()
+
+
+def _members(record: TaskAction) -> int | None:
+    """How many members a group has, as its root says; None: it is no group, or one that cannot be read."""
+    if record.spec.task_type != group.TASK_TYPE or record.spec.inputs is None:
+        return None
+    try:
+        expected = read_json(record.spec.inputs, group.GroupConfig).expected
+    except msgspec.DecodeError:
+        return None
+    return expected if expected >= 0 else None
