@@ -30,6 +30,8 @@ def check_name(what: str, name: object, limit: int | None = None) -> str:
         InvalidName: says which rule is broken and what is allowed.
     """
     most = LIMITS.get(what, 63) if limit is None else limit
+    if type(name) is str and len(name) <= most and _NAME.fullmatch(name):
+        return name
     if not isinstance(name, str):
         raise InvalidName(f"{what} must be a string, got {type(name).__name__}")
     if not name:

@@ -32,7 +32,7 @@ class PluginPhase(enum.IntEnum):
 
     def is_failure(self) -> bool:
         """Whether the attempt failed, retryable or not."""
-        return self in {PluginPhase.RETRYABLE_FAILURE, PluginPhase.PERMANENT_FAILURE}
+        return self in _FAILURES
 
     def is_success(self) -> bool:
         """Whether the attempt succeeded."""
@@ -44,13 +44,15 @@ class PluginPhase(enum.IntEnum):
 
     def is_terminal(self) -> bool:
         """Whether the *plugin* is done. A retryable failure is terminal for the plugin, not for the action."""
-        return self.is_failure() or self.is_success() or self.is_aborted()
+        return self in _DONE
 
     def is_waiting_for_resources(self) -> bool:
         """Whether the plugin waits for a quota."""
         return self is PluginPhase.WAITING_FOR_RESOURCES
 
 
+_FAILURES = frozenset({PluginPhase.RETRYABLE_FAILURE, PluginPhase.PERMANENT_FAILURE})
+_DONE = _FAILURES | {PluginPhase.SUCCESS, PluginPhase.ABORTED}
 _LABELS = {p: "Phase" + "".join(w.capitalize() for w in p.name.split("_")) for p in PluginPhase}
 _BY_LABEL = {label: phase for phase, label in _LABELS.items()}
 

@@ -70,7 +70,7 @@ class Door:
             InvalidName, InvalidSpec: the spec cannot be accepted.
         """
         action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
-        if is_default_base(spec.run_output_base):  # the spec was read from a record
+        if spec.run_output_base and is_default_base(spec.run_output_base):  # the spec was read from a record
             spec = msgspec.structs.replace(spec, run_output_base="")
         metadata = Metadata(
             namespace=self._settings.namespace,
@@ -118,6 +118,8 @@ class Door:
             raise InvalidSpec(f"action {action} cannot be accepted: " + "; ".join(problems))
 
     def _bucket_problems(self, spec: ActionSpec) -> list[str]:
+        if not spec.run_output_base and spec.input_uri in {"", INLINE}:
+            return []
         places = {"runOutputBase": spec.run_output_base}
         if spec.input_uri != INLINE:
             places["inputUri"] = spec.input_uri

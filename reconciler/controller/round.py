@@ -15,6 +15,7 @@ from reconciler.api.action import (
     LABEL_TERMINATION_STATUS,
     TERMINATED,
     ActionId,
+    Metadata,
     Result,
     TaskAction,
 )
@@ -163,8 +164,7 @@ class Round:
 
         The time is that of the terminal condition, or now when there is none. Does not check terminality itself.
         """
-        labels = self.record.labels
-        if labels.get(LABEL_TERMINATION_STATUS) != TERMINATED or not labels.get(LABEL_COMPLETED_TIME):
+        if not _has_terminal_labels(self.record.metadata):
             self.write.metadata = True
             at = terminal_time(self.record.status) or self.now
             self.record.set_metadata(completed_at=at)
@@ -188,6 +188,14 @@ class Round:
     def audit(self, reason: str, doing: str, message: str) -> None:
         """Attach a warning to the record."""
         audit(self.deps.recorder, self.record.id, reason, doing, message, self.now)
+
+
+def _has_terminal_labels(metadata: Metadata) -> bool:
+    """Tell whether both labels of the end are complete, without building all labels (`TaskAction.labels`)."""
+    extra = metadata.extra_labels
+    return metadata.completed_at != 0 or (
+        extra.get(LABEL_TERMINATION_STATUS) == TERMINATED and bool(extra.get(LABEL_COMPLETED_TIME))
+    )
 
 
 @contextmanager

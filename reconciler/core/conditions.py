@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import msgspec
 
 from reconciler.api.conditions import (
@@ -56,27 +58,36 @@ def set_condition(
     status: ActionStatus, kind: ConditionType, value: ConditionStatus, reason: str, message: str, now: int
 ) -> ActionStatus:
     """Add or update the condition of that type; its time moves only when its status does (R12)."""
-    message = cut(message)
-    kept = list(status.conditions)
-    for index, old in enumerate(kept):
-        if old.type == kind:
-            at = old.last_transition_time if old.status == value else now
-            kept[index] = Condition(kind, value, reason, message, at)
-            break
-    else:
-        kept.append(Condition(kind, value, reason, message, now))
-    return replace(status, conditions=tuple(kept))
+    return replace(
+        status, conditions=_with(status.conditions, Condition(kind, value, reason, cut(message), now))
+    )
+
+
+def _with(conditions: tuple[Condition, ...], new: Condition) -> tuple[Condition, ...]:
+    """The conditions with one set: the place of an old one of its type is kept, and the time when the status is too."""
+    for index, old in enumerate(conditions):
+        if old.type == new.type:
+            if old.status == new.status:
+                new = replace(new, last_transition_time=old.last_transition_time)
+            return (*conditions[:index], new, *conditions[index + 1 :])
+    return (*conditions, new)
 
 
 def append_history(status: ActionStatus, phase: str, message: str, now: int) -> ActionStatus:
     """Append an entry unless the last one has the same phase; keep the first and the newest (R13, R15)."""
-    history = status.phase_history
+    history = _entered(status.phase_history, phase, message, now)
+    return status if history is status.phase_history else replace(status, phase_history=history)
+
+
+def _entered(
+    history: tuple[PhaseTransition, ...], phase: str, message: str, now: int
+) -> tuple[PhaseTransition, ...]:
     if history and history[-1].phase == phase:
-        return status
+        return history
     history = (*history, PhaseTransition(phase, now, cut(message, 1024)))
     if len(history) > HISTORY_LIMIT:
         history = (history[0], *history[len(history) - HISTORY_LIMIT + 1 :])
-    return replace(status, phase_history=history)
+    return history
 
 
 def error_state_of(err: ExecutionError | None) -> ErrorState | None:
@@ -116,9 +127,13 @@ def failure_reason(err: ExecutionError) -> Reason:
 def _end(
     status: ActionStatus, kind: ConditionType, reason: Reason, progress: str, text: str, now: int
 ) -> ActionStatus:
-    status = set_condition(status, ConditionType.PROGRESSING, ConditionStatus.FALSE, reason, progress, now)
-    status = set_condition(status, kind, ConditionStatus.TRUE, reason, text, now)
-    return append_history(status, reason, text, now)
+    stopped = Condition(ConditionType.PROGRESSING, ConditionStatus.FALSE, reason, cut(progress), now)
+    ended = Condition(kind, ConditionStatus.TRUE, reason, cut(text), now)
+    return replace(
+        status,
+        conditions=_with(_with(status.conditions, stopped), ended),
+        phase_history=_entered(status.phase_history, reason, text, now),
+    )
 
 
 def event_phase(info: PhaseInfo) -> ActionPhase:
@@ -167,12 +182,12 @@ def status_changed(old: ActionStatus, new: ActionStatus) -> bool:
 
     `state_at`, `error_state` and the contents of earlier history entries are not looked at.
     """
-    return (old is not new and any(getattr(old, field) != getattr(new, field) for field in _COMPARED)) or len(
-        old.phase_history
-    ) != len(new.phase_history)
+    return (old is not new and _compared(old) != _compared(new)) or len(old.phase_history) != len(
+        new.phase_history
+    )
 
 
-_COMPARED = (
+_compared = attrgetter(
     "plugin_phase", "conditions", "plugin_phase_version", "attempts", "plugin_state", "plugin_state_version",
     "system_failures", "cache_status", "launches", "total_system_failures", "not_before", "running_at", "launched",
     "outputs", "cache_token", "tokens", "cleanup_tries", "stopping_since", "cleanup_error",

@@ -55,12 +55,16 @@ _STRINGS = (
 )  # fmt: skip
 _BYTES = ("condition_spec", "task_template")
 _texts_of = attrgetter(*_STRINGS)
+_limited_of = attrgetter(*LIMITS)
+_required_of = attrgetter(*(attribute for attribute, _ in REQUIRED))
 _AS_DECLARED = frozenset({str})
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
 
 def missing_fields(spec: ActionSpec) -> str:
     """The text of R23 that names every empty required field; empty when none is."""
+    if all(_required_of(spec)):  # nearly always
+        return ""
     missing = [name for attribute, name in REQUIRED if not getattr(spec, attribute)]
     return f"required spec fields are empty: [{' '.join(missing)}]" if missing else ""
 
@@ -105,12 +109,12 @@ def check_types(spec: object) -> None:
     for name in _BYTES:
         if not isinstance(getattr(spec, name), bytes):
             raise _wrong_type(spec, name, "bytes")
-    if not isinstance(spec.inputs, bytes | None):
+    if spec.inputs is not None and not isinstance(spec.inputs, bytes):
         raise _wrong_type(spec, "inputs", "bytes or None")
-    if not isinstance(spec.interruptible, bool | None):
+    if spec.interruptible is not None and not isinstance(spec.interruptible, bool):
         raise _wrong_type(spec, "interruptible", "a bool or None")
-    if not isinstance(spec.env_vars, dict) or any(
-        not isinstance(text, str) for pair in spec.env_vars.items() for text in pair
+    if not isinstance(spec.env_vars, dict) or (
+        spec.env_vars and any(not isinstance(text, str) for pair in spec.env_vars.items() for text in pair)
     ):
         raise _wrong_type(spec, "env_vars", "a dict of str, names and values")
 
@@ -143,6 +147,8 @@ def check_labels(labels: Mapping[str, str]) -> None:
         InvalidSpec: lists every label that is reserved, too long or unreadable.
     """
     _check_mapping("labels", labels)
+    if not labels:
+        return
     problems = (
         [f"{len(labels)} labels are given, at most {MAX_LABELS} are allowed"]
         if len(labels) > MAX_LABELS
@@ -173,6 +179,8 @@ def check_annotations(annotations: Mapping[str, str]) -> None:
         InvalidSpec: they are no texts, or too large together.
     """
     _check_mapping("annotations", annotations)
+    if not annotations:
+        return
     if any(not isinstance(text, str) for pair in annotations.items() for text in pair):
         raise InvalidSpec("annotations must be str, names and values")
     if any(unreadable(name + value) for name, value in annotations.items()):
@@ -185,7 +193,7 @@ def check_annotations(annotations: Mapping[str, str]) -> None:
 
 
 def _check_mapping(what: str, given: object) -> None:
-    if not isinstance(given, Mapping):
+    if type(given) is not dict and not isinstance(given, Mapping):
         raise InvalidSpec(f"{what} must be a dict of str, got {type(given).__name__}")
 
 
@@ -201,10 +209,6 @@ def _identity_problems(action: ActionId, spec: ActionSpec) -> list[str]:
     return problems
 
 
-def _texts(spec: ActionSpec) -> tuple[str, ...]:
-    return (spec.short_name, spec.group, spec.cache_key, spec.task_type, spec.inputs_hash, spec.inputs_digest)
-
-
 def _template_problems(template: bytes) -> list[str]:
     """Policies that no action can keep. An unreadable template is told of by its first round."""
     if b'"metadata"' not in template:
@@ -218,21 +222,24 @@ def _template_problems(template: bytes) -> list[str]:
 
 def _size_problems(spec: ActionSpec) -> list[str]:
     problems: list[str] = []
-    for attribute, limit in LIMITS.items():
-        if len(getattr(spec, attribute)) > limit:
-            problems.append(
-                f"{attribute} has {len(getattr(spec, attribute))} characters, at most {limit} are allowed"
-            )
+    texts = _limited_of(spec)
+    for text, (attribute, limit) in zip(texts, LIMITS.items(), strict=True):
+        if len(text) > limit:
+            problems.append(f"{attribute} has {len(text)} characters, at most {limit} are allowed")
     if len(spec.task_template) > MAX_TEMPLATE:
         problems.append(
             f"taskTemplate has {len(spec.task_template)} bytes, at most {MAX_TEMPLATE} are allowed"
         )
-    if any(map(unreadable, _texts(spec))):
+    if unreadable("".join(texts)) and any(map(unreadable, texts)):
         problems.append(f"a text of the spec {UNREADABLE}")
-    if any(unreadable(name + value) for name, value in spec.env_vars.items()):
-        return [*problems, f"envVars {UNREADABLE}"]
-    problems += filter(None, (variable_problem(name, value) for name, value in spec.env_vars.items()))
-    size = sum(len(k.encode()) + len(v.encode()) for k, v in spec.env_vars.items())
+    return problems + _variable_problems(spec.env_vars) if spec.env_vars else problems
+
+
+def _variable_problems(variables: Mapping[str, str]) -> list[str]:
+    if any(unreadable(name + value) for name, value in variables.items()):
+        return [f"envVars {UNREADABLE}"]
+    problems = [*filter(None, (variable_problem(name, value) for name, value in variables.items()))]
+    size = sum(len(k.encode()) + len(v.encode()) for k, v in variables.items())
     if size > MAX_ENVIRONMENT:
         problems.append(
             f"envVars have {size} bytes, at most {MAX_ENVIRONMENT} are allowed; put large values in S3"

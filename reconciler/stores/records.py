@@ -42,6 +42,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -112,6 +113,7 @@ class _Extra(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     annotations: dict[str, str] = {}
 
 
+_shared_key = attrgetter(*(name for name in _SHARED if name != "env_vars"))
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _encode_plain = msgspec.json.Encoder().encode
 _own = msgspec.json.Decoder(OwnSpec)
@@ -153,7 +155,7 @@ def encode_new(
         shared_cache: remembers encodings of shared parts during one submission.
     """
     spec = action.spec
-    key = tuple(getattr(spec, name) for name in _SHARED if name != "env_vars") + tuple(spec.env_vars.items())
+    key = _shared_key(spec), *spec.env_vars.items()
     incarnation = action.metadata.incarnation
     known = shared_cache.get((incarnation, key))
     if known is None:
@@ -282,11 +284,12 @@ def decode(
     get = fields.get
     own = _own.decode(fields[b"s"])
     parent = get(b"r")
+    incarnation = incarnation_of(fields)
     # a copy, and so is the environment: the part is that of many records
     common = {**shared, "env_vars": {**shared.get("env_vars", {})}}
     base = common.get("run_output_base", "")
     if base.endswith((_OWN_FOLDER, _OLD_FOLDER)):
-        folder = run_folder(action.run_id, incarnation_of(fields) if base.endswith(_OWN_FOLDER) else "")
+        folder = run_folder(action.run_id, incarnation if base.endswith(_OWN_FOLDER) else "")
         common["run_output_base"] = f"{base[:-1]}{folder}"
     spec = ActionSpec(
         run_name=action.run,
@@ -309,7 +312,7 @@ def decode(
         action,
         spec,
         status,
-        _decode_metadata(action, spec, fields),
+        _decode_metadata(action, spec, fields, incarnation),
         signal=_signal.decode(signal) if signal else None,
         version=int(get(b"v", b"0")),
         token=int(get(b"k", b"0")),
@@ -333,7 +336,9 @@ def _decode_status(data: bytes | None) -> tuple[ActionStatus, dict[str, dict[str
     return status, {"status": {name: value for name, value in raw.items() if name not in _KNOWN_STATUS}}
 
 
-def _decode_metadata(action: ActionId, spec: ActionSpec, fields: Mapping[bytes, bytes]) -> Metadata:
+def _decode_metadata(
+    action: ActionId, spec: ActionSpec, fields: Mapping[bytes, bytes], incarnation: str
+) -> Metadata:
     get = fields.get
     extra = _extra.decode(fields[b"m"]) if b"m" in fields else _Extra()
     deletion = get(b"d")
@@ -346,7 +351,7 @@ def _decode_metadata(action: ActionId, spec: ActionSpec, fields: Mapping[bytes, 
         finalizers=tuple(finalizers.decode().split()) if finalizers else (),
         extra_labels=extra.labels,
         annotations=extra.annotations,
-        incarnation=incarnation_of(fields),
+        incarnation=incarnation,
         completed_at=int(get(b"o", b"0")),
         priority=int(get(b"pr", _DEFAULT_PRIORITY)),
         fair_key=get(b"fk", b"").decode(),

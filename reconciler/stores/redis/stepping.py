@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -93,7 +94,7 @@ class Stepping(RedisCore):
         items, encoded, sent = [], [], set()
         for action in actions:
             fields, name, shared = records.encode_new(action, cache)
-            flat = [part.decode() for pair in fields.items() for part in pair]
+            flat = [*map(bytes.decode, chain.from_iterable(fields.items()))]
             event = records.encode_event(first_event(action))[:-1].decode()
             once = "" if (action.id.run_id, name) in sent else shared.decode()
             sent.add((action.id.run_id, name))
@@ -229,9 +230,9 @@ def _packed(change: Change) -> tuple[Any, ...]:
     return (
         change.path,
         change.token.decode(),
-        [part.decode() for part in change.sets],
-        [name.decode() for name in change.dels],
-        [event.decode() for event in change.events],
+        [*map(bytes.decode, change.sets)],
+        [*map(bytes.decode, change.dels)],
+        [*map(bytes.decode, change.events)],
         *(change.phase, change.due, change.parent, change.ended, change.failed, change.seen, change.version),
         *(change.launch, change.line, change.unsent, change.incarnation),
     )
