@@ -7,6 +7,7 @@ from support import (
     ATTEMPT_LEASE,
     LINE,
     RUN,
+    STEP_LEASE,
     LookingStore,
     PassTime,
     claimed,
@@ -80,7 +81,7 @@ def test_the_base_follows_the_incarnation(store: LookingStore, pass_time: PassTi
 
 def claimed_again(store: LookingStore, action: TaskAction, pass_time: PassTime) -> TaskAction:
     """The record, once the claim before has run out."""
-    pass_time(20_000)
+    pass_time(STEP_LEASE + 100)
     return claimed(store, action)
 
 
@@ -151,7 +152,7 @@ def test_a_late_step_writes_nothing(store: LookingStore, pass_time: PassTime) ->
     """Tokens and versions begin anew with each run of a name; the commit of an earlier one finds its action gone."""
     created(store, of(OLD))
     stale = claimed(store, of(OLD))
-    pass_time(20_000)
+    pass_time(STEP_LEASE + 100)
     forgotten(store, pass_time, of(OLD))
     created(store, of(NEW))
     fresh = claimed(store, of(NEW))
