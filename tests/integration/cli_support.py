@@ -170,8 +170,8 @@ def make(backend: Backend, end: str) -> None:
 
 
 @contextmanager
-def backend_on(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    """A backend, with the environment a shell would have."""
+def backend_on(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch, **more: str) -> Iterator[Backend]:
+    """A backend, with the environment a shell would have, and with more settings."""
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(name)
     for name, value in servers.env().items():
@@ -180,6 +180,8 @@ def backend_on(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("RECONCILER_KEY_PREFIX", prefix)
     monkeypatch.setenv("RECONCILER_S3_PREFIX", prefix)
     monkeypatch.setenv("RECONCILER_IMPORTS", "cli_functions")
+    for name, value in more.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     backend = Backend()
     yield backend

@@ -57,7 +57,12 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One for all."""
-    variables = {"RECONCILER_SECRETS": "env", "SECRET_SCRIBE_KEY": SECRET, "RECONCILER_ATTEMPT_LEASE": "3s"}
+    variables = {
+        "RECONCILER_SECRETS": "env",
+        "SECRET_SCRIBE_KEY": SECRET,
+        "RECONCILER_ATTEMPT_LEASE": "3s",
+        "RECONCILER_REQUEUE_DURATION": "1s",
+    }
     here = Path(__file__).parent
     folder = tmp_path_factory.mktemp("logs")
     with (

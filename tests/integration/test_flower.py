@@ -80,6 +80,8 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Garden]:
     variables = {
         "FLOWER_UNAUTHENTICATED_API": "true",
         "RECONCILER_ATTEMPT_LEASE": "3s",
+        "RECONCILER_ABORT_GRACE": "1s",
+        "RECONCILER_REQUEUE_DURATION": "1s",
         "RECONCILER_SECRETS": "env",
         "SECRET_FLOWER_BIRD": SECRET,
     }

@@ -25,8 +25,7 @@ SECRET = "no-log-shall-hold-me"
 @pytest.fixture
 def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """An installation of its own that does not wait long between two tries."""
-    monkeypatch.setenv("RECONCILER_REQUEUE_DURATION", "10ms")
-    with backend_on(servers, monkeypatch) as made:
+    with backend_on(servers, monkeypatch, RECONCILER_REQUEUE_DURATION="10ms") as made:
         yield made
 
 
