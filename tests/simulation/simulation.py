@@ -34,7 +34,7 @@ from tests.simulation.oracles import Reservations, Units
 from tests.simulation.scheduler import NEVER, Actor, Killed, Process, Scheduler
 from tests.simulation.seams import seams, use_actors
 from tests.simulation.workers import KNOWN, Worker
-from tests.simulation.workload import Op, Workload, signalling
+from tests.simulation.workload import Op, Theme, Workload, signalling
 from tests.simulation.world import GPU, World
 from worker.runner.runner import Call
 
@@ -60,10 +60,10 @@ class Simulation:
         accepted: paths of the actions clients were told of.
     """
 
-    def __init__(self, seed: int, size: int | None = None) -> None:
+    def __init__(self, seed: int, size: int | None = None, theme: Theme | None = None) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
-        self.workload = Workload(self.rng, size)
+        self.workload = Workload(self.rng, size, theme)
         self.faults = faults.drawn(self.rng, self.workload.theme.favourites)
         self.scheduler = Scheduler(self.rng, self.rng.choice((0.02, 0.1, 0.3, 0.6)))
         hours = self.rng.choice((0, 0, 1))

@@ -5,11 +5,22 @@ import pytest
 from tests.simulation.checker import Violation
 from tests.simulation.planted import MISTAKES, planted
 from tests.simulation.simulation import Simulation
+from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD
 
 _WITHIN = 500
+_THEMES = {
+    "entry put under a lost reservation": ALIKE_ELSEWHERE,
+    "launch given back by anybody": CROWD,
+    "launch given back, and a wish for a look forgotten": CROWD,
+    "outcome taken from anybody": CROWD,
+}
+"""What the stories are about that show a mistake; stories of all themes show these in one of hundreds."""
 _BEGIN = {
-    "commit to a later run of the same name": 2350,
-    "launch given back, and a wish for a look forgotten": 800,
+    "commit to a later run of the same name": 2400,
+    "end above open children owes nothing": 50,
+    "entry put under a lost reservation": 25,
+    "launch given back, and a wish for a look forgotten": 860,
+    "wish for a look dropped by a commit": 25,
 }
 """Where to begin so as to find it soon, or at all: some are missed by one story of a thousand."""
 
@@ -21,7 +32,7 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
         for number in range(_WITHIN):
             seed = _BEGIN.get(mistake, 0) + number
             try:
-                Simulation(seed).run()
+                Simulation(seed, theme=_THEMES.get(mistake)).run()
             except Violation as violation:
                 print(f"{mistake}: story {seed}: {violation}")
                 return

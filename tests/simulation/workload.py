@@ -53,10 +53,11 @@ class Theme(msgspec.Struct, frozen=True):
     favourites: tuple[str, ...] = FAVOURITES
 
 
-_CROWD = Theme(
+CROWD = Theme(
     (0, 0, 1, 0, 0), cached=0.0, functions=1.0, greedy=0.0, secrets=0.0, crowd=16, favourites=OF_CROWD
 )
 _ALIKE = Theme((0, 4, 1, 0, 0), 1.0, 1.0, 0.0, alike=True, favourites=OF_CACHE)
+ALIKE_ELSEWHERE = msgspec.structs.replace(_ALIKE, functions=0.0)
 THEMES = (
     Theme(),
     Theme((0, 4, 1, 0, 0), cached=0.0, functions=1.0, favourites=OF_ATTEMPTS),
@@ -65,9 +66,9 @@ THEMES = (
     Theme((1, 0, 0, 0, 4), favourites=OF_STEPS),
     _ALIKE,
     msgspec.structs.replace(_ALIKE, aborted=0.8),
-    msgspec.structs.replace(_ALIKE, functions=0.0),
-    _CROWD,
-    msgspec.structs.replace(_CROWD, aborted=0.8),
+    ALIKE_ELSEWHERE,
+    CROWD,
+    msgspec.structs.replace(CROWD, aborted=0.8),
 )
 _SCRIPTED = ("tidy", "plain")
 _MOODS = ("good", "good", "flaky", "bad")
@@ -111,14 +112,15 @@ class Workload:
         conditions: those that wait for a signal without a limit.
     """
 
-    def __init__(self, rng: random.Random, size: int | None = None) -> None:
+    def __init__(self, rng: random.Random, size: int | None = None, theme: Theme | None = None) -> None:
         self.rng = rng
         self.ops: list[Op] = []
         self.expected: dict[str, Expected] = {}
         self.conditions: list[ActionId] = []
         self._runs: list[str] = []
         self._span = rng.choice((0, 5_000, 60_000))
-        self.theme = rng.choice(THEMES)
+        drawn = rng.choice(THEMES)
+        self.theme = theme or drawn
         self._mood = rng.choice(_MOODS)
         for _ in range(rng.randrange(2, 7) if size is None else size):
             self.add()
