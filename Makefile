@@ -24,8 +24,8 @@ help: ## this list
 demo: $(STAMP) ## a survey of the standard library on embedded servers and real workers
 	@$(PY) -m reconciler.cli demo
 
-test: $(STAMP) ## all tests but the chaos ones, two files at a time; starts the servers it needs
-	@$(PYTEST) -m 'not chaos' $(if $(ARGS),,-n 2 --dist loadfile) $(ARGS)
+test: $(STAMP) ## all tests but the chaos ones, three files at a time; starts the servers it needs
+	@$(PYTEST) -m 'not chaos' $(if $(ARGS),,-n 3 --dist loadfile --no-loadscope-reorder) $(ARGS)
 
 check: lint types floors compose cover ## what must be green before a commit
 	@$(PY) -m coverage report $(RULES)
