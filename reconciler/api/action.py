@@ -13,6 +13,7 @@ import msgspec
 
 from reconciler.api.asked import AskedRetry
 from reconciler.api.errors import InvalidName
+from reconciler.api.lineage import Lineage
 from reconciler.api.names import check_name
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
@@ -106,9 +107,7 @@ class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
         parts = path.split("/")
         if len(parts) != 3:
             raise InvalidName(f"{path!r} is no run; write project/domain/run")
-        for what, part in zip(("project", "domain", "run"), parts, strict=True):
-            check_name(what, part)
-        return cls(*parts)
+        return cls(*parts).checked()
 
 
 class ActionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
@@ -181,6 +180,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When the first launch may be, ms; 0 = at once. Negative in a submission: so many ms after it is accepted."""
     expires_at: int = 0
     """When the action is aborted unless it has begun, ms; 0 = never. Negative in a submission, as above."""
+    lineage: Lineage | None = None
+    """Of an action of a run that was made of another one (`Client.rerun`, `recover`, `fork`)."""
 
     @property
     def may_begin_at(self) -> int:

@@ -41,6 +41,8 @@ class Reason(enum.StrEnum):
     INITIALIZING = "Initializing"
     EXECUTING = "Executing"
     COMPLETED = "Completed"
+    RECOVERED = "Recovered"
+    """It did not run: outputs of the same action of an earlier run were taken over."""
     RETRYABLE_FAILURE = "RetryableFailure"
     PERMANENT_FAILURE = "PermanentFailure"
     ABORTED = "Aborted"

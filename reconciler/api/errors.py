@@ -5,6 +5,7 @@
     │   ├── InvalidName            a project, domain, run, action, queue or task name breaks the rule
     │   ├── InvalidSpec            a field of an action is missing, too long or contradictory
     │   │   └── RunSealed          the run has ended and goes to the archive: nothing can be added
+    │   ├── SourceUnusable         a run cannot be made of this one as it is: it lives, or part of it is gone
     │   └── InvalidArguments       arguments do not fit a function's signature
     ├── InvalidSettings            one message that lists every wrong setting
     ├── QueueFull                  as much waits in a queue as may; nothing was stored, try again later
@@ -70,6 +71,10 @@ class RunSealed(InvalidSpec):
             f"nothing can be added to the run {run}: all its actions ended longer than RECONCILER_RETENTION ago, and it is "
             "sealed for the archive. Submit under another run name."
         )
+
+
+class SourceUnusable(InvalidInput):
+    """No run can be made of this one: it has not ended, part of it is gone, or its task is another one now."""
 
 
 class InvalidArguments(InvalidInput, TypeError):

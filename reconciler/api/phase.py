@@ -81,7 +81,7 @@ class ActionPhase(enum.IntEnum):
     PAUSED = 9
     """A condition waits for its signal."""
     RECOVERED = 10
-    """Terminal: the outputs of an earlier run were taken over. Reserved by the protocol, not produced here."""
+    """Terminal from the start: outputs of the same action of an earlier run were taken over (`Client.recover`)."""
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -89,6 +89,10 @@ class ActionPhase(enum.IntEnum):
     def is_terminal(self) -> bool:
         """Whether there is no way out of this phase."""
         return self in TERMINAL
+
+    def has_outputs(self) -> bool:
+        """Whether outputs can be read: the action succeeded, or those of an earlier run were taken over."""
+        return self is ActionPhase.SUCCEEDED or self is ActionPhase.RECOVERED
 
 
 TERMINAL = frozenset(

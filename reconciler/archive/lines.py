@@ -68,8 +68,14 @@ def header_of(run: RawRun, lineage: Mapping[str, Any] | None = None) -> Header:
         actions=len(run.actions),
         events=kept,
         missing=max(0, published - kept),
-        lineage=dict(lineage or {}),
+        lineage=dict(lineage or _lineage_of(run)),
     )
+
+
+def _lineage_of(run: RawRun) -> dict[str, Any]:
+    """Which run it was made of, as its first action says; nothing for one that was submitted."""
+    told = run.actions[0].fields.get("ln") if run.actions else None
+    return {} if told is None else msgspec.json.decode(told, type=dict[str, Any])
 
 
 def lines_of(run: RawRun, lineage: Mapping[str, Any] | None = None) -> Iterator[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import RunId, TaskAction
 from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
@@ -52,7 +54,7 @@ def counts_document(counts: RunCounts) -> Document:
 
 def error_of(record: TaskAction) -> ErrorState | None:
     """The error to show: of an action that succeeded none, although an earlier attempt may have failed."""
-    return None if record.phase is ActionPhase.SUCCEEDED else record.status.error_state
+    return None if record.phase.has_outputs() else record.status.error_state
 
 
 def error_part(record: TaskAction) -> Document | None:
@@ -77,8 +79,10 @@ def summary_document(record: TaskAction) -> Document:
     }
 
 
-def action_document(record: TaskAction, events: list[ActionEvent]) -> Document:
-    """All that is known of one action."""
+def action_document(
+    record: TaskAction, events: list[ActionEvent], made_into: Sequence[RunId] = ()
+) -> Document:
+    """All that is known of one action; of a root also the runs that were made of its run."""
     status = record.status
     return {
         **summary_document(record),
@@ -110,6 +114,8 @@ def action_document(record: TaskAction, events: list[ActionEvent]) -> Document:
         "log_uri": log_uri(record, events) or None,
         "deletion": _deletion_part(record),
         "signal": _signal_part(record),
+        "made_by": _lineage_part(record),
+        "made_into": [str(run) for run in made_into],
         "cleanup_error": status.cleanup_error or None,
         "labels": record.labels,
         "events": record.events,
@@ -159,6 +165,13 @@ def _deletion_part(record: TaskAction) -> Document | None:
     if deletion is None:
         return None
     return {"at": iso(deletion.at), "reason": deletion.reason, "actor": deletion.actor}
+
+
+def _lineage_part(record: TaskAction) -> Document | None:
+    lineage = record.metadata.lineage
+    if lineage is None:
+        return None
+    return {"verb": lineage.verb, "source": lineage.source, "changed": lineage.changed}
 
 
 def _signal_part(record: TaskAction) -> Document | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import RunId, TaskAction
 from reconciler.api.condition import read_condition
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
@@ -19,6 +21,7 @@ from reconciler.core.conditions import terminal_time
 from reconciler.core.events import observed_attempts
 from reconciler.core.progress import begun
 from reconciler.core.times import span
+from reconciler.stores.holds import RunLife
 
 Pairs = list[tuple[str, str]]
 
@@ -33,15 +36,19 @@ def get(*, action: str, project: str, domain: str, as_json: bool) -> None:
     with connected(place) as client:
         record = client.get(target)
         events = client.events(target)
+        life = RunLife(record.id.run_id, record.metadata.incarnation)
+        made = client.made_into(life) if not record.spec.parent_action_name else []
         if as_json:
-            emit(action_document(record, events))
+            emit(action_document(record, events, made))
             return
-        _show(record, events, client.store.now())
+        _show(record, events, client.store.now(), made)
 
 
-def _show(record: TaskAction, events: list[ActionEvent], now: int) -> None:
+def _show(record: TaskAction, events: list[ActionEvent], now: int, made: Sequence[RunId] = ()) -> None:
     write(f"{styled(str(record.id), bold=True)}  {phase_text(record.phase)}")
-    show_pairs(_what(record) + _when(record, now) + _why(record, now) + _where(record, events))
+    show_pairs(
+        _what(record) + _came(record, made) + _when(record, now) + _why(record, now) + _where(record, events)
+    )
     if record.status.conditions:
         say("\nConditions")
         show_table(
@@ -96,6 +103,13 @@ def _what(record: TaskAction) -> Pairs:
             f"{children.total}, {children.open} open, {children.failed} failed" if children.total else "",
         ),
     ]
+
+
+def _came(record: TaskAction, made: Sequence[RunId]) -> Pairs:
+    """What the run was made of, and what of it."""
+    lineage = record.metadata.lineage
+    how = f"{lineage.verb} of {lineage.source}{', changed' if lineage.changed else ''}" if lineage else ""
+    return [("made by", how), ("made into", "\n".join(map(str, made)))]
 
 
 def _question(record: TaskAction) -> str:

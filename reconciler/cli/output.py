@@ -16,6 +16,7 @@ from reconciler.core.visible import visible
 
 _COLOURS = {
     ActionPhase.SUCCEEDED: "green",
+    ActionPhase.RECOVERED: "green",
     ActionPhase.FAILED: "red",
     ActionPhase.TIMED_OUT: "red",
     ActionPhase.ABORTED: "magenta",

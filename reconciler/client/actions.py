@@ -33,6 +33,7 @@ from reconciler.core.events import observed_attempts
 from reconciler.stores.base import AbortOutcome, AbortReport, Store
 from reconciler.stores.blobs import get_many
 from reconciler.stores.counts import RunCounts, RunSummary
+from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore
 
 T = TypeVar("T")
@@ -133,6 +134,28 @@ class Actions:
         """
         found = attempts_of(self.events(action))
         return found or [attempt_view(observed_attempts(self.get(action)), ())]
+
+    def made_of(self, run: RunId) -> RunLife | None:
+        """The run this one was made of by `rerun`, `recover` or `fork`; None when it was submitted.
+
+        Raises:
+            ActionNotFound: there is no such run.
+        """
+        first = self.store.list_actions(run.checked(), limit=1).actions
+        if not first:
+            raise ActionNotFound(run)
+        lineage = first[0].metadata.lineage
+        return RunLife.parse(lineage.source) if lineage else None
+
+    def made_into(self, source: RunLife) -> list[RunId]:
+        """The stored runs that were made of this one by `rerun`, `recover` or `fork`, by name; none of what is forgotten."""
+        found = []
+        for run in self.store.holders(source):
+            first = self.store.list_actions(run, limit=1).actions
+            lineage = first[0].metadata.lineage if first else None
+            if lineage is not None and lineage.source == str(source):
+                found.append(run)
+        return found
 
     # -- waiting ---------------------------------------------------------------------------------------------------
     def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Watch:

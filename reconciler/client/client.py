@@ -15,23 +15,19 @@ from reconciler.api.schedule import Delay, Moment, schedule
 from reconciler.broker.messages import Messenger
 from reconciler.client.approval import Signals, question
 from reconciler.client.connect import connect
-from reconciler.client.door import Door
-from reconciler.client.handles import Handles
-from reconciler.client.queue_limits import QueueLimits
 from reconciler.client.queue_verbs import QueueVerbs
 from reconciler.client.queues import Queues
+from reconciler.client.remaking import Remaking
 from reconciler.client.run import Run
-from reconciler.client.storing import Storing
 from reconciler.client.submission import group_root, in_group, inherited, plans, stem_of, with_inputs_hash
 from reconciler.client.waiting import decode_outputs
 from reconciler.core.validation import check_types
 from reconciler.settings import Settings
 from reconciler.stores.base import SignalOutcome, Store
-from reconciler.stores.blobs import parse_uri
 from reconciler.stores.objects import BlobStore
 
 
-class Client(Handles, QueueVerbs):
+class Client(Remaking, QueueVerbs):
     """Talks to the stores directly; sends wake-ups through the messenger. Safe to share between threads.
 
     Attributes:
@@ -42,10 +38,7 @@ class Client(Handles, QueueVerbs):
         self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings | None = None
     ) -> None:
         super().__init__(store, blobs, messenger, settings or Settings())
-        self._door = Door(self.settings, parse_uri(blobs.uri("any")).bucket)
-        self._storing = Storing(store, blobs, self.settings, self._waker)
         self._signals = Signals(self, self._waker, self.settings)
-        self._limits = QueueLimits(store, self._door)
         self._queues = Queues(store, messenger, self._limits, self.settings)
 
     @classmethod

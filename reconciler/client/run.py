@@ -8,10 +8,10 @@ It is the handle of that run alone: once it is forgotten nothing is found, also 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Collection, Generator, Mapping
+from typing import Any, Generic, Protocol, TypeVar, cast
 
-from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.action import ActionId, ActionSpec, RunId, TaskAction
 from reconciler.api.errors import ActionEnded, ActionNotFound
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
@@ -28,6 +28,49 @@ from reconciler.stores.counts import RunCounts
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+class Maker(Protocol):
+    """Makes runs of runs, as `Client` does."""
+
+    def rerun(
+        self,
+        run: RunId,
+        *,
+        name: str = "",
+        idempotency_key: str = "",
+        incarnation: str = "",
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Run[Any]:
+        """See `Client.rerun`."""
+        ...
+
+    def recover(
+        self,
+        run: RunId,
+        *,
+        name: str = "",
+        idempotency_key: str = "",
+        incarnation: str = "",
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Run[Any]:
+        """See `Client.recover`."""
+        ...
+
+    def fork(
+        self,
+        run: RunId,
+        *,
+        inputs: Mapping[str, Mapping[str, Any]] | None = None,
+        specs: Mapping[str, ActionSpec] | None = None,
+        again: Collection[str] = (),
+        name: str = "",
+        idempotency_key: str = "",
+        incarnation: str = "",
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Run[Any]:
+        """See `Client.fork`."""
+        ...
 
 
 class Run(Generic[T_co]):
@@ -49,6 +92,7 @@ class Run(Generic[T_co]):
         incarnation: str = "",
     ) -> None:
         self._client = OneIncarnation(client, action, incarnation)
+        self._makes = cast("Maker", client)  # whoever gives handles away can make runs: it is a Client
         self.incarnation = incarnation
         self._decode = decode
         self._members = members
@@ -157,6 +201,47 @@ class Run(Generic[T_co]):
         """Give the action and all below it another priority, 0 to 9; see `Client.prioritize`."""
         return self._client.prioritize(self.action, priority)
 
+    def rerun(self, *, name: str = "", idempotency_key: str = "") -> Run[T_co]:
+        """Run all of it again, once it has ended, as a new run; see `Client.rerun`."""
+        return self._makes.rerun(
+            self.id,
+            name=name,
+            idempotency_key=idempotency_key,
+            incarnation=self.incarnation,
+            decode=self._decode,
+        )
+
+    def recover(self, *, name: str = "", idempotency_key: str = "") -> Run[T_co]:
+        """Go on from what succeeded, once it has ended, as a new run; see `Client.recover`."""
+        return self._makes.recover(
+            self.id,
+            name=name,
+            idempotency_key=idempotency_key,
+            incarnation=self.incarnation,
+            decode=self._decode,
+        )
+
+    def fork(
+        self,
+        *,
+        inputs: Mapping[str, Mapping[str, Any]] | None = None,
+        specs: Mapping[str, ActionSpec] | None = None,
+        again: Collection[str] = (),
+        name: str = "",
+        idempotency_key: str = "",
+    ) -> Run[T_co]:
+        """Recover it with changes, once it has ended, as a new run; see `Client.fork`."""
+        return self._makes.fork(
+            self.id,
+            inputs=inputs,
+            specs=specs,
+            again=again,
+            name=name,
+            idempotency_key=idempotency_key,
+            incarnation=self.incarnation,
+            decode=self._decode,
+        )
+
 
 class AsyncRun(Generic[T]):
     """The verbs of a `Run` for asyncio. Waiting takes no thread, however many wait.
@@ -173,6 +258,9 @@ class AsyncRun(Generic[T]):
         self.attempts = awaitable(run.attempts)
         self.abort = awaitable(run.abort)
         self.prioritize = awaitable(run.prioritize)
+        self.rerun = awaitable(run.rerun)
+        self.recover = awaitable(run.recover)
+        self.fork = awaitable(run.fork)
 
     async def phase(self) -> ActionPhase:
         """See `Run.phase`."""

@@ -8,7 +8,7 @@ unless a stored record points to them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
@@ -20,6 +20,7 @@ from reconciler.api.errors import (
     InvalidSpec,
     ReconcilerError,
     RunSealed,
+    SourceUnusable,
     StoreUnavailable,
 )
 from reconciler.client.submission import new_incarnation
@@ -63,8 +64,13 @@ class Storing:
         self._inline_limit = settings.inline_limit
         self._waker = waker
 
-    def store(self, actions: Sequence[TaskAction]) -> str:
+    def store(self, actions: Sequence[TaskAction], hold: Callable[[], int] = lambda: 0) -> str:
         """Store actions of one run, with all inputs in their specs, and wake who is to look at them.
+
+        Args:
+            actions: which ones.
+            hold: called before each part: holds what the actions point to, and answers until when; 0 = they point to
+            nothing.
 
         Returns:
             The incarnation of that run.
@@ -74,20 +80,21 @@ class Storing:
             ActionNotFound: a parent does not exist.
             InvalidSpec: a parent has ended.
             RunSealed: the run has ended, and goes to the archive.
+            SourceUnusable: what the actions point to was held no longer when they were to be stored.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         incarnation = actions[0].metadata.incarnation or new_incarnation()  # unless the run has one already
         for start in range(0, len(actions), _AT_ONCE):
-            incarnation = self._part(actions[start : start + _AT_ONCE], incarnation)
+            incarnation = self._part(actions[start : start + _AT_ONCE], incarnation, hold())
         return incarnation
 
-    def _part(self, actions: Sequence[TaskAction], incarnation: str) -> str:
+    def _part(self, actions: Sequence[TaskAction], incarnation: str, until: int) -> str:
         """Store one part; returns the incarnation its run turned out to have."""
         belong = [incarnation] * len(actions)
         for _ in range(_TRIES):
             bases = {of: default_base(self._blobs, actions[0].id.run_id, of) for of in set(belong)}
             placed = [self._placed(action, of, bases[of]) for action, of in zip(actions, belong, strict=True)]
-            answers = self._submit(placed)
+            answers = self._submit(placed, until)
             others = [answer.outcome is CreateOutcome.OTHER_INCARNATION for answer in answers]
             if not any(others):
                 for one, answer in zip(placed, answers, strict=True):
@@ -100,7 +107,7 @@ class Storing:
         run = actions[0].id.run_id
         raise StoreUnavailable(f"the run {run} is forgotten and made anew all the time; submit again")
 
-    def _submit(self, placed: Sequence[_Placed]) -> Sequence[Created]:
+    def _submit(self, placed: Sequence[_Placed], until: int) -> Sequence[Created]:
         """What became of them; nothing was written when the store says beforehand that some will be refused."""
         put: list[_Placed] = []
         if any(one.inputs is not None for one in placed):
@@ -110,7 +117,7 @@ class Storing:
             put = [one for one in _new(placed, checked) if one.inputs is not None]
         for one in put:
             self._blobs.put(f"{one.action.spec.input_uri}/{INPUTS_FILE}", one.inputs or b"")
-        report = self._store.create([one.action for one in placed])
+        report = self._store.create([one.action for one in placed], until=until)
         self._waker.wake(report.wake)
         stored = {one.action.id for one in _new(placed, report.outcomes)}
         self._take_back([one for one in put if one.action.id not in stored])
@@ -148,6 +155,8 @@ class Storing:
                 msgspec.structs.replace(spec, run_output_base=base, **changes),
                 action.status,
                 msgspec.structs.replace(action.metadata, incarnation=incarnation),
+                signal=action.signal,
+                children=action.children,
             ),
             inputs,
         )
@@ -177,5 +186,10 @@ def _raise_refusal(action: TaskAction, answer: Created) -> None:
             )
         case CreateOutcome.SEALED:
             raise RunSealed(action.id.run_id)
+        case CreateOutcome.NOT_HELD:
+            raise SourceUnusable(
+                f"the run {action.id.run_id} could not be stored in time: what it was made of may be forgotten meanwhile. "
+                "Try again; where an idempotency key was given, with the same"
+            )
         case _:
             return

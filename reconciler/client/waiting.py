@@ -102,7 +102,7 @@ def ended_error(record: TaskAction) -> ActionEnded | None:
     The stored error may be that of an earlier attempt, when the end itself gave none (R60): then it is not shown.
     """
     kinds = {ActionPhase.ABORTED: ActionAborted, ActionPhase.TIMED_OUT: ActionTimedOut}
-    if record.phase is ActionPhase.SUCCEEDED:
+    if record.phase.has_outputs():
         return None
     error = record.status.error_state
     message = next((c.message for c in record.status.conditions if c.type == "Failed"), "")

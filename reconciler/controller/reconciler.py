@@ -38,7 +38,7 @@ from reconciler.settings import Settings
 from reconciler.stores.base import Store, Write
 from reconciler.stores.catalog import CacheKey, Catalog
 from reconciler.stores.objects import BlobStore
-from reconciler.stores.records import Scheme
+from reconciler.stores.scheme import Scheme
 from reconciler.webhooks.caller import HttpWebhooks, Webhooks
 
 CONTROLLER_NAME = "taskaction"

@@ -115,6 +115,12 @@ def map_phase(status: ActionStatus, info: PhaseInfo, now: int) -> ActionStatus:
     return append_history(status, reason, text, now)
 
 
+def recovered(status: ActionStatus, source: str, now: int) -> ActionStatus:
+    """The status of an action whose outputs are taken over from `source`: it has ended before it began."""
+    text = f"taken over from {source}"
+    return _end(status, ConditionType.SUCCEEDED, Reason.RECOVERED, DONE_PROGRESS, text, now)
+
+
 def failure_reason(err: ExecutionError) -> Reason:
     """The reason an end of the engine's own making is stored under: limits of time and rejected specs have their own."""
     if err.code in TIMEOUT_CODES:
@@ -149,7 +155,8 @@ def action_phase(status: ActionStatus) -> ActionPhase:
         if condition.status is not ConditionStatus.TRUE:
             continue
         if condition.type is ConditionType.SUCCEEDED:
-            return ActionPhase.SUCCEEDED
+            recovered = condition.reason == Reason.RECOVERED
+            return ActionPhase.RECOVERED if recovered else ActionPhase.SUCCEEDED
         if condition.type is ConditionType.FAILED:
             return _FAILED_PHASE.get(condition.reason, ActionPhase.FAILED)
         if PluginPhase.from_label(status.plugin_phase) in _WAITING:

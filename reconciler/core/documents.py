@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.api.event import ActionEvent
-from reconciler.api.phase import ActionPhase
 from reconciler.core.times import iso
 
 Document = dict[str, Any]
@@ -24,7 +23,7 @@ def event_document(event: ActionEvent) -> Document:
         "reported_at": iso(event.reported_time),
         "reasons": [{"message": r.message, "at": iso(r.occurred_at)} for r in event.cluster_events],
         "error": {"code": error.code, "kind": _kind(error.kind), "message": error.message} if error else None,
-        "outputs_uri": outputs.output_uri if outputs and event.phase is ActionPhase.SUCCEEDED else None,
+        "outputs_uri": outputs.output_uri if outputs and event.phase.has_outputs() else None,
         "logs": [{"name": link.name, "uri": link.uri, "sha256": link.sha256} for link in event.log_info],
         "context": event.log_context or {},
         "cache": event.cache_status.name.lower(),

@@ -21,6 +21,7 @@ from reconciler.api.resource import QuotaToken
 from reconciler.stores.archiving import Archiving
 from reconciler.stores.counts import RunCounts, RunSummary
 from reconciler.stores.doomed import Doomed
+from reconciler.stores.holds import Holds
 from reconciler.stores.known import Functions
 from reconciler.stores.lines import Head, Lines
 
@@ -40,6 +41,8 @@ class CreateOutcome(enum.Enum):
     """The run belongs to another incarnation than was said."""
     SEALED = "sealed"
     """The run has ended and goes to the archive: nothing can be added to it."""
+    NOT_HELD = "not held"
+    """Its source is held no longer (`Holds.hold`): what it points to may be gone."""
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -226,7 +229,7 @@ class Collected(msgspec.Struct, frozen=True):
     """Still owed clean-up or with live children; looked at again later."""
 
 
-class Store(Archiving, Doomed, Functions, Lines, Protocol):
+class Store(Archiving, Doomed, Functions, Holds, Lines, Protocol):
     """Records, due index, attempts and the results channel."""
 
     shards: int
@@ -240,8 +243,11 @@ class Store(Archiving, Doomed, Functions, Lines, Protocol):
         ...
 
     # -- submitting ------------------------------------------------------------------------------------------------
-    def create(self, actions: Sequence[TaskAction]) -> CreateReport:
-        """Store new actions, due now, each with its first event. The first one of a run decides the incarnation of all."""
+    def create(self, actions: Sequence[TaskAction], *, until: int = 0) -> CreateReport:
+        """Store new actions, due now, each with its first event. The first one of a run decides the incarnation of all.
+
+        A recovered one has ended with it, and needs no parent. With `until` nothing is stored after that time, ms.
+        """
         ...
 
     def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
@@ -323,10 +329,7 @@ class Store(Archiving, Doomed, Functions, Lines, Protocol):
         ...
 
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
-        """Store the answer to a condition, at most once, and make it due.
-
-        The shard counts as told then, so the caller sends its wake-up, also for a repetition.
-        """
+        """Store the answer to a condition, at most once, due now. The caller sends a wake-up, also for a repetition."""
         ...
 
     # -- looking ---------------------------------------------------------------------------------------------------

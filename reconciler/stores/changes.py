@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from reconciler.api.action import FINALIZER, RunId, TaskAction
-from reconciler.api.event import ActionEvent
+from reconciler.api.event import OUTPUTS_FILE, ActionEvent, ClusterEvent
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status import ActionStatus
 from reconciler.core.conditions import action_phase
 from reconciler.core.progress import begun
 from reconciler.stores import records
@@ -150,12 +151,20 @@ def _change_metadata(action: TaskAction, sets: list[bytes], dels: list[bytes]) -
 
 
 def first_event(action: TaskAction) -> ActionEvent:
-    """The event of acceptance; the store adds the time."""
-    return ActionEvent(
-        id=action.id,
-        sequence=1,
-        phase=action_phase(action.status),
-        parent=action.spec.parent_action_name,
+    """The event of acceptance; the store adds the time. Of what is recovered it is the last one, too."""
+    phase = action_phase(action.status)
+    event = ActionEvent(id=action.id, sequence=1, phase=phase, parent=action.spec.parent_action_name)
+    return event if phase is not ActionPhase.RECOVERED else _only_event(event, action.status)
+
+
+def _only_event(event: ActionEvent, status: ActionStatus) -> ActionEvent:
+    folder, _, name = status.outputs.uri.rpartition("/") if status.outputs else ("", "", "")
+    return msgspec.structs.replace(
+        event,
+        final=True,
+        output_prefix=folder if name == OUTPUTS_FILE else "",
+        cluster_events=tuple(ClusterEvent(h.message, h.occurred_at) for h in status.phase_history[-1:]),
+        cache_status=status.cache_status,
     )
 
 

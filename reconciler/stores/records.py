@@ -12,27 +12,28 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | c | create | creation time |
 | m | create, commit | labels and annotations (JSON) |
 | pr, fk | create; pr: prioritize | priority, when not 5; fair key, when not the project |
+| ln | create | which run it was made of (JSON) |
 | nb, xp | create | when the first launch may be; when the action ends unless it has begun |
 | t | commit | status (JSON) |
 | p | create, commit | action phase (number) |
 | v | create, commit | version, + 1 with each commit |
 | f | create, claim, commit | finalizers, ours and those of other controllers, separated by blanks |
-| o | commit | time the terminal labels were stamped for |
+| o | commit, create of what is recovered | time the terminal labels were stamped for |
 | e | create, commit | number of events, then the stream ids of the last ones |
 | k, l, w | claim, commit, wake | fencing token; end of the step's lease; woken while claimed |
 | la | claim | claims in a row before this one whose lease ended without a commit |
 | d | request_abort | wish to end (JSON) |
-| g | signal | answer to a condition (JSON) |
+| g | signal, create of what is recovered | answer to a condition (JSON) |
 | n, nt | commit | launch that may report, and when it was put into a line |
 | nl, np | commit, start_attempt, draw, give_back | the line it stands in, while it does; its place there, ms |
-| gv | signal | value of the answer alone (JSON), for comparison |
+| gv | signal, create | value of the answer alone (JSON), for comparison |
 | ao, al, as | start_attempt, draw, heartbeat | owner, end of lease, start of the attempt |
 | ab | draw | how many launches were drawn together, when more than one |
 | ad, ah | decline_attempt | how often workers handed the launch back; why, and until when it waits (JSON) |
 | ax | stop_attempt | why the attempt shall stop |
 | ar | finish_attempts | how the attempt ended (JSON) |
 | u | commit, start_attempt, draw, wake | when a step wants to look, however alive the attempt is |
-| b | create (of a child) | this action has children |
+| b | create (of a child; with its own when they were recovered before it) | this action has children |
 
 Times are decimal milliseconds since the epoch.
 """
@@ -63,6 +64,7 @@ from reconciler.api.action import (
     record_name,
 )
 from reconciler.api.event import ActionEvent
+from reconciler.api.lineage import Lineage
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.api.status import ActionStatus
@@ -125,6 +127,7 @@ _signal = msgspec.json.Decoder(Signal)
 _outcome = msgspec.json.Decoder(AttemptOutcome)
 _hand_back = msgspec.json.Decoder(HandBack)
 _extra = msgspec.json.Decoder(_Extra)
+_lineage = msgspec.json.Decoder(Lineage)
 _KNOWN_STATUS = frozenset(ActionStatus.__struct_encode_fields__)
 
 _event = msgspec.json.Decoder(ActionEvent)
@@ -176,7 +179,18 @@ def encode_new(
         fields[b"m"] = extra
     if action.status != _NEW_STATUS:
         fields[b"t"] = _encode_plain(action.status)
+    if action.metadata.lineage is not None:
+        _add_history(fields, action)
     return fields, known[0], known[1]
+
+
+def _add_history(fields: Fields, action: TaskAction) -> None:
+    """What only an action of a run has that was made of another one."""
+    fields[b"ln"] = _encode_plain(action.metadata.lineage)
+    if action.children.total:
+        fields[b"b"] = b"1"
+    if action.signal is not None:
+        fields |= {b"g": _encode_plain(action.signal), b"gv": _encode_plain(action.signal.value)}
 
 
 _NEW_STATUS = ActionStatus()
@@ -357,6 +371,7 @@ def _decode_metadata(
         fair_key=get(b"fk", b"").decode(),
         not_before=int(get(b"nb", b"0")),
         expires_at=int(get(b"xp", b"0")),
+        lineage=_lineage.decode(fields[b"ln"]) if b"ln" in fields else None,
     )
 
 
@@ -381,9 +396,3 @@ def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:
 def event_count(field: bytes | None) -> int:
     """Number of events so far, from field `e`."""
     return int(field.split(b" ", 1)[0]) if field else 0
-
-
-class Scheme(msgspec.Struct, frozen=True):
-    """Layout of the stored record (the `Scheme` of spec methods). Fields of newer layouts are kept when written back."""
-
-    version: int = 1

@@ -17,6 +17,7 @@ from reconciler.api.errors import Unavailable
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
+from reconciler.sweeps.holds import drop_holds
 from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) ->
         now = store.now()
         before = now - int(settings.retention.total_seconds() * 1000)
         for shard in range(store.shards):
+            drop_holds(store, shard)
             if blobs is None or not settings.collect_objects:
                 deleted += _collect_shard(store, shard, before)
             else:

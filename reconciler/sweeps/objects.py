@@ -2,8 +2,9 @@
 
 Removed is what lies in the two folders of an action: that of its inputs, and that of its attempts with outputs, error, log,
 and what the function stored there. Both belong to one incarnation of its run (`reconciler.core.layout`): a name that is in
-use again loses nothing. Kept are the objects of tasks that are cached, as the catalog refers to the attempt that
-filled a key, whatever became of its action; and outputs in a folder the submitter chose, as others may have chosen it, too.
+use again loses nothing. Kept are the objects of runs that others were made of (`reconciler.stores.holds`), as
+long as those are there; those of tasks that are cached, as the catalog refers to the attempt that filled a key, whatever
+became of its action; and outputs in a folder the submitter chose, as others may have chosen it, too.
 
 A record never outlives its objects: it goes first. Before it goes, its folders are noted, and a note stays until they are
 empty. So a sweep may be killed anywhere, and S3 may be away: the next pass finishes what an earlier one left.
@@ -25,6 +26,7 @@ from reconciler.core.layout import INPUTS, inputs_folder, run_folder
 from reconciler.core.paths import output_prefix
 from reconciler.stores.base import Store
 from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore
 
 log = structlog.get_logger(__name__)
@@ -79,7 +81,8 @@ def _forgotten(store: Store, shard: int, lives: Sequence[Life]) -> list[Life]:
     """Those whose records are gone, whatever has their names now.
 
     An ended one keeps its note: another sweep may forget it at this very moment. One that lives has the name, and the
-    folders, of one that was forgotten: only runs that a release before began can; it is spared.
+    folders, of one that was forgotten: only runs that a release before began can; it is spared. One of a run that is held
+    keeps its note, too: records of its holder point to the objects.
     """
     found = store.get_many([life.action for life in lives])
     records = [
@@ -88,7 +91,11 @@ def _forgotten(store: Store, shard: int, lives: Sequence[Life]) -> list[Life]:
     ]
     pairs = list(zip(lives, records, strict=True))
     store.spare(shard, [life for life, record in pairs if record is not None and not record.is_terminal])
-    return [life for life, record in pairs if record is None]
+    held = {
+        hold.source for hold in store.holds(shard)
+    }  # only now: no new hold can come for what has no record
+    gone = [life for life, record in pairs if record is None]
+    return [life for life in gone if RunLife(life.action.run_id, life.incarnation) not in held]
 
 
 def _folders_of(blobs: BlobStore, action: TaskAction) -> Folders:

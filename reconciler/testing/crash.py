@@ -31,7 +31,7 @@ WRITES = {
         "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempts",
         "announce", "pick", "draw", "give_back", "prioritize", "move", "set_queue", "decline_attempt",
         "stop_attempt", "tell_functions", "request_abort",
-        "signal", "collect", "doom", "spare", "trim_events", "record_audit",
+        "signal", "collect", "doom", "spare", "hold", "let_go", "trim_events", "record_audit",
     }),
     "blobs": frozenset({"put", "delete_prefix"}),
     "catalog": frozenset({"put", "delete", "get_or_extend_reservation", "release_reservation"}),

@@ -145,7 +145,11 @@ def test_picture_shows_the_transitions() -> None:
     assert not others
     assert sorted([*((a, b) for a, b, _ in drawn), *listed]) == sorted(moves | {("[*]", "queued")})
     assert [letter for _, _, letter in drawn] == [row[0] for row in table(text, "edge")]
-    reached = {ActionPhase.QUEUED, *(to for targets in TRANSITIONS.values() for to in targets)}
+    reached = {
+        ActionPhase.QUEUED,
+        ActionPhase.RECOVERED,
+        *(to for targets in TRANSITIONS.values() for to in targets),
+    }
     described = {name for row in table(text, "phase") for name in row[0].split(", ")}
     assert described == {str(phase) for phase in reached}
 

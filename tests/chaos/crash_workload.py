@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import chaos_tasks
@@ -13,14 +14,17 @@ from reconciler.api.action import ActionId, ActionSpec, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import Identifier, Interface, TaskMetadata, TaskTemplate, encode_template
 from reconciler.client import Client, Run
+from reconciler.stores.holds import RunLife
 from reconciler.testing.invariants import check_due_index, check_run
 from reconciler.wiring import Engine
 
 GPU = "gpu"
 EXPECTED = {"work": 12, "flaky": 2, "once": 1, "alone": 2, "big": 1, "victim": 1}
 """Executions of each function in a round in which nobody dies."""
-_ENDED_WITH = {ActionPhase.FAILED: 1, ActionPhase.ABORTED: 1}
-"""At most so many actions of a round do not succeed: the one nobody can run, and the victim."""
+_ENDED_WITH = {ActionPhase.FAILED: 1, ActionPhase.ABORTED: 1, ActionPhase.RECOVERED: 1}
+"""At most so many actions of a round do not succeed: the one nobody can run, the victim, and the one that is taken over."""
+_PATIENCE = 60.0
+"""Seconds until a run that another one is made of has to end."""
 _LONG = 1.5
 """Seconds the victim runs: long enough to be aborted."""
 _RENEWED = 1.1
@@ -44,10 +48,19 @@ def submit(client: Client, name: str, tally: str) -> None:
     client.submit(_plain("nobody-knows-it"), idempotency_key=key("unknown"))
     question = client.condition("shall it be", idempotency_key=key("question"))
     client.signal(question.action, value=True)
+    _make_again(client, key)
     _tend_queues(client, group)
     _await_running(client, victim)
     client.abort(victim.action)
     _look(client, group)
+
+
+def _make_again(client: Client, key: Callable[[str], str]) -> None:
+    """A run of two, and one made of it in which one of them is taken over."""
+    pair = client.submit_many([_plain("echo"), _plain("echo")], idempotency_key=key("pair"))
+    pair.wait(_PATIENCE)
+    pair.fork(again=["m0"], idempotency_key=key("fork"))
+    client.made_into(RunLife(pair.id, pair.incarnation))
 
 
 def _plain(task_type: str) -> ActionSpec:
@@ -104,7 +117,7 @@ def check(client: Client, tally: Path) -> int:
     """Check all runs of a round; returns how many executions were more than needed."""
     others: list[TaskAction] = []
     runs = client.runs(limit=100)
-    assert len(runs) == 11, f"{len(runs)} runs instead of those submitted"
+    assert len(runs) == 13, f"{len(runs)} runs instead of those submitted"
     for run in runs:
         check_run(client, run.id)
         for action in client.actions(run.id):

@@ -190,6 +190,7 @@ def stray_keys(client: redis.Redis, prefix: str) -> list[str]:
 def _pattern(name: str, prefix: str) -> re.Pattern[str]:
     text = re.escape(name).replace("<p>", re.escape(prefix)).replace(r"\{nn\}", r"\{\d\d\}")
     text = text.replace(re.escape("<project/domain/run/action>"), r"[^/]+/[^/]+/[^/]+/[^/]+")
+    text = text.replace(re.escape("<run>@<incarnation>"), r"[^/]+/[^/]+/[^/@]+(@[^/@]+)?")
     text = text.replace(re.escape("<run>"), r"[^/]+/[^/]+/[^/]+").replace(re.escape("<name>"), ".+")
     text = text.replace(re.escape("<digest>"), "[0-9a-f]{32}")
     text = text.replace(re.escape("<line>"), "[^/]+/[0-9a][-!]/[^/]*/.+")

@@ -60,8 +60,14 @@ TURNS = [
     "reconciler queue pause attempts",
     "reconciler queue resume attempts",
 ]
+AGAIN = [
+    "reconciler rerun RUN",
+    """reconciler fork RUN --input 'a0={"width": 64}'""",
+    "reconciler fork RUN --again a0",
+]
+RECOVER = "reconciler recover RUN"
 TYPED = {DEV, ENV, FIRST, KILL, WATCH, SUBMIT, "reconciler list", *LOOKS, ABORT, "reconciler doctor"}
-TYPED |= {*TURNS, *CELERY, *WORKERS, *ASKED, TOKEN, *SECRET}
+TYPED |= {RECOVER, *AGAIN, *TURNS, *CELERY, *WORKERS, *ASKED, TOKEN, *SECRET}
 
 STORIES = ".venv/bin/python -m tests.simulation.run --seeds 10000"
 SKIPPED = {STORIES: "an hour of stories; a run of three is typed below"}
@@ -164,10 +170,14 @@ def test_use(clone: tuple[Terminal, Path]) -> None:
     for look in LOOKS:
         said = terminal.type(ENV, look)
         assert said or "logs" in look  # it wrote nothing
+    for again in AGAIN:
+        assert f"was made of {run}" in terminal.type(ENV, again)
     terminal.put["RUN"] = asked(terminal)
     for turn in TURNS:
         assert terminal.type(ENV, turn)
     assert "is being aborted" in terminal.type(ENV, ABORT, answer="y\n")
+    eventually(lambda: "aborted" in terminal.type(ENV, "reconciler get RUN"))
+    assert "0 actions are taken over, 1 run" in terminal.type(ENV, RECOVER)
     assert "All is well" in terminal.type(ENV, "reconciler doctor")
 
 

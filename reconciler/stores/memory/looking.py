@@ -16,6 +16,7 @@ from reconciler.stores.base import ChannelEntry, Collected, Page
 from reconciler.stores.changes import event_ids, newest_runs
 from reconciler.stores.counts import RunCounts, RunSummary
 from reconciler.stores.doomed import Life
+from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.state import Cursor, MemoryCore, Shard, number, parse, terminal
 from reconciler.stores.records import Fields
 
@@ -108,15 +109,18 @@ class Looking(MemoryCore):
         action = parse(path)
         return Life(action, records.incarnation_of(self.shard(action).records[path]))
 
-    @staticmethod
-    def must_stay(shard: Shard, path: str, before: int) -> bool:
-        """Whether clean-up is owed (it is asked for again), somebody above may be read, or children live."""
+    def must_stay(self, shard: Shard, path: str, before: int) -> bool:
+        """Whether clean-up is owed (asked for again), somebody above may be read, its run is held, or children live."""
         fields = shard.records[path]
         if b"f" in fields:
             return True
-        if _wanted(shard, path, fields, before):
+        if _wanted(shard, path, fields, before) or self._held(shard, path, fields):
             return True
         return b"b" in fields and shard.children(parse(path)).open > 0
+
+    def _held(self, shard: Shard, path: str, fields: Fields) -> bool:
+        life = RunLife(parse(path).run_id, records.incarnation_of(fields))
+        return any(until > self.now() for until in shard.holds.get(life, {}).values())
 
     def trim_events(self, before: int) -> int:
         trimmed = 0

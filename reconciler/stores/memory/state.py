@@ -19,6 +19,7 @@ from reconciler.core.line import RELAUNCH, read_line
 from reconciler.stores import records
 from reconciler.stores.changes import APART, GRACE, PENDING_TTL
 from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.heads import Heads
 from reconciler.stores.records import Fields
 
@@ -47,6 +48,7 @@ class Shard:
         armed: time of the countdown message on its way.
         doomed: folders in S3 of actions that were to be forgotten.
         sealed: runs nothing can be added to, and whether they are in the archive.
+        holds: until when the records of a run are kept, by the runs that hold it.
     """
 
     records: dict[str, Fields] = field(default_factory=dict)
@@ -65,6 +67,7 @@ class Shard:
     armed: int = 0
     doomed: dict[Life, Folders] = field(default_factory=dict)
     sealed: dict[RunId, bool] = field(default_factory=dict)
+    holds: dict[RunLife, dict[RunId, int]] = field(default_factory=dict)
 
     def count(self, run: RunId, name: str, by: int) -> None:
         """Move one counter of a run."""

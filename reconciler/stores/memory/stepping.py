@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from reconciler.api.action import ActionId, Metadata, TaskAction
+from reconciler.api.phase import ActionPhase
 from reconciler.core.conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import (
@@ -48,17 +49,19 @@ from reconciler.stores.records import Fields
 class Stepping(MemoryCore):
     """create, claim, commit, wake, look, nudge, due."""
 
-    def create(self, actions: Sequence[TaskAction]) -> CreateReport:
+    def create(self, actions: Sequence[TaskAction], *, until: int = 0) -> CreateReport:
         cache: dict[Any, tuple[bytes, bytes]] = {}
         with self._lock:
             now = self.now()
-            outcomes = tuple(self._create(action, cache, now) for action in actions)
-            runs = [
-                action.id.run_id
+            late = 0 < until < now
+            outcomes = tuple(self._create(action, cache, now, late=late) for action in actions)
+            new = [
+                action
                 for action, created in zip(actions, outcomes, strict=True)
                 if created.outcome is CreateOutcome.CREATED
             ]
-            shards = dict.fromkeys(self.shard_of(run) for run in runs)
+            runs = [action.id.run_id for action in new]
+            shards = dict.fromkeys(self.shard_of(one.id.run_id) for one in new if not _recovered(one))
             wake = tuple(shard for shard in shards if self._shards[shard].need_message(now))
             self.wrote("create", outcomes)
         self.notify(runs)
@@ -95,20 +98,25 @@ class Stepping(MemoryCore):
         if run in shard.sealed:
             return Created(CreateOutcome.SEALED)
         parent = action.spec.parent_action_name
-        if parent and run.action(parent) not in admitted:
+        if parent and not _recovered(action) and run.action(parent) not in admitted:
             return Created(_below(shard.records.get(str(run.action(parent)))))
         return Created(CreateOutcome.CREATED)
 
-    def _create(self, action: TaskAction, cache: dict[Any, tuple[bytes, bytes]], now: int) -> Created:
+    def _create(
+        self, action: TaskAction, cache: dict[Any, tuple[bytes, bytes]], now: int, *, late: bool
+    ) -> Created:
         shard, run = self.shard(action.id), action.id.run_id
         fields, digest, part = new = records.encode_new(action, cache)
         answer = self._answer(action, new)
         if answer.outcome is not CreateOutcome.CREATED:
             return answer
+        if late:
+            return Created(CreateOutcome.NOT_HELD)
         parent = action.spec.parent_action_name
         if parent:
-            shard.records[str(run.action(parent))][b"b"] = b"1"
             shard.count(run, f"t:{parent}", 1)
+        if parent and not _recovered(action):
+            shard.records[str(run.action(parent))][b"b"] = b"1"
             shard.count(run, f"o:{parent}", 1)
         shard.incarnations.setdefault(run, action.metadata.incarnation)
         shard.shared.setdefault(run, {}).setdefault(digest, part)
@@ -127,7 +135,11 @@ class Stepping(MemoryCore):
             b"p": b"%d" % phase,
             b"e": b"1 " + cursor,
         }
-        shard.due[path] = _plan(shard.records[path], action.metadata, now)
+        if _recovered(action):
+            shard.records[path][b"o"] = b"%d" % now
+            shard.done[path] = now
+        else:
+            shard.due[path] = _plan(shard.records[path], action.metadata, now)
         shard.tree.setdefault(run, set()).add(f"{action.spec.parent_action_name or ''}/{action.id.action}")
         shard.runs.setdefault(run, now)
         shard.count(run, str(phase), 1)
@@ -279,6 +291,11 @@ def _below(parent: Fields | None) -> CreateOutcome:
     if terminal(parent) or b"d" in parent:
         return CreateOutcome.PARENT_ENDED
     return CreateOutcome.CREATED
+
+
+def _recovered(action: TaskAction) -> bool:
+    """Whether it has ended before it began."""
+    return action_phase(action.status) is ActionPhase.RECOVERED
 
 
 def _plan(fields: Fields, metadata: Metadata, now: int) -> int:

@@ -13,6 +13,8 @@ launches.
 | `<p>:{nn}:due` | zset, path → due time | create, claim, commit, wake, heartbeat | entry: commit of a terminal action |
 | `<p>:{nn}:done` | zset, path → end time | commit of a terminal action | entry: collect |
 | `<p>:{nn}:doomed` | hash, path and incarnation → folders in S3 | doom | entry: spare, when its objects are gone |
+| `<p>:{nn}:held` | set, runs that are held, with their incarnation | hold | member: let_go |
+| `<p>:{nn}:holds:<run>@<incarnation>` | hash, run that holds it → until when its records are kept | hold | field: let_go |
 | `<p>:{nn}:tree:<run>` | zset, `parent/action`, scores 0 | create | with the run's last action |
 | `<p>:{nn}:run:<run>` | hash, counters, incarnation, seal | create, commit, seal, archived | with the run's last action |
 | `<p>:{nn}:shared:<run>` | hash, digest and incarnation → shared spec | create | with the run's last action |
@@ -56,6 +58,7 @@ from binascii import crc32
 import msgspec
 
 from reconciler.api.action import ActionId, RunId
+from reconciler.stores.holds import RunLife
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -84,6 +87,14 @@ class Keys(msgspec.Struct, frozen=True):
     def doomed(self, shard: int) -> str:
         """Objects of a shard that go when their records have gone."""
         return self.base(shard) + "doomed"
+
+    def held(self, shard: int) -> str:
+        """Runs of a shard that are held."""
+        return self.base(shard) + "held"
+
+    def holds(self, source: RunLife) -> str:
+        """The runs that hold a run."""
+        return f"{self.base(self.shard_of(source.run))}holds:{source}"
 
     def action(self, action: ActionId) -> str:
         """Record of an action."""

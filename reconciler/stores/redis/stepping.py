@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from reconciler import metrics
 from reconciler.api.action import FINALIZER, ActionId, Children, RunId, TaskAction
+from reconciler.api.phase import ActionPhase
 from reconciler.core.conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import (
@@ -58,14 +59,14 @@ class Stepping(RedisCore):
         return int(seconds) * 1000 + int(micros) // 1000
 
     @explain
-    def create(self, actions: Sequence[TaskAction]) -> CreateReport:
-        return self._create(actions)
+    def create(self, actions: Sequence[TaskAction], *, until: int = 0) -> CreateReport:
+        return self._create(actions, until=until)
 
     @explain
     def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
         return self._create(actions, check=True).outcomes
 
-    def _create(self, actions: Sequence[TaskAction], *, check: bool = False) -> CreateReport:
+    def _create(self, actions: Sequence[TaskAction], *, check: bool = False, until: int = 0) -> CreateReport:
         outcomes: list[Created | None] = [None] * len(actions)
         by_shard: dict[int, list[int]] = {}
         for index, action in enumerate(actions):
@@ -76,7 +77,7 @@ class Stepping(RedisCore):
             for start in range(0, len(indexes), _CHUNK):
                 chunk = indexes[start : start + _CHUNK]
                 part = [actions[index] for index in chunk]
-                need, answers = self._create_chunk(shard, part, cache, check=check)
+                need, answers = self._create_chunk(shard, part, cache, check=check, until=until)
                 for index, answer in zip(chunk, answers, strict=True):
                     outcomes[index] = answer
                 if need and shard not in wake:
@@ -90,6 +91,7 @@ class Stepping(RedisCore):
         cache: dict[Any, tuple[bytes, bytes]],
         *,
         check: bool,
+        until: int,
     ) -> tuple[bool, list[Created]]:
         items, encoded, sent = [], [], set()
         for action in actions:
@@ -98,23 +100,30 @@ class Stepping(RedisCore):
             event = records.encode_event(first_event(action))[:-1].decode()
             once = "" if (action.id.run_id, name) in sent else shared.decode()
             sent.add((action.id.run_id, name))
-            phase = str(int(action_phase(action.status)))
+            phase = action_phase(action.status)
             items.append(
                 (
                     str(action.id),
                     action.spec.parent_action_name or "",
                     flat,
                     event,
-                    phase,
+                    str(int(phase)),
                     name.decode(),
                     once,
                     action.metadata.not_before,
                     action.metadata.expires_at,
+                    int(phase is ActionPhase.RECOVERED),
                 )
             )
             encoded.append((fields, shared))
         need, answers = script("create")(
-            self.client, self.keys.due(shard), self.keys.base(shard), pack(items), PENDING_TTL, int(check)
+            self.client,
+            self.keys.due(shard),
+            self.keys.base(shard),
+            pack(items),
+            PENDING_TTL,
+            int(check),
+            until,
         )
         return bool(need), [
             self._created(action.id.run_id, *new, answer)

@@ -7,12 +7,13 @@ from reconciler.stores.redis.attempts import Attempts
 from reconciler.stores.redis.auditing import Auditing
 from reconciler.stores.redis.dooming import Dooming
 from reconciler.stores.redis.functions import Functions
+from reconciler.stores.redis.holding import Holding
 from reconciler.stores.redis.lines import QueueLines
 from reconciler.stores.redis.stepping import Stepping
 from reconciler.stores.redis.surveying import Surveying
 
 
-class RedisStore(Stepping, Attempts, QueueLines, Functions, Dooming, Archiving, Surveying, Auditing):
+class RedisStore(Stepping, Attempts, QueueLines, Functions, Dooming, Archiving, Holding, Surveying, Auditing):
     """Records, due index, attempts and the results channel on one Redis or Valkey server.
 
     Every method raises `StoreUnavailable`, within `RECONCILER_SOCKET_TIMEOUT`, when the server does not answer.

@@ -46,7 +46,7 @@ from reconciler.controller.round import round_on
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager
 from reconciler.settings import Settings
 from reconciler.stores.catalog import CatalogExists
-from reconciler.stores.records import Scheme
+from reconciler.stores.scheme import Scheme
 
 ATTRIBUTES = [
     "scheme",

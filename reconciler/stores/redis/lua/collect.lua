@@ -1,5 +1,5 @@
 -- Forget terminal actions that ended long enough ago; never one that is owed clean-up,
--- has open children, or is below one that has not ended, or not long enough ago.
+-- has open children, or is below one that has not ended, or not long enough ago; none of a run whose records are held.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  ended before, in ms
@@ -25,10 +25,24 @@ local function wanted(run, parent)
   return false
 end
 
--- Name of the note of an action in this incarnation.
+-- Name of an action, or a run, in this incarnation.
 local function note_of(path, shared_name)
   local incarnation = string.sub(shared_name or '', 17)
   return incarnation == '' and path or path .. '@' .. incarnation
+end
+
+local held = {}
+
+-- Whether a run is made of this one just now, which reads its records.
+local function is_held(run, shared_name)
+  local life = note_of(run, shared_name)
+  if held[life] == nil then
+    held[life] = false
+    for _, ends in ipairs(redis.call('HVALS', base .. 'holds:' .. life)) do
+      if tonumber(ends) > now then held[life] = true end
+    end
+  end
+  return held[life]
 end
 
 local paths = redis.call('ZRANGE', done, '-inf', '(' .. ARGV[2], 'BYSCORE', 'LIMIT', tonumber(ARGV[4]), tonumber(ARGV[3]))
@@ -50,6 +64,8 @@ for _, path in ipairs(paths) do
   elseif wanted(run, r.r) then
     kept = kept + 1
   elseif r.b and tonumber(redis.call('HGET', counters, 'o:' .. name) or 0) > 0 then
+    kept = kept + 1
+  elseif is_held(run, r.h) then
     kept = kept + 1
   elseif ARGV[6] == '1' and redis.call('HGET', counters, 'z') ~= '2' then
     kept = kept + 1

@@ -4,15 +4,18 @@
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: list of {path, parent name or "", flat list of fields, event JSON up to its closing brace,
 --          phase, name of the shared part, shared bytes or "", when the first launch may be, when it ends unless it has
---          begun: ms since the epoch, 0 = none, negative: so many ms from now}
+--          begun: ms since the epoch, 0 = none, negative: so many ms from now; 1 when it is recovered: it has ended}
 -- ARGV[3]  life of the pending mark in ms
 -- ARGV[4]  1: store nothing, only answer
+-- ARGV[5]  until when something may be stored, ms; 0 = no limit
 -- returns  {need message 0/1, {outcome, stored s, stored h, stored r}...}; outcome: 0 created, 1 exists, 2 conflict,
---          3 parent missing, 4 parent ended, 5 other incarnation: {5, the one there is}, 6 the run is sealed
+--          3 parent missing, 4 parent ended, 5 other incarnation: {5, the one there is}, 6 the run is sealed,
+--          7 not held any more
 local check = ARGV[4] == '1'
+local late = tonumber(ARGV[5]) > 0 and now > tonumber(ARGV[5])
 local items = cmsgpack.unpack(ARGV[2])
 local answers, created = {}, 0
-local counts, dues, trees = {}, {}, {}
+local counts, dues, done, trees = {}, {}, {}, {}
 
 local function refuse_parent(run, parent)
   local p = redis.call('HMGET', base .. 'a:' .. run .. '/' .. parent, 's', 'p', 'd')
@@ -71,11 +74,12 @@ for i, item in ipairs(items) do
     if own['s'] == old[1] and own['h'] == old[2] and (own['r'] or false) == old[3] then refusal = 1 end
   elseif sealed[run] then
     refusal = 6
-  elseif parent ~= '' then
+  elseif parent ~= '' and item[10] == 0 then
     local parent_path = run .. '/' .. parent
     if parents[parent_path] == nil then parents[parent_path] = refuse_parent(run, parent) or false end
     refusal = parents[parent_path] or nil
   end
+  if late and not refusal then refusal = 7 end
   if refusal == 5 then
     answers[i] = { 5, other }
   elseif check and not refusal then
@@ -97,22 +101,24 @@ for i, item in ipairs(items) do
     local stamp = int(now)
     local id = redis.call('XADD', base .. 'events', '*', 'e', event .. ',"updated_time":' .. stamp .. '}')
     redis.call('HSET', key, 'c', stamp, 'v', '1', 'p', phase, 'e', '1 ' .. id, unpack(fields))
-    dues[#dues + 1] = int(plan(key, item[8], item[9]))
-    dues[#dues + 1] = path
+    local index = item[10] == 1 and done or dues
+    index[#index + 1] = item[10] == 1 and stamp or int(plan(key, item[8], item[9]))
+    index[#index + 1] = path
+    if item[10] == 1 then redis.call('HSET', key, 'o', stamp) else created = created + 1 end
     trees[run] = trees[run] or {}
     table.insert(trees[run], 0)
     table.insert(trees[run], parent .. '/' .. name_of(path))
     count(base .. 'run:' .. run, phase, 1)
     if parent ~= '' then
       count(base .. 'run:' .. run, 't:' .. parent, 1)
-      count(base .. 'run:' .. run, 'o:' .. parent, 1)
-      if not marked[run .. '/' .. parent] then
+      -- the parent of a recovered one may not be there yet; it comes with its mark
+      if item[10] == 0 then count(base .. 'run:' .. run, 'o:' .. parent, 1) end
+      if item[10] == 0 and not marked[run .. '/' .. parent] then
         redis.call('HSET', base .. 'a:' .. run .. '/' .. parent, 'b', '1')
         marked[run .. '/' .. parent] = true
       end
     end
     parents[path] = nil -- children later in the list find it
-    created = created + 1
     answers[i] = { 0 }
   end
 end
@@ -120,6 +126,7 @@ for key, fields in pairs(counts) do
   for field, by in pairs(fields) do redis.call('HINCRBY', key, field, by) end
 end
 zadd_all(KEYS[1], dues)
+zadd_all(base .. 'done', done)
 for run, members in pairs(trees) do
   zadd_all(base .. 'tree:' .. run, members)
   redis.call('ZADD', base .. 'runs', 'NX', int(now), run)

@@ -1,0 +1,125 @@
+"""`reconciler rerun`, `recover` and `fork`: a new run made of an ended one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from reconciler.api.action import RunId
+from reconciler.api.phase import ActionPhase
+from reconciler.cli.output import emit, say
+from reconciler.cli.session import Place, common_options, connected, read_text
+from reconciler.client import Client, Run
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def making_options(command: F) -> F:
+    """`--name`, `--idempotency-key`, and what all commands have."""
+    for option in (
+        common_options,
+        click.option(
+            "--idempotency-key", default="", help="Names this call: the same again gives the first run."
+        ),
+        click.option("--name", default="", help="Name of the new run.  [default: a new one]"),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@making_options
+def rerun(*, run: str, name: str, idempotency_key: str, project: str, domain: str, as_json: bool) -> None:
+    """Run all of an ended RUN again, with the same inputs, as a new run."""
+    place = Place(project, domain)
+    source = place.run(run)
+    with connected(place) as client:
+        made = client.rerun(source, name=name, idempotency_key=idempotency_key)
+        _tell(client, source, made, as_json=as_json)
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@making_options
+def recover(*, run: str, name: str, idempotency_key: str, project: str, domain: str, as_json: bool) -> None:
+    """Go on from what succeeded of an ended RUN: a new run with those outputs, in which only the rest runs."""
+    place = Place(project, domain)
+    source = place.run(run)
+    with connected(place) as client:
+        made = client.recover(source, name=name, idempotency_key=idempotency_key)
+        _tell(client, source, made, as_json=as_json)
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="ACTION=JSON|@FILE",
+    help="Inputs of an action that change, a JSON object. May be given for several actions.",
+)
+@click.option(
+    "--again",
+    multiple=True,
+    metavar="ACTION",
+    help="An action that runs again although it succeeded. May be given several times.",
+)
+@making_options
+def fork(
+    *,
+    run: str,
+    inputs: tuple[str, ...],
+    again: tuple[str, ...],
+    name: str,
+    idempotency_key: str,
+    project: str,
+    domain: str,
+    as_json: bool,
+) -> None:
+    """Recover an ended RUN with changes: named actions run again, with other inputs if you like.
+
+    What else succeeded is taken over; what waits for a named action runs again, too. After a function was mended
+    name what it computed with --again.
+    """
+    if not inputs and not again:
+        raise click.UsageError("name what changes: --input ACTION=JSON, or --again ACTION; or use `recover`.")
+    place = Place(project, domain)
+    source = place.run(run)
+    changed = dict(_input(text) for text in inputs)
+    with connected(place) as client:
+        made = client.fork(source, inputs=changed, again=again, name=name, idempotency_key=idempotency_key)
+        _tell(client, source, made, as_json=as_json)
+
+
+def _input(text: str) -> tuple[str, dict[str, Any]]:
+    action, found, document = text.partition("=")
+    if not found:
+        raise click.BadParameter(f"{text[:80]!r} must be ACTION={{…}}.", param_hint="--input")
+    try:
+        return action, msgspec.json.decode(read_text("--input", document), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise click.BadParameter(
+            f"{text[:80]!r} must be ACTION={{…}}, a JSON object: {error}.", param_hint="--input"
+        ) from error
+
+
+def _tell(client: Client, source: RunId, made: Run[Any], *, as_json: bool) -> None:
+    counts = client.counts(made.id)
+    reused = counts.phases.get(ActionPhase.RECOVERED, 0)
+    document = {
+        "run": str(made.id),
+        "action": str(made.action),
+        "source": str(source),
+        "reused": reused,
+        "again": counts.total - reused,
+    }
+    if as_json:
+        emit(document)
+        return
+    say(f"{made.id} was made of {source}: {reused} actions are taken over, {counts.total - reused} run.")
+    say(f"`reconciler watch {made.id}` follows it.")

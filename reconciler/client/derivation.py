@@ -1,0 +1,187 @@
+"""Makes runs of ended ones: all again, only what did not succeed, or with changes.
+
+The source is held first, then read and checked; only then something is stored: what is taken over before what runs again, so
+that whoever runs finds it. The same call with the same idempotency key goes on where one that died stopped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.errors import ActionConflict, ActionNotFound, InvalidSpec, SourceUnusable
+from reconciler.api.lineage import Verb
+from reconciler.api.names import check_name
+from reconciler.client.derived import NO_CHANGES, Changes, Maker
+from reconciler.client.door import Door
+from reconciler.client.queue_limits import QueueLimits
+from reconciler.client.sources import (
+    Grip,
+    SourceRun,
+    check_interfaces,
+    check_objects,
+    objects_of,
+    read_source,
+)
+from reconciler.client.storing import Storing
+from reconciler.client.submission import key_name, new_run_name
+from reconciler.core.derivation import Plan, check_source, is_started, plan_recover, plan_rerun
+from reconciler.plugins import group
+from reconciler.plugins.function_config import function_types
+from reconciler.settings import Settings
+from reconciler.stores.base import Store
+from reconciler.stores.objects import BlobStore
+
+_DRAWN = re.compile(r"-[a-z2-7]{8}$")
+"""What `new_run_name` adds: a run made of a run is named after what that one was named after."""
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A run that was made of another one.
+
+    Attributes:
+        root: its first action.
+        incarnation: of the run.
+        members: how many members it has, if it is a group.
+        reused: how many actions were taken over.
+        again: how many run again, without what those start themselves.
+    """
+
+    root: ActionId
+    incarnation: str
+    members: int | None
+    reused: int
+    again: int
+
+
+class Derivation:
+    """Makes runs of runs. May be shared between threads.
+
+    Args:
+        store: the records.
+        blobs: the objects they point to.
+        settings: of the installation.
+        door: accepts what runs again.
+        limits: may refuse it.
+        storing: stores it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: BlobStore,
+        settings: Settings,
+        door: Door,
+        limits: QueueLimits,
+        storing: Storing,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._settings = settings
+        self._door = door
+        self._limits = limits
+        self._storing = storing
+        self._functions = function_types(settings)
+
+    def make(
+        self,
+        verb: Verb,
+        run: RunId,
+        *,
+        changes: Changes = NO_CHANGES,
+        name: str = "",
+        key: str = "",
+        incarnation: str = "",
+    ) -> Made:
+        """Make a run of another one; see `Client.recover`."""
+        holder = _named(run, name, key)
+        grip = Grip(self._store, holder)
+        source = read_source(self._store, run, incarnation, grip)
+        check_source(run, source.records)
+        plan = self._plan(verb, source, changes)
+        if verb is not Verb.RERUN:
+            check_interfaces(self._store, self._door, _unchanged(source, changes))
+        self._hold_objects(grip, source, plan)
+        check_objects(self._blobs, plan.reused, plan.again)
+        maker = Maker(verb, source, holder, changes, self._store.now())
+        reused, again = maker.actions(plan, self._door, self._blobs, self._settings.max_object_size)
+        actions = self._in_its_life([*reused, *again], again[0].id, source)
+        self._limits.check(again)
+        incarnation = self._storing.store(actions, grip.renew)
+        grip.loosen()
+        return Made(again[0].id, incarnation, _members(again[0]), len(reused), len(again))
+
+    # -- deciding --------------------------------------------------------------------------------------------------
+    def _starts(self, record: TaskAction) -> bool:
+        return record.spec.task_type in self._functions
+
+    def _plan(self, verb: Verb, source: SourceRun, changes: Changes) -> Plan:
+        self._check_names(source, changes)
+        if verb is Verb.RERUN:
+            return plan_rerun(source.records, self._starts)
+        plan = plan_recover(source.records, self._starts, changes.names)
+        if not plan.again:
+            raise SourceUnusable(
+                f"all actions of the run {source.life.run} succeeded, so nothing is to be recovered: `reconciler rerun` "
+                "runs all again, `reconciler fork` some of them"
+            )
+        return plan
+
+    def _check_names(self, source: SourceRun, changes: Changes) -> None:
+        for name in changes.names:
+            if name not in source.records:
+                raise ActionNotFound(source.life.run.action(name))
+        for name in (*changes.inputs, *changes.specs):
+            if is_started(source.records, name, self._starts):
+                raise InvalidSpec(
+                    f"the action {name} is started by a function of the run {source.life.run}, with inputs of that one's "
+                    f"own: change the inputs of that function, or only run {name} again"
+                )
+
+    def _hold_objects(self, grip: Grip, source: SourceRun, plan: Plan) -> None:
+        lives = {life for record in (*plan.reused, *plan.again) for life in objects_of(record, source.life)}
+        for life in sorted(lives - {source.life}):
+            if not grip.take(life):
+                raise SourceUnusable(
+                    f"objects of the run {life.run}, to which records of {source.life.run} point, are gone: `reconciler "
+                    f"rerun {life.run}` or submit it anew"
+                )
+
+    def _in_its_life(
+        self, actions: Sequence[TaskAction], root: ActionId, source: SourceRun
+    ) -> Sequence[TaskAction]:
+        """The actions, in the incarnation of the run that an earlier call began."""
+        there = self._store.list_actions(root.run_id, limit=1).actions
+        if not there:
+            return actions
+        metadata = there[0].metadata
+        if metadata.lineage is None or metadata.lineage.source != str(source.life):
+            raise ActionConflict(root, ("lineage",))
+        for action in actions:
+            action.set_metadata(incarnation=metadata.incarnation)
+        return actions
+
+
+def _unchanged(source: SourceRun, changes: Changes) -> list[TaskAction]:
+    return [record for name, record in source.records.items() if name not in changes.specs]
+
+
+def _members(root: TaskAction) -> int | None:
+    if root.spec.task_type != group.TASK_TYPE or root.spec.inputs is None:
+        return None
+    return msgspec.json.decode(root.spec.inputs, type=group.GroupConfig).expected
+
+
+def _named(run: RunId, name: str, key: str) -> RunId:
+    """What the new run is called."""
+    if key and name:
+        raise InvalidSpec("give the run name or the idempotency key, not both: either names the submission")
+    chosen = (
+        check_name("run", name) if name else key_name(key) if key else new_run_name(_DRAWN.sub("", run.run))
+    )
+    if chosen == run.run:
+        raise InvalidSpec(f"the run {run} exists, and keeps its name: give the new one another, or none")
+    return RunId(run.project, run.domain, chosen)

@@ -1,0 +1,145 @@
+"""Making runs of ended runs: all again, what did not succeed, or with changes; and what stores submissions.
+
+What `rerun`, `recover` and `fork` return is stored: a client that dies right after it loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from reconciler.api.action import ActionSpec, RunId
+from reconciler.api.errors import InvalidSpec
+from reconciler.api.lineage import Verb
+from reconciler.broker.messages import Messenger
+from reconciler.client.derivation import Derivation, Made
+from reconciler.client.derived import Changes
+from reconciler.client.door import Door
+from reconciler.client.handles import Handles
+from reconciler.client.queue_limits import QueueLimits
+from reconciler.client.run import Run
+from reconciler.client.storing import Storing
+from reconciler.client.waiting import decode_outputs
+from reconciler.settings import Settings
+from reconciler.stores.base import Store
+from reconciler.stores.blobs import parse_uri
+from reconciler.stores.objects import BlobStore
+
+
+class Remaking(Handles):
+    """Reads actions, and makes runs of runs.
+
+    Attributes:
+        settings: of the installation.
+    """
+
+    def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings) -> None:
+        super().__init__(store, blobs, messenger, settings)
+        self._door = Door(self.settings, parse_uri(blobs.uri("any")).bucket)
+        self._storing = Storing(store, blobs, self.settings, self._waker)
+        self._limits = QueueLimits(store, self._door)
+        self._derivation = Derivation(store, blobs, self.settings, self._door, self._limits, self._storing)
+
+    def rerun(
+        self,
+        run: RunId,
+        *,
+        name: str = "",
+        idempotency_key: str = "",
+        incarnation: str = "",
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Run[Any]:
+        """Run all of an ended run again, with the same inputs, as a new run.
+
+        What its functions started themselves they start again. Priority, fair key, labels and annotations stay; times do
+        not.
+
+        Args:
+            run: which one.
+            name: of the new run; a new one when empty.
+            idempotency_key: names this call; the same again gives the first run, or stores what is missing of it.
+            incarnation: of the run that is meant, where its name may have been used again.
+            decode: reads the outputs for `Run.result`.
+
+        Raises:
+            ActionNotFound: the run is not stored.
+            SourceUnusable: it has not ended, or part of it is gone.
+            InvalidSpec, InvalidName, ActionConflict, QueueFull, StoreUnavailable, BlobUnavailable: as `submit`.
+        """
+        made = self._derivation.make(Verb.RERUN, run, name=name, key=idempotency_key, incarnation=incarnation)
+        return self._handle(made, decode)
+
+    def recover(
+        self,
+        run: RunId,
+        *,
+        name: str = "",
+        idempotency_key: str = "",
+        incarnation: str = "",
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Run[Any]:
+        """Go on from what succeeded of an ended run: a new run with those outputs, in which only the rest runs.
+
+        What is taken over is there from the start, in the phase `recovered`, and points to the outputs where they lie.
+        Unlike a cache this says something of that one run, whatever else has computed the same.
+
+        Args:
+            run: which one.
+            name: as for `rerun`; so are the following.
+            idempotency_key: see there.
+            incarnation: see there.
+            decode: see there.
+
+        Raises:
+            As `rerun`; SourceUnusable also: all succeeded, outputs are gone from S3, or a function has another interface
+            now.
+        """
+        made = self._derivation.make(
+            Verb.RECOVER, run, name=name, key=idempotency_key, incarnation=incarnation
+        )
+        return self._handle(made, decode)
+
+    def fork(
+        self,
+        run: RunId,
+        *,
+        inputs: Mapping[str, Mapping[str, Any]] | None = None,
+        specs: Mapping[str, ActionSpec] | None = None,
+        again: Collection[str] = (),
+        name: str = "",
+        idempotency_key: str = "",
+        incarnation: str = "",
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Run[Any]:
+        """Recover a run with changes: named actions run with other inputs or other code.
+
+        What else succeeded is taken over. What stands above a named action and waits for it runs again, too.
+
+        Args:
+            run: which one.
+            inputs: by the name of an action, the inputs that change and their new values; the others stay.
+            specs: by the name of an action, what it is instead, as `task.spec(…)` makes it.
+            again: names of actions that run again as they are, although they succeeded.
+            name: as for `rerun`; so are the following.
+            idempotency_key: see there.
+            incarnation: see there.
+            decode: see there.
+
+        Raises:
+            As `recover`; InvalidSpec: nothing changes; ActionNotFound: the run has no action of that name; InvalidArguments:
+                an action has no such input.
+        """
+        changes = Changes(inputs or {}, specs or {}, tuple(again))
+        if not changes.names:
+            raise InvalidSpec(
+                "a fork changes something: name actions in inputs, specs or again, or recover the run"
+            )
+        made = self._derivation.make(
+            Verb.FORK, run, changes=changes, name=name, key=idempotency_key, incarnation=incarnation
+        )
+        return self._handle(made, decode)
+
+    def _handle(self, made: Made, decode: Callable[[bytes], Any] | None) -> Run[Any]:
+        return Run(
+            self, made.root, decode or decode_outputs, members=made.members, incarnation=made.incarnation
+        )

@@ -1,0 +1,192 @@
+"""A run that others are made of: read while it is held, so that it is read whole, and checked before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import msgspec
+
+from reconciler.api.action import RunId, TaskAction
+from reconciler.api.errors import ActionNotFound, SourceUnusable
+from reconciler.api.template import TaskTemplate, shared_template
+from reconciler.client.door import Door
+from reconciler.core.derivation import Records
+from reconciler.core.functions import interface_digest
+from reconciler.core.layout import run_folder
+from reconciler.core.paths import INPUTS_FILE
+from reconciler.plugins.function_config import config_of
+from reconciler.stores.base import Store
+from reconciler.stores.holds import RunLife
+from reconciler.stores.objects import BlobStore
+
+LIFE = 120_000
+"""How long records of a source are held at a time, ms: renewed while they are read, and with each part that is stored."""
+_PAGE = 5000
+_ASKED_AT_ONCE = 16
+"""Requests to S3 at the same time."""
+
+
+class SourceRun(Protocol):
+    """A run that has ended, with all its records, wherever they were read."""
+
+    @property
+    def life(self) -> RunLife:
+        """Which run it is."""
+        ...
+
+    @property
+    def records(self) -> Records:
+        """Its actions by name."""
+        ...
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A run read from the store: see `SourceRun`."""
+
+    life: RunLife
+    records: Records
+
+
+class Grip:
+    """Holds a source, and what its records point to, for one run that is made of it.
+
+    Args:
+        store: the records.
+        holder: the run that is made.
+    """
+
+    def __init__(self, store: Store, holder: RunId) -> None:
+        self._store = store
+        self.holder = holder
+        self._ends: dict[RunLife, int] = {}
+
+    def take(self, life: RunLife) -> bool:
+        """Hold one more run; whether it is there."""
+        end = self._store.hold(life, self.holder, LIFE)
+        if end:
+            self._ends.setdefault(life, end)
+        return end > 0
+
+    def renew(self) -> int:
+        """Hold all of them anew; until when.
+
+        Raises:
+            SourceUnusable: one of them is gone, or part of it may be: it was not held for a while.
+        """
+        for life, before in self._ends.items():
+            end = self._store.hold(life, self.holder, LIFE)
+            if not end or end - LIFE > before:
+                raise SourceUnusable(
+                    f"the run {life.run} was held no longer while {self.holder} was made of it, so part of it may be gone: "
+                    "this process was stopped for a while. Try again; where an idempotency key was given, with the same"
+                )
+            self._ends[life] = end
+        return min(self._ends.values())
+
+    def loosen(self) -> None:
+        """Records may be forgotten from now on; objects stay as long as the holder."""
+        for life in self._ends:
+            self._store.hold(life, self.holder, 0)
+
+
+def read_source(store: Store, run: RunId, incarnation: str, grip: Grip) -> Source:
+    """Read a run, and go on holding it.
+
+    Args:
+        store: the records.
+        run: which one.
+        incarnation: which one of its name; empty: the one there is.
+        grip: holds it.
+
+    Raises:
+        ActionNotFound: it is not stored, or a later one has its name.
+    """
+    first = store.list_actions(run.checked(), limit=1).actions
+    there = first[0].metadata.incarnation if first else ""
+    if not first or not grip.take(RunLife(run, there)):
+        raise ActionNotFound(run)
+    if incarnation not in {"", there}:
+        raise ActionNotFound(run, used_again=True)
+    records: dict[str, TaskAction] = {}
+    page = store.list_actions(run, limit=_PAGE)
+    while page.actions:
+        records.update((record.id.action, record) for record in page.actions)
+        if not page.next:
+            break
+        grip.renew()
+        page = store.list_actions(run, after=page.next, limit=_PAGE)
+    return Source(RunLife(run, there), records)
+
+
+def objects_of(record: TaskAction, source: RunLife) -> tuple[RunLife, ...]:
+    """The runs in whose folders the inputs or the outputs of a record lie."""
+    lineage = record.metadata.lineage
+    known = [source, *(RunLife.parse(text) for text in (lineage.objects if lineage else ()))]
+    ref = record.status.outputs
+    uris = [record.spec.input_uri, ref.uri if ref else ""]
+    return tuple(
+        life for life in known if any(f"/{run_folder(life.run, life.incarnation)}/" in uri for uri in uris)
+    )
+
+
+def check_objects(blobs: BlobStore, reused: Sequence[TaskAction], again: Sequence[TaskAction]) -> None:
+    """Refuse when something is gone from S3 that a new run would point to: outputs, and inputs we stored.
+
+    Raises:
+        SourceUnusable: something is gone.
+        BlobUnavailable: the server does not answer.
+    """
+    asked = [
+        (record, ref.uri)
+        for record in reused
+        if (ref := record.status.outputs) is not None and ref.inline is None
+    ]
+    asked += [
+        (record, f"{record.spec.input_uri.removesuffix(f'/{INPUTS_FILE}')}/{INPUTS_FILE}")
+        for record in again
+        if record.spec.inputs_digest and record.spec.inputs is None
+    ]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="source") as pool:
+        found = list(pool.map(lambda each: blobs.stat(each[1]), asked))
+    gone = [record for (record, _), stat in zip(asked, found, strict=True) if stat is None]
+    if gone:
+        name, run = gone[0].id.action, gone[0].id.run_id
+        raise SourceUnusable(
+            f"{len(gone)} of {len(asked)} objects that would be used again are gone from S3, as that of {run}/{name}: a "
+            f"rule of the bucket, or somebody, has deleted them. Run it again with `reconciler fork {run} --again {name}`, "
+            f"or all with `reconciler rerun {run}`"
+        )
+
+
+def check_interfaces(store: Store, door: Door, records: Iterable[TaskAction]) -> None:
+    """Refuse when a function has another interface now, in all living workers of its queue that know it.
+
+    Raises:
+        SourceUnusable: one has.
+        StoreUnavailable: the store does not answer.
+    """
+    kinds = {(r.spec.task_type, r.spec.task_template): r for r in records}
+    for (task_type, data), record in kinds.items():
+        queue = door.queue_of(task_type, data)
+        if not queue:
+            continue
+        template = shared_template(data)
+        name = config_of(template.custom).function
+        wanted, known = _digest(template), store.find_function(queue, name)
+        if wanted and known.digests and wanted not in known.digests:
+            run = record.id.run_id
+            raise SourceUnusable(
+                f"the function {name} has another interface now than {record.id} was submitted with, so its results may not "
+                f"fit: fork {run} with new specs for its actions, run `reconciler rerun {run}`, or start a worker of the "
+                f"queue {queue} that has the old one"
+            )
+
+
+def _digest(template: TaskTemplate) -> str:
+    """Digest of the interface a template was made for; empty when it says nothing of it."""
+    interface = template.interface
+    if interface is None or not (interface.inputs or interface.outputs):
+        return ""
+    return interface_digest(interface.inputs, interface.outputs, template.secrets)

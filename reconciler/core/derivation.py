@@ -1,0 +1,112 @@
+"""Which actions of an ended run are taken over by a run that is made of it, and which run again.
+
+What a function starts itself is left to it: run again, it starts it again, and finds by name what was taken over. What
+others put there, the members of a group above all, is put there again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import msgspec
+
+from reconciler.api.action import TaskAction
+from reconciler.api.errors import SourceUnusable
+
+Records = Mapping[str, TaskAction]
+"""Actions of a run by name."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What becomes of the actions of a run.
+
+    Attributes:
+        reused: their outputs are taken over.
+        again: they run again, parents before their children.
+    """
+
+    reused: tuple[TaskAction, ...]
+    again: tuple[TaskAction, ...]
+
+
+def check_source(name: object, records: Records) -> None:
+    """Refuse a run that has not ended, or of which a part is stored no more.
+
+    Raises:
+        SourceUnusable: it is such a run.
+    """
+    alive = [record for record in records.values() if not record.phase.is_terminal()]
+    if alive:
+        raise SourceUnusable(
+            f"the run {name} is alive: {len(alive)} of its {len(records)} actions have not ended, as {alive[0].id.action} "
+            f"({alive[0].phase}). Wait for its end, or abort it with `reconciler abort {name}`"
+        )
+    if not _whole(records):
+        raise SourceUnusable(
+            f"part of the run {name} is stored no more: its retention has passed. Submit it anew, and raise "
+            "RECONCILER_RETENTION to have more time"
+        )
+
+
+def _whole(records: Records) -> bool:
+    present: dict[str, int] = {}
+    for record in records.values():
+        parent = record.spec.parent_action_name
+        if parent:
+            present[parent] = present.get(parent, 0) + 1
+    if not present.keys() <= records.keys():
+        return False
+    return all(record.children.total in {0, present.get(name, 0)} for name, record in records.items())
+
+
+def plan_rerun(records: Records, starts: Callable[[TaskAction], bool]) -> Plan:
+    """All again.
+
+    Args:
+        records: of the run.
+        starts: whether an action starts its children itself.
+    """
+    return Plan((), tuple(_in_order(records, {name for name in records if _is_put(records, name, starts)})))
+
+
+def plan_recover(
+    records: Records, starts: Callable[[TaskAction], bool], changed: Collection[str] = ()
+) -> Plan:
+    """Take over what succeeded, but not what changed, nor what stands above something that runs again and waits for it.
+
+    Args:
+        records: of the run.
+        starts: whether an action starts its children itself. One that succeeded although a child did not has dealt with it.
+        changed: actions that run again although they succeeded.
+    """
+    forced = {name for start in changed for name in (start, *_above(records, start))}
+    open_ends = {name for name, record in records.items() if not record.phase.has_outputs()} | forced
+    for name in tuple(open_ends):
+        for parent in _above(records, name):
+            if starts(records[parent]):
+                break
+            open_ends.add(parent)
+    reused = tuple(record for name, record in records.items() if name not in open_ends)
+    again = {name for name in open_ends if _is_put(records, name, starts)}
+    return Plan(reused, tuple(_in_order(records, again)))
+
+
+def is_started(records: Records, name: str, starts: Callable[[TaskAction], bool]) -> bool:
+    """Whether a function starts this action, or one above it."""
+    return not _is_put(records, name, starts)
+
+
+def _is_put(records: Records, name: str, starts: Callable[[TaskAction], bool]) -> bool:
+    return not any(starts(records[parent]) for parent in _above(records, name))
+
+
+def _above(records: Records, name: str) -> Iterator[str]:
+    """Names of all ancestors, nearest first."""
+    while parent := records[name].spec.parent_action_name:
+        yield parent
+        name = parent
+
+
+def _in_order(records: Records, names: Collection[str]) -> list[TaskAction]:
+    depth = {name: sum(1 for _ in _above(records, name)) for name in names}
+    return [records[name] for name in sorted(records.keys() & depth.keys(), key=lambda name: depth[name])]

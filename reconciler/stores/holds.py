@@ -1,0 +1,76 @@
+"""Holds: a run that others were made of is kept as long as they need it.
+
+Who makes a run of another one holds the source first. Until the hold's time has passed, no record of the source is
+forgotten, so it can be read whole; and as long as the holder is there, no object of the source is removed, because records
+of the holder point to them. A hold is written before its holder exists: until its time has passed it needs none, and the
+holder's records are refused once it has (`Store.create`). So a sweep that finds a hold whose time is over, and no holder,
+may drop it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from reconciler.api.action import RunId
+
+
+class RunLife(msgspec.Struct, frozen=True, order=True, gc=False):
+    """A run in one incarnation of its name; a later run of that name is another one.
+
+    Attributes:
+        run: its name.
+        incarnation: which one; empty when a release before began it.
+    """
+
+    run: RunId
+    incarnation: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.run}@{self.incarnation}" if self.incarnation else str(self.run)
+
+    @classmethod
+    def parse(cls, text: str) -> RunLife:
+        """Read what `str` wrote."""
+        path, _, incarnation = text.partition("@")
+        return cls(RunId(*path.split("/")), incarnation)
+
+
+class Hold(msgspec.Struct, frozen=True, order=True, gc=False):
+    """One run holds another.
+
+    Attributes:
+        source: the run that is held.
+        holder: the run that was made of it.
+        until: until when its records are kept, ms since the epoch.
+    """
+
+    source: RunLife
+    holder: RunId
+    until: int
+
+
+class Holds(Protocol):
+    """The holds on the runs of each shard."""
+
+    def hold(self, source: RunLife, holder: RunId, life: int) -> int:
+        """Hold a run, its records for `life` ms; a hold of before is replaced.
+
+        Returns:
+            Until when, ms since the epoch; 0 when the run is not stored and nobody holds it: its objects may be gone.
+        """
+        ...
+
+    def holders(self, source: RunLife) -> tuple[RunId, ...]:
+        """The runs that hold this one: those that were made of it, and that are made of it just now."""
+        ...
+
+    def holds(self, shard: int) -> list[Hold]:
+        """All holds on runs of a shard."""
+        ...
+
+    def let_go(self, shard: int, holds: Iterable[Hold]) -> None:
+        """Drop these holds, but none that was renewed since it was read."""
+        ...

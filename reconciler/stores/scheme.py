@@ -1,0 +1,11 @@
+"""Which layout of the stored record this release writes."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Scheme(msgspec.Struct, frozen=True):
+    """Layout of the stored record (the `Scheme` of spec methods). Fields of newer layouts are kept when written back."""
+
+    version: int = 1
