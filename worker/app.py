@@ -34,7 +34,7 @@ from worker.attempts.broken import broken
 from worker.attempts.flower import LostLaunches
 from worker.confining import confine
 from worker.consuming import watch_of
-from worker.dashboard import prepare_flower
+from worker.dashboard.defaults import prepare_flower
 from worker.forwarding import Forwarder, reader_of
 from worker.functions_told import FunctionsTold
 from worker.import_path import look_here_last
@@ -82,9 +82,14 @@ def from_environment() -> Celery:
         raise SystemExit(start.say(error.problems)) from None
 
 
-if prepare_flower(sys.argv, os.environ):
+is_flower = prepare_flower(sys.argv, os.environ)
+if is_flower:
     hiding.hide()
 app = from_environment()
+if is_flower:
+    from worker.dashboard.install import install
+
+    install()
 
 
 class _Process:

@@ -187,12 +187,8 @@ def _reservation(record: TaskAction, around: Surroundings) -> Why | None:
     if not holder:
         return None
     state = f"which is {around.holder_phase}" if around.holder_phase else "which is gone"
-    look = (
-        f", or until that one's lease ends; looks again at {_at(around.due, around.now)}"
-        if around.due
-        else ""
-    )
-    text = f"waits for the result of {holder}, {state}: it holds the reservation of the same cache key{look}"
+    look = f"; it is looked at again at {_at(around.due, around.now)}" if around.due else ""
+    text = f"waits for the result of {holder}, {state} and holds the reservation of the same cache key{look}"
     return Why(Reason.RESERVATION, text, around.due, holder)
 
 

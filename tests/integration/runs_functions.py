@@ -1,0 +1,65 @@
+"""Functions for test_flower_runs.py: they end in every way a page has to show."""
+
+from __future__ import annotations
+
+import select
+import time
+from datetime import timedelta
+
+from reconciler import Cache, NonRetryableError, RetryStrategy, TaskEnvironment
+
+env = TaskEnvironment("orchard")
+
+
+@env.task
+def picks(n: int, pause: float = 0.0) -> int:
+    """Take a moment."""
+    print(f"picking {n}")
+    select.select([], [], [], pause)
+    return n * 10**18
+
+
+@env.task(retries=0)
+def fails(why: str) -> int:
+    """Fail for good."""
+    print(why)
+    raise ValueError(why)
+
+
+@env.task(retries=RetryStrategy(retries=3, backoff=timedelta(minutes=5)))
+def rests() -> int:
+    """Fail, and rest for long."""
+    raise RuntimeError("not yet")
+
+
+@env.task
+def runs(seconds: float) -> str:
+    """Run until it is stopped."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        print("still here", flush=True)
+        select.select([], [], [], 0.5)
+    return "done"
+
+
+@env.task(resources="press")
+def presses(seconds: float) -> int:
+    """Need the one press."""
+    select.select([], [], [], seconds)
+    return 1
+
+
+@env.task(cache=Cache(version="1", serialize=True))
+def once(seconds: float) -> int:
+    """Run once for equal calls."""
+    select.select([], [], [], seconds)
+    return 1
+
+
+@env.task(retries=0)
+def says(text: str) -> str:
+    """Say what it was told."""
+    print(text)
+    if text.startswith("!"):
+        raise NonRetryableError(text)
+    return text

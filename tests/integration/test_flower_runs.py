@@ -1,0 +1,367 @@
+"""Runs in Flower on a real stack: the JSON API, who is let in, and the pages in Debian's Chromium."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jsonschema
+import pytest
+import runs_functions as orchard
+from browser_support import CHROMIUM, Browser
+from cli_support import eventually
+from click.testing import CliRunner
+
+from reconciler import Client, Settings
+from reconciler.api.action import ActionId
+from reconciler.cli import main
+from reconciler.embedded.ports import pick_ports
+from reconciler.embedded.stack import Stack
+
+pytestmark = pytest.mark.servers
+PATIENCE = 60
+HERE = Path(__file__).parent
+HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7*7 }}\u202e\u0000\u001b[31m' + "W" * 300
+
+
+class Site:
+    """An installation with Flower, as a browser or a program meets it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.client = Client.from_settings(Settings.from_env(stack.env()))
+        orchard.env.client = self.client
+
+    @property
+    def url(self) -> str:
+        """Where Flower is."""
+        return self.stack.flower_url
+
+    def ask(
+        self, path: str, *, body: object = None, url: str = "", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of one request; `X_Y` stands for the header `X-Y`."""
+        where = urlsplit(url or self.url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
+        try:
+            connection.request(
+                "GET" if body is None else "POST",
+                where.path + path,
+                None if body is None else json.dumps(body),
+                {name.replace("_", "-"): value for name, value in headers.items()},
+            )
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): text for name, text in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def api(self, path: str) -> Any:
+        """The document of the API."""
+        status, _, body = self.ask(f"/reconciler/api{path}")
+        assert status == 200, body
+        return json.loads(body)
+
+    def token(self) -> dict[str, str]:
+        """Headers of a request from our own page."""
+        _, headers, _ = self.ask("/runs")
+        token = headers["set-cookie"].split(";")[0].partition("=")[2]
+        return {"Cookie": f"_xsrf={token}", "X_XSRFToken": token}
+
+    def reason(self, action: ActionId) -> str:
+        """Why an action waits, for programs."""
+        return str(self.api(f"/actions/{action}")["why"][0]["reason"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One for all: it takes a while to start."""
+    variables = {"FLOWER_READ_ONLY": "false", "RECONCILER_QUOTAS": "press=1"}
+    folder = tmp_path_factory.mktemp("runs")
+    with Stack(
+        folder, imports=["runs_functions"], flower=True, attempts_concurrency=4, env=variables, cwd=HERE
+    ) as stack:
+        yield Site(stack)
+
+
+@contextmanager
+def browser(folder: Path) -> Iterator[Browser]:
+    """A browser that in the end has nothing to complain of."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    with Browser(folder) as found:
+        yield found
+        assert found.errors == []
+        assert found.dialogs == []
+
+
+# -- the API -----------------------------------------------------------------------------------------------------------
+def test_every_page_of_flower_has_the_tab(site: Site) -> None:
+    """Runs are the first page; the pages of Flower are as they were."""
+    for path in ("/", "/runs", "/runs/a/b/c", "/runs/a/b/c/d", "/waiting", "/health"):
+        status, headers, body = site.ask(path)
+        assert (status, b"<main" in body) == (200, True)
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+    for path, text in (("/workers", b"Workers"), ("/tasks", b"Tasks"), ("/broker", b"Broker")):
+        status, _, body = site.ask(path)
+        assert (status, b'href="/runs"' in body, text in body) == (200, True, True)
+
+
+def test_answers_are_as_documented(site: Site) -> None:
+    """Each answer fits the OpenAPI document, and each address of it is there."""
+    run = orchard.picks.delay(3)
+    run.result(PATIENCE)
+    document = site.api("/openapi.json")
+    names = dict(zip(("project", "domain", "run", "action"), str(run.action).split("/"), strict=True))
+    for path, operations in document["paths"].items():
+        if "get" not in operations or path.endswith(("/live", "/inputs", "/outputs")):
+            continue
+        schema = operations["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema.validate(site.api(path.format(**names)), {**schema, "components": document["components"]})
+    status, headers, body = site.ask(f"/reconciler/api/actions/{run.action}/outputs")
+    assert (status, json.loads(body)) == (200, {"o0": 3 * 10**18})
+    assert headers["content-disposition"].startswith("attachment")
+    assert "picking 3" in site.api(f"/actions/{run.action}/log")["log"]
+
+
+def test_what_is_not_there_or_not_readable_is_told(site: Site) -> None:
+    """By status and sentence."""
+    for path, wanted in (
+        ("/runs/a/b/nothing", 404),
+        ("/actions/a/b/c/nothing", 404),
+        ("/runs?limit=0", 400),
+        ("/runs?colour=red", 400),
+        ("/runs/a/b/..%2f", 400),
+    ):
+        status, _, body = site.ask(f"/reconciler/api{path}")
+        assert (status, bool(json.loads(body)["error"]["message"])) == (wanted, True), path
+
+
+def test_a_press_needs_our_own_page(site: Site) -> None:
+    """Without the token, from another site or under another name nothing happens; nor is anything shown under one."""
+    run = orchard.runs.delay(120.0)
+    path, token, body = f"/reconciler/api/actions/{run.action}/abort", site.token(), {"reason": "no need"}
+    for headers in (
+        {},
+        {"Cookie": token["Cookie"]},
+        {**token, "X_XSRFToken": "x" * 32},
+        {**token, "Sec_Fetch_Site": "cross-site"},
+        {**token, "Origin": "http://evil.example"},
+        {**token, "Host": "evil.example"},
+    ):
+        assert site.ask(path, body=body, **headers)[0] == 403, headers
+    assert site.ask("/reconciler/api/runs", Host="evil.example")[0] == 403
+    assert "access-control-allow-origin" not in site.ask("/reconciler/api/runs")[1]
+    assert site.client.get(run.action).metadata.deletion is None
+    status, _, answer = site.ask(path, body=body, Origin=site.url, Sec_Fetch_Site="same-origin", **token)
+    assert (status, json.loads(answer)["outcome"]) == (200, "requested")
+
+
+def test_changes_are_told_as_they_come(site: Site) -> None:
+    """A stream from the cursor of the run tells what ended, within a moment."""
+    run = orchard.runs.delay(120.0)
+    cursor = site.api(f"/runs/{run.id}")["cursor"]
+    where = urlsplit(site.url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
+    connection.request("GET", f"/reconciler/api/runs/{run.id}/live?cursor={cursor}")
+    stream = connection.getresponse()
+    assert stream.getheader("content-type") == "text/event-stream"
+    run.abort("seen enough")
+    phases: list[str] = []
+    while "aborted" not in phases:
+        line = stream.readline()
+        assert line, "the stream ended"
+        if line.startswith(b"data: "):
+            phases += [row["phase"] for row in json.loads(line[6:])["actions"]]
+    connection.close()
+
+
+# -- behind a login ----------------------------------------------------------------------------------------------------
+@contextmanager
+def another_flower(site: Site, *options: str, **variables: str) -> Iterator[str]:
+    """A second Flower on the same servers, and its address."""
+    [port] = pick_ports(1)
+    env = {
+        name: text for name, text in site.stack.env().items() if not name.startswith("FLOWER_")
+    } | variables
+    command = [sys.executable, "-m", "celery", "-A", "worker", "flower", f"--port={port}", *options]
+    process = subprocess.Popen(
+        command, env=env, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return site.ask("/healthcheck", url=url)[0] > 0
+        except OSError:
+            return False
+
+    try:
+        eventually(answers, PATIENCE)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_the_login_of_flower_is_ours(site: Site) -> None:
+    """Pages, API and buttons ask for it, below a prefix too; read-only hides and refuses each button."""
+    run = orchard.runs.delay(120.0)
+    key = "Basic " + base64.b64encode(b"ada:secret").decode()
+    with another_flower(site, "--basic_auth=ada:secret", "--read_only=true", "--url_prefix=ops") as root:
+        for path in ("/runs", "/", "/reconciler/api/runs", f"/reconciler/api/actions/{run.action}"):
+            assert site.ask(f"/ops{path}", url=root)[0] == 401, path
+            assert site.ask(f"/ops{path}", url=root, Authorization=key, Host="flower.example")[0] == 200, path
+        _, headers, page = site.ask("/ops/runs", url=root, Authorization=key)
+        assert b'src="/ops/reconciler/static/main.js"' in page
+        assert site.ask("/ops/reconciler/static/main.js", url=root)[0] == 200
+        found = json.loads(
+            site.ask(f"/ops/reconciler/api/actions/{run.action}", url=root, Authorization=key)[2]
+        )
+        assert (found["phase"] in {"queued", "running"}, found["buttons"]) == (True, [])
+        token = headers["set-cookie"].split(";")[0].partition("=")[2]
+        status, _, answer = site.ask(
+            f"/ops/reconciler/api/actions/{run.action}/abort",
+            url=root, body={"reason": "no"}, Authorization=key, Cookie=f"_xsrf={token}", X_XSRFToken=token,
+        )  # fmt: skip
+        assert (status, "read-only" in json.loads(answer)["error"]["message"]) == (403, True)
+    run.abort("enough")
+
+
+def test_an_open_flower_shows_no_runs(site: Site) -> None:
+    """On all addresses without a login its own pages may be open; ours are not, and say what to do."""
+    with another_flower(site, "--address=0.0.0.0", FLOWER_UNAUTHENTICATED_API="true") as root:
+        for path in ("/", "/runs", "/reconciler/api/runs"):
+            status, _, body = site.ask(path, url=root)
+            assert (status, b"FLOWER_BASIC_AUTH" in body) == (403, True), path
+
+
+# -- the pages ---------------------------------------------------------------------------------------------------------
+def test_each_reason_is_read_on_the_page(site: Site, tmp_path: Path) -> None:
+    """Why an action waits is one sentence: in the API, on the page and on the command line."""
+    holds, wants = orchard.presses.delay(300.0), None
+    eventually(lambda: site.reason(holds.action) == "running", PATIENCE)
+    wants = orchard.presses.delay(0.0)
+    fills = orchard.once.delay(300.0)
+    eventually(lambda: site.reason(fills.action) == "running", PATIENCE)
+    asks = site.client.condition("ship", prompt="Ship the pears?")
+    found = {
+        "running": holds.action,
+        "quota": wants.action,
+        "reservation": orchard.once.delay(300.0).action,
+        "back-off": orchard.rests.delay().action,
+        "person": asks.action,
+        "planned": orchard.picks.submit((1,), countdown=3600).action,
+        "children": orchard.runs.map([300.0]).action,
+    }
+    for reason, action in found.items():
+        eventually(lambda: site.reason(action) == reason, PATIENCE)  # noqa: B023  # called at once
+    site.client.pause_queue("attempts")
+    found["paused queue"] = orchard.picks.delay(1).action
+    try:
+        eventually(lambda: site.reason(found["paused queue"]) == "paused queue", PATIENCE)
+        with browser(tmp_path) as page:
+            for reason, action in found.items():
+                page.open(f"{site.url}/runs/{action}")
+                page.wait(f"document.querySelector('.rc-why p[data-reason=\"{reason}\"]')")
+                told = CliRunner().invoke(main, ["describe", str(action), "--json"], env=site.stack.env())
+                assert json.loads(told.stdout)["chain"][0]["reason"] == reason
+    finally:
+        site.client.resume_queue("attempts")
+        for action in found.values():
+            site.client.abort(action)
+
+
+def test_buttons_are_pressed_by_mouse_and_keyboard(site: Site, tmp_path: Path) -> None:
+    """An answer and an abort, with the reason in the history; the keyboard moves through a run and opens an action."""
+    asks = site.client.condition("pears", "int", prompt="How many pears?")
+    run = orchard.runs.map([300.0, 300.0])
+    with browser(tmp_path) as page:
+        page.open(f"{site.url}/waiting")
+        page.wait_text("How many pears?")
+        page.click(f"li:has(a[href$='{asks.action}']) [data-button=signal]")
+        page.fill("dialog input", "many")
+        page.click("dialog [type=submit]")
+        page.wait_text("must be a whole number")
+        page.fill("dialog input", "9007199254740993")
+        page.click("dialog [type=submit]")
+        page.wait("!document.querySelector('dialog')")
+        assert asks.result(PATIENCE) == 9007199254740993
+
+        page.open(f"{site.url}/runs/{run.id}")
+        page.wait_text("m1", "live")
+        page.run("document.querySelector('[role=tree]').focus()")
+        page.key("ArrowDown")
+        page.key("Enter")
+        page.wait("location.pathname.endsWith('/m0')")
+        page.click("[data-button=abort]")
+        page.fill("dialog input", "wrong orchard")
+        page.key("Enter")
+        page.wait("document.querySelector('.rc-badge.p-aborted')")
+        page.wait_text("wrong orchard")
+        page.open(f"{site.url}/runs/{run.id}")
+        page.wait_text("aborted")
+        run.abort("enough")
+        page.wait("document.querySelector('.rc-facts .rc-badge.p-aborted, .rc-facts .rc-badge.p-failed')")
+
+
+def test_hostile_strings_are_text(site: Site, tmp_path: Path) -> None:
+    """In arguments, errors, logs, labels, questions and reasons: none runs, and none breaks the layout."""
+    shown = HOSTILE.replace("\u0000", "")
+    said = orchard.says.submit((HOSTILE,), labels={"evil": shown[:60]})
+    failed = orchard.fails.delay(shown)
+    asks = site.client.condition("evil", prompt=shown[:900], description=shown)
+    aborted = orchard.runs.delay(300.0)
+    aborted.abort(shown)
+    eventually(lambda: all(run.phase.is_terminal() for run in (said, failed, aborted)), PATIENCE)
+    with browser(tmp_path) as page:
+        for width in (1440, 400):
+            page.resize(width, 900)
+            for path in (
+                "/runs", "/waiting", f"/runs/{failed.id}",
+                *(f"/runs/{one.action}" for one in (said, failed, asks, aborted)),
+            ):  # fmt: skip
+                page.open(site.url + path)
+                page.wait_text("onerror=alert(1)") if path != "/runs" or width > 1000 else page.wait_text(
+                    "fails-"
+                )
+                assert page.run("document.documentElement.scrollWidth <= innerWidth"), (path, width)
+                assert page.run("document.querySelectorAll('main img, main script').length") == 0
+    asks.abort("enough")
+
+
+def test_a_large_run_draws_only_what_is_seen(site: Site, tmp_path: Path) -> None:
+    """A group of equal siblings is one row; opened, only some rows exist, wherever one scrolls."""
+    site.client.pause_queue("attempts")
+    run = orchard.picks.map(list(range(1500)))
+    try:
+        eventually(lambda: site.client.counts(run.id).total == 1501, PATIENCE)
+        with browser(tmp_path) as page:
+            page.open(f"{site.url}/runs/{run.id}")
+            page.wait_text("1,500 \u00d7 orchard.picks")
+            page.click("[role=treeitem]:nth-child(2)")
+            page.wait("document.querySelectorAll('[role=treeitem]').length > 10")
+            page.run("document.querySelector('[role=tree]').scrollTop = 1e9")
+            page.wait_text("m1499")
+            assert page.run("document.querySelectorAll('[role=treeitem]').length") < 80
+            page.fill(".rc-small", "m777")
+            page.wait("document.querySelectorAll('[role=treeitem]').length === 1")
+    finally:
+        run.abort("enough")
+        site.client.resume_queue("attempts")
+
+
+def test_all_is_there_after_a_restart_of_flower(site: Site) -> None:
+    """Runs come from the records, not from what Flower has heard. Last here: it restarts Flower."""
+    before = site.api("/runs?limit=200")["runs"]
+    site.stack.restart("flower")
+    after = site.api("/runs?limit=200")["runs"]
+    assert [run["run"] for run in after] == [run["run"] for run in before]

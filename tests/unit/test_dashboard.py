@@ -1,0 +1,277 @@
+"""What the pages in Flower are told, from a lab; and who is let in."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from reconciler import RetryStrategy, TaskEnvironment
+from reconciler.api.errors import InvalidInput, NotACondition
+from reconciler.api.phase import ActionPhase
+from reconciler.core.times import iso
+from reconciler.testing import Lab
+from worker.dashboard import detail, overview
+from worker.dashboard.buttons import BUTTONS, press
+from worker.dashboard.defaults import is_login, prepare_flower
+from worker.dashboard.guard import closed_because, foreign_because
+from worker.dashboard.rows import bars
+from worker.dashboard.search import Wanted, read_wanted, search_runs
+
+env = TaskEnvironment("board")
+ALL = "0.0.0.0"  # noqa: S104  # nobody listens there
+
+
+@env.task
+def doubles(n: int) -> int:
+    """Double."""
+    return n * 2
+
+
+@env.task(retries=RetryStrategy(retries=1, backoff=timedelta(minutes=1)))
+def fails(why: str) -> int:
+    """Fail."""
+    raise ValueError(why)
+
+
+@pytest.fixture
+def lab() -> Lab:
+    """An installation."""
+    lab = Lab()
+    env.client = lab.client
+    return lab
+
+
+# -- searching ---------------------------------------------------------------------------------------------------------
+def names(lab: Lab, **wanted: object) -> list[str]:
+    """The runs a search finds, page after page."""
+    found: list[str] = []
+    after = ""
+    while True:
+        page = search_runs(lab.client, Wanted(**{**wanted, "after": after}))  # type: ignore[arg-type]  # fields
+        found += [run["run"].split("/")[-1] for run in page["runs"]]
+        after = page["next"]
+        if not after:
+            return found
+
+
+def test_runs_are_found_by_what_is_known_of_them(lab: Lab) -> None:
+    """By name, task, phase, error, label and time, alone and together; newest first."""
+    doubles.submit((1,), run="alpha", labels={"team": "red"})
+    lab.clock.advance(timedelta(minutes=1))
+    between = lab.clock()
+    lab.clock.advance(timedelta(minutes=1))
+    fails.submit(("no",), run="beta")
+    lab.work()
+    doubles.submit((1,), run="gamma")
+    assert names(lab) == ["gamma", "beta", "alpha"]
+    assert names(lab, name="ALP") == ["alpha"]
+    assert names(lab, task="doubles") == ["gamma", "alpha"]
+    assert names(lab, phase="failed") == names(lab, code="ValueError") == ["beta"]
+    assert names(lab, label="team=red") == names(lab, label="team") == ["alpha"]
+    assert names(lab, label="team=blue") == names(lab, project="other") == []
+    assert names(lab, since=between) == ["gamma", "beta"]
+    assert names(lab, until=between) == ["alpha"]
+    assert names(lab, task="doubles", phase="queued") == ["gamma"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+def test_pages_hold_each_run_once(lab: Lab, limit: int) -> None:
+    """Of one millisecond too, and with a filter."""
+    wanted = [f"r{n}" for n in range(6)]
+    for name in wanted:
+        doubles.submit((1,), run=name)
+    assert sorted(names(lab, limit=limit)) == wanted
+    assert sorted(names(lab, limit=limit, task="doubles")) == wanted
+
+
+@pytest.mark.parametrize(
+    "query", [{"limit": "0"}, {"limit": "many"}, {"colour": "red"}, {"after": "nonsense"}]
+)
+def test_a_search_that_cannot_be_read_says_so(lab: Lab, query: dict[str, str]) -> None:
+    """With what it knows."""
+    with pytest.raises(InvalidInput, match=r"limit|knows|next"):
+        search_runs(lab.client, read_wanted(query))
+
+
+# -- a run and its actions ---------------------------------------------------------------------------------------------
+def test_rows_come_in_pages_and_then_as_changes(lab: Lab) -> None:
+    """The cursor of the run gives what happened since, and no more."""
+    run = doubles.map([1, 2, 3])
+    lab.step()
+    page = detail.run_document(lab.client, run.id, read_only=False)
+    assert page["actions"] == 4
+    assert [row["name"] for row in detail.rows_document(lab.client, run.id, "")["actions"]] == [
+        "a0",
+        "m0",
+        "m1",
+        "m2",
+    ]
+    lab.clock.advance(timedelta(seconds=1))
+    lab.work()
+    news = detail.changes_document(lab.client, run.id, page["cursor"])
+    assert {row["name"]: row["phase"] for row in news["actions"]} == dict.fromkeys(
+        ["a0", "m0", "m1", "m2"], "succeeded"
+    )
+    assert detail.changes_document(lab.client, run.id, news["cursor"])["actions"] == []
+
+
+def test_bars_tell_attempts_apart(lab: Lab) -> None:
+    """What failed, what waits for the next attempt, and where it ended."""
+    run = fails.delay("no")
+    lab.work()
+    record = lab.get(run.action)
+    assert record.phase is ActionPhase.FAILED
+    found = bars(record)
+    assert [bar.attempt for bar in found][-1] == 2
+    assert found[0].start == record.metadata.creation_timestamp
+    assert all(before.end == after.start for before, after in pairwise(found))
+    assert iso(found[-1].end) is not None
+
+
+def test_previews_are_exact_and_bounded(lab: Lab) -> None:
+    """Integers beyond those of a browser stay as they are; a long document is cut, and can be loaded whole."""
+    big = doubles.delay(2**62)
+    long = fails.delay("x" * 200_000)
+    lab.work()
+    page = detail.action_page(lab.client, big.action, read_only=False)
+    assert str(2**62) in page["inputs_preview"]["text"]
+    assert str(2**63) in page["outputs_preview"]["text"]
+    assert page["why"][0]["why"] is None
+    cut = detail.action_page(lab.client, long.action, read_only=True)
+    assert cut["inputs_preview"]["cut"]
+    assert len(cut["inputs_preview"]["text"]) == detail.PREVIEW
+    assert cut["inputs_preview"]["size"] == len(detail.whole_document(lab.client, long.action, "inputs"))
+    assert cut["buttons"] == []
+    msgspec.json.encode(page)
+
+
+# -- buttons -----------------------------------------------------------------------------------------------------------
+def offered(lab: Lab, action: object) -> list[str]:
+    """The buttons a page offers."""
+    return [button["name"] for button in detail.action_page(lab.client, action, read_only=False)["buttons"]]  # type: ignore[arg-type]  # an action
+
+
+def test_buttons_fit_the_action(lab: Lab) -> None:
+    """Those of a condition, of what is live, and none of what has ended."""
+    asked, call = lab.client.condition("ship", "int"), doubles.delay(1)
+    lab.step()
+    assert offered(lab, asked.action) == ["signal", "prioritize", "abort"]
+    assert offered(lab, call.action) == ["prioritize", "abort"]
+    [question] = overview.waiting_document(lab.client, read_only=False)["questions"]
+    assert (question["action"], question["type"]) == (str(asked.action), "int")
+    answer = press(lab.client, "signal", asked.action, {"value": 7}, "ada")
+    assert answer["outcome"] == "stored"
+    press(lab.client, "prioritize", call.action, {"priority": 9}, "ada")
+    assert lab.get(call.action).metadata.priority == 9
+    press(lab.client, "abort", call.action, {"reason": "no need"}, "ada")
+    lab.work()
+    assert offered(lab, asked.action) == offered(lab, call.action) == []
+    assert lab.events(asked.action)[-1].actor == lab.events(call.action)[-1].actor == "ada"
+    assert overview.waiting_document(lab.client, read_only=False)["questions"] == []
+
+
+def test_a_wrong_press_is_refused(lab: Lab) -> None:
+    """Unknown button, missing value, wrong type, no condition: each is a sentence, and nothing happens."""
+    call = doubles.delay(1)
+    for button, values in (
+        ("rob", {}),
+        ("abort", {}),
+        ("prioritize", {"priority": "9"}),
+        ("prioritize", {"priority": 99}),
+    ):
+        with pytest.raises(InvalidInput):
+            press(lab.client, button, call.action, values, "ada")
+    with pytest.raises(NotACondition):
+        press(lab.client, "signal", call.action, {"value": True}, "ada")
+    assert lab.get(call.action).metadata.deletion is None
+    assert all(button.explains.endswith(".") for button in BUTTONS.values())
+
+
+# -- who is let in -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("basic_auth", "auth", "login"),
+    [
+        ((), "", False),
+        (("",), "", False),
+        (("ada",), "", False),
+        (("ada:",), "", False),
+        (("ada:secret", "bob"), "", False),
+        (("ada:secret",), "", True),
+        ((), "ada@example.com", True),
+    ],
+)
+def test_a_login_is_what_keeps_somebody_out(basic_auth: tuple[str, ...], auth: str, login: bool) -> None:  # noqa: FBT001  # a parameter of pytest
+    """An option that is there and empty is none, and neither is a user without a password."""
+    assert is_login(basic_auth, auth) is login
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "login"),
+    [
+        ([], {}, False),
+        (["--auth_provider=flower.views.auth.GithubLoginHandler"], {}, False),
+        (["--basic_auth="], {}, False),
+        ([], {"FLOWER_BASIC_AUTH": ""}, False),
+        (["--basic-auth=ada:secret"], {}, True),
+        ([], {"FLOWER_BASIC_AUTH": "ada:secret"}, True),
+        (["--auth=.*@example.com"], {}, True),
+    ],
+)
+def test_flower_without_a_login_is_kept_to_this_machine(
+    options: list[str],
+    variables: dict[str, str],
+    login: bool,  # noqa: FBT001  # a parameter of pytest
+) -> None:
+    """And read-only, unless somebody says otherwise."""
+    environ = dict(variables)
+    assert prepare_flower(["celery", "-A", "worker", "flower", *options], environ)
+    assert environ.get("FLOWER_ADDRESS") == (None if login else "127.0.0.1")
+    assert environ.get("FLOWER_READ_ONLY") == (None if login else "true")
+    assert not prepare_flower(["celery", "worker"], {})
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "login", "opened"),
+    [
+        ("127.0.0.1", "127.0.0.1:5555", False, True),
+        ("127.0.0.1", "localhost:5555", False, True),
+        ("::1", "[::1]:5555", False, True),
+        ("127.0.0.1", "evil.example:5555", False, False),
+        ("127.0.0.1", "127.0.0.1.evil.example", False, False),
+        (ALL, "127.0.0.1:5555", False, False),
+        ("", "localhost", False, False),
+        ("10.0.0.7", "10.0.0.7:5555", False, False),
+        (ALL, "flower.example", True, True),
+    ],
+)
+def test_without_a_login_only_this_machine_sees_runs(
+    address: str,
+    host: str,
+    login: bool,  # noqa: FBT001  # a parameter of pytest
+    opened: bool,  # noqa: FBT001  # as above
+) -> None:
+    """By an address of it, and by a name of it; with a login from everywhere."""
+    why = closed_because(address, host, login=login)
+    assert (not why) is opened
+    assert opened or "FLOWER_BASIC_AUTH=user:password" in why
+
+
+@pytest.mark.parametrize(
+    ("headers", "ours"),
+    [
+        ({}, True),
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "none"}, False),
+        ({"Origin": "http://localhost:5555"}, True),
+        ({"Origin": "http://localhost:6666"}, False),
+        ({"Origin": "null"}, False),
+    ],
+)
+def test_a_press_from_another_site_is_refused(headers: dict[str, str], ours: bool) -> None:  # noqa: FBT001  # a parameter of pytest
+    """By what the browser says of it; what is no browser needs the token all the same."""
+    assert (not foreign_because(headers, "localhost:5555")) is ours

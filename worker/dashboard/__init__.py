@@ -1,0 +1,1 @@
+"""Runs in Flower: pages and a JSON API beside Flower's own, read from the records."""

@@ -1,0 +1,184 @@
+"""All that a page shows of one run, of one action, and of what an action took, gave and wrote."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from reconciler.api.action import CONDITION, ActionId, RunId, TaskAction
+from reconciler.api.condition import read_condition
+from reconciler.api.errors import BlobNotFound, ReconcilerError
+from reconciler.api.template import template_or_none
+from reconciler.cli.describe import why_document
+from reconciler.cli.documents import action_document, counts_document
+from reconciler.cli.log_places import place_of, read_log
+from reconciler.client import Client
+from reconciler.client.describing import describe
+from reconciler.client.submission import ROOT
+from reconciler.client.waiting import document_of
+from reconciler.core.documents import Document, event_document
+from reconciler.core.events import observed_attempts
+from reconciler.stores.outputs import read_inputs
+from worker.dashboard.buttons import buttons_of
+from worker.dashboard.rows import bars, row, task_of
+
+PREVIEW: Final = 64 * 1024
+"""Most characters of a document or a log that a page shows; the whole can be loaded."""
+_READ: Final = 1024 * 1024
+"""Largest object that is read for a preview, in bytes."""
+ROWS: Final = 2000
+"""Actions in one answer."""
+_CHANGES: Final = 1000
+
+
+def run_document(client: Client, run: RunId, *, read_only: bool) -> Document:
+    """A run: its actions by phase, its root, and the place in the results channel from which changes are new.
+
+    Raises:
+        ActionNotFound: there is no such run.
+    """
+    now = client.store.now()
+    counts = client.counts(run)
+    root = client.store.get(run.action(ROOT))
+    return {
+        "run": str(run),
+        "phases": counts_document(counts),
+        "actions": counts.total,
+        "ended": counts.ended,
+        "root": row(root) if root else None,
+        "buttons": buttons_of(root) if root and not read_only else [],
+        "cursor": f"{now - 1}-0",
+        "now": now,
+    }
+
+
+def rows_document(client: Client, run: RunId, after: str) -> Document:
+    """A page of the actions of a run, by parent and name; `next` goes on, empty = the end."""
+    page = client.store.list_actions(run, after=after, limit=ROWS)
+    return {"actions": [row(record) for record in page.actions], "next": page.next, "now": client.store.now()}
+
+
+def changes_document(client: Client, run: RunId, cursor: str) -> Document:
+    """The actions of a run that something happened to since a place in the results channel, and the place to go on."""
+    entries = client.store.channel(client.store.shard_of(run), cursor, _CHANGES)
+    ids = dict.fromkeys(entry.event.id for entry in entries if entry.event.id.run_id == run)
+    records = client.store.get_many(list(ids)) if ids else []
+    counts = client.store.counts(run)
+    return {
+        "actions": [row(record) for record in records if record is not None],
+        "phases": counts_document(counts) if counts else {},
+        "gone": counts is None,
+        "cursor": entries[-1].cursor if entries else cursor,
+        "more": len(entries) == _CHANGES,
+        "now": client.store.now(),
+    }
+
+
+def action_page(client: Client, action: ActionId, *, read_only: bool) -> Document:
+    """Everything about one action.
+
+    Raises:
+        ActionNotFound: there is no such action.
+    """
+    chain = describe(client, action)
+    record = chain[0].record
+    events = client.store.events(action)
+    return {
+        **action_document(record, events),
+        "task": task_of(record),
+        "why": [why_document(one) for one in chain],
+        "question": _question(record),
+        "events_told": [event_document(event) for event in events],
+        "bars": bars(record),
+        "inputs_preview": inputs_preview(client, record),
+        "outputs_preview": outputs_preview(client, record),
+        "types": _types(record),
+        "buttons": [] if read_only else buttons_of(record),
+        "now": client.store.now(),
+    }
+
+
+def _question(record: TaskAction) -> Document | None:
+    if record.spec.action_type != CONDITION:
+        return None
+    spec = read_condition(record.spec.condition_spec)
+    if spec is None:
+        return None
+    return {"name": spec.name, "type": spec.type, "prompt": spec.prompt, "description": spec.description}
+
+
+def _types(record: TaskAction) -> Document:
+    template = template_or_none(record)
+    interface = template.interface if template else None
+    return msgspec.to_builtins(interface) if interface else {}
+
+
+def inputs_preview(client: Client, record: TaskAction) -> Document:
+    """What the action was given, as text; integers of any size are exact."""
+    try:
+        return _preview(read_inputs(client.blobs, record.spec, limit=_READ))
+    except ReconcilerError as error:
+        return {"problem": str(error)}
+
+
+def outputs_preview(client: Client, record: TaskAction) -> Document | None:
+    """What the action returned, as text; None when it did not."""
+    if record.status.outputs is None and record.signal is None:
+        return None
+    try:
+        return _preview(outputs_of(client, record, _READ))
+    except ReconcilerError as error:
+        return {"problem": str(error)}
+
+
+def outputs_of(client: Client, record: TaskAction, limit: int) -> bytes:
+    """The outputs document of an action.
+
+    Raises:
+        BlobNotFound, BlobCorrupt, BlobUnavailable: it cannot be read.
+    """
+    return document_of(record, lambda ref: client.blobs.get(ref.uri, sha256=ref.sha256, limit=limit))
+
+
+def whole_document(client: Client, action: ActionId, which: str) -> bytes:
+    """The whole inputs or outputs of an action, to be loaded.
+
+    Raises:
+        ActionNotFound: there is no such action.
+        ReadFailed, BlobNotFound, BlobCorrupt, BlobUnavailable: they cannot be read.
+    """
+    record, limit = client.get(action), client.settings.max_object_size
+    if which == "inputs":
+        return read_inputs(client.blobs, record.spec, limit=limit)
+    if record.status.outputs is None and record.signal is None:
+        raise BlobNotFound(f"{action} is {record.phase} and has no outputs; only what succeeded has")
+    return outputs_of(client, record, limit)
+
+
+def _preview(data: bytes) -> Document:
+    try:
+        text = msgspec.json.format(data, indent=2).decode(errors="replace")
+    except (msgspec.DecodeError, ValueError):
+        text = data.decode(errors="replace")
+    return {"text": text[:PREVIEW], "size": len(data), "cut": len(text) > PREVIEW}
+
+
+def log_document(client: Client, action: ActionId, attempt: int) -> Document:
+    """The end of the log of an attempt; 0 = the last one.
+
+    Raises:
+        ActionNotFound: there is no such action.
+        BlobNotFound, BlobCorrupt, BlobUnavailable: it cannot be read.
+    """
+    record = client.get(action)
+    number = attempt or observed_attempts(record)
+    place = place_of(record, client.store.events(action), number)
+    data = read_log(client, place, client.settings.max_object_size) if place else b""
+    return {
+        "attempt": number,
+        "log": data[-PREVIEW:].decode(errors="replace"),
+        "size": len(data),
+        "cut": len(data) > PREVIEW,
+        "grows": not record.phase.is_terminal() and number == observed_attempts(record),
+    }

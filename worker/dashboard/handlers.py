@@ -1,0 +1,289 @@
+"""Answers the browser: pages, the JSON API and files, each behind the guard. Reading happens in threads of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import structlog
+from flower.views import BaseHandler
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler, authenticated
+
+from reconciler.api.action import ActionId, RunId
+from reconciler.api.errors import InvalidInput
+from reconciler.cli.exits import ExitCode, error_document, exit_code_of
+from reconciler.client import Client
+from reconciler.core.documents import Document
+from worker.dashboard import detail, overview
+from worker.dashboard.buttons import press
+from worker.dashboard.defaults import is_login
+from worker.dashboard.guard import HEADERS, closed_because, foreign_because
+from worker.dashboard.search import read_wanted, search_runs
+
+log = structlog.get_logger(__name__)
+
+HERE: Final = Path(__file__).parent
+STATIC: Final = HERE / "static"
+_THREADS: Final = 4
+_STATUS = {
+    ExitCode.NOT_FOUND: 404,
+    ExitCode.USAGE: 400,
+    ExitCode.UNREACHABLE: 503,
+    ExitCode.NOT_READY: 503,
+    ExitCode.QUEUE_FULL: 429,
+}
+T = TypeVar("T")
+
+
+@cache
+def client() -> Client:
+    """The client of this Flower."""
+    return Client.from_settings()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, "dashboard")
+
+
+class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
+    """What all our answers share: the guard, the headers, and where blocking work runs."""
+
+    def set_default_headers(self) -> None:
+        """Set the headers of ours alone: Flower would open its API to all sites when it is told to need no login."""
+        for name, value in HEADERS.items():
+            self.set_header(name, value)
+
+    @property
+    def login(self) -> bool:
+        """Whether Flower has a login."""
+        options = self.application.options
+        return is_login(options.basic_auth or (), options.auth or "")
+
+    @property
+    def read_only(self) -> bool:
+        """Whether every button is hidden and refused."""
+        return bool(self.application.options.read_only)
+
+    @property
+    def person(self) -> str:
+        """Who asks, as it stands in histories."""
+        if isinstance(self.current_user, str):
+            return self.current_user
+        if self.application.options.basic_auth and self.request.headers.get("Authorization"):
+            return _basic_user(self.request.headers["Authorization"])
+        return ""
+
+    def prepare(self) -> None:
+        """Refuse whoever may not see anything."""
+        options = self.application.options
+        why = closed_because(
+            options.address or "", self.request.host, login=self.login, unix_socket=bool(options.unix_socket)
+        )
+        if why:
+            raise HTTPError(403, reason="Forbidden", log_message=why)
+
+    def check_xsrf_cookie(self) -> None:
+        """Check that our own page made the request, whether there is a login or not."""
+        why = foreign_because(self.request.headers, self.request.host)
+        if why:
+            raise HTTPError(403, why)
+        RequestHandler.check_xsrf_cookie(self)
+
+    async def blocking(self, call: Callable[[], T]) -> T:
+        """Run something that waits for a server, beside the loop."""
+        return await asyncio.get_running_loop().run_in_executor(_threads(), call)
+
+
+class Page(Guarded):
+    """One of our pages: a frame that the script of the page fills."""
+
+    @authenticated
+    def get(self, *_: str) -> None:
+        """Show it."""
+        self.render("reconciler.html", token=self.xsrf_token.decode(), read_only=self.read_only)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401  # Tornado's signature
+        """Say why in plain text."""
+        error = kwargs.get("exc_info", (None, None))[1]
+        if status_code == 401:
+            self.set_header("WWW-Authenticate", 'Basic realm="flower"')
+        self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.finish(getattr(error, "log_message", None) or f"{status_code}")
+
+
+class Files(StaticFileHandler):
+    """Script and style of the pages; they hold nothing of the installation."""
+
+    def set_extra_headers(self, path: str) -> None:
+        """Have the browser ask whether a file has changed: a new release is seen at once."""
+        del path
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
+class Api(Guarded):
+    """An answer in JSON; an error has the form of `reconciler --json`."""
+
+    def prepare(self) -> None:
+        """Refuse whoever is not logged in, where there is a login."""
+        super().prepare()
+        if not self.current_user:
+            raise HTTPError(401, "log in first")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401  # Tornado's signature
+        """Say why, as a JSON object."""
+        error = kwargs.get("exc_info", (None, None))[1]
+        text = getattr(error, "log_message", None) or f"the request was refused ({status_code})"
+        if status_code == 401:
+            self.set_header("WWW-Authenticate", 'Basic realm="flower"')
+        self.answer({"error": {"type": "HTTPError", "message": text}})
+
+    def answer(self, document: Document) -> None:
+        """Send a document."""
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.finish(msgspec.json.encode(document))
+
+    async def answer_with(self, call: Callable[[], Document]) -> None:
+        """Send what a blocking call gives, or its error in words."""
+        try:
+            document = await self.blocking(call)
+        except Exception as error:  # noqa: BLE001  # each becomes a sentence, as on the command line
+            document = self.refused(error)
+        self.answer(document)
+
+    def refused(self, error: Exception) -> Document:
+        """The error as a document; sets the status."""
+        self.set_status(_STATUS.get(exit_code_of(error), 500))
+        if self.get_status() == 500:
+            log.error("flower.not_answered", path=self.request.path, error=repr(error))
+        return error_document(error)
+
+    def query(self) -> dict[str, str]:
+        """The arguments of the address, each once."""
+        return {
+            name: values[-1].decode(errors="replace") for name, values in self.request.query_arguments.items()
+        }
+
+
+class Runs(Api):
+    """`GET /reconciler/api/runs`: searches runs."""
+
+    async def get(self) -> None:
+        """Search."""
+        query = self.query()
+        await self.answer_with(lambda: search_runs(client(), read_wanted(query)))
+
+
+class OneRun(Api):
+    """`GET /reconciler/api/runs/P/D/R`: counts and root of a run."""
+
+    async def get(self, path: str) -> None:
+        """Read it."""
+        read_only = self.read_only
+        await self.answer_with(lambda: detail.run_document(client(), RunId.parse(path), read_only=read_only))
+
+
+class Rows(Api):
+    """`GET /reconciler/api/runs/P/D/R/actions`: a page of its actions."""
+
+    async def get(self, path: str) -> None:
+        """Read it."""
+        after = self.query().get("after", "")
+        await self.answer_with(lambda: detail.rows_document(client(), RunId.parse(path), after))
+
+
+class OneAction(Api):
+    """`GET /reconciler/api/actions/P/D/R/A`: everything about an action."""
+
+    async def get(self, path: str) -> None:
+        """Read it."""
+        read_only = self.read_only
+        await self.answer_with(
+            lambda: detail.action_page(client(), ActionId.parse(path), read_only=read_only)
+        )
+
+
+class Log(Api):
+    """`GET /reconciler/api/actions/P/D/R/A/log`: the end of the log of an attempt."""
+
+    async def get(self, path: str) -> None:
+        """Read it."""
+        given = self.query().get("attempt", "0")
+        await self.answer_with(lambda: detail.log_document(client(), ActionId.parse(path), _number(given)))
+
+
+class Whole(Api):
+    """`GET /reconciler/api/actions/P/D/R/A/inputs` or `/outputs`: the whole document, to be saved."""
+
+    async def get(self, path: str, which: str) -> None:
+        """Send it as it is stored, as a file: a browser never shows it as a page."""
+        try:
+            data = await self.blocking(lambda: detail.whole_document(client(), ActionId.parse(path), which))
+        except Exception as error:  # noqa: BLE001  # each becomes a sentence
+            self.answer(self.refused(error))
+            return
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Disposition", f'attachment; filename="{which}.json"')
+        self.finish(data)
+
+
+class Press(Api):
+    """`POST /reconciler/api/actions/P/D/R/A/BUTTON`: does what a button says."""
+
+    async def post(self, path: str, button: str) -> None:
+        """Do it, in the name of who is logged in."""
+        if self.read_only:
+            raise HTTPError(403, "Flower is read-only: start it without --read_only, with a login")
+        try:
+            values = msgspec.json.decode(self.request.body or b"{}", type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise HTTPError(400, f"the body must be a JSON object: {error}") from error  # a door
+        by = self.person
+        await self.answer_with(lambda: press(client(), button, ActionId.parse(path), values, by))
+
+
+class Waiting(Api):
+    """`GET /reconciler/api/waiting`: what waits for a person."""
+
+    async def get(self) -> None:
+        """Read it."""
+        read_only = self.read_only
+        await self.answer_with(lambda: overview.waiting_document(client(), read_only=read_only))
+
+
+class Health(Api):
+    """`GET /reconciler/api/health`: lateness, queues, workers."""
+
+    async def get(self) -> None:
+        """Read it."""
+        await self.answer_with(lambda: overview.health_document(client()))
+
+
+class Described(Api):
+    """`GET /reconciler/api/openapi.json`: this API, as OpenAPI 3.1."""
+
+    def get(self) -> None:
+        """Send it."""
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.finish((HERE / "openapi.json").read_bytes())
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise InvalidInput(f"attempt must be a number from 1, or 0 for the last one, got {text[:20]!r}")
+    return int(text)
+
+
+def _basic_user(header: str) -> str:
+    import base64  # noqa: PLC0415  # needed for a press alone
+
+    try:
+        return base64.b64decode(header.partition(" ")[2]).decode().partition(":")[0]
+    except ValueError:
+        return ""

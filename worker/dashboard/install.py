@@ -1,0 +1,70 @@
+"""Puts our pages into Flower: addresses before its own, and a tab on each of its pages. Flower has no door for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from flower import urls
+from tornado.template import Loader, Template
+from tornado.web import url
+
+from worker.dashboard import handlers, live
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+_MARK: Final = '<ul class="app-nav navbar-nav">'
+"""Where the tabs of Flower 2.2 begin."""
+_TAB: Final = """
+        <li class="nav-item">
+          <a class="nav-link{% if active_tab == 'runs' %} active{% end %}" href="{{ reverse_url('runs') }}"
+            {% if active_tab == 'runs' %}aria-current="page"{% end %}>Runs</a>
+        </li>"""
+_RUN: Final = "([^/]+/[^/]+/[^/]+)"
+_ACTION: Final = "([^/]+/[^/]+/[^/]+/[^/]+)"
+
+
+class TabLoader(Loader):
+    """Loads templates of Flower, with our tab in its navigation, and those of ours."""
+
+    def _create_template(self, name: str) -> Template:
+        ours = _TEMPLATES / name
+        if ours.is_file():
+            return Template(ours.read_bytes(), name=name, loader=self)
+        if name == "navbar.html":
+            text = (Path(self.root) / name).read_text()
+            return Template(text.replace(_MARK, _MARK + _TAB, 1), name=name, loader=self)
+        return super()._create_template(name)
+
+
+def install() -> None:
+    """Add the pages to the Flower that is about to start in this process."""
+    urls.settings["template_loader"] = TabLoader(urls.settings["template_path"])
+    first = url(r"/", handlers.Page, name="main")
+    urls.handlers[:] = [
+        first,
+        *_addresses(),
+        *(one for one in urls.handlers if getattr(one, "name", None) != "main"),
+    ]
+
+
+def _addresses() -> list[url]:
+    api = "/reconciler/api"
+    return [
+        url(r"/runs", handlers.Page, name="runs"),
+        url(rf"/runs/{_RUN}", handlers.Page),
+        url(rf"/runs/{_ACTION}", handlers.Page),
+        url(r"/waiting", handlers.Page),
+        url(r"/health", handlers.Page),
+        url(rf"{api}/runs", handlers.Runs),
+        url(rf"{api}/runs/{_RUN}", handlers.OneRun),
+        url(rf"{api}/runs/{_RUN}/actions", handlers.Rows),
+        url(rf"{api}/runs/{_RUN}/live", live.Live),
+        url(rf"{api}/actions/{_ACTION}", handlers.OneAction),
+        url(rf"{api}/actions/{_ACTION}/log", handlers.Log),
+        url(rf"{api}/actions/{_ACTION}/(inputs|outputs)", handlers.Whole),
+        url(rf"{api}/actions/{_ACTION}/([a-z]+)", handlers.Press),
+        url(rf"{api}/waiting", handlers.Waiting),
+        url(rf"{api}/health", handlers.Health),
+        url(rf"{api}/openapi\.json", handlers.Described),
+        url(r"/reconciler/static/(.*)", handlers.Files, {"path": str(handlers.STATIC)}),
+    ]

@@ -1,0 +1,89 @@
+"""Server-sent events: what changed in a run, as soon as it did, in small pieces."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError
+
+from reconciler.api.action import RunId
+from reconciler.api.errors import ReconcilerError
+from reconciler.core.documents import Document
+from worker.dashboard import detail
+from worker.dashboard.handlers import Api, client
+
+_MOST: Final = 32
+"""Streams of one Flower; each takes a look at the records when its run changes."""
+_PACE: Final = 0.4
+"""Seconds between two pieces of a stream, at least: a busy run is told in larger ones."""
+_LOOK: Final = 5.0
+"""How often a stream looks although nothing woke it, seconds: a notification may be lost."""
+
+
+class _Open:
+    """How many streams there are."""
+
+    count = 0
+
+
+class Live(Api):
+    """`GET /reconciler/api/runs/P/D/R/live`: server-sent events named `changes`, from a cursor on."""
+
+    async def get(self, path: str) -> None:
+        """Stream until the browser goes away."""
+        run = RunId.parse(path)
+        cursor = self.request.headers.get("Last-Event-ID") or self.query().get("cursor", "0-0")
+        if _Open.count >= _MOST:
+            raise HTTPError(503, f"{_MOST} pages are open and live; close some")
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")
+        _Open.count += 1
+        try:
+            await self._stream(run, cursor)
+        except (StreamClosedError, ReconcilerError):
+            return  # the browser has gone, or comes again by itself
+        finally:
+            _Open.count -= 1
+
+    async def _stream(self, run: RunId, cursor: str) -> None:
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(woken.set)
+
+        subscription = client().store.subscribe(run, wake)
+        await self.blocking(subscription.__enter__)
+        try:
+            while not self._gone:
+                woken.clear()
+                found = await self.blocking(lambda at=cursor: detail.changes_document(client(), run, at))  # type: ignore[misc]  # a lambda
+                cursor = found["cursor"]
+                await self._send(found)
+                if found["gone"]:
+                    return
+                await asyncio.sleep(_PACE)
+                if not found["more"]:
+                    await _wait(woken)
+        finally:
+            await self.blocking(lambda: subscription.__exit__(None, None, None))
+
+    _gone = False
+
+    def on_connection_close(self) -> None:
+        """Stop: nobody reads any more."""
+        self._gone = True
+
+    async def _send(self, document: Document) -> None:
+        data = msgspec.json.encode(document).decode()
+        self.write(f"id: {document['cursor']}\nevent: changes\ndata: {data}\n\n")
+        await self.flush()
+
+
+async def _wait(woken: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(woken.wait(), _LOOK)
+    except TimeoutError:
+        return

@@ -1,0 +1,102 @@
+"""Actions as rows of a list, and as bars of a timeline. Times are ms since the epoch; 0 = not yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from reconciler.api.action import TaskAction
+from reconciler.api.conditions import PhaseTransition, Reason
+from reconciler.api.phase import ActionPhase
+from reconciler.api.template import template_or_none
+from reconciler.cli.documents import error_of
+from reconciler.core.conditions import terminal_time
+from reconciler.core.documents import Document
+from reconciler.core.events import observed_attempts
+
+WAITS, RUNS, ASKS, FAILED, WHOLE = "waits", "runs", "asks", "failed", "whole"
+"""What an action did during a bar. `whole`: it waited and ran, and `failed`: so did an attempt that failed; where the one
+ended and the other began is not kept of what ran only for a moment."""
+_KINDS = {
+    Reason.QUEUED: WAITS,
+    Reason.INITIALIZING: WAITS,
+    Reason.EXECUTING: RUNS,
+    Reason.PAUSED: ASKS,
+}
+_ENDS = {
+    Reason.COMPLETED, Reason.RETRYABLE_FAILURE, Reason.PERMANENT_FAILURE, Reason.ABORTED, Reason.PLUGIN_NOT_FOUND,
+    Reason.INVALID_SPEC, Reason.SIGNALED, Reason.TIMED_OUT,
+}  # fmt: skip
+_RAN = {ActionPhase.SUCCEEDED, ActionPhase.FAILED, ActionPhase.TIMED_OUT}
+
+
+class Bar(msgspec.Struct, array_like=True):
+    """One piece of a timeline; `end` 0: it goes on."""
+
+    kind: str
+    start: int
+    end: int = 0
+    attempt: int = 1
+
+
+def task_of(record: TaskAction) -> str:
+    """What an action runs: the name of its function or task, else its type."""
+    template = template_or_none(record)
+    function = template.custom.get("function") if template else None
+    return str(function or record.spec.short_name or record.spec.task_type or record.spec.action_type)
+
+
+def row(record: TaskAction) -> Document:
+    """One action of a run: what a tree and a timeline show."""
+    error, attempt = error_of(record), record.attempt
+    return {
+        "name": record.id.action,
+        "parent": record.spec.parent_action_name or "",
+        "task": task_of(record),
+        "phase": str(record.phase),
+        "attempt": observed_attempts(record),
+        "launches": record.status.launches,
+        "created": record.metadata.creation_timestamp,
+        "began": record.status.running_at or attempt.started_at,
+        "ended": terminal_time(record.status),
+        "worker": attempt.owner,
+        "children": record.children.total,
+        "aborting": record.metadata.deletion is not None and not record.phase.is_terminal(),
+        "error": f"[{error.code}] {error.message}"[:300] if error else "",
+        "cache": record.status.cache_status.name.lower(),
+        "bars": bars(record),
+    }
+
+
+def bars(record: TaskAction) -> list[Bar]:
+    """The timeline of an action, from its history; of the last launch its worker told when it began."""
+    found = _told(record.status.phase_history, record.metadata.creation_timestamp)
+    ended, began = terminal_time(record.status), record.attempt.started_at
+    last = found[-1]
+    if ended and not last.end:
+        last.end = ended
+    if last.kind in {WAITS, FAILED} and began > last.start and (not last.end or began <= last.end):
+        found.append(Bar(RUNS, began, last.end, last.attempt))
+        last.kind, last.end = WAITS, began
+    elif last.kind == WAITS and record.phase in _RAN:
+        last.kind = WHOLE
+    return found
+
+
+def _told(history: Iterable[PhaseTransition], created: int) -> list[Bar]:
+    found, attempt = [Bar(WAITS, created)], 1
+    for entry in history:
+        last = found[-1]
+        if entry.phase in _ENDS:
+            last.end = entry.occurred_at
+            if entry.phase == Reason.RETRYABLE_FAILURE:
+                last.kind = last.kind if last.kind == RUNS else FAILED
+                attempt += 1
+        elif entry.phase in _KINDS:
+            kind = _KINDS[Reason(entry.phase)]
+            if kind == last.kind and not last.end:
+                continue
+            last.end = last.end or entry.occurred_at
+            found.append(Bar(kind, entry.occurred_at, 0, attempt))
+    return [bar for bar in found if bar.end != bar.start] or found[-1:]

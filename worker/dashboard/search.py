@@ -1,0 +1,154 @@
+"""Finds runs: read newest first in pages, and asked one by one whether they are wanted. A search has a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from reconciler.api.action import RunId, TaskAction
+from reconciler.api.errors import InvalidInput
+from reconciler.cli.documents import counts_document, error_of
+from reconciler.client import Client
+from reconciler.client.submission import ROOT
+from reconciler.core.documents import Document
+from reconciler.core.visible import visible
+from reconciler.stores.counts import RunCounts, RunSummary
+from worker.dashboard.rows import row, task_of
+
+PAGE = 50
+MOST = 200
+_READ = 500
+"""Runs read in one round trip of a search."""
+_BUDGET = 5_000
+"""Runs one search reads at most: then it answers what it found, and where to go on."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which runs are wanted. Whatever is empty says nothing.
+
+    Attributes:
+        project, domain: exactly.
+        name: part of the name of the run.
+        task: part of the name of the root's function or task.
+        phase: phase of the root.
+        code: code of the root's error.
+        label: `name=value`, of the root.
+        since, until: when the run was created, ms since the epoch.
+        limit: most runs in the answer.
+        after: where the answer before ended, as its `next` says.
+    """
+
+    project: str = ""
+    domain: str = ""
+    name: str = ""
+    task: str = ""
+    phase: str = ""
+    code: str = ""
+    label: str = ""
+    since: int = 0
+    until: int = 0
+    limit: int = PAGE
+    after: str = ""
+
+    @property
+    def of_root(self) -> bool:
+        """Whether the record of the root is needed to tell."""
+        return bool(self.task or self.phase or self.code or self.label)
+
+
+def read_wanted(query: Mapping[str, str]) -> Wanted:
+    """Read a query.
+
+    Raises:
+        InvalidInput: a field is unknown, or no number where one is needed.
+    """
+    try:
+        wanted: Wanted = msgspec.convert(dict(query), Wanted, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(
+            f"the search cannot be read: {error}; it knows {', '.join(Wanted.__struct_fields__)}"
+        ) from error
+    if not 1 <= wanted.limit <= MOST:
+        raise InvalidInput(f"limit must be from 1 to {MOST}, got {wanted.limit}")
+    return wanted
+
+
+def search_runs(client: Client, wanted: Wanted) -> Document:
+    """A page of the runs that are wanted, newest first; `next` goes on, empty = there are no more."""
+    found: list[Document] = []
+    seen, last = 0, None
+    for summary, root in _candidates(client, wanted):
+        if _fits(wanted, summary, root):
+            found.append(_document(summary, root))
+        seen, last = seen + 1, summary
+        if len(found) == wanted.limit or seen == _BUDGET:
+            break
+        if summary.created_at < wanted.since:
+            last = None
+            break
+    else:
+        last = None
+    go_on = f"{last.created_at}/{last.id}" if last else ""
+    return {"runs": found, "next": go_on, "searched": seen, "now": client.store.now()}
+
+
+def _candidates(client: Client, wanted: Wanted) -> Iterator[tuple[RunSummary, TaskAction | None]]:
+    before: RunSummary | int = _position(wanted.after) if wanted.after else wanted.until and wanted.until + 1
+    filtered = wanted.of_root or wanted.name or wanted.project or wanted.domain
+    size = _READ if filtered else wanted.limit
+    while page := client.runs(size, before):
+        likely = [summary for summary in page if _named(wanted, summary)]
+        roots = client.store.get_many([summary.id.action(ROOT) for summary in likely])
+        known = {summary.id: root for summary, root in zip(likely, roots, strict=True)}
+        for summary in page:
+            yield summary, known.get(summary.id)
+        before = page[-1]
+
+
+def _position(text: str) -> RunSummary:
+    at, _, run = text.partition("/")
+    if not at.isdigit():
+        raise InvalidInput(
+            f"{visible(text[:80])!r} is no place in the list of runs; use `next` of the answer before"
+        )
+    return RunSummary(RunId.parse(run), int(at), RunCounts({}))
+
+
+def _named(wanted: Wanted, summary: RunSummary) -> bool:
+    run = summary.id
+    return (
+        wanted.project in {"", run.project}
+        and wanted.domain in {"", run.domain}
+        and wanted.name.lower() in run.run.lower()
+        and summary.created_at >= wanted.since
+    )
+
+
+def _fits(wanted: Wanted, summary: RunSummary, root: TaskAction | None) -> bool:
+    if not _named(wanted, summary):
+        return False
+    return not wanted.of_root or (root is not None and _root_fits(wanted, root))
+
+
+def _root_fits(wanted: Wanted, root: TaskAction) -> bool:
+    error = error_of(root)
+    name, equals, value = wanted.label.partition("=")
+    label = root.labels.get(name)
+    return (
+        wanted.phase in {"", str(root.phase)}
+        and wanted.task.lower() in task_of(root).lower()
+        and wanted.code in {"", error.code if error else None}
+        and (not name or (label is not None and (not equals or label == value)))
+    )
+
+
+def _document(summary: RunSummary, root: TaskAction | None) -> Document:
+    return {
+        "run": str(summary.id),
+        "created": summary.created_at,
+        "actions": summary.counts.total,
+        "ended": summary.counts.ended,
+        "phases": counts_document(summary.counts),
+        "root": None if root is None else {key: value for key, value in row(root).items() if key != "bars"},
+    }

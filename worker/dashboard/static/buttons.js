@@ -1,0 +1,75 @@
+// The buttons of an action, as the API tells them: each opens a small form, and nothing happens before it is sent.
+
+import { press } from "./api.js";
+import { fill, h } from "./dom.js";
+
+// A number is sent as it was typed: JSON of a browser would round large ones.
+function literal(field, input) {
+  const text = input.value.trim();
+  if (field.type === "bool") return input.value === "true" ? "true" : "false";
+  if (field.type === "int") {
+    if (!/^-?\d+$/.test(text)) throw new Error(`${field.label} must be a whole number.`);
+    return text.replace(/^(-?)0+(?=\d)/, "$1");
+  }
+  if (field.type === "float") {
+    if (!text || !Number.isFinite(Number(text))) throw new Error(`${field.label} must be a number.`);
+    return JSON.stringify(Number(text));
+  }
+  return JSON.stringify(input.value);
+}
+
+function control(field) {
+  const id = `field-${field.name}`;
+  const first = field.value === undefined || field.value === null ? "" : String(field.value);
+  if (field.type === "bool")
+    return h("select", { id, name: field.name }, h("option", { value: "true" }, "yes"), h("option", { value: "false" }, "no"));
+  if (field.type === "text") return h("textarea", { id, name: field.name, rows: 4, value: first });
+  return h("input", { id, name: field.name, value: first, inputmode: field.type === "int" ? "numeric" : null, autocomplete: "off" });
+}
+
+export function openForm(button, action, done) {
+  const inputs = button.fields.map((field) => [field, control(field)]);
+  const told = h("p", { class: "rc-red", role: "alert" });
+  const send = h("button", { type: "submit", class: `rc-button rc-strong${button.danger ? " rc-danger" : ""}` }, button.label);
+  const close = () => (dialog.close(), dialog.remove());
+  async function submit(event) {
+    event.preventDefault();
+    fill(told);
+    try {
+      const values = inputs.map(([field, input]) => `${JSON.stringify(field.name)}:${literal(field, input)}`);
+      send.disabled = true;
+      const answer = await press(action, button.name, `{${values.join()}}`);
+      close();
+      done(answer);
+    } catch (error) {
+      fill(told, error.message);
+      send.disabled = false;
+    }
+  }
+  const dialog = h(
+    "dialog",
+    { class: "rc-dialog", "aria-labelledby": "rc-dialog-title", oncancel: () => dialog.remove() },
+    h(
+      "form",
+      { onsubmit: submit },
+      h("h2", { id: "rc-dialog-title" }, button.label),
+      h("p", { class: "rc-mono rc-muted" }, action),
+      h("p", {}, button.explains),
+      inputs.map(([field, input]) => h("label", { for: input.id }, field.label, input)),
+      told,
+      h("div", { class: "rc-dialog-foot" }, h("button", { type: "button", class: "rc-button", onclick: close }, "Cancel"), send),
+    ),
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+  inputs[0]?.[1].focus();
+}
+
+export function showButtons(place, buttons, action, done) {
+  fill(
+    place,
+    (buttons || []).map((button) =>
+      h("button", { type: "button", class: `rc-button${button.danger ? " rc-danger" : ""}`, "data-button": button.name, onclick: () => openForm(button, action, done) }, button.label),
+    ),
+  );
+}

@@ -1,0 +1,40 @@
+// Decides by the address which page this is.
+
+import { page, prefix } from "./api.js";
+import { fill, h } from "./dom.js";
+import { showAction } from "./action.js";
+import { showHealth } from "./health.js";
+import { showRun } from "./run.js";
+import { showRuns } from "./runs.js";
+import { showWaiting } from "./waiting.js";
+
+const main = document.getElementById("main-content");
+const path = decodeURIComponent(location.pathname.slice(prefix.length)) || "/";
+const names = path.split("/").filter(Boolean);
+
+const TABS = [["Runs", "/runs"], ["Waiting for you", "/waiting"], ["Health", "/health"]];
+
+function tabs(here) {
+  return h(
+    "nav",
+    { class: "rc-tabs", "aria-label": "Runs" },
+    TABS.map(([label, to]) => h("a", { href: page(to), "aria-current": to === here ? "page" : null }, label)),
+  );
+}
+
+function problem(error) {
+  const box = h("p", { class: "rc-problem", role: "alert" }, error.message);
+  main.append(box);
+}
+
+const body = h("div", { class: "rc-body" });
+const here = names[0] === "waiting" ? "/waiting" : names[0] === "health" ? "/health" : names.length > 1 ? "" : "/runs";
+fill(main, tabs(here), body);
+
+let shown;
+if (names[0] === "waiting") shown = showWaiting(body);
+else if (names[0] === "health") shown = showHealth(body);
+else if (names.length === 5) shown = showAction(body, names.slice(1).join("/"));
+else if (names.length === 4) shown = showRun(body, names.slice(1).join("/"));
+else shown = showRuns(body);
+shown.catch(problem);

@@ -1,0 +1,253 @@
+// One run: its tree beside a timeline. Only the rows that are seen exist; changes come as server-sent events.
+
+import { get, live, page } from "./api.js";
+import { showButtons } from "./buttons.js";
+import { CHEVRON, fill, h, icon } from "./dom.js";
+import { PHASES, badge, count, dot, ended, shares, span, words } from "./format.js";
+import { Tree } from "./tree.js";
+
+const ROW = 32;
+const AROUND = 8; // rows kept above and below what is seen
+const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", failed: "failed", whole: "waited and ran" };
+
+export async function showRun(body, run) {
+  const [project, domain, name] = run.split("/");
+  document.title = `${name} · Runs`;
+  const found = await get(`/runs/${run}`);
+  const state = h("span", { class: "rc-live", role: "status" });
+  const head = h("div", { class: "rc-facts" });
+  const buttons = h("div", { class: "rc-actions" });
+  const filter = h("input", { type: "search", class: "rc-search rc-small", placeholder: "Find an action, task or phase", "aria-label": "Find an action" });
+  const axis = h("div", { class: "rc-axis", "aria-hidden": "true" });
+  const spacer = h("div", { class: "rc-spacer", role: "presentation" });
+  const pane = h("div", { class: "rc-pane", role: "tree", tabindex: "0", "aria-label": `Actions of ${name}` }, spacer);
+  fill(
+    body,
+    h("nav", { class: "rc-crumbs", "aria-label": "Where this is" }, h("a", { href: page("/runs") }, "Runs"), h("span", {}, project), h("span", {}, domain)),
+    h("header", { class: "rc-head" }, h("h1", {}, name), head, buttons),
+    h("div", { class: "rc-tools" }, filter, state),
+    h("section", { class: "rc-board" }, h("div", { class: "rc-board-head" }, h("span", {}, "Action"), axis), pane),
+  );
+
+  const tree = new Tree();
+  const clock = { offset: found.now - Date.now() };
+  const now = () => Date.now() + clock.offset;
+  let { phases } = found;
+  let root = found.root;
+  let focus = "";
+  let critical = new Set();
+  let drawn = new Map();
+  let planned = false;
+
+  function showHead() {
+    const actions = Object.values(phases).reduce((sum, one) => sum + one, 0);
+    fill(
+      head,
+      root ? badge(root.phase) : "",
+      shares(phases, actions || 1),
+      h("span", {}, PHASES.filter((phase) => phases[phase]).map((phase) => `${count(phases[phase])} ${words(phase)}`).join(" · ")),
+      h("span", { class: "rc-muted" }, root ? span((root.ended || now()) - root.created) : ""),
+      root ? h("a", { href: page(`/runs/${run}/${root.name}`) }, "Open its root") : "",
+      root && root.error ? h("span", { class: "rc-red" }, root.error) : "",
+    );
+  }
+
+  function range() {
+    let first = Infinity;
+    let last = 0;
+    for (const action of tree.actions.values()) {
+      first = Math.min(first, action.created);
+      last = Math.max(last, action.ended || now());
+    }
+    if (first === Infinity) first = now() - 1000;
+    return [first, Math.max(last, first + 1000)];
+  }
+
+  const fits = () => {
+    const text = filter.value.trim().toLowerCase();
+    return text ? (one) => `${one.name} ${one.task} ${words(one.phase)} ${one.phase} ${one.error}`.toLowerCase().includes(text) : null;
+  };
+
+  function layout() {
+    tree.layout(fits());
+    critical = root && ended(root.phase) ? tree.critical() : new Set();
+    spacer.style.setProperty("height", `${tree.rows.length * ROW}px`);
+    drawn.forEach((element) => element.remove());
+    drawn = new Map();
+    if (!tree.rows.some((row) => row.key === focus)) focus = tree.rows[0]?.key || "";
+    draw();
+  }
+
+  function draw() {
+    planned = false;
+    const [first, last] = range();
+    showAxis(axis, first, last);
+    const from = Math.max(0, Math.floor(pane.scrollTop / ROW) - AROUND);
+    const to = Math.min(tree.rows.length, Math.ceil((pane.scrollTop + pane.clientHeight) / ROW) + AROUND);
+    for (const [index, element] of drawn)
+      if (index < from || index >= to) {
+        element.remove();
+        drawn.delete(index);
+      }
+    for (let index = from; index < to; index += 1) {
+      if (drawn.has(index)) continue;
+      const element = line(tree.rows[index], index, first, last);
+      drawn.set(index, element);
+      spacer.append(element);
+    }
+    mark();
+  }
+
+  function again() {
+    drawn.forEach((element) => element.remove());
+    drawn = new Map();
+    draw();
+  }
+
+  function line(row, index, first, last) {
+    const about = row.action || row.total;
+    const label = row.group ? `${count(row.group.length)} × ${about.task}` : about.name;
+    const hint = `${label}, ${row.group ? "" : `${about.task}, `}${words(about.phase)}`;
+    return h(
+      "div",
+      {
+        class: `rc-row${row.action && critical.has(row.action.name) ? " rc-critical" : ""}`,
+        id: `row-${index}`,
+        role: "treeitem",
+        "aria-level": row.level + 1,
+        "aria-expanded": row.kids ? String(row.opened) : null,
+        "aria-label": hint,
+        "aria-setsize": tree.rows.length,
+        "aria-posinset": index + 1,
+        style: { top: `${index * ROW}px` },
+        onclick: () => choose(row),
+        ondblclick: () => follow(row),
+      },
+      h(
+        "div",
+        { class: "rc-cell", style: { "padding-left": `${12 + row.level * 16}px` } },
+        row.kids ? h("span", { class: `rc-fold${row.opened ? " rc-open" : ""}`, onclick: (event) => (event.stopPropagation(), fold(row)) }, icon(CHEVRON)) : h("span", { class: "rc-fold" }),
+        dot(about.phase),
+        row.action ? h("a", { class: "rc-name", tabindex: "-1", href: page(`/runs/${run}/${about.name}`) }, about.name) : h("span", { class: "rc-name" }, label),
+        h("span", { class: "rc-task" }, row.action ? about.task : words(about.phase)),
+        row.action && about.attempt > 1 ? h("span", { class: "rc-tag", title: "attempts so far" }, `×${about.attempt}`) : "",
+        row.action && about.launches ? h("span", { class: "rc-tag", title: "launched again after system failures" }, `↻${about.launches}`) : "",
+      ),
+      h("div", { class: "rc-track" }, pieces(row).map((bar) => piece(bar, about, first, last))),
+    );
+  }
+
+  function pieces(row) {
+    if (row.action) return row.action.bars;
+    const { created, began, ended: over } = row.total;
+    return [["waits", created, began || over, 1], ...(began ? [["runs", began, over, 1]] : [])];
+  }
+
+  function piece([kind, start, over, attempt], about, first, last) {
+    const until = over || now();
+    const left = ((start - first) / (last - first)) * 100;
+    const width = ((until - start) / (last - first)) * 100;
+    const tail = over && over === about.ended ? ` p-${about.phase}` : "";
+    const text = `${KINDS[kind]}, attempt ${attempt}: ${span(until - start)}`;
+    return h("span", { class: `rc-bar k-${kind}${tail}${over ? "" : " rc-goes-on"}`, title: text, style: { left: `${left}%`, width: `max(3px, ${width}%)` } });
+  }
+
+  function mark() {
+    for (const [index, element] of drawn) {
+      const chosen = tree.rows[index].key === focus;
+      element.classList.toggle("rc-chosen", chosen);
+      if (chosen) pane.setAttribute("aria-activedescendant", element.id);
+    }
+  }
+
+  function choose(row) {
+    focus = row.key;
+    mark();
+    if (row.group) fold(row);
+  }
+
+  function fold(row, wanted) {
+    tree.toggle(row.key, wanted);
+    focus = row.key;
+    layout();
+  }
+
+  function follow(row) {
+    if (row.action) location.assign(page(`/runs/${run}/${row.action.name}`));
+    else fold(row);
+  }
+
+  function move(step) {
+    const index = tree.rows.findIndex((row) => row.key === focus);
+    const to = Math.min(tree.rows.length - 1, Math.max(0, index + step));
+    focus = tree.rows[to]?.key || "";
+    if (to * ROW < pane.scrollTop) pane.scrollTop = to * ROW;
+    if ((to + 1) * ROW > pane.scrollTop + pane.clientHeight) pane.scrollTop = (to + 1) * ROW - pane.clientHeight;
+    draw();
+  }
+
+  pane.addEventListener("scroll", () => {
+    if (!planned) requestAnimationFrame(draw);
+    planned = true;
+  });
+  pane.addEventListener("keydown", (event) => {
+    const row = tree.rows.find((one) => one.key === focus);
+    const pages = Math.floor(pane.clientHeight / ROW);
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: pages, PageUp: -pages, Home: -1e9, End: 1e9 };
+    if (event.key in steps) move(steps[event.key]);
+    else if (event.key === "ArrowRight" && row?.kids) fold(row, true);
+    else if (event.key === "ArrowLeft" && row?.kids) fold(row, false);
+    else if (event.key === "Enter" && row) follow(row);
+    else return;
+    event.preventDefault();
+  });
+  filter.addEventListener("input", layout);
+  addEventListener("resize", again);
+
+  function put(actions) {
+    for (const action of actions) tree.put(action);
+    if (root && tree.actions.has(root.name)) root = tree.actions.get(root.name);
+  }
+
+  showHead();
+  showButtons(buttons, found.buttons, `${run}/${root?.name || "a0"}`, () => {});
+  let after = "";
+  do {
+    const part = await get(`/runs/${run}/actions`, { after });
+    put(part.actions);
+    after = part.next;
+    layout();
+  } while (after);
+  showHead();
+
+  live(
+    run,
+    found.cursor,
+    (news) => {
+      clock.offset = news.now - Date.now();
+      if (news.gone) return void fill(state, "This run has been forgotten.");
+      if (!news.actions.length) return;
+      phases = news.phases;
+      put(news.actions);
+      showHead();
+      layout();
+    },
+    (open) => {
+      state.classList.toggle("rc-off", !open);
+      fill(state, open ? "live" : "connecting…");
+    },
+  );
+  setInterval(() => {
+    if (document.hidden || !root || ended(root.phase)) return;
+    showHead();
+    again();
+  }, 1000);
+}
+
+function showAxis(axis, first, last) {
+  const ticks = [0, 0.25, 0.5, 0.75, 1];
+  const text = ticks.map((part) => (part ? span((last - first) * part) : "0"));
+  if (axis.dataset.text === text.join()) return;
+  axis.dataset.text = text.join();
+  fill(axis, text.map((one, index) => h("span", { style: { left: `${ticks[index] * 100}%` } }, one)));
+}

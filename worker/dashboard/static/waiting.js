@@ -1,0 +1,44 @@
+// What waits for a person: one card for each question, with its form behind a button.
+
+import { get, page } from "./api.js";
+import { showButtons } from "./buttons.js";
+import { fill, h } from "./dom.js";
+import { moment } from "./format.js";
+
+const EVERY = 5000;
+
+export async function showWaiting(body) {
+  document.title = "Waiting for you";
+  const list = h("ul", { class: "rc-cards" });
+  const foot = h("p", { class: "rc-foot", role: "status" });
+  fill(body, h("header", { class: "rc-head" }, h("h1", {}, "Waiting for you")), list, foot);
+  let last = "";
+
+  function card(one, now) {
+    const [project, domain, run, name] = one.action.split("/");
+    const buttons = h("div", { class: "rc-actions" });
+    showButtons(buttons, one.buttons.filter((button) => button.name === "signal"), one.action, () => look());
+    return h(
+      "li",
+      { class: "rc-card" },
+      h("p", { class: "rc-question" }, one.prompt || one.name),
+      one.description ? h("p", { class: "rc-muted rc-lines" }, one.description) : "",
+      h("p", { class: "rc-muted" }, h("a", { href: page(`/runs/${one.action}`) }, `${run} / ${name}`), ` in ${project} / ${domain}, asks for ${one.type}, `, moment(one.created, now)),
+      buttons,
+    );
+  }
+
+  async function look() {
+    const found = await get("/waiting");
+    const seen = JSON.stringify(found.questions);
+    if (seen !== last && !document.querySelector("dialog[open]")) {
+      last = seen;
+      list.replaceChildren(...found.questions.map((one) => card(one, found.now)));
+    }
+    fill(foot, found.questions.length ? "" : "Nothing waits for you.");
+  }
+  await look();
+  setInterval(() => {
+    if (!document.hidden) look().catch((error) => fill(foot, error.message));
+  }, EVERY);
+}
