@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 
@@ -15,20 +16,23 @@ from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.errors import ActionConflict, ActionNotFound, InvalidSpec, SourceUnusable
 from reconciler.api.lineage import Verb
 from reconciler.api.names import check_name
+from reconciler.archive.archive import Archive
 from reconciler.client.derived import NO_CHANGES, Changes, Maker
 from reconciler.client.door import Door
 from reconciler.client.queue_limits import QueueLimits
 from reconciler.client.sources import (
     Grip,
+    Source,
     SourceRun,
     check_interfaces,
     check_objects,
     objects_of,
+    read_archived,
     read_source,
 )
 from reconciler.client.storing import Storing
 from reconciler.client.submission import key_name, new_run_name
-from reconciler.core.derivation import Plan, check_source, is_started, plan_recover, plan_rerun
+from reconciler.core.derivation import Plan, check_source, is_started, is_whole, plan_recover, plan_rerun
 from reconciler.plugins import group
 from reconciler.plugins.function_config import function_types
 from reconciler.settings import Settings
@@ -99,7 +103,7 @@ class Derivation:
         """Make a run of another one; see `Client.recover`."""
         holder = _named(run, name, key)
         grip = Grip(self._store, holder)
-        source = read_source(self._store, run, incarnation, grip)
+        source = self._read(run, incarnation, grip)
         check_source(run, source.records)
         plan = self._plan(verb, source, changes)
         if verb is not Verb.RERUN:
@@ -113,6 +117,24 @@ class Derivation:
         incarnation = self._storing.store(actions, grip.renew)
         grip.loosen()
         return Made(again[0].id, incarnation, _members(again[0]), len(reused), len(again))
+
+    def _read(self, run: RunId, incarnation: str, grip: Grip) -> Source:
+        """Read a run where it is whole: in the store, else in the archive."""
+        error: ActionNotFound | None = None
+        found: Source | None = None
+        try:
+            found = read_source(self._store, run, incarnation, grip)
+        except ActionNotFound as missing:
+            error = missing
+        if found is not None and is_whole(found.records):
+            return found
+        life = found.life.incarnation if found is not None else incarnation
+        archived = read_archived(Archive(self._blobs), self._store, run, life, grip)
+        if archived is not None:
+            return archived
+        if error is not None:
+            raise error
+        return cast("Source", found)
 
     # -- deciding --------------------------------------------------------------------------------------------------
     def _starts(self, record: TaskAction) -> bool:
@@ -144,7 +166,7 @@ class Derivation:
     def _hold_objects(self, grip: Grip, source: SourceRun, plan: Plan) -> None:
         lives = {life for record in (*plan.reused, *plan.again) for life in objects_of(record, source.life)}
         for life in sorted(lives - {source.life}):
-            if not grip.take(life):
+            if not grip.take(life, archived=source.archived):
                 raise SourceUnusable(
                     f"objects of the run {life.run}, to which records of {source.life.run} point, are gone: `reconciler "
                     f"rerun {life.run}` or submit it anew"

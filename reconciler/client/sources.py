@@ -11,6 +11,7 @@ import msgspec
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.errors import ActionNotFound, SourceUnusable
 from reconciler.api.template import TaskTemplate, shared_template
+from reconciler.archive.archive import Archive
 from reconciler.client.door import Door
 from reconciler.core.derivation import Records
 from reconciler.core.functions import interface_digest
@@ -41,12 +42,18 @@ class SourceRun(Protocol):
         """Its actions by name."""
         ...
 
+    @property
+    def archived(self) -> bool:
+        """Whether it was read from the archive."""
+        ...
+
 
 class Source(msgspec.Struct, frozen=True):
-    """A run read from the store: see `SourceRun`."""
+    """A run from the store or the archive: see `SourceRun`."""
 
     life: RunLife
     records: Records
+    archived: bool = False
 
 
 class Grip:
@@ -62,9 +69,9 @@ class Grip:
         self.holder = holder
         self._ends: dict[RunLife, int] = {}
 
-    def take(self, life: RunLife) -> bool:
-        """Hold one more run; whether it is there."""
-        end = self._store.hold(life, self.holder, LIFE)
+    def take(self, life: RunLife, *, archived: bool = False) -> bool:
+        """Hold one more run; whether it is there. One that is archived is held in any case, and its objects may be gone."""
+        end = self._store.hold(life, self.holder, LIFE, archived=archived)
         if end:
             self._ends.setdefault(life, end)
         return end > 0
@@ -105,10 +112,10 @@ def read_source(store: Store, run: RunId, incarnation: str, grip: Grip) -> Sourc
     """
     first = store.list_actions(run.checked(), limit=1).actions
     there = first[0].metadata.incarnation if first else ""
+    if first and incarnation not in {"", there}:
+        raise ActionNotFound(run, used_again=True)
     if not first or not grip.take(RunLife(run, there)):
         raise ActionNotFound(run)
-    if incarnation not in {"", there}:
-        raise ActionNotFound(run, used_again=True)
     records: dict[str, TaskAction] = {}
     page = store.list_actions(run, limit=_PAGE)
     while page.actions:
@@ -118,6 +125,37 @@ def read_source(store: Store, run: RunId, incarnation: str, grip: Grip) -> Sourc
         grip.renew()
         page = store.list_actions(run, after=page.next, limit=_PAGE)
     return Source(RunLife(run, there), records)
+
+
+def read_archived(archive: Archive, store: Store, run: RunId, incarnation: str, grip: Grip) -> Source | None:
+    """Read a run that the archive has, and hold its objects; None when it has none of this name.
+
+    Raises:
+        SourceUnusable: part of it cannot be read, or its objects are being removed.
+        ArchiveDamaged, ArchiveTooNew: nothing of it can be read.
+        BlobUnavailable: the server does not answer.
+    """
+    found = archive.read_run(run, incarnation)
+    if found is None:
+        return None
+    if found.damage:
+        raise SourceUnusable(f"the run {run} cannot be used again as a whole: {found.damage}")
+    life = RunLife(run, found.incarnation)
+    # as long as the new run is there nobody drops a hold of an earlier call for it
+    before = grip.holder in store.holders(life) and store.counts(grip.holder) is not None
+    grip.take(life, archived=True)
+    if not (before or set(store.holders(life)) - {grip.holder}) and _goes(store, life):
+        raise SourceUnusable(f"the objects of the run {run} are being removed from S3: submit it anew")
+    return Source(life, dict(found.actions), archived=True)
+
+
+def _goes(store: Store, life: RunLife) -> bool:
+    """Whether the collector has noted folders of a run to be removed; it may be removing them just now."""
+    notes = store.doomed(store.shard_of(life.run))
+    return any(
+        folders and (note.action.run_id, note.incarnation) == (life.run, life.incarnation)
+        for note, folders in notes.items()
+    )
 
 
 def objects_of(record: TaskAction, source: RunLife) -> tuple[RunLife, ...]:

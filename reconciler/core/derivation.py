@@ -41,14 +41,15 @@ def check_source(name: object, records: Records) -> None:
             f"the run {name} is alive: {len(alive)} of its {len(records)} actions have not ended, as {alive[0].id.action} "
             f"({alive[0].phase}). Wait for its end, or abort it with `reconciler abort {name}`"
         )
-    if not _whole(records):
+    if not is_whole(records):
         raise SourceUnusable(
             f"part of the run {name} is stored no more: its retention has passed. Submit it anew, and raise "
             "RECONCILER_RETENTION to have more time"
         )
 
 
-def _whole(records: Records) -> bool:
+def is_whole(records: Records) -> bool:
+    """Whether no record of the run is missing, as far as the others tell."""
     present: dict[str, int] = {}
     for record in records.values():
         parent = record.spec.parent_action_name

@@ -55,8 +55,14 @@ class Hold(msgspec.Struct, frozen=True, order=True, gc=False):
 class Holds(Protocol):
     """The holds on the runs of each shard."""
 
-    def hold(self, source: RunLife, holder: RunId, life: int) -> int:
+    def hold(self, source: RunLife, holder: RunId, life: int, *, archived: bool = False) -> int:
         """Hold a run, its records for `life` ms; a hold of before is replaced.
+
+        Args:
+            source: which run.
+            holder: for which run.
+            life: ms.
+            archived: also when it is not stored; whoever says so has to find out whether its objects are there, afterwards.
 
         Returns:
             Until when, ms since the epoch; 0 when the run is not stored and nobody holds it: its objects may be gone.

@@ -1,8 +1,9 @@
 """Which objects in S3 no record knows any more: a bounded look, on demand. Nothing is removed unless that is asked for.
 
 An object lies in the folder of one action in one incarnation of its run (`reconciler.core.layout`), which nobody else has.
-It has an owner while that action has a record, or a note of the collector, and while the catalog serves outputs from that
-folder. What was written lately may belong to a submission whose record is still to come.
+It has an owner while that action has a record, or a note of the collector, while its run is held by one that was made of it,
+and while the catalog serves outputs from that folder. What was written lately may belong to a submission whose record is
+still to come.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from reconciler.api.errors import InvalidInput
 from reconciler.core.layout import AREA, SHARD
 from reconciler.stores.base import Store
 from reconciler.stores.doomed import Life
+from reconciler.stores.holds import RunLife
 from reconciler.stores.s3.blobs import Listed, S3Blobs
 
 _BATCH = 500
@@ -124,14 +126,16 @@ def _key(uri: str, bucket: str) -> str:
 
 
 def _known(store: Store, lives: Iterable[Life]) -> set[Life]:
-    """Those that have a record, or of which the collector has a note and will remove the objects itself."""
+    """Those that have a record, whose run is held, or whose objects the collector has noted and will remove itself."""
     wanted = sorted(lives)
     known: set[Life] = set()
     for start in range(0, len(wanted), _BATCH):
         records = store.get_many([life.action for life in wanted[start : start + _BATCH]])
         known |= {Life.of(record) for record in records if record is not None}
     for shard in {store.shard_of(life.action.run_id) for life in wanted}:
+        held = {hold.source for hold in store.holds(shard)}
         known |= set(store.doomed(shard))
+        known |= {life for life in wanted if RunLife(life.action.run_id, life.incarnation) in held}
     return known
 
 

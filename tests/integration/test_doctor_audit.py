@@ -14,6 +14,7 @@ from reconciler.core.layout import run_folder
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.stores.catalog import CacheKey, CacheSource
 from reconciler.stores.doomed import Life
+from reconciler.stores.holds import RunLife
 from reconciler.stores.redis.catalog import RedisCatalog
 from reconciler.sweeps.audit import folder_of
 
@@ -77,9 +78,12 @@ def test_objects_without_a_record_are_told_and_stay(
 
 
 def test_only_objects_without_an_owner_are_removed(backend: Backend) -> None:
-    """`--fix` leaves what has a record, a note of the collector, an entry of the catalog, or was written just now."""
+    """`--fix` leaves what has a record, a hold, a note of the collector or an entry of the catalog, or is new."""
     own, store, blobs = objects(backend), backend.store, backend.engine.blobs
-    noted, served, lost = (orphan(backend, name) for name in ("noted", "served", "lost"))
+    noted, served, lost, held = (orphan(backend, name) for name in ("noted", "served", "lost", "held"))
+    source = RunLife(GONE, "held")
+    store.client.hset(store.keys.holds(source), "default/development/r", "1")
+    store.client.sadd(store.keys.held(store.shard_of(GONE)), str(source))
     life = Life(GONE.action("a0"), "noted")
     store.doom(store.shard_of(GONE), {life: (noted.rpartition("/")[0],)})
     catalog = RedisCatalog(backend.settings, store.client)
@@ -89,6 +93,9 @@ def test_only_objects_without_an_owner_are_removed(backend: Backend) -> None:
     assert "removed" in found["objects"]["detail"]
     assert blobs.stat(lost) is None
     assert blobs.stat(noted) is not None
+    assert blobs.stat(held) is not None
+    assert found["keys"]["problems"] == []
+    store.let_go(store.shard_of(GONE), store.holds(store.shard_of(GONE)))
     assert blobs.stat(served) is not None
     assert set(own) <= set(objects(backend))
     newer = orphan(backend, "newer")

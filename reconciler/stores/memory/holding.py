@@ -12,10 +12,11 @@ from reconciler.stores.memory.state import MemoryCore
 class Holding(MemoryCore):
     """hold, holders, holds, let_go."""
 
-    def hold(self, source: RunLife, holder: RunId, life: int) -> int:
+    def hold(self, source: RunLife, holder: RunId, life: int, *, archived: bool = False) -> int:
         with self._lock:
             shard, until = self._shards[self.shard_of(source.run)], self.now() + life
-            if shard.incarnations.get(source.run) != source.incarnation and not shard.holds.get(source):
+            there = shard.incarnations.get(source.run) == source.incarnation or source in shard.holds
+            if not there and not archived:
                 return 0
             shard.holds.setdefault(source, {})[holder] = until
             self.wrote("hold", (source, holder))

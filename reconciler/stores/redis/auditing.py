@@ -17,7 +17,9 @@ from reconciler.stores.redis.core import RedisCore
 
 _BATCH = 500
 _OF_RUNS = frozenset({"tree", "run", "shared"})
-_OF_SHARDS = frozenset({"due", "done", "doomed", "runs", "events", "audit", "lines", "pending", "armed"})
+_OF_SHARDS = frozenset(
+    {"due", "done", "doomed", "held", "runs", "events", "audit", "lines", "pending", "armed"}
+)
 _OF_QUEUES = re.compile(r"\{w:.*\}:(heads|served|seen|picks|paused|limit|fair:.*|of:.*)", re.DOTALL)
 _ENDING = re.compile(
     r"(\{q:.*\}:|\{w:.*\}:(functions|ticket)$|\{c:.*\}:(?!entry$)|worker:|swept:|confirm$)", re.DOTALL
@@ -30,6 +32,7 @@ class Why(StrEnum):
     """What is wrong with a key."""
 
     NO_RUN = "belongs to a run that is not listed"
+    NO_HOLD = "holds a run that is not listed as held"
     NO_LINE = "is a line of launches that is not listed"
     NO_END = "should end by itself, and has no time to live"
     UNLISTED = "is the record of a run that is not listed"
@@ -148,6 +151,8 @@ class Auditing(RedisCore):
             return [_Question(key, ("ZSCORE", self.keys.runs(shard), run), Why.UNLISTED)]
         if kind in _OF_RUNS:
             return [_Question(key, ("ZSCORE", self.keys.runs(shard), name), Why.NO_RUN)]
+        if kind == "holds":
+            return [_Question(key, ("SMISMEMBER", self.keys.held(shard), name), Why.NO_HOLD)]
         if kind == "line":
             return [_Question(key, ("SMISMEMBER", self.keys.lines(shard), name), Why.NO_LINE)]
         return [] if kind in _OF_SHARDS and not name else Why.FOREIGN

@@ -16,12 +16,11 @@ class Holding(RedisCore):
     """hold, holders, holds, let_go."""
 
     @explain
-    def hold(self, source: RunLife, holder: RunId, life: int) -> int:
+    def hold(self, source: RunLife, holder: RunId, life: int, *, archived: bool = False) -> int:
         shard = self.shard_of(source.run)
         key, base = self.keys.due(shard), self.keys.base(shard)
-        return int(
-            script("hold")(self.client, key, base, str(source.run), source.incarnation, str(holder), life)
-        )
+        args = (str(source.run), source.incarnation, str(holder), life, int(archived))
+        return int(script("hold")(self.client, key, base, *args))
 
     @explain
     def holders(self, source: RunLife) -> tuple[RunId, ...]:

@@ -1,0 +1,126 @@
+"""Runs made of runs that the archive remembers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reconciler import TaskEnvironment
+from reconciler.api.errors import ActionNotFound, SourceUnusable
+from reconciler.api.phase import ActionPhase
+from reconciler.archive.archive import Archive
+from reconciler.client import Run
+from reconciler.stores.doomed import Life
+from reconciler.stores.holds import RunLife
+from reconciler.sweeps.collect import collect
+from reconciler.testing import Lab
+
+env = TaskEnvironment("archived")
+PAD = "x" * 5000
+broken: set[int] = set()
+
+
+@env.task()
+def square(n: int) -> str:
+    """Square a number, but none that is broken; outputs are large, so they lie in S3 alone."""
+    if n in broken:
+        raise ValueError(n)
+    return f"{n * n}{PAD}"
+
+
+def remembered() -> tuple[Lab, Run[list[str]]]:
+    """A lab, and a run of which one call failed, that only the archive knows any more."""
+    lab = Lab()
+    env.client = lab.client
+    broken.add(1)
+    run = square.map(range(3), run="nightly")
+    lab.work()
+    broken.clear()
+    raw = lab.store.recall(run.id)
+    assert raw is not None
+    Archive(lab.blobs).write(raw)
+    lab.clock.advance(timedelta(hours=2))
+    for _ in range(2):
+        collect(lab.store, lab.settings, lab.blobs)
+    with pytest.raises(ActionNotFound):
+        lab.get(run.action)
+    return lab, run
+
+
+def outputs_uri(lab: Lab, run: Run[list[str]], name: str) -> str:
+    """Where outputs of an archived action lie."""
+    found = Archive(lab.blobs).read_run(run.id)
+    assert found is not None
+    ref = found.actions[name].status.outputs
+    assert ref is not None
+    return ref.uri
+
+
+def test_recover_and_rerun() -> None:
+    """As of a live run: what succeeded is taken over, and its objects are held."""
+    lab, run = remembered()
+    second = run.recover()
+    lab.work()
+    assert [text.removesuffix(PAD) for text in second.result()] == ["0", "1", "4"]
+    assert lab.get(second.id.action("m2")).phase is ActionPhase.RECOVERED
+    life = RunLife(run.id, run.incarnation)
+    assert lab.client.made_of(second.id) == life
+    assert lab.client.made_into(life) == [second.id]
+    again = lab.client.rerun(run.id)
+    lab.work()
+    assert len(again.result()) == 3
+
+
+def test_a_later_run_has_its_name() -> None:
+    """The handle of the archived run finds it all the same; by its name alone the later one is meant."""
+    lab, run = remembered()
+    square.submit((7,), run="nightly")
+    lab.work()
+    second = run.recover()
+    lab.work()
+    assert len(second.result()) == 3
+    with pytest.raises(SourceUnusable, match="nothing is to be recovered"):
+        lab.client.recover(run.id)
+
+
+def test_objects_that_are_gone_or_going() -> None:
+    """A rule of the bucket deleted some, or the collector is about to: refused, with the way out."""
+    lab, run = remembered()
+    uri = outputs_uri(lab, run, "m2")
+    shard = lab.store.shard_of(run.id)
+    life = Life(run.id.action("m2"), run.incarnation)
+    lab.store.doom(shard, {life: (uri.rpartition("/")[0],)})
+    with pytest.raises(SourceUnusable, match="are being removed from S3"):
+        run.recover(name="new")
+    lab.store.spare(shard, [life])
+    lab.blobs.delete_prefix(uri.rpartition("/")[0])
+    with pytest.raises(SourceUnusable, match="gone from S3"):
+        run.recover(name="new")
+    second = run.fork(again=["m2"], name="new")
+    lab.work()
+    assert len(second.result()) == 3
+
+
+def test_a_call_that_died_goes_on() -> None:
+    """The new run holds the source already, so notes of the collector do not stand in the way of the same call."""
+    lab, run = remembered()
+    first = run.recover(idempotency_key="k")
+    shard = lab.store.shard_of(run.id)
+    life = Life(run.id.action("m2"), run.incarnation)
+    lab.store.doom(shard, {life: (outputs_uri(lab, run, "m2").rpartition("/")[0],)})
+    collect(lab.store, Lab(collect_objects=True).settings, lab.blobs)
+    assert run.recover(idempotency_key="k").id == first.id
+    lab.work()
+    assert len(first.result()) == 3
+
+
+def test_a_damaged_archive_is_no_source() -> None:
+    """What can be read of it is not the whole run."""
+    lab, run = remembered()
+    found = Archive(lab.blobs).read_run(run.id)
+    assert found is not None
+    data = lab.blobs.get(found.uri)
+    lab.blobs.put(found.uri, data[: len(data) - 30])
+    with pytest.raises(SourceUnusable, match="cannot be used again as a whole"):
+        run.recover()
