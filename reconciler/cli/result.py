@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 import msgspec
 
@@ -15,6 +17,9 @@ from reconciler.plugins import group
 
 _values = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL = msgspec.Raw(b"null")
+_SHOWN = 24
+_PACKED = re.compile(rb'(?P<name>"(?:npy|parquet)": ")(?P<data>[A-Za-z0-9+/=]{100,})')
+"""An array or a frame in an output, see docs/types.md."""
 
 
 @click.command()
@@ -68,4 +73,10 @@ def print_value(value: msgspec.Raw, *, as_json: bool) -> None:
     if bytes(value).lstrip()[:1] == b'"':
         write(visible(msgspec.json.decode(value, type=str)))
     else:
-        write_json(msgspec.json.format(bytes(value), indent=2))
+        write_json(_PACKED.sub(_shortened, msgspec.json.format(bytes(value), indent=2)))
+
+
+def _shortened(packed: re.Match[bytes]) -> bytes:
+    """The beginning of an array or a frame: all of it tells a person nothing."""
+    data = packed["data"]
+    return packed["name"] + data[:_SHOWN] + f"… ({len(data)} characters)".encode()
