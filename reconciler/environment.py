@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
@@ -21,7 +21,6 @@ from reconciler.api.template import (
     Identifier,
     Interface,
     RetryStrategy,
-    SecretRef,
     TaskMetadata,
     TaskTemplate,
     Timeouts,
@@ -29,6 +28,7 @@ from reconciler.api.template import (
 )
 from reconciler.core.cachepolicy import DISABLE, Cache, policy_of, with_policy
 from reconciler.core.declaration import (
+    Extra,
     read_cache,
     read_policies,
     read_resources,
@@ -36,7 +36,7 @@ from reconciler.core.declaration import (
     source_version,
 )
 from reconciler.core.functions import Needs, registry
-from reconciler.core.signature import require_function
+from reconciler.core.signature_place import hidden_from_workers, require_function
 from reconciler.plugins.function import TASK_TYPE, FunctionConfig
 from reconciler.settings import PREFIX, Settings
 
@@ -137,7 +137,7 @@ class TaskEnvironment:
         """
         metadata = read_policies(retries, timeout)
         resource, units = read_resources(resources)
-        extra = _Extra(
+        extra = Extra(
             {"queue": self._queue(queue) or self.queue, "resource": resource, "units": units},
             read_secrets(secrets),
             read_cache(cache),
@@ -158,20 +158,10 @@ class TaskEnvironment:
         return check_attempts_queue(name, steps)
 
 
-class _Extra(NamedTuple):
-    """What a task asks for beside its policies: fields of `FunctionConfig`, secrets, a share in the cache, and its turn."""
-
-    launch: dict[str, Any]
-    secrets: tuple[SecretRef, ...]
-    cache: str | Cache
-    priority: int | None = None
-    fair_by: str = ""
-
-
 class _Decorator:
     """What `@env.task(…)` leaves to be called with the function."""
 
-    def __init__(self, env: TaskEnvironment, name: str, metadata: TaskMetadata, extra: _Extra) -> None:
+    def __init__(self, env: TaskEnvironment, name: str, metadata: TaskMetadata, extra: Extra) -> None:
         self._env, self._name, self._metadata, self._extra = env, name, metadata, extra
 
     @overload
@@ -184,7 +174,7 @@ class _Decorator:
         Raises:
             InvalidSpec, InvalidName: see `TaskEnvironment.task`.
         """
-        require_function(function)
+        require_function(function, self._name)
         short = check_name("task", self._name or function.__name__, 40)
         name = check_name("task", f"{self._env.name}.{short}", _LONGEST_NAME)
         return Task(self._env, name, function, self._metadata, self._extra)
@@ -199,7 +189,7 @@ class Task(Generic[P, R]):
         name: str,
         function: Callable[P, Any],
         metadata: TaskMetadata,
-        extra: _Extra,
+        extra: Extra,
     ) -> None:
         update_wrapper(self, function)
         self.env = env
@@ -222,6 +212,7 @@ class Task(Generic[P, R]):
         self._parameters = inspect.signature(function)  # made once: it takes longer than all else of a call
         self.fair_by = self._fair_parameter(extra.fair_by)
         self._encoded: dict[tuple[str, str], bytes] = {}
+        self._hidden = hidden_from_workers(function)
 
     def _fair_parameter(self, name: str) -> str:
         names = [*self._parameters.parameters]
@@ -374,8 +365,11 @@ class Task(Generic[P, R]):
 
         Raises:
             InvalidArguments: the arguments do not fit.
+            InvalidSpec: the task is declared where no worker finds it, and the client is none of a `Lab`.
         """
         settings = self.env.client.settings
+        if self._hidden and getattr(self.env.client.messenger, "sends", True):
+            raise InvalidSpec(self._hidden)
         return ActionSpec(
             run_name=run,
             task_type=TASK_TYPE,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 
@@ -18,7 +20,10 @@ class RecordingMessenger:
     Attributes:
         wakes: every wake-up asked for.
         tickets: the queue of every ticket.
+        sends: False: what is submitted runs in this process, which knows its functions.
     """
+
+    sends: Final = False
 
     def __init__(self) -> None:
         self.wakes: list[Wake] = []

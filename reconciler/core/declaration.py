@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,16 @@ from reconciler.core.cachepolicy import AUTO, DISABLE, Cache
 from reconciler.core.policies import policy_problems
 
 _LIMITS = ("queued", "running", "heartbeat", "overall")
+
+
+class Extra(NamedTuple):
+    """What a task asks for beside its policies: fields of `FunctionConfig`, secrets, a share in the cache, and its turn."""
+
+    launch: dict[str, Any]
+    secrets: tuple[SecretRef, ...]
+    cache: str | Cache
+    priority: int | None = None
+    fair_by: str = ""
 
 
 def read_policies(retries: object, timeout: object) -> TaskMetadata:

@@ -14,14 +14,17 @@ from typing import Any, Final, NoReturn, get_type_hints
 import msgspec
 
 from reconciler.api.errors import InvalidArguments, InvalidSpec
+from reconciler.core.signature_arrays import largest
 from reconciler.core.signature_document import Document, Field, Refused
+from reconciler.core.signature_place import require_function
 
 RESULT: Final = "o0"
 """Name of the one output of a function."""
 
 _REMEDY: Final = (
-    "Use types JSON can carry: numbers, str, bytes, bool, None, datetimes, enums, UUID, Decimal, "
-    "dataclasses, msgspec Structs, TypedDict, NamedTuple, and lists, tuples, sets, dicts and unions of them"
+    "Use types JSON can carry: numbers, str, bytes, bool, None, datetimes, enums, UUID, Decimal, Path, "
+    "dataclasses, msgspec Structs, pydantic models, TypedDict, NamedTuple, numpy arrays, pandas and polars frames, and "
+    "lists, tuples, sets, dicts and unions of them; docs/types.md lists what goes where"
 )
 
 
@@ -121,12 +124,17 @@ class Signature:
                 args.append(arguments[name])
         return tuple(args), kwargs
 
-    def encode_result(self, value: object) -> bytes:
+    def encode_result(self, value: object, limit: int = 0) -> bytes:
         """Write a result as `{"o0": value}`.
+
+        Args:
+            value: what the function has returned.
+            limit: bytes an array may have, before it is copied for writing; 0: as many as there are.
 
         Raises:
             InvalidArguments: it does not fit the return hint, or would not come back as it is.
         """
+        token = largest.set(limit)
         try:
             return self._outputs.write({RESULT: value})
         except Refused as refused:
@@ -134,6 +142,8 @@ class Signature:
                 f"the result of {self.name} {refused.problem}. "
                 f"Return a value that fits {refused.type_name}, or change the return hint."
             ) from refused.__cause__
+        finally:
+            largest.reset(token)
 
     def decode_result(self, data: bytes) -> Any:  # noqa: ANN401  # whatever the return hint says
         """Read a result back as the type of the return hint.
@@ -186,6 +196,14 @@ class Signature:
         return field
 
 
+def too_large(function: str, size: int, limit: int) -> str:
+    """What the caller of a function is told whose result has more bytes than allowed."""
+    return (
+        f"the result of {function} has {size} bytes, {limit} are allowed. Store large data yourself and return where it "
+        "lies, or raise RECONCILER_MAX_OBJECT_SIZE"
+    )
+
+
 def _result_field(function: str, hint: Any) -> Field:  # noqa: ANN401  # a type hint
     try:
         return Field.of(RESULT, type(None) if hint is NoReturn else hint, msgspec.NODEFAULT)
@@ -217,23 +235,3 @@ def _locals_around(function: Callable[..., Any]) -> dict[str, Any] | None:
             found = {**frame.f_locals, **found}
         frame = frame.f_back
     return found
-
-
-def require_function(function: object) -> None:
-    """Refuse what is no function of its own, with one result.
-
-    Raises:
-        InvalidSpec: it is a class, a method, a partial, a builtin, a generator, or anything else.
-    """
-    if not inspect.isfunction(function):
-        raise InvalidSpec(
-            f"{function!r:.200} is not a function. Write `def` or `async def` and decorate that."
-        )
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidSpec(
-            f"{function.__qualname__} yields. Return a list: an action has one result, at its end."
-        )
-    if next(iter(inspect.signature(function).parameters), "") in {"self", "cls"}:
-        raise InvalidSpec(
-            f"{function.__qualname__} is a method: a worker would have no object to call it on. Move it out of its class."
-        )

@@ -6,29 +6,25 @@ import datetime as dt
 import decimal
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import fields as dataclass_fields
-from dataclasses import is_dataclass
 from typing import Any, Final
 
 import msgspec
 
+from reconciler.core.signature_plain import plain
 from reconciler.core.signature_types import describe
+from reconciler.core.signature_values import admitting, arranged, decode, encode, reading, same
 
 _NATIVE: Final = (
     bytes, bytearray, dt.datetime, dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal,
 )  # fmt: skip
 """Types a caller must pass as they are: without this msgspec takes a str for a datetime, or for bytes."""
 
-_ENCODER: Final = msgspec.json.Encoder()
-_SORTING_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
-"""For values that hold sets, whose own order differs from process to process."""
-
 _UNWRITABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
 """What is raised for a value without JSON form; its own errors, as UnicodeEncodeError, are ValueErrors."""
 
 _LOSSES: Final = (
-    "JSON has no NaN and no infinity, knows only str keys, and gives back records, tuples, bytes and times "
-    "only where the hint names them"
+    "JSON knows only str keys, and gives back records, tuples, bytes, times, arrays and frames only where the hint "
+    "names them"
 )
 
 
@@ -74,7 +70,7 @@ class Field(msgspec.Struct, frozen=True):
 
     def encode(self, value: object) -> bytes:
         """The value as JSON, the same bytes in every process."""
-        return (_SORTING_ENCODER if self.unordered else _ENCODER).encode(value)
+        return encode(arranged(value) if self.unordered else value)
 
     def checked(self, value: object) -> object:
         """The value as the hint has it (a tuple becomes the list that was asked for).
@@ -82,24 +78,47 @@ class Field(msgspec.Struct, frozen=True):
         Raises:
             Refused: it does not fit, or would not come back as it is.
         """
+        return self._written(value)[0]
+
+    def written(self, value: object) -> bytes:
+        """The value as JSON by the careful way, which takes whatever can be carried.
+
+        Raises:
+            Refused: as `checked`.
+        """
+        return self._written(value)[1]
+
+    def _written(self, value: object) -> tuple[object, bytes]:
         given = type(value).__name__
+        checked = self._fitting(value)
         try:
-            checked = msgspec.convert(value, self.hint, builtin_types=_NATIVE)
-        except _UNWRITABLE as error:
-            raise Refused(self.name, self.type_name, f"does not fit: {error}") from error
-        try:
-            data = self.encode(checked)
+            data = encode(arranged(checked))
         except _UNWRITABLE as error:
             raise Refused(self.name, self.type_name, f"({given}) has no JSON form: {error}") from error
         try:
-            lost = "" if _same(checked, msgspec.json.decode(data, type=self.hint)) else "another value"
+            decoder = msgspec.json.Decoder(self.hint, dec_hook=reading)
+            lost = "" if same(checked, decode(decoder, data)) else "another value"
         except _UNWRITABLE as error:
             lost = str(error)
         if lost:
             raise Refused(
                 self.name, self.type_name, f"({given}) would not come back as it is ({lost}): {_LOSSES}"
             )
-        return checked
+        return checked, data
+
+    def _fitting(self, value: object) -> object:
+        try:
+            return _converted(value, self.hint)
+        except _UNWRITABLE as error:
+            cause = error
+        try:
+            return _converted(plain(value), self.hint)
+        except _UNWRITABLE:
+            raise Refused(self.name, self.type_name, f"does not fit: {cause}") from cause
+
+
+def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401  # a value of the hint
+    return msgspec.convert(value, hint, builtin_types=_NATIVE, dec_hook=admitting)
 
 
 class Document:
@@ -116,7 +135,7 @@ class Document:
             kw_only=True,
             forbid_unknown_fields=True,
         )
-        self._decoder = msgspec.json.Decoder(self._struct)
+        self._decoder = msgspec.json.Decoder(self._struct, dec_hook=reading)
 
     def type_names(self) -> dict[str, str]:
         """Field name → type name, in order."""
@@ -129,18 +148,26 @@ class Document:
             Refused: names the first field whose value does not fit, or would not come back as it is.
         """
         try:
-            checked = msgspec.convert(values, self._struct, builtin_types=_NATIVE)
+            checked = _converted(values, self._struct)
             data = self._encode(checked)
-            decoded = self._decoder.decode(data)
-            if decoded == checked or self._survives(checked, decoded):
+            if self._survives(checked, decode(self._decoder, data)):
                 return data
             cause = None
         except _UNWRITABLE as error:
             cause = error
-        for name, field in self._fields.items():  # each alone, to name the one at fault
-            if name in values:
-                field.checked(values[name])
-        raise Refused("", "", f"cannot be written as one JSON object: {cause}") from cause
+        return self._write_carefully(values, cause)
+
+    def _write_carefully(self, values: Mapping[str, object], cause: Exception | None) -> bytes:
+        """Each field alone: to carry what takes more effort, and to name the one at fault."""
+        given = {name: values.get(name, field.default) for name, field in self._fields.items()}
+        parts = {
+            name: msgspec.Raw(self._fields[name].written(value))
+            for name, value in given.items()
+            if value is not msgspec.NODEFAULT
+        }
+        if len(parts) < len(self._fields) or not values.keys() <= parts.keys():
+            raise Refused("", "", f"cannot be written as one JSON object: {cause}") from cause
+        return encode(parts)
 
     def read(self, data: bytes) -> dict[str, Any]:
         """Field name → value of the hinted type; a missing field gets its default.
@@ -149,7 +176,7 @@ class Document:
             Refused: the bytes are not such an object.
         """
         try:
-            return msgspec.structs.asdict(self._decoder.decode(data))
+            return msgspec.structs.asdict(decode(self._decoder, data))
         except _UNWRITABLE as error:
             raise Refused("", "", str(error)) from error
 
@@ -157,33 +184,13 @@ class Document:
         if self._unordered:
             written = {f.name: msgspec.Raw(f.encode(getattr(checked, f.name))) for f in self._unordered}
             checked = msgspec.structs.replace(checked, **written)
-        return _ENCODER.encode(checked)
+        return encode(checked)
 
     def _survives(self, checked: msgspec.Struct, decoded: msgspec.Struct) -> bool:
-        return all(_same(getattr(checked, name), getattr(decoded, name)) for name in self._fields)
+        return same(checked, decoded)
 
 
 def _declaration(field: Field) -> tuple[str, Any] | tuple[str, Any, Any]:
     if field.default is msgspec.NODEFAULT:
         return (field.name, field.hint)
     return (field.name, field.hint, msgspec.field(default_factory=lambda: field.default))
-
-
-def _same(one: Any, other: Any) -> bool:  # noqa: ANN401  # compares values of any type
-    """Equality for the round trip; also for records that have no equality of their own (`eq=False`)."""
-    if one == other:
-        return True
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
-    names = _record_fields(one)
-    return bool(names) and all(_same(getattr(one, name), getattr(other, name)) for name in names)
-
-
-def _record_fields(value: object) -> tuple[str, ...]:
-    if isinstance(value, msgspec.Struct):
-        return value.__struct_fields__
-    return tuple(field.name for field in dataclass_fields(value)) if is_dataclass(value) else ()

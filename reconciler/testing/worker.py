@@ -20,6 +20,7 @@ from reconciler.api.secret import variable_of
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
 from reconciler.core.functions import RegisteredFunction, registry
+from reconciler.core.signature import too_large
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.function import config_of
 from reconciler.plugins.state import PluginStateManager
@@ -82,7 +83,9 @@ class LabWorker:
             return AttemptOutcome(ended="raised", code=error.code, message=str(error), retryable=False)
         try:
             with _environment(environment), attempt_context(_attempt(record, context, launch)):
-                result = _call(function, context.read_inputs())
+                result = _call(function, context.read_inputs(), lab.settings.max_object_size)
+        except _Misfit as error:
+            return AttemptOutcome(ended="raised", code=error.code, message=str(error), retryable=False)
         except Exception as error:  # noqa: BLE001  # the user's, whatever it is
             return _raised(error)
         limit = limits_of(context.shared_template).running
@@ -102,13 +105,31 @@ class LabWorker:
         }
 
 
-def _call(function: RegisteredFunction, inputs: bytes) -> bytes:
+class _Misfit(Exception):
+    """Arguments or a result do not fit the function: a real worker tells it by the same code and sentence."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _call(function: RegisteredFunction, inputs: bytes, limit: int) -> bytes:
+    """Call it with values that were written and read, as it is called on another machine."""
     signature = function.signature
-    args, kwargs = signature.call_form(signature.decode_arguments(inputs))
+    try:
+        args, kwargs = signature.call_form(signature.decode_arguments(inputs))
+    except InvalidArguments as error:
+        raise _Misfit("InvalidArguments", str(error)) from error
     result = function.function(*args, **kwargs)
     if inspect.iscoroutine(result):
         result = asyncio.run(result)
-    return signature.encode_result(result)
+    try:
+        outputs = signature.encode_result(result, limit)
+    except InvalidArguments as error:
+        raise _Misfit("InvalidResult", str(error)) from error
+    if len(outputs) > limit:
+        raise _Misfit("InvalidResult", too_large(function.name, len(outputs), limit))
+    return outputs
 
 
 def _raised(error: BaseException) -> AttemptOutcome:
@@ -121,7 +142,7 @@ def _raised(error: BaseException) -> AttemptOutcome:
         code=code,
         message=str(error),
         traceback="".join(traceback.format_exception(error)),
-        retryable=not isinstance(error, InvalidArguments) and getattr(error, "retryable", True) is not False,
+        retryable=getattr(error, "retryable", True) is not False,
     )
 
 

@@ -155,8 +155,9 @@ def wrong_result() -> int:
 
 
 @function
-def infinite_result() -> float:
-    return float("inf")
+def unhinted_result() -> Any:
+    """Return what comes back from JSON as something else, where no hint names it."""
+    return {"pair": (1, 2)}
 
 
 @function

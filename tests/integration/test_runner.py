@@ -135,7 +135,7 @@ def test_leaving_is_an_error(run: Callable[..., Ended], how: str, code: str, mes
     assert value(run("pid")) == before
 
 
-@pytest.mark.parametrize("function", ["wrong_result", "infinite_result"])
+@pytest.mark.parametrize("function", ["wrong_result", "unhinted_result"])
 def test_a_result_that_does_not_fit_is_an_error(run: Callable[..., Ended], function: str) -> None:
     """A result that does not fit the return hint, or JSON, is an error no retry can help."""
     ended = run(function)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
-import math
 import re
 import subprocess
 import sys
@@ -75,6 +74,8 @@ ROUND_TRIPS = [
     (Point | None, None),
     (int | str, "1"),
     (list[Colour | None], [None, Colour.RED]),
+    (decimal.Decimal, decimal.Decimal("1E+30")),
+    (dict[str, object], {"a": [1, None], "@float": "x"}),
     (Any, {"a": [1, 2.5, None, True, "x"]}),
     (object, [1]),
 ]
@@ -125,16 +126,12 @@ MISFITS = [
     (Annotated[int, msgspec.Meta(ge=0)], -1),
     (list[int], [1, None]),
     (dict[str, int], {1: 1}),
-    (float, math.nan),
-    (float | None, math.inf),
-    (list[float | None], [1.0, -math.inf]),
-    (decimal.Decimal, decimal.Decimal("NaN")),
     (str, "\ud800"),
-    (Any, math.nan),
-    (Any, [math.inf]),
     (Any, (1, 2)),
     (Any, {1, 2}),
     (Any, {1: "a"}),
+    (Any, {"@float": "NaN"}),
+    (Any, Colour.RED),
     (Any, b"x"),
     (Any, UTC_NOON),
     (Any, Point(1.0)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -150,13 +149,12 @@ async def _async_generator() -> Any:
 UNUSABLE: list[tuple[Callable[..., object], str]] = [
     (_with_hint("Missing"), r"a type hint cannot be resolved: name 'Missing'.*TYPE_CHECKING"),
     (_with_hint("1 +"), "a type hint cannot be resolved"),
-    (_with_hint(Path), r"parameter value cannot be used: values of type Path.*Use types JSON can carry"),
+    (_with_hint(slice), r"parameter value cannot be used: values of type slice.*Use types JSON can carry"),
     (_with_hint(list[Iterable[int]]), "values of type Iterable"),
     (_with_hint(complex), "values of type complex"),
     (_with_hint(Point | Tree), "parameter value cannot be used"),
     (_with_default(int, None), r"the default of parameter value does not fit.*\| None"),
     (_with_default(Any, object()), "the default of parameter value"),
-    (_with_default(float, math.nan), "the default of parameter value"),
     (_generator, "yields. Return a list"),
     (_async_generator, "yields. Return a list"),
     (print, "is not a function"),
@@ -174,8 +172,8 @@ def test_what_cannot_work_is_refused_at_declaration(function: Callable[..., obje
 def test_an_unusable_return_hint_is_refused_at_declaration() -> None:
     """A result that could not be carried is refused before anything runs."""
 
-    def function() -> Path:
-        return Path()
+    def function() -> Iterable[int]:
+        return []
 
-    with pytest.raises(InvalidSpec, match="the return hint cannot be used: values of type Path"):
+    with pytest.raises(InvalidSpec, match="the return hint cannot be used: values of type Iterable"):
         Signature.of(function)

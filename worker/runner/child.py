@@ -23,6 +23,7 @@ from reconciler.api.errors import InvalidArguments, InvalidSettings
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import RegisteredFunction, registry
 from reconciler.core.probe import PROBE, probe
+from reconciler.core.signature import too_large
 from worker.runner.errors import TRACEBACK_LIMIT, cut, describe
 from worker.runner.frames import FrameReader, pack
 from worker.runner.kernel import die_with, peak_memory
@@ -134,13 +135,13 @@ class Child:
             if inspect.iscoroutine(result):
                 result = self._surroundings.loops.loop().run(result)
             try:
-                outputs = signature.encode_result(result)
+                outputs = signature.encode_result(result, result_limit)
             except InvalidArguments as error:
                 return Raised("InvalidResult", str(error), "", retryable=False)
         finally:
             self._in_function = False
         if len(outputs) > result_limit:
-            text = _TOO_LARGE.format(registered.name, len(outputs), result_limit)
+            text = too_large(registered.name, len(outputs), result_limit)
             return Raised("InvalidResult", text, "", retryable=False)
         return Returned(outputs)
 
@@ -191,9 +192,3 @@ def main() -> NoReturn:
     die_with(life)
     faulthandler.enable()
     sys.exit(Child(socket.socket(fileno=control)).serve())
-
-
-_TOO_LARGE: Final = (
-    "the result of {} has {} bytes, {} are allowed. Store large data yourself and return where it lies, or "
-    "raise RECONCILER_MAX_OBJECT_SIZE"
-)
