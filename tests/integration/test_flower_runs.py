@@ -21,7 +21,7 @@ from cli_support import eventually
 from click.testing import CliRunner
 
 from reconciler import Client, Settings
-from reconciler.api.action import ActionId
+from reconciler.api.action import ActionId, RunId
 from reconciler.cli import main
 from reconciler.embedded.ports import pick_ports
 from reconciler.embedded.stack import Stack
@@ -311,6 +311,13 @@ def test_buttons_are_pressed_by_mouse_and_keyboard(site: Site, tmp_path: Path) -
         page.wait_text("aborted")
         run.abort("enough")
         page.wait("document.querySelector('.rc-facts .rc-badge.p-aborted, .rc-facts .rc-badge.p-failed')")
+        eventually(lambda: site.client.counts(run.id).ended == 3, PATIENCE)
+        page.click("[data-button=rerun]")
+        page.click("dialog [type=submit]")
+        page.wait(f"document.querySelector('h1') && !location.pathname.endsWith('{run.id}')")
+        page.wait_text("m1")
+        made = page.run("location.pathname.replace('/runs/', '')")
+        site.client.abort(RunId.parse(made).action("a0"))
 
 
 def test_hostile_strings_are_text(site: Site, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from reconciler import RetryStrategy, TaskEnvironment
+from reconciler.api.action import ActionId
 from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.core.times import iso
@@ -168,9 +169,33 @@ def test_buttons_fit_the_action(lab: Lab) -> None:
     assert lab.get(call.action).metadata.priority == 9
     press(lab.client, "abort", call.action, {"reason": "no need"}, "ada")
     lab.work()
-    assert offered(lab, asked.action) == offered(lab, call.action) == []
+    assert (offered(lab, asked.action), offered(lab, call.action)) == (
+        ["rerun"],
+        ["recover", "rerun", "fork"],
+    )
     assert lab.events(asked.action)[-1].actor == lab.events(call.action)[-1].actor == "ada"
     assert overview.waiting_document(lab.client, read_only=False)["questions"] == []
+
+
+def test_a_run_is_made_of_an_ended_one(lab: Lab) -> None:
+    """Again as it was, or with other inputs of one action; the page shows what it was made of."""
+    run = doubles.map([1, 2])
+    lab.work()
+    again = press(lab.client, "rerun", run.action, {}, "ada")
+    forked = press(lab.client, "fork", run.id.action("m1"), {"inputs": {"n": 2**60}}, "ada")
+    lab.work()
+    assert outputs(lab, again["run"]) == [2, 4]
+    assert outputs(lab, forked["run"]) == [2, 2**61]
+    page = detail.action_page(lab.client, ActionId.parse(f"{forked['run']}/m1"), read_only=False)
+    assert (page["made_by"]["verb"], page["made_by"]["changed"]) == ("fork", True)
+    with pytest.raises(InvalidInput, match="inputs"):
+        press(lab.client, "fork", run.id.action("m1"), {"inputs": [1]}, "ada")
+
+
+def outputs(lab: Lab, run: str) -> list[int]:
+    """What the members of a run returned."""
+    names = [ActionId.parse(f"{run}/m{n}") for n in range(2)]
+    return [msgspec.json.decode(detail.whole_document(lab.client, name, "outputs"))["o0"] for name in names]
 
 
 def test_a_wrong_press_is_refused(lab: Lab) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from reconciler.api.action import CONDITION, ActionId, TaskAction
 from reconciler.api.condition import read_condition
 from reconciler.api.errors import InvalidInput, NotACondition
+from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
 from reconciler.core.documents import Document
 
@@ -22,7 +23,7 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         name: of the value in the request.
         label: what a person reads.
-        type: one of str, text (long), int, float, bool.
+        type: one of str, int, float, bool, json (a document, in a large field).
         value: what stands there before.
     """
 
@@ -30,6 +31,13 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     label: str
     type: str = "str"
     value: bool | int | float | str | None = None
+
+
+class Done(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a press, in words; `run`: the run that was made."""
+
+    outcome: str
+    run: str = ""
 
 
 class Button(msgspec.Struct, frozen=True):
@@ -41,7 +49,7 @@ class Button(msgspec.Struct, frozen=True):
         explains: what it does, in a sentence.
         fits: whether it makes sense for an action as it is.
         fields: of its form, for an action.
-        act: does it, in the name of a person; returns what became of it, in words.
+        act: does it, in the name of a person.
         danger: whether it ends something.
     """
 
@@ -50,7 +58,7 @@ class Button(msgspec.Struct, frozen=True):
     explains: str
     fits: Callable[[TaskAction], bool]
     fields: Callable[[TaskAction], list[Field]]
-    act: Callable[[Client, ActionId, Values, str], str]
+    act: Callable[[Client, ActionId, Values, str], Done]
     danger: bool = False
 
 
@@ -79,12 +87,8 @@ def press(client: Client, name: str, action: ActionId, values: Values, by: str) 
     button = BUTTONS.get(name)
     if button is None:
         raise InvalidInput(f"there is no button {name[:40]!r}; there are: {', '.join(BUTTONS)}")
-    return {
-        "action": str(action),
-        "button": name,
-        "outcome": button.act(client, action, values, by),
-        "by": by,
-    }
+    done = button.act(client, action, values, by)
+    return {"action": str(action), "button": name, "by": by, **msgspec.structs.asdict(done)}
 
 
 def _live(record: TaskAction) -> bool:
@@ -95,6 +99,21 @@ def _asks(record: TaskAction) -> bool:
     return _live(record) and record.spec.action_type == CONDITION and record.signal is None
 
 
+def _ended_root(record: TaskAction) -> bool:
+    return record.phase.is_terminal() and not record.spec.parent_action_name and not record.children.open
+
+
+def _forkable(record: TaskAction) -> bool:
+    return (
+        record.phase.is_terminal() and record.spec.action_type != CONDITION and record.spec.inputs is not None
+    )
+
+
+def _none(record: TaskAction) -> list[Field]:
+    del record
+    return []
+
+
 def _value(values: Values, name: str, kind: Any) -> Any:  # noqa: ANN401  # a type, and a value of it
     try:
         return msgspec.convert(values.get(name), kind, strict=True)
@@ -102,21 +121,42 @@ def _value(values: Values, name: str, kind: Any) -> Any:  # noqa: ANN401  # a ty
         raise InvalidInput(f"{name} cannot be read: {error}") from error
 
 
-def _abort(client: Client, action: ActionId, values: Values, by: str) -> str:
-    return client.abort(action, _value(values, "reason", str), by).value
+def _abort(client: Client, action: ActionId, values: Values, by: str) -> Done:
+    return Done(client.abort(action, _value(values, "reason", str), by).value)
 
 
-def _prioritize(client: Client, action: ActionId, values: Values, by: str) -> str:
+def _prioritize(client: Client, action: ActionId, values: Values, by: str) -> Done:
     del by
     changed = client.prioritize(action, _value(values, "priority", int))
-    return f"{changed} live actions have this priority"
+    return Done(f"{changed} live actions have this priority")
 
 
-def _signal(client: Client, action: ActionId, values: Values, by: str) -> str:
+def _signal(client: Client, action: ActionId, values: Values, by: str) -> Done:
     spec = read_condition(client.get(action).spec.condition_spec)
     if spec is None:
         raise NotACondition(f"{action} is no condition, so it waits for no signal: name one that is paused")
-    return client.signal(action, _value(values, "value", bool | int | float | str), by).value
+    return Done(client.signal(action, _value(values, "value", bool | int | float | str), by).value)
+
+
+def _rerun(client: Client, action: ActionId, values: Values, by: str) -> Done:
+    del values, by
+    return Done("made a new run", str(client.rerun(action.run_id).id))
+
+
+def _recover(client: Client, action: ActionId, values: Values, by: str) -> Done:
+    del values, by
+    return Done("made a new run", str(client.recover(action.run_id).id))
+
+
+def _fork(client: Client, action: ActionId, values: Values, by: str) -> Done:
+    del by
+    inputs = _value(values, "inputs", dict[str, Any])
+    return Done("made a new run", str(client.fork(action.run_id, inputs={action.action: inputs}).id))
+
+
+def _inputs(record: TaskAction) -> list[Field]:
+    text = msgspec.json.format(record.spec.inputs or b"{}", indent=2).decode(errors="replace")
+    return [Field("inputs", "Inputs", "json", text)]
 
 
 def _answer(record: TaskAction) -> list[Field]:
@@ -142,6 +182,30 @@ BUTTONS = {
             fits=_live,
             fields=lambda record: [Field("priority", "Priority", "int", record.metadata.priority)],
             act=_prioritize,
+        ),
+        Button(
+            name="recover",
+            label="Recover",
+            explains="Makes a new run that takes over what succeeded; the rest runs again.",
+            fits=lambda record: _ended_root(record) and record.phase is not ActionPhase.SUCCEEDED,
+            fields=_none,
+            act=_recover,
+        ),
+        Button(
+            name="rerun",
+            label="Rerun",
+            explains="Makes a new run with the same inputs, in which everything runs again.",
+            fits=_ended_root,
+            fields=_none,
+            act=_rerun,
+        ),
+        Button(
+            name="fork",
+            label="Fork",
+            explains="Makes a new run in which this action has these inputs; what else succeeded is taken over.",
+            fits=_forkable,
+            fields=_inputs,
+            act=_fork,
         ),
         Button(
             name="abort",

@@ -115,6 +115,7 @@ function factsBox(found, run) {
     { class: "rc-card rc-dl" },
     fact("Task", found.task),
     fact("Parent", found.parent ? link(`${run}/${found.parent}`) : ""),
+    fact("Made by", madeBy(found.made_by)),
     fact("Children", found.children.total ? `${found.children.total}, ${found.children.open} open, ${found.children.failed} failed` : ""),
     fact("Created", stamp(from)),
     fact("Ended", found.ended_at ? `${stamp(at(found.ended_at))}, after ${span(at(found.ended_at) - from)}` : ""),
@@ -129,6 +130,12 @@ function factsBox(found, run) {
     fact("Clean-up failed", found.cleanup_error || ""),
     fact("Labels", labels.map(([name, value]) => h("span", { class: "rc-tag" }, `${name}=${value}`))),
   );
+}
+
+function madeBy(lineage) {
+  if (!lineage) return "";
+  const source = lineage.source.split("@")[0];
+  return [`${lineage.verb} of `, h("a", { href: page(`/runs/${source}`) }, source.split("/").pop()), lineage.changed ? ", changed" : ""];
 }
 
 // Colours and other controls of a terminal are left out; what is left is text.

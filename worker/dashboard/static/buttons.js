@@ -1,6 +1,6 @@
 // The buttons of an action, as the API tells them: each opens a small form, and nothing happens before it is sent.
 
-import { press } from "./api.js";
+import { page, press } from "./api.js";
 import { fill, h } from "./dom.js";
 
 // A number is sent as it was typed: JSON of a browser would round large ones.
@@ -15,6 +15,14 @@ function literal(field, input) {
     if (!text || !Number.isFinite(Number(text))) throw new Error(`${field.label} must be a number.`);
     return JSON.stringify(Number(text));
   }
+  if (field.type === "json") {
+    try {
+      JSON.parse(text);
+    } catch (error) {
+      throw new Error(`${field.label} must be a JSON document: ${error.message}`);
+    }
+    return text;
+  }
   return JSON.stringify(input.value);
 }
 
@@ -23,7 +31,7 @@ function control(field) {
   const first = field.value === undefined || field.value === null ? "" : String(field.value);
   if (field.type === "bool")
     return h("select", { id, name: field.name }, h("option", { value: "true" }, "yes"), h("option", { value: "false" }, "no"));
-  if (field.type === "text") return h("textarea", { id, name: field.name, rows: 4, value: first });
+  if (field.type === "json") return h("textarea", { id, name: field.name, rows: 10, class: "rc-mono", spellcheck: "false", value: first });
   return h("input", { id, name: field.name, value: first, inputmode: field.type === "int" ? "numeric" : null, autocomplete: "off" });
 }
 
@@ -40,7 +48,8 @@ export function openForm(button, action, done) {
       send.disabled = true;
       const answer = await press(action, button.name, `{${values.join()}}`);
       close();
-      done(answer);
+      if (answer.run) location.assign(page(`/runs/${answer.run}`));
+      else done(answer);
     } catch (error) {
       fill(told, error.message);
       send.disabled = false;

@@ -98,7 +98,7 @@ export async function showRun(body, run) {
     mark();
   }
 
-  function again() {
+  function redraw() {
     drawn.forEach((element) => element.remove());
     drawn = new Map();
     draw();
@@ -107,7 +107,6 @@ export async function showRun(body, run) {
   function line(row, index, first, last) {
     const about = row.action || row.total;
     const label = row.group ? `${count(row.group.length)} × ${about.task}` : about.name;
-    const hint = `${label}, ${row.group ? "" : `${about.task}, `}${words(about.phase)}`;
     return h(
       "div",
       {
@@ -116,7 +115,6 @@ export async function showRun(body, run) {
         role: "treeitem",
         "aria-level": row.level + 1,
         "aria-expanded": row.kids ? String(row.opened) : null,
-        "aria-label": hint,
         "aria-setsize": tree.rows.length,
         "aria-posinset": index + 1,
         style: { top: `${index * ROW}px` },
@@ -129,6 +127,7 @@ export async function showRun(body, run) {
         row.kids ? h("span", { class: `rc-fold${row.opened ? " rc-open" : ""}`, onclick: (event) => (event.stopPropagation(), fold(row)) }, icon(CHEVRON)) : h("span", { class: "rc-fold" }),
         dot(about.phase),
         row.action ? h("a", { class: "rc-name", tabindex: "-1", href: page(`/runs/${run}/${about.name}`) }, about.name) : h("span", { class: "rc-name" }, label),
+        row.action ? h("span", { class: "visually-hidden" }, words(about.phase)) : "",
         h("span", { class: "rc-task" }, row.action ? about.task : words(about.phase)),
         row.action && about.attempt > 1 ? h("span", { class: "rc-tag", title: "attempts so far" }, `×${about.attempt}`) : "",
         row.action && about.launches ? h("span", { class: "rc-tag", title: "launched again after system failures" }, `↻${about.launches}`) : "",
@@ -202,7 +201,7 @@ export async function showRun(body, run) {
     event.preventDefault();
   });
   filter.addEventListener("input", layout);
-  addEventListener("resize", again);
+  addEventListener("resize", redraw);
 
   function put(actions) {
     for (const action of actions) tree.put(action);
@@ -210,7 +209,12 @@ export async function showRun(body, run) {
   }
 
   showHead();
-  showButtons(buttons, found.buttons, `${run}/${root?.name || "a0"}`, () => {});
+  const standing = () => `${root?.phase} ${Object.keys(phases).every(ended)}`;
+  const lookAtButtons = (offered) => showButtons(buttons, offered, `${run}/${root?.name || "a0"}`, again);
+  async function again() {
+    lookAtButtons((await get(`/runs/${run}`)).buttons);
+  }
+  lookAtButtons(found.buttons);
   let after = "";
   do {
     const part = await get(`/runs/${run}/actions`, { after });
@@ -227,8 +231,10 @@ export async function showRun(body, run) {
       clock.offset = news.now - Date.now();
       if (news.gone) return void fill(state, "This run has been forgotten.");
       if (!news.actions.length) return;
+      const before = standing();
       phases = news.phases;
       put(news.actions);
+      if (standing() !== before && !document.querySelector("dialog[open]")) again().catch(() => {});
       showHead();
       layout();
     },
@@ -240,7 +246,7 @@ export async function showRun(body, run) {
   setInterval(() => {
     if (document.hidden || !root || ended(root.phase)) return;
     showHead();
-    again();
+    redraw();
   }, 1000);
 }
 
