@@ -16,6 +16,7 @@ from reconciler.broker.exchange import exchange_problems
 from reconciler.broker.messages import Messenger
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.broker.releases import release_problems
+from reconciler.controller.ahead import Turns
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.step import Stepper
 from reconciler.plugins import echo, function, group, sleep
@@ -80,6 +81,7 @@ class Engine:
         secret_manager: SecretManager | None = None,
         catalog: Catalog | None = None,
         webhooks: Webhooks | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -104,7 +106,7 @@ class Engine:
         )
         for resource, units in map(read_units, settings.quotas):
             self.reconciler.resource_manager.register_quota(resource, units)
-        self.stepper = Stepper(self.reconciler, messenger)
+        self.stepper = Stepper(self.reconciler, messenger, turns=turns)
 
 
 def builtin_plugins(settings: Settings) -> tuple[PluginEntry, ...]:
@@ -139,6 +141,7 @@ def build(
         plugins=(*load_entries(settings.plugins), *plugins),
         resource_manager=RedisQuotas(settings, store.client),
         catalog=RedisCatalog(settings, store.client),
+        turns=store if store.sends_ahead else None,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -19,15 +18,17 @@ import structlog
 
 from reconciler import metrics
 from reconciler.api.action import CONDITION, ActionId, TaskAction
-from reconciler.api.errors import BrokerUnavailable, ReconcilerError, Unavailable
+from reconciler.api.errors import ReconcilerError, Unavailable
 from reconciler.broker.messages import Messenger
 from reconciler.controller import failures
-from reconciler.controller.audit import audit
+from reconciler.controller.ahead import Ahead, Batches, Committed, Turns
 from reconciler.controller.cache_config import asks_cache
 from reconciler.controller.concurrency import Slots
+from reconciler.controller.delays import Delays
 from reconciler.controller.launches import tell_lost
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.tokens import give_back
+from reconciler.controller.wakes import Wakes
 from reconciler.controller.webhook import owes_call
 from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.base import ClaimReport, CommitOutcome, CommitReport, Write
@@ -36,9 +37,6 @@ from reconciler.tickets import announce
 
 log = structlog.get_logger(__name__)
 
-_FIRST_ERROR_DELAY = 5
-_LONGEST_ERROR_DELAY = 1_000_000
-_REMEMBERED_ERRORS = 10_000
 _HANDLE_THREADS = 16
 
 
@@ -57,24 +55,43 @@ class StepReport(msgspec.Struct, frozen=True):
     superseded: int = 0
     again: bool = False
 
+    def plus(self, more: Batches) -> StepReport:
+        """Add what became of more batches."""
+        claimed, committed = self.claimed + more.claimed, self.committed + more.committed
+        return StepReport(claimed, committed, self.superseded + more.refused, self.again)
+
 
 class Stepper:
-    """Runs reconcile steps. One per process; safe to use from many threads."""
+    """Runs reconcile steps. One per process; safe to use from many threads.
+
+    Args:
+        reconciler: the rules.
+        messenger: sends the messages of a step.
+        owner: who claims, for the journal of the store in memory.
+        turns: the store, where it can work while rounds are played.
+    """
 
     def __init__(
-        self, reconciler: TaskActionReconciler, messenger: Messenger, *, owner: str = "step"
+        self,
+        reconciler: TaskActionReconciler,
+        messenger: Messenger,
+        *,
+        owner: str = "step",
+        turns: Turns | None = None,
     ) -> None:
         self.reconciler = reconciler
         self.store = reconciler.store
         self.messenger = messenger
         self.owner = owner
         settings = reconciler.settings
+        self._wakes = Wakes(self.store, messenger)
         self._batch = settings.step_batch
         self.slots = Slots(settings.max_concurrent_reconciles)
+        self._ahead = Ahead(turns, self.slots, self._batch, self) if turns is not None else None
         self._budget = settings.step_budget.total_seconds()
         self.on_lost: Callable[[TaskAction, TaskAction], None] | None = None
         """Told of each launch whose worker was lost: the action before, and after. Must be quick, and not raise."""
-        self._errors: OrderedDict[ActionId, int] = OrderedDict()
+        self._delays = Delays()
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
@@ -95,27 +112,23 @@ class Stepper:
         while True:
             claim = self._claim(shard, named, ends, first=first, drain=drain)
             if claim is None:
-                (self._wake if drain else self._wake_overdue)(shard)
+                (self._wakes.wake if drain else self._wakes.wake_overdue)(shard)
                 return msgspec.structs.replace(total, again=True)
             named, first = (), False
             if not claim.actions:
                 if claim.arm:
-                    self._arm(shard, claim.next_due, claim.now)
+                    self._wakes.arm(shard, claim.next_due, claim.now)
                 return total
-            report, committed, superseded = self._batch_of(shard, claim.actions, ends)
-            total = StepReport(
-                total.claimed + len(claim.actions), total.committed + committed, total.superseded + superseded
-            )
-            if report is not None and report.arm:
-                self._arm(shard, report.next_due, report.now)
+            batches = self._batches_of(shard, claim.actions, ends, drain=drain)
+            report, total = batches.report, total.plus(batches)
             if not drain:
                 if report is not None and 0 < report.next_due <= report.now:
-                    self._wake_overdue(shard)
+                    self._wakes.wake_overdue(shard)
                 return total
             if report is not None and not 0 < report.next_due <= report.now:
                 return total
             if time.monotonic() >= ends:
-                self._wake(shard)
+                self._wakes.wake(shard)
                 return msgspec.structs.replace(total, again=True)
 
     def _claim(
@@ -136,6 +149,19 @@ class Stepper:
         return claim
 
     # -- a batch ---------------------------------------------------------------------------------------------------
+    def _batches_of(self, shard: int, actions: list[TaskAction], ends: float, *, drain: bool) -> Batches:
+        """Run a batch, and as many behind it as can be overlapped with it."""
+        batches = Batches(actions)
+        if drain and self._ahead is not None:
+            self._ahead.run(shard, batches, ends)
+        if batches.rest:
+            batches.told(*self._batch_of(shard, batches.rest, ends))
+        return batches
+
+    def fits(self, actions: list[TaskAction]) -> bool:
+        """Tell whether a batch is full, so that more may be due, and its rounds wait for nothing."""
+        return len(actions) >= self._batch and all(map(self._inline, actions))
+
     def _batch_of(
         self, shard: int, actions: list[TaskAction], ends: float
     ) -> tuple[CommitReport | None, int, int]:
@@ -157,10 +183,10 @@ class Stepper:
         for action in actions:
             (quick if self._inline(action) else slow).append(action)
         running += [self._submit(action) for action in slow]
-        writes = [self._round(action) for action in quick]
+        writes = [self.play(action) for action in quick]
         report, done, refused = None, 0, 0
         if writes:
-            report, done, refused = self._commit(shard, writes)
+            report, done, refused = self.commit(shard, writes)
         if running:
             finished = wait(running, timeout=max(0.0, ends - time.monotonic())).done
             late = [future.result() for future in running if future in finished]
@@ -168,7 +194,7 @@ class Stepper:
                 if future not in finished:
                     future.add_done_callback(lambda f: self._commit_late(shard, f))
             if late:
-                report, more, lost = self._commit(shard, late)
+                report, more, lost = self.commit(shard, late)
                 done, refused = done + more, refused + lost
         return report, done, refused
 
@@ -197,41 +223,38 @@ class Stepper:
         """
         if time.monotonic() - since > self.reconciler.settings.step_lease.total_seconds() / 2:
             return Write(action=action, original=action, due=action.now)
-        return self._round(action)
+        return self.play(action)
 
-    def _round(self, action: TaskAction) -> Write:
-        """One round; an unexpected error leaves the record as it was, due again after a growing delay (R4)."""
+    def play(self, action: TaskAction) -> Write:
+        """Play one round; an unexpected error leaves the record as it was, due again after a growing delay (R4)."""
         original = action.copy()
         try:
             _, write = self.reconciler.round(action, original)
         except Unavailable as error:
             log.warning("round.unavailable", action=str(action.id), error=str(error))
-            return self._untouched(action, original, error)
+            return self._delays.put_off(original, error, self.reconciler.recorder)
         except Exception as error:
             log.exception("round.failed", action=str(action.id))
-            return self._untouched(action, original, error)
-        if self._errors:
-            self._errors.pop(action.id, None)
+            return self._delays.put_off(original, error, self.reconciler.recorder)
+        self._delays.forget(action.id)
         return write
 
-    def _untouched(self, action: TaskAction, original: TaskAction, error: Exception) -> Write:
-        failures = self._errors.get(action.id, 0) + 1
-        self._errors[action.id] = failures
-        while len(self._errors) > _REMEMBERED_ERRORS:
-            self._errors.popitem(last=False)
-        if not isinstance(error, Unavailable):
-            text = f"{type(error).__name__}: {error}"
-            audit(self.reconciler.recorder, action.id, "RoundFailed", "Reconciling", text, action.now)
-        delay = min(_FIRST_ERROR_DELAY * 2 ** min(failures - 1, 30), _LONGEST_ERROR_DELAY)
-        return Write(action=original, original=original, due=original.now + delay)
-
     # -- after a batch ---------------------------------------------------------------------------------------------
-    def _commit(self, shard: int, writes: list[Write]) -> tuple[CommitReport, int, int]:
+    def commit(self, shard: int, writes: list[Write]) -> Committed:
+        """Commit writes, and do what `accept` does; one that cannot be encoded becomes a failure (R59).
+
+        Raises:
+            StoreUnavailable: the store does not answer; claims end with their leases.
+        """
         try:
             report = self.store.commit(shard, writes)
         except UNWRITABLE:  # nothing was sent
-            writes = [self._storable(write) for write in writes]
+            writes = [self.storable(write) for write in writes]
             report = self.store.commit(shard, writes)
+        return self.accept(shard, writes, report)
+
+    def accept(self, shard: int, writes: list[Write], report: CommitReport) -> Committed:
+        """Do what is owed once writes are committed: messages, tickets, units of quotas that are free."""
         accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
         launches = sum(write.launch is not None for write in accepted)
         if self.on_lost is not None:
@@ -242,11 +265,13 @@ class Stepper:
         if report.opened:
             announce(self.store, self.messenger, report.opened)
         for woken in give_back(self.reconciler.resource_manager, self.store, accepted):
-            self._wake(woken)
+            self._wakes.wake(woken)
+        if report.arm:
+            self._wakes.arm(shard, report.next_due, report.now)
         return report, len(accepted), len(writes) - len(accepted)
 
-    def _storable(self, write: Write) -> Write:
-        """A write that can be encoded, or the failure that stands for it: it must not spoil its batch (R59)."""
+    def storable(self, write: Write) -> Write:
+        """Return a write that can be encoded, or the failure that stands for it: it must not spoil its batch (R59)."""
         try:
             change_of(write)
         except UNWRITABLE as error:
@@ -261,29 +286,11 @@ class Stepper:
         if future.cancelled():
             return  # the process ends before it began: its claim ends with its lease
         try:
-            report, _, _ = self._commit(shard, [future.result()])
-            if report.arm:
-                self._arm(shard, report.next_due, report.now)
-            elif 0 < report.next_due <= report.now:
-                self._wake(shard)
+            report, _, _ = self.commit(shard, [future.result()])
+            if 0 < report.next_due <= report.now:
+                self._wakes.wake(shard)
         except ReconcilerError as error:
             log.warning("round.late_commit_failed", error=str(error))
-
-    def _wake(self, shard: int, countdown: float = 0.0) -> None:
-        try:
-            self.messenger.wake(shard, countdown)
-            metrics.woken(sent=True)
-        except BrokerUnavailable as error:
-            metrics.woken(sent=False)
-            log.warning("wake.not_sent", shard=shard, error=str(error))
-
-    def _wake_overdue(self, shard: int) -> None:
-        """Others are due too, and this caller does not drain: send a message unless one is on its way."""
-        if self.store.nudge(shard):
-            self._wake(shard)
-
-    def _arm(self, shard: int, at: int, now: int) -> None:
-        self._wake(shard, max(0, at - now) / 1000)
 
     def close(self) -> None:
         """End the handle threads once they are done."""

@@ -248,7 +248,7 @@ def use_actors(sim: Simulation, stepper: Stepper) -> None:
 
     def submit(action: TaskAction) -> Future[Write]:
         future: Future[Write] = Future()
-        sim.sibling("handle", lambda: future.set_result(stepper._round(action)))
+        sim.sibling("handle", lambda: future.set_result(stepper.play(action)))
         return future
 
     stepper._submit = submit  # type: ignore[method-assign]  # the seam

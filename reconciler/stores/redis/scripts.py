@@ -44,6 +44,10 @@ class Script:
         except NoScriptError:
             return client.execute_command("EVAL", self.text, 1, key, *args)  # type: ignore[no-untyped-call]  # redis-py has no types here
 
+    def command(self, key: str, *args: Any) -> tuple[Any, ...]:  # noqa: ANN401  # what Redis takes
+        """The command that runs the script on the slot of `key`, for who sends it himself."""
+        return ("EVALSHA", self._sha, 1, key, *args)
+
     def for_each(self, client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run the script for each (key, argument …), in one round trip; an answer may be the exception of that one call."""
         answers = self._pipelined(client, calls)

@@ -146,8 +146,20 @@ class Stepping(RedisCore):
     ) -> ClaimReport:
         """Ignore `owner`: it is for the twin's journal; the token alone decides here."""
         del owner
-        now, at, arm, claimed, oldest, foreign = script("claim")(
-            self.client,
+        call = self.claim_call(shard, limit, named, first=first)
+        return self.claim_report(script("claim")(self.client, *call))
+
+    def claim_call(
+        self,
+        shard: int,
+        limit: int,
+        named: Sequence[ActionId] = (),
+        *,
+        first: bool = False,
+        horizon: int | None = None,
+    ) -> tuple[Any, ...]:
+        """Give the arguments of the script that claims; with a horizon of 0 it arms no countdown."""
+        return (
             self.keys.due(shard),
             self.keys.base(shard),
             self._lease,
@@ -155,8 +167,12 @@ class Stepping(RedisCore):
             1 if first else 0,
             pack([str(action) for action in named]),
             FINALIZER,
-            self._horizon,
+            self._horizon if horizon is None else horizon,
         )
+
+    def claim_report(self, answer: list[Any]) -> ClaimReport:
+        """Read what the script answered."""
+        now, at, arm, claimed, oldest, foreign = answer
         if foreign:
             log.error("claim.foreign_record", actions=[path.decode() for path in foreign])
         moment = int(now)
@@ -179,8 +195,11 @@ class Stepping(RedisCore):
 
     @explain
     def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
-        now, at, arm, outcomes, opened = script("commit")(
-            self.client,
+        return self.commit_report(shard, script("commit")(self.client, *self.commit_call(shard, writes)))
+
+    def commit_call(self, shard: int, writes: Sequence[Write]) -> tuple[Any, ...]:
+        """Give the arguments of the script that commits."""
+        return (
             self.keys.due(shard),
             self.keys.base(shard),
             pack([_packed(change_of(write)) for write in writes]),
@@ -190,6 +209,10 @@ class Stepping(RedisCore):
             FINALIZER,
             APART,
         )
+
+    def commit_report(self, shard: int, answer: list[Any]) -> CommitReport:
+        """Read what the script answered."""
+        now, at, arm, outcomes, opened = answer
         heads = heads_of(shard, opened) if opened else ()
         return CommitReport(int(now), tuple(_COMMITTED[o] for o in outcomes), int(at), bool(arm), heads)
 

@@ -9,11 +9,11 @@ from reconciler.stores.redis.dooming import Dooming
 from reconciler.stores.redis.functions import Functions
 from reconciler.stores.redis.holding import Holding
 from reconciler.stores.redis.lines import QueueLines
-from reconciler.stores.redis.stepping import Stepping
 from reconciler.stores.redis.surveying import Surveying
+from reconciler.stores.redis.turns import Turns
 
 
-class RedisStore(Stepping, Attempts, QueueLines, Functions, Dooming, Archiving, Holding, Surveying, Auditing):
+class RedisStore(Turns, Attempts, QueueLines, Functions, Dooming, Archiving, Holding, Surveying, Auditing):
     """Records, due index, attempts and the results channel on one Redis or Valkey server.
 
     Every method raises `StoreUnavailable`, within `RECONCILER_SOCKET_TIMEOUT`, when the server does not answer.

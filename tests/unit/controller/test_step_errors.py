@@ -97,13 +97,13 @@ def test_a_server_that_is_away_is_no_fault_of_the_action() -> None:
 
 def test_remembered_errors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many actions fail, a process remembers a bounded number of them: the newest."""
-    monkeypatch.setattr("reconciler.controller.step._REMEMBERED_ERRORS", 2)
+    monkeypatch.setattr("reconciler.controller.delays._REMEMBERED", 2)
     lab = one_shard(ScriptedPlugin("demo", success(), finalizes=False))
     actions = [lab.submit("demo") for _ in range(3)]
     break_rounds(lab, ZeroDivisionError("oops"))
     for action in actions:
         step(lab, [action], drain=False)
-    assert list(lab.engine.stepper._errors) == actions[1:]
+    assert list(lab.engine.stepper._delays._failures) == actions[1:]
 
 
 def test_an_unreachable_store_ends_the_step() -> None:

@@ -23,7 +23,7 @@ def test_a_round_that_waited_half_its_lease_begins_no_more(waited: int, handled:
     action = lab.submit("demo")
     [claimed] = lab.store.claim(0, owner="step", limit=1).actions
     write = lab.engine.stepper._round_in_time(claimed, time.monotonic() - waited * 60)
-    lab.engine.stepper._commit(0, [write])
+    lab.engine.stepper.commit(0, [write])
     assert len(plugin.handled) == handled
     assert lab.get(action).phase is (ActionPhase.RUNNING if handled else ActionPhase.QUEUED)
     assert len(lab.events(action)) == 1 + handled

@@ -258,7 +258,7 @@ def test_a_superseded_write_gives_nothing_back() -> None:
     ended.set_status(tokens=())
     write = lab.reconciler.round(ended, stale)[1]
     write.action.set_status(tokens=())
-    _, accepted, refused = lab.engine.stepper._commit(shard, [write])
+    _, accepted, refused = lab.engine.stepper.commit(shard, [write])
     assert (accepted, refused) == (0, 1)
     assert lab.store.commit(shard, [write]).outcomes == (CommitOutcome.SUPERSEDED,)
     assert not free(lab)

@@ -1,0 +1,181 @@
+"""Full batches of a step, overlapped: while rounds are played, the store commits the batch before and claims the next one.
+
+Else store and process take turns, and each waits while the other works. A batch that is not full has nothing behind it, so
+a lone action pays nothing for this.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from reconciler.api.action import TaskAction
+from reconciler.controller.concurrency import Slots
+from reconciler.stores.base import ClaimReport, CommitReport, Write
+from reconciler.stores.changes import UNWRITABLE
+
+Committed = tuple[CommitReport, int, int]
+"""The report of a commit, and how many of its writes were accepted and refused."""
+
+
+class Turn(Protocol):
+    """A commit, and a claim behind it, that are on their way."""
+
+    def answers(self) -> tuple[CommitReport | None, ClaimReport]:
+        """Wait for both; the report of the commit is None when nothing was to be written.
+
+        Raises:
+            StoreUnavailable: the server does not answer, or failed.
+        """
+
+    def give_up(self) -> None:
+        """Wait for nothing."""
+
+
+class Turns(Protocol):
+    """A store that can be sent a commit and a claim without waiting."""
+
+    def begin(self, shard: int, writes: Sequence[Write], limit: int) -> Turn:
+        """Send both. The claim arms no countdown: what it leaves is that of a commit to come.
+
+        Args:
+            shard: whose records.
+            writes: what to commit; may be empty.
+            limit: most actions to claim.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached.
+        """
+
+
+class Playing(Protocol):
+    """What a step does with a batch."""
+
+    def fits(self, actions: list[TaskAction]) -> bool:
+        """Tell whether a batch is full, and its rounds wait for nothing."""
+
+    def play(self, action: TaskAction) -> Write:
+        """Play a round."""
+
+    def storable(self, write: Write) -> Write:
+        """Return a write that can be encoded."""
+
+    def commit(self, shard: int, writes: list[Write]) -> Committed:
+        """Commit a batch, and do what `accept` does."""
+
+    def accept(self, shard: int, writes: list[Write], report: CommitReport) -> Committed:
+        """Do what is owed once a batch is committed."""
+
+
+class Batches:
+    """What became of the batches of one step.
+
+    Attributes:
+        rest: claimed, and not played.
+        claimed: actions that were claimed, those of `rest` included.
+        committed: writes that were accepted.
+        refused: writes that were not.
+        report: of the last commit.
+    """
+
+    def __init__(self, actions: list[TaskAction]) -> None:
+        self.rest = actions
+        self.claimed = len(actions)
+        self.committed = 0
+        self.refused = 0
+        self.report: CommitReport | None = None
+
+    def claim(self, actions: list[TaskAction]) -> None:
+        """Note the next batch; the one before has been played."""
+        self.rest = actions
+        self.claimed += len(actions)
+
+    def told(self, report: CommitReport | None, done: int, refused: int) -> None:
+        """Note the report of a commit, and how many of its writes were accepted and refused."""
+        self.report = report
+        self.committed += done
+        self.refused += refused
+
+
+class Ahead:
+    """Plays full batches so.
+
+    Args:
+        turns: the store.
+        slots: how many actions this process may hold.
+        batch: most actions to claim at once.
+        stepper: what a step does with a batch.
+    """
+
+    def __init__(self, turns: Turns, slots: Slots, batch: int, stepper: Playing) -> None:
+        self._turns = turns
+        self._slots = slots
+        self._batch = batch
+        self._stepper = stepper
+
+    def run(self, shard: int, batches: Batches, ends: float) -> None:
+        """Play batches as long as they fit and another may begin.
+
+        Args:
+            shard: whose they are.
+            batches: with the first one, as its rest; is told what became of all.
+            ends: when the last one may begin, in time of the monotonic clock.
+
+        Raises:
+            StoreUnavailable: the store does not answer; claims end with their leases.
+        """
+        held = _Held(self._slots, len(batches.rest))
+        try:
+            writes: list[Write] = []
+            while time.monotonic() < ends and self._stepper.fits(batches.rest):
+                writes = self._overlapped(shard, writes, batches, held)
+            if writes:
+                batches.told(*self._stepper.commit(shard, writes))
+                held.give(len(writes))
+        except BaseException:
+            held.give_all()
+            raise
+
+    def _overlapped(self, shard: int, writes: list[Write], batches: Batches, held: _Held) -> list[Write]:
+        """Commit what was played before and claim more while the rest is played; returns what is to be written for it."""
+        room = held.take(self._batch)
+        turn = self._begin(shard, writes, room)
+        try:
+            played = [self._stepper.play(action) for action in batches.rest]
+        except BaseException:
+            turn.give_up()
+            raise
+        report, claim = turn.answers()
+        held.give(len(writes) + room - len(claim.actions))
+        batches.claim(claim.actions)
+        if report is not None:
+            batches.told(*self._stepper.accept(shard, writes, report))
+        return played
+
+    def _begin(self, shard: int, writes: list[Write], room: int) -> Turn:
+        try:
+            return self._turns.begin(shard, writes, room)
+        except UNWRITABLE:  # nothing was sent
+            writes[:] = [self._stepper.storable(write) for write in writes]
+            return self._turns.begin(shard, writes, room)
+
+
+class _Held:
+    """The slots of one step that runs ahead. It never waits for more: nobody who holds slots does."""
+
+    def __init__(self, slots: Slots, count: int) -> None:
+        self._slots = slots
+        self._count = count
+
+    def take(self, wanted: int) -> int:
+        room = self._slots.take(wanted, 0)
+        self._count += room
+        return room
+
+    def give(self, count: int) -> None:
+        self._count -= count
+        self._slots.give(count)
+
+    def give_all(self) -> None:
+        self.give(self._count)
