@@ -1,4 +1,4 @@
-"""Where a server is, as its URL says: one reader for records, broker and exchange, so that none drops a part.
+"""Read the URL of a server: one reader for records, broker and exchange, so that none drops a part.
 
 | as written | options after `?` |
 |---|---|
@@ -50,7 +50,7 @@ _ESCAPES = "write / @ : ; ? # & + % in a password as %2F %40 %3A %3B %3F %23 %26
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a Redis or Valkey server is, and how to be let in.
+    """Tells where a Redis or Valkey server is, and how to be let in.
 
     Attributes:
         scheme: how it is reached; a key of `OPTIONS`.
@@ -84,7 +84,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return f"Address({self.shown})"
 
     def sentinel_options(self) -> dict[str, object]:
-        """How to be let in by the Sentinels, as redis-py takes it."""
+        """Tell how to be let in by the Sentinels, as redis-py takes it."""
         found: dict[str, object] = {"username": self.sentinel_username, "password": self.sentinel_password}
         given = {key: value for key, value in found.items() if value}
         return {**given, "ssl": True, **(self.tls or {})} if self.sentinel_tls else given
@@ -101,7 +101,7 @@ def _hidden(match: re.Match[str]) -> str:
 
 
 def scheme_of(url: str) -> str:
-    """What stands before `://`; empty where that is missing."""
+    """Tell what stands before `://`; empty where that is missing."""
     head, found, _ = url.partition("://")
     return head if found else ""
 
@@ -136,7 +136,7 @@ def _split(text: str, scheme: str) -> SplitResult:
 
 
 def read_options(parts: Sequence[SplitResult], allowed: frozenset[str]) -> dict[str, str]:
-    """What stands after the `?` of all parts.
+    """Tell what stands after the `?` of all parts.
 
     Raises:
         ValueError: an option nothing reads, one without a value, or one said twice and differently.
@@ -164,7 +164,7 @@ def _unread(key: str, value: str, allowed: frozenset[str]) -> str:
 
 
 def read_redis(url: str) -> Address:
-    """Where a Redis or Valkey server is.
+    """Read the URL of a Redis or Valkey server.
 
     Raises:
         ValueError: the scheme is none of `OPTIONS`, or a part of the URL would be ignored or misread. The text is a half

@@ -159,7 +159,7 @@ class TaskEnvironment:
 
 
 class _Decorator:
-    """What `@env.task(…)` leaves to be called with the function."""
+    """Tells what `@env.task(…)` leaves to be called with the function."""
 
     def __init__(self, env: TaskEnvironment, name: str, metadata: TaskMetadata, extra: Extra) -> None:
         self._env, self._name, self._metadata, self._extra = env, name, metadata, extra

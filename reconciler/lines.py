@@ -22,7 +22,7 @@ _pools: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 def answers(line: Any) -> bool:  # noqa: ANN401  # redis-py's connection; brokers import no redis
-    """Whether a connection still answers; one that does not is closed, and so are the idle ones of this process.
+    """Tell whether a connection still answers; one that does not is closed, and so are the idle ones of this process.
 
     Args:
         line: a connected connection of redis-py with a `health_check_interval`, which owes no answer.
@@ -41,7 +41,7 @@ def answers(line: Any) -> bool:  # noqa: ANN401  # redis-py's connection; broker
 
 
 class _AskFirst:
-    """What is added to a connection of redis-py: after a rest it is tried with a PING, and replaced if that fails.
+    """Tells what is added to a connection of redis-py: after a rest it is tried with a PING, and replaced if that fails.
 
     No command has been sent by then, so nothing is done twice, and no WATCH is lost with the old connection.
     """

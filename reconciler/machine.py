@@ -1,4 +1,4 @@
-"""What a machine must give each process: a folder for files that come and go."""
+"""Check that a machine gives each process what it needs: a folder for files that come and go."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 
 
 def look_around() -> list[str]:
-    """What is missing here, as sentences with a remedy; empty when nothing is."""
+    """Tell what is missing here, as sentences with a remedy; empty when nothing is."""
     try:
         folder = tempfile.gettempdir()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the programs count and time, for Prometheus (R61). Off until `enable` is called.
+"""Define what the programs count and time, for Prometheus (R61). Off until `enable` is called.
 
 Numbers of one worker come from several processes (prefork), so each process keeps its own in a file of a shared folder,
 and the worker's main process adds them up when it is asked. A forked process starts disabled: locks and open files of its
@@ -163,7 +163,7 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def enabled() -> bool:
-    """Whether this process records."""
+    """Tell whether this process records."""
     return _Process.instruments is not None
 
 

@@ -31,7 +31,7 @@ Checksum = Literal["sha256", "none"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an installation can choose. Each field is the variable `RECONCILER_<FIELD>` (upper case).
+    """Holds what an installation can choose. Each field is the variable `RECONCILER_<FIELD>` (upper case).
 
     Durations are `timedelta`; sizes are bytes.
     """
@@ -226,7 +226,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return []
 
     def _place_problems(self) -> list[str]:
-        """What keeps objects from having an address."""
+        """Tell what keeps objects from having an address."""
         found = [] if self.s3_bucket else ["RECONCILER_S3_BUCKET must not be empty"]
         folder = self.s3_prefix.strip("/")
         if folder and (problem := path_problem(folder)):
@@ -338,7 +338,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.broker_url or self.redis_url
 
     def effective_exchange_url(self) -> str:
-        """Where events are forwarded to, if they are: Celery's broker unless another server is named."""
+        """Tell where events are forwarded to, if they are: Celery's broker unless another server is named."""
         return self.events_exchange_url or self.effective_broker_url()
 
 

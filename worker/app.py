@@ -93,7 +93,7 @@ if is_flower:
 
 
 class _Process:
-    """What the signals hand to each other. `role` is None where no worker starts, or in a child that was not forked."""
+    """Holds what the signals share. `role` is None where no worker starts, or in a child that was not forked."""
 
     pid: int = 0
     role: Role | None = None
@@ -204,7 +204,7 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
 
 
 def _troubles() -> list[str]:
-    """What this worker could not do, for `reconciler doctor`."""
+    """Tell what this worker could not do, for `reconciler doctor`."""
     told = _Process.measuring.troubles() if _Process.measuring is not None else ()
     return [*told, *broken.troubles(), *look_around()]
 

@@ -50,7 +50,7 @@ class ConsumerWatch:
         heard.begin()
 
     def stuck(self) -> bool:
-        """Whether the consumer has stopped for good. Takes no time while it is heard.
+        """Tell whether the consumer has stopped for good. Takes no time while it is heard.
 
         An outage does not count, nor a frozen process: the clock starts anew when the broker answers again.
         """

@@ -35,7 +35,7 @@ def fault_of(error: Exception, worker: str, text: str) -> AttemptOutcome:
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether the host, or a server, is short of something just now: waiting may help."""
+    """Tell whether the host, or a server, is short of something just now: waiting may help."""
     if isinstance(error, OSError):
         return error.errno in _SHORT or isinstance(error, ConnectionError | TimeoutError)
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_THREAD in str(error))

@@ -91,7 +91,7 @@ class Forwarder(threading.Thread):
         self._reader.close()
 
     def _forward_some(self) -> None:
-        """What was read is finished also when the end is asked for: others would wait before they take it over."""
+        """Finish what was read also when the end is asked for: others would wait before they take it over."""
         entries = self._persist(lambda: self._reader.read(limit=_AT_ONCE, block=_BLOCK))
         for start in range(0, len(entries), _TOGETHER):
             some = entries[start : start + _TOGETHER]

@@ -9,7 +9,7 @@ from reconciler.stores.base import Store
 
 
 class FunctionsTold:
-    """What a worker tells of itself, for each queue it takes attempts from.
+    """Holds what a worker says of itself, for each queue it takes attempts from.
 
     Args:
         worker: its node name.

@@ -1,4 +1,4 @@
-"""Where the processes of functions look for modules: where their worker does.
+"""Build the import path of the processes of functions: where their worker does.
 
 `celery -A` puts the working folder before `sys.path` while it loads the application, and takes it away afterwards. What
 was found that way must be found by the child too, which starts later and by another command.

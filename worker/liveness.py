@@ -75,7 +75,7 @@ class Liveness:
         store.say_alive(self._worker, b"", 0)
 
     def _is_twin(self, other: WorkerFacts) -> bool:
-        """Whether another process has spoken under our name since we did.
+        """Tell whether another process has spoken under our name since we did.
 
         At our first time it may be the one we follow, which was killed: only if its process lives beside us is it none.
         """

@@ -1,4 +1,4 @@
-"""How a worker process runs the reconciler: the `Manager` of `TaskActionReconciler.setup_with_manager` (R2, R8)."""
+"""Run the reconciler in a worker process: the `Manager` of `TaskActionReconciler.setup_with_manager` (R2, R8)."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ PhaseCounts = Callable[[], Mapping[str, int]]
 
 
 class Measuring:
-    """What one worker has for its metrics, from its start to its end. Does nothing when no port is set.
+    """Holds what one worker has for its metrics, from its start to its end. Does nothing when no port is set.
 
     Args:
         settings: `metrics_port` and `metrics_address` count.
@@ -79,7 +79,7 @@ class Measuring:
             )
 
     def troubles(self) -> tuple[str, ...]:
-        """Why nothing is served although it should be, as a sentence; empty when all is well."""
+        """Tell why nothing is served although it should be, as a sentence; empty when all is well."""
         return (self._trouble,) if self._trouble else ()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What one worker process holds: its engine, its liveness key, and an eye on shards nobody sends messages for."""
+"""Hold the parts of one worker process: its engine, its liveness key, and an eye on shards nobody sends messages for."""
 
 from __future__ import annotations
 

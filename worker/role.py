@@ -1,4 +1,4 @@
-"""What a worker is: it follows from the queues it consumes, and decides which pools can keep our promises for it."""
+"""Define what a worker is: it follows from the queues it consumes, and decides which pools can keep our promises for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POOLS = {
 
 
 class Role(msgspec.Struct, frozen=True):
-    """What a worker does.
+    """Tells what a worker does.
 
     Attributes:
         steps: whether it consumes the steps queue.
@@ -57,7 +57,7 @@ def chosen_queues(conf: Any, options: Mapping[str, Any]) -> list[str]:  # noqa: 
 
 
 def role_problems(role: Role, queues: Sequence[str], pool: object) -> list[str]:
-    """Why a worker of this role cannot work with this pool, as sentences with a remedy.
+    """Tell why a worker of this role cannot work with this pool, as sentences with a remedy.
 
     Args:
         role: what it does.
@@ -76,7 +76,7 @@ def role_problems(role: Role, queues: Sequence[str], pool: object) -> list[str]:
 
 
 def is_solo(pool: object) -> bool:
-    """Whether a pool runs its tasks in the thread that takes messages."""
+    """Tell whether a pool runs its tasks in the thread that takes messages."""
     return _is(type(pool), "solo")
 
 

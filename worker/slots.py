@@ -38,7 +38,7 @@ class Slots:
         pulse.busy = self.busy
 
     def busy(self) -> bool:
-        """Whether anything runs."""
+        """Tell whether anything runs."""
         return self._running > 0
 
     def _apply(self, apply: Callable[..., Any], *given: Any, **named: Any) -> Any:  # noqa: ANN401  # as above

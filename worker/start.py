@@ -1,4 +1,4 @@
-"""How a start fails: it ends the process, with a status that says whether somebody has to change something.
+"""Fail a start: it ends the process, with a status that says whether somebody has to change something.
 
 Celery logs what a signal handler raises and goes on: such a worker would stay up, do nothing, and eat messages.
 """
@@ -27,7 +27,7 @@ _PASSES = "Nothing has to be changed for that: it can be started again (status 7
 
 
 def problems_of(error: Exception) -> list[str]:
-    """What an error that ended a start says, as sentences; what may pass by itself is an `Outage`."""
+    """Tell what an error that ended a start says, as sentences; what may pass by itself is an `Outage`."""
     if isinstance(error, InvalidSettings):
         return error.problems
     text = str(error) or repr(error)

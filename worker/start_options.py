@@ -1,4 +1,4 @@
-"""What a worker may not be started with, or told later: options of Celery that break promises, queues nobody sends to."""
+"""Refuse what a worker may not be started with or told later: options that break promises, queues nobody sends to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REMEDY = (
 
 
 def queue_problems(queues: Iterable[str], settings: Settings) -> list[str]:
-    """Which of the queues of a worker nothing is ever sent to, a sentence each.
+    """Tell which of the queues of a worker nothing is ever sent to, a sentence each.
 
     Args:
         queues: as `-Q` names them.

@@ -1,1 +1,1 @@
-"""What an action is: records only, no I/O, no clock."""
+"""Define what an action is: records only, no I/O, no clock."""

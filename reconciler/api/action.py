@@ -1,4 +1,4 @@
-"""What an action *is*: identity, spec (asked for, never changes), status (observed), metadata (R9).
+"""Define what an action *is*: identity, spec (asked for, never changes), status (observed), metadata (R9).
 
 Records are immutable; a reconcile replaces parts of its own `TaskAction` and keeps the untouched original for
 comparison. Times are milliseconds since the epoch, UTC, by the store's clock.
@@ -111,7 +111,7 @@ class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ActionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    """What was asked for (R10). Limits are checked where a spec is accepted: `reconciler.core.validation`."""
+    """Holds what was asked for (R10). Limits are checked where a spec is accepted: `reconciler.core.validation`."""
 
     run_name: str = ""
     project: str = ""
@@ -185,17 +185,17 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def may_begin_at(self) -> int:
-        """When the action was accepted, or may begin when that is later, ms: limits of time count from there."""
+        """Tell when the action was accepted, or may begin when that is later, ms: limits of time count from there."""
         return max(self.creation_timestamp, self.not_before)
 
     @property
     def deletion_timestamp(self) -> int:
-        """When deletion was asked for; 0 = it was not."""
+        """Tell when deletion was asked for; 0 = it was not."""
         return self.deletion.at if self.deletion else 0
 
 
 class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How an attempt ended, as its worker reported it, fenced by launch (R74).
+    """Tells how an attempt ended, as its worker reported it, fenced by launch (R74).
 
     `ended` is one of returned, raised, died, stopped, unknown.
     """
@@ -226,7 +226,7 @@ class HandBack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the store knows of the launch a plugin waits for.
+    """Holds what the store knows of the launch a plugin waits for.
 
     Attributes:
         launch: which launch may report, `<attempt>` or `<attempt>-<relaunch>`; empty = none.
@@ -255,7 +255,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Children(msgspec.Struct, frozen=True, gc=False):
-    """How many children an action has, by what became of them."""
+    """Tells how many children an action has, by what became of them."""
 
     total: int = 0
     open: int = 0
@@ -335,7 +335,7 @@ class TaskAction:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a condition says Succeeded or Failed (R12)."""
+        """Tell whether a condition says Succeeded or Failed (R12)."""
         return is_terminal(self.status)
 
     @property
@@ -386,7 +386,7 @@ def completed_label(at: int) -> str:
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
-    """What a reconcile answers.
+    """Tells the caller of a reconcile when to call again.
 
     Attributes:
         requeue_after: when to look again, ms from now; None: not before something wakes the action.

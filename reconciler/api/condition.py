@@ -1,4 +1,4 @@
-"""What a condition asks for, and which answers fit (R10, R53, R54)."""
+"""Define what a condition asks for, and which answers fit (R10, R53, R54)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_ANSWER = 64 * 1024
 
 
 class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What a condition asks for (R10). `type` is one of bool, int, float, str."""
+    """Tells what a condition asks for (R10). `type` is one of bool, int, float, str."""
 
     name: str = ""
     type: str = "bool"
@@ -49,7 +49,7 @@ def read_condition(document: bytes) -> ConditionSpec | None:
 
 
 def condition_problems(document: bytes) -> list[str]:
-    """What keeps a condition from being accepted, a sentence each."""
+    """Tell what keeps a condition from being accepted, a sentence each."""
     try:
         spec = read_json(document, ConditionSpec)
     except msgspec.DecodeError as error:

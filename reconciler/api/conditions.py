@@ -1,4 +1,4 @@
-"""What a status says and remembers: conditions, history, error (R12, R13, R14).
+"""Define what a status says and remembers: conditions, history, error (R12, R13, R14).
 
 Stored as JSON arrays, a third of the size of objects; new fields are appended at the end, so older readers skip them.
 Times are milliseconds since the epoch, UTC.
@@ -27,7 +27,7 @@ class ConditionType(enum.StrEnum):
 
 
 class ConditionStatus(enum.StrEnum):
-    """Whether the aspect holds."""
+    """Tells whether the aspect holds."""
 
     TRUE = "True"
     FALSE = "False"
@@ -35,7 +35,7 @@ class ConditionStatus(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why a condition has its status; also the phase names of the history (R12, R13)."""
+    """Tells why a condition has its status; also the phase names of the history (R12, R13)."""
 
     QUEUED = "Queued"
     INITIALIZING = "Initializing"

@@ -1,4 +1,4 @@
-"""What is told to the outside: one event for each published change of an action (R56).
+"""Define the news of an action: one event for each published change of an action (R56).
 
 Times are milliseconds since the epoch, UTC.
 """
@@ -33,7 +33,7 @@ class ClusterEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class OutputReferences(msgspec.Struct, frozen=True, gc=False):
-    """Where outputs and report of the attempt lie."""
+    """Tells where outputs and report of the attempt lie."""
 
     output_uri: str
     report_uri: str

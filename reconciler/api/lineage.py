@@ -1,4 +1,4 @@
-"""Where a run came from: the run it was made of, and which runs' objects its records point to."""
+"""Say where a run came from: the run it was made of, and which runs' objects its records point to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Verb(enum.StrEnum):
-    """How a run was made of another one."""
+    """Tells how a run was made of another one."""
 
     RERUN = "rerun"
     """All again."""
@@ -19,7 +19,7 @@ class Verb(enum.StrEnum):
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Which run an action was made of: the action of the same name there is what it repeats.
+    """Tells which run an action was made of: the action of the same name there is what it repeats.
 
     Attributes:
         verb: `rerun`, `recover` or `fork`.

@@ -6,7 +6,7 @@ import enum
 
 
 class PluginPhase(enum.IntEnum):
-    """What a plugin says of its attempt, in the order of R16. `label` is what records store."""
+    """Tells what a plugin says of its attempt, in the order of R16. `label` is what records store."""
 
     UNDEFINED = 0
     NOT_READY = 1
@@ -31,23 +31,23 @@ class PluginPhase(enum.IntEnum):
         return _BY_LABEL.get(label, cls.UNDEFINED)
 
     def is_failure(self) -> bool:
-        """Whether the attempt failed, retryable or not."""
+        """Tell whether the attempt failed, retryable or not."""
         return self in _FAILURES
 
     def is_success(self) -> bool:
-        """Whether the attempt succeeded."""
+        """Tell whether the attempt succeeded."""
         return self is PluginPhase.SUCCESS
 
     def is_aborted(self) -> bool:
-        """Whether the attempt was aborted."""
+        """Tell whether the attempt was aborted."""
         return self is PluginPhase.ABORTED
 
     def is_terminal(self) -> bool:
-        """Whether the *plugin* is done. A retryable failure is terminal for the plugin, not for the action."""
+        """Tell whether the *plugin* is done. A retryable failure is terminal for the plugin, not for the action."""
         return self in _DONE
 
     def is_waiting_for_resources(self) -> bool:
-        """Whether the plugin waits for a quota."""
+        """Tell whether the plugin waits for a quota."""
         return self is PluginPhase.WAITING_FOR_RESOURCES
 
 
@@ -58,7 +58,7 @@ _BY_LABEL = {label: phase for phase, label in _LABELS.items()}
 
 
 class ActionPhase(enum.IntEnum):
-    """Where an action is, as users, events and views see it. Numbers as in Flyte's protocol (R19)."""
+    """Tells where an action is, as users, events and views see it. Numbers as in Flyte's protocol (R19)."""
 
     UNSPECIFIED = 0
     """Never stored: an unknown action is `ActionNotFound`, not a phase."""
@@ -87,11 +87,11 @@ class ActionPhase(enum.IntEnum):
         return self.name.lower()
 
     def is_terminal(self) -> bool:
-        """Whether there is no way out of this phase."""
+        """Tell whether there is no way out of this phase."""
         return self in TERMINAL
 
     def has_outputs(self) -> bool:
-        """Whether outputs can be read: the action succeeded, or those of an earlier run were taken over."""
+        """Tell whether outputs can be read: the action succeeded, or those of an earlier run were taken over."""
         return self is ActionPhase.SUCCEEDED or self is ActionPhase.RECOVERED
 
 

@@ -1,4 +1,4 @@
-"""Where inputs and outputs of an action may lie: `s3://bucket/folder/…`, spelled in the one way all servers agree about."""
+"""Check where inputs and outputs of an action may lie: `s3://bucket/folder/…`, in the spelling all servers share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AMBIGUOUS = frozenset("?#%\\")
 
 @lru_cache(maxsize=1024)
 def place_problem(uri: str) -> str:
-    """What is wrong with the spelling of a place, as the end of a sentence; empty when nothing is."""
+    """Tell what is wrong with the spelling of a place, as the end of a sentence; empty when nothing is."""
     scheme, separator, rest = uri.partition("://")
     bucket, _, path = rest.partition("/")
     if not separator or scheme != "s3":
@@ -26,7 +26,7 @@ def place_problem(uri: str) -> str:
 
 
 def path_problem(path: str) -> str:
-    """What is wrong with a path in a bucket, as the end of a sentence; empty when nothing is."""
+    """Tell what is wrong with a path in a bucket, as the end of a sentence; empty when nothing is."""
     parts = path.split("/")
     if not path or "" in parts:
         return "has an empty part: put one '/' between two names, and none at the start"
@@ -40,12 +40,12 @@ def path_problem(path: str) -> str:
 
 
 def is_bucket(name: str) -> bool:
-    """Whether S3 allows a bucket of this name."""
+    """Tell whether S3 allows a bucket of this name."""
     return _BUCKET.fullmatch(name) is not None
 
 
 def bucket_problem(uri: str, buckets: Collection[str]) -> str:
-    """Why a place that is spelled well may not be used; empty when it may."""
+    """Tell why a place that is spelled well may not be used; empty when it may."""
     bucket = uri.partition("://")[2].partition("/")[0]
     if bucket in buckets:
         return ""

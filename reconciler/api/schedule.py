@@ -1,4 +1,4 @@
-"""When an action may start, until when it has to, and whose turn it is: the options of a submission."""
+"""Say when an action may start, until when it has to, and whose turn it is: the options of a submission."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Moment: TypeAlias = Delay | datetime
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When and in which order an action runs.
+    """Tells when and in which order an action runs.
 
     Attributes:
         priority: 0 (last) to 9 (first); None = that of the parent, or 5.

@@ -33,7 +33,7 @@ class Secret(msgspec.Struct, frozen=True):
     group: str = ""
 
     def reference(self) -> SecretRef:
-        """What a template stores.
+        """Tell what a template stores.
 
         Raises:
             InvalidName: key or group breaks the rule of names.

@@ -1,4 +1,4 @@
-"""What was observed of an action: the part of its record that only a reconcile writes (R11)."""
+"""Hold what was observed of an action: the part of its record that only a reconcile writes (R11)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reconciler.api.transition import CacheStatus, OutputRef
 
 
 class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    """What was observed (R11). Written only by whoever holds the fencing token."""
+    """Holds what was observed (R11). Written only by whoever holds the fencing token."""
 
     plugin_state: bytes = b""
     plugin_state_version: int = 0
@@ -61,7 +61,7 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
 
 
 def is_terminal(status: ActionStatus) -> bool:
-    """Whether a condition says Succeeded=True or Failed=True; nothing else is terminal (R12)."""
+    """Tell whether a condition says Succeeded=True or Failed=True; nothing else is terminal (R12)."""
     for condition in status.conditions:  # asked several times a round; a generator costs three times as much
         if condition.status is ConditionStatus.TRUE and condition.type is not ConditionType.PROGRESSING:
             return True

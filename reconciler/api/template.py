@@ -1,4 +1,4 @@
-"""What a task *is*: identity, interface and policies. Stored once per run, referenced by its actions.
+"""Define what a task *is*: identity, interface and policies. Stored once per run, referenced by its actions.
 
 Durations are ISO 8601 in JSON (`PT10M`) and `timedelta` in Python. Unknown fields are kept, because templates are passed
 on as the bytes that were submitted.

@@ -11,7 +11,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def unreadable(text: str) -> bool:
-    """Whether a text holds half a character."""
+    """Tell whether a text holds half a character."""
     return not text.isascii() and _HALF.search(text) is not None
 
 

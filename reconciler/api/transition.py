@@ -1,4 +1,4 @@
-"""What a plugin answers: a transition with its phase, reason, error and details (R17, R18).
+"""Define what a plugin answers: a transition with its phase, reason, error and details (R17, R18).
 
 Times are milliseconds since the epoch, UTC; 0 means "not given" and is filled by the caller's clock.
 """
@@ -16,7 +16,7 @@ from reconciler.api.phase import PluginPhase
 
 
 class CacheStatus(enum.IntEnum):
-    """What the cache did for an action (R47)."""
+    """Tells what the cache did for an action (R47)."""
 
     DISABLED = 0
     MISS = 1
@@ -29,7 +29,7 @@ class CacheStatus(enum.IntEnum):
 
 
 class ErrorKind(enum.StrEnum):
-    """Whose fault an error is."""
+    """Tells whose fault an error is."""
 
     UNKNOWN = ""
     USER = "USER"
@@ -37,7 +37,7 @@ class ErrorKind(enum.StrEnum):
 
 
 class ExecutionError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why an attempt failed. `traceback` is text for people."""
+    """Tells why an attempt failed. `traceback` is text for people."""
 
     code: str
     message: str
@@ -46,7 +46,7 @@ class ExecutionError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LogLink(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where log lines can be read, and the SHA-256 of what lies there once it is whole; empty: not known."""
+    """Tells where log lines can be read, and the SHA-256 of what lies there once it is whole; empty: not known."""
 
     name: str
     uri: str
@@ -74,7 +74,7 @@ class ExternalResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 class OutputRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Where the outputs of an attempt lie, and how to know they are whole. `size` is bytes.
+    """Tells where the outputs of an attempt lie, and how to know they are whole. `size` is bytes.
 
     `inline` holds the bytes themselves when they are small: a copy for fast reading, S3 is the truth.
     """
@@ -138,7 +138,7 @@ class TransitionType(enum.IntEnum):
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """What `handle` returns."""
+    """Tells what `handle` returns."""
 
     info: PhaseInfo
     type: TransitionType = TransitionType.EPHEMERAL

@@ -23,7 +23,7 @@ _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where a webhook is called.
+    """Names the place where a webhook is called.
 
     Attributes:
         scheme: `http` or `https`.
@@ -45,7 +45,7 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """What may be shown of it: everything but the path."""
+        """Tell what may be shown of it: everything but the path."""
         return f"{self.scheme}://{self.authority}"
 
 

@@ -1,4 +1,4 @@
-"""How the fields of a record are named in the archive: the schema of `docs/archive.md`, for people and other tools."""
+"""Name the fields of a record in the archive: the schema of `docs/archive.md`, for people and other tools."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reconciler.api.phase import ActionPhase
 
 
 class Form(Enum):
-    """How the bytes of a field become JSON."""
+    """Names how the bytes of a field become JSON."""
 
     JSON = "a document as it is"
     NUMBER = "a decimal number"

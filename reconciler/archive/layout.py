@@ -1,4 +1,4 @@
-"""Where the objects of the archive lie, below bucket and prefix of the installation.
+"""Define where the objects of the archive lie, below bucket and prefix of the installation.
 
     _archive/runs/<project>/<domain>/<run>@<incarnation>.ndjson.gz      one ended run
     _archive/index/<project>/<day>/<digest>.ndjson.gz                    which runs ended on a day (UTC), a line each
@@ -23,7 +23,7 @@ SUFFIX = ".ndjson.gz"
 
 
 def runs_of(run: RunId) -> str:
-    """What the paths of all runs that had a name start with."""
+    """Tell what the paths of all runs that had a name start with."""
     return f"{RUNS}/{run}@"
 
 

@@ -54,7 +54,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def header_of(run: RawRun, lineage: Mapping[str, Any] | None = None) -> Header:
-    """What the first line says of a run."""
+    """Tell what the first line says of a run."""
     kept = sum(len(action.events) for action in run.actions)
     published = sum(records.event_count(action.fields.get("e", "0").encode()) for action in run.actions)
     return Header(
@@ -73,7 +73,7 @@ def header_of(run: RawRun, lineage: Mapping[str, Any] | None = None) -> Header:
 
 
 def _lineage_of(run: RawRun) -> dict[str, Any]:
-    """Which run it was made of, as its first action says; nothing for one that was submitted."""
+    """Tell which run it was made of, as its first action says; nothing for one that was submitted."""
     told = run.actions[0].fields.get("ln") if run.actions else None
     return {} if told is None else msgspec.json.decode(told, type=dict[str, Any])
 

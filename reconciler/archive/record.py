@@ -1,4 +1,4 @@
-"""What is read from the archive: records that say so, and a whole run."""
+"""Hold what is read from the archive: records that say so, and a whole run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How wake-ups and launches travel: the message protocol, and Celery behind it."""
+"""Define how wake-ups and launches travel: the message protocol, and Celery behind it."""

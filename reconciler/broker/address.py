@@ -38,7 +38,7 @@ _CHECKS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl
 
 
 class BrokerAddress(msgspec.Struct, frozen=True):
-    """Where the broker is.
+    """Tells where the broker is.
 
     Attributes:
         url: what Celery gets; holds the password.

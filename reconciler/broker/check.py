@@ -1,4 +1,4 @@
-"""What a broker must be like: it answers, takes a message and gives it back, and lets its user do all that workers do."""
+"""Check a broker: it answers, takes a message and gives it back, and lets its user do all that workers do."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LASTING = {
 
 
 class BrokerReport(msgspec.Struct, frozen=True):
-    """What was found.
+    """Holds what was found.
 
     Attributes:
         shown: the broker's URL without its password.
@@ -55,7 +55,7 @@ class BrokerReport(msgspec.Struct, frozen=True):
 
 
 def broker_problems(settings: Settings) -> list[str]:
-    """What keeps a worker from starting: it would die later, or connect anew for ever. One that is away is an `Outage`."""
+    """Tell what keeps a worker from starting: it would die later, or reconnect for ever. One that is away is an `Outage`."""
     report = look_at_broker(settings)
     return [problem if report.lasting else Outage(problem) for problem in report.problems]
 
@@ -141,7 +141,7 @@ def _explained(address: BrokerAddress, settings: Settings, said: str, lasting: s
 
 
 def answering(settings: Settings, workers: Sequence[str], replies: int) -> set[str]:
-    """Which of these workers answer a ping by way of the broker; returns as soon as all have.
+    """Tell which of these workers answer a ping by way of the broker; returns as soon as all have.
 
     Args:
         settings: where the broker is.

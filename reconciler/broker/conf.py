@@ -1,4 +1,4 @@
-"""How Celery is set up here: every setting that differs from its default, with the reason.
+"""Define how Celery is set up here: every setting that differs from its default, with the reason.
 
 The records are the truth, a message is a wake-up: so no result backend, no retries, no canvas, and every wait
 is short. Not settable here, but on the worker's command line: `--without-gossip --without-mingle`.
@@ -57,7 +57,7 @@ def celery_settings(settings: Settings) -> dict[str, object]:
 
 
 def attempts_settings(settings: Settings) -> dict[str, object]:
-    """What a worker of any queue besides steps sets on top of `celery_settings` when it starts.
+    """Tell what a worker of any queue besides steps sets on top of `celery_settings` when it starts.
 
     Raises:
         InvalidSettings: the broker's URL cannot be used.

@@ -36,7 +36,7 @@ class _Properties(msgspec.Struct, frozen=True):
 
 
 class _Headers(msgspec.Struct, frozen=True):
-    """What Celery reads of its protocol 2; we use no more of it than this."""
+    """Tells what Celery reads of its protocol 2; we use no more of it than this."""
 
     task: _Name
     id: _Name

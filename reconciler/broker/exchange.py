@@ -45,12 +45,12 @@ def routing_key(event: ActionEvent) -> str:
 
 
 def dedupe_key(event: ActionEvent) -> str:
-    """What is the same each time an event arrives, and different for any other event."""
+    """Tell what is the same each time an event arrives, and different for any other event."""
     return f"{event.id}#{event.sequence}"
 
 
 def exchange_problems(settings: Settings) -> list[str]:
-    """Why events could not be forwarded with these settings, as sentences; empty also when they are not to be."""
+    """Tell why events could not be forwarded with these settings, as sentences; empty also when they are not to be."""
     try:
         if settings.events_exchange:
             _address(settings)

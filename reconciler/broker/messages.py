@@ -1,4 +1,4 @@
-"""What the engine asks of a message system, and nothing more.
+"""Define what the engine asks of a message system, and nothing more.
 
 A message is a wake-up: it says "look at this", never what to do. Lost, doubled, late or re-ordered it costs
 time, never truth. The engine knows task *names* only; `CeleryMessenger` binds them to a Celery application.
@@ -36,7 +36,7 @@ class Messenger(Protocol):
         ...
 
     def waiting(self, queue: str) -> int:
-        """How many messages of a queue no worker has taken yet.
+        """Count the messages of a queue that no worker has taken yet.
 
         Raises:
             BrokerUnavailable: the broker does not answer in time.

@@ -1,4 +1,4 @@
-"""When this process last showed that it takes messages, and that its event loop turns.
+"""Remember when this process last showed that it takes messages, and that its event loop turns.
 
 kombu asks Redis with BRPOP, which is answered within a second, message or not. So a consumer that works is heard every
 second, and one that was silent for much longer while the broker answers others has stopped consuming, as after the

@@ -1,4 +1,4 @@
-"""What our queues are called at the broker.
+"""Define what our queues are called at the broker.
 
 On Redis the key prefix stands before all that kombu writes. Elsewhere nothing does: on RabbitMQ two installations on one
 virtual host had one queue `steps`, and took each other's messages in silence. There the prefix is part of the name, as in
@@ -18,7 +18,7 @@ from reconciler.settings import Settings
 
 
 def name_prefix(settings: Settings, address: BrokerAddress) -> str:
-    """What stands before the name of each queue and exchange of the installation."""
+    """Tell what stands before the name of each queue and exchange of the installation."""
     return "" if address.family == "redis" else f"{settings.key_prefix}:"
 
 
@@ -55,7 +55,7 @@ def plain_name(queue: Any) -> str:  # noqa: ANN401  # kombu's queue; its type la
 
 
 def talk(prefix: str) -> dict[str, object]:
-    """Where Celery's processes talk with each other, or Flower would show, and stop, another installation's workers."""
+    """Tell where Celery's processes talk with each other, or Flower would show, and stop, another installation's workers."""
     if not prefix:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""How long a consumer waits before it tries a lost broker again.
+"""Decide how long a consumer waits before it tries a lost broker again.
 
 kombu's waits grow to 30 s, and Celery cannot be told otherwise: after a long outage a worker would idle for up to
 half a minute beside a broker that works.
@@ -20,7 +20,7 @@ _APART = 1.0
 
 
 class _Last:
-    """When this process connected last."""
+    """Tells when this process connected last."""
 
     at = -math.inf
 

@@ -16,7 +16,7 @@ _LONGEST = 5.0
 
 
 class Rest:
-    """When to ask next: after 1, 2, 3, 4 and then every 5 seconds, until an answer comes.
+    """Decides when to ask next: after 1, 2, 3, 4 and then every 5 seconds, until an answer comes.
 
     Args:
         doing: what is refused, for the log.
@@ -37,7 +37,7 @@ class Rest:
         )  # fmt: skip
 
     def resting(self) -> bool:
-        """Whether it is too early to ask again."""
+        """Tell whether it is too early to ask again."""
         return time.monotonic() < self._until
 
     def answered(self) -> None:

@@ -14,7 +14,7 @@ _LIFE = 60_000
 
 
 def missing_rights(channel: Any, prefix: str) -> list[str]:  # noqa: ANN401  # kombu is not typed
-    """What the user of the broker may not do, as an ACL writes it; empty: nothing.
+    """Tell what the user of the broker may not do, as an ACL writes it; empty: nothing.
 
     Args:
         channel: an open channel of ours.

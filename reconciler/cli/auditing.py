@@ -22,7 +22,7 @@ _SHOWN = 3
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for.
+    """Holds what was asked for.
 
     Attributes:
         fix: whether what has no owner is removed.

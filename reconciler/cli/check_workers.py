@@ -46,7 +46,7 @@ _SETTLES = 4.0
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """What the records say about the workers.
+    """Holds what the records say about the workers.
 
     Attributes:
         workers: those that are alive.
@@ -64,12 +64,12 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Mapping[str, int]
 
     def consumers(self, queue: str) -> list[str]:
-        """Who consumes a queue, and who may, as a release that does not say so."""
+        """Tell who consumes a queue, and who may, as a release that does not say so."""
         return sorted(n for n, facts in self.workers.items() if facts.queues is None or queue in facts.queues)
 
     @property
     def youngest(self) -> int:
-        """How long the youngest worker has been up, ms."""
+        """Tell how long the youngest worker has been up, ms."""
         return min((self.now - facts.started_at for facts in self.workers.values()), default=_YOUNG)
 
 
@@ -116,7 +116,7 @@ def _troubled(seen: Survey, settings: Settings) -> bool:
 
 
 def living(seen: Survey) -> Finding:
-    """Which workers say that they are alive, and what they complain of."""
+    """Tell which workers say that they are alive, and what they complain of."""
     ours = release()
     problems = [
         problem
@@ -162,7 +162,7 @@ def _shown(name: str, facts: WorkerFacts, now: int) -> str:
 
 
 def steps(seen: Survey, settings: Settings) -> Finding:
-    """Whether somebody takes steps, and in time."""
+    """Tell whether somebody takes steps, and in time."""
     queue, late = settings.steps_queue, seen.late
     who = seen.consumers(queue)
     problems = []
@@ -183,7 +183,7 @@ def steps(seen: Survey, settings: Settings) -> Finding:
 
 
 def attempts(seen: Survey, settings: Settings) -> Finding:
-    """Whether each queue in which launches wait, and the default one, is consumed."""
+    """Tell whether each queue in which launches wait, and the default one, is consumed."""
     problems = []
     queues = sorted({settings.attempts_queue, *(queue for queue, count in seen.waiting.items() if count)})
     for queue in queues:
@@ -199,7 +199,7 @@ def attempts(seen: Survey, settings: Settings) -> Finding:
 
 
 def beat(seen: Survey, settings: Settings) -> Finding:
-    """Whether beat's ticks are served."""
+    """Tell whether beat's ticks are served."""
     if not seen.consumers(settings.steps_queue):
         return skipped("beat", "not known while no worker consumes the steps queue, which takes its ticks")
     if seen.resynced is None or seen.resynced > _SILENT:
@@ -221,7 +221,7 @@ def beat(seen: Survey, settings: Settings) -> Finding:
 
 
 def agreement(seen: Survey, settings: Settings) -> Finding:
-    """Whether the workers run with the same settings as each other, and as we."""
+    """Tell whether the workers run with the same settings as each other, and as we."""
     name, problems = "settings of workers", []
     saying = {worker: facts for worker, facts in sorted(seen.workers.items()) if facts.settings}
     if not saying:
@@ -247,7 +247,7 @@ _SAME = "give all processes of an installation the same, and restart those that 
 
 
 def remote(seen: Survey, settings: Settings) -> Finding:
-    """Whether the workers listen at the broker we send to: one that was given another broker does all but take messages."""
+    """Check whether the workers listen at the broker we send to: one with another broker does all but take messages."""
     name = "remote control"
     if not seen.workers:
         return skipped(name, "there is no living worker to talk with")

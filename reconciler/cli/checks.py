@@ -1,4 +1,4 @@
-"""What `reconciler doctor` looks at. Each check ends in time, whatever its server does."""
+"""List what `reconciler doctor` looks at. Each check ends in time, whatever its server does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo keeps from run to run, and when it starts over: only what a finished demo of this version left is kept."""
+"""Decide what the demo keeps from run to run: only what a finished demo of this version left; else it starts over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo shows: a bar on a terminal, a few plain lines elsewhere, and a table at the end."""
+"""Draw what the demo shows: a bar on a terminal, a few plain lines elsewhere, and a table at the end."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def _end(one: Described, now: int) -> str:
 
 
 def why_document(one: Described) -> Document:
-    """Why an action has not ended; its three texts are null when it has."""
+    """Tell why an action has not ended; its three texts are null when it has."""
     why = one.why
     return {
         "action": str(one.record.id),

@@ -22,7 +22,7 @@ NOT_SEEN = "no worker has looked at it yet"
 
 
 def waiting_reason(record: TaskAction, now: int = 0) -> str:
-    """What an action waits for, in words; empty when it has ended, or runs and says nothing.
+    """Tell what an action waits for, in words; empty when it has ended, or runs and says nothing.
 
     Args:
         record: of the action.
@@ -40,7 +40,7 @@ def waiting_reason(record: TaskAction, now: int = 0) -> str:
 
 
 def log_uri(record: TaskAction, events: list[ActionEvent]) -> str:
-    """Where the log of the last attempt that stored one lies; empty when none did."""
+    """Tell where the log of the last attempt that stored one lies; empty when none did."""
     for event in reversed(events):
         if event.log_info:
             return event.log_info[-1].uri
@@ -137,7 +137,7 @@ def _attempt_part(record: TaskAction) -> Document | None:
 
 
 def _told_part(told: AttemptView) -> Document:
-    """What events tell of one attempt."""
+    """Tell what the events say of one attempt."""
     return {
         "attempt": told.attempt,
         "phase": str(told.phase),

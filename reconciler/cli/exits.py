@@ -1,4 +1,4 @@
-"""What a program is told by the exit code, and by the error object of `--json`."""
+"""Define what a program is told by the exit code, and by the error object of `--json`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from reconciler.core.visible import visible
 
 
 class ExitCode(enum.IntEnum):
-    """How a command ended; the same table stands in the docstring of `reconciler.cli`."""
+    """Tells how a command ended; the same table stands in the docstring of `reconciler.cli`."""
 
     SUCCEEDED = 0
     UNEXPECTED = 1
@@ -98,7 +98,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
 
 
 def sentence_of(error: BaseException) -> str:
-    """What is told to people: no traceback, no credentials, nothing that could steer a terminal."""
+    """Write the sentence people are told: no traceback, no credentials, nothing that could steer a terminal."""
     if isinstance(error, click.ClickException):
         text = error.format_message()
     elif isinstance(error, ReconcilerError):

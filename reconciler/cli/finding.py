@@ -1,4 +1,4 @@
-"""What one check of `reconciler doctor` found."""
+"""Hold what one check of `reconciler doctor` found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one check found.
+    """Holds what one check found.
 
     Attributes:
         name: what was looked at.

@@ -106,7 +106,7 @@ def _what(record: TaskAction) -> Pairs:
 
 
 def _came(record: TaskAction, made: Sequence[RunId]) -> Pairs:
-    """What the run was made of, and what of it."""
+    """Tell what the run was made of, and what of it."""
     lineage = record.metadata.lineage
     how = f"{lineage.verb} of {lineage.source}{', changed' if lineage.changed else ''}" if lineage else ""
     return [("made by", how), ("made into", "\n".join(map(str, made)))]

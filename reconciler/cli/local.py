@@ -1,4 +1,4 @@
-"""What `demo` and `dev` share: the commands that run a whole backend of their own on this machine."""
+"""Hold what `demo` and `dev` share: the commands that run a whole backend of their own on this machine."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def refuse_foreign_modules(folders: Iterable[Path]) -> None:
 
 
 def foreign_modules(path: Sequence[str]) -> list[str]:
-    """What hides a module of ours on an import path, as sentences with a remedy. Nothing is imported."""
+    """Tell what hides a module of ours on an import path, as sentences with a remedy. Nothing is imported."""
     return [problem for name in _GENERIC_NAMES if (problem := _hides(name, path))]
 
 
@@ -74,7 +74,7 @@ def _hides(name: str, path: Sequence[str]) -> str:
 
 
 def _installed(name: str) -> Path | None:
-    """Where a single file of ours is installed: of an editable installation that is not beside the packages."""
+    """Tell where a single file of ours is installed: of an editable installation that is not beside the packages."""
     try:
         return Path(str(metadata.distribution("celery-reconciler").locate_file(f"{name}.py"))).resolve()
     except metadata.PackageNotFoundError:
@@ -82,7 +82,7 @@ def _installed(name: str) -> Path | None:
 
 
 def command(*arguments: str) -> str:
-    """How this user calls us, to be pasted into a terminal, as `.venv/bin/reconciler dev`."""
+    """Tell how this user calls us, to be pasted into a terminal, as `.venv/bin/reconciler dev`."""
     beside = Path(sys.executable).with_name("reconciler")
     found = shutil.which("reconciler")
     if found and beside.exists() and Path(found).samefile(beside):
@@ -95,7 +95,7 @@ def command(*arguments: str) -> str:
 
 
 def python(script: Path) -> str:
-    """How this user runs a script with this Python."""
+    """Tell how this user runs a script with this Python."""
     found = shutil.which("python")
     same = found is not None and Path(found).parent.samefile(Path(sys.executable).parent)
     return f"{'python' if same else _short(Path(sys.executable))} {_short(script)}"
@@ -124,7 +124,7 @@ def own_version() -> str:
 
 
 def in_clone() -> bool:
-    """Whether the working folder is a clone of the project, with its Makefile and examples."""
+    """Tell whether the working folder is a clone of the project, with its Makefile and examples."""
     return Path.cwd() == OUR_ROOT and (OUR_ROOT / "examples").is_dir()
 
 

@@ -1,4 +1,4 @@
-"""Where the log of an attempt lies, whole or so far."""
+"""Find where the log of an attempt lies, whole or so far."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class LogPlace(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """Where it lies, or will lie."""
+        """Tell where it lies, or will lie."""
         return f"{self.folder}/{LOG_FILE}"
 
 
 def place_of(record: TaskAction, events: list[ActionEvent], attempt: int) -> LogPlace | None:
-    """Where to look for the log of an attempt; None when it can have none."""
+    """Tell where to look for the log of an attempt; None when it can have none."""
     current = attempt == observed_attempts(record)
     now = prefix_of(record) if current else ""
     for place in _told(record, events, attempt):
@@ -45,7 +45,7 @@ def place_of(record: TaskAction, events: list[ActionEvent], attempt: int) -> Log
 
 
 def read_log(client: Client, place: LogPlace, limit: int) -> bytes:
-    """What lies there; nothing while nothing does.
+    """Read what lies there; nothing while nothing does.
 
     Raises:
         BlobNotFound: the whole log was stored, and is gone.

@@ -83,7 +83,7 @@ class _Reader:
         return self._wanted or observed_attempts(self._record)
 
     def look(self) -> tuple[LogPlace | None, bytes]:
-        """Where the log lies, and what is in it now."""
+        """Tell where the log lies, and what is in it now."""
         self._record = self._client.get(self._target)
         return self._read(self._attempt)
 
@@ -96,11 +96,11 @@ class _Reader:
 
     @property
     def ended(self) -> bool:
-        """Whether, as of the last look, nothing more comes."""
+        """Tell whether, as of the last look, nothing more comes."""
         return self._record.phase.is_terminal() or self._attempt < observed_attempts(self._record)
 
     def why_none(self) -> str:
-        """Why there is no log, in words."""
+        """Tell why there is no log, in words."""
         return _why_none(self._record, self._attempt, ended=self.ended)
 
     def _read(self, attempt: int) -> tuple[LogPlace | None, bytes]:

@@ -1,4 +1,4 @@
-"""What the commands share: their options, how RUN[/ACTION] is read, and the client they work with."""
+"""Hold the parts all commands share: their options, how RUN[/ACTION] is read, and the client they work with."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def common_options(command: F) -> F:
 
 
 class Place:
-    """Where names without project and domain belong to.
+    """Tells where names without project and domain belong to.
 
     Attributes:
         settings: those of the environment, with the project and domain of the options.

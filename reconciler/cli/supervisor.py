@@ -19,7 +19,7 @@ _HEALTHY = 60.0
 
 @dataclass
 class _Life:
-    """What is remembered of one process.
+    """Tells what is remembered of one process.
 
     Attributes:
         deaths: since it was last healthy.

@@ -1,4 +1,4 @@
-"""What `reconciler demo` computes: a survey of the Python standard library, one action for each source file.
+"""Compute the work of `reconciler demo`: a survey of the Python standard library, one action for each source file.
 
 A program of yours looks the same: a task, `.map()` over what is to be done, and a join of the results.
 """
@@ -28,7 +28,7 @@ _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", 
 
 @dataclass(frozen=True)
 class Source:
-    """What one action is asked about. The digest makes the same file with another content another question.
+    """Holds what one action is asked about. The digest makes the same file with another content another question.
 
     Attributes:
         path: of the file.
@@ -46,7 +46,7 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """What one action finds out.
+    """Holds what one action finds out.
 
     Attributes:
         lines: of the file.
@@ -116,7 +116,7 @@ def _collect(node: ast.AST, prefix: str, functions: list[tuple[int, str]]) -> in
 
 
 def library() -> Path:
-    """Where the standard library of this Python lies."""
+    """Tell where the standard library of this Python lies."""
     return Path(sysconfig.get_path("stdlib"))
 
 

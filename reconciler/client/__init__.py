@@ -1,4 +1,4 @@
-"""What callers do with actions: submit, watch, wait, abort; and follow all of them."""
+"""Offer the verbs of a caller: submit, watch, wait, abort; and follow all of them."""
 
 from reconciler.client.channel import Channel, Reader, key_of
 from reconciler.client.client import Client

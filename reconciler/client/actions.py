@@ -1,4 +1,4 @@
-"""What a caller may do with actions that are stored: read them, wait for their end, abort them.
+"""Offer the verbs for actions that are stored: read them, wait for their end, abort them.
 
 Waiting never polls faster than every few seconds; it is woken by what the steps commit.
 """
@@ -76,7 +76,7 @@ class Actions:
         return found
 
     def counts(self, run: RunId) -> RunCounts:
-        """How many actions of a run are in each phase.
+        """Count the actions of a run in each phase.
 
         Raises:
             ActionNotFound: there is no such run.
@@ -313,5 +313,5 @@ class Actions:
 
 
 def position(action: TaskAction) -> str:
-    """Where an action stands in the order of `Actions.actions`: its parent, then its name."""
+    """Tell where an action stands in the order of `Actions.actions`: its parent, then its name."""
     return f"{action.spec.parent_action_name or ''}/{action.id.action}"

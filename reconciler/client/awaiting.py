@@ -19,7 +19,7 @@ from reconciler.stores.base import Store
 
 
 class Looking(Protocol):
-    """Where actions are looked at: `Actions`, or those of one incarnation."""
+    """Names the ways to look at actions: `Actions`, or those of one incarnation."""
 
     @property
     def store(self) -> Store:
@@ -68,7 +68,7 @@ class AsyncWaiter:
             self._entered.add_done_callback(partial(_end, self._subscription.__exit__))
 
     async def wait(self, *, often: bool = False) -> bool:
-        """Whether there is a reason, and time, to look again; `often` when nobody tells of what is waited for."""
+        """Tell whether there is a reason, and time, to look again; `often` when nobody tells of what is waited for."""
         left = LOOK_OFTEN if often else LOOK_AGAIN
         if self._until is not None:
             left = min(left, self._until - time.monotonic())

@@ -99,5 +99,5 @@ class Reader:
 
 
 def key_of(entry: ChannelEntry) -> tuple[ActionId, int]:
-    """What is the same each time an event arrives, and different for any other event."""
+    """Tell what is the same each time an event arrives, and different for any other event."""
     return entry.event.id, entry.event.sequence

@@ -198,7 +198,7 @@ def _members(root: TaskAction) -> int | None:
 
 
 def _named(run: RunId, name: str, key: str) -> RunId:
-    """What the new run is called."""
+    """Tell what the new run is called."""
     if key and name:
         raise InvalidSpec("give the run name or the idempotency key, not both: either names the submission")
     chosen = (

@@ -29,7 +29,7 @@ _PLACE = ("project", "domain", "run_name", "action_name", "parent_action_name", 
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What a fork does otherwise, by the names of actions.
+    """Tells what a fork does otherwise, by the names of actions.
 
     Attributes:
         inputs: values of inputs that are other ones.
@@ -71,7 +71,7 @@ class Maker:
     def actions(
         self, plan: Plan, door: Door, blobs: BlobStore, limit: int
     ) -> tuple[list[TaskAction], list[TaskAction]]:
-        """What is taken over, and what runs again.
+        """Tell what is taken over, and what runs again.
 
         Args:
             plan: which is which.

@@ -25,7 +25,7 @@ def why_waiting(client: Client, record: TaskAction) -> Why | None:
 
 
 def look_around(client: Client, record: TaskAction) -> Surroundings:
-    """What holds around an action now.
+    """Tell what holds around an action now.
 
     Raises:
         StoreUnavailable: the store does not answer.

@@ -1,4 +1,4 @@
-"""What this installation accepts: completes specs, checks them, and makes actions of them."""
+"""Decide what this installation accepts: complete specs, check them, and make actions of them."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Door:
         ]
 
     def queue_of(self, task_type: str, template: bytes) -> str:
-        """Where launches of a task wait; empty for one that is no function, or whose template cannot be read."""
+        """Tell where launches of a task wait; empty for one that is no function, or whose template cannot be read."""
         if task_type not in self._types:
             return ""
         try:

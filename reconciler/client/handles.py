@@ -25,7 +25,7 @@ FORMS = "RUN, RUN/ACTION, project/domain/run or project/domain/run/action"
 
 
 class Typed(Protocol[R_co]):
-    """What knows the type of a result: a `Task`."""
+    """Knows the type of a result, as a `Task` does."""
 
     def decode_result(self, data: bytes) -> R_co:
         """Read a stored result."""
@@ -91,7 +91,7 @@ def action_of(id: str | RunId | ActionId, project: str, domain: str) -> ActionId
 
 
 def _members(record: TaskAction) -> int | None:
-    """How many members a group has, as its root says; None: it is no group, or one that cannot be read."""
+    """Count how many members a group has, as its root says; None: it is no group, or one that cannot be read."""
     if record.spec.task_type != group.TASK_TYPE or record.spec.inputs is None:
         return None
     try:

@@ -13,7 +13,7 @@ from reconciler.stores.counts import RunCounts
 
 
 class OneIncarnation(Actions):
-    """What `Actions` does, for the run that was submitted, and not for a later one of its name: that one is not found.
+    """Does what `Actions` does, for the run that was submitted, and not for a later one of its name: that one is not found.
 
     Args:
         actions: of the installation.

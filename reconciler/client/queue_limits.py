@@ -24,7 +24,7 @@ _LOOK_EVERY = 1.0
 
 @dataclass
 class _Seen:
-    """What a queue looked like, and what this client has submitted to it since."""
+    """Tells what a queue looked like, and what this client has submitted to it since."""
 
     until: float
     limit: int
@@ -70,7 +70,7 @@ class QueueLimits:
             self._seen.pop(queue, None)
 
     def _by_queue(self, actions: Sequence[TaskAction]) -> Counter[str]:
-        """How many go to each queue; the template says it, and many actions have the same."""
+        """Count how many go to each queue; the template says it, and many actions have the same."""
         kinds = Counter((action.spec.task_type, action.spec.task_template) for action in actions)
         found = Counter[str]()
         for (task_type, template), count in kinds.items():

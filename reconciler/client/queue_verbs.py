@@ -1,4 +1,4 @@
-"""What a client may do with queues: pause, resume, move, limit, look at them."""
+"""Offer the verbs for queues: pause, resume, move, limit, look at them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class QueueVerbs:
         self._queues.limit(name, limit)
 
     def queues(self, *names: str) -> list[QueueFacts]:
-        """How much waits in each queue, whether it is paused, and its limit.
+        """Tell how much waits in each queue, whether it is paused, and its limit.
 
         Args:
             *names: which queues; by default that of attempts and all in which launches wait.

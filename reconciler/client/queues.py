@@ -1,4 +1,4 @@
-"""What a caller may do with queues: pause them, let them go on, move what waits, limit it, look."""
+"""Do what a client asks of queues: pause them, let them go on, move what waits, limit it, look."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reconciler.tickets import announce, announce_queue
 
 
 class QueueFacts(msgspec.Struct, frozen=True):
-    """What holds for a queue, and what waits in it.
+    """Tells what holds for a queue, and what waits in it.
 
     Attributes:
         name: of the queue.
@@ -70,7 +70,7 @@ class Queues:
         return moved
 
     def facts(self, names: Iterable[str]) -> list[QueueFacts]:
-        """What holds for some queues; see `Client.queues`."""
+        """Tell what holds for some queues; see `Client.queues`."""
         wanted = [self._checked(name) for name in names]
         waiting = self._lines.launches_waiting()
         found = wanted or sorted({self._settings.attempts_queue, *waiting})

@@ -105,7 +105,7 @@ class Run(Generic[T_co]):
 
     @property
     def phase(self) -> ActionPhase:
-        """Where the action is now.
+        """Tell where the action is now.
 
         Raises:
             ActionNotFound: it has been collected. Whatever else is asked raises this then, too.
@@ -114,7 +114,7 @@ class Run(Generic[T_co]):
 
     @property
     def counts(self) -> RunCounts:
-        """How many actions of the run are in each phase."""
+        """Count the actions of the run in each phase."""
         return self._client.counts(self.id)
 
     @property
@@ -139,7 +139,7 @@ class Run(Generic[T_co]):
         return fresh
 
     def result(self, timeout: float | None = None) -> T_co:
-        """What the task returned; for a group, the list of what its members returned, in order.
+        """Wait for the end, and give what the task returned; for a group, the list of what its members returned, in order.
 
         Args:
             timeout: seconds; None waits as long as it takes.

@@ -34,7 +34,7 @@ class SourceRun(Protocol):
 
     @property
     def life(self) -> RunLife:
-        """Which run it is."""
+        """Tell which run it is."""
         ...
 
     @property
@@ -44,7 +44,7 @@ class SourceRun(Protocol):
 
     @property
     def archived(self) -> bool:
-        """Whether it was read from the archive."""
+        """Tell whether it was read from the archive."""
         ...
 
 
@@ -150,7 +150,7 @@ def read_archived(archive: Archive, store: Store, run: RunId, incarnation: str, 
 
 
 def _goes(store: Store, life: RunLife) -> bool:
-    """Whether the collector has noted folders of a run to be removed; it may be removing them just now."""
+    """Tell whether the collector has noted folders of a run to be removed; it may be removing them just now."""
     notes = store.doomed(store.shard_of(life.run))
     return any(
         folders and (note.action.run_id, note.incarnation) == (life.run, life.incarnation)

@@ -108,7 +108,7 @@ class Storing:
         raise StoreUnavailable(f"the run {run} is forgotten and made anew all the time; submit again")
 
     def _submit(self, placed: Sequence[_Placed], until: int) -> Sequence[Created]:
-        """What became of them; nothing was written when the store says beforehand that some will be refused."""
+        """Store them, and tell what became of each; nothing is written when the store says that it would refuse some."""
         put: list[_Placed] = []
         if any(one.inputs is not None for one in placed):
             checked = self._store.would_create([one.action for one in placed])

@@ -1,4 +1,4 @@
-"""What a submission adds to specs: names, and the root of a group."""
+"""Complete the specs of a submission: names, and the root of a group."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def new_run_name(stem: str) -> str:
 
 
 def new_incarnation() -> str:
-    """What tells a run from all others that ever had its name: 10 random characters (50 bits)."""
+    """Make the mark that tells a run from all others that ever had its name: 10 random characters (50 bits)."""
     # one call to the system: it is drawn for each action of a submission
     return base64.b32encode(secrets.token_bytes(7))[:10].decode().lower()
 
@@ -143,7 +143,7 @@ def with_inputs_hash(spec: ActionSpec) -> ActionSpec:
 
 
 def stem_of(specs: Sequence[ActionSpec]) -> str:
-    """What a run of these specs is named after."""
+    """Tell what a run of these specs is named after."""
     return (specs[0].short_name or specs[0].task_type) if specs else group.TASK_TYPE
 
 

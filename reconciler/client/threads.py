@@ -42,7 +42,7 @@ def begin_if_alive(call: Callable[[], object]) -> None:
 
 
 async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What a blocking call answers, or raises. Cancelled, it is waited for no more; what has begun goes on to its end."""
+    """Run a blocking call and give its answer, or raise its error. A cancel ends the wait; the call goes on to its end."""
     return await asyncio.wrap_future(begin(partial(call, *args, **kwargs)))
 
 

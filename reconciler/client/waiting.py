@@ -47,7 +47,7 @@ class Waiter:
         self._subscription.__exit__(None, None, None)
 
     def wait(self, *, often: bool = False) -> bool:
-        """Whether there is a reason, and time, to look again; `often` when nobody tells of what is waited for."""
+        """Tell whether there is a reason, and time, to look again; `often` when nobody tells of what is waited for."""
         left = LOOK_OFTEN if often else LOOK_AGAIN
         if self._until is not None:
             left = min(left, self._until - time.monotonic())
@@ -59,14 +59,14 @@ class Waiter:
 
 
 def is_over(record: TaskAction) -> bool:
-    """Whether an action has ended, and with it, where its end was not its own, all its direct children."""
+    """Tell whether an action has ended, and with it, where its end was not its own, all its direct children."""
     if not record.phase.is_terminal():
         return False
     return record.phase not in _TAKES_ALONG or not record.children.open
 
 
 def not_over(record: TaskAction, waited: float | None) -> str:
-    """What a caller is told whose time is up."""
+    """Make the error of a caller whose time is up."""
     if record.phase.is_terminal():
         below = f"{record.children.open} of its {record.children.total} children are still being stopped"
         return f"{record.id} is {record.phase}, and after {waited} s {below}: wait again"

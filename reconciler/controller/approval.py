@@ -100,7 +100,7 @@ def _spec(action: TaskAction) -> ConditionSpec:
 
 
 def _deadline(action: TaskAction, spec: ConditionSpec) -> int:
-    """When the condition times out, ms; 0 = never."""
+    """Tell when the condition times out, ms; 0 = never."""
     if spec.timeout is None or spec.timeout <= timedelta(0):
         return 0
     return action.metadata.may_begin_at + int(spec.timeout.total_seconds() * 1000)

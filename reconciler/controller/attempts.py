@@ -1,4 +1,4 @@
-"""What becomes of an attempt that failed: a limit, the platform's fault, the next attempt, or the end (R31, R32, R34)."""
+"""Decide what follows a failed attempt: a limit, the platform's fault, the next attempt, or the end (R31, R32, R34)."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ def _with_status(info: PhaseInfo, status: CacheStatus) -> PhaseInfo:
 
 
 def _gives_up(round: Round, info: PhaseInfo) -> bool:
-    """Whether a retryable failure is the last; faults of the platform have their own budget (R26)."""
+    """Tell whether a retryable failure is the last; faults of the platform have their own budget (R26)."""
     record, most = round.record, round.context.max_attempts
     return not system_error(info.err) and is_last(observed_attempts(record), record.status, most, info.asked)
 
@@ -254,7 +254,7 @@ def settle(round: Round) -> None:
 
 
 def _waited_in_vain(round: Round) -> bool:
-    """Whether the action ends while it stands in line for a key: the line would wake it for nothing."""
+    """Tell whether the action ends while it stands in line for a key: the line would wake it for nothing."""
     waited = round.original.status.plugin_phase == PluginPhase.WAITING_FOR_CACHE.label
     return waited and not round.record.status.outputs
 

@@ -1,4 +1,4 @@
-"""How an action uses the cache (R43): whether at all, under which key, and as whom."""
+"""Decide how an action uses the cache (R43): whether at all, under which key, and as whom."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REMEMBERED_KEYS = 2 * 1024 * 1024
 
 
 class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How one action uses the cache (R43).
+    """Tells how one action uses the cache (R43).
 
     Attributes:
         key: what its outputs are stored under.
@@ -119,6 +119,6 @@ def _function(deps: Dependencies, action: TaskAction) -> str:
 
 
 def _owner_of(action: TaskAction) -> str:
-    """Who it is to the catalog: never an action that had the same name before."""
+    """Tell who it is to the catalog: never an action that had the same name before."""
     namespace, incarnation = action.metadata.namespace, action.metadata.incarnation
     return f"{namespace}/{action.id}{f'@{incarnation}' if incarnation else ''}"

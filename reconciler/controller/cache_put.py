@@ -112,7 +112,7 @@ def _reserve(round: Round, config: CacheConfig) -> None:
 
 
 def _was_put(deps: Dependencies, config: CacheConfig, uri: str) -> bool:
-    """Whether a round that died before its commit had put these outputs: it had given the reservation back as well."""
+    """Tell whether a round that died before its commit had put these outputs: it had given the reservation back as well."""
     assert deps.catalog is not None
     try:
         return deps.catalog.get(config.key).outputs.uri == uri
@@ -122,7 +122,7 @@ def _was_put(deps: Dependencies, config: CacheConfig, uri: str) -> bool:
 
 
 def _serves(deps: Dependencies, config: CacheConfig) -> bool:
-    """Whether the entry can be used; in doubt it can. An unusable one must not stay for ever (R46)."""
+    """Tell whether the entry can be used; in doubt it can. An unusable one must not stay for ever (R46)."""
     assert deps.catalog is not None
     try:
         read_entry(deps, deps.catalog.get(config.key))

@@ -75,7 +75,7 @@ def find_plugin(round: Round) -> bool:
 
 
 def _again(round: Round, error: Exception) -> int:
-    """When to call abort or finalize again after it raised; 0 once that is given up, which the record then says."""
+    """Tell when to call abort or finalize again after it raised; 0 once that is given up, which the record then says."""
     settings = round.deps.settings
     if isinstance(error, StillStopping):
         wait = _still_stopping(round, error)
@@ -91,7 +91,7 @@ def _again(round: Round, error: Exception) -> int:
 
 
 def _still_stopping(round: Round, waiting: StillStopping) -> int:
-    """When to ask again: not before half a second, whatever the plugin wants, and not for ever (R41)."""
+    """Tell when to ask again: not before half a second, whatever the plugin wants, and not for ever (R41)."""
     since = round.record.status.stopping_since or round.now
     ends = since + int(round.deps.settings.cleanup_patience.total_seconds() * 1000)
     if round.now >= ends:
@@ -109,7 +109,7 @@ def _failed_again(round: Round) -> int:
 
 
 def _finalize_anyway(round: Round) -> None:
-    """What could not be stopped still gives back what it holds, if it can; nobody comes again."""
+    """Tell what could not be stopped still gives back what it holds, if it can; nobody comes again."""
     try:
         round.plugin.finalize(round.context)
     except Exception as error:  # noqa: BLE001  # clean-up was given up and said so

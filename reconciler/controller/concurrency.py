@@ -1,4 +1,4 @@
-"""How many actions one process reconciles at a time, over all shards and threads (R2)."""
+"""Limit how many actions one process reconciles at a time, over all shards and threads (R2)."""
 
 from __future__ import annotations
 

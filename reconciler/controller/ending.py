@@ -1,4 +1,4 @@
-"""How an action ends: by failure, by an abort, and what is owed after any end (R35, R37, R38, R40)."""
+"""End an action: by failure, by an abort, and what is owed after any end (R35, R37, R38, R40)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def abort(round: Round) -> Result:
 
 
 def _untouched(round: Round) -> bool:
-    """Whether the plugin was never called, so that there is nothing to stop.
+    """Tell whether the plugin was never called, so that there is nothing to stop.
 
     A record no earlier step has written is not enough: a step that claimed it and died may have called the plugin.
     """

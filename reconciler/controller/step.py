@@ -41,7 +41,7 @@ _HANDLE_THREADS = 16
 
 
 class StepReport(msgspec.Struct, frozen=True):
-    """What a step did.
+    """Tells what a step did.
 
     Attributes:
         claimed: actions looked at.

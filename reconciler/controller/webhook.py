@@ -35,7 +35,7 @@ CALLBACK_LIFE = timedelta(days=30)
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a webhook gets, as JSON. Times are ms since the epoch.
+    """Holds what a webhook gets, as JSON. Times are ms since the epoch.
 
     Attributes:
         id: the same for each try, and for no other condition.
@@ -141,7 +141,7 @@ def _over(round: Round, reason: Reason, text: str, outcome: str) -> str:
 
 
 def _sentence(error: Exception) -> str:
-    """What is stored and logged of a failure: of an unexpected one its type alone, its text might hold anything."""
+    """Tell what is stored and logged of a failure: of an unexpected one its type alone, its text might hold anything."""
     if isinstance(error, InvalidSettings):
         return "; ".join(error.problems)
     return str(error) if isinstance(error, ReconcilerError) else f"unexpected {type(error).__name__}"

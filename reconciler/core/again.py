@@ -1,4 +1,4 @@
-"""Why an action is queued again after a system failure: told in the event of its new launch, and in the history."""
+"""Say why an action is queued again after a system failure: told in the event of its new launch, and in the history."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ANEW = frozenset(
 
 
 def why_again(original: TaskAction, info: PhaseInfo) -> str:
-    """What ended the launch before the one that begins with this phase; empty when none ended by a system failure.
+    """Tell what ended the launch before the one that begins with this phase; empty when none ended by a system failure.
 
     Args:
         original: the record as it was claimed.

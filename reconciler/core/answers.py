@@ -1,4 +1,4 @@
-"""What plugins answer is stored, so it must be of the types it claims to be (R20, R59).
+"""Check the answers of plugins: they are stored, so they must be of the types they claim to be (R20, R59).
 
 Nothing checks types when a record is written; it would be found out by every later reader of the record, too late.
 """

@@ -1,4 +1,4 @@
-"""How a task says that its results may be served again: `@env.task(cache=…)`."""
+"""Read how a task lets its results be served again: `@env.task(cache=…)`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OVERRIDE = "override"
 
 
 class Cache(msgspec.Struct, frozen=True, kw_only=True):
-    """How the results of a task are cached. Calls share results iff task, signature, version and inputs are the same.
+    """Tells how the results of a task are cached. Calls share results iff task, signature, version and inputs are the same.
 
     Attributes:
         version: changes when old results shall not be served any more; empty: a digest of the function's source, which
@@ -34,7 +34,7 @@ class Cache(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def policy_of(cache: str | Cache, source: str, parameters: Collection[str]) -> Cache | None:
-    """What `cache=…` means for one function; None when it is not cached.
+    """Read what `cache=…` means for one function; None when it is not cached.
 
     Args:
         cache: `auto`, `disable`, `override` (`auto` that replaces), any other text as the version, or a policy.

@@ -24,7 +24,7 @@ _CONTEXT = b"celery-reconciler callback 1\n"
 
 
 class Callback(msgspec.Struct, frozen=True, array_like=True):
-    """What a token says.
+    """Tells what a token says.
 
     Attributes:
         action: which action.
@@ -45,7 +45,7 @@ def sign(secret: bytes, callback: Callback) -> str:
 
 
 def verify(secret: bytes, token: str, purpose: str, now: int) -> Callback:
-    """What a token says, once it is known to be ours.
+    """Read a token, once it is known to be ours.
 
     Args:
         secret: what it must have been signed with.

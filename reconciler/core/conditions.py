@@ -177,7 +177,7 @@ _PROGRESS_PHASE: dict[str, ActionPhase] = {
 
 
 def terminal_time(status: ActionStatus) -> int:
-    """When the action ended: the time of its first terminal condition; 0 when there is none (R36)."""
+    """Tell when the action ended: the time of its first terminal condition; 0 when there is none (R36)."""
     for condition in status.conditions:
         if condition.status is ConditionStatus.TRUE and condition.type is not ConditionType.PROGRESSING:
             return condition.last_transition_time
@@ -185,7 +185,7 @@ def terminal_time(status: ActionStatus) -> int:
 
 
 def status_changed(old: ActionStatus, new: ActionStatus) -> bool:
-    """Whether a round is worth a write and an event (R6).
+    """Tell whether a round is worth a write and an event (R6).
 
     `state_at`, `error_state` and the contents of earlier history entries are not looked at.
     """
@@ -202,5 +202,5 @@ _compared = attrgetter(
 
 
 def system_error(err: ExecutionError | None) -> bool:
-    """Whether an error is the platform's fault."""
+    """Tell whether an error is the platform's fault."""
     return err is not None and err.kind == ErrorKind.SYSTEM  # a plugin may say it as a plain str

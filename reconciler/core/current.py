@@ -1,4 +1,4 @@
-"""What user code can ask about the attempt it runs in."""
+"""Answer what user code can ask about the attempt it runs in."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def expired(action: TaskAction, limits: Timeouts, now: int) -> ExecutionError | 
 
 
 def ends_attempt(error: ExecutionError) -> bool:
-    """Whether a limit that has passed ends the attempt alone, so that the next one may follow."""
+    """Tell whether a limit that has passed ends the attempt alone, so that the next one may follow."""
     return error.code == RUNNING_TIMED_OUT
 
 
@@ -68,7 +68,7 @@ def _clocks(action: TaskAction, limits: Timeouts) -> list[tuple[str, str, int, t
 
 
 def _started_at(action: TaskAction) -> int:
-    """When a worker took the current launch; what the record still says of an earlier one does not count."""
+    """Tell when a worker took the current launch; what the record still says of an earlier one does not count."""
     launch = launch_id(max(action.status.attempts, 1), action.status.launches)
     return action.attempt.started_at if action.attempt.launch == launch else 0
 

@@ -1,4 +1,4 @@
-"""What `@env.task(…)` may be given, read into records: accepted where the meaning is plain, else told in one sentence."""
+"""Read what `@env.task(…)` was given into records: accepted where the meaning is plain, else refused in one sentence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIMITS = ("queued", "running", "heartbeat", "overall")
 
 
 class Extra(NamedTuple):
-    """What a task asks for beside its policies: fields of `FunctionConfig`, secrets, a share in the cache, and its turn."""
+    """Holds what a task asks for beside its policies: fields of `FunctionConfig`, secrets, a cache, its turn."""
 
     launch: dict[str, Any]
     secrets: tuple[SecretRef, ...]
@@ -132,7 +132,7 @@ def read_secrets(given: object) -> tuple[SecretRef, ...]:
 
 
 def read_cache(given: object) -> str | Cache:
-    """What `cache=…` says; True is `auto`, False and None are `disable`.
+    """Read what `cache=…` says; True is `auto`, False and None are `disable`.
 
     Raises:
         InvalidSpec: it is no text and no `Cache`.

@@ -1,4 +1,4 @@
-"""Which actions of an ended run are taken over by a run that is made of it, and which run again.
+"""Decide which actions of an ended run are taken over by a run that is made of it, and which run again.
 
 What a function starts itself is left to it: run again, it starts it again, and finds by name what was taken over. What
 others put there, the members of a group above all, is put there again.
@@ -18,7 +18,7 @@ Records = Mapping[str, TaskAction]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What becomes of the actions of a run.
+    """Tells what becomes of the actions of a run.
 
     Attributes:
         reused: their outputs are taken over.
@@ -49,7 +49,7 @@ def check_source(name: object, records: Records) -> None:
 
 
 def is_whole(records: Records) -> bool:
-    """Whether no record of the run is missing, as far as the others tell."""
+    """Tell whether no record of the run is missing, as far as the others tell."""
     present: dict[str, int] = {}
     for record in records.values():
         parent = record.spec.parent_action_name
@@ -93,7 +93,7 @@ def plan_recover(
 
 
 def is_started(records: Records, name: str, starts: Callable[[TaskAction], bool]) -> bool:
-    """Whether a function starts this action, or one above it."""
+    """Tell whether a function starts this action, or one above it."""
     return not _is_put(records, name, starts)
 
 

@@ -34,7 +34,7 @@ def observed_cache_status(info: TaskInfo | None) -> CacheStatus:
 
 
 def updated_time(action: TaskAction, now: int) -> int:
-    """When the last history entry was made, or now when there is none (R56)."""
+    """Tell when the last history entry was made, or now when there is none (R56)."""
     history = action.status.phase_history
     return history[-1].occurred_at if history else now
 
@@ -94,7 +94,7 @@ def build_event(
 
 
 def _cache_source(info: TaskInfo | None) -> dict[str, Any] | None:
-    """Which launch made the outputs of a hit (R49)."""
+    """Tell which launch made the outputs of a hit (R49)."""
     for resource in info.external_resources if info else ():
         if resource is not None and resource.cache_status is CacheStatus.HIT:
             return resource.custom_info or None

@@ -16,7 +16,7 @@ from reconciler.core.signature import Signature
 
 
 class Needs(NamedTuple):
-    """What an action of a function needs besides a worker that knows it: for `reconciler doctor`.
+    """Tells what an action of a function needs besides a worker that knows it: for `reconciler doctor`.
 
     Attributes:
         queue: where its launches wait; empty: the default queue.
@@ -50,7 +50,7 @@ class RegisteredFunction:
 
     @property
     def place(self) -> str:
-        """Where it is defined, for people: `package.module.function (file:line)`."""
+        """Tell where it is defined, for people: `package.module.function (file:line)`."""
         function, code = self.function, self.function.__code__
         return f"{function.__module__}.{function.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
 
@@ -101,11 +101,11 @@ class FunctionRegistry:
         return {name: self._functions[name].digest for name in self.names()}
 
     def secrets(self) -> dict[str, tuple[SecretRef, ...]]:
-        """What each function declares to need, by its name."""
+        """Tell what each function declares to need, by its name."""
         return {name: function.secrets for name, function in self._functions.items()}
 
     def needs(self) -> dict[str, Needs]:
-        """What the actions of each function need, by its name."""
+        """Tell what the actions of each function need, by its name."""
         return {name: function.needs for name, function in self._functions.items()}
 
     def load(self, imports: Iterable[str], begin: Callable[[str], None] = lambda _: None) -> None:
@@ -150,7 +150,7 @@ def interface_digest(
 
 
 def _is_same(one: Callable[..., object], other: Callable[..., object]) -> bool:
-    """Whether both are loads of one definition; a script is loaded as `__main__` and under its own name."""
+    """Tell whether both are loads of one definition; a script is loaded as `__main__` and under its own name."""
     return one.__qualname__ == other.__qualname__ and (
         one.__module__ == other.__module__ or one.__code__.co_filename == other.__code__.co_filename
     )

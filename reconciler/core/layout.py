@@ -1,4 +1,4 @@
-"""Where objects lie unless the submitter says otherwise, and why no two runs ever share a folder.
+"""Define where objects lie unless the submitter says otherwise, and why no two runs ever share a folder.
 
 The default base of a run is `<bucket>/<prefix>/_runs/<project>/<domain>/<run>@<incarnation>`; attempts lie below it with a
 shard of two characters in front (`reconciler.core.paths.output_prefix`), inputs below it as it is.
@@ -38,17 +38,17 @@ def run_folder(run: RunId, incarnation: str) -> str:
 
 
 def inputs_folder(base: str, action: str, digest: str) -> str:
-    """Where inputs lie that were too large for the record. The digest keeps those of a refused submission apart."""
+    """Tell where inputs lie that were too large for the record. The digest keeps those of a refused submission apart."""
     return f"{base}/{action}/{INPUTS}/{digest}"
 
 
 def is_default_base(base: str) -> bool:
-    """Whether a base is the default one of a run, as a spec carries it that was read from a record."""
+    """Tell whether a base is the default one of a run, as a spec carries it that was read from a record."""
     return _DEFAULT.search(base) is not None and AREA not in _parts(base.rpartition(f"/{AREA}/")[0])
 
 
 def base_problem(base: str, prefix: str = "") -> str:
-    """Why a base of the submitter's cannot be accepted: what lies below it could lie in a folder of another run.
+    """Tell why a base of the submitter's cannot be accepted: what lies below it could lie in a folder of another run.
 
     Args:
         base: the run output base; empty, the default, is fine.
@@ -76,7 +76,7 @@ def base_problem(base: str, prefix: str = "") -> str:
 
 
 def _could_hold(path: list[str], area: list[str]) -> bool:
-    """Whether `<path>/<action>/<attempt>` can be a folder the area lies in."""
+    """Tell whether `<path>/<action>/<attempt>` can be a folder the area lies in."""
     below = area[len(path) :]
     return area[: len(path)] == path and len(below) > 2 and _ATTEMPT.fullmatch(below[1]) is not None
 

@@ -17,7 +17,7 @@ _LONGEST: Final = 64
 
 
 class Line(msgspec.Struct, frozen=True):
-    """Where a launch stands.
+    """Tells where a launch stands.
 
     Attributes:
         queue: name of the queue.

@@ -1,4 +1,4 @@
-"""What a worker says of itself while it lives, for `reconciler doctor`. A worker of any release reads what it knows."""
+"""Define what a living worker says of itself, for `reconciler doctor`. Each release reads the parts it knows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OF_STEPS = (*OF_WORKERS, "plugins", "plugin_routes", "retention", "collect_objec
 
 
 class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one worker says.
+    """Tells what one worker says.
 
     Attributes:
         pid, host: its process.
@@ -56,7 +56,7 @@ _decode = msgspec.json.Decoder(WorkerFacts).decode
 
 
 def read_facts(data: bytes) -> WorkerFacts:
-    """What a worker has said; empty facts when nobody can read them."""
+    """Read what a worker has said; empty facts when nobody can read them."""
     try:
         return _decode(data)
     except msgspec.DecodeError:

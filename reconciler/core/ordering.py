@@ -10,7 +10,7 @@ _NUMBER = re.compile("[0-9]+")
 
 
 def natural_key(path: str) -> tuple[str, str]:
-    """What to sort names, or whole paths, by.
+    """Make the key by which names, or whole paths, are sorted.
 
     Names that differ in leading zeros only (`m1`, `m01`) have a fixed order, too.
     """

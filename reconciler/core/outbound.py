@@ -1,4 +1,4 @@
-"""Which addresses an installation may call on behalf of a user: public ones, and those it allows (R55).
+"""Decide which addresses an installation may call on behalf of a user: public ones, and those it allows (R55).
 
 Whoever asks a question names the URL of its webhook, and a worker stands inside of a network the asker may not reach. So
 the address itself is looked at, never only the name: names resolve to whatever their owner likes.
@@ -49,14 +49,14 @@ def address_of(text: str) -> Address:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet."""
+    """Tell whether an address belongs to the public internet."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in _CLOSED_4)
     return address in _OPEN_6 and not any(address in network for network in _CLOSED_6)
 
 
 def may_call(host: str, address: str, allowed: Iterable[str]) -> bool:
-    """Whether a host may be called at an address.
+    """Tell whether a host may be called at an address.
 
     Args:
         host: as the URL names it, in lower case.

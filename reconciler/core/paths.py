@@ -1,4 +1,4 @@
-"""Where the objects of an action lie, and what its launches are called (R64, R65, R66, R67)."""
+"""Define where the objects of an action lie, and what its launches are called (R64, R65, R66, R67)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def output_prefix(namespace: str, name: str, base: str, action: str, attempt: in
 
 
 def checkpoint_folder(prefix: str) -> str:
-    """Where the launch whose objects lie under `prefix` keeps its checkpoints (R66)."""
+    """Tell where the launch whose objects lie under `prefix` keeps its checkpoints (R66)."""
     return f"{prefix}/{CHECKPOINT_FOLDER}"
 
 
@@ -98,10 +98,10 @@ def shortened_name(name: str, longest: int) -> str:
 
 
 def is_relaunch(launch: str) -> bool:
-    """Whether a launch follows one of the same attempt that the platform lost (R29)."""
+    """Tell whether a launch follows one of the same attempt that the platform lost (R29)."""
     return "-" in launch
 
 
 def launch_id(attempt: int, launch: int) -> str:
-    """Which launch may report its outcome: the fencing token of attempts (R29)."""
+    """Tell which launch may report its outcome: the fencing token of attempts (R29)."""
     return f"{attempt}-{launch}" if launch else str(attempt)

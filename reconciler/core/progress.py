@@ -1,4 +1,4 @@
-"""What a status says of an attempt besides its phase: launched, running, recovered, begun anew (R21, R27, R29, R31)."""
+"""Write the progress of an attempt into its status: launched, running, recovered, begun anew (R21, R27, R29, R31)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def occurred(info: PhaseInfo, now: int) -> int:
 
 
 def begun(action: TaskAction) -> bool:
-    """Whether anything of an action ever ran: its function, or what its plugin started. A launch in a line did not.
+    """Tell whether anything of an action ever ran: its function, or what its plugin started. A launch in a line did not.
 
     A condition has begun once it has asked.
     """

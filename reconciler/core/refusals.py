@@ -1,4 +1,4 @@
-"""What a Redis or Valkey server means when it says no: pure rules over the texts of its errors.
+"""Explain what a Redis or Valkey server means when it says no: pure rules over the texts of its errors.
 
 Records and broker may lie on different servers, and are asked by different parts of this project: both explain a refusal by
 these rules.
@@ -33,7 +33,7 @@ _ADDRESS = re.compile(r"host=([^,]*),port=(\d+)[^\s>]*")
 
 
 def refusal_of(text: str, variable: str = "RECONCILER_REDIS_URL") -> str:
-    """What is wrong, and the remedy, as the rest of a sentence that begins with the server; empty when it is none we know.
+    """Tell what is wrong and its remedy, as the rest of a sentence that begins with the server; empty when not known.
 
     Args:
         text: the server's answer; its first word is its code.

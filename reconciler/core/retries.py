@@ -1,4 +1,4 @@
-"""How often and how soon something is tried again: two budgets and one back-off (R26, R31, R27, R33)."""
+"""Decide how often and how soon something is tried again: two budgets and one back-off (R26, R31, R27, R33)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def max_attempts(template: TaskTemplate | None) -> int:
 
 
 def is_last(attempts: int, status: ActionStatus, most: int, asked: AskedRetry | None) -> bool:
-    """Whether no attempt may follow the one that failed. Those a function asks for itself have a bound of their own (R31).
+    """Tell whether no attempt may follow the one that failed. Attempts a function asks for have a bound of their own (R31).
 
     Args:
         attempts: how many there have been.
@@ -97,7 +97,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether a server that does not answer is behind an error: nobody's failure, so it spends no budget."""
+    """Tell whether a server that does not answer is behind an error: nobody's failure, so it spends no budget."""
     return any(isinstance(cause, Unavailable) for cause in causes(error))
 
 

@@ -1,4 +1,4 @@
-"""How a user's function is described: its arguments and its result as JSON, checked against its type hints.
+"""Describe a user's function: its arguments and its result as JSON, checked against its type hints.
 
 `Signature.of(function)` looks at the function once, where it is declared. What cannot work is refused there;
 what a caller gets wrong is refused when it calls. All that is accepted comes back, on another machine, as the
@@ -197,7 +197,7 @@ class Signature:
 
 
 def too_large(function: str, size: int, limit: int) -> str:
-    """What the caller of a function is told whose result has more bytes than allowed."""
+    """Tell what the caller of a function is told whose result has more bytes than allowed."""
     return (
         f"the result of {function} has {size} bytes, {limit} are allowed. Store large data yourself and return where it "
         "lies, or raise RECONCILER_MAX_OBJECT_SIZE"

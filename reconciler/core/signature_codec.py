@@ -13,10 +13,10 @@ from typing import Any, Final
 
 
 class Codec:
-    """How values of one family of classes are written and read. The base carries what its text tells."""
+    """Tells how values of one family of classes are written and read. The base carries what its text tells."""
 
     def problem(self, cls: type) -> str:
-        """Why a class cannot be carried, found out where it is declared; empty when it can. Continues "values of type …"."""
+        """Tell why a class cannot be carried, where it is declared; empty when it can. Continues "values of type …"."""
         del cls
         return ""
 
@@ -59,7 +59,7 @@ class Codec:
         return cls(data)
 
     def same(self, one: Any, other: Any) -> bool:  # noqa: ANN401  # a value of the class, and what was read
-        """Whether a value has come back as it was; asked where `==` and the types do not tell."""
+        """Tell whether a value has come back as it was; asked where `==` and the types do not tell."""
         return str(one) == str(other)
 
 

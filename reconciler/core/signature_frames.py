@@ -16,7 +16,7 @@ _COLUMN = "values"
 
 
 class Frames(Codec):
-    """What frames of both libraries have in common."""
+    """Tells what frames of both libraries have in common."""
 
     package = ""
 
@@ -72,7 +72,7 @@ class PandasFrames(Frames):
 
 
 def _changed(dtype: object, was: str) -> bool:
-    """Whether parquet has made another type of it: it knows no times in whole seconds, and no categories without values."""
+    """Tell whether parquet has changed the type: it knows no times in whole seconds, and no categories without values."""
     return str(dtype) != was and (was.startswith("datetime64[s") or was == "category")
 
 

@@ -1,4 +1,4 @@
-"""Which functions can be tasks: those a worker finds when it imports the module, and can call."""
+"""Decide which functions can be tasks: those a worker finds when it imports the module, and can call."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def require_function(function: object, name: str = "given") -> None:
 
 
 def hidden_from_workers(function: Callable[..., Any]) -> str:
-    """Why no worker will know a function that is being declared now; empty when one will.
+    """Tell why no worker will know a function that is being declared now; empty when one will.
 
     A function inside another one is declared when that one is called. A worker only imports modules, so it has to be called
     by one at its top level, as a factory of tasks is.
@@ -61,7 +61,7 @@ def _modules_at_work() -> Iterator[Mapping[str, Any]]:
 
 
 def _imports(module: Mapping[str, Any]) -> bool:
-    """Whether a worker would run this top level too: it is being imported, or is a script of the user's own."""
+    """Tell whether a worker would run this top level too: it is being imported, or is a script of the user's own."""
     spec = module.get("__spec__")
     return (
         module.get("__name__") == "__main__" if spec is None else bool(getattr(spec, "_initializing", False))

@@ -1,4 +1,4 @@
-"""What is merely a subclass of a type JSON carries, made that type: a numpy number for a float, a text of the user's own.
+"""Turn a mere subclass of a type JSON carries into that type: a numpy number for a float, a text of the user's own.
 
 Nothing of numpy or pandas is imported: their values are known by what they have.
 """

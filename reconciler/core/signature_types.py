@@ -14,7 +14,7 @@ from reconciler.core.signature_codec import codec_of
 
 
 class TypeDescription(msgspec.Struct, frozen=True):
-    """What is known of one hint.
+    """Holds what is known of one hint.
 
     Attributes:
         name: readable and the same in every process, e.g. `list[Point{x: float, y: float}] | None`. The
@@ -146,7 +146,7 @@ def _none_last(name: str) -> tuple[bool, str]:
 
 
 def _is_key(info: described.Type) -> bool:
-    """Whether a key of a dict comes back from the text it is written as."""
+    """Tell whether a key of a dict comes back from the text it is written as."""
     if isinstance(info, described.CustomType):
         return info.cls is object
     if isinstance(info, described.LiteralType):

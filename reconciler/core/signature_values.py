@@ -24,7 +24,7 @@ _NUMBERS: Final = frozenset({int, float, bool})
 
 # -- hooks of msgspec --------------------------------------------------------------------------------------------
 def writing(value: object) -> object:
-    """What msgspec asks of a value it cannot write.
+    """Tell what msgspec asks of a value it cannot write.
 
     Raises:
         TypeError, ValueError: nobody can.
@@ -40,7 +40,7 @@ def writing(value: object) -> object:
 
 
 def reading(hint: Any, data: object) -> object:  # noqa: ANN401  # a type hint
-    """What msgspec asks of a hint it does not know.
+    """Tell what msgspec asks of a hint it does not know.
 
     Raises:
         ValueError: the data is none of it.
@@ -70,7 +70,7 @@ def _asked(hint: Any) -> tuple[type, Codec | None]:  # noqa: ANN401  # a type hi
 
 # -- forms of a value --------------------------------------------------------------------------------------------
 def arranged(value: Any) -> Any:  # noqa: ANN401  # any value
-    """What to give msgspec instead of a value, so that sets are sorted and every float is carried."""
+    """Tell what to give msgspec instead of a value, so that sets are sorted and every float is carried."""
     kind = type(value)
     if kind in SCALARS:
         return value if kind is not float or math.isfinite(value) else {_FLOAT: _name(value)}
@@ -85,7 +85,7 @@ def arranged(value: Any) -> Any:  # noqa: ANN401  # any value
 
 
 def _by(codec: Codec, value: object) -> object:
-    """What a codec writes; whatever the libraries behind it raise is the fault of the value."""
+    """Tell what a codec writes; whatever the libraries behind it raise is the fault of the value."""
     try:
         return codec.write(value)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What an action must have before it may run (R10, R23)."""
+"""Check that an action has what it needs to run (R10, R23)."""
 
 from __future__ import annotations
 

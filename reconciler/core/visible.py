@@ -31,7 +31,7 @@ def visible(text: str, *, colours: bool = False) -> str:
 
 
 def is_seen(character: str) -> bool:
-    """Whether a character has a shape, and no power over what stands beside it."""
+    """Tell whether a character has a shape, and no power over what stands beside it."""
     return unicodedata.category(character) not in _UNSEEN and character not in BLANK
 
 

@@ -1,4 +1,4 @@
-"""Why an action waits, in one sentence: from its record and from what is known of its surroundings.
+"""Explain why an action waits, in one sentence: from its record and from what is known of its surroundings.
 
 The same sentence stands in `reconciler describe`, in the JSON API and on the page of the action.
 """
@@ -23,7 +23,7 @@ from reconciler.core.times import iso, span
 
 
 class Reason(enum.StrEnum):
-    """What an action waits for, as programs read it."""
+    """Tells what an action waits for, as programs read it."""
 
     ABORT = "abort"
     PERSON = "person"
@@ -47,7 +47,7 @@ class Reason(enum.StrEnum):
 
 
 class Why(msgspec.Struct, frozen=True):
-    """Why an action is where it is.
+    """Tells why an action is where it is.
 
     Attributes:
         reason: for programs.
@@ -63,7 +63,7 @@ class Why(msgspec.Struct, frozen=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known beside the record. Whatever was not looked at keeps its default.
+    """Holds what is known beside the record. Whatever was not looked at keeps its default.
 
     Attributes:
         now: time of the store, ms since the epoch.
@@ -97,7 +97,7 @@ _LATE = 5_000
 
 
 def waits_for_holder(owner: str) -> str:
-    """What is written of an action that waits for the owner of a cache reservation; `holder_of` reads it."""
+    """Write the sentence of an action that waits for the owner of a cache reservation; `holder_of` reads it."""
     return f'waiting for cache to be populated by reservation owner "{owner}"'
 
 
@@ -110,7 +110,7 @@ def holder_of(record: TaskAction) -> str:
 
 
 def told(record: TaskAction) -> str:
-    """What the last step wrote of an action that goes on; empty when it wrote nothing, or the action has ended."""
+    """Tell what the last step wrote of an action that goes on; empty when it wrote nothing, or the action has ended."""
     for condition in record.status.conditions:
         if condition.type is ConditionType.PROGRESSING and condition.status is ConditionStatus.TRUE:
             return condition.message
@@ -273,7 +273,7 @@ def _plugin(record: TaskAction, around: Surroundings) -> Why | None:
 
 
 def _step(record: TaskAction, around: Surroundings) -> Why:
-    """What is left: somebody has to look at it."""
+    """Explain what is left: somebody has to look at it."""
     late = around.now - around.due if around.due else 0
     if late > _LATE:
         text = f"is due since {span(late)}, and no step has looked at it: `reconciler doctor` tells whether a worker lives"

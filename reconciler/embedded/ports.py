@@ -49,7 +49,7 @@ def pick_ports(count: int, *, paired: bool = False) -> list[int]:
 
 
 def all_free(ports: Iterable[int]) -> bool:
-    """Whether a server can have all these ports now; those that `pick_ports` only keeps for a server count as free."""
+    """Tell whether a server can have all these ports now; those that `pick_ports` only keeps for a server count as free."""
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(
@@ -63,7 +63,7 @@ def all_free(ports: Iterable[int]) -> bool:
 
 
 def listens(port: int) -> bool:
-    """Whether something accepts connections on this port."""
+    """Tell whether something accepts connections on this port."""
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((LOOPBACK, port)) == 0

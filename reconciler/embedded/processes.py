@@ -102,7 +102,7 @@ class ManagedProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the program, or any descendant of it, still runs."""
+        """Tell whether the program, or any descendant of it, still runs."""
         return self._guardian is not None and self._guardian.poll() is None
 
     @property

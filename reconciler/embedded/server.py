@@ -1,4 +1,4 @@
-"""What the two embedded servers have in common: ports, one process, and the wait until it serves."""
+"""Hold what the two embedded servers have in common: ports, one process, and the wait until it serves."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether it serves requests."""
+        """Tell whether it serves requests."""
 
     @abstractmethod
     def command(self) -> list[str]:

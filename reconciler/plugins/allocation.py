@@ -1,4 +1,4 @@
-"""How a plugin's wish for units of a resource becomes a token of its action (R70)."""
+"""Turn a plugin's request for units of a resource into a token of its action (R70)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def allocate(
 
 
 def _answer(ctx: TaskExecutionContext, token: QuotaToken, constraints: Constraints) -> tuple[Answer, int]:
-    """What the manager says, and since when no quota is registered; 0 = one is.
+    """Ask the manager; its answer, and since when no quota is registered; 0 = one is.
 
     Raises:
         QuotaUnknown: none has been for as long as the installation waits.
@@ -54,7 +54,7 @@ def _answer(ctx: TaskExecutionContext, token: QuotaToken, constraints: Constrain
 
 
 def why_waiting(namespace: str, allocation: Allocation) -> str:
-    """What an action waits for that was not granted units."""
+    """Tell what an action waits for that was not granted units."""
     match allocation:
         case Allocation.UNKNOWN:
             return str(QuotaUnknown.of(namespace))

@@ -1,4 +1,4 @@
-"""What a plugin is: a way to run an attempt (R68)."""
+"""Define what a plugin is: a way to run an attempt (R68)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StillStopping(ReconcilerError):
 
 
 class PluginProperties(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine must know of a plugin.
+    """Tells the engine what it must know of a plugin.
 
     Attributes:
         generated_name_max_length: longest name its resources may have; 0 = any; else at least 8 (R68).
@@ -71,5 +71,5 @@ class Plugin:
 
 
 def owes_finalize(plugin: Plugin) -> bool:
-    """Whether a plugin has anything to finalize; if not, the end of an action needs no further round."""
+    """Tell whether a plugin has anything to finalize; if not, the end of an action needs no further round."""
     return type(plugin).finalize is not Plugin.finalize

@@ -22,7 +22,7 @@ from reconciler.stores.outputs import ActionFiles
 
 
 class ResponseStatus(enum.Enum):
-    """Whether everything that was asked for is done."""
+    """Tells whether everything that was asked for is done."""
 
     NOT_READY = "NotReady"
     READY = "Ready"
@@ -59,7 +59,7 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DownloadResponse(msgspec.Struct, frozen=True):
-    """What was found.
+    """Holds what was found.
 
     Attributes:
         outputs: for each request, in order, the outputs as they lie at its target; None when the key is not filled.
@@ -74,24 +74,24 @@ class DownloadResponse(msgspec.Struct, frozen=True):
 
     @property
     def cached_count(self) -> int:
-        """How many were served."""
+        """Count how many were served."""
         return self.cached.bit_count()
 
     @property
     def size(self) -> int:
-        """How many were asked for."""
+        """Count how many were asked for."""
         return len(self.outputs)
 
 
 class UploadFuture:
-    """What becomes of uploads. It has no response beyond that they are done."""
+    """Tells what becomes of uploads. It has no response beyond that they are done."""
 
     def __init__(self, items: Sequence[WorkItem[OutputRef | None]]) -> None:
         self._items = items
 
     @property
     def status(self) -> ResponseStatus:
-        """Whether all is done, well or not."""
+        """Tell whether all is done, well or not."""
         waits = any(item.status is WorkStatus.NOT_DONE for item in self._items)
         return ResponseStatus.NOT_READY if waits else ResponseStatus.READY
 
@@ -116,10 +116,10 @@ class UploadFuture:
 
 
 class DownloadFuture(UploadFuture):
-    """What becomes of downloads."""
+    """Tells what becomes of downloads."""
 
     def response(self) -> DownloadResponse:
-        """What was found.
+        """Tell what was found.
 
         Raises:
             ResponseNotReady: not everything is done.

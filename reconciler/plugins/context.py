@@ -1,4 +1,4 @@
-"""What a plugin is given for one call: the task, its inputs, files, state, and what the installation offers (R63)."""
+"""Define what a plugin is given for one call: the task, its inputs, files, state, and what the installation offers (R63)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MAX_SECRETS = 256 * 1024
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """What the composition root hands to every context.
+    """Holds what the composition root hands to every context.
 
     Attributes:
         data_store: objects in S3.
@@ -146,7 +146,7 @@ class TaskExecutionContext:
 
     @property
     def template_path(self) -> str:
-        """Where the template lies: in the record itself (R63)."""
+        """Tell where the template lies: in the record itself (R63)."""
         return INLINE_TEMPLATE
 
     @property
@@ -170,7 +170,7 @@ class TaskExecutionContext:
 
     @property
     def previous_checkpoint_prefix(self) -> str:
-        """Where the attempt before this one left its checkpoints; empty in the first one (R66).
+        """Tell where the attempt before this one left its checkpoints; empty in the first one (R66).
 
         That of its last launch: a relaunch after a system failure writes to a folder of its own (R29).
         """
@@ -184,12 +184,12 @@ class TaskExecutionContext:
 
     @property
     def launch(self) -> str:
-        """Which launch may report: changes with each attempt and each relaunch (R29)."""
+        """Tell which launch may report: changes with each attempt and each relaunch (R29)."""
         return launch_id(self.attempt_number, self.action.status.launches)
 
     @property
     def attempt(self) -> AttemptRecord:
-        """What the store knows of the launch."""
+        """Tell what the store knows of the launch."""
         return self.action.attempt
 
     @property
@@ -236,7 +236,7 @@ class TaskExecutionContext:
 
     @property
     def _token(self) -> str:
-        """Whose units they are: never those of an action that had the same name before."""
+        """Tell whose units they are: never those of an action that had the same name before."""
         incarnation = self.action.metadata.incarnation
         return f"{self.action.id}/{self.launch}{f'@{incarnation}' if incarnation else ''}"
 

@@ -61,7 +61,7 @@ _RELAUNCH_AFTER = (0, 1000, 2000, 4000)
 
 
 class _Sent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How often a launch was sent because nobody took it; since when nobody is known who can run it, ms (0: some can)."""
+    """Counts how often a launch was sent that nobody took; since when nobody is known who can run it, ms (0: some can)."""
 
     times: int
     unknown_since: int = 0
@@ -194,7 +194,7 @@ def _queued(ctx: TaskExecutionContext, times: int, reason: str, look: int) -> Ph
 
 
 def _why_stopped(ctx: TaskExecutionContext) -> str:
-    """What the worker is told: the reason of an abort, or the limit of time that has passed."""
+    """Tell what the worker is told: the reason of an abort, or the limit of time that has passed."""
     deletion = ctx.action.metadata.deletion
     if deletion is not None:
         return deletion.reason or "aborted"

@@ -39,7 +39,7 @@ class Kept(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> Kept:
-        """What these settings keep."""
+        """Tell what these settings keep."""
         return cls(settings.steps_queue, settings.events_exchange)
 
 
@@ -61,7 +61,7 @@ def config_of(custom: Mapping[str, object]) -> FunctionConfig:
 
 
 def config_problems(config: FunctionConfig, kept: Kept) -> list[str]:
-    """What no attempt can have, a sentence each."""
+    """Tell what no attempt can have, a sentence each."""
     found = []
     try:
         check_name("function", config.function, 63)

@@ -1,4 +1,4 @@
-"""Who can run a function, asked of the store at most once a second: many launches wait for the same one."""
+"""Tell who can run a function, asked of the store at most once a second: many launches wait for the same one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class KnownFunctions:
         self._answers: dict[tuple[str, str], tuple[int, Known]] = {}
 
     def __call__(self, queue: str, function: str, now: int) -> Known:
-        """Which living workers of a queue can run a function; `now` is the store's time, ms.
+        """Tell which living workers of a queue can run a function; `now` is the store's time, ms.
 
         Raises:
             StoreUnavailable: the store does not answer.

@@ -1,4 +1,4 @@
-"""What plugins get from outside: quotas and secrets (R70, R71). The defaults grant all and hold nothing."""
+"""Define what plugins get from outside: quotas and secrets (R70, R71). The defaults grant all and hold nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which plugin runs a task type (R69)."""
+"""Decide which plugin runs a task type (R69)."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def read_entries(modules: Iterable[str]) -> tuple[tuple[PluginEntry, ...], list[
 
 
 def _loaded(entry: PluginEntry) -> Plugin:
-    """What the loader makes.
+    """Load a plugin by its loader.
 
     Raises:
         InvalidSettings: it raises, or its plugin cannot be used; an `Outage` where a server did not answer it.

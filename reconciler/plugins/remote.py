@@ -59,7 +59,7 @@ class TaskRefused(PluginError):
 
 
 class Created(msgspec.Struct, Generic[Meta, Resource], frozen=True):
-    """What `create` made.
+    """Tells what `create` made.
 
     Attributes:
         meta: how the service calls it; stored in the record as JSON, so small and without secrets (R71).
@@ -188,7 +188,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
     def _seen(
         self, ctx: TaskExecutionContext, state: RemoteState, meta: Meta, resource: Resource
     ) -> PhaseInfo:
-        """What the service says, and no failed look any more (R72)."""
+        """Tell what the service says, and no failed look any more (R72)."""
         info = self.status(ctx, meta, resource)
         metrics.looked(info.phase.label)
         if info.phase.is_success():
@@ -267,7 +267,7 @@ def _with_files(ctx: TaskExecutionContext, info: PhaseInfo) -> PhaseInfo:
 
 
 def _ended(ctx: TaskExecutionContext) -> bool:
-    """Whether the service said, in a round that was stored, that the resource has ended."""
+    """Tell whether the service said, in a round that was stored, that the resource has ended."""
     try:
         return read_state(ctx.state).phase.ended
     except PluginError:

@@ -1,4 +1,4 @@
-"""What a remote plugin is set to, and what it remembers between rounds (R72)."""
+"""Define what a remote plugin is set to, and what it remembers between rounds (R72)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOTHING = msgspec.Raw(b"null")
 
 
 class RemoteConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How a remote plugin polls.
+    """Tells how a remote plugin polls.
 
     Flyte's size, workers and rates of the background refresh have no place here: each action is polled in a round of its
     own, on the handle threads of the steps workers, and how many resources exist at once is a matter of quotas.
@@ -53,7 +53,7 @@ class RemoteConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemotePhase(enum.StrEnum):
-    """How far a launch is (R72). What fails by the platform's fault is launched anew, so it is never stored."""
+    """Tells how far a launch is (R72). What fails by the platform's fault is launched anew, so it is never stored."""
 
     NOT_STARTED = "NotStarted"
     ALLOCATION_TOKEN_ACQUIRED = "AllocationTokenAcquired"  # noqa: S105  # a unit of a quota, no password
@@ -63,7 +63,7 @@ class RemotePhase(enum.StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the service said that the resource has ended."""
+        """Tell whether the service said that the resource has ended."""
         return self in {RemotePhase.SUCCEEDED, RemotePhase.USER_FAILURE}
 
 
@@ -87,7 +87,7 @@ _PHASES = {
 
 
 def remote_phase(phase: PluginPhase) -> RemotePhase:
-    """What is remembered of a phase `status` answered (R72).
+    """Tell what is remembered of a phase `status` answered (R72).
 
     Raises:
         ReturnedUnknown: no resource can be in it.
@@ -139,7 +139,7 @@ def write_meta(meta: object) -> msgspec.Raw:
 
 
 def read_meta(state: RemoteState, kind: type[T]) -> T:
-    """How the service calls the resource.
+    """Tell how the service calls the resource.
 
     Raises:
         CorruptedPluginState: what is stored is no `kind`.

@@ -1,4 +1,4 @@
-"""Where secrets come from: the environment, files, and several such places in order (R71). AWS: stores/s3/aws_secrets.py.
+"""Read secrets from the environment, from files, or from several such places in order (R71). AWS: stores/s3/aws_secrets.py.
 
 A secret may be held for the whole installation, for a domain, or for a project in a domain; the narrowest one counts.
 """

@@ -1,4 +1,4 @@
-"""What the archive asks of the store: seal an ended run, read it as a whole, and let it be forgotten once it is archived."""
+"""Define what the archive asks of the store: seal an ended run, read it as a whole, and forget it once it is archived."""
 
 from __future__ import annotations
 

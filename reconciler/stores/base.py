@@ -27,7 +27,7 @@ from reconciler.stores.lines import Head, Lines
 
 
 class CreateOutcome(enum.Enum):
-    """What became of one submission."""
+    """Tells what became of one submission."""
 
     CREATED = "created"
     EXISTS = "exists"
@@ -61,7 +61,7 @@ class CreateReport(msgspec.Struct, frozen=True):
 
 
 class ClaimReport(msgspec.Struct, frozen=True):
-    """What a step may work on.
+    """Tells what a step may work on.
 
     Attributes:
         now: the store's time of the claim.
@@ -101,7 +101,7 @@ class Write(msgspec.Struct, kw_only=True):
 
 
 class CommitOutcome(enum.Enum):
-    """What became of one write."""
+    """Tells what became of one write."""
 
     DONE = "done"
     SUPERSEDED = "superseded"
@@ -123,7 +123,7 @@ class CommitReport(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """How one launch ended.
+    """Tells how one launch ended.
 
     Attributes:
         action, launch: whose.
@@ -154,14 +154,14 @@ class Late(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What a look at all shards found: those that need a message, and lines that have launches (of many, some)."""
+    """Tells what a look at all shards found: those that need a message, and lines that have launches (of many, some)."""
 
     late: tuple[Late, ...] = ()
     lines: tuple[Head, ...] = ()
 
 
 class StartRefused(enum.Enum):
-    """Why a worker may not run an attempt."""
+    """Tells why a worker may not run an attempt."""
 
     GONE = "gone"
     ENDED = "ended"
@@ -179,7 +179,7 @@ class Beat(msgspec.Struct, frozen=True):
 
 
 class AbortOutcome(enum.Enum):
-    """What became of a wish to abort."""
+    """Tells what became of a wish to abort."""
 
     REQUESTED = "requested"
     ALREADY = "already requested"
@@ -196,7 +196,7 @@ class AbortReport(msgspec.Struct, frozen=True):
 
 
 class SignalOutcome(enum.Enum):
-    """What became of a signal (R54)."""
+    """Tells what became of a signal (R54)."""
 
     STORED = "stored"
     SAME = "same value before"
@@ -221,7 +221,7 @@ class ChannelEntry(msgspec.Struct, frozen=True):
 
 
 class Collected(msgspec.Struct, frozen=True):
-    """What one pass of the collector did in a shard (R42)."""
+    """Tells what one pass of the collector did in a shard (R42)."""
 
     deleted: tuple[TaskAction, ...]
     already_gone: int
@@ -251,7 +251,7 @@ class Store(Archiving, Doomed, Functions, Holds, Lines, Protocol):
         ...
 
     def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
-        """What `create` would answer now, in the order asked; nothing is stored."""
+        """Tell what `create` would answer now, in the order asked; nothing is stored."""
         ...
 
     # -- stepping --------------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class Store(Archiving, Doomed, Functions, Holds, Lines, Protocol):
         ...
 
     def look(self, grace: int) -> Look:
-        """Which shards need a message, and which lines have launches.
+        """Tell which shards need a message, and which lines have launches.
 
         A shard is overdue when something is due for longer than `grace` ms. Each overdue one is marked as having a message
         on its way; each other one has to get the countdown.
@@ -286,7 +286,7 @@ class Store(Archiving, Doomed, Functions, Holds, Lines, Protocol):
         ...
 
     def nudge(self, shard: int) -> bool:
-        """Whether something is due and no message is on its way; the caller then has to send one."""
+        """Tell whether something is due and no message is on its way; the caller then has to send one."""
         ...
 
     def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:

@@ -1,4 +1,4 @@
-"""What all object stores share: addresses, digests, and the reading of references."""
+"""Hold what all object stores share: addresses, digests, and the reading of references."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}", re.ASCII)
 
 
 class Address(NamedTuple):
-    """Where an object lies."""
+    """Tells where an object lies."""
 
     bucket: str
     key: str

@@ -18,7 +18,7 @@ TOKEN_MEMORY = 86_400_000
 
 
 class CacheLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What an installation allows its catalog, in ms.
+    """Holds the limits an installation sets its catalog, in ms.
 
     Attributes:
         retention: how long an entry is kept; 0 = for ever.
@@ -52,7 +52,7 @@ class CacheLimits(msgspec.Struct, frozen=True, kw_only=True):
         return min(asked, self.max_heartbeat) if asked > 0 else self.max_heartbeat
 
     def stale(self, updated_at: int, now: int) -> bool:
-        """Whether an entry is too old to be served."""
+        """Tell whether an entry is too old to be served."""
         return bool(self.max_age) and now - updated_at > self.max_age
 
 
@@ -61,7 +61,7 @@ def _ms(duration: timedelta) -> int:
 
 
 def check_put(key: CacheKey, outputs: OutputRef) -> OutputRef:
-    """What an entry keeps of outputs: the reference alone, since S3 is the truth and Redis is small (R46).
+    """Tell what an entry keeps of outputs: the reference alone, since S3 is the truth and Redis is small (R46).
 
     Raises:
         InvalidInput: the key or the URI is empty.

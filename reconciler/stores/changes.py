@@ -1,4 +1,4 @@
-"""What a write changes of a record, as fields: computed once here, applied by either store."""
+"""Compute what a write changes of a record, as fields: once here; either store applies it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 def change_of(write: Write) -> Change:
-    """What a write changes."""
+    """Compute what a write changes."""
     action, original = write.action, write.original
     sets: list[bytes] = []
     dels: list[bytes] = []
@@ -129,7 +129,7 @@ def change_of(write: Write) -> Change:
 
 
 def _counts_anew(write: Write) -> bool:
-    """Whether a write gives a launch up: the next one is another attempt or relaunch, and is sent later."""
+    """Tell whether a write gives a launch up: the next one is another attempt or relaunch, and is sent later."""
     before, after = write.original.status, write.action.status
     now = (max(after.attempts, 1), after.launches)
     return write.status and (max(before.attempts, 1), before.launches) != now

@@ -1,4 +1,4 @@
-"""How many actions of a run are in each phase: what lists and progress show."""
+"""Count the actions of a run in each phase: what lists and progress show."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reconciler.api.phase import ActionPhase
 
 
 class RunCounts(msgspec.Struct, frozen=True):
-    """How many actions of a run are in each phase."""
+    """Tells how many actions of a run are in each phase."""
 
     phases: dict[ActionPhase, int]
 

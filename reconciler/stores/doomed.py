@@ -1,4 +1,4 @@
-"""What goes from S3 after its record: noted before, so that a collector may be killed between the two."""
+"""Note what is to be removed from S3 before its record goes, so that a collector may be killed between the two."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Life(msgspec.Struct, frozen=True, order=True, gc=False):
 
     @classmethod
     def of(cls, record: TaskAction) -> Life:
-        """Which one a record is."""
+        """Tell which one a record is."""
         return cls(record.id, record.metadata.incarnation)
 
     @classmethod
@@ -43,7 +43,7 @@ class Doomed(Protocol):
     """The notes, shard by shard. A note of an action that has a record means nothing yet."""
 
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
-        """What `collect` would forget just now; `limit` is the size of a page."""
+        """Tell what `collect` would forget just now; `limit` is the size of a page."""
         ...
 
     def doom(self, shard: int, folders: Mapping[Life, Folders]) -> None:

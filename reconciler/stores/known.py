@@ -9,7 +9,7 @@ import msgspec
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Who can run a function.
+    """Tells who can run a function.
 
     Attributes:
         workers: how many living workers consume the queue, whatever they can run.
@@ -30,5 +30,5 @@ class Functions(Protocol):
         ...
 
     def find_function(self, queue: str, function: str) -> Known:
-        """Which living workers of a queue can run a function."""
+        """Tell which living workers of a queue can run a function."""
         ...

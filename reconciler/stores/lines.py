@@ -33,7 +33,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """What became of a line that was picked.
+    """Tells what became of a line that was picked.
 
     Attributes:
         head: the line after the draw, with the place of the first launch left.
@@ -47,7 +47,7 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class Pick(msgspec.Struct, frozen=True):
-    """Which line to draw from next.
+    """Decides which line to draw from next.
 
     Attributes:
         shard: where it lies.
@@ -83,7 +83,7 @@ class GivenBack(msgspec.Struct, frozen=True):
 
 
 class QueueState(msgspec.Struct, frozen=True):
-    """What holds for a queue.
+    """Tells what holds for a queue.
 
     Attributes:
         paused: whether its workers are given nothing new.
@@ -95,7 +95,7 @@ class QueueState(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """When it is the turn of an action.
+    """Tells when it is the turn of an action.
 
     Attributes:
         line: in which its launch stands; empty = in none.
@@ -109,7 +109,7 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Lines(Protocol):
-    """What the lines answer."""
+    """Answers questions about the lines of launches."""
 
     def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
         """Note lines of a queue that have launches; whether the caller has to send the queue a ticket.
@@ -173,9 +173,9 @@ class Lines(Protocol):
         ...
 
     def launches_waiting(self) -> dict[str, int]:
-        """How many launches stand in the lines of each queue that has any."""
+        """Count how many launches stand in the lines of each queue that has any."""
         ...
 
     def turn(self, action: ActionId) -> Turn:
-        """Where the launch of an action stands, and when a step looks at it; for people, so not of one moment."""
+        """Tell where the launch of an action stands, and when a step looks at it; for people, so not of one moment."""
         ...

@@ -29,7 +29,7 @@ ERROR_FILE_BAD_FORMAT = "ErrorFileBadFormat"
 
 
 class AttemptResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What an attempt has to say at its end: outputs, or an error, or (a fault) neither.
+    """Holds what an attempt has to say at its end: outputs, or an error, or (a fault) neither.
 
     Attributes:
         outputs: the document of outputs; an empty map (`{}`) is a success like any other (R66).
@@ -58,12 +58,12 @@ class ActionFiles:
 
     @property
     def outputs_uri(self) -> str:
-        """Where the outputs lie."""
+        """Tell where the outputs lie."""
         return f"{self.prefix}/{OUTPUTS_FILE}"
 
     @property
     def error_uri(self) -> str:
-        """Where the error lies."""
+        """Tell where the error lies."""
         return f"{self.prefix}/{ERROR_FILE}"
 
     @property
@@ -102,7 +102,7 @@ class ActionFiles:
         return self.reference(data, inline_limit)
 
     def reference(self, data: bytes, inline_limit: int = 0) -> OutputRef:
-        """What refers to outputs that lie in S3 already; see `write_outputs`."""
+        """Tell what refers to outputs that lie in S3 already; see `write_outputs`."""
         inline = data if inline_limit and len(data) <= inline_limit else None
         return OutputRef(uri=self.outputs_uri, sha256=digest_of(data), size=len(data), inline=inline)
 
@@ -117,7 +117,7 @@ class ActionFiles:
         return read_ref(self._blobs, ref or OutputRef(uri=self.outputs_uri), self._limit)
 
     def outputs_exist(self) -> bool:
-        """Whether outputs were written.
+        """Tell whether outputs were written.
 
         Raises:
             BlobCorrupt: they are larger than the limit (R66).
@@ -156,7 +156,7 @@ class ActionFiles:
         self._blobs.put(self.error_uri, error_file.encode(error, recoverable=recoverable, limit=self._limit))
 
     def has_error(self) -> bool:
-        """Whether an error was written, of whatever size (R66).
+        """Tell whether an error was written, of whatever size (R66).
 
         Raises:
             BlobUnavailable: as `BlobStore.stat`.

@@ -44,7 +44,7 @@ NO_CAPS = Constraints()
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of a wish. `look_at`: when to ask again at the latest (ms since the epoch, UTC); 0 when granted."""
+    """Tells what became of a wish. `look_at`: when to ask again at the latest (ms since the epoch, UTC); 0 when granted."""
 
     allocation: Allocation
     look_at: int = 0
@@ -65,7 +65,7 @@ class QuotaUnknown(PluginError):
 
 
 class QuotaBook:
-    """How many units each resource has, as this process was told. Base of the two implementations.
+    """Keeps how many units each resource has, as this process was told. Base of the two implementations.
 
     Attributes:
         lease: how long a unit stays leased without being renewed, ms.

@@ -1,4 +1,4 @@
-"""How a record is laid out as named fields of bytes: the same for both stores.
+"""Define how a record is laid out as named fields of bytes: the same for both stores.
 
 A record is many small fields instead of one document, so that a script can guard and count without parsing, so that each
 write scope touches only its own fields (R2), and so that a field a newer release added is left alone by an older one.
@@ -139,7 +139,7 @@ def shared_digest(name: bytes) -> bytes:
 
 
 def incarnation_of(fields: Mapping[bytes, bytes]) -> str:
-    """Which incarnation of its run a record belongs to; empty for one of a release before."""
+    """Tell which incarnation of its run a record belongs to; empty for one of a release before."""
     return fields.get(b"h", b"")[_DIGEST:].decode()
 
 
@@ -185,7 +185,7 @@ def encode_new(
 
 
 def _add_history(fields: Fields, action: TaskAction) -> None:
-    """What only an action of a run has that was made of another one."""
+    """Tell what only an action of a run has that was made of another one."""
     fields[b"ln"] = _encode_plain(action.metadata.lineage)
     if action.children.total:
         fields[b"b"] = b"1"

@@ -1,4 +1,4 @@
-"""Which layout of the stored record this release writes."""
+"""Name the layout of the stored record that this release writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a place that holds secrets is asked for, and what it answers (R71)."""
+"""Define what a place that holds secrets is asked for, and what it answers (R71)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SecretId(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SecretValue(msgspec.Struct, frozen=True):
-    """What a place holds: text, or bytes when there is no text. Never printed."""
+    """Holds what a place has for a secret: text, or bytes when there is no text. Never printed."""
 
     text: str = ""
     binary: bytes = b""

@@ -1,4 +1,4 @@
-"""Which objects in S3 no record knows any more: a bounded look, on demand. Nothing is removed unless that is asked for.
+"""Find which objects in S3 no record knows any more: a bounded look, on demand. Nothing is removed unless that is asked for.
 
 An object lies in the folder of one action in one incarnation of its run (`reconciler.core.layout`), which nobody else has.
 It has an owner while that action has a record, or a note of the collector, while its run is held by one that was made of it,
@@ -26,7 +26,7 @@ _BELOW = 4
 
 
 class Folder(msgspec.Struct):
-    """What lies in one folder of an action.
+    """Holds what lies in one folder of an action.
 
     Attributes:
         life: whose it is.
@@ -45,7 +45,7 @@ class Folder(msgspec.Struct):
 
 
 class ObjectReport(msgspec.Struct, frozen=True):
-    """What was found.
+    """Holds what was found.
 
     Attributes:
         looked: objects looked at.

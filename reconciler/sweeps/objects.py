@@ -38,7 +38,7 @@ _PAGE = 100
 
 
 class Removed(StrEnum):
-    """What became of the objects of one action."""
+    """Tells what became of the objects of one action."""
 
     DELETED = "deleted"
     ALREADY_GONE = "already_gone"

@@ -95,7 +95,7 @@ def crash_at_each(moment: Moment) -> Crash:
 
 
 class Crashes:
-    """What a lab knows of its writes.
+    """Tells what a lab knows of its writes.
 
     Attributes:
         writes: the calls that changed something, in order.
@@ -110,7 +110,7 @@ class Crashes:
 
     @property
     def worker(self) -> int:
-        """Which worker lives: the first is 0."""
+        """Tell which worker lives: the first is 0."""
         return len(self.deaths)
 
     def door(self, name: str, inner: T) -> T:
@@ -165,7 +165,7 @@ class _Door:
 
 
 def _about(part: object) -> str:
-    """What tells one write from the next, but not from its repetition: whom it concerns, and how far that one is."""
+    """Make what tells one write from the next, but not from its repetition: whom it concerns, and how far that one is."""
     match part:
         case list() | tuple():
             text = ", ".join(filter(None, map(_about, part)))

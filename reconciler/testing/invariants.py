@@ -1,4 +1,4 @@
-"""What must hold after any fault, checked offline over store and events. Each check raises `AssertionError`."""
+"""Check what must hold after any fault, offline, over store and events. Each check raises `AssertionError`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was called and written, in order: the proof of ordering guarantees (R6)."""
+"""Record what was called and written, in order: the proof of ordering guarantees (R6)."""
 
 from __future__ import annotations
 

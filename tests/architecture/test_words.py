@@ -43,6 +43,8 @@ SUBJECTS = {
     "heartbeat": "", "plugin": "", "resync": "",
 }  # fmt: skip
 """What a log event is about: its first word. Those without a meaning here stand in the glossary."""
+QUESTIONS = {"what", "who", "whom", "whose", "whether", "how", "where", "when", "why", "which", "that"}
+"""A docstring opens with what a thing does. One of these would open half a sentence."""
 REASON_KEYWORDS = {"reason", "action"}
 
 
@@ -66,6 +68,21 @@ def audit_words(source: str) -> Iterator[str]:
         if isinstance(node.func, ast.Name) and node.func.id == "AuditEntry":
             given = [word.value for word in node.keywords if word.arg in REASON_KEYWORDS]
             yield from (value.value for value in given if isinstance(value, ast.Constant))  # type: ignore[misc]  # texts
+
+
+def docstrings(source: str) -> Iterator[str]:
+    """The docstrings of a source: of its module, its classes and its functions."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield text
+
+
+def first_word(text: str) -> str:
+    """The first word of a text, in small letters."""
+    found = re.match(r"\W*([A-Za-z]+)", text)
+    return found[1].lower() if found else ""
 
 
 def metrics(source: str) -> set[str]:
@@ -96,6 +113,18 @@ def test_no_foreign_word_is_used() -> None:
         names = [*log_events(source), *audit_words(source), *metrics(source)]
         found += [f"{path.name}: {name}" for name in names if any(map(FOREIGN.match, parts(name)))]
     assert found == []
+
+
+def test_no_docstring_opens_with_a_question_word() -> None:
+    """`Tell whether …`, `Define how …`: the verb stands first."""
+    texts = {path: [*docstrings(path.read_text())] for path in SOURCES}
+    assert sum(map(len, texts.values())) > 2000
+    assert [
+        f"{path}: {text.splitlines()[0]}"
+        for path, found in texts.items()
+        for text in found
+        if first_word(text) in QUESTIONS
+    ] == []
 
 
 def test_all_three_are_looked_at() -> None:

@@ -1,1 +1,1 @@
-"""What a worker does about one launch: its lease, its secrets, its run, its report."""
+"""Serve one launch: its lease, its secrets, its run, its report."""

@@ -105,7 +105,7 @@ class Attempt:
 
     @property
     def launch(self) -> str:
-        """Which launch it is."""
+        """Tell which launch it is."""
         return self.record.attempt.launch
 
     def call(self) -> None:
@@ -192,7 +192,7 @@ class Attempt:
             self.beat.watch(None)
 
     def _undeclared(self) -> AttemptOutcome | None:
-        """How the call ends when its function cannot be asked for its secrets; None when it gets what it declares.
+        """Tell how the call ends when its function cannot be asked for its secrets; None when it gets what it declares.
 
         Raises:
             SecretUnavailable: the template asks for a secret its function does not declare.
@@ -301,7 +301,7 @@ class Attempt:
 
 
 def _log_of(ended: Ended, text: bytes) -> bytes:
-    """What the function wrote, and at its end, as from any program, the traceback of what it raised."""
+    """Assemble what the function wrote, and at its end, as from any program, the traceback of what it raised."""
     if isinstance(ended, Raised) and ended.traceback:
         gap = b"" if not text or text.endswith(b"\n") else b"\n"
         text += gap + ended.traceback.encode(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Why the processes of a pool cannot run functions, told to the worker's main process for `reconciler doctor`."""
+"""Tell why the processes of a pool cannot run functions, told to the worker's main process for `reconciler doctor`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Broken:
                 self._write(b"")
 
     def troubles(self) -> list[str]:
-        """What the worker says of itself; empty when all is well."""
+        """Tell what the worker says of itself; empty when all is well."""
         said = self._read()
         if said is None:
             return []

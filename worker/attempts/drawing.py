@@ -44,13 +44,13 @@ _PASS_ON_EVERY = 0.25
 
 
 class Pace:
-    """How many launches of each function this process draws at a time: as many as it will run in a moment."""
+    """Decides how many launches of each function this process draws at a time: as many as it will run in a moment."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, int]] = {}
 
     def of(self, function: str) -> int:
-        """How many to draw: one of a function it has not run, then at most twice as many as the last time."""
+        """Decide how many to draw: one of a function it has not run, then at most twice as many as the last time."""
         seconds, last = self._known.get(function, (math.inf, 0))
         return max(1, min(int(_TOGETHER / max(seconds, 1e-5)), 2 * last, _MOST))
 
@@ -64,7 +64,7 @@ class Pace:
 
 
 class _Process:
-    """What the tickets of one process share; a forked child makes its own.
+    """Tells what the tickets of one process share; a forked child makes its own.
 
     Attributes:
         pace: how many launches of each function to draw at a time.
@@ -95,7 +95,7 @@ def register(app: Celery) -> None:
 
 
 class Drawing:
-    """What one ticket leads to."""
+    """Does the work one ticket asks for."""
 
     def __init__(self, engine: Engine, queue: str, worker: str, telling: Telling) -> None:
         self._engine = engine

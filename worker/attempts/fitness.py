@@ -1,4 +1,4 @@
-"""Whether this worker can run a launch at all. If not, it hands it back: no fault of the action, and nothing is spent."""
+"""Decide whether this worker can run a launch. If not, it hands the launch back, which costs the action nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Flower, and whoever else listens to Celery's task events, is told of a launch: its own name, and how it ended.
+"""Tell Flower, and whoever else listens to Celery's task events, of a launch: its own name, and how it ended.
 
 The Celery task that a worker runs is a ticket, which says nothing of the launches it leads to. So the process that runs them
 sends the events of each, with the function's own name and outcome.
@@ -33,7 +33,7 @@ _TRACE: Final = 4096
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a launch ended, for the one row it has in Flower.
+    """Tells how a launch ended, for the one row it has in Flower.
 
     Attributes:
         event: type of the Celery event.
@@ -46,7 +46,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     trace: str = ""
 
     def fields(self) -> dict[str, object]:
-        """What the event carries."""
+        """Tell what the event carries."""
         match self.event:
             case "task-succeeded":
                 return {"result": self.text}
@@ -172,7 +172,7 @@ class _Line:
         self._rests_until = 0.0
 
     def may_show(self) -> bool:
-        """Whether one more launch of this second is shown."""
+        """Tell whether one more launch of this second is shown."""
         now = int(time.monotonic())
         if now != self._second:
             self._second, self._count = now, 0
@@ -180,7 +180,7 @@ class _Line:
         return self._count <= self._EACH_SECOND and time.monotonic() >= self._rests_until
 
     def may_show_failure(self) -> bool:
-        """Whether one more failure of this second is shown."""
+        """Tell whether one more failure of this second is shown."""
         now = int(time.monotonic())
         if now != self._failed_second:
             self._failed_second, self._failed_count = now, 0
@@ -188,7 +188,7 @@ class _Line:
         return self._failed_count <= self._EACH_SECOND and time.monotonic() >= self._rests_until
 
     def dispatcher(self, app: Celery, worker: str) -> Any:  # noqa: ANN401  # Celery has no types
-        """What sends events."""
+        """Tell what sends events."""
         if self._dispatcher is None or self._pid != os.getpid():
             self.shown, self._pid = set(), os.getpid()
             connection = app.connection_for_write()

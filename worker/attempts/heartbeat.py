@@ -57,7 +57,7 @@ class Heartbeat:
         self._each.append(call)
 
     def reason(self) -> str | None:
-        """Why the attempt shall stop; None when it shall not."""
+        """Tell why the attempt shall stop; None when it shall not."""
         return self._stop or None
 
     def beat(self) -> None:

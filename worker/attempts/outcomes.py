@@ -1,4 +1,4 @@
-"""What the end of a call becomes in the record: each kind of death has its own code."""
+"""Turn the end of a call into an outcome of the record: each kind of death has its own code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an attempt does with S3: patient with a server that is away, and bounded once the attempt shall stop."""
+"""Read and write S3 for an attempt: patient with a server that is away, and bounded once the attempt shall stop."""
 
 from __future__ import annotations
 

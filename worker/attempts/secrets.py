@@ -126,7 +126,7 @@ class ChildSecrets:
 
 
 def _forms(value: str) -> Iterable[bytes]:
-    """How a value may appear in a text."""
+    """Tell how a value may appear in a text."""
     parts = [value, *(line for line in value.splitlines() if len(line) >= _SHORTEST_LINE)]
     for part in parts:
         if len(part) >= _SHORTEST:

@@ -25,7 +25,7 @@ class Ticket(Request):  # type: ignore[misc]  # Celery has no types
     """Celery's request of a ticket: one that names no queue of this worker is dropped."""
 
     def revoked(self) -> bool:
-        """Whether it is not to be run; Celery asks before it gives it to the pool."""
+        """Tell whether it is not to be run; Celery asks before it gives it to the pool."""
         if super().revoked():
             return True
         problem = _problem(self.app, self.args, self.kwargs)
@@ -37,7 +37,7 @@ class Ticket(Request):  # type: ignore[misc]  # Celery has no types
 
 
 def _problem(app: Celery, args: object, named: object) -> str:
-    """Why a ticket is dropped; empty when it is good. A newer sender may name more, but never the queue."""
+    """Tell why a ticket is dropped; empty when it is good. A newer sender may name more, but never the queue."""
     if (
         not isinstance(args, list | tuple)
         or len(args) != 1

@@ -1,4 +1,4 @@
-"""What may be done to an action from a page: one table. A new button is a new row, and neither page nor API changes."""
+"""Define what a page may do to an action, in one table. A new button is a new row; page and API do not change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a press, in words; `run`: the run that was made."""
+    """Tells what became of a press, in words; `run`: the run that was made."""
 
     outcome: str
     run: str = ""

@@ -30,7 +30,7 @@ def prepare_flower(argv: Sequence[str], environ: MutableMapping[str, str]) -> bo
 
 
 def is_login(basic_auth: Sequence[str], auth: str) -> bool:
-    """Whether these options of Flower keep anybody out.
+    """Tell whether these options of Flower keep anybody out.
 
     `auth_provider` alone keeps out nobody, and neither does a user without a password.
 

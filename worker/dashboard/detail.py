@@ -115,7 +115,7 @@ def _types(record: TaskAction) -> Document:
 
 
 def inputs_preview(client: Client, record: TaskAction) -> Document:
-    """What the action was given, as text; integers of any size are exact."""
+    """Tell what the action was given, as text; integers of any size are exact."""
     try:
         return _preview(read_inputs(client.blobs, record.spec, limit=_READ))
     except ReconcilerError as error:
@@ -123,7 +123,7 @@ def inputs_preview(client: Client, record: TaskAction) -> Document:
 
 
 def outputs_preview(client: Client, record: TaskAction) -> Document | None:
-    """What the action returned, as text; None when it did not."""
+    """Tell what the action returned, as text; None when it did not."""
     if record.status.outputs is None and record.signal is None:
         return None
     try:

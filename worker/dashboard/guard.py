@@ -1,4 +1,4 @@
-"""Who may see the pages, and who may press a button: the login of Flower, or nobody but this machine."""
+"""Decide who may see the pages, and who may press a button: the login of Flower, or nobody but this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADERS: Final = {
 
 
 def closed_because(address: str, host: str, *, login: bool, unix_socket: bool = False) -> str:
-    """Why the pages are refused although nobody asks for a login; empty when they are not.
+    """Tell why the pages are refused although nobody asks for a login; empty when they are not.
 
     Without a login only this machine is let in: Flower has to listen on it alone, and the browser has to call it by a name
     of it. A page of the internet whose name was made to lead here calls it by its own (DNS rebinding).
@@ -48,7 +48,7 @@ def closed_because(address: str, host: str, *, login: bool, unix_socket: bool = 
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a name or an address is this machine's own."""
+    """Tell whether a name or an address is this machine's own."""
     if name.lower() == "localhost":
         return True
     try:
@@ -58,7 +58,7 @@ def is_loopback(name: str) -> bool:
 
 
 def foreign_because(headers: Any, host: str) -> str:  # noqa: ANN401  # Tornado's headers
-    """Why a request that changes something is refused: another site made it; empty when ours did.
+    """Tell why a request that changes something is refused: another site made it; empty when ours did.
 
     Args:
         headers: of the request.

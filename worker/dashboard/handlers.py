@@ -52,7 +52,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
-    """What all our answers share: the guard, the headers, and where blocking work runs."""
+    """Holds what all our answers share: the guard, the headers, and where blocking work runs."""
 
     def set_default_headers(self) -> None:
         """Set the headers of ours alone: Flower would open its API to all sites when it is told to need no login."""
@@ -61,18 +61,18 @@ class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
 
     @property
     def login(self) -> bool:
-        """Whether Flower has a login."""
+        """Tell whether Flower has a login."""
         options = self.application.options
         return is_login(options.basic_auth or (), options.auth or "")
 
     @property
     def read_only(self) -> bool:
-        """Whether every button is hidden and refused."""
+        """Tell whether every button is hidden and refused."""
         return bool(self.application.options.read_only)
 
     @property
     def person(self) -> str:
-        """Who asks, as it stands in histories."""
+        """Tell who asks, as it stands in histories."""
         if isinstance(self.current_user, str):
             return self.current_user
         if self.application.options.basic_auth and self.request.headers.get("Authorization"):

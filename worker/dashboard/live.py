@@ -24,7 +24,7 @@ _LOOK: Final = 5.0
 
 
 class _Open:
-    """How many streams there are."""
+    """Counts the open streams."""
 
     count = 0
 

@@ -1,4 +1,4 @@
-"""What waits for a person, and how the installation is."""
+"""Show what waits for a person, and how the installation is."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Bar(msgspec.Struct, array_like=True):
 
 
 def task_of(record: TaskAction) -> str:
-    """What an action runs: the name of its function or task, else its type."""
+    """Tell what an action runs: the name of its function or task, else its type."""
     template = template_or_none(record)
     function = template.custom.get("function") if template else None
     return str(function or record.spec.short_name or record.spec.task_type or record.spec.action_type)

@@ -25,7 +25,7 @@ _BUDGET = 5_000
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which runs are wanted. Whatever is empty says nothing.
+    """Tells which runs are wanted. Whatever is empty says nothing.
 
     Attributes:
         project, domain: exactly.
@@ -53,7 +53,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def of_root(self) -> bool:
-        """Whether the record of the root is needed to tell."""
+        """Tell whether the record of the root is needed to tell."""
         return bool(self.task or self.phase or self.code or self.label)
 
 

@@ -99,7 +99,7 @@ class Child:
         return 0
 
     def _spent(self, memory_limit: int) -> str:
-        """Why this process cannot serve another call; empty when it can."""
+        """Tell why this process cannot serve another call; empty when it can."""
         if self._surroundings.spent:
             return self._surroundings.spent
         if memory_limit and (peak := peak_memory()) > memory_limit:

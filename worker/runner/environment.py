@@ -62,7 +62,7 @@ class Environment:
                 os.putenv(name, value)
 
     def _changed(self) -> bool:
-        """Whether C's block differs from what is kept, now that the variables of the call are gone."""
+        """Tell whether C's block differs from what is kept, now that the variables of the call are gone."""
         differs = _variables() != self._kept or len(os.environb) != len(self._kept)
         self._note()
         return differs
@@ -90,7 +90,7 @@ class Environment:
 
 
 def _length() -> int:
-    """How many variables C has."""
+    """Count how many variables C has."""
     if not _BLOCK.value:
         return 0
     block = ctypes.cast(_BLOCK.value, ctypes.POINTER(ctypes.c_void_p))

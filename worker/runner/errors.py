@@ -1,4 +1,4 @@
-"""What a user's exception looks like in a record: code, message, traceback, and whether to try again."""
+"""Turn a user's exception into an error of a record: code, message, traceback, and whether to try again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the children of a worker can run, found out in a real one: the same boot code, environment and import path.
+"""Find out what the children of a worker can run, in a real one: the same boot code, environment and import path.
 
 A worker asks before it takes its first message, so that what cannot be imported costs no action anything. `reconciler
 doctor` and `reconciler dev` ask by a process of this module.
@@ -43,7 +43,7 @@ def runner_for(settings: Settings, *, memory_limit: int = 0) -> Runner:
 
 
 def functions_of(runner: Runner) -> Mapping[str, str]:
-    """What the child of a runner can run: name → digest of the interface. The runner is closed then.
+    """Tell what the child of a runner can run: name → digest of the interface. The runner is closed then.
 
     Raises:
         FunctionsNotLoaded: it cannot be started, or a module cannot be imported; with the end of the traceback.

@@ -1,4 +1,4 @@
-"""What a call leaves in cycles: its finalizers speak at the end of that call, and not in the middle of another one."""
+"""Collect what a call leaves in cycles: its finalizers run at the end of that call, not in the middle of another one."""
 
 from __future__ import annotations
 

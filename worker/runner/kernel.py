@@ -1,4 +1,4 @@
-"""What the kernel is asked for: to end a process with its supervisor, who descends from whom, who was killed.
+"""Ask the kernel: to end a process with its supervisor, who descends from whom, who was killed.
 
 Linux answers all of it. Elsewhere each function does what it can and says in its first line what is then
 missing.
@@ -136,7 +136,7 @@ class OomCounter:
 
 
 def _oom_counters(membership: str) -> Iterator[Path]:
-    """Where it may be: version 1, then 2. A container's path may be the host's while its mount is its own."""
+    """Tell where it may be: version 1, then 2. A container's path may be the host's while its mount is its own."""
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):

@@ -1,4 +1,4 @@
-"""What the kernel holds for a child beside its signals: limits, file mode mask, priority, processors, owner.
+"""Put back the state the kernel keeps of a child beside its signals: limits, file mode mask, priority, processors, owner.
 
 An unprivileged process cannot raise again what it has lowered; then another process takes its place.
 """

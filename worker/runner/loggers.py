@@ -57,7 +57,7 @@ def _state(logger: logging.Logger) -> _State:
 
 
 def _quiet(logger: logging.Logger) -> _State:
-    """What is left to a logger that a call has made."""
+    """Tell what is left to a logger that a call has made."""
     silent = [handler for handler in logger.handlers if isinstance(handler, logging.NullHandler)]
     return logging.NOTSET, True, False, silent, []
 

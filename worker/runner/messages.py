@@ -1,4 +1,4 @@
-"""What a runner and its child say to each other, and how a call can end."""
+"""Define what a runner and its child say to each other, and how a call can end."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def _classes(name: str, module: ModuleType) -> Iterator[type]:
 
 
 def _foreign(name: str, module: ModuleType) -> str:
-    """What a call that was the first to import a module has put into it: nobody knows how it was before."""
+    """Tell what a call that was the first to import a module has put into it: nobody knows how it was before."""
     for where, names in (
         (name, vars(module)),
         *((f"{name}.{c.__name__}", vars(c)) for c in _classes(name, module)),

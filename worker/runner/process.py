@@ -54,7 +54,7 @@ _DECODER: Final[msgspec.msgpack.Decoder[FromChild]] = msgspec.msgpack.Decoder(Fr
 
 
 class _Ours:
-    """What this process has started. `all`: it starts no other processes than children, so others are orphans of theirs."""
+    """Holds the processes this one has started. `all`: it starts children only, so others are orphans of theirs."""
 
     living: ClassVar[set[int]] = set()
     all = False
@@ -70,7 +70,7 @@ def own_all_children() -> None:
 
 
 def _strays() -> set[int]:
-    """What descends from this process and from no child that lives."""
+    """Find what descends from this process and from no child that lives."""
     if not _Ours.all:
         return set()
     return descendants(os.getpid()).difference(_Ours.living, *map(descendants, _Ours.living))
@@ -157,7 +157,7 @@ class ChildProcess:
         return self._process.pid
 
     def has_ended(self) -> bool:
-        """Whether the process is no more. It may still have to be reaped, which `end` does."""
+        """Tell whether the process is no more. It may still have to be reaped, which `end` does."""
         if self._pidfd is None:
             return self._process.poll() is not None
         return _is_readable(self._pidfd, 0)
@@ -252,7 +252,7 @@ class ChildProcess:
         return Died(number, None, oom=False, message=text + self._last_words())
 
     def _process_lives(self) -> bool:
-        """Whether only the conversation has ended; one that has just closed its socket gets a moment."""
+        """Tell whether only the conversation has ended; one that has just closed its socket gets a moment."""
         if self._pidfd is None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
@@ -260,7 +260,7 @@ class ChildProcess:
         return not _is_readable(self._pidfd, 1.0)
 
     def _last_words(self) -> str:
-        """What it wrote before its first call: mostly why it could not start."""
+        """Read what it wrote before its first call: mostly why it could not start."""
         words = (self._startup_output or b"").decode(errors="replace").strip()
         return f" It had written: {words}" if words else ""
 

@@ -1,4 +1,4 @@
-"""What a call can change in Python itself: names of the standard library, modules, settings behind functions."""
+"""Put back what a call changed in Python itself: names of the standard library, modules, settings behind functions."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Modules:
 
 
 def _is_made_by_hand(name: str) -> bool:
-    """Whether an entry of `sys.modules` would keep a module of that name from being found."""
+    """Tell whether an entry of `sys.modules` would keep a module of that name from being found."""
     module: Any = sys.modules[name]
     if module is None:
         return True
@@ -144,7 +144,7 @@ def _end_monitors(kept: tuple[Any, ...]) -> None:
 
 
 def _decimals() -> tuple[object, ...]:
-    """What contexts of new threads begin with."""
+    """Tell what contexts of new threads begin with."""
     start = decimal.DefaultContext
     return start.prec, start.rounding, start.Emin, start.Emax, start.capitals, start.clamp
 

@@ -126,7 +126,7 @@ class Runner:
     def functions(
         self, *, stop: Callable[[], str | None] = lambda: None, poll: float = 1.0
     ) -> Mapping[str, str] | NotStarted | Stopped:
-        """What the child can run: name → digest of the interface. Starts it, and waits until it has imported all.
+        """Tell what the child can run: name → digest of the interface. Starts it, and waits until it has imported all.
 
         Args:
             stop: as for `run`.

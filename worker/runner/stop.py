@@ -1,4 +1,4 @@
-"""When a call shall stop: asked of a callback now and then, or told by another thread at any moment."""
+"""Decide when a call shall stop: asked of a callback now and then, or told by another thread at any moment."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _python_threads() -> list[int]:
 
 
 def _thread_count() -> int:
-    """How many threads the kernel sees (without Linux: always as many)."""
+    """Count how many threads the kernel sees (without Linux: always as many)."""
     try:
         return os.stat(_TASKS).st_nlink  # noqa: PTH116  # asked after each call
     except OSError:

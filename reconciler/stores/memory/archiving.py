@@ -60,7 +60,7 @@ class Archiving(MemoryCore):
 
 
 def _over(state: Shard, run: RunId, before: int) -> bool:
-    """Whether no action of a run is live, and its roots ended before that time."""
+    """Tell whether no action of a run is live, and its roots ended before that time."""
     counters = state.counters.get(run, {})
     if any(counters.get(phase, 0) > 0 for phase in _LIVE):
         return False

@@ -133,7 +133,7 @@ class Attempts(MemoryCore):
 
 
 def _refusal(fields: Fields | None, launch: str, incarnation: str) -> StartRefused | None:
-    """Why a launch may not start; None when it may."""
+    """Tell why a launch may not start; None when it may."""
     if fields is None:
         return StartRefused.GONE
     if another_life(fields, incarnation):
@@ -148,14 +148,14 @@ def _refusal(fields: Fields | None, launch: str, incarnation: str) -> StartRefus
 
 
 def _is_ours(fields: Fields, launch: str, owner: str, incarnation: str) -> bool:
-    """Whether this worker may still report for the attempt."""
+    """Tell whether this worker may still report for the attempt."""
     if terminal(fields) or another_life(fields, incarnation):
         return False
     return fields.get(b"n") == launch.encode() and fields.get(b"ao") == owner.encode()
 
 
 def _may_decline(fields: Fields, launch: str, owner: str, incarnation: str) -> bool:
-    """Whether this worker holds the launch, and has not reported."""
+    """Tell whether this worker holds the launch, and has not reported."""
     return _is_ours(fields, launch, owner, incarnation) and b"ar" not in fields
 
 
@@ -186,7 +186,7 @@ def _mark(shard: Shard, path: str, wish: bytes, now: int) -> AbortOutcome:
 
 
 def _unsignalled(fields: Fields | None, value: bytes) -> SignalOutcome | None:
-    """Why a signal is not stored; None when it is (the order of R54)."""
+    """Tell why a signal is not stored; None when it is (the order of R54)."""
     if fields is None:
         return SignalOutcome.MISSING
     if b"y" not in fields:

@@ -121,7 +121,7 @@ class MemoryCatalog:
             return (first,)
 
     def reserved(self) -> list[str]:
-        """Who holds a reservation now."""
+        """Tell who holds a reservation now."""
         with self._lock:
             now = self._clock()
             held = [slot.held for slot in self._slots.values()]

@@ -12,7 +12,7 @@ from reconciler.stores.memory.state import MemoryCore
 
 @dataclass
 class _Queue:
-    """What the workers of a queue can run: until when each lives, and its functions; `since` when one always lived."""
+    """Tells what the workers of a queue can run: until when each lives, and its functions; `since` when one always lived."""
 
     since: int = 0
     workers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Functions(MemoryCore):
             self.wrote("tell_functions", (worker, queue))
 
     def living(self, queue: str) -> dict[str, dict[str, str]]:
-        """What each living worker of a queue can run."""
+        """Tell what each living worker of a queue can run."""
         living = self._told.get(queue, _Queue()).living(self.now())
         return {worker: functions for worker, (_, functions) in living.items()}
 

@@ -43,7 +43,7 @@ class Heads:
         self.served.setdefault((line.level, line.fair), self.come.get(line.level, 0))
 
     def need_ticket(self, now: int) -> bool:
-        """Whether somebody has to send a ticket."""
+        """Tell whether somebody has to send a ticket."""
         if not self.known or self.paused or self.ticket_until > now:
             return False
         self.ticket_until = now + TICKET_TTL

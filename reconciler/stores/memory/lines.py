@@ -51,7 +51,7 @@ class QueueLines(Functions):
         return Pick(head.shard, head.line, lines) if head is not None else Pick(lines=lines)
 
     def _taste(self, queue: str, worker: str) -> Callable[[str], bool]:
-        """Which functions a worker is given: what it knows, and what nobody knows."""
+        """Tell which functions a worker is given: what it knows, and what nobody knows."""
         living = self.living(queue)
         mine = living.get(worker)
         if mine is None:
@@ -161,7 +161,7 @@ class QueueLines(Functions):
 
 
 def _waits(shard: Shard, path: str, line: str) -> bool:
-    """Whether the launch of an action stands in this line, and somebody wants it."""
+    """Tell whether the launch of an action stands in this line, and somebody wants it."""
     fields = shard.records.get(path)
     if fields is None or terminal(fields) or {b"d", b"ax", b"ao"} & fields.keys():
         return False
@@ -169,7 +169,7 @@ def _waits(shard: Shard, path: str, line: str) -> bool:
 
 
 def _expired(shard: Shard, path: str, now: int) -> bool:
-    """Whether an action should have begun before; a step then ends it."""
+    """Tell whether an action should have begun before; a step then ends it."""
     expires = number(shard.records[path], b"xp")
     if not expires or expires > now:
         return False
@@ -192,7 +192,7 @@ def _put_back(shard: Shard, path: str, line: str, now: int) -> str:
 
 
 def _is_drawn(fields: Fields | None, owner: str, one: GivenBack) -> bool:
-    """Whether this worker holds the launch, and has not reported."""
+    """Tell whether this worker holds the launch, and has not reported."""
     if fields is None or terminal(fields) or another_life(fields, one.incarnation) or b"ar" in fields:
         return False
     return fields.get(b"n") == one.launch.encode() and fields.get(b"ao") == owner.encode()

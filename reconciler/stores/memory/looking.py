@@ -110,7 +110,7 @@ class Looking(MemoryCore):
         return Life(action, records.incarnation_of(self.shard(action).records[path]))
 
     def must_stay(self, shard: Shard, path: str, before: int) -> bool:
-        """Whether clean-up is owed (asked for again), somebody above may be read, its run is held, or children live."""
+        """Tell whether clean-up is owed (asked for again), somebody above may be read, its run is held, or children live."""
         fields = shard.records[path]
         if b"f" in fields:
             return True
@@ -171,7 +171,7 @@ def _forget(shard: Shard, path: str, fields: Fields) -> None:
 
 
 def _wanted(shard: Shard, path: str, fields: Fields, before: int) -> bool:
-    """Whether an ancestor lives or is still kept: whoever reads it may read what is below it."""
+    """Tell whether an ancestor lives or is still kept: whoever reads it may read what is below it."""
     run, above = parse(path).run_id, fields
     while b"r" in above:
         parent = str(run.action(above[b"r"].decode()))

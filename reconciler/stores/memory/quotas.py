@@ -41,7 +41,7 @@ class _Resource:
         return (wish for wish in self.wishes.values() if wish.held)
 
     def line(self, *, capped: bool) -> list[tuple[str, _Wish]]:
-        """Who waits, longest first; of two that came at once, by token."""
+        """Tell who waits, longest first; of two that came at once, by token."""
         found = [(t, w) for t, w in self.wishes.items() if not w.held and w.capped is capped]
         return sorted(found, key=lambda item: (item[1].since, item[0]))
 

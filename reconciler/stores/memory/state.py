@@ -1,4 +1,4 @@
-"""What the twin keeps, shard by shard, and the few rules all of its verbs share."""
+"""Hold what the twin keeps, shard by shard, and the few rules all of its verbs share."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Shard:
         counters[name] = counters.get(name, 0) + by
 
     def children(self, action: ActionId) -> Children:
-        """How many children an action has."""
+        """Count the children of an action."""
         counters = self.counters.get(action.run_id, {})
         return Children(*(counters.get(f"{kind}:{action.action}", 0) for kind in "tof"))
 
@@ -123,7 +123,7 @@ class Shard:
         return line if opened else ""
 
     def next_place(self, run: RunId, now: int) -> int:
-        """Where the next launch of a run stands: at the time it came, but so far behind the one before."""
+        """Tell where the next launch of a run stands: at the time it came, but so far behind the one before."""
         counters = self.counters.setdefault(run, {})
         place = counters["lp"] = max(now, counters.get("lp", 0) + APART)
         return place
@@ -139,7 +139,7 @@ class Shard:
             self.due[path] = min(until + GRACE, self.due.get(path, until + GRACE))
 
     def need_message(self, now: int) -> bool:
-        """Whether the caller has to send a wake-up message: nobody else did a moment ago."""
+        """Tell whether the caller has to send a wake-up message: nobody else did a moment ago."""
         if self.pending_until > now:
             return False
         self.pending_until = now + PENDING_TTL
@@ -248,12 +248,12 @@ def number(fields: Fields, name: bytes, default: int = 0) -> int:
 
 
 def held(fields: Fields, now: int) -> bool:
-    """Whether a step holds the action."""
+    """Tell whether a step holds the action."""
     return number(fields, b"l") > now
 
 
 def owed(fields: Fields) -> bool:
-    """Whether this reconciler owes clean-up; finalizers of other controllers are theirs."""
+    """Tell whether this reconciler owes clean-up; finalizers of other controllers are theirs."""
     return FINALIZER.encode() in fields.get(b"f", b"").split(b" ")
 
 
@@ -264,10 +264,10 @@ def owe(fields: Fields) -> None:
 
 
 def another_life(fields: Fields, known: str) -> bool:
-    """Whether a record belongs to another incarnation of its run than the caller knows: names and launches come again."""
+    """Tell whether a record belongs to another incarnation of its run than the caller's: names and launches come again."""
     return bool(known) and records.incarnation_of(fields) != known
 
 
 def terminal(fields: Fields) -> bool:
-    """Whether the action has ended."""
+    """Tell whether the action has ended."""
     return ActionPhase(number(fields, b"p", 1)).is_terminal()

@@ -82,7 +82,7 @@ class Stepping(MemoryCore):
     def _answer(
         self, action: TaskAction, new: tuple[Fields, bytes, bytes], admitted: Collection[ActionId] = ()
     ) -> Created:
-        """What becomes of a submission; `admitted` are those that would have been stored before it."""
+        """Tell what becomes of a submission; `admitted` are those that would have been stored before it."""
         shard, run = self.shard(action.id), action.id.run_id
         fields, _, part = new
         mine = action.metadata.incarnation
@@ -285,7 +285,7 @@ class Stepping(MemoryCore):
 
 
 def _below(parent: Fields | None) -> CreateOutcome:
-    """What becomes of a submission below this record."""
+    """Tell what becomes of a submission below this record."""
     if parent is None:
         return CreateOutcome.PARENT_MISSING
     if terminal(parent) or b"d" in parent:
@@ -294,7 +294,7 @@ def _below(parent: Fields | None) -> CreateOutcome:
 
 
 def _recovered(action: TaskAction) -> bool:
-    """Whether it has ended before it began."""
+    """Tell whether it has ended before it began."""
     return action_phase(action.status) is ActionPhase.RECOVERED
 
 
@@ -318,7 +318,7 @@ def _count_abandoned(fields: Fields) -> None:
 
 
 def _due_after(fields: Fields, change: Change) -> int:
-    """When to look again: as asked, or as woken while held, or when the lease of a running attempt ends.
+    """Tell when to look again: as asked, or as woken while held, or when the lease of a running attempt ends.
 
     For a running attempt field `u` keeps the wish without the lease.
     """

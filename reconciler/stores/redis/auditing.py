@@ -29,7 +29,7 @@ _outputs = msgspec.json.Decoder(OutputRef)
 
 
 class Why(StrEnum):
-    """What is wrong with a key."""
+    """Tells what is wrong with a key."""
 
     NO_RUN = "belongs to a run that is not listed"
     NO_HOLD = "holds a run that is not listed as held"
@@ -45,7 +45,7 @@ REMOVABLE = frozenset({Why.NO_RUN, Why.NO_END})
 
 
 class KeyReport(msgspec.Struct, frozen=True):
-    """What was found.
+    """Holds what was found.
 
     Attributes:
         looked: keys looked at.
@@ -130,7 +130,7 @@ class Auditing(RedisCore):
         return lost | {one.key: one.why for one, answer in pairs if not _is_owner(one, answer)}
 
     def _judged(self, key: str) -> Why | list[_Question]:
-        """What the name of a key tells, or what to ask about it."""
+        """Judge a key by its name, or tell what to ask about it."""
         rest = key[len(self.keys.prefix) + 1 :]
         shard, kind, name = self._parts(key)
         if shard is not None:

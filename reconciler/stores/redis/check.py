@@ -1,4 +1,4 @@
-"""What a Redis server must be like before an installation may trust it with its records."""
+"""Check what a Redis server must be like before an installation may trust it with its records."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def store_problems(store: RedisStore) -> list[str]:
 
 
 def server_problems(info: dict[str, Any], where: str) -> list[str]:
-    """What speaks against a server for good, by what it says of itself.
+    """Tell what speaks against a server for good, by what it says of itself.
 
     Args:
         info: its answer to INFO; empty when it may not be asked.
@@ -58,7 +58,7 @@ def _keeping(info: dict[str, Any], where: str) -> list[str]:
 
 
 def _rights(store: RedisStore, where: str, *known: str) -> list[str]:
-    """What the user may not do. `known` was refused before."""
+    """Tell what the user may not do. `known` was refused before."""
     with explained(store.url):
         return rights_problem(where, [*known, *missing_rights(store)])
 
@@ -129,7 +129,7 @@ def _shape(shards: int) -> dict[str, int]:
 
 
 def shape_problems(stored: dict[bytes, bytes], shards: int, where: str) -> list[str]:
-    """How a data set differs from what this process would read and write.
+    """Tell how a data set differs from what this process would read and write.
 
     Args:
         stored: what the first worker fixed; empty before there was one.

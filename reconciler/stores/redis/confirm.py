@@ -65,6 +65,6 @@ class ConfirmingRedis(redis.Redis):
 
 
 def replicas_of(client: redis.Redis) -> int:
-    """How many replicas are connected to the server."""
+    """Count the replicas that are connected to the server."""
     info: dict[str, Any] = client.info("replication")
     return int(info.get("connected_slaves", 0))

@@ -1,4 +1,4 @@
-"""What the parts of the Redis store share: client, keys, scripts and the cache of shared specs."""
+"""Hold what the parts of the Redis store share: client, keys, scripts and the cache of shared specs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program that submits finds out when it first uses the records; a worker finds out more when it starts."""
+"""Check the records when a program that submits first uses them; a worker checks more when it starts."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Keys(msgspec.Struct, frozen=True):
         return crc32(str(run).encode()) % self.shards
 
     def base(self, shard: int) -> str:
-        """What all keys of a shard start with; carries its hash tag."""
+        """Tell what all keys of a shard start with; carries its hash tag."""
         return f"{self.prefix}:{{{shard:02d}}}:"
 
     def due(self, shard: int) -> str:
@@ -129,7 +129,7 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.base(self.shard_of(run))}n:{run}"
 
     def cache(self, digest: str) -> str:
-        """What the keys of one cache key start with; carries their hash tag."""
+        """Tell what the keys of one cache key start with; carries their hash tag."""
         return f"{self.prefix}:{{c:{digest}}}:"
 
     def cache_entry(self, digest: str) -> str:
@@ -137,7 +137,7 @@ class Keys(msgspec.Struct, frozen=True):
         return self.cache(digest) + "entry"
 
     def quota(self, resource: str) -> str:
-        """What the keys of a resource start with; carries their hash tag."""
+        """Tell what the keys of a resource start with; carries their hash tag."""
         return f"{self.prefix}:{{q:{resource}}}:"
 
     def quota_held(self, resource: str) -> str:
@@ -145,11 +145,11 @@ class Keys(msgspec.Struct, frozen=True):
         return self.quota(resource) + "held"
 
     def queue(self, queue: str) -> str:
-        """What the keys of a queue start with; carries their hash tag."""
+        """Tell what the keys of a queue start with; carries their hash tag."""
         return f"{self.prefix}:{{w:{queue}}}:"
 
     def functions(self, queue: str) -> str:
-        """What the workers of a queue can run."""
+        """Tell what the workers of a queue can run."""
         return self.queue(queue) + "functions"
 
     def heads(self, queue: str) -> str:
@@ -174,7 +174,7 @@ class Keys(msgspec.Struct, frozen=True):
 
     @property
     def meta(self) -> str:
-        """What must be the same for all processes of an installation."""
+        """Tell what must be the same for all processes of an installation."""
         return f"{self.prefix}:meta"
 
     @property

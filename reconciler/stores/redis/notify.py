@@ -22,7 +22,7 @@ _PATIENCE = 0.25
 
 
 class _Waiting(NamedTuple):
-    """Who waits on a channel, and for the end of which action; any notification will do when empty."""
+    """Tells who waits on a channel, and for the end of which action; any notification will do when empty."""
 
     callback: Callable[[], None]
     end_of: bytes

@@ -27,7 +27,7 @@ _LIFE = 60_000
 
 
 def missing_rights(core: RedisCore) -> list[str]:
-    """What the user of the records may not do, as an ACL writes it (`+time`, `~cr:*`, `&cr:*`); empty: nothing.
+    """Tell what the user of the records may not do, as an ACL writes it (`+time`, `~cr:*`, `&cr:*`); empty: nothing.
 
     Raises:
         RedisError: the server does not answer, or takes no writes.

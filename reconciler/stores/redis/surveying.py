@@ -30,7 +30,7 @@ class Surveying(RedisCore):
 
     @explain
     def swept_ago(self, sweep: str) -> int | None:
-        """How long ago that was, in ms, by the server's clock; None: not within a day, or never."""
+        """Tell how long ago that was, in ms, by the server's clock; None: not within a day, or never."""
         left: Any = self.client.pttl(self.keys.swept(sweep))
         return _SWEPT_FOR - int(left) if int(left) >= 0 else None
 
@@ -53,7 +53,7 @@ class Surveying(RedisCore):
 
     @explain
     def due_soon(self, limit: int) -> list[ActionId]:
-        """What is due next in each shard, at most so many of one: what waits for something is looked at often."""
+        """Tell what is due next in each shard, at most so many of one: what waits for something is looked at often."""
         pipe = self.client.pipeline(transaction=False)
         for shard in range(self.shards):
             pipe.zrange(self.keys.due(shard), 0, limit - 1)
@@ -61,7 +61,7 @@ class Surveying(RedisCore):
 
     @explain
     def launches_waiting(self) -> dict[str, int]:
-        """How many launches stand in the lines of each queue."""
+        """Count how many launches stand in the lines of each queue."""
         pipe = self.client.pipeline(transaction=False)
         for shard in range(self.shards):
             pipe.smembers(self.keys.lines(shard))

@@ -59,7 +59,7 @@ class Turns(Stepping):
 
     @property
     def sends_ahead(self) -> bool:
-        """Whether a commit may be under way while more is decided: not where each waits for replicas."""
+        """Tell whether a commit may be under way while more is decided: not where each waits for replicas."""
         return self.settings.durability != "safe"
 
     @explain

@@ -21,7 +21,7 @@ _REFUSED = frozenset(
 
 
 def client_factory(settings: Settings) -> Callable[[boto3.session.Session], Any]:
-    """How to make a client: credentials and region as boto3 reads them, else the region of S3; each call ends in time."""
+    """Make a factory of clients: credentials and region as boto3 reads them, else the region of S3; calls end in time."""
 
     def make(session: boto3.session.Session) -> Any:  # noqa: ANN401  # boto3 makes its clients at run time
         config = Config(

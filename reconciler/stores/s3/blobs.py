@@ -207,7 +207,7 @@ class S3Blobs:
         return blobs.join_uri(self.bucket, self._prefix, *parts)
 
     def check(self) -> list[str]:
-        """What is wrong with server, bucket or permissions, each a sentence with its remedy; empty: nothing.
+        """Tell what is wrong with server, bucket or permissions, each a sentence with its remedy; empty: nothing.
 
         Writes one small object below `.reconciler/` and removes it. Never raises for what it looks for.
         """

@@ -38,7 +38,7 @@ _REST_TOO_LONG: Final = 3.0
 
 
 class Created(Enum):
-    """What became of one object."""
+    """Tells what became of one object."""
 
     DONE = "done"
     EXISTS = "exists"
@@ -53,7 +53,7 @@ _ANSWERS: Final = {200: Created.DONE, 412: Created.EXISTS}
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where requests go.
+    """Tells where requests go.
 
     Attributes:
         host: name and port of the `Host` header.
@@ -71,7 +71,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def place_of(endpoint: str, url: str, bucket: str, region: str, authorities: str | None) -> Place | None:
-    """Where objects of a bucket are created; None where only boto3 knows the way.
+    """Tell where objects of a bucket are created; None where only boto3 knows the way.
 
     Args:
         endpoint: of the settings; empty means AWS.
@@ -101,7 +101,7 @@ def _proxied(scheme: str, host: str) -> bool:
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What a request is signed with. Never printed."""
+    """Holds the keys that a request is signed with. Never printed."""
 
     access_key: str
     secret_key: str

@@ -95,7 +95,7 @@ def code_of(error: ClientError) -> str:
 
 
 def was_retried(error: ClientError) -> bool:
-    """Whether the request was sent more than once, so that an earlier copy may have been carried out."""
+    """Tell whether the request was sent more than once, so that an earlier copy may have been carried out."""
     return int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) > 0
 
 
@@ -138,7 +138,7 @@ def _refusal(error: ClientError) -> str:
 
 
 def _clock_ahead(error: ClientError) -> float:
-    """How far our clock is ahead of the server's, seconds, by the date of its answer; 0 when it has none."""
+    """Tell how far our clock is ahead of the server's, seconds, by the date of its answer; 0 when it has none."""
     text = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
         return time.time() - parsedate_to_datetime(text).timestamp()

@@ -1,4 +1,4 @@
-"""Which objects are created the quick way, and with whose credentials: the link from boto3 to `create`."""
+"""Decide which objects are created the quick way, and with whose credentials: the link from boto3 to `create`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.stores.s3.create import LARGEST, Created, Creator, Credentials, 
 
 
 class _Process:
-    """What one process keeps. A forked child makes its own: sockets and locks are the parent's."""
+    """Tells what one process keeps. A forked child makes its own: sockets and locks are the parent's."""
 
     def __init__(self, settings: Settings) -> None:
         self.lock = threading.Lock()

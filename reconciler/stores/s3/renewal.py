@@ -32,7 +32,7 @@ _RENEWALS = 3
 
 
 def refused(error: ClientError) -> bool:
-    """Whether a server does not accept who we are; answers to HEAD have only the HTTP status."""
+    """Tell whether a server does not accept who we are; answers to HEAD have only the HTTP status."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status in {401, 403} or error.response.get("Error", {}).get("Code", "") in _CODES
 
@@ -48,7 +48,7 @@ def keys_of(session: boto3.session.Session) -> Keys | None:
 
 
 class _Slot(Generic[C]):
-    """What one process holds. A forked child gets a slot, hence a lock, of its own: nobody can hold it."""
+    """Tells what one process holds. A forked child gets a slot, hence a lock, of its own: nobody can hold it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
