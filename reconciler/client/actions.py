@@ -54,9 +54,13 @@ class Actions:
         store: records.
         blobs: objects.
         messenger: wake-ups.
+
+    Attributes:
+        largest: bytes of the largest outputs that are loaded; 0: any.
     """
 
     def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger) -> None:
+        self.largest = 0
         self.store = store
         self.blobs = blobs
         self.messenger = messenger
@@ -221,16 +225,18 @@ class Actions:
 
         Raises:
             ActionEnded: the action did not succeed.
-            BlobNotFound, BlobCorrupt, BlobUnavailable: the object is gone, changed or out of reach.
+            BlobNotFound, BlobCorrupt, BlobUnavailable: the object is gone, changed or too large, or out of reach.
         """
         raise_unless_succeeded(record)
-        return document_of(record, lambda ref: self.blobs.get(ref.uri, sha256=ref.sha256))
+        return document_of(record, lambda ref: self.blobs.get(ref.uri, sha256=ref.sha256, limit=self.largest))
 
     def outcomes(self, actions: Sequence[ActionId], decode: Callable[[bytes], T]) -> list[T | ActionEnded]:
         """Result or error of each of many ended actions, in order, in few round trips."""
         records = self._records(actions)
         far = [r.status.outputs for r in records if r.status.outputs and r.status.outputs.inline is None]
-        fetched = dict(zip((ref.uri for ref in far), get_many(self.blobs, far), strict=True))
+        fetched = dict(
+            zip((ref.uri for ref in far), get_many(self.blobs, far, limit=self.largest), strict=True)
+        )
         return [self._outcome(record, fetched, decode) for record in records]
 
     def _records(self, actions: Sequence[ActionId]) -> list[TaskAction]:

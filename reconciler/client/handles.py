@@ -42,6 +42,7 @@ class Handles(Actions):
     def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings) -> None:
         super().__init__(store, blobs, messenger)
         self.settings = settings
+        self.largest = settings.max_object_size
 
     @overload
     def run(self, id: str | RunId | ActionId) -> Run[Any]: ...  # what it is

@@ -13,8 +13,9 @@ import pytest
 from type_samples import Line, Order, alike
 
 from reconciler import TaskEnvironment
-from reconciler.api.errors import ActionFailed, InvalidArguments, InvalidSpec
+from reconciler.api.errors import ActionFailed, BlobCorrupt, InvalidArguments, InvalidSpec
 from reconciler.client import Client
+from reconciler.settings import Settings
 from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.memory.store import MemoryStore
 from reconciler.testing import Lab
@@ -116,6 +117,25 @@ def test_a_result_too_large_fails_as_on_a_worker(size: int, message: str) -> Non
         run.result()
     assert (failure.value.code, lab.get(run.action).status.attempts) == ("InvalidResult", 1)
     assert "RECONCILER_MAX_OBJECT_SIZE" in failure.value.message
+
+
+def test_an_output_too_large_for_its_reader_is_not_loaded() -> None:
+    """A client with a smaller limit than the worker had refuses the outputs by their size, with the remedy."""
+    run = zeros.delay(100_000)
+    many = zeros.map([100_000, 120_000])
+    lab.work()
+    small = Client(lab.store, lab.blobs, lab.messenger, Settings(max_object_size=900_000))
+    record = small.get(run.action)
+    for read in (
+        lambda: small.outputs(record),
+        lambda: small.result(run.action),
+        lambda: small.outcomes([run.action], len),
+    ):
+        with pytest.raises(
+            BlobCorrupt, match=r"has 1\d{6} bytes, at most 900000 are read.*RECONCILER_MAX_OBJECT_SIZE"
+        ):
+            read()
+    assert [one.shape for one in many.result()] == [(100_000,), (120_000,)]
 
 
 def _declared_inside(client: Client) -> Any:

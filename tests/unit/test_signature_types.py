@@ -61,3 +61,19 @@ def test_it_comes_back_as_it_was(kind: str, position: str) -> None:
         assert all(alike(value, one) for one in found), f"seed {seed}: {value!r} became {found[0]!r}"
         json.loads(document, parse_constant=lambda text: pytest.fail(f"seed {seed}: {text} is no JSON"))
         hash_inputs(document)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_default_is_written_as_if_it_were_given(kind: str) -> None:
+    """A default of each type is checked where the task is declared, and reaches the function as any argument."""
+    seed = random.randrange(10**9)
+    hint, make = KINDS[kind]
+    value = make(random.Random(seed))
+
+    def function(given: Any, value: Any = value) -> None: ...
+
+    function.__annotations__ = {"given": hint, "value": hint, "return": None}
+    signature = Signature.of(function)
+    document = signature.encode_arguments((value,), {})
+    assert document == signature.encode_arguments((), {"given": value, "value": value}), f"seed {seed}"
+    assert alike(signature.decode_arguments(document)["value"], value), f"seed {seed}: {value!r}"
