@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from reconciler.api.errors import NonRetryableError
     from reconciler.api.secret import Secret
     from reconciler.api.template import RetryStrategy, Timeouts
+    from reconciler.celery_tasks import durable
     from reconciler.client import Client, Run
     from reconciler.client.aio import AsyncClient
     from reconciler.controller.reconciler import TaskActionReconciler
@@ -35,6 +36,7 @@ __all__ = [
     "TaskEnvironment",
     "Timeouts",
     "current_attempt",
+    "durable",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "TaskEnvironment": "reconciler.environment",
     "Timeouts": "reconciler.api.template",
     "current_attempt": "reconciler.core.current",
+    "durable": "reconciler.celery_tasks",
 }
 """Where each public name is defined."""
 

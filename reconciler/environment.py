@@ -36,6 +36,7 @@ from reconciler.core.declaration import (
     source_version,
 )
 from reconciler.core.functions import Needs, registry
+from reconciler.core.signature import Signature
 from reconciler.core.signature_place import hidden_from_workers, require_function
 from reconciler.plugins.function import TASK_TYPE, FunctionConfig
 from reconciler.settings import PREFIX, Settings
@@ -62,7 +63,7 @@ class TaskEnvironment:
     def __init__(self, name: str, *, queue: str | None = "", client: Client | None = None) -> None:
         self.name = check_name("environment", name, 40)
         self._client = client
-        self.queue = self._queue(queue)
+        self.queue = self.attempts_queue(queue)
 
     @property
     def client(self) -> Client:
@@ -138,7 +139,7 @@ class TaskEnvironment:
         metadata = read_policies(retries, timeout)
         resource, units = read_resources(resources)
         extra = Extra(
-            {"queue": self._queue(queue) or self.queue, "resource": resource, "units": units},
+            {"queue": self.attempts_queue(queue) or self.queue, "resource": resource, "units": units},
             read_secrets(secrets),
             read_cache(cache),
             None if priority is None else check_priority(priority),
@@ -147,7 +148,7 @@ class TaskEnvironment:
         decorator = _Decorator(self, name or "", metadata, extra)
         return decorator if function is None else decorator(function)
 
-    def _queue(self, name: str | None) -> str:
+    def attempts_queue(self, name: str | None) -> str:
         """A queue that attempts may be sent to, as far as this process knows; a submission is checked again."""
         if not name:
             return ""
@@ -190,13 +191,14 @@ class Task(Generic[P, R]):
         function: Callable[P, Any],
         metadata: TaskMetadata,
         extra: Extra,
+        signature: Signature | None = None,
     ) -> None:
         update_wrapper(self, function)
         self.env = env
         self.name = name
         self.function = function
         needs = Needs(extra.launch["queue"], extra.launch["resource"])
-        self.signature = registry.register(name, function, extra.secrets, needs).signature
+        self.signature = registry.register(name, function, extra.secrets, needs, signature).signature
         interface, version = self.signature.interface, source_version(function)
         policy = policy_of(extra.cache, version, interface["inputs"])
         self.cache_version = policy.version if policy else ""

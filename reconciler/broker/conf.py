@@ -13,6 +13,7 @@ from celery import Celery
 
 from reconciler.broker.address import BrokerAddress, read_address
 from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
+from reconciler.broker.own_app import OwnApp
 from reconciler.broker.queues import messaging, name_prefix, queue_of, talk
 from reconciler.settings import Settings
 
@@ -33,7 +34,8 @@ def build_app(settings: Settings, name: str = "reconciler") -> Celery:
         InvalidSettings: the broker's URL cannot be used.
     """
     prefix = name_prefix(settings, read_address(settings.effective_broker_url()))
-    app = Celery(name, set_as_current=False, amqp=messaging(prefix))
+    # no fix-ups: with DJANGO_SETTINGS_MODULE Celery would import the user's models into our workers
+    app = OwnApp(name, set_as_current=False, amqp=messaging(prefix), fixups=())
     app.conf.update(celery_settings(settings))
     # Not in the configuration, where the variable CELERY_RESULT_BACKEND of another program would win.
     app.backend_cls = "disabled"

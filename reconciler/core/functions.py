@@ -73,13 +73,16 @@ class FunctionRegistry:
         function: Callable[..., object],
         secrets: tuple[SecretRef, ...] = (),
         needs: Needs = _NO_NEEDS,
+        signature: Signature | None = None,
     ) -> RegisteredFunction:
         """Add a function. The same function again, as after a re-import of its module, replaces itself.
+
+        Without a `signature` its type hints say how its arguments and its result are written.
 
         Raises:
             InvalidSpec: the name belongs to another function, or the function cannot be described.
         """
-        new = RegisteredFunction(name, function, Signature.of(function), secrets, needs)
+        new = RegisteredFunction(name, function, signature or Signature.of(function), secrets, needs)
         old = self._functions.get(name)
         if old is not None and not _is_same(old.function, function):
             raise InvalidSpec(

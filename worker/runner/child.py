@@ -41,6 +41,7 @@ from worker.runner.messages import (
     ToChild,
     Unknown,
 )
+from worker.runner.projects import set_up_django
 from worker.runner.python import own_decimals
 from worker.runner.surroundings import Surroundings
 
@@ -80,6 +81,7 @@ class Child:
             return 0
         registry.register(PROBE, probe)
         try:
+            set_up_django()
             registry.load(hello.imports, begin=lambda module: self._send(Importing(module)))
         except InvalidSettings as error:
             trace = describe(error.__cause__).traceback if error.__cause__ else ""

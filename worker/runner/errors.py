@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
+from reconciler import core
 from reconciler.api.asked import RetryAsked
 from worker.runner.messages import Raised
 
@@ -23,6 +24,7 @@ _OURS: Final = (
     str(Path(__file__).with_name("child.py")),
     str(Path(__file__).with_name("child_loop.py")),
     str(Path(os.__file__).with_name("asyncio")),
+    str(Path(core.__file__).parents[1] / "celery_tasks"),
 )
 """Beginnings of the files whose frames lie between the child's loop and the user's function."""
 

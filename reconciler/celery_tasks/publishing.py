@@ -1,0 +1,144 @@
+"""Records the retry that a task would publish, and refuses what needs Celery's canvas. Nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from celery import Signature, Task
+from celery.exceptions import Ignore
+
+from reconciler.api.asked import AskedRetry
+from reconciler.api.errors import NonRetryableError
+from reconciler.celery_tasks.carrying import dumped, to_json
+from reconciler.celery_tasks.recording import Recorder
+from reconciler.celery_tasks.request import Carried
+
+_OF_A_RETRY = frozenset({"countdown", "eta", "retries"})
+"""Options of a message that a retry may change."""
+_LONGEST = 16
+
+
+class CeleryUnsupported(NonRetryableError):
+    """A durable task asked for something of Celery's that an action has not; the message says what to do."""
+
+
+class _Refused(Ignore):  # type: ignore[misc]  # Celery has no types
+    """Ends the task without a retry of its own: `autoretry_for` lets it pass."""
+
+
+class Outbox:
+    """Takes the place of the broker for one call.
+
+    Attributes:
+        asked: the retry the task has asked for.
+        refused: why the task cannot be run this way; empty: it can.
+    """
+
+    def __init__(self, task: Task, recorder: Recorder, carried: Carried) -> None:
+        self._task = task
+        self._recorder = recorder
+        self._carried = carried
+        self.asked: AskedRetry | None = None
+        self.refused = ""
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within the block the task speaks to this box and to the recorder."""
+        own = vars(self._task)
+        before = dict(own)
+        retry, sign = self._task.retry, self._task.signature_from_request
+        own.update(
+            _backend=self._recorder,
+            retry=self._watched(retry),
+            signature_from_request=self._recorded(sign),
+            update_state=self._update_state,
+            replace=self._refusing("self.replace()"),
+            on_replace=self._refusing("self.replace()"),
+            add_to_chord=self._refusing("self.add_to_chord()"),
+        )
+        try:
+            yield
+        finally:
+            own.clear()  # also what `retry` has set on it
+            own.update(before)
+
+    def _update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: object = None, **_: Any
+    ) -> None:
+        if task_id is None or task_id == self._task.request.id:
+            self._recorder.update(state, meta)
+        else:
+            self._refuse("update_state of another task: durable tasks know their own state only")
+
+    def _watched(self, retry: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(
+            args: Any = None, kwargs: Any = None, exc: Any = None, throw: bool = True, **options: Any
+        ) -> Any:  # as Celery
+            if not throw:
+                self._refuse(
+                    "retry(throw=False): raise what retry() raises; an attempt ends where the next one is asked for"
+                )
+            return retry(args, kwargs, exc, throw, **options)
+
+        return watched
+
+    def _recorded(self, sign: Callable[..., Signature]) -> Callable[..., Signature]:
+        def signed(
+            request: Any = None, args: Any = None, kwargs: Any = None, queue: Any = None, **extra: Any
+        ) -> Signature:  # as Celery
+            message = sign(request, args, kwargs, queue=queue, **extra)
+            plain = sign(request, args, kwargs)
+            message.apply_async = lambda *_, **__: self._take(message, plain)
+            return message
+
+        return signed
+
+    def _take(self, message: Signature, plain: Signature) -> None:
+        """Keep what Celery would send: it becomes the next attempt.
+
+        Raises:
+            TypeError, ValueError: the arguments do not fit the task, or JSON cannot carry them.
+        """
+        changed = {
+            k for k, v in message.options.items() if k not in _OF_A_RETRY and plain.options.get(k) != v
+        }
+        if changed:
+            self._refuse(
+                f"retry({', '.join(sorted(changed))}=…): a retry can change countdown, eta, max_retries, args and kwargs; "
+                "set the others where the task is declared or made durable"
+            )
+        args, kwargs = dumped(self._task, message.args, message.kwargs)
+        if self._task.typing and hasattr(self._task, "__header__"):
+            self._task.__header__(*args, **kwargs)
+        first, body = self._task.request, to_json([list(args), dict(kwargs)])
+        if not self._carried.body and body == to_json([list(first.args or ()), dict(first.kwargs or {})]):
+            body = ""
+        state = Carried(retries=message.options["retries"], body=body).written()
+        self.asked = AskedRetry(_delay(message.options), state)
+
+    def _refusing(self, what: str) -> Callable[..., NoReturn]:
+        def refusing(*_: Any, **__: Any) -> NoReturn:  # whatever Celery takes
+            self._refuse(
+                f"{what}: an action has no canvas; start the other task yourself, and wait for it where you compose"
+            )
+
+        return refusing
+
+    def _refuse(self, text: str) -> NoReturn:
+        self.refused = self.refused or f"{self._task.name} cannot do this as a durable task: {text}"
+        raise _Refused(self.refused)
+
+
+def _delay(options: dict[str, Any]) -> int:
+    """Return the time to wait before the next attempt, ms."""
+    eta = options.get("eta")
+    if not eta:
+        return max(0, int(float(options.get("countdown") or 0) * 1000))
+    if isinstance(eta, str):
+        eta = datetime.fromisoformat(eta)
+    if eta.tzinfo is None:
+        eta = eta.replace(tzinfo=UTC)
+    return max(0, int((eta - datetime.now(UTC)).total_seconds() * 1000))

@@ -1,0 +1,9 @@
+"""The application of `celery_app`, durable: what its owner adds."""
+
+from __future__ import annotations
+
+from celery_app import app
+
+from reconciler import durable
+
+TASKS = {name: durable(app.tasks[name]) for name in sorted(app.tasks) if name.startswith("shop.")}
