@@ -121,9 +121,10 @@ def test_answers_are_as_documented(site: Site) -> None:
     run.result(PATIENCE)
     document = site.api("/openapi.json")
     names = dict(zip(("project", "domain", "run", "action"), str(run.action).split("/"), strict=True))
+    names["verb"] = "recover"
     for path, operations in document["paths"].items():
         if "get" not in operations or path.endswith(("/live", "/inputs", "/outputs")):
-            continue
+            continue  # no JSON object, or tried below
         schema = operations["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         jsonschema.validate(site.api(path.format(**names)), {**schema, "components": document["components"]})
     status, headers, body = site.ask(f"/reconciler/api/actions/{run.action}/outputs")
@@ -318,6 +319,27 @@ def test_buttons_are_pressed_by_mouse_and_keyboard(site: Site, tmp_path: Path) -
         page.wait_text("m1")
         made = page.run("location.pathname.replace('/runs/', '')")
         site.client.abort(RunId.parse(made).action("a0"))
+
+
+def test_all_runs_of_a_search_are_aborted(site: Site, tmp_path: Path) -> None:
+    """The search is counted, the number typed, and those that fit are aborted in the name of who asks."""
+    found = [orchard.runs.submit((300.0,), run=f"flock-{n}") for n in range(3)]
+    with browser(tmp_path) as page:
+        page.open(f"{site.url}/runs?q=flock-")
+        page.wait_text("flock-2")
+        page.click("[data-all=abort]")
+        page.wait_text("3 runs")
+        page.fill("dialog input[name=reason]", "flown")
+        page.fill("dialog input[name=count]", "2")
+        page.click("dialog [type=submit]")
+        page.wait("document.querySelector('dialog .rc-red').innerText.includes('Type 3')")
+        page.fill("dialog input[name=count]", "3")
+        page.click("dialog [type=submit]")
+        page.wait_text("3 runs were met.")
+    for run in found:
+        deletion = site.client.get(run.action).metadata.deletion
+        assert deletion is not None
+        assert deletion.reason == "flown"
 
 
 def test_hostile_strings_are_text(site: Site, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.core.times import iso
 from reconciler.testing import Lab
-from worker.dashboard import detail, overview
+from worker.dashboard import bulk, detail, overview
 from worker.dashboard.buttons import BUTTONS, press
 from worker.dashboard.defaults import is_login, prepare_flower
 from worker.dashboard.guard import closed_because, foreign_because
@@ -175,6 +175,31 @@ def test_buttons_fit_the_action(lab: Lab) -> None:
     )
     assert lab.events(asked.action)[-1].actor == lab.events(call.action)[-1].actor == "ada"
     assert overview.waiting_document(lab.client, read_only=False)["questions"] == []
+
+
+def test_all_runs_of_a_search_are_met_and_no_other(lab: Lab) -> None:
+    """Their number is told first; when it has changed meanwhile nothing is done."""
+    for name in ("x1", "x2", "y1"):
+        doubles.submit((1,), run=name)
+    lab.step()
+    query = {"name": "x"}
+    counted = bulk.count_document(lab.client, "abort", read_wanted(query))
+    assert counted["count"] == 2
+    doubles.submit((1,), run="x3")
+    with pytest.raises(InvalidInput, match="2 runs were to be met, and 3 fit now: look again"):
+        bulk.press_all(lab.client, "abort", bulk.Asked(query=query, count=2, values={"reason": "no"}), "ada")
+    assert names(lab, phase="aborted") == []
+    done = bulk.press_all(
+        lab.client, "abort", bulk.Asked(query=query, count=3, values={"reason": "no"}), "ada"
+    )
+    lab.work()
+    assert (done["done"], done["refused"]) == (3, [])
+    assert sorted(names(lab, phase="aborted")) == ["x1", "x2", "x3"]
+    assert bulk.count_document(lab.client, "abort", read_wanted({}))["count"] == 0
+    assert bulk.press_all(lab.client, "rerun", bulk.Asked(query=query, count=3), "ada")["done"] == 3
+    assert len(names(lab)) == 7
+    with pytest.raises(InvalidInput, match="one action at a time"):
+        bulk.count_document(lab.client, "signal", read_wanted({}))
 
 
 def test_a_run_is_made_of_an_ended_one(lab: Lab) -> None:

@@ -19,7 +19,7 @@ from reconciler.api.errors import InvalidInput
 from reconciler.cli.exits import ExitCode, error_document, exit_code_of
 from reconciler.client import Client
 from reconciler.core.documents import Document
-from worker.dashboard import detail, overview
+from worker.dashboard import bulk, detail, overview
 from worker.dashboard.buttons import press
 from worker.dashboard.defaults import is_login
 from worker.dashboard.guard import HEADERS, closed_because, foreign_because
@@ -164,6 +164,11 @@ class Api(Guarded):
             log.error("flower.not_answered", path=self.request.path, error=repr(error))
         return error_document(error)
 
+    def refuse_if_read_only(self) -> None:
+        """Refuse every button where looking is all that is allowed."""
+        if self.read_only:
+            raise HTTPError(403, "Flower is read-only: start it without --read_only, with a login")
+
     def query(self) -> dict[str, str]:
         """The arguments of the address, each once."""
         return {
@@ -178,6 +183,21 @@ class Runs(Api):
         """Search."""
         query = self.query()
         await self.answer_with(lambda: search_runs(client(), read_wanted(query)))
+
+
+class Matching(Api):
+    """`/reconciler/api/matching/VERB`: `GET` counts the runs of a search a verb fits, `POST` does it to each."""
+
+    async def get(self, verb: str) -> None:
+        """Count."""
+        query = self.query()
+        await self.answer_with(lambda: bulk.count_document(client(), verb, read_wanted(query)))
+
+    async def post(self, verb: str) -> None:
+        """Do it, in the name of who is logged in."""
+        self.refuse_if_read_only()
+        body, by = self.request.body, self.person
+        await self.answer_with(lambda: bulk.press_all(client(), verb, bulk.read_asked(body), by))
 
 
 class OneRun(Api):
@@ -238,8 +258,7 @@ class Press(Api):
 
     async def post(self, path: str, button: str) -> None:
         """Do it, in the name of who is logged in."""
-        if self.read_only:
-            raise HTTPError(403, "Flower is read-only: start it without --read_only, with a login")
+        self.refuse_if_read_only()
         try:
             values = msgspec.json.decode(self.request.body or b"{}", type=dict[str, Any])
         except msgspec.DecodeError as error:

@@ -84,24 +84,33 @@ def search_runs(client: Client, wanted: Wanted) -> Document:
         seen, last = seen + 1, summary
         if len(found) == wanted.limit or seen == _BUDGET:
             break
-        if summary.created_at < wanted.since:
-            last = None
-            break
     else:
         last = None
     go_on = f"{last.created_at}/{last.id}" if last else ""
     return {"runs": found, "next": go_on, "searched": seen, "now": client.store.now()}
 
 
-def _candidates(client: Client, wanted: Wanted) -> Iterator[tuple[RunSummary, TaskAction | None]]:
+def found_runs(client: Client, wanted: Wanted) -> Iterator[tuple[RunSummary, TaskAction | None]]:
+    """All runs that are wanted, each with its root, whatever the limit; reads as many as there are."""
+    for summary, root in _candidates(client, wanted, _READ):
+        if _fits(wanted, summary, root):
+            yield summary, root
+
+
+def _candidates(
+    client: Client, wanted: Wanted, size: int = 0
+) -> Iterator[tuple[RunSummary, TaskAction | None]]:
+    """Runs with their roots, newest first, down to the earliest that may be wanted."""
     before: RunSummary | int = _position(wanted.after) if wanted.after else wanted.until and wanted.until + 1
     filtered = wanted.of_root or wanted.name or wanted.project or wanted.domain
-    size = _READ if filtered else wanted.limit
+    size = size or (_READ if filtered else wanted.limit)
     while page := client.runs(size, before):
         likely = [summary for summary in page if _named(wanted, summary)]
         roots = client.store.get_many([summary.id.action(ROOT) for summary in likely])
         known = {summary.id: root for summary, root in zip(likely, roots, strict=True)}
         for summary in page:
+            if summary.created_at < wanted.since:
+                return
             yield summary, known.get(summary.id)
         before = page[-1]
 

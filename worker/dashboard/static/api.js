@@ -32,15 +32,12 @@ export function get(path, query) {
   return answered(fetch(api(path) + search, { headers: { Accept: "application/json" } }));
 }
 
-export function press(action, button, values) {
-  return answered(
-    fetch(api(`/actions/${action}/${button}`), {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-XSRFToken": meta("token") },
-      body: typeof values === "string" ? values : JSON.stringify(values),
-    }),
-  );
+export function post(path, body) {
+  const headers = { "Content-Type": "application/json", "X-XSRFToken": meta("token") };
+  return answered(fetch(api(path), { method: "POST", headers, body }));
 }
+
+export const press = (action, button, text) => post(`/actions/${action}/${button}`, text);
 
 // Calls back with each piece of what changes in a run; the browser connects again by itself, where it stood.
 export function live(run, cursor, changed, state) {

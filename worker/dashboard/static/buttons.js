@@ -35,7 +35,7 @@ function control(field) {
   return h("input", { id, name: field.name, value: first, inputmode: field.type === "int" ? "numeric" : null, autocomplete: "off" });
 }
 
-export function openForm(button, action, done) {
+export function openForm(button, subject, done, deliver = (text) => press(subject, button.name, text)) {
   const inputs = button.fields.map((field) => [field, control(field)]);
   const told = h("p", { class: "rc-red", role: "alert" });
   const send = h("button", { type: "submit", class: `rc-button rc-strong${button.danger ? " rc-danger" : ""}` }, button.label);
@@ -46,7 +46,7 @@ export function openForm(button, action, done) {
     try {
       const values = inputs.map(([field, input]) => `${JSON.stringify(field.name)}:${literal(field, input)}`);
       send.disabled = true;
-      const answer = await press(action, button.name, `{${values.join()}}`);
+      const answer = await deliver(`{${values.join()}}`);
       close();
       if (answer.run) location.assign(page(`/runs/${answer.run}`));
       else done(answer);
@@ -62,7 +62,7 @@ export function openForm(button, action, done) {
       "form",
       { onsubmit: submit },
       h("h2", { id: "rc-dialog-title" }, button.label),
-      h("p", { class: "rc-mono rc-muted" }, action),
+      h("p", { class: "rc-mono rc-muted" }, subject),
       h("p", {}, button.explains),
       inputs.map(([field, input]) => h("label", { for: input.id }, field.label, input)),
       told,

@@ -1,12 +1,18 @@
 // The list of runs: searched in words, newest first, looked at again while it is open.
 
-import { get, page } from "./api.js";
+import { get, page, post, readOnly } from "./api.js";
+import { openForm } from "./buttons.js";
 import { fill, h } from "./dom.js";
 import { PHASES, badge, count, moment, shares, span, words } from "./format.js";
 
 const FIELDS = ["project", "domain", "task", "phase", "code", "label", "since"];
 const UNITS = { s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
 const EVERY = 3000;
+const ALL = [
+  ["abort", "Abort all", "Stops every run that fits the search and has not ended; the reason stays in its history.", [{ name: "reason", label: "Reason", type: "str" }], true],
+  ["rerun", "Rerun all", "Makes a new run of every ended one that fits the search.", [], false],
+  ["recover", "Recover all", "Makes a new run of every one that did not succeed, in which only the rest runs.", [], false],
+];
 const CHIPS = ["running", "queued", "paused", "failed", "succeeded", "aborted"];
 
 // `phase:failed task:photos since:2h cats` → fields; what has no field is part of the name.
@@ -51,6 +57,20 @@ function line(run, now) {
   );
 }
 
+// One thing done to all runs of a search: first it is counted, and the count has to be typed.
+async function askAll([verb, label, explains, fields, danger], query, done) {
+  const { count: met, most } = await get(`/matching/${verb}`, query);
+  if (!met) throw new Error("No run of this search can be met by that.");
+  if (met > most) throw new Error(`More than ${count(most)} runs fit: narrow the search, as with since:1h.`);
+  const sure = { name: "count", label: `Type ${met} to confirm`, type: "int" };
+  const strings = Object.fromEntries(Object.entries(query).map(([name, value]) => [name, String(value)]));
+  openForm({ name: verb, label, explains, fields: [...fields, sure], danger }, met === 1 ? "1 run" : `${count(met)} runs`, done, (text) => {
+    const { count: typed, ...values } = JSON.parse(text);
+    if (typed !== met) throw new Error(`Type ${met} to confirm.`);
+    return post(`/matching/${verb}`, JSON.stringify({ query: strings, count: met, values }));
+  });
+}
+
 export async function showRuns(body) {
   document.title = "Runs";
   const search = h("input", {
@@ -65,10 +85,24 @@ export async function showRuns(body) {
   const list = h("ul", { class: "rc-list", "aria-label": "Runs, newest first" });
   const foot = h("p", { class: "rc-foot", role: "status" });
   const more = h("button", { class: "rc-button", hidden: true, onclick: () => load(true) }, "Older runs");
+  const told = h("p", { class: "rc-foot", role: "status" });
+  const all = h("div", { class: "rc-all", hidden: true, role: "group", "aria-label": "All runs of this search" });
+  function tellAll(answer) {
+    fill(told, `${count(answer.done)} runs were met.`, answer.refused.length ? h("span", { class: "rc-red" }, ` ${count(answer.refused.length)} refused, the first one: ${answer.refused[0].message}`) : "");
+    load(false).catch(fail);
+  }
+  if (!readOnly)
+    fill(
+      all,
+      ALL.map((one) =>
+        h("button", { type: "button", class: `rc-button rc-quiet${one[4] ? " rc-danger" : ""}`, "data-all": one[0], onclick: () => askAll(one, readQuery(search.value), tellAll).catch((error) => fill(told, h("span", { class: "rc-red" }, error.message))) }, one[1]),
+      ),
+    );
   fill(
     body,
     h("header", { class: "rc-head" }, h("h1", {}, "Runs"), h("form", { role: "search", onsubmit: (e) => (e.preventDefault(), changed()) }, search)),
-    chips,
+    h("div", { class: "rc-bar-of-search" }, chips, all),
+    told,
     list,
     h("div", { class: "rc-center" }, foot, more),
   );
@@ -93,6 +127,8 @@ export async function showRuns(body) {
     );
   }
   function changed() {
+    all.hidden = readOnly || !search.value.trim();
+    fill(told);
     const text = search.value.trim();
     history.replaceState(null, "", text ? `?${new URLSearchParams({ q: text })}` : location.pathname);
     showChips();
@@ -139,6 +175,7 @@ export async function showRuns(body) {
     }
   });
   showChips();
+  all.hidden = readOnly || !search.value.trim();
   await load(false);
   setInterval(() => {
     if (!document.hidden && !paged) load(false).catch(fail);

@@ -1,0 +1,95 @@
+"""Does one thing to every run a search finds. Whoever asks says how many there are, so that nothing else is met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from reconciler.api.action import RunId, TaskAction
+from reconciler.api.errors import InvalidInput, ReconcilerError
+from reconciler.client import Client
+from reconciler.client.submission import ROOT
+from reconciler.core.documents import Document
+from worker.dashboard.buttons import BUTTONS, press
+from worker.dashboard.search import Wanted, found_runs, read_wanted
+
+MOST: Final = 1_000
+"""Runs one press may meet."""
+VERBS: Final = ("abort", "rerun", "recover")
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Asks for one thing to be done to all runs of a search.
+
+    Attributes:
+        query: the search, as in `GET /runs`.
+        count: how many runs the person was told it meets.
+        values: of the form behind the button.
+    """
+
+    query: dict[str, str] = {}
+    count: int = 0
+    values: dict[str, Any] = {}
+
+
+def read_asked(body: bytes) -> Asked:
+    """Read the body of a request.
+
+    Raises:
+        InvalidInput: it is of another form.
+    """
+    try:
+        return msgspec.json.decode(body or b"{}", type=Asked)
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"the body cannot be read: {error}; it holds query, count and values") from error
+
+
+def count_document(client: Client, verb: str, wanted: Wanted) -> Document:
+    """Count the runs of a search the verb fits.
+
+    Raises:
+        InvalidInput: it is no verb for many runs.
+    """
+    runs = list(_matching(client, verb, wanted))
+    return {"verb": verb, "count": len(runs), "most": MOST}
+
+
+def press_all(client: Client, verb: str, asked: Asked, by: str) -> Document:
+    """Do it to each, and tell of those that refused.
+
+    Raises:
+        InvalidInput: it is no verb for many runs, there are too many, or not as many as the person was told.
+    """
+    runs = list(_matching(client, verb, read_wanted(asked.query)))
+    if len(runs) > MOST:
+        raise InvalidInput(f"more than {MOST} runs fit this search; use a narrower one, as with since:1h")
+    if len(runs) != asked.count:
+        raise InvalidInput(f"{asked.count} runs were to be met, and {len(runs)} fit now: look again")
+    refused: list[Document] = []
+    for run in runs:
+        try:
+            press(client, verb, run.action(ROOT), asked.values, by)
+        except ReconcilerError as error:
+            refused.append({"run": str(run), "message": str(error)})
+    return {"verb": verb, "done": len(runs) - len(refused), "refused": refused}
+
+
+def _matching(client: Client, verb: str, wanted: Wanted) -> Iterator[RunId]:
+    """The runs, and one more when there are too many."""
+    if verb not in VERBS:
+        raise InvalidInput(
+            f"{verb[:40]!r} is done to one action at a time; use one of {', '.join(VERBS)} for many"
+        )
+    count = 0
+    for summary, root in found_runs(client, wanted):
+        if root is not None and _fits(verb, root):
+            yield summary.id
+            count += 1
+        if count > MOST:
+            return
+
+
+def _fits(verb: str, root: TaskAction) -> bool:
+    return BUTTONS[verb].fits(root)
