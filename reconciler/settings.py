@@ -131,6 +131,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether inputs, outputs and logs in S3 go with the record; those of cached tasks stay."""
     events_retention: timedelta = timedelta(days=1)
     """How long the results channel keeps an event."""
+    archive: timedelta = timedelta(days=30)
+    """How long an ended run can be read from the archive in S3; 0: there is none (docs/archive.md)."""
     events_exchange: str = ""
     """Topic exchange of kombu that every event is forwarded to; empty: none."""
     events_exchange_url: str = ""
@@ -270,6 +272,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             found.append(
                 "RECONCILER_S3_KMS_KEY is a key of RECONCILER_S3_ENCRYPTION=aws:kms: set both or none"
             )
+        if self.archive and self.archive < self.retention:
+            found.append("RECONCILER_ARCHIVE must not be shorter than RECONCILER_RETENTION; 0 turns it off")
         if self.step_budget >= self.step_lease:
             found.append("RECONCILER_STEP_BUDGET must be shorter than RECONCILER_STEP_LEASE")
         if self.inline_limit > self.max_object_size:
@@ -344,13 +348,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _DEFAULTS = Settings()
 _COUNTS = (
-    "shards",
-    "step_batch",
-    "max_concurrent_reconciles",
-    "max_total_system_failures",
-    "max_cleanup_tries",
-    "inline_limit",
-)
+    "shards", "step_batch", "max_concurrent_reconciles", "max_total_system_failures", "max_cleanup_tries", "inline_limit",
+)  # fmt: skip
 _UNLIMITED_BY_ZERO = ("cache_retention", "cache_max_age", "consumer_patience")
 _POSITIVE = (
     "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace", "quota_lease",

@@ -75,23 +75,25 @@ class Archive:
             if self._read_back:
                 self.blobs.get(uri, sha256=digest)
         except BlobExists:
-            data = self._confirmed(uri, run)
+            there = self._there(uri, run)
+            if there is None and "~" not in run.incarnation:
+                return self.write(_apart(run), lineage)
+            data = there or data
             digest = digest_of(data)
         return Written(uri, len(data), digest, header_of(run, lineage))
 
-    def _confirmed(self, uri: str, run: RawRun) -> bytes:
-        """The bytes of an earlier write of the same run.
+    def _there(self, uri: str, run: RawRun) -> bytes | None:
+        """The bytes of an earlier write of the same run; None when they are of another one.
 
         Raises:
-            ArchiveDamaged: they are not.
+            ArchiveDamaged: they cannot be told to be either.
         """
         data = self.blobs.get(uri)
         there = read_object(uri, run.run, data)
-        if there.damage or there.incarnation != run.incarnation:
-            raise ArchiveDamaged(uri, there.damage or "it holds another run")
-        if there.actions.keys() != {action.name for action in run.actions}:
-            raise ArchiveDamaged(uri, "it does not hold the actions of the run that is to be archived")
-        return data
+        if there.damage:
+            raise ArchiveDamaged(uri, there.damage)
+        same = there.created_at == run.created_at and there.incarnation == run.incarnation
+        return data if same and there.actions.keys() == {action.name for action in run.actions} else None
 
     # -- reading ---------------------------------------------------------------------------------------------------
     def read_run(self, run: RunId, incarnation: str = "") -> ArchivedRun | None:
@@ -134,6 +136,15 @@ class Archive:
         while page := self.blobs.find(start, after=found[-1].uri if found else ""):
             found += page
         return [incarnation_in(one.uri) for one in sorted(found, key=lambda one: one.at)]
+
+
+def _apart(run: RawRun) -> RawRun:
+    """The run under a name of its own.
+
+    A client that was away between its question and its submission gives a run the incarnation of one that was archived
+    meanwhile.
+    """
+    return msgspec.structs.replace(run, incarnation=f"{run.incarnation}~{run.created_at}")
 
 
 def read_object(uri: str, run: RunId, data: bytes) -> ArchivedRun:

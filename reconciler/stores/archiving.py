@@ -50,6 +50,22 @@ class RawRun(msgspec.Struct, frozen=True, gc=False):
     actions: list[RawAction]
 
 
+class OldEvents(msgspec.Struct, frozen=True):
+    """A piece of the results channel, of which only those events are told that a run in the store will want.
+
+    Attributes:
+        events: position and JSON of each, oldest first.
+        last: position up to which the channel was looked through.
+        more: whether it goes on before the time asked for.
+        oldest: when the first run of the shard was created that the store holds, ms; 0 = it holds none.
+    """
+
+    events: list[tuple[str, str]]
+    last: str
+    more: bool
+    oldest: int
+
+
 class Archiving(Protocol):
     """The verbs of the archive, shard by shard."""
 
@@ -75,4 +91,16 @@ class Archiving(Protocol):
 
     def set_archived(self, shard: int, runs: Sequence[SealedRun]) -> None:
         """Say that sealed runs are in the archive: only now may `collect` with `archived` forget them."""
+        ...
+
+    def old_events(self, shard: int, *, before: int, limit: int, after: str = "") -> OldEvents:
+        """Look through the next `limit` events older than `before`, behind `after`, or else behind `set_spilled`."""
+        ...
+
+    def set_spilled(self, shard: int, last: str) -> None:
+        """Say that what old events are wanted lie in the archive, up to this position; it never goes back."""
+        ...
+
+    def take_turn(self, sweep: str, life: int) -> bool:
+        """Take the turn to make a sweep, for `life` ms; False while somebody has it."""
         ...

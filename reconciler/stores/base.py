@@ -385,8 +385,8 @@ class Store(Archiving, Doomed, Functions, Holds, Lines, Protocol):
         """
         ...
 
-    def trim_events(self, before: int) -> int:
-        """Drop events older than `before`; returns how many."""
+    def trim_events(self, before: int, *, spilled: bool = False) -> int:
+        """Drop events older than `before`, with `spilled` only those before `set_spilled`; returns how many."""
         ...
 
     def record_audit(self, entries: Sequence[AuditEntry]) -> None:

@@ -1,9 +1,9 @@
 """Find which objects in S3 no record knows any more: a bounded look, on demand. Nothing is removed unless that is asked for.
 
 An object lies in the folder of one action in one incarnation of its run (`reconciler.core.layout`), which nobody else has.
-It has an owner while that action has a record, or a note of the collector, while its run is held by one that was made of it,
-and while the catalog serves outputs from that folder. What was written lately may belong to a submission whose record is
-still to come.
+It has an owner while that action has a record, or a note of the collector, while its run lies in the archive or is held by
+one that was made of it, and while the catalog serves outputs from that folder. What was written lately may belong to a
+submission whose record is still to come.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 
 from reconciler.api.action import ActionId
 from reconciler.api.errors import InvalidInput
+from reconciler.archive.layout import run_path
 from reconciler.core.layout import AREA, SHARD
 from reconciler.stores.base import Store
 from reconciler.stores.doomed import Life
@@ -51,7 +52,7 @@ class ObjectReport(msgspec.Struct, frozen=True):
         looked: objects looked at.
         complete: whether these were all of the bucket.
         other: how many lie elsewhere: of other programs, of submitters' own folders, of releases before.
-        orphans: folders whose action has no record, by URI.
+        orphans: folders whose action nobody remembers, by URI.
     """
 
     looked: int
@@ -114,7 +115,7 @@ def audit_objects(
         page = blobs.page(after)
     kept = {found[0] for uri in cited if (found := folder_of(_key(uri, blobs.bucket), prefix))}
     old = {key: folder for key, folder in folders.items() if key not in kept and folder.newest < before}
-    known = _known(store, {folder.life for folder in old.values()})
+    known = _known(store, blobs, {folder.life for folder in old.values()})
     orphans = {
         f"s3://{blobs.bucket}/{key}": folder for key, folder in old.items() if folder.life not in known
     }
@@ -125,8 +126,8 @@ def _key(uri: str, bucket: str) -> str:
     return uri.removeprefix(f"s3://{bucket}/")
 
 
-def _known(store: Store, lives: Iterable[Life]) -> set[Life]:
-    """Those that have a record, whose run is held, or whose objects the collector has noted and will remove itself."""
+def _known(store: Store, blobs: S3Blobs, lives: Iterable[Life]) -> set[Life]:
+    """Those that have a record, whose run is archived or held, or whose objects the collector will remove itself."""
     wanted = sorted(lives)
     known: set[Life] = set()
     for start in range(0, len(wanted), _BATCH):
@@ -136,7 +137,9 @@ def _known(store: Store, lives: Iterable[Life]) -> set[Life]:
         held = {hold.source for hold in store.holds(shard)}
         known |= set(store.doomed(shard))
         known |= {life for life in wanted if RunLife(life.action.run_id, life.incarnation) in held}
-    return known
+    left = {RunLife(life.action.run_id, life.incarnation) for life in wanted if life not in known}
+    archived = {one for one in left if blobs.stat(blobs.uri(run_path(one.run, one.incarnation)))}
+    return known | {life for life in wanted if RunLife(life.action.run_id, life.incarnation) in archived}
 
 
 def remove_orphans(store: Store, blobs: S3Blobs, orphans: Mapping[str, Folder]) -> int:
@@ -145,5 +148,5 @@ def remove_orphans(store: Store, blobs: S3Blobs, orphans: Mapping[str, Folder]) 
     Raises:
         StoreUnavailable, BlobUnavailable: a server does not answer; the rest stays for the next time.
     """
-    known = _known(store, {folder.life for folder in orphans.values()})
+    known = _known(store, blobs, {folder.life for folder in orphans.values()})
     return sum(blobs.delete_prefix(uri) for uri, folder in orphans.items() if folder.life not in known)

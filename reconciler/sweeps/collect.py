@@ -1,9 +1,9 @@
 """Sweep: forget what ended long enough ago (R42).
 
 Deletes records of terminal actions past their retention, with their entries in every index, and events past theirs. Never
-an action that is owed clean-up, has open children, or is below one that is kept. Objects in S3 are kept unless
-`collect_objects` is set: a bucket's life-cycle rule is the tool for them (docs/operations.md). Safe to run twice and on two
-hosts: who comes second finds nothing.
+an action that is owed clean-up, has open children, or is below one that is kept. With an archive, never one of a run that
+does not lie there yet (`sweeps/archive.py`). Objects in S3 are kept unless `collect_objects` is set: a bucket's life-cycle
+rule is the tool for them (docs/operations.md). Safe to run twice and on two hosts: who comes second finds nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from reconciler.api.errors import Unavailable
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
+from reconciler.sweeps.archive import archive_all
 from reconciler.sweeps.holds import drop_holds
 from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 
@@ -41,23 +42,26 @@ def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) ->
     with metrics.sweep():
         now = store.now()
         before = now - int(settings.retention.total_seconds() * 1000)
+        archiving = blobs is not None and bool(settings.archive)
+        archived = archive_all(store, blobs, settings, before) if blobs is not None and archiving else 0
         for shard in range(store.shards):
             drop_holds(store, shard)
-            if blobs is None or not settings.collect_objects:
-                deleted += _collect_shard(store, shard, before)
-            else:
+            noted = blobs is not None and settings.collect_objects and not archiving
+            if blobs is not None and noted:
                 note_objects(store, blobs, shard, before=before, limit=PAGE_SIZE)
-                deleted += _collect_shard(store, shard, before, noted=True)
+            deleted += _collect_shard(store, shard, before, noted=noted, archived=archiving)
+            if blobs is not None and settings.collect_objects:
                 objects += remove_objects(store, blobs, shard)
-        trimmed = store.trim_events(now - int(settings.events_retention.total_seconds() * 1000))
-    if deleted or trimmed or objects:
-        log.info("collect.done", deleted=deleted, events=trimmed, objects=dict(objects))
+        kept = int(settings.events_retention.total_seconds() * 1000)
+        trimmed = store.trim_events(now - kept, spilled=archiving)
+    if deleted or trimmed or objects or archived:
+        log.info("collect.done", deleted=deleted, archived=archived, events=trimmed, objects=dict(objects))
     return deleted
 
 
-def _collect_shard(store: Store, shard: int, before: int, *, noted: bool = False) -> int:
+def _collect_shard(store: Store, shard: int, before: int, *, noted: bool, archived: bool) -> int:
     try:
-        report = store.collect(shard, before=before, limit=PAGE_SIZE, noted=noted)
+        report = store.collect(shard, before=before, limit=PAGE_SIZE, noted=noted, archived=archived)
     except Unavailable:
         metrics.deleted("failed", 1)
         raise

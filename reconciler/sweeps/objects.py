@@ -19,11 +19,8 @@ from enum import StrEnum
 
 import structlog
 
-from reconciler.api.action import TaskAction
 from reconciler.api.errors import ReconcilerError
-from reconciler.api.template import template_or_none
-from reconciler.core.layout import INPUTS, inputs_folder, run_folder
-from reconciler.core.paths import output_prefix
+from reconciler.archive.folders import folders_of
 from reconciler.stores.base import Store
 from reconciler.stores.doomed import Folders, Life
 from reconciler.stores.holds import RunLife
@@ -52,7 +49,7 @@ def note_objects(store: Store, blobs: BlobStore, shard: int, *, before: int, lim
         StoreUnavailable: the store does not answer.
     """
     actions = store.collectable(shard, before=before, limit=limit)
-    store.doom(shard, {Life.of(action): _folders_of(blobs, action) for action in actions})
+    store.doom(shard, {Life.of(action): folders_of(blobs, action) for action in actions})
 
 
 def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Removed]:
@@ -96,39 +93,6 @@ def _forgotten(store: Store, shard: int, lives: Sequence[Life]) -> list[Life]:
     }  # only now: no new hold can come for what has no record
     gone = [life for life, record in pairs if record is None]
     return [life for life in gone if RunLife(life.action.run_id, life.incarnation) not in held]
-
-
-def _folders_of(blobs: BlobStore, action: TaskAction) -> Folders:
-    template = template_or_none(action)
-    if template is None or (template.metadata is not None and template.metadata.discoverable):
-        return ()
-    spec, name = action.spec, action.id.action
-    if not action.metadata.incarnation:
-        return _old_folders(blobs, action)
-    own = blobs.uri(run_folder(action.id.run_id, action.metadata.incarnation))
-    inputs = f"{own}/{name}"
-    if spec.run_output_base == own:
-        return (_attempts_of(action), inputs)
-    return (inputs,) if spec.input_uri.startswith(f"{inputs}/") else ()
-
-
-def _old_folders(blobs: BlobStore, action: TaskAction) -> Folders:
-    """Folders of an action in the layout of releases before, where one project could lie within another.
-
-    `<2 characters>/<project>/<domain>/<run>/<action>` is a folder of attempts, and one of inputs when a project is called
-    like a shard. So only the very folder of the inputs goes, and no attempts of an action called `inputs`.
-    """
-    spec, name = action.spec, action.id.action
-    if spec.run_output_base != blobs.uri(run_folder(action.id.run_id, "")):
-        return ()
-    attempts = () if name == INPUTS else (_attempts_of(action),)
-    inputs = inputs_folder(spec.run_output_base, name, spec.inputs_digest)
-    return (*attempts, inputs) if spec.inputs_digest and spec.input_uri == inputs else attempts
-
-
-def _attempts_of(action: TaskAction) -> str:
-    metadata, base = action.metadata, action.spec.run_output_base
-    return output_prefix(metadata.namespace, metadata.name, base, action.id.action, 1).rpartition("/")[0]
 
 
 def _remove(blobs: BlobStore, life: Life, folders: Folders) -> Removed | None:

@@ -19,6 +19,7 @@ GLOSSARY = {
 FOREIGN = re.compile(r"(?i)^(jobs?|cancel\w*|execut\w*|dispatch\w*|workflows?|tasks?run|kill\w*|pods?)$")
 """Words of other systems for what the glossary has a word for."""
 SUBJECTS = {
+    "archive": "",
     "audit": "an audit entry, as the store's verb",
     "beat": "Celery's program",
     "cache": "of outputs; a reservation is the right to fill a key of it",

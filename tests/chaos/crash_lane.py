@@ -15,9 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from crash_lives import forget, fork, prepare, reconcile_steps, run_attempts
+from crash_lives import archive, empty, forget, fork, prepare, reconcile_steps, run_attempts
 from crash_points import clear_traps, deaths, set_trap
-from crash_workload import check, is_free, is_over, submit
+from crash_workload import check, check_archived, is_free, is_over, submit
 
 from reconciler.client import Client
 from reconciler.settings import Settings
@@ -58,9 +58,7 @@ class Lane:
         over, during = time.time(), len(deaths(self._traps))
         extra = check(self._client, tally)
         self._until(lambda: is_free(self._engine, self._client), "quota and cache are free")
-        self._finish("collector", lambda: forget(current_engine()))
-        left = self._client.runs()
-        assert not left, f"the collector left {left}"
+        self._forget()
         died = deaths(self._traps)
         if len(died) > during:
             over = time.time()
@@ -74,6 +72,23 @@ class Lane:
     def _submit(self, name: str, tally: str) -> None:
         engine = current_engine()
         submit(Client(engine.store, engine.blobs, engine.messenger, self._settings), name, tally)
+
+    def _forget(self) -> None:
+        """Forget some runs without an archive, and archive the others: they must be there as a whole, each once."""
+        roots = [self._client.get(run.id.action("a0")) for run in self._client.runs()]
+        border = sorted(root.metadata.completed_at for root in roots)[len(roots) // 2]
+        self._finish("collector", lambda: forget(current_engine(), border))
+        ended = [self._client.get(run.id.action("a0")) for run in self._client.runs()]
+        assert 0 < len(ended) < len(roots)
+        self._finish("archiver", lambda: archive(current_engine()))
+        left = self._client.runs()
+        assert not left, f"the collector left {left}"
+        check_archived(self._engine.blobs, ended)
+        self._finish("expirer", lambda: empty(current_engine()))
+        found = self._engine.blobs.find(self._engine.blobs.uri("_archive"))
+        assert not [one for one in found if "/events/" not in one.uri], (
+            f"the archive was not emptied: {found}"
+        )
 
     # -- lives -----------------------------------------------------------------------------------------------------
     def _begin(self, role: str, main: Callable[[], None]) -> None:

@@ -33,6 +33,7 @@ from reconciler.core.functions import registry
 from reconciler.settings import Settings
 from reconciler.stores.catalog import CacheKey, CacheSource
 from reconciler.sweeps.collect import collect
+from reconciler.sweeps.expire import expire
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine
 from worker.attempts import attempt, batch
@@ -128,10 +129,12 @@ def run_attempts(settings: Settings) -> None:
         thread.join()
 
 
-def forget(engine: Engine) -> None:
-    """Forget all that has ended, as a collector whose retentions are over, and an entry of the cache."""
+def forget(engine: Engine, before: int = 0) -> None:
+    """Forget what has ended before a time, 0 = now, as a collector without an archive, and an entry of the cache."""
     none = timedelta(0)
-    now = msgspec.structs.replace(engine.settings, retention=none, events_retention=none)
+    kept = timedelta(milliseconds=engine.store.now() - before) if before else none
+    events = timedelta(days=1) if before else none
+    now = msgspec.structs.replace(engine.settings, retention=kept, events_retention=events, archive=none)
     collect(engine.store, now, engine.blobs)
     catalog, outdated = (
         engine.reconciler.catalog,
@@ -140,6 +143,18 @@ def forget(engine: Engine) -> None:
     assert catalog is not None
     catalog.put(outdated, OutputRef(uri="s3://none/outdated"), CacheSource(), replace=True)
     catalog.delete(outdated)
+
+
+def archive(engine: Engine) -> None:
+    """Archive and forget all that has ended."""
+    none = timedelta(0)
+    now = msgspec.structs.replace(engine.settings, retention=none, events_retention=none)
+    collect(engine.store, now, engine.blobs)
+
+
+def empty(engine: Engine) -> None:
+    """Let the time of the archive pass, with all it names."""
+    expire(engine.store, engine.blobs, engine.store.now() + 48 * 3_600_000, objects=True)
 
 
 def _attempts(settings: Settings) -> None:

@@ -13,9 +13,12 @@ import msgspec
 from reconciler.api.action import ActionId, ActionSpec, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import Identifier, Interface, TaskMetadata, TaskTemplate, encode_template
+from reconciler.archive.archive import Archive
+from reconciler.archive.index import list_index, read_rows
 from reconciler.client import Client, Run
 from reconciler.stores.holds import RunLife
-from reconciler.testing.invariants import check_due_index, check_run
+from reconciler.stores.objects import BlobStore
+from reconciler.testing.invariants import check_due_index, check_events, check_run
 from reconciler.wiring import Engine
 
 GPU = "gpu"
@@ -134,6 +137,20 @@ def check(client: Client, tally: Path) -> int:
     missing = [n for n, least in EXPECTED.items() if executions[n] < least and n != "victim"]
     assert not missing, f"succeeded without an execution: {missing}"
     return sum((executions - Counter(EXPECTED)).values())
+
+
+def check_archived(blobs: BlobStore, roots: list[TaskAction]) -> None:
+    """Check that the runs of these roots lie in the archive, whole and each once, with gapless events."""
+    found, _ = list_index(blobs, "default", "0000", "9999")
+    rows = read_rows(blobs, found).rows.values()
+    assert sorted(row.id for row in rows) == sorted(root.id.run_id for root in roots)
+    for root in roots:
+        run = Archive(blobs).read_run(root.id.run_id, root.metadata.incarnation)
+        assert run is not None
+        assert (run.damage, run.missing) == ("", 0), root.id
+        assert run.actions[root.id.action].status == root.status
+        for name, action in run.actions.items():
+            check_events(run.events(name), action.phase)
 
 
 def is_free(engine: Engine, client: Client) -> bool:

@@ -27,7 +27,7 @@ from datetime import timedelta
 from reconciler.settings import Settings
 from reconciler.sweeps.collect import collect
 from reconciler.client.connect import connect
-settings = Settings.from_env(collect_objects=True, retention=timedelta(0))
+settings = Settings.from_env(collect_objects=True, retention=timedelta(0), archive=timedelta(0))
 store, blobs, _ = connect(settings)
 print("begun", flush=True)
 collect(store, settings, blobs)

@@ -53,6 +53,7 @@ def workers(servers: EmbeddedServers, folder: Path) -> Iterator[Settings]:
     """Workers that forget soon what has ended, each of them ready; yields the settings they have."""
     env = {
         "RECONCILER_RETENTION": "1s",
+        "RECONCILER_ARCHIVE": "0",
         "RECONCILER_EVENTS_RETENTION": "1s",
         "RECONCILER_CACHE_RETENTION": "3s",
         "RECONCILER_QUOTAS": "gpu=1",

@@ -193,6 +193,7 @@ def _pattern(name: str, prefix: str) -> re.Pattern[str]:
     text = text.replace(re.escape("<run>@<incarnation>"), r"[^/]+/[^/]+/[^/@]+(@[^/@]+)?")
     text = text.replace(re.escape("<run>"), r"[^/]+/[^/]+/[^/]+").replace(re.escape("<name>"), ".+")
     text = text.replace(re.escape("<digest>"), "[0-9a-f]{32}")
+    text = text.replace(re.escape("<sweep>"), "[a-z0-9-]+")
     text = text.replace(re.escape("<line>"), "[^/]+/[0-9a][-!]/[^/]*/.+")
     text = text.replace(re.escape("<level>"), "[0-9a]").replace(re.escape("<key>"), "[^/]*")
     return re.compile(text)

@@ -130,3 +130,68 @@ def test_events_that_were_trimmed_are_left_out(store: LookingStore, pass_time: P
     assert run is not None
     assert [action.events for action in run.actions] == [[], [], []]
     assert store.recall(RunId("p", "d", "nobody")) is None
+
+
+def test_old_events_of_stored_runs_are_told(store: LookingStore, pass_time: PassTime) -> None:
+    """Events older than a time are told page by page, but only those of runs that are stored; each is told of once."""
+    tree(store)
+    gone = RunId("p", "d", "gone")
+    shard = store.shard_of(RUN)
+    while store.shard_of(gone) != shard:
+        gone = RunId("p", "d", f"{gone.run}x")
+    created(store, make_action("a0", run=gone))
+    finish(store, make_action("a0", run=gone))
+    pass_time(5)
+    border = store.now()
+    store.collect(shard, before=border, limit=100)
+    assert store.get(gone.action("a0")) is None
+    created(store, make_action("later", run=RUN))
+    told: list[str] = []
+    while True:
+        page = store.old_events(shard, before=border, limit=2)
+        told += [event for _, event in page.events]
+        store.set_spilled(shard, page.last)
+        if not page.more:
+            break
+    mine = [event for name in ("a0", "m1", "m2") for event in store.events(RUN.action(name))]
+    assert sorted(decode_event(event.encode()).sequence for event in told) == sorted(e.sequence for e in mine)
+    assert {decode_event(event.encode()).id for event in told} == {event.id for event in mine}
+    assert page.oldest == get(store, make_action("a0", run=RUN)).metadata.creation_timestamp
+    assert store.old_events(shard, before=border, limit=2).events == []
+    again = store.old_events(shard, before=border, limit=2, after="0-1")
+    assert len(again.events) == 2
+    assert again.more
+
+
+def test_an_event_at_the_border_is_told_the_next_time(store: LookingStore, pass_time: PassTime) -> None:
+    """What happens at the very time is not looked at, and not passed over either."""
+    created(store, make_action("a0", run=RUN))
+    shard = store.shard_of(RUN)
+    at = store.events(RUN.action("a0"))[0].updated_time
+    page = store.old_events(shard, before=at, limit=10)
+    assert page.events == []
+    store.set_spilled(shard, page.last)
+    store.set_spilled(shard, "1-0")
+    pass_time(5)
+    assert len(store.old_events(shard, before=at + 1, limit=10).events) == 1
+
+
+def test_events_are_kept_until_they_are_spilled(store: LookingStore, pass_time: PassTime) -> None:
+    """With an archive nothing is trimmed that was not looked through, and nothing younger than asked for."""
+    created(store, make_action("a0", run=RUN))
+    shard = store.shard_of(RUN)
+    pass_time(5)
+    border = store.now()
+    assert store.trim_events(border, spilled=True) == 0
+    store.set_spilled(shard, store.old_events(shard, before=border, limit=10).last)
+    assert store.trim_events(1, spilled=True) == 0
+    assert store.trim_events(border, spilled=True) == 1
+
+
+def test_a_turn_is_taken_once(store: LookingStore, pass_time: PassTime) -> None:
+    """One caller gets the turn; the next one when its time is over."""
+    assert store.take_turn("collect", 20)
+    assert not store.take_turn("collect", 20)
+    assert store.take_turn("expire", 20)
+    pass_time(50)
+    assert store.take_turn("collect", 20)

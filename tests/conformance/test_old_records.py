@@ -71,7 +71,9 @@ class Upgraded:
 
     def __init__(self, store: LookingStore) -> None:
         self.store, self.blobs, messenger = store, MemoryBlobs(), RecordingMessenger()
-        self.settings = Settings(collect_objects=True, retention=timedelta(0), inline_limit=1)
+        self.settings = Settings(
+            collect_objects=True, retention=timedelta(0), inline_limit=1, archive=timedelta(0)
+        )
         self.blobs.put(f"{INPUTS}/inputs.pb", b"foo")
         plant(store)
         plugin = ScriptedPlugin("task", answer)

@@ -37,7 +37,9 @@ class Nights:
 
     def collect(self, *, objects: bool = False) -> None:
         """Let the retention pass: forget all that has ended."""
-        now = msgspec.structs.replace(self.settings, retention=timedelta(0), collect_objects=objects)
+        now = msgspec.structs.replace(
+            self.settings, retention=timedelta(0), archive=timedelta(0), collect_objects=objects
+        )
         eventually(lambda: collect(self.client.store, now, self.client.blobs))
 
     def spec(self, function: str, **arguments: object) -> ActionSpec:

@@ -67,7 +67,7 @@ class Observer:
         returned: launches that were given back, and by whom.
         begun: launches some worker has begun to run.
         cached: paths of the actions there ever were whose tasks are cached.
-        forgotten: path and incarnation of those that were collected.
+        forgotten: path and incarnation of those that were collected, with what was seen of each.
     """
 
     def __init__(self, store: MemoryStore) -> None:
@@ -80,7 +80,7 @@ class Observer:
         self.returned: set[tuple[str, str, str]] = set()
         self.begun: set[tuple[str, str]] = set()
         self.cached: set[str] = set()
-        self.forgotten: set[tuple[str, str]] = set()
+        self.forgotten: dict[tuple[str, str], list[Life]] = {}
         self.writes = 0
 
     def __call__(self, verb: str, detail: Any) -> None:
@@ -273,7 +273,7 @@ class Observer:
         path = str(action)
         life = self.lives.pop(path)
         _ensure(life.final is not None, f"{path} was forgotten before its end")
-        self.forgotten.add((path, life.incarnation))
+        self.forgotten.setdefault((path, life.incarnation), []).append(life)
         for key in [key for key in self.together if key[0] == path]:
             self.granted.pop(key, None)
             del self.together[key]

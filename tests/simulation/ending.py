@@ -11,6 +11,8 @@ from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.event import OUTPUTS_FILE
 from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import CacheStatus
+from reconciler.archive.archive import Archive
+from reconciler.archive.index import list_index, read_rows
 from reconciler.core.paths import ERROR_FILE, LOG_FILE
 from reconciler.sweeps.collect import collect
 from tests.simulation.checker import Violation
@@ -19,8 +21,8 @@ from tests.simulation.world import CANARY
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
-_LEASES = 600_000
-"""Longer than any lease, ms."""
+_LEASES = 4 * 3_600_000
+"""Longer than any lease, and any turn of a sweep, ms."""
 _NONE = timedelta(0)
 _LONG = timedelta(hours=1)
 _OF_ATTEMPTS = frozenset({OUTPUTS_FILE, ERROR_FILE, LOG_FILE})
@@ -52,6 +54,7 @@ def check(sim: Simulation) -> None:
     _outputs_have_owners(sim)
     _nothing_left(sim)
     _outputs_have_owners(sim)
+    _archived(sim)
 
 
 def _everything_ended(sim: Simulation) -> None:
@@ -139,13 +142,36 @@ def _outputs_have_owners(sim: Simulation) -> None:
 
     Where actions are kept for a moment only, a frozen worker may write after all is forgotten; nobody removes that.
     """
-    if not sim.settings.collect_objects or sim.settings.retention < _LONG:
+    if not sim.settings.collect_objects or sim.settings.retention < _LONG or sim.settings.archive:
         return
     for address in sim.blobs._objects:
         parts = address.key.split("/")
         path = "/".join(part.partition("@")[0] for part in parts[-6:-2])
         if parts[-1] in _OF_ATTEMPTS and path not in sim.observer.lives and path not in sim.observer.cached:
             raise Violation(f"{path} was forgotten, and its {address.key} was not")
+
+
+def _archived(sim: Simulation) -> None:
+    """With an archive, whatever was forgotten is remembered: each life once, with all its events; nothing else is there."""
+    if not sim.settings.archive:
+        return
+    found: dict[tuple[str, str], list[int]] = {}
+    archive = Archive(sim.blobs)
+    listed, _ = list_index(sim.blobs, sim.settings.project, "0000", "9999")
+    for row in read_rows(sim.blobs, listed).rows.values():
+        run = archive.read_run(row.id, row.incarnation)
+        if run is None or run.damage or run.missing:
+            raise Violation(f"the archive should hold {row.id}@{row.incarnation}: {run and vars(run)}")
+        for name in run.actions:
+            life = (str(row.id.action(name)), row.incarnation.partition("~")[0])
+            found.setdefault(life, []).append(len(run.events(name)))
+    seen = {key: sorted(life.sequence for life in lives) for key, lives in sim.observer.forgotten.items()}
+    told = {key: sorted(counts) for key, counts in found.items()}
+    if seen != told:
+        wrong = {
+            key: (seen.get(key), told.get(key)) for key in {*seen, *told} if seen.get(key) != told.get(key)
+        }
+        raise Violation(f"forgotten and archived differ, by the events of each life: {wrong}")
 
 
 def _nothing_left(sim: Simulation) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reconciler.api.errors import BlobUnavailable, BrokerUnavailable, StoreUnavailable, Unavailable
+from reconciler.stores.archiving import RawRun
 from tests.simulation.scheduler import Killed
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _suffer(sim: Simulation, kind: str, name: str, do: Callable[[], Any], fate: 
 def brief(result: Any) -> object:
     """What a trace says of an answer."""
     actions = getattr(result, "actions", None)
-    if actions is not None:
+    if actions is not None and not isinstance(result, RawRun):
         return tuple((str(action.id), action.token) for action in actions)
     outcomes = getattr(result, "outcomes", None)
     if outcomes is not None:

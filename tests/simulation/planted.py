@@ -13,13 +13,14 @@ from reconciler.client import storing
 from reconciler.stores import changes, records
 from reconciler.stores.base import CommitOutcome
 from reconciler.stores.memory import attempts, lines, stepping
+from reconciler.stores.memory.archiving import Archiving as MemoryArchiving
 from reconciler.stores.memory.catalog import MemoryCatalog
 from reconciler.stores.memory.heads import Heads
 from reconciler.stores.memory.quotas import _Resource
 from reconciler.stores.memory.state import Shard, held, number, terminal
 from reconciler.stores.memory.stepping import Stepping
 from reconciler.stores.records import Fields
-from reconciler.sweeps import objects
+from reconciler.sweeps import archive, objects
 from tests.simulation.scheduler import NEVER
 from worker.attempts.batch import Batch
 
@@ -37,6 +38,13 @@ _leave = Shard.leave
 _release = MemoryCatalog.release_reservation
 _put = MemoryCatalog.put
 _remove = objects._remove
+_seal = MemoryArchiving.seal
+
+
+def _sealed_as_archived(store: MemoryArchiving, shard: int, **given: Any) -> Any:
+    found = _seal(store, shard, **given)
+    store._shards[shard].sealed.update({sealed.run: True for sealed in found[0]})
+    return found
 
 
 def _any_token(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
@@ -178,6 +186,8 @@ MISTAKES: dict[str, Planted] = {
     "end above open children owes nothing": (Stepping, "_apply", staticmethod(_without_cascade)),
     "quota given out twice": (_Resource, "free", _too_much),
     "outputs stay when their action is forgotten": (objects, "_remove", _inputs_only),
+    "run forgotten before it is indexed": (archive, "write_rows", lambda *_: set()),
+    "run forgotten before it is archived": (MemoryArchiving, "seal", _sealed_as_archived),
     "a run lies where an earlier one of its name did": (storing, "run_folder", _same_folder),
     "commit to a later run of the same name": (Stepping, "_apply", staticmethod(_any_life)),
     "wish for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),

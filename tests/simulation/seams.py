@@ -23,7 +23,7 @@ from reconciler.client import storing
 from reconciler.controller import step
 from reconciler.controller.step import Stepper
 from reconciler.stores.base import Write
-from reconciler.sweeps import objects
+from reconciler.sweeps import archive, objects
 from tests.simulation.scheduler import Process
 from worker.attempts import attempt, batch, drawing, heartbeat, patience
 from worker.attempts.heartbeat import Keeper
@@ -279,6 +279,7 @@ def seams(sim: Simulation) -> Iterator[None]:
         (heartbeat, "threading", threads(sim)),
         (attempt, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
         (objects, "ThreadPoolExecutor", InlinePool),
+        (archive, "ThreadPoolExecutor", InlinePool),
         (storing, "new_incarnation", lambda: "".join(drawn.choices("abcdefgh", k=10))),
     ]
     with ExitStack() as stack:

@@ -75,6 +75,7 @@ class Simulation:
             cache_heartbeat_grace=self.rng.choice((1, 3)),
             retention=timedelta(seconds=hours * 3600 or self.rng.choice((1, 60))),
             collect_objects=bool(hours) or self.rng.random() < 0.5,
+            archive=timedelta(days=seed % 2 and 30),
         )
         clock = self.scheduler.clock
         self.store = MemoryStore(

@@ -41,7 +41,7 @@ class KilledError(Exception):
 
 def new_lab(*, collect_objects: bool = True) -> Lab:
     """A lab whose actions write outputs."""
-    return Lab([ScriptedPlugin("task", answer)], collect_objects=collect_objects)
+    return Lab([ScriptedPlugin("task", answer)], collect_objects=collect_objects, archive=timedelta(0))
 
 
 def test_objects_go_with_the_record() -> None:

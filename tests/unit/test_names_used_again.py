@@ -35,7 +35,7 @@ def answer(ctx: TaskExecutionContext) -> PhaseInfo:
 
 def new_lab(**settings: Any) -> Lab:
     """A lab whose inputs are too large for the record."""
-    return Lab([ScriptedPlugin("task", answer)], inline_limit=1, **settings)
+    return Lab([ScriptedPlugin("task", answer)], inline_limit=1, archive=timedelta(0), **settings)
 
 
 def nightly(lab: Lab, day: int, name: str = "nightly", **spec: Any) -> tuple[ActionId, str]:

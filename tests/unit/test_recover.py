@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from reconciler import TaskEnvironment
@@ -164,9 +165,13 @@ def test_large_inputs_and_outputs_are_pointed_to(lab: Lab) -> None:
     with pytest.raises(ActionNotFound):
         lab.get(first.action)
     assert third.result() == [f"{n * n}{pad}" for n in range(4)]
-    lab.clock.advance(timedelta(hours=2))
-    for _ in range(4):
-        collect(lab.store, lab.settings, lab.blobs)
+    for waited in (
+        timedelta(hours=2),
+        timedelta(days=32),
+    ):  # until it is forgotten, and until it leaves the archive
+        lab.clock.advance(waited)
+        for _ in range(4):
+            collect(lab.store, lab.settings, lab.blobs)
     assert lab.client.runs() == []
     assert all(
         not lab.store.holds(shard) and not lab.store.doomed(shard) for shard in range(lab.store.shards)
@@ -253,7 +258,7 @@ def test_of_a_run_that_never_was(lab: Lab) -> None:
     refused(lambda: lab.client.recover(missing), ActionNotFound, "never")
     first = done(lab, square.submit((2,), run="same"))
     lab.clock.advance(timedelta(hours=2))
-    collect(lab.store, lab.settings, lab.blobs)
+    collect(lab.store, msgspec.structs.replace(lab.settings, archive=timedelta(0)), lab.blobs)
     done(lab, square.submit((2,), run="same"))
     refused(first.rerun, ActionNotFound, "a later run has its name")
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from reconciler.api.action import RunId
 from reconciler.api.phase import ActionPhase
 from reconciler.core.ordering import natural_page
-from reconciler.stores.archiving import RawAction, RawRun, SealedRun
+from reconciler.stores import records
+from reconciler.stores.archiving import OldEvents, RawAction, RawRun, SealedRun
 from reconciler.stores.changes import event_ids
-from reconciler.stores.memory.looking import at_cursor
+from reconciler.stores.memory.looking import at_cursor, cursor_of
 from reconciler.stores.memory.state import MemoryCore, Shard, parse
 
 _LIVE = [str(int(phase)) for phase in ActionPhase if not phase.is_terminal()]
 
 
 class Archiving(MemoryCore):
-    """seal, recall, set_archived."""
+    """seal, recall, set_archived, old_events, set_spilled, take_turn."""
 
     def seal(self, shard: int, *, before: int, limit: int, after: int = 0) -> tuple[list[SealedRun], int]:
         with self._lock:
@@ -57,6 +59,41 @@ class Archiving(MemoryCore):
                 ):
                     state.sealed[sealed.run] = True
             self.wrote("set_archived", tuple(runs))
+
+    def old_events(self, shard: int, *, before: int, limit: int, after: str = "") -> OldEvents:
+        with self._lock:
+            state = self._shards[shard]
+            oldest = min(state.runs.values(), default=0)
+            border = f"{before - 1}-{2**32 - 1}"  # what comes at the time itself is not looked at
+            if not oldest or oldest >= before:
+                return OldEvents([], border, False, oldest)
+            behind = cursor_of(after) if after else state.spilled
+            start = bisect_right(state.events, behind, key=lambda entry: entry[0])
+            end = bisect_left(state.events, (before, 0), key=lambda entry: entry[0])
+            page = state.events[start : min(end, start + limit)]
+            wanted = [
+                (f"{at}-{count}", data.decode())
+                for (at, count), data in page
+                if state.runs.get(records.decode_event(data).id.run_id, at + 1) <= at
+            ]
+            more = len(page) == limit
+            last = f"{page[-1][0][0]}-{page[-1][0][1]}" if more else border
+            return OldEvents(wanted, last, more, oldest)
+
+    def set_spilled(self, shard: int, last: str) -> None:
+        with self._lock:
+            state = self._shards[shard]
+            state.spilled = max(state.spilled, cursor_of(last))
+            self.wrote("set_spilled", last)
+
+    def take_turn(self, sweep: str, life: int) -> bool:
+        with self._lock:
+            now = self.now()
+            taken = self._turns.get(sweep, 0) <= now
+            if taken:
+                self._turns[sweep] = now + life
+            self.wrote("take_turn", sweep)
+        return taken
 
 
 def _over(state: Shard, run: RunId, before: int) -> bool:

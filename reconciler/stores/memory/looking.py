@@ -71,7 +71,7 @@ class Looking(MemoryCore):
     def channel(self, shard: int, after: str = "0-0", limit: int = 1000) -> list[ChannelEntry]:
         with self._lock:
             events = self._shards[shard].events
-            start = bisect_right(events, _cursor(after), key=lambda entry: entry[0])
+            start = bisect_right(events, cursor_of(after), key=lambda entry: entry[0])
             return [
                 ChannelEntry(f"{at}-{count}", records.decode_event(data))
                 for (at, count), data in events[start : start + limit]
@@ -122,11 +122,12 @@ class Looking(MemoryCore):
         life = RunLife(parse(path).run_id, records.incarnation_of(fields))
         return any(until > self.now() for until in shard.holds.get(life, {}).values())
 
-    def trim_events(self, before: int) -> int:
+    def trim_events(self, before: int, *, spilled: bool = False) -> int:
         trimmed = 0
         with self._lock:
             for shard in self._shards:
-                old = bisect_left(shard.events, (before, 0), key=lambda entry: entry[0])
+                border = min((before, 0), shard.spilled) if spilled else (before, 0)
+                old = bisect_left(shard.events, border, key=lambda entry: entry[0])
                 del shard.events[:old]
                 trimmed += old
             self.wrote("trim_events", trimmed)
@@ -143,15 +144,16 @@ class Looking(MemoryCore):
             return [_decode_audit(data) for data in self._shards[shard].audit]
 
 
-def _cursor(text: str) -> Cursor:
+def cursor_of(text: str) -> Cursor:
+    """A position as numbers."""
     at, _, count = text.partition("-")
     return int(at), int(count or 0)
 
 
 def at_cursor(shard: Shard, text: str) -> bytes | None:
     """The event at a position; None when it was trimmed."""
-    at = bisect_left(shard.events, _cursor(text), key=lambda entry: entry[0])
-    found = at < len(shard.events) and shard.events[at][0] == _cursor(text)
+    at = bisect_left(shard.events, cursor_of(text), key=lambda entry: entry[0])
+    found = at < len(shard.events) and shard.events[at][0] == cursor_of(text)
     return shard.events[at][1] if found else None
 
 

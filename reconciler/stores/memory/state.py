@@ -47,6 +47,7 @@ class Shard:
         pending_until: how long the mark "a wake-up message is on its way" lives.
         armed: time of the countdown message on its way.
         doomed: folders in S3 of actions that were to be forgotten.
+        spilled: up to where old events that are wanted lie in the archive.
         sealed: runs nothing can be added to, and whether they are in the archive.
         holds: until when the records of a run are kept, by the runs that hold it.
     """
@@ -66,6 +67,7 @@ class Shard:
     pending_until: int = 0
     armed: int = 0
     doomed: dict[Life, Folders] = field(default_factory=dict)
+    spilled: Cursor = (0, 0)
     sealed: dict[RunId, bool] = field(default_factory=dict)
     holds: dict[RunLife, dict[RunId, int]] = field(default_factory=dict)
 
@@ -177,6 +179,7 @@ class MemoryCore:
         self._heads: dict[str, Heads] = {}
         self._stamp = 0
         self._lock = threading.RLock()
+        self._turns: dict[str, int] = {}
         self._waiting: dict[RunId, list[tuple[Callable[[], None], str]]] = {}
 
     def now(self) -> int:

@@ -9,7 +9,7 @@ import msgspec
 
 from reconciler.api.action import RunId
 from reconciler.core.ordering import natural_page
-from reconciler.stores.archiving import RawAction, RawRun, SealedRun
+from reconciler.stores.archiving import OldEvents, RawAction, RawRun, SealedRun
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore
 from reconciler.stores.redis.scripts import pack, script
@@ -20,7 +20,7 @@ _found = msgspec.msgpack.Decoder(list[tuple[str, str, list[str], list[str]]])
 
 
 class Archiving(RedisCore):
-    """seal, recall, set_archived."""
+    """seal, recall, set_archived, old_events, set_spilled, take_turn."""
 
     @explain
     def seal(self, shard: int, *, before: int, limit: int, after: int = 0) -> tuple[list[SealedRun], int]:
@@ -75,3 +75,19 @@ class Archiving(RedisCore):
                 self.keys.base(shard),
                 pack([(str(sealed.run), sealed.incarnation) for sealed in runs]),
             )
+
+    @explain
+    def old_events(self, shard: int, *, before: int, limit: int, after: str = "") -> OldEvents:
+        last, more, oldest, found = script("old_events")(
+            self.client, self.keys.due(shard), self.keys.base(shard), before, limit, after
+        )
+        events = [(cursor.decode(), event.decode()) for cursor, event in found]
+        return OldEvents(events, last.decode(), bool(more), int(oldest))
+
+    @explain
+    def set_spilled(self, shard: int, last: str) -> None:
+        script("set_spilled")(self.client, self.keys.due(shard), self.keys.base(shard), last)
+
+    @explain
+    def take_turn(self, sweep: str, life: int) -> bool:
+        return bool(self.client.set(self.keys.turn(sweep), "1", nx=True, px=life))

@@ -20,6 +20,7 @@ launches.
 | `<p>:{nn}:shared:<run>` | hash, digest and incarnation → shared spec | create | with the run's last action |
 | `<p>:{nn}:runs` | zset, run → creation time | create | entry: with the run's last action |
 | `<p>:{nn}:events` | stream, the results channel | create, commit; its groups: readers | entry: trim_events |
+| `<p>:{nn}:spilled` | string, position in the channel | set_spilled | kept |
 | `<p>:{nn}:audit` | stream, capped at 1000 | record_audit | capped |
 | `<p>:{nn}:lines` | set, lines with launches | commit, give_back | member: draw, commit, look |
 | `<p>:{nn}:line:<line>` | zset, path → place of its launch | commit, give_back | entry: draw, start_attempt, commit |
@@ -46,7 +47,7 @@ launches.
 | `<p>:{w:<name>}:limit` | string: most launches that may wait | set_queue | set_queue |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
 | `<p>:swept:<sweep>` | string, PX | steps workers, at beat's tick, or who stands in for it | its TTL |
-| `<p>:swept:<sweep>:turn` | string, PX | the steps worker that stands in for beat | its TTL |
+| `<p>:swept:<sweep>:turn` | string, PX | the steps worker that makes a sweep alone | its TTL |
 
 The scripts build these same names from the shard's base; this file is the only other place that knows them.
 """
@@ -95,6 +96,10 @@ class Keys(msgspec.Struct, frozen=True):
     def holds(self, source: RunLife) -> str:
         """The runs that hold a run."""
         return f"{self.base(self.shard_of(source.run))}holds:{source}"
+
+    def spilled(self, shard: int) -> str:
+        """Position of the results channel up to which old events lie in the archive."""
+        return self.base(shard) + "spilled"
 
     def action(self, action: ActionId) -> str:
         """Record of an action."""

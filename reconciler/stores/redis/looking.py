@@ -152,10 +152,15 @@ class Looking(RedisCore):
                 return Collected(tuple(deleted), gone, kept)
 
     @explain
-    def trim_events(self, before: int) -> int:
+    def trim_events(self, before: int, *, spilled: bool = False) -> int:
         trimmed = 0
         for shard in range(self.shards):
-            trimmed += int(self.client.xtrim(self.keys.events(shard), minid=f"{before}-0", approximate=False))
+            border = f"{before}-0"
+            if spilled:
+                known: Any = self.client.get(self.keys.spilled(shard))
+                at = (known or b"0-0").decode()
+                border = at if int(at.partition("-")[0]) < before else border
+            trimmed += int(self.client.xtrim(self.keys.events(shard), minid=border, approximate=False))
         return trimmed
 
     @explain

@@ -21,7 +21,7 @@ class Late(NamedTuple):
 
 
 class Surveying(RedisCore):
-    """say_swept, swept_ago, take_turn, latest, due_soon, launches_waiting."""
+    """say_swept, swept_ago, latest, due_soon, launches_waiting."""
 
     @explain
     def say_swept(self, sweep: str) -> None:
@@ -33,11 +33,6 @@ class Surveying(RedisCore):
         """Tell how long ago that was, in ms, by the server's clock; None: not within a day, or never."""
         left: Any = self.client.pttl(self.keys.swept(sweep))
         return _SWEPT_FOR - int(left) if int(left) >= 0 else None
-
-    @explain
-    def take_turn(self, sweep: str, life: int) -> bool:
-        """Take the turn to make a sweep without beat, for `life` ms; False while somebody has it."""
-        return bool(self.client.set(self.keys.turn(sweep), "1", nx=True, px=life))
 
     @explain
     def latest(self) -> Late:

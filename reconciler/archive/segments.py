@@ -1,0 +1,162 @@
+"""Old events of runs that live for long: they go to the archive before the results channel forgets them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+import msgspec
+
+from reconciler.api.errors import BlobExists
+from reconciler.archive.layout import EVENTS, SUFFIX
+from reconciler.archive.packing import pack, unpack
+from reconciler.stores.archiving import OldEvents, RawAction, RawRun
+from reconciler.stores.base import Store
+from reconciler.stores.objects import BlobStore
+from reconciler.stores.records import encode_event, event_count
+
+_PAGE = 2000
+"""Events one script looks at: some milliseconds."""
+_MOST = 20_000
+"""Events of one object."""
+_LOOK = 1000
+
+
+class _Key(msgspec.Struct):
+    """The part of an event that tells it from others."""
+
+    id: tuple[str, str, str, str]
+    sequence: int = 0
+
+
+class _Line(msgspec.Struct):
+    at: str
+    event: msgspec.Raw
+
+
+_key = msgspec.json.Decoder(_Key)
+_line = msgspec.json.Decoder(_Line)
+
+
+class Segments:
+    """The segments of one shard."""
+
+    def __init__(self, store: Store, blobs: BlobStore, shard: int) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._shard = shard
+        self._folder = f"{blobs.uri(EVENTS, str(shard))}/"
+
+    def spill(self, before: int) -> int:
+        """Store those events older than `before` that a run in the store will want; returns how many.
+
+        Whoever dies in between stores some of them again, in another object: events are told apart by their sequence.
+
+        Raises:
+            BlobUnavailable, StoreUnavailable: a server does not answer.
+        """
+        spilled, after = 0, ""
+        kept: list[tuple[str, str]] = []
+        while True:
+            page = self._store.old_events(self._shard, before=before, limit=_PAGE, after=after)
+            kept += page.events
+            after = page.last
+            if len(kept) < _MOST and page.more:
+                continue
+            if kept:
+                self._write(kept)
+                spilled, kept = spilled + len(kept), []
+            self._store.set_spilled(self._shard, after)
+            if not page.more:
+                self._drop(page, before)
+                return spilled
+
+    def _write(self, events: list[tuple[str, str]]) -> None:
+        lines = [f'{{"kind":"event","at":"{at}","event":{event}}}' for at, event in events]
+        uri = f"{self._folder}{events[0][0]}_{events[-1][0]}{SUFFIX}"
+        with suppress(BlobExists):  # the same events, stored by somebody who died before he could say so
+            self._blobs.put(uri, pack(lines), overwrite=False)
+
+    def _drop(self, page: OldEvents, before: int) -> None:
+        """Remove segments that are older than every run of the shard."""
+        needed = page.oldest or before
+        uris = [uri for uri, last in self._listed() if last < needed]
+        if uris:
+            self._blobs.delete(uris)
+
+    def _listed(self) -> list[tuple[str, int]]:
+        """The objects, each with the time of its last event."""
+        found = []
+        after = ""
+        while page := self._blobs.find(self._folder, after=after):
+            after = page[-1].uri
+            for one in page:
+                name = one.uri.rpartition("/")[2].removesuffix(SUFFIX)
+                last = name.partition("_")[2].partition("-")[0]
+                found.append((one.uri, int(last) if last.isdigit() else 0))
+        return found
+
+    def completed(self, run: RawRun) -> RawRun:
+        """The run with all its events: of an action that has more than its record knows of, older ones are looked for.
+
+        Raises:
+            BlobUnavailable, StoreUnavailable: a server does not answer.
+        """
+        if all(_is_complete(action) for action in run.actions):
+            return run
+        found: dict[str, dict[int, str]] = {action.name: {} for action in run.actions}
+        _sort_into(found, run, self._spilled(run))
+        _sort_into(found, run, (event for action in run.actions for event in action.events))
+        if any(len(found[action.name]) < _published(action) for action in run.actions):
+            _sort_into(found, run, self._in_channel(run))
+        return msgspec.structs.replace(
+            run,
+            actions=[
+                msgspec.structs.replace(
+                    action, events=[event for _, event in sorted(found[action.name].items())]
+                )
+                for action in run.actions
+            ],
+        )
+
+    def _spilled(self, run: RawRun) -> Iterator[str]:
+        for uri, last in self._listed():
+            if last >= run.created_at:
+                for line in unpack(self._blobs.get(uri)).lines:
+                    try:
+                        one = _line.decode(line)
+                    except msgspec.DecodeError:
+                        continue
+                    if _at(one.at) >= run.created_at:
+                        yield bytes(one.event).decode()
+
+    def _in_channel(self, run: RawRun) -> Iterator[str]:
+        """Look through the channel since the run was created: for actions with very many events."""
+        after = f"{max(run.created_at - 1, 0)}-0"
+        while page := self._store.channel(self._shard, after, _LOOK):
+            after = page[-1].cursor
+            yield from (
+                encode_event(entry.event).decode()
+                for entry in page
+                if entry.event.id.run_id == run.run and _at(entry.cursor) >= run.created_at
+            )
+
+
+def _sort_into(found: dict[str, dict[int, str]], run: RawRun, events: Iterable[str]) -> None:
+    mine = (run.run.project, run.run.domain, run.run.run)
+    for event in events:
+        key = _key.decode(event)
+        if key.id[:3] == mine and key.id[3] in found:
+            found[key.id[3]].setdefault(key.sequence, event)
+
+
+def _published(action: RawAction) -> int:
+    return event_count(action.fields.get("e", "0").encode())
+
+
+def _is_complete(action: RawAction) -> bool:
+    return len(action.events) >= _published(action)
+
+
+def _at(cursor: str) -> int:
+    return int(cursor.partition("-")[0])

@@ -1,0 +1,106 @@
+"""Part of the collector: what has been in the archive for long enough goes, and with `collect_objects` all it names.
+
+The folders of a run are noted before its object goes, and the index goes last: a death anywhere is followed by the same
+again. What others hold (`stores.holds`) stays until they are gone, as with a forgotten record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import structlog
+
+from reconciler.api.errors import ArchiveUnreadable
+from reconciler.archive.archive import Archive
+from reconciler.archive.folders import folders_of
+from reconciler.archive.index import Row, list_index, read_rows
+from reconciler.archive.layout import INDEX, day_of, run_path
+from reconciler.stores.base import Store
+from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.objects import BlobStore, Found
+from reconciler.sweeps.objects import remove_objects
+
+log = structlog.get_logger(__name__)
+EVERY = 3_600_000
+"""How often it is looked for, ms: days are what goes."""
+_DAY = 86_400_000
+_NOTES = 2000
+"""Actions whose folders are noted at once: some 250 bytes in Redis each, until they are removed."""
+
+
+def expire(store: Store, blobs: BlobStore, before: int, *, objects: bool) -> int:
+    """Remove from the archive what ended on a day that was over at that time; returns how many runs.
+
+    Args:
+        store: keeps the notes of folders, and knows who holds what.
+        blobs: where the archive lies.
+        before: ms since the epoch.
+        objects: whether inputs, outputs and logs that belong to these runs alone go, too.
+
+    Raises:
+        BlobUnavailable, StoreUnavailable: a server does not answer; a later pass goes on.
+    """
+    expired = 0
+    for project in projects(blobs):
+        found, _ = list_index(blobs, project, "0000", day_of(before - _DAY))
+        for one in found:
+            expired += _expire(store, blobs, one, objects=objects)
+    return expired
+
+
+def projects(blobs: BlobStore) -> Iterator[str]:
+    """All projects that have something in the index; a request for each."""
+    folder = f"{blobs.uri(INDEX)}/"
+    after = ""
+    while page := blobs.find(folder, after=after):
+        project = page[0].uri.removeprefix(folder).partition("/")[0]
+        yield project
+        after = f"{folder}{project}/~"
+
+
+def _expire(store: Store, blobs: BlobStore, one: Found, *, objects: bool) -> int:
+    read = read_rows(blobs, [one])
+    if read.damaged:
+        log.warning(
+            "archive.index_damaged", uri=one.uri, remedy="delete it, and what lies below _archive/runs"
+        )
+        return 0
+    rows = list(read.rows.values())
+    remove_runs(store, blobs, rows, objects=objects)
+    blobs.delete([one.uri])
+    return len(rows)
+
+
+def remove_runs(store: Store, blobs: BlobStore, rows: list[Row], *, objects: bool) -> None:
+    """Remove runs from the archive, and with `objects` what belongs to them alone and nobody holds.
+
+    Raises:
+        BlobUnavailable, StoreUnavailable: a server does not answer; some may have been removed.
+    """
+    part: list[Row] = []
+    notes: dict[int, dict[Life, Folders]] = {}
+    for row in rows:
+        if objects:
+            notes.setdefault(store.shard_of(row.id), {}).update(_folders(blobs, row))
+        part.append(row)
+        if sum(map(len, notes.values())) >= _NOTES:
+            _remove(store, blobs, part, notes)
+            part, notes = [], {}
+    _remove(store, blobs, part, notes)
+
+
+def _remove(store: Store, blobs: BlobStore, rows: list[Row], notes: dict[int, dict[Life, Folders]]) -> None:
+    for shard, folders in notes.items():
+        store.doom(shard, folders)
+    blobs.delete([blobs.uri(run_path(row.id, row.incarnation)) for row in rows])
+    for shard in notes:
+        remove_objects(store, blobs, shard)
+
+
+def _folders(blobs: BlobStore, row: Row) -> dict[Life, Folders]:
+    try:
+        run = Archive(blobs).read_run(row.id, row.incarnation)
+    except ArchiveUnreadable as error:
+        log.warning("archive.objects_left", run=str(row.id), error=str(error))
+        return {}
+    return {Life.of(action): folders_of(blobs, action) for action in run.actions.values()} if run else {}
