@@ -13,7 +13,7 @@ from reconciler.stores.outage import problem_of
 from reconciler.stores.redis.confirm import replicas_of
 from reconciler.stores.redis.connect import explained
 from reconciler.stores.redis.rights import missing_rights
-from reconciler.stores.redis.scripts import load_all
+from reconciler.stores.redis.scripts import load_scripts
 from reconciler.stores.redis.store import RedisStore
 
 LAYOUT = 1
@@ -147,5 +147,5 @@ def shape_problems(stored: dict[bytes, bytes], shards: int, where: str) -> list[
 
 def _scripts(store: RedisStore) -> list[str]:
     with explained(store.url):
-        load_all(store.client)
+        load_scripts(store.client)
     return []

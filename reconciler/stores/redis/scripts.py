@@ -24,6 +24,12 @@ VERBS = (
     "catalog_put", "catalog_reserve", "catalog_release", "allocate", "release",
 )  # fmt: skip
 
+SELDOM = frozenset({
+    "request_abort", "signal", "stop_attempt", "decline_attempt", "prioritize", "move", "queue",
+    "collect", "seal", "recall", "archived", "hold", "let_go",
+})  # fmt: skip
+"""Verbs no action is started or ended by: given to a server when they are first called, as it keeps them for good."""
+
 
 class Script:
     """One verb. Sent by digest; the server is given the text when it does not know it (restart, SCRIPT FLUSH)."""
@@ -72,28 +78,36 @@ def script(name: str) -> Script:
     return Script(name)
 
 
-def load_all(client: redis.Redis) -> None:
-    """Give the server every script in one round trip, so that no action pays for the first call of a verb."""
+def load_scripts(client: redis.Redis) -> None:
+    """Give the server the scripts of every action in one round trip, so that none pays for the first call of a verb."""
     pipe = client.pipeline(transaction=False)
     for name in VERBS:
-        pipe.script_load(script(name).text)
+        if name not in SELDOM:
+            pipe.script_load(script(name).text)
     pipe.execute()
 
 
 def lean(common: str, verb: str) -> str:
-    """The script of a verb: what it calls of the shared helpers, and itself, without comments and indentation.
+    """The script of a verb: what it uses of the shared parts, and itself, without comments and blanks.
 
-    The server keeps the text of each script, and runs all of it at each call. Line breaks stay, so that its messages name
-    the lines of the two files, one behind the other.
+    The server keeps the text of each script for good, and runs all of it at each call. Its messages name the lines of this
+    text: `print(script("claim").text)`.
     """
-    head, *helpers = re.split(r"(?m)^(?=local function )", _bare(common))
     text = _bare(verb)
-    for helper in reversed(helpers):  # a helper calls only those above it
-        name = helper.removeprefix("local function ").partition("(")[0]
-        text = (helper if re.search(rf"\b{name}\b", text) else "\n" * helper.count("\n")) + text
-    return head + text
+    for part in reversed(re.split(r"(?m)^(?=local )", common)):  # a part uses only those above it
+        name = re.match(r"local (?:function )?(\w+)", part)
+        if name is not None and re.search(rf"\b{name[1]}\b", text):
+            text = _bare(part) + text
+    return text
 
 
 def _bare(text: str) -> str:
-    lines = (line.strip() for line in text.splitlines())
-    return "".join("\n" if line.startswith("--") else f"{line}\n" for line in lines)
+    lines = (re.sub(r"(^|\s+)-- [^']*$", "", line.strip()) for line in text.splitlines())
+    return "".join(f"{_tight(line)}\n" for line in lines if line and not line.startswith("--"))
+
+
+def _tight(line: str) -> str:
+    """A line without blanks around operators that need none; texts stay as they are."""
+    parts = re.split(r"('[^']*')", line)
+    parts[::2] = (re.sub(r" *([=,(){}<>+*]) *", r"\1", part) for part in parts[::2])
+    return "".join(parts)
