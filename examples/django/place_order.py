@@ -2,7 +2,7 @@
 
 Start the backend in this folder, with the project's settings, and run this in a second terminal:
 
-    DJANGO_SETTINGS_MODULE=shop.settings reconciler dev --imports shop.durable
+    DJANGO_SETTINGS_MODULE=shop.settings reconciler dev --app shop.durable
     python place_order.py
 """
 

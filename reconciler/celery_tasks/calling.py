@@ -49,7 +49,7 @@ def run_traced(
     carried = Carried.of(attempt)
     if carried.body:
         args, kwargs = from_json(carried.body)
-    recorder = Recorder(task.app, task.name)
+    recorder = Recorder(task.app, task.name, attempt.path)
     outbox = Outbox(task, recorder, carried)
     request = request_of(task, queue, attempt, limits)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -95,6 +96,7 @@ def durable(  # options of a task
     )
     signature = CarriedSignature(found)
     call = _function(found, extra.launch["queue"], limits)
+    call.__module__ = sys._getframe(1).f_globals["__name__"]  # noqa: SLF001  # where it is declared, as of a decorator
     made = DurableTask(env, chosen, call, metadata, extra, signature)
     made.celery_task = found
     return made
@@ -171,7 +173,7 @@ def _function(task: CeleryTask, queue: str, limits: Limits) -> Callable[..., Any
         attempt = current_attempt()
         return task(*args, **kwargs) if attempt is None else traced(attempt, args, kwargs)
 
-    call.__module__, call.__doc__ = task.__module__, task.__doc__
+    call.__doc__ = task.__doc__
     call.__name__ = call.__qualname__ = task.name
     call.__signature__ = inspect.signature(task.run)  # type: ignore[attr-defined]  # `inspect` reads it
     call.__wrapped__ = inspect.unwrap(task.run)  # type: ignore[attr-defined]  # its source is the task's

@@ -40,6 +40,7 @@ class Outbox:
     def __init__(self, task: Task, recorder: Recorder, carried: Carried) -> None:
         self._task = task
         self._recorder = recorder
+        recorder.refuse = self._refuse
         self._carried = carried
         self.asked: AskedRetry | None = None
         self.refused = ""
@@ -54,7 +55,6 @@ class Outbox:
             _backend=self._recorder,
             retry=self._watched(retry),
             signature_from_request=self._recorded(sign),
-            update_state=self._update_state,
             replace=self._refusing("self.replace()"),
             on_replace=self._refusing("self.replace()"),
             add_to_chord=self._refusing("self.add_to_chord()"),
@@ -64,14 +64,6 @@ class Outbox:
         finally:
             own.clear()  # also what `retry` has set on it
             own.update(before)
-
-    def _update_state(
-        self, task_id: str | None = None, state: str | None = None, meta: object = None, **_: Any
-    ) -> None:
-        if task_id is None or task_id == self._task.request.id:
-            self._recorder.update(state, meta)
-        else:
-            self._refuse("update_state of another task: durable tasks know their own state only")
 
     def _watched(self, retry: Callable[..., Any]) -> Callable[..., Any]:
         def watched(

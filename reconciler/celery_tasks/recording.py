@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from celery import Celery, states
 from celery.backends.base import DisabledBackend
@@ -20,56 +21,44 @@ class Recorder(DisabledBackend):  # type: ignore[misc]  # Celery has no types
 
     Attributes:
         said: state and result the task has set last by `update_state`; None when it has set none.
+        refuse: called with what an action cannot do; raises.
     """
 
-    def __init__(self, app: Celery, name: str) -> None:
+    refuse: Callable[[str], NoReturn]
+
+    def __init__(self, app: Celery, name: str, task_id: str) -> None:
         super().__init__(app)
         self._name = name
-        self._ended = False
+        self._id = task_id
         self.said: tuple[str, Any] | None = None
 
-    def store_result(  # Celery's signature
-        self,
-        task_id: str,
-        result: object,
-        state: str,
-        traceback: object = None,
-        request: object = None,
-        **_: Any,  # Celery's keyword arguments
-    ) -> object:
-        """Keep it. A state of the task's own goes to the log, where it can be followed.
-
-        Raises:
-            EncodeError: a result has no JSON form.
-        """
-        del task_id, traceback, request
-        if self._ended or state == states.STARTED:
-            return result
-        if state == states.SUCCESS:
-            try:
-                to_json(result)
-            except (TypeError, ValueError) as error:
-                raise EncodeError(unwritable(self._name, error)) from error
-        self.said = (state, result)
+    def store_result(self, task_id: str, result: object, state: str, *_: Any, **__: Any) -> object:
+        """Keep a state the task has set itself, and say it in the log, where it can be followed."""
+        if task_id != self._id:
+            self.refuse("update_state of another task: a durable task knows its own state only")
+        if state != states.STARTED:  # said by the tracer
+            self.said = (state, result)
+            _task_log.info("state %s: %r", state, result)
         return result
-
-    def update(self, state: str | None, meta: object) -> None:
-        """Keep a state the task has set itself, and say it in the log."""
-        self.store_result("", meta, state or "")
-        _task_log.info("state %s: %r", state, meta)
 
     def mark_as_done(
         self, task_id: str, result: object, request: object = None, store_result: bool = True, **_: Any
     ) -> None:
-        """The tracer says that it has succeeded."""
-        if store_result:
-            self.store_result(task_id, result, states.SUCCESS, request=request)
-        self._ended = True
+        """The tracer says that it has succeeded.
+
+        Raises:
+            EncodeError: its result has no JSON form.
+        """
+        del task_id, request
+        if not store_result:
+            return
+        try:
+            to_json(result)
+        except (TypeError, ValueError) as error:
+            raise EncodeError(unwritable(self._name, error)) from error
 
     def mark_as_failure(self, *_: Any, **__: Any) -> None:  # as Celery
         """The tracer says that it has failed; the outcome is what it returns."""
-        self._ended = True
 
     def mark_as_retry(self, *_: Any, **__: Any) -> None:  # as Celery
         """The tracer says that it is to be tried again."""
-        self._ended = True

@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import msgspec
@@ -191,9 +191,9 @@ def _task(client: Client, request: Request) -> Task[..., Any]:
         raise InvalidSpec(_unknown(name, modules))
     for module in dict.fromkeys((known.function.__module__, *modules)):
         for value in vars(sys.modules[module]).values():
-            if type(value) is Task and value.name == name:
+            if issubclass(type(value), Task) and value.name == name:
                 value.env.client = client
-                return value
+                return cast("Task[..., Any]", value)
     raise InvalidSpec(
         f"the task {name} ({known.place}) is no global of its module, so it cannot be found by name."
     )

@@ -209,6 +209,13 @@ def softly() -> str:
     return "slept"
 
 
+@app.task(name="shop.overruns", time_limit=1)
+def overruns() -> None:
+    """Takes longer than it may."""
+    note("overruns")
+    threading.Event().wait(20)
+
+
 @app.task(bind=True, name="shop.progress")
 def progress(self: Any, parts: int) -> int:  # a task
     """Says how far it is."""

@@ -300,15 +300,24 @@ def test_what_is_refused_says_what_to_do(lab: Lab, make: Any) -> None:
     assert [part for part, text in zip(parts, said, strict=True) if part not in text] == [], said
 
 
-def test_a_result_is_never_asked_of_a_backend(lab: Lab, make: Any) -> None:
-    """Nothing of the application's servers is reached, and its own state can be seen in the log."""
+def test_a_state_is_said_in_the_log_and_asked_of_no_backend(
+    lab: Lab, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of the application's servers is reached, also where a base class has an `update_state` of its own."""
+
+    class Reports(Task):  # type: ignore[misc]  # Celery has no types
+        def update_state(self, *args: Any, **kwargs: Any) -> None:
+            """Say more."""
+            super().update_state(*args, meta={"done": 1}, **kwargs)
 
     def looks(self: Task) -> str:
         assert isinstance(self.AsyncResult(self.request.id), AsyncResult)
-        self.update_state(state="PROGRESS", meta={"done": 1})
-        return self.backend.as_uri()
+        self.update_state(state="PROGRESS")
+        return str(self.backend.as_uri())
 
-    assert ended(lab, make(looks, {"bind": True}))[1] == "disabled://"
+    with caplog.at_level("INFO", "celery.task"):
+        assert ended(lab, make(looks, {"bind": True, "base": Reports}))[1] == "disabled://"
+    assert "state PROGRESS: {'done': 1}" in caplog.messages
 
 
 # -- what is told where it is declared, or called ----------------------------------------------------------------------
