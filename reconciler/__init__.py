@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from reconciler.api.secret import Secret
     from reconciler.api.template import RetryStrategy, Timeouts
     from reconciler.celery_tasks import durable
+    from reconciler.children.functions import ask, sleep, step
     from reconciler.client import Client, Run
     from reconciler.client.aio import AsyncClient
     from reconciler.controller.reconciler import TaskActionReconciler
     from reconciler.core.cachepolicy import Cache
     from reconciler.core.current import current_attempt
-    from reconciler.environment import Task, TaskEnvironment
+    from reconciler.environment import TaskEnvironment
     from reconciler.settings import Settings
+    from reconciler.task import Task
 
 __all__ = [
     "AsyncClient",
@@ -35,8 +37,11 @@ __all__ = [
     "TaskActionReconciler",
     "TaskEnvironment",
     "Timeouts",
+    "ask",
     "current_attempt",
     "durable",
+    "sleep",
+    "step",
 ]
 
 _HOMES = {
@@ -48,12 +53,15 @@ _HOMES = {
     "Run": "reconciler.client",
     "Secret": "reconciler.api.secret",
     "Settings": "reconciler.settings",
-    "Task": "reconciler.environment",
+    "Task": "reconciler.task",
     "TaskActionReconciler": "reconciler.controller.reconciler",
     "TaskEnvironment": "reconciler.environment",
     "Timeouts": "reconciler.api.template",
+    "ask": "reconciler.children.functions",
     "current_attempt": "reconciler.core.current",
     "durable": "reconciler.celery_tasks",
+    "sleep": "reconciler.children.functions",
+    "step": "reconciler.children.functions",
 }
 """Where each public name is defined."""
 

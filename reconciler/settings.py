@@ -102,6 +102,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a silent attempt counts as alive. Renewed by heartbeat at a quarter of it."""
     abort_grace: timedelta = timedelta(seconds=5)
     """Between asking a running function to stop and killing its process."""
+    suspend_after: timedelta = timedelta(seconds=1)
+    """How long a function that only waits keeps its worker before it is suspended."""
     unknown_function_patience: timedelta = timedelta(minutes=10)
     """How long living workers may consume a queue, and none know a function that waits there, until its action fails."""
     fair_weights: tuple[str, ...] = ()
@@ -327,8 +329,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 if getattr(self, name) <= timedelta(0)
             ),
             *(
-                f"{PREFIX}{name.upper()} must not be negative; 0 means without a limit"
-                for name in _UNLIMITED_BY_ZERO
+                f"{PREFIX}{name.upper()} must not be negative; 0 means {meaning}"
+                for name, meaning in _BY_ZERO.items()
                 if getattr(self, name) < timedelta(0)
             ),
         ]
@@ -350,7 +352,8 @@ _DEFAULTS = Settings()
 _COUNTS = (
     "shards", "step_batch", "max_concurrent_reconciles", "max_total_system_failures", "max_cleanup_tries", "inline_limit",
 )  # fmt: skip
-_UNLIMITED_BY_ZERO = ("cache_retention", "cache_max_age", "consumer_patience")
+_WITHOUT = dict.fromkeys(("cache_retention", "cache_max_age", "consumer_patience"), "without a limit")
+_BY_ZERO = {"suspend_after": "at once", **_WITHOUT}
 _POSITIVE = (
     "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace", "quota_lease",
     "connect_timeout", "socket_timeout", "cleanup_patience", "import_timeout",

@@ -13,6 +13,7 @@ import msgspec
 
 from reconciler.api.asked import AskedRetry
 from reconciler.api.errors import InvalidName
+from reconciler.api.hand_back import HandBack
 from reconciler.api.lineage import Lineage
 from reconciler.api.names import check_name
 from reconciler.api.phase import ActionPhase
@@ -22,6 +23,7 @@ from reconciler.api.transition import OutputRef
 
 FINALIZER = "flyte.org/plugin-finalizer"
 """Clean-up owed by this reconciler before an action may be forgotten (R8)."""
+SUSPENDED = "suspended"  # how a launch ends that has nothing to do but wait: another one goes on later
 LABEL_TERMINATION_STATUS = "flyte.org/termination-status"
 LABEL_COMPLETED_TIME = "flyte.org/completed-time"
 TERMINATED = "terminated"
@@ -122,7 +124,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     """`task` or `condition`; empty means task."""
     condition_spec: bytes = b""
     input_uri: str = ""
-    """Where the inputs lie: a folder, or a path that ends in `/inputs.pb`; `inline:` when `inputs` holds them."""
+    """Tell where the inputs lie: a folder, or a path that ends in `/inputs.pb`; `inline:` when `inputs` holds them."""
     inputs: bytes | None = None
     """Small inputs themselves, as the JSON document that would lie at `input_uri`."""
     inputs_digest: str = ""
@@ -171,15 +173,15 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Which of all runs that ever had this name the action belongs to: drawn with the first action of a run, the same for
     all later ones. Empty for runs that a release before began."""
     completed_at: int = 0
-    """When the terminal labels were stamped for; 0 = they are not there (R36)."""
+    """Tell when the terminal labels were stamped for; 0 = they are not there (R36)."""
     priority: int = DEFAULT_PRIORITY
     """Whose launches go first in a queue, 0 (last) to 9 (first)."""
     fair_key: str = ""
     """Between whose values the workers of a queue take turns; empty = the project."""
     not_before: int = 0
-    """When the first launch may be, ms; 0 = at once. Negative in a submission: so many ms after it is accepted."""
+    """Tell when the first launch may be, ms; 0 = at once. Negative in a submission: so many ms after it is accepted."""
     expires_at: int = 0
-    """When the action is aborted unless it has begun, ms; 0 = never. Negative in a submission, as above."""
+    """Tell when the action is aborted unless it has begun, ms; 0 = never. Negative in a submission, as above."""
     lineage: Lineage | None = None
     """Of an action of a run that was made of another one (`Client.rerun`, `recover`, `fork`)."""
 
@@ -197,7 +199,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tells how an attempt ended, as its worker reported it, fenced by launch (R74).
 
-    `ended` is one of returned, raised, died, stopped, unknown.
+    `ended` is one of returned, raised, died, stopped, suspended, unknown. A suspended one waits for `waits_for` actions of
+    its run, the first of them in `waits`, or until `until` (ms since the epoch; 0 = no time).
     """
 
     ended: str
@@ -211,17 +214,8 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     at: int = 0
     asked: AskedRetry | None = None
     """The next attempt, when the function itself asked for one."""
-
-
-class HandBack(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker took a launch and could not run it: it is to be sent again, and nothing was spent.
-
-    Attributes:
-        why: what the worker lacks, for people.
-        until: when it may be sent again (ms since the epoch).
-    """
-
-    why: str
+    waits: tuple[str, ...] = ()
+    waits_for: int = 0
     until: int = 0
 
 
@@ -252,6 +246,11 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     handed_back: HandBack | None = None
     in_line: bool = False
     drawn_with: int = 0
+
+    @property
+    def suspended(self) -> bool:
+        """Tell whether its last launch waits without a worker."""
+        return self.outcome is not None and self.outcome.ended == SUSPENDED
 
 
 class Children(msgspec.Struct, frozen=True, gc=False):

@@ -314,3 +314,29 @@ class SecretUnavailable(PluginError):
 
 class SecretNotFound(SecretUnavailable):
     """A provider holds no secret of this name: the next one is asked (R71)."""
+
+
+class HistoryTooLong(NonRetryableError):
+    """A function has asked for more than one pass may: each pass repeats all of it."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"the function has started or kept {most} things, and each pass after a wait repeats all of them: start many "
+            "of one kind with map, or hand parts of the work to tasks of their own"
+        )
+
+
+class ChildError(ReconcilerError):
+    """Carry what the function of a failed child has raised, as text: the cause of the error its parent sees."""
+
+    def __str__(self) -> str:
+        return "\n" + str(self.args[0]) if self.args else ""
+
+
+class OutsideOfTask(ReconcilerError):
+    """It was called where no task runs."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} works inside a task alone: call it in a function with @env.task that was submitted, as with delay()"
+        )

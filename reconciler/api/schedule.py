@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,7 @@ DEFAULT_PRIORITY = 5
 """Priority of an action that names none."""
 LONGEST_FAIR_KEY = 256
 _LONGEST = timedelta(days=36_500)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Delay: TypeAlias = float | timedelta
 """Seconds when a number."""
@@ -132,7 +133,21 @@ def _moment(what: str, value: object) -> int:
         raise InvalidSpec(
             f"{what} {value.isoformat()} has no time zone: write datetime.now(UTC) + …, or give it one with tzinfo"
         )
-    moment = round((value - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+    moment = round((value - _EPOCH).total_seconds() * 1000)
     if moment <= 0:
         raise InvalidSpec(f"{what} {value.isoformat()} is before 1970: give a later time")
     return moment
+
+
+def options_of(plan: Schedule) -> dict[str, Any]:
+    """The options that `schedule` reads a plan from."""
+    start, end = plan.not_before, plan.expires_at
+    return {
+        "priority": plan.priority,
+        "fair_key": plan.fair_key,
+        "countdown": timedelta(milliseconds=-start) if start < 0 else None,
+        "eta": _EPOCH + timedelta(milliseconds=start) if start > 0 else None,
+        "expires": (_EPOCH + timedelta(milliseconds=end) if end > 0 else timedelta(milliseconds=-end))
+        if end
+        else None,
+    }

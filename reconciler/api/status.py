@@ -20,6 +20,8 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     """Current attempt, 1-based; 0 = nothing observed yet, read as 1."""
     launches: int = 0
     """Relaunches inside the current attempt after system failures; part of names and paths (R29)."""
+    resumes: int = 0
+    """How often the current attempt went on after it had been suspended; each time by a launch of its own."""
     previous_launches: int = 0
     """Relaunches of the attempt before this one: the last of them left the checkpoints to go on from (R66)."""
     system_failures: int = 0

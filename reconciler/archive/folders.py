@@ -25,7 +25,7 @@ def folders_of(blobs: BlobStore, action: TaskAction) -> Folders:
     inputs = f"{own}/{name}"
     if spec.run_output_base == own:
         return (_attempts_of(action), inputs)
-    return (inputs,) if spec.input_uri.startswith(f"{inputs}/") else ()
+    return (inputs,)  # and the values its function kept
 
 
 def _old_folders(blobs: BlobStore, action: TaskAction) -> Folders:

@@ -22,7 +22,8 @@ from reconciler.celery_tasks.carrying import CarriedSignature
 from reconciler.celery_tasks.request import Limits
 from reconciler.core.current import current_attempt
 from reconciler.core.declaration import Extra, read_policies, read_resources
-from reconciler.environment import Task, TaskEnvironment
+from reconciler.environment import TaskEnvironment
+from reconciler.task import Task
 
 _LONGEST_NAME = 63
 _HOW = "write durable(app.tasks['shop.resize']), or durable('shop.resize', app=app)"

@@ -25,7 +25,7 @@ from reconciler.cli.session import Place, common_options, connected, leaving_it_
 from reconciler.client import Client, Run
 from reconciler.core.functions import registry
 from reconciler.core.signature_document import Refused
-from reconciler.environment import Task
+from reconciler.task import Task
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

@@ -8,7 +8,7 @@ unless a stored record points to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import structlog
@@ -22,6 +22,7 @@ from reconciler.api.errors import (
     RunSealed,
     SourceUnusable,
     StoreUnavailable,
+    Superseded,
 )
 from reconciler.client.submission import new_incarnation
 from reconciler.client.waking import Waker
@@ -38,7 +39,7 @@ _AT_ONCE = 500
 """Actions per round trip."""
 _FINE = frozenset({CreateOutcome.CREATED, CreateOutcome.EXISTS})
 _TRIES = 5
-"""How often the incarnation of a run may turn out to be another one: each time it was forgotten and made anew."""
+"""Tell how often the incarnation of a run may turn out to be another one: each time it was forgotten and made anew."""
 
 
 class _Placed(msgspec.Struct, frozen=True):
@@ -88,6 +89,36 @@ class Storing:
             incarnation = self._part(actions[start : start + _AT_ONCE], incarnation, hold())
         return incarnation
 
+    def adopt(self, actions: Sequence[TaskAction]) -> list[ReconcilerError | None]:
+        """Store children of one run that may be stored already, also with another version of their code: None = there it is.
+
+        Raises:
+            StoreUnavailable, BlobUnavailable: a server does not answer.
+        """
+        found: list[ReconcilerError | None] = []
+        for part in self._apart(actions):
+            of = part[0].metadata.incarnation
+            base = default_base(self._blobs, part[0].id.run_id, of)
+            answers = self._submit([self._placed(action, of, base) for action in part], 0)
+            for action, answer in zip(part, answers, strict=True):
+                found.append(None if _adopted(answer) else _refusal(action, answer))
+        return found
+
+    def _apart(self, actions: Sequence[TaskAction]) -> Iterator[Sequence[TaskAction]]:
+        """Parts for one round trip each; who has large inputs goes alone, so that no other is refused with it."""
+        part: list[TaskAction] = []
+        for action in actions:
+            large = action.spec.inputs is not None and len(action.spec.inputs) > self._inline_limit
+            if part and (large or len(part) >= _AT_ONCE):
+                yield part
+                part = []
+            part.append(action)
+            if large:
+                yield part
+                part = []
+        if part:
+            yield part
+
     def _part(self, actions: Sequence[TaskAction], incarnation: str, until: int) -> str:
         """Store one part; returns the incarnation its run turned out to have."""
         belong = [incarnation] * len(actions)
@@ -98,7 +129,9 @@ class Storing:
             others = [answer.outcome is CreateOutcome.OTHER_INCARNATION for answer in answers]
             if not any(others):
                 for one, answer in zip(placed, answers, strict=True):
-                    _raise_refusal(one.action, answer)
+                    refusal = _refusal(one.action, answer)
+                    if refusal is not None:
+                        raise refusal
                 return belong[-1]
             belong = [
                 answer.incarnation if other else of
@@ -173,23 +206,29 @@ def _new(placed: Sequence[_Placed], answers: Sequence[Created]) -> list[_Placed]
     return [one for one, answer in pairs if answer.outcome is CreateOutcome.CREATED]
 
 
-def _raise_refusal(action: TaskAction, answer: Created) -> None:
-    match answer.outcome:
-        case CreateOutcome.CONFLICT:
-            raise ActionConflict(action.id, answer.fields)
-        case CreateOutcome.PARENT_MISSING:
-            raise ActionNotFound(action.id.run_id.action(action.spec.parent_action_name or ""))
-        case CreateOutcome.PARENT_ENDED:
-            raise InvalidSpec(
-                f"action {action.id} cannot be accepted: its parent {action.spec.parent_action_name} has ended or is "
-                "being aborted; submit it below another parent"
-            )
-        case CreateOutcome.SEALED:
-            raise RunSealed(action.id.run_id)
-        case CreateOutcome.NOT_HELD:
-            raise SourceUnusable(
-                f"the run {action.id.run_id} could not be stored in time: what it was made of may be forgotten meanwhile. "
-                "Try again; where an idempotency key was given, with the same"
-            )
-        case _:
-            return
+def _adopted(answer: Created) -> bool:
+    """Tell whether an action stands as it was asked for, whatever version of its code that was."""
+    return answer.outcome is CreateOutcome.CONFLICT and "parentActionName" not in answer.fields
+
+
+def _refusal(action: TaskAction, answer: Created) -> ReconcilerError | None:
+    """The error of one that was not accepted, else None."""
+    run, parent = action.id.run_id, action.spec.parent_action_name or ""
+    errors: dict[CreateOutcome, Callable[[], ReconcilerError]] = {
+        CreateOutcome.CONFLICT: lambda: ActionConflict(action.id, answer.fields),
+        CreateOutcome.PARENT_MISSING: lambda: ActionNotFound(run.action(parent)),
+        CreateOutcome.PARENT_ENDED: lambda: InvalidSpec(
+            f"action {action.id} cannot be accepted: its parent {parent} has ended or is being aborted; "
+            "submit it below another parent"
+        ),
+        CreateOutcome.OTHER_INCARNATION: lambda: Superseded(
+            f"the run {run} is forgotten, and another one has its name: let it end"
+        ),
+        CreateOutcome.SEALED: lambda: RunSealed(run),
+        CreateOutcome.NOT_HELD: lambda: SourceUnusable(
+            f"the run {run} could not be stored in time: what it was made of may be forgotten meanwhile. "
+            "Try again; where an idempotency key was given, with the same"
+        ),
+    }
+    make = errors.get(answer.outcome)
+    return make() if make is not None else None

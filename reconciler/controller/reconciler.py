@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from reconciler.api.action import CONDITION, DONE, ActionId, Result, TaskAction
@@ -34,6 +35,7 @@ from reconciler.plugins.context import Services, TaskExecutionContext
 from reconciler.plugins.known import KnownFunctions
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager, ResourceManager, SecretManager
 from reconciler.plugins.registry import PluginRegistry
+from reconciler.plugins.suspension import phases_of, stop_attempt
 from reconciler.settings import Settings
 from reconciler.stores.base import Store, Write
 from reconciler.stores.catalog import CacheKey, Catalog
@@ -128,16 +130,14 @@ class TaskActionReconciler:
             secret_manager=self.secret_manager,
             resource_manager=self.resource_manager,
             catalog_client=self.catalog_client,
-            stop_attempt=self._stop_attempt,
+            stop_attempt=partial(stop_attempt, self.store),
+            phases_of=partial(phases_of, self.store),
             find_function=self._known_functions,
             object_limit=self.settings.max_object_size,
             requeue=self.requeue_duration,
             patience=self._patience,
             installation=self._installation,
         )
-
-    def _stop_attempt(self, action: TaskAction, reason: str) -> None:
-        self.store.stop_attempt(action.id, reason, incarnation=action.metadata.incarnation)
 
     def setup_with_manager(
         self, mgr: Manager, max_concurrent_reconciles: int = DEFAULT_MAX_CONCURRENT_RECONCILES

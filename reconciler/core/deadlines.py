@@ -60,6 +60,8 @@ def _clocks(action: TaskAction, limits: Timeouts) -> list[tuple[str, str, int, t
     created = action.metadata.may_begin_at
     running = status.running_at or _started_at(action)
     queued = 0 if running else max(status.attempt_at or created, status.not_before)
+    if action.attempt.suspended or (status.resumes and not action.attempt.owner):
+        running = queued = 0  # it waits without a worker, or for one to go on
     return [
         ("DeadlineExceeded", "the action has taken", created, limits.overall),
         ("QueuedTimedOut", "the attempt has waited", queued, limits.queued),

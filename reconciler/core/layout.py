@@ -42,6 +42,11 @@ def inputs_folder(base: str, action: str, digest: str) -> str:
     return f"{base}/{action}/{INPUTS}/{digest}"
 
 
+def steps_folder(base: str, action: str) -> str:
+    """Tell where values lie that a function keeps and that are too large for a record; `base` is the default one."""
+    return f"{base}/{action}/steps"
+
+
 def is_default_base(base: str) -> bool:
     """Tell whether a base is the default one of a run, as a spec carries it that was read from a record."""
     return _DEFAULT.search(base) is not None and AREA not in _parts(base.rpartition(f"/{AREA}/")[0])

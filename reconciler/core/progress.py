@@ -67,12 +67,25 @@ def next_launch(status: ActionStatus, attempt: AttemptRecord, now: int) -> Actio
     )
 
 
+def resumed(status: ActionStatus, suspended_at: int, now: int) -> ActionStatus:
+    """Return the status of an attempt that goes on: another launch, no failure, and the time it waited counts as no run."""
+    return replace(
+        status,
+        plugin_state=b"",
+        plugin_state_version=0,
+        launches=status.launches + 1,
+        resumes=status.resumes + 1,
+        running_at=status.running_at + max(0, now - suspended_at) if status.running_at else 0,
+    )
+
+
 def next_attempt(status: ActionStatus, error: ExecutionError | None, now: int, delay: int) -> ActionStatus:
     """Return the status of the attempt that follows one that failed by the user's fault, after a back-off (ms, R31)."""
     return replace(
         status,
         attempts=max(status.attempts, 1) + 1,
         launches=0,
+        resumes=0,
         previous_launches=status.launches,
         launched=False,
         system_failures=0,  # the budget "in a row" is that of one attempt; the one of its life goes on

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from reconciler.api.action import AttemptRecord, Children, TaskAction
+from reconciler.api.action import ActionId, AttemptRecord, Children, TaskAction
 from reconciler.api.errors import BadTaskSpecification
+from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaToken
 from reconciler.api.template import TaskTemplate, parse_template, shared_template, template_or_none
 from reconciler.api.transition import PhaseInfo, waiting_for_resources
@@ -26,6 +27,7 @@ from reconciler.core.paths import (
     output_prefix,
     shortened_name,
 )
+from reconciler.core.progress import resumed
 from reconciler.plugins.allocation import allocate, why_waiting
 from reconciler.plugins.managers import NO_CAPS, Answer, Constraints, ResourceManager, SecretManager
 from reconciler.plugins.state import PluginStateManager
@@ -45,6 +47,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         data_store: objects in S3.
         secret_manager: resolves secrets.
         resource_manager: quotas.
+        phases_of: how far actions of a run have come, in the order asked; None for one that is not there.
         find_function: which living workers of a queue know a function, at the store's time of the round.
         catalog_client: asynchronous catalog, None when there is none (R52).
         stop_attempt: asks the running attempt of an action to stop, with a reason.
@@ -58,6 +61,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     secret_manager: SecretManager
     resource_manager: ResourceManager
     stop_attempt: Callable[[TaskAction, str], None]
+    phases_of: Callable[[Sequence[ActionId]], list[ActionPhase | None]] = lambda _: []
     find_function: Callable[[str, str, int], Known] = lambda *_: Known()
     catalog_client: Any = None
     object_limit: int = 64 * 1024 * 1024
@@ -214,6 +218,14 @@ class TaskExecutionContext:
             task or spec.short_name or spec.task_type,
         )
         self.launch_wish = (self.launch, line.name)
+
+    def resume(self, suspended_at: int) -> None:
+        """Have the attempt go on in another launch: `launch` names it from now on. No budget is charged.
+
+        Args:
+            suspended_at: since when it has waited, ms: that time counts as no run.
+        """
+        self.action.status = resumed(self.action.status, suspended_at, self.now)
 
     # -- quotas and secrets (R70, R71) --------------------------------------------------------------------------
     def allocate(self, namespace: str, units: int = 1, constraints: Constraints = NO_CAPS) -> Answer:

@@ -10,8 +10,9 @@ from datetime import timedelta
 
 import msgspec
 
-from reconciler.api.action import AttemptOutcome, HandBack
+from reconciler.api.action import AttemptOutcome
 from reconciler.api.errors import BadTaskSpecification
+from reconciler.api.hand_back import HandBack
 from reconciler.api.transition import (
     ErrorKind,
     ExecutionError,
@@ -29,6 +30,7 @@ from reconciler.api.transition import (
 )
 from reconciler.core.deadlines import RUNNING_TIMED_OUT, attempt_timed_out, expired, limits_of
 from reconciler.core.retries import WORKER_LOST
+from reconciler.plugins import suspension
 from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.function_config import (
@@ -90,14 +92,11 @@ class FunctionPlugin(Plugin):
         if problems:
             raise BadTaskSpecification("; ".join(problems))
         queue = config.queue or self._queue
+        waits = suspension.look(ctx) if attempt.suspended and attempt.launch == ctx.launch else None
+        if waits is not None:
+            return Transition(waits)
         if attempt.launch != ctx.launch:
-            if config.resource:
-                answer = ctx.allocate(config.resource, config.units)
-                if answer.allocation is not Allocation.GRANTED:
-                    return Transition(ctx.wait_for(config.resource, answer))
-            self._send(ctx, queue, config)
-            ctx.state.put(1, _Sent(1))
-            return Transition(self._waiting(ctx, queue, 1))
+            return Transition(self._launch(ctx, queue, config))
         if attempt.outcome is not None:
             return Transition(_ended(attempt.outcome))
         if not attempt.owner:
@@ -113,6 +112,16 @@ class FunctionPlugin(Plugin):
                 requeue_at=ctx.now + _RELAUNCH_AFTER[min(ctx.action.status.system_failures, 3)],
             )
         )
+
+    def _launch(self, ctx: TaskExecutionContext, queue: str, config: FunctionConfig) -> PhaseInfo:
+        """Ask for what the attempt holds, then put it into its line."""
+        if config.resource:
+            answer = ctx.allocate(config.resource, config.units)
+            if answer.allocation is not Allocation.GRANTED:
+                return ctx.wait_for(config.resource, answer)
+        self._send(ctx, queue, config)
+        ctx.state.put(1, _Sent(1))
+        return self._waiting(ctx, queue, 1)
 
     def _not_started(self, ctx: TaskExecutionContext, queue: str, config: FunctionConfig) -> PhaseInfo:
         """It stands in its line, or a worker has handed it back. Standing there changes no state, so it makes no event."""
@@ -190,6 +199,10 @@ class FunctionPlugin(Plugin):
 
 
 def _queued(ctx: TaskExecutionContext, times: int, reason: str, look: int) -> PhaseInfo:
+    if (
+        ctx.action.status.resumes and ctx.action.status.running_at
+    ):  # it goes on: the attempt has begun long ago
+        return msgspec.structs.replace(running(0, requeue_at=look), reason=f"goes on: {reason}")
     return msgspec.structs.replace(queued(ctx.now, times - 1, reason), requeue_at=look)
 
 

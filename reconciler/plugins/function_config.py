@@ -18,12 +18,16 @@ _MOST_UNITS = 10**9
 
 
 class FunctionConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`custom` of a function's template: its stored name, the queue of its workers, and the units of a quota it needs."""
+    """`custom` of a function's template: its stored name, the queue of its workers, the units of a quota it needs.
+
+    `suspend` is whether it gives its worker away while it waits for what it has started.
+    """
 
     function: str
     queue: str = ""
     resource: str = ""
     units: int = 1
+    suspend: bool = True
 
 
 class Kept(NamedTuple):

@@ -24,6 +24,7 @@ from reconciler.stores.doomed import Doomed
 from reconciler.stores.holds import Holds
 from reconciler.stores.known import Functions
 from reconciler.stores.lines import Head, Lines
+from reconciler.stores.steps import Steps
 
 
 class CreateOutcome(enum.Enum):
@@ -229,7 +230,7 @@ class Collected(msgspec.Struct, frozen=True):
     """Still owed clean-up or with live children; looked at again later."""
 
 
-class Store(Archiving, Doomed, Functions, Holds, Lines, Protocol):
+class Store(Archiving, Doomed, Functions, Holds, Lines, Steps, Protocol):
     """Records, due index, attempts and the results channel."""
 
     shards: int

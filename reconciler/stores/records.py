@@ -56,7 +56,6 @@ from reconciler.api.action import (
     AttemptRecord,
     Children,
     Deletion,
-    HandBack,
     Metadata,
     RunId,
     Signal,
@@ -64,6 +63,7 @@ from reconciler.api.action import (
     record_name,
 )
 from reconciler.api.event import ActionEvent
+from reconciler.api.hand_back import HandBack
 from reconciler.api.lineage import Lineage
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY

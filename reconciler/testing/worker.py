@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from reconciler.api.action import AttemptOutcome, TaskAction
+from reconciler.api.action import SUSPENDED, AttemptOutcome, TaskAction
 from reconciler.api.asked import RetryAsked
 from reconciler.api.errors import InvalidArguments, SecretUnavailable
 from reconciler.api.secret import variable_of
+from reconciler.children.desk import Desk
+from reconciler.children.parent import Parent, parent_context
+from reconciler.children.requests import Answer, Request
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
 from reconciler.core.functions import RegisteredFunction, registry
@@ -24,6 +27,7 @@ from reconciler.core.signature import too_large
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.function import config_of
 from reconciler.plugins.state import PluginStateManager
+from reconciler.plugins.suspension import NAMED
 from reconciler.stores.base import Finished
 from reconciler.stores.lines import Served
 
@@ -81,13 +85,24 @@ class LabWorker:
             environment = {**context.environment, **self._secrets(record, context)}
         except SecretUnavailable as error:
             return AttemptOutcome(ended="raised", code=error.code, message=str(error), retryable=False)
+        desk = Desk(lab.client, record, _OWNER)
+        parent = Parent(_attempt(record, context, launch), LabWay(desk), patience=0)
         try:
-            with _environment(environment), attempt_context(_attempt(record, context, launch)):
-                result = _call(function, context.read_inputs(), lab.settings.max_object_size)
-        except _Misfit as error:
-            return AttemptOutcome(ended="raised", code=error.code, message=str(error), retryable=False)
-        except Exception as error:  # noqa: BLE001  # the user's, whatever it is
-            return _raised(error)
+            with _environment(environment), attempt_context(parent.attempt), parent_context(parent):
+                result = _call(function, context.read_inputs(), lab.settings.max_object_size, parent)
+        except BaseException as error:
+            if not parent.suspended:
+                if not isinstance(error, Exception):
+                    raise
+                return _raised(error)
+            result = b""
+        finally:
+            parent.close()
+            desk.close()
+        if parent.suspended:
+            waits, until = parent.waits()
+            names = tuple(desk.names(waits))
+            return AttemptOutcome(ended=SUSPENDED, waits=names[:NAMED], waits_for=len(names), until=until)
         limit = limits_of(context.shared_template).running
         if limit is not None and lab.clock() - began > limit.total_seconds() * 1000:
             text = "the attempt has run longer than its running limit"
@@ -105,6 +120,24 @@ class LabWorker:
         }
 
 
+class LabWay:
+    """The way from a function to a desk in the same process: whatever is asked is done at once."""
+
+    descriptor = None
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def post(self, request: Request) -> None:
+        """Have a request done with the next `receive`."""
+        self._desk.take(request)
+
+    def receive(self, seconds: float) -> list[Answer]:
+        """Give the answers there are; nothing comes by waiting."""
+        del seconds
+        return self._desk.work()
+
+
 class _Misfit(Exception):
     """Arguments or a result do not fit the function: a real worker tells it by the same code and sentence."""
 
@@ -113,7 +146,7 @@ class _Misfit(Exception):
         self.code = code
 
 
-def _call(function: RegisteredFunction, inputs: bytes, limit: int) -> bytes:
+def _call(function: RegisteredFunction, inputs: bytes, limit: int, parent: Parent) -> bytes:
     """Call it with values that were written and read, as it is called on another machine."""
     signature = function.signature
     try:
@@ -123,6 +156,7 @@ def _call(function: RegisteredFunction, inputs: bytes, limit: int) -> bytes:
     result = function.function(*args, **kwargs)
     if inspect.iscoroutine(result):
         result = asyncio.run(result)
+    parent.settle()
     try:
         outputs = signature.encode_result(result, limit)
     except InvalidArguments as error:
@@ -133,6 +167,8 @@ def _call(function: RegisteredFunction, inputs: bytes, limit: int) -> bytes:
 
 
 def _raised(error: BaseException) -> AttemptOutcome:
+    if isinstance(error, _Misfit):
+        return AttemptOutcome(ended="raised", code=error.code, message=str(error), retryable=False)
     if isinstance(error, RetryAsked):
         return msgspec.structs.replace(_raised(error.__cause__ or Exception(str(error))), asked=error.asked)
     kind = type(error)

@@ -19,7 +19,8 @@ from support import (
     started,
 )
 
-from reconciler.api.action import AttemptOutcome, Deletion, HandBack, TaskAction
+from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
+from reconciler.api.hand_back import HandBack
 from reconciler.stores.base import StartRefused
 from reconciler.stores.known import Known
 

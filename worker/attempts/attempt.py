@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -26,6 +27,8 @@ from reconciler.api.errors import (
 )
 from reconciler.api.template import Timeouts, template_or_none
 from reconciler.api.transition import ErrorKind, ExecutionError
+from reconciler.children.desk import Desk
+from reconciler.client import Client
 from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import limits_of
 from reconciler.core.events import prefix_of
@@ -241,11 +244,14 @@ class Attempt:
             previous_checkpoints=context.previous_checkpoint_prefix,
             carried=record.status.asked_state,
         )
+        config = config_of(context.shared_template.custom)
         return Call(
-            function=config_of(context.shared_template.custom).function,
+            function=config.function,
             inputs=context.read_inputs(),
             env={**context.environment, **secrets.env},
             context=now.to_context(),
+            patience=self.engine.settings.suspend_after.total_seconds(),
+            suspends=config.suspend,
         )
 
     def _run(self, call: Call, written: bytearray) -> Ended:
@@ -260,6 +266,7 @@ class Attempt:
                 timeout=limits.running.total_seconds() if limits.running else None,
                 grace=self.engine.settings.abort_grace.total_seconds(),
                 log=written,
+                desk=self._desk,
             )
         finally:
             beat.watch(None)
@@ -268,6 +275,17 @@ class Attempt:
         ):  # its child has ended, or was replaced, since it was asked
             raise cannot(ended)
         return ended
+
+    def _desk(self, told: Callable[[], None]) -> Desk:
+        """Make what does for the function what it asks for; made when it asks."""
+        engine = self.engine
+        client = Client(engine.store, engine.blobs, engine.messenger, engine.settings)
+        queue = config_of(
+            TaskExecutionContext(
+                self.record, engine.reconciler.services, PluginStateManager()
+            ).shared_template.custom
+        ).queue
+        return Desk(client, self.record, self.owner, told, queue or engine.settings.attempts_queue)
 
     def _write(self, *, written: bool) -> AttemptOutcome:
         """Outputs, error and log go to S3 first; then the outcome that points to them is reported."""

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from celery import Celery
 
-from reconciler.api.action import AttemptOutcome, TaskAction
+from reconciler.api.action import SUSPENDED, AttemptOutcome, TaskAction
 from reconciler.api.template import template_or_none
 from reconciler.core.conditions import TIMEOUT_CODES
 from reconciler.core.events import observed_attempts
@@ -60,6 +60,8 @@ def ended(outcome: AttemptOutcome) -> Row:
     """The row of a launch that reported. Secrets in the outcome are masked already."""
     if outcome.ended == "returned":
         return Row(text=outcome.outputs.uri if outcome.outputs else "")
+    if outcome.ended == SUSPENDED:
+        return Row(RETRIED, f"suspended: waits for {outcome.waits_for or 'its time'}")
     stopped = outcome.ended == "stopped" and outcome.code == "Stopped"
     if stopped and not _by_limit(outcome.message):
         return Row(REVOKED, outcome.message[:_TEXT])

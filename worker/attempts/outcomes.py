@@ -6,10 +6,21 @@ import signal
 
 from msgspec.structs import replace
 
-from reconciler.api.action import AttemptOutcome
+from reconciler.api.action import SUSPENDED, AttemptOutcome
 from reconciler.api.transition import OutputRef
 from reconciler.core.deadlines import RUNNING_TIMED_OUT
-from worker.runner.runner import TIMED_OUT, Died, Ended, NotStarted, Raised, Returned, Stopped, Unknown
+from reconciler.plugins.suspension import NAMED
+from worker.runner.runner import (
+    TIMED_OUT,
+    Died,
+    Ended,
+    NotStarted,
+    Raised,
+    Returned,
+    Stopped,
+    Suspended,
+    Unknown,
+)
 
 NOT_STARTED = "NotStarted"
 """Code of an attempt for which there was no process of functions."""
@@ -43,6 +54,10 @@ def _outcome(ended: Ended) -> AttemptOutcome:
             return AttemptOutcome(ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False)
         case Stopped():
             return AttemptOutcome(ended="stopped", code="Stopped", message=ended.reason)
+        case Suspended(names=names, until=until):
+            return AttemptOutcome(
+                ended=SUSPENDED, waits=names[:NAMED], waits_for=len(names), until=until, retryable=True
+            )
         case Returned() | NotStarted() | Unknown():
             raise AssertionError(ended)
 

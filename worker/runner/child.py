@@ -20,6 +20,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from reconciler.api.errors import InvalidArguments, InvalidSettings
+from reconciler.children.parent import Parent, parent_context
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import RegisteredFunction, registry
 from reconciler.core.probe import PROBE, probe
@@ -38,9 +39,11 @@ from worker.runner.messages import (
     Raised,
     Ready,
     Returned,
+    Suspended,
     ToChild,
     Unknown,
 )
+from worker.runner.pipe import PipeWay
 from worker.runner.projects import set_up_django
 from worker.runner.python import own_decimals
 from worker.runner.surroundings import Surroundings
@@ -95,7 +98,7 @@ class Child:
             reply = contextvars.copy_context().run(self._run, call, hello.result_limit)
             if os.getpid() != self._pid:
                 os._exit(_FORKED)
-            if isinstance(reply, Returned | Raised) and (why := self._spent(hello.memory_limit)):
+            if isinstance(reply, Returned | Raised | Suspended) and (why := self._spent(hello.memory_limit)):
                 reply = Last(reply, why)
             self._send(reply)
         return 0
@@ -114,15 +117,24 @@ class Child:
             return Unknown(call.function, registry.names())
         own_decimals()
         attempt = CurrentAttempt.from_context(call.context) if call.context else None
-        with self._surroundings.around_call(call.env), attempt_context(attempt):
+        parent = None
+        if attempt is not None:
+            way = PipeWay(self._connection, self._reader, _DECODER)
+            parent = Parent(attempt, way, patience=call.patience, suspends=call.suspends)
+        with self._surroundings.around_call(call.env), attempt_context(attempt), parent_context(parent):
             try:
-                return self._call(registered, call.inputs, result_limit)
+                reply = self._call(registered, call.inputs, result_limit, parent)
             except BaseException as error:  # SystemExit and KeyboardInterrupt are errors of the user as well
                 if os.getpid() != self._pid:
                     raise  # a process the function has forked ends here, as any Python process would
-                return Interrupted() if self._stop_asked else describe(error)
+                reply = Interrupted() if self._stop_asked else describe(error)
+            if parent is not None and parent.suspended and not isinstance(reply, Interrupted):
+                return Suspended(*parent.waits())
+            return reply
 
-    def _call(self, registered: RegisteredFunction, inputs: bytes, result_limit: int) -> FromChild:
+    def _call(
+        self, registered: RegisteredFunction, inputs: bytes, result_limit: int, parent: Parent | None
+    ) -> FromChild:
         """Decode, call, encode: each can run code of the user (`__post_init__`, `__eq__`), and be stopped."""
         signature = registered.signature
         try:
@@ -136,12 +148,16 @@ class Child:
             result = registered.function(*args, **kwargs)
             if inspect.iscoroutine(result):
                 result = self._surroundings.loops.loop().run(result)
+            if parent is not None:
+                parent.settle()
             try:
                 outputs = signature.encode_result(result, result_limit)
             except InvalidArguments as error:
                 return Raised("InvalidResult", str(error), "", retryable=False)
         finally:
             self._in_function = False
+            if parent is not None:
+                parent.close()
         if len(outputs) > result_limit:
             text = too_large(registered.name, len(outputs), result_limit)
             return Raised("InvalidResult", text, "", retryable=False)

@@ -6,6 +6,7 @@ import msgspec
 
 from reconciler.api.asked import AskedRetry
 from reconciler.api.template import SecretRef
+from reconciler.children.requests import Answer, Request
 from reconciler.core.functions import Needs
 
 
@@ -17,12 +18,16 @@ class Call(msgspec.Struct, frozen=True, tag=True):
         inputs: its arguments, as its signature writes them.
         env: environment variables for this call alone.
         context: `CurrentAttempt.to_context()`, or empty: `current_attempt()` is None then.
+        patience: how long it may wait in place for what it has started, seconds.
+        suspends: whether it may be suspended.
     """
 
     function: str
     inputs: bytes
     env: dict[str, str]
     context: dict[str, str]
+    patience: float = 0.0
+    suspends: bool = True
 
 
 class Returned(msgspec.Struct, frozen=True, tag=True):
@@ -46,6 +51,20 @@ class Raised(msgspec.Struct, frozen=True, tag=True):
     traceback: str
     retryable: bool
     asked: AskedRetry | None = None
+
+
+class Suspended(msgspec.Struct, frozen=True, tag=True):
+    """The function has nothing to do but wait, and has been ended for that. It is called again.
+
+    Attributes:
+        waits: numbers of the requests that started what it waits for.
+        until: a time it waits for, ms since the epoch; 0 = none.
+        names: the actions those requests have started; known to the runner.
+    """
+
+    waits: list[int]
+    until: int = 0
+    names: tuple[str, ...] = ()
 
 
 class Died(msgspec.Struct, frozen=True):
@@ -95,7 +114,7 @@ class NotStarted(msgspec.Struct, frozen=True):
     traceback: str = ""
 
 
-Ended = Returned | Raised | Died | Stopped | Unknown | NotStarted
+Ended = Returned | Raised | Suspended | Died | Stopped | Unknown | NotStarted
 """How a call can end."""
 
 
@@ -147,9 +166,10 @@ class Interrupted(msgspec.Struct, frozen=True, tag=True):
 class Last(msgspec.Struct, frozen=True, tag=True):
     """The end of a call which has left something in the child that cannot be put back: `why` it serves no other."""
 
-    reply: Returned | Raised
+    reply: Returned | Raised | Suspended
     why: str
 
 
-ToChild = Hello | Call
-FromChild = Importing | Ready | Failed | Interrupted | Returned | Raised | Unknown | Last
+ToChild = Hello | Call | Answer
+Reply = Importing | Ready | Failed | Interrupted | Returned | Raised | Suspended | Unknown | Last
+FromChild = Reply | Request

@@ -168,6 +168,13 @@ class ChildProcess:
         self._unsent = memoryview(pack(message, self._number))
         self._flush()
 
+    def answer(self, messages: Iterable[ToChild]) -> None:
+        """Give the running call answers, behind what is still to be sent."""
+        self._unsent = memoryview(
+            b"".join([self._unsent, *(pack(message, self._number) for message in messages)])
+        )
+        self._flush()
+
     def begin_call(self) -> None:
         """Drop output that no call has caused, and note how many processes ran out of memory until now."""
         self._read_output(None)

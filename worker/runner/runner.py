@@ -17,18 +17,20 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
 import structlog
 
 from reconciler.api.errors import InvalidSettings
 from reconciler.api.template import SecretRef
 from reconciler.core.functions import Needs
+from worker.runner.asking import Asking, MakeDesk
+from worker.runner.conversation import NOT_SUSPENDED, converse, wait
 from worker.runner.log import SMALLEST_LIMIT, CappedLog, Sink
 from worker.runner.messages import (
     Call,
     Died,
     Ended,
     Failed,
-    FromChild,
     Hello,
     Importing,
     Interrupted,
@@ -36,8 +38,10 @@ from worker.runner.messages import (
     NotStarted,
     Raised,
     Ready,
+    Reply,
     Returned,
     Stopped,
+    Suspended,
     Unknown,
 )
 from worker.runner.process import ChildProcess
@@ -46,7 +50,7 @@ from worker.runner.stop import StopAsked, StopRequests, StopWatch
 log = structlog.get_logger(__name__)
 
 __all__ = [
-    "TIMED_OUT", "Call", "Died", "Ended", "NotStarted", "Raised", "Returned", "Runner", "Stopped", "Unknown",
+    "TIMED_OUT", "Call", "Died", "Ended", "NotStarted", "Raised", "Returned", "Runner", "Stopped", "Suspended", "Unknown",
 ]  # fmt: skip
 
 TIMED_OUT: Final = "timed out"
@@ -187,6 +191,7 @@ class Runner:
         timeout: float | None,
         grace: float,
         log: Sink,
+        desk: MakeDesk | None = None,
     ) -> Ended:
         """Run one call and wait for its end.
 
@@ -200,6 +205,7 @@ class Runner:
             timeout: seconds the function may take, not counting the start of the child; None: no limit.
             grace: seconds between asking the function to stop and killing its process.
             log: gets what the function writes, prints and logs; it is emptied first, a file is made.
+            desk: makes what does for the function what it asks for while it runs; without it nothing is done.
 
         Raises:
             OSError: a file for the log cannot be made. RuntimeError: the runner is closed. BaseException: what `stop`
@@ -209,13 +215,15 @@ class Runner:
             self._check_open()
             file = CappedLog(log, self._log_limit)
             watch = self._begin(stop, poll)
+            asking = Asking(desk, self._requests.nudge)
             try:
-                return self._run(call, watch, timeout, grace, file)
+                return self._run(call, watch, asking, timeout, grace, file)
             except BaseException:
                 self._kill(file)
                 raise
             finally:
                 self._requests.finish()
+                asking.close()
                 file.close()
 
     def request_stop(self, reason: str) -> bool:
@@ -245,7 +253,13 @@ class Runner:
             self._requests.close()
 
     def _run(
-        self, call: Call, watch: StopWatch, timeout: float | None, grace: float, log: CappedLog
+        self,
+        call: Call,
+        watch: StopWatch,
+        asking: Asking,
+        timeout: float | None,
+        grace: float,
+        log: CappedLog,
     ) -> Ended:
         try:
             watch.check()
@@ -257,20 +271,27 @@ class Runner:
         child.begin_call()
         child.send(call)
         try:
-            reply = _wait(child, watch, timeout, log)
+            reply = converse(child, watch, asking, timeout, grace, log)
         except StopAsked as asked:
             return self._stop(child, asked.reason, watch, grace, log)
         if isinstance(reply, Last):
             _tell_replaced(child.pid, reply.why)
             self._replace(log)
             reply = reply.reply
-        if isinstance(reply, Returned | Raised | Unknown):
+        if isinstance(reply, Suspended):
+            reply = msgspec.structs.replace(reply, names=tuple(asking.names(reply.waits)))
+        if isinstance(reply, Returned | Raised | Suspended | Unknown):
             return reply
-        if reply is None and not child.gone:
+        in_time = reply is not None or child.gone
+        if not in_time and asking.suspending_since is None:
             return self._stop(child, TIMED_OUT, watch, grace, log)
-        died = _FOREIGN_SIGTERM if isinstance(reply, Interrupted) else child.post_mortem(log)
+        died = self._death(child, reply, log) if in_time else NOT_SUSPENDED
         self._replace(log)
         return died
+
+    @staticmethod
+    def _death(child: ChildProcess, reply: Reply | None, log: CappedLog) -> Died:
+        return _FOREIGN_SIGTERM if isinstance(reply, Interrupted) else child.post_mortem(log)
 
     def _stop(
         self, child: ChildProcess, reason: str, watch: StopWatch, grace: float, log: CappedLog
@@ -282,7 +303,7 @@ class Runner:
         """
         watch.silence()
         child.ask_to_stop()
-        reply = _wait(child, watch, grace, log)
+        reply = wait(child, watch, grace, log)
         self._replace(log)
         return Stopped(reason, killed=reply is None)
 
@@ -301,7 +322,7 @@ class Runner:
         if self._functions is not None:
             return child
         ends, module = time.monotonic() + self._start_timeout, ""
-        while isinstance(reply := _wait(child, watch, ends - time.monotonic(), None), Importing):
+        while isinstance(reply := wait(child, watch, ends - time.monotonic(), None), Importing):
             module = reply.module
         if isinstance(reply, Ready):
             self._functions, self._secrets, self.needs = reply.functions, reply.secrets, reply.needs
@@ -339,24 +360,6 @@ class Runner:
 
 def _tell_replaced(pid: int, why: str) -> None:
     log.info("attempt.child_replaced", pid=pid, why=why)
-
-
-def _wait(
-    child: ChildProcess, watch: StopWatch, seconds: float | None, log: CappedLog | None
-) -> FromChild | None:
-    """The next message of the child; None when it is gone, or when the time is over.
-
-    Raises:
-        StopAsked: there is a reason to stop.
-    """
-    until = None if seconds is None else time.monotonic() + seconds
-    while True:
-        message = child.step(watch.pause(until), log)
-        if message is not None or child.gone:
-            return message
-        if until is not None and time.monotonic() >= until:
-            return None
-        watch.check()
 
 
 _FOREIGN_SIGTERM: Final = Died(

@@ -54,6 +54,13 @@ class StopRequests:
                 os.write(self._waker, b"!")
             return True
 
+    def nudge(self) -> None:
+        """Wake the wait without a reason to stop: there are news for the call. May be called in any thread."""
+        with self._guard:
+            if self._in_call:
+                with suppress(BlockingIOError):
+                    os.write(self._waker, b".")
+
     def drain(self) -> str | None:
         """Make `wake` unreadable again, and give what was asked for."""
         with suppress(BlockingIOError):

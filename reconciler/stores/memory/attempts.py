@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from reconciler.api.action import ActionId, Deletion, HandBack, Signal, TaskAction
+from reconciler.api.action import ActionId, Deletion, Signal, TaskAction
+from reconciler.api.hand_back import HandBack
 from reconciler.stores import records
 from reconciler.stores.base import AbortOutcome, AbortReport, Beat, Finished, SignalOutcome, StartRefused
 from reconciler.stores.changes import GRACE
@@ -84,6 +85,22 @@ class Attempts(MemoryCore):
             _look_again(shard, path, until, now)
             self.wrote("decline_attempt", (action, launch, owner))
             return True
+
+    def keep_step(
+        self, action: ActionId, launch: str, *, owner: str, name: str, value: bytes, incarnation: str = ""
+    ) -> bytes | None:
+        with self._lock:
+            shard, path = self.shard(action), str(action)
+            fields = shard.records.get(path)
+            if fields is None or not _is_ours(fields, launch, owner, incarnation) or b"ar" in fields:
+                return None
+            kept = shard.steps.setdefault(path, {}).setdefault(name, value)
+            self.wrote("keep_step", (action, launch, name))
+            return kept
+
+    def steps(self, action: ActionId) -> dict[str, bytes]:
+        with self._lock:
+            return dict(self.shard(action).steps.get(str(action), {}))
 
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
         with self._lock:

@@ -162,6 +162,7 @@ def _forget(shard: Shard, path: str, fields: Fields) -> None:
     action = parse(path)
     run = action.run_id
     del shard.records[path], shard.done[path]
+    shard.steps.pop(path, None)
     shard.due.pop(path, None)
     shard.tree[run].discard(f"{fields.get(b'r', b'').decode()}/{action.action}")
     shard.count(run, str(number(fields, b"p", 1)), -1)

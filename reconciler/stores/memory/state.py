@@ -50,6 +50,7 @@ class Shard:
         spilled: up to where old events that are wanted lie in the archive.
         sealed: runs nothing can be added to, and whether they are in the archive.
         holds: until when the records of a run are kept, by the runs that hold it.
+        steps: values the function of each action keeps, by name.
     """
 
     records: dict[str, Fields] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class Shard:
     spilled: Cursor = (0, 0)
     sealed: dict[RunId, bool] = field(default_factory=dict)
     holds: dict[RunLife, dict[RunId, int]] = field(default_factory=dict)
+    steps: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     def count(self, run: RunId, name: str, by: int) -> None:
         """Move one counter of a run."""

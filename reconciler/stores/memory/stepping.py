@@ -195,7 +195,7 @@ class Stepping(MemoryCore):
             for parent in {
                 str(parse(c.path).run_id.action(c.parent)) for c in applied if c.ended and c.parent
             }:
-                self._last_child_wakes(state, parent, now)
+                self._ended_child_wakes(state, parent, now)
             opened = _enter_lines(state, applied, now)
             at, arm = state.next_due(now, self._horizon)
             self.wrote("commit", outcomes)
@@ -230,10 +230,12 @@ class Stepping(MemoryCore):
         return CommitOutcome.DONE
 
     @staticmethod
-    def _last_child_wakes(shard: Shard, parent: str, now: int) -> None:
-        """Nobody polls for a join: the last child to end wakes its parent."""
+    def _ended_child_wakes(shard: Shard, parent: str, now: int) -> None:
+        """Nobody polls for a join: the last child to end wakes its parent, and each one a parent whose launch has ended."""
         fields = shard.records.get(parent)
-        if fields is not None and not terminal(fields) and shard.children(parse(parent)).open <= 0:
+        if fields is None or terminal(fields):
+            return
+        if b"ar" in fields or shard.children(parse(parent)).open <= 0:
             shard.wake(parent, now, now)
 
     def wake(self, actions: Iterable[ActionId], at: int = 0) -> tuple[int, ...]:

@@ -72,6 +72,21 @@ class Attempts(RedisCore):
         )
 
     @explain
+    def keep_step(
+        self, action: ActionId, launch: str, *, owner: str, name: str, value: bytes, incarnation: str = ""
+    ) -> bytes | None:
+        key, base = self.where(action)
+        kept, _ = script("keep_step")(
+            self.client, key, base, str(action), launch, owner, incarnation, name, value
+        )
+        return None if kept is None else bytes(kept)
+
+    @explain
+    def steps(self, action: ActionId) -> dict[str, bytes]:
+        found: dict[bytes, bytes] = self.client.hgetall(self.keys.steps(action))  # type: ignore[assignment]  # raw answers
+        return {name.decode(): value for name, value in found.items()}
+
+    @explain
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
         key, base = self.where(action)
         script("stop_attempt")(self.client, key, base, str(action), reason, incarnation)

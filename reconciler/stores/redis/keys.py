@@ -10,6 +10,7 @@ launches.
 | `<p>:meta` | hash | first start | kept: number of shards, layout version |
 | `<p>:confirm` | string, PX | every script in `safe` with replicas | its TTL |
 | `<p>:{nn}:a:<project/domain/run/action>` | hash | see stores/records.py | collect, after retention |
+| `<p>:{nn}:steps:<project/domain/run/action>` | hash, name → value a function keeps | keep_step | with the action |
 | `<p>:{nn}:due` | zset, path → due time | create, claim, commit, wake, heartbeat | entry: commit of a terminal action |
 | `<p>:{nn}:done` | zset, path → end time | commit of a terminal action | entry: collect |
 | `<p>:{nn}:doomed` | hash, path and incarnation → folders in S3 | doom | entry: spare, when its objects are gone |
@@ -104,6 +105,10 @@ class Keys(msgspec.Struct, frozen=True):
     def action(self, action: ActionId) -> str:
         """Record of an action."""
         return f"{self.base(self.shard_of(action.run_id))}a:{action}"
+
+    def steps(self, action: ActionId) -> str:
+        """Values the function of an action keeps."""
+        return f"{self.base(self.shard_of(action.run_id))}steps:{action}"
 
     def tree(self, run: RunId) -> str:
         """Actions of a run by parent."""

@@ -74,7 +74,7 @@ for _, path in ipairs(paths) do
   elseif ARGV[5] == 'noted' and redis.call('HEXISTS', base .. 'doomed', note_of(path, r.h)) == 0 then
     kept = kept + 1
   else
-    redis.call('DEL', key)
+    redis.call('DEL', key, base .. 'steps:' .. path)
     redis.call('ZREM', done, path)
     redis.call('ZREM', KEYS[1], path)
     redis.call('ZREM', base .. 'tree:' .. run, (r.r or '') .. '/' .. name)

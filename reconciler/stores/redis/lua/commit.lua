@@ -144,10 +144,13 @@ for run, fields in pairs(counts) do
     if by ~= 0 then redis.call('HINCRBY', base .. 'run:' .. run, field, by) end
   end
 end
--- the last child to end wakes its parent: nobody polls for a join
+-- the last child to end wakes its parent, and each one a parent whose launch has ended: nobody polls for a join
 for path, name in pairs(ended_parents) do
-  if tonumber(redis.call('HGET', base .. 'run:' .. run_of(path), 'o:' .. name) or 0) <= 0 then
-    local key = record(path)
+  local key = record(path)
+  if
+    tonumber(redis.call('HGET', base .. 'run:' .. run_of(path), 'o:' .. name) or 0) <= 0
+    or redis.call('HEXISTS', key, 'ar') == 1
+  then
     local p = redis.call('HMGET', key, 's', 'p')
     if p[1] and not terminal(p[2]) then wake(key, path, now) end
   end

@@ -1,0 +1,17 @@
+"""A launch that a worker took and could not run."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class HandBack(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker took a launch and could not run it: it is to be sent again, and nothing was spent.
+
+    Attributes:
+        why: what the worker lacks, for people.
+        until: when it may be sent again (ms since the epoch).
+    """
+
+    why: str
+    until: int = 0

@@ -1,0 +1,283 @@
+"""The supervisor's side: stores what a running function starts, watches for the ends, keeps values. For one launch.
+
+Requests are taken as they come and worked on together, so that a function that starts thousands pays a few round trips.
+Nothing is lost with this process: the function is run again, asks for the same, and finds what is there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+
+import msgspec
+
+from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.errors import ReconcilerError, Superseded, Unavailable
+from reconciler.api.phase import ActionPhase
+from reconciler.children import requests as ask
+from reconciler.children.starting import Starting, Wanted
+from reconciler.children.watching import Watching, ends_of
+from reconciler.client.client import Client
+from reconciler.client.storing import default_base
+from reconciler.core.children import generation, member_name
+from reconciler.core.events import observed_attempts
+from reconciler.core.layout import steps_folder
+from reconciler.stores.blobs import digest_of
+
+_AT_ONCE = 500
+_AGAIN = 0.5
+"""Seconds until what a server did not answer is tried again."""
+_LOOK_AT_LINES = 0.05
+"""Tell how often to look whether something waits that this worker could run, while its function waits in place, seconds."""
+_INLINE = 16 * 1024
+"""Largest value that is kept in the record server, bytes; what is larger lies in S3."""
+_VALUE, _REFERENCE = b"v", b"r"
+
+
+class Desk:
+    """Do what one launch asks for.
+
+    Args:
+        client: of the installation.
+        record: the action, as it was drawn.
+        owner: who holds the launch.
+        told: called, in any thread, when `work` has something to do.
+        queue: whose launches this worker runs, too; empty: nobody looks.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        record: TaskAction,
+        owner: str,
+        told: Callable[[], None] = lambda: None,
+        queue: str = "",
+    ) -> None:
+        self._client = client
+        self._record = record
+        self._owner = owner
+        self._queue = queue
+        self._attempt = observed_attempts(record)
+        self._starting = Starting(client, record, self._attempt)
+        self._watching = Watching(client, told)
+        self._requests: deque[ask.Request] = deque()
+        self._actions: dict[int, ActionId] = {}
+        self._watches: list[int] = []
+        self._totals: dict[int, int] = {}
+        self._again = 0.0
+        self._next_look = 0.0
+        self._hurried = False
+
+    def take(self, request: ask.Request) -> None:
+        """Take a request; `work` does it."""
+        self._requests.append(request)
+
+    def close(self) -> None:
+        """Watch for nothing any more."""
+        self._watching.close()
+
+    def pause(self) -> float | None:
+        """Seconds until `work` has something to do; None: not before a request or news come."""
+        now = time.monotonic()
+        if self._requests:
+            return max(0.0, self._again - now)
+        pause = self._watching.pause()
+        if pause is None:
+            return None
+        wait = max(pause, self._again - now)
+        return wait if self._hurried or not self._queue else min(wait, _LOOK_AT_LINES)
+
+    def work(self) -> list[ask.Answer]:
+        """Do what was asked for, as far as the servers answer; what is left is tried again."""
+        answers: list[ask.Answer] = []
+        if time.monotonic() < self._again:
+            return answers
+        try:
+            while self._requests:
+                answers += self._some()
+            answers += self._watching.ended()
+            answers += map(ask.Done, self._watches)
+            self._watches.clear()
+            answers += self._hurry()
+        except Unavailable:
+            self._again = time.monotonic() + _AGAIN
+        return answers
+
+    def names(self, numbers: Sequence[int]) -> list[str]:
+        """Names of the actions these requests have started, as far as they are of this run."""
+        found = (self._actions.get(number) for number in numbers)
+        return [action.action for action in found if action and action.run_id == self._record.id.run_id]
+
+    # -- one kind of request after the other -------------------------------------------------------------------------
+    def _some(self) -> list[ask.Answer]:
+        """Do the first request, with those of its kind behind it; they stay in line until they are done.
+
+        Raises:
+            Unavailable: a server does not answer.
+        """
+        first = self._requests[0]
+        if isinstance(first, ask.Start | ask.StartGroup | ask.Question):
+            few = list(takewhile(_starts, self._requests))[:_AT_ONCE]
+            answers = self._start(few)
+        else:
+            few = [first]
+            try:
+                answers = self._one(first)
+            except Unavailable:
+                raise
+            except ReconcilerError as error:
+                answers = [_refusal(getattr(first, "number", 0), error)]
+        for _ in few:
+            self._requests.popleft()
+        return answers
+
+    def _one(self, request: ask.Request) -> list[ask.Answer]:
+        match request:
+            case ask.Members():
+                return self._members(request)
+            case ask.Watch():
+                return self._watch(request)
+            case ask.Outcomes():
+                return list(self._outcomes(request))
+            case ask.Look() | ask.Abort():
+                return [self._about(request)]
+            case ask.Keep():
+                return [self._keep(request)]
+            case _:
+                return []
+
+    def _watch(self, request: ask.Watch) -> list[ask.Answer]:
+        for child in request.children:
+            if child in self._actions:  # else it was refused, which its parent knows
+                self._watching.add(child, self._actions[child])
+        self._watches.append(request.number)
+        return []
+
+    def _about(self, request: ask.Look | ask.Abort) -> ask.Answer:
+        action = self._action(request.child)
+        if isinstance(request, ask.Abort):
+            self._client.abort(action, request.reason, actor=str(self._record.id))
+            return ask.Done(request.number)
+        record = self._client.store.get(action)
+        return ask.Phase(request.number, int(record.phase if record else ActionPhase.UNSPECIFIED))
+
+    def _action(self, number: int) -> ActionId:
+        found = self._actions.get(number)
+        if found is None:
+            raise ReconcilerError("the action was not started: look why its start was refused")
+        return found
+
+    def _start(self, few: Sequence[ask.Request]) -> list[ask.Answer]:
+        wanted: list[Wanted] = []
+        answers: list[ask.Answer] = []
+        for request in few:
+            try:
+                if isinstance(request, ask.Start) and request.detached:
+                    answers.append(self._detached(request))
+                else:
+                    wanted.append(self._wanted(request))
+            except Unavailable:
+                raise
+            except ReconcilerError as error:
+                answers.append(_refusal(getattr(request, "number", 0), error))
+        for one, found in zip(wanted, self._starting.start(wanted), strict=True):
+            if isinstance(found, ReconcilerError):
+                answers.append(_refusal(one.number, found))
+            else:
+                self._actions[one.number] = found
+                answers.append(ask.Started(one.number, str(found), self._record.metadata.incarnation))
+        return answers
+
+    def _wanted(self, request: ask.Request) -> Wanted:
+        if isinstance(request, ask.Start):
+            return self._starting.wanted(request)
+        if isinstance(request, ask.StartGroup):
+            self._totals[request.number] = request.total
+            return self._starting.group(request)
+        assert isinstance(request, ask.Question)
+        return self._starting.question(request)
+
+    def _detached(self, request: ask.Start) -> ask.Started:
+        name = generation(self._starting.wanted(request).name, 1)
+        action, incarnation = self._starting.detached(request, name)
+        self._actions[request.number] = action
+        return ask.Started(request.number, str(action), incarnation)
+
+    def _members(self, request: ask.Members) -> list[ask.Answer]:
+        group = self._action(request.group)
+        for found in self._starting.members(group, request):
+            if isinstance(found, ReconcilerError):
+                return [_refusal(request.number, found)]
+        return [ask.Done(request.number)]
+
+    def _outcomes(self, request: ask.Outcomes) -> list[ask.Ends]:
+        """Ends of all members; one that was never stored ended with its group."""
+        group, total = self._action(request.group), self._totals.get(request.group, 0)
+        run, parts = group.run_id, []
+        for start in range(0, max(total, 1), _AT_ONCE):
+            indexes = range(start, min(start + _AT_ONCE, total))
+            names = [run.action(member_name(group.action, index)) for index in indexes]
+            records = self._client.store.get_many(names) if names else []
+            over = [(request.number, name, record) for name, record in zip(names, records, strict=True)]
+            parts.append(
+                ask.Ends(request.number, ends_of(self._client, over), last=start + _AT_ONCE >= total)
+            )
+        return parts
+
+    # -- values ------------------------------------------------------------------------------------------------------
+    def _keep(self, request: ask.Keep) -> ask.Kept:
+        store, record = self._client.store, self._record
+        now = store.now()
+        value = b"%d" % (now + request.wait) if request.wait >= 0 else request.value
+        if value is None:
+            kept: bytes | None = store.steps(record.id).get(request.name)
+        else:
+            kept = store.keep_step(
+                record.id,
+                record.attempt.launch,
+                owner=self._owner,
+                name=request.name,
+                value=self._put(value),
+                incarnation=record.metadata.incarnation,
+            )
+            if kept is None:
+                raise Superseded(
+                    "another launch of the action has taken over, and nothing more is kept for this one: let it end"
+                )
+        return ask.Kept(request.number, None if kept is None else self._read(kept), now)
+
+    def _put(self, value: bytes) -> bytes:
+        if len(value) <= _INLINE:
+            return _VALUE + value
+        digest = digest_of(value)
+        own = default_base(self._client.blobs, self._record.id.run_id, self._record.metadata.incarnation)
+        uri = f"{steps_folder(own, self._record.id.action)}/{digest}"
+        self._client.blobs.put(uri, value)
+        return _REFERENCE + msgspec.json.encode([uri, digest])
+
+    def _read(self, kept: bytes) -> bytes:
+        if kept[:1] == _VALUE:
+            return kept[1:]
+        uri, digest = msgspec.json.decode(kept[1:], type=tuple[str, str])
+        return self._client.blobs.get(uri, sha256=digest)
+
+    def _hurry(self) -> list[ask.Answer]:
+        """Tell whether something waits that this worker could run."""
+        now = time.monotonic()
+        if self._hurried or not self._queue or self._watching.pause() is None or now < self._next_look:
+            return []
+        self._next_look = now + _LOOK_AT_LINES
+        if not self._client.store.pick(self._queue, choose=False).lines:
+            return []
+        self._hurried = True
+        return [ask.Hurry()]
+
+
+def _starts(request: ask.Request) -> bool:
+    return isinstance(request, ask.Start | ask.StartGroup | ask.Question)
+
+
+def _refusal(number: int, error: ReconcilerError) -> ask.Refused:
+    return ask.Refused(number, type(error).__name__, str(error))

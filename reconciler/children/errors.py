@@ -1,0 +1,37 @@
+"""Define what answers of the supervisor mean to a function: the errors they stand for."""
+
+from __future__ import annotations
+
+from reconciler.api import errors
+from reconciler.api.errors import ActionEnded, ReconcilerError
+from reconciler.api.phase import ActionPhase
+from reconciler.children import requests as ask
+
+
+class Suspended(BaseException):
+    """Raised where a function waits that has nothing else to do. `finally` and `with` clean up; it is called again later.
+
+    Not an `Exception`: a function that keeps it from passing is ended by force.
+    """
+
+
+def error_of(kind: str, message: str) -> ReconcilerError:
+    """The error a refusal stands for."""
+    found = getattr(errors, kind, ReconcilerError)
+    if not (isinstance(found, type) and issubclass(found, ReconcilerError)):
+        found = ReconcilerError
+    error = found.__new__(found)
+    Exception.__init__(error, message)
+    return error
+
+
+def ended_error_of(end: ask.End) -> ActionEnded | None:
+    """The error of a child that ended otherwise than by success, with what its function raised as cause; else None."""
+    phase = ActionPhase(end.phase)
+    if end.document is not None:
+        return None
+    kinds = {ActionPhase.ABORTED: errors.ActionAborted, ActionPhase.TIMED_OUT: errors.ActionTimedOut}
+    error = kinds.get(phase, errors.ActionFailed)(end.action, end.code, end.message, end.kind)
+    if end.traceback:
+        error.__cause__ = errors.ChildError(end.traceback)
+    return error

@@ -1,0 +1,224 @@
+"""`step`, `sleep` and `ask`: what a function may do once for all its passes. In an `async def`, await them."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, TypeVar, cast, get_type_hints
+
+import msgspec
+
+from reconciler.api.condition import TYPES
+from reconciler.api.errors import InvalidInput, InvalidSpec, OutsideOfTask
+from reconciler.api.texts import check_text
+from reconciler.children import requests as ask_
+from reconciler.children.errors import ended_error_of
+from reconciler.children.parent import Parent, current_parent
+from reconciler.core.children import digest_of_call
+from reconciler.core.declaration import read_duration
+from reconciler.core.signature import Signature
+
+T = TypeVar("T")
+_LONGEST_NAME = 200
+_LARGEST = 32 * 1024 * 1024
+
+
+def step(name: str, function: Callable[..., T], *args: Any, key: str = "", **kwargs: Any) -> T:  # noqa: ANN401  # arguments of the function
+    """Call a function once, and keep what it returns: each later pass, relaunch and attempt gets the same value.
+
+    If the process dies between the call and the keeping, it is called again.
+
+    Args:
+        name: names the value within the action, with `key`; the n-th call of a name gets the n-th value.
+        function: plain or `async def`; its result must have a JSON form, or that of its return annotation.
+        *args: its positional arguments.
+        key: tells steps of one name apart that are under way at once.
+        **kwargs: its keyword arguments.
+
+    Returns:
+        The value; in an `async def` an awaitable of it.
+
+    Raises:
+        OutsideOfTask: no task runs here.
+        InvalidSpec: the name is not allowed, or two steps of one name are under way.
+        InvalidArguments: the value cannot be kept.
+    """
+    parent = _parent("step")
+    name = _checked(name, key)
+    if _in_loop():
+        return cast("T", _step_async(parent, name, function, args, kwargs))
+    with parent.in_flight(name):
+        slot = f"step/{name}/{parent.asked(name)}"
+        kept = _kept(parent, slot)
+        if kept is not None:
+            return cast("T", _decoded(function, kept))
+        result = function(*args, **kwargs)
+        if inspect.isawaitable(result):
+            raise InvalidSpec(
+                f"the step {name!r} calls an async def: use it in one, as in `await step({name!r}, …)`"
+            )
+        return cast("T", _keep(parent, slot, function, result))
+
+
+async def _step_async(
+    parent: Parent, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> object:
+    with parent.in_flight(name):
+        slot = f"step/{name}/{parent.asked(name)}"
+        kept = _kept(parent, slot)
+        if kept is not None:
+            return _decoded(function, kept)
+        result = function(*args, **kwargs)
+        if inspect.isawaitable(result):
+            result = await result
+        return _keep(parent, slot, function, result)
+
+
+def sleep(duration: float | timedelta) -> Any:  # noqa: ANN401  # None, or an awaitable of it
+    """Wait, by the store's clock; a long wait holds no worker, and goes on wherever it was when processes die.
+
+    Args:
+        duration: seconds, or a timedelta.
+
+    Raises:
+        OutsideOfTask: no task runs here.
+        InvalidArguments: it is no duration.
+    """
+    parent = _parent("sleep")
+    seconds = read_duration("the duration of a sleep", duration).total_seconds()
+    number = parent.number()
+    name = f"sleep/{parent.asked('sleep')}"
+    parent.post(ask_.Keep(number=number, name=name, wait=round(seconds * 1000)))
+    if _in_loop():
+        return _sleep_async(parent, number)
+    parent.sleep(number, _time(parent, number))
+    return None
+
+
+async def _sleep_async(parent: Parent, number: int) -> None:
+    await parent.sleep_async(number, _time(parent, number))
+
+
+def ask(
+    name: str,
+    type: type[T] = bool,  # type: ignore[assignment]  # noqa: A002  # the word of the field
+    *,
+    prompt: str = "",
+    description: str = "",
+    timeout: float | timedelta | None = None,
+) -> T:
+    """Ask a person, and wait for the answer, for days if need be, without a worker.
+
+    The question is a condition below this action: `reconciler signal` and `Client.signal` answer it.
+
+    Args:
+        name: what is asked about.
+        type: of the answer: bool, int, float or str.
+        prompt: the question, up to 4096 characters.
+        description: more about it.
+        timeout: how long to wait for the answer, a timedelta or seconds; None waits without a limit.
+
+    Returns:
+        The answer; in an `async def` an awaitable of it.
+
+    Raises:
+        OutsideOfTask: no task runs here.
+        InvalidSpec: it cannot be asked like that.
+        ActionTimedOut, ActionAborted: nobody answered in time, or the question was withdrawn.
+    """
+    parent = _parent("ask")
+    kind = next((text for text, known in TYPES.items() if known is type), "")
+    if not kind:
+        raise InvalidSpec(f"a person can answer with a {', '.join(TYPES)}, got {type!r:.100}")
+    limit = None if timeout is None else read_duration("timeout", timeout).total_seconds()
+    texts = {"name": name, "type": kind, "prompt": prompt, "description": description}
+    for what, text in texts.items():
+        check_text(f"the {what} of a question", text)
+    digest = digest_of_call(b"ask", *(text.encode() for text in texts.values()))
+    number = parent.number()
+    parent.post(ask_.Question(number=number, texts=texts, asked=parent.asked(digest), timeout=limit))
+    if _in_loop():
+        return cast("T", _answer_async(parent, number))
+    return cast("T", _answered(parent.wait(number)))
+
+
+async def _answer_async(parent: Parent, number: int) -> object:
+    return _answered(await parent.wait_async(number))
+
+
+def _answered(end: ask_.End) -> object:
+    error = ended_error_of(end)
+    if error is not None:
+        raise error
+    return msgspec.json.decode(end.document or b"{}")["o0"]
+
+
+def _parent(what: str) -> Parent:
+    parent = current_parent()
+    if parent is None:
+        raise OutsideOfTask(what)
+    parent.check()
+    return parent
+
+
+def _in_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001  # the one that raises needs asyncio imported
+
+
+def _checked(name: str, key: str) -> str:
+    check_text("the name of a step", name)
+    check_text("the key of a step", key)
+    full = f"{name}[{key}]" if key else name
+    if not name or len(full) > _LONGEST_NAME:
+        raise InvalidSpec(f"name and key of a step have 1 to {_LONGEST_NAME} characters, got {len(full)}")
+    return full
+
+
+def _kept(parent: Parent, slot: str) -> bytes | None:
+    number = parent.post(ask_.Keep(number=parent.number(), name=slot))
+    return cast("ask_.Kept", parent.answer(number)).value
+
+
+def _time(parent: Parent, number: int) -> int:
+    return int(cast("ask_.Kept", parent.answer(number)).value or 0)
+
+
+def _keep(parent: Parent, slot: str, function: Callable[..., Any], result: object) -> object:
+    """Keep a value; what is returned has made the same way as in later passes."""
+    value = _encoded(function, result)
+    if len(value) > _LARGEST:
+        raise InvalidInput(
+            f"the value of {slot!r} has {len(value)} bytes, {_LARGEST} can be kept: store it yourself, and keep where"
+        )
+    number = parent.post(ask_.Keep(number=parent.number(), name=slot, value=value))
+    return _decoded(function, cast("ask_.Kept", parent.answer(number)).value or b"null")
+
+
+def _signature(function: Callable[..., Any]) -> Signature:
+    """Tell how the values of a step are written: by the return hint of its function, where it has one that can be read."""
+
+    def value() -> None: ...
+
+    hints: dict[str, Any] = {}
+    with suppress(Exception):  # a hint that cannot be resolved says nothing
+        hints = get_type_hints(inspect.unwrap(function))
+    value.__annotations__ = {"return": hints["return"]} if "return" in hints else {}
+    value.__name__ = value.__qualname__ = getattr(function, "__name__", "the step")
+    return Signature.of(value)
+
+
+def _encoded(function: Callable[..., Any], result: object) -> bytes:
+    try:
+        return _signature(function).encode_result(result)
+    except InvalidInput:
+        raise
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"what the step returned cannot be kept: {error}. Return plain values") from error
+
+
+def _decoded(function: Callable[..., Any], kept: bytes) -> object:
+    return _signature(function).decode_result(kept)

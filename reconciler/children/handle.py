@@ -1,0 +1,107 @@
+"""Give a function what it holds of a child: the same verbs as a `Run`, without a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar, cast
+
+from reconciler.api.action import ActionId, RunId
+from reconciler.api.errors import ActionEnded
+from reconciler.api.phase import ActionPhase
+from reconciler.children import requests as ask
+from reconciler.children.errors import ended_error_of
+from reconciler.children.parent import Parent
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class ChildRun(Generic[T_co]):
+    """An action that a running function has started, or a group of them; see `Run`."""
+
+    def __init__(
+        self, parent: Parent, number: int, decode: Callable[[bytes], Any], *, members: int | None = None
+    ) -> None:
+        self._parent = parent
+        self._number = number
+        self._decode = decode
+        self._members = members
+
+    def __repr__(self) -> str:
+        return f"<ChildRun {self._number} of {self._parent.attempt.path}>"
+
+    @property
+    def action(self) -> ActionId:
+        """Its identity, once it is stored."""
+        return ActionId.parse(cast("ask.Started", self._parent.answer(self._number)).action)
+
+    @property
+    def id(self) -> RunId:
+        """Its run: that of the function, unless it is detached."""
+        return self.action.run_id
+
+    @property
+    def incarnation(self) -> str:
+        """Give what tells its run from others that had its name."""
+        return cast("ask.Started", self._parent.answer(self._number)).incarnation
+
+    @property
+    def phase(self) -> ActionPhase:
+        """Tell where it is now; not the same in each pass, so base no decision on it that the next pass could not repeat."""
+        number = self._parent.post(ask.Look(self._parent.number(), self._number))
+        return ActionPhase(cast("ask.Phase", self._parent.answer(number)).phase)
+
+    def result(self, timeout: float | None = None) -> T_co:
+        """Give what the task returned; for a group, the list of what its members returned, in order.
+
+        Args:
+            timeout: seconds; with one the function keeps its worker while it waits. None waits as long as it takes.
+
+        Raises:
+            ActionFailed, ActionAborted, ActionTimedOut: it ended otherwise; for a group the first member that did.
+            ResultTimeout: it has not ended in time; it goes on.
+        """
+        return self._value(self._parent.wait(self._number, timeout))
+
+    def outcomes(self, timeout: float | None = None) -> list[Any | ActionEnded]:
+        """Result or error of each member of a group, in order; of a single action a list of one."""
+        end = self._parent.wait(self._number, timeout)
+        return self._outcomes(end)
+
+    def wait(self, timeout: float | None = None) -> ActionPhase:
+        """Its phase once it has ended, however it ended.
+
+        Raises:
+            ResultTimeout: it has not ended in time; it goes on.
+        """
+        return ActionPhase(self._parent.wait(self._number, timeout).phase)
+
+    def abort(self, reason: str = "its parent has aborted it") -> None:
+        """Store the wish to abort it and all below it."""
+        self._parent.answer(self._parent.post(ask.Abort(self._parent.number(), self._number, reason)))
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> T_co:
+        return self._value(await self._parent.wait_async(self._number))
+
+    def _value(self, end: ask.End) -> T_co:
+        if self._members is None:
+            error = ended_error_of(end)
+            if error is not None:
+                raise error
+            return cast("T_co", self._decode(end.document or b"{}"))
+        found = self._outcomes(end)
+        for outcome in found:
+            if isinstance(outcome, ActionEnded):
+                raise outcome
+        return cast("T_co", found)
+
+    def _outcomes(self, end: ask.End) -> list[Any | ActionEnded]:
+        if self._members is None:
+            return [ended_error_of(end) or self._decode(end.document or b"{}")]
+        ends = self._parent.outcomes(self._parent.number(), self._number)
+        missing = ended_error_of(end)
+        if missing is not None and any(one.code == "ActionNotFound" for one in ends):
+            raise missing  # it ended before all members were stored, and says why
+        return [ended_error_of(one) or self._decode(one.document or b"{}") for one in ends]

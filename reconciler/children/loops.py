@@ -1,0 +1,165 @@
+"""Waits of coroutines: all in the one event loop of a call, which is watched for having nothing else to do.
+
+Imported by whoever waits in a loop: asyncio costs 30 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import defaultdict
+from typing import Any, Protocol
+
+from reconciler.children.errors import Suspended
+
+_TICK = 0.02
+_SLOWEST_TICK = 0.2
+"""Between two looks whether the loop has anything else to do, seconds: first, and at last."""
+
+
+class Call(Protocol):
+    """Define what the loop asks of the call it belongs to (`Parent`)."""
+
+    suspended: bool
+
+    @property
+    def descriptor(self) -> int | None:
+        """Give what becomes readable when an answer comes; None when only asking tells."""
+        ...
+
+    def receive(self) -> bool:
+        """Take the answers that have come; whether there were any."""
+        ...
+
+    def due(self) -> list[int]:
+        """Numbers of sleeps whose time has come."""
+        ...
+
+    def sleeps_until(self, numbers: list[int]) -> float | None:
+        """Tell when the first of these wakes, ms; None when one of them is no sleep."""
+        ...
+
+    def may_suspend(self, idle: float, until: float | None = None) -> bool:
+        """Tell whether to suspend after so many seconds in which nothing came."""
+        ...
+
+    def suspend(self) -> None:
+        """Suspend the call."""
+        ...
+
+
+class Loops:
+    """The waits of one call.
+
+    Args:
+        call: whose.
+        threads: how many threads there were before it.
+    """
+
+    def __init__(self, call: Call, threads: int) -> None:
+        self._call = call
+        self._threads = threads
+        self._futures: dict[int, list[asyncio.Future[None]]] = defaultdict(list)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._idle = 0.0
+        self._tick = _TICK
+
+    def awaited(self) -> list[int]:
+        """Numbers of what is waited for."""
+        return [number for number, futures in self._futures.items() if number > 0 and futures]
+
+    def resolve(self, number: int) -> None:
+        """Wake who waits for a number."""
+        for future in self._futures.pop(number, ()):
+            loop = future.get_loop()
+            loop.call_soon_threadsafe(_wake, future)
+        self._idle = time.monotonic()
+        self._tick = _TICK
+
+    async def future(self, number: int) -> None:
+        """Wait until a number is resolved."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._futures[number].append(future)
+        self._listen(loop)
+        try:
+            await future
+        finally:
+            left = self._futures.get(number)
+            if left and future in left:
+                left.remove(future)
+
+    def close(self) -> None:
+        """Stop listening."""
+        loop, self._loop = self._loop, None
+        if loop is not None and not loop.is_closed() and self._call.descriptor is not None:
+            loop.remove_reader(self._call.descriptor)
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is loop:
+            return
+        self._loop, self._idle = loop, time.monotonic()
+        if self._call.descriptor is not None:
+            loop.add_reader(self._call.descriptor, self._call.receive)
+        loop.call_soon(self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take what has come, wake who slept, and suspend the call when it has nothing else to do."""
+        if self._loop is not loop:
+            return
+        if not any(self._futures.values()):
+            self.close()
+            return
+        call = self._call
+        call.receive()
+        for number in call.due():
+            self.resolve(number)
+        if call.suspended or (_is_quiet(loop, call.descriptor, self._threads) and self._may_suspend()):
+            self._suspend()
+            return
+        loop.call_later(self._tick, self._look, loop)
+        self._tick = min(self._tick * 1.2, _SLOWEST_TICK)
+
+    def _may_suspend(self) -> bool:
+        idle = time.monotonic() - self._idle
+        return self._call.may_suspend(idle, self._call.sleeps_until(self.awaited()))
+
+    def _suspend(self) -> None:
+        if not self._call.suspended:
+            self._call.suspend()
+        for futures in list(self._futures.values()):
+            for future in futures:
+                if not future.done():
+                    future.set_exception(Suspended())
+        self.close()
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _is_quiet(loop: asyncio.AbstractEventLoop, descriptor: int | None, threads_before: int) -> bool:
+    """Tell whether nothing in the loop can go on by itself: no callback, no timer, no connection, no thread.
+
+    A loop that cannot tell (another implementation) counts as busy: its function waits in place.
+    """
+    selector = getattr(loop, "_selector", None)
+    if selector is None or not hasattr(loop, "_ready") or loop._ready:  # noqa: SLF001  # nothing public tells
+        return False
+    if any(not timer.cancelled() for timer in getattr(loop, "_scheduled", ())):
+        return False
+    own = 1 + (descriptor is not None)
+    if len(selector.get_map() or ()) > own:
+        return False
+    executor = getattr(loop, "_default_executor", None)
+    threads = len(executor._threads) if executor is not None else 0  # noqa: SLF001  # as above
+    if executor is not None and _works(executor, threads):
+        return False
+    return threading.active_count() - threads_before <= threads
+
+
+def _works(executor: Any, threads: int) -> bool:  # noqa: ANN401  # its parts are not public
+    """Tell whether a thread of a pool has something to do."""
+    return bool(executor._work_queue.qsize()) or executor._idle_semaphore._value < threads  # noqa: SLF001  # as above

@@ -1,0 +1,205 @@
+"""Define what a function's process asks of its supervisor while a call runs, and what it is answered.
+
+Every request has a number; children are spoken of by the number of the request that started them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.api.action import ActionSpec
+from reconciler.api.schedule import NOW, Schedule
+
+
+class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
+    """Start an action below the caller, or a run of its own.
+
+    Attributes:
+        number: of the request.
+        spec: what to do; identity fields are the supervisor's to fill, but for the run of a detached one.
+        asked: how often the caller has asked for exactly that before.
+        plan: when and in which order.
+        labels: attached to the record.
+        key: names the submission of a detached one.
+        detached: a run of its own instead of a child.
+    """
+
+    number: int
+    spec: ActionSpec
+    asked: int = 0
+    plan: Schedule = NOW
+    labels: dict[str, str] = {}
+    key: str = ""
+    detached: bool = False
+
+
+class StartGroup(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
+    """Start a group below the caller, whose members follow.
+
+    Attributes:
+        number: of the request.
+        stem: what its name begins with.
+        digest: of all that its members are asked for.
+        asked: how often the caller has asked for exactly that before.
+        total: how many members it has.
+        keep_failures: it succeeds even when members do not.
+        plan: of the group itself.
+    """
+
+    number: int
+    stem: str
+    digest: str
+    asked: int
+    total: int
+    keep_failures: bool = False
+    plan: Schedule = NOW
+
+
+class Members(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
+    """Some members of a group.
+
+    Attributes:
+        number: of the request.
+        group: number of the request that started the group.
+        first: index of the first of them.
+        spec: what each does, without inputs.
+        inputs: of each.
+        plan: of each.
+        fair_keys: of each; empty = that of the plan.
+    """
+
+    number: int
+    group: int
+    first: int
+    spec: ActionSpec
+    inputs: list[bytes]
+    plan: Schedule = NOW
+    fair_keys: list[str] = []
+
+
+class Question(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
+    """Ask a person, by a condition below the caller; `texts` as of a `ConditionSpec`, `timeout` in seconds."""
+
+    number: int
+    texts: dict[str, str]
+    asked: int
+    timeout: float | None = None
+
+
+class Watch(msgspec.Struct, frozen=True, tag=True):
+    """Tell when children end, each once; done when they were looked at for the first time."""
+
+    number: int
+    children: list[int]
+
+
+class Outcomes(msgspec.Struct, frozen=True, tag=True):
+    """Give the ends of all members of a group that has ended."""
+
+    number: int
+    group: int
+
+
+class Look(msgspec.Struct, frozen=True, tag=True):
+    """Say how far an action has come."""
+
+    number: int
+    child: int
+
+
+class Abort(msgspec.Struct, frozen=True, tag=True):
+    """Abort an action that was started, with all below it."""
+
+    number: int
+    child: int
+    reason: str
+
+
+class Keep(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
+    """Keep a value under a name unless there is one, or with `wait` (ms) the time that is so far from now.
+
+    Without either: give the value there is.
+    """
+
+    number: int
+    name: str
+    value: bytes | None = None
+    wait: int = -1
+
+
+class Suspending(msgspec.Struct, frozen=True, tag=True):
+    """The call is about to end, because it has nothing to do but wait."""
+
+
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """It is stored as this action."""
+
+    number: int
+    action: str
+    incarnation: str = ""
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """It was not done; `kind` names the error."""
+
+    number: int
+    kind: str
+    message: str
+
+
+class End(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
+    """An action has ended.
+
+    Attributes:
+        number: of the request that started it, or that asked.
+        action: which one.
+        phase: number of its phase.
+        document: its outputs, when it succeeded.
+        code, message, kind, traceback: its error, when it did not.
+    """
+
+    number: int
+    action: str
+    phase: int
+    document: bytes | None = None
+    code: str = ""
+    message: str = ""
+    kind: str = ""
+    traceback: str = ""
+
+
+class Ends(msgspec.Struct, frozen=True, tag=True):
+    """The ends of some members of a group, in order; `last` when none follow."""
+
+    number: int
+    ends: list[End]
+    last: bool
+
+
+class Phase(msgspec.Struct, frozen=True, tag=True):
+    """Tell how far an action has come, as the number of its phase."""
+
+    number: int
+    phase: int
+
+
+class Kept(msgspec.Struct, frozen=True, tag=True):
+    """The value there is (None: none), and the store's time, ms."""
+
+    number: int
+    value: bytes | None
+    now: int
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """It was done."""
+
+    number: int
+
+
+class Hurry(msgspec.Struct, frozen=True, tag=True):
+    """Something waits that this worker could run: do not wait in place."""
+
+
+Request = Start | StartGroup | Members | Question | Watch | Outcomes | Look | Abort | Keep | Suspending
+Answer = Started | Refused | End | Ends | Phase | Kept | Done | Hurry

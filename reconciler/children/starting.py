@@ -1,0 +1,186 @@
+"""Stores what a function starts: children under deterministic names, adopted when an earlier pass has stored them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from reconciler.api.action import CONDITION, ActionId, ActionSpec, TaskAction
+from reconciler.api.errors import ReconcilerError, Unavailable
+from reconciler.api.phase import ActionPhase
+from reconciler.api.schedule import Schedule, options_of
+from reconciler.children import requests
+from reconciler.client.approval import question
+from reconciler.client.client import Client
+from reconciler.client.door import Door
+from reconciler.client.queue_limits import QueueLimits
+from reconciler.client.storing import Storing
+from reconciler.client.submission import group_root, inherited, with_inputs_hash
+from reconciler.client.waking import Waker
+from reconciler.core.children import child_name, digest_of_call, generation, member_name
+from reconciler.stores.blobs import parse_uri
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A child that was asked for.
+
+    Attributes:
+        number: of the request.
+        name: in the first attempt of its parent.
+        spec: what to do.
+        plan: when, and in which order.
+        labels: attached to the record.
+    """
+
+    number: int
+    name: str
+    spec: ActionSpec
+    plan: Schedule
+    labels: dict[str, str] = {}
+
+
+class Starting:
+    """Starts the children of one action.
+
+    Args:
+        client: of the installation.
+        parent: the action, as it was drawn.
+        attempt: number of its attempt.
+    """
+
+    def __init__(self, client: Client, parent: TaskAction, attempt: int) -> None:
+        self._client = client
+        self._parent = parent
+        self._attempt = attempt
+        self._door = Door(client.settings, parse_uri(client.blobs.uri("any")).bucket)
+        self._storing = Storing(client.store, client.blobs, client.settings, Waker(client.messenger))
+        self._limits = QueueLimits(client.store, self._door)
+
+    def wanted(self, request: requests.Start) -> Wanted:
+        """The child a request asks for."""
+        spec = request.spec
+        digest = digest_of_call(
+            spec.task_type.encode(), spec.short_name.encode(), spec.inputs or spec.input_uri.encode()
+        )
+        name = child_name(self._parent.id.action, spec.short_name or spec.task_type, digest, request.asked)
+        return Wanted(request.number, name, spec, request.plan, request.labels)
+
+    def group(self, request: requests.StartGroup) -> Wanted:
+        """The group a request asks for."""
+        name = child_name(self._parent.id.action, request.stem, request.digest, request.asked)
+        root = group_root(ActionSpec(), request.total, keep_failures=request.keep_failures)
+        return Wanted(
+            request.number, name, msgspec.structs.replace(root, short_name=request.stem[:63]), request.plan
+        )
+
+    def question(self, request: requests.Question) -> Wanted:
+        """The condition a request asks for.
+
+        Raises:
+            InvalidSpec: it is none.
+        """
+        spec = question(request.texts, request.timeout, "", "")
+        digest = digest_of_call(CONDITION.encode(), spec.condition_spec)
+        stem = request.texts.get("name", "") or CONDITION
+        clean = "".join(c if c.isalnum() and c.isascii() else "-" for c in stem).strip("-")
+        name = child_name(self._parent.id.action, clean, digest, request.asked)
+        return Wanted(request.number, name, spec, Schedule())
+
+    def start(self, wanted: Sequence[Wanted]) -> list[ActionId | ReconcilerError]:
+        """Store children, or find them stored; each by itself is refused for its own fault.
+
+        Raises:
+            Unavailable: a server does not answer; some may be stored, and are found the next time.
+        """
+        names = self._names(wanted)
+        made: list[TaskAction | ReconcilerError] = []
+        for one, name in zip(wanted, names, strict=True):
+            made.append(self._made(one, self._parent.id.action, name))
+        return self._stored(made)
+
+    def members(self, group: ActionId, request: requests.Members) -> list[ActionId | ReconcilerError]:
+        """Store members of a group; see `start`.
+
+        Raises:
+            Unavailable: a server does not answer.
+        """
+        keys = request.fair_keys or [request.plan.fair_key] * len(request.inputs)
+        made: list[TaskAction | ReconcilerError] = []
+        for index, (inputs, key) in enumerate(zip(request.inputs, keys, strict=True), request.first):
+            one = Wanted(
+                request.number,
+                member_name(group.action, index),
+                msgspec.structs.replace(request.spec, inputs=inputs),
+                msgspec.structs.replace(request.plan, fair_key=key),
+            )
+            made.append(self._made(one, group.action, one.name))
+        return self._stored(made)
+
+    def detached(self, request: requests.Start, name: str) -> tuple[ActionId, str]:
+        """Submit a run of its own, once for all passes; its root and its incarnation.
+
+        Raises:
+            ReconcilerError: it is refused, or a server does not answer.
+        """
+        key = request.key or ("" if request.spec.run_name else f"{self._parent.id}/{name}")
+        run = self._client.submit(
+            request.spec, idempotency_key=key, labels=request.labels, **options_of(request.plan)
+        )
+        return run.action, run.incarnation
+
+    def _names(self, wanted: Sequence[Wanted]) -> list[str]:
+        """The name of each in this attempt: the newest that was made, unless that has failed in an earlier attempt."""
+        if self._attempt == 1:
+            return [one.name for one in wanted]
+        run = self._parent.id.run_id
+        candidates = [
+            [generation(one.name, number) for number in range(self._attempt, 0, -1)] for one in wanted
+        ]
+        flat = [run.action(name) for names in candidates for name in names]
+        found = dict(zip(flat, self._client.store.get_many(flat), strict=True))
+        chosen = []
+        for names in candidates:
+            newest = next((name for name in names if found[run.action(name)] is not None), names[0])
+            record = found[run.action(newest)]
+            failed = record is not None and record.phase.is_terminal() and not _succeeded(record.phase)
+            chosen.append(names[0] if failed else newest)
+        return chosen
+
+    def _made(self, one: Wanted, parent: str, name: str) -> TaskAction | ReconcilerError:
+        owner = self._parent.id
+        spec = msgspec.structs.replace(
+            one.spec,
+            project=owner.project,
+            domain=owner.domain,
+            run_name=owner.run,
+            action_name=name,
+            parent_action_name=parent,
+        )
+        try:
+            action = self._door.admit(with_inputs_hash(spec), one.labels, schedule=one.plan)
+            if action.spec.action_type != CONDITION:
+                action = inherited(action, self._parent, one.plan)
+                self._door.check_action(action)
+            else:
+                action.set_metadata(incarnation=self._parent.metadata.incarnation)
+        except Unavailable:
+            raise
+        except ReconcilerError as error:
+            return error
+        return action
+
+    def _stored(self, made: Sequence[TaskAction | ReconcilerError]) -> list[ActionId | ReconcilerError]:
+        good = [one for one in made if isinstance(one, TaskAction)]
+        try:
+            self._limits.check(good)
+            answers = iter(self._storing.adopt(good) if good else ())
+        except Unavailable:
+            raise
+        except ReconcilerError as error:
+            return [one if isinstance(one, ReconcilerError) else error for one in made]
+        return [one if isinstance(one, ReconcilerError) else next(answers) or one.id for one in made]
+
+
+def _succeeded(phase: ActionPhase) -> bool:
+    return phase in {ActionPhase.SUCCEEDED, ActionPhase.RECOVERED}

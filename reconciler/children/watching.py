@@ -1,0 +1,165 @@
+"""Finds out which of the actions a function waits for have ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+
+from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.errors import ActionNotFound, ReconcilerError, Unavailable
+from reconciler.api.phase import ActionPhase
+from reconciler.children.requests import End
+from reconciler.client.client import Client
+from reconciler.client.waiting import document_of, ended_error, is_over
+from reconciler.core.events import prefix_of
+from reconciler.stores.outputs import ActionFiles
+
+_LOOK_ANYWAY = 5.0
+"""Tell how often to look although nothing was told of: notifications may be lost, seconds."""
+_LOOK_AFTER_FORCE = 0.25
+_SEVERAL = 3
+_READERS = 16
+_SHARE = 3
+"""A look that took so long is followed by a pause so many times as long."""
+
+
+class Watching:
+    """Watches actions for one launch.
+
+    Args:
+        client: of the installation.
+        told: called, in any thread, when something may have ended.
+    """
+
+    def __init__(self, client: Client, told: Callable[[], None]) -> None:
+        self._client = client
+        self._told = told
+        self._open: dict[int, ActionId] = {}
+        self._runs: dict[RunId, None] = {}
+        self._subscribed = ExitStack()
+        self._news = False
+        self._next = 0.0
+        self._at_latest = 0.0
+
+    def add(self, number: int, action: ActionId) -> None:
+        """Watch an action under a number."""
+        if action.run_id not in self._runs:
+            self._subscribed.enter_context(self._client.store.subscribe(action.run_id, self._hear))
+            self._runs[action.run_id] = None
+        self._open[number] = action
+        self._next = 0.0
+        self._hear()
+
+    def close(self) -> None:
+        """Watch no longer."""
+        self._subscribed.close()
+
+    def pause(self) -> float | None:
+        """Seconds until `ended` has something to do; None: not before it is told."""
+        if not self._open:
+            return None
+        due = self._next if self._news else self._at_latest
+        return max(0.0, due - time.monotonic())
+
+    def ended(self) -> list[End]:
+        """Give what has ended since, at most once each.
+
+        Raises:
+            Unavailable: a server does not answer.
+        """
+        if not self._open or (self.pause() or 0.0) > 0:
+            return []
+        began = time.monotonic()
+        self._news = False
+        try:
+            return self._look()
+        except Unavailable:
+            self._news = True
+            raise
+        finally:
+            now = time.monotonic()
+            self._next = now + _SHARE * (now - began)
+
+    def _look(self) -> list[End]:
+        numbers, actions = list(self._open), list(self._open.values())
+        records = self._client.store.get_many(actions)
+        over, by_force = [], False
+        for number, action, record in zip(numbers, actions, records, strict=True):
+            if record is None or is_over(record):
+                over.append((number, action, record))
+            elif record.phase.is_terminal():
+                by_force = True
+        found = ends_of(self._client, over)
+        for end in found:
+            del self._open[end.number]
+        self._at_latest = time.monotonic() + (_LOOK_AFTER_FORCE if by_force else _LOOK_ANYWAY)
+        return found
+
+    def _hear(self) -> None:
+        self._news = True
+        self._told()
+
+
+def ends_of(client: Client, over: Sequence[tuple[int, ActionId, TaskAction | None]]) -> list[End]:
+    """The ends of actions, with outputs or errors, in the order given.
+
+    Raises:
+        Unavailable: a server does not answer.
+    """
+    if sum(_is_far(record) for _, _, record in over) < _SEVERAL:
+        return [_end(client, *one) for one in over]
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="reconciler-ends") as pool:
+        return list(pool.map(lambda one: _end(client, *one), over))
+
+
+def _is_far(record: TaskAction | None) -> bool:
+    """Tell whether its outputs lie in S3 alone."""
+    ref = record.status.outputs if record is not None else None
+    return ref is not None and ref.inline is None
+
+
+def _end(client: Client, number: int, action: ActionId, record: TaskAction | None) -> End:
+    if record is None:
+        error: ReconcilerError = ActionNotFound(action)
+        return _refused(number, action, error)
+    phase, ended = int(record.phase), ended_error(record)
+    if ended is not None:
+        return End(
+            number=number,
+            action=str(action),
+            phase=phase,
+            code=ended.code,
+            message=ended.message,
+            kind=ended.kind,
+            traceback=_traceback(client, record),
+        )
+    limit = client.settings.max_object_size
+    try:
+        document = document_of(record, lambda ref: client.blobs.get(ref.uri, sha256=ref.sha256, limit=limit))
+    except Unavailable:
+        raise
+    except ReconcilerError as refused:
+        return _refused(number, action, refused)
+    return End(number=number, action=str(action), phase=phase, document=document)
+
+
+def _refused(number: int, action: ActionId, error: ReconcilerError) -> End:
+    return End(
+        number=number,
+        action=str(action),
+        phase=int(ActionPhase.UNSPECIFIED),
+        code=type(error).__name__,
+        message=str(error),
+    )
+
+
+def _traceback(client: Client, record: TaskAction) -> str:
+    """Give what the function of a failed action has raised, for people; empty where nothing can be read."""
+    if record.phase is not ActionPhase.FAILED:
+        return ""
+    with suppress(ReconcilerError):
+        files = ActionFiles(client.blobs, prefix_of(record), limit=client.settings.max_object_size)
+        return files.read_error()[0].traceback
+    return ""

@@ -1,0 +1,43 @@
+"""Names of the actions a function starts: the same in every pass, so that a pass finds what an earlier one has started."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+_STEM = 7
+_MARK = 12
+"""Characters of a name. With a generation of two digits and a member of six, all together is 30, the most there may be."""
+_DIGEST = 10
+
+
+def digest_of_call(*parts: bytes) -> str:
+    """Give what tells one request from another: its task and all that it is asked for; 16 characters."""
+    made = hashlib.blake2b(digest_size=_DIGEST)
+    for part in parts:
+        made.update(len(part).to_bytes(8, "little"))
+        made.update(part)
+    return base64.b32encode(made.digest()).decode().lower()
+
+
+def child_name(parent: str, stem: str, digest: str, asked: int) -> str:
+    """Name of a child: of its parent, what is asked for, and how often its parent has asked for exactly that before.
+
+    Args:
+        parent: name of the parent.
+        stem: what it begins with, for people; cut.
+        digest: of what is asked for.
+        asked: how often before.
+    """
+    mark = digest_of_call(parent.encode(), digest.encode(), b"%d" % asked)[:_MARK]
+    return f"{stem.rpartition('.')[2][:_STEM].strip('.-_') or 'child'}-{mark}"
+
+
+def generation(name: str, attempt: int) -> str:
+    """Name of what an attempt starts anew because it has failed in an earlier one; the first attempt adds nothing."""
+    return name if attempt == 1 else f"{name}-{attempt}"
+
+
+def member_name(group: str, index: int) -> str:
+    """Name of a member of a group."""
+    return f"{group}.{index}"

@@ -1,0 +1,75 @@
+"""A function that has nothing to do but wait holds no worker: when its next launch is, and what the record says meanwhile.
+
+Nobody polls. Each child that ends wakes a parent whose launch has ended (commit), and a time to wake up is a due time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
+from reconciler.api.phase import ActionPhase
+from reconciler.api.transition import PhaseInfo, running
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.stores.base import Store
+
+NAMED = 64
+"""Most actions a suspended launch names; of more it only says how many."""
+_LOOK_AGAIN = 600_000
+_PAUSE = 1_000
+_LONGEST_PAUSE = 60_000
+"""Between two passes of a function some of whose awaited actions have ended and some not, ms: twice as long each time."""
+
+
+def phases_of(store: Store, actions: Sequence[ActionId]) -> list[ActionPhase | None]:
+    """Tell how far actions of a run have come, in the order asked; None for one that is not there."""
+    return [found.phase if found is not None else None for found in store.get_many(actions)]
+
+
+def stop_attempt(store: Store, action: TaskAction, reason: str) -> None:
+    """Ask the running launch of an action to stop."""
+    store.stop_attempt(action.id, reason, incarnation=action.metadata.incarnation)
+
+
+def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
+    """Give what a suspended attempt waits for; None when it shall go on, and the context is that of its next launch.
+
+    It goes on at its time, or when all it waits for has ended, or after a pause when some has. What it held of quotas is
+    given back meanwhile.
+    """
+    outcome = ctx.attempt.outcome
+    assert outcome is not None
+    ended, of = _ended(ctx, outcome)
+    times = [outcome.until] if outcome.until else []
+    if ended:
+        pause = min(_PAUSE << min(ctx.action.status.resumes, 6), _LONGEST_PAUSE)
+        times.append(ctx.now if ended >= of else outcome.at + pause)
+    if times and min(times) <= ctx.now:
+        ctx.resume(outcome.at)
+        return None
+    ctx.action.set_status(tokens=())
+    until = min([*times, ctx.now + _LOOK_AGAIN])
+    return msgspec.structs.replace(running(0, requeue_at=until), reason=_why(outcome, ended, of))
+
+
+def _ended(ctx: TaskExecutionContext, outcome: AttemptOutcome) -> tuple[int, int]:
+    """Tell how many of the actions it waits for have ended, and how many they are."""
+    run = ctx.action.id.run_id
+    of = outcome.waits_for
+    if of <= len(outcome.waits):
+        phases = ctx.services.phases_of([run.action(name) for name in outcome.waits])
+        # one that is not there is told of when it is asked for again
+        return sum(phase is None or phase.is_terminal() for phase in phases), of
+    children = ctx.children
+    return (of, of) if not children.open else (max(0, of - children.open), of)
+
+
+def _why(outcome: AttemptOutcome, ended: int, of: int) -> str:
+    parts = []
+    if of:
+        parts.append(f"{of - ended} of {of} actions below it" if of > 1 else f"{outcome.waits[0]}")
+    if outcome.until:
+        parts.append("its time")
+    return f"suspended; waits for {' and '.join(parts) or 'nothing'}"

@@ -1,0 +1,24 @@
+"""Values a function keeps, so that they are computed once however often it is called."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reconciler.api.action import ActionId
+
+
+class Steps(Protocol):
+    """Keep values of an action, by name."""
+
+    def keep_step(
+        self, action: ActionId, launch: str, *, owner: str, name: str, value: bytes, incarnation: str = ""
+    ) -> bytes | None:
+        """Keep a value of a running launch under a name, unless there is one; what is kept, None when superseded.
+
+        The action keeps it through all its launches and attempts, until it is collected.
+        """
+        ...
+
+    def steps(self, action: ActionId) -> dict[str, bytes]:
+        """The values an action keeps, by name."""
+        ...

@@ -1,0 +1,90 @@
+"""Take what a call asks for while it runs, seen from the runner: requests go to a desk, answers go back to the child."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeGuard, get_args
+
+from reconciler.children.requests import Answer, Request, Suspending
+from worker.runner.messages import FromChild
+from worker.runner.process import ChildProcess
+
+_REQUESTS = get_args(Request)
+
+
+class Desk(Protocol):
+    """Does what a call asks for (`reconciler.children.desk`)."""
+
+    def take(self, request: Request) -> None:
+        """Take a request; `work` does it."""
+        ...
+
+    def work(self) -> list[Answer]:
+        """Do what was asked for, as far as that is possible now."""
+        ...
+
+    def pause(self) -> float | None:
+        """Seconds until `work` has something to do; None: not before a request or news come."""
+        ...
+
+    def names(self, numbers: Sequence[int]) -> list[str]:
+        """Names of the actions these requests have started."""
+        ...
+
+    def close(self) -> None:
+        """Watch for nothing any more."""
+        ...
+
+
+MakeDesk = Callable[[Callable[[], None]], Desk]
+"""Makes the desk of a call; given what to call, in any thread, when there are news."""
+
+
+class Asking:
+    """The requests of one call. The desk is made with the first one: most calls ask for nothing.
+
+    Attributes:
+        suspending_since: when the call said that it is about to be suspended, by the monotonic clock; None = it did not.
+    """
+
+    def __init__(self, make: MakeDesk | None, told: Callable[[], None]) -> None:
+        self._make = make
+        self._told = told
+        self._desk: Desk | None = None
+        self.suspending_since: float | None = None
+
+    def take(self, message: FromChild | None) -> bool:
+        """Take a message if it is a request; False when it is none."""
+        if not _is_request(message):
+            return False
+        if isinstance(message, Suspending):
+            self.suspending_since = time.monotonic()
+        elif self._make is not None:
+            if self._desk is None:
+                self._desk = self._make(self._told)
+            self._desk.take(message)
+        return True
+
+    def work(self, child: ChildProcess) -> None:
+        """Do what was asked for, and give the child the answers."""
+        if self._desk is not None and (answers := self._desk.work()):
+            child.answer(answers)
+
+    def pause(self, seconds: float) -> float:
+        """Shorten a wait to the time at which there is something to do."""
+        pause = self._desk.pause() if self._desk is not None else None
+        return seconds if pause is None else min(seconds, pause)
+
+    def names(self, numbers: Sequence[int]) -> list[str]:
+        """Names of the actions these requests have started."""
+        return self._desk.names(numbers) if self._desk is not None else []
+
+    def close(self) -> None:
+        """End it with the call."""
+        if self._desk is not None:
+            self._desk.close()
+
+
+def _is_request(message: FromChild | None) -> TypeGuard[Request]:
+    return isinstance(message, _REQUESTS)

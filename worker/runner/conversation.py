@@ -1,0 +1,66 @@
+"""Say what is said between a runner and its child, from a call to its end."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, cast, get_args
+
+from worker.runner.asking import Asking
+from worker.runner.log import CappedLog
+from worker.runner.messages import Raised, Reply
+from worker.runner.process import ChildProcess
+from worker.runner.stop import StopWatch
+
+_REPLIES: Final = get_args(Reply)
+NOT_SUSPENDED: Final = Raised(
+    "SuspensionSwallowed",
+    "The function was to be suspended, because it had nothing to do but wait, and has not ended: let BaseException pass "
+    "(catch Exception instead), or keep its worker with @env.task(suspend=False).",
+    "",
+    retryable=False,
+)
+
+
+def converse(
+    child: ChildProcess,
+    watch: StopWatch,
+    asking: Asking,
+    seconds: float | None,
+    grace: float,
+    log: CappedLog,
+) -> Reply | None:
+    """The end of a call, which may ask for things until then; None when the child is gone, or the time is over.
+
+    Raises:
+        StopAsked: there is a reason to stop.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    while True:
+        if asking.suspending_since is not None:
+            ends = asking.suspending_since + grace
+            until = ends if until is None else min(until, ends)
+        message = child.step(asking.pause(watch.pause(until)), log)
+        while asking.take(message):
+            message = child.step(0, log)
+        asking.work(child)
+        if message is not None or child.gone:
+            return cast("Reply | None", message)
+        if until is not None and time.monotonic() >= until:
+            return None
+        watch.check()
+
+
+def wait(child: ChildProcess, watch: StopWatch, seconds: float | None, log: CappedLog | None) -> Reply | None:
+    """The next message of the child; None when it is gone, or when the time is over.
+
+    Raises:
+        StopAsked: there is a reason to stop.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    while True:
+        message = child.step(watch.pause(until), log)
+        if isinstance(message, _REPLIES) or child.gone:
+            return cast("Reply | None", message)
+        if until is not None and time.monotonic() >= until:
+            return None
+        watch.check()
