@@ -43,7 +43,9 @@ def hidden_from_workers(function: Callable[..., Any]) -> str:
     A function inside another one is declared when that one is called. A worker only imports modules, so it has to be called
     by one at its top level, as a factory of tasks is.
     """
-    if "<locals>" not in function.__qualname__ or any(map(_imports, _modules_at_work())):
+    if "<locals>" not in function.__qualname__:
+        return ""
+    if any(module is function.__globals__ or _imported(module) for module in _modules_at_work()):
         return ""
     return (
         f"{function.__qualname__} is declared inside another function, so no worker that imports {function.__module__} "
@@ -60,9 +62,9 @@ def _modules_at_work() -> Iterator[Mapping[str, Any]]:
         frame = frame.f_back
 
 
-def _imports(module: Mapping[str, Any]) -> bool:
-    """Tell whether a worker would run this top level too: it is being imported, or is a script of the user's own."""
+def _imported(module: Mapping[str, Any]) -> bool:
+    """A worker would run this top level too: that of a module, or of a script of the user's, but not of a tool."""
     spec = module.get("__spec__")
-    return (
-        module.get("__name__") == "__main__" if spec is None else bool(getattr(spec, "_initializing", False))
-    )
+    if module.get("__name__") == "__main__":
+        return spec is None and str(module.get("__file__", "")).endswith(".py")
+    return spec is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -200,6 +201,46 @@ def test_a_factory_of_tasks_may_be_called_by_a_module(
 def _imported(name: str) -> ModuleType:
     __import__(name)
     return sys.modules[name]
+
+
+FACTORY = """
+from reconciler import TaskEnvironment
+from reconciler.client import Client
+from reconciler.stores.memory.blobs import MemoryBlobs
+from reconciler.stores.memory.store import MemoryStore
+class Messenger:
+    def wake(self, shard, countdown=0.0): pass
+    def ticket(self, queue): pass
+env = TaskEnvironment("factory", client=Client(MemoryStore(), MemoryBlobs(), Messenger()))
+def make(n):
+    @env.task(name=f"add{n}")
+    def add(x: int) -> int:
+        return x + n
+    return add
+"""
+
+
+@pytest.mark.parametrize("how", ["script", "module", "of another module", "tool"])
+def test_who_calls_a_factory_is_told_apart(how: str, tmp_path: Path) -> None:
+    """A script may call a factory, its own or an imported one: a worker imports the script, but no tool."""
+    (tmp_path / "making.py").write_text(FACTORY)
+    use = "from making import make, env\nprint(make(3).delay(1).id)\n"
+    (tmp_path / "own.py").write_text(FACTORY + "print(make(3).delay(1).id)\n")
+    (tmp_path / "use.py").write_text(use)
+    command = {
+        "script": ["own.py"],
+        "module": ["-m", "own"],
+        "of another module": ["use.py"],
+        "tool": ["-c", use],
+    }[how]
+    env = {"PYTHONPATH": ":".join([str(tmp_path), *sys.path])}
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    if how == "tool":
+        assert "InvalidSpec: make.<locals>.add is declared inside another function" in ended.stderr
+    else:
+        assert ended.stdout.startswith("default/development/add3-"), ended.stderr
 
 
 def test_a_lambda_needs_a_name() -> None:
