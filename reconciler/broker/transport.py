@@ -38,7 +38,7 @@ from kombu.transport import redis as stock
 from reconciler.broker.envelope import LARGEST_MESSAGE, check_envelope
 from reconciler.broker.pulse import pulse
 from reconciler.broker.rest import Rest
-from reconciler.lines import answers, guard
+from reconciler.connections import answers, guard
 
 _HERE = "reconciler.broker.transport"
 PLAIN = f"{_HERE}:Transport"

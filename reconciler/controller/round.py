@@ -148,7 +148,7 @@ class Round:
         return Result(max(0, at - self.now))
 
     def due(self, result: Result) -> int:
-        """Return when to look again, ms (R7): never after an end that owes nothing; at once when it owes finalization."""
+        """Return when to look again, ms (R7): 0 if the action has ended and needs no clean-up; at once if it needs some."""
         record = self.record
         if record.is_terminal:
             owed = FINALIZER in record.metadata.finalizers

@@ -17,7 +17,7 @@ from reconciler.stores.base import Write
 from reconciler.stores.counts import RunSummary
 
 PENDING_TTL = 3000
-"""Life of the mark "a wake-up message is on its way", ms: so long a lost message holds back the next one."""
+"""Life of the mark "a wake-up message is on its way", ms. After this, another one may be sent even if the first was lost."""
 GRACE = 250
 """Between the end of an attempt's lease and the step that notices, ms."""
 APART = 100

@@ -28,8 +28,8 @@ from redis.sentinel import Sentinel
 from reconciler import metrics
 from reconciler.address import Address, mask, read_redis
 from reconciler.api.errors import InvalidSettings, StoreUnavailable
+from reconciler.connections import drop_idle, guard
 from reconciler.core.refusals import plain, refusal_of
-from reconciler.lines import drop_idle, guard
 from reconciler.settings import Settings
 from reconciler.stores.redis.confirm import ConfirmingRedis
 

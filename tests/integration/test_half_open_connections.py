@@ -1,4 +1,4 @@
-"""Half-open lines to Redis are found by a question before a command is lost on them."""
+"""Half-open connections to Redis are found by a question before a command is lost on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import redis
 from kombu import Consumer, Message, Producer, Queue
 from tcp_proxy import TcpProxy
 
-from reconciler import lines
+from reconciler import connections
 from reconciler.broker.conf import build_app
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.settings import Settings
@@ -33,7 +33,7 @@ def settings(line: TcpProxy) -> Settings:
 @pytest.fixture
 def rested(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line counts as one that has rested."""
-    monkeypatch.setattr(lines, "_TRUSTED_FOR", 0.0)
+    monkeypatch.setattr(connections, "_TRUSTED_FOR", 0.0)
 
 
 @pytest.mark.usefixtures("rested")
@@ -49,14 +49,16 @@ def test_a_rested_line_that_is_half_open_loses_no_call(line: TcpProxy, settings:
         asked = time.monotonic() - began
         messenger.wake(0)
         took = time.monotonic() - began
-        assert lines._ANSWERS_WITHIN <= asked < LIMIT.total_seconds() / 4
-        assert took - asked < lines._ANSWERS_WITHIN, "the line of messages was closed with that of records"
+        assert connections._ANSWERS_WITHIN <= asked < LIMIT.total_seconds() / 4
+        assert took - asked < connections._ANSWERS_WITHIN, (
+            "the line of messages was closed with that of records"
+        )
         assert line.broken >= 2
 
 
 def test_a_line_in_use_is_not_asked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls in a row cost no questions."""
-    monkeypatch.setattr(lines, "_TRUSTED_FOR", 60.0)
+    monkeypatch.setattr(connections, "_TRUSTED_FOR", 60.0)
     with connect(settings) as client:
         before = pings(client)
         for _ in range(20):
@@ -86,7 +88,7 @@ def test_a_slow_server_gets_its_time(
     line: TcpProxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line that answers the question too late is replaced, and the call still has its whole time limit."""
-    monkeypatch.setattr(lines, "_ANSWERS_WITHIN", 0.05)
+    monkeypatch.setattr(connections, "_ANSWERS_WITHIN", 0.05)
     with connect(settings) as client:
         client.set("count", 0)
         line.slow(0.1, 0.11)

@@ -1,8 +1,8 @@
-"""Finds lines to Redis that carry nothing any more before a command is lost on them.
+"""Find connections to Redis that carry nothing any more before a command is lost on them.
 
 A firewall that forgot its connections closes none: each swallows what is sent, and each command would wait for its whole
-time limit. They die together, so what one line shows is true of all that are as old. Records and messages share this
-module, because a process has lines for both.
+time limit. They die together, so what one connection shows is true of all that are as old. Records and messages share this
+module, because a process has connections for both.
 """
 
 from __future__ import annotations
@@ -13,44 +13,44 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 _TRUSTED_FOR = 1.0
-"""Seconds after an answer in which a line is used without asking; a busy one never asks."""
+"""Seconds after an answer in which a connection is used without asking; a busy one never asks."""
 _ANSWERS_WITHIN = 1.0
-"""Seconds a line has for a PING. A slow server misses it too, and loses nothing by a new connection."""
+"""Seconds a connection has for a PING. A slow server misses it too, and loses nothing by a new connection."""
 
 _pools: WeakValueDictionary[int, Any] = WeakValueDictionary()
 """Pools of redis-py by their `id`."""
 
 
-def answers(line: Any) -> bool:  # noqa: ANN401  # redis-py's connection; brokers import no redis
+def answers(connection: Any) -> bool:  # noqa: ANN401  # redis-py's connection; brokers import no redis
     """Tell whether a connection still answers; one that does not is closed, and so are the idle ones of this process.
 
     Args:
-        line: a connected connection of redis-py with a `health_check_interval`, which owes no answer.
+        connection: an open connection of redis-py with a `health_check_interval`, which owes no answer.
     """
-    heard = line.next_health_check - line.health_check_interval
+    heard = connection.next_health_check - connection.health_check_interval
     if time.monotonic() - heard <= _TRUSTED_FOR:
         return True
     try:
-        line.send_command("PING", check_health=False)
-        line.read_response(timeout=_ANSWERS_WITHIN)
-    except Exception:  # noqa: BLE001  # whatever is wrong with this line, a new one tells
-        line.disconnect()
+        connection.send_command("PING", check_health=False)
+        connection.read_response(timeout=_ANSWERS_WITHIN)
+    except Exception:  # noqa: BLE001  # whatever is wrong with this connection, a new one tells
+        connection.disconnect()
         drop_idle()
         return False
     return True
 
 
 class _AskFirst:
-    """Tells what is added to a connection of redis-py: after a rest it is tried with a PING, and replaced if that fails.
+    """Adds a question to a connection of redis-py: after a rest it is tried with a PING, and replaced if that fails.
 
     No command has been sent by then, so nothing is done twice, and no WATCH is lost with the old connection.
     """
 
     def connect(self) -> None:
         """Called by the pool whenever it hands out this connection; raises redis-py's errors if a new one fails."""
-        line: Any = self
+        connection: Any = self
         base: Any = super()
-        if not (line.is_connected and answers(line)):
+        if not (connection.is_connected and answers(connection)):
             base.connect()
 
 
