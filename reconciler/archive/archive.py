@@ -15,7 +15,7 @@ from reconciler.archive.packing import pack, unpack
 from reconciler.archive.record import ArchivedRun
 from reconciler.stores.archiving import RawRun
 from reconciler.stores.blobs import digest_of
-from reconciler.stores.objects import BlobStore, Found
+from reconciler.stores.objects import FOUND_AT_ONCE, BlobStore
 
 _header = msgspec.json.Decoder(Header)
 
@@ -132,9 +132,10 @@ class Archive:
             BlobUnavailable: the server does not answer.
         """
         start = self.blobs.uri(runs_of(run))
-        found: list[Found] = []
-        while page := self.blobs.find(start, after=found[-1].uri if found else ""):
-            found += page
+        found = page = self.blobs.find(start)
+        while len(page) == FOUND_AT_ONCE:
+            page = self.blobs.find(start, after=page[-1].uri)
+            found = found + page
         return [incarnation_in(one.uri) for one in sorted(found, key=lambda one: one.at)]
 
 

@@ -23,7 +23,7 @@ from reconciler.archive.lines import Header
 from reconciler.archive.packing import pack, unpack
 from reconciler.stores import records
 from reconciler.stores.archiving import RawAction, RawRun
-from reconciler.stores.objects import BlobStore, Found
+from reconciler.stores.objects import FOUND_AT_ONCE, BlobStore, Found
 
 _AT_ONCE = 16
 """Objects read at the same time."""
@@ -232,9 +232,6 @@ def list_index(blobs: BlobStore, project: str, since: str, until: str) -> tuple[
         page = blobs.find(folder, after=after)
         requests += 1
         found += [one for one in page if one.uri < last]
-        if not page or page[-1].uri >= last or len(page) < _PAGE:
+        if not page or page[-1].uri >= last or len(page) < FOUND_AT_ONCE:
             return found, requests
         after = page[-1].uri
-
-
-_PAGE = 1000

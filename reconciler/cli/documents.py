@@ -76,6 +76,7 @@ def summary_document(record: TaskAction) -> Document:
         "ended_at": iso(terminal_time(record.status)),
         "waiting": waiting_reason(record) or None,
         "error": error_part(record),
+        "archived": record.archived,
     }
 
 

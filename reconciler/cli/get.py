@@ -97,6 +97,12 @@ def _what(record: TaskAction) -> Pairs:
         ("task", f"{task} {record.spec.short_name}" if named else task),
         ("asks", _question(record)),
         ("parent", record.spec.parent_action_name or ""),
+        (
+            "archived",
+            "read from the archive in S3; its run ended, and Redis has forgotten it"
+            if record.archived
+            else "",
+        ),
         ("attempts", _attempts(record)),
         (
             "children",

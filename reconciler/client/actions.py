@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 from reconciler.api.action import ActionId, Deletion, RunId, TaskAction
 from reconciler.api.conditions import cut
-from reconciler.api.errors import ActionEnded, ActionNotFound, ResultTimeout
+from reconciler.api.errors import ActionEnded, ActionNotFound, ArchiveDamaged, ResultTimeout
 from reconciler.api.event import ActionEvent
 from reconciler.api.schedule import check_priority
+from reconciler.archive.record import ArchivedRun
 from reconciler.broker.messages import Messenger
+from reconciler.client.archived import ArchivedRuns, counts_of, listed
 from reconciler.client.submission import MAX_ACTOR, whoami
 from reconciler.client.turns import set_priority
 from reconciler.client.waiting import (
@@ -50,20 +52,28 @@ _PAGE = 5000
 class Actions:
     """The actions of an installation, by their identity. Safe to share between threads.
 
+    What the store has forgotten is looked for in the archive; a record from there says so (`TaskAction.archived`).
+
     Attributes:
         store: records.
         blobs: objects.
         messenger: wake-ups.
-
-    Attributes:
+        archived: runs the store has forgotten.
         largest: bytes of the largest outputs that are loaded; 0: any.
     """
 
-    def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger) -> None:
+    def __init__(
+        self,
+        store: Store,
+        blobs: BlobStore,
+        messenger: Messenger,
+        archived: ArchivedRuns | None = None,
+    ) -> None:
         self.largest = 0
         self.store = store
         self.blobs = blobs
         self.messenger = messenger
+        self.archived = archived or ArchivedRuns(None)
         self._waker = Waker(messenger)
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -71,13 +81,30 @@ class Actions:
         """One record.
 
         Raises:
-            ActionNotFound: it was never accepted, or has been collected.
+            ActionNotFound: it was never accepted, or has been collected and is in no archive.
             InvalidName: a part of its identity breaks the rule of names.
+            ArchiveDamaged, ArchiveTooNew: it lies in the archive, and cannot be read.
+            BlobUnavailable: it is not stored, and the server of the archive does not answer.
         """
         found = self.store.get(action.checked())
-        if found is None:
-            raise ActionNotFound(action)
-        return found
+        if found is not None and self._is_own(found):
+            return found
+        run = self._archived(action.run_id)
+        record = run.get(action) if run is not None else None
+        if record is not None:
+            return record
+        if run is not None and run.damage:
+            raise ArchiveDamaged(run.uri, run.damage)
+        raise ActionNotFound(action, used_again=found is not None)
+
+    def _is_own(self, record: TaskAction) -> bool:
+        """Tell a record of the run that is meant from one of a later run of its name."""
+        del record
+        return True
+
+    def _archived(self, run: RunId) -> ArchivedRun | None:
+        """The run as the archive has it; None when it has none."""
+        return self.archived.find(run)
 
     def counts(self, run: RunId) -> RunCounts:
         """Count the actions of a run in each phase.
@@ -86,9 +113,12 @@ class Actions:
             ActionNotFound: there is no such run.
         """
         found = self.store.counts(run.checked())
-        if found is None:
+        if found is not None:
+            return found
+        archived = self._archived(run)
+        if archived is None:
             raise ActionNotFound(run)
-        return found
+        return counts_of(archived)
 
     def runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
         """Runs, newest first.
@@ -111,6 +141,10 @@ class Actions:
         limit = _FIRST_PAGE
         while True:
             page = self.store.list_actions(run, parent=parent, after=after, limit=limit)
+            if not page.actions and limit == _FIRST_PAGE and self.store.counts(run) is None:
+                archived = self._archived(run)
+                yield from listed(archived, parent, after) if archived is not None else ()
+                return
             yield from page.actions
             after, limit = page.next, _PAGE
             if not after:
@@ -123,15 +157,18 @@ class Actions:
             ActionNotFound: there is no such action.
         """
         found = self.store.events(action.checked(), after)
-        if not found:
-            self.get(action)
-        return found
+        return found or self._archived_events(self.get(action), after)
+
+    def _archived_events(self, record: TaskAction, after: int) -> list[ActionEvent]:
+        """The events of a record that is archived; none of another one."""
+        run = self._archived(record.id.run_id) if record.archived else None
+        return run.events(record.id.action, after) if run is not None else []
 
     def attempts(self, action: ActionId) -> list[AttemptView]:
         """The attempts so far, in order, as their events tell of them (R60).
 
-        Events are kept for a day, the newest 200 of an action. Of an attempt whose events are gone nothing is said; of the
-        last one always its number.
+        Events are kept for a day, the newest 200 of an action, and all in the archive. Of an attempt whose events are gone
+        nothing is said; of the last one always its number.
 
         Raises:
             ActionNotFound: there is no such action.
@@ -145,10 +182,10 @@ class Actions:
         Raises:
             ActionNotFound: there is no such run.
         """
-        first = self.store.list_actions(run.checked(), limit=1).actions
-        if not first:
+        first = next(self.actions(run), None)
+        if first is None:
             raise ActionNotFound(run)
-        lineage = first[0].metadata.lineage
+        lineage = first.metadata.lineage
         return RunLife.parse(lineage.source) if lineage else None
 
     def made_into(self, source: RunLife) -> list[RunId]:
@@ -246,9 +283,8 @@ class Actions:
         for start in range(0, len(actions), _AT_ONCE):
             part = actions[start : start + _AT_ONCE]
             for action, record in zip(part, self.store.get_many(part), strict=True):
-                if record is None:
-                    raise ActionNotFound(action)
-                records.append(record)
+                own = record is not None and self._is_own(record)
+                records.append(record if record is not None and own else self.get(action))
         return records
 
     @staticmethod
@@ -277,7 +313,8 @@ class Actions:
         wish = Deletion(reason=cut(reason or ABORT_REASON, 1024), actor=cut(actor or whoami(), MAX_ACTOR))
         report = self._request_abort(action, wish)
         if report.outcome is AbortOutcome.MISSING:
-            raise ActionNotFound(action)
+            self.get(action)  # which says why, unless it is archived: then it has ended
+            return AbortOutcome.ENDED
         self._waker.wake(report.wake)
         return report.outcome
 

@@ -11,6 +11,7 @@ from reconciler.api.errors import InvalidName
 from reconciler.api.reading import read_json
 from reconciler.broker.messages import Messenger
 from reconciler.client.actions import Actions
+from reconciler.client.archived import ArchivedRuns
 from reconciler.client.run import Run
 from reconciler.client.submission import ROOT
 from reconciler.client.waiting import decode_outputs
@@ -40,7 +41,7 @@ class Handles(Actions):
     """
 
     def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings) -> None:
-        super().__init__(store, blobs, messenger)
+        super().__init__(store, blobs, messenger, ArchivedRuns(blobs if settings.archive else None))
         self.settings = settings
         self.largest = settings.max_object_size
 

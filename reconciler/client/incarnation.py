@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from reconciler.api.action import ActionId, Deletion, RunId, TaskAction
 from reconciler.api.errors import ActionNotFound
 from reconciler.api.event import ActionEvent
+from reconciler.archive.record import ArchivedRun
 from reconciler.client.actions import Actions
+from reconciler.client.archived import counts_of, listed
 from reconciler.stores.base import AbortOutcome, AbortReport
 from reconciler.stores.counts import RunCounts
 
@@ -22,32 +24,39 @@ class OneIncarnation(Actions):
     """
 
     def __init__(self, actions: Actions, action: ActionId, incarnation: str) -> None:
-        super().__init__(actions.store, actions.blobs, actions.messenger)
+        super().__init__(actions.store, actions.blobs, actions.messenger, actions.archived)
         self._action = action
         self._incarnation = incarnation
-
-    def get(self, action: ActionId) -> TaskAction:
-        """See `Actions.get`."""
-        return self._own(super().get(action))
 
     def counts(self, run: RunId) -> RunCounts:
         """See `Actions.counts`."""
         found = super().counts(run)
-        self.get(self._action)  # only now: what was read before a record of ours is of our run
-        return found
+        # only now: what was read before a record of ours is of our run
+        archived = self._archived(run) if self.get(self._action).archived else None
+        return found if archived is None else counts_of(archived)
 
     def actions(self, run: RunId, parent: str | None = None, after: str = "") -> Iterator[TaskAction]:
         """See `Actions.actions`."""
-        return map(self._own, super().actions(run, parent, after))
+        for given, record in enumerate(super().actions(run, parent, after)):
+            if not self._is_own(record):
+                yield from self._instead(record, given, parent, after)
+                return
+            yield record
+
+    def _instead(
+        self, foreign: TaskAction, given: int, parent: str | None, after: str
+    ) -> Iterator[TaskAction]:
+        """The actions of our run from the archive, where a later run has its name."""
+        archived = self._archived(foreign.id.run_id)
+        if archived is None or given:
+            raise ActionNotFound(foreign.id, used_again=True)
+        return listed(archived, parent, after)
 
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
         """See `Actions.events`."""
-        found = super().events(action, after)
-        self.get(action)  # only now, as above
-        return found
-
-    def _records(self, actions: Sequence[ActionId]) -> list[TaskAction]:
-        return [self._own(record) for record in super()._records(actions)]
+        found = self.store.events(action.checked(), after)
+        record = self.get(action)  # only now, as above
+        return self._archived_events(record, after) if record.archived else found
 
     def _request_abort(self, action: ActionId, wish: Deletion) -> AbortReport:
         report = self.store.request_abort(action, wish, incarnation=self._incarnation)
@@ -55,8 +64,8 @@ class OneIncarnation(Actions):
             self.get(action)  # says why, where there is a later one
         return report
 
-    def _own(self, record: TaskAction) -> TaskAction:
-        there = record.metadata.incarnation
-        if self._incarnation and there != self._incarnation:
-            raise ActionNotFound(record.id, used_again=True)
-        return record
+    def _is_own(self, record: TaskAction) -> bool:
+        return self._incarnation in {"", record.metadata.incarnation}
+
+    def _archived(self, run: RunId) -> ArchivedRun | None:
+        return self.archived.find(run, self._incarnation)

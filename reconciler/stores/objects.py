@@ -14,6 +14,10 @@ class BlobStat(msgspec.Struct, frozen=True):
     size: int
 
 
+FOUND_AT_ONCE = 1000
+"""Most objects of one list: a limit of S3 itself."""
+
+
 class Found(msgspec.Struct, frozen=True):
     """An object of a list: where it lies, its bytes, and when it was written, seconds since the epoch."""
 

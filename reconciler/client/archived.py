@@ -1,0 +1,70 @@
+"""Finds runs in the archive that the store has forgotten."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from threading import Lock
+
+from reconciler.api.action import RunId, TaskAction
+from reconciler.api.phase import ActionPhase
+from reconciler.archive.archive import Archive
+from reconciler.archive.record import ArchivedRun
+from reconciler.core.ordering import natural_page
+from reconciler.stores.counts import RunCounts
+from reconciler.stores.objects import BlobStore
+
+_KEPT = 4
+"""Runs that are kept for who asks for the next part of one."""
+_FOR = 10.0
+"""Seconds they are kept: then another run of the name may have come, or this one may have been deleted."""
+
+
+class ArchivedRuns:
+    """Reads runs of the archive, the last ones once for several questions. Threads may share it.
+
+    Args:
+        blobs: where the archive lies; None: there is none, and nothing is found.
+    """
+
+    def __init__(self, blobs: BlobStore | None) -> None:
+        self._archive = Archive(blobs) if blobs is not None else None
+        self._kept: dict[tuple[RunId, str], tuple[float, ArchivedRun]] = {}
+        self._lock = Lock()
+
+    def find(self, run: RunId, incarnation: str = "") -> ArchivedRun | None:
+        """A run; of several of one name the last one, unless its incarnation is said. None: the archive has none.
+
+        Raises:
+            ArchiveDamaged, ArchiveTooNew: it cannot be read.
+            BlobUnavailable: the server does not answer.
+        """
+        if self._archive is None:
+            return None
+        key, now = (run, incarnation), time.monotonic()
+        kept = self._kept.get(key)
+        if kept is not None and now - kept[0] < _FOR:
+            return kept[1]
+        found = self._archive.read_run(run, incarnation)
+        with self._lock:
+            self._kept.pop(key, None)
+            if found is not None:
+                self._kept[key] = (now, found)
+            while len(self._kept) > _KEPT:
+                del self._kept[next(iter(self._kept))]
+        return found
+
+
+def counts_of(run: ArchivedRun) -> RunCounts:
+    """Count the actions of an archived run in each phase."""
+    phases: dict[ActionPhase, int] = {}
+    for record in run.actions.values():
+        phases[record.phase] = phases.get(record.phase, 0) + 1
+    return RunCounts(phases)
+
+
+def listed(run: ArchivedRun, parent: str | None, after: str) -> Iterator[TaskAction]:
+    """The actions of an archived run, chosen and in order as those of a stored one."""
+    by_place = {f"{one.spec.parent_action_name or ''}/{name}": one for name, one in run.actions.items()}
+    chosen = (place for place in by_place if parent is None or place.startswith(f"{parent}/"))
+    yield from (by_place[place] for place in natural_page(chosen, after, len(by_place)))
