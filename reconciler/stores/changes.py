@@ -41,6 +41,8 @@ UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ATTEMPT_FIELDS = (b"ao", b"al", b"as", b"ax", b"ar", b"u", b"ab", b"ad", b"ah")
 _LIVE_FIELDS = (b"k", b"n", b"nt", b"np", *_ATTEMPT_FIELDS)
+_UNSENT_FIELDS = (b"k", b"nt", b"np")
+"""Those of a record without a launch: only who shows one can write the others, and they go with it."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -107,7 +109,8 @@ def change_of(write: Write) -> Change:
         dels += (b"n", *_ATTEMPT_FIELDS)  # or its late worker could put it back into a line
     ended = write.status and phase.is_terminal() and not original.phase.is_terminal()
     if phase.is_terminal() and FINALIZER not in action.metadata.finalizers:
-        dels = list(dict.fromkeys((*dels, *_LIVE_FIELDS)))
+        live = _LIVE_FIELDS if original.attempt.launch or write.launch else _UNSENT_FIELDS
+        dels = list(dict.fromkeys((*dels, *live)))
     return Change(
         path=str(action.id),
         token=b"%d" % action.token,

@@ -1,5 +1,6 @@
 -- Take due actions for one step: a lease and a higher fencing token each, and the finalizer for tasks, beside those of others.
 -- Field la counts the claims in a row before this one whose lease ended without a commit.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  lease in ms

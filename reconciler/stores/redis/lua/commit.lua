@@ -1,4 +1,5 @@
 -- Write what a step decided, each action under its fencing token, and release the claims.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: list of {path, token, flat list of fields to set, list of fields to delete, events, phase or 0,
@@ -33,15 +34,14 @@ local function publish(e, events)
 end
 
 -- While an attempt runs, the end of its lease is looked at too; field u keeps the step's own wish.
-local function watch(r, due, seen, sets, dels)
-  if seen == 0 or not r[7] or r[9] then return due end
+local function watch(due, seen, lease_ends, sets, dels)
   if due > 0 then
     sets[#sets + 1] = 'u'
     sets[#sets + 1] = int(due)
   else
     dels[#dels + 1] = 'u'
   end
-  local look = tonumber(r[8]) + grace
+  local look = tonumber(lease_ends) + grace
   if look > seen and (due == 0 or look < due) then return look end
   return due
 end
@@ -59,41 +59,46 @@ local function next_place(run)
 end
 
 local ended_parents = {}
+local at_now = int(now)
 for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
-  local path, token, sets, dels, events = w[1], w[2], w[3], w[4], w[5]
-  local phase, due, parent = w[6], w[7], w[8]
-  local key = record(path)
-  -- somebody else's data under this key must not stop the others half way
-  local r = redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nl', 'h', 'n', 'np', 'pr')
-  if r.err or not r[5] then
+  local path, token, sets, dels, events, phase, due, parent, ends, fails, seen, version, launch, line, unsent, incarnation =
+    unpack(w)
+  local key, new_phase = record(path), phase > 0 and int(phase)
+  -- somebody else's data under this key must not stop the others half way: an error has no fields
+  local k, p, woken, e, spec, claimed, owner, lease_ends, ended_as, v, has_children, stands, shared_name, sent, place, priority =
+    unpack(redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nl', 'h', 'n', 'np', 'pr'))
+  if not spec or string.sub(shared_name or '', 17) ~= incarnation then
+    -- gone; or forgotten since it was claimed, and this one has its name
     outcomes[i] = 2
-  elseif string.sub(r[13] or '', 17) ~= w[16] then
-    -- the action that was claimed is forgotten; this one has its name
-    outcomes[i] = 2
-  elseif r[1] ~= token or tonumber(r[10]) ~= w[12] or not r[6] or (terminal(r[2]) and phase > 0 and int(phase) ~= r[2]) then
+  elseif k ~= token or tonumber(v) ~= version or not claimed or (new_phase and new_phase ~= p and terminal(p)) then
     -- another version under our token: the server was promoted with an older state and has counted anew.
     -- no lease field: this very commit was applied before (its answer got lost on the way)
     outcomes[i] = 1
   else
-    local run = run_of(path)
+    local run, name = string.match(path, '^(.*)/([^/]*)$')
     if #events > 0 then
       sets[#sets + 1] = 'e'
-      sets[#sets + 1] = publish(r[4], events)
+      sets[#sets + 1] = publish(e, events)
       runs[run] = true
     end
     if #sets + #dels > 0 then
       sets[#sets + 1] = 'v'
-      sets[#sets + 1] = int(tonumber(r[10]) + 1)
+      sets[#sets + 1] = int(version + 1)
     end
-    if r[3] and due ~= 0 then due = math.min(due, tonumber(r[3])) end
-    if r[3] and due == 0 and w[9] == 0 and not terminal(r[2]) then due = tonumber(r[3]) end
-    due = watch(r, due, w[11], sets, dels)
+    if woken then
+      if due ~= 0 then
+        due = math.min(due, tonumber(woken))
+      elseif ends == 0 and not terminal(p) then
+        due = tonumber(woken)
+      end
+    end
+    if owner and seen ~= 0 and not ended_as then due = watch(due, seen, lease_ends, sets, dels) end
     if #sets > 0 then redis.call('HSET', key, unpack(sets)) end
     dels[#dels + 1] = 'l'
     dels[#dels + 1] = 'w'
     redis.call('HDEL', key, unpack(dels))
     -- ended above open children: a further round is owed, whatever becomes of this step
-    if w[9] == 1 and r[11] and tonumber(redis.call('HGET', base .. 'run:' .. run, 'o:' .. name_of(path)) or 0) > 0 then
+    if ends == 1 and has_children and tonumber(redis.call('HGET', base .. 'run:' .. run, 'o:' .. name) or 0) > 0 then
       local f = redis.call('HGET', key, 'f')
       if not has(f, ARGV[6]) then f = f and f .. ' ' .. ARGV[6] or ARGV[6] end
       redis.call('HSET', key, 'f', f, 'k', token)
@@ -105,29 +110,30 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
       dues[#dues + 1] = int(due)
       dues[#dues + 1] = path
     end
-    if phase > 0 and int(phase) ~= r[2] then
-      count(run, r[2], -1)
-      count(run, int(phase), 1)
+    if new_phase and new_phase ~= p then
+      count(run, p, -1)
+      count(run, new_phase, 1)
     end
-    if r[12] and (w[15] == 1 or w[13] ~= '') then
-      leave(r[12], path)
+    if stands and (unsent == 1 or launch ~= '') then
+      leave(stands, path)
       redis.call('HDEL', key, 'nl')
     end
-    if w[13] ~= '' then
-      local again = r[14] == w[13]
-      redis.call('HSET', key, 'n', w[13])
+    if launch ~= '' then
+      local again = sent == launch
+      redis.call('HSET', key, 'n', launch)
       -- a worker may have begun since the claim what is sent again
       if not again or redis.call('HEXISTS', key, 'ao') == 0 then
-        stand(key, path, w[14], again and r[15] or next_place(run), r[16])
+        stand(key, path, line, again and place or next_place(run), priority)
       end
     end
-    if w[9] == 1 then
-      done[#done + 1] = int(now)
+    if ends == 1 then
+      done[#done + 1] = at_now
       done[#done + 1] = path
-      ended[run] = ended[run] or {}
-      table.insert(ended[run], name_of(path))
+      local names = ended[run] or {}
+      names[#names + 1] = name
+      ended[run] = names
       if parent ~= '' then
-        child_ended(run, parent, w[10] == 1)
+        child_ended(run, parent, fails == 1)
         ended_parents[run .. '/' .. parent] = parent
       end
     end
@@ -151,11 +157,11 @@ for path, name in pairs(ended_parents) do
     tonumber(redis.call('HGET', base .. 'run:' .. run_of(path), 'o:' .. name) or 0) <= 0
     or redis.call('HEXISTS', key, 'ar') == 1
   then
-    local p = redis.call('HMGET', key, 's', 'p')
-    if p[1] and not terminal(p[2]) then wake(key, path, now) end
+    local spec, phase = unpack(redis.call('HMGET', key, 's', 'p'))
+    if spec and not terminal(phase) then wake(key, path, now) end
   end
 end
 -- who waits for one action of many is told by name, and need not look after each commit
 for run in pairs(runs) do redis.call('PUBLISH', base .. 'n:' .. run, table.concat(ended[run] or {}, ' ')) end
 local at, arm = next_due(tonumber(ARGV[3]))
-return { int(now), at, arm, outcomes, opened }
+return { at_now, at, arm, outcomes, opened }

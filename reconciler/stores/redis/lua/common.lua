@@ -42,12 +42,12 @@ end
 -- Make an action due, never later than it was; while a claim is out, remember the wish for its end. Remembered also
 -- once its lease has run out: a step that was slow may still commit, and writes its own due time.
 local function wake(key, path, at)
-  local r = redis.call('HMGET', key, 'l', 'w', 'u', 'ao')
-  if r[1] and (not r[2] or at < tonumber(r[2])) then redis.call('HSET', key, 'w', int(at)) end
-  if not r[1] or tonumber(r[1]) <= now then
+  local lease_ends, woken, wanted, owner = unpack(redis.call('HMGET', key, 'l', 'w', 'u', 'ao'))
+  if lease_ends and (not woken or at < tonumber(woken)) then redis.call('HSET', key, 'w', int(at)) end
+  if not lease_ends or tonumber(lease_ends) <= now then
     redis.call('ZADD', base .. 'due', 'LT', int(at), path)
     -- heartbeats move the due time of a running attempt, but never past this
-    if at > now and r[4] and (not r[3] or at < tonumber(r[3])) then redis.call('HSET', key, 'u', int(at)) end
+    if at > now and owner and (not wanted or at < tonumber(wanted)) then redis.call('HSET', key, 'u', int(at)) end
   end
 end
 

@@ -1,5 +1,6 @@
 -- Store new actions of one shard, each due now and with its first event. The first action of a run decides the
 -- incarnation of all its actions; the name of a shared part is a digest of 16 characters and the incarnation.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: list of {path, parent name or "", flat list of fields, event JSON up to its closing brace,
@@ -18,9 +19,9 @@ local answers, created = {}, 0
 local counts, dues, done, trees = {}, {}, {}, {}
 
 local function refuse_parent(run, parent)
-  local p = redis.call('HMGET', base .. 'a:' .. run .. '/' .. parent, 's', 'p', 'd')
-  if not p[1] then return 3 end
-  if terminal(p[2]) or p[3] then return 4 end
+  local spec, phase, deletion = unpack(redis.call('HMGET', base .. 'a:' .. run .. '/' .. parent, 's', 'p', 'd'))
+  if not spec then return 3 end
+  if terminal(phase) or deletion then return 4 end
   return nil
 end
 
@@ -52,29 +53,31 @@ local function incarnation_of(run)
   return incarnations[run] or nil
 end
 
+local at_now = int(now)
 local parents, marked, shared = {}, {}, {}
 for i, item in ipairs(items) do
-  local path, parent, fields, event, phase = item[1], item[2], item[3], item[4], item[5]
+  local path, parent, fields, event, phase, shared_name, bytes, start, expires, recovered = unpack(item)
   local key, run = record(path), run_of(path)
+  local part_key, recover = run .. '/' .. shared_name, recovered == 1
   -- the bytes come with the first item that has them, which may be refused
-  if item[7] ~= '' then shared[run .. '/' .. item[6]] = item[7] end
-  local old = redis.call('HMGET', key, 's', 'h', 'r')
-  local mine, refusal, other = string.sub(item[6], 17), nil, nil
-  if old[1] then
-    other = string.sub(old[2], 17)
+  if bytes ~= '' then shared[part_key] = bytes end
+  local old_spec, old_shared, old_parent = unpack(redis.call('HMGET', key, 's', 'h', 'r'))
+  local mine, refusal, other = string.sub(shared_name, 17), nil, nil
+  if old_spec then
+    other = string.sub(old_shared, 17)
   else
     other = incarnation_of(run) or mine
   end
   if other ~= mine then
     refusal = 5
-  elseif old[1] then
+  elseif old_spec then
     refusal = 2
     local own = {}
     for f = 1, #fields, 2 do own[fields[f]] = fields[f + 1] end
-    if own['s'] == old[1] and own['h'] == old[2] and (own['r'] or false) == old[3] then refusal = 1 end
+    if own['s'] == old_spec and own['h'] == old_shared and (own['r'] or false) == old_parent then refusal = 1 end
   elseif sealed[run] then
     refusal = 6
-  elseif parent ~= '' and item[10] == 0 then
+  elseif parent ~= '' and not recover then
     local parent_path = run .. '/' .. parent
     if parents[parent_path] == nil then parents[parent_path] = refuse_parent(run, parent) or false end
     refusal = parents[parent_path] or nil
@@ -87,33 +90,32 @@ for i, item in ipairs(items) do
     incarnations[run] = mine
     answers[i] = { 0 }
   elseif refusal then
-    answers[i] = { refusal, old[1] or '', old[2] or '', old[3] or '' }
+    answers[i] = { refusal, old_spec or '', old_shared or '', old_parent or '' }
   else
     if incarnation_of(run) == nil then
       incarnations[run] = mine
       if mine ~= '' then redis.call('HSET', base .. 'run:' .. run, 'i', mine) end
     end
-    local part = shared[run .. '/' .. item[6]]
-    if part then
-      redis.call('HSETNX', base .. 'shared:' .. run, item[6], part)
-      shared[run .. '/' .. item[6]] = nil
+    if shared[part_key] then
+      redis.call('HSETNX', base .. 'shared:' .. run, shared_name, shared[part_key])
+      shared[part_key] = nil
     end
-    local stamp = int(now)
-    local id = redis.call('XADD', base .. 'events', '*', 'e', event .. ',"updated_time":' .. stamp .. '}')
-    redis.call('HSET', key, 'c', stamp, 'v', '1', 'p', phase, 'e', '1 ' .. id, unpack(fields))
-    local index = item[10] == 1 and done or dues
-    index[#index + 1] = item[10] == 1 and stamp or int(plan(key, item[8], item[9]))
+    local id = redis.call('XADD', base .. 'events', '*', 'e', event .. ',"updated_time":' .. at_now .. '}')
+    redis.call('HSET', key, 'c', at_now, 'v', '1', 'p', phase, 'e', '1 ' .. id, unpack(fields))
+    local index = recover and done or dues
+    index[#index + 1] = recover and at_now or int(plan(key, start, expires))
     index[#index + 1] = path
-    if item[10] == 1 then redis.call('HSET', key, 'o', stamp) else created = created + 1 end
-    trees[run] = trees[run] or {}
-    table.insert(trees[run], 0)
-    table.insert(trees[run], parent .. '/' .. name_of(path))
-    count(base .. 'run:' .. run, phase, 1)
+    if recover then redis.call('HSET', key, 'o', at_now) else created = created + 1 end
+    local tree, run_key = trees[run] or {}, base .. 'run:' .. run
+    trees[run] = tree
+    tree[#tree + 1] = 0
+    tree[#tree + 1] = parent .. '/' .. name_of(path)
+    count(run_key, phase, 1)
     if parent ~= '' then
-      count(base .. 'run:' .. run, 't:' .. parent, 1)
+      count(run_key, 't:' .. parent, 1)
       -- the parent of a recovered one may not be there yet; it comes with its mark
-      if item[10] == 0 then count(base .. 'run:' .. run, 'o:' .. parent, 1) end
-      if item[10] == 0 and not marked[run .. '/' .. parent] then
+      if not recover then count(run_key, 'o:' .. parent, 1) end
+      if not recover and not marked[run .. '/' .. parent] then
         redis.call('HSET', base .. 'a:' .. run .. '/' .. parent, 'b', '1')
         marked[run .. '/' .. parent] = true
       end
