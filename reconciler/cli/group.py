@@ -42,6 +42,7 @@ COMMANDS = {
     "prioritize": Entry("reconciler.cli.queues:prioritize", "Give a run or an action another priority."),
     "queue": Entry("reconciler.cli.queues:queue", "List, pause, resume, move or limit queues."),
     "signal": Entry("reconciler.cli.signal:signal", "Answer a condition."),
+    "top": Entry("reconciler.cli.top:top", "Show queues and workers, again and again."),
     "doctor": Entry("reconciler.cli.doctor:doctor", "Check settings, servers and workers."),
     "demo": Entry("reconciler.cli.demo:demo", "Show the backend at work, with servers of its own."),
     "dev": Entry("reconciler.cli.dev:dev", "Run servers and workers on this machine."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from reconciler.api.action import ActionId
@@ -9,6 +11,7 @@ from reconciler.api.event import ActionEvent
 from reconciler.cli.durations import duration
 from reconciler.cli.format import in_row, stamp
 from reconciler.cli.output import emit, note, phase_text
+from reconciler.cli.run_tree import follow_tree
 from reconciler.cli.session import Place, common_options, connected, leaving_it_running
 from reconciler.cli.terminal import write
 from reconciler.client import Client
@@ -28,15 +31,19 @@ after_option = click.option(
 def watch(
     *, action: str, after: int, timeout: float | None, project: str, domain: str, as_json: bool
 ) -> None:
-    """Follow the events of an action until it ends; exits as `result` does.
+    """Follow an action until it ends; exits as `result` does.
 
+    On a terminal, the tree of a RUN with children is shown with its progress; else events, as they come.
     Ctrl-C ends the watching, not the action. With --json, one object per line.
     """
     place = Place(project, domain)
     target = place.action(action)
     with connected(place) as client, leaving_it_running(target):
-        for event in client.watch(target, after, timeout):
-            _show(event, as_json=as_json)
+        if _as_tree(client, target, after, as_json=as_json):
+            follow_tree(client, target, timeout)
+        else:
+            for event in client.watch(target, after, timeout):
+                _show(event, as_json=as_json)
         raise_unless_succeeded(client.get(target))
 
 
@@ -54,6 +61,14 @@ def events(*, action: str, after: int, project: str, domain: str, as_json: bool)
             _show(event, as_json=as_json)
         if not found and not as_json:
             note(_why_none(client, target, after))
+
+
+def _as_tree(client: Client, target: ActionId, after: int, *, as_json: bool) -> bool:
+    """Tell whether a person looks at the root of a run that has more than the root."""
+    if as_json or after or not sys.stdout.isatty():
+        return False
+    record = client.get(target)
+    return not record.spec.parent_action_name and record.children.total > 0
 
 
 def _why_none(client: Client, action: ActionId, after: int) -> str:

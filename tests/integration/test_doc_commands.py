@@ -67,7 +67,7 @@ AGAIN = [
 ]
 RECOVER = "reconciler recover RUN"
 TYPED = {DEV, ENV, FIRST, KILL, WATCH, SUBMIT, "reconciler list", *LOOKS, ABORT, "reconciler doctor"}
-TYPED |= {RECOVER, *AGAIN, *TURNS, *CELERY, *WORKERS, *ASKED, TOKEN, *SECRET}
+TYPED |= {"reconciler top", RECOVER, *AGAIN, *TURNS, *CELERY, *WORKERS, *ASKED, TOKEN, *SECRET}
 
 STORIES = ".venv/bin/python -m tests.simulation.run --seeds 10000"
 SKIPPED = {STORIES: "an hour of stories; a run of three is typed below"}
@@ -179,6 +179,7 @@ def test_use(clone: tuple[Terminal, Path]) -> None:
     eventually(lambda: "aborted" in terminal.type(ENV, "reconciler get RUN"))
     assert "0 actions are taken over, 1 run" in terminal.type(ENV, RECOVER)
     assert "All is well" in terminal.type(ENV, "reconciler doctor")
+    assert "workers live" in terminal.type(ENV, "reconciler top")
 
 
 def test_a_condition_is_answered(clone: tuple[Terminal, Path]) -> None:

@@ -17,6 +17,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler, authentica
 from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import InvalidInput
 from reconciler.cli.exits import ExitCode, error_document, exit_code_of
+from reconciler.cli.standing import health_document
 from reconciler.client import Client
 from reconciler.core.documents import Document
 from worker.dashboard import bulk, detail, overview
@@ -281,7 +282,7 @@ class Health(Api):
 
     async def get(self) -> None:
         """Read it."""
-        await self.answer_with(lambda: overview.health_document(client()))
+        await self.answer_with(lambda: health_document(client()))
 
 
 class Described(Api):

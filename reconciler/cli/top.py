@@ -1,0 +1,118 @@
+"""`reconciler top`: queues and workers as they are, shown again and again."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from reconciler.cli.durations import duration
+from reconciler.cli.format import in_row
+from reconciler.cli.output import emit, say, show_table
+from reconciler.cli.session import Place, connected
+from reconciler.cli.standing import health_document
+from reconciler.cli.terminal import console
+from reconciler.core.documents import Document
+from reconciler.core.times import span
+
+_QUEUES = ("QUEUE", "WAITING", "WORKERS", "STATE", "LIMIT")
+_WORKERS = ("WORKER", "PROCESS", "QUEUES", "FUNCTIONS", "UP", "TROUBLES")
+
+
+@click.command()
+@click.option("--every", type=duration, default="2s", show_default=True, help="Time between two looks.")
+@click.option("--once", is_flag=True, help="Look once, as when stdout is no terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Look once, and answer with JSON, for programs.")
+def top(*, every: float, once: bool, as_json: bool) -> None:
+    """Show how late the oldest step is, what waits in each queue, and the living workers.
+
+    On a terminal it looks again until Ctrl-C.
+    """
+    with connected(Place("", "")) as client:
+        found = health_document(client)
+        if as_json:
+            emit(found)
+        elif once or not sys.stdout.isatty():
+            say(_head(found))
+            show_table(_QUEUES, _queues(found))
+            say("")
+            show_table(_WORKERS, _workers(found))
+        else:
+            _follow(lambda: health_document(client), found, max(every, 0.2))
+
+
+def _follow(look: Any, found: Document, every: float) -> None:  # noqa: ANN401  # a function without arguments
+    """Show it until the person at the keyboard has seen enough, which is no fault."""
+    from rich.live import Live  # noqa: PLC0415  # not needed for --help
+
+    try:
+        with Live(_screen(found), console=console(), auto_refresh=False, screen=True) as live:
+            while True:
+                time.sleep(every)
+                live.update(_screen(look()), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+def _screen(found: Document) -> Any:  # noqa: ANN401  # rich is imported when needed
+    from rich.console import Group  # noqa: PLC0415  # not needed for --help
+    from rich.text import Text  # noqa: PLC0415  # as above
+
+    return Group(
+        Text(_head(found), style="bold"),
+        Text(),
+        _table(_QUEUES, _queues(found)),
+        Text(),
+        _table(_WORKERS, _workers(found)),
+    )
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Any:  # noqa: ANN401  # as above
+    from rich.table import Table  # noqa: PLC0415  # as above
+    from rich.text import Text  # noqa: PLC0415  # as above
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(in_row(cell)) for cell in row))
+    return table
+
+
+def _head(found: Document) -> str:
+    late = f"the oldest step is {span(found['late'])} late" if found["late"] >= 1000 else "no step is late"
+    swept = ", ".join(
+        f"{name} {span(since)} ago" if since is not None else f"{name} never"
+        for name, since in found["sweeps"].items()
+    )
+    waiting = sum(queue["waiting"] for queue in found["queues"])
+    return f"{late}; {waiting} launches wait; {len(found['workers'])} workers live; swept: {swept or 'never'}"
+
+
+def _queues(found: Document) -> list[tuple[str, ...]]:
+    return [
+        (
+            queue["name"],
+            str(queue["waiting"]),
+            str(queue["workers"]),
+            "paused" if queue["paused"] else "open" if queue["workers"] else "no worker",
+            "none" if queue["limit"] is None else str(queue["limit"]),
+        )
+        for queue in found["queues"]
+    ]
+
+
+def _workers(found: Document) -> list[tuple[str, ...]]:
+    return [
+        (
+            worker["name"],
+            worker["process"],
+            ", ".join(worker["queues"]),
+            "-" if worker["functions"] is None else str(worker["functions"]),
+            span(found["now"] - worker["started"]),
+            " ".join(worker["troubles"]) or "none",
+        )
+        for worker in found["workers"]
+    ]

@@ -1,0 +1,105 @@
+"""`top` and the tree of `watch`, against real servers: on a terminal, in a pipe, for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+from cli_support import ROOT, Backend, echo_spec, eventually
+
+pytestmark = pytest.mark.servers
+
+
+class Terminal:
+    """A command on a terminal, and what it has shown."""
+
+    def __init__(self, *args: str) -> None:
+        ours, theirs = pty.openpty()
+        self._ours = ours
+        env = {**os.environ, "COLUMNS": "120", "LINES": "40", "TERM": "xterm"}
+        command = [sys.executable, "-m", "reconciler.cli", *args]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env=env
+        )
+        os.close(theirs)
+        self._shown = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the other end was closed
+            while data := os.read(self._ours, 65536):
+                self._shown += data
+
+    @property
+    def shown(self) -> str:
+        """All it wrote, without control sequences."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._shown.decode(errors="replace"))
+
+    def end(self) -> int:
+        """Wait for its end; gives the exit code."""
+        code = self.process.wait(30)
+        self._thread.join(10)
+        os.close(self._ours)
+        return code
+
+
+@pytest.fixture
+def told(backend: Backend) -> Iterator[Backend]:
+    """An installation in which a worker says that it lives."""
+    backend.store.say_alive("attempts@here", b'{"pid":7,"queues":["attempts"],"functions":3}', 60)
+    yield backend
+    backend.store.say_alive("attempts@here", b"", 0)
+
+
+def test_top_shows_queues_and_workers(told: Backend) -> None:
+    """Once in a pipe and for programs: what waits, who lives, what is paused."""
+    told.client.pause_queue("spare")
+    told.client.limit_queue("attempts", 9)
+    answer = told.answer("top")
+    assert [worker["name"] for worker in answer["workers"]] == ["attempts@here"]
+    assert [(queue["name"], queue["limit"]) for queue in answer["queues"]] == [("attempts", 9)]
+    shown = told.reconciler("top").stdout
+    assert "no step is late; 0 launches wait; 1 workers live; swept: resync never, collect never" in shown
+    assert re.search(r"attempts +0 +1 +open +9", shown)
+
+
+def test_top_looks_again_until_it_is_told_to_stop(told: Backend) -> None:
+    """On a terminal; Ctrl-C is no error."""
+    terminal = Terminal("top", "--every", "0.2s")
+    eventually(lambda: "attempts@here" in terminal.shown, 30)
+    told.store.say_alive("late@here", b'{"pid":8,"queues":["attempts"],"functions":3}', 60)
+    eventually(lambda: "late@here" in terminal.shown, 30)
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 0
+    told.store.say_alive("late@here", b"", 0)
+
+
+def test_watch_shows_the_tree_of_a_run(backend: Backend) -> None:
+    """Equal siblings are one line, what failed says why; it ends with the run, and exits as `result` does."""
+    specs = [echo_spec(b'{"x":1}')] * 8 + [echo_spec(b"{}")]
+    backend.client.submit_many(specs, run="r")
+    terminal = Terminal("watch", "r")
+    eventually(lambda: "0 of 10 ended: 10 queued" in terminal.shown, 30)
+    backend.end("r")
+    assert terminal.end() == 3
+    assert "10 of 10 ended: 8 succeeded, 2 failed" in terminal.shown
+    assert "8 \u00d7 echo" in terminal.shown
+    assert re.search(r"m8 +failed", terminal.shown)
+    assert "succeeded" in backend.reconciler("events", "r/m0").stdout
+
+
+def test_watch_without_a_terminal_tells_events(backend: Backend) -> None:
+    """As it did: one line for each event."""
+    backend.client.submit_many([echo_spec(b'{"x":1}')], run="r")
+    backend.end("r")
+    shown = backend.reconciler("watch", "r").stdout
+    assert len(shown.splitlines()) == backend.get("r").events
