@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery_driver import CALLS, KILLED, SILENT
+from celery_calls import CALLS, KILLED, SILENT
 from cli_support import ROOT
 
 from reconciler.embedded.servers import EmbeddedServers
