@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import date, timedelta
 from typing import Any
 
 import msgspec
@@ -218,6 +219,14 @@ def _add(read: Read, uri: str, data: bytes) -> None:
         read.damaged.append(uri)
 
 
+def _before(folder: str, day: str) -> str:
+    """A place before all objects of a day; SeaweedFS passes over a folder that is named itself."""
+    try:
+        return f"{folder}{date.fromisoformat(day) - timedelta(days=1)}~"
+    except (ValueError, OverflowError):
+        return ""
+
+
 def list_index(blobs: BlobStore, project: str, since: str, until: str) -> tuple[list[Found], int]:
     """The objects of a project's days, both included, and how many requests that took.
 
@@ -225,13 +234,13 @@ def list_index(blobs: BlobStore, project: str, since: str, until: str) -> tuple[
         BlobUnavailable: the server does not answer.
     """
     folder = blobs.uri(index_folder(project).rstrip("/")) + "/"
-    after, last = f"{folder}{since}", f"{folder}{until}~"
+    after, first, last = _before(folder, since), f"{folder}{since}", f"{folder}{until}~"
     found: list[Found] = []
     requests = 0
     while True:
         page = blobs.find(folder, after=after)
         requests += 1
-        found += [one for one in page if one.uri < last]
+        found += [one for one in page if first <= one.uri < last]
         if not page or page[-1].uri >= last or len(page) < FOUND_AT_ONCE:
             return found, requests
         after = page[-1].uri

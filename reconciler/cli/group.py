@@ -31,6 +31,7 @@ COMMANDS = {
     "get": Entry("reconciler.cli.get:get", "Show one action: phase, error, history, outputs."),
     "describe": Entry("reconciler.cli.describe:describing", "Say why an action waits."),
     "list": Entry("reconciler.cli.listing:listing", "List runs, or the actions of one run."),
+    "history": Entry("reconciler.cli.history:history", "List ended runs the archive remembers."),
     "watch": Entry("reconciler.cli.watch:watch", "Follow the events of an action until it ends."),
     "events": Entry("reconciler.cli.watch:events", "Show the events of an action so far."),
     "result": Entry("reconciler.cli.result:result", "Wait for an action and print its output."),

@@ -14,6 +14,7 @@ import structlog
 from reconciler.api.errors import ArchiveUnreadable, BlobCorrupt, BlobNotFound, BlobUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.archive import Archive
+from reconciler.archive.compaction import compact
 from reconciler.archive.index import Row, row_of, write_rows
 from reconciler.archive.segments import Segments
 from reconciler.settings import Settings
@@ -29,6 +30,8 @@ _AT_ONCE = 8
 """Runs read and written at the same time: servers take milliseconds for each."""
 _TOGETHER = 1000
 """Runs that are indexed and marked together."""
+_COMPACTING = 30_000
+"""How long nobody else puts the index together, ms: two at once would lose nothing, and read everything twice."""
 _TERMINAL = {str(int(phase)) for phase in ActionPhase if phase.is_terminal()}
 Days = set[tuple[str, str]]
 """Projects and days whose index grew."""
@@ -42,9 +45,13 @@ def archive_all(store: Store, blobs: BlobStore, settings: Settings, before: int)
     """
     archiver = Archiver(store, blobs, settings)
     archived = 0
+    days: Days = set()
     try:
         for shard in range(store.shards):
-            archived += archiver.archive(shard, before)[0]
+            count, grown = archiver.archive(shard, before)
+            archived, days = archived + count, days | grown
+        if days and store.take_turn("compact", _COMPACTING):
+            compact(blobs, days)
         if store.take_turn("expire", EVERY):
             old = store.now() - int(settings.archive.total_seconds() * 1000)
             if expired := expire(store, blobs, old, objects=settings.collect_objects):

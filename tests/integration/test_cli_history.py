@@ -1,0 +1,64 @@
+"""`reconciler history`, and the commands that read on in the archive, against real servers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from cli_support import HERE, Backend
+
+from reconciler.archive.layout import day_of
+from reconciler.sweeps.collect import collect
+from reconciler.sweeps.expire import projects
+
+pytestmark = [pytest.mark.servers, pytest.mark.rule("R42")]
+
+
+def forget(backend: Backend) -> None:
+    """Archive and forget what has ended."""
+    settings = msgspec.structs.replace(backend.client.settings, retention=timedelta(0))
+    collect(backend.client.store, settings, backend.client.blobs)
+    assert backend.client.runs() == []
+
+
+def test_history_and_what_reads_on(backend: Backend) -> None:
+    """A forgotten run is listed by what was in it; get, list, events, logs and result show it, and say where it is from."""
+    backend.call("good", "greet", name="Ada")
+    backend.call("bad", "fail", why="no stock")
+    for run in ("good", "bad"):
+        backend.end(run)
+    before = {verb: backend.reconciler(verb, "good").stdout for verb in ("events", "logs", "result")}
+    forget(backend)
+    answer = backend.answer("history")
+    assert {run["run"] for run in answer["runs"]} == {f"{HERE}/good", f"{HERE}/bad"}
+    assert (answer["more"], answer["damaged"]) == (False, [])
+    assert answer["requests"] < 20
+    today = day_of(backend.client.store.now())
+    assert len(backend.answer("history", "--since", today, "--until", today)["runs"]) == 2
+    assert list(projects(backend.client.blobs)) == ["default"]
+    [failed] = backend.answer("history", "--code", "ValueError", "--phase", "failed")["runs"]
+    assert (failed["run"], failed["phase"], failed["matching"]) == (f"{HERE}/bad", "failed", 1)
+    assert f"{HERE}/good" in backend.reconciler("history", "--name", "go").stdout
+    assert (
+        "No such run"
+        in backend.reconciler("history", "--since", "2020-01-01", "--until", "2020-01-02").stderr
+    )
+    for verb, shown in before.items():
+        assert backend.reconciler(verb, "good").stdout == shown, verb
+    assert backend.answer("get", "good")["archived"] is True
+    assert "read from the archive" in backend.reconciler("get", "bad").stdout
+    [listed] = backend.answer("list", "good")["actions"]
+    assert (listed["archived"], listed["phase"]) == (True, "succeeded")
+    assert backend.reconciler("result", "never").exit_code != 0
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(("--since", "yesterday"), "write YYYY-MM-DD"), (("--label", "team"), "write name=value")],
+)
+def test_wrong_questions_are_told(backend: Backend, options: tuple[str, ...], told: str) -> None:
+    """A day and a label have a form, which the error names."""
+    refused = backend.reconciler("history", *options)
+    assert refused.exit_code == 2
+    assert told in refused.stderr
