@@ -6,18 +6,19 @@ comparison. Times are milliseconds since the epoch, UTC, by the store's clock.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import msgspec
 
 from reconciler.api.asked import AskedRetry
+from reconciler.api.audit import Ruling, Who
 from reconciler.api.errors import InvalidName
 from reconciler.api.hand_back import HandBack
 from reconciler.api.lineage import Lineage
 from reconciler.api.names import check_name
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
+from reconciler.api.stamps import completed_label, second
 from reconciler.api.status import ActionStatus, is_terminal
 from reconciler.api.transition import OutputRef
 
@@ -148,6 +149,7 @@ class Deletion(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     at: int = 0
     reason: str = ""
     actor: str = ""
+    door: str = ""
 
 
 class Signal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -156,6 +158,7 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     value: bool | int | float | str
     by: str = ""
     at: int = 0
+    door: str = ""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -182,6 +185,9 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tell when the first launch may be, ms; 0 = at once. Negative in a submission: so many ms after it is accepted."""
     expires_at: int = 0
     """Tell when the action is aborted unless it has begun, ms; 0 = never. Negative in a submission, as above."""
+    submitted: Who | None = None
+    prioritized: Ruling | None = None
+    """Who submitted it (not said of what was submitted with an action above it), and gave it its priority last."""
     lineage: Lineage | None = None
     """Of an action of a run that was made of another one (`Client.rerun`, `recover`, `fork`)."""
 
@@ -359,7 +365,7 @@ class TaskAction:
         """The observability document of R11; empty before the first round."""
         if not self.status.state_at:
             return ""
-        stamp = datetime.fromtimestamp(self.status.state_at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        stamp = second(self.status.state_at)
         name = f"{self.spec.run_name}/{self.spec.action_name}"
         document = {"phase": self.status.plugin_phase, "actionId": name, "timestamp": stamp}
         return msgspec.json.encode(document).decode()
@@ -377,11 +383,6 @@ def _copy_slots(old: TaskAction, new: TaskAction) -> TaskAction:
 def record_name(id: ActionId, spec: ActionSpec) -> str:  # noqa: A002  # the word of the field
     """`<run>-a0` for a root action, `<run>-<action>` for a child (R9)."""
     return f"{id.run}-{id.action}" if spec.parent_action_name else f"{id.run}-a0"
-
-
-def completed_label(at: int) -> str:
-    """`YYYY-MM-DD.HH-MM` in UTC: minute precise, sorts like time (R8)."""
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d.%H-%M")
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):

@@ -34,6 +34,8 @@ FIELDS: dict[str, tuple[str, Form]] = {
     "m": ("metadata", Form.JSON),
     "d": ("deletion", Form.JSON),
     "g": ("signal", Form.JSON),
+    "by": ("submitted", Form.JSON),
+    "pb": ("prioritized", Form.JSON),
     "ln": ("lineage", Form.JSON),
     "y": ("kind_of_action", Form.TEXT),
     "b": ("has_children", Form.NUMBER),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from reconciler.api.action import RunId, TaskAction
+from reconciler.api.audit import Ruling, Who
 from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
@@ -115,6 +116,8 @@ def action_document(
         "log_uri": log_uri(record, events) or None,
         "deletion": _deletion_part(record),
         "signal": _signal_part(record),
+        "submitted": _who_part(record.metadata.submitted),
+        "prioritized": _ruling_part(record.metadata.prioritized),
         "made_by": _lineage_part(record),
         "made_into": [str(run) for run in made_into],
         "cleanup_error": status.cleanup_error or None,
@@ -165,7 +168,15 @@ def _deletion_part(record: TaskAction) -> Document | None:
     deletion = record.metadata.deletion
     if deletion is None:
         return None
-    return {"at": iso(deletion.at), "reason": deletion.reason, "actor": deletion.actor}
+    return {"at": iso(deletion.at), "reason": deletion.reason, "actor": deletion.actor, "door": deletion.door}
+
+
+def _who_part(by: Who | None) -> Document | None:
+    return None if by is None else {"actor": by.actor, "door": by.door}
+
+
+def _ruling_part(by: Ruling | None) -> Document | None:
+    return None if by is None else {"what": by.what, "actor": by.actor, "door": by.door, "at": iso(by.at)}
 
 
 def _lineage_part(record: TaskAction) -> Document | None:
@@ -177,4 +188,8 @@ def _lineage_part(record: TaskAction) -> Document | None:
 
 def _signal_part(record: TaskAction) -> Document | None:
     signal = record.signal
-    return None if signal is None else {"value": signal.value, "by": signal.by, "at": iso(signal.at)}
+    return (
+        None
+        if signal is None
+        else {"value": signal.value, "by": signal.by, "door": signal.door, "at": iso(signal.at)}
+    )

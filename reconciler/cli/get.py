@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from reconciler.api.action import RunId, TaskAction
+from reconciler.api.action import Metadata, RunId, TaskAction
+from reconciler.api.audit import Who
 from reconciler.api.condition import read_condition
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
@@ -38,6 +39,8 @@ def get(*, action: str, project: str, domain: str, as_json: bool) -> None:
         events = client.events(target)
         life = RunLife(record.id.run_id, record.metadata.incarnation)
         made = client.made_into(life) if not record.spec.parent_action_name else []
+        by = client.submitter(record)
+        record.set_metadata(submitted=by)
         if as_json:
             emit(action_document(record, events, made))
             return
@@ -115,7 +118,12 @@ def _came(record: TaskAction, made: Sequence[RunId]) -> Pairs:
     """Tell what the run was made of, and what of it."""
     lineage = record.metadata.lineage
     how = f"{lineage.verb} of {lineage.source}{', changed' if lineage.changed else ''}" if lineage else ""
-    return [("made by", how), ("made into", "\n".join(map(str, made)))]
+    by = record.metadata.submitted
+    return [
+        ("submitted by", str(by) if by else ""),
+        ("made by", how),
+        ("made into", "\n".join(map(str, made))),
+    ]
 
 
 def _question(record: TaskAction) -> str:
@@ -153,9 +161,18 @@ def _plan(record: TaskAction, now: int) -> Pairs:
             "expires",
             f"{ago(metadata.expires_at, now)} unless it has begun" if metadata.expires_at and waits else "",
         ),
-        ("priority", str(metadata.priority) if metadata.priority != DEFAULT_PRIORITY else ""),
+        ("priority", _priority(metadata)),
         ("fair key", metadata.fair_key),
     ]
+
+
+def _priority(metadata: Metadata) -> str:
+    by = metadata.prioritized
+    if metadata.priority == DEFAULT_PRIORITY and by is None:
+        return ""
+    return (
+        f"{metadata.priority}, by {Who(by.actor, by.door)}, {stamp(by.at)}" if by else str(metadata.priority)
+    )
 
 
 def _why(record: TaskAction, now: int) -> Pairs:
@@ -173,11 +190,16 @@ def _why(record: TaskAction, now: int) -> Pairs:
         ("error" if decided else "last error", f"[{error.code}]{kind}: {error.message}" if error else ""),
         (
             "abort",
-            f"{ago(deletion.at, now)} by {deletion.actor or 'unknown'}: {deletion.reason}"
+            f"{ago(deletion.at, now)} by {Who(deletion.actor, deletion.door)}: {deletion.reason}"
             if deletion
             else "",
         ),
-        ("signal", f"{record.signal.value!r} by {record.signal.by or 'unknown'}" if record.signal else ""),
+        (
+            "signal",
+            f"{record.signal.value!r} by {Who(record.signal.by, record.signal.door)}"
+            if record.signal
+            else "",
+        ),
         ("cleanup failed", status.cleanup_error),
     ]
 

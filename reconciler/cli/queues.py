@@ -7,6 +7,8 @@ import msgspec
 
 from reconciler.cli.output import emit, say, show_table
 from reconciler.cli.session import Place, common_options, connected
+from reconciler.client import QueueFacts
+from reconciler.core.times import iso
 
 _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs.")
 
@@ -23,14 +25,14 @@ def queue(context: click.Context) -> None:
 @click.argument("names", metavar="[QUEUE]...", nargs=-1)
 @_json
 def listing(*, names: tuple[str, ...] = (), as_json: bool = False) -> None:
-    """Show how much waits in each queue, whether it is paused, and its limit.
+    """Show how much waits in each queue, whether it is paused, and its limit; with --json also who changed that.
 
     Without a name: the default queue, and all in which launches wait.
     """
     with connected(Place("", "")) as client:
         found = client.queues(*names)
     if as_json:
-        emit({"queues": [msgspec.structs.asdict(facts) for facts in found]})
+        emit({"queues": [_document(facts) for facts in found]})
         return
     show_table(
         ("QUEUE", "WAITING", "STATE", "LIMIT"),
@@ -118,6 +120,13 @@ def prioritize(*, action: str, priority: int, project: str, domain: str, as_json
             f"{changed} live actions of {target} have priority {priority}.",
             as_json=as_json,
         )
+
+
+def _document(facts: QueueFacts) -> dict[str, object]:
+    """Tell what holds, and who made it so, where anybody did."""
+    told = msgspec.structs.asdict(facts)
+    ruled = [{**msgspec.structs.asdict(one), "at": iso(one.at)} for one in told.pop("ruled")]
+    return {**told, "ruled": ruled} if ruled else told
 
 
 def _tell(document: dict[str, object], text: str, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import click
 import structlog
 
 from reconciler.api.action import ActionId, RunId
+from reconciler.api.audit import Door
 from reconciler.api.errors import InvalidName
 from reconciler.api.names import check_name
 from reconciler.broker.messenger import CeleryMessenger
@@ -85,6 +86,7 @@ def connected(place: Place) -> Iterator[Client]:
     before = structlog.get_config()
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(safe_stderr()))
     client = Client.from_settings(place.settings)
+    client.door = Door.CLI
     try:
         yield client
     finally:

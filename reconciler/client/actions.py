@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from reconciler.api.action import ActionId, Deletion, RunId, TaskAction
+from reconciler.api.audit import Door, Who
 from reconciler.api.conditions import cut
 from reconciler.api.errors import ActionEnded, ActionNotFound, ArchiveDamaged, ResultTimeout
 from reconciler.api.event import ActionEvent
@@ -17,7 +18,7 @@ from reconciler.api.schedule import check_priority
 from reconciler.archive.record import ArchivedRun
 from reconciler.broker.messages import Messenger
 from reconciler.client.archived import ArchivedRuns, counts_of, listed
-from reconciler.client.submission import MAX_ACTOR, whoami
+from reconciler.client.submission import MAX_ACTOR, me
 from reconciler.client.turns import set_priority
 from reconciler.client.waiting import (
     Waiter,
@@ -60,6 +61,7 @@ class Actions:
         messenger: wake-ups.
         archived: runs the store has forgotten.
         largest: bytes of the largest outputs that are loaded; 0: any.
+        door: by which the caller came, noted with what he changes.
     """
 
     def __init__(
@@ -74,7 +76,12 @@ class Actions:
         self.blobs = blobs
         self.messenger = messenger
         self.archived = archived or ArchivedRuns(None)
+        self.door: str = Door.CLIENT
         self._waker = Waker(messenger)
+
+    def who(self) -> Who:
+        """Say who speaks, for what is noted of submissions, priorities and queues."""
+        return Who(me(), self.door)
 
     # -- reading ---------------------------------------------------------------------------------------------------
     def get(self, action: ActionId) -> TaskAction:
@@ -187,6 +194,14 @@ class Actions:
             raise ActionNotFound(run)
         lineage = first.metadata.lineage
         return RunLife.parse(lineage.source) if lineage else None
+
+    def submitter(self, record: TaskAction) -> Who | None:
+        """Tell who submitted an action, or what it was submitted with; None when nobody noted it."""
+        above: TaskAction | None = record
+        while above is not None and above.metadata.submitted is None:
+            parent = above.spec.parent_action_name
+            above = self.store.get(above.id.run_id.action(parent)) if parent else None
+        return above.metadata.submitted if above is not None else None
 
     def made_into(self, source: RunLife) -> list[RunId]:
         """The stored runs that were made of this one by `rerun`, `recover` or `fork`, by name; none of what is forgotten."""
@@ -310,7 +325,9 @@ class Actions:
             StoreUnavailable: the store does not answer.
         """
         action.checked()
-        wish = Deletion(reason=cut(reason or ABORT_REASON, 1024), actor=cut(actor or whoami(), MAX_ACTOR))
+        wish = Deletion(
+            reason=cut(reason or ABORT_REASON, 1024), actor=cut(actor or me(), MAX_ACTOR), door=self.door
+        )
         report = self._request_abort(action, wish)
         if report.outcome is AbortOutcome.MISSING:
             self.get(action)  # which says why, unless it is archived: then it has ended
@@ -338,7 +355,7 @@ class Actions:
             StoreUnavailable: the store does not answer.
         """
         check_priority(priority)
-        return set_priority(self.store, self.messenger, partial(self._all, target), priority)
+        return set_priority(self.store, self.messenger, partial(self._all, target), priority, self.who())
 
     def _all(self, target: ActionId | RunId) -> Iterator[TaskAction]:
         """The actions of a run, or one with all below it."""

@@ -19,7 +19,7 @@ from reconciler.api.errors import (
 )
 from reconciler.api.texts import check_text
 from reconciler.client.actions import Actions
-from reconciler.client.submission import MAX_ACTOR, whoami
+from reconciler.client.submission import MAX_ACTOR, me
 from reconciler.client.waking import Waker
 from reconciler.core.callback import SIGNAL, verify
 from reconciler.core.declaration import read_duration
@@ -74,12 +74,12 @@ class Signals:
         self._waker = waker
         self._settings = settings
 
-    def send(self, action: ActionId, value: Value, by: str = "") -> SignalOutcome:
+    def send(self, action: ActionId, value: Value, by: str = "", door: str = "") -> SignalOutcome:
         """Answer a condition, as `Client.signal` does."""
         check_scalar(value)
         store = self._actions.store
         # The script looks again at all that may have changed since; what it answers holds.
-        answer = Signal(value=self._fitted(action, value), by=cut(by or whoami(), MAX_ACTOR))
+        answer = Signal(value=self._fitted(action, value), by=cut(by or me(), MAX_ACTOR), door=door)
         outcome = store.signal(action, answer)
         _raise_refusal(action, outcome)
         # Also for a repetition: the first caller may have died before it woke anybody.

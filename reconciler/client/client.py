@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, overload
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec
+from reconciler.api.audit import Door
 from reconciler.api.condition import Value
 from reconciler.api.schedule import Delay, Moment, schedule
 from reconciler.broker.messages import Messenger
@@ -39,7 +40,7 @@ class Client(Remaking, QueueVerbs):
     ) -> None:
         super().__init__(store, blobs, messenger, settings or Settings())
         self._signals = Signals(self, self._waker, self.settings)
-        self._queues = Queues(store, messenger, self._limits, self.settings)
+        self._queues = Queues(store, messenger, self._limits, self.settings, self.who)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Client:
@@ -98,7 +99,7 @@ class Client(Remaking, QueueVerbs):
             action = inherited(action, self.get(action.id.run_id.action(parent)), plan)
             self._door.check_action(action)  # with what it took over
         self._limits.check([action])
-        incarnation = self._storing.store([action])
+        incarnation = self._storing.store([action], by=self.who())
         return Run(self, action.id, decode or decode_outputs, incarnation=incarnation)
 
     def submit_many(
@@ -159,7 +160,7 @@ class Client(Remaking, QueueVerbs):
         ]
         actions = [self._door.admit(root, labels, schedule=schedule(priority=priority)), *children]
         self._limits.check(actions)
-        incarnation = self._storing.store(actions)
+        incarnation = self._storing.store(actions, by=self.who())
         return Run(self, actions[0].id, decode or decode_outputs, members=len(specs), incarnation=incarnation)
 
     # -- asking a person -------------------------------------------------------------------------------------------
@@ -295,7 +296,7 @@ class Client(Remaking, QueueVerbs):
             SignalRefused: it was signalled with another value, has ended, or is being aborted.
             StoreUnavailable: the store does not answer.
         """
-        return self._signals.send(action, value, by)
+        return self._signals.send(action, value, by, self.door)
 
     def signal_by_token(self, token: str, value: Value, by: str = "") -> SignalOutcome:
         """Answer the condition whose webhook was given a callback token. As `signal`; the token names the condition.
@@ -308,7 +309,7 @@ class Client(Remaking, QueueVerbs):
         Raises:
             As `signal` and `action_of_token`.
         """
-        return self.signal(self.action_of_token(token), value, by)
+        return self._signals.send(self.action_of_token(token), value, by, Door.TOKEN)
 
     def action_of_token(self, token: str) -> ActionId:
         """The condition a callback token may answer, once the token is known to be good (R53).

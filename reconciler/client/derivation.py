@@ -7,12 +7,13 @@ that whoever runs finds it. The same call with the same idempotency key goes on 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import msgspec
 
 from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.audit import Who
 from reconciler.api.errors import ActionConflict, ActionNotFound, InvalidSpec, SourceUnusable
 from reconciler.api.lineage import Verb
 from reconciler.api.names import check_name
@@ -71,6 +72,7 @@ class Derivation:
         door: accepts what runs again.
         limits: may refuse it.
         storing: stores it.
+        who: says who asks.
     """
 
     def __init__(
@@ -81,7 +83,10 @@ class Derivation:
         door: Door,
         limits: QueueLimits,
         storing: Storing,
+        *,
+        who: Callable[[], Who],
     ) -> None:
+        self._who = who
         self._store = store
         self._blobs = blobs
         self._settings = settings
@@ -112,6 +117,7 @@ class Derivation:
         check_objects(self._blobs, plan.reused, plan.again)
         maker = Maker(verb, source, holder, changes, self._store.now())
         reused, again = maker.actions(plan, self._door, self._blobs, self._settings.max_object_size)
+        again[0].set_metadata(submitted=self._who())
         actions = self._in_its_life([*reused, *again], again[0].id, source)
         self._limits.check(again)
         incarnation = self._storing.store(actions, grip.renew)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
+from reconciler.api.audit import Ruling, Who, ruling
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.queues import check_attempts_queue
 from reconciler.broker.messages import Messenger
@@ -23,12 +24,14 @@ class QueueFacts(msgspec.Struct, frozen=True):
         waiting: launches that stand in its lines.
         paused: whether its workers are given nothing new.
         limit: how many launches may wait until submissions are refused; None = any number.
+        ruled: who paused, resumed, moved or limited it, the newest 100, oldest first.
     """
 
     name: str
     waiting: int
     paused: bool
     limit: int | None
+    ruled: tuple[Ruling, ...] = ()
 
 
 class Queues:
@@ -39,9 +42,18 @@ class Queues:
         messenger: takes tickets.
         limits: is told when one changes.
         settings: name the queues that are not for attempts.
+        who: says who asks.
     """
 
-    def __init__(self, lines: Lines, messenger: Messenger, limits: QueueLimits, settings: Settings) -> None:
+    def __init__(
+        self,
+        lines: Lines,
+        messenger: Messenger,
+        limits: QueueLimits,
+        settings: Settings,
+        who: Callable[[], Who],
+    ) -> None:
+        self._who = who
         self._lines = lines
         self._messenger = messenger
         self._limits = limits
@@ -49,16 +61,18 @@ class Queues:
 
     def pause(self, queue: str) -> None:
         """Give its workers nothing new; see `Client.pause_queue`."""
-        self._lines.set_queue(self._checked(queue), pause=True)
+        self._lines.set_queue(self._checked(queue), pause=True, note=self._note("pause"))
 
     def resume(self, queue: str) -> None:
         """Let a paused queue go on; see `Client.resume_queue`."""
-        self._lines.set_queue(self._checked(queue), pause=False)
+        self._lines.set_queue(self._checked(queue), pause=False, note=self._note("resume"))
         announce_queue(self._lines, self._messenger, queue)
 
     def limit(self, queue: str, limit: int | None) -> None:
         """Bound what may wait; see `Client.limit_queue`."""
-        self._lines.set_queue(self._checked(queue), limit=-1 if limit is None else _checked_limit(limit))
+        most = -1 if limit is None else _checked_limit(limit)
+        note = self._note("no limit" if limit is None else f"limit {limit}")
+        self._lines.set_queue(self._checked(queue), limit=most, note=note)
         self._limits.forget(queue)
 
     def move(self, queue: str, to: str) -> int:
@@ -66,6 +80,8 @@ class Queues:
         if self._checked(queue) == self._checked(to):
             raise InvalidSpec(f"the launches of queue {queue} stand there already; name another queue")
         moved, opened = self._lines.move(queue, to)
+        for name, what in ((queue, f"move {moved} to {to}"), (to, f"move {moved} from {queue}")):
+            self._lines.set_queue(name, note=self._note(what))
         announce(self._lines, self._messenger, opened)
         return moved
 
@@ -78,7 +94,11 @@ class Queues:
 
     def _facts(self, name: str, waiting: int) -> QueueFacts:
         state = self._lines.set_queue(name)
-        return QueueFacts(name, waiting, state.paused, None if state.limit < 0 else state.limit)
+        limit = None if state.limit < 0 else state.limit
+        return QueueFacts(name, waiting, state.paused, limit, tuple(self._lines.rulings(name)))
+
+    def _note(self, what: str) -> Ruling | None:
+        return ruling(what, self._who())
 
     def _checked(self, queue: str) -> str:
         return check_attempts_queue(queue, self._settings.steps_queue, self._settings.events_exchange)

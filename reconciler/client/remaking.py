@@ -38,7 +38,9 @@ class Remaking(Handles):
         self._door = Door(self.settings, parse_uri(blobs.uri("any")).bucket)
         self._storing = Storing(store, blobs, self.settings, self._waker)
         self._limits = QueueLimits(store, self._door)
-        self._derivation = Derivation(store, blobs, self.settings, self._door, self._limits, self._storing)
+        self._derivation = Derivation(
+            store, blobs, self.settings, self._door, self._limits, self._storing, who=self.who
+        )
 
     def rerun(
         self,

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from reconciler.api.action import RunId, TaskAction
+from reconciler.api.audit import Who
 from reconciler.api.errors import (
     ActionConflict,
     ActionNotFound,
@@ -65,13 +66,16 @@ class Storing:
         self._inline_limit = settings.inline_limit
         self._waker = waker
 
-    def store(self, actions: Sequence[TaskAction], hold: Callable[[], int] = lambda: 0) -> str:
+    def store(
+        self, actions: Sequence[TaskAction], hold: Callable[[], int] = lambda: 0, *, by: Who | None = None
+    ) -> str:
         """Store actions of one run, with all inputs in their specs, and wake who is to look at them.
 
         Args:
             actions: which ones.
             hold: called before each part: holds what the actions point to, and answers until when; 0 = they point to
-            nothing.
+                nothing.
+            by: who submits them; the first one will say so.
 
         Returns:
             The incarnation of that run.
@@ -84,6 +88,8 @@ class Storing:
             SourceUnusable: what the actions point to was held no longer when they were to be stored.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
+        if by is not None:
+            actions[0].set_metadata(submitted=by)
         incarnation = actions[0].metadata.incarnation or new_incarnation()  # unless the run has one already
         for start in range(0, len(actions), _AT_ONCE):
             incarnation = self._part(actions[start : start + _AT_ONCE], incarnation, hold())

@@ -9,10 +9,12 @@ import os
 import secrets
 import socket
 from collections.abc import Sequence
+from functools import cache
 
 import msgspec
 
 from reconciler.api.action import ActionSpec, TaskAction
+from reconciler.api.conditions import cut
 from reconciler.api.errors import InvalidName, InvalidSpec
 from reconciler.api.schedule import NOW, Schedule, check_fair_key
 from reconciler.api.template import TaskTemplate, encode_template, shared_template
@@ -145,6 +147,12 @@ def with_inputs_hash(spec: ActionSpec) -> ActionSpec:
 def stem_of(specs: Sequence[ActionSpec]) -> str:
     """Tell what a run of these specs is named after."""
     return (specs[0].short_name or specs[0].task_type) if specs else group.TASK_TYPE
+
+
+@cache
+def me() -> str:
+    """As `whoami`, asked once per process: every submission says it."""
+    return cut(whoami(), MAX_ACTOR)
 
 
 def whoami() -> str:

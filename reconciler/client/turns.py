@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from reconciler.api.action import TaskAction
+from reconciler.api.audit import Who
 from reconciler.broker.messages import Messenger
 from reconciler.stores.lines import Lines
 from reconciler.tickets import announce
@@ -15,7 +16,7 @@ _AT_ONCE = 1000
 
 
 def set_priority(
-    lines: Lines, messenger: Messenger, look: Callable[[], Iterable[TaskAction]], priority: int
+    lines: Lines, messenger: Messenger, look: Callable[[], Iterable[TaskAction]], priority: int, by: Who
 ) -> int:
     """Give actions of one run another priority; returns how many live ones have it now.
 
@@ -25,20 +26,21 @@ def set_priority(
         look: tells all actions that are meant, parents before their children; asked again until none has another one, for
             what was submitted meanwhile below one that was not reached yet inherited the old priority.
         priority: 0 to 9.
+        by: who wants it.
     """
-    changed = total = _pass(lines, messenger, look(), priority)
+    changed = total = _pass(lines, messenger, look(), priority, by)
     while changed:
         late = (action for action in look() if action.metadata.priority != priority)
-        changed = _pass(lines, messenger, late, priority)
+        changed = _pass(lines, messenger, late, priority, by)
         total += changed
     return total
 
 
-def _pass(lines: Lines, messenger: Messenger, actions: Iterable[TaskAction], priority: int) -> int:
+def _pass(lines: Lines, messenger: Messenger, actions: Iterable[TaskAction], priority: int, by: Who) -> int:
     changed, live = 0, (action for action in actions if not action.phase.is_terminal())
     while part := list(islice(live, _AT_ONCE)):
         ids, incarnation = [action.id for action in part], part[0].metadata.incarnation
-        count, opened = lines.prioritize(ids, priority, incarnation=incarnation)
+        count, opened = lines.prioritize(ids, priority, incarnation=incarnation, by=by)
         announce(lines, messenger, opened)
         changed += count
     return changed

@@ -30,6 +30,8 @@ AGED_EVERY = 10
 """… with every so many choices of a queue."""
 PART = 4
 """A draw takes at most one in so many launches of a line: the others are for others."""
+RULINGS = 100
+"""Notes kept of who paused, moved or limited a queue."""
 LINES_AT_ONCE = 200
 """Lines of a shard one look tells of."""
 EVENT_IDS = 200
@@ -156,7 +158,13 @@ def _change_metadata(action: TaskAction, sets: list[bytes], dels: list[bytes]) -
 def first_event(action: TaskAction) -> ActionEvent:
     """The event of acceptance; the store adds the time. Of what is recovered it is the last one, too."""
     phase = action_phase(action.status)
-    event = ActionEvent(id=action.id, sequence=1, phase=phase, parent=action.spec.parent_action_name)
+    event = ActionEvent(
+        id=action.id,
+        sequence=1,
+        phase=phase,
+        actor=action.metadata.submitted.actor if action.metadata.submitted else "",
+        parent=action.spec.parent_action_name,
+    )
     return event if phase is not ActionPhase.RECOVERED else _only_event(event, action.status)
 
 

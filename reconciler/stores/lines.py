@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.audit import Ruling, Who
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -159,17 +160,29 @@ class Lines(Protocol):
         ...
 
     def prioritize(
-        self, actions: Sequence[ActionId], priority: int, *, incarnation: str = ""
+        self, actions: Sequence[ActionId], priority: int, *, incarnation: str = "", by: Who | None = None
     ) -> tuple[int, tuple[Head, ...]]:
-        """Give actions of one run another priority, and move their launches; how many live ones, and lines to announce."""
+        """Give actions of one run another priority, and move their launches; how many live ones, and lines to announce.
+
+        With `by` their records say who did it.
+        """
         ...
 
     def move(self, queue: str, to: str) -> tuple[int, tuple[Head, ...]]:
         """Move all launches that wait in a queue to another one; how many, and lines to announce."""
         ...
 
-    def set_queue(self, queue: str, *, pause: bool | None = None, limit: int | None = None) -> QueueState:
-        """Pause a queue or let it go on, and bound what may wait in it (-1: not); None leaves it. Tells what holds now."""
+    def set_queue(
+        self, queue: str, *, pause: bool | None = None, limit: int | None = None, note: Ruling | None = None
+    ) -> QueueState:
+        """Pause a queue or let it go on, and bound what may wait in it (-1: not); None leaves it. Tells what holds now.
+
+        A `note` of who did what is kept with it; its time is the store's.
+        """
+        ...
+
+    def rulings(self, queue: str) -> list[Ruling]:
+        """The newest 100 notes of a queue, oldest first."""
         ...
 
     def launches_waiting(self) -> dict[str, int]:

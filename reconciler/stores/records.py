@@ -12,6 +12,8 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | c | create | creation time |
 | m | create, commit | labels and annotations (JSON) |
 | pr, fk | create; pr: prioritize | priority, when not 5; fair key, when not the project |
+| by | create | who submitted it (JSON) |
+| pb | prioritize | who gave it its priority (JSON) |
 | ln | create | which run it was made of (JSON) |
 | nb, xp | create | when the first launch may be; when the action ends unless it has begun |
 | t | commit | status (JSON) |
@@ -64,11 +66,11 @@ from reconciler.api.action import (
 )
 from reconciler.api.event import ActionEvent
 from reconciler.api.hand_back import HandBack
-from reconciler.api.lineage import Lineage
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.api.status import ActionStatus
 from reconciler.core.layout import run_folder
+from reconciler.stores import origin
 
 Fields = dict[bytes, bytes]
 
@@ -127,7 +129,6 @@ _signal = msgspec.json.Decoder(Signal)
 _outcome = msgspec.json.Decoder(AttemptOutcome)
 _hand_back = msgspec.json.Decoder(HandBack)
 _extra = msgspec.json.Decoder(_Extra)
-_lineage = msgspec.json.Decoder(Lineage)
 _KNOWN_STATUS = frozenset(ActionStatus.__struct_encode_fields__)
 
 _event = msgspec.json.Decoder(ActionEvent)
@@ -179,18 +180,7 @@ def encode_new(
         fields[b"m"] = extra
     if action.status != _NEW_STATUS:
         fields[b"t"] = _encode_plain(action.status)
-    if action.metadata.lineage is not None:
-        _add_history(fields, action)
-    return fields, known[0], known[1]
-
-
-def _add_history(fields: Fields, action: TaskAction) -> None:
-    """Tell what only an action of a run has that was made of another one."""
-    fields[b"ln"] = _encode_plain(action.metadata.lineage)
-    if action.children.total:
-        fields[b"b"] = b"1"
-    if action.signal is not None:
-        fields |= {b"g": _encode_plain(action.signal), b"gv": _encode_plain(action.signal.value)}
+    return fields | origin.fields_of(action), known[0], known[1]
 
 
 _NEW_STATUS = ActionStatus()
@@ -371,7 +361,7 @@ def _decode_metadata(
         fair_key=get(b"fk", b"").decode(),
         not_before=int(get(b"nb", b"0")),
         expires_at=int(get(b"xp", b"0")),
-        lineage=_lineage.decode(fields[b"ln"]) if b"ln" in fields else None,
+        **origin.read(fields),
     )
 
 

@@ -23,6 +23,7 @@ from support import (
 )
 
 from reconciler.api.action import AttemptOutcome, TaskAction
+from reconciler.api.audit import Ruling, Who
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.lines import QueueState
 
@@ -176,3 +177,39 @@ def test_what_began_in_time_does_not_expire_in_line(store: LookingStore, pass_ti
     committed(store, release_write(claimed(store, action), due=store.now() + HOUR, launch=("2", LINE)))
     pass_time(100)
     assert names(draw(store, action)) == ["a0"]
+
+
+def test_notes_of_a_queue_are_kept(store: LookingStore) -> None:
+    """Who did what is noted with the change, at the store's time; the newest 100 stay."""
+    assert store.rulings("noted") == []
+    before = store.now()
+    store.set_queue("noted", pause=True, note=Ruling("pause", "ada", "cli", at=1))
+    store.set_queue("noted")
+    [one] = store.rulings("noted")
+    assert (one.what, one.actor, one.door) == ("pause", "ada", "cli")
+    assert before <= one.at <= store.now()
+    for number in range(100):
+        store.set_queue("noted", limit=number, note=Ruling(f"limit {number}"))
+    assert [note.what for note in store.rulings("noted")] == [f"limit {number}" for number in range(100)]
+
+
+def test_who_prioritized_is_kept(store: LookingStore) -> None:
+    """The record says who gave it its priority last; where nobody says who he is, what was there stays."""
+    action = make_action()
+    created(store, action)
+    store.prioritize([action.id], 3)
+    assert get(store, action).metadata.prioritized is None
+    store.prioritize([action.id], 7, by=Who("ada", "cli"))
+    found = get(store, action).metadata.prioritized
+    assert found is not None
+    assert (found.what, found.actor, found.door) == ("priority 7", "ada", "cli")
+    assert found.at <= store.now()
+
+
+def test_who_submitted_is_kept(store: LookingStore) -> None:
+    """With the record, and in its first event."""
+    action = make_action()
+    action.set_metadata(submitted=Who("ada", "client"))
+    created(store, action)
+    assert get(store, action).metadata.submitted == Who("ada", "client")
+    assert store.events(action.id)[0].actor == "ada"

@@ -49,7 +49,10 @@ def test_a_queue_is_paused_and_resumed(backend: Backend) -> None:
     assert "resume attempts" in backend.reconciler("queue", "pause", "attempts").stdout
     backend.messenger.tickets.clear()
     assert backend.answer("queue", "resume", "attempts") == {"queue": "attempts", "paused": False}
-    assert not queues(backend)[0]["paused"]
+    [attempts] = queues(backend)
+    assert not attempts["paused"]
+    assert [one["what"] for one in attempts["ruled"]] == ["pause", "pause", "pause", "resume"]
+    assert {one["door"] for one in attempts["ruled"]} == {"cli"}
 
 
 def test_a_full_queue_has_an_exit_code(backend: Backend) -> None:

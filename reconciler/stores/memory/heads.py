@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from reconciler.api.audit import Ruling
 from reconciler.core.line import Line, read_line
-from reconciler.stores.changes import AGED, AGED_EVERY, TICKET_TTL
+from reconciler.stores.changes import AGED, AGED_EVERY, RULINGS, TICKET_TTL
 from reconciler.stores.lines import Head, Served
 
 Entry = tuple[int, str]
@@ -25,6 +27,7 @@ class Heads:
         ticket_until: how long the mark "a ticket is on its way" lives.
         paused: whether the queue is.
         limit: how many launches may wait; -1 = any number.
+        ruled: who paused, moved or limited the queue, oldest first.
     """
 
     known: dict[Entry, Head] = field(default_factory=dict)
@@ -34,6 +37,7 @@ class Heads:
     ticket_until: int = 0
     paused: bool = False
     limit: int = -1
+    ruled: deque[Ruling] = field(default_factory=lambda: deque(maxlen=RULINGS))
 
     def announce(self, head: Head) -> None:
         """Note that a line has launches."""

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
+from reconciler.api.audit import Ruling, Who, ruling
 from reconciler.core.line import RELAUNCH, read_line
+from reconciler.stores import records
 from reconciler.stores.changes import PART
 from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served, Turn
 from reconciler.stores.memory.functions import Functions
@@ -19,7 +21,7 @@ from reconciler.stores.records import Fields
 
 
 class QueueLines(Functions):
-    """announce, pick, draw, give_back, prioritize, move, set_queue, launches_waiting, turn."""
+    """announce, pick, draw, give_back, prioritize, move, set_queue, rulings, launches_waiting, turn."""
 
     def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
         with self._lock:
@@ -92,9 +94,10 @@ class QueueLines(Functions):
             return self._opened((shard, name) for name in opened if name)
 
     def prioritize(
-        self, actions: Sequence[ActionId], priority: int, *, incarnation: str = ""
+        self, actions: Sequence[ActionId], priority: int, *, incarnation: str = "", by: Who | None = None
     ) -> tuple[int, tuple[Head, ...]]:
         with self._lock:
+            ruled = ruling(f"priority {priority}", by, self.now())
             changed, opened = 0, dict[tuple[int, str], None]()
             for action in actions:
                 shard, path = self.shard(action), str(action)
@@ -103,6 +106,8 @@ class QueueLines(Functions):
                     continue
                 changed += 1
                 fields[b"pr"] = b"%d" % priority
+                if ruled is not None:
+                    fields[b"pb"] = records.encode_json(ruled)
                 name = fields.get(b"nl", b"").decode()
                 line = read_line(name) if name else None
                 if line is not None and line.level not in {RELAUNCH, priority}:
@@ -134,13 +139,21 @@ class QueueLines(Functions):
             for shard, line in lines
         )
 
-    def set_queue(self, queue: str, *, pause: bool | None = None, limit: int | None = None) -> QueueState:
+    def set_queue(
+        self, queue: str, *, pause: bool | None = None, limit: int | None = None, note: Ruling | None = None
+    ) -> QueueState:
         with self._lock:
             state = self._heads.setdefault(queue, Heads())
+            if note is not None:
+                state.ruled.append(msgspec.structs.replace(note, at=self.now()))
             state.paused = state.paused if pause is None else pause
             state.limit = state.limit if limit is None else limit
             self.wrote("set_queue", (queue, state.paused, state.limit))
             return QueueState(state.paused, state.limit)
+
+    def rulings(self, queue: str) -> list[Ruling]:
+        with self._lock:
+            return list(self._heads[queue].ruled) if queue in self._heads else []
 
     def launches_waiting(self) -> dict[str, int]:
         with self._lock:

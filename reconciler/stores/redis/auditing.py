@@ -20,7 +20,7 @@ _OF_RUNS = frozenset({"tree", "run", "shared"})
 _OF_SHARDS = frozenset(
     {"due", "done", "doomed", "held", "runs", "events", "audit", "lines", "pending", "armed"}
 )
-_OF_QUEUES = re.compile(r"\{w:.*\}:(heads|served|seen|picks|paused|limit|fair:.*|of:.*)", re.DOTALL)
+_OF_QUEUES = re.compile(r"\{w:.*\}:(heads|served|seen|picks|paused|limit|ruled|fair:.*|of:.*)", re.DOTALL)
 _ENDING = re.compile(
     r"(\{q:.*\}:|\{w:.*\}:(functions|ticket)$|\{c:.*\}:(?!entry$)|worker:|swept:|confirm$)", re.DOTALL
 )

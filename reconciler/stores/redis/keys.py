@@ -46,6 +46,7 @@ launches.
 | `<p>:{w:<name>}:ticket` | string, PX: a ticket is on its way | announce | pick, or its TTL |
 | `<p>:{w:<name>}:paused` | string: no ticket, no choice | set_queue | set_queue |
 | `<p>:{w:<name>}:limit` | string: most launches that may wait | set_queue | set_queue |
+| `<p>:{w:<name>}:ruled` | stream, capped at 100: who paused, moved or limited the queue | set_queue | capped |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
 | `<p>:swept:<sweep>` | string, PX | steps workers, at beat's tick, or who stands in for it | its TTL |
 | `<p>:swept:<sweep>:turn` | string, PX | the steps worker that makes a sweep alone | its TTL |
@@ -165,6 +166,10 @@ class Keys(msgspec.Struct, frozen=True):
     def heads(self, queue: str) -> str:
         """Lines of a queue that have launches."""
         return self.queue(queue) + "heads"
+
+    def ruled(self, queue: str) -> str:
+        """Name the notes of who paused, moved or limited a queue."""
+        return self.queue(queue) + "ruled"
 
     def lines(self, shard: int) -> str:
         """Lines of a shard that have launches."""

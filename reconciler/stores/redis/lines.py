@@ -9,20 +9,22 @@ import msgspec
 import structlog
 
 from reconciler.api.action import ActionId, TaskAction
-from reconciler.stores.changes import AGED, AGED_EVERY, GRACE, PART, TICKET_TTL
+from reconciler.api.audit import Ruling, Who, ruling
+from reconciler.stores.changes import AGED, AGED_EVERY, GRACE, PART, RULINGS, TICKET_TTL
 from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served, Turn
 from reconciler.stores.redis.connect import explain
-from reconciler.stores.redis.core import RedisCore, pairs
+from reconciler.stores.redis.core import RedisCore, open_json, pairs
 from reconciler.stores.redis.scripts import pack, script
 
 log = structlog.get_logger(__name__)
 
+_ruling = msgspec.json.Decoder(Ruling)
 _AT_ONCE = 1000
 """Launches one script call moves."""
 
 
 class QueueLines(RedisCore):
-    """announce, pick, draw, give_back, prioritize, move, set_queue, turn."""
+    """announce, pick, draw, give_back, prioritize, move, set_queue, rulings, turn."""
 
     @explain
     def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
@@ -80,14 +82,22 @@ class QueueLines(RedisCore):
 
     @explain
     def prioritize(
-        self, actions: Sequence[ActionId], priority: int, *, incarnation: str = ""
+        self, actions: Sequence[ActionId], priority: int, *, incarnation: str = "", by: Who | None = None
     ) -> tuple[int, tuple[Head, ...]]:
+        ruled = ruling(f"priority {priority}", by)
+        told = open_json(ruled) if ruled is not None else ""
         changed, heads = 0, list[Head]()
         for shard, group in self.by_shard(actions).items():
             for start in range(0, len(group), _AT_ONCE):
                 paths = pack([str(action) for action in group[start : start + _AT_ONCE]])
                 _, count, opened = script("prioritize")(
-                    self.client, self.keys.due(shard), self.keys.base(shard), paths, priority, incarnation
+                    self.client,
+                    self.keys.due(shard),
+                    self.keys.base(shard),
+                    paths,
+                    priority,
+                    incarnation,
+                    told,
                 )
                 changed += int(count)
                 heads += heads_of(shard, opened)
@@ -107,15 +117,24 @@ class QueueLines(RedisCore):
         return moved, tuple(heads)
 
     @explain
-    def set_queue(self, queue: str, *, pause: bool | None = None, limit: int | None = None) -> QueueState:
+    def set_queue(
+        self, queue: str, *, pause: bool | None = None, limit: int | None = None, note: Ruling | None = None
+    ) -> QueueState:
         paused, most = script("queue")(
             self.client,
             self.keys.heads(queue),
             self.keys.queue(queue),
             "" if pause is None else int(pause),
             "" if limit is None else limit,
+            "" if note is None else open_json(note),
+            RULINGS,
         )
         return QueueState(bool(paused), int(most))
+
+    @explain
+    def rulings(self, queue: str) -> list[Ruling]:
+        entries: Any = self.client.xrange(self.keys.ruled(queue))
+        return [_ruling.decode(fields[b"r"]) for _, fields in entries]
 
     @explain
     def turn(self, action: ActionId) -> Turn:

@@ -10,10 +10,10 @@ from reconciler.api.action import (
     LABEL_TERMINATION_STATUS,
     Metadata,
     TaskAction,
-    completed_label,
 )
 from reconciler.api.conditions import ConditionStatus, ConditionType
 from reconciler.api.errors import Superseded
+from reconciler.api.stamps import completed_label
 from reconciler.api.transition import failure, running, success
 from reconciler.core.conditions import set_condition
 

@@ -4,6 +4,7 @@
 -- ARGV[2]  msgpack: list of paths
 -- ARGV[3]  priority
 -- ARGV[4]  incarnation of the run that is meant; "" = whichever there is
+-- ARGV[5]  who did it (JSON up to its closing brace); "" = nobody says it
 -- returns  {now, changed, opened lines: {line, place of its first launch}...}
 local changed = 0
 for _, path in ipairs(cmsgpack.unpack(ARGV[2])) do
@@ -11,6 +12,7 @@ for _, path in ipairs(cmsgpack.unpack(ARGV[2])) do
   local r = redis.pcall('HMGET', key, 's', 'p', 'h', 'nl', 'np')
   if not r.err and r[1] and not another_life(r[3], ARGV[4]) and not terminal(r[2]) then
     redis.call('HSET', key, 'pr', ARGV[3])
+    if ARGV[5] ~= '' then redis.call('HSET', key, 'pb', ARGV[5] .. ',"at":' .. int(now) .. '}') end
     changed = changed + 1
     if r[4] and at_level(r[4], ARGV[3]) ~= r[4] then
       leave(r[4], path)

@@ -1,0 +1,48 @@
+"""Say who asked for something, and by which door he came."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Door(enum.StrEnum):
+    """Name the way by which somebody reached the installation."""
+
+    CLIENT = "client"
+    """A program, by `Client`."""
+    CLI = "cli"
+    """A person or a script, by the command."""
+    TOKEN = "token"  # noqa: S105  # a door, no secret
+    """Whoever was given the callback token of a condition."""
+
+
+class Who(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Name who asked: `user@host` of his process, or the name he gave, and the `Door` he came by."""
+
+    actor: str = ""
+    door: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.actor or 'unknown'} ({self.door})" if self.door else self.actor or "unknown"
+
+
+class Ruling(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Something that was decided from outside.
+
+    Attributes:
+        what: what, as `pause` or `limit 100`.
+        actor, door: of whom, as in `Who`.
+        at: when, ms since the epoch.
+    """
+
+    what: str
+    actor: str = ""
+    door: str = ""
+    at: int = 0
+
+
+def ruling(what: str, by: Who | None, at: int = 0) -> Ruling | None:
+    """Note what somebody decided; None when nobody says who he is."""
+    return None if by is None else Ruling(what, by.actor, by.door, at)

@@ -1,0 +1,47 @@
+"""The fields of a record that say where it comes from: who submitted it, and which run it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.api.action import TaskAction
+from reconciler.api.audit import Ruling, Who
+from reconciler.api.lineage import Lineage
+
+_encode = msgspec.json.Encoder().encode
+_who = msgspec.json.Decoder(Who)
+_ruling = msgspec.json.Decoder(Ruling)
+_lineage = msgspec.json.Decoder(Lineage)
+
+
+def fields_of(action: TaskAction) -> dict[bytes, bytes]:
+    """Encode what a new record says of it; of one that is recovered also its answer, and that it has children."""
+    metadata = action.metadata
+    fields = {} if metadata.submitted is None else {b"by": _encode(metadata.submitted)}
+    if metadata.lineage is None:
+        return fields
+    fields[b"ln"] = _encode(metadata.lineage)
+    if action.children.total:
+        fields[b"b"] = b"1"
+    if action.signal is not None:
+        fields |= {b"g": _encode(action.signal), b"gv": _encode(action.signal.value)}
+    return fields
+
+
+def read(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """The fields of `Metadata` that say it, as far as they are there.
+
+    Raises:
+        msgspec.DecodeError: a field does not hold what it should.
+    """
+    found: dict[str, Any] = {}
+    if b"by" in fields:
+        found["submitted"] = _who.decode(fields[b"by"])
+    if b"pb" in fields:
+        found["prioritized"] = _ruling.decode(fields[b"pb"])
+    if b"ln" in fields:
+        found["lineage"] = _lineage.decode(fields[b"ln"])
+    return found
