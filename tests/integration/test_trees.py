@@ -1,0 +1,139 @@
+"""Tasks that start tasks, with real workers: one attempts process with one slot carries whole trees."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import tree_functions as trees
+from cli_support import eventually
+
+from reconciler.api.action import ActionId
+from reconciler.api.errors import ActionAborted, ActionFailed
+from reconciler.api.phase import ActionPhase
+from reconciler.client import Client, Run
+from reconciler.embedded.stack import Stack
+from reconciler.settings import Settings
+from reconciler.testing.invariants import check_due_index, check_run
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
+
+
+class Site:
+    """An installation whose one worker has one slot, and its client."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.client = Client.from_settings(Settings.from_env(stack.env()))
+        trees.env.client = self.client
+
+    def below(self, run: Run[object]) -> list[tuple[str, ActionPhase]]:
+        """All actions of a run but its root, with their phases."""
+        return [(a.id.action, a.phase) for a in self.client.actions(run.id) if a.spec.parent_action_name]
+
+    def question(self, run: Run[object]) -> ActionId:
+        """The action of the run that waits for a person."""
+        found: list[ActionId] = []
+
+        def asked() -> bool:
+            found[:] = [a.id for a in self.client.actions(run.id) if a.phase is ActionPhase.PAUSED]
+            return bool(found)
+
+        eventually(asked, 60)
+        return found[0]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One for all."""
+    here = Path(__file__).parent
+    env = {"RECONCILER_ABORT_GRACE": "1", "RECONCILER_QUOTAS": "gpu=1", "RECONCILER_ATTEMPT_LEASE": "3"}
+    folder = tmp_path_factory.mktemp("trees")
+    with Stack(folder, imports=["tree_functions"], attempts_concurrency=1, cwd=here, env=env) as stack:
+        yield Site(stack)
+
+
+@pytest.mark.rule("R86", "R87", "R89")
+def test_everything_together_on_one_slot(site: Site, tmp_path: Path) -> None:
+    """Each thing is done once, a person is waited for without a worker, and the result is right."""
+    run = trees.album.delay([1, 2, 3], str(tmp_path / "book"))
+    question = site.question(run)
+    assert site.client.get(run.action).phase is ActionPhase.RUNNING
+    assert trees.double.delay(4).result(timeout=60) == 8  # the only slot is free
+    site.client.signal(question, value=True)
+    assert run.result(timeout=60) == 200 + 12 + 6
+    assert (tmp_path / "book").read_text() == "token\n"
+    record = site.client.get(run.action)
+    assert record.status.resumes >= 2
+    assert record.status.total_system_failures == 0
+    check_run(site.client, run.id)
+
+
+def test_ten_levels_on_one_slot(site: Site) -> None:
+    """Each parent gives the slot to its child."""
+    run = trees.level.delay(10)
+    assert run.result(timeout=60) == 10
+    assert len(site.below(run)) == 10
+
+
+def test_a_parent_whose_worker_is_killed_starts_nothing_twice(site: Site, tmp_path: Path) -> None:
+    """It is launched again and finds its children; only what its worker had in hand may have run twice."""
+    book, count = tmp_path / "book", 200
+    run = trees.nightly.delay(count, str(book))
+    eventually(lambda: book.exists() and len(book.read_text().splitlines()) > 20, 60)
+    worker = psutil.Process(site.stack.processes["attempts-1"].pid)
+    for process in [*worker.children(recursive=True), worker]:
+        os.kill(process.pid, signal.SIGKILL)
+    site.stack.restart("attempts-1")
+    assert run.result(timeout=120) == sum(2 * number for number in range(count))
+    calls = Counter(book.read_text().split())
+    children = [site.client.get(run.id.action(name)) for name, _ in site.below(run)]
+    assert len(children) == len(calls) == count
+    relaunched = sum(child.status.launches > 0 for child in children)
+    assert sum(calls.values()) - count <= relaunched
+    check_run(site.client, run.id)
+    check_due_index(site.client)
+
+
+@pytest.mark.usefixtures("site")
+def test_what_a_child_raised_reaches_its_parent() -> None:
+    """With class, message and the traceback of its function as cause."""
+    text = trees.catches.delay().result(timeout=60)
+    assert text.startswith("ActionFailed")
+    assert "[ValueError] bad 3" in text
+    assert "in breaks" in text
+
+
+@pytest.mark.usefixtures("site")
+def test_who_keeps_the_suspension_from_passing_is_ended() -> None:
+    """After the grace, with a sentence that says how to do it right."""
+    with pytest.raises(ActionFailed, match="let BaseException pass"):
+        trees.swallows.delay().result(timeout=60)
+
+
+@pytest.mark.rule("R87")
+@pytest.mark.usefixtures("site")
+def test_a_suspended_parent_holds_no_unit() -> None:
+    """Its child gets the only unit, and the parent gets it back to go on."""
+    assert trees.on_gpu.delay(2).result(timeout=60) == 3
+
+
+def test_a_wait_that_is_given_up_aborts_the_child(site: Site) -> None:
+    """Cancelled by a time limit of the parent's own, the child ends."""
+    child = ActionId.parse(trees.patient.delay().result(timeout=60))
+    eventually(lambda: site.client.get(child).phase is ActionPhase.ABORTED, 30)
+
+
+def test_an_abort_reaches_what_is_suspended(site: Site) -> None:
+    """Parent and child wait without a worker; both end."""
+    waiting = trees.sleepy.delay()
+    eventually(lambda: site.client.get(waiting.action).attempt.suspended, 60)
+    waiting.abort()
+    with pytest.raises(ActionAborted):
+        waiting.result(timeout=30)
+    check_run(site.client, waiting.id)

@@ -1,0 +1,102 @@
+"""Functions that start functions, for `test_trees`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+from reconciler import NonRetryableError, TaskEnvironment, ask, sleep, step
+
+env = TaskEnvironment("trees")
+
+
+@env.task()
+def double(number: int, book: str = "") -> int:
+    """Note the call in a file, if one is given."""
+    if book:
+        with Path(book).open("a") as file:
+            file.write(f"{number}\n")
+    return 2 * number
+
+
+@env.task()
+def level(number: int) -> int:
+    """Wait for a child that does the same, until there is none."""
+    return 0 if number == 0 else level.delay(number - 1).result() + 1
+
+
+def make_token(book: str) -> str:
+    """Note that it was made."""
+    with Path(book).open("a") as file:
+        file.write("token\n")
+    return f"token {os.getpid()}"
+
+
+@env.task(retries=2)
+async def album(pictures: list[int], book: str) -> int:
+    """Do all of it: a child, a map, a value, a wait, a person, many at once."""
+    first = await double.delay(100)
+    sizes = await double.map(pictures)
+    token = await step("upload token", make_token, book)
+    await sleep(timedelta(seconds=2))
+    if not await ask("publish", bool, prompt=f"{len(sizes)} pictures with {token}?"):
+        raise NonRetryableError("declined")
+    more = await asyncio.gather(*(double.delay(number) for number in range(3)))
+    return first + sum(sizes) + sum(more)
+
+
+@env.task()
+def nightly(count: int, book: str) -> int:
+    """Start many, then wait for one after the other."""
+    runs = [double.delay(number, book) for number in range(count)]
+    return sum(run.result() for run in runs)
+
+
+@env.task()
+def breaks(number: int) -> int:
+    """Raise."""
+    raise ValueError(f"bad {number}")
+
+
+@env.task()
+def catches() -> str:
+    """Say what a child raised, and where."""
+    try:
+        breaks.delay(3).result()
+    except Exception as error:  # noqa: BLE001  # what it is, is what the test asks
+        return f"{type(error).__name__} {error} {error.__cause__}"
+    return ""
+
+
+@env.task()
+def swallows() -> None:
+    """Keep the suspension from passing, and go on."""
+    while True:
+        with suppress(BaseException):
+            sleep(60)
+
+
+@env.task(resources="gpu=1")
+def on_gpu(depth: int) -> int:
+    """Hold the only unit, and wait for a child that needs it."""
+    return 1 if depth == 0 else on_gpu.delay(depth - 1).result() + 1
+
+
+@env.task()
+async def patient() -> str:
+    """Wait for a person, and abort what waits when the time is up."""
+    child = sleepy.delay()
+    try:
+        await asyncio.wait_for(child, 0.5)
+    except TimeoutError:
+        return str(child.action)
+    return ""
+
+
+@env.task()
+def sleepy() -> None:
+    """Wait for long."""
+    sleep(3600)
