@@ -25,13 +25,14 @@ from reconciler.children.submitting import Group, Options, start, start_many
 from reconciler.core.cachepolicy import policy_of, with_policy
 from reconciler.core.declaration import Extra, source_version
 from reconciler.core.functions import Needs, registry
+from reconciler.core.published import document_of
 from reconciler.core.signature import Signature
 from reconciler.core.signature_place import hidden_from_workers
 from reconciler.plugins.function import TASK_TYPE, FunctionConfig
 
 if TYPE_CHECKING:
     from reconciler.client import Client, Run
-    from reconciler.client.aio import AsyncTask
+    from reconciler.client.async_task import AsyncTask
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,6 +84,8 @@ class Task(Generic[P, R]):
         self._parameters = inspect.signature(function)  # made once: it takes longer than all else of a call
         self.fair_by = self._fair_parameter(extra.fair_by)
         self._encoded: dict[tuple[str, str], bytes] = {}
+        if signature is None:  # one of its own writes what no other process can
+            registry.publish(name, lambda: document_of(self))
         self._hidden = hidden_from_workers(function)
 
     def _fair_parameter(self, name: str) -> str:
@@ -111,7 +114,7 @@ class Task(Generic[P, R]):
     @property
     def aio(self) -> AsyncTask[P, R]:
         """`delay`, `submit` and `map` for asyncio."""
-        from reconciler.client.aio import AsyncTask  # noqa: PLC0415  # as in `TaskEnvironment.client`
+        from reconciler.client.async_task import AsyncTask  # noqa: PLC0415  # as in `TaskEnvironment.client`
 
         return AsyncTask(self.delay, self.submit, self.map)
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -103,6 +104,8 @@ class _Process:
     forwarder: Forwarder | None = None
     functions: Mapping[str, str] | None = None
     """What the worker can run; None when it runs no attempts."""
+    published: Mapping[str, bytes] = MappingProxyType({})
+    """What others may know of these functions."""
     pool_starts: PoolStarts | None = None
 
 
@@ -141,7 +144,9 @@ def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery'
     problems += queue_problems(_Process.queues, settings) + limit_problems(sender, sender.app.tasks)
     if role.attempts and not problems:
         try:
-            _Process.functions = functions_of(runner_for(settings))
+            runner = runner_for(settings)
+            _Process.functions = functions_of(runner)
+            _Process.published = runner.published
         except FunctionsNotLoaded as error:
             problems, trace = error.problems, error.traceback
     problems += build_problems(settings)
@@ -161,6 +166,7 @@ def _told(sender: Any, settings: Settings) -> FunctionsTold | None:  # noqa: ANN
         sender.hostname,
         _Process.functions,
         lambda: set(map(plain_name, consumed.consume_from.values())) - {settings.steps_queue},
+        _Process.published,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from reconciler.core.liveness import LIFE
+from reconciler.core.published import release_of
 from reconciler.stores.base import Store
 
 
@@ -15,15 +16,23 @@ class FunctionsTold:
         worker: its node name.
         functions: name → digest of the interface.
         queues: the queues at the moment: `celery control add_consumer` may add some.
+        documents: what is to be known of the functions where their code is not, by name; stored once for all workers
+            that say the same, and kept for a day after the last of them, so that they may be submitted meanwhile.
     """
 
     def __init__(
-        self, worker: str, functions: Mapping[str, str], queues: Callable[[], Iterable[str]]
+        self,
+        worker: str,
+        functions: Mapping[str, str],
+        queues: Callable[[], Iterable[str]],
+        documents: Mapping[str, bytes],
     ) -> None:
         self._worker = worker
         self._functions = functions
         self._queues = queues
         self._told: set[str] = set()
+        self._documents = documents
+        self._release = release_of(documents)
 
     def tell(self, store: Store) -> None:
         """Say it for another 15 s. A queue that is consumed no more is told at once.
@@ -37,6 +46,8 @@ class FunctionsTold:
         for queue in queues:
             store.tell_functions(self._worker, queue, self._functions, LIFE * 1000)
         self._told = queues
+        if self._documents and not store.publish(self._release, {}, LIFE * 1000):
+            store.publish(self._release, self._documents, LIFE * 1000)
 
     def take_back(self, store: Store) -> None:
         """Say that it can run nothing any more.

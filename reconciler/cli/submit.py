@@ -16,6 +16,7 @@ from reconciler.api.errors import InvalidArguments, InvalidSettings, InvalidSpec
 from reconciler.api.schedule import Moment
 from reconciler.api.template import Interface, TaskTemplate, encode_template, parse_template
 from reconciler.cli import dev_app
+from reconciler.cli.arguments import document_of
 from reconciler.cli.durations import duration
 from reconciler.cli.functions import load_functions
 from reconciler.cli.output import emit, say
@@ -23,6 +24,7 @@ from reconciler.cli.planning import Plan, plan_options
 from reconciler.cli.result import await_value, print_value
 from reconciler.cli.session import Place, common_options, connected, leaving_it_running, read_text
 from reconciler.client import Client, Run
+from reconciler.client.by_name import PublishedTask
 from reconciler.core.functions import registry
 from reconciler.core.signature_document import Refused
 from reconciler.task import Task
@@ -34,6 +36,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """The options of `submit` that say what is to be done."""
 
     function: str | None
+    values: tuple[str, ...]
     args: str | None
     app: tuple[str, ...]
     type: str | None
@@ -61,6 +64,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             raise click.UsageError("say what to do: the name of a FUNCTION, or --type with --inputs.")
         elif self.args is not None or self.app:
             raise click.UsageError("--args and --app are for a FUNCTION; a --type takes --inputs.")
+        if self.values and self.args is not None:
+            raise click.UsageError("give the arguments as NAME=VALUE or as --args, not both.")
         if self.interface is not None and self.template is not None:
             raise click.UsageError(
                 "give --interface or --template, not both: a template holds its interface."
@@ -69,12 +74,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command()
 @click.argument("function", required=False)
+@click.argument("values", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--args", help="Its arguments by name, as a JSON object; @FILE reads a file, @- stdin.")
 @click.option(
     "--app",
     multiple=True,
     metavar="MODULE|FILE",
-    help="Module or file that declares it; repeatable.  [default: RECONCILER_IMPORTS]",
+    help="Module or file that declares it; repeatable.  [default: RECONCILER_IMPORTS, or what workers publish]",
 )
 @click.option("--type", "type_", help="Task type of an action that is no function, as core-sleep.")
 @click.option("--inputs", help="With --type: its inputs, as --args.")
@@ -110,9 +116,11 @@ def submit(
 ) -> None:
     """Store an action and print its run. What was printed is stored: it survives any crash.
 
-    FUNCTION is the stored name of a task, as `images.resize`.
+    FUNCTION is the stored name of a task, as `images.resize`. Its code need not be here: arguments are checked against what
+    its workers publish. A VALUE is text where the parameter takes text, else JSON.
 
     \b
+    reconciler submit images.resize key=cats/1.jpg width=640 --wait
     reconciler submit images.resize --app pictures --args '{"key": "cats/1.jpg"}' --wait
     reconciler submit --type core-sleep --inputs '{"duration": 5}' \\
         --interface '{"inputs": {"duration": "duration"}}'
@@ -161,22 +169,27 @@ def _submit_call(client: Client, request: Request) -> Run[Any]:
         InvalidArguments: the arguments do not fit its signature.
     """
     task = _task(client, request)
-    document = read_text("--args", request.args if request.args is not None else "{}")
+    kinds = task.signature.interface["inputs"]
+    if request.values:
+        document, given = document_of(request.values, kinds), "NAME=VALUE"
+    else:
+        document, given = read_text("--args", request.args if request.args is not None else "{}"), "--args"
     try:
         args, kwargs = task.signature.call_form(task.signature.decode_arguments(document))
     except InvalidArguments as error:
         # The signature speaks of stored inputs; these were typed just now.
         refused = error.__context__
         problem = refused.problem if isinstance(refused, Refused) else str(error)
-        expected = ", ".join(f"{name}: {kind}" for name, kind in task.signature.interface["inputs"].items())
+        expected = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
+        form = "name=value for each of" if request.values else "a JSON object with"
         raise InvalidArguments(
-            f"--args does not fit {task.name}: {problem}. Write a JSON object with {expected or 'no keys'}."
+            f"{given} does not fit {task.name}: {problem}. Write {form} {expected or 'no keys'}."
         ) from error
     return task.submit(args, kwargs, run=request.run, idempotency_key=request.key, **request.plan)
 
 
-def _task(client: Client, request: Request) -> Task[..., Any]:
-    """Load the modules and find the task; it submits through our client from now on."""
+def _task(client: Client, request: Request) -> Task[..., Any] | PublishedTask:
+    """Load the modules and find the task, which submits through our client from now on; else ask what workers publish."""
     applications = [dev_app.find(app) for app in request.app]
     modules = tuple(application.module for application in applications) or client.settings.imports
     try:
@@ -187,8 +200,10 @@ def _task(client: Client, request: Request) -> Task[..., Any]:
         raise
     name = request.function or ""
     known = registry.get(name)
-    if known is None:
+    if known is None and request.app:
         raise InvalidSpec(_unknown(name, modules))
+    if known is None:
+        return _published(client, name, modules)
     for module in dict.fromkeys((known.function.__module__, *modules)):
         for value in vars(sys.modules[module]).values():
             if issubclass(type(value), Task) and value.name == name:
@@ -199,12 +214,20 @@ def _task(client: Client, request: Request) -> Task[..., Any]:
     )
 
 
+def _published(client: Client, name: str, modules: tuple[str, ...]) -> PublishedTask:
+    try:
+        return client.task(name)
+    except InvalidSpec as error:
+        if get_close_matches(name, registry.names(), 1):
+            raise InvalidSpec(_unknown(name, modules)) from error
+        raise
+
+
 def _unknown(name: str, modules: tuple[str, ...]) -> str:
     names = registry.names()
     if not names:
-        where = f"{', '.join(modules)} declares none" if modules else "no module was named"
         remedy = "Name the module that declares it with --app or RECONCILER_IMPORTS."
-        return f"no function is named {name!r}: {where}. {remedy}"
+        return f"no function is named {name!r}: {', '.join(modules)} declares none. {remedy}"
     close = get_close_matches(name, names, 1)
     hint = f" Did you mean {close[0]}?" if close else ""
     return f"no function is named {name!r}. Known: {', '.join(names)}.{hint}"

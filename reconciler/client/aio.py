@@ -1,4 +1,4 @@
-"""The client for asyncio: each verb of `Client` and of a task, to be awaited.
+"""The client for asyncio: each verb of `Client`, to be awaited.
 
 What blocks is done by a few threads (`reconciler.client.threads`); waiting for an end is done in the loop, by one connection
 for all notifications. A loop that dies loses nothing: what a verb has returned is stored.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import islice
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.client.awaiting import end_of
@@ -20,7 +20,6 @@ from reconciler.client.waiting import decode_outputs
 from reconciler.client.watching import Watch
 from reconciler.settings import Settings
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 _AT_ONCE = 500
@@ -40,6 +39,8 @@ class AsyncClient:
         self.settings = client.settings
         self.submit = awaitable(client.submit)
         self.submit_many = awaitable(client.submit_many)
+        self.send = awaitable(client.send)
+        self.task = awaitable(client.task)
         self.condition: Callable[..., Awaitable[Run[Any]]] = awaitable(client.condition)
         self.signal = awaitable(client.signal)
         self.signal_by_token = awaitable(client.signal_by_token)
@@ -53,6 +54,13 @@ class AsyncClient:
         self.outcomes = awaitable(client.outcomes)
         self.abort = awaitable(client.abort)
         self.prioritize = awaitable(client.prioritize)
+        self.who = client.who
+        self.submitter = awaitable(client.submitter)
+        self.rerun = awaitable(client.rerun)
+        self.recover = awaitable(client.recover)
+        self.fork = awaitable(client.fork)
+        self.made_of = awaitable(client.made_of)
+        self.made_into = awaitable(client.made_into)
         self.pause_queue = awaitable(client.pause_queue)
         self.resume_queue = awaitable(client.resume_queue)
         self.move_queue = awaitable(client.move_queue)
@@ -98,26 +106,6 @@ class AsyncClient:
     async def result(self, action: ActionId, timeout: float | None = None) -> Any:  # noqa: ANN401, ASYNC109  # whatever the task returned
         """See `Client.result`. Cancelled, only the waiting ends."""
         return decode_outputs(await self.outputs(await self.wait(action, timeout)))
-
-
-class AsyncTask(Generic[P, R]):
-    """The verbs of a task for asyncio: `await thumbnail.aio.delay("cats/1.jpg")` is its `Run`, once it is stored.
-
-    Args:
-        delay: `Task.delay`.
-        submit: `Task.submit`.
-        map: `Task.map`.
-    """
-
-    def __init__(
-        self,
-        delay: Callable[P, Run[R]],
-        submit: Callable[..., Run[R]],
-        map: Callable[..., Run[list[R]]],  # noqa: A002  # the name of the verb
-    ) -> None:
-        self.delay = awaitable(delay)
-        self.submit = awaitable(submit)
-        self.map = awaitable(map)
 
 
 def _some(actions: Iterator[TaskAction]) -> list[TaskAction]:

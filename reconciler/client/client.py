@@ -15,6 +15,7 @@ from reconciler.api.condition import Value
 from reconciler.api.schedule import Delay, Moment, schedule
 from reconciler.broker.messages import Messenger
 from reconciler.client.approval import Signals, question
+from reconciler.client.by_name import PublishedTask, TasksByName
 from reconciler.client.connect import connect
 from reconciler.client.queue_verbs import QueueVerbs
 from reconciler.client.queues import Queues
@@ -40,6 +41,7 @@ class Client(Remaking, QueueVerbs):
     ) -> None:
         super().__init__(store, blobs, messenger, settings or Settings())
         self._signals = Signals(self, self._waker, self.settings)
+        self._tasks = TasksByName(store, self.settings, self.submit, self.submit_many)
         self._queues = Queues(store, messenger, self._limits, self.settings, self.who)
 
     @classmethod
@@ -162,6 +164,36 @@ class Client(Remaking, QueueVerbs):
         self._limits.check(actions)
         incarnation = self._storing.store(actions, by=self.who())
         return Run(self, actions[0].id, decode or decode_outputs, members=len(specs), incarnation=incarnation)
+
+    def task(self, name: str) -> PublishedTask:
+        """A task by its stored name, as the workers that have its code publish it; this process needs none of it.
+
+        Args:
+            name: as `photos.thumbnail`.
+
+        Raises:
+            InvalidSpec: no worker publishes it; or what is published cannot be used.
+            InvalidName: it breaks the rule of names.
+            StoreUnavailable: the store does not answer.
+        """
+        return self._tasks.get(name)
+
+    def send(self, function: str, /, *args: Any, **kwargs: Any) -> Run[Any]:  # noqa: ANN401  # arguments of the function
+        """Submit one call of a function by its stored name: what `.delay()` of its task does, without its code.
+
+        Arguments are checked against what its workers publish: as `.delay()` takes them, or by name in their JSON form, as a
+        record by a dict and a time by its text. The result is what JSON holds.
+
+        Args:
+            function: as `photos.thumbnail`.
+            *args: its arguments.
+            **kwargs: its arguments by name.
+
+        Raises:
+            InvalidArguments: the arguments do not fit; nothing was stored.
+            InvalidSpec, InvalidName, StoreUnavailable: as `task`, and as `submit`.
+        """
+        return self.task(function).delay(*args, **kwargs)
 
     # -- asking a person -------------------------------------------------------------------------------------------
     @overload

@@ -70,6 +70,7 @@ class Handles(Actions):
             decode_outputs if task is None else task.decode_result,
             members=_members(record),
             incarnation=record.metadata.incarnation,
+            fresh=False,
         )
 
 

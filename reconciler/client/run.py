@@ -90,13 +90,14 @@ class Run(Generic[T_co]):
         *,
         members: int | None = None,
         incarnation: str = "",
+        fresh: bool = True,
     ) -> None:
         self._client = OneIncarnation(client, action, incarnation)
         self._makes = cast("Maker", client)  # whoever gives handles away can make runs: it is a Client
         self.incarnation = incarnation
         self._decode = decode
         self._members = members
-        self._fresh = True
+        self._fresh = fresh
         self.action = action
         self.id: RunId = action.run_id
 

@@ -66,6 +66,16 @@ class FunctionRegistry:
 
     def __init__(self) -> None:
         self._functions: dict[str, RegisteredFunction] = {}
+        self._documents: dict[str, Callable[[], bytes]] = {}
+
+    def publish(self, name: str, document: Callable[[], bytes]) -> None:
+        """Say how what others may know of a function is made (`reconciler.core.published`): once, where it is published."""
+        self._documents[name] = document
+
+    def published(self, largest: int) -> dict[str, bytes]:
+        """Write what others may know of each function, by name; nothing of one with a longer document."""
+        made = {name: self._documents[name]() for name in sorted(self._documents)}
+        return {name: document for name, document in made.items() if len(document) <= largest}
 
     def register(
         self,

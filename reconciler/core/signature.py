@@ -68,6 +68,22 @@ class Signature:
         require_function(function)
         return cls(function, inspect.signature(function), _resolve_hints(function))
 
+    def parameters(self) -> list[tuple[inspect.Parameter, Field]]:
+        """Each parameter, in order, with how its values are written."""
+        fields = self._inputs.fields()
+        return [(parameter, fields[name]) for name, parameter in self._inspected.parameters.items()]
+
+    def bound(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, Any]:
+        """Parameter → argument as it was given, or the default.
+
+        Raises:
+            InvalidArguments: they do not fit the signature; types are not looked at.
+        """
+        defaults = {
+            name: p.default for name, p in self._inspected.parameters.items() if p.default is not p.empty
+        }
+        return {**defaults, **self._bind(args, kwargs)}
+
     def encode_arguments(self, args: Sequence[object], kwargs: Mapping[str, object]) -> bytes:
         """Bind arguments as a call would, and write them as one JSON object in the order of the signature.
 

@@ -141,6 +141,10 @@ class Document:
         """Field name → type name, in order."""
         return {name: field.type_name for name, field in self._fields.items()}
 
+    def fields(self) -> Mapping[str, Field]:
+        """The fields by name, in order."""
+        return self._fields
+
     def write(self, values: Mapping[str, object]) -> bytes:
         """The object as JSON, fields in order, the same bytes in every process.
 

@@ -22,6 +22,24 @@ class Known(msgspec.Struct, frozen=True):
     digests: tuple[str, ...] = ()
 
 
+class Found(msgspec.Struct, frozen=True):
+    """Holds what is published of a function.
+
+    Attributes:
+        document: see `reconciler.core.published`; empty: nothing is.
+        names: then, what is published of others, sorted.
+    """
+
+    document: bytes = b""
+    names: tuple[str, ...] = ()
+
+
+KEPT = 24 * 3600 * 1000
+"""How long what was published is kept after the last worker that renewed it, ms: workers may be away for a while."""
+MOST_RELEASES = 32
+"""So many releases are kept at most; those that nobody renewed for longest go."""
+
+
 class Functions(Protocol):
     """The registry of functions."""
 
@@ -31,4 +49,21 @@ class Functions(Protocol):
 
     def find_function(self, queue: str, function: str) -> Known:
         """Tell which living workers of a queue can run a function."""
+        ...
+
+    def publish(self, release: str, documents: Mapping[str, bytes], life: int) -> bool:
+        """Say what is to be known of the functions of a release, for `KEPT` ms, and that it runs for `life` ms.
+
+        Args:
+            release: digest of the documents.
+            documents: by name of the function; none: only that the release runs.
+            life: ms.
+
+        Returns:
+            False when no document was given and none is kept: say it with them.
+        """
+        ...
+
+    def find_published(self, function: str) -> Found:
+        """Find what was published of a function: by the release that came last of those that run, else by the last."""
         ...

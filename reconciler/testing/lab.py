@@ -17,12 +17,15 @@ from reconciler.api.transition import OutputRef
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.client import Client, Run
 from reconciler.controller.step import Stepper, StepReport
+from reconciler.core.functions import registry
+from reconciler.core.published import LARGEST
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.registry import PluginEntry
 from reconciler.settings import Settings
 from reconciler.stores.base import CommitOutcome, CommitReport, Write
 from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, Catalog, Reservation
+from reconciler.stores.known import Found
 from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.memory.quotas import MemoryQuotas
 from reconciler.stores.memory.store import MemoryStore
@@ -249,7 +252,7 @@ class _OneByOne(Stepper):
 
 
 class JournalledStore(MemoryStore):
-    """The twin, noting what each commit wrote."""
+    """The twin, noting what each commit wrote; its workers publish all functions of this process."""
 
     def __init__(self, journal: Journal, clock: VirtualClock, settings: Settings) -> None:
         super().__init__(
@@ -267,6 +270,12 @@ class JournalledStore(MemoryStore):
             if outcome is CommitOutcome.DONE:
                 self._note(write)
         return report
+
+    def find_published(self, function: str) -> Found:
+        """As the twin does; what nobody published is that of the function in this process."""
+        found = super().find_published(function)
+        here = {} if found.document else registry.published(LARGEST)
+        return Found(here[function]) if function in here else Found(found.document, tuple(here))
 
     def _note(self, write: Write) -> None:
         action, note = write.action.id, self._journal.note

@@ -30,6 +30,7 @@ from reconciler.api.transition import OutputRef
 from reconciler.broker.conf import build_app
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import registry
+from reconciler.core.published import LARGEST, release_of
 from reconciler.settings import Settings
 from reconciler.stores.catalog import CacheKey, CacheSource
 from reconciler.sweeps.collect import collect
@@ -165,9 +166,11 @@ def _attempts(settings: Settings) -> None:
 
 def _told(queue: str) -> None:
     """What the guardian of a worker tells."""
-    pause = threading.Event()
+    pause, documents = threading.Event(), registry.published(LARGEST)
     while True:
-        current_engine().store.tell_functions(f"life@{os.getpid()}", queue, registry.digests(), 5_000)
+        store = current_engine().store
+        store.tell_functions(f"life@{os.getpid()}", queue, registry.digests(), 5_000)
+        store.publish(release_of(documents), documents, 5_000)
         pause.wait(_RESYNC_EVERY)
 
 

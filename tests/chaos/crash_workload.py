@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import chaos_tasks
 import msgspec
 
 from reconciler.api.action import ActionId, ActionSpec, TaskAction
+from reconciler.api.errors import InvalidSpec
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import Identifier, Interface, TaskMetadata, TaskTemplate, encode_template
 from reconciler.archive.archive import Archive
@@ -43,6 +45,8 @@ def submit(client: Client, name: str, tally: str) -> None:
         ["work"] * EXPECTED["work"], seconds=0.02, tally=tally, idempotency_key=key("group")
     )
     chaos_tasks.flaky.submit(("flaky", tally), idempotency_key=key("flaky"))
+    with suppress(InvalidSpec):  # no worker has published it yet
+        client.task(chaos_tasks.flaky.name).submit(("flaky", tally), idempotency_key=key("flaky"))
     chaos_tasks.mark.submit(("big", 0.0, tally, "x" * 3000), idempotency_key=key("big"))
     for number in range(2):
         chaos_tasks.alone.submit(("alone", _RENEWED, tally), idempotency_key=key(f"alone{number}"))

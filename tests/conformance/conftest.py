@@ -178,7 +178,8 @@ def stray_keys(client: redis.Redis, prefix: str) -> list[str]:
     return [
         f"{key.decode()} ({client.type(key)!r})"
         for key in client.scan_iter(f"{prefix}:*", count=1000)
-        if not any(
+        if client.exists(key)  # its TTL may have run out meanwhile
+        and not any(
             pattern.fullmatch(key.decode())
             and client.type(key) == kind.encode()
             and (client.pttl(key) != -1 or not expires)
@@ -194,6 +195,7 @@ def _pattern(name: str, prefix: str) -> re.Pattern[str]:
     text = text.replace(re.escape("<run>"), r"[^/]+/[^/]+/[^/]+").replace(re.escape("<name>"), ".+")
     text = text.replace(re.escape("<digest>"), "[0-9a-f]{32}")
     text = text.replace(re.escape("<sweep>"), "[a-z0-9-]+")
+    text = text.replace(re.escape("<release>"), "[^:]+")
     text = text.replace(re.escape("<line>"), "[^/]+/[0-9a][-!]/[^/]*/.+")
     text = text.replace(re.escape("<level>"), "[0-9a]").replace(re.escape("<key>"), "[^/]*")
     return re.compile(text)

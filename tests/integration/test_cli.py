@@ -232,7 +232,7 @@ def test_a_group_without_all_members_says_how_it_ended(backend: Backend) -> None
 
 def test_waiting_is_woken_by_the_end(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A waiting `result` returns when the action ends, not when it next looks by itself."""
-    monkeypatch.setattr("reconciler.client.waiting._LOOK_AGAIN", 3600.0)
+    monkeypatch.setattr("reconciler.client.waiting.LOOK_AGAIN", 3600.0)
     backend.sleep("r", 0.1)
     worker = threading.Thread(target=backend.end, args=("r",))
     worker.start()

@@ -29,6 +29,7 @@ FIRST = ".venv/bin/python examples/01_first_action.py"
 KILL = "kill -9 $(cat .reconciler/dev/*-1.pid)"
 WATCH = ".venv/bin/reconciler watch thumbnail-7f3k2m4a"
 SUBMIT = """reconciler submit photos.thumbnail --app examples/01_first_action.py --args '{"key": "cats/1.jpg"}' --wait"""
+BY_NAME = "reconciler submit photos.thumbnail key=cats/1.jpg width=640 --wait"
 LOOKS = [f"reconciler {verb} RUN" for verb in ("get", "describe", "watch", "events", "result")]
 LOOKS += ["reconciler logs RUN --follow"]
 ABORT = 'reconciler abort RUN --reason "wrong bucket"'
@@ -66,7 +67,7 @@ AGAIN = [
     "reconciler fork RUN --again a0",
 ]
 RECOVER = "reconciler recover RUN"
-TYPED = {DEV, ENV, FIRST, KILL, WATCH, SUBMIT, "reconciler list", *LOOKS, ABORT, "reconciler doctor"}
+TYPED = {DEV, ENV, FIRST, KILL, WATCH, SUBMIT, BY_NAME, "reconciler list", *LOOKS, ABORT, "reconciler doctor"}
 TYPED |= {"reconciler top", RECOVER, *AGAIN, *TURNS, *CELERY, *WORKERS, *ASKED, TOKEN, *SECRET}
 
 STORIES = ".venv/bin/python -m tests.simulation.run --seeds 10000"
@@ -164,6 +165,7 @@ def test_use(clone: tuple[Terminal, Path]) -> None:
     """Submitted at the command line, a run is looked at in every way, and one that waits is aborted."""
     terminal, _ = clone
     assert "thumbs/320/cats/1.jpg" in terminal.type(ENV, SUBMIT)
+    assert "thumbs/640/cats/1.jpg" in terminal.type(ENV, "unset RECONCILER_IMPORTS", BY_NAME)
     listed = terminal.type(ENV, "reconciler list")
     run = re.findall(r"\S+/\S+/thumbnail-\S+", listed)[0]
     terminal.put["RUN"] = run

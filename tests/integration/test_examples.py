@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from reconciler.embedded.ports import LOOPBACK, listens, pick_ports
+from reconciler.embedded.processes import ManagedProcess, await_ready
 from reconciler.embedded.stack import Stack
 
 pytestmark = pytest.mark.servers
@@ -61,3 +66,76 @@ def test_example_says_what_it_promises(stack: Stack, example: str) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.fullmatch(SAID[example], done.stdout), done.stdout
+
+
+@pytest.fixture(scope="module")
+def web(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The web application, where it has none of the tasks' code; its address."""
+    [port] = pick_ports(1)
+    folder = tmp_path_factory.mktemp("web")
+    (folder / "web.py").write_text((ROOT / "examples" / "web.py").read_text())
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", ".", "--port", str(port), "web:app"]
+    env = {name: value for name, value in stack.servers.env().items() if name != "RECONCILER_IMPORTS"}
+    server = ManagedProcess(
+        "web",
+        command,
+        log=folder / "web.log",
+        cwd=folder,
+        env={**os.environ, **env, "PYTHONPATH": str(folder)},
+    )
+    server.start()
+    try:
+        await_ready(server, lambda: listens(port), 30)
+        yield f"http://{LOOPBACK}:{port}"
+    finally:
+        server.stop()
+
+
+def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+    """Status and body of an answer."""
+    request = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310  # our own server
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  # as above
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_the_web_application(web: str) -> None:
+    """Submitted, polled, and followed by server-sent events, which go on where a browser was cut off."""
+    status, said = ask(f"{web}/thumbnails?key=cats/1.jpg&width=64", "POST", **{"Idempotency-Key": "form 7"})
+    run = json.loads(said)["run"]
+    assert (
+        status,
+        ask(f"{web}/thumbnails?key=cats/1.jpg&width=64", "POST", **{"Idempotency-Key": "form 7"}),
+    ) == (
+        202,
+        (202, said),
+    )
+    assert json.loads(ask(f"{web}/runs/{run}?wait=60")[1]) == {
+        "phase": "succeeded",
+        "result": "thumbs/64/cats/1.jpg",
+    }
+    events = ask(f"{web}/runs/{run}/events")[1].decode()
+    assert re.fullmatch(r"(id: \d+\nevent: phase\ndata: \w+\n\n)+", events)
+    assert events.endswith("data: succeeded\n\n")
+    assert (
+        ask(f"{web}/runs/{run}/events", **{"Last-Event-ID": "1"})[1].decode() == events.partition("\n\n")[2]
+    )
+    assert ask(f"{web}/runs/{run}", "DELETE")[0] == 202
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "told"),
+    [
+        ("/runs/never-was", "GET", 404, "it was never accepted"),
+        ("/runs/never-was/events", "GET", 404, "it was never accepted"),
+        ("/runs/a%3Ab", "GET", 422, "is not allowed"),
+        (f"/thumbnails?key={'x' * 9}&width=wide", "POST", 422, "valid integer"),
+    ],
+)
+def test_what_the_web_application_refuses(web: str, path: str, method: str, status: int, told: str) -> None:
+    """One sentence each, with the status a web client expects."""
+    answered, said = ask(web + path, method)
+    assert answered == status
+    assert told in said.decode()

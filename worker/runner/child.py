@@ -24,6 +24,7 @@ from reconciler.children.parent import Parent, parent_context
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import RegisteredFunction, registry
 from reconciler.core.probe import PROBE, probe
+from reconciler.core.published import LARGEST
 from reconciler.core.signature import too_large
 from worker.runner.errors import TRACEBACK_LIMIT, cut, describe
 from worker.runner.frames import FrameReader, pack
@@ -92,7 +93,9 @@ class Child:
             return 1
         signal.signal(signal.SIGTERM, self._on_sigterm)
         self._surroundings.keep()
-        self._send(Ready(registry.digests(), registry.secrets(), registry.needs()))
+        self._send(
+            Ready(registry.digests(), registry.secrets(), registry.needs(), registry.published(LARGEST))
+        )
         while isinstance(call := self._receive(), Call):
             # in a context of its own, which ends with the call
             reply = contextvars.copy_context().run(self._run, call, hello.result_limit)

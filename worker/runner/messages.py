@@ -145,11 +145,13 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
         functions: those it can run: name → digest of the interface.
         secrets: what they declare to need, by name.
         needs: what their actions need, by name.
+        published: what others may know of them, by name (`reconciler.core.published`).
     """
 
     functions: dict[str, str]
     secrets: dict[str, tuple[SecretRef, ...]] = {}
     needs: dict[str, Needs] = {}
+    published: dict[str, bytes] = {}
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

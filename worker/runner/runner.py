@@ -105,6 +105,7 @@ class Runner:
         self._child: ChildProcess | None = None
         self._functions: Mapping[str, str] | None = None
         self.needs: Mapping[str, Needs] = {}
+        self.published: Mapping[str, bytes] = {}
         self._secrets: Mapping[str, tuple[SecretRef, ...]] = {}
         self._is_closed = False
         self.children = 0
@@ -326,6 +327,7 @@ class Runner:
             module = reply.module
         if isinstance(reply, Ready):
             self._functions, self._secrets, self.needs = reply.functions, reply.secrets, reply.needs
+            self.published = reply.published
             return child
         trace = ""
         if isinstance(reply, Failed):

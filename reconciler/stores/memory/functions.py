@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.stores.known import Known
+from reconciler.stores.known import KEPT, MOST_RELEASES, Found, Known
 from reconciler.stores.memory.state import MemoryCore
 
 
@@ -22,12 +22,22 @@ class _Queue:
         return {name: told for name, told in self.workers.items() if told[0] > now}
 
 
+@dataclass
+class _Release:
+    """Holds what a release publishes: until when it runs, since when, and its documents."""
+
+    ends: int
+    since: int
+    documents: dict[str, bytes]
+
+
 class Functions(MemoryCore):
-    """tell_functions, find_function."""
+    """tell_functions, find_function, publish, find_published."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  # those of MemoryCore
         super().__init__(**options)
         self._told: dict[str, _Queue] = {}
+        self._releases: dict[str, _Release] = {}
 
     def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
         with self._lock:
@@ -51,3 +61,33 @@ class Functions(MemoryCore):
             living = told.living(self.now())
             digests = (functions[function] for _, functions in living.values() if function in functions)
             return Known(len(living), told.since if living else 0, tuple(sorted(set(digests))))
+
+    def publish(self, release: str, documents: Mapping[str, bytes], life: int) -> bool:
+        with self._lock:
+            now, old = self.now(), self._releases.pop(release, None)
+            if old is not None and old.ends + KEPT <= now:
+                old = None
+            if old is None and not documents:
+                return False
+            since = old.since if old is not None and old.ends > now else now
+            kept = sorted(self._releases.items(), key=lambda item: item[1].ends, reverse=True)
+            self._releases = {name: r for name, r in kept[: MOST_RELEASES - 1] if r.ends + KEPT > now}
+            known = old.documents if old is not None else {}
+            self._releases[release] = _Release(now + life, since, {**known, **documents})
+            self.wrote("publish", release)
+            return True
+
+    def find_published(self, function: str) -> Found:
+        with self._lock:
+            now = self.now()
+            releases = {name: r for name, r in self._releases.items() if r.ends + KEPT > now}
+
+            def turn(name: str) -> tuple[bool, int, str]:
+                release = releases[name]
+                runs = release.ends > now
+                return runs, release.since if runs else release.ends, name
+
+            for name in sorted(releases, key=turn, reverse=True):
+                if function in releases[name].documents:
+                    return Found(releases[name].documents[function])
+            return Found(names=tuple(sorted({name for r in releases.values() for name in r.documents})))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.stores.known import Known
+from reconciler.stores.known import KEPT, MOST_RELEASES, Found, Known
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore
 from reconciler.stores.redis.scripts import script
 
 
 class Functions(RedisCore):
-    """tell_functions, find_function."""
+    """tell_functions, find_function, publish, find_published."""
 
     @explain
     def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
@@ -24,3 +24,15 @@ class Functions(RedisCore):
         key = self.keys.functions(queue)
         workers, since, digests = script("find_function")(self.client, key, key, function)
         return Known(int(workers), int(since), tuple(sorted({digest.decode() for digest in digests})))
+
+    @explain
+    def publish(self, release: str, documents: Mapping[str, bytes], life: int) -> bool:
+        key = self.keys.published
+        told = [part for pair in documents.items() for part in pair]
+        return bool(script("publish")(self.client, key, key, release, life, KEPT, MOST_RELEASES, *told))
+
+    @explain
+    def find_published(self, function: str) -> Found:
+        key = self.keys.published
+        document, *names = script("find_published")(self.client, key, key, function)
+        return Found(document, tuple(sorted({name.decode() for name in names})))

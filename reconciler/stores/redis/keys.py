@@ -2,6 +2,7 @@
 
 `<p>` is the key prefix of the installation, `{nn}` the hash tag of a shard: all that one script changes together carries one
 tag, so state may live on Redis Cluster. A cache key has a tag of its own, `{c:<digest>}`: it belongs to no run.
+What workers publish of their functions, `{f}`, has one too.
 So has a resource with a quota, `{q:<name>}`, and a queue, `{w:<queue>}`: what its workers can run, and which lines have
 launches.
 
@@ -47,6 +48,8 @@ launches.
 | `<p>:{w:<name>}:paused` | string: no ticket, no choice | set_queue | set_queue |
 | `<p>:{w:<name>}:limit` | string: most launches that may wait | set_queue | set_queue |
 | `<p>:{w:<name>}:ruled` | stream, capped at 100: who paused, moved or limited the queue | set_queue | capped |
+| `<p>:{f}:published` | hash, PX, release → end of its life, since when it runs | publish | field: publish; its TTL |
+| `<p>:{f}:published:<release>` | hash, PX, function → its document | publish | publish, or its TTL |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
 | `<p>:swept:<sweep>` | string, PX | steps workers, at beat's tick, or who stands in for it | its TTL |
 | `<p>:swept:<sweep>:turn` | string, PX | the steps worker that makes a sweep alone | its TTL |
@@ -186,6 +189,11 @@ class Keys(msgspec.Struct, frozen=True):
     def turn(self, sweep: str) -> str:
         """Says that a worker makes a sweep without beat."""
         return f"{self.swept(sweep)}:turn"
+
+    @property
+    def published(self) -> str:
+        """Releases whose functions are published; what their documents lie behind."""
+        return f"{self.prefix}:{{f}}:published"
 
     @property
     def meta(self) -> str:

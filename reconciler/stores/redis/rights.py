@@ -45,7 +45,7 @@ def in_scripts(base: str) -> list[Words]:
         ("TIME",),
         ("SET", s, "1", "PX", _LIFE), ("GET", s), ("EXISTS", s), ("PERSIST", s), ("PEXPIRE", s, _LIFE),
         ("HSET", h, "a", "1"), ("HSETNX", h, "b", "1"), ("HGET", h, "a"), ("HMGET", h, "a"), ("HGETALL", h),
-        ("HEXISTS", h, "a"), ("HVALS", h), ("HINCRBY", h, "a", "1"), ("HDEL", h, "b"), ("PEXPIRE", h, _LIFE),
+        ("HEXISTS", h, "a"), ("HVALS", h), ("HKEYS", h), ("HINCRBY", h, "a", "1"), ("HDEL", h, "b"), ("PEXPIRE", h, _LIFE),
         ("INCR", n), ("SADD", m, "a"), ("SMEMBERS", m), ("SRANDMEMBER", m, "1"), ("SREM", m, "a"),
         ("ZADD", z, "1", "a", "2", "b"), ("ZSCORE", z, "a"), ("ZRANK", z, "a"), ("ZCARD", z), ("ZCOUNT", z, "0", "1"),
         ("ZRANGE", z, "0", "-1"), ("ZRANGEBYSCORE", z, "0", "1"), ("ZPOPMIN", z), ("ZREM", z, "b"),
@@ -85,5 +85,6 @@ def _families(core: RedisCore, mark: str) -> list[Words]:
         keys.worker(mark),
         keys.cache_entry(mark),
         keys.quota_held(mark),
+        f"{keys.published}:{mark}",
     )
     return [words for name in names for words in (("GET", name), ("DEL", name))]

@@ -1,0 +1,25 @@
+-- What was published of a function: by the release that came last of those that run, else by the last one that did.
+-- KEYS[1]  releases
+-- ARGV[1]  the same
+-- ARGV[2]  name of the function
+-- returns  {document}; nothing is published of it: {'', name of another function...}
+local flat, releases = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #flat, 2 do
+  local ends, since = string.match(flat[i + 1], '^(%d+) (%d+)$')
+  ends, since = tonumber(ends or 0), tonumber(since or 0)
+  releases[#releases + 1] = { ends > now and 1 or 0, ends > now and since or ends, flat[i] }
+end
+table.sort(releases, function(a, b)
+  if a[1] ~= b[1] then return a[1] > b[1] end
+  if a[2] ~= b[2] then return a[2] > b[2] end
+  return a[3] > b[3]
+end)
+for _, release in ipairs(releases) do
+  local document = redis.call('HGET', base .. ':' .. release[3], ARGV[2])
+  if document then return { document } end
+end
+local found = { '' }
+for _, release in ipairs(releases) do
+  for _, name in ipairs(redis.call('HKEYS', base .. ':' .. release[3])) do found[#found + 1] = name end
+end
+return found
