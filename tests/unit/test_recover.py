@@ -42,6 +42,12 @@ def square(n: int, pad: str = "") -> str:
 
 
 @env.task()
+def total(count: int) -> int:
+    """Start a call for each number, and add up what they give."""
+    return sum(int(square.delay(n).result()) for n in range(count))
+
+
+@env.task()
 def other(n: int) -> str:
     """Do it another way."""
     return f"other {n}"
@@ -217,6 +223,19 @@ def test_the_same_key_gives_the_first(lab: Lab) -> None:
     assert first.recover(idempotency_key="x").result() == one.result()
     named = first.recover(name="mine")
     assert named.id.run == "mine"
+
+
+def test_a_function_finds_what_it_started(lab: Lab) -> None:
+    """Run again, it starts what it started before, and finds by name what was taken over."""
+    broken.add(2)
+    first = done(lab, total.delay(4))
+    broken.clear()
+    called.clear()
+    second = done(lab, first.recover())
+    assert second.result() == 14
+    assert called == [2, 3]
+    assert list(phases(lab, second).values()).count("recovered") == 2
+    check_settled(lab)
 
 
 def test_labels_and_turns_stay(lab: Lab) -> None:
