@@ -30,7 +30,7 @@ WRITES = {
     "store": frozenset({
         "create", "claim", "commit", "wake", "look", "nudge", "start_attempt", "heartbeat", "finish_attempts",
         "announce", "pick", "draw", "give_back", "prioritize", "move", "set_queue", "decline_attempt",
-        "stop_attempt", "keep_step", "tell_functions", "request_abort",
+        "stop_attempt", "keep_step", "tell_functions", "publish", "request_abort",
         "signal", "collect", "seal", "set_archived", "set_spilled", "take_turn", "doom", "spare", "hold", "let_go",
         "trim_events", "record_audit",
     }),

@@ -24,7 +24,7 @@ from reconciler.api.action import ActionId, ActionSpec
 from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.cli import main
 from reconciler.client import Client
-from reconciler.embedded.ports import LOOPBACK
+from reconciler.embedded.ports import LOOPBACK, pick_ports
 from reconciler.plugins.function_config import TASK_TYPE
 from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
@@ -126,7 +126,9 @@ def forgetful(*_: object) -> Iterator[dict[str, str]]:
 @contextmanager
 def cluster_broker(_: Installation, folder: Path) -> Iterator[dict[str, str]]:
     """A broker on a node of a cluster that has all slots."""
-    with server("--cluster-enabled", "yes", "--cluster-config-file", str(folder / "nodes.conf")) as port:
+    [bus] = pick_ports(1)
+    options = ("--cluster-config-file", str(folder / "nodes.conf"), "--cluster-port", str(bus))
+    with server("--cluster-enabled", "yes", *options) as port:
         with redis.Redis(port=port) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]  # redis-py has no types here
             until(lambda: "ok" in str(client.cluster("info")["cluster_state"]))  # type: ignore[no-untyped-call,index]  # as above

@@ -11,7 +11,7 @@ from redis_servers import Server, keeping
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidSettings, StoreUnavailable
 from reconciler.client import Client
-from reconciler.embedded.ports import LOOPBACK
+from reconciler.embedded.ports import LOOPBACK, pick_ports
 from reconciler.settings import Settings
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.store import RedisStore
@@ -30,14 +30,15 @@ def client_of(server: Server, **more: object) -> Client:
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        (["cluster-enabled yes", "appendonly yes"], "is a cluster node"),
+        (["cluster-enabled yes", "cluster-port {free}", "appendonly yes"], "is a cluster node"),
         (["appendonly no"], "set appendonly yes"),
         (["appendonly yes", "maxmemory-policy allkeys-lru"], "set it to noeviction"),
     ],
 )
 def test_what_a_worker_refuses_a_client_refuses(tmp_path: Path, lines: list[str], why: str) -> None:
     """Nothing is stored there, by no verb; the reason is the worker's."""
-    with Server(tmp_path, lines) as server:
+    [free] = pick_ports(1)  # else the port of the bus is 10,000 above the server's, which others may have
+    with Server(tmp_path, [line.format(free=free) for line in lines]) as server:
         client = client_of(server)
         for _ in range(2):
             with pytest.raises(InvalidSettings, match=why):

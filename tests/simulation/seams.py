@@ -208,9 +208,10 @@ class VirtualRunner:
         timeout: float | None,
         grace: float,
         log: object,
+        desk: object,
     ) -> Ended:
         """Take as long as the world says, and end as it says, unless somebody wants it to stop."""
-        del poll, log
+        del poll, log, desk
         scheduler, clock = self._sim.scheduler, self._sim.scheduler.clock
         self._sim.begins(call)
         course = self._sim.world.course(call)

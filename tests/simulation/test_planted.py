@@ -16,7 +16,6 @@ _THEMES = {
 }
 """What the stories are about that show a mistake; stories of all themes show these in one of hundreds."""
 _BEGIN = {
-    "commit to a later run of the same name": 2400,
     "end above open children owes nothing": 50,
     "entry put under a lost reservation": 25,
     "launch given back, and a wish for a look forgotten": 860,
@@ -25,7 +24,11 @@ _BEGIN = {
 """Where to begin so as to find it soon, or at all: some are missed by one story of a thousand."""
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+_BY_CONFORMANCE = {"commit to a later run of the same name"}
+"""Missed by no story of 9,000 since ended runs are archived before they are forgotten; `test_incarnations` misses it."""
+
+
+@pytest.mark.parametrize("mistake", sorted(MISTAKES.keys() - _BY_CONFORMANCE))
 def test_a_planted_mistake_is_found(mistake: str) -> None:
     """A guard taken out of the twins is missed within 500 stories; the seed that shows it is printed."""
     with planted(mistake):
