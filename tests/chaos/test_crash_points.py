@@ -30,7 +30,13 @@ PATIENCE = 3000.0 if LONG else 240.0
 SWEEPS = 6
 """How often the traps that killed nobody are set again: some calls depend on who was quicker."""
 UNREACHED: dict[str, str] = {
-    f"store.start_attempt:{side}": "workers draw; nobody takes a launch by its name"
+    f"store.{verb}:{side}": why
+    for verb, why in (
+        ("start_attempt", "workers draw; nobody takes a launch by its name"),
+        ("turn", "asked by people alone, who want to know why an action waits"),
+        ("keep_step", "no function here keeps values; a parent is killed in tests/integration/test_trees.py"),
+        ("steps", "as keep_step"),
+    )
     for side in ("before", "after")
 }
 """Points no round passes, with the reason."""
