@@ -206,7 +206,7 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Tells how an attempt ended, as its worker reported it, fenced by launch (R74).
 
     `ended` is one of returned, raised, died, stopped, suspended, unknown. A suspended one waits for `waits_for` actions of
-    its run, the first of them in `waits`, or until `until` (ms since the epoch; 0 = no time).
+    its run, the first of them in `waits` (a path: of another run), or until `until` (ms since the epoch; 0 = no time).
     """
 
     ended: str

@@ -21,7 +21,7 @@ from reconciler.children.starting import Starting, Wanted
 from reconciler.children.watching import Watching, ends_of
 from reconciler.client.client import Client
 from reconciler.client.storing import default_base
-from reconciler.core.children import generation, member_name
+from reconciler.core.children import member_name
 from reconciler.core.events import observed_attempts
 from reconciler.core.layout import steps_folder
 from reconciler.stores.blobs import digest_of
@@ -65,6 +65,7 @@ class Desk:
         self._requests: deque[ask.Request] = deque()
         self._actions: dict[int, ActionId] = {}
         self._watches: list[int] = []
+        self._steps: dict[str, bytes] | None = None
         self._totals: dict[int, int] = {}
         self._again = 0.0
         self._next_look = 0.0
@@ -106,9 +107,10 @@ class Desk:
         return answers
 
     def names(self, numbers: Sequence[int]) -> list[str]:
-        """Names of the actions these requests have started, as far as they are of this run."""
+        """Names of the actions these requests have started; one of another run has its whole path."""
         found = (self._actions.get(number) for number in numbers)
-        return [action.action for action in found if action and action.run_id == self._record.id.run_id]
+        run = self._record.id.run_id
+        return [action.action if action.run_id == run else str(action) for action in found if action]
 
     # -- one kind of request after the other -------------------------------------------------------------------------
     def _some(self) -> list[ask.Answer]:
@@ -200,8 +202,7 @@ class Desk:
         return self._starting.question(request)
 
     def _detached(self, request: ask.Start) -> ask.Started:
-        name = generation(self._starting.wanted(request).name, 1)
-        action, incarnation = self._starting.detached(request, name)
+        action, incarnation = self._starting.detached(request, self._starting.wanted(request).name)
         self._actions[request.number] = action
         return ask.Started(request.number, str(action), incarnation)
 
@@ -232,7 +233,9 @@ class Desk:
         now = store.now()
         value = b"%d" % (now + request.wait) if request.wait >= 0 else request.value
         if value is None:
-            kept: bytes | None = store.steps(record.id).get(request.name)
+            if self._steps is None:
+                self._steps = store.steps(record.id)  # once: only this launch adds to them
+            kept: bytes | None = self._steps.get(request.name)
         else:
             kept = store.keep_step(
                 record.id,
@@ -246,6 +249,8 @@ class Desk:
                 raise Superseded(
                     "another launch of the action has taken over, and nothing more is kept for this one: let it end"
                 )
+            if self._steps is not None:
+                self._steps[request.name] = kept
         return ask.Kept(request.number, None if kept is None else self._read(kept), now)
 
     def _put(self, value: bytes) -> bytes:

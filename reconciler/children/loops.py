@@ -67,7 +67,7 @@ class Loops:
 
     def awaited(self) -> list[int]:
         """Numbers of what is waited for."""
-        return [number for number, futures in self._futures.items() if number > 0 and futures]
+        return [number for number, futures in self._futures.items() if futures]
 
     def resolve(self, number: int) -> None:
         """Wake who waits for a number."""

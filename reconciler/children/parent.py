@@ -176,7 +176,6 @@ class Parent:
                 return
         self._answers[found.number] = found
         self._open.discard(found.number)
-        self._resolve(-found.number)
         if isinstance(found, ask.Refused):
             self._resolve(found.number)
 
@@ -304,11 +303,14 @@ class Parent:
     def suspend(self) -> None:
         """Suspend the call: from now on whatever it asks raises."""
         self.suspended = True
-        awaited = self._loops.awaited() if self._loops is not None else []
-        self._waits = [number for number in (*self._waiting, *awaited) if number not in self._until]
+        self._waits = [number for number in self._awaited() if number not in self._until]
         self._wakes = int(min(self._until.values(), default=0))
         with self._lock:
             self._way.post(ask.Suspending())
+
+    def _awaited(self) -> list[int]:
+        """Numbers of all that is waited for, in threads and in the loop."""
+        return [*self._waiting, *(self._loops.awaited() if self._loops is not None else ())]
 
     def waits(self) -> tuple[list[int], int]:
         """Give what a suspended call waits for: requests, and a time (ms; 0 = none)."""

@@ -43,6 +43,9 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
     assert outcome is not None
     ended, of = _ended(ctx, outcome)
     times = [outcome.until] if outcome.until else []
+    if of > len(outcome.waits) or not (of or times):
+        # which of so many it waits for is not known here: others that stay open may hide that all of them have ended
+        times.append(outcome.at + _LONGEST_PAUSE)
     if ended:
         pause = min(_PAUSE << min(ctx.action.status.resumes, 6), _LONGEST_PAUSE)
         times.append(ctx.now if ended >= of else outcome.at + pause)
@@ -50,7 +53,10 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
         ctx.resume(outcome.at)
         return None
     ctx.action.set_status(tokens=())
-    until = min([*times, ctx.now + _LOOK_AGAIN])
+    again = _LOOK_AGAIN
+    if any("/" in name for name in outcome.waits):  # the end of an action of another run wakes nobody here
+        again = min(max((ctx.now - outcome.at) // 4, _PAUSE), _LONGEST_PAUSE)
+    until = min([*times, ctx.now + again])
     return msgspec.structs.replace(running(0, requeue_at=until), reason=_why(outcome, ended, of))
 
 
@@ -59,7 +65,9 @@ def _ended(ctx: TaskExecutionContext, outcome: AttemptOutcome) -> tuple[int, int
     run = ctx.action.id.run_id
     of = outcome.waits_for
     if of <= len(outcome.waits):
-        phases = ctx.services.phases_of([run.action(name) for name in outcome.waits])
+        phases = ctx.services.phases_of(
+            [ActionId.parse(name) if "/" in name else run.action(name) for name in outcome.waits]
+        )
         # one that is not there is told of when it is asked for again
         return sum(phase is None or phase.is_terminal() for phase in phases), of
     children = ctx.children

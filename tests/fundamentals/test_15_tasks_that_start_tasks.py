@@ -86,6 +86,33 @@ def starts_a_run() -> str:
 
 
 @env.task()
+def waits_for_a_run() -> int:
+    """Wait for what is no child."""
+    return double.submit((5,), detached=True).result()
+
+
+@env.task()
+def naps(hours: int) -> int:
+    """Sleep."""
+    sleep(timedelta(hours=hours))
+    return hours
+
+
+@env.task()
+def same(number: int) -> int:
+    """Return what it gets."""
+    return number
+
+
+@env.task()
+async def waits_for_some_of_many(count: int) -> int:
+    """Leave as many open as it waits for."""
+    for hours in range(count):
+        naps.delay(1000 + hours)
+    return sum(await asyncio.gather(*(same.delay(number) for number in range(count))))
+
+
+@env.task()
 def two_steps() -> list[int]:
     """Keep two values under one name."""
     return [step("number", count), step("number", count)]
@@ -203,6 +230,23 @@ def test_a_detached_run_outlives_its_parent(lab: Lab) -> None:
     other = run.result()
     assert other != str(run.id)
     assert calls == ["double 5"]
+
+
+@pytest.mark.rule("R88")
+def test_a_detached_run_can_be_waited_for(lab: Lab) -> None:
+    """Its end wakes nobody in another run, so it is looked for."""
+    run = waits_for_a_run.delay()
+    lab.work()
+    assert run.result() == 10
+    assert calls == ["double 5"]
+
+
+@pytest.mark.rule("R88")
+def test_many_are_seen_to_have_ended_beside_others_that_stay_open(lab: Lab) -> None:
+    """More are waited for than a suspended launch names; as many others go on: the function is called again all the same."""
+    run = waits_for_some_of_many.delay(70)
+    lab.work(limit=timedelta(hours=1))
+    assert run.result() == sum(range(70))
 
 
 @pytest.mark.rule("R89")

@@ -280,12 +280,11 @@ class Attempt:
         """Make what does for the function what it asks for; made when it asks."""
         engine = self.engine
         client = Client(engine.store, engine.blobs, engine.messenger, engine.settings)
-        queue = config_of(
-            TaskExecutionContext(
-                self.record, engine.reconciler.services, PluginStateManager()
-            ).shared_template.custom
-        ).queue
-        return Desk(client, self.record, self.owner, told, queue or engine.settings.attempts_queue)
+        template = template_or_none(self.record)
+        assert template is not None  # or nothing would run
+        config = config_of(template.custom)
+        queue = (config.queue or engine.settings.attempts_queue) if config.suspend else ""
+        return Desk(client, self.record, self.owner, told, queue)
 
     def _write(self, *, written: bool) -> AttemptOutcome:
         """Outputs, error and log go to S3 first; then the outcome that points to them is reported."""
