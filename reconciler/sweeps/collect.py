@@ -14,6 +14,7 @@ import structlog
 
 from reconciler import metrics
 from reconciler.api.errors import Unavailable
+from reconciler.archive.archive import Archive
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
@@ -22,6 +23,8 @@ from reconciler.sweeps.holds import drop_holds
 from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 
 log = structlog.get_logger(__name__)
+_HOLDS_EVERY = 600_000
+"""How often holders are looked for in the archive, ms."""
 PAGE_SIZE = 500
 """Actions per script call (R8)."""
 
@@ -44,8 +47,12 @@ def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) ->
         before = now - int(settings.retention.total_seconds() * 1000)
         archiving = blobs is not None and bool(settings.archive)
         archived = archive_all(store, blobs, settings, before) if blobs is not None and archiving else 0
+        archive = Archive(blobs) if blobs is not None and archiving else None
+        # each holder in the archive costs a request, and stays there for days
+        holders_looked_for = archive is None or store.take_turn("holds", _HOLDS_EVERY)
         for shard in range(store.shards):
-            drop_holds(store, shard)
+            if holders_looked_for:
+                drop_holds(store, shard, archive)
             noted = blobs is not None and settings.collect_objects and not archiving
             if blobs is not None and noted:
                 note_objects(store, blobs, shard, before=before, limit=PAGE_SIZE)

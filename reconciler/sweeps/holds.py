@@ -1,22 +1,42 @@
 """Drop holds whose holder is gone (R42): what it pointed to may go, too.
 
-A hold is written before its holder; until its time has passed it needs none (`reconciler.stores.holds`).
+A hold is written before its holder; until its time has passed it needs none (`reconciler.stores.holds`). A holder that only
+the archive remembers is still there: whoever reads it there reads the objects it points to.
 """
 
 from __future__ import annotations
 
+import structlog
+
+from reconciler.api.action import RunId
+from reconciler.api.errors import BlobUnavailable
+from reconciler.archive.archive import Archive
 from reconciler.stores.base import Store
 
+log = structlog.get_logger(__name__)
 SKEW = 60_000
 """How far the clocks of two servers of records may differ, ms: the hold lies on one, its holder is stored on another."""
 
 
-def drop_holds(store: Store, shard: int) -> None:
-    """Drop the holds of a shard that are over and have no holder.
+def drop_holds(store: Store, shard: int, archive: Archive | None = None) -> None:
+    """Drop the holds of a shard that are over and have no holder, neither stored nor in the archive.
+
+    Args:
+        store: the records.
+        shard: whose holds.
+        archive: of the installation; None: it has none. A request for each holder that is stored no more.
 
     Raises:
         StoreUnavailable: the store does not answer.
     """
     before = store.now() - SKEW
     over = [hold for hold in store.holds(shard) if hold.until < before]
-    store.let_go(shard, [hold for hold in over if store.counts(hold.holder) is None])
+    gone = [hold for hold in over if store.counts(hold.holder) is None]
+    try:
+        store.let_go(shard, [hold for hold in gone if not _archived(archive, hold.holder)])
+    except BlobUnavailable as error:
+        log.warning("archive.holders_unknown", count=len(gone), error=str(error))
+
+
+def _archived(archive: Archive | None, holder: RunId) -> bool:
+    return archive is not None and bool(archive.incarnations(holder))

@@ -123,3 +123,35 @@ def test_a_damaged_archive_is_no_source() -> None:
     lab.blobs.put(found.uri, data[: len(data) - 30])
     with pytest.raises(SourceUnusable, match="cannot be used again as a whole"):
         run.recover()
+
+
+def test_objects_stay_as_long_as_the_archive_points_to_them() -> None:
+    """A run made of another late: when the archive forgets the source, it still remembers the one made of it, whole."""
+    lab = Lab(collect_objects=True)
+    env.client = lab.client
+    broken.add(1)
+    first = square.map(range(3), run="source")
+    lab.work()
+    broken.clear()
+    _forget(lab, timedelta(hours=2))
+    lab.clock.advance(timedelta(days=20))
+    second = first.recover()
+    lab.work()
+    _forget(lab, timedelta(hours=2))
+    assert lab.store.get(second.action) is None
+    _forget(lab, timedelta(days=12))
+    archive = Archive(lab.blobs)
+    assert archive.incarnations(first.id) == []
+    assert [text.removesuffix(PAD) for text in second.result()] == ["0", "1", "4"]
+    _forget(lab, timedelta(days=20))
+    _forget(lab, timedelta(days=1))
+    assert archive.incarnations(second.id) == []
+    assert not any(lab.store.holds(shard) for shard in range(lab.store.shards))
+    assert lab.blobs.delete_prefix(lab.blobs.uri("_runs")) == 0
+
+
+def _forget(lab: Lab, waited: timedelta) -> None:
+    """Let time pass, and the collector come by."""
+    lab.clock.advance(waited)
+    for _ in range(3):
+        collect(lab.store, lab.settings, lab.blobs)
