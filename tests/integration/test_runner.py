@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from runner_support import FUNCTIONS, LOG_LIMIT, value
 
+from reconciler.children.requests import End, Hurry
 from reconciler.core.current import CurrentAttempt
 from worker.runner.runner import Call, Ended, Raised, Runner, Unknown
 
@@ -31,6 +32,20 @@ def test_the_child_is_used_again(run: Callable[..., Ended]) -> None:
     assert isinstance(run("fail", text=""), Raised)
     assert isinstance(run("nothing"), Unknown)
     assert value(run("pid")) == first != os.getpid()
+
+
+@pytest.mark.parametrize("size", [1, 4 * 1024 * 1024])
+def test_an_answer_to_a_call_that_has_ended_is_for_nobody(
+    run: Callable[..., Ended], runner: Runner, size: int
+) -> None:
+    """The end of a child may be told while its parent is being suspended: the process serves the next call all the same."""
+    first = value(run("pid"))
+    child = runner._child
+    assert child is not None
+    # so much that the socket does not take it at once: the next call has to wait behind it
+    child.answer([End(number=1, action="p/d/r/a", phase=5, document=b"x" * size), Hurry()])
+    assert value(run("pid")) == first
+    assert value(run("add", a=1)) == 3
 
 
 def test_large_values_pass(run: Callable[..., Ended]) -> None:

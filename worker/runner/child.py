@@ -96,7 +96,7 @@ class Child:
         self._send(
             Ready(registry.digests(), registry.secrets(), registry.needs(), registry.published(LARGEST))
         )
-        while isinstance(call := self._receive(), Call):
+        while (call := self._next_call()) is not None:
             # in a context of its own, which ends with the call
             reply = contextvars.copy_context().run(self._run, call, hello.result_limit)
             if os.getpid() != self._pid:
@@ -105,6 +105,13 @@ class Child:
                 reply = Last(reply, why)
             self._send(reply)
         return 0
+
+    def _next_call(self) -> Call | None:
+        """Wait for the next call. What was sent to one that had just ended is for nobody any more."""
+        while (message := self._receive()) is not None:
+            if isinstance(message, Call):
+                return message
+        return None
 
     def _spent(self, memory_limit: int) -> str:
         """Tell why this process cannot serve another call; empty when it can."""

@@ -165,7 +165,9 @@ class ChildProcess:
     def send(self, message: ToChild) -> None:
         """Give it a message. What the socket does not take at once is sent by the following `step`s."""
         self._number = secrets.randbits(64)
-        self._unsent = memoryview(pack(message, self._number))
+        frame = pack(message, self._number)
+        # answers to a call that ended while they were on their way go before it, or the frames would not be whole
+        self._unsent = memoryview(b"".join([self._unsent, frame]) if self._unsent else frame)
         self._flush()
 
     def answer(self, messages: Iterable[ToChild]) -> None:
