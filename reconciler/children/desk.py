@@ -69,7 +69,7 @@ class Desk:
         self._totals: dict[int, int] = {}
         self._again = 0.0
         self._next_look = 0.0
-        self._hurried = False
+        self._hurried = self._stood = False
 
     def take(self, request: ask.Request) -> None:
         """Take a request; `work` does it."""
@@ -98,7 +98,9 @@ class Desk:
         try:
             while self._requests:
                 answers += self._some()
-            answers += self._watching.ended()
+            ended = self._watching.ended()
+            self._stood = self._stood and not ended
+            answers += ended
             answers += map(ask.Done, self._watches)
             self._watches.clear()
             answers += self._hurry()
@@ -274,10 +276,10 @@ class Desk:
         if self._hurried or not self._queue or self._watching.pause() is None or now < self._next_look:
             return []
         self._next_look = now + _LOOK_AT_LINES
-        if not self._client.store.pick(self._queue, choose=False).lines:
-            return []
-        self._hurried = True
-        return [ask.Hurry()]
+        waits = bool(self._client.store.pick(self._queue, choose=False).lines)
+        # what a free worker takes at once is gone at the second look
+        self._hurried, self._stood = waits and self._stood, waits
+        return [ask.Hurry()] if self._hurried else []
 
 
 def _starts(request: ask.Request) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.api import errors
-from reconciler.api.errors import ActionEnded, ReconcilerError
+from reconciler.api.errors import ActionEnded, ReconcilerError, ResultTimeout
 from reconciler.api.phase import ActionPhase
 from reconciler.children import requests as ask
 
@@ -35,3 +35,13 @@ def ended_error_of(end: ask.End) -> ActionEnded | None:
     if end.traceback:
         error.__cause__ = errors.ChildError(end.traceback)
     return error
+
+
+def nothing_comes(timeout: float | None) -> ReconcilerError:
+    """Give the error of a wait that could never end: in a lab all else stands still meanwhile."""
+    if timeout is not None:
+        return ResultTimeout(f"it had not ended after {timeout} s; it goes on: wait again, or abort it")
+    return ReconcilerError(
+        "a lab runs one thing at a time, and nothing ends while a thread of a function waits: wait in the function's own "
+        "thread, or try this on `reconciler dev`"
+    )

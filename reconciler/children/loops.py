@@ -18,6 +18,10 @@ _SLOWEST_TICK = 0.2
 """Between two looks whether the loop has anything else to do, seconds: first, and at last."""
 
 
+_TURNS = 100
+"""Turns of the loop after which an end is told of although it does not rest."""
+
+
 class Call(Protocol):
     """Define what the loop asks of the call it belongs to (`Parent`)."""
 
@@ -32,8 +36,17 @@ class Call(Protocol):
         """Take the answers that have come; whether there were any."""
         ...
 
-    def due(self) -> list[int]:
-        """Numbers of sleeps whose time has come."""
+    def wake(self) -> None:
+        """Note the sleeps whose time has come."""
+        ...
+
+    def deliver(self) -> bool:
+        """Tell of the next end; False when there is none."""
+        ...
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether a request is not answered yet."""
         ...
 
     def sleeps_until(self, numbers: list[int]) -> float | None:
@@ -62,6 +75,7 @@ class Loops:
         self._threads = threads
         self._futures: dict[int, list[asyncio.Future[None]]] = defaultdict(list)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._telling = False
         self._idle = 0.0
         self._tick = _TICK
 
@@ -101,8 +115,30 @@ class Loops:
             return
         self._loop, self._idle = loop, time.monotonic()
         if self._call.descriptor is not None:
-            loop.add_reader(self._call.descriptor, self._call.receive)
+            loop.add_reader(self._call.descriptor, self._receive, loop)
         loop.call_soon(self._look, loop)
+
+    def _receive(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._call.receive()
+        self._call.wake()
+        if not self._telling:
+            self._telling = True
+            self._tell(loop, _TURNS)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        """Tell of one end after the other, each when all that the one before has set off has been done.
+
+        So the function takes the same way in a pass in which all have ended as in the one in which they ended one by one.
+        """
+        others: Any = getattr(loop, "_ready", ())
+        if self._call.is_waiting:
+            self._telling = False  # until the answer has come
+        elif turns and others:
+            loop.call_soon(self._tell, loop, turns - 1)
+        elif self._call.deliver():
+            loop.call_soon(self._tell, loop, _TURNS)
+        else:
+            self._telling = False
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take what has come, wake who slept, and suspend the call when it has nothing else to do."""
@@ -112,9 +148,7 @@ class Loops:
             self.close()
             return
         call = self._call
-        call.receive()
-        for number in call.due():
-            self.resolve(number)
+        self._receive(loop)
         if call.suspended or (_is_quiet(loop, call.descriptor, self._threads) and self._may_suspend()):
             self._suspend()
             return
@@ -128,6 +162,8 @@ class Loops:
     def _suspend(self) -> None:
         if not self._call.suspended:
             self._call.suspend()
+        for task in asyncio.all_tasks(self._loop):
+            task.add_done_callback(_retrieved)
         for futures in list(self._futures.values()):
             for future in futures:
                 if not future.done():
@@ -163,3 +199,15 @@ def _is_quiet(loop: asyncio.AbstractEventLoop, descriptor: int | None, threads_b
 def _works(executor: Any, threads: int) -> bool:  # noqa: ANN401  # its parts are not public
     """Tell whether a thread of a pool has something to do."""
     return bool(executor._work_queue.qsize()) or executor._idle_semaphore._value < threads  # noqa: SLF001  # as above
+
+
+def _retrieved(task: asyncio.Task[object]) -> None:
+    """Keep the loop from telling, for each task that waited, that nobody has asked how it was suspended."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, Suspended):
+        context = {
+            "message": "a task failed while its function was suspended",
+            "exception": error,
+            "task": task,
+        }
+        task.get_loop().call_exception_handler(context)

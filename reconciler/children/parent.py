@@ -11,12 +11,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from reconciler.api import errors
 from reconciler.api.errors import ResultTimeout
 from reconciler.children import requests as ask
-from reconciler.children.errors import Suspended, error_of
+from reconciler.children.arrivals import Arrivals
+from reconciler.children.errors import Suspended, error_of, nothing_comes
+from reconciler.children.way import Way
 from reconciler.core.current import CurrentAttempt
 
 if TYPE_CHECKING:
@@ -27,23 +29,6 @@ MOST = 10_000
 _TICK = 0.02
 _SLOWEST_TICK = 0.2
 _SLICE = 1.0
-
-
-class Way(Protocol):
-    """Define how requests reach the supervisor, and answers come back."""
-
-    def post(self, request: ask.Request) -> None:
-        """Send a request; it is worked on while the function goes on."""
-        ...
-
-    def receive(self, seconds: float) -> list[ask.Answer]:
-        """Give answers that have come, waiting for the first one so long at most."""
-        ...
-
-    @property
-    def descriptor(self) -> int | None:
-        """Give what becomes readable when an answer comes; None when only asking tells."""
-        ...
 
 
 class Parent:
@@ -69,6 +54,7 @@ class Parent:
         self._open: set[int] = set()
         self._answers: dict[int, ask.Answer] = {}
         self._members: dict[int, list[ask.End]] = defaultdict(list)
+        self._arrived = Arrivals()
         self._ends: dict[int, ask.End] = {}
         self._new: list[int] = []
         self._watched: set[int] = set()
@@ -167,8 +153,7 @@ class Parent:
         if isinstance(found, ask.Kept):
             self._clock = (found.now, time.monotonic())
         if isinstance(found, ask.End):
-            self._ends[found.number] = found
-            self._resolve(found.number)
+            self._arrived.add(found.at, found.number, found)
             return
         if isinstance(found, ask.Ends):
             self._members[found.number] += found.ends
@@ -178,6 +163,22 @@ class Parent:
         self._open.discard(found.number)
         if isinstance(found, ask.Refused):
             self._resolve(found.number)
+
+    def deliver(self) -> bool:
+        """Tell of the next end, the earliest first; False when there is none."""
+        if not self._arrived:
+            return False
+        number, end = self._arrived.next()
+        if end is not None:
+            self._ends[number] = end
+        self._until.pop(number, None)
+        self._resolve(number)
+        return True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether a request is not answered yet: what it brings may have ended before what is known."""
+        return bool(self._open)
 
     # -- the end of a child --------------------------------------------------------------------------------------------
     def has_ended(self, number: int) -> bool:
@@ -248,19 +249,23 @@ class Parent:
         """Wait until a time of the store, ms."""
         self._until[number] = until
         self._block(lambda: self.now() >= until, number, None, until)
-        del self._until[number]
+        self._until.pop(number, None)
 
     async def sleep_async(self, number: int, until: int) -> None:
         """As `sleep`; the loop goes on meanwhile."""
         self._until[number] = until
-        if self.now() < until:
+        try:
             await self._in_loop().future(number)
-        del self._until[number]
+        finally:
+            self._until.pop(number, None)
 
-    def due(self) -> list[int]:
-        """Numbers of waits whose time has come."""
+    def wake(self) -> None:
+        """Note the sleeps whose time has come."""
         now = self.now()
-        return [number for number, until in self._until.items() if until <= now]
+        for number, until in list(self._until.items()):
+            if until <= now:
+                del self._until[number]
+                self._arrived.add(until, number)
 
     def sleeps_until(self, numbers: list[int]) -> float | None:
         """Tell when the first of these wakes, ms; None when one of them is no sleep."""
@@ -277,11 +282,16 @@ class Parent:
         try:
             while not ready():
                 self.check()
+                if self.deliver():
+                    idle = time.monotonic()
+                    continue
                 now = time.monotonic()
                 if timeout is not None and now - began >= timeout:
                     raise ResultTimeout(
                         f"it had not ended after {timeout} s; it goes on: wait again, or abort it"
                     )
+                if not self._way.brings and (timeout is not None or not _is_main()):
+                    raise nothing_comes(timeout)
                 if timeout is None and _is_main() and self.may_suspend(now - idle, until):
                     self.suspend()
                     raise Suspended
@@ -294,7 +304,7 @@ class Parent:
 
     def may_suspend(self, idle: float, until: float | None = None) -> bool:
         """Tell whether to suspend after `idle` seconds without news; `until`: when the wait ends, if known, ms."""
-        if not self._suspends or self._open:
+        if not self._suspends or self._open or self._arrived:
             return False
         if until is not None and self.now() + self._patience * 1000 < until:
             return True

@@ -154,6 +154,7 @@ class End(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=Tru
         number: of the request that started it, or that asked.
         action: which one.
         phase: number of its phase.
+        at: when it ended, ms since the epoch; 0 = not known.
         document: its outputs, when it succeeded.
         code, message, kind, traceback: its error, when it did not.
     """
@@ -161,6 +162,7 @@ class End(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=Tru
     number: int
     action: str
     phase: int
+    at: int = 0
     document: bytes | None = None
     code: str = ""
     message: str = ""

@@ -13,6 +13,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.children.requests import End
 from reconciler.client.client import Client
 from reconciler.client.waiting import document_of, ended_error, is_over
+from reconciler.core.conditions import terminal_time
 from reconciler.core.events import prefix_of
 from reconciler.stores.outputs import ActionFiles
 
@@ -130,6 +131,7 @@ def _end(client: Client, number: int, action: ActionId, record: TaskAction | Non
             number=number,
             action=str(action),
             phase=phase,
+            at=terminal_time(record.status),
             code=ended.code,
             message=ended.message,
             kind=ended.kind,
@@ -142,7 +144,13 @@ def _end(client: Client, number: int, action: ActionId, record: TaskAction | Non
         raise
     except ReconcilerError as refused:
         return _refused(number, action, refused)
-    return End(number=number, action=str(action), phase=phase, document=document)
+    return End(
+        number=number,
+        action=str(action),
+        phase=phase,
+        at=terminal_time(record.status),
+        document=document,
+    )
 
 
 def _refused(number: int, action: ActionId, error: ReconcilerError) -> End:

@@ -205,6 +205,8 @@ def _why(record: TaskAction, now: int) -> Pairs:
 
 
 def _worker(record: TaskAction, now: int) -> str:
+    if record.attempt.suspended:
+        return "none: its function is suspended, and is called again when what it waits for has ended"
     left = record.attempt.lease_until - now
     lease = f"lease for {span(left)} more" if left > 0 else f"silent: its lease ran out {span(-left)} ago"
     return f"{record.attempt.owner} since {stamp(record.attempt.started_at)} ({lease})"

@@ -124,6 +124,7 @@ class LabWay:
     """The way from a function to a desk in the same process: whatever is asked is done at once."""
 
     descriptor = None
+    brings = False
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -110,6 +111,41 @@ async def waits_for_some_of_many(count: int) -> int:
     for hours in range(count):
         naps.delay(1000 + hours)
     return sum(await asyncio.gather(*(same.delay(number) for number in range(count))))
+
+
+@env.task()
+async def sleepy(seconds: float) -> float:
+    """Take so long."""
+    await sleep(seconds)
+    return seconds
+
+
+@env.task()
+async def race() -> list[float]:
+    """Go on with whatever ends first, and wait again."""
+    runs = [asyncio.ensure_future(sleepy.delay(seconds)) for seconds in (50.0, 5.0)]
+    done, _ = await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
+    first = next(run.result() for run in runs if run in done)
+    seen.append(str(first))
+    await sleep(100)
+    return [first, await sleepy.delay(first)]
+
+
+@env.task()
+async def in_order() -> list[float]:
+    """Take results as they come."""
+    found = []
+    for one in asyncio.as_completed([sleepy.delay(seconds) for seconds in (9.0, 3.0, 6.0)]):
+        found.append(await one)
+        seen.append(str(found))
+    return found
+
+
+@env.task()
+def waits_in_a_thread() -> list[int]:
+    """Let a thread wait for a child."""
+    with ThreadPoolExecutor(1) as pool:
+        return [pool.submit(double.delay(1).result).result()]
 
 
 @env.task()
@@ -247,6 +283,32 @@ def test_many_are_seen_to_have_ended_beside_others_that_stay_open(lab: Lab) -> N
     run = waits_for_some_of_many.delay(70)
     lab.work(limit=timedelta(hours=1))
     assert run.result() == sum(range(70))
+
+
+@pytest.mark.rule("R86")
+def test_who_was_first_stays_first(lab: Lab) -> None:
+    """In a later pass all have ended, and yet they are told of in the order in which they ended."""
+    run = race.delay()
+    lab.work()
+    assert run.result() == [5.0, 5.0]
+    assert set(seen) == {"5.0"}
+    assert len(list(lab.client.actions(run.id, parent="a0"))) == 3
+
+
+def test_results_come_in_the_order_of_their_ends(lab: Lab) -> None:
+    """The same in each pass."""
+    run = in_order.delay()
+    lab.work()
+    assert run.result() == [3.0, 6.0, 9.0]
+    assert set(seen) == {"[3.0]", "[3.0, 6.0]", "[3.0, 6.0, 9.0]"}
+
+
+def test_a_lab_says_that_no_thread_can_wait(lab: Lab) -> None:
+    """It would wait for ever: a lab runs one thing at a time."""
+    run = waits_in_a_thread.delay()
+    lab.work()
+    with pytest.raises(ActionFailed, match="one thing at a time"):
+        run.result()
 
 
 @pytest.mark.rule("R89")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from reconciler import TaskEnvironment, sleep
 from reconciler.api.action import ActionId
 from reconciler.api.template import RetryStrategy, TaskMetadata
 from reconciler.api.transition import retryable_failure, running, success
@@ -59,3 +62,24 @@ def test_programs_get_every_attempt() -> None:
         None,
     )
     assert second["outputs_uri"].endswith("/2/outputs.pb")
+
+
+env = TaskEnvironment("attempts")
+
+
+@env.task()
+def rests() -> None:
+    """Sleep without a worker."""
+    sleep(3600)
+
+
+def test_a_suspended_action_has_no_worker(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor a lease that ran out: it says why it has none."""
+    lab = Lab()
+    env.client = lab.client
+    run = rests.delay()
+    lab.work(limit=timedelta(minutes=1))
+    _show(lab.get(run.action), lab.client.events(run.action), lab.clock())
+    shown = capsys.readouterr().out
+    assert "its function is suspended" in shown
+    assert "silent" not in shown

@@ -21,6 +21,8 @@ class PipeWay:
         decoder: of its messages.
     """
 
+    brings = True
+
     def __init__(
         self, connection: socket.socket, reader: FrameReader, decoder: msgspec.msgpack.Decoder[Any]
     ) -> None:

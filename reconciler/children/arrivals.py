@@ -1,0 +1,30 @@
+"""Keep what has ended until the function is told of it: in the order in which it ended, the same in each pass."""
+
+from __future__ import annotations
+
+import heapq
+
+from reconciler.children.requests import End
+
+
+class Arrivals:
+    """Ends of children and of sleeps, the earliest first; of one ms, in the order they were asked for."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, End | None]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    def add(self, at: float, number: int, end: End | None = None) -> None:
+        """Note that a wait is over since a time, ms: of a child with its end, of a sleep without one."""
+        heapq.heappush(self._heap, (at, number, end))
+
+    def next(self) -> tuple[int, End | None]:
+        """Take the earliest: number of the request, and its end.
+
+        Raises:
+            IndexError: there is none.
+        """
+        _, number, end = heapq.heappop(self._heap)
+        return number, end

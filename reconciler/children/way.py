@@ -1,0 +1,30 @@
+"""Define how requests of a function reach its supervisor."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reconciler.children import requests as ask
+
+
+class Way(Protocol):
+    """Define how requests reach the supervisor, and answers come back.
+
+    Attributes:
+        brings: whether anything may come while a function waits.
+    """
+
+    brings: bool
+
+    def post(self, request: ask.Request) -> None:
+        """Send a request; it is worked on while the function goes on."""
+        ...
+
+    def receive(self, seconds: float) -> list[ask.Answer]:
+        """Give answers that have come, waiting for the first one so long at most."""
+        ...
+
+    @property
+    def descriptor(self) -> int | None:
+        """Give what becomes readable when an answer comes; None when only asking tells."""
+        ...
