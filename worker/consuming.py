@@ -18,7 +18,7 @@ from celery.worker import state
 from kombu.exceptions import OperationalError
 
 from reconciler.broker.address import read_address
-from reconciler.broker.pulse import Pulse, pulse
+from reconciler.broker.liveness import Liveness, liveness
 from reconciler.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -35,15 +35,15 @@ class ConsumerWatch:
 
     Args:
         app: the worker's application; its broker is asked.
-        heard: the pulse of this process.
+        heard: the liveness of this process.
         patience: seconds for which the broker has to answer us, and not the consumer; 0 looks never.
         consumes: whether the worker is to take messages at all; one that shuts down is not.
     """
 
-    def __init__(self, app: Celery, heard: Pulse, patience: float, consumes: Callable[[], bool]) -> None:
+    def __init__(self, app: Celery, heard: Liveness, patience: float, consumes: Callable[[], bool]) -> None:
         self._app = app
         self._consumes = consumes
-        self._pulse = heard
+        self._liveness = heard
         self._patience = patience
         self._looked = 0.0
         self._answers_since: float | None = None
@@ -55,7 +55,7 @@ class ConsumerWatch:
         An outage does not count, nor a frozen process: the clock starts anew when the broker answers again.
         """
         now = time.monotonic()
-        if not self._patience or not self._consumes() or self._pulse.silent_for() < self._patience:
+        if not self._patience or not self._consumes() or self._liveness.silent_for() < self._patience:
             self._answers_since = None
             return False
         if now - self._looked < min(_LOOK_EVERY, self._patience / 2):
@@ -70,7 +70,7 @@ class ConsumerWatch:
 
     def leave(self) -> None:
         """End this worker: after what it runs, if its event loop can still hear it, else at once."""
-        silent, still = self._pulse.silent_for(), self._pulse.still_for()
+        silent, still = self._liveness.silent_for(), self._liveness.still_for()
         warm = still < min(_STILL, self._patience)
         log.error(
             "consumer.stuck", silent_s=round(silent, 1), loop_still_s=round(still, 1), waits_for_work=warm
@@ -96,4 +96,4 @@ def watch_of(app: Celery, settings: Settings, consumes: Callable[[], bool]) -> C
     """The watch of this process's worker; None for brokers that our transport does not serve."""
     if read_address(settings.effective_broker_url()).family != "redis":
         return None
-    return ConsumerWatch(app, pulse, settings.consumer_patience.total_seconds(), consumes)
+    return ConsumerWatch(app, liveness, settings.consumer_patience.total_seconds(), consumes)

@@ -16,7 +16,7 @@ import structlog
 from celery.concurrency.thread import TaskPool
 from celery.worker.state import task_ready
 
-from reconciler.broker.pulse import pulse
+from reconciler.broker.liveness import liveness
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ class Slots:
             return
         self._pool = pool
         pool.on_apply = partial(self._apply, pool.on_apply)
-        pulse.busy = self.busy
+        liveness.busy = self.busy
 
     def busy(self) -> bool:
         """Tell whether anything runs."""

@@ -16,7 +16,7 @@ kombu 5.7 as it comes, each measured:
 8. An error reply to a consumer (a demoted server, too few replicas, no disk, a right taken away, a queue's key that is no
    list) ends the worker. Here it asks again, with pauses (`rest.py`), over a new connection.
 
-Also noted is that the consumer is heard (`pulse.py`), so that one which has stopped asking is noticed.
+Also noted is that the consumer is heard (`liveness.py`), so that one which has stopped asking is noticed.
 
 `address.py` chooses the class by URL scheme. Celery gets its name: `reconciler.broker.transport:Transport`.
 """
@@ -36,7 +36,7 @@ from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as stock
 
 from reconciler.broker.envelope import LARGEST_MESSAGE, check_envelope
-from reconciler.broker.pulse import pulse
+from reconciler.broker.liveness import liveness
 from reconciler.broker.rest import Rest
 from reconciler.connections import answers, guard
 
@@ -191,23 +191,23 @@ class _Steady:
         try:
             taken = super()._brpop_read(**options)  # type: ignore[misc]  # the other base has it
         except Empty:
-            pulse.beat()
+            liveness.beat()
             self._messages.answered()
             raise
         except self.ResponseError as error:  # type: ignore[attr-defined]  # the other base has it
-            pulse.beat()
+            liveness.beat()
             self._messages.refused(error)
             # A new one may lead to another server, which Sentinel or a name service has promoted.
             self.client.connection.disconnect()  # type: ignore[attr-defined]  # as above
             raise Empty from None
         except (ValueError, RecursionError) as error:
-            pulse.beat()
+            liveness.beat()
             text = str(getattr(error, "doc", ""))
             logger.error(  # noqa: TRY400  # the traceback would show the parser
                 "dropped what is no message, since it is %s (%s): %.200r", _no_message(error), error, text
             )
             raise Empty from None
-        pulse.beat()
+        liveness.beat()
         self._messages.answered()
         return taken
 
@@ -249,8 +249,8 @@ class _Heard:
         """Follow the consumer of this connection."""
         super().register_with_event_loop(connection, loop)  # type: ignore[misc]  # the other base has it
         cycle = self.cycle  # type: ignore[attr-defined]  # the other base has it
-        pulse.follow(cycle)
-        loop.on_tick.add(partial(pulse.turn, cycle))
+        liveness.follow(cycle)
+        loop.on_tick.add(partial(liveness.turn, cycle))
         cycle._brpop_health_tref.cancel()  # noqa: SLF001  # kombu's own; there it comes with the tolerance
         cycle._brpop_health_tref = loop.call_repeatedly(_LOOK_EVERY, cycle.maybe_check_brpop_health)  # noqa: SLF001  # as above
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from celery.concurrency.thread import TaskPool
 
-from reconciler.broker.pulse import Pulse
+from reconciler.broker.liveness import Liveness
 from worker.slots import Slots
 
 
@@ -59,11 +59,11 @@ def test_a_consumer_that_has_lost_its_slots_is_not_heard(
     *, busy: bool, queues: set[str], heard: bool
 ) -> None:
     """All slots taken and nothing running is a fault; all slots at work, or no queue to take from, is not."""
-    pulse = Pulse()
-    pulse.busy = lambda: busy
+    liveness = Liveness()
+    liveness.busy = lambda: busy
     channel = SimpleNamespace(qos=SimpleNamespace(can_consume=lambda: False), active_queues=queues)
     cycle = SimpleNamespace(_channels=[channel])
-    pulse.follow(cycle)
-    pulse._heard -= 100
-    pulse.turn(cycle)
-    assert (pulse.silent_for() < 50) is heard
+    liveness.follow(cycle)
+    liveness._heard -= 100
+    liveness.turn(cycle)
+    assert (liveness.silent_for() < 50) is heard

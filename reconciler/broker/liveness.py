@@ -1,8 +1,8 @@
-"""Remember when this process last showed that it takes messages, and that its event loop turns.
+"""Signs of life of this process: when its consumer last took messages, and when its event loop last turned.
 
-kombu asks Redis with BRPOP, which is answered within a second, message or not. So a consumer that works is heard every
-second, and one that was silent for much longer while the broker answers others has stopped consuming, as after the
-broken reconnects of celery#8030, which no exit of a process ever told.
+kombu asks Redis with BRPOP, which is answered within a second, message or not. So a working consumer is heard every
+second. One that is silent for much longer, while the broker answers others, has stopped consuming: the broken reconnects of
+celery#8030 leave such consumers behind, in a process that never exits.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Pulse:
-    """Written by the transport in the event loop, read by whoever watches; one per process.
+class Liveness:
+    """The signs of life of one process: the transport notes them in the event loop, `worker.consuming` reads them.
 
     Attributes:
-        busy: whether the pool runs anything, where that is known. With all slots taken and nothing running, the consumer has
-            lost them, and will never ask again.
+        busy: tells whether the pool runs anything, where that is known. When all slots are taken and nothing runs, the
+            consumer has lost them and will never ask again.
     """
 
     def __init__(self) -> None:
@@ -26,19 +26,19 @@ class Pulse:
         self.begin()
 
     def begin(self) -> None:
-        """Count from now on."""
+        """Start to count from now on."""
         self._heard = self._turned = time.monotonic()
 
     def beat(self) -> None:
-        """The broker answered the consumer, or nothing was to be asked of it."""
+        """Note that the broker answered the consumer, or that nothing was to be asked of it."""
         self._heard = time.monotonic()
 
     def follow(self, cycle: Any) -> None:  # noqa: ANN401  # kombu's poller has no type
-        """Watch the poller of the newest connection; those of lost ones stay in the event loop and say nothing."""
+        """Watch the poller of the newest connection. Pollers of lost ones stay in the event loop; they no longer count."""
         self._cycle = cycle
 
     def turn(self, cycle: Any) -> None:  # noqa: ANN401  # as above
-        """The event loop came by with this poller."""
+        """Note that the event loop came by with this poller."""
         if cycle is not self._cycle:
             return
         self._turned = time.monotonic()
@@ -52,12 +52,12 @@ class Pulse:
         return any(channel.active_queues for channel in cycle._channels)  # noqa: SLF001  # kombu's own
 
     def silent_for(self) -> float:
-        """Seconds since the consumer was last heard."""
+        """Tell how many seconds ago the consumer was last heard."""
         return time.monotonic() - self._heard
 
     def still_for(self) -> float:
-        """Seconds since the event loop last turned."""
+        """Tell how many seconds ago the event loop last turned."""
         return time.monotonic() - self._turned
 
 
-pulse = Pulse()
+liveness = Liveness()
