@@ -40,6 +40,7 @@ class Liveness:
         self._worker = worker
         self._troubles = troubles
         self._said = 0
+        self._twin, self._twin_until = "", 0.0
         self._facts = WorkerFacts(
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -57,13 +58,12 @@ class Liveness:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        facts = msgspec.structs.replace(self._facts, troubles=tuple(self._troubles()))
+        facts = msgspec.structs.replace(self._facts, troubles=tuple(self._troubles()), twin=self._twin)
         before = store.say_alive(self._worker, msgspec.json.encode(facts), LIFE)
-        other = read_facts(before) if before else self._facts
         self._said += 1
-        twin = other.process if self._is_twin(other) else ""
-        if twin:
-            told = msgspec.structs.replace(facts, twin=twin)
+        self._look_for_a_twin(before)
+        if self._twin != facts.twin:
+            told = msgspec.structs.replace(facts, twin=self._twin)
             store.say_alive(self._worker, msgspec.json.encode(told), LIFE)
 
     def end(self, store: RedisStore) -> None:
@@ -73,6 +73,18 @@ class Liveness:
             StoreUnavailable: the store does not answer.
         """
         store.say_alive(self._worker, b"", 0)
+
+    def _look_for_a_twin(self, before: bytes) -> None:
+        """Remember who spoke under our name since we did, for as long as we are believed ourselves.
+
+        Whoever looks between two words of ours shall see it, also when the other is slow to speak again.
+        """
+        now = time.monotonic()
+        other = read_facts(before) if before else self._facts
+        if self._is_twin(other):
+            self._twin, self._twin_until = other.process, now + LIFE
+        elif not before or now >= self._twin_until:
+            self._twin = ""
 
     def _is_twin(self, other: WorkerFacts) -> bool:
         """Tell whether another process has spoken under our name since we did.

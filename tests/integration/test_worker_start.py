@@ -273,4 +273,5 @@ def test_doctor_tells_what_would_run_in_place_of_ours(tmp_path: Path, name: str)
         command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True, timeout=90, check=False
     )
     assert done.returncode == 9
-    assert f"{tmp_path / name} has the name of a module of celery-reconciler" in " ".join(done.stdout.split())
+    said = " ".join(done.stdout.split())
+    assert f"{tmp_path / name} has the name of a module of celery-reconciler" in said, done.stdout

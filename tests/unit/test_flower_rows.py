@@ -118,15 +118,21 @@ def test_a_launch_is_told_as_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launched.told[0][1]["name"] == "f"
 
 
-def test_of_many_launches_some_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few of each second, and as many failures beside them."""
-    monkeypatch.setattr(flower.time, "monotonic", lambda: 1000.0)
+def test_of_a_flood_some_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred at once are all shown, then five of each second, and as many failures beside them."""
+    clock = [1000.0]
+    monkeypatch.setattr(flower.time, "monotonic", lambda: clock[0])
     launched = Launched(monkeypatch, Dispatcher(enabled=True))
-    for number in range(50):
+    for number in range(500):
         launched.end(number, AttemptOutcome(ended="returned"))
-    assert launched.kinds.count(SUCCEEDED) == 5
-    launched.end(99, AttemptOutcome(ended="raised", code="E", message="m"))
-    assert launched.kinds.count(FAILED) == 1
+    assert launched.kinds.count(SUCCEEDED) == 100
+    clock[0] += 2
+    for number in range(500):
+        launched.end(number, AttemptOutcome(ended="returned"))
+    assert launched.kinds.count(SUCCEEDED) == 110
+    for number in range(100):
+        launched.end(number, AttemptOutcome(ended="raised", code="E", message="m"))
+    assert launched.kinds.count(FAILED) == 100
 
 
 def test_a_row_is_not_worth_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,10 @@ def _by_limit(reason: str) -> bool:
 
 
 class Telling:
-    """Tells Celery's task events of launches from the process that runs them, some of each second.
+    """Tells Celery's task events of launches from the process that runs them: all, or of a flood some of each second.
 
-    Flower keeps each row in memory, and each event costs as much as a short function. So of many launches some are shown,
-    and of those that fail nearly all. With task events off, nothing is sent.
+    Flower keeps each row in memory, and each event costs as much as a short function. So each process shows 100 launches
+    at once and then 5 a second, and as many of those that failed. With task events off, nothing is sent.
     """
 
     def __init__(self, app: Celery, worker: str) -> None:
@@ -123,7 +123,7 @@ class Telling:
         launch = launch_of(record)
         if launch in _line.shown:
             _line.shown.discard(launch)
-        elif not (_line.may_show() if row.event == SUCCEEDED else _line.may_show_failure()):
+        elif not _line.may_show(row.event):
             return
         else:
             self._introduce(record)
@@ -159,35 +159,39 @@ def _name(record: TaskAction) -> str:
     return str(function or record.spec.short_name or record.spec.task_type)
 
 
+class _Allowance:
+    """Lets through all of a small number of launches, and of a flood some of each second."""
+
+    _FULL = 100.0
+    _EACH_SECOND = 5.0
+
+    def __init__(self) -> None:
+        self._left, self._at = self._FULL, time.monotonic()
+
+    def take(self) -> bool:
+        """Take one of what is left; tell whether there was one."""
+        now = time.monotonic()
+        self._left, self._at = min(self._FULL, self._left + (now - self._at) * self._EACH_SECOND), now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 class _Line:
     """The way of this process to those who listen to Celery's events; a forked child makes its own."""
-
-    _EACH_SECOND = 5
 
     def __init__(self) -> None:
         self.shown: set[str] = set()
         self.lock = threading.Lock()
         self._pid = 0
         self._dispatcher: Any = None
-        self._second = self._failed_second = 0
-        self._count = self._failed_count = 0
+        self._of = {True: _Allowance(), False: _Allowance()}
         self._rests_until = 0.0
 
-    def may_show(self) -> bool:
-        """Tell whether one more launch of this second is shown."""
-        now = int(time.monotonic())
-        if now != self._second:
-            self._second, self._count = now, 0
-        self._count += 1
-        return self._count <= self._EACH_SECOND and time.monotonic() >= self._rests_until
-
-    def may_show_failure(self) -> bool:
-        """Tell whether one more failure of this second is shown."""
-        now = int(time.monotonic())
-        if now != self._failed_second:
-            self._failed_second, self._failed_count = now, 0
-        self._failed_count += 1
-        return self._failed_count <= self._EACH_SECOND and time.monotonic() >= self._rests_until
+    def may_show(self, kind: str) -> bool:
+        """Tell whether one more launch that ended so is shown. Failures have an allowance of their own."""
+        return time.monotonic() >= self._rests_until and self._of[kind == SUCCEEDED].take()
 
     def dispatcher(self, app: Celery, worker: str) -> Any:  # noqa: ANN401  # Celery has no types
         """Tell what sends events."""
