@@ -12,14 +12,14 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]*[A-Za-z0-9])?", re.ASCII)
 _LONGEST = 128
 
 
-class QuotaToken(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
+class QuotaLease(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """Units of one resource that an action holds, or waits for.
 
     Attributes:
         resource: name of the resource, `gpu` or `gpu:a100`.
-        token: what the units are leased to; one for each launch.
+        token: the allocation token the manager knows the lease by; one for each launch.
         units: how many.
-        held: whether they were granted; if not, the token stands in line.
+        held: whether they were granted; if not, the action waits for them.
         since: when it began to stand in line, ms since the epoch, UTC; 0 = it does not.
         missing_since: since when no quota is registered for the resource, ms since the epoch, UTC; 0 = one is.
     """

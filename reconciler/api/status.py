@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.conditions import Condition, ConditionStatus, ConditionType, ErrorState, PhaseTransition
-from reconciler.api.resource import QuotaToken
+from reconciler.api.resource import QuotaLease
 from reconciler.api.transition import CacheStatus, OutputRef
 
 
@@ -49,7 +49,9 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     """What it gave to the attempts after the last one it asked for."""
     cache_token: int = 0
     """Fencing token of the held cache reservation; 0 = none."""
-    tokens: tuple[QuotaToken, ...] = ()
+    quota_leases: tuple[QuotaLease, ...] = msgspec.field(
+        default=(), name="tokens"
+    )  # as stored records call it
     """Units of quotas it holds or waits for; what a commit drops here is given back (R37)."""
     webhook_due: int = 0
     webhook_tries: int = 0

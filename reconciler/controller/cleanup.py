@@ -47,7 +47,7 @@ def stop(round: Round) -> int:
             return wait
         if not isinstance(error, RoundsAbandoned):  # else this round would not end either
             _finalize_anyway(round)
-    round.record.set_status(cleanup_tries=0, stopping_since=0, tokens=())
+    round.record.set_status(cleanup_tries=0, stopping_since=0, quota_leases=())
     return 0
 
 

@@ -27,8 +27,8 @@ from reconciler.controller import approval, cache, cache_put, cleanup, ending, f
 from reconciler.controller.audit import Recorder
 from reconciler.controller.cache_config import REMEMBERED_KEYS, CacheConfig, cache_config
 from reconciler.controller.dependencies import SystemFailureLimit
+from reconciler.controller.quota_leases import renew
 from reconciler.controller.round import Round, claim_if_free, commit_one, round_on
-from reconciler.controller.tokens import renew
 from reconciler.core.events import build_event
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import Services, TaskExecutionContext

@@ -23,7 +23,7 @@ from reconciler.api.errors import ActionNotFound, InvalidInput, Superseded
 from reconciler.api.transition import PhaseInfo
 from reconciler.controller.audit import audit
 from reconciler.controller.dependencies import Dependencies
-from reconciler.controller.tokens import give_back
+from reconciler.controller.quota_leases import give_back
 from reconciler.core.conditions import status_changed, terminal_time
 from reconciler.core.events import build_event, check_event
 from reconciler.core.progress import begun
@@ -180,8 +180,8 @@ class Round:
         self.write.metadata = True
         kept = tuple(f for f in record.metadata.finalizers if f != FINALIZER)
         record.set_metadata(finalizers=kept)
-        if record.status.tokens:  # nothing is owed any more, so nothing is in use
-            record.set_status(tokens=())
+        if record.status.quota_leases:  # nothing is owed any more, so nothing is in use
+            record.set_status(quota_leases=())
             self.write.status = True
 
     # -- beside the write ------------------------------------------------------------------------------------------

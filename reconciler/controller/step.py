@@ -26,8 +26,8 @@ from reconciler.controller.cache_config import asks_cache
 from reconciler.controller.concurrency import Slots
 from reconciler.controller.delays import Delays
 from reconciler.controller.launches import tell_lost
+from reconciler.controller.quota_leases import give_back
 from reconciler.controller.reconciler import TaskActionReconciler
-from reconciler.controller.tokens import give_back
 from reconciler.controller.wakes import Wakes
 from reconciler.controller.webhook import owes_call
 from reconciler.plugins.registry import PluginNotFound

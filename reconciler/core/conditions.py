@@ -197,7 +197,7 @@ def status_changed(old: ActionStatus, new: ActionStatus) -> bool:
 _compared = attrgetter(
     "plugin_phase", "conditions", "plugin_phase_version", "attempts", "plugin_state", "plugin_state_version",
     "system_failures", "cache_status", "launches", "total_system_failures", "not_before", "running_at", "launched",
-    "outputs", "cache_token", "tokens", "cleanup_tries", "stopping_since", "cleanup_error",
+    "outputs", "cache_token", "quota_leases", "cleanup_tries", "stopping_since", "cleanup_error",
 )  # fmt: skip
 
 

@@ -172,7 +172,7 @@ def _back_off(record: TaskAction, around: Surroundings) -> Why | None:
 
 
 def _quota(record: TaskAction, around: Surroundings) -> Why | None:
-    wanted = next((token for token in record.status.tokens if not token.held), None)
+    wanted = next((lease for lease in record.status.quota_leases if not lease.held), None)
     if wanted is None:
         return None
     units = f"{wanted.units} unit{'s' if wanted.units > 1 else ''}"

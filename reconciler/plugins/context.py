@@ -12,7 +12,7 @@ import msgspec
 from reconciler.api.action import ActionId, AttemptRecord, Children, TaskAction
 from reconciler.api.errors import BadTaskSpecification
 from reconciler.api.phase import ActionPhase
-from reconciler.api.resource import QuotaToken
+from reconciler.api.resource import QuotaLease
 from reconciler.api.template import TaskTemplate, parse_template, shared_template, template_or_none
 from reconciler.api.transition import PhaseInfo, waiting_for_resources
 from reconciler.core import retries
@@ -101,7 +101,7 @@ class TaskExecutionContext:
         self.state = state
         self.max_name = max_name
         self.launch_wish: tuple[str, str] | None = None
-        self.asked: list[QuotaToken] = []
+        self.asked: list[QuotaLease] = []
         self._template: TaskTemplate | None = None
         prefix = self._prefix(self.attempt_number, action.status.launches)
         self.files = ActionFiles(services.data_store, prefix, limit=services.object_limit)
@@ -244,10 +244,10 @@ class TaskExecutionContext:
             BadTaskSpecification: more units than there are, or none.
             StoreUnavailable: the store does not answer.
         """
-        return allocate(self, self._token, namespace, units, constraints)
+        return allocate(self, self._allocation_token, namespace, units, constraints)
 
     @property
-    def _token(self) -> str:
+    def _allocation_token(self) -> str:
         """Tell whose units they are: never those of an action that had the same name before."""
         incarnation = self.action.metadata.incarnation
         return f"{self.action.id}/{self.launch}{f'@{incarnation}' if incarnation else ''}"

@@ -52,7 +52,7 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
     if times and min(times) <= ctx.now:
         ctx.resume(outcome.at)
         return None
-    ctx.action.set_status(tokens=())
+    ctx.action.set_status(quota_leases=())
     again = _LOOK_AGAIN
     if any("/" in name for name in outcome.waits):  # the end of an action of another run wakes nobody here
         again = min(max((ctx.now - outcome.at) // 4, _PAUSE), _LONGEST_PAUSE)

@@ -17,7 +17,7 @@ import msgspec
 
 from reconciler.api.action import ActionId, AttemptOutcome, Deletion, RunId, Signal, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
-from reconciler.api.resource import QuotaToken
+from reconciler.api.resource import QuotaLease
 from reconciler.stores.archiving import Archiving
 from reconciler.stores.counts import RunCounts, RunSummary
 from reconciler.stores.doomed import Doomed
@@ -98,7 +98,7 @@ class Write(msgspec.Struct, kw_only=True):
     events: list[ActionEvent] = []
     due: int = 0
     launch: tuple[str, str] | None = None
-    asked: list[QuotaToken] = []
+    asked: list[QuotaLease] = []
 
 
 class CommitOutcome(enum.Enum):

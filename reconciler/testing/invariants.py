@@ -29,7 +29,7 @@ def check_settled(lab: Lab) -> Counter[ActionPhase]:
             phases += check_run(lab.client, run.id)
             for action in lab.client.actions(run.id):
                 assert FINALIZER not in action.metadata.finalizers, f"{action.id} still owes its clean-up"
-                assert not action.status.tokens, f"{action.id} ended and holds units of a quota"
+                assert not action.status.quota_leases, f"{action.id} ended and holds units of a quota"
         check_due_index(lab.client)
         assert lab.quotas.held() == [], f"units of quotas were not given back: {lab.quotas.held()}"
         if isinstance(lab.catalog, MemoryCatalog):

@@ -74,8 +74,8 @@ def _everything_ended(sim: Simulation) -> None:
 
 def _record(sim: Simulation, record: TaskAction) -> None:
     path, status = str(record.id), record.status
-    if status.tokens:
-        raise Violation(f"{path} has ended and holds {status.tokens}")
+    if status.quota_leases:
+        raise Violation(f"{path} has ended and holds {status.quota_leases}")
     if record.token or record.metadata.finalizers:
         raise Violation(f"{path} has ended and owes something")
     if record.phase is not ActionPhase.SUCCEEDED or status.outputs is None:

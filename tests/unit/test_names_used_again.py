@@ -151,7 +151,7 @@ def test_names_outside_differ_too() -> None:
         action = lab.submit("task", run_name="nightly", metadata=TaskMetadata())
         record = lab.get(action)
         context = TaskExecutionContext(record, lab.reconciler.services, PluginStateManager())
-        tokens.add(context._token)
+        tokens.add(context._allocation_token)
         lab.settle()
         lab.clock.advance(DAY)
         collect(lab.store, lab.settings, lab.blobs)

@@ -33,7 +33,7 @@ from reconciler.api.condition import ConditionSpec
 from reconciler.api.conditions import ConditionStatus, ConditionType
 from reconciler.api.errors import StoreUnavailable, Superseded
 from reconciler.api.phase import ActionPhase
-from reconciler.api.resource import QuotaToken
+from reconciler.api.resource import QuotaLease
 from reconciler.api.template import Interface
 from reconciler.api.transition import retryable_failure, running, success
 from reconciler.controller.round import commit_one, round_on
@@ -324,11 +324,11 @@ def test_removing_a_finalizer_gives_up_what_the_newest_status_holds() -> None:
     lab.reconcile(action)
     stale = lab.get(action)
     newer = stale.copy()
-    newer.set_status(tokens=(QuotaToken("gpu", "t"),), plugin_phase_version=5)
+    newer.set_status(quota_leases=(QuotaLease("gpu", "t"),), plugin_phase_version=5)
     lab.reconciler.update_task_action_status(stale, newer, running(5))
     lab.reconciler.remove_finalizer(stale)
     status = lab.get(action).status
-    assert (status.tokens, status.plugin_phase_version) == ((), 5)
+    assert (status.quota_leases, status.plugin_phase_version) == ((), 5)
 
 
 @pytest.mark.rule("R38")

@@ -155,8 +155,8 @@ def test_no_error_of_a_resource_manager_keeps_an_end(verb: str, error: Exception
     lab.reconciler.resource_manager.register_quota("gpu", 2)
     action = lab.submit(TYPE)
     lab.reconcile(action)
-    [token] = lab.get(action).status.tokens
-    assert (token.resource, token.units, token.held) == ("gpu", 1, True)
+    [lease] = lab.get(action).status.quota_leases
+    assert (lease.resource, lease.units, lease.held) == ("gpu", 1, True)
     setattr(lab.reconciler.resource_manager, verb, fail)
     lab.settle(timedelta(hours=1))
     assert lab.get(action).phase is ActionPhase.SUCCEEDED

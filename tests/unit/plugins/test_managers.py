@@ -148,7 +148,7 @@ def test_every_end_gives_back(end: PhaseInfo) -> None:
     [action] = submitted(lab, 1)
     record = lab.get(action)
     assert record.is_terminal
-    assert record.status.tokens == ()
+    assert record.status.quota_leases == ()
     assert free(lab)
 
 
@@ -160,7 +160,7 @@ def test_a_raising_plugin_gives_back_in_the_end() -> None:
 
     lab = lab_of(holding(breaks))
     [action] = submitted(lab, 1)
-    assert [token.held for token in lab.get(action).status.tokens] == [True]
+    assert [lease.held for lease in lab.get(action).status.quota_leases] == [True]
     assert not free(lab)
     lab.settle()
     assert phases(lab, [action]) == [ActionPhase.FAILED]
@@ -185,7 +185,7 @@ def test_an_attempt_gives_back_before_the_next_one() -> None:
     lab.step()
     lab.step()
     assert phases(lab, [first, second]) == [ActionPhase.WAITING_FOR_RESOURCES, ActionPhase.RUNNING]
-    assert [token.held for token in lab.get(first).status.tokens] == [False]
+    assert [lease.held for lease in lab.get(first).status.quota_leases] == [False]
 
 
 def test_a_relaunch_gives_back() -> None:
@@ -255,9 +255,9 @@ def test_a_superseded_write_gives_nothing_back() -> None:
     lab.clock.advance(11_000)
     assert lab.store.claim(shard, owner="newer", limit=0, named=[action]).actions
     ended = stale.copy()
-    ended.set_status(tokens=())
+    ended.set_status(quota_leases=())
     write = lab.reconciler.round(ended, stale)[1]
-    write.action.set_status(tokens=())
+    write.action.set_status(quota_leases=())
     _, accepted, refused = lab.engine.stepper.commit(shard, [write])
     assert (accepted, refused) == (0, 1)
     assert lab.store.commit(shard, [write]).outcomes == (CommitOutcome.SUPERSEDED,)

@@ -215,7 +215,7 @@ def test_who_waits_for_a_unit_can_be_aborted() -> None:
     lab.client.abort(second)
     lab.step()
     assert lab.get(second).phase is ActionPhase.ABORTED
-    assert lab.get(second).status.tokens == ()
+    assert lab.get(second).status.quota_leases == ()
 
 
 def test_a_launch_keeps_its_unit_when_it_is_created_again() -> None:

@@ -1,4 +1,4 @@
-"""Units of quotas that actions hold: renewed while they do, given back once the record says they do not (R70, R37)."""
+"""Leases of quota units that actions hold: renewed while they do, given back once the record drops them (R70, R37)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 from reconciler import metrics
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import Unavailable
-from reconciler.api.resource import QuotaToken
+from reconciler.api.resource import QuotaLease
 from reconciler.plugins.managers import ResourceManager
 from reconciler.stores.base import Store, Write
 
@@ -32,19 +32,19 @@ def renew(manager: ResourceManager, action: TaskAction, before: TaskAction, due:
     Raises:
         StoreUnavailable: the store does not answer, and the action goes on.
     """
-    held = [token for token in action.status.tokens if token.held]
+    held = [units for units in action.status.quota_leases if units.held]
     if not held:
         return due
-    for token in held:
-        if token in before.status.tokens:
-            _renew(manager, action, token)
+    for units in held:
+        if units in before.status.quota_leases:
+            _renew(manager, action, units)
     look = action.now + lease // 3
     return min(due, look) if due else look
 
 
-def _renew(manager: ResourceManager, action: TaskAction, token: QuotaToken) -> None:
+def _renew(manager: ResourceManager, action: TaskAction, held: QuotaLease) -> None:
     try:
-        manager.renew(token.resource, token.token, action.id, token.units)
+        manager.renew(held.resource, held.token, action.id, held.units)
     except Exception as error:
         if isinstance(error, Unavailable) and not action.is_terminal:
             raise
@@ -59,12 +59,12 @@ def give_back(manager: ResourceManager, store: Store, writes: Iterable[Write]) -
     """
     waiting: list[ActionId] = []
     for write in writes:
-        before = (*write.original.status.tokens, *write.asked)
-        kept = {(token.resource, token.token) for token in write.action.status.tokens} if before else set()
+        before = (*write.original.status.quota_leases, *write.asked)
+        kept = {(one.resource, one.token) for one in write.action.status.quota_leases} if before else set()
         try:
-            for token in before:
-                if (token.resource, token.token) not in kept:
-                    waiting += manager.release(token.resource, token.token)
+            for one in before:
+                if (one.resource, one.token) not in kept:
+                    waiting += manager.release(one.resource, one.token)
                     metrics.released(given_back=True)
         except Exception as error:  # noqa: BLE001  # a resource manager may raise anything
             metrics.released(given_back=False)
