@@ -9,6 +9,7 @@ No label ever holds what a user chose: phases, reasons, verbs and outcomes are w
 
 from __future__ import annotations
 
+import builtins
 import os
 import threading
 import time
@@ -39,6 +40,21 @@ def _counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
     return Counter(name, text, labels, registry=None)
 
 
+_OURS = (
+    "WorkerLost", "MaxSystemFailuresExceeded", "MaxRetriesExceeded", "UnknownFunction", "RunningTimedOut",
+    "QueuedTimedOut", "DeadlineExceeded", "ConditionTimedOut", "BadTaskSpecification", "MetadataTooLarge",
+    "CorruptedPluginState", "QuotaUnknown", "InvalidSpec", "InvalidArguments", "InvalidResult", "PluginNotFound",
+    "ChildrenFailed", "OutputsExist", "OutputsNotWritten", "OutputsTooLarge", "Stopped", "Interrupted", "NotStarted",
+    "WorkerFault", "READ_FAILED", "SecretUnavailable", "ResourceSyncFailed", "ErrorFileNotFound", "ErrorFileBadFormat",
+    "CacheStepError", "RESPONSE_NOT_READY", "RETURNED_UNKNOWN", "SYSTEM_ERROR", "TaskFailedWithError", "PluginError",
+    "OOMKilled", "Crashed", "ExitedPrematurely",
+)  # fmt: skip
+CODES = frozenset(_OURS) | {
+    name for name, one in vars(builtins).items() if isinstance(one, type) and issubclass(one, BaseException)
+}
+"""Codes of failures that may be a label: ours and Python's own. There are no more of them, whatever users do."""
+
+
 class Instruments:
     """Every instrument of a process. docs/operations.md lists them, and a test compares."""
 
@@ -67,7 +83,20 @@ class Instruments:
         self.attempts = _counter("reconciler_attempts_total", "Attempts that ended", ("ended",))
         self.attempt_duration = _histogram("reconciler_attempt_duration_seconds", "Attempts", _ATTEMPT)
         self.system_failures = _counter("reconciler_system_failures_total", "System failures counted")
+        self.failures = _counter(
+            "reconciler_failures_total", "Attempts and actions that failed", ("code", "kind")
+        )
+        self.resumptions = _counter(
+            "reconciler_resumptions_total", "Suspended launches that wait no more", ("how",)
+        )
         self.audit = _counter("reconciler_audit_total", "Warnings attached to records", ("reason",))
+        self.archived = _counter("reconciler_archived_runs_total", "Runs to be archived", ("outcome",))
+        self.archive_lag = _histogram(
+            "reconciler_archive_lag_seconds", "Runs archived after their time", _ATTEMPT
+        )
+        self.archive_passes = _counter(
+            "reconciler_archive_passes_total", "Passes of the archive", ("outcome",)
+        )
         self.wake_ups = _counter("reconciler_wake_ups_total", "Wake-up messages", ("outcome",))
         self.webhooks = _counter("reconciler_webhook_calls_total", "Calls of webhooks", ("outcome",))
         self.forwarded = _counter(
@@ -227,6 +256,40 @@ def failed(*, lease_lost: bool) -> None:
     found.system_failures.inc()
     if lease_lost:
         found.lease_losses.inc()
+
+
+def failed_with(code: str, kind: str) -> None:
+    """An attempt or an action failed with this code, by whose fault: `user` or `system`.
+
+    A code that is neither ours nor Python's is counted as `other`: classes of users must not make labels.
+    """
+    found = _Process.instruments
+    if found is not None:
+        found.counter(found.failures, code if code in CODES else "other", kind).inc()
+
+
+def resumed(how: str) -> None:
+    """A suspended launch waits no more: it is `launched` again, or its action has `ended` meanwhile."""
+    found = _Process.instruments
+    if found is not None:
+        found.counter(found.resumptions, how).inc()
+
+
+def archived(outcome: str, lag: float | None = None) -> None:
+    """A run was `archived` so many seconds after its retention had passed, or `refused`."""
+    found = _Process.instruments
+    if found is None:
+        return
+    found.counter(found.archived, outcome).inc()
+    if lag is not None:
+        found.archive_lag.observe(max(lag, 0.0))
+
+
+def archive_passed(outcome: str) -> None:
+    """A pass of the archive is `done`, or was cut short because S3 is `unavailable`."""
+    found = _Process.instruments
+    if found is not None:
+        found.counter(found.archive_passes, outcome).inc()
 
 
 def audited(reason: str) -> None:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,18 +19,20 @@ from prometheus_client.registry import Collector
 from reconciler import metrics
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
+from reconciler.stores.redis.store import RedisStore
+from worker.standing import standing
 
 log = structlog.get_logger(__name__)
 
 ACTIVE = "taskaction_active"
 PATIENCE = 0.5
-"""How long a scrape waits for the phases, seconds; then it goes without them."""
+"""How long a scrape waits for what is read from the store, seconds; then it goes without it."""
 
 _RUNS = 1000
 """Runs whose actions are counted at a scrape: one read for each of them."""
 
-PhaseCounts = Callable[[], Mapping[str, int]]
-"""How many actions there are in each phase, by the name of the phase."""
+ReadGauges = Callable[[], Sequence[GaugeMetricFamily]]
+"""Asks the store for gauges; may take long or fail."""
 
 
 class Measuring:
@@ -64,13 +66,12 @@ class Measuring:
                 log.warning("metrics.not_recorded", error=str(error))
 
     def serve(self, store: Store | None) -> None:
-        """Answer scrapes; with a store, also how many actions there are. A port in use is told and harms nothing else."""
+        """Answer scrapes; with a store, also how the installation stands. A port in use is told and harms nothing else."""
         if self._folder is None:
             return
         address, port = self._settings.metrics_address, self._settings.metrics_port
         try:
-            counts = (lambda: phases(store)) if store is not None else None
-            self._stop = serve(self._folder, address, port, counts)
+            self._stop = serve(self._folder, address, port, gauges_of(store, self._settings))
         except OSError as error:
             log.warning("metrics.not_served", address=address, port=port, error=str(error))
             self._trouble = (
@@ -104,53 +105,76 @@ def phases(store: Store) -> dict[str, int]:
     return dict(found)
 
 
-class ActivePhases(Collector):
-    """The gauge of actions by phase, read when somebody asks. Never blocks: without an answer in time it is empty."""
+class AtScrape(Collector):
+    """Gauges that are read when somebody asks. Never blocks: without an answer in time there are none.
 
-    def __init__(self, counts: PhaseCounts) -> None:
-        self._counts = counts
+    Args:
+        read: asks the store; may take long or fail.
+    """
+
+    def __init__(self, read: ReadGauges) -> None:
+        self._read_gauges = read
         self._reading = threading.Lock()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One sample for each phase."""
-        gauge = GaugeMetricFamily(ACTIVE, "Actions of the newest runs", labels=("phase",))
-        for phase, count in self._read().items():
-            gauge.add_metric([phase], count)
-        yield gauge
+        """Give what could be read in time."""
+        yield from self._read()
 
-    def _read(self) -> Mapping[str, int]:
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Give nothing: to register it must not cost a read."""
+        return iter(())
+
+    def _read(self) -> Sequence[GaugeMetricFamily]:
         if not self._reading.acquire(blocking=False):
-            return {}  # an earlier scrape still waits for a server that does not answer
-        found: dict[str, int] = {}
-        thread = threading.Thread(target=self._fill, args=(found,), name="metrics-phases", daemon=True)
+            return ()  # an earlier scrape still waits for a server that does not answer
+        found: list[GaugeMetricFamily] = []
+        thread = threading.Thread(target=self._fill, args=(found,), name="metrics-gauges", daemon=True)
         thread.start()
         thread.join(PATIENCE)
-        return {} if thread.is_alive() else found
+        return () if thread.is_alive() else found
 
-    def _fill(self, found: dict[str, int]) -> None:
+    def _fill(self, found: list[GaugeMetricFamily]) -> None:
         try:
             with suppress(Exception):  # a server that is away is told by other numbers
-                found.update(self._counts())
+                found += self._read_gauges()
         finally:
             self._reading.release()
 
 
-def registry_of(folder: Path, counts: PhaseCounts | None = None) -> CollectorRegistry:
-    """Adds up what all processes wrote into `folder`, and asks for the phases, where given, at each scrape."""
+def active_phases(counts: Mapping[str, int]) -> list[GaugeMetricFamily]:
+    """The gauge of actions by phase."""
+    gauge = GaugeMetricFamily(ACTIVE, "Actions of the newest runs", labels=("phase",))
+    for phase, count in counts.items():
+        gauge.add_metric([phase], count)
+    return [gauge]
+
+
+def gauges_of(store: Store | None, settings: Settings) -> list[Collector]:
+    """Give what is read from the store at a scrape, each part with a patience of its own; nothing without a store."""
+    if store is None:
+        return []
+    found: list[Collector] = [AtScrape(lambda: active_phases(phases(store)))]
+    if isinstance(store, RedisStore):
+        found.append(AtScrape(lambda: standing(store, settings)))
+    return found
+
+
+def registry_of(folder: Path, gauges: Iterable[Collector] = ()) -> CollectorRegistry:
+    """Adds up what all processes wrote into `folder`, and asks for the gauges at each scrape."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]  # the library has no types here
-    if counts is not None:
-        registry.register(ActivePhases(counts))
+    for gauge in gauges:
+        registry.register(gauge)
     return registry
 
 
-def serve(folder: Path, address: str, port: int, counts: PhaseCounts | None = None) -> Callable[[], None]:
+def serve(folder: Path, address: str, port: int, gauges: Iterable[Collector] = ()) -> Callable[[], None]:
     """Answer `GET /metrics` from a thread; returns what ends it.
 
     Raises:
         OSError: the address cannot be listened on.
     """
-    server, thread = start_http_server(port, address, registry_of(folder, counts))
+    server, thread = start_http_server(port, address, registry_of(folder, gauges))
 
     def stop() -> None:
         server.shutdown()

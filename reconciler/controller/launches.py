@@ -1,11 +1,13 @@
-"""Launches that were lost with their worker."""
+"""Launches that were lost with their worker, and what is counted of those that failed or were suspended."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from reconciler import metrics
 from reconciler.api.action import TaskAction
-from reconciler.stores.base import Write
+from reconciler.core.paths import launch_id
+from reconciler.stores.base import CommitOutcome, CommitReport, Write
 
 
 def tell_lost(accepted: list[Write], tell: Callable[[TaskAction, TaskAction], None]) -> None:
@@ -20,3 +22,22 @@ def tell_lost(accepted: list[Write], tell: Callable[[TaskAction, TaskAction], No
             or write.action.is_terminal
         ):
             tell(write.original, write.action)
+
+
+def tally(accepted: list[Write], report: CommitReport) -> None:
+    """Count what a commit did: launches, refused writes, published failures, suspended launches that wait no more."""
+    launches = sum(write.launch is not None for write in accepted)
+    metrics.committed(report.outcomes.count(CommitOutcome.SUPERSEDED), launches)
+    for write in accepted:
+        for event in write.events:
+            if event.error_info is not None:
+                kind = event.error_info.kind.removeprefix("KIND_").lower()
+                metrics.failed_with(event.error_info.code, kind)
+        if _is_suspended(write.original) and not _is_suspended(write.action):
+            metrics.resumed("ended" if write.action.is_terminal else "launched")
+
+
+def _is_suspended(action: TaskAction) -> bool:
+    if not action.attempt.suspended or action.is_terminal:
+        return False
+    return action.attempt.launch == launch_id(max(action.status.attempts, 1), action.status.launches)

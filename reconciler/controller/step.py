@@ -25,7 +25,7 @@ from reconciler.controller.ahead import Ahead, Batches, Committed, Turns
 from reconciler.controller.cache_config import asks_cache
 from reconciler.controller.concurrency import Slots
 from reconciler.controller.delays import Delays
-from reconciler.controller.launches import tell_lost
+from reconciler.controller.launches import tally, tell_lost
 from reconciler.controller.quota_leases import give_back
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.wakes import Wakes
@@ -256,12 +256,10 @@ class Stepper:
     def accept(self, shard: int, writes: list[Write], report: CommitReport) -> Committed:
         """Do what is owed once writes are committed: messages, tickets, units of quotas that are free."""
         accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
-        launches = sum(write.launch is not None for write in accepted)
         if self.on_lost is not None:
             tell_lost(accepted, self.on_lost)
-        superseded = report.outcomes.count(CommitOutcome.SUPERSEDED)
-        if superseded or launches:
-            metrics.committed(superseded, launches)
+        if metrics.enabled():
+            tally(accepted, report)
         if report.opened:
             announce(self.store, self.messenger, report.opened)
         for woken in give_back(self.reconciler.resource_manager, self.store, accepted):

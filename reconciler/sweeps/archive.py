@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
+from reconciler import metrics
 from reconciler.api.errors import ArchiveUnreadable, BlobCorrupt, BlobNotFound, BlobUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.archive import Archive
@@ -56,8 +57,10 @@ def archive_all(store: Store, blobs: BlobStore, settings: Settings, before: int)
             old = store.now() - int(settings.archive.total_seconds() * 1000)
             if expired := expire(store, blobs, old, objects=settings.collect_objects):
                 log.info("archive.expired", runs=expired)
+        metrics.archive_passed("done")
     except BlobUnavailable as error:
         log.warning("archive.unavailable", archived=archived, error=str(error))
+        metrics.archive_passed("unavailable")
     return archived
 
 
@@ -92,6 +95,8 @@ class Archiver:
             days |= write_rows(self._blobs, [row for _, row in rows])
             self._store.set_archived(shard, [sealed for sealed, _ in rows])
             archived += len(rows)
+            for _, row in rows:
+                metrics.archived("archived", (before - row.ended_at) / 1000)
         return archived, days
 
     def _sealed(self, shard: int, before: int) -> Iterator[list[SealedRun]]:
@@ -125,6 +130,7 @@ class Archiver:
             return row_of(run, written.header, written.size)
         except (ArchiveUnreadable, BlobCorrupt, BlobNotFound, ValueError) as error:
             log.warning("archive.refused", run=str(sealed.run), error=str(error))
+            metrics.archived("refused")
             return None
 
     def _is_ready(self, run: RawRun) -> bool:

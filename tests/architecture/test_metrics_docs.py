@@ -10,6 +10,7 @@ import pytest
 
 from reconciler import metrics
 from worker import metrics as worker_metrics
+from worker import standing
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 Row = tuple[str, str, tuple[str, ...]]
@@ -32,13 +33,14 @@ def documented(text: str) -> list[Row]:
 
 
 def registered(found: metrics.Instruments) -> list[Row]:
-    """The same of the instruments, and of the gauge that is read at a scrape."""
+    """The same of the instruments, and of the gauges that are read at a scrape."""
     rows = [
         (one._name + ("_total" if one._type == "counter" else ""), str(one._type), tuple(one._labelnames))
         for one in found.all()
     ]
-    [gauge] = worker_metrics.ActivePhases(lambda: {"running": 1}).collect()
-    return [*rows, (gauge.name, str(gauge.type), tuple(gauge.samples[0].labels))]
+    [gauge] = worker_metrics.active_phases({"running": 1})
+    read = [(name, "gauge", labels) for name, (_, labels) in standing.GAUGES.items()]
+    return [*rows, (gauge.name, str(gauge.type), tuple(gauge.samples[0].labels)), *read]
 
 
 def test_the_table_is_true(instruments: metrics.Instruments) -> None:

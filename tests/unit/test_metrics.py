@@ -145,7 +145,7 @@ def test_phases_never_block(monkeypatch: pytest.MonkeyPatch) -> None:
             raise answer
         return answer
 
-    gauge: Any = worker_metrics.ActivePhases(counts)
+    gauge: Any = worker_metrics.AtScrape(lambda: worker_metrics.active_phases(counts()))
     read = lambda: [sample.value for family in gauge.collect() for sample in family.samples]  # noqa: E731  # one line, used thrice
     began = time.monotonic()
     assert (read(), read()) == ([], [])

@@ -170,6 +170,10 @@ class Keys(msgspec.Struct, frozen=True):
         """Lines of a queue that have launches."""
         return self.queue(queue) + "heads"
 
+    def paused(self, queue: str) -> str:
+        """Name the mark of a queue that is paused."""
+        return f"{self.queue(queue)}paused"
+
     def ruled(self, queue: str) -> str:
         """Name the notes of who paused, moved or limited a queue."""
         return self.queue(queue) + "ruled"

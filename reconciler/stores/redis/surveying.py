@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from reconciler.api.action import ActionId
@@ -20,8 +21,15 @@ class Late(NamedTuple):
     by: int
 
 
+class Memory(NamedTuple):
+    """Holds what the server uses and may use, in bytes; a limit of 0 is none."""
+
+    used: int
+    limit: int
+
+
 class Surveying(RedisCore):
-    """say_swept, swept_ago, latest, due_soon, launches_waiting."""
+    """say_swept, swept_ago, latest, due_soon, launches_waiting, paused, memory."""
 
     @explain
     def say_swept(self, sweep: str) -> None:
@@ -67,3 +75,17 @@ class Surveying(RedisCore):
         for (_, line), count in zip(known, pipe.execute() if known else (), strict=True):
             waiting[line.partition("/")[0]] += int(count)
         return dict(waiting)
+
+    @explain
+    def paused(self, queues: Sequence[str]) -> list[bool]:
+        """Tell of each of these queues whether it is paused."""
+        pipe = self.client.pipeline(transaction=False)
+        for queue in queues:
+            pipe.exists(self.keys.paused(queue))
+        return [bool(found) for found in (pipe.execute() if queues else ())]
+
+    @explain
+    def memory(self) -> Memory:
+        """Tell how much memory the server uses, and how much it may."""
+        info: Any = self.client.info("memory")
+        return Memory(int(info.get("used_memory", 0)), int(info.get("maxmemory", 0)))
