@@ -380,7 +380,7 @@ class Store(Archiving, Doomed, Functions, Holds, Lines, Steps, Protocol):
     def collect(
         self, shard: int, *, before: int, limit: int, noted: bool = False, archived: bool = False
     ) -> Collected:
-        """Forget terminal actions that ended before `before`; never one with open children (R42).
+        """Forget terminal actions that ended before `before`; never one above a child that stays (R42).
 
         With `noted` only those with a note (`Doomed.doom`), with `archived` only those of runs in the archive.
         """

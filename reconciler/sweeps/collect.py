@@ -1,9 +1,9 @@
 """Sweep: forget what ended long enough ago (R42).
 
 Deletes records of terminal actions past their retention, with their entries in every index, and events past theirs. Never
-an action that is owed clean-up, has open children, or is below one that is kept. With an archive, never one of a run that
-does not lie there yet (`sweeps/archive.py`). Objects in S3 are kept unless `collect_objects` is set: a bucket's life-cycle
-rule is the tool for them (docs/operations.md). Safe to run twice and on two hosts: who comes second finds nothing.
+an action that is owed clean-up, has children that stay, or is below one that is kept. With an archive, never one of a run
+that does not lie there yet (`sweeps/archive.py`). Objects in S3 are kept unless `collect_objects` is set: a bucket's rule of
+life-cycle is the tool for them (docs/operations.md). Safe to run twice and on two hosts: who comes second finds nothing.
 """
 
 from __future__ import annotations

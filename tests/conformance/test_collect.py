@@ -104,6 +104,55 @@ def test_open_children_keep_their_parent(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R42")
+def test_what_stays_below_keeps_what_is_above(store: LookingStore) -> None:
+    """Who submits a map again while a member still owes clean-up finds its root: no second one counts that member."""
+    root, done, owes = make_action("a0"), make_action("m0", parent="a0"), make_action("m1", parent="a0")
+    created(store, root, done, owes)
+    finish(store, done)
+    committed(store, success_write(claimed(store, owes), keep_finalizer=True, due=store.now() + 3_600_000))
+    finish(store, root)
+    report = collect(store)
+    assert (names(report), report.kept) == (["m0"], 2)
+    again = store.create([root, done, owes])
+    assert [answer.outcome for answer in again.outcomes] == [
+        CreateOutcome.EXISTS,
+        CreateOutcome.PARENT_ENDED,
+        CreateOutcome.EXISTS,
+    ]
+    settle(store, owes)
+    assert names(collect(store)) == ["a0", "m1"]
+    assert remains(store, RUN) == []
+
+
+@pytest.mark.rule("R42")
+def test_a_tree_that_ended_from_above_goes_at_once(store: LookingStore, pass_time: PassTime) -> None:
+    """Of an aborted tree the top ends first; one pass forgets all levels."""
+    family = [make_action("top"), make_action("x", parent="top"), make_action("y", parent="x")]
+    created(store, *family)
+    for action in family:
+        finish(store, action, ActionPhase.ABORTED)
+        pass_time(5)
+    for action in family[:2]:
+        settle(store, action)
+    assert names(collect(store)) == ["top", "x", "y"]
+    assert remains(store, RUN) == []
+
+
+def test_a_child_that_vanished_keeps_nobody(store: LookingStore) -> None:
+    """A record that vanished, as by eviction, does not hold the one above it for ever."""
+    top, child = make_action("top"), make_action("x", parent="top")
+    created(store, top, child)
+    finish(store, child)
+    finish(store, top)
+    if isinstance(store, RedisStore):
+        store.client.delete(store.keys.action(child.id))
+    else:
+        assert isinstance(store, MemoryStore)
+        del store._shards[shard_of(store, child)].records[str(child.id)]
+    assert names(collect(store)) == ["top"]
+
+
+@pytest.mark.rule("R42")
 def test_a_live_parent_keeps_its_ended_children(store: LookingStore) -> None:
     """A parent that still runs may read its children's results."""
     family = [make_action("top"), make_action("x", parent="top")]

@@ -352,7 +352,11 @@ class Simulation:
         queue = self.settings.attempts_queue
         waits = any(shard.lines for shard in self.store._shards)
         at_work = any(worker.actor is not None and not worker.actor.done for worker in self.attempts)
-        if self.faulty or not waits or at_work or any(m.queue == queue for m in self.broker.messages):
+        asleep = (
+            self.beat.frozen_until > now
+        )  # who sends tickets again, as of the time when things went wrong
+        told = any(message.queue == queue for message in self.broker.messages)
+        if self.faulty or asleep or not waits or at_work or told:
             self._unserved_since = now
         elif now - self._unserved_since > _UNSERVED:
             raise Violation(f"launches stand in lines, and for {_UNSERVED / 1000:g} s nobody was told of it")

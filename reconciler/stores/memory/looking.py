@@ -84,26 +84,37 @@ class Looking(MemoryCore):
         with self._lock:
             now, state = self.now(), self._shards[shard]
             ended = sorted((at, path) for path, at in state.done.items() if at < before)
-            deleted: list[TaskAction] = []
-            gone = kept = 0
+            there = [path for _, path in ended if path in state.records]
             for _, path in ended:
-                fields = state.records.get(path)
-                if fields is None:
+                if path not in state.records:
                     del state.done[path]
-                    gone += 1
-                elif (
-                    self.must_stay(state, path, before)
-                    or (noted and self._life(path) not in state.doomed)
-                    or (archived and not state.sealed.get(parse(path).run_id))
-                ):
-                    if b"f" in fields:
-                        state.wake(path, now, now)
-                    kept += 1
-                else:
-                    deleted.append(self.decode(path, fields))
-                    _forget(state, path, fields)
+            going = []
+            for path in there:
+                if not self._stays(state, path, before, noted=noted, archived=archived):
+                    going.append(path)
+                elif b"f" in state.records[path]:
+                    state.wake(path, now, now)
+            deleted: list[TaskAction] = []
+            before_this = -1
+            while len(deleted) > before_this:  # of an abort those above ended first
+                before_this = len(deleted)
+                free = [path for path in going if path in state.records and not _is_above(state, path)]
+                deleted += [self._forget(state, path) for path in free]
             self.wrote("collect", tuple(action.id for action in deleted))
-        return Collected(tuple(deleted), gone, kept)
+        return Collected(tuple(deleted), len(ended) - len(there), len(there) - len(deleted))
+
+    def _forget(self, shard: Shard, path: str) -> TaskAction:
+        fields = shard.records[path]
+        action = self.decode(path, fields)
+        _forget(shard, path, fields)
+        return action
+
+    def _stays(self, shard: Shard, path: str, before: int, *, noted: bool, archived: bool) -> bool:
+        return (
+            self.must_stay(shard, path, before)
+            or (noted and self._life(path) not in shard.doomed)
+            or (archived and not shard.sealed.get(parse(path).run_id))
+        )
 
     def _life(self, path: str) -> Life:
         action = parse(path)
@@ -171,6 +182,15 @@ def _forget(shard: Shard, path: str, fields: Fields) -> None:
     if not shard.tree[run]:
         for index in (shard.tree, shard.counters, shard.shared, shard.runs, shard.incarnations, shard.sealed):
             index.pop(run, None)
+
+
+def _is_above(shard: Shard, path: str) -> bool:
+    """Tell whether something below it is there: a name that comes again would take that part for its own."""
+    action = parse(path)
+    below = (m for m in shard.tree[action.run_id] if m.startswith(f"{action.action}/"))
+    return b"b" in shard.records[path] and any(
+        str(action.run_id.action(member.rpartition("/")[2])) in shard.records for member in below
+    )
 
 
 def _wanted(shard: Shard, path: str, fields: Fields, before: int) -> bool:

@@ -1,5 +1,5 @@
 -- Forget terminal actions that ended long enough ago; never one that is owed clean-up,
--- has open children, or is below one that has not ended, or not long enough ago; none of a run whose records are held.
+-- has children that stay, or is below one that has not ended, or not long enough ago; none of a run whose records are held.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  ended before, in ms
@@ -45,9 +45,22 @@ local function is_held(run, shared_name)
   return held[life]
 end
 
+-- Whether something below it is there: a name that comes again while part of its tree stays would take that part for its own.
+local function is_above(run, name)
+  local tree = base .. 'tree:' .. run
+  while true do
+    local member = redis.call('ZRANGE', tree, '[' .. name .. '/', '(' .. name .. '0', 'BYLEX', 'LIMIT', 0, 1)[1]
+    if not member then return false end
+    if redis.call('EXISTS', record(run .. '/' .. name_of(member))) == 1 then return true end
+    redis.call('ZREM', tree, member) -- deleted by somebody else
+  end
+end
+
 local paths = redis.call('ZRANGE', done, '-inf', '(' .. ARGV[2], 'BYSCORE', 'LIMIT', tonumber(ARGV[4]), tonumber(ARGV[3]))
-local deleted, gone, kept, runs = {}, 0, 0, {}
-for _, path in ipairs(paths) do
+local deleted, gone, kept, runs, above = {}, 0, 0, {}, {}
+
+-- Forgets one that may go, and counts it.
+local function see(path)
   local key, run, name = record(path), run_of(path), name_of(path)
   local flat = redis.pcall('HGETALL', key)
   local r = {}
@@ -69,10 +82,12 @@ for _, path in ipairs(paths) do
     kept = kept + 1
   elseif ARGV[6] == '1' and redis.call('HGET', counters, 'z') ~= '2' then
     kept = kept + 1
-  elseif ARGV[5] == 'look' then
+  elseif ARGV[5] == 'look' then -- its children may be among those that go
     deleted[#deleted + 1] = { path, {} }
   elseif ARGV[5] == 'noted' and redis.call('HEXISTS', base .. 'doomed', note_of(path, r.h)) == 0 then
     kept = kept + 1
+  elseif r.b and is_above(run, name) then
+    above[#above + 1] = path
   else
     redis.call('DEL', key, base .. 'steps:' .. path)
     redis.call('ZREM', done, path)
@@ -88,4 +103,12 @@ for _, path in ipairs(paths) do
     deleted[#deleted + 1] = { path, flat }
   end
 end
-return { deleted, gone, kept, runs }
+
+for _, path in ipairs(paths) do see(path) end
+for _ = 1, 10 do -- of an abort those above ended first; levels that are left go with the next pass
+  local again = above
+  above = {}
+  for i = #again, 1, -1 do see(again[i]) end
+  if #above == #again then break end
+end
+return { deleted, gone, kept + #above, runs }
