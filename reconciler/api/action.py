@@ -10,21 +10,23 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from reconciler.api.asked import AskedRetry
+from reconciler.api.attempt import SUSPENDED, AttemptOutcome, AttemptRecord
 from reconciler.api.audit import Ruling, Who
 from reconciler.api.errors import InvalidName
-from reconciler.api.hand_back import HandBack
 from reconciler.api.lineage import Lineage
 from reconciler.api.names import check_name
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.api.stamps import completed_label, second
 from reconciler.api.status import ActionStatus, is_terminal
-from reconciler.api.transition import OutputRef
+
+__all__ = [
+    "CONDITION", "DONE", "FINALIZER", "SUSPENDED", "TASK", "ActionId", "ActionSpec", "AttemptOutcome", "AttemptRecord",
+    "Children", "Deletion", "Metadata", "Result", "RunId", "Signal", "TaskAction", "record_name",
+]  # fmt: skip
 
 FINALIZER = "flyte.org/plugin-finalizer"
 """Clean-up owed by this reconciler before an action may be forgotten (R8)."""
-SUSPENDED = "suspended"  # how a launch ends that has nothing to do but wait: another one goes on later
 LABEL_TERMINATION_STATUS = "flyte.org/termination-status"
 LABEL_COMPLETED_TIME = "flyte.org/completed-time"
 TERMINATED = "terminated"
@@ -200,63 +202,6 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def deletion_timestamp(self) -> int:
         """Tell when deletion was asked for; 0 = it was not."""
         return self.deletion.at if self.deletion else 0
-
-
-class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tells how an attempt ended, as its worker reported it, fenced by launch (R74).
-
-    `ended` is one of returned, raised, died, stopped, suspended, unknown. A suspended one waits for `waits_for` actions of
-    its run, the first of them in `waits` (a path: of another run), or until `until` (ms since the epoch; 0 = no time).
-    """
-
-    ended: str
-    code: str = ""
-    message: str = ""
-    traceback: str = ""
-    retryable: bool = True
-    outputs: OutputRef | None = None
-    log_uri: str = ""
-    log_sha256: str = ""
-    at: int = 0
-    asked: AskedRetry | None = None
-    """The next attempt, when the function itself asked for one."""
-    waits: tuple[str, ...] = ()
-    waits_for: int = 0
-    until: int = 0
-
-
-class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Holds what the store knows of the launch a plugin waits for.
-
-    Attributes:
-        launch: which launch may report, `<attempt>` or `<attempt>-<relaunch>`; empty = none.
-        owner: the worker that runs it; empty = not started.
-        lease_until: until when it counts as alive (ms since the epoch).
-        started_at: when the worker took it.
-        stop: why it is asked to stop; empty = it is not.
-        sent_at: when the launch was put into the line of its queue.
-        hand_backs: how often workers handed this launch back.
-        handed_back: by a worker that cannot run it, since it was last sent.
-        in_line: whether it stands in the line of its queue and waits for a worker; only known of a claimed action.
-        drawn_with: how many launches its worker drew together, this one among them; 0 = it drew this one alone.
-    """
-
-    launch: str = ""
-    sent_at: int = 0
-    owner: str = ""
-    lease_until: int = 0
-    started_at: int = 0
-    outcome: AttemptOutcome | None = None
-    stop: str = ""
-    hand_backs: int = 0
-    handed_back: HandBack | None = None
-    in_line: bool = False
-    drawn_with: int = 0
-
-    @property
-    def suspended(self) -> bool:
-        """Tell whether its last launch waits without a worker."""
-        return self.outcome is not None and self.outcome.ended == SUSPENDED
 
 
 class Children(msgspec.Struct, frozen=True, gc=False):

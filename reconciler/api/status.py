@@ -53,6 +53,8 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
         default=(), name="tokens"
     )  # as stored records call it
     """Units of quotas it holds or waits for; what a commit drops here is given back (R37)."""
+    unasked: tuple[str, ...] = ()
+    """Children an earlier pass of its function has started and the last one never asked for (R86): the first 64."""
     webhook_due: int = 0
     webhook_tries: int = 0
     """When the webhook of a condition is called next, 0 = no call is owed; calls that have ended (R53)."""

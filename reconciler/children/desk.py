@@ -114,6 +114,12 @@ class Desk:
         run = self._record.id.run_id
         return [action.action if action.run_id == run else str(action) for action in found if action]
 
+    def asked(self) -> tuple[set[str], int]:
+        """Names of the children that were asked for, and how many of them are new."""
+        run = self._record.id.run_id
+        names = {action.action for action in self._actions.values() if action.run_id == run}
+        return names, self._starting.made
+
     # -- one kind of request after the other -------------------------------------------------------------------------
     def _some(self) -> list[ask.Answer]:
         """Do the first request, with those of its kind behind it; they stay in line until they are done.

@@ -47,6 +47,9 @@ class Starting:
         client: of the installation.
         parent: the action, as it was drawn.
         attempt: number of its attempt.
+
+    Attributes:
+        made: how many children this one has stored; others were there already.
     """
 
     def __init__(self, client: Client, parent: TaskAction, attempt: int) -> None:
@@ -56,6 +59,7 @@ class Starting:
         self._door = Door(client.settings, parse_uri(client.blobs.uri("any")).bucket)
         self._storing = Storing(client.store, client.blobs, client.settings, Waker(client.messenger))
         self._limits = QueueLimits(client.store, self._door)
+        self.made = 0
 
     def wanted(self, request: requests.Start) -> Wanted:
         """The child a request asks for."""
@@ -97,7 +101,10 @@ class Starting:
         made: list[TaskAction | ReconcilerError] = []
         for one, name in zip(wanted, names, strict=True):
             made.append(self._made(one, self._parent.id.action, name))
-        return self._stored(made)
+        before = self._storing.made
+        found = self._stored(made)
+        self.made += self._storing.made - before
+        return found
 
     def members(self, group: ActionId, request: requests.Members) -> list[ActionId | ReconcilerError]:
         """Store members of a group; see `start`.

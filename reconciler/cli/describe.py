@@ -7,6 +7,7 @@ import click
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.documents import error_of
 from reconciler.cli.format import ago
+from reconciler.cli.get import never_asked_for
 from reconciler.cli.output import emit, phase_text, say
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.cli.terminal import styled, write
@@ -39,6 +40,8 @@ def describing(*, action: str, project: str, domain: str, as_json: bool) -> None
 def _show(one: Described, now: int) -> None:
     write(f"{styled(str(one.record.id), bold=True)}  {phase_text(one.record.phase)}")
     say(f"  {one.why.text}." if one.why else f"  {_end(one, now)}")
+    if one.record.status.unasked:
+        say(f"  Not asked for: {never_asked_for(one.record)}; what is open of them ends with it.")
 
 
 def _end(one: Described, now: int) -> str:
@@ -60,4 +63,5 @@ def why_document(one: Described) -> Document:
         "why": why.text if why else None,
         "until": iso(why.until) if why else None,
         "waits_for": (why.other or None) if why else None,
+        "never_asked_for": list(one.record.status.unasked),
     }

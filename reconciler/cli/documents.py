@@ -112,6 +112,7 @@ def action_document(
         "attempt": _attempt_part(record),
         "attempts_told": [_told_part(each) for each in attempts_of(events)],
         "children": msgspec.structs.asdict(record.children),
+        "never_asked_for": list(status.unasked),
         "outputs": _outputs_part(record),
         "log_uri": log_uri(record, events) or None,
         "deletion": _deletion_part(record),

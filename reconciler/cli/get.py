@@ -111,7 +111,14 @@ def _what(record: TaskAction) -> Pairs:
             "children",
             f"{children.total}, {children.open} open, {children.failed} failed" if children.total else "",
         ),
+        ("not asked for", never_asked_for(record)),
     ]
+
+
+def never_asked_for(record: TaskAction) -> str:
+    """Tell which children an earlier pass of the function has started and the last one did not ask for."""
+    names = record.status.unasked
+    return f"{', '.join(names)}: an earlier pass started them, and the last one did not" if names else ""
 
 
 def _came(record: TaskAction, made: Sequence[RunId]) -> Pairs:

@@ -58,6 +58,9 @@ class Storing:
         blobs: large inputs.
         settings: how large is large.
         waker: has the shards looked at.
+
+    Attributes:
+        made: how many of those to adopt were new.
     """
 
     def __init__(self, store: Store, blobs: BlobStore, settings: Settings, waker: Waker) -> None:
@@ -65,6 +68,7 @@ class Storing:
         self._blobs = blobs
         self._inline_limit = settings.inline_limit
         self._waker = waker
+        self.made = 0
 
     def store(
         self, actions: Sequence[TaskAction], hold: Callable[[], int] = lambda: 0, *, by: Who | None = None
@@ -106,6 +110,7 @@ class Storing:
             of = part[0].metadata.incarnation
             base = default_base(self._blobs, part[0].id.run_id, of)
             answers = self._submit([self._placed(action, of, base) for action in part], 0)
+            self.made += sum(answer.outcome is CreateOutcome.CREATED for answer in answers)
             for action, answer in zip(part, answers, strict=True):
                 found.append(None if _adopted(answer) else _refusal(action, answer))
         return found

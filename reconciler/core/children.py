@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 
 _STEM = 7
 _MARK = 12
 """Characters of a name. With a generation of two digits and a member of six, all together is 30, the most there may be."""
 _DIGEST = 10
+_GENERATION = re.compile(rf"(.*-[a-z2-7]{{{_MARK}}})-[0-9]+")
 
 
 def digest_of_call(*parts: bytes) -> str:
@@ -36,6 +38,12 @@ def child_name(parent: str, stem: str, digest: str, asked: int) -> str:
 def generation(name: str, attempt: int) -> str:
     """Name of what an attempt starts anew because it has failed in an earlier one; the first attempt adds nothing."""
     return name if attempt == 1 else f"{name}-{attempt}"
+
+
+def first_generation(name: str) -> str:
+    """Name of a child in the first attempt of its parent, from its name in any (`generation`)."""
+    found = _GENERATION.fullmatch(name)
+    return found[1] if found else name
 
 
 def member_name(group: str, index: int) -> str:

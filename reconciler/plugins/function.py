@@ -98,6 +98,8 @@ class FunctionPlugin(Plugin):
         if attempt.launch != ctx.launch:
             return Transition(self._launch(ctx, queue, config))
         if attempt.outcome is not None:
+            if attempt.outcome.unasked != ctx.action.status.unasked:
+                ctx.action.set_status(unasked=attempt.outcome.unasked)
             return Transition(_ended(attempt.outcome))
         if not attempt.owner:
             return Transition(self._not_started(ctx, queue, config))

@@ -20,6 +20,7 @@ from reconciler.api.secret import variable_of
 from reconciler.children.desk import Desk
 from reconciler.children.parent import Parent, parent_context
 from reconciler.children.requests import Answer, Request
+from reconciler.children.unasked import unasked
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
 from reconciler.core.functions import RegisteredFunction, registry
@@ -94,7 +95,8 @@ class LabWorker:
             if not parent.suspended:
                 if not isinstance(error, Exception):
                     raise
-                return _raised(error)
+                left = unasked(lab.client, record, desk)
+                return msgspec.structs.replace(_raised(error), unasked=left)
             result = b""
         finally:
             parent.close()
@@ -108,7 +110,7 @@ class LabWorker:
             text = "the attempt has run longer than its running limit"
             return AttemptOutcome(ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False)
         outputs = context.files.write_outputs(result, lab.settings.inline_limit)
-        return AttemptOutcome(ended="returned", outputs=outputs)
+        return AttemptOutcome(ended="returned", outputs=outputs, unasked=unasked(lab.client, record, desk))
 
     def _secrets(self, record: TaskAction, context: TaskExecutionContext) -> dict[str, str]:
         manager = self._lab.reconciler.secret_manager

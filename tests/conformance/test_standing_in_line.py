@@ -39,7 +39,7 @@ from support import (
     success_write,
 )
 
-from reconciler.api.action import AttemptOutcome, Deletion, RunId
+from reconciler.api.action import AttemptOutcome, Children, Deletion, RunId
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import Finished, StartRefused
 from reconciler.stores.changes import APART, PART
@@ -129,6 +129,17 @@ def test_one_that_is_drawn_alone_says_so(store: LookingStore) -> None:
     action = make_action()
     launched(store, action)
     assert draw(store, action, limit=9).actions[0].attempt.drawn_with == 0
+
+
+@pytest.mark.rule("R86")
+def test_what_is_drawn_knows_its_children(store: LookingStore) -> None:
+    """Who calls a function again learns with the draw how many children earlier passes have started."""
+    parent, alone = make_action("a0"), make_action("b0")
+    stand(store, [parent, alone])
+    created(store, make_action("m0", parent="a0"), make_action("m1", parent="a0"))
+    found = {record.id: record.children for record in draw(store, parent, limit=2).actions}
+    found |= {record.id: record.children for record in draw(store, parent, limit=2).actions}
+    assert found == {parent.id: Children(2, 2, 0), alone.id: Children()}
 
 
 def test_a_draw_takes_a_part_of_a_long_line(store: LookingStore) -> None:

@@ -137,3 +137,13 @@ def test_an_abort_reaches_what_is_suspended(site: Site) -> None:
     with pytest.raises(ActionAborted):
         waiting.result(timeout=30)
     check_run(site.client, waiting.id)
+
+
+@pytest.mark.rule("R86")
+def test_what_the_last_pass_does_not_ask_for_is_named_and_ends(site: Site, tmp_path: Path) -> None:
+    """The record tells that the code of the function differs between its passes."""
+    run = trees.fickle.delay(str(tmp_path / "book"))
+    assert run.result(timeout=60) == 8
+    (left,) = site.client.get(run.action).status.unasked
+    eventually(lambda: site.client.get(run.id.action(left)).phase is ActionPhase.ABORTED, 30)
+    check_run(site.client, run.id)

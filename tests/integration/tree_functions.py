@@ -100,3 +100,13 @@ async def patient() -> str:
 def sleepy() -> None:
     """Wait for long."""
     sleep(3600)
+
+
+@env.task()
+def fickle(book: str) -> int:
+    """Start something in the first pass alone, as code does that decides by chance."""
+    file = Path(book)
+    if not file.exists():
+        file.touch()
+        sleepy.delay()
+    return double.delay(4).result()

@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
+from msgspec.structs import replace
 
 from reconciler import metrics
 from reconciler.api.action import AttemptOutcome, TaskAction
@@ -22,12 +23,14 @@ from reconciler.api.errors import (
     InvalidInput,
     PluginError,
     ReadFailed,
+    ReconcilerError,
     SecretUnavailable,
     Unavailable,
 )
 from reconciler.api.template import Timeouts, template_or_none
 from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.children.desk import Desk
+from reconciler.children.unasked import unasked
 from reconciler.client import Client
 from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import limits_of
@@ -94,6 +97,7 @@ class Attempt:
         self._text = b""
         self._secrets = AttemptSecrets({})
         self._live: LiveLog | None = None
+        self._made: Desk | None = None
         self.limits = Timeouts()
         try:
             self.limits = limits_of(template_or_none(record))
@@ -278,13 +282,22 @@ class Attempt:
 
     def _desk(self, told: Callable[[], None]) -> Desk:
         """Make what does for the function what it asks for; made when it asks."""
-        engine = self.engine
-        client = Client(engine.store, engine.blobs, engine.messenger, engine.settings)
         template = template_or_none(self.record)
         assert template is not None  # or nothing would run
         config = config_of(template.custom)
-        queue = (config.queue or engine.settings.attempts_queue) if config.suspend else ""
-        return Desk(client, self.record, self.owner, told, queue)
+        queue = (config.queue or self.engine.settings.attempts_queue) if config.suspend else ""
+        self._made = Desk(self._client(), self.record, self.owner, told, queue)
+        return self._made
+
+    def _client(self) -> Client:
+        engine = self.engine
+        return Client(engine.store, engine.blobs, engine.messenger, engine.settings)
+
+    def _unasked(self) -> tuple[str, ...]:
+        """Tell what the last pass of a function that has children never asked for; nothing while the store is away."""
+        with suppress(ReconcilerError):
+            return unasked(self._client(), self.record, self._made) if self.record.children.total else ()
+        return ()
 
     def _write(self, *, written: bool) -> AttemptOutcome:
         """Outputs, error and log go to S3 first; then the outcome that points to them is reported."""
@@ -309,12 +322,14 @@ class Attempt:
                     outputs=ref,
                     log_uri=stored.uri if stored else "",
                     log_sha256=stored.sha256 if stored else "",
+                    unasked=self._unasked(),
                 )
         except BlobExists as error:
             return AttemptOutcome(ended="stopped", code="OutputsExist", message=str(error))
         except InvalidInput as error:
             return AttemptOutcome(ended="raised", code="OutputsTooLarge", message=str(error), retryable=False)
-        return describe(ended, stored)
+        outcome = describe(ended, stored)
+        return replace(outcome, unasked=self._unasked()) if isinstance(ended, Raised) else outcome
 
 
 def _log_of(ended: Ended, text: bytes) -> bytes:

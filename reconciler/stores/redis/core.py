@@ -31,6 +31,11 @@ def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+def counted(three: Sequence[bytes | None] | None) -> Children | None:
+    """Counts of the children of an action, as a script gives them; None when it has none."""
+    return Children(*(int(n or 0) for n in three)) if three else None
+
+
 class RedisCore:
     """Base of the parts of `RedisStore`."""
 

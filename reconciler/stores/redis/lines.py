@@ -13,7 +13,7 @@ from reconciler.api.audit import Ruling, Who, ruling
 from reconciler.stores.changes import AGED, AGED_EVERY, GRACE, PART, RULINGS, TICKET_TTL
 from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served, Turn
 from reconciler.stores.redis.connect import explain
-from reconciler.stores.redis.core import RedisCore, open_json, pairs
+from reconciler.stores.redis.core import RedisCore, counted, open_json, pairs
 from reconciler.stores.redis.scripts import pack, script
 
 log = structlog.get_logger(__name__)
@@ -57,15 +57,18 @@ class QueueLines(RedisCore):
         now, left, place, drawn, at = script("draw")(
             self.client, key, base, line, owner, limit, lease, GRACE, PART
         )
-        found = [(ActionId(*path.decode().split("/")), pairs(flat)) for path, flat in drawn]
-        self.fetch_shared((action.run_id, fields[b"h"]) for action, fields in found if b"h" in fields)
-        actions = [read for action, fields in found if (read := self._readable(action, fields, int(now)))]
+        found = [(ActionId(*path.decode().split("/")), pairs(flat), kids) for path, flat, kids in drawn]
+        self.fetch_shared((action.run_id, fields[b"h"]) for action, fields, _ in found if b"h" in fields)
+        read = [self._readable(action, fields, kids, int(now)) for action, fields, kids in found]
+        actions = [record for record in read if record is not None]
         return Draw(actions, int(left), Head(shard, line, int(place), int(at)))
 
-    def _readable(self, action: ActionId, fields: dict[bytes, bytes], now: int) -> TaskAction | None:
+    def _readable(
+        self, action: ActionId, fields: dict[bytes, bytes], kids: Sequence[bytes | None], now: int
+    ) -> TaskAction | None:
         """Read a record that was drawn; one that somebody wrote over harms no neighbour: its lease ends."""
         try:
-            return self.decode(action, fields, now=now)
+            return self.decode(action, fields, counted(kids), now)
         except (msgspec.DecodeError, KeyError, ValueError):
             log.error("line.foreign_record", action=str(action))  # noqa: TRY400  # the record would be shown
             return None

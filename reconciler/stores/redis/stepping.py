@@ -10,7 +10,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from reconciler import metrics
-from reconciler.api.action import FINALIZER, ActionId, Children, RunId, TaskAction
+from reconciler.api.action import FINALIZER, ActionId, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.core.conditions import action_phase
 from reconciler.stores import records
@@ -38,7 +38,7 @@ from reconciler.stores.changes import (
 )
 from reconciler.stores.lines import Head
 from reconciler.stores.redis.connect import explain
-from reconciler.stores.redis.core import RedisCore, pairs
+from reconciler.stores.redis.core import RedisCore, counted, pairs
 from reconciler.stores.redis.lines import heads_of
 from reconciler.stores.redis.scripts import pack, script
 
@@ -188,8 +188,7 @@ class Stepping(RedisCore):
         _, token, _, kids, stands = entry
         if stands:
             fields[b"in"] = b"1"
-        children = Children(*(int(n or 0) for n in kids)) if kids else None
-        action = self.decode(id, fields, children, now)
+        action = self.decode(id, fields, counted(kids), now)
         action.token = int(token)
         return action
 

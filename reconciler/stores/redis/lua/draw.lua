@@ -7,21 +7,22 @@
 -- ARGV[5]  lease in ms
 -- ARGV[6]  grace in ms after the lease until a step looks
 -- ARGV[7]  part of a long line that one draw takes at most: one in so many
--- returns  {now, launches left in the line, place of the first one left, {path, flat fields}..., when that was, µs}
+-- returns  {now, launches left in the line, place of the first one left, {path, flat fields, {total, open, failed children}}...,
+--           when that was, µs}
 local line, owner, drawn = base .. 'line:' .. ARGV[2], ARGV[3], {}
 local until_ms = now + tonumber(ARGV[5])
 
 -- Take one, unless it has left the line otherwise.
 local function take(path)
   local key = record(path)
-  local r = redis.pcall('HMGET', key, 's', 'p', 'd', 'ax', 'ao', 'nl', 'l', 'xp')
+  local r = redis.pcall('HMGET', key, 's', 'p', 'd', 'ax', 'ao', 'nl', 'l', 'xp', 'b')
   if r.err or not r[1] or terminal(r[2]) or r[3] or r[4] or r[5] or r[6] ~= ARGV[2] then return end
   if r[8] and tonumber(r[8]) <= now then
     redis.call('HDEL', key, 'nl')
     return wake(key, path, now)
   end
   begin(key, path, owner, until_ms, tonumber(ARGV[6]), r[7])
-  drawn[#drawn + 1] = { path, key }
+  drawn[#drawn + 1] = { path, key, r[9] }
 end
 
 local want = math.min(tonumber(ARGV[4]), math.max(1, math.ceil(redis.call('ZCARD', line) / tonumber(ARGV[7]))))
@@ -33,7 +34,11 @@ for _ = 1, 10 do
 end
 for i, one in ipairs(drawn) do
   if #drawn > 1 then redis.call('HSET', one[2], 'ab', int(#drawn)) end
-  drawn[i] = { one[1], redis.call('HGETALL', one[2]) }
+  local kids, name = false, name_of(one[1])
+  if one[3] then
+    kids = redis.call('HMGET', base .. 'run:' .. run_of(one[1]), 't:' .. name, 'o:' .. name, 'f:' .. name)
+  end
+  drawn[i] = { one[1], redis.call('HGETALL', one[2]), kids }
 end
 local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
 if not head[1] then redis.call('SREM', base .. 'lines', ARGV[2]) end

@@ -1,0 +1,70 @@
+"""Define how the record speaks of one launch: who runs it, and how it ended (R74)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from reconciler.api.asked import AskedRetry
+from reconciler.api.hand_back import HandBack
+from reconciler.api.transition import OutputRef
+
+SUSPENDED = "suspended"  # how a launch ends that has nothing to do but wait: another one goes on later
+
+
+class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tells how an attempt ended, as its worker reported it, fenced by launch (R74).
+
+    `ended` is one of returned, raised, died, stopped, suspended, unknown. A suspended one waits for `waits_for` actions of
+    its run, the first of them in `waits` (a path: of another run), or until `until` (ms since the epoch; 0 = no time).
+    """
+
+    ended: str
+    code: str = ""
+    message: str = ""
+    traceback: str = ""
+    retryable: bool = True
+    outputs: OutputRef | None = None
+    log_uri: str = ""
+    log_sha256: str = ""
+    at: int = 0
+    asked: AskedRetry | None = None
+    """The next attempt, when the function itself asked for one."""
+    waits: tuple[str, ...] = ()
+    waits_for: int = 0
+    until: int = 0
+    unasked: tuple[str, ...] = ()
+    """Children an earlier pass has started and this one, the last, never asked for."""
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Holds what the store knows of the launch a plugin waits for.
+
+    Attributes:
+        launch: which launch may report, `<attempt>` or `<attempt>-<relaunch>`; empty = none.
+        owner: the worker that runs it; empty = not started.
+        lease_until: until when it counts as alive (ms since the epoch).
+        started_at: when the worker took it.
+        stop: why it is asked to stop; empty = it is not.
+        sent_at: when the launch was put into the line of its queue.
+        hand_backs: how often workers handed this launch back.
+        handed_back: by a worker that cannot run it, since it was last sent.
+        in_line: whether it stands in the line of its queue and waits for a worker; only known of a claimed action.
+        drawn_with: how many launches its worker drew together, this one among them; 0 = it drew this one alone.
+    """
+
+    launch: str = ""
+    sent_at: int = 0
+    owner: str = ""
+    lease_until: int = 0
+    started_at: int = 0
+    outcome: AttemptOutcome | None = None
+    stop: str = ""
+    hand_backs: int = 0
+    handed_back: HandBack | None = None
+    in_line: bool = False
+    drawn_with: int = 0
+
+    @property
+    def suspended(self) -> bool:
+        """Tell whether its last launch waits without a worker."""
+        return self.outcome is not None and self.outcome.ended == SUSPENDED

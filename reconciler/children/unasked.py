@@ -1,0 +1,34 @@
+"""Finds what an earlier pass of a function has started and the last one never asked for: its code differs between passes."""
+
+from __future__ import annotations
+
+from reconciler.api.action import TaskAction
+from reconciler.children.desk import Desk
+from reconciler.client.client import Client
+from reconciler.core.children import first_generation
+from reconciler.plugins.suspension import NAMED
+
+
+def unasked(client: Client, record: TaskAction, desk: Desk | None) -> tuple[str, ...]:
+    """Names of such children, the first of them. Free where the last pass has asked for as many as there were.
+
+    Args:
+        client: of the installation.
+        record: the action, as it was drawn for that pass.
+        desk: of that pass; None: it asked for nothing.
+
+    Raises:
+        Unavailable: the store does not answer.
+    """
+    before = record.children.total
+    names, made = desk.asked() if desk is not None else (set[str](), 0)
+    if not before or len(names) - made == before:
+        return ()
+    asked = {first_generation(name) for name in names}
+    found: list[str] = []
+    for child in client.actions(record.id.run_id, parent=record.id.action):
+        if first_generation(child.id.action) not in asked:
+            found.append(child.id.action)
+            if len(found) == NAMED:
+                break
+    return tuple(found)
