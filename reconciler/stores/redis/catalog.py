@@ -50,10 +50,10 @@ class RedisCatalog:
 
     @explain
     def get(self, key: CacheKey) -> CacheEntry:
-        pipe = self.client.pipeline(transaction=False)
+        pipe: Any = self.client.pipeline(transaction=False)
         pipe.hmget(self._keys.cache_entry(key.checked().digest), "o", "x", "c", "u")
         if self.limits.max_age:
-            pipe.time()
+            pipe.execute_command("TIME")  # as `pipe.time`, which a client of a cluster refuses
         try:
             fields, *time = pipe.execute()
         except ResponseError as error:
