@@ -146,7 +146,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
 
 class Deletion(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A stored wish to end the action: `deletionTimestamp`, with reason and actor (R9, R38)."""
+    """A stored request to end the action: `deletionTimestamp`, with reason and actor (R9, R38)."""
 
     at: int = 0
     reason: str = ""

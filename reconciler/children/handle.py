@@ -76,7 +76,7 @@ class ChildRun(Generic[T_co]):
         return ActionPhase(self._parent.wait(self._number, timeout).phase)
 
     def abort(self, reason: str = "its parent has aborted it") -> None:
-        """Store the wish to abort it and all below it."""
+        """Store the request to abort it and all below it."""
         self._parent.answer(self._parent.post(ask.Abort(self._parent.number(), self._number, reason)))
 
     def __await__(self) -> Generator[Any, None, T_co]:

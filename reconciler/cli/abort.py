@@ -1,4 +1,4 @@
-"""`reconciler abort`: the durable wish to stop."""
+"""`reconciler abort`: the durable request to stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler.stores.base import AbortOutcome
 def abort(*, action: str, reason: str, yes: bool, project: str, domain: str, as_json: bool) -> None:
     """Stop an action and all its descendants; RUN alone stops the whole run.
 
-    Returns once the wish is stored. The action ends in `aborted` when its attempt has stopped; `watch`
+    Returns once the request is stored. The action ends in `aborted` when its attempt has stopped; `watch`
     follows that. What has ended stays as it ended.
     """
     if as_json and not yes:

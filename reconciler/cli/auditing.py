@@ -21,7 +21,7 @@ from reconciler.sweeps.audit import ObjectReport, audit_objects, remove_orphans
 _SHOWN = 3
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Holds what was asked for.
 
     Attributes:
@@ -35,14 +35,14 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     older: float
 
 
-def audit(settings: Settings, wish: Wish) -> list[Finding]:
+def audit(settings: Settings, request: AuditRequest) -> list[Finding]:
     """Look at keys, then at objects; the keys tell which objects the catalog serves."""
     try:
         with closing(RedisStore(settings)) as store:
-            keys = store.keys_without_owner(wish.limit)
-            findings = [_keys(store, keys, wish)]
+            keys = store.keys_without_owner(request.limit)
+            findings = [_keys(store, keys, request)]
             try:
-                findings.append(_objects(store, keys, settings, wish))
+                findings.append(_objects(store, keys, settings, request))
             except ReconcilerError as error:
                 findings.append(Finding(name="objects", problems=(sentence_of(error),)))
             return findings
@@ -50,9 +50,9 @@ def audit(settings: Settings, wish: Wish) -> list[Finding]:
         return [Finding(name="keys", problems=(sentence_of(error),))]
 
 
-def _keys(store: RedisStore, report: KeyReport, wish: Wish) -> Finding:
-    removed = store.remove_lost(report.lost.items()) if wish.fix else 0
-    left = {key: why for key, why in report.lost.items() if not (wish.fix and why in REMOVABLE)}
+def _keys(store: RedisStore, report: KeyReport, request: AuditRequest) -> Finding:
+    removed = store.remove_lost(report.lost.items()) if request.fix else 0
+    left = {key: why for key, why in report.lost.items() if not (request.fix and why in REMOVABLE)}
     problems = []
     for why, count in sorted(Counter(left.values()).items()):
         examples = [key for key, found in left.items() if found is why][:_SHOWN]
@@ -72,23 +72,23 @@ _REMEDIES = {
 }
 
 
-def _objects(store: RedisStore, keys: KeyReport, settings: Settings, wish: Wish) -> Finding:
+def _objects(store: RedisStore, keys: KeyReport, settings: Settings, request: AuditRequest) -> Finding:
     blobs = S3Blobs(settings)
     report = audit_objects(
         store,
         blobs,
         prefix=settings.s3_prefix,
         cited=keys.cited,
-        limit=wish.limit,
-        before=time.time() - wish.older,
+        limit=request.limit,
+        before=time.time() - request.older,
     )
     detail = _told(report)
     if not report.orphans:
         return Finding(name="objects", detail=detail)
-    if wish.fix and not keys.complete:
+    if request.fix and not keys.complete:
         why = "nothing is removed while not all keys were looked at, since the catalog may serve them: raise --limit"
         return Finding(name="objects", problems=(f"{detail}; {why}",), garbage=True)
-    if wish.fix:
+    if request.fix:
         return Finding(
             name="objects", detail=f"{detail}; removed {remove_orphans(store, blobs, report.orphans)} objects"
         )

@@ -72,10 +72,10 @@ def doctor(
     """
     _check_options(worker, imports=imports, probe=probe, audit=audit, fix=fix)
     if audit:
-        from reconciler.cli.auditing import Wish  # noqa: PLC0415  # slow to import; health checks run often
+        from reconciler.cli.auditing import AuditRequest  # noqa: PLC0415  # slow to import; health checks run often
         from reconciler.cli.auditing import audit as audited  # noqa: PLC0415  # as above
 
-        found = audited(Settings.from_env(), Wish(fix=fix, limit=limit, older=older))
+        found = audited(Settings.from_env(), AuditRequest(fix=fix, limit=limit, older=older))
         _show(found, as_json=as_json)
         return _code(found)
     if worker is not None:

@@ -313,7 +313,7 @@ class Actions:
 
     # -- ending ----------------------------------------------------------------------------------------------------
     def abort(self, action: ActionId, reason: str = ABORT_REASON, actor: str = "") -> AbortOutcome:
-        """Store the wish to abort an action and all its descendants. An ended action stays as it ended.
+        """Store the request to abort an action and all its descendants. An ended action stays as it ended.
 
         Args:
             action: which one; the root aborts the whole run.
@@ -325,18 +325,18 @@ class Actions:
             StoreUnavailable: the store does not answer.
         """
         action.checked()
-        wish = Deletion(
+        request = Deletion(
             reason=cut(reason or ABORT_REASON, 1024), actor=cut(actor or me(), MAX_ACTOR), door=self.door
         )
-        report = self._request_abort(action, wish)
+        report = self._request_abort(action, request)
         if report.outcome is AbortOutcome.MISSING:
             self.get(action)  # which says why, unless it is archived: then it has ended
             return AbortOutcome.ENDED
         self._waker.wake(report.wake)
         return report.outcome
 
-    def _request_abort(self, action: ActionId, wish: Deletion) -> AbortReport:
-        return self.store.request_abort(action, wish)
+    def _request_abort(self, action: ActionId, request: Deletion) -> AbortReport:
+        return self.store.request_abort(action, request)
 
     # -- whose turn it is ------------------------------------------------------------------------------------------
     def prioritize(self, target: ActionId | RunId, priority: int) -> int:

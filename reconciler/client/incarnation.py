@@ -59,8 +59,8 @@ class OneIncarnation(Actions):
         record = self.get(action)  # only now, as above
         return self._archived_events(record, after) if record.archived else found
 
-    def _request_abort(self, action: ActionId, wish: Deletion) -> AbortReport:
-        report = self.store.request_abort(action, wish, incarnation=self._incarnation)
+    def _request_abort(self, action: ActionId, request: Deletion) -> AbortReport:
+        report = self.store.request_abort(action, request, incarnation=self._incarnation)
         if report.outcome is AbortOutcome.MISSING:
             self.get(action)  # says why, where there is a later one
         return report

@@ -195,7 +195,7 @@ class Run(Generic[T_co]):
         return self._client.attempts(self.action)
 
     def abort(self, reason: str = ABORT_REASON) -> AbortOutcome:
-        """Store the wish to abort the action and all its descendants; see `Client.abort`."""
+        """Store the request to abort the action and all its descendants; see `Client.abort`."""
         return self._client.abort(self.action, reason)
 
     def prioritize(self, priority: int) -> int:

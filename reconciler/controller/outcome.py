@@ -27,8 +27,8 @@ def store(round: Round, info: PhaseInfo, *, asked: bool = True) -> Result:
     if written:
         changes.update(plugin_state=data, plugin_state_version=version)
     _observe(round, info, changes)
-    if ctx.launch_wish is not None:
-        round.write.launch = ctx.launch_wish
+    if ctx.launch_request is not None:
+        round.write.launch = ctx.launch_request
     why = why_again(round.original, info) if asked else ""
     if why:
         record.status, info = told_in_history(record.status, why), told_in_event(info, why)

@@ -79,12 +79,12 @@ class TaskExecutionContext:
         state: what the plugin keeps between rounds.
         services: what the installation offers.
         max_name: longest generated name; 0 = any.
-        launch_wish: launch and line of `send`.
+        launch_request: what `send` asked for: a launch, and the line it is to stand in.
         asked: units of quotas this call asked for.
     """
 
     __slots__ = (
-        "_template", "action", "asked", "files", "launch_wish", "max_name", "services", "state",
+        "_template", "action", "asked", "files", "launch_request", "max_name", "services", "state",
     )  # fmt: skip
 
     def __init__(
@@ -100,7 +100,7 @@ class TaskExecutionContext:
         self.services = services
         self.state = state
         self.max_name = max_name
-        self.launch_wish: tuple[str, str] | None = None
+        self.launch_request: tuple[str, str] | None = None
         self.asked: list[QuotaLease] = []
         self._template: TaskTemplate | None = None
         prefix = self._prefix(self.attempt_number, action.status.launches)
@@ -217,7 +217,7 @@ class TaskExecutionContext:
             fair_key(metadata.fair_key or self.action.id.project),
             task or spec.short_name or spec.task_type,
         )
-        self.launch_wish = (self.launch, line.name)
+        self.launch_request = (self.launch, line.name)
 
     def resume(self, suspended_at: int) -> None:
         """Have the attempt go on in another launch: `launch` names it from now on. No budget is charged.

@@ -180,7 +180,7 @@ class Beat(msgspec.Struct, frozen=True):
 
 
 class AbortOutcome(enum.Enum):
-    """Tells what became of a wish to abort."""
+    """Tells what became of a request to abort."""
 
     REQUESTED = "requested"
     ALREADY = "already requested"
@@ -326,7 +326,7 @@ class Store(Archiving, Doomed, Functions, Holds, Lines, Steps, Protocol):
     def request_abort(
         self, action: ActionId, deletion: Deletion, *, quiet: bool = False, incarnation: str = ""
     ) -> AbortReport:
-        """Store the wish to abort an action and all below it, due now (R40). `quiet`: no message is asked for."""
+        """Store the request to abort an action and all below it, due now (R40). `quiet`: no message is asked for."""
         ...
 
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:

@@ -17,7 +17,7 @@ from reconciler.api.resource import check_resource
 
 
 class Allocation(enum.Enum):
-    """Answer to a wish for units."""
+    """Answer to a request for units."""
 
     GRANTED = "Granted"
     EXHAUSTED = "Exhausted"
@@ -44,7 +44,7 @@ NO_CAPS = Constraints()
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Tells what became of a wish. `look_at`: when to ask again at the latest (ms since the epoch, UTC); 0 when granted."""
+    """Tells what became of a request. `look_at`: ask again then at the latest (ms since the epoch, UTC); 0 when granted."""
 
     allocation: Allocation
     look_at: int = 0
@@ -96,11 +96,11 @@ class QuotaBook:
         self._quotas[namespace] = quota
 
     def quota_for(self, namespace: str, units: int) -> int:
-        """The quota a wish is measured by.
+        """The quota a request is measured by.
 
         Raises:
             QuotaUnknown: none is registered.
-            BadTaskSpecification: no wait can ever satisfy the wish.
+            BadTaskSpecification: no wait can ever satisfy the request.
         """
         quota = self._quotas.get(namespace)
         if quota is None:

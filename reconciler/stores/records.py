@@ -24,7 +24,7 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | e | create, commit | number of events, then the stream ids of the last ones |
 | k, l, w | claim, commit, wake | fencing token; end of the step's lease; woken while claimed |
 | la | claim | claims in a row before this one whose lease ended without a commit |
-| d | request_abort | wish to end (JSON) |
+| d | request_abort | request to end (JSON) |
 | g | signal, create of what is recovered | answer to a condition (JSON) |
 | n, nt | commit | launch that may report, and when it was put into a line |
 | nl, np | commit, start_attempt, draw, give_back | the line it stands in, while it does; its place there, ms |

@@ -64,7 +64,7 @@ def poison(tally: str) -> None:
 
 @env.task()
 def deaf(tally: str) -> None:
-    """Hear no wish to stop."""
+    """Hear no request to stop."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     trace(tally, f"deaf:{os.getpid()}")
     _wait_for_ever()

@@ -19,7 +19,7 @@ from reconciler.api.action import Deletion, RunId, TaskAction
 from reconciler.stores.base import AbortOutcome
 
 pytestmark = pytest.mark.rule("R40")
-WISH = Deletion(reason="not needed", actor="ada")
+DELETION = Deletion(reason="not needed", actor="ada")
 
 
 def quiet(store: LookingStore, *actions: TaskAction) -> None:
@@ -31,24 +31,24 @@ def quiet(store: LookingStore, *actions: TaskAction) -> None:
     store.commit(shard, [release_write(record, due=store.now() + 3_600_000) for record in records])
 
 
-def wish_of(store: LookingStore, action: TaskAction) -> Deletion | None:
-    """The stored wish to end an action."""
+def deletion_of(store: LookingStore, action: TaskAction) -> Deletion | None:
+    """The stored request to end an action."""
     return get(store, action).metadata.deletion
 
 
 def test_an_abort_is_stored_and_wakes(store: LookingStore) -> None:
-    """The wish is kept with reason, actor and time, and the action is due at once."""
+    """The request is kept with reason, actor and time, and the action is due at once."""
     action = make_action()
     quiet(store, action)
     before = store.now()
-    report = store.request_abort(action.id, WISH)
+    report = store.request_abort(action.id, DELETION)
     assert report.outcome is AbortOutcome.REQUESTED
     assert report.descendants == 0
     assert report.wake == (shard_of(store, action),)
-    wish = wish_of(store, action)
-    assert wish is not None
-    assert (wish.reason, wish.actor) == ("not needed", "ada")
-    assert before <= wish.at <= store.now()
+    request = deletion_of(store, action)
+    assert request is not None
+    assert (request.reason, request.actor) == ("not needed", "ada")
+    assert before <= request.at <= store.now()
     at = due_time(store, action)
     assert at is not None
     assert at <= store.now()
@@ -59,21 +59,21 @@ def test_an_abort_without_a_reason_has_one(store: LookingStore) -> None:
     action = make_action()
     created(store, action)
     store.request_abort(action.id, Deletion())
-    wish = wish_of(store, action)
-    assert wish is not None
-    assert (wish.reason, wish.actor) == ("aborted", "")
+    request = deletion_of(store, action)
+    assert request is not None
+    assert (request.reason, request.actor) == ("aborted", "")
 
 
-def test_the_first_wish_stands(store: LookingStore) -> None:
+def test_the_first_request_stands(store: LookingStore) -> None:
     """Asking again changes neither reason nor actor, and needs no message."""
     action = make_action()
     quiet(store, action)
-    store.request_abort(action.id, WISH)
+    store.request_abort(action.id, DELETION)
     report = store.request_abort(action.id, Deletion(reason="other", actor="bob"))
     assert (report.outcome, report.descendants, report.wake) == (AbortOutcome.ALREADY, 0, ())
-    wish = wish_of(store, action)
-    assert wish is not None
-    assert wish.reason == "not needed"
+    request = deletion_of(store, action)
+    assert request is not None
+    assert request.reason == "not needed"
 
 
 def test_an_ended_action_is_not_aborted(store: LookingStore) -> None:
@@ -81,13 +81,13 @@ def test_an_ended_action_is_not_aborted(store: LookingStore) -> None:
     action = make_action()
     created(store, action)
     finish(store, action)
-    assert store.request_abort(action.id, WISH).outcome is AbortOutcome.ENDED
-    assert wish_of(store, action) is None
+    assert store.request_abort(action.id, DELETION).outcome is AbortOutcome.ENDED
+    assert deletion_of(store, action) is None
 
 
 def test_a_missing_action_is_not_aborted(store: LookingStore) -> None:
     """Nothing is stored for an action nobody knows."""
-    report = store.request_abort(make_action("ghost").id, WISH)
+    report = store.request_abort(make_action("ghost").id, DELETION)
     assert (report.outcome, report.descendants, report.wake) == (AbortOutcome.MISSING, 0, ())
     assert store.get(make_action("ghost").id) is None
 
@@ -105,10 +105,10 @@ def test_an_abort_reaches_all_descendants_and_nobody_else(store: LookingStore) -
     elsewhere = make_action("a", run=RunId("p", "d", "r2"))
     quiet(store, others[0], *below, *others[1:])
     created(store, elsewhere)
-    report = store.request_abort(below[0].id, WISH)
+    report = store.request_abort(below[0].id, DELETION)
     assert (report.outcome, report.descendants) == (AbortOutcome.REQUESTED, 3)
-    assert all(wish_of(store, action) is not None for action in below)
-    assert all(wish_of(store, action) is None for action in (*others, elsewhere))
+    assert all(deletion_of(store, action) is not None for action in below)
+    assert all(deletion_of(store, action) is None for action in (*others, elsewhere))
     due = {action.action for action, at in store.due(shard_of(store, below[0])) if at <= store.now()}
     assert due == {action.id.action for action in below}
 
@@ -122,9 +122,9 @@ def test_a_cascade_passes_ended_and_marked_actions(store: LookingStore) -> None:
     created(store, *tree)
     finish(store, tree[1])
     store.request_abort(tree[5].id, Deletion(reason="before"))
-    report = store.request_abort(tree[0].id, WISH)
+    report = store.request_abort(tree[0].id, DELETION)
     assert (report.outcome, report.descendants) == (AbortOutcome.REQUESTED, 3)
-    reasons = {a.id.action: wish.reason for a in tree if (wish := wish_of(store, a)) is not None}
+    reasons = {a.id.action: request.reason for a in tree if (request := deletion_of(store, a)) is not None}
     assert reasons == {
         "top": "not needed", "marked": "not needed", "x": "not needed", "y": "not needed", "z": "before",
     }  # fmt: skip
@@ -135,7 +135,7 @@ def test_children_of_an_ended_action_can_be_aborted_through_it(store: LookingSto
     tree = [make_action("top"), make_action("x", parent="top"), make_action("y", parent="top")]
     quiet(store, *tree)
     finish(store, tree[0])
-    report = store.request_abort(tree[0].id, WISH)
+    report = store.request_abort(tree[0].id, DELETION)
     assert (report.outcome, report.descendants) == (AbortOutcome.ENDED, 2)
     assert report.wake == (shard_of(store, tree[0]),)
 
@@ -145,12 +145,12 @@ def test_a_cascade_reaches_thousands(store: LookingStore) -> None:
     middle = [make_action(f"m{n:02}", parent="top") for n in range(30)]
     leaves = [make_action(f"l{n:02}-{k:02}", parent=f"m{n:02}") for n in range(30) for k in range(80)]
     created(store, make_action("top"), *middle, *leaves)
-    assert store.request_abort(middle[3].id, WISH).descendants == 80
-    report = store.request_abort(make_action("top").id, WISH)
+    assert store.request_abort(middle[3].id, DELETION).descendants == 80
+    report = store.request_abort(make_action("top").id, DELETION)
     assert (report.outcome, report.descendants) == (AbortOutcome.REQUESTED, 29 + 29 * 80)
     records = store.get_many([action.id for action in (*middle, *leaves)])
     assert all(record is not None and record.metadata.deletion is not None for record in records)
-    again = store.request_abort(make_action("top").id, WISH)
+    again = store.request_abort(make_action("top").id, DELETION)
     assert (again.outcome, again.descendants) == (AbortOutcome.ALREADY, 0)
 
 
@@ -159,7 +159,7 @@ def test_an_abort_during_a_step_is_due_after_it(store: LookingStore) -> None:
     action = make_action()
     created(store, action)
     held = claimed(store, action)
-    assert store.request_abort(action.id, WISH).outcome is AbortOutcome.REQUESTED
+    assert store.request_abort(action.id, DELETION).outcome is AbortOutcome.REQUESTED
     committed(store, release_write(held, due=store.now() + 3_600_000))
     at = due_time(store, action)
     assert at is not None
@@ -169,5 +169,5 @@ def test_an_abort_during_a_step_is_due_after_it(store: LookingStore) -> None:
 def test_a_pending_message_serves_an_abort_too(store: LookingStore) -> None:
     """While a message is on its way to the shard the abort needs none of its own."""
     created(store, make_action())
-    assert store.request_abort(make_action().id, WISH).wake == ()
+    assert store.request_abort(make_action().id, DELETION).wake == ()
     assert store.counts(RUN) is not None

@@ -221,7 +221,7 @@ def test_an_outcome_during_a_step_is_seen_after_it(store: LookingStore) -> None:
 
 
 def test_an_ended_attempt_is_not_watched(store: LookingStore) -> None:
-    """After its outcome only the step's own wish counts."""
+    """After its outcome only the step's own request counts."""
     action = running(store)
     finish(store, action)
     at = store.now() + HOUR

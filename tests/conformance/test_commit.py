@@ -225,7 +225,7 @@ def test_fields_of_newer_releases_survive(store: LookingStore) -> None:
 
 @pytest.mark.rule("R29")
 def test_a_new_launch_forgets_the_one_before(store: LookingStore) -> None:
-    """A relaunch clears owner, lease, stop wish and outcome of the launch it replaces."""
+    """A relaunch clears owner, lease, stop request and outcome of the launch it replaces."""
     action = make_action()
     launched(store, action)
     store.start_attempt(action.id, "1", owner="w", lease=1000)

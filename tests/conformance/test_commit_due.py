@@ -70,7 +70,7 @@ def test_an_ended_action_is_not_woken_again(store: LookingStore) -> None:
 
 
 def test_a_wake_up_is_used_once(store: LookingStore) -> None:
-    """The wish noted during one step does not come back after the next."""
+    """The request noted during one step does not come back after the next."""
     action = make_action()
     created(store, action)
     held = claimed(store, action)
@@ -82,7 +82,7 @@ def test_a_wake_up_is_used_once(store: LookingStore) -> None:
 
 
 def test_an_abort_during_a_step_is_kept(store: LookingStore) -> None:
-    """A wish to abort stored while a step held the action survives that step's write."""
+    """A request to abort stored while a step held the action survives that step's write."""
     action = make_action()
     created(store, action)
     held = claimed(store, action)
@@ -95,16 +95,16 @@ def test_an_abort_during_a_step_is_kept(store: LookingStore) -> None:
 
 @pytest.mark.parametrize("later", [0, 60_000])
 def test_a_wake_up_outlives_a_step_that_died(store: LookingStore, pass_time: PassTime, later: int) -> None:
-    """What was noted during a dead step is served by the next claim; a wish for later is kept beyond it."""
+    """What was noted during a dead step is served by the next claim; a request for later is kept beyond it."""
     action = make_action()
     created(store, action)
     claimed(store, action)
-    wish = store.now() + later
-    store.wake([action.id], wish)
+    request = store.now() + later
+    store.wake([action.id], request)
     pass_time(STEP_LEASE + 1)
     far = store.now() + 3_600_000
     committed(store, release_write(claimed(store, action), due=far))
-    assert due_time(store, action) == (wish if later else far)
+    assert due_time(store, action) == (request if later else far)
 
 
 def test_counters_follow_each_phase(store: LookingStore) -> None:

@@ -99,14 +99,14 @@ def test_twice_is_once(store: LookingStore) -> None:
     assert get(store, action).attempt == before
 
 
-def test_an_earlier_wish_of_a_step_stays(store: LookingStore) -> None:
+def test_an_earlier_request_of_a_step_stays(store: LookingStore) -> None:
     """A limit of time that a step wants to look at is not put off by the delay."""
     action = make_action()
     launched(store, action, due=store.now() + 100)
-    wish = due_time(store, action)
+    request = due_time(store, action)
     started(store, action)
     assert declined(store, action)
-    assert due_time(store, action) == wish
+    assert due_time(store, action) == request
 
 
 def test_an_abort_does_not_wait_for_the_delay(store: LookingStore) -> None:

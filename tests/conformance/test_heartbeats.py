@@ -111,7 +111,7 @@ def test_a_lease_that_was_judged_is_not_looked_at_again(store: LookingStore, pas
     assert due_time(store, action) == at
 
 
-def test_a_heartbeat_brings_the_wish_to_stop(store: LookingStore) -> None:
+def test_a_heartbeat_brings_the_request_to_stop(store: LookingStore) -> None:
     """The worker learns by its next beat that it shall stop, and why; it stays alive until it has."""
     action = running(store)
     store.stop_attempt(action.id, "timed out")

@@ -138,14 +138,14 @@ def test_a_late_worker_is_superseded(store: LookingStore, pass_time: PassTime) -
     assert beat(OLD) == Beat(alive=False, stop="superseded")
     assert not reported(store, action, RETURNED, owner="w", incarnation=OLD)
     store.stop_attempt(action.id, "late", incarnation=OLD)
-    wish = Deletion(reason="late")
-    assert store.request_abort(action.id, wish, incarnation=OLD).outcome is AbortOutcome.MISSING
+    request = Deletion(reason="late")
+    assert store.request_abort(action.id, request, incarnation=OLD).outcome is AbortOutcome.MISSING
     assert get(store, action).metadata.deletion is None
     assert beat(NEW) == Beat(alive=True)
     store.stop_attempt(action.id, "in time", incarnation=NEW)
     assert beat(NEW) == Beat(alive=True, stop="in time")
     assert reported(store, action, RETURNED, owner="w", incarnation=NEW)
-    assert store.request_abort(action.id, wish, incarnation=NEW).outcome is AbortOutcome.REQUESTED
+    assert store.request_abort(action.id, request, incarnation=NEW).outcome is AbortOutcome.REQUESTED
 
 
 def test_a_late_step_writes_nothing(store: LookingStore, pass_time: PassTime) -> None:

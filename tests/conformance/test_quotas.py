@@ -160,8 +160,8 @@ def test_the_longest_waiting_is_served_first(quotas: ResourceManager, move_time:
     assert ask(quotas, "second") is GRANTED
 
 
-def test_a_large_wish_is_not_starved(quotas: ResourceManager, move_time: MoveTime) -> None:
-    """While the first in line needs more than is free, smaller wishes behind it wait."""
+def test_a_large_request_is_not_starved(quotas: ResourceManager, move_time: MoveTime) -> None:
+    """While the first in line needs more than is free, smaller requests behind it wait."""
     quotas.register_quota(GPU, 2)
     ask(quotas, "a")
     assert ask(quotas, "large", 2) is EXHAUSTED
@@ -242,7 +242,7 @@ def test_unregistered_resources_are_refused(quotas: ResourceManager) -> None:
 
 
 @pytest.mark.parametrize("units", [0, -1, 3])
-def test_impossible_wishes_are_refused(quotas: ResourceManager, units: int) -> None:
+def test_impossible_requests_are_refused(quotas: ResourceManager, units: int) -> None:
     """More units than there are, or none, can never be granted: an error no retry can help."""
     quotas.register_quota(GPU, 2)
     with pytest.raises(BadTaskSpecification, match="from 1 to 2"):

@@ -75,7 +75,7 @@ def test_an_action_can_be_woken_later(store: LookingStore) -> None:
 
 
 def test_waking_never_puts_off(store: LookingStore) -> None:
-    """A later wish does not undo an earlier one."""
+    """A later request does not undo an earlier one."""
     soon = store.now() + 30_000
     action = sleeping(store, due=soon)
     store.wake([action.id], soon + 30_000)
@@ -90,8 +90,8 @@ def test_an_action_that_waits_for_nothing_can_be_woken(store: LookingStore) -> N
     assert due_time(store, action) is not None
 
 
-def test_of_two_wishes_during_a_step_the_earlier_counts(store: LookingStore) -> None:
-    """A later wish does not undo an earlier one while a step holds the action either."""
+def test_of_two_requests_during_a_step_the_earlier_counts(store: LookingStore) -> None:
+    """A later request does not undo an earlier one while a step holds the action either."""
     action = make_action()
     created(store, action)
     held = claimed(store, action)

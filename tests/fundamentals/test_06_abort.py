@@ -1,4 +1,4 @@
-"""Abort: a stored wish that reaches every descendant, and ends."""
+"""Abort: a stored request that reaches every descendant, and ends."""
 
 from __future__ import annotations
 

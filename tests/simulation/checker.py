@@ -38,7 +38,7 @@ class Life:
         sequence: of its newest event.
         moved: phase its events tell of.
         final: its terminal event.
-        wishes: how many kinds of news its record holds that a step has to look at: abort, signal, outcome.
+        requests: how many kinds of news its record holds that a step has to look at: abort, signal, outcome.
         unseen: whether some of it came after the newest claim.
         failures: system failures it was charged with.
         incarnation: of its run.
@@ -50,7 +50,7 @@ class Life:
         self.sequence = 0
         self.moved = ActionPhase.QUEUED
         self.final: ActionEvent | None = None
-        self.wishes = 0
+        self.requests = 0
         self.unseen = False
         self.failures = 0
         self.incarnation = ""
@@ -141,10 +141,10 @@ class Observer:
                     self._met(path, life)
                 self._changed(path, life, fields, version)
                 self._charged(path, life, fields)
-            wishes = (b"d" in fields) + (b"g" in fields) + (b"ar" in fields)
-            if wishes != life.wishes:
-                life.unseen = life.unseen or wishes > life.wishes
-                life.wishes = wishes
+            requests = (b"d" in fields) + (b"g" in fields) + (b"ar" in fields)
+            if requests != life.requests:
+                life.unseen = life.unseen or requests > life.requests
+                life.requests = requests
             _looked_at(path, life, fields, due.get(path), now)
             _stands(path, fields, shard)
         if len(due) > len(shard.records) or not due.keys() <= shard.records.keys():
@@ -291,7 +291,7 @@ def _looked_at(path: str, life: Life, fields: Fields, due: int | None, now: int)
             )
     elif due is None:
         waits_for_a_person = b"y" in fields and life.phase is ActionPhase.PAUSED
-        if not waits_for_a_person or life.wishes:
+        if not waits_for_a_person or life.requests:
             raise Violation(f"{path} is {life.phase} and nobody will look at it")
     elif life.unseen and due > now and not held(fields, now):
         raise Violation(f"{path}: an abort, a signal or an outcome came, and nobody looks before {due}")

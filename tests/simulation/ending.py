@@ -203,5 +203,5 @@ def _nothing_left(sim: Simulation) -> None:
             raise Violation(f"all was collected, and there still is: {left}")
     for name, resource in sim.quotas._resources.items():
         resource.drop_expired(scheduler.clock.at)
-        if resource.wishes:
-            raise Violation(f"all has ended, and units of {name} are in use: {resource.wishes}")
+        if resource.requests:
+            raise Violation(f"all has ended, and units of {name} are in use: {resource.requests}")

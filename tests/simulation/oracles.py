@@ -84,5 +84,9 @@ class Units(MemoryQuotas):
     def _in_use(self, namespace: str) -> dict[str, int]:
         """Units by token."""
         resource, now = self._resources.get(namespace), self._clock()
-        wishes = resource.wishes if resource is not None else {}
-        return {token: wish.units for token, wish in wishes.items() if wish.held and wish.until > now}
+        requests = resource.requests if resource is not None else {}
+        return {
+            token: request.units
+            for token, request in requests.items()
+            if request.held and request.until > now
+        }

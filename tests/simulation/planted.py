@@ -178,7 +178,7 @@ MISTAKES: dict[str, Planted] = {
     "launch drawn, and still in its line": (Shard, "leave", _drawn_and_standing),
     "launch in no line": (Shard, "enter", _in_no_line),
     "launch given back by anybody": (lines, "_is_drawn", _anybodys),
-    "launch given back, and a wish for a look forgotten": (lines, "_put_back", _due_as_before),
+    "launch given back, and a request for a look forgotten": (lines, "_put_back", _due_as_before),
     "launch given back, and run all the same": (Batch, "_look", _run_all_the_same),
     "line without a ticket": (resync_module, "_send_tickets", lambda *_: 0),
     "ticket taken for one that is on its way for ever": (Heads, "need_ticket", _ticket_for_ever),
@@ -190,7 +190,7 @@ MISTAKES: dict[str, Planted] = {
     "run forgotten before it is archived": (MemoryArchiving, "seal", _sealed_as_archived),
     "a run lies where an earlier one of its name did": (storing, "run_folder", _same_folder),
     "commit to a later run of the same name": (Stepping, "_apply", staticmethod(_any_life)),
-    "wish for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
+    "request for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
 }
 
 

@@ -11,15 +11,15 @@ _WITHIN = 500
 _THEMES = {
     "entry put under a lost reservation": ALIKE_ELSEWHERE,
     "launch given back by anybody": CROWD,
-    "launch given back, and a wish for a look forgotten": CROWD,
+    "launch given back, and a request for a look forgotten": CROWD,
     "outcome taken from anybody": CROWD,
 }
 """What the stories are about that show a mistake; stories of all themes show these in one of hundreds."""
 _BEGIN = {
     "end above open children owes nothing": 50,
     "entry put under a lost reservation": 25,
-    "launch given back, and a wish for a look forgotten": 860,
-    "wish for a look dropped by a commit": 25,
+    "launch given back, and a request for a look forgotten": 860,
+    "request for a look dropped by a commit": 25,
 }
 """Where to begin so as to find it soon, or at all: some are missed by one story of a thousand."""
 

@@ -114,7 +114,7 @@ class Attempts(MemoryCore):
     ) -> AbortReport:
         with self._lock:
             now, shard, run = self.now(), self.shard(action), action.run_id
-            wish = msgspec.structs.replace(deletion, at=now, reason=deletion.reason or "aborted")
+            stored = msgspec.structs.replace(deletion, at=now, reason=deletion.reason or "aborted")
             todo, outcomes = deque([action.action]), list[AbortOutcome]()
             while todo:
                 name = todo.popleft()
@@ -123,7 +123,7 @@ class Attempts(MemoryCore):
                 if another_life(fields, incarnation):
                     outcomes.append(AbortOutcome.MISSING)
                     continue
-                outcomes.append(_mark(shard, path, records.encode_json(wish), now))
+                outcomes.append(_mark(shard, path, records.encode_json(stored), now))
                 if b"b" in fields:
                     # also below an ended or marked parent: an earlier call may have stopped half way
                     children = sorted(m for m in shard.tree[run] if m.startswith(f"{name}/"))
@@ -188,8 +188,8 @@ def _look_again(shard: Shard, path: str, at: int, now: int) -> None:
         shard.due[path] = at
 
 
-def _mark(shard: Shard, path: str, wish: bytes, now: int) -> AbortOutcome:
-    """Store the wish to end one action."""
+def _mark(shard: Shard, path: str, request: bytes, now: int) -> AbortOutcome:
+    """Store the request to end one action."""
     fields = shard.records.get(path)
     if fields is None:
         return AbortOutcome.MISSING
@@ -197,7 +197,7 @@ def _mark(shard: Shard, path: str, wish: bytes, now: int) -> AbortOutcome:
         return AbortOutcome.ENDED
     if b"d" in fields:
         return AbortOutcome.ALREADY
-    fields[b"d"] = wish
+    fields[b"d"] = request
     shard.wake(path, now, now)
     return AbortOutcome.REQUESTED
 

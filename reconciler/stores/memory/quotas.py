@@ -1,4 +1,4 @@
-"""The twin of the quotas: the same rules on dictionaries, to be read."""
+"""Quotas in memory, the twin of those on Redis: the same rules on dictionaries, to be read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from reconciler.stores.quotas import NO_CAPS, Allocation, Answer, Constraints, Q
 
 
 @dataclass
-class _Wish:
-    """A token with what it holds or waits for.
+class _Request:
+    """What one allocation token has asked for: units it holds or waits for.
 
     Attributes:
         owner: the action.
         units: how many.
-        until: end of its lease, or of its patience in line.
+        until: end of its lease, or of its place in line.
         held: whether it was granted.
         capped: whether it waits for room below a cap instead of in line.
         since: when it first asked.
@@ -35,27 +35,27 @@ class _Wish:
 
 @dataclass
 class _Resource:
-    wishes: dict[str, _Wish] = field(default_factory=dict)
+    requests: dict[str, _Request] = field(default_factory=dict)
 
-    def holders(self) -> Iterator[_Wish]:
-        return (wish for wish in self.wishes.values() if wish.held)
+    def holders(self) -> Iterator[_Request]:
+        return (request for request in self.requests.values() if request.held)
 
-    def line(self, *, capped: bool) -> list[tuple[str, _Wish]]:
+    def line(self, *, capped: bool) -> list[tuple[str, _Request]]:
         """Tell who waits, longest first; of two that came at once, by token."""
-        found = [(t, w) for t, w in self.wishes.items() if not w.held and w.capped is capped]
+        found = [(t, r) for t, r in self.requests.items() if not r.held and r.capped is capped]
         return sorted(found, key=lambda item: (item[1].since, item[0]))
 
     def free(self, quota: int) -> int:
-        return quota - sum(wish.units for wish in self.holders())
+        return quota - sum(request.units for request in self.holders())
 
     def drop_expired(self, now: int) -> None:
-        self.wishes = {token: wish for token, wish in self.wishes.items() if wish.until > now}
+        self.requests = {token: request for token, request in self.requests.items() if request.until > now}
 
     def over_cap(self, owner: ActionId, units: int, caps: Constraints) -> bool:
-        project = [w for w in self.holders() if w.owner.project == owner.project]
-        domain = [w for w in project if w.owner.domain == owner.domain]
+        project = [r for r in self.holders() if r.owner.project == owner.project]
+        domain = [r for r in project if r.owner.domain == owner.domain]
         return any(
-            cap is not None and sum(w.units for w in found) + units > cap
+            cap is not None and sum(r.units for r in found) + units > cap
             for cap, found in ((caps.project_scope, project), (caps.namespace_scope, domain))
         )
 
@@ -85,51 +85,54 @@ class MemoryQuotas(QuotaBook):
         with self._lock:
             now, resource = self._clock(), self._resources.setdefault(namespace, _Resource())
             resource.drop_expired(now)
-            wish = resource.wishes.setdefault(token, _Wish(owner, units, 0, since=now))
-            if not wish.held:
-                wish.until, wish.capped = now + self.patience, resource.over_cap(owner, units, constraints)
-                if wish.capped:
+            request = resource.requests.setdefault(token, _Request(owner, units, 0, since=now))
+            if not request.held:
+                request.until, request.capped = (
+                    now + self.patience,
+                    resource.over_cap(owner, units, constraints),
+                )
+                if request.capped:
                     return Answer(Allocation.NAMESPACE_QUOTA_EXCEEDED, now + self.lease)
                 line = [other for _, other in resource.line(capped=False)]
-                before = line[: line.index(wish)]
+                before = line[: line.index(request)]
                 if resource.free(quota) - sum(other.units for other in before) < units:
                     return Answer(Allocation.EXHAUSTED, self._again(resource, len(before), quota, now))
-            wish.held, wish.until = True, now + self.lease
+            request.held, request.until = True, now + self.lease
             return Answer(Allocation.GRANTED)
 
     def _again(self, resource: _Resource, before: int, quota: int, now: int) -> int:
         """Those next in line look as soon as a lease may run out; the others have time."""
-        ends = [wish.until + 1 for wish in resource.holders()] if before < quota else []
+        ends = [request.until + 1 for request in resource.holders()] if before < quota else []
         return min([*ends, now + self.lease])
 
     def renew(self, namespace: str, token: str, owner: ActionId, units: int = 1) -> None:
         with self._lock:
             now, resource = self._clock(), self._resources.setdefault(namespace, _Resource())
             resource.drop_expired(now)
-            wish = resource.wishes.setdefault(token, _Wish(owner, units, 0, since=now))
-            wish.held, wish.until = True, now + self.lease
+            request = resource.requests.setdefault(token, _Request(owner, units, 0, since=now))
+            request.held, request.until = True, now + self.lease
 
     def release(self, namespace: str, token: str) -> tuple[ActionId, ...]:
         with self._lock:
             now, resource = self._clock(), self._resources.setdefault(namespace, _Resource())
-            gone = resource.wishes.pop(token, None)
+            gone = resource.requests.pop(token, None)
             if gone is None:
                 return ()
             resource.drop_expired(now)
             quota = self.quota_or_none(namespace)
             free = gone.units if quota is None else resource.free(quota)
             wake: list[ActionId] = []
-            for _, wish in resource.line(capped=False):
-                free -= wish.units
+            for _, request in resource.line(capped=False):
+                free -= request.units
                 if free < 0:
                     break
-                wake.append(wish.owner)
-            same = [w.owner for _, w in resource.line(capped=True) if w.owner.project == gone.owner.project]
+                wake.append(request.owner)
+            same = [r.owner for _, r in resource.line(capped=True) if r.owner.project == gone.owner.project]
             return tuple(dict.fromkeys(wake + same[: gone.units if gone.held else 0]))
 
     def held(self) -> list[str]:
         """Tokens that hold units now."""
         with self._lock:
             now = self._clock()
-            wishes = [item for resource in self._resources.values() for item in resource.wishes.items()]
-            return [token for token, wish in wishes if wish.held and wish.until > now]
+            requests = [item for resource in self._resources.values() for item in resource.requests.items()]
+            return [token for token, request in requests if request.held and request.until > now]

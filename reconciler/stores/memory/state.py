@@ -91,7 +91,7 @@ class Shard:
         return b"%d-%d" % self.last_cursor
 
     def wake(self, path: str, at: int, now: int) -> None:
-        """Make an action due, never later than it was; while a claim is out, note the wish for its end.
+        """Make an action due, never later than it was; while a claim is out, note the request for its end.
 
         Noted also once the lease of the claim has run out: a slow step may still commit, and writes its own due time.
         """

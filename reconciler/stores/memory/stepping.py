@@ -180,7 +180,7 @@ class Stepping(MemoryCore):
         if not {b"y", b"d"} & fields.keys():
             owe(fields)
         if number(fields, b"w") <= now:
-            fields.pop(b"w", None)  # noted while a step held it that died; a wish for later stays
+            fields.pop(b"w", None)  # noted while a step held it that died; a request for later stays
         shard.due[path] = until
         if path in shard.lines.get(fields.get(b"nl", b"").decode(), {}):
             return self.decode(path, {**fields, b"in": b"1"}, now)
@@ -322,7 +322,7 @@ def _count_abandoned(fields: Fields) -> None:
 def _due_after(fields: Fields, change: Change) -> int:
     """Tell when to look again: as asked, or as woken while held, or when the lease of a running attempt ends.
 
-    For a running attempt field `u` keeps the wish without the lease.
+    For a running attempt field `u` keeps the request without the lease.
     """
     due, woken = change.due, number(fields, b"w")
     if woken and due:

@@ -59,7 +59,7 @@ def test_an_abort_ends_in_aborted() -> None:
 
 @pytest.mark.rule("R38")
 def test_the_event_says_when_who_and_why() -> None:
-    """One final ABORTED event of the current attempt, version 0, with the time of the wish, its actor and reason."""
+    """One final ABORTED event of the current attempt, version 0, with the time of the request, its actor and reason."""
     lab, action = running_lab()
     asked = lab.clock()
     lab.clock.advance(3000)
@@ -250,7 +250,7 @@ def test_deleting_an_ended_action_only_finalizes() -> None:
 
 @pytest.mark.rule("R39")
 def test_aborting_an_ended_action_changes_nothing() -> None:
-    """A wish that comes after the end is answered by the end."""
+    """A request that comes after the end is answered by the end."""
     lab = lab_of(success())
     action = lab.submit(TYPE)
     lab.settle()

@@ -23,12 +23,12 @@ pytestmark = [pytest.mark.rule("R2"), pytest.mark.usefixtures("quiet")]
 
 
 @given(st.integers(1, 9), st.lists(st.integers(1, 20)))
-def test_no_more_slots_than_there_are(most: int, wishes: list[int]) -> None:
+def test_no_more_slots_than_there_are(most: int, requests: list[int]) -> None:
     """Whoever asks gets what is free, at least one or none at all; what is given back can be taken again."""
     slots = Slots(most)
-    for wish in wishes:
+    for request in requests:
         free = most - slots.taken
-        assert slots.take(wish, 0) == min(wish, free)
+        assert slots.take(request, 0) == min(request, free)
     slots.give(slots.taken)
     assert slots.take(99, 0) == most
 

@@ -304,7 +304,7 @@ def test_an_abort_ends_it() -> None:
 
 
 def test_an_abort_wins_over_a_later_signal() -> None:
-    """A signal after the wish to abort is refused."""
+    """A signal after the request to abort is refused."""
     lab = Lab()
     action = paused(lab)
     lab.client.abort(action)

@@ -302,7 +302,7 @@ def launching(answer: Any) -> Any:
 
 
 @pytest.mark.rule("R24")
-def test_a_launch_is_stored_with_the_round_that_wished_it() -> None:
+def test_a_launch_is_stored_with_the_round_that_asked_for_it() -> None:
     """From the commit on this launch may report, and only then."""
     lab = lab_of(launching(queued(0, 0, "sent")))
     action = lab.submit(TYPE)
@@ -316,7 +316,7 @@ def test_a_launch_is_stored_with_the_round_that_wished_it() -> None:
     "answer", [ValueError("x"), retryable_failure("E", "x")], ids=["raised", "restarted"]
 )
 def test_a_launch_of_a_round_that_failed_is_not_sent(answer: Any) -> None:
-    """A wish to launch is dropped with the round it was made in."""
+    """A request to launch is dropped with the round it was made in."""
 
     def say(ctx: TaskExecutionContext) -> Any:
         ctx.send("q")

@@ -115,26 +115,29 @@ def test_the_budget_of_attempts_comes_from_the_template(
     assert context(template=template).max_attempts == attempts
 
 
-def wished(**status: Any) -> Line:
-    """The line of a wish to launch."""
+def requested(**status: Any) -> Line:
+    """The line of a request to launch."""
     ctx = context(status=ActionStatus(**status))
     ctx.send("gpu", "demo.f")
-    assert ctx.launch_wish is not None
-    return read_line(ctx.launch_wish[1])
+    assert ctx.launch_request is not None
+    return read_line(ctx.launch_request[1])
 
 
-def test_a_wish_to_launch_names_launch_and_line() -> None:
+def test_a_request_to_launch_names_launch_and_line() -> None:
     """`send` remembers for which launch and to which line; nothing is sent yet."""
     ctx = context(status=ActionStatus(attempts=2))
     ctx.send("gpu", "demo.f", alone=True)
     project = ctx.action.id.project
-    assert ctx.launch_wish == ("2", Line("gpu", 5, alone=True, fair=project, function="demo.f").name)
+    assert ctx.launch_request == ("2", Line("gpu", 5, alone=True, fair=project, function="demo.f").name)
 
 
 def test_a_relaunch_stands_ahead_and_is_drawn_alone() -> None:
     """It has stood in line before; and if it ends its worker once more, it ends nobody else."""
-    assert (wished(attempts=1).level, wished(attempts=1).alone) == (5, False)
-    assert (wished(attempts=1, launches=1).level, wished(attempts=1, launches=1).alone) == (RELAUNCH, True)
+    assert (requested(attempts=1).level, requested(attempts=1).alone) == (5, False)
+    assert (requested(attempts=1, launches=1).level, requested(attempts=1, launches=1).alone) == (
+        RELAUNCH,
+        True,
+    )
 
 
 @pytest.mark.rule("R66")

@@ -33,7 +33,7 @@ local function publish(e, events)
   return int(n) .. ' ' .. table.concat(ids, ' ', math.max(1, #ids - most_ids + 1))
 end
 
--- While an attempt runs, the end of its lease is looked at too; field u keeps the step's own wish.
+-- While an attempt runs, the end of its lease is looked at too; field u keeps the step's own request.
 local function watch(due, seen, lease_ends, sets, dels)
   if due > 0 then
     sets[#sets + 1] = 'u'

@@ -39,7 +39,7 @@ local function zrem_all(key, members)
   end
 end
 
--- Make an action due, never later than it was; while a claim is out, remember the wish for its end. Remembered also
+-- Make an action due, never later than it was; while a claim is out, remember the request for its end. Remembered also
 -- once its lease has run out: a step that was slow may still commit, and writes its own due time.
 local function wake(key, path, at)
   local lease_ends, woken, wanted, owner = unpack(redis.call('HMGET', key, 'l', 'w', 'u', 'ao'))

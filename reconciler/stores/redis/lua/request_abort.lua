@@ -1,4 +1,4 @@
--- Store the wish to abort actions and all their descendants, and make them due.
+-- Store the request to abort actions and all their descendants, and make them due.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: paths
