@@ -9,7 +9,7 @@ from reconciler.api.action import TaskAction
 from reconciler.api.template import template_or_none
 from reconciler.core.layout import INPUTS, inputs_folder, run_folder
 from reconciler.core.paths import output_prefix
-from reconciler.stores.doomed import Folders
+from reconciler.stores.garbage import Folders
 from reconciler.stores.objects import BlobStore
 
 

@@ -151,7 +151,7 @@ def read_archived(archive: Archive, store: Store, run: RunId, incarnation: str, 
 
 def _goes(store: Store, life: RunLife) -> bool:
     """Tell whether the collector has noted folders of a run to be removed; it may be removing them just now."""
-    notes = store.doomed(store.shard_of(life.run))
+    notes = store.garbage(store.shard_of(life.run))
     return any(
         folders and (note.action.run_id, note.incarnation) == (life.run, life.incarnation)
         for note, folders in notes.items()

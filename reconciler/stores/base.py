@@ -20,7 +20,7 @@ from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.resource import QuotaLease
 from reconciler.stores.archiving import Archiving
 from reconciler.stores.counts import RunCounts, RunSummary
-from reconciler.stores.doomed import Doomed
+from reconciler.stores.garbage import Garbage
 from reconciler.stores.holds import Holds
 from reconciler.stores.known import Functions
 from reconciler.stores.lines import Head, Lines
@@ -230,7 +230,7 @@ class Collected(msgspec.Struct, frozen=True):
     """Still owed clean-up or with live children; looked at again later."""
 
 
-class Store(Archiving, Doomed, Functions, Holds, Lines, Steps, Protocol):
+class Store(Archiving, Garbage, Functions, Holds, Lines, Steps, Protocol):
     """Records, due index, attempts and the results channel."""
 
     shards: int
@@ -382,7 +382,7 @@ class Store(Archiving, Doomed, Functions, Holds, Lines, Steps, Protocol):
     ) -> Collected:
         """Forget terminal actions that ended before `before`; never one above a child that stays (R42).
 
-        With `noted` only those with a note (`Doomed.doom`), with `archived` only those of runs in the archive.
+        With `noted` only those with a note (`Garbage.note_garbage`), with `archived` only those of runs in the archive.
         """
         ...
 

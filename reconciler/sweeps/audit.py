@@ -17,7 +17,7 @@ from reconciler.api.errors import InvalidInput
 from reconciler.archive.layout import run_path
 from reconciler.core.layout import AREA, SHARD
 from reconciler.stores.base import Store
-from reconciler.stores.doomed import Life
+from reconciler.stores.garbage import Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.s3.blobs import Listed, S3Blobs
 
@@ -135,7 +135,7 @@ def _known(store: Store, blobs: S3Blobs, lives: Iterable[Life]) -> set[Life]:
         known |= {Life.of(record) for record in records if record is not None}
     for shard in {store.shard_of(life.action.run_id) for life in wanted}:
         held = {hold.source for hold in store.holds(shard)}
-        known |= set(store.doomed(shard))
+        known |= set(store.garbage(shard))
         known |= {life for life in wanted if RunLife(life.action.run_id, life.incarnation) in held}
     left = {RunLife(life.action.run_id, life.incarnation) for life in wanted if life not in known}
     archived = {one for one in left if blobs.stat(blobs.uri(run_path(one.run, one.incarnation)))}

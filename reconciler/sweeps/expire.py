@@ -16,7 +16,7 @@ from reconciler.archive.folders import folders_of
 from reconciler.archive.index import Row, list_index, read_rows
 from reconciler.archive.layout import INDEX, day_of, run_path
 from reconciler.stores.base import Store
-from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.objects import BlobStore, Found
 from reconciler.sweeps.objects import remove_objects
 
@@ -91,7 +91,7 @@ def remove_runs(store: Store, blobs: BlobStore, rows: list[Row], *, objects: boo
 
 def _remove(store: Store, blobs: BlobStore, rows: list[Row], notes: dict[int, dict[Life, Folders]]) -> None:
     for shard, folders in notes.items():
-        store.doom(shard, folders)
+        store.note_garbage(shard, folders)
     blobs.delete([blobs.uri(run_path(row.id, row.incarnation)) for row in rows])
     for shard in notes:
         remove_objects(store, blobs, shard)

@@ -22,7 +22,7 @@ import structlog
 from reconciler.api.errors import ReconcilerError
 from reconciler.archive.folders import folders_of
 from reconciler.stores.base import Store
-from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore
 
@@ -49,7 +49,7 @@ def note_objects(store: Store, blobs: BlobStore, shard: int, *, before: int, lim
         StoreUnavailable: the store does not answer.
     """
     actions = store.collectable(shard, before=before, limit=limit)
-    store.doom(shard, {Life.of(action): folders_of(blobs, action) for action in actions})
+    store.note_garbage(shard, {Life.of(action): folders_of(blobs, action) for action in actions})
 
 
 def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Removed]:
@@ -60,7 +60,7 @@ def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Remove
     Raises:
         StoreUnavailable: the store does not answer; what was removed is found gone by the next pass.
     """
-    notes = store.doomed(shard)
+    notes = store.garbage(shard)
     lives = list(notes)
     outcomes: Counter[Removed] = Counter()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="collect") as pool:
@@ -68,7 +68,7 @@ def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Remove
             page = _forgotten(store, shard, lives[start : start + _PAGE])
             done = list(pool.map(lambda life: _remove(blobs, life, notes[life]), page))
             outcomes.update(outcome for outcome in done if outcome is not None)
-            store.spare(
+            store.drop_garbage(
                 shard, [life for life, found in zip(page, done, strict=True) if found is not Removed.FAILED]
             )
     return outcomes
@@ -78,8 +78,8 @@ def _forgotten(store: Store, shard: int, lives: Sequence[Life]) -> list[Life]:
     """Those whose records are gone, whatever has their names now.
 
     An ended one keeps its note: another sweep may forget it at this very moment. One that lives has the name, and the
-    folders, of one that was forgotten: only runs that a release before began can; it is spared. One of a run that is held
-    keeps its note, too: records of its holder point to the objects.
+    folders, of one that was forgotten: only runs that a release before began can; its note is dropped. One of a run that
+    is held keeps its note, too: records of its holder point to the objects.
     """
     found = store.get_many([life.action for life in lives])
     records = [
@@ -87,7 +87,9 @@ def _forgotten(store: Store, shard: int, lives: Sequence[Life]) -> list[Life]:
         for life, record in zip(lives, found, strict=True)
     ]
     pairs = list(zip(lives, records, strict=True))
-    store.spare(shard, [life for life, record in pairs if record is not None and not record.is_terminal])
+    store.drop_garbage(
+        shard, [life for life, record in pairs if record is not None and not record.is_terminal]
+    )
     held = {
         hold.source for hold in store.holds(shard)
     }  # only now: no new hold can come for what has no record

@@ -71,7 +71,7 @@ def test_killed_sweeps(spoilt: Spoilt, rng: random.Random, tmp_path: Path) -> No
     assert max(leaked) > 0, "no sweep was killed between record and object: the test proved nothing"
     assert spoilt.objects() == {}
     assert alive(spoilt.client, reader.actions) == 0
-    assert [spoilt.client.store.doomed(shard) for shard in range(spoilt.client.store.shards)] == [
+    assert [spoilt.client.store.garbage(shard) for shard in range(spoilt.client.store.shards)] == [
         {}
     ] * spoilt.client.store.shards
     assert reader.read > 0

@@ -212,9 +212,9 @@ def test_objects_are_found_by_the_start_of_their_uri(blobs: Blobs) -> None:
 
 def test_named_objects_are_deleted(blobs: Blobs) -> None:
     """Only the objects named go; one that is not there is fine."""
-    kept, *doomed = uris = [blobs.uri("doomed", name) for name in ("1", "10", "2")]
+    kept, *unwanted = uris = [blobs.uri("unwanted", name) for name in ("1", "10", "2")]
     for uri in uris:
         blobs.put(uri, b"here")
-    blobs.delete([*doomed, blobs.uri("doomed", "gone")])
+    blobs.delete([*unwanted, blobs.uri("unwanted", "gone")])
     blobs.delete([])
-    assert [one.uri for one in blobs.find(blobs.uri("doomed"))] == [kept]
+    assert [one.uri for one in blobs.find(blobs.uri("unwanted"))] == [kept]

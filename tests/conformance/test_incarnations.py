@@ -26,7 +26,7 @@ from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.core.layout import run_folder
 from reconciler.stores.base import AbortOutcome, Beat, CommitOutcome, CreateOutcome, StartRefused
-from reconciler.stores.doomed import Life
+from reconciler.stores.garbage import Life
 
 OLD, NEW = "aaaaaaaaaa", "bbbbbbbbbb"
 RETURNED = AttemptOutcome(ended="returned")
@@ -166,14 +166,14 @@ def test_notes_of_two_incarnations_are_two(store: LookingStore, pass_time: PassT
     """The note of a run does not stand for a later one of its name, and neither replaces the other."""
     lives = [Life(of(OLD).id, OLD), Life(of(NEW).id, NEW)]
     shard = created(store, of(OLD))
-    store.doom(shard, {lives[0]: ("s3://bucket/old",)})
+    store.note_garbage(shard, {lives[0]: ("s3://bucket/old",)})
     forgotten(store, pass_time, of(OLD))
     created(store, of(NEW))
     finish(store, of(NEW))
     pass_time(5)
     assert store.collect(shard, before=store.now(), limit=9, noted=True).deleted == ()
-    store.doom(shard, {lives[1]: ("s3://bucket/new",)})
-    assert store.doomed(shard) == {lives[0]: ("s3://bucket/old",), lives[1]: ("s3://bucket/new",)}
+    store.note_garbage(shard, {lives[1]: ("s3://bucket/new",)})
+    assert store.garbage(shard) == {lives[0]: ("s3://bucket/old",), lives[1]: ("s3://bucket/new",)}
     assert len(store.collect(shard, before=store.now(), limit=9, noted=True).deleted) == 1
-    store.spare(shard, lives[:1])
-    assert set(store.doomed(shard)) == {lives[1]}
+    store.drop_garbage(shard, lives[:1])
+    assert set(store.garbage(shard)) == {lives[1]}

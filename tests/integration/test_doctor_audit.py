@@ -13,7 +13,7 @@ from reconciler.api.transition import OutputRef
 from reconciler.core.layout import run_folder
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.stores.catalog import CacheKey, CacheSource
-from reconciler.stores.doomed import Life
+from reconciler.stores.garbage import Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.redis.catalog import RedisCatalog
 from reconciler.sweeps.audit import folder_of
@@ -85,7 +85,7 @@ def test_only_objects_without_an_owner_are_removed(backend: Backend) -> None:
     store.client.hset(store.keys.holds(source), "default/development/r", "1")
     store.client.sadd(store.keys.held(store.shard_of(GONE)), str(source))
     life = Life(GONE.action("a0"), "noted")
-    store.doom(store.shard_of(GONE), {life: (noted.rpartition("/")[0],)})
+    store.note_garbage(store.shard_of(GONE), {life: (noted.rpartition("/")[0],)})
     catalog = RedisCatalog(backend.settings, store.client)
     catalog.put(CacheKey(project="p", domain="d", key="k"), OutputRef(uri=served), CacheSource())
     code, found = audited(backend, "--fix")

@@ -11,7 +11,7 @@ from reconciler.api.errors import BlobUnavailable
 from reconciler.api.template import TaskMetadata
 from reconciler.api.transition import PhaseInfo, TaskInfo, success
 from reconciler.plugins.context import TaskExecutionContext
-from reconciler.stores.doomed import Life
+from reconciler.stores.garbage import Life
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 from reconciler.testing import Lab, ScriptedPlugin
@@ -92,10 +92,10 @@ def test_each_action_has_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     noted()
     assert remove_objects(lab.store, lab.blobs, shard) == {}
     assert lab.blobs.stat(outputs) is not None
-    assert set(lab.store.doomed(shard)) == {Life.of(lab.get(action))}, (
+    assert set(lab.store.garbage(shard)) == {Life.of(lab.get(action))}, (
         "another sweep may forget it at this moment"
     )
-    notes = lab.store.doomed(shard)
+    notes = lab.store.garbage(shard)
     assert lab.store.collect(shard, before=now, limit=9, noted=True).deleted
 
     def refuse(uri: str) -> int:
@@ -106,7 +106,7 @@ def test_each_action_has_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
         assert remove_objects(lab.store, lab.blobs, shard) == {Removed.FAILED: 1}
     assert remove_objects(lab.store, lab.blobs, shard) == {Removed.DELETED: 1}
     assert remove_objects(lab.store, lab.blobs, shard) == {}
-    lab.store.doom(shard, notes)
+    lab.store.note_garbage(shard, notes)
     assert remove_objects(lab.store, lab.blobs, shard) == {Removed.ALREADY_GONE: 1}
 
 
@@ -137,5 +137,5 @@ def test_a_collector_may_die_anywhere() -> None:
             break
         assert lab.store.get(action) is None
         assert lab.blobs.stat(outputs) is None
-        assert lab.store.doomed(lab.store.shard_of(action.run_id)) == {}
+        assert lab.store.garbage(lab.store.shard_of(action.run_id)) == {}
     assert deaths >= 3

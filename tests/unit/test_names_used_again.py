@@ -19,7 +19,7 @@ from reconciler.client.run import Run
 from reconciler.core.paths import shard_prefix
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.state import PluginStateManager
-from reconciler.stores.doomed import Life
+from reconciler.stores.garbage import Life
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.objects import Removed, remove_objects
 from reconciler.testing import Lab, ScriptedPlugin
@@ -91,7 +91,7 @@ def test_what_was_noted_goes_though_the_name_is_in_use(monkeypatch: pytest.Monke
     outputs = lab.get(live).status.outputs
     assert outputs is not None
     assert lab.blobs.get(outputs.uri) == b'{"day":2}'
-    assert lab.store.doomed(shard) == {}
+    assert lab.store.garbage(shard) == {}
 
 
 def test_a_note_of_an_ended_run_waits_for_its_own_record() -> None:
@@ -100,9 +100,9 @@ def test_a_note_of_an_ended_run_waits_for_its_own_record() -> None:
     action, uri = nightly(lab, 1)
     shard, record = lab.store.shard_of(action.run_id), lab.get(action)
     gone = Life(action, "aaaaaaaaaa")
-    lab.store.doom(shard, {Life.of(record): (uri.rpartition("/")[0],), gone: ("s3://memory/gone",)})
+    lab.store.note_garbage(shard, {Life.of(record): (uri.rpartition("/")[0],), gone: ("s3://memory/gone",)})
     assert remove_objects(lab.store, lab.blobs, shard) == {Removed.ALREADY_GONE: 1}
-    assert set(lab.store.doomed(shard)) == {Life.of(record)}
+    assert set(lab.store.garbage(shard)) == {Life.of(record)}
     assert lab.blobs.stat(uri) is not None
 
 

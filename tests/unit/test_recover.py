@@ -179,7 +179,7 @@ def test_large_inputs_and_outputs_are_pointed_to(lab: Lab) -> None:
             collect(lab.store, lab.settings, lab.blobs)
     assert lab.client.runs() == []
     assert all(
-        not lab.store.holds(shard) and not lab.store.doomed(shard) for shard in range(lab.store.shards)
+        not lab.store.holds(shard) and not lab.store.garbage(shard) for shard in range(lab.store.shards)
     )
     assert lab.blobs.delete_prefix(lab.blobs.uri("_runs")) == 0
 

@@ -88,10 +88,10 @@ class MemoryBlobs:
         """
         folder = blobs.parse_folder(uri)
         with self._lock:
-            doomed = [a for a in self._objects if a.bucket == folder.bucket and a.key.startswith(folder.key)]
-            for address in doomed:
+            listed = [a for a in self._objects if a.bucket == folder.bucket and a.key.startswith(folder.key)]
+            for address in listed:
                 del self._objects[address]
-        return len(doomed)
+        return len(listed)
 
     def find(self, start: str, *, after: str = "") -> list[Found]:
         prefix, behind = blobs.parse_uri(start), blobs.parse_uri(after).key if after else ""

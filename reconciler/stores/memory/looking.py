@@ -15,7 +15,7 @@ from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry, Collected, Page
 from reconciler.stores.changes import event_ids, newest_runs
 from reconciler.stores.counts import RunCounts, RunSummary
-from reconciler.stores.doomed import Life
+from reconciler.stores.garbage import Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.state import Cursor, MemoryCore, Shard, number, parse, terminal
 from reconciler.stores.records import Fields
@@ -112,7 +112,7 @@ class Looking(MemoryCore):
     def _stays(self, shard: Shard, path: str, before: int, *, noted: bool, archived: bool) -> bool:
         return (
             self.must_stay(shard, path, before)
-            or (noted and self._life(path) not in shard.doomed)
+            or (noted and self._life(path) not in shard.garbage)
             or (archived and not shard.sealed.get(parse(path).run_id))
         )
 

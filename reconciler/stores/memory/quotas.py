@@ -14,7 +14,7 @@ from reconciler.stores.quotas import NO_CAPS, Allocation, Answer, Constraints, Q
 
 @dataclass
 class _Request:
-    """What one allocation token has asked for: units it holds or waits for.
+    """The units that one allocation token holds or waits for.
 
     Attributes:
         owner: the action.

@@ -18,7 +18,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.core.line import RELAUNCH, read_line
 from reconciler.stores import records
 from reconciler.stores.changes import APART, GRACE, PENDING_TTL
-from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.heads import Heads
 from reconciler.stores.records import Fields
@@ -46,7 +46,7 @@ class Shard:
         lines: places of the launches that stand in each line, by path.
         pending_until: how long the mark "a wake-up message is on its way" lives.
         armed: time of the countdown message on its way.
-        doomed: folders in S3 of actions that were to be forgotten.
+        garbage: folders in S3 of actions that were to be forgotten.
         spilled: up to where old events that are wanted lie in the archive.
         sealed: runs nothing can be added to, and whether they are in the archive.
         holds: until when the records of a run are kept, by the runs that hold it.
@@ -67,7 +67,7 @@ class Shard:
     lines: dict[str, dict[str, int]] = field(default_factory=dict)
     pending_until: int = 0
     armed: int = 0
-    doomed: dict[Life, Folders] = field(default_factory=dict)
+    garbage: dict[Life, Folders] = field(default_factory=dict)
     spilled: Cursor = (0, 0)
     sealed: dict[RunId, bool] = field(default_factory=dict)
     holds: dict[RunLife, dict[RunId, int]] = field(default_factory=dict)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from reconciler.stores.memory.archiving import Archiving
 from reconciler.stores.memory.attempts import Attempts
-from reconciler.stores.memory.dooming import Dooming
 from reconciler.stores.memory.functions import Functions
+from reconciler.stores.memory.garbage import GarbageNotes
 from reconciler.stores.memory.holding import Holding
 from reconciler.stores.memory.lines import QueueLines
 from reconciler.stores.memory.stepping import Stepping
 
 
-class MemoryStore(Stepping, Attempts, QueueLines, Functions, Dooming, Archiving, Holding):
+class MemoryStore(Stepping, Attempts, QueueLines, Functions, GarbageNotes, Archiving, Holding):
     """The store to read, and the one of simulations and fast tests; one process, nothing is kept beyond it.
 
     It holds the same encoded fields as the Redis store and passes the same conformance suite. One lock makes

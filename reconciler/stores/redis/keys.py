@@ -14,7 +14,7 @@ launches.
 | `<p>:{nn}:steps:<project/domain/run/action>` | hash, name → value a function keeps | keep_step | with the action |
 | `<p>:{nn}:due` | zset, path → due time | create, claim, commit, wake, heartbeat | entry: commit of a terminal action |
 | `<p>:{nn}:done` | zset, path → end time | commit of a terminal action | entry: collect |
-| `<p>:{nn}:doomed` | hash, path and incarnation → folders in S3 | doom | entry: spare, when its objects are gone |
+| `<p>:{nn}:garbage` | hash, path and incarnation → folders in S3 | note_garbage | entry: drop_garbage, with its objects |
 | `<p>:{nn}:held` | set, runs that are held, with their incarnation | hold | member: let_go |
 | `<p>:{nn}:holds:<run>@<incarnation>` | hash, run that holds it → until when its records are kept | hold | field: let_go |
 | `<p>:{nn}:tree:<run>` | zset, `parent/action`, scores 0 | create | with the run's last action |
@@ -90,9 +90,9 @@ class Keys(msgspec.Struct, frozen=True):
         """Due index of a shard."""
         return self.base(shard) + "due"
 
-    def doomed(self, shard: int) -> str:
-        """Objects of a shard that go when their records have gone."""
-        return self.base(shard) + "doomed"
+    def garbage(self, shard: int) -> str:
+        """Name the notes of a shard of objects that go when their records have gone."""
+        return self.base(shard) + "garbage"
 
     def held(self, shard: int) -> str:
         """Runs of a shard that are held."""

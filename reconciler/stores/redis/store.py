@@ -5,15 +5,17 @@ from __future__ import annotations
 from reconciler.stores.redis.archiving import Archiving
 from reconciler.stores.redis.attempts import Attempts
 from reconciler.stores.redis.auditing import Auditing
-from reconciler.stores.redis.dooming import Dooming
 from reconciler.stores.redis.functions import Functions
+from reconciler.stores.redis.garbage import GarbageNotes
 from reconciler.stores.redis.holding import Holding
 from reconciler.stores.redis.lines import QueueLines
 from reconciler.stores.redis.surveying import Surveying
 from reconciler.stores.redis.turns import Turns
 
 
-class RedisStore(Turns, Attempts, QueueLines, Functions, Dooming, Archiving, Holding, Surveying, Auditing):
+class RedisStore(
+    Turns, Attempts, QueueLines, Functions, GarbageNotes, Archiving, Holding, Surveying, Auditing
+):
     """Records, due index, attempts and the results channel on one Redis or Valkey server.
 
     Every method raises `StoreUnavailable`, within `RECONCILER_SOCKET_TIMEOUT`, when the server does not answer.

@@ -291,9 +291,9 @@ class S3Blobs:
         return [entry["Key"] for entry in page.get("Contents", [])]
 
     def _delete(self, bucket: str, keys: list[str]) -> None:
-        doomed: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys]
+        unwanted: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys]
         answer = self._source.call(
-            lambda client: client.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+            lambda client: client.delete_objects(Bucket=bucket, Delete={"Objects": unwanted, "Quiet": True})
         )
         for problem in answer.get("Errors", []):
             raise BlobUnavailable(

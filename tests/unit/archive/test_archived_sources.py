@@ -11,7 +11,7 @@ from reconciler.api.errors import SourceUnusable
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.archive import Archive
 from reconciler.client import Run
-from reconciler.stores.doomed import Life
+from reconciler.stores.garbage import Life
 from reconciler.stores.holds import RunLife
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
@@ -89,10 +89,10 @@ def test_objects_that_are_gone_or_going() -> None:
     uri = outputs_uri(lab, run, "m2")
     shard = lab.store.shard_of(run.id)
     life = Life(run.id.action("m2"), run.incarnation)
-    lab.store.doom(shard, {life: (uri.rpartition("/")[0],)})
+    lab.store.note_garbage(shard, {life: (uri.rpartition("/")[0],)})
     with pytest.raises(SourceUnusable, match="are being removed from S3"):
         run.recover(name="new")
-    lab.store.spare(shard, [life])
+    lab.store.drop_garbage(shard, [life])
     lab.blobs.delete_prefix(uri.rpartition("/")[0])
     with pytest.raises(SourceUnusable, match="gone from S3"):
         run.recover(name="new")
@@ -107,7 +107,7 @@ def test_a_call_that_died_goes_on() -> None:
     first = run.recover(idempotency_key="k")
     shard = lab.store.shard_of(run.id)
     life = Life(run.id.action("m2"), run.incarnation)
-    lab.store.doom(shard, {life: (outputs_uri(lab, run, "m2").rpartition("/")[0],)})
+    lab.store.note_garbage(shard, {life: (outputs_uri(lab, run, "m2").rpartition("/")[0],)})
     collect(lab.store, Lab(collect_objects=True).settings, lab.blobs)
     assert run.recover(idempotency_key="k").id == first.id
     lab.work()

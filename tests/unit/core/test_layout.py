@@ -12,7 +12,7 @@ from reconciler.api.action import ActionId, ActionSpec, record_name
 from reconciler.core.layout import base_problem, inputs_folder, is_default_base, run_folder
 from reconciler.core.paths import output_prefix
 from reconciler.stores.blobs import join_uri
-from reconciler.stores.doomed import Life
+from reconciler.stores.garbage import Life
 
 PAIRS = 10_000
 BUCKET = "bucket"

@@ -5,7 +5,7 @@
 -- ARGV[2]  ended before, in ms
 -- ARGV[3]  most actions of one call
 -- ARGV[4]  offset: entries an earlier call of this pass kept
--- ARGV[5]  'all'; 'look' forgets nothing and only says what would go; 'noted' forgets what is in the index of doomed ones
+-- ARGV[5]  'all'; 'look' forgets nothing and only says what would go; 'noted' forgets what has a garbage note
 -- ARGV[6]  1: forgets only actions of runs that are in the archive
 -- returns  {{path, flat fields}..., already gone, kept, {run, flat digests and shared specs}... of forgotten runs}
 local done = base .. 'done'
@@ -84,7 +84,7 @@ local function see(path)
     kept = kept + 1
   elseif ARGV[5] == 'look' then -- its children may be among those that go
     deleted[#deleted + 1] = { path, {} }
-  elseif ARGV[5] == 'noted' and redis.call('HEXISTS', base .. 'doomed', note_of(path, r.h)) == 0 then
+  elseif ARGV[5] == 'noted' and redis.call('HEXISTS', base .. 'garbage', note_of(path, r.h)) == 0 then
     kept = kept + 1
   elseif r.b and is_above(run, name) then
     above[#above + 1] = path

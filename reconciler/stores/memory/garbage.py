@@ -1,16 +1,16 @@
-"""The notes of the collector, in memory."""
+"""Notes of the collector: objects that go from S3 after their records, in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from reconciler.api.action import TaskAction
-from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.memory.looking import Looking
 
 
-class Dooming(Looking):
-    """collectable, doom, doomed, spare."""
+class GarbageNotes(Looking):
+    """collectable, note_garbage, garbage, drop_garbage."""
 
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
         del limit  # the size of a page, and all of this is one
@@ -23,18 +23,18 @@ class Dooming(Looking):
                 if path in state.records and not self.must_stay(state, path, before)
             ]
 
-    def doom(self, shard: int, folders: Mapping[Life, Folders]) -> None:
+    def note_garbage(self, shard: int, folders: Mapping[Life, Folders]) -> None:
         with self._lock:
-            self._shards[shard].doomed.update(folders)
-            self.wrote("doom", tuple(folders))
+            self._shards[shard].garbage.update(folders)
+            self.wrote("note_garbage", tuple(folders))
 
-    def doomed(self, shard: int) -> dict[Life, Folders]:
+    def garbage(self, shard: int) -> dict[Life, Folders]:
         with self._lock:
-            return dict(self._shards[shard].doomed)
+            return dict(self._shards[shard].garbage)
 
-    def spare(self, shard: int, lives: Iterable[Life]) -> None:
+    def drop_garbage(self, shard: int, lives: Iterable[Life]) -> None:
         with self._lock:
             dropped = tuple(lives)
             for life in dropped:
-                self._shards[shard].doomed.pop(life, None)
-            self.wrote("spare", dropped)
+                self._shards[shard].garbage.pop(life, None)
+            self.wrote("drop_garbage", dropped)

@@ -1,4 +1,4 @@
-"""The notes of the collector on Redis: what goes from S3 after its record."""
+"""Notes of the collector: objects that go from S3 after their records, on Redis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
-from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.looking import Looking
 from reconciler.stores.redis.scripts import script
@@ -16,8 +16,8 @@ from reconciler.stores.redis.scripts import script
 _folders = msgspec.json.Decoder(Folders)
 
 
-class Dooming(Looking):
-    """collectable, doom, doomed, spare."""
+class GarbageNotes(Looking):
+    """collectable, note_garbage, garbage, drop_garbage."""
 
     @explain
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
@@ -33,18 +33,18 @@ class Dooming(Looking):
                 return [record for record in self.get_many(names) if record is not None]
 
     @explain
-    def doom(self, shard: int, folders: Mapping[Life, Folders]) -> None:
+    def note_garbage(self, shard: int, folders: Mapping[Life, Folders]) -> None:
         if folders:
             pairs = ((str(life), msgspec.json.encode(names)) for life, names in folders.items())
-            self.client.hset(self.keys.doomed(shard), items=[part for pair in pairs for part in pair])
+            self.client.hset(self.keys.garbage(shard), items=[part for pair in pairs for part in pair])
 
     @explain
-    def doomed(self, shard: int) -> dict[Life, Folders]:
-        notes: Any = self.client.hgetall(self.keys.doomed(shard))
+    def garbage(self, shard: int) -> dict[Life, Folders]:
+        notes: Any = self.client.hgetall(self.keys.garbage(shard))
         return {Life.parse(name.decode()): _folders.decode(names) for name, names in notes.items()}
 
     @explain
-    def spare(self, shard: int, lives: Iterable[Life]) -> None:
+    def drop_garbage(self, shard: int, lives: Iterable[Life]) -> None:
         names = [str(life) for life in lives]
         if names:
-            self.client.hdel(self.keys.doomed(shard), *names)
+            self.client.hdel(self.keys.garbage(shard), *names)

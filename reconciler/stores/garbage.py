@@ -1,4 +1,7 @@
-"""Note what is to be removed from S3 before its record goes, so that a collector may be killed between the two."""
+"""Garbage: objects in S3 whose records are to be forgotten, or have been.
+
+It is noted before a record goes and dropped when the objects have gone, so a collector may be killed between the two.
+"""
 
 from __future__ import annotations
 
@@ -39,21 +42,21 @@ class Life(msgspec.Struct, frozen=True, order=True, gc=False):
         return cls(ActionId(*path.split("/")), incarnation)
 
 
-class Doomed(Protocol):
-    """The notes, shard by shard. A note of an action that has a record means nothing yet."""
+class Garbage(Protocol):
+    """Remembers which objects of a shard are garbage. The note of an action that still has its record means nothing yet."""
 
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
         """Tell what `collect` would forget just now; `limit` is the size of a page."""
         ...
 
-    def doom(self, shard: int, folders: Mapping[Life, Folders]) -> None:
-        """Note where the objects of these actions lie; an older note of one is replaced."""
+    def note_garbage(self, shard: int, folders: Mapping[Life, Folders]) -> None:
+        """Note where the objects of these actions lie. An older note of the same action is replaced."""
         ...
 
-    def doomed(self, shard: int) -> dict[Life, Folders]:
-        """All notes of a shard."""
+    def garbage(self, shard: int) -> dict[Life, Folders]:
+        """Tell all notes of a shard."""
         ...
 
-    def spare(self, shard: int, lives: Iterable[Life]) -> None:
-        """Drop the notes of these actions."""
+    def drop_garbage(self, shard: int, lives: Iterable[Life]) -> None:
+        """Drop the notes of these actions; one that has none is skipped."""
         ...

@@ -6,7 +6,7 @@ import pytest
 from support import LookingStore, PassTime, created, finish, make_action, shard_of
 
 from reconciler.api.action import TaskAction
-from reconciler.stores.doomed import Folders, Life
+from reconciler.stores.garbage import Folders, Life
 
 pytestmark = pytest.mark.rule("R42")
 FOLDERS: Folders = ("s3://bucket/a b", "s3://bucket/ü")
@@ -40,7 +40,7 @@ def test_only_what_is_noted_goes(store: LookingStore, pass_time: PassTime) -> No
     """A collector that has noted some forgets those alone; the others stay until they are noted, or until all may go."""
     (a, b, c), border = ended(store, pass_time, "a", "b", "c")
     shard = shard_of(store, a)
-    store.doom(shard, {Life(a.id): FOLDERS, Life(b.id): ()})
+    store.note_garbage(shard, {Life(a.id): FOLDERS, Life(b.id): ()})
     report = store.collect(shard, before=border, limit=2, noted=True)
     assert (sorted(one.id.action for one in report.deleted), report.kept) == (["a", "b"], 1)
     assert store.collect(shard, before=border, limit=2, noted=True).deleted == ()
@@ -52,15 +52,15 @@ def test_notes_stay_until_they_are_dropped(store: LookingStore, pass_time: PassT
     """A note outlives its record, a later one replaces it, and dropping it twice is dropping it."""
     (a, b), border = ended(store, pass_time, "a", "b")
     shard = shard_of(store, a)
-    store.doom(shard, {})
-    assert store.doomed(shard) == {}
-    store.doom(shard, {Life(a.id): ("s3://old/place",), Life(b.id): ()})
-    store.doom(shard, {Life(a.id): FOLDERS})
+    store.note_garbage(shard, {})
+    assert store.garbage(shard) == {}
+    store.note_garbage(shard, {Life(a.id): ("s3://old/place",), Life(b.id): ()})
+    store.note_garbage(shard, {Life(a.id): FOLDERS})
     store.collect(shard, before=border, limit=9)
-    assert store.doomed(shard) == {Life(a.id): FOLDERS, Life(b.id): ()}
+    assert store.garbage(shard) == {Life(a.id): FOLDERS, Life(b.id): ()}
     for _ in range(2):
-        store.spare(shard, [Life(b.id)])
-        assert store.doomed(shard) == {Life(a.id): FOLDERS}
-    store.spare(shard, [])
-    store.spare(shard, [Life(a.id)])
-    assert store.doomed(shard) == {}
+        store.drop_garbage(shard, [Life(b.id)])
+        assert store.garbage(shard) == {Life(a.id): FOLDERS}
+    store.drop_garbage(shard, [])
+    store.drop_garbage(shard, [Life(a.id)])
+    assert store.garbage(shard) == {}
