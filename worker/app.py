@@ -38,6 +38,7 @@ from worker.consuming import watch_of
 from worker.dashboard.defaults import prepare_flower
 from worker.forwarding import Forwarder, reader_of
 from worker.functions_told import FunctionsTold
+from worker.garbage import keep_what_is_there
 from worker.import_path import look_here_last
 from worker.liveness import Liveness
 from worker.manager import WorkerManager
@@ -156,6 +157,7 @@ def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery'
     _Process.pool_starts = PoolStarts()
     _Process.measuring = Measuring(settings)
     _Process.measuring.prepare()
+    keep_what_is_there()  # before a pool forks: it shares these pages as long as nobody writes to them
 
 
 def _told(sender: Any, settings: Settings) -> FunctionsTold | None:  # noqa: ANN401  # Celery's objects
@@ -207,6 +209,7 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
         reader = reader_of(settings, sender.hostname)
         _Process.forwarder = Forwarder(reader, EventExchange(settings), current_engine().store)
         _Process.forwarder.start()
+    keep_what_is_there()  # Celery has made its own by now
 
 
 def _troubles() -> list[str]:
