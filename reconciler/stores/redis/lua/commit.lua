@@ -65,9 +65,9 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     unpack(w)
   local key, new_phase = record(path), phase > 0 and int(phase)
   -- somebody else's data under this key must not stop the others half way: an error has no fields
-  local k, p, woken, e, spec, claimed, owner, lease_ends, ended_as, v, has_children, stands, shared_name, sent, place, priority =
-    unpack(redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 's', 'l', 'ao', 'al', 'ar', 'v', 'b', 'nl', 'h', 'n', 'np', 'pr'))
-  if not spec or string.sub(shared_name or '', 17) ~= incarnation then
+  local k, p, woken, e, claimed, v, has_children, stands, shared_name =
+    unpack(redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 'l', 'v', 'b', 'nl', 'h'))
+  if not shared_name or string.sub(shared_name, 17) ~= incarnation then
     -- gone; or forgotten since it was claimed, and this one has its name
     outcomes[i] = 2
   elseif k ~= token or tonumber(v) ~= version or not claimed or (new_phase and new_phase ~= p and terminal(p)) then
@@ -92,7 +92,14 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
         due = tonumber(woken)
       end
     end
-    if owner and seen ~= 0 and not ended_as then due = watch(due, seen, lease_ends, sets, dels) end
+    if seen ~= 0 then
+      local owner, lease_ends, ended_as = unpack(redis.call('HMGET', key, 'ao', 'al', 'ar'))
+      if owner and not ended_as then due = watch(due, seen, lease_ends, sets, dels) end
+    end
+    local sent, place, priority
+    if launch ~= '' then
+      sent, place, priority = unpack(redis.call('HMGET', key, 'n', 'np', 'pr'))
+    end
     if #sets > 0 then redis.call('HSET', key, unpack(sets)) end
     dels[#dels + 1] = 'l'
     dels[#dels + 1] = 'w'
