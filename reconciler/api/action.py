@@ -6,6 +6,7 @@ comparison. Times are milliseconds since the epoch, UTC, by the store's clock.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import msgspec
@@ -61,8 +62,8 @@ class ActionId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=Fals
         Raises:
             InvalidName: names the part and the rule.
         """
-        for part in ("project", "domain", "run", "action"):
-            check_name(part, getattr(self, part))
+        _check_run(self.project, self.domain, self.run)
+        check_name("action", self.action)
         return self
 
     @classmethod
@@ -76,6 +77,25 @@ class ActionId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=Fals
         if len(parts) != 4:
             raise InvalidName(f"{path!r} is no action; write project/domain/run/action")
         return cls(*parts).checked()
+
+
+def _check_run(project: str, domain: str, run: str) -> None:
+    """Check the three names all actions of a run share, once: a submission has many.
+
+    Raises:
+        InvalidName: names the part and the rule.
+    """
+    if type(project) is type(domain) is type(run) is str:
+        _check_names(project, domain, run)
+    else:
+        _check_names.__wrapped__(project, domain, run)
+
+
+@lru_cache(maxsize=256)
+def _check_names(project: str, domain: str, run: str) -> None:
+    check_name("project", project)
+    check_name("domain", domain)
+    check_name("run", run)
 
 
 class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -94,8 +114,7 @@ class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
         Raises:
             InvalidName: names the part and the rule.
         """
-        for part in ("project", "domain", "run"):
-            check_name(part, getattr(self, part))
+        _check_run(self.project, self.domain, self.run)
         return self
 
     def action(self, name: str) -> ActionId:
@@ -212,6 +231,10 @@ class Children(msgspec.Struct, frozen=True, gc=False):
     failed: int = 0
 
 
+_NO_ATTEMPT = AttemptRecord()
+_NO_CHILDREN = Children()
+
+
 class TaskAction:
     """One record, as a reconcile works on it.
 
@@ -265,8 +288,8 @@ class TaskAction:
         self.token = token
         self.events = events
         self.phase = phase
-        self.attempt = attempt or AttemptRecord()
-        self.children = children or Children()
+        self.attempt = attempt or _NO_ATTEMPT
+        self.children = children or _NO_CHILDREN
         self.unknown = unknown or {}
         self.now = now
         self.abandoned = abandoned

@@ -224,6 +224,8 @@ def _adopted(answer: Created) -> bool:
 
 def _refusal(action: TaskAction, answer: Created) -> ReconcilerError | None:
     """The error of one that was not accepted, else None."""
+    if answer.outcome in _FINE:
+        return None
     run, parent = action.id.run_id, action.spec.parent_action_name or ""
     errors: dict[CreateOutcome, Callable[[], ReconcilerError]] = {
         CreateOutcome.CONFLICT: lambda: ActionConflict(action.id, answer.fields),
@@ -241,5 +243,4 @@ def _refusal(action: TaskAction, answer: Created) -> ReconcilerError | None:
             "Try again; where an idempotency key was given, with the same"
         ),
     }
-    make = errors.get(answer.outcome)
-    return make() if make is not None else None
+    return errors[answer.outcome]()

@@ -35,8 +35,11 @@ def finish(round: Round, info: PhaseInfo) -> Result:
     cache.settle(round)
     if not _owed(round):
         round.drop_finalizer()
-        # nobody will ask for it any more; else finalize still needs it
-        round.record.set_status(plugin_state=b"", plugin_state_version=0)
+        status = round.record.status
+        if (
+            status.plugin_state or status.plugin_state_version
+        ):  # nobody will ask for it any more; else finalize still needs it
+            round.record.set_status(plugin_state=b"", plugin_state_version=0)
     return DONE
 
 

@@ -19,18 +19,22 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _BASE32 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "abcdefghijklmnopqrstuvwxyz123456")
 
 
-def fnv1a32(text: str) -> int:
-    """FNV-1a hash of the UTF-8 bytes, 32 bits."""
-    value = 0x811C9DC5
+def fnv1a32(text: str, value: int = 0x811C9DC5) -> int:
+    """FNV-1a hash of the UTF-8 bytes, 32 bits; from the hash of what stands before, if there is something."""
     for byte in text.encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
     return value
 
 
+_begun = lru_cache(maxsize=1024)(fnv1a32)
+"""Of what the names of one run begin with: a step is made of many, and this loop is what it would spend its time on."""
+
+
 @lru_cache(maxsize=8192)
 def shard_prefix(namespace: str, name: str) -> str:
     """The two characters that spread objects over S3 partitions; stable over attempts (R65)."""
-    index = fnv1a32(f"{namespace}/{name}") % 1296
+    run, dash, action = f"{namespace}/{name}".rpartition("-")
+    index = fnv1a32(action, _begun(run + dash)) % 1296
     return _ALPHABET[index // 36] + _ALPHABET[index % 36]
 
 
@@ -43,11 +47,12 @@ def _split_base(run_output_base: str) -> tuple[str, str]:
     return f"{scheme}://{bucket}", path.strip("/")
 
 
+@lru_cache(maxsize=1024)
 def output_prefix(namespace: str, name: str, base: str, action: str, attempt: int, launch: int = 0) -> str:
     """`<scheme>://<bucket>/<shard>/<base path>/<action>/<attempt>`, without a trailing slash (R65).
 
     A relaunch after a system failure gets `<attempt>-<launch>`, so that it never reads what the launch before it left
-    behind (R29).
+    behind (R29). Remembered, because a round asks for its own twice.
 
     Raises:
         InvalidSpec: the base is no URI with scheme and bucket.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from operator import attrgetter
+from operator import attrgetter, le
+from types import NoneType
 
 import msgspec
 
@@ -54,10 +55,15 @@ _STRINGS = (
     "cache_key", "inputs_hash", "task_type", "short_name", "group",
 )  # fmt: skip
 _BYTES = ("condition_spec", "task_template")
-_texts_of = attrgetter(*_STRINGS)
+_typed_of = attrgetter(*_STRINGS, *_BYTES, "inputs", "interruptible", "env_vars")
+_DECLARED = frozenset(
+    (*(str for _ in _STRINGS), *(bytes for _ in _BYTES), inputs, interruptible, dict)
+    for inputs in (bytes, NoneType)
+    for interruptible in (bool, NoneType)
+)
+"""Types of those fields, as they may be: all at once is ten times as fast as one by one."""
 _limited_of = attrgetter(*LIMITS)
 _required_of = attrgetter(*(attribute for attribute, _ in REQUIRED))
-_AS_DECLARED = frozenset({str})
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -98,14 +104,13 @@ def check_types(spec: object) -> None:
     Raises:
         InvalidSpec: names the first field that is not.
     """
+    if type(spec) is ActionSpec and tuple(map(type, _typed_of(spec))) in _DECLARED and not spec.env_vars:
+        return  # nearly always
     if not isinstance(spec, ActionSpec):
         raise InvalidSpec(f"an action is described by an ActionSpec, got {type(spec).__name__}: pass one")
-    if not _AS_DECLARED.issuperset(
-        map(type, _texts_of(spec))
-    ):  # nearly never, and one by one is five times as slow
-        for name in _STRINGS:
-            if not isinstance(getattr(spec, name), str):
-                raise _wrong_type(spec, name, "a str")
+    for name in _STRINGS:
+        if not isinstance(getattr(spec, name), str):
+            raise _wrong_type(spec, name, "a str")
     for name in _BYTES:
         if not isinstance(getattr(spec, name), bytes):
             raise _wrong_type(spec, name, "bytes")
@@ -223,9 +228,12 @@ def _template_problems(template: bytes) -> list[str]:
 def _size_problems(spec: ActionSpec) -> list[str]:
     problems: list[str] = []
     texts = _limited_of(spec)
-    for text, (attribute, limit) in zip(texts, LIMITS.items(), strict=True):
-        if len(text) > limit:
-            problems.append(f"{attribute} has {len(text)} characters, at most {limit} are allowed")
+    if not all(map(le, map(len, texts), LIMITS.values())):
+        problems += [
+            f"{attribute} has {len(text)} characters, at most {limit} are allowed"
+            for text, (attribute, limit) in zip(texts, LIMITS.items(), strict=True)
+            if len(text) > limit
+        ]
     if len(spec.task_template) > MAX_TEMPLATE:
         problems.append(
             f"taskTemplate has {len(spec.task_template)} bytes, at most {MAX_TEMPLATE} are allowed"

@@ -45,6 +45,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -293,8 +294,7 @@ def decode(
     common = {**shared, "env_vars": {**shared.get("env_vars", {})}}
     base = common.get("run_output_base", "")
     if base.endswith((_OWN_FOLDER, _OLD_FOLDER)):
-        folder = run_folder(action.run_id, incarnation if base.endswith(_OWN_FOLDER) else "")
-        common["run_output_base"] = f"{base[:-1]}{folder}"
+        common["run_output_base"] = _own_base(base, action.project, action.domain, action.run, incarnation)
     spec = ActionSpec(
         run_name=action.run,
         project=action.project,
@@ -311,7 +311,7 @@ def decode(
         **common,
     )
     status, unknown = _decode_status(get(b"t"))
-    signal = get(b"g")
+    signal, phase = get(b"g"), get(b"p", b"1")
     return TaskAction(
         action,
         spec,
@@ -321,13 +321,23 @@ def decode(
         version=int(get(b"v", b"0")),
         token=int(get(b"k", b"0")),
         events=event_count(get(b"e")),
-        phase=ActionPhase(int(get(b"p", b"1"))),
+        phase=_PHASES.get(phase) or ActionPhase(int(phase)),
         attempt=_decode_attempt(fields) if b"n" in fields else None,
         children=children,
         unknown=unknown,
         now=now,
         abandoned=int(get(b"la", b"0")),
     )
+
+
+@lru_cache(maxsize=64)
+def _own_base(base: str, project: str, domain: str, run: str, incarnation: str) -> str:
+    """The output base of a run whose own folder the shared part leaves out: one text for all its records."""
+    folder = run_folder(RunId(project, domain, run), incarnation if base.endswith(_OWN_FOLDER) else "")
+    return f"{base[:-1]}{folder}"
+
+
+_PHASES = {b"%d" % phase: phase for phase in ActionPhase}
 
 
 def _decode_status(data: bytes | None) -> tuple[ActionStatus, dict[str, dict[str, Any]] | None]:
@@ -344,17 +354,17 @@ def _decode_metadata(
     action: ActionId, spec: ActionSpec, fields: Mapping[bytes, bytes], incarnation: str
 ) -> Metadata:
     get = fields.get
-    extra = _extra.decode(fields[b"m"]) if b"m" in fields else _Extra()
+    extra = _extra.decode(fields[b"m"]) if b"m" in fields else None
     deletion = get(b"d")
     finalizers = get(b"f")
     return Metadata(
-        namespace=extra.namespace or "flyte",
+        namespace=(extra and extra.namespace) or "flyte",
         name=record_name(action, spec),
         creation_timestamp=int(get(b"c", b"0")),
         deletion=_deletion.decode(deletion) if deletion else None,
         finalizers=tuple(finalizers.decode().split()) if finalizers else (),
-        extra_labels=extra.labels,
-        annotations=extra.annotations,
+        extra_labels=extra.labels if extra else {},
+        annotations=extra.annotations if extra else {},
         incarnation=incarnation,
         completed_at=int(get(b"o", b"0")),
         priority=int(get(b"pr", _DEFAULT_PRIORITY)),
