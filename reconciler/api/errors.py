@@ -31,6 +31,8 @@
     │   ├── ArchiveDamaged         it was changed or cut
     │   └── ArchiveTooNew          a newer release wrote it
     ├── NonRetryableError          raised by user code: trying again cannot help
+    │   ├── EndlessWait            a function would wait for what waits for it
+    │   └── HistoryTooLong         a pass has asked for more than its next one may repeat
     └── PluginError                raised by plugins; `code` decides whether a retry can help
         ├── CorruptedPluginState
         ├── BadTaskSpecification
@@ -43,6 +45,7 @@ Each message is a sentence that names the remedy. The cause of a wrapped error i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -314,6 +317,17 @@ class SecretUnavailable(PluginError):
 
 class SecretNotFound(SecretUnavailable):
     """A provider holds no secret of this name: the next one is asked (R71)."""
+
+
+class EndlessWait(NonRetryableError):
+    """A function would wait for itself: `way` names who waits for whom, from the function back to it."""
+
+    def __init__(self, way: Sequence[object]) -> None:
+        self.way = tuple(way)
+        super().__init__(
+            f"this wait can never end: {way[0]} would wait for {', which waits for '.join(map(str, way[1:]))}. Give what is "
+            "needed as an argument, or have one of them end without waiting for the other"
+        )
 
 
 class HistoryTooLong(NonRetryableError):

@@ -14,7 +14,7 @@ from itertools import takewhile
 import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
-from reconciler.api.errors import ReconcilerError, Superseded, Unavailable
+from reconciler.api.errors import EndlessWait, ReconcilerError, Superseded, Unavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.children import requests as ask
 from reconciler.children.starting import Starting, Wanted
@@ -24,6 +24,7 @@ from reconciler.client.storing import default_base
 from reconciler.core.children import member_name
 from reconciler.core.events import observed_attempts
 from reconciler.core.layout import steps_folder
+from reconciler.plugins.endless import refuse_endless
 from reconciler.stores.blobs import digest_of
 
 _AT_ONCE = 500
@@ -64,6 +65,7 @@ class Desk:
         self._watching = Watching(client, told)
         self._requests: deque[ask.Request] = deque()
         self._actions: dict[int, ActionId] = {}
+        self._apart: set[ActionId] = set()
         self._watches: list[int] = []
         self._steps: dict[str, bytes] | None = None
         self._totals: dict[int, int] = {}
@@ -117,7 +119,8 @@ class Desk:
     def asked(self) -> tuple[set[str], int]:
         """Names of the children that were asked for, and how many of them are new."""
         run = self._record.id.run_id
-        names = {action.action for action in self._actions.values() if action.run_id == run}
+        mine = (action for action in self._actions.values() if action.run_id == run)
+        names = {action.action for action in mine if action not in self._apart}
         return names, self._starting.made
 
     # -- one kind of request after the other -------------------------------------------------------------------------
@@ -159,11 +162,25 @@ class Desk:
                 return []
 
     def _watch(self, request: ask.Watch) -> list[ask.Answer]:
+        answers: list[ask.Answer] = []
         for child in request.children:
             if child in self._actions:  # else it was refused, which its parent knows
-                self._watching.add(child, self._actions[child])
+                try:
+                    self._may_wait(self._actions[child], limited=request.limited)
+                    self._watching.add(child, self._actions[child])
+                except EndlessWait as error:
+                    answers.append(_refusal(child, error))
         self._watches.append(request.number)
-        return []
+        return answers
+
+    def _may_wait(self, action: ActionId, *, limited: bool) -> None:
+        """Refuse to wait for what waits for this action; what was started below it never does.
+
+        Raises:
+            EndlessWait: names the circle.
+        """
+        if action in self._apart and not limited:
+            refuse_endless(self._client.store, self._record.id, action)
 
     def _about(self, request: ask.Look | ask.Abort) -> ask.Answer:
         action = self._action(request.child)
@@ -212,6 +229,7 @@ class Desk:
     def _detached(self, request: ask.Start) -> ask.Started:
         action, incarnation = self._starting.detached(request, self._starting.wanted(request).name)
         self._actions[request.number] = action
+        self._apart.add(action)
         return ask.Started(request.number, str(action), incarnation)
 
     def _members(self, request: ask.Members) -> list[ask.Answer]:

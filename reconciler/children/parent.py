@@ -203,7 +203,7 @@ class Parent:
             ResultTimeout: it has not ended within `timeout` seconds.
             ReconcilerError: it was refused.
         """
-        self.watch(number)
+        self.watch(number, limited=timeout is not None)
         self._block(lambda: self.has_ended(number), number, timeout)
         return self.end(number)
 
@@ -219,7 +219,7 @@ class Parent:
                 raise
         return self.end(number)
 
-    def watch(self, number: int) -> None:
+    def watch(self, number: int, *, limited: bool = False) -> None:
         """Have the end of a child told, and those of all that were started since: they will hardly be asked for later."""
         self.check()
         self._seen.add(number)
@@ -227,7 +227,7 @@ class Parent:
             new = [*self._new, *([] if number in self._new else [number])]
             self._new.clear()
             self._watched.update(new)
-            self.post(ask.Watch(self.number(), new))
+            self.post(ask.Watch(self.number(), new, limited))
 
     def started(self, number: int) -> None:
         """Note a child, whose end will be asked for."""

@@ -87,10 +87,14 @@ class Question(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_default
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True):
-    """Tell when children end, each once; done when they were looked at for the first time."""
+    """Tell when children end, each once; done when they were looked at for the first time.
+
+    `limited`: the caller gives up after a time, so a wait that would never end is none of our business.
+    """
 
     number: int
     children: list[int]
+    limited: bool = False
 
 
 class Outcomes(msgspec.Struct, frozen=True, tag=True):

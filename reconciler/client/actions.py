@@ -28,6 +28,7 @@ from reconciler.client.waiting import (
     is_over,
     not_over,
     raise_unless_succeeded,
+    refuse_own,
 )
 from reconciler.client.waking import Waker
 from reconciler.client.watching import Watch
@@ -247,11 +248,13 @@ class Actions:
         Raises:
             ActionNotFound: there is no such action.
             ResultTimeout: it has not ended in time; it goes on.
+            EndlessWait: a task would wait for what waits for it.
         """
         if not fresh:
             record = self.get(action)
             if is_over(record):
                 return record
+        refuse_own(self.store, action, timeout)
         end_of = "" if progress is not None else action.action
         with Waiter(self.store, action.run_id, timeout, end_of=end_of) as waiter:
             while True:

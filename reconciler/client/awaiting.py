@@ -14,7 +14,8 @@ from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.errors import ResultTimeout
 from reconciler.api.event import ActionEvent
 from reconciler.client.threads import begin, begin_if_alive, in_thread
-from reconciler.client.waiting import LOOK_AGAIN, LOOK_OFTEN, is_over, not_over
+from reconciler.client.waiting import LOOK_AGAIN, LOOK_OFTEN, is_over, not_over, refuse_own
+from reconciler.core.current import current_attempt
 from reconciler.stores.base import Store
 
 
@@ -98,11 +99,14 @@ async def end_of(
     Raises:
         ActionNotFound: there is no such action.
         ResultTimeout: it has not ended in time; it goes on.
+        EndlessWait: a task would wait for what waits for it.
     """
     if not fresh:
         record = await in_thread(actions.get, action)
         if is_over(record):
             return record
+    if current_attempt() is not None:
+        await in_thread(refuse_own, actions.store, action, timeout)
     async with AsyncWaiter(actions.store, action.run_id, timeout, end_of=action.action) as waiter:
         while True:
             record = await in_thread(actions.get, action)

@@ -9,10 +9,12 @@ from typing import Any, Self
 
 import msgspec
 
-from reconciler.api.action import RunId, TaskAction
+from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.errors import ActionAborted, ActionEnded, ActionFailed, ActionTimedOut
 from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import OutputRef
+from reconciler.core.current import current_attempt
+from reconciler.plugins.endless import refuse_endless
 from reconciler.stores.base import Store
 
 LOOK_AGAIN = 5.0
@@ -56,6 +58,17 @@ class Waiter:
         self._event.wait(left)
         self._event.clear()
         return True
+
+
+def refuse_own(store: Store, action: ActionId, timeout: float | None) -> None:
+    """Refuse a wait without a limit, inside a task, for what waits for that task.
+
+    Raises:
+        EndlessWait: names the circle.
+    """
+    attempt = current_attempt()
+    if attempt is not None and timeout is None:
+        refuse_endless(store, ActionId.parse(attempt.path), action)
 
 
 def is_over(record: TaskAction) -> bool:

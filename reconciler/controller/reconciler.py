@@ -35,7 +35,7 @@ from reconciler.plugins.context import Services, TaskExecutionContext
 from reconciler.plugins.known import KnownFunctions
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager, ResourceManager, SecretManager
 from reconciler.plugins.registry import PluginRegistry
-from reconciler.plugins.suspension import phases_of, stop_attempt
+from reconciler.plugins.suspension import phases_of, stop_attempt, turns_back
 from reconciler.settings import Settings
 from reconciler.stores.base import Store, Write
 from reconciler.stores.catalog import CacheKey, Catalog
@@ -110,7 +110,6 @@ class TaskActionReconciler:
         self.cache_keys: Remembered[tuple[object, ...], str] = Remembered(REMEMBERED_KEYS)
         self.quota_lease = int(self.settings.quota_lease.total_seconds() * 1000)
         self._patience = int(self.settings.unknown_function_patience.total_seconds() * 1000)
-        self._installation = f"{self.settings.cluster}/{self.settings.key_prefix}"
         self._known_functions = KnownFunctions(self.store.find_function)
 
     @property
@@ -132,11 +131,12 @@ class TaskActionReconciler:
             catalog_client=self.catalog_client,
             stop_attempt=partial(stop_attempt, self.store),
             phases_of=partial(phases_of, self.store),
+            turns_back=partial(turns_back, self.store),
             find_function=self._known_functions,
             object_limit=self.settings.max_object_size,
             requeue=self.requeue_duration,
             patience=self._patience,
-            installation=self._installation,
+            installation=f"{self.settings.cluster}/{self.settings.key_prefix}",
         )
 
     def setup_with_manager(

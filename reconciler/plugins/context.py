@@ -48,6 +48,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         secret_manager: resolves secrets.
         resource_manager: quotas.
         phases_of: how far actions of a run have come, in the order asked; None for one that is not there.
+        turns_back: whether an action that waits for others waits for itself, and is the one to break that.
         find_function: which living workers of a queue know a function, at the store's time of the round.
         catalog_client: asynchronous catalog, None when there is none (R52).
         stop_attempt: asks the running attempt of an action to stop, with a reason.
@@ -62,6 +63,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     resource_manager: ResourceManager
     stop_attempt: Callable[[TaskAction, str], None]
     phases_of: Callable[[Sequence[ActionId]], list[ActionPhase | None]] = lambda _: []
+    turns_back: Callable[[ActionId, Sequence[ActionId]], bool] = lambda *_: False
     find_function: Callable[[str, str, int], Known] = lambda *_: Known()
     catalog_client: Any = None
     object_limit: int = 64 * 1024 * 1024

@@ -6,6 +6,7 @@ Nobody polls. Each child that ends wakes a parent whose launch has ended (commit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -13,6 +14,7 @@ from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import PhaseInfo, running
 from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.endless import way_back
 from reconciler.stores.base import Store
 
 NAMED = 64
@@ -26,6 +28,16 @@ _LONGEST_PAUSE = 60_000
 def phases_of(store: Store, actions: Sequence[ActionId]) -> list[ActionPhase | None]:
     """Tell how far actions of a run have come, in the order asked; None for one that is not there."""
     return [found.phase if found is not None else None for found in store.get_many(actions)]
+
+
+def turns_back(store: Store, waiter: ActionId, targets: Sequence[ActionId]) -> bool:
+    """Tell whether a suspended action waits for itself. It is true of one action of the circle alone, which breaks it."""
+    for target in targets:
+        way = [waiter, *way_back(store, waiter, target)]
+        asking = [one for one, other in pairwise(way) if one.run_id != other.run_id]
+        if len(way) > 1 and waiter == min(asking):
+            return True
+    return False
 
 
 def stop_attempt(store: Store, action: TaskAction, reason: str) -> None:
@@ -54,7 +66,11 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
         return None
     ctx.action.set_status(quota_leases=())
     again = _LOOK_AGAIN
-    if any("/" in name for name in outcome.waits):  # the end of an action of another run wakes nobody here
+    if apart := [ActionId.parse(name) for name in outcome.waits if "/" in name]:
+        if ctx.services.turns_back(ctx.action.id, apart):
+            ctx.resume(outcome.at)  # called again, it is told so where it waits
+            return None
+        # the end of an action of another run wakes nobody here
         again = min(max((ctx.now - outcome.at) // 4, _PAUSE), _LONGEST_PAUSE)
     until = min([*times, ctx.now + again])
     return msgspec.structs.replace(running(0, requeue_at=until), reason=_why(outcome, ended, of))
