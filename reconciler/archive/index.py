@@ -19,7 +19,7 @@ import msgspec
 from reconciler.api.action import RunId
 from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound
 from reconciler.archive.fields import PHASES
-from reconciler.archive.layout import SUFFIX, day_of, index_folder
+from reconciler.archive.layout import INDEX, SUFFIX, day_of, index_folder
 from reconciler.archive.lines import Header
 from reconciler.archive.packing import pack, unpack
 from reconciler.stores import records
@@ -96,7 +96,8 @@ class _Extra(msgspec.Struct):
     labels: dict[str, str] = {}
 
 
-_row = msgspec.json.Decoder(Row)
+read_row = msgspec.json.Decoder(Row).decode
+"""Reads a line of the index."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _status = msgspec.json.Decoder(_Status)
 _extra = msgspec.json.Decoder(_Extra)
@@ -210,7 +211,7 @@ def _add(read: Read, uri: str, data: bytes) -> None:
     lost = unpacked.lost
     for line in unpacked.lines:
         try:
-            row = _row.decode(line)
+            row = read_row(line)
         except msgspec.DecodeError:
             lost += 1
         else:
@@ -244,3 +245,22 @@ def list_index(blobs: BlobStore, project: str, since: str, until: str) -> tuple[
         if not page or page[-1].uri >= last or len(page) < FOUND_AT_ONCE:
             return found, requests
         after = page[-1].uri
+
+
+def list_projects(blobs: BlobStore, most: int) -> tuple[list[str], int]:
+    """The first projects the index knows of, by name, and how many requests that took: one for each at most.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    root = blobs.uri(INDEX).rstrip("/") + "/"
+    projects: dict[str, None] = {}
+    after, requests = "", 0
+    while len(projects) < most:
+        page = blobs.find(root, after=after)
+        requests += 1
+        projects |= dict.fromkeys(one.uri.removeprefix(root).partition("/")[0] for one in page)
+        if len(page) < FOUND_AT_ONCE:
+            break
+        after = f"{root}{page[-1].uri.removeprefix(root).partition('/')[0]}/~"
+    return sorted(projects)[:most], requests

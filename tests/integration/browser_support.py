@@ -88,7 +88,7 @@ class Browser:
     def wait_text(self, *texts: str) -> None:
         """Wait until the page shows all these texts."""
         for text in texts:
-            self.wait(f"document.body.innerText.includes({json.dumps(text)})")
+            self.wait(f"document.body?.innerText.includes({json.dumps(text)})")
 
     def text(self) -> str:
         """What a person reads."""

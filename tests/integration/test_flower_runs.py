@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import jsonschema
+import msgspec
 import pytest
+import redis
 import runs_functions as orchard
 from browser_support import CHROMIUM, Browser
 from cli_support import eventually
@@ -25,6 +28,7 @@ from reconciler.api.action import ActionId, RunId
 from reconciler.cli import main
 from reconciler.embedded.ports import pick_ports
 from reconciler.embedded.stack import Stack
+from reconciler.sweeps.collect import collect
 
 pytestmark = pytest.mark.servers
 PATIENCE = 60
@@ -85,9 +89,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One for all: it takes a while to start."""
     variables = {"FLOWER_READ_ONLY": "false", "RECONCILER_QUOTAS": "press=1"}
     folder = tmp_path_factory.mktemp("runs")
-    with Stack(
-        folder, imports=["runs_functions"], flower=True, attempts_concurrency=4, env=variables, cwd=HERE
-    ) as stack:
+    with (
+        Stack(
+            folder, imports=["runs_functions"], flower=True, attempts_concurrency=4, env=variables, cwd=HERE
+        ) as stack,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, stack.env()[name])
         yield Site(stack)
 
 
@@ -388,9 +397,39 @@ def test_a_large_run_draws_only_what_is_seen(site: Site, tmp_path: Path) -> None
         site.client.resume_queue("attempts")
 
 
-def test_all_is_there_after_a_restart_of_flower(site: Site) -> None:
-    """Runs come from the records, not from what Flower has heard. Last here: it restarts Flower."""
-    before = site.api("/runs?limit=200")["runs"]
+@pytest.mark.rule("R42")
+def test_all_is_there_after_a_restart_of_everything(site: Site, tmp_path: Path) -> None:
+    """Also when Redis has lost all it held: then the archive tells. Last here: it restarts what there is."""
+    run = orchard.picks.submit((7,), run="pears-of-old", labels={"team": "red"})
+    assert run.result(PATIENCE) == 7 * 10**18
+    settings = msgspec.structs.replace(site.client.settings, retention=timedelta(0))
+    eventually(lambda: _collected(site, settings, run.id), PATIENCE)
+    before = [(one["run"], one.get("archived", False)) for one in site.api("/runs?limit=200")["runs"]]
+    assert before.count((str(run.id), True)) == 1
     site.stack.restart("flower")
-    after = site.api("/runs?limit=200")["runs"]
-    assert [run["run"] for run in after] == [run["run"] for run in before]
+    assert [(one["run"], one.get("archived", False)) for one in site.api("/runs?limit=200")["runs"]] == before
+    with redis.Redis.from_url(site.stack.env()["RECONCILER_REDIS_URL"]) as server:
+        server.flushall()
+    for process in ("attempts-1", "steps-1", "beat", "flower"):
+        site.stack.restart(process)
+    found = site.api("/runs?label=team=red&name=pears-of")["runs"]
+    assert [(one["run"], one["archived"]) for one in found] == [(str(run.id), True)]
+    with browser(tmp_path) as page:
+        page.open(f"{site.url}/runs?q=pears-of")
+        page.wait_text("pears-of-old", "archived")
+        page.click(".rc-run")
+        page.wait_text("from the archive", "orchard.picks", "Rerun")
+        page.click(".rc-row .rc-name")
+        page.wait_text("7000000000000000000", "team=red", "attempt 1")
+        page.click(".rc-attempts .rc-button")
+        page.wait_text("picking 7")
+        page.click("[data-button=rerun]")
+        page.click("dialog [type=submit]")
+        page.wait_text("rerun of pears-of-old")
+        page.wait("document.querySelector('.rc-facts .rc-badge.p-succeeded')")
+
+
+def _collected(site: Site, settings: Settings, run: RunId) -> bool:
+    """Have all ended runs archived; whether this one is."""
+    collect(site.client.store, settings, site.client.blobs)
+    return site.client.store.counts(run) is None

@@ -15,11 +15,12 @@ from reconciler.api.phase import ActionPhase
 from reconciler.core.times import iso
 from reconciler.testing import Lab
 from worker.dashboard import bulk, detail, overview
-from worker.dashboard.buttons import BUTTONS, press
+from worker.dashboard.buttons import BUTTONS, Asked, press
 from worker.dashboard.defaults import is_login, prepare_flower
 from worker.dashboard.guard import closed_because, foreign_because
 from worker.dashboard.rows import bars
-from worker.dashboard.search import Wanted, read_wanted, search_runs
+from worker.dashboard.search import search_runs
+from worker.dashboard.wanted import Wanted, read_wanted
 
 env = TaskEnvironment("board")
 ALL = "0.0.0.0"  # noqa: S104  # nobody listens there
@@ -163,11 +164,11 @@ def test_buttons_fit_the_action(lab: Lab) -> None:
     assert offered(lab, call.action) == ["prioritize", "abort"]
     [question] = overview.waiting_document(lab.client, read_only=False)["questions"]
     assert (question["action"], question["type"]) == (str(asked.action), "int")
-    answer = press(lab.client, "signal", asked.action, {"value": 7}, "ada")
+    answer = press("signal", Asked(lab.client, asked.action, {"value": 7}, "ada"))
     assert answer["outcome"] == "stored"
-    press(lab.client, "prioritize", call.action, {"priority": 9}, "ada")
+    press("prioritize", Asked(lab.client, call.action, {"priority": 9}, "ada"))
     assert lab.get(call.action).metadata.priority == 9
-    press(lab.client, "abort", call.action, {"reason": "no need"}, "ada")
+    press("abort", Asked(lab.client, call.action, {"reason": "no need"}, "ada"))
     lab.work()
     assert (offered(lab, asked.action), offered(lab, call.action)) == (
         ["rerun"],
@@ -187,16 +188,18 @@ def test_all_runs_of_a_search_are_met_and_no_other(lab: Lab) -> None:
     assert counted["count"] == 2
     doubles.submit((1,), run="x3")
     with pytest.raises(InvalidInput, match="2 runs were to be met, and 3 fit now: look again"):
-        bulk.press_all(lab.client, "abort", bulk.Asked(query=query, count=2, values={"reason": "no"}), "ada")
+        bulk.press_all(
+            lab.client, "abort", bulk.AskedOfAll(query=query, count=2, values={"reason": "no"}), "ada"
+        )
     assert names(lab, phase="aborted") == []
     done = bulk.press_all(
-        lab.client, "abort", bulk.Asked(query=query, count=3, values={"reason": "no"}), "ada"
+        lab.client, "abort", bulk.AskedOfAll(query=query, count=3, values={"reason": "no"}), "ada"
     )
     lab.work()
     assert (done["done"], done["refused"]) == (3, [])
     assert sorted(names(lab, phase="aborted")) == ["x1", "x2", "x3"]
     assert bulk.count_document(lab.client, "abort", read_wanted({}))["count"] == 0
-    assert bulk.press_all(lab.client, "rerun", bulk.Asked(query=query, count=3), "ada")["done"] == 3
+    assert bulk.press_all(lab.client, "rerun", bulk.AskedOfAll(query=query, count=3), "ada")["done"] == 3
     assert len(names(lab)) == 7
     with pytest.raises(InvalidInput, match="one action at a time"):
         bulk.count_document(lab.client, "signal", read_wanted({}))
@@ -206,15 +209,15 @@ def test_a_run_is_made_of_an_ended_one(lab: Lab) -> None:
     """Again as it was, or with other inputs of one action; the page shows what it was made of."""
     run = doubles.map([1, 2])
     lab.work()
-    again = press(lab.client, "rerun", run.action, {}, "ada")
-    forked = press(lab.client, "fork", run.id.action("m1"), {"inputs": {"n": 2**60}}, "ada")
+    again = press("rerun", Asked(lab.client, run.action, {}, "ada"))
+    forked = press("fork", Asked(lab.client, run.id.action("m1"), {"inputs": {"n": 2**60}}, "ada"))
     lab.work()
     assert outputs(lab, again["run"]) == [2, 4]
     assert outputs(lab, forked["run"]) == [2, 2**61]
     page = detail.action_page(lab.client, ActionId.parse(f"{forked['run']}/m1"), read_only=False)
     assert (page["made_by"]["verb"], page["made_by"]["changed"]) == ("fork", True)
     with pytest.raises(InvalidInput, match="inputs"):
-        press(lab.client, "fork", run.id.action("m1"), {"inputs": [1]}, "ada")
+        press("fork", Asked(lab.client, run.id.action("m1"), {"inputs": [1]}, "ada"))
 
 
 def outputs(lab: Lab, run: str) -> list[int]:
@@ -233,9 +236,9 @@ def test_a_wrong_press_is_refused(lab: Lab) -> None:
         ("prioritize", {"priority": 99}),
     ):
         with pytest.raises(InvalidInput):
-            press(lab.client, button, call.action, values, "ada")
+            press(button, Asked(lab.client, call.action, values, "ada"))
     with pytest.raises(NotACondition):
-        press(lab.client, "signal", call.action, {"value": True}, "ada")
+        press("signal", Asked(lab.client, call.action, {"value": True}, "ada"))
     assert lab.get(call.action).metadata.deletion is None
     assert all(button.explains.endswith(".") for button in BUTTONS.values())
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
-from reconciler.api.action import RunId, TaskAction
+from reconciler.api.action import RunId
 from reconciler.api.errors import InvalidInput, ReconcilerError
 from reconciler.client import Client
 from reconciler.client.submission import ROOT
 from reconciler.core.documents import Document
-from worker.dashboard.buttons import BUTTONS, press
-from worker.dashboard.search import Wanted, found_runs, read_wanted
+from worker.dashboard.buttons import BUTTONS, Asked, press
+from worker.dashboard.remembered import GOOD, all_archived
+from worker.dashboard.search import found_runs
+from worker.dashboard.wanted import Wanted, read_wanted
 
 MOST: Final = 1_000
 """Runs one press may meet."""
 VERBS: Final = ("abort", "rerun", "recover")
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AskedOfAll(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Asks for one thing to be done to all runs of a search.
 
     Attributes:
@@ -34,14 +37,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     values: dict[str, Any] = {}
 
 
-def read_asked(body: bytes) -> Asked:
+def read_asked(body: bytes) -> AskedOfAll:
     """Read the body of a request.
 
     Raises:
         InvalidInput: it is of another form.
     """
     try:
-        return msgspec.json.decode(body or b"{}", type=Asked)
+        return msgspec.json.decode(body or b"{}", type=AskedOfAll)
     except msgspec.DecodeError as error:
         raise InvalidInput(f"the body cannot be read: {error}; it holds query, count and values") from error
 
@@ -56,7 +59,7 @@ def count_document(client: Client, verb: str, wanted: Wanted) -> Document:
     return {"verb": verb, "count": len(runs), "most": MOST}
 
 
-def press_all(client: Client, verb: str, asked: Asked, by: str) -> Document:
+def press_all(client: Client, verb: str, asked: AskedOfAll, by: str) -> Document:
     """Do it to each, and tell of those that refused.
 
     Raises:
@@ -68,28 +71,29 @@ def press_all(client: Client, verb: str, asked: Asked, by: str) -> Document:
     if len(runs) != asked.count:
         raise InvalidInput(f"{asked.count} runs were to be met, and {len(runs)} fit now: look again")
     refused: list[Document] = []
-    for run in runs:
+    for run, incarnation in runs:
         try:
-            press(client, verb, run.action(ROOT), asked.values, by)
+            press(verb, Asked(client, run.action(ROOT), asked.values, by, incarnation))
         except ReconcilerError as error:
             refused.append({"run": str(run), "message": str(error)})
     return {"verb": verb, "done": len(runs) - len(refused), "refused": refused}
 
 
-def _matching(client: Client, verb: str, wanted: Wanted) -> Iterator[RunId]:
-    """The runs, and one more when there are too many."""
+def _matching(client: Client, verb: str, wanted: Wanted) -> Iterator[tuple[RunId, str]]:
+    """The runs and their incarnations, and one more when there are too many."""
     if verb not in VERBS:
         raise InvalidInput(
             f"{verb[:40]!r} is done to one action at a time; use one of {', '.join(VERBS)} for many"
         )
-    count = 0
+    yield from islice(_all_matching(client, verb, wanted), MOST + 1)
+
+
+def _all_matching(client: Client, verb: str, wanted: Wanted) -> Iterator[tuple[RunId, str]]:
     for summary, root in found_runs(client, wanted):
-        if root is not None and _fits(verb, root):
-            yield summary.id
-            count += 1
-        if count > MOST:
-            return
-
-
-def _fits(verb: str, root: TaskAction) -> bool:
-    return BUTTONS[verb].fits(root)
+        if root is not None and BUTTONS[verb].fits(root):
+            yield summary.id, root.metadata.incarnation
+    if verb == "abort":
+        return
+    for row in all_archived(client, wanted):
+        if verb == "rerun" or row.phase not in GOOD:
+            yield row.id, row.incarnation

@@ -12,7 +12,9 @@ from reconciler.api.condition import read_condition
 from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
+from reconciler.client.run import Run
 from reconciler.core.documents import Document
+from worker.dashboard.remembered import reader
 
 Values = Mapping[str, Any]
 
@@ -31,6 +33,24 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     label: str
     type: str = "str"
     value: bool | int | float | str | None = None
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Says who asks for what.
+
+    Attributes:
+        client: of the installation.
+        action: which one.
+        values: of the form.
+        by: who presses.
+        incarnation: of several runs of the name this one; empty = the last one.
+    """
+
+    client: Client
+    action: ActionId
+    values: Values
+    by: str
+    incarnation: str = ""
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,7 +78,7 @@ class Button(msgspec.Struct, frozen=True):
     explains: str
     fits: Callable[[TaskAction], bool]
     fields: Callable[[TaskAction], list[Field]]
-    act: Callable[[Client, ActionId, Values, str], Done]
+    act: Callable[[Asked], Done]
     danger: bool = False
 
 
@@ -77,7 +97,7 @@ def buttons_of(record: TaskAction) -> list[Document]:
     ]
 
 
-def press(client: Client, name: str, action: ActionId, values: Values, by: str) -> Document:
+def press(name: str, asked: Asked) -> Document:
     """Do what a button says.
 
     Raises:
@@ -87,8 +107,8 @@ def press(client: Client, name: str, action: ActionId, values: Values, by: str) 
     button = BUTTONS.get(name)
     if button is None:
         raise InvalidInput(f"there is no button {name[:40]!r}; there are: {', '.join(BUTTONS)}")
-    done = button.act(client, action, values, by)
-    return {"action": str(action), "button": name, "by": by, **msgspec.structs.asdict(done)}
+    done = button.act(asked)
+    return {"action": str(asked.action), "button": name, "by": asked.by, **msgspec.structs.asdict(done)}
 
 
 def _live(record: TaskAction) -> bool:
@@ -121,37 +141,41 @@ def _value(values: Values, name: str, kind: Any) -> Any:  # noqa: ANN401  # a ty
         raise InvalidInput(f"{name} cannot be read: {error}") from error
 
 
-def _abort(client: Client, action: ActionId, values: Values, by: str) -> Done:
-    return Done(client.abort(action, _value(values, "reason", str), by).value)
+def _abort(asked: Asked) -> Done:
+    read = reader(asked.client, asked.action.run_id, asked.incarnation)
+    return Done(read.abort(asked.action, _value(asked.values, "reason", str), asked.by).value)
 
 
-def _prioritize(client: Client, action: ActionId, values: Values, by: str) -> Done:
-    del by
-    changed = client.prioritize(action, _value(values, "priority", int))
+def _prioritize(asked: Asked) -> Done:
+    changed = asked.client.prioritize(asked.action, _value(asked.values, "priority", int))
     return Done(f"{changed} live actions have this priority")
 
 
-def _signal(client: Client, action: ActionId, values: Values, by: str) -> Done:
+def _signal(asked: Asked) -> Done:
+    client, action = asked.client, asked.action
     spec = read_condition(client.get(action).spec.condition_spec)
     if spec is None:
         raise NotACondition(f"{action} is no condition, so it waits for no signal: name one that is paused")
-    return Done(client.signal(action, _value(values, "value", bool | int | float | str), by).value)
+    return Done(
+        client.signal(action, _value(asked.values, "value", bool | int | float | str), asked.by).value
+    )
 
 
-def _rerun(client: Client, action: ActionId, values: Values, by: str) -> Done:
-    del values, by
-    return Done("made a new run", str(client.rerun(action.run_id).id))
+def _rerun(asked: Asked) -> Done:
+    return _made(asked.client.rerun(asked.action.run_id, incarnation=asked.incarnation))
 
 
-def _recover(client: Client, action: ActionId, values: Values, by: str) -> Done:
-    del values, by
-    return Done("made a new run", str(client.recover(action.run_id).id))
+def _recover(asked: Asked) -> Done:
+    return _made(asked.client.recover(asked.action.run_id, incarnation=asked.incarnation))
 
 
-def _fork(client: Client, action: ActionId, values: Values, by: str) -> Done:
-    del by
-    inputs = _value(values, "inputs", dict[str, Any])
-    return Done("made a new run", str(client.fork(action.run_id, inputs={action.action: inputs}).id))
+def _fork(asked: Asked) -> Done:
+    inputs = {asked.action.action: _value(asked.values, "inputs", dict[str, Any])}
+    return _made(asked.client.fork(asked.action.run_id, inputs=inputs, incarnation=asked.incarnation))
+
+
+def _made(run: Run[Any]) -> Done:
+    return Done("made a new run", str(run.id))
 
 
 def _inputs(record: TaskAction) -> list[Field]:

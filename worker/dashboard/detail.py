@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, RunId, TaskAction
 from reconciler.api.condition import read_condition
-from reconciler.api.errors import BlobNotFound, ReconcilerError
+from reconciler.api.errors import ActionNotFound, BlobNotFound, ReconcilerError
 from reconciler.api.template import template_or_none
 from reconciler.cli.describe import why_document
 from reconciler.cli.documents import action_document, counts_document
 from reconciler.cli.log_places import place_of, read_log
 from reconciler.client import Client
-from reconciler.client.describing import describe
+from reconciler.client.actions import Actions
+from reconciler.client.describing import Described, describe
 from reconciler.client.submission import ROOT
 from reconciler.client.waiting import document_of
 from reconciler.core.documents import Document, event_document
 from reconciler.core.events import observed_attempts
+from reconciler.stores.holds import RunLife
 from reconciler.stores.outputs import read_inputs
 from worker.dashboard.buttons import buttons_of
+from worker.dashboard.remembered import reader
 from worker.dashboard.rows import bars, row, task_of
 
 PREVIEW: Final = 64 * 1024
@@ -32,31 +36,73 @@ ROWS: Final = 2000
 _CHANGES: Final = 1000
 
 
-def run_document(client: Client, run: RunId, *, read_only: bool) -> Document:
+def run_document(client: Client, run: RunId, incarnation: str = "", *, read_only: bool) -> Document:
     """A run: its actions by phase, its root, and the place in the results channel from which changes are new.
+
+    Args:
+        client: of the installation.
+        run: its name.
+        incarnation: of several runs of the name this one; empty = the last one.
+        read_only: whether there are no buttons.
 
     Raises:
         ActionNotFound: there is no such run.
     """
     now = client.store.now()
-    counts = client.counts(run)
-    root = client.store.get(run.action(ROOT))
+    read = reader(client, run, incarnation)
+    counts = read.counts(run)
+    root = root_of(read, run)
+    archived = root is not None and root.archived
     return {
         "run": str(run),
+        "archived": archived,
+        "incarnation": incarnation or (root.metadata.incarnation if root else ""),
         "phases": counts_document(counts),
         "actions": counts.total,
         "ended": counts.ended,
         "root": row(root) if root else None,
+        **lineage_document(client, root),
         "buttons": buttons_of(root) if root and not read_only else [],
         "cursor": f"{now - 1}-0",
         "now": now,
     }
 
 
-def rows_document(client: Client, run: RunId, after: str) -> Document:
+def root_of(read: Actions, run: RunId) -> TaskAction | None:
+    """The root of a run, from the records or the archive; None when it has none of the usual name."""
+    try:
+        return read.get(run.action(ROOT))
+    except ActionNotFound:
+        return None
+
+
+def lineage_document(client: Client, root: TaskAction | None) -> Document:
+    """Tell which run a run was made of, and which stored ones were made of it."""
+    if root is None:
+        return {"made_by": None, "made_into": []}
+    lineage = root.metadata.lineage
+    life = RunLife(root.id.run_id, root.metadata.incarnation)
+    return {
+        "made_by": {"verb": lineage.verb, "source": lineage.source, "changed": lineage.changed}
+        if lineage
+        else None,
+        "made_into": [str(run) for run in client.made_into(life)],
+    }
+
+
+def rows_document(client: Client, run: RunId, after: str, incarnation: str = "") -> Document:
     """A page of the actions of a run, by parent and name; `next` goes on, empty = the end."""
     page = client.store.list_actions(run, after=after, limit=ROWS)
-    return {"actions": [row(record) for record in page.actions], "next": page.next, "now": client.store.now()}
+    records, go_on = page.actions, page.next
+    if not records or incarnation not in {"", records[0].metadata.incarnation}:
+        records = list(islice(reader(client, run, incarnation).actions(run, after=after), ROWS))
+        go_on = place_in_run(records[-1]) if len(records) == ROWS else ""
+    return {"actions": [row(record) for record in records], "next": go_on, "now": client.store.now()}
+
+
+def place_in_run(record: TaskAction) -> str:
+    """The place of an action in the list of its run."""
+    return f"{record.spec.parent_action_name or ''}/{record.id.action}"
 
 
 def changes_document(client: Client, run: RunId, cursor: str) -> Document:
@@ -75,15 +121,17 @@ def changes_document(client: Client, run: RunId, cursor: str) -> Document:
     }
 
 
-def action_page(client: Client, action: ActionId, *, read_only: bool) -> Document:
-    """Everything about one action.
+def action_page(client: Client, action: ActionId, incarnation: str = "", *, read_only: bool) -> Document:
+    """Everything about one action; of several runs of its name the one of this incarnation, or the last one.
 
     Raises:
         ActionNotFound: there is no such action.
     """
-    chain = describe(client, action)
+    read = reader(client, action.run_id, incarnation)
+    record = read.get(action)
+    chain = describe(client, action) if not record.phase.is_terminal() else [Described(record, None)]
     record = chain[0].record
-    events = client.store.events(action)
+    events = read.events(action)
     return {
         **action_document(record, events),
         "task": task_of(record),
@@ -141,14 +189,14 @@ def outputs_of(client: Client, record: TaskAction, limit: int) -> bytes:
     return document_of(record, lambda ref: client.blobs.get(ref.uri, sha256=ref.sha256, limit=limit))
 
 
-def whole_document(client: Client, action: ActionId, which: str) -> bytes:
+def whole_document(client: Client, action: ActionId, which: str, incarnation: str = "") -> bytes:
     """The whole inputs or outputs of an action, to be loaded.
 
     Raises:
         ActionNotFound: there is no such action.
         ReadFailed, BlobNotFound, BlobCorrupt, BlobUnavailable: they cannot be read.
     """
-    record, limit = client.get(action), client.settings.max_object_size
+    record, limit = reader(client, action.run_id, incarnation).get(action), client.settings.max_object_size
     if which == "inputs":
         return read_inputs(client.blobs, record.spec, limit=limit)
     if record.status.outputs is None and record.signal is None:
@@ -164,16 +212,17 @@ def _preview(data: bytes) -> Document:
     return {"text": text[:PREVIEW], "size": len(data), "cut": len(text) > PREVIEW}
 
 
-def log_document(client: Client, action: ActionId, attempt: int) -> Document:
+def log_document(client: Client, action: ActionId, attempt: int, incarnation: str = "") -> Document:
     """The end of the log of an attempt; 0 = the last one.
 
     Raises:
         ActionNotFound: there is no such action.
         BlobNotFound, BlobCorrupt, BlobUnavailable: it cannot be read.
     """
-    record = client.get(action)
+    read = reader(client, action.run_id, incarnation)
+    record = read.get(action)
     number = attempt or observed_attempts(record)
-    place = place_of(record, client.store.events(action), number)
+    place = place_of(record, read.events(action), number)
     data = read_log(client, place, client.settings.max_object_size) if place else b""
     return {
         "attempt": number,

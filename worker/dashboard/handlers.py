@@ -21,10 +21,11 @@ from reconciler.cli.standing import health_document
 from reconciler.client import Client
 from reconciler.core.documents import Document
 from worker.dashboard import bulk, detail, overview
-from worker.dashboard.buttons import press
+from worker.dashboard.buttons import Asked, press
 from worker.dashboard.defaults import is_login
 from worker.dashboard.guard import HEADERS, closed_because, foreign_because
-from worker.dashboard.search import read_wanted, search_runs
+from worker.dashboard.search import search_runs
+from worker.dashboard.wanted import read_wanted
 
 log = structlog.get_logger(__name__)
 
@@ -170,6 +171,11 @@ class Api(Guarded):
         if self.read_only:
             raise HTTPError(403, "Flower is read-only: start it without --read_only, with a login")
 
+    @property
+    def incarnation(self) -> str:
+        """Tell which of several runs of a name is meant; empty: the last one."""
+        return self.query().get("incarnation", "")
+
     def query(self) -> dict[str, str]:
         """The arguments of the address, each once."""
         return {
@@ -206,8 +212,10 @@ class OneRun(Api):
 
     async def get(self, path: str) -> None:
         """Read it."""
-        read_only = self.read_only
-        await self.answer_with(lambda: detail.run_document(client(), RunId.parse(path), read_only=read_only))
+        read_only, life = self.read_only, self.incarnation
+        await self.answer_with(
+            lambda: detail.run_document(client(), RunId.parse(path), life, read_only=read_only)
+        )
 
 
 class Rows(Api):
@@ -215,8 +223,8 @@ class Rows(Api):
 
     async def get(self, path: str) -> None:
         """Read it."""
-        after = self.query().get("after", "")
-        await self.answer_with(lambda: detail.rows_document(client(), RunId.parse(path), after))
+        after, life = self.query().get("after", ""), self.incarnation
+        await self.answer_with(lambda: detail.rows_document(client(), RunId.parse(path), after, life))
 
 
 class OneAction(Api):
@@ -224,9 +232,9 @@ class OneAction(Api):
 
     async def get(self, path: str) -> None:
         """Read it."""
-        read_only = self.read_only
+        read_only, life = self.read_only, self.incarnation
         await self.answer_with(
-            lambda: detail.action_page(client(), ActionId.parse(path), read_only=read_only)
+            lambda: detail.action_page(client(), ActionId.parse(path), life, read_only=read_only)
         )
 
 
@@ -235,8 +243,10 @@ class Log(Api):
 
     async def get(self, path: str) -> None:
         """Read it."""
-        given = self.query().get("attempt", "0")
-        await self.answer_with(lambda: detail.log_document(client(), ActionId.parse(path), _number(given)))
+        given, life = self.query().get("attempt", "0"), self.incarnation
+        await self.answer_with(
+            lambda: detail.log_document(client(), ActionId.parse(path), _number(given), life)
+        )
 
 
 class Whole(Api):
@@ -244,8 +254,11 @@ class Whole(Api):
 
     async def get(self, path: str, which: str) -> None:
         """Send it as it is stored, as a file: a browser never shows it as a page."""
+        life = self.incarnation
         try:
-            data = await self.blocking(lambda: detail.whole_document(client(), ActionId.parse(path), which))
+            data = await self.blocking(
+                lambda: detail.whole_document(client(), ActionId.parse(path), which, life)
+            )
         except Exception as error:  # noqa: BLE001  # each becomes a sentence
             self.answer(self.refused(error))
             return
@@ -264,8 +277,8 @@ class Press(Api):
             values = msgspec.json.decode(self.request.body or b"{}", type=dict[str, Any])
         except msgspec.DecodeError as error:
             raise HTTPError(400, f"the body must be a JSON object: {error}") from error  # a door
-        by = self.person
-        await self.answer_with(lambda: press(client(), button, ActionId.parse(path), values, by))
+        by, life = self.person, self.incarnation
+        await self.answer_with(lambda: press(button, Asked(client(), ActionId.parse(path), values, by, life)))
 
 
 class Waiting(Api):

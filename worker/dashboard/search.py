@@ -2,80 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
-import msgspec
+from collections.abc import Iterator
 
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.errors import InvalidInput
+from reconciler.archive.recent import Place
 from reconciler.cli.documents import counts_document, error_of
 from reconciler.client import Client
 from reconciler.client.submission import ROOT
 from reconciler.core.documents import Document
 from reconciler.core.visible import visible
 from reconciler.stores.counts import RunCounts, RunSummary
+from worker.dashboard.remembered import add_archived
 from worker.dashboard.rows import row, task_of
+from worker.dashboard.wanted import Wanted, label_fits
 
-PAGE = 50
-MOST = 200
 _READ = 500
 """Runs read in one round trip of a search."""
 _BUDGET = 5_000
 """Runs one search reads at most: then it answers what it found, and where to go on."""
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Tells which runs are wanted. Whatever is empty says nothing.
-
-    Attributes:
-        project, domain: exactly.
-        name: part of the name of the run.
-        task: part of the name of the root's function or task.
-        phase: phase of the root.
-        code: code of the root's error.
-        label: `name=value`, of the root.
-        since, until: when the run was created, ms since the epoch.
-        limit: most runs in the answer.
-        after: where the answer before ended, as its `next` says.
-    """
-
-    project: str = ""
-    domain: str = ""
-    name: str = ""
-    task: str = ""
-    phase: str = ""
-    code: str = ""
-    label: str = ""
-    since: int = 0
-    until: int = 0
-    limit: int = PAGE
-    after: str = ""
-
-    @property
-    def of_root(self) -> bool:
-        """Tell whether the record of the root is needed to tell."""
-        return bool(self.task or self.phase or self.code or self.label)
-
-
-def read_wanted(query: Mapping[str, str]) -> Wanted:
-    """Read a query.
+def search_runs(client: Client, wanted: Wanted) -> Document:
+    """A page of the runs that are wanted, newest first, behind them archived ones; `next` goes on, empty = the end.
 
     Raises:
-        InvalidInput: a field is unknown, or no number where one is needed.
+        InvalidInput: `after` is no place.
     """
-    try:
-        wanted: Wanted = msgspec.convert(dict(query), Wanted, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(
-            f"the search cannot be read: {error}; it knows {', '.join(Wanted.__struct_fields__)}"
-        ) from error
-    if not 1 <= wanted.limit <= MOST:
-        raise InvalidInput(f"limit must be from 1 to {MOST}, got {wanted.limit}")
-    return wanted
+    place = Place.parse(wanted.after)
+    answer = _stored(client, wanted) if place is None else _answer([], "", 0)
+    if not answer["next"] and len(answer["runs"]) < wanted.limit:
+        add_archived(client, wanted, place, answer)
+    elif not answer["next"] and client.settings.archive:
+        answer["next"] = str(Place.first(client.store.now()))
+    return {**answer, "now": client.store.now()}
 
 
-def search_runs(client: Client, wanted: Wanted) -> Document:
-    """A page of the runs that are wanted, newest first; `next` goes on, empty = there are no more."""
+def _answer(runs: list[Document], go_on: str, searched: int) -> Document:
+    return {"runs": runs, "next": go_on, "searched": searched}
+
+
+def _stored(client: Client, wanted: Wanted) -> Document:
     found: list[Document] = []
     seen, last = 0, None
     for summary, root in _candidates(client, wanted):
@@ -87,7 +54,7 @@ def search_runs(client: Client, wanted: Wanted) -> Document:
     else:
         last = None
     go_on = f"{last.created_at}/{last.id}" if last else ""
-    return {"runs": found, "next": go_on, "searched": seen, "now": client.store.now()}
+    return _answer(found, go_on, seen)
 
 
 def found_runs(client: Client, wanted: Wanted) -> Iterator[tuple[RunSummary, TaskAction | None]]:
@@ -142,13 +109,11 @@ def _fits(wanted: Wanted, summary: RunSummary, root: TaskAction | None) -> bool:
 
 def _root_fits(wanted: Wanted, root: TaskAction) -> bool:
     error = error_of(root)
-    name, equals, value = wanted.label.partition("=")
-    label = root.labels.get(name)
     return (
         wanted.phase in {"", str(root.phase)}
         and wanted.task.lower() in task_of(root).lower()
         and wanted.code in {"", error.code if error else None}
-        and (not name or (label is not None and (not equals or label == value)))
+        and label_fits(wanted.label, root.labels)
     )
 
 

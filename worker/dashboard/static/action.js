@@ -1,6 +1,6 @@
 // One action: why it waits, what it took and gave, its attempts with their logs, and what happened.
 
-import { download, get, page } from "./api.js";
+import { download, get, incarnation, page, within } from "./api.js";
 import { showButtons } from "./buttons.js";
 import { fill, h } from "./dom.js";
 import { badge, ended, size, span, stamp } from "./format.js";
@@ -16,10 +16,6 @@ function fact(name, ...value) {
 function section(title, ...children) {
   const id = `s-${title.toLowerCase().replaceAll(" ", "-")}`;
   return h("section", { class: "rc-card", "aria-labelledby": id }, h("h2", { id }, title), children);
-}
-
-function link(path) {
-  return h("a", { href: page(`/runs/${path}`) }, path.split("/").pop());
 }
 
 function whyBox(chain) {
@@ -114,7 +110,7 @@ function factsBox(found, run) {
     "dl",
     { class: "rc-card rc-dl" },
     fact("Task", found.task),
-    fact("Parent", found.parent ? link(`${run}/${found.parent}`) : ""),
+    fact("Parent", found.parent ? h("a", { href: within(`/runs/${run}/${found.parent}`) }, found.parent) : ""),
     fact("Made by", madeBy(found.made_by)),
     fact("Children", found.children.total ? `${found.children.total}, ${found.children.open} open, ${found.children.failed} failed` : ""),
     fact("Created", stamp(from)),
@@ -134,8 +130,8 @@ function factsBox(found, run) {
 
 function madeBy(lineage) {
   if (!lineage) return "";
-  const source = lineage.source.split("@")[0];
-  return [`${lineage.verb} of `, h("a", { href: page(`/runs/${source}`) }, source.split("/").pop()), lineage.changed ? ", changed" : ""];
+  const [source, life] = lineage.source.split("@");
+  return [`${lineage.verb} of `, h("a", { href: `${page(`/runs/${source}`)}?${new URLSearchParams({ incarnation: life || "" })}` }, source.split("/").pop()), lineage.changed ? ", changed" : ""];
 }
 
 // Colours and other controls of a terminal are left out; what is left is text.
@@ -160,7 +156,7 @@ export async function showAction(body, action) {
 
   fill(
     body,
-    h("nav", { class: "rc-crumbs", "aria-label": "Where this is" }, h("a", { href: page("/runs") }, "Runs"), h("span", {}, `${project} / ${domain}`), h("a", { href: page(`/runs/${run}`) }, runName)),
+    h("nav", { class: "rc-crumbs", "aria-label": "Where this is" }, h("a", { href: page("/runs") }, "Runs"), h("span", {}, `${project} / ${domain}`), h("a", { href: within(`/runs/${run}`) }, runName)),
     h("header", { class: "rc-head" }, h("h1", {}, name), title, buttons),
     why,
     h("div", { class: "rc-columns" }, main, side),
@@ -169,7 +165,7 @@ export async function showAction(body, action) {
   async function showLog(attempt) {
     wanted = attempt;
     log.hidden = false;
-    const found = await get(`/actions/${action}/log`, { attempt });
+    const found = await get(`/actions/${action}/log`, { attempt, incarnation });
     if (wanted !== attempt) return;
     const below = logText.scrollHeight - logText.scrollTop - logText.clientHeight < 40;
     logText.textContent = plain(found.log) || " ";
@@ -179,14 +175,14 @@ export async function showAction(body, action) {
   const openLog = (attempt) => showLog(attempt).then(() => log.scrollIntoView({ block: "nearest" }), (error) => fill(logHead, error.message));
 
   async function look() {
-    const found = await get(`/actions/${action}`);
+    const found = await get(`/actions/${action}`, { incarnation });
     over = ended(found.phase);
     const { now, ...rest } = found;
     const seen = JSON.stringify({ ...rest, why: rest.why.map((one) => one.reason) });
     fill(why, whyBox(found.why));
     if (seen === last) return;
     last = seen;
-    fill(title, badge(found.phase), h("span", { class: "rc-muted" }, found.task));
+    fill(title, badge(found.phase), h("span", { class: "rc-muted" }, found.task), found.archived ? h("span", { class: "rc-tag", title: "read from the archive in S3" }, "archived") : "");
     if (!document.querySelector("dialog[open]")) showButtons(buttons, found.buttons, action, () => look());
     fill(
       main,

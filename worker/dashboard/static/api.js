@@ -5,8 +5,12 @@ const given = meta("prefix");
 export const prefix = given ? "/" + given.replace(/^\/+|\/+$/g, "") : "";
 export const readOnly = meta("read-only") === "yes";
 export const page = (path) => prefix + path;
+// Of several runs of one name the address says which one is meant; without it, the last one.
+export const incarnation = new URLSearchParams(location.search).get("incarnation") || "";
+const suffix = incarnation ? `?${new URLSearchParams({ incarnation })}` : "";
+export const within = (path) => prefix + path + suffix; // a page of the same run
 const api = (path) => `${prefix}/reconciler/api${path}`;
-export const download = (action, which) => api(`/actions/${action}/${which}`);
+export const download = (action, which) => api(`/actions/${action}/${which}`) + suffix;
 
 async function answered(request) {
   let response;
@@ -34,7 +38,7 @@ export function get(path, query) {
 
 export function post(path, body) {
   const headers = { "Content-Type": "application/json", "X-XSRFToken": meta("token") };
-  return answered(fetch(api(path), { method: "POST", headers, body }));
+  return answered(fetch(api(path) + suffix, { method: "POST", headers, body }));
 }
 
 export const press = (action, button, text) => post(`/actions/${action}/${button}`, text);

@@ -1,6 +1,6 @@
 // One run: its tree beside a timeline. Only the rows that are seen exist; changes come as server-sent events.
 
-import { get, live, page } from "./api.js";
+import { get, incarnation, live, page, within } from "./api.js";
 import { showButtons } from "./buttons.js";
 import { CHEVRON, fill, h, icon } from "./dom.js";
 import { PHASES, badge, count, dot, ended, shares, span, words } from "./format.js";
@@ -13,7 +13,7 @@ const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", failed: "fa
 export async function showRun(body, run) {
   const [project, domain, name] = run.split("/");
   document.title = `${name} · Runs`;
-  const found = await get(`/runs/${run}`);
+  const found = await get(`/runs/${run}`, { incarnation });
   const state = h("span", { class: "rc-live", role: "status" });
   const head = h("div", { class: "rc-facts" });
   const buttons = h("div", { class: "rc-actions" });
@@ -47,7 +47,8 @@ export async function showRun(body, run) {
       shares(phases, actions || 1),
       h("span", {}, PHASES.filter((phase) => phases[phase]).map((phase) => `${count(phases[phase])} ${words(phase)}`).join(" · ")),
       h("span", { class: "rc-muted" }, root ? span((root.ended || now()) - root.created) : ""),
-      root ? h("a", { href: page(`/runs/${run}/${root.name}`) }, "Open its root") : "",
+      lineage(found),
+      root ? h("a", { href: within(`/runs/${run}/${root.name}`) }, "Open its root") : "",
       root && root.error ? h("span", { class: "rc-red" }, root.error) : "",
     );
   }
@@ -126,7 +127,7 @@ export async function showRun(body, run) {
         { class: "rc-cell", style: { "padding-left": `${12 + row.level * 16}px` } },
         row.kids ? h("span", { class: `rc-fold${row.opened ? " rc-open" : ""}`, onclick: (event) => (event.stopPropagation(), fold(row)) }, icon(CHEVRON)) : h("span", { class: "rc-fold" }),
         dot(about.phase),
-        row.action ? h("a", { class: "rc-name", tabindex: "-1", href: page(`/runs/${run}/${about.name}`) }, about.name) : h("span", { class: "rc-name" }, label),
+        row.action ? h("a", { class: "rc-name", tabindex: "-1", href: within(`/runs/${run}/${about.name}`) }, about.name) : h("span", { class: "rc-name" }, label),
         row.action ? h("span", { class: "visually-hidden" }, words(about.phase)) : "",
         h("span", { class: "rc-task" }, row.action ? about.task : words(about.phase)),
         row.action && about.attempt > 1 ? h("span", { class: "rc-tag", title: "attempts so far" }, `×${about.attempt}`) : "",
@@ -172,7 +173,7 @@ export async function showRun(body, run) {
   }
 
   function follow(row) {
-    if (row.action) location.assign(page(`/runs/${run}/${row.action.name}`));
+    if (row.action) location.assign(within(`/runs/${run}/${row.action.name}`));
     else fold(row);
   }
 
@@ -217,19 +218,24 @@ export async function showRun(body, run) {
   lookAtButtons(found.buttons);
   let after = "";
   do {
-    const part = await get(`/runs/${run}/actions`, { after });
+    const part = await get(`/runs/${run}/actions`, { after, incarnation });
     put(part.actions);
     after = part.next;
     layout();
   } while (after);
   showHead();
 
-  live(
+  const archived = () => fill(state, "from the archive");
+  if (found.archived) return void archived();
+  const stream = live(
     run,
     found.cursor,
     (news) => {
       clock.offset = news.now - Date.now();
-      if (news.gone) return void fill(state, "This run has been forgotten.");
+      if (news.gone) {
+        stream.close();
+        return void get(`/runs/${run}`, { incarnation: found.incarnation }).then(archived, (error) => fill(state, error.message));
+      }
       if (!news.actions.length) return;
       const before = standing();
       phases = news.phases;
@@ -248,6 +254,16 @@ export async function showRun(body, run) {
     showHead();
     redraw();
   }, 1000);
+}
+
+// What the run was made of, and what was made of it.
+function lineage({ made_by: by, made_into: into }) {
+  const link = (path) => h("a", { href: page(`/runs/${path}`) }, path.split("/").pop());
+  const [source, life] = by ? by.source.split("@") : [];
+  return [
+    by ? h("span", {}, `${by.verb} of `, h("a", { href: `${page(`/runs/${source}`)}?${new URLSearchParams({ incarnation: life || "" })}` }, source.split("/").pop()), by.changed ? ", changed" : "") : "",
+    into.length ? h("span", {}, "made into ", into.map((one, index) => [index ? ", " : "", link(one)])) : "",
+  ];
 }
 
 function showAxis(axis, first, last) {

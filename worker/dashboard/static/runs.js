@@ -41,8 +41,8 @@ function line(run, now) {
     {},
     h(
       "a",
-      { class: "rc-run", href: page(`/runs/${run.run}`) },
-      h("span", { class: "rc-run-phase" }, badge(phase)),
+      { class: "rc-run", href: page(`/runs/${run.run}`) + (run.archived ? `?${new URLSearchParams({ incarnation: run.incarnation })}` : "") },
+      h("span", { class: "rc-run-phase" }, badge(phase), run.archived ? h("span", { class: "rc-tag", title: "read from the archive in S3" }, "archived") : ""),
       h("span", { class: "rc-run-name" }, h("strong", {}, name), h("small", {}, `${project} / ${domain}`)),
       h("span", { class: "rc-run-task" }, root ? root.task : "", root && root.error ? h("small", { class: "rc-red" }, root.error) : ""),
       h(
@@ -86,6 +86,7 @@ export async function showRuns(body) {
   const foot = h("p", { class: "rc-foot", role: "status" });
   const more = h("button", { class: "rc-button", hidden: true, onclick: () => load(true) }, "Older runs");
   const told = h("p", { class: "rc-foot", role: "status" });
+  const trouble = h("p", { class: "rc-foot rc-red", role: "status" });
   const all = h("div", { class: "rc-all", hidden: true, role: "group", "aria-label": "All runs of this search" });
   function tellAll(answer) {
     fill(told, `${count(answer.done)} runs were met.`, answer.refused.length ? h("span", { class: "rc-red" }, ` ${count(answer.refused.length)} refused, the first one: ${answer.refused[0].message}`) : "");
@@ -104,7 +105,7 @@ export async function showRuns(body) {
     h("div", { class: "rc-bar-of-search" }, chips, all),
     told,
     list,
-    h("div", { class: "rc-center" }, foot, more),
+    h("div", { class: "rc-center" }, trouble, foot, more),
   );
   let next = "";
   let paged = false;
@@ -150,6 +151,7 @@ export async function showRuns(body) {
     if (focused) [...list.querySelectorAll("a")].find((a) => a.getAttribute("href") === focused)?.focus({ preventScroll: true });
     more.hidden = !next;
     const none = list.children.length === 0;
+    fill(trouble, found.problem || "");
     const tried = found.searched > found.runs.length ? ` ${count(found.searched)} runs were searched.` : "";
     fill(foot, none ? (next ? `Nothing here yet.${tried}` : search.value.trim() ? "No run fits this search." : "No runs are stored yet: submit one, and it appears here.") : next ? "" : `These are all.${tried}`);
   }

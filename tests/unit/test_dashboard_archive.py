@@ -1,0 +1,154 @@
+"""What the pages in Flower tell of runs that Redis has forgotten."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reconciler import TaskEnvironment
+from reconciler.api.action import RunId
+from reconciler.api.errors import ActionNotFound, BlobUnavailable
+from reconciler.core.documents import Document
+from reconciler.sweeps.collect import collect
+from reconciler.testing import Lab
+from worker.dashboard import bulk, detail
+from worker.dashboard.buttons import Asked, press
+from worker.dashboard.search import search_runs
+from worker.dashboard.wanted import Wanted
+
+pytestmark = pytest.mark.rule("R42")
+env = TaskEnvironment("board")
+
+
+@env.task
+def halves(n: int) -> int:
+    """Halve; 13 is refused."""
+    if n == 13:
+        raise ValueError("unlucky")
+    return n // 2
+
+
+@pytest.fixture
+def lab() -> Lab:
+    """An installation."""
+    lab = Lab()
+    env.client = lab.client
+    return lab
+
+
+def forget(lab: Lab) -> None:
+    """Let all runs end, and let the collector archive and forget them."""
+    lab.work()
+    lab.clock.advance(timedelta(hours=2))
+    collect(lab.store, lab.settings, lab.blobs)
+    assert lab.client.runs() == []
+
+
+def found(lab: Lab, **wanted: object) -> list[Document]:
+    """The runs of a search, page after page."""
+    runs: list[Document] = []
+    after = ""
+    while True:
+        page = search_runs(lab.client, Wanted(**{**wanted, "after": after}))  # type: ignore[arg-type]  # fields
+        assert "problem" not in page
+        runs += page["runs"]
+        after = page["next"]
+        if not after:
+            return runs
+
+
+def names(lab: Lab, **wanted: object) -> list[str]:
+    """Their names."""
+    return [run["run"].split("/")[-1] for run in found(lab, **wanted)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 50])
+def test_a_search_goes_on_into_the_archive(lab: Lab, limit: int) -> None:
+    """Stored runs first, then archived ones, each once; by all that can be asked of a stored one."""
+    halves.submit((1,), run="alpha", labels={"team": "red"})
+    lab.clock.advance(timedelta(minutes=1))
+    halves.submit((13,), run="beta")
+    forget(lab)
+    since = lab.clock()
+    halves.submit((4,), run="gamma")
+    assert sorted(names(lab, limit=limit)) == ["alpha", "beta", "gamma"]
+    assert names(lab, limit=limit)[0] == "gamma"
+    assert names(lab, limit=limit, name="BET") == ["beta"]
+    assert names(lab, limit=limit, phase="failed") == names(lab, code="ValueError") == ["beta"]
+    assert names(lab, limit=limit, label="team=red") == names(lab, label="team") == ["alpha"]
+    assert names(lab, limit=limit, task="halves", phase="succeeded") == ["alpha"]
+    assert names(lab, limit=limit, since=since) == names(lab, phase="queued") == ["gamma"]
+    assert sorted(names(lab, limit=limit, until=since - 1)) == ["alpha", "beta"]
+    assert names(lab, limit=limit, project="other") == names(lab, domain="other") == []
+    archived = {run["run"].split("/")[-1]: run for run in found(lab) if run.get("archived")}
+    assert archived["beta"]["phases"] == {"failed": 1}
+    assert archived["beta"]["root"]["error"] == "[ValueError]"
+
+
+def test_a_run_of_the_archive_reads_on(lab: Lab) -> None:
+    """Counts, tree, action, history, inputs, outputs and log are those of before, and say where they are from."""
+    run = halves.map([2, 4, 13], keep_failures=True)
+    lab.work()
+    page = detail.run_document(lab.client, run.id, read_only=False)
+    rows = detail.rows_document(lab.client, run.id, "")["actions"]
+    action = detail.action_page(lab.client, run.id.action("m1"), read_only=False)
+    assert (page["archived"], action["archived"]) == (False, False)
+    forget(lab)
+    after = detail.run_document(lab.client, run.id, read_only=False)
+    assert after["archived"]
+    assert {**after, "archived": False, "now": 0, "cursor": ""} == {**page, "now": 0, "cursor": ""}
+    assert detail.rows_document(lab.client, run.id, "")["actions"] == rows
+    assert [one["name"] for one in detail.rows_document(lab.client, run.id, "a0/m1")["actions"]] == ["m2"]
+    again = detail.action_page(lab.client, run.id.action("m1"), read_only=False)
+    assert again["archived"]
+    assert {**again, "archived": False, "now": 0} == {**action, "now": 0}
+    assert detail.whole_document(lab.client, run.id.action("m1"), "outputs") == b'{"o0":2}'
+    assert detail.log_document(lab.client, run.id.action("m1"), 0)["attempt"] == 1
+
+
+def test_of_a_name_that_was_used_again_each_run_is_read(lab: Lab) -> None:
+    """The address says which one; without it, the last one. What is made is made of the one that is meant."""
+    first = halves.submit((8,), run="again")
+    forget(lab)
+    [old] = found(lab)
+    halves.submit((13,), run="again")
+    lab.work()
+    assert [run["root"]["phase"] for run in found(lab)] == ["failed", "succeeded"]
+    for incarnation, phase, text in (("", "failed", "13"), (old["incarnation"], "succeeded", "8")):
+        page = detail.run_document(lab.client, first.id, incarnation, read_only=False)
+        assert page["root"]["phase"] == phase
+        assert detail.rows_document(lab.client, first.id, "", incarnation)["actions"][0]["phase"] == phase
+        action = detail.action_page(lab.client, first.action, incarnation, read_only=False)
+        assert (action["phase"], text in action["inputs_preview"]["text"]) == (phase, True)
+        made = press("rerun", Asked(lab.client, first.action, {}, "ada", incarnation))
+        root = RunId.parse(made["run"]).action("a0")
+        assert text in detail.action_page(lab.client, root, read_only=True)["inputs_preview"]["text"]
+    with pytest.raises(ActionNotFound):
+        detail.run_document(lab.client, first.id, "another", read_only=False)
+
+
+def test_all_archived_runs_of_a_search_are_made_again(lab: Lab) -> None:
+    """Rerun and recover meet them as they are listed; abort does not, as they have ended."""
+    for n in (2, 13, 4):
+        halves.submit((n,), run=f"flock-{n}")
+    forget(lab)
+    halves.submit((6,), run="flock-6")
+    wanted = Wanted(name="flock-")
+    counts = [bulk.count_document(lab.client, verb, wanted)["count"] for verb in bulk.VERBS]
+    assert dict(zip(bulk.VERBS, counts, strict=True)) == {"abort": 1, "rerun": 3, "recover": 1}
+    asked = bulk.AskedOfAll(query={"name": "flock-"}, count=3)
+    assert bulk.press_all(lab.client, "rerun", asked, "ada") == {"verb": "rerun", "done": 3, "refused": []}
+
+
+def test_without_the_archive_the_records_are_shown(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the page says what is missing, instead of showing a part as if it were all."""
+    halves.submit((1,), run="here")
+
+    def away(*_: object, **__: object) -> None:
+        raise BlobUnavailable("S3 does not answer")
+
+    monkeypatch.setattr(lab.blobs, "find", away)
+    page = search_runs(lab.client, Wanted())
+    assert [run["run"].split("/")[-1] for run in page["runs"]] == ["here"]
+    assert "S3 does not answer" in page["problem"]

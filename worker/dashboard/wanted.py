@@ -1,0 +1,74 @@
+"""Reads which runs a search wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from reconciler.api.errors import InvalidInput
+
+PAGE = 50
+MOST = 200
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Tells which runs are wanted. Whatever is empty says nothing.
+
+    Attributes:
+        project, domain: exactly.
+        name: part of the name of the run.
+        task: part of the name of the root's function or task.
+        phase: phase of the root.
+        code: code of the root's error; of an archived run, of any of its actions.
+        label: `name=value`, of the root.
+        since, until: when the run was created, ms since the epoch.
+        limit: most runs in the answer.
+        after: where the answer before ended, as its `next` says.
+    """
+
+    project: str = ""
+    domain: str = ""
+    name: str = ""
+    task: str = ""
+    phase: str = ""
+    code: str = ""
+    label: str = ""
+    since: int = 0
+    until: int = 0
+    limit: int = PAGE
+    after: str = ""
+
+    @property
+    def of_root(self) -> bool:
+        """Tell whether the record of the root is needed to tell."""
+        return bool(self.task or self.phase or self.code or self.label)
+
+    @property
+    def projects(self) -> Sequence[str]:
+        """Projects of which runs are wanted; empty = of all."""
+        return (self.project,) if self.project else ()
+
+
+def read_wanted(query: Mapping[str, str]) -> Wanted:
+    """Read a query.
+
+    Raises:
+        InvalidInput: a field is unknown, or no number where one is needed.
+    """
+    try:
+        wanted: Wanted = msgspec.convert(dict(query), Wanted, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(
+            f"the search cannot be read: {error}; it knows {', '.join(Wanted.__struct_fields__)}"
+        ) from error
+    if not 1 <= wanted.limit <= MOST:
+        raise InvalidInput(f"limit must be from 1 to {MOST}, got {wanted.limit}")
+    return wanted
+
+
+def label_fits(wanted: str, labels: Mapping[str, str]) -> bool:
+    """Tell whether labels have what `name=value` or a name alone says; anything fits when it is empty."""
+    name, equals, value = wanted.partition("=")
+    label = labels.get(name)
+    return not name or (label is not None and (not equals or label == value))
