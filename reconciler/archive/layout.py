@@ -3,7 +3,7 @@
     _archive/runs/<project>/<domain>/<run>@<incarnation>.ndjson.gz      one ended run
     _archive/index/<project>/<day>/<digest>.ndjson.gz                    which runs ended on a day (UTC), a line each
     _archive/events/<shard>/<from>_<to>.ndjson.gz                        old events of runs that live for long
-    _archive/deleted/<project>/<digest>.json                             what was deleted on request, when, by whom
+    _archive/bulk/<project>/<name>/…                                     what was asked of many runs, and how far it came
 
 No name starts with `_`, so nothing else lies there, and the submitter may not choose it (`core.layout.base_problem`).
 """
@@ -18,7 +18,7 @@ from reconciler.core.layout import ARCHIVE
 RUNS = f"{ARCHIVE}/runs"
 INDEX = f"{ARCHIVE}/index"
 EVENTS = f"{ARCHIVE}/events"
-DELETED = f"{ARCHIVE}/deleted"
+BULK = f"{ARCHIVE}/bulk"
 SUFFIX = ".ndjson.gz"
 
 
@@ -45,3 +45,8 @@ def day_of(at: int) -> str:
 def index_folder(project: str, day: str = "") -> str:
     """Path of the index of a project, or of one of its days."""
     return f"{INDEX}/{project}/{day}/" if day else f"{INDEX}/{project}/"
+
+
+def bulk_folder(project: str, name: str) -> str:
+    """Path of one bulk."""
+    return f"{BULK}/{project}/{name}/"

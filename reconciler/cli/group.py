@@ -40,6 +40,7 @@ COMMANDS = {
     "rerun": Entry("reconciler.cli.remaking:rerun", "Run an ended run again, as a new one."),
     "recover": Entry("reconciler.cli.remaking:recover", "Go on from what succeeded of an ended run."),
     "fork": Entry("reconciler.cli.remaking:fork", "Recover an ended run with changes."),
+    "bulk": Entry("reconciler.cli.bulk:bulk", "Rerun, recover or abort many runs."),
     "prioritize": Entry("reconciler.cli.queues:prioritize", "Give a run or an action another priority."),
     "queue": Entry("reconciler.cli.queues:queue", "List, pause, resume, move or limit queues."),
     "signal": Entry("reconciler.cli.signal:signal", "Answer a condition."),

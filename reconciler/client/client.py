@@ -15,6 +15,7 @@ from reconciler.api.condition import Value
 from reconciler.api.schedule import Delay, Moment, schedule
 from reconciler.broker.messages import Messenger
 from reconciler.client.approval import Signals, question
+from reconciler.client.bulk import Bulks
 from reconciler.client.by_name import PublishedTask, TasksByName
 from reconciler.client.connect import connect
 from reconciler.client.queue_verbs import QueueVerbs
@@ -34,12 +35,14 @@ class Client(Remaking, QueueVerbs):
 
     Attributes:
         settings: of the installation.
+        bulk: reruns, recovers or aborts many runs at once.
     """
 
     def __init__(
         self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings | None = None
     ) -> None:
         super().__init__(store, blobs, messenger, settings or Settings())
+        self.bulk = Bulks(self)
         self._signals = Signals(self, self._waker, self.settings)
         self._tasks = TasksByName(store, self.settings, self.submit, self.submit_many)
         self._queues = Queues(store, messenger, self._limits, self.settings, self.who)

@@ -62,3 +62,41 @@ def test_wrong_questions_are_told(backend: Backend, options: tuple[str, ...], to
     refused = backend.reconciler("history", *options)
     assert refused.exit_code == 2
     assert told in refused.stderr
+
+
+def test_bulk(backend: Backend) -> None:
+    """Counted first, asked for a yes, done once; a wrong option is told, and nothing is done then."""
+    for run in ("b1", "b2"):
+        backend.call(run, "fail", why="no stock")
+        backend.end(run)
+    chosen = ("--code", "ValueError", "--name", "b")
+    counted = backend.answer("bulk", "recover", *chosen, "--dry-run")
+    assert (counted["count"], counted["runs"]) == (2, [f"{HERE}/b2", f"{HERE}/b1"])
+    assert (
+        "2 runs with 2 actions are chosen"
+        in backend.reconciler("bulk", "recover", *chosen, "--dry-run").stdout
+    )
+    for answer, code in (("n\n", 130), ("", 130)):
+        assert backend.reconciler("bulk", "recover", *chosen, input=answer).exit_code == code
+    assert backend.answer("bulk", "list") == {"bulks": []}
+    done = backend.reconciler("bulk", "recover", *chosen, "--bulk", "mend", input="y\n")
+    assert "mend: recover of 2 runs: 2 made." in done.stdout
+    assert "`reconciler bulk resume mend`" in done.stderr
+    again = backend.answer("bulk", "resume", "mend")
+    assert (again["count"], again["done"], again["by"]["door"]) == (2, 2, "cli")
+    for made in again["runs"]:
+        backend.end(made["made"].rpartition("/")[2])
+    [listed] = backend.answer("bulk", "list")["bulks"]
+    assert (listed["bulk"], listed["done"]) == ("mend", 2)
+    assert "mend" in backend.reconciler("bulk", "list").stdout
+    backend.call("b3", "rest", seconds=60)
+    stopped = backend.answer("bulk", "abort", "--name", "b3", "--reason", "enough", "--yes")
+    assert [run["outcome"] for run in stopped["runs"]] == ["requested"]
+    backend.end("b3")
+    assert backend.answer("bulk", "rerun", "--name", "nothing", "--yes")["count"] == 0
+    refused = backend.reconciler("bulk", "rerun", "--name", "b", "--limit", "1", "--yes")
+    assert refused.exit_code == 2
+    assert "1 to 1 runs" in refused.stderr
+    assert backend.reconciler("bulk", "rerun", "--json").exit_code == 2
+    assert backend.reconciler("bulk", "abort", "--reason", " ").exit_code == 2
+    assert backend.reconciler("bulk", "resume", "none").exit_code == 6

@@ -67,8 +67,16 @@ AGAIN = [
     "reconciler fork RUN --again a0",
 ]
 RECOVER = "reconciler recover RUN"
+BULK = {
+    "reconciler bulk recover --task photos.thumbnail --code ValueError --dry-run": "0 runs with 0 actions",
+    "reconciler bulk recover --phase aborted --bulk after-outage": "after-outage: recover of 1 runs: 1 made",
+    "reconciler bulk resume after-outage": "1 made",
+    'reconciler bulk abort --name nightly- --reason "wrong bucket"': "0 runs",
+    "reconciler bulk list": "after-outage",
+}
+"""Each with what is said of it."""
 TYPED = {DEV, ENV, FIRST, KILL, WATCH, SUBMIT, BY_NAME, "reconciler list", *LOOKS, ABORT, "reconciler doctor"}
-TYPED |= {"reconciler top", RECOVER, *AGAIN, *TURNS, *CELERY, *WORKERS, *ASKED, TOKEN, *SECRET}
+TYPED |= {"reconciler top", RECOVER, *AGAIN, *BULK, *TURNS, *CELERY, *WORKERS, *ASKED, TOKEN, *SECRET}
 
 STORIES = ".venv/bin/python -m tests.simulation.run --seeds 10000"
 SKIPPED = {STORIES: "an hour of stories; a run of three is typed below"}
@@ -180,6 +188,8 @@ def test_use(clone: tuple[Terminal, Path]) -> None:
     assert "is being aborted" in terminal.type(ENV, ABORT, answer="y\n")
     eventually(lambda: "aborted" in terminal.type(ENV, "reconciler get RUN"))
     assert "0 actions are taken over, 1 run" in terminal.type(ENV, RECOVER)
+    for bulk, told in BULK.items():
+        assert told in terminal.type(ENV, bulk, answer="y\n")
     assert "All is well" in terminal.type(ENV, "reconciler doctor")
     assert "workers live" in terminal.type(ENV, "reconciler top")
 

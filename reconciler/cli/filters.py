@@ -1,0 +1,94 @@
+"""Options that choose runs: those of `reconciler history` and `reconciler bulk`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from reconciler.api.phase import ActionPhase
+from reconciler.archive.layout import day_of
+from reconciler.archive.query import Question
+
+ENDED = tuple(str(phase) for phase in ActionPhase if phase.is_terminal())
+ALIVE = tuple(
+    str(phase) for phase in ActionPhase if not phase.is_terminal() and phase is not ActionPhase.UNSPECIFIED
+)
+_NAMES = ("since", "until", "task", "phase", "code", "labels", "name")
+_DAY = int(timedelta(days=1).total_seconds() * 1000)
+
+Command = Callable[..., Any]
+
+
+class Filters(dict[str, Any]):
+    """Hold what the options say."""
+
+    def question(self, project: str, domain: str, now: int) -> Question:
+        """The question they ask; by default of today and yesterday.
+
+        Args:
+            project: of the runs.
+            domain: of the runs; empty: all.
+            now: time of the store, ms.
+        """
+        given = {name: value for name, value in self.items() if value}
+        days = {"since": day_of(now - _DAY), "until": day_of(now)}
+        return Question(project=project, domain=domain, **{**days, **given})
+
+
+def filter_options(phases: Iterable[str]) -> Callable[[Command], Command]:
+    """`--since`, `--until`, `--task`, `--phase`, `--code`, `--label`, `--name`, given to the command as `filters`.
+
+    Args:
+        phases: those that can be asked for.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapper(**given: Any) -> Any:  # noqa: ANN401  # options of the command
+            filters = Filters({name: given.pop(name) for name in _NAMES})
+            return command(filters=filters, **given)
+
+        wrapped: Command = wrapper
+        for option in _options(list(phases)):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def _options(phases: list[str]) -> list[Callable[[Command], Command]]:
+    return [
+        click.option("--name", default="", help="Only runs whose name begins like this."),
+        click.option(
+            "--label", "labels", multiple=True, callback=_label, help="Only runs with this label, name=value."
+        ),
+        click.option("--code", default="", help="Only runs with an action whose last error has this code."),
+        click.option("--phase", type=click.Choice(phases), help="Only runs with an action in this phase."),
+        click.option("--task", default="", help="Only runs with an action of this task."),
+        click.option("--until", callback=_day, help="Last day.  [default: today]"),
+        click.option(
+            "--since",
+            callback=_day,
+            help="First day on which they ended, YYYY-MM-DD, UTC.  [default: yesterday]",
+        ),
+    ]
+
+
+def _day(_: click.Context, __: click.Parameter, text: str | None) -> str:
+    if not text:
+        return ""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).strftime("%Y-%m-%d")
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no day; write YYYY-MM-DD, as 2026-11-28.") from None
+
+
+def _label(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise click.BadParameter(f"{text!r} is no label; write name=value.")
+    return dict(text.split("=", 1) for text in texts)

@@ -1,0 +1,112 @@
+"""Find runs by a question, among those that are stored and those the archive remembers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from reconciler.api.action import RunId, TaskAction
+from reconciler.archive.index import Group, Row
+from reconciler.archive.layout import day_of
+from reconciler.archive.query import Found, Question, ask
+from reconciler.client.submission import ROOT
+from reconciler.core.conditions import terminal_time
+from reconciler.stores.base import Store
+from reconciler.stores.counts import RunSummary
+from reconciler.stores.objects import BlobStore
+
+_PAGE = 500
+
+
+def stored_runs(store: Store, question: Question) -> Iterator[Row]:
+    """The stored runs a question means, newest first, each as a line of the index. One that is alive ends today.
+
+    Records are read only of runs that the counts of their phases do not rule out; of those all, where a task or an error
+    code is asked for, else the roots.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    today = day_of(store.now())
+    page = store.list_runs(_PAGE)
+    while page:
+        for summary in page:
+            if _may_fit(summary, question):
+                row = _row(store, summary, whole=bool(question.task or question.code))
+                ended = day_of(row.ended_at) if row.ended_at else today
+                if question.since <= ended <= question.until and question.fits(row):
+                    yield row
+        page = store.list_runs(_PAGE, page[-1])
+
+
+def all_runs(store: Store, blobs: BlobStore, question: Question) -> Found:
+    """All runs a question means: the stored ones first, then those that only the archive remembers.
+
+    Raises:
+        StoreUnavailable, BlobUnavailable: a server does not answer.
+    """
+    archived = ask(blobs, question)  # first: what is archived meanwhile is stored until then
+    stored = list(stored_runs(store, question))
+    seen = {row.key for row in stored}
+    rows = [*stored, *(row for row in archived.rows if row.key not in seen)]
+    return Found(rows, archived.requests, archived.damaged)
+
+
+def row_of_run(store: Store, run: RunId) -> Row | None:
+    """The line of one stored run; None when there is none."""
+    counts = store.counts(run)
+    return None if counts is None else _row(store, RunSummary(run, 0, counts), whole=False)
+
+
+def _may_fit(summary: RunSummary, question: Question) -> bool:
+    phases = {str(phase) for phase, count in summary.counts.phases.items() if count > 0}
+    return (
+        summary.id.project == question.project
+        and summary.id.domain == (question.domain or summary.id.domain)
+        and summary.id.run.startswith(question.name)
+        and (not question.phase or question.phase in phases)
+    )
+
+
+def _row(store: Store, summary: RunSummary, *, whole: bool) -> Row:
+    records = list(_records(store, summary.id, None if whole else ""))
+    root = next((each for each in records if each.id.action == ROOT), records[0] if records else None)
+    alive = summary.counts.ended < summary.counts.total
+    groups = Counter(map(_alike, records)) if whole else _counted(summary)
+    return Row(
+        project=summary.id.project,
+        domain=summary.id.domain,
+        run=summary.id.run,
+        incarnation=root.metadata.incarnation if root else "",
+        created_at=summary.created_at,
+        ended_at=0 if alive else max((terminal_time(each.status) for each in records), default=0),
+        phase=str(root.phase) if root else "",
+        task=_task_of(root) if root else "",
+        actions=summary.counts.total,
+        groups=tuple(Group(*alike, count) for alike, count in sorted(groups.items())),
+        labels=root.metadata.extra_labels if root else {},
+    )
+
+
+def _records(store: Store, run: RunId, parent: str | None) -> Iterable[TaskAction]:
+    page = store.list_actions(run, parent=parent, limit=_PAGE)
+    while page.actions:
+        yield from page.actions
+        if not page.next:
+            return
+        page = store.list_actions(run, parent=parent, after=page.next, limit=_PAGE)
+
+
+def _counted(summary: RunSummary) -> Counter[tuple[str, str, str]]:
+    return Counter(
+        {("", str(phase), ""): count for phase, count in summary.counts.phases.items() if count > 0}
+    )
+
+
+def _task_of(record: TaskAction) -> str:
+    return record.spec.short_name or record.spec.task_type or record.spec.action_type
+
+
+def _alike(record: TaskAction) -> tuple[str, str, str]:
+    error = record.status.error_state
+    return _task_of(record), str(record.phase), error.code if error else ""

@@ -1,0 +1,273 @@
+"""One thing done with many runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from reconciler import TaskEnvironment
+from reconciler.api.errors import (
+    ArchiveDamaged,
+    ArchiveTooNew,
+    BlobNotFound,
+    BlobUnavailable,
+    InvalidName,
+    InvalidSpec,
+)
+from reconciler.api.phase import ActionPhase
+from reconciler.archive.bulk import BulkVerb, Done
+from reconciler.archive.packing import pack
+from reconciler.archive.query import Question
+from reconciler.client import Run
+from reconciler.stores.holds import RunLife
+from reconciler.sweeps.collect import collect
+from reconciler.testing import Lab
+
+pytestmark = pytest.mark.rule("R42")
+env = TaskEnvironment("bulk")
+called: list[int] = []
+broken: set[int] = set()
+
+
+@env.task()
+def square(n: int) -> int:
+    """Square a number, but none that is broken."""
+    called.append(n)
+    if n in broken:
+        raise ValueError(n)
+    return n * n
+
+
+@env.task()
+def other(n: int) -> int:
+    """Do something else."""
+    return n
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """The engine in memory."""
+    called.clear()
+    broken.clear()
+    made = Lab()
+    env.client = made.client
+    yield made
+    env.client = None
+
+
+def asked(**given: Any) -> Question:
+    """A question to all days."""
+    return Question(project="default", since="0000", until="9999", **given)
+
+
+def work(lab: Lab) -> None:
+    """Run what is to run, with nothing broken any more."""
+    lab.work()
+    broken.clear()
+    called.clear()
+
+
+def forget(lab: Lab) -> None:
+    """Have what ended archived and forgotten."""
+    lab.clock.advance(timedelta(hours=2))
+    for _ in range(2):
+        collect(lab.store, lab.settings, lab.blobs)
+
+
+def names(lab: Lab, verb: BulkVerb, **given: Any) -> list[str]:
+    """Names of the runs a question means."""
+    return sorted(row.run for row in lab.client.bulk.find(verb, asked(**given)).rows)
+
+
+def some_runs(lab: Lab) -> tuple[Run[list[int]], Run[list[int]]]:
+    """Two runs of which calls failed; the archive alone has the first one, and one that succeeded; one is alive."""
+    broken.update({1, 2})
+    old = square.map([0, 1, 2, 3], run="old")
+    other.submit((9,), run="fine")
+    work(lab)
+    forget(lab)
+    broken.update({5})
+    new = square.map([4, 5], run="new")
+    work(lab)
+    return old, new
+
+
+def test_what_is_meant_is_counted_first(lab: Lab) -> None:
+    """Stored and archived runs are chosen by the same question, and only those with which something can be done."""
+    some_runs(lab)
+    square.submit((6,), run="alive", labels={"team": "x"})
+    recover, rerun, abort = BulkVerb.RECOVER, BulkVerb.RERUN, BulkVerb.ABORT
+    assert names(lab, recover) == ["new", "old"]
+    assert names(lab, rerun) == ["fine", "new", "old"]
+    assert names(lab, abort) == ["alive"]
+    assert names(lab, rerun, task="bulk.other") == ["fine"]
+    assert names(lab, recover, code="ValueError", phase="failed", task="bulk.square") == ["new", "old"]
+    assert names(lab, recover, code="MaxSystemFailuresExceeded") == []
+    assert names(lab, recover, name="o") == ["old"]
+    assert names(lab, abort, labels={"team": "x"}) == ["alive"]
+    assert names(lab, abort, labels={"team": "y"}) == names(lab, abort, domain="other") == []
+    assert names(lab, rerun, phase="failed") == ["new", "old"]
+    yesterday = Question(project="default", since="0000", until="2000-01-01")
+    assert lab.client.bulk.find(abort, yesterday).rows == []
+
+
+def test_recover_all_that_failed(lab: Lab) -> None:
+    """Of each run what did not succeed runs again, once; the plan says who asked for what, of which runs."""
+    old, new = some_runs(lab)
+    question = asked(code="ValueError")
+    found = lab.client.bulk.find(BulkVerb.RECOVER, question)
+    bulk = lab.client.bulk.plan(BulkVerb.RECOVER, found.rows, name="mend", question=question)
+    assert (bulk.plan.count, called) == (2, [])
+    done = bulk.carry_out()
+    lab.work()
+    assert sorted(called) == [1, 2, 5]
+    assert [each.run for each in done] == [f"{run.id}@{run.incarnation}" for run in (new, old)]
+    assert [lab.client.run(each.made, square).result() for each in done] == [[16, 25], [0, 1, 4, 9]]
+    opened = lab.client.bulk.open("mend")
+    assert opened.plan == bulk.plan
+    assert (opened.plan.by, opened.plan.question, opened.plan.verb) == (lab.client.who(), question, "recover")
+    assert opened.done() == opened.carry_out() == done
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+@pytest.mark.parametrize("calls", range(3))
+def test_whoever_goes_on_does_nothing_twice(lab: Lab, calls: int, *, forgotten: bool) -> None:
+    """An interrupted bulk that noted nothing goes on: each run is made once, also when it is forgotten."""
+    some_runs(lab)
+    found = lab.client.bulk.find(BulkVerb.RECOVER, asked())
+    bulk = lab.client.bulk.plan(BulkVerb.RECOVER, found.rows, name="mend")
+    made: list[Done] = []
+
+    def stop(done: Done) -> None:
+        if len(made) == calls:
+            raise KeyboardInterrupt
+        made.append(done)
+
+    with pytest.raises(KeyboardInterrupt) if calls < 2 else nullcontext():
+        bulk.carry_out(stop)
+    if forgotten:
+        lab.work()
+        forget(lab)
+    done = lab.client.bulk.open("mend").carry_out()
+    lab.work()
+    assert sorted(called) == [1, 2, 5]
+    assert done[: len(made)] == made
+    assert len({each.made for each in done}) == 2
+    assert not any(each.refused for each in done)
+
+
+def test_what_is_refused_keeps_no_other(lab: Lab) -> None:
+    """A run that is alive, has gone or has another incarnation is told in a sentence; the others are done."""
+    _, new = some_runs(lab)
+    alive = square.submit((6,), run="alive")
+    lives = [
+        RunLife(alive.id, alive.incarnation),
+        RunLife(new.id, "another"),
+        RunLife(new.id, new.incarnation),
+    ]
+    done = lab.client.bulk.plan(BulkVerb.RERUN, lives).carry_out()
+    assert [bool(each.refused) for each in done] == [True, True, False]
+    assert "is alive" in done[0].refused
+    assert done[2].made
+
+
+def test_abort_many(lab: Lab) -> None:
+    """All live runs of a question are aborted, each with the reason; what ended meanwhile stays."""
+    runs = [square.submit((n,), run=f"r{n}") for n in range(3)]
+    found = lab.client.bulk.find(BulkVerb.ABORT, asked(name="r"))
+    bulk = lab.client.bulk.plan(BulkVerb.ABORT, found.rows, reason="wrong bucket")
+    runs[1].abort("mine")
+    lab.work()
+    done = {each.run.partition("@")[0][-2:]: each.outcome for each in bulk.carry_out()}
+    assert done["r1"] == "ended before"
+    others = [square.submit((n,), run=f"s{n}") for n in range(2)]
+    plan = lab.client.bulk.plan(
+        BulkVerb.ABORT, lab.client.bulk.find(BulkVerb.ABORT, asked(name="s")).rows, reason="wrong bucket"
+    )
+    assert {each.outcome for each in plan.carry_out()} == {"requested"}
+    lab.work()
+    for run in others:
+        record = lab.get(run.action)
+        assert record.phase is ActionPhase.ABORTED
+        assert record.metadata.deletion is not None
+        assert record.metadata.deletion.reason == "wrong bucket"
+
+
+def test_it_is_bounded(lab: Lab) -> None:
+    """More runs than may be are refused before anything is stored; so is none, and a name that is used."""
+    some_runs(lab)
+    rows = lab.client.bulk.find(BulkVerb.RERUN, asked()).rows
+    with pytest.raises(InvalidSpec, match="1 to 2 runs, and 3 were chosen: narrow"):
+        lab.client.bulk.plan(BulkVerb.RERUN, rows, limit=2, name="many")
+    with pytest.raises(BlobNotFound, match="there is no bulk many"):
+        lab.client.bulk.open("many")
+    with pytest.raises(InvalidSpec, match="0 were chosen"):
+        lab.client.bulk.plan(BulkVerb.RERUN, [])
+    with pytest.raises(InvalidName):
+        lab.client.bulk.plan(BulkVerb.RERUN, rows, name="a/b")
+    lab.client.bulk.plan(BulkVerb.RERUN, rows, name="many")
+    with pytest.raises(InvalidSpec, match="`reconciler bulk resume many`"):
+        lab.client.bulk.plan(BulkVerb.RERUN, rows, name="many")
+
+
+def test_a_plan_that_cannot_be_read(lab: Lab) -> None:
+    """Never half a plan: damaged, cut, or of a newer release, it is told."""
+    some_runs(lab)
+    rows = lab.client.bulk.find(BulkVerb.RERUN, asked()).rows
+    lab.client.bulk.plan(BulkVerb.RERUN, rows, name="many")
+    uri = lab.blobs.uri("_archive/bulk/default/many/plan.ndjson.gz")
+    lab.blobs.put(uri, b"no")
+    with pytest.raises(ArchiveDamaged):
+        lab.client.bulk.open("many")
+    plan = '{"version":%d,"name":"many","project":"default","verb":"rerun","by":{},"at":1,"count":2}'
+    lab.blobs.put(uri, pack([plan % 1, '{"run":"a/b/c@d"}']))
+    with pytest.raises(ArchiveDamaged, match="1 of 2 runs"):
+        lab.client.bulk.open("many")
+    lab.blobs.put(uri, pack([plan % 2]))
+    with pytest.raises(ArchiveTooNew, match="version 2"):
+        lab.client.bulk.open("many")
+
+
+def test_a_server_that_is_away_is_no_answer_of_a_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 away stops the bulk, and nothing is noted as refused; it goes on once S3 is there."""
+    some_runs(lab)
+    rows = lab.client.bulk.find(BulkVerb.RECOVER, asked()).rows
+    bulk = lab.client.bulk.plan(BulkVerb.RECOVER, rows, name="mend")
+
+    def away(*_: object, **__: object) -> object:
+        raise BlobUnavailable("S3 does not answer; start it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.blobs, "get", away)
+        with pytest.raises(BlobUnavailable):
+            bulk.carry_out()
+    assert bulk.done() == []
+    assert not any(done.refused for done in bulk.carry_out())
+
+
+def test_without_an_archive_an_old_bulk_is_refused() -> None:
+    """Nobody would know which runs it has made already."""
+    lab = Lab(archive=timedelta(0))
+    env.client = lab.client
+    run = square.submit((1,), run="one")
+    lab.work()
+    bulk = lab.client.bulk.plan(BulkVerb.RERUN, [RunLife(run.id, run.incarnation)])
+    lab.clock.advance(timedelta(hours=2))
+    with pytest.raises(InvalidSpec, match="longer than RECONCILER_RETENTION ago"):
+        bulk.carry_out()
+
+
+def test_bulks_are_listed(lab: Lab) -> None:
+    """All of a project, last ones first; one that cannot be read is left out."""
+    some_runs(lab)
+    rows = lab.client.bulk.find(BulkVerb.RERUN, asked()).rows
+    for name in ("a", "b", "c"):
+        lab.client.bulk.plan(BulkVerb.RERUN, rows, name=name)
+        lab.clock.advance(timedelta(seconds=1))
+    lab.blobs.put(lab.blobs.uri("_archive/bulk/default/b/plan.ndjson.gz"), b"no")
+    assert [bulk.plan.name for bulk in lab.client.bulk.planned()] == ["c", "a"]
+    assert lab.client.bulk.planned("other") == []
