@@ -10,17 +10,24 @@ those that are marked are left alone.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import msgspec
 
 from reconciler.api.audit import Who
-from reconciler.api.errors import ArchiveDamaged, ArchiveTooNew, BlobExists, BlobNotFound, InvalidSpec
+from reconciler.api.errors import (
+    ArchiveDamaged,
+    ArchiveTooNew,
+    ArchiveUnreadable,
+    BlobExists,
+    BlobNotFound,
+    InvalidSpec,
+)
 from reconciler.archive.layout import BULK, SUFFIX, bulk_folder
 from reconciler.archive.packing import pack, unpack
 from reconciler.archive.query import Question
-from reconciler.stores.objects import BlobStore
+from reconciler.stores.objects import BlobStore, folders_in
 
 VERSION = 1
 """Of the format; a reader refuses a higher one."""
@@ -164,17 +171,28 @@ def read_done(blobs: BlobStore, plan: BulkPlan) -> list[Done]:
     return found
 
 
-def names_of(blobs: BlobStore, project: str) -> Iterator[str]:
-    """The names of all bulks of a project; a request for each.
+def forget_bulks(blobs: BlobStore, before: int) -> int:
+    """Remove the bulks that were planned before a time, ms since the epoch; returns how many.
 
     Raises:
         BlobUnavailable: the server does not answer.
     """
-    folder, after = f"{blobs.uri(BULK, project)}/", ""
-    while page := blobs.find(folder, after=after):
-        name = page[0].uri.removeprefix(folder).partition("/")[0]
-        yield name
-        after = f"{folder}{name}/~"
+    gone = 0
+    for project in folders_in(blobs, blobs.uri(BULK)):
+        for name in folders_in(blobs, blobs.uri(BULK, project)):
+            if _planned_at(blobs, project, name) < before:
+                blobs.delete_prefix(blobs.uri(BULK, project, name))
+                gone += 1
+    return gone
+
+
+def _planned_at(blobs: BlobStore, project: str, name: str) -> int:
+    """When a bulk was planned; of one that cannot be read when its last object was written."""
+    try:
+        return read_plan(blobs, project, name).at
+    except (BlobNotFound, ArchiveUnreadable):
+        found = blobs.find(blobs.uri(bulk_folder(project, name).rstrip("/")))
+        return int(1000 * max((one.at for one in found), default=0))
 
 
 def _readable(lines: Iterable[bytes]) -> Iterable[Done]:

@@ -29,12 +29,12 @@ from reconciler.archive.bulk import (
     BulkVerb,
     Done,
     mark_done,
-    names_of,
     read_done,
     read_plan,
     write_plan,
 )
 from reconciler.archive.index import Row
+from reconciler.archive.layout import BULK
 from reconciler.archive.query import Found, Question
 from reconciler.client.actions import ABORT_REASON
 from reconciler.client.choosing import all_runs, stored_runs
@@ -44,6 +44,7 @@ from reconciler.client.submission import key_name, new_run_name
 from reconciler.client.waiting import decode_outputs
 from reconciler.stores.base import AbortOutcome
 from reconciler.stores.holds import RunLife
+from reconciler.stores.objects import folders_in
 
 LIMIT = 1000
 """Most runs of a bulk, unless somebody says otherwise."""
@@ -249,7 +250,7 @@ class Bulks:
         """
         where = project or self._client.settings.project
         found = []
-        for name in names_of(self._client.blobs, where):
+        for name in folders_in(self._client.blobs, self._client.blobs.uri(BULK, where)):
             with suppress(BlobNotFound, ArchiveUnreadable):  # its plan is told by `open`
                 found.append(self.open(name, where))
         return sorted(found, key=lambda bulk: -bulk.plan.at)

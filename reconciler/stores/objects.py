@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -82,3 +82,16 @@ class BlobStore(Protocol):
     def uri(self, *parts: str) -> str:
         """The URI of an object of this store."""
         ...
+
+
+def folders_in(blobs: BlobStore, uri: str) -> Iterator[str]:
+    """The names of the folders in a folder, in the order of their URIs; a request for each.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    start, after = f"{uri}/", ""
+    while page := blobs.find(start, after=after):
+        name = page[0].uri.removeprefix(start).partition("/")[0]
+        yield name
+        after = f"{start}{name}/~"

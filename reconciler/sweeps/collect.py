@@ -9,22 +9,27 @@ life-cycle is the tool for them (docs/operations.md). Safe to run twice and on t
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 
 import structlog
 
 from reconciler import metrics
-from reconciler.api.errors import Unavailable
+from reconciler.api.errors import BlobUnavailable, Unavailable
 from reconciler.archive.archive import Archive
+from reconciler.archive.bulk import forget_bulks
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
 from reconciler.sweeps.archive import archive_all
+from reconciler.sweeps.expire import EVERY
 from reconciler.sweeps.holds import drop_holds
 from reconciler.sweeps.objects import Removed, note_objects, remove_objects
 
 log = structlog.get_logger(__name__)
 _HOLDS_EVERY = 600_000
 """How often holders are looked for in the archive, ms."""
+_BULKS = timedelta(days=1)
+"""How long plans of bulks are kept at least."""
 PAGE_SIZE = 500
 """Actions per script call (R8)."""
 
@@ -59,11 +64,20 @@ def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) ->
             deleted += _collect_shard(store, shard, before, noted=noted, archived=archiving)
             if blobs is not None and settings.collect_objects:
                 objects += remove_objects(store, blobs, shard)
+        if blobs is not None and store.take_turn("bulks", EVERY):
+            _forget_bulks(blobs, now - int(max(settings.archive, _BULKS).total_seconds() * 1000))
         kept = int(settings.events_retention.total_seconds() * 1000)
         trimmed = store.trim_events(now - kept, spilled=archiving)
     if deleted or trimmed or objects or archived:
         log.info("collect.done", deleted=deleted, archived=archived, events=trimmed, objects=dict(objects))
     return deleted
+
+
+def _forget_bulks(blobs: BlobStore, before: int) -> None:
+    try:
+        forget_bulks(blobs, before)
+    except BlobUnavailable as error:
+        log.warning("archive.unavailable", error=str(error))
 
 
 def _collect_shard(store: Store, shard: int, before: int, *, noted: bool, archived: bool) -> int:

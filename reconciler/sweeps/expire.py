@@ -6,8 +6,6 @@ again. What others hold (`stores.holds`) stays until they are gone, as with a fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import structlog
 
 from reconciler.api.errors import ArchiveUnreadable
@@ -17,7 +15,7 @@ from reconciler.archive.index import Row, list_index, read_rows
 from reconciler.archive.layout import INDEX, day_of, run_path
 from reconciler.stores.base import Store
 from reconciler.stores.garbage import Folders, Life
-from reconciler.stores.objects import BlobStore, Found
+from reconciler.stores.objects import BlobStore, Found, folders_in
 from reconciler.sweeps.objects import remove_objects
 
 log = structlog.get_logger(__name__)
@@ -41,21 +39,11 @@ def expire(store: Store, blobs: BlobStore, before: int, *, objects: bool) -> int
         BlobUnavailable, StoreUnavailable: a server does not answer; a later pass goes on.
     """
     expired = 0
-    for project in projects(blobs):
+    for project in folders_in(blobs, blobs.uri(INDEX)):
         found, _ = list_index(blobs, project, "0000", day_of(before - _DAY))
         for one in found:
             expired += _expire(store, blobs, one, objects=objects)
     return expired
-
-
-def projects(blobs: BlobStore) -> Iterator[str]:
-    """All projects that have something in the index; a request for each."""
-    folder = f"{blobs.uri(INDEX)}/"
-    after = ""
-    while page := blobs.find(folder, after=after):
-        project = page[0].uri.removeprefix(folder).partition("/")[0]
-        yield project
-        after = f"{folder}{project}/~"
 
 
 def _expire(store: Store, blobs: BlobStore, one: Found, *, objects: bool) -> int:

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from cli_support import HERE, Backend
 
-from reconciler.archive.layout import day_of
+from reconciler.archive.layout import INDEX, day_of
+from reconciler.stores.objects import folders_in
 from reconciler.sweeps.collect import collect
-from reconciler.sweeps.expire import projects
 
 pytestmark = [pytest.mark.servers, pytest.mark.rule("R42")]
 
@@ -36,7 +36,7 @@ def test_history_and_what_reads_on(backend: Backend) -> None:
     assert answer["requests"] < 20
     today = day_of(backend.client.store.now())
     assert len(backend.answer("history", "--since", today, "--until", today)["runs"]) == 2
-    assert list(projects(backend.client.blobs)) == ["default"]
+    assert list(folders_in(backend.client.blobs, backend.client.blobs.uri(INDEX))) == ["default"]
     [failed] = backend.answer("history", "--code", "ValueError", "--phase", "failed")["runs"]
     assert (failed["run"], failed["phase"], failed["matching"]) == (f"{HERE}/bad", "failed", 1)
     assert f"{HERE}/good" in backend.reconciler("history", "--name", "go").stdout

@@ -271,3 +271,23 @@ def test_bulks_are_listed(lab: Lab) -> None:
     lab.blobs.put(lab.blobs.uri("_archive/bulk/default/b/plan.ndjson.gz"), b"no")
     assert [bulk.plan.name for bulk in lab.client.bulk.planned()] == ["c", "a"]
     assert lab.client.bulk.planned("other") == []
+
+
+def test_plans_are_kept_as_long_as_runs(lab: Lab) -> None:
+    """After RECONCILER_ARCHIVE a plan goes with its marks; one that cannot be read goes by the time it was written."""
+    some_runs(lab)
+    rows = lab.client.bulk.find(BulkVerb.RERUN, asked()).rows
+    lab.client.bulk.plan(BulkVerb.RERUN, rows, name="old").carry_out()
+    lab.blobs.put(lab.blobs.uri("_archive/bulk/default/bad/plan.ndjson.gz"), b"no")
+    lab.clock.advance(timedelta(days=20))
+    lab.client.bulk.plan(BulkVerb.RERUN, rows, name="young")
+    collect(lab.store, lab.settings, lab.blobs)
+    assert {bulk.plan.name for bulk in lab.client.bulk.planned()} == {"old", "young"}
+    lab.clock.advance(timedelta(days=11))
+    collect(lab.store, lab.settings, lab.blobs)
+    assert [bulk.plan.name for bulk in lab.client.bulk.planned()] == ["young"]
+    written = (one.uri.rpartition("/")[0] for one in lab.blobs.find(lab.blobs.uri("_archive/bulk")))
+    assert {uri.rpartition("/")[2] for uri in written} == {"bad", "young"}
+    lab.clock.advance(timedelta(days=366 * 100))
+    collect(lab.store, lab.settings, lab.blobs)
+    assert lab.blobs.find(lab.blobs.uri("_archive/bulk")) == []
