@@ -187,7 +187,7 @@ def forget_bulks(blobs: BlobStore, before: int) -> int:
 
 
 def _planned_at(blobs: BlobStore, project: str, name: str) -> int:
-    """When a bulk was planned; of one that cannot be read when its last object was written."""
+    """Tell when a bulk was planned; of one that cannot be read, when its last object was written."""
     try:
         return read_plan(blobs, project, name).at
     except (BlobNotFound, ArchiveUnreadable):

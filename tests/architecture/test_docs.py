@@ -221,7 +221,11 @@ def unknown_commands(text: str) -> list[str]:
         if command is None:
             found.append(name)
             continue
-        options = {option for parameter in command.params for option in parameter.opts}
+        params = list(command.params)
+        if isinstance(command, click.Group):
+            below = [command.get_command(context, word) for word in words if not word.startswith("-")]
+            params += [parameter for one in below if one is not None for parameter in one.params]
+        options = {option for parameter in params for option in parameter.opts}
         found += [f"{name} {word}" for word in words if word.startswith("--") and word not in options]
     return found
 
@@ -241,7 +245,8 @@ def test_readme_shows_the_commands() -> None:
 def test_unknown_commands_are_seen() -> None:
     """A command and an option that do not exist are reported."""
     text = "```console\n$ .venv/bin/reconciler list | frob RUN   # all\n```\n`reconciler doctor --frob`"
-    assert unknown_commands(text) == ["frob", "doctor --frob"]
+    text += "\n`reconciler bulk rerun --task t` `reconciler bulk rerun --reason r`"
+    assert unknown_commands(text) == ["frob", "doctor --frob", "bulk --reason"]
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
