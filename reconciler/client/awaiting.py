@@ -19,8 +19,8 @@ from reconciler.core.current import current_attempt
 from reconciler.stores.base import Store
 
 
-class Looking(Protocol):
-    """Names the ways to look at actions: `Actions`, or those of one incarnation."""
+class Queries(Protocol):
+    """Reads of actions that a waiter needs: those of `Actions`, or of one incarnation."""
 
     @property
     def store(self) -> Store:
@@ -88,7 +88,7 @@ def _end(leave: Callable[[None, None, None], object], entered: Future[None]) -> 
 
 
 async def end_of(
-    actions: Looking,
+    actions: Queries,
     action: ActionId,
     timeout: float | None = None,  # noqa: ASYNC109  # as the plain verb has it
     *,

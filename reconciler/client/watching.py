@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from reconciler.api.action import ActionId
 from reconciler.api.errors import ResultTimeout
 from reconciler.api.event import ActionEvent
-from reconciler.client.awaiting import AsyncWaiter, Looking
+from reconciler.client.awaiting import AsyncWaiter, Queries
 from reconciler.client.threads import in_thread
 from reconciler.client.waiting import Waiter
 
@@ -19,7 +19,7 @@ class Watch(Iterator[ActionEvent], AsyncIterator[ActionEvent]):
     listens no more.
     """
 
-    def __init__(self, actions: Looking, action: ActionId, after: int, timeout: float | None) -> None:
+    def __init__(self, actions: Queries, action: ActionId, after: int, timeout: float | None) -> None:
         # Not held by the generators: in a circle with one, a watch that is dropped would listen on until it is collected.
         self._following = _Following(actions, action, after, timeout)
         self._plain: Generator[ActionEvent] | None = None
@@ -55,7 +55,7 @@ class Watch(Iterator[ActionEvent], AsyncIterator[ActionEvent]):
 class _Following:
     """Tells what is followed, and how far its events were told."""
 
-    def __init__(self, actions: Looking, action: ActionId, after: int, timeout: float | None) -> None:
+    def __init__(self, actions: Queries, action: ActionId, after: int, timeout: float | None) -> None:
         self._actions = actions
         self._action = action
         self._after = after

@@ -333,7 +333,7 @@ class Store(Archiving, Garbage, Functions, Holds, Lines, Steps, Protocol):
         """Store the answer to a condition, at most once, due now. The caller sends a wake-up, also for a repetition."""
         ...
 
-    # -- looking ---------------------------------------------------------------------------------------------------
+    # -- queries ---------------------------------------------------------------------------------------------------
     def get(self, action: ActionId) -> TaskAction | None:
         """One record; None when there is none."""
         ...

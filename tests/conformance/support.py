@@ -36,7 +36,6 @@ RUN = RunId("p", "d", "r1")
 
 LINE = Line("q", 5, alone=False, fair="p", function="f").name
 """Where launches of these tests stand."""
-LookingStore = Store
 PassTime = Callable[[int], None]
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from support import (
     RUN,
-    LookingStore,
     claimed,
     committed,
     created,
@@ -16,13 +15,13 @@ from support import (
 )
 
 from reconciler.api.action import Deletion, RunId, TaskAction
-from reconciler.stores.base import AbortOutcome
+from reconciler.stores.base import AbortOutcome, Store
 
 pytestmark = pytest.mark.rule("R40")
 DELETION = Deletion(reason="not needed", actor="ada")
 
 
-def quiet(store: LookingStore, *actions: TaskAction) -> None:
+def quiet(store: Store, *actions: TaskAction) -> None:
     """Create actions that wait for an hour, with no message pending."""
     created(store, *actions)
     shard = shard_of(store, actions[0])
@@ -31,12 +30,12 @@ def quiet(store: LookingStore, *actions: TaskAction) -> None:
     store.commit(shard, [release_write(record, due=store.now() + 3_600_000) for record in records])
 
 
-def deletion_of(store: LookingStore, action: TaskAction) -> Deletion | None:
+def deletion_of(store: Store, action: TaskAction) -> Deletion | None:
     """The stored request to end an action."""
     return get(store, action).metadata.deletion
 
 
-def test_an_abort_is_stored_and_wakes(store: LookingStore) -> None:
+def test_an_abort_is_stored_and_wakes(store: Store) -> None:
     """The request is kept with reason, actor and time, and the action is due at once."""
     action = make_action()
     quiet(store, action)
@@ -54,7 +53,7 @@ def test_an_abort_is_stored_and_wakes(store: LookingStore) -> None:
     assert at <= store.now()
 
 
-def test_an_abort_without_a_reason_has_one(store: LookingStore) -> None:
+def test_an_abort_without_a_reason_has_one(store: Store) -> None:
     """A reason is always stored."""
     action = make_action()
     created(store, action)
@@ -64,7 +63,7 @@ def test_an_abort_without_a_reason_has_one(store: LookingStore) -> None:
     assert (request.reason, request.actor) == ("aborted", "")
 
 
-def test_the_first_request_stands(store: LookingStore) -> None:
+def test_the_first_request_stands(store: Store) -> None:
     """Asking again changes neither reason nor actor, and needs no message."""
     action = make_action()
     quiet(store, action)
@@ -76,7 +75,7 @@ def test_the_first_request_stands(store: LookingStore) -> None:
     assert request.reason == "not needed"
 
 
-def test_an_ended_action_is_not_aborted(store: LookingStore) -> None:
+def test_an_ended_action_is_not_aborted(store: Store) -> None:
     """An end stands (R38)."""
     action = make_action()
     created(store, action)
@@ -85,14 +84,14 @@ def test_an_ended_action_is_not_aborted(store: LookingStore) -> None:
     assert deletion_of(store, action) is None
 
 
-def test_a_missing_action_is_not_aborted(store: LookingStore) -> None:
+def test_a_missing_action_is_not_aborted(store: Store) -> None:
     """Nothing is stored for an action nobody knows."""
     report = store.request_abort(make_action("ghost").id, DELETION)
     assert (report.outcome, report.descendants, report.wake) == (AbortOutcome.MISSING, 0, ())
     assert store.get(make_action("ghost").id) is None
 
 
-def test_an_abort_reaches_all_descendants_and_nobody_else(store: LookingStore) -> None:
+def test_an_abort_reaches_all_descendants_and_nobody_else(store: Store) -> None:
     """Three levels below are marked and due; parents, siblings, similar names and other runs are not."""
     below = [
         make_action("a", parent="top"), make_action("b", parent="a"), make_action("c", parent="b"),
@@ -113,7 +112,7 @@ def test_an_abort_reaches_all_descendants_and_nobody_else(store: LookingStore) -
     assert due == {action.id.action for action in below}
 
 
-def test_a_cascade_passes_ended_and_marked_actions(store: LookingStore) -> None:
+def test_a_cascade_passes_ended_and_marked_actions(store: Store) -> None:
     """What lies below an ended or an already marked action is marked too."""
     tree = [
         make_action("top"), make_action("ended", parent="top"), make_action("marked", parent="top"),
@@ -130,7 +129,7 @@ def test_a_cascade_passes_ended_and_marked_actions(store: LookingStore) -> None:
     }  # fmt: skip
 
 
-def test_children_of_an_ended_action_can_be_aborted_through_it(store: LookingStore) -> None:
+def test_children_of_an_ended_action_can_be_aborted_through_it(store: Store) -> None:
     """An abort of an ended action reaches the children it left behind, and asks for their message."""
     tree = [make_action("top"), make_action("x", parent="top"), make_action("y", parent="top")]
     quiet(store, *tree)
@@ -140,7 +139,7 @@ def test_children_of_an_ended_action_can_be_aborted_through_it(store: LookingSto
     assert report.wake == (shard_of(store, tree[0]),)
 
 
-def test_a_cascade_reaches_thousands(store: LookingStore) -> None:
+def test_a_cascade_reaches_thousands(store: Store) -> None:
     """More descendants than one script call looks at are all marked, also below already marked ones."""
     middle = [make_action(f"m{n:02}", parent="top") for n in range(30)]
     leaves = [make_action(f"l{n:02}-{k:02}", parent=f"m{n:02}") for n in range(30) for k in range(80)]
@@ -154,7 +153,7 @@ def test_a_cascade_reaches_thousands(store: LookingStore) -> None:
     assert (again.outcome, again.descendants) == (AbortOutcome.ALREADY, 0)
 
 
-def test_an_abort_during_a_step_is_due_after_it(store: LookingStore) -> None:
+def test_an_abort_during_a_step_is_due_after_it(store: Store) -> None:
     """A step that holds the action ends first; then the abort is seen at once."""
     action = make_action()
     created(store, action)
@@ -166,7 +165,7 @@ def test_an_abort_during_a_step_is_due_after_it(store: LookingStore) -> None:
     assert at <= store.now()
 
 
-def test_a_pending_message_serves_an_abort_too(store: LookingStore) -> None:
+def test_a_pending_message_serves_an_abort_too(store: Store) -> None:
     """While a message is on its way to the shard the abort needs none of its own."""
     created(store, make_action())
     assert store.request_abort(make_action().id, DELETION).wake == ()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from support import LookingStore, PassTime, created, finish, get, make_action
+from support import PassTime, created, finish, get, make_action
 
 from reconciler.api.action import RunId
 from reconciler.stores.archiving import RawRun, SealedRun
-from reconciler.stores.base import CreateOutcome
+from reconciler.stores.base import CreateOutcome, Store
 from reconciler.stores.records import decode_event
 
 pytestmark = pytest.mark.rule("R42")
@@ -15,7 +15,7 @@ RUN = RunId("p", "d", "sealed")
 SEALED = [SealedRun(RUN)]
 
 
-def sealed(store: LookingStore, before: int = 0, *, limit: int = 100) -> list[SealedRun]:
+def sealed(store: Store, before: int = 0, *, limit: int = 100) -> list[SealedRun]:
     """What one pass over the run's shard seals of what ended by now."""
     found: list[SealedRun] = []
     looked = 0
@@ -29,20 +29,20 @@ def sealed(store: LookingStore, before: int = 0, *, limit: int = 100) -> list[Se
             return found
 
 
-def collected(store: LookingStore) -> list[str]:
+def collected(store: Store) -> list[str]:
     """Names of what goes when only archived runs may."""
     report = store.collect(store.shard_of(RUN), before=store.now() + 1, limit=100, archived=True)
     return sorted(action.id.action for action in report.deleted)
 
 
-def tree(store: LookingStore) -> None:
+def tree(store: Store) -> None:
     """A root with two children; the first child has ended."""
     created(store, make_action("a0", run=RUN))
     created(store, make_action("m1", run=RUN, parent="a0"), make_action("m2", run=RUN, parent="a0"))
     finish(store, make_action("m1", run=RUN, parent="a0"))
 
 
-def test_a_run_with_a_live_action_is_not_sealed(store: LookingStore) -> None:
+def test_a_run_with_a_live_action_is_not_sealed(store: Store) -> None:
     """Only a run that has ended as a whole is sealed; until then it takes new actions."""
     tree(store)
     assert sealed(store) == []
@@ -52,7 +52,7 @@ def test_a_run_with_a_live_action_is_not_sealed(store: LookingStore) -> None:
     assert sealed(store) == SEALED
 
 
-def test_a_root_that_ended_later_keeps_its_run_open(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_root_that_ended_later_keeps_its_run_open(store: Store, pass_time: PassTime) -> None:
     """Retention counts from the end of the root, not from that of its first child."""
     tree(store)
     finish(store, make_action("m2", run=RUN, parent="a0"))
@@ -62,7 +62,7 @@ def test_a_root_that_ended_later_keeps_its_run_open(store: LookingStore, pass_ti
     assert sealed(store, border) == []
 
 
-def test_create_into_a_sealed_run_is_refused(store: LookingStore) -> None:
+def test_create_into_a_sealed_run_is_refused(store: Store) -> None:
     """Nothing new enters a sealed run, neither a root nor a child; what is there is found again."""
     old = make_action("a0", run=RUN)
     created(store, old)
@@ -77,7 +77,7 @@ def test_create_into_a_sealed_run_is_refused(store: LookingStore) -> None:
     assert store.get(late[0].id) is None
 
 
-def test_a_sealed_run_is_named_until_it_is_archived(store: LookingStore) -> None:
+def test_a_sealed_run_is_named_until_it_is_archived(store: Store) -> None:
     """Who dies between seal and archive is followed by one who learns of the run again, also in pages of one."""
     tree(store)
     for name in ("m2", "a0"):
@@ -92,7 +92,7 @@ def test_a_sealed_run_is_named_until_it_is_archived(store: LookingStore) -> None
     assert collected(store) == []
 
 
-def test_another_incarnation_is_not_marked(store: LookingStore) -> None:
+def test_another_incarnation_is_not_marked(store: Store) -> None:
     """Who was slow marks no later run of the same name, nor one that was never sealed."""
     created(store, make_action("a0", run=RUN))
     store.set_archived(store.shard_of(RUN), SEALED)
@@ -103,7 +103,7 @@ def test_another_incarnation_is_not_marked(store: LookingStore) -> None:
     assert sealed(store) == SEALED
 
 
-def test_a_run_is_recalled_as_a_whole(store: LookingStore) -> None:
+def test_a_run_is_recalled_as_a_whole(store: Store) -> None:
     """All records and all events of a run come as they are stored, in the order of names."""
     tree(store)
     created(store, *(make_action(f"m{n}", run=RUN, parent="a0") for n in range(3, 12)))
@@ -121,7 +121,7 @@ def test_a_run_is_recalled_as_a_whole(store: LookingStore) -> None:
     assert run.created_at == get(store, make_action("a0", run=RUN)).metadata.creation_timestamp
 
 
-def test_events_that_were_trimmed_are_left_out(store: LookingStore, pass_time: PassTime) -> None:
+def test_events_that_were_trimmed_are_left_out(store: Store, pass_time: PassTime) -> None:
     """A run is recalled also when the channel has forgotten its events; one that is gone is none."""
     tree(store)
     pass_time(5)
@@ -132,7 +132,7 @@ def test_events_that_were_trimmed_are_left_out(store: LookingStore, pass_time: P
     assert store.recall(RunId("p", "d", "nobody")) is None
 
 
-def test_old_events_of_stored_runs_are_told(store: LookingStore, pass_time: PassTime) -> None:
+def test_old_events_of_stored_runs_are_told(store: Store, pass_time: PassTime) -> None:
     """Events older than a time are told page by page, but only those of runs that are stored; each is told of once."""
     tree(store)
     gone = RunId("p", "d", "gone")
@@ -163,7 +163,7 @@ def test_old_events_of_stored_runs_are_told(store: LookingStore, pass_time: Pass
     assert again.more
 
 
-def test_an_event_at_the_border_is_told_the_next_time(store: LookingStore, pass_time: PassTime) -> None:
+def test_an_event_at_the_border_is_told_the_next_time(store: Store, pass_time: PassTime) -> None:
     """What happens at the very time is not looked at, and not passed over either."""
     created(store, make_action("a0", run=RUN))
     shard = store.shard_of(RUN)
@@ -176,7 +176,7 @@ def test_an_event_at_the_border_is_told_the_next_time(store: LookingStore, pass_
     assert len(store.old_events(shard, before=at + 1, limit=10).events) == 1
 
 
-def test_events_are_kept_until_they_are_spilled(store: LookingStore, pass_time: PassTime) -> None:
+def test_events_are_kept_until_they_are_spilled(store: Store, pass_time: PassTime) -> None:
     """With an archive nothing is trimmed that was not looked through, and nothing younger than asked for."""
     created(store, make_action("a0", run=RUN))
     shard = store.shard_of(RUN)
@@ -188,7 +188,7 @@ def test_events_are_kept_until_they_are_spilled(store: LookingStore, pass_time: 
     assert store.trim_events(border, spilled=True) == 1
 
 
-def test_a_turn_is_taken_once(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_turn_is_taken_once(store: Store, pass_time: PassTime) -> None:
     """One caller gets the turn; the next one when its time is over."""
     assert store.take_turn("collect", 20)
     assert not store.take_turn("collect", 20)

@@ -6,7 +6,6 @@ from support import (
     GRACE,
     LINE,
     STEP_LEASE,
-    LookingStore,
     claimed,
     committed,
     created,
@@ -22,7 +21,7 @@ from support import (
 
 from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
 from reconciler.api.transition import OutputRef
-from reconciler.stores.base import Beat, StartRefused
+from reconciler.stores.base import Beat, StartRefused, Store
 
 pytestmark = pytest.mark.rule("R29")
 HOUR = 3_600_000
@@ -30,23 +29,23 @@ RETURNED = AttemptOutcome(ended="returned", outputs=OutputRef(uri="s3://b/o", sh
 
 
 def start(
-    store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1"
+    store: Store, action: TaskAction, *, launch: str = "1", owner: str = "w1"
 ) -> TaskAction | StartRefused:
     """Start an attempt, or hear why not."""
     return store.start_attempt(action.id, launch, owner=owner, lease=ATTEMPT_LEASE)
 
 
-def beat(store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> Beat:
+def beat(store: Store, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> Beat:
     """Renew the lease."""
     return store.heartbeat(action.id, launch, owner=owner, lease=ATTEMPT_LEASE)
 
 
-def finish(store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> bool:
+def finish(store: Store, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> bool:
     """Report that the attempt returned."""
     return reported(store, action, RETURNED, owner=owner, launch=launch)
 
 
-def running(store: LookingStore, *, due: int = 0) -> TaskAction:
+def running(store: Store, *, due: int = 0) -> TaskAction:
     """An action whose attempt runs."""
     action = make_action()
     launched(store, action, due=due)
@@ -54,7 +53,7 @@ def running(store: LookingStore, *, due: int = 0) -> TaskAction:
     return action
 
 
-def test_a_worker_gets_the_record_and_a_lease(store: LookingStore) -> None:
+def test_a_worker_gets_the_record_and_a_lease(store: Store) -> None:
     """The start hands out the record, with owner, start and end of the lease by the store's clock."""
     action = make_action()
     launched(store, action)
@@ -68,12 +67,12 @@ def test_a_worker_gets_the_record_and_a_lease(store: LookingStore) -> None:
     assert attempt.lease_until == attempt.started_at + ATTEMPT_LEASE
 
 
-def test_a_missing_action_is_not_started(store: LookingStore) -> None:
+def test_a_missing_action_is_not_started(store: Store) -> None:
     """A launch message outlives its action."""
     assert start(store, make_action("ghost")) is StartRefused.GONE
 
 
-def test_an_ended_action_is_not_started(store: LookingStore) -> None:
+def test_an_ended_action_is_not_started(store: Store) -> None:
     """A late launch message finds the end."""
     action = make_action()
     launched(store, action)
@@ -82,7 +81,7 @@ def test_an_ended_action_is_not_started(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R38")
-def test_an_aborting_action_is_not_started(store: LookingStore) -> None:
+def test_an_aborting_action_is_not_started(store: Store) -> None:
     """Once an abort is stored no attempt begins."""
     action = make_action()
     launched(store, action)
@@ -90,7 +89,7 @@ def test_an_aborting_action_is_not_started(store: LookingStore) -> None:
     assert start(store, action) is StartRefused.ABORTING
 
 
-def test_an_attempt_asked_to_stop_is_not_started(store: LookingStore) -> None:
+def test_an_attempt_asked_to_stop_is_not_started(store: Store) -> None:
     """A stop that came before the start fences the launch off."""
     action = make_action()
     launched(store, action)
@@ -98,7 +97,7 @@ def test_an_attempt_asked_to_stop_is_not_started(store: LookingStore) -> None:
     assert start(store, action) is StartRefused.ABORTING
 
 
-def test_another_launch_is_superseded(store: LookingStore) -> None:
+def test_another_launch_is_superseded(store: Store) -> None:
     """Only the launch the record names may start, and none before there is one."""
     fresh, action = make_action("fresh"), make_action()
     created(store, fresh)
@@ -108,26 +107,26 @@ def test_another_launch_is_superseded(store: LookingStore) -> None:
 
 
 @pytest.mark.parametrize("owner", ["w1", "w2"])
-def test_a_doubled_message_starts_once(store: LookingStore, owner: str) -> None:
+def test_a_doubled_message_starts_once(store: Store, owner: str) -> None:
     """A second delivery of a launch is refused, whoever gets it; the lease stays with the first."""
     action = running(store)
     assert start(store, action, owner=owner) is StartRefused.TAKEN
     assert get(store, action).attempt.owner == "w1"
 
 
-def test_a_start_watches_the_lease(store: LookingStore) -> None:
+def test_a_start_watches_the_lease(store: Store) -> None:
     """From its start on somebody looks shortly after the lease ends, even if nothing else was due."""
     action = running(store)
     assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE
 
 
-def test_a_start_keeps_an_earlier_look(store: LookingStore) -> None:
+def test_a_start_keeps_an_earlier_look(store: Store) -> None:
     """What was to be looked at before the lease ends still is."""
     at = store.now() + 5_000
     assert due_time(store, running(store, due=at)) == at
 
 
-def test_a_lease_taken_during_a_step_is_watched_after_it(store: LookingStore) -> None:
+def test_a_lease_taken_during_a_step_is_watched_after_it(store: Store) -> None:
     """A step that knows nothing of the start cannot put the look after the end of the lease."""
     action = make_action()
     launched(store, action)
@@ -138,7 +137,7 @@ def test_a_lease_taken_during_a_step_is_watched_after_it(store: LookingStore) ->
     assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE
 
 
-def test_a_launch_sent_again_leaves_its_worker_alone(store: LookingStore) -> None:
+def test_a_launch_sent_again_leaves_its_worker_alone(store: Store) -> None:
     """A worker that starts a launch while a step sends it again keeps its lease, and stays the only one (seed 44)."""
     action = make_action()
     launched(store, action)
@@ -150,7 +149,7 @@ def test_a_launch_sent_again_leaves_its_worker_alone(store: LookingStore) -> Non
     assert finish(store, action)
 
 
-def test_a_launch_sent_again_is_watched(store: LookingStore) -> None:
+def test_a_launch_sent_again_is_watched(store: Store) -> None:
     """The lease of a worker that starts a launch while it is sent again is looked at when it ends, not later."""
     action = make_action()
     launched(store, action)
@@ -160,7 +159,7 @@ def test_a_launch_sent_again_is_watched(store: LookingStore) -> None:
     assert due_time(store, action) == until + GRACE
 
 
-def test_a_relaunch_supersedes_the_worker_before(store: LookingStore) -> None:
+def test_a_relaunch_supersedes_the_worker_before(store: Store) -> None:
     """A worker that was taken for dead and wakes up can neither beat nor report."""
     action = running(store)
     committed(store, release_write(claimed(store, action), launch=("1-1", LINE)))
@@ -170,7 +169,7 @@ def test_a_relaunch_supersedes_the_worker_before(store: LookingStore) -> None:
     assert get(store, action).attempt.outcome is None
 
 
-def test_an_outcome_is_recorded_and_wakes(store: LookingStore) -> None:
+def test_an_outcome_is_recorded_and_wakes(store: Store) -> None:
     """The end of an attempt is stored with its time, ends the lease, and makes the action due."""
     action = running(store)
     before = store.now()
@@ -185,7 +184,7 @@ def test_an_outcome_is_recorded_and_wakes(store: LookingStore) -> None:
     assert at <= store.now()
 
 
-def test_an_outcome_is_recorded_once(store: LookingStore) -> None:
+def test_an_outcome_is_recorded_once(store: Store) -> None:
     """Reporting again is answered with yes, and the first outcome stands."""
     action = running(store)
     assert finish(store, action)
@@ -196,7 +195,7 @@ def test_an_outcome_is_recorded_once(store: LookingStore) -> None:
     assert outcome.ended == "returned"
 
 
-def test_a_stranger_may_not_report(store: LookingStore) -> None:
+def test_a_stranger_may_not_report(store: Store) -> None:
     """Another launch, another worker, an ended or a missing action: the outcome is not taken."""
     action = running(store)
     assert not finish(store, action, launch="0")
@@ -207,7 +206,7 @@ def test_a_stranger_may_not_report(store: LookingStore) -> None:
     assert not finish(store, action)
 
 
-def test_an_outcome_during_a_step_is_seen_after_it(store: LookingStore) -> None:
+def test_an_outcome_during_a_step_is_seen_after_it(store: Store) -> None:
     """An attempt that ends while a step holds the action makes it due as soon as the step ends."""
     action = running(store)
     held = claimed(store, action)
@@ -220,7 +219,7 @@ def test_an_outcome_during_a_step_is_seen_after_it(store: LookingStore) -> None:
     assert claimed(store, action).attempt.outcome is not None
 
 
-def test_an_ended_attempt_is_not_watched(store: LookingStore) -> None:
+def test_an_ended_attempt_is_not_watched(store: Store) -> None:
     """After its outcome only the step's own request counts."""
     action = running(store)
     finish(store, action)
@@ -229,7 +228,7 @@ def test_an_ended_attempt_is_not_watched(store: LookingStore) -> None:
     assert due_time(store, action) == at
 
 
-def test_stopping_needs_a_launch(store: LookingStore) -> None:
+def test_stopping_needs_a_launch(store: Store) -> None:
     """Where nothing was launched there is nothing to stop, and nothing is stored."""
     fresh = make_action()
     created(store, fresh)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from support import LookingStore, eventually
+from support import eventually
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import ActionAborted, ActionNotFound, ResultTimeout
@@ -21,6 +21,7 @@ from reconciler.client.aio import AsyncClient
 from reconciler.client.threads import THREADS
 from reconciler.controller.step import Stepper
 from reconciler.settings import Settings
+from reconciler.stores.base import Store
 from reconciler.stores.memory import MemoryStore
 from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.redis.store import RedisStore
@@ -35,7 +36,7 @@ ECHO = encode_template(
 class House:
     """A client for asyncio on the store under test, and the steps that end what it submits."""
 
-    def __init__(self, store: LookingStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         settings, blobs, messenger = Settings(shards=store.shards), MemoryBlobs(), RecordingMessenger()
         self.plain = Client(store, blobs, messenger, settings)
@@ -69,7 +70,7 @@ class House:
 
 
 @pytest.fixture
-def house(store: LookingStore) -> House:
+def house(store: Store) -> House:
     """An installation on the store under test."""
     return House(store)
 

@@ -4,7 +4,6 @@ import pytest
 from support import (
     RUN,
     STEP_LEASE,
-    LookingStore,
     PassTime,
     claim,
     claimed,
@@ -23,12 +22,12 @@ from support import (
 
 from reconciler.api.action import FINALIZER, Deletion, TaskAction
 from reconciler.api.phase import ActionPhase
-from reconciler.stores.base import ClaimReport, CommitOutcome
+from reconciler.stores.base import ClaimReport, CommitOutcome, Store
 
 pytestmark = pytest.mark.rule("R5")
 
 
-def due_claim(store: LookingStore, limit: int = 10) -> ClaimReport:
+def due_claim(store: Store, limit: int = 10) -> ClaimReport:
     """Claim what is due."""
     return store.claim(store.shard_of(RUN), owner="step", limit=limit)
 
@@ -38,7 +37,7 @@ def names(report: ClaimReport) -> list[str]:
     return [action.id.action for action in report.actions]
 
 
-def test_due_actions_are_claimed_earliest_first(store: LookingStore, pass_time: PassTime) -> None:
+def test_due_actions_are_claimed_earliest_first(store: Store, pass_time: PassTime) -> None:
     """A step takes what is due, the longest waiting first, up to its limit."""
     for name in ("z", "b", "a"):
         created(store, make_action(name))
@@ -47,7 +46,7 @@ def test_due_actions_are_claimed_earliest_first(store: LookingStore, pass_time: 
     assert names(due_claim(store)) == ["a"]
 
 
-def test_a_claim_hands_out_the_record(store: LookingStore) -> None:
+def test_a_claim_hands_out_the_record(store: Store) -> None:
     """A claimed record is whole, knows the time of the claim, and has the first fencing token."""
     action = make_action()
     created(store, action)
@@ -58,7 +57,7 @@ def test_a_claim_hands_out_the_record(store: LookingStore) -> None:
     assert get(store, action).token == 1
 
 
-def test_a_held_action_is_not_claimed_again(store: LookingStore) -> None:
+def test_a_held_action_is_not_claimed_again(store: Store) -> None:
     """While a step holds an action no other step gets it, named or not."""
     action = make_action()
     created(store, action)
@@ -68,7 +67,7 @@ def test_a_held_action_is_not_claimed_again(store: LookingStore) -> None:
     assert get(store, action).token == 1
 
 
-def test_a_held_action_is_due_when_its_lease_ends(store: LookingStore) -> None:
+def test_a_held_action_is_due_when_its_lease_ends(store: Store) -> None:
     """The due index looks again at the end of the lease, should the step die."""
     action = make_action()
     created(store, action)
@@ -76,9 +75,7 @@ def test_a_held_action_is_due_when_its_lease_ends(store: LookingStore) -> None:
     assert due_time(store, action) == report.now + STEP_LEASE
 
 
-def test_after_its_lease_an_action_is_claimed_with_a_higher_token(
-    store: LookingStore, pass_time: PassTime
-) -> None:
+def test_after_its_lease_an_action_is_claimed_with_a_higher_token(store: Store, pass_time: PassTime) -> None:
     """A dead step loses its claim; the next one gets a higher token, and the late write is superseded."""
     action = make_action()
     created(store, action)
@@ -91,7 +88,7 @@ def test_after_its_lease_an_action_is_claimed_with_a_higher_token(
     committed(store, success_write(again))
 
 
-def test_claims_that_end_without_a_commit_are_counted(store: LookingStore, pass_time: PassTime) -> None:
+def test_claims_that_end_without_a_commit_are_counted(store: Store, pass_time: PassTime) -> None:
     """Each claim tells how many before it, in a row, ended with their lease; a commit, even of nothing, starts anew."""
     action = make_action()
     created(store, action)
@@ -108,7 +105,7 @@ def test_claims_that_end_without_a_commit_are_counted(store: LookingStore, pass_
     assert claimed(store, action).abandoned == 1
 
 
-def test_a_held_action_in_the_due_index_is_put_off(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_held_action_in_the_due_index_is_put_off(store: Store, pass_time: PassTime) -> None:
     """An action that is due while held, as after a heartbeat's late write, waits for the end of the lease."""
     action = make_action()
     launched(store, action, due=store.now() + 1)
@@ -118,7 +115,7 @@ def test_a_held_action_in_the_due_index_is_put_off(store: LookingStore, pass_tim
     assert due_time(store, action) == holder.now + STEP_LEASE
 
 
-def test_named_actions_come_first_due_or_not(store: LookingStore) -> None:
+def test_named_actions_come_first_due_or_not(store: Store) -> None:
     """A message names its actions: they are taken before what is due, even when they are not due."""
     early, far = make_action("early"), make_action("far")
     created(store, early, far)
@@ -127,7 +124,7 @@ def test_named_actions_come_first_due_or_not(store: LookingStore) -> None:
     assert names(report) == ["far", "early"]
 
 
-def test_named_actions_count_against_the_limit(store: LookingStore) -> None:
+def test_named_actions_count_against_the_limit(store: Store) -> None:
     """What is named uses up the batch before due actions do."""
     one, two = make_action("one"), make_action("two")
     created(store, one, two)
@@ -135,14 +132,14 @@ def test_named_actions_count_against_the_limit(store: LookingStore) -> None:
     assert names(report) == ["two"]
 
 
-def test_a_missing_action_is_skipped(store: LookingStore) -> None:
+def test_a_missing_action_is_skipped(store: Store) -> None:
     """A message for an action that is gone costs nothing."""
     ghost = make_action("ghost")
     report = claim(store, ghost)
     assert (report.actions, report.next_due, report.arm) == ([], 0, False)
 
 
-def test_an_ended_action_without_finalizer_is_dropped(store: LookingStore) -> None:
+def test_an_ended_action_without_finalizer_is_dropped(store: Store) -> None:
     """Nothing is left to do: not claimed, and no longer due."""
     action = make_action()
     created(store, action)
@@ -152,7 +149,7 @@ def test_an_ended_action_without_finalizer_is_dropped(store: LookingStore) -> No
     assert due_time(store, action) is None
 
 
-def test_an_ended_action_with_finalizer_is_claimed(store: LookingStore) -> None:
+def test_an_ended_action_with_finalizer_is_claimed(store: Store) -> None:
     """Clean-up is still owed."""
     action = make_action()
     created(store, action)
@@ -163,7 +160,7 @@ def test_an_ended_action_with_finalizer_is_claimed(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R24")
-def test_a_task_gets_its_finalizer_with_the_claim(store: LookingStore) -> None:
+def test_a_task_gets_its_finalizer_with_the_claim(store: Store) -> None:
     """Before anything can be launched its clean-up is owed."""
     action = make_action()
     created(store, action)
@@ -172,7 +169,7 @@ def test_a_task_gets_its_finalizer_with_the_claim(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R53")
-def test_a_condition_never_gets_a_finalizer(store: LookingStore) -> None:
+def test_a_condition_never_gets_a_finalizer(store: Store) -> None:
     """A condition launches nothing."""
     action = make_action(condition=True)
     created(store, action)
@@ -181,7 +178,7 @@ def test_a_condition_never_gets_a_finalizer(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R38")
-def test_an_action_aborted_before_its_first_step_gets_no_finalizer(store: LookingStore) -> None:
+def test_an_action_aborted_before_its_first_step_gets_no_finalizer(store: Store) -> None:
     """Nothing was launched, so nothing is owed."""
     action = make_action()
     created(store, action)
@@ -192,7 +189,7 @@ def test_an_action_aborted_before_its_first_step_gets_no_finalizer(store: Lookin
     assert (record.metadata.deletion.reason, record.metadata.deletion.actor) == ("no", "me")
 
 
-def test_a_claim_counts_children(store: LookingStore) -> None:
+def test_a_claim_counts_children(store: Store) -> None:
     """A parent's record says how many children it has, how many are open, and how many failed."""
     root = make_action()
     children = [make_action(f"c{n}", parent="a0") for n in range(3)]
@@ -205,7 +202,7 @@ def test_a_claim_counts_children(store: LookingStore) -> None:
     assert claimed(store, children[2]).children.total == 0
 
 
-def later(store: LookingStore, name: str, due: int) -> TaskAction:
+def later(store: Store, name: str, due: int) -> TaskAction:
     """A running action that is looked at later."""
     action = make_action(name)
     created(store, action)
@@ -213,7 +210,7 @@ def later(store: LookingStore, name: str, due: int) -> TaskAction:
     return action
 
 
-def test_an_idle_step_learns_what_is_due_next(store: LookingStore) -> None:
+def test_an_idle_step_learns_what_is_due_next(store: Store) -> None:
     """A claim that found nothing says when the next action is due; one that found some does not."""
     at = store.now() + 60_000
     later(store, "far", at)

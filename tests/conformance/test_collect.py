@@ -4,7 +4,6 @@ import pytest
 from support import (
     LINE,
     RUN,
-    LookingStore,
     PassTime,
     claimed,
     committed,
@@ -21,14 +20,14 @@ from support import (
 
 from reconciler.api.action import RunId
 from reconciler.api.phase import ActionPhase
-from reconciler.stores.base import Collected, CreateOutcome
+from reconciler.stores.base import Collected, CreateOutcome, Store
 from reconciler.stores.memory import MemoryStore
 from reconciler.stores.redis.store import RedisStore
 
 pytestmark = pytest.mark.rule("R42")
 
 
-def collect(store: LookingStore, run: RunId = RUN, *, limit: int = 100) -> Collected:
+def collect(store: Store, run: RunId = RUN, *, limit: int = 100) -> Collected:
     """Collect everything of a run's shard that has ended by now."""
     return store.collect(store.shard_of(run), before=store.now() + 1, limit=limit)
 
@@ -38,7 +37,7 @@ def names(report: Collected) -> list[str]:
     return sorted(action.id.action for action in report.deleted)
 
 
-def remains(store: LookingStore, run: RunId) -> list[str]:
+def remains(store: Store, run: RunId) -> list[str]:
     """Everything a store keeps that carries the name of a run."""
     if isinstance(store, RedisStore):
         return [key.decode() for key in store.client.scan_iter(f"{store.keys.prefix}:*{run}*", count=1000)]
@@ -49,7 +48,7 @@ def remains(store: LookingStore, run: RunId) -> list[str]:
     return paths + [str(run) for index in indexes if run in index]
 
 
-def test_what_ended_before_is_forgotten(store: LookingStore, pass_time: PassTime) -> None:
+def test_what_ended_before_is_forgotten(store: Store, pass_time: PassTime) -> None:
     """An action goes when its retention is over, and is handed back whole; a younger one stays."""
     old, young, live = make_action("old"), make_action("young"), make_action("live")
     created(store, old, young, live)
@@ -66,7 +65,7 @@ def test_what_ended_before_is_forgotten(store: LookingStore, pass_time: PassTime
     assert get(store, live).phase is ActionPhase.QUEUED
 
 
-def test_the_border_itself_is_kept(store: LookingStore) -> None:
+def test_the_border_itself_is_kept(store: Store) -> None:
     """Retention is never cut short, not by a millisecond."""
     action = make_action()
     created(store, action)
@@ -77,7 +76,7 @@ def test_the_border_itself_is_kept(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R39")
-def test_owed_clean_up_keeps_an_action_and_is_asked_for(store: LookingStore) -> None:
+def test_owed_clean_up_keeps_an_action_and_is_asked_for(store: Store) -> None:
     """An ended action with a finalizer stays, and a step is woken to finalize it."""
     action = make_action()
     created(store, action)
@@ -90,7 +89,7 @@ def test_owed_clean_up_keeps_an_action_and_is_asked_for(store: LookingStore) -> 
 
 
 @pytest.mark.rule("R42")
-def test_open_children_keep_their_parent(store: LookingStore) -> None:
+def test_open_children_keep_their_parent(store: Store) -> None:
     """No action goes while a child of it lives; when all have ended the family goes."""
     family = [make_action("top"), make_action("x", parent="top"), make_action("y", parent="top")]
     created(store, *family)
@@ -104,7 +103,7 @@ def test_open_children_keep_their_parent(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R42")
-def test_what_stays_below_keeps_what_is_above(store: LookingStore) -> None:
+def test_what_stays_below_keeps_what_is_above(store: Store) -> None:
     """Who submits a map again while a member still owes clean-up finds its root: no second one counts that member."""
     root, done, owes = make_action("a0"), make_action("m0", parent="a0"), make_action("m1", parent="a0")
     created(store, root, done, owes)
@@ -125,7 +124,7 @@ def test_what_stays_below_keeps_what_is_above(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R42")
-def test_a_tree_that_ended_from_above_goes_at_once(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_tree_that_ended_from_above_goes_at_once(store: Store, pass_time: PassTime) -> None:
     """Of an aborted tree the top ends first; one pass forgets all levels."""
     family = [make_action("top"), make_action("x", parent="top"), make_action("y", parent="x")]
     created(store, *family)
@@ -138,7 +137,7 @@ def test_a_tree_that_ended_from_above_goes_at_once(store: LookingStore, pass_tim
     assert remains(store, RUN) == []
 
 
-def test_a_child_that_vanished_keeps_nobody(store: LookingStore) -> None:
+def test_a_child_that_vanished_keeps_nobody(store: Store) -> None:
     """A record that vanished, as by eviction, does not hold the one above it for ever."""
     top, child = make_action("top"), make_action("x", parent="top")
     created(store, top, child)
@@ -153,7 +152,7 @@ def test_a_child_that_vanished_keeps_nobody(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R42")
-def test_a_live_parent_keeps_its_ended_children(store: LookingStore) -> None:
+def test_a_live_parent_keeps_its_ended_children(store: Store) -> None:
     """A parent that still runs may read its children's results."""
     family = [make_action("top"), make_action("x", parent="top")]
     created(store, *family)
@@ -164,7 +163,7 @@ def test_a_live_parent_keeps_its_ended_children(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R42")
-def test_a_tree_is_kept_as_long_as_its_top(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_tree_is_kept_as_long_as_its_top(store: Store, pass_time: PassTime) -> None:
     """Results below an ended action stay readable until its own retention is over, however long ago they were made."""
     family = [make_action("top"), make_action("x", parent="top"), make_action("y", parent="x")]
     created(store, *family)
@@ -178,7 +177,7 @@ def test_a_tree_is_kept_as_long_as_its_top(store: LookingStore, pass_time: PassT
     assert names(collect(store)) == ["top", "x", "y"]
 
 
-def test_the_last_action_takes_its_run_along(store: LookingStore) -> None:
+def test_the_last_action_takes_its_run_along(store: Store) -> None:
     """When the last action of a run is collected nothing that carries the run's name is left behind."""
     run = RunId("p", "d", "gone")
     family = [
@@ -201,7 +200,7 @@ def test_the_last_action_takes_its_run_along(store: LookingStore) -> None:
     assert store.due(store.shard_of(run)) == []
 
 
-def test_a_run_with_live_actions_stays_listed(store: LookingStore) -> None:
+def test_a_run_with_live_actions_stays_listed(store: Store) -> None:
     """Counts go down with what was collected, and the run is still there."""
     created(store, make_action("a"), make_action("b"))
     finish(store, make_action("a"))
@@ -213,7 +212,7 @@ def test_a_run_with_live_actions_stays_listed(store: LookingStore) -> None:
     assert [action.id.action for action in store.list_actions(RUN).actions] == ["b"]
 
 
-def test_a_forgotten_identity_is_free_again(store: LookingStore) -> None:
+def test_a_forgotten_identity_is_free_again(store: Store) -> None:
     """After collection the same name is a new action, with a fresh history."""
     action = make_action()
     created(store, action)
@@ -226,7 +225,7 @@ def test_a_forgotten_identity_is_free_again(store: LookingStore) -> None:
     assert claimed(store, action).token == 1
 
 
-def test_collecting_twice_is_harmless(store: LookingStore) -> None:
+def test_collecting_twice_is_harmless(store: Store) -> None:
     """Two collectors do no more than one."""
     created(store, make_action())
     finish(store, make_action())
@@ -234,7 +233,7 @@ def test_collecting_twice_is_harmless(store: LookingStore) -> None:
     assert collect(store) == Collected((), 0, 0)
 
 
-def test_an_entry_without_its_record_is_cleared(store: LookingStore) -> None:
+def test_an_entry_without_its_record_is_cleared(store: Store) -> None:
     """A record that vanished, as by eviction, is counted as already gone and forgotten."""
     action = make_action()
     created(store, action)
@@ -248,7 +247,7 @@ def test_an_entry_without_its_record_is_cleared(store: LookingStore) -> None:
     assert collect(store) == Collected((), 0, 0)
 
 
-def test_pages_reach_everything(store: LookingStore) -> None:
+def test_pages_reach_everything(store: Store) -> None:
     """Small pages, full of actions that must stay, do not hide those behind them."""
     kept = [make_action(f"k{n}") for n in range(5)]
     free = [make_action(f"f{n}") for n in range(7)]

@@ -6,7 +6,6 @@ from support import (
     LINE,
     RUN,
     STEP_LEASE,
-    LookingStore,
     PassTime,
     claim,
     claimed,
@@ -25,17 +24,17 @@ from support import (
 
 from reconciler.api.action import FINALIZER
 from reconciler.api.phase import ActionPhase
-from reconciler.stores.base import CommitOutcome, CommitReport, Write
+from reconciler.stores.base import CommitOutcome, CommitReport, Store, Write
 
 pytestmark = pytest.mark.rule("R6")
 
 
-def commit(store: LookingStore, *writes: Write) -> CommitReport:
+def commit(store: Store, *writes: Write) -> CommitReport:
     """Commit writes of one shard."""
     return store.commit(shard_of(store, writes[0].action), writes)
 
 
-def test_status_event_due_and_counter_are_one_write(store: LookingStore) -> None:
+def test_status_event_due_and_counter_are_one_write(store: Store) -> None:
     """After a commit the status, its event, the due time and the counters agree."""
     action = make_action()
     created(store, action)
@@ -53,7 +52,7 @@ def test_status_event_due_and_counter_are_one_write(store: LookingStore) -> None
     assert counts.phases == {ActionPhase.RUNNING: 1}
 
 
-def test_an_end_leaves_only_what_is_read_later(store: LookingStore) -> None:
+def test_an_end_leaves_only_what_is_read_later(store: Store) -> None:
     """An ended action is not due, owes nothing, and has given its claim, launch and lease back."""
     action = make_action()
     launched(store, action)
@@ -66,7 +65,7 @@ def test_an_end_leaves_only_what_is_read_later(store: LookingStore) -> None:
     assert due_time(store, action) is None
 
 
-def test_a_release_changes_nothing_but_the_due_time(store: LookingStore) -> None:
+def test_a_release_changes_nothing_but_the_due_time(store: Store) -> None:
     """A round without a change writes no version and no event; the action can be claimed at once."""
     action = make_action()
     created(store, action)
@@ -78,7 +77,7 @@ def test_a_release_changes_nothing_but_the_due_time(store: LookingStore) -> None
     assert claimed(store, action).token == 2
 
 
-def test_a_stale_token_is_superseded(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_stale_token_is_superseded(store: Store, pass_time: PassTime) -> None:
     """Only the newest claim may write; the loser changes nothing."""
     action = make_action()
     created(store, action)
@@ -90,7 +89,7 @@ def test_a_stale_token_is_superseded(store: LookingStore, pass_time: PassTime) -
     assert (record.phase, record.version, record.events) == (ActionPhase.QUEUED, 1, 1)
 
 
-def test_another_version_under_the_same_token_is_superseded(store: LookingStore) -> None:
+def test_another_version_under_the_same_token_is_superseded(store: Store) -> None:
     """A server promoted with an older state counts tokens anew: what was decided from a later state is not mixed into it."""
     action = make_action()
     created(store, action)
@@ -100,7 +99,7 @@ def test_another_version_under_the_same_token_is_superseded(store: LookingStore)
     assert get(store, action).phase is ActionPhase.QUEUED
 
 
-def test_a_late_write_is_taken_while_nobody_else_claimed(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_late_write_is_taken_while_nobody_else_claimed(store: Store, pass_time: PassTime) -> None:
     """A slow step whose lease ran out may still write as long as its token is the newest."""
     action = make_action()
     created(store, action)
@@ -110,7 +109,7 @@ def test_a_late_write_is_taken_while_nobody_else_claimed(store: LookingStore, pa
 
 
 @pytest.mark.parametrize("phase", [ActionPhase.RUNNING, ActionPhase.SUCCEEDED])
-def test_the_same_commit_twice_is_written_once(store: LookingStore, phase: ActionPhase) -> None:
+def test_the_same_commit_twice_is_written_once(store: Store, phase: ActionPhase) -> None:
     """A step that missed the answer and writes again is superseded: no second event, no second count."""
     root, action = make_action(), make_action("c", parent="a0")
     created(store, root, action)
@@ -125,7 +124,7 @@ def test_the_same_commit_twice_is_written_once(store: LookingStore, phase: Actio
     assert get(store, root).children.open == int(not phase.is_terminal())
 
 
-def test_a_missing_action_is_gone(store: LookingStore) -> None:
+def test_a_missing_action_is_gone(store: Store) -> None:
     """A write for an action that is not stored says so, and stores nothing."""
     ghost = make_action("ghost")
     ghost.token = 1
@@ -134,7 +133,7 @@ def test_a_missing_action_is_gone(store: LookingStore) -> None:
     assert store.channel(shard_of(store, ghost)) == []
 
 
-def test_an_end_is_never_overwritten(store: LookingStore) -> None:
+def test_an_end_is_never_overwritten(store: Store) -> None:
     """No claim and no token can move an ended action to another phase."""
     action = make_action()
     created(store, action)
@@ -146,7 +145,7 @@ def test_an_end_is_never_overwritten(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R41")
-def test_tries_of_clean_up_are_counted_after_the_end(store: LookingStore) -> None:
+def test_tries_of_clean_up_are_counted_after_the_end(store: Store) -> None:
     """The status of an ended action may still be written while its phase stays: clean-up has a bound."""
     root, action = make_action(), make_action("c", parent="a0")
     created(store, root, action)
@@ -164,7 +163,7 @@ def test_tries_of_clean_up_are_counted_after_the_end(store: LookingStore) -> Non
     assert get(store, root).children.open == 0
 
 
-def test_clean_up_ends_an_action_for_good(store: LookingStore) -> None:
+def test_clean_up_ends_an_action_for_good(store: Store) -> None:
     """Removing the finalizer of an ended action is a write of its own, and the last one."""
     action = make_action()
     created(store, action)
@@ -179,7 +178,7 @@ def test_clean_up_ends_an_action_for_good(store: LookingStore) -> None:
     assert claim(store, action).actions == []
 
 
-def test_metadata_is_written_without_touching_the_status(store: LookingStore) -> None:
+def test_metadata_is_written_without_touching_the_status(store: Store) -> None:
     """Labels can be set and removed while the status stays as it is."""
     action = make_action()
     created(store, action)
@@ -197,7 +196,7 @@ def test_metadata_is_written_without_touching_the_status(store: LookingStore) ->
     assert get(store, action).metadata.extra_labels == {}
 
 
-def test_removing_metadata_is_a_change(store: LookingStore) -> None:
+def test_removing_metadata_is_a_change(store: Store) -> None:
     """A write that only takes something away has a version of its own, too."""
     action = make_action(condition=True)
     action.set_metadata(annotations={"a": "b"})
@@ -210,7 +209,7 @@ def test_removing_metadata_is_a_change(store: LookingStore) -> None:
     assert (stored.version, stored.metadata.annotations) == (2, {})
 
 
-def test_fields_of_newer_releases_survive(store: LookingStore) -> None:
+def test_fields_of_newer_releases_survive(store: Store) -> None:
     """A status field this release does not know is written back untouched."""
     action = make_action()
     created(store, action)
@@ -224,7 +223,7 @@ def test_fields_of_newer_releases_survive(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R29")
-def test_a_new_launch_forgets_the_one_before(store: LookingStore) -> None:
+def test_a_new_launch_forgets_the_one_before(store: Store) -> None:
     """A relaunch clears owner, lease, stop request and outcome of the launch it replaces."""
     action = make_action()
     launched(store, action)
@@ -242,7 +241,7 @@ def test_a_new_launch_forgets_the_one_before(store: LookingStore) -> None:
     assert attempt.sent_at > 0
 
 
-def test_outcomes_come_in_the_order_asked(store: LookingStore) -> None:
+def test_outcomes_come_in_the_order_asked(store: Store) -> None:
     """One superseded write of a batch does not hold up the others."""
     actions = [make_action(f"a{n}") for n in range(3)]
     created(store, *actions)
@@ -252,7 +251,7 @@ def test_outcomes_come_in_the_order_asked(store: LookingStore) -> None:
     assert commit(store, *writes).outcomes == (done, superseded, done)
 
 
-def test_several_events_of_one_write_keep_their_order(store: LookingStore) -> None:
+def test_several_events_of_one_write_keep_their_order(store: Store) -> None:
     """A failed attempt and the next one's queueing are published together, without a gap (R32)."""
     action = make_action()
     created(store, action)

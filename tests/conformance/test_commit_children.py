@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from support import (
-    LookingStore,
     claim,
     claimed,
     committed,
@@ -17,12 +16,13 @@ from support import (
 )
 
 from reconciler.api.action import FINALIZER, Deletion
+from reconciler.stores.base import Store
 
 PARENT, CHILD = make_action("a0"), make_action("m0", parent="a0")
 
 
 @pytest.mark.rule("R40")
-def test_an_end_above_open_children_owes_another_round(store: LookingStore) -> None:
+def test_an_end_above_open_children_owes_another_round(store: Store) -> None:
     """The finalizer stays and the action is due at once, so a crash right after the end loses no child."""
     created(store, PARENT, CHILD)
     committed(store, success_write(claimed(store, PARENT)))
@@ -34,7 +34,7 @@ def test_an_end_above_open_children_owes_another_round(store: LookingStore) -> N
     assert again.token > 1
 
 
-def test_an_end_above_ended_children_owes_nothing(store: LookingStore) -> None:
+def test_an_end_above_ended_children_owes_nothing(store: Store) -> None:
     """Without open children the end is the end."""
     created(store, PARENT, CHILD)
     finish(store, CHILD)
@@ -43,7 +43,7 @@ def test_an_end_above_ended_children_owes_nothing(store: LookingStore) -> None:
     assert claim(store, PARENT).actions == []
 
 
-def test_a_quiet_abort_asks_for_no_message(store: LookingStore) -> None:
+def test_a_quiet_abort_asks_for_no_message(store: Store) -> None:
     """Whoever drains the shard itself leaves the next wake-up its message."""
     shard = created(store, PARENT, CHILD)
     store.claim(shard, owner="x", limit=0, first=True)

@@ -5,7 +5,6 @@ from support import (
     MAX_COUNTDOWN,
     RUN,
     STEP_LEASE,
-    LookingStore,
     PassTime,
     claim,
     claimed,
@@ -24,17 +23,17 @@ from support import (
 
 from reconciler.api.action import Deletion, TaskAction
 from reconciler.api.phase import ActionPhase
-from reconciler.stores.base import CommitReport, Write
+from reconciler.stores.base import CommitReport, Store, Write
 
 pytestmark = pytest.mark.rule("R6")
 
 
-def commit(store: LookingStore, *writes: Write) -> CommitReport:
+def commit(store: Store, *writes: Write) -> CommitReport:
     """Commit writes of one shard."""
     return store.commit(shard_of(store, writes[0].action), writes)
 
 
-def test_an_action_woken_while_held_is_due_after_the_commit(store: LookingStore) -> None:
+def test_an_action_woken_while_held_is_due_after_the_commit(store: Store) -> None:
     """What happens during a step is not lost: the action is due at once when the step ends."""
     action = make_action()
     created(store, action)
@@ -47,7 +46,7 @@ def test_an_action_woken_while_held_is_due_after_the_commit(store: LookingStore)
     assert at <= woken
 
 
-def test_an_action_woken_while_held_is_due_even_if_it_asked_for_nothing(store: LookingStore) -> None:
+def test_an_action_woken_while_held_is_due_even_if_it_asked_for_nothing(store: Store) -> None:
     """A wake-up wins over "never"."""
     action = make_action()
     created(store, action)
@@ -59,7 +58,7 @@ def test_an_action_woken_while_held_is_due_even_if_it_asked_for_nothing(store: L
     assert at <= store.now()
 
 
-def test_an_ended_action_is_not_woken_again(store: LookingStore) -> None:
+def test_an_ended_action_is_not_woken_again(store: Store) -> None:
     """A wake-up during the last step is moot."""
     action = make_action()
     created(store, action)
@@ -69,7 +68,7 @@ def test_an_ended_action_is_not_woken_again(store: LookingStore) -> None:
     assert due_time(store, action) is None
 
 
-def test_a_wake_up_is_used_once(store: LookingStore) -> None:
+def test_a_wake_up_is_used_once(store: Store) -> None:
     """The request noted during one step does not come back after the next."""
     action = make_action()
     created(store, action)
@@ -81,7 +80,7 @@ def test_a_wake_up_is_used_once(store: LookingStore) -> None:
     assert due_time(store, action) == at
 
 
-def test_an_abort_during_a_step_is_kept(store: LookingStore) -> None:
+def test_an_abort_during_a_step_is_kept(store: Store) -> None:
     """A request to abort stored while a step held the action survives that step's write."""
     action = make_action()
     created(store, action)
@@ -94,7 +93,7 @@ def test_an_abort_during_a_step_is_kept(store: LookingStore) -> None:
 
 
 @pytest.mark.parametrize("later", [0, 60_000])
-def test_a_wake_up_outlives_a_step_that_died(store: LookingStore, pass_time: PassTime, later: int) -> None:
+def test_a_wake_up_outlives_a_step_that_died(store: Store, pass_time: PassTime, later: int) -> None:
     """What was noted during a dead step is served by the next claim; a request for later is kept beyond it."""
     action = make_action()
     created(store, action)
@@ -107,7 +106,7 @@ def test_a_wake_up_outlives_a_step_that_died(store: LookingStore, pass_time: Pas
     assert due_time(store, action) == (request if later else far)
 
 
-def test_counters_follow_each_phase(store: LookingStore) -> None:
+def test_counters_follow_each_phase(store: Store) -> None:
     """The counts of a run always add up to its actions."""
     actions = [make_action(f"a{n}") for n in range(4)]
     created(store, *actions)
@@ -123,7 +122,7 @@ def test_counters_follow_each_phase(store: LookingStore) -> None:
     assert (counts.total, counts.ended) == (4, 3)
 
 
-def family(store: LookingStore, size: int) -> tuple[TaskAction, list[TaskAction]]:
+def family(store: Store, size: int) -> tuple[TaskAction, list[TaskAction]]:
     """A sleeping parent with open children."""
     parent = make_action()
     children = [make_action(f"c{n}", parent="a0") for n in range(size)]
@@ -132,7 +131,7 @@ def family(store: LookingStore, size: int) -> tuple[TaskAction, list[TaskAction]
     return parent, children
 
 
-def test_the_last_child_wakes_its_parent(store: LookingStore) -> None:
+def test_the_last_child_wakes_its_parent(store: Store) -> None:
     """A parent sleeps until its last child has ended, and is due at that moment."""
     parent, children = family(store, 2)
     finish(store, children[0])
@@ -145,7 +144,7 @@ def test_the_last_child_wakes_its_parent(store: LookingStore) -> None:
     assert at <= store.now()
 
 
-def test_the_last_child_wakes_a_held_parent_after_its_step(store: LookingStore) -> None:
+def test_the_last_child_wakes_a_held_parent_after_its_step(store: Store) -> None:
     """The end of a child during the parent's own step is not missed."""
     parent, children = family(store, 1)
     held = claimed(store, parent)
@@ -156,7 +155,7 @@ def test_the_last_child_wakes_a_held_parent_after_its_step(store: LookingStore) 
     assert at <= store.now()
 
 
-def test_an_ended_parent_is_not_woken(store: LookingStore) -> None:
+def test_an_ended_parent_is_not_woken(store: Store) -> None:
     """A child that outlives its parent wakes nobody."""
     parent, children = family(store, 1)
     finish(store, parent)
@@ -166,7 +165,7 @@ def test_an_ended_parent_is_not_woken(store: LookingStore) -> None:
     assert get(store, parent).children.open == 0
 
 
-def test_children_end_together(store: LookingStore) -> None:
+def test_children_end_together(store: Store) -> None:
     """A whole family may end in one batch; the parent is woken once, with all counted."""
     parent, children = family(store, 5)
     shard = shard_of(store, parent)
@@ -176,14 +175,14 @@ def test_children_end_together(store: LookingStore) -> None:
     assert (woken[0].children.total, woken[0].children.open) == (5, 0)
 
 
-def release_at(store: LookingStore, name: str, at: int) -> CommitReport:
+def release_at(store: Store, name: str, at: int) -> CommitReport:
     """Create an action and have it looked at again at that time."""
     action = make_action(name)
     created(store, action)
     return commit(store, release_write(claimed(store, action), due=at))
 
 
-def test_one_countdown_is_armed_for_a_shard(store: LookingStore) -> None:
+def test_one_countdown_is_armed_for_a_shard(store: Store) -> None:
     """The first commit arms the countdown; a later time arms none, an earlier one does."""
     now = store.now()
     first = release_at(store, "a", now + 10_000)
@@ -194,7 +193,7 @@ def test_one_countdown_is_armed_for_a_shard(store: LookingStore) -> None:
     assert (earlier.next_due, earlier.arm) == (now + 8_000, True)
 
 
-def test_an_idle_claim_arms_too_but_once(store: LookingStore) -> None:
+def test_an_idle_claim_arms_too_but_once(store: Store) -> None:
     """Whoever looks first sends the countdown; the second sees that it is on its way."""
     now = store.now()
     assert release_at(store, "a", now + 10_000).arm
@@ -202,7 +201,7 @@ def test_an_idle_claim_arms_too_but_once(store: LookingStore) -> None:
     assert (idle.next_due, idle.arm) == (now + 10_000, False)
 
 
-def test_a_countdown_that_has_run_out_is_armed_anew(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_countdown_that_has_run_out_is_armed_anew(store: Store, pass_time: PassTime) -> None:
     """Once its time has passed the register does not hold back the next countdown."""
     now = store.now()
     assert release_at(store, "a", now + 300).arm
@@ -212,14 +211,14 @@ def test_a_countdown_that_has_run_out_is_armed_anew(store: LookingStore, pass_ti
     assert (report.next_due, report.arm) == (at, True)
 
 
-def test_a_far_time_is_not_armed(store: LookingStore) -> None:
+def test_a_far_time_is_not_armed(store: Store) -> None:
     """Beyond the longest countdown the due index waits alone; the sweep arms it later."""
     at = store.now() + MAX_COUNTDOWN + 60_000
     report = release_at(store, "a", at)
     assert (report.next_due, report.arm) == (at, False)
 
 
-def test_what_is_due_already_is_not_armed(store: LookingStore) -> None:
+def test_what_is_due_already_is_not_armed(store: Store) -> None:
     """No countdown is needed for what the step can take next."""
     created(store, make_action("waiting"))
     report = release_at(store, "a", store.now() + 10_000)

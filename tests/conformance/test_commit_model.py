@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import pytest
 from support import (
     ATTEMPT_LEASE,
-    LookingStore,
     claimed,
     committed,
     created,
@@ -24,7 +23,7 @@ from support import (
 from reconciler.api.action import FINALIZER, AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.api.status import ActionStatus
-from reconciler.stores.base import Finished, Write
+from reconciler.stores.base import Finished, Store, Write
 
 pytestmark = pytest.mark.rule("R6")
 LINE = "q/5-/p/f"
@@ -108,7 +107,7 @@ def read(record: TaskAction) -> Record:
 class Story:
     """One action, stepped at random; the record that is expected goes along."""
 
-    def __init__(self, store: LookingStore, name: str, rng: random.Random) -> None:
+    def __init__(self, store: Store, name: str, rng: random.Random) -> None:
         self.store = store
         self.rng = rng
         self.action = make_action(name)
@@ -185,7 +184,7 @@ class Story:
 
 
 @pytest.mark.parametrize("number", range(STORIES))
-def test_a_record_is_what_the_writes_say(store: LookingStore, number: int) -> None:
+def test_a_record_is_what_the_writes_say(store: Store, number: int) -> None:
     """After each write the stored record is that of a model which knows no fields, also when workers come between."""
     seed = SEED + number
     print(f"CONFORMANCE_SEED={seed}")

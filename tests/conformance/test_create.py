@@ -5,7 +5,6 @@ import pytest
 from support import (
     PENDING_TTL,
     RUN,
-    LookingStore,
     PassTime,
     claim,
     created,
@@ -18,7 +17,7 @@ from support import (
 
 from reconciler.api.action import Deletion, RunId
 from reconciler.api.phase import ActionPhase
-from reconciler.stores.base import Created, CreateOutcome
+from reconciler.stores.base import Created, CreateOutcome, Store
 
 pytestmark = pytest.mark.rule("R75")
 
@@ -28,7 +27,7 @@ def outcomes(report_outcomes: tuple[Created, ...]) -> list[CreateOutcome]:
     return [one.outcome for one in report_outcomes]
 
 
-def test_a_new_action_is_stored_as_asked(store: LookingStore) -> None:
+def test_a_new_action_is_stored_as_asked(store: Store) -> None:
     """What was submitted can be read back, with its time of acceptance and version 1."""
     action = make_action(env={"A": "1"})
     action.set_metadata(extra_labels={"team": "x"}, annotations={"note": "y"})
@@ -44,14 +43,14 @@ def test_a_new_action_is_stored_as_asked(store: LookingStore) -> None:
     assert record.metadata.finalizers == ()
 
 
-def test_a_new_action_is_due_at_once(store: LookingStore) -> None:
+def test_a_new_action_is_due_at_once(store: Store) -> None:
     """Acceptance alone makes a step look at the action."""
     action = make_action()
     created(store, action)
     assert due_time(store, action) == get(store, action).metadata.creation_timestamp
 
 
-def test_the_first_event_is_written_with_the_record(store: LookingStore) -> None:
+def test_the_first_event_is_written_with_the_record(store: Store) -> None:
     """An accepted action has one QUEUED event, which names its parent and its time."""
     root, child = make_action(), make_action("c", parent="a0")
     created(store, root, child)
@@ -63,7 +62,7 @@ def test_the_first_event_is_written_with_the_record(store: LookingStore) -> None
 
 
 @pytest.mark.rule("R75")
-def test_the_same_submission_again_changes_nothing(store: LookingStore) -> None:
+def test_the_same_submission_again_changes_nothing(store: Store) -> None:
     """Same identity and same spec is answered with the action of the first submission."""
     action = make_action()
     created(store, action)
@@ -75,7 +74,7 @@ def test_the_same_submission_again_changes_nothing(store: LookingStore) -> None:
     assert get(store, action).version == 1
 
 
-def test_the_same_submission_again_is_known_after_the_end(store: LookingStore) -> None:
+def test_the_same_submission_again_is_known_after_the_end(store: Store) -> None:
     """An ended action is not started anew by the same submission."""
     action = make_action()
     created(store, action)
@@ -84,7 +83,7 @@ def test_the_same_submission_again_is_known_after_the_end(store: LookingStore) -
     assert get(store, action).phase is ActionPhase.SUCCEEDED
 
 
-def test_a_conflict_names_what_differs(store: LookingStore) -> None:
+def test_a_conflict_names_what_differs(store: Store) -> None:
     """Another spec under the same identity is refused with the names of the fields that differ."""
     created(store, make_action())
     other = make_action(template=b"other", inputs=b"[]", env={"A": "1"})
@@ -94,14 +93,14 @@ def test_a_conflict_names_what_differs(store: LookingStore) -> None:
     assert get(store, other).spec == make_action().spec
 
 
-def test_a_conflict_of_parents_is_named(store: LookingStore) -> None:
+def test_a_conflict_of_parents_is_named(store: Store) -> None:
     """The same action below another parent is a conflict."""
     created(store, make_action(), make_action("c", parent="a0"))
     report = store.create([make_action("c")])
     assert report.outcomes == (Created(CreateOutcome.CONFLICT, ("parentActionName",)),)
 
 
-def test_a_child_of_nobody_is_refused(store: LookingStore) -> None:
+def test_a_child_of_nobody_is_refused(store: Store) -> None:
     """A child whose parent is not stored is not accepted, and leaves nothing behind."""
     report = store.create([make_action("c", parent="nobody")])
     assert report.outcomes == (Created(CreateOutcome.PARENT_MISSING),)
@@ -111,7 +110,7 @@ def test_a_child_of_nobody_is_refused(store: LookingStore) -> None:
     assert store.list_runs() == []
 
 
-def test_a_child_of_an_ended_parent_is_refused(store: LookingStore) -> None:
+def test_a_child_of_an_ended_parent_is_refused(store: Store) -> None:
     """Nobody would wait for the child of an action that has ended."""
     parent = make_action()
     created(store, parent)
@@ -121,7 +120,7 @@ def test_a_child_of_an_ended_parent_is_refused(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R40")
-def test_a_child_of_an_aborting_parent_is_refused(store: LookingStore) -> None:
+def test_a_child_of_an_aborting_parent_is_refused(store: Store) -> None:
     """A parent that is being aborted gets no new children, or the cascade would miss them."""
     parent = make_action()
     created(store, parent)
@@ -130,14 +129,14 @@ def test_a_child_of_an_aborting_parent_is_refused(store: LookingStore) -> None:
     assert outcomes(report.outcomes) == [CreateOutcome.PARENT_ENDED]
 
 
-def test_a_known_child_of_an_ended_parent_is_known(store: LookingStore) -> None:
+def test_a_known_child_of_an_ended_parent_is_known(store: Store) -> None:
     """Submitting again is answered by the record, whatever became of the parent."""
     created(store, make_action(), make_action("c", parent="a0"))
     finish(store, make_action())
     assert outcomes(store.create([make_action("c", parent="a0")]).outcomes) == [CreateOutcome.EXISTS]
 
 
-def test_answers_come_in_the_order_asked(store: LookingStore) -> None:
+def test_answers_come_in_the_order_asked(store: Store) -> None:
     """Each submission of a mixed list over many runs gets its own answer, at its own place."""
     runs = [RunId("p", "d", f"run{n}") for n in range(20)]
     created(store, *(make_action(run=run) for run in runs[::2]))
@@ -147,7 +146,7 @@ def test_answers_come_in_the_order_asked(store: LookingStore) -> None:
     assert all(one is not None for one in store.get_many([action.id for action in asked]))
 
 
-def test_a_parent_may_come_in_the_same_list(store: LookingStore) -> None:
+def test_a_parent_may_come_in_the_same_list(store: Store) -> None:
     """A child is accepted when its parent stands before it, even after a sibling came too early."""
     report = store.create(
         [
@@ -164,7 +163,7 @@ def test_a_parent_may_come_in_the_same_list(store: LookingStore) -> None:
     assert (children.total, children.open, children.failed) == (1, 1, 0)
 
 
-def test_the_shared_part_survives_a_refused_first_item(store: LookingStore) -> None:
+def test_the_shared_part_survives_a_refused_first_item(store: Store) -> None:
     """A spec is whole even when the first action of the list that had its shared part was refused."""
     refused, accepted = make_action("c", parent="nobody"), make_action("ok")
     report = store.create([refused, accepted])
@@ -172,7 +171,7 @@ def test_the_shared_part_survives_a_refused_first_item(store: LookingStore) -> N
     assert get(store, accepted).spec == accepted.spec
 
 
-def test_a_run_may_have_several_shared_parts(store: LookingStore) -> None:
+def test_a_run_may_have_several_shared_parts(store: Store) -> None:
     """Actions of one run keep their own templates."""
     first, second = make_action("x", template=b"one"), make_action("y", template=b"two")
     created(store, first, second)
@@ -180,7 +179,7 @@ def test_a_run_may_have_several_shared_parts(store: LookingStore) -> None:
     assert get(store, second).spec.task_template == b"two"
 
 
-def test_many_actions_in_one_call(store: LookingStore) -> None:
+def test_many_actions_in_one_call(store: Store) -> None:
     """A list longer than one script call is stored whole, in order, with one message for its shard."""
     root = make_action()
     actions = [root, *(make_action(f"c{n:04}", parent="a0") for n in range(1203))]
@@ -194,7 +193,7 @@ def test_many_actions_in_one_call(store: LookingStore) -> None:
     assert get(store, actions[-1]).spec == actions[-1].spec
 
 
-def test_a_pending_message_is_not_sent_again(store: LookingStore) -> None:
+def test_a_pending_message_is_not_sent_again(store: Store) -> None:
     """While a wake-up is on its way, further actions need no message; a step's first claim ends that."""
     shard = shard_of(store, make_action())
     assert store.create([make_action("one")]).wake == (shard,)
@@ -205,23 +204,21 @@ def test_a_pending_message_is_not_sent_again(store: LookingStore) -> None:
     assert store.create([make_action("four")]).wake == (shard,)
 
 
-def test_a_lost_message_holds_back_others_for_a_short_time_only(
-    store: LookingStore, pass_time: PassTime
-) -> None:
+def test_a_lost_message_holds_back_others_for_a_short_time_only(store: Store, pass_time: PassTime) -> None:
     """The mark of a pending message dies by itself."""
     shard = created(store, make_action("one"))
     pass_time(PENDING_TTL + 1)
     assert store.create([make_action("two")]).wake == (shard,)
 
 
-def test_each_shard_gets_its_message(store: LookingStore) -> None:
+def test_each_shard_gets_its_message(store: Store) -> None:
     """Every shard with something new is named once."""
     actions = [make_action(run=RunId("p", "d", f"run{n}")) for n in range(40)]
     report = store.create(actions)
     assert sorted(report.wake) == sorted({shard_of(store, action) for action in actions})
 
 
-def test_a_given_status_is_stored(store: LookingStore) -> None:
+def test_a_given_status_is_stored(store: Store) -> None:
     """A submission may carry a first status."""
     action = make_action()
     action.status = msgspec.structs.replace(action.status, attempts=3)
@@ -229,7 +226,7 @@ def test_a_given_status_is_stored(store: LookingStore) -> None:
     assert get(store, action).status.attempts == 3
 
 
-def test_an_empty_list_is_no_work(store: LookingStore) -> None:
+def test_an_empty_list_is_no_work(store: Store) -> None:
     """Nothing asked, nothing answered."""
     report = store.create([])
     assert (report.outcomes, report.wake) == ((), ())

@@ -6,7 +6,6 @@ import pytest
 from support import (
     ATTEMPT_LEASE,
     LINE,
-    LookingStore,
     PassTime,
     claimed,
     committed,
@@ -21,7 +20,7 @@ from support import (
 
 from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
 from reconciler.api.hand_back import HandBack
-from reconciler.stores.base import StartRefused
+from reconciler.stores.base import StartRefused, Store
 from reconciler.stores.known import Known
 
 pytestmark = pytest.mark.rule("R74")
@@ -29,12 +28,12 @@ DELAY = 250
 WHY = 'worker "a" does not know it'
 
 
-def declined(store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> bool:
+def declined(store: Store, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> bool:
     """Hand the launch back."""
     return store.decline_attempt(action.id, launch, owner=owner, why=WHY, delay=DELAY)
 
 
-def running(store: LookingStore, *, due: int = 0) -> TaskAction:
+def running(store: Store, *, due: int = 0) -> TaskAction:
     """An action whose attempt runs."""
     action = make_action()
     launched(store, action, due=due)
@@ -42,7 +41,7 @@ def running(store: LookingStore, *, due: int = 0) -> TaskAction:
     return action
 
 
-def test_it_goes_back_at_once(store: LookingStore) -> None:
+def test_it_goes_back_at_once(store: Store) -> None:
     """Its lease is gone, the reason stays, the action is due soon, and nothing of the status is touched."""
     action = running(store)
     version = get(store, action).version
@@ -59,7 +58,7 @@ def test_it_goes_back_at_once(store: LookingStore) -> None:
     assert (found.version, found.attempt.launch, found.attempt.outcome) == (version, "1", None)
 
 
-def test_it_is_counted(store: LookingStore) -> None:
+def test_it_is_counted(store: Store) -> None:
     """The worker that gets the launch next is told how often it was handed back: the delay grows with it."""
     action = running(store)
     for count in range(1, 4):
@@ -67,7 +66,7 @@ def test_it_is_counted(store: LookingStore) -> None:
         assert started(store, action).attempt.hand_backs == count
 
 
-def test_whoever_starts_it_next_ends_the_hand_back(store: LookingStore) -> None:
+def test_whoever_starts_it_next_ends_the_hand_back(store: Store) -> None:
     """Another worker takes the same launch: the hand-back is over, and its lease is its own."""
     action = running(store)
     assert declined(store, action)
@@ -78,7 +77,7 @@ def test_whoever_starts_it_next_ends_the_hand_back(store: LookingStore) -> None:
     assert get(store, action).attempt.owner == "w2"
 
 
-def test_only_the_owner_may(store: LookingStore) -> None:
+def test_only_the_owner_may(store: Store) -> None:
     """Another worker, another launch, a reported one, an ended action, a ghost: superseded, and nothing changes."""
     action = running(store)
     assert not declined(store, action, owner="w2")
@@ -90,7 +89,7 @@ def test_only_the_owner_may(store: LookingStore) -> None:
     assert get(store, action).attempt.handed_back is None
 
 
-def test_twice_is_once(store: LookingStore) -> None:
+def test_twice_is_once(store: Store) -> None:
     """Said again because the answer got lost, it changes nothing more."""
     action = running(store)
     assert declined(store, action)
@@ -99,7 +98,7 @@ def test_twice_is_once(store: LookingStore) -> None:
     assert get(store, action).attempt == before
 
 
-def test_an_earlier_request_of_a_step_stays(store: LookingStore) -> None:
+def test_an_earlier_request_of_a_step_stays(store: Store) -> None:
     """A limit of time that a step wants to look at is not put off by the delay."""
     action = make_action()
     launched(store, action, due=store.now() + 100)
@@ -109,7 +108,7 @@ def test_an_earlier_request_of_a_step_stays(store: LookingStore) -> None:
     assert due_time(store, action) == request
 
 
-def test_an_abort_does_not_wait_for_the_delay(store: LookingStore) -> None:
+def test_an_abort_does_not_wait_for_the_delay(store: Store) -> None:
     """What shall stop has stopped: the step that ends it is due at once."""
     action = running(store)
     store.request_abort(action.id, Deletion(at=0, reason="enough"))
@@ -119,7 +118,7 @@ def test_an_abort_does_not_wait_for_the_delay(store: LookingStore) -> None:
     assert due <= store.now()
 
 
-def test_while_a_step_holds_it(store: LookingStore) -> None:
+def test_while_a_step_holds_it(store: Store) -> None:
     """The step that holds the action writes its own due time, but never later than the hand-back wants."""
     action = running(store)
     held = claimed(store, action)
@@ -130,7 +129,7 @@ def test_while_a_step_holds_it(store: LookingStore) -> None:
     assert due_time(store, action) == back.until
 
 
-def test_sent_again_it_waits_for_a_worker(store: LookingStore) -> None:
+def test_sent_again_it_waits_for_a_worker(store: Store) -> None:
     """A commit that sends the launch again ends the hand-back; another launch counts anew."""
     action = running(store)
     assert declined(store, action)
@@ -146,14 +145,14 @@ def test_sent_again_it_waits_for_a_worker(store: LookingStore) -> None:
     assert get(store, action).attempt.hand_backs == 1
 
 
-def test_an_earlier_life_of_the_name_cannot(store: LookingStore) -> None:
+def test_an_earlier_life_of_the_name_cannot(store: Store) -> None:
     """A late worker of another incarnation of the run hands nothing back."""
     action = running(store)
     assert not store.decline_attempt(action.id, "1", owner="w1", why=WHY, delay=DELAY, incarnation="another")
     assert get(store, action).attempt.owner == "w1"
 
 
-def test_functions_are_known_while_their_worker_lives(store: LookingStore, pass_time: PassTime) -> None:
+def test_functions_are_known_while_their_worker_lives(store: Store, pass_time: PassTime) -> None:
     """Each worker tells for a while; the answer counts those that live, and names the interfaces of a function."""
     assert store.find_function("q", "env.f") == Known()
     store.tell_functions("a@h", "q", {"env.f": "0123456789abcdef", "env.g": "11"}, 60_000)
@@ -172,7 +171,7 @@ def test_functions_are_known_while_their_worker_lives(store: LookingStore, pass_
     assert store.find_function("q", "env.g") == Known()
 
 
-def test_since_when_a_queue_is_served(store: LookingStore, pass_time: PassTime) -> None:
+def test_since_when_a_queue_is_served(store: Store, pass_time: PassTime) -> None:
     """The time runs while there is always a living worker, and begins anew once there was none."""
     store.tell_functions("a@h", "q", {}, 60_000)
     first = store.find_function("q", "f").since

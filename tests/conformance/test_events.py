@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from support import (
     RUN,
-    LookingStore,
     PassTime,
     claimed,
     committed,
@@ -19,12 +18,13 @@ from support import (
 from reconciler.api.action import TaskAction
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
+from reconciler.stores.base import Store
 
 pytestmark = pytest.mark.rule("R56")
 KEPT = 200
 
 
-def publish(store: LookingStore, action: TaskAction, count: int) -> None:
+def publish(store: Store, action: TaskAction, count: int) -> None:
     """Publish `count` events of an action in one write."""
     held = claimed(store, action)
     write = phase_write(held, ActionPhase.RUNNING, due=store.now())
@@ -37,7 +37,7 @@ def sequences(events: list[ActionEvent]) -> list[int]:
     return [one.sequence for one in events]
 
 
-def test_events_are_gapless_per_action(store: LookingStore) -> None:
+def test_events_are_gapless_per_action(store: Store) -> None:
     """Each action's events carry 1, 2, 3 … however its writes are mixed with those of others."""
     one, two = make_action("one"), make_action("two")
     created(store, one, two)
@@ -51,7 +51,7 @@ def test_events_are_gapless_per_action(store: LookingStore) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 4, 9])
-def test_events_are_read_from_a_sequence_on(store: LookingStore, after: int) -> None:
+def test_events_are_read_from_a_sequence_on(store: Store, after: int) -> None:
     """A reader that knows the first events gets the others alone."""
     action = make_action()
     created(store, action)
@@ -59,12 +59,12 @@ def test_events_are_read_from_a_sequence_on(store: LookingStore, after: int) -> 
     assert sequences(store.events(action.id, after)) == [n for n in (1, 2, 3, 4) if n > after]
 
 
-def test_a_missing_action_has_no_events(store: LookingStore) -> None:
+def test_a_missing_action_has_no_events(store: Store) -> None:
     """Nothing is known of what is not there."""
     assert store.events(make_action().id) == []
 
 
-def test_a_record_remembers_a_bounded_number_of_events(store: LookingStore) -> None:
+def test_a_record_remembers_a_bounded_number_of_events(store: Store) -> None:
     """Only the newest 200 events of an action are found by it, in order, and the count goes on."""
     action = make_action()
     created(store, action)
@@ -77,7 +77,7 @@ def test_a_record_remembers_a_bounded_number_of_events(store: LookingStore) -> N
     assert sequences(store.events(action.id, 5)) == list(range(last - KEPT + 1, last + 1))
 
 
-def test_the_channel_holds_all_events_of_a_shard_in_order(store: LookingStore) -> None:
+def test_the_channel_holds_all_events_of_a_shard_in_order(store: Store) -> None:
     """The results channel is the order in which things happened."""
     one, two = make_action("one"), make_action("two")
     shard = created(store, one, two)
@@ -91,7 +91,7 @@ def test_the_channel_holds_all_events_of_a_shard_in_order(store: LookingStore) -
     ]  # fmt: skip
 
 
-def test_the_channel_is_read_on_from_a_cursor(store: LookingStore) -> None:
+def test_the_channel_is_read_on_from_a_cursor(store: Store) -> None:
     """Following the cursors gives every event once."""
     action = make_action()
     shard = created(store, action)
@@ -104,13 +104,13 @@ def test_the_channel_is_read_on_from_a_cursor(store: LookingStore) -> None:
     assert found == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_quiet_shard_has_an_empty_channel(store: LookingStore) -> None:
+def test_a_quiet_shard_has_an_empty_channel(store: Store) -> None:
     """Events of other shards do not show."""
     shard = created(store, make_action())
     assert store.channel((shard + 1) % store.shards) == []
 
 
-def test_an_event_is_kept_as_it_was_published(store: LookingStore) -> None:
+def test_an_event_is_kept_as_it_was_published(store: Store) -> None:
     """What a step publishes is what readers get."""
     action = make_action()
     created(store, action)
@@ -126,7 +126,7 @@ def test_an_event_is_kept_as_it_was_published(store: LookingStore) -> None:
     assert store.channel(shard_of(store, action))[-1].event == sent
 
 
-def test_old_events_are_dropped_by_time(store: LookingStore, pass_time: PassTime) -> None:
+def test_old_events_are_dropped_by_time(store: Store, pass_time: PassTime) -> None:
     """Trimming forgets events before a time, in channel and record, and says how many; later ones stay."""
     action = make_action()
     shard = created(store, action)

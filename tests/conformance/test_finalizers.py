@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from support import (
-    LookingStore,
     PassTime,
     claim,
     claimed,
@@ -19,7 +18,7 @@ from support import (
 
 from reconciler.api.action import FINALIZER, Deletion, TaskAction
 from reconciler.api.phase import ActionPhase
-from reconciler.stores.base import Write
+from reconciler.stores.base import Store, Write
 
 OTHER = "example.org/billing"
 PREFIXED = f"{FINALIZER}-of-somebody-else"
@@ -43,7 +42,7 @@ def without_ours(write: Write) -> Write:
 
 @pytest.mark.rule("R24")
 @pytest.mark.parametrize("others", [(OTHER,), (PREFIXED,), (OTHER, PREFIXED)])
-def test_a_task_gets_ours_beside_those_of_others(store: LookingStore, others: tuple[str, ...]) -> None:
+def test_a_task_gets_ours_beside_those_of_others(store: Store, others: tuple[str, ...]) -> None:
     """Somebody else's finalizer is none of ours, whatever it is called: clean-up is owed before anything is launched."""
     action = guarded(finalizers=others)
     created(store, action)
@@ -52,7 +51,7 @@ def test_a_task_gets_ours_beside_those_of_others(store: LookingStore, others: tu
     assert get(store, action).metadata.finalizers == (*others, FINALIZER)
 
 
-def test_ours_is_added_once(store: LookingStore, pass_time: PassTime) -> None:
+def test_ours_is_added_once(store: Store, pass_time: PassTime) -> None:
     """A second claim finds it there."""
     action = guarded()
     created(store, action)
@@ -62,7 +61,7 @@ def test_ours_is_added_once(store: LookingStore, pass_time: PassTime) -> None:
 
 
 @pytest.mark.rule("R38")
-def test_an_end_keeps_those_of_others(store: LookingStore) -> None:
+def test_an_end_keeps_those_of_others(store: Store) -> None:
     """An ended action whose clean-up is paid is not looked at again, and the other controller's finalizer stays."""
     action = guarded()
     created(store, action)
@@ -76,7 +75,7 @@ def test_an_end_keeps_those_of_others(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R38")
-def test_an_abort_keeps_those_of_others(store: LookingStore) -> None:
+def test_an_abort_keeps_those_of_others(store: Store) -> None:
     """An abort before the first step owes nothing of ours, and ends with theirs in place."""
     action = guarded()
     created(store, action)
@@ -89,7 +88,7 @@ def test_an_abort_keeps_those_of_others(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R40")
-def test_an_end_above_open_children_owes_ours_beside_theirs(store: LookingStore) -> None:
+def test_an_end_above_open_children_owes_ours_beside_theirs(store: Store) -> None:
     """The round that ends the children is owed, and nothing of others is written over."""
     parent, child = guarded(), make_action("m0", parent="a0")
     created(store, parent, child)
@@ -99,7 +98,7 @@ def test_an_end_above_open_children_owes_ours_beside_theirs(store: LookingStore)
 
 
 @pytest.mark.rule("R42")
-def test_what_another_controller_guards_is_kept(store: LookingStore, pass_time: PassTime) -> None:
+def test_what_another_controller_guards_is_kept(store: Store, pass_time: PassTime) -> None:
     """The collector forgets no record somebody else still has to clean up after."""
     action = guarded()
     shard = created(store, action)

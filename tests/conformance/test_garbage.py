@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from support import LookingStore, PassTime, created, finish, make_action, shard_of
+from support import PassTime, created, finish, make_action, shard_of
 
 from reconciler.api.action import TaskAction
+from reconciler.stores.base import Store
 from reconciler.stores.garbage import Folders, Life
 
 pytestmark = pytest.mark.rule("R42")
 FOLDERS: Folders = ("s3://bucket/a b", "s3://bucket/ü")
 
 
-def ended(store: LookingStore, pass_time: PassTime, *names: str) -> tuple[list[TaskAction], int]:
+def ended(store: Store, pass_time: PassTime, *names: str) -> tuple[list[TaskAction], int]:
     """Actions that have ended, and a moment after their end."""
     actions = [make_action(name) for name in names]
     created(store, *actions)
@@ -22,7 +23,7 @@ def ended(store: LookingStore, pass_time: PassTime, *names: str) -> tuple[list[T
     return actions, store.now()
 
 
-def test_looking_forgets_nothing(store: LookingStore, pass_time: PassTime) -> None:
+def test_looking_forgets_nothing(store: Store, pass_time: PassTime) -> None:
     """What may be forgotten is told page by page, whole, and stays; what may not is not told."""
     actions, border = ended(store, pass_time, "a", "b", "c")
     live = make_action("live")
@@ -36,7 +37,7 @@ def test_looking_forgets_nothing(store: LookingStore, pass_time: PassTime) -> No
     assert len(store.collect(shard, before=border, limit=2).deleted) == 3
 
 
-def test_only_what_is_noted_goes(store: LookingStore, pass_time: PassTime) -> None:
+def test_only_what_is_noted_goes(store: Store, pass_time: PassTime) -> None:
     """A collector that has noted some forgets those alone; the others stay until they are noted, or until all may go."""
     (a, b, c), border = ended(store, pass_time, "a", "b", "c")
     shard = shard_of(store, a)
@@ -48,7 +49,7 @@ def test_only_what_is_noted_goes(store: LookingStore, pass_time: PassTime) -> No
     assert len(store.collect(shard, before=border, limit=2).deleted) == 1
 
 
-def test_notes_stay_until_they_are_dropped(store: LookingStore, pass_time: PassTime) -> None:
+def test_notes_stay_until_they_are_dropped(store: Store, pass_time: PassTime) -> None:
     """A note outlives its record, a later one replaces it, and dropping it twice is dropping it."""
     (a, b), border = ended(store, pass_time, "a", "b")
     shard = shard_of(store, a)

@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 from line_support import draw, head, line, pause, picked, stand, standing
-from support import LINE, LookingStore, PassTime, launched, make_action, shard_of
+from support import LINE, PassTime, launched, make_action, shard_of
 
+from reconciler.stores.base import Store
 from reconciler.stores.changes import AGED, AGED_EVERY, TICKET_TTL
 from reconciler.stores.lines import Head, Served
 
@@ -15,13 +16,13 @@ pytestmark = [pytest.mark.rule("R81"), pytest.mark.rule("R82")]
 LIFE = 60_000
 
 
-def served(store: LookingStore, name: str, *, left: int = 1, cost: float = 1.0, shard: int = 0) -> Served:
+def served(store: Store, name: str, *, left: int = 1, cost: float = 1.0, shard: int = 0) -> Served:
     """A draw from a line, just now."""
     return Served(head(store, name, shard=shard), left, cost)
 
 
 # -- tickets -----------------------------------------------------------------------------------------------------------
-def test_one_ticket_at_a_time(store: LookingStore) -> None:
+def test_one_ticket_at_a_time(store: Store) -> None:
     """Who announces a line first sends a ticket; while that is on its way nobody else does, until a worker takes it."""
     assert not store.announce("q")
     assert store.announce("q", [head(store, LINE)])
@@ -31,14 +32,14 @@ def test_one_ticket_at_a_time(store: LookingStore) -> None:
     assert not store.announce("q")
 
 
-def test_a_lost_ticket_is_sent_again(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_lost_ticket_is_sent_again(store: Store, pass_time: PassTime) -> None:
     """The mark of a ticket lives for some seconds only."""
     assert store.announce("q", [head(store, LINE)])
     pass_time(TICKET_TTL + 5)
     assert store.announce("q")
 
 
-def test_queues_know_nothing_of_each_other(store: LookingStore) -> None:
+def test_queues_know_nothing_of_each_other(store: Store) -> None:
     """Each has its own heads and tickets."""
     assert store.announce("q", [head(store, LINE)])
     assert store.announce("other", [head(store, line(queue="other"))])
@@ -46,7 +47,7 @@ def test_queues_know_nothing_of_each_other(store: LookingStore) -> None:
     assert standing(store.pick("third")) == ("", 0)
 
 
-def test_a_paused_queue_gets_no_ticket_and_no_choice(store: LookingStore) -> None:
+def test_a_paused_queue_gets_no_ticket_and_no_choice(store: Store) -> None:
     """What waits there waits until it goes on."""
     store.announce("q", [head(store, LINE)])
     pause(store, "q", paused=True)
@@ -58,7 +59,7 @@ def test_a_paused_queue_gets_no_ticket_and_no_choice(store: LookingStore) -> Non
 
 
 # -- who is next -------------------------------------------------------------------------------------------------------
-def test_the_highest_level_goes_first(store: LookingStore) -> None:
+def test_the_highest_level_goes_first(store: Store) -> None:
     """Whoever came first: a relaunch, then the priorities from nine down."""
     levels = [0, 5, 9, 10, 3]
     store.announce("q", [head(store, line(level), place=1000 + level) for level in levels])
@@ -71,7 +72,7 @@ def test_the_highest_level_goes_first(store: LookingStore) -> None:
     assert standing(store.pick("q", served=last)) == ("", 0)
 
 
-def turns(store: LookingStore, count: int, weights: dict[str, float]) -> Counter[str]:
+def turns(store: Store, count: int, weights: dict[str, float]) -> Counter[str]:
     """How often lines of these fair keys are picked, each served one launch by its weight."""
     found: Counter[str] = Counter()
     last: tuple[Served, ...] = ()
@@ -83,7 +84,7 @@ def turns(store: LookingStore, count: int, weights: dict[str, float]) -> Counter
     return found
 
 
-def test_keys_take_turns(store: LookingStore) -> None:
+def test_keys_take_turns(store: Store) -> None:
     """One with many launches does not keep another waiting; one that comes later neither catches up nor waits."""
     store.announce("q", [head(store, line(fair=fair)) for fair in ("big", "small")])
     assert turns(store, 20, {}) == {"big": 10, "small": 10}
@@ -92,13 +93,13 @@ def test_keys_take_turns(store: LookingStore) -> None:
     assert all(9 <= count <= 11 for count in found.values()), found
 
 
-def test_turns_are_weighted(store: LookingStore) -> None:
+def test_turns_are_weighted(store: Store) -> None:
     """One of weight three gets three turns for one of another's."""
     store.announce("q", [head(store, line(fair=fair)) for fair in ("etl", "web")])
     assert turns(store, 40, {"etl": 3}) == {"etl": 30, "web": 10}
 
 
-def test_within_a_key_age_decides(store: LookingStore) -> None:
+def test_within_a_key_age_decides(store: Store) -> None:
     """Of lines of one fair key, in whatever shard, that goes first whose first launch has stood longest."""
     now = store.now()
     heads = [
@@ -110,7 +111,7 @@ def test_within_a_key_age_decides(store: LookingStore) -> None:
     assert (pick.shard, pick.line, pick.lines) == (2, line(function="g"), 3)
 
 
-def test_after_a_draw_the_place_is_that_of_what_is_left(store: LookingStore) -> None:
+def test_after_a_draw_the_place_is_that_of_what_is_left(store: Store) -> None:
     """A line whose next launch is young stands behind one whose first is old."""
     now = store.now()
     store.announce("q", [Head(1, LINE, now - 9, now * 1000), Head(2, LINE, now - 5, now * 1000)])
@@ -118,7 +119,7 @@ def test_after_a_draw_the_place_is_that_of_what_is_left(store: LookingStore) -> 
     assert store.pick("q", served=[Served(Head(1, LINE, now, now * 1000), 3, 1)]).shard == 2
 
 
-def test_what_has_stood_long_goes_first_now_and_then(store: LookingStore) -> None:
+def test_what_has_stood_long_goes_first_now_and_then(store: Store) -> None:
     """Every tenth choice is for the launch that has stood longest, if that is long: nobody starves."""
     old = head(store, line(0), place=store.now() - AGED - 1_000)
     store.announce("q", [old, head(store, line(9))])
@@ -126,14 +127,14 @@ def test_what_has_stood_long_goes_first_now_and_then(store: LookingStore) -> Non
     assert [n for n, name in enumerate(order, 1) if name == line(0)] == [AGED_EVERY, 2 * AGED_EVERY]
 
 
-def test_who_has_not_stood_long_has_no_such_right(store: LookingStore) -> None:
+def test_who_has_not_stood_long_has_no_such_right(store: Store) -> None:
     """A young launch of low priority waits for those before it."""
     store.announce("q", [head(store, line(0), place=store.now() - AGED // 2), head(store, line(9))])
     assert {picked(store) for _ in range(2 * AGED_EVERY)} == {line(9)}
 
 
 # -- who can run it ----------------------------------------------------------------------------------------------------
-def test_a_worker_gets_what_it_knows(store: LookingStore) -> None:
+def test_a_worker_gets_what_it_knows(store: Store) -> None:
     """A line is not for a worker that lacks its function while another one has it; what nobody knows anybody takes."""
     store.tell_functions("w1", "q", {"f": "1"}, LIFE)
     store.tell_functions("w2", "q", {"g": "1"}, LIFE)
@@ -145,7 +146,7 @@ def test_a_worker_gets_what_it_knows(store: LookingStore) -> None:
     assert picked(store, worker="w1") == line(7, function="unheard.of")
 
 
-def test_one_without_work_for_it_is_told_what_stands(store: LookingStore) -> None:
+def test_one_without_work_for_it_is_told_what_stands(store: Store) -> None:
     """A worker that can run nothing of what waits hears that something waits for others."""
     store.tell_functions("w1", "q", {}, LIFE)
     store.tell_functions("w2", "q", {"f": "1"}, LIFE)
@@ -153,7 +154,7 @@ def test_one_without_work_for_it_is_told_what_stands(store: LookingStore) -> Non
     assert standing(store.pick("q", worker="w1")) == ("", 1)
 
 
-def test_the_dead_know_nothing(store: LookingStore, pass_time: PassTime) -> None:
+def test_the_dead_know_nothing(store: Store, pass_time: PassTime) -> None:
     """When the last worker that knew a function is gone, others take it, to say so."""
     store.tell_functions("w1", "q", {"g": "1"}, LIFE)
     store.tell_functions("w2", "q", {"f": "1"}, 200)
@@ -163,7 +164,7 @@ def test_the_dead_know_nothing(store: LookingStore, pass_time: PassTime) -> None
     assert picked(store, worker="w1") == LINE
 
 
-def test_an_aged_line_is_not_for_who_lacks_its_function(store: LookingStore) -> None:
+def test_an_aged_line_is_not_for_who_lacks_its_function(store: Store) -> None:
     """Not even with the tenth choice."""
     store.tell_functions("w1", "q", {"g": "1"}, LIFE)
     store.tell_functions("w2", "q", {"f": "1"}, LIFE)
@@ -173,7 +174,7 @@ def test_an_aged_line_is_not_for_who_lacks_its_function(store: LookingStore) -> 
 
 
 # -- heads are derived -------------------------------------------------------------------------------------------------
-def test_an_emptied_line_is_forgotten(store: LookingStore) -> None:
+def test_an_emptied_line_is_forgotten(store: Store) -> None:
     """Until somebody announces it again."""
     store.announce("q", [head(store, LINE)])
     assert standing(store.pick("q", served=[served(store, LINE, left=0)], choose=False)) == ("", 0)
@@ -182,7 +183,7 @@ def test_an_emptied_line_is_forgotten(store: LookingStore) -> None:
     assert picked(store) == LINE
 
 
-def test_what_came_after_the_draw_is_not_forgotten(store: LookingStore) -> None:
+def test_what_came_after_the_draw_is_not_forgotten(store: Store) -> None:
     """A line that was drawn empty, and opened again before the worker says so, keeps its head: in the same ms, too."""
     first, second = make_action("a"), make_action("b")
     store.announce("q", launched(store, first).opened)
@@ -195,7 +196,7 @@ def test_what_came_after_the_draw_is_not_forgotten(store: LookingStore) -> None:
     assert (pick.shard, pick.line) == (shard_of(store, first), LINE)
 
 
-def test_a_head_without_a_line_costs_one_look(store: LookingStore) -> None:
+def test_a_head_without_a_line_costs_one_look(store: Store) -> None:
     """One that was wrong is forgotten by the draw that finds nothing."""
     shard = shard_of(store, make_action())
     stale = make_action()
@@ -207,7 +208,7 @@ def test_a_head_without_a_line_costs_one_look(store: LookingStore) -> None:
     assert standing(store.pick("q", served=[Served(empty.head, empty.left)])) == ("", 0)
 
 
-def test_a_look_makes_lost_heads_again(store: LookingStore) -> None:
+def test_a_look_makes_lost_heads_again(store: Store) -> None:
     """What the look at all shards tells can be announced as it is."""
     action = make_action()
     launched(store, action)

@@ -5,7 +5,6 @@ from support import (
     ATTEMPT_LEASE,
     GRACE,
     STEP_LEASE,
-    LookingStore,
     PassTime,
     claimed,
     committed,
@@ -19,18 +18,18 @@ from support import (
 )
 
 from reconciler.api.action import Deletion, TaskAction
-from reconciler.stores.base import Beat
+from reconciler.stores.base import Beat, Store
 
 pytestmark = pytest.mark.rule("R34")
 HOUR = 3_600_000
 
 
-def beat(store: LookingStore, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> Beat:
+def beat(store: Store, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> Beat:
     """Renew the lease."""
     return store.heartbeat(action.id, launch, owner=owner, lease=ATTEMPT_LEASE)
 
 
-def running(store: LookingStore, *, due: int = 0) -> TaskAction:
+def running(store: Store, *, due: int = 0) -> TaskAction:
     """An action whose attempt runs."""
     action = make_action()
     launched(store, action, due=due)
@@ -38,7 +37,7 @@ def running(store: LookingStore, *, due: int = 0) -> TaskAction:
     return action
 
 
-def test_a_heartbeat_renews_the_lease(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_heartbeat_renews_the_lease(store: Store, pass_time: PassTime) -> None:
     """A beat moves the end of the lease and the look after it."""
     action = running(store)
     first = get(store, action).attempt.lease_until
@@ -50,9 +49,7 @@ def test_a_heartbeat_renews_the_lease(store: LookingStore, pass_time: PassTime) 
 
 
 @pytest.mark.rule("R34")
-def test_heartbeats_never_move_a_look_past_what_a_step_asked_for(
-    store: LookingStore, pass_time: PassTime
-) -> None:
+def test_heartbeats_never_move_a_look_past_what_a_step_asked_for(store: Store, pass_time: PassTime) -> None:
     """A limit of time is looked at in time, however alive the attempt is."""
     action = running(store)
     deadline = store.now() + ATTEMPT_LEASE + 300
@@ -64,7 +61,7 @@ def test_heartbeats_never_move_a_look_past_what_a_step_asked_for(
     assert due_time(store, action) == deadline
 
 
-def test_heartbeats_never_move_a_look_past_a_later_wake_up(store: LookingStore) -> None:
+def test_heartbeats_never_move_a_look_past_a_later_wake_up(store: Store) -> None:
     """A wake-up for a coming time is kept by a running attempt's heartbeats."""
     action = running(store)
     at = store.now() + 30_000
@@ -73,7 +70,7 @@ def test_heartbeats_never_move_a_look_past_a_later_wake_up(store: LookingStore) 
     assert due_time(store, action) == at
 
 
-def test_a_heartbeat_leaves_what_is_due_now(store: LookingStore) -> None:
+def test_a_heartbeat_leaves_what_is_due_now(store: Store) -> None:
     """An action that waits for its step is not put off."""
     action = running(store)
     store.wake([action.id])
@@ -82,7 +79,7 @@ def test_a_heartbeat_leaves_what_is_due_now(store: LookingStore) -> None:
     assert due_time(store, action) == woken
 
 
-def test_a_heartbeat_leaves_a_held_action_to_its_step(store: LookingStore) -> None:
+def test_a_heartbeat_leaves_a_held_action_to_its_step(store: Store) -> None:
     """While a step holds the action the end of that step's lease stays in the due index."""
     action = running(store)
     held = claimed(store, action)
@@ -92,7 +89,7 @@ def test_a_heartbeat_leaves_a_held_action_to_its_step(store: LookingStore) -> No
     assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE
 
 
-def test_a_lost_watch_is_set_up_again(store: LookingStore) -> None:
+def test_a_lost_watch_is_set_up_again(store: Store) -> None:
     """A running attempt is always looked at, also when its step asked never to be called."""
     action = running(store)
     committed(store, release_write(claimed(store, action), due=0))
@@ -100,7 +97,7 @@ def test_a_lost_watch_is_set_up_again(store: LookingStore) -> None:
     assert due_time(store, action) == get(store, action).attempt.lease_until + GRACE
 
 
-def test_a_lease_that_was_judged_is_not_looked_at_again(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_lease_that_was_judged_is_not_looked_at_again(store: Store, pass_time: PassTime) -> None:
     """A step that saw the lease had ended decides when to look next: no hot loop."""
     action = make_action()
     launched(store, action)
@@ -111,7 +108,7 @@ def test_a_lease_that_was_judged_is_not_looked_at_again(store: LookingStore, pas
     assert due_time(store, action) == at
 
 
-def test_a_heartbeat_brings_the_request_to_stop(store: LookingStore) -> None:
+def test_a_heartbeat_brings_the_request_to_stop(store: Store) -> None:
     """The worker learns by its next beat that it shall stop, and why; it stays alive until it has."""
     action = running(store)
     store.stop_attempt(action.id, "timed out")
@@ -120,7 +117,7 @@ def test_a_heartbeat_brings_the_request_to_stop(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R38")
-def test_a_heartbeat_brings_an_abort(store: LookingStore) -> None:
+def test_a_heartbeat_brings_an_abort(store: Store) -> None:
     """An abort reaches the worker by its next beat; a named reason to stop wins."""
     action = running(store)
     store.request_abort(action.id, Deletion(reason="no"))
@@ -129,7 +126,7 @@ def test_a_heartbeat_brings_an_abort(store: LookingStore) -> None:
     assert beat(store, action) == Beat(alive=True, stop="no")
 
 
-def test_a_stranger_has_no_heartbeat(store: LookingStore) -> None:
+def test_a_stranger_has_no_heartbeat(store: Store) -> None:
     """Another launch, another worker, an ended or a missing action: the attempt is not ours any more."""
     superseded = Beat(alive=False, stop="superseded")
     action = running(store)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from support import RUN, LookingStore, PassTime, created, finish, make_action, shard_of
+from support import RUN, PassTime, created, finish, make_action, shard_of
 
 from reconciler.api.action import RunId, TaskAction
+from reconciler.stores.base import Store
 from reconciler.stores.holds import Hold, RunLife
 
 pytestmark = pytest.mark.rule("R42")
 HOLDER, OTHER = RunId("p", "d", "new"), RunId("p", "d", "other")
 
 
-def ended(store: LookingStore, pass_time: PassTime, incarnation: str = "abc") -> tuple[TaskAction, RunLife]:
+def ended(store: Store, pass_time: PassTime, incarnation: str = "abc") -> tuple[TaskAction, RunLife]:
     """A run that has ended, and who it is."""
     action = make_action()
     action.set_metadata(incarnation=incarnation)
@@ -23,7 +24,7 @@ def ended(store: LookingStore, pass_time: PassTime, incarnation: str = "abc") ->
 
 
 @pytest.mark.parametrize("incarnation", ["abc", ""])
-def test_records_are_kept_for_its_time(store: LookingStore, pass_time: PassTime, incarnation: str) -> None:
+def test_records_are_kept_for_its_time(store: Store, pass_time: PassTime, incarnation: str) -> None:
     """Until the time of a hold has passed no record of the run is forgotten; afterwards it is, while the hold stays."""
     action, life = ended(store, pass_time, incarnation)
     shard, border = shard_of(store, action), store.now()
@@ -38,7 +39,7 @@ def test_records_are_kept_for_its_time(store: LookingStore, pass_time: PassTime,
     assert store.holds(shard) == [Hold(life, HOLDER, over)]
 
 
-def test_another_life_is_not_held(store: LookingStore, pass_time: PassTime) -> None:
+def test_another_life_is_not_held(store: Store, pass_time: PassTime) -> None:
     """A run that is not stored, or was in another incarnation, cannot be held: its objects may be gone."""
     ended(store, pass_time)
     assert store.hold(RunLife(RUN, "xyz"), HOLDER, 1000) == 0
@@ -47,7 +48,7 @@ def test_another_life_is_not_held(store: LookingStore, pass_time: PassTime) -> N
     assert store.holds(store.shard_of(RUN)) == []
 
 
-def test_what_is_held_may_be_held_by_another(store: LookingStore, pass_time: PassTime) -> None:
+def test_what_is_held_may_be_held_by_another(store: Store, pass_time: PassTime) -> None:
     """Its objects are there while anybody holds it, whatever became of its records."""
     action, life = ended(store, pass_time)
     store.hold(life, HOLDER, 0)
@@ -58,7 +59,7 @@ def test_what_is_held_may_be_held_by_another(store: LookingStore, pass_time: Pas
     assert store.holders(life) == (HOLDER, OTHER)
 
 
-def test_a_hold_is_dropped_as_it_was_read(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_hold_is_dropped_as_it_was_read(store: Store, pass_time: PassTime) -> None:
     """One that was renewed meanwhile stays; the last one takes all with it."""
     action, life = ended(store, pass_time)
     shard = shard_of(store, action)

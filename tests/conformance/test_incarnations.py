@@ -8,7 +8,6 @@ from support import (
     LINE,
     RUN,
     STEP_LEASE,
-    LookingStore,
     PassTime,
     claimed,
     committed,
@@ -25,7 +24,7 @@ from support import (
 from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.core.layout import run_folder
-from reconciler.stores.base import AbortOutcome, Beat, CommitOutcome, CreateOutcome, StartRefused
+from reconciler.stores.base import AbortOutcome, Beat, CommitOutcome, CreateOutcome, StartRefused, Store
 from reconciler.stores.garbage import Life
 
 OLD, NEW = "aaaaaaaaaa", "bbbbbbbbbb"
@@ -42,7 +41,7 @@ def of(incarnation: str, name: str = "a0", **how: str) -> TaskAction:
     )
 
 
-def launched(store: LookingStore, incarnation: str) -> TaskAction:
+def launched(store: Store, incarnation: str) -> TaskAction:
     """Create an action and launch its first attempt."""
     action = of(incarnation)
     created(store, action)
@@ -50,14 +49,14 @@ def launched(store: LookingStore, incarnation: str) -> TaskAction:
     return action
 
 
-def forgotten(store: LookingStore, pass_time: PassTime, action: TaskAction) -> None:
+def forgotten(store: Store, pass_time: PassTime, action: TaskAction) -> None:
     """End an action, and forget it."""
     finish(store, action)
     pass_time(5)
     assert store.collect(shard_of(store, action), before=store.now(), limit=9).deleted
 
 
-def test_the_first_action_decides(store: LookingStore) -> None:
+def test_the_first_action_decides(store: Store) -> None:
     """All actions of a run have the incarnation of its first one; whoever says another is told, and stores nothing."""
     created(store, of(OLD))
     assert get(store, of(OLD)).metadata.incarnation == OLD
@@ -68,7 +67,7 @@ def test_the_first_action_decides(store: LookingStore) -> None:
     assert store.create([of(OLD)]).outcomes[0].outcome is CreateOutcome.EXISTS
 
 
-def test_the_base_follows_the_incarnation(store: LookingStore, pass_time: PassTime) -> None:
+def test_the_base_follows_the_incarnation(store: Store, pass_time: PassTime) -> None:
     """Equal tasks of different runs share their stored part in memory, and each reads its own base."""
     for incarnation in (OLD, NEW):
         action = of(incarnation)
@@ -79,13 +78,13 @@ def test_the_base_follows_the_incarnation(store: LookingStore, pass_time: PassTi
         forgotten(store, pass_time, action)
 
 
-def claimed_again(store: LookingStore, action: TaskAction, pass_time: PassTime) -> TaskAction:
+def claimed_again(store: Store, action: TaskAction, pass_time: PassTime) -> TaskAction:
     """The record, once the claim before has run out."""
     pass_time(STEP_LEASE + 100)
     return claimed(store, action)
 
 
-def test_a_run_of_a_release_before_stays_one(store: LookingStore) -> None:
+def test_a_run_of_a_release_before_stays_one(store: Store) -> None:
     """What a release before began has no incarnation, and its later actions have none either."""
     created(store, make_action())
     (answer,) = store.create([of(NEW, "b")]).outcomes
@@ -93,7 +92,7 @@ def test_a_run_of_a_release_before_stays_one(store: LookingStore) -> None:
     created(store, make_action("b"))
 
 
-def test_asking_stores_nothing(store: LookingStore) -> None:
+def test_asking_stores_nothing(store: Store) -> None:
     """What would become of a submission is told as `create` tells it, children of what is submitted with them included."""
     tree = [of(OLD), of(OLD, "b", parent="a0"), of(OLD, "c", parent="nobody")]
     expected = [CreateOutcome.CREATED, CreateOutcome.CREATED, CreateOutcome.PARENT_MISSING]
@@ -110,7 +109,7 @@ def test_asking_stores_nothing(store: LookingStore) -> None:
     assert (answer.outcome, answer.fields) == (CreateOutcome.CONFLICT, ("taskTemplate",))
 
 
-def test_an_old_launch_message_starts_nothing(store: LookingStore, pass_time: PassTime) -> None:
+def test_an_old_launch_message_starts_nothing(store: Store, pass_time: PassTime) -> None:
     """Launch 1 of a forgotten run is not launch 1 of the run that has its name; a message that says nothing may start it."""
     forgotten(store, pass_time, launched(store, OLD))
     new = launched(store, NEW)
@@ -124,7 +123,7 @@ def test_an_old_launch_message_starts_nothing(store: LookingStore, pass_time: Pa
     assert found.metadata.incarnation == NEW
 
 
-def test_a_late_worker_is_superseded(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_late_worker_is_superseded(store: Store, pass_time: PassTime) -> None:
     """Even with the same name, launch and worker: it renews nothing, reports nothing, stops and aborts nobody."""
     for incarnation in (OLD, NEW):
         action = launched(store, incarnation)
@@ -148,7 +147,7 @@ def test_a_late_worker_is_superseded(store: LookingStore, pass_time: PassTime) -
     assert store.request_abort(action.id, request, incarnation=NEW).outcome is AbortOutcome.REQUESTED
 
 
-def test_a_late_step_writes_nothing(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_late_step_writes_nothing(store: Store, pass_time: PassTime) -> None:
     """Tokens and versions begin anew with each run of a name; the commit of an earlier one finds its action gone."""
     created(store, of(OLD))
     stale = claimed(store, of(OLD))
@@ -162,7 +161,7 @@ def test_a_late_step_writes_nothing(store: LookingStore, pass_time: PassTime) ->
     committed(store, phase_write(fresh, ActionPhase.SUCCEEDED))
 
 
-def test_notes_of_two_incarnations_are_two(store: LookingStore, pass_time: PassTime) -> None:
+def test_notes_of_two_incarnations_are_two(store: Store, pass_time: PassTime) -> None:
     """The note of a run does not stand for a later one of its name, and neither replaces the other."""
     lives = [Life(of(OLD).id, OLD), Life(of(NEW).id, NEW)]
     shard = created(store, of(OLD))

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from support import LookingStore, PassTime
+from support import PassTime
 
 from reconciler.api.action import ActionId, ActionSpec
 from reconciler.api.phase import ActionPhase
@@ -16,7 +16,7 @@ from reconciler.broker.recording import RecordingMessenger
 from reconciler.client import Client
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.settings import Settings
-from reconciler.stores.base import StartRefused
+from reconciler.stores.base import StartRefused, Store
 from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.memory.store import MemoryStore
 from reconciler.sweeps.collect import collect
@@ -41,7 +41,7 @@ FIELDS = {
 }
 
 
-def plant(store: LookingStore) -> None:
+def plant(store: Store) -> None:
     """Store the record as a release before did."""
     path, run, shard = str(ACTION), ACTION.run_id, store.shard_of(ACTION.run_id)
     if isinstance(store, MemoryStore):
@@ -69,7 +69,7 @@ def answer(ctx: TaskExecutionContext) -> PhaseInfo:
 class Upgraded:
     """An installation of this release on what the one before left."""
 
-    def __init__(self, store: LookingStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store, self.blobs, messenger = store, MemoryBlobs(), RecordingMessenger()
         self.settings = Settings(
             collect_objects=True, retention=timedelta(0), inline_limit=1, archive=timedelta(0)
@@ -102,7 +102,7 @@ def spec(name: str = "a0", **changes: str) -> ActionSpec:
     return msgspec.structs.replace(made, **changes)
 
 
-def test_it_runs_where_it_began_and_is_collected(store: LookingStore, pass_time: PassTime) -> None:
+def test_it_runs_where_it_began_and_is_collected(store: Store, pass_time: PassTime) -> None:
     """Inputs are read where they lie, outputs go where that release looks for them, and both go with the record."""
     new = Upgraded(store)
     assert new.client.get(ACTION).spec.run_output_base == "s3://memory/default/development/nightly"
@@ -120,7 +120,7 @@ def test_it_runs_where_it_began_and_is_collected(store: LookingStore, pass_time:
     assert new.client.get(ACTION).metadata.incarnation, "the name begins anew, in the layout of this release"
 
 
-def test_the_same_submission_finds_it(store: LookingStore) -> None:
+def test_the_same_submission_finds_it(store: Store) -> None:
     """Submitted again by this release it is the same action; what comes to its run later has the layout of the run."""
     new = Upgraded(store)
     assert new.client.submit(spec()).action == ACTION
@@ -136,7 +136,7 @@ def test_the_same_submission_finds_it(store: LookingStore) -> None:
     assert len(new.blobs._objects) == before
 
 
-def test_its_launches_are_those_of_no_incarnation(store: LookingStore) -> None:
+def test_its_launches_are_those_of_no_incarnation(store: Store) -> None:
     """A message of this release, which names an incarnation, is for another run; one of the release before starts it."""
     plant(store)
     fields = {"n": "1", "nq": "q", "nt": "1", "f": "flyte.org/plugin-finalizer"}

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from support import (
     RUN,
-    LookingStore,
     PassTime,
     claim,
     claimed,
@@ -25,15 +24,13 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.status import ActionStatus
 from reconciler.api.transition import OutputRef
 from reconciler.core.conditions import recovered
-from reconciler.stores.base import CreateOutcome
+from reconciler.stores.base import CreateOutcome, Store
 
 LINEAGE = Lineage("recover", "p/d/old@abc", ("p/d/older@def",))
 SOURCE = "p/d/old@abc/a0"
 
 
-def take_over(
-    store: LookingStore, name: str, parent: str | None = None, *, condition: bool = False
-) -> TaskAction:
+def take_over(store: Store, name: str, parent: str | None = None, *, condition: bool = False) -> TaskAction:
     """An action whose outputs are taken over."""
     action = make_action(name, parent=parent, condition=condition)
     ref = OutputRef(uri=f"s3://bucket/x/{OUTPUTS_FILE}", sha256="f" * 64, size=3)
@@ -42,7 +39,7 @@ def take_over(
     return action
 
 
-def test_it_ends_with_its_first_event(store: LookingStore) -> None:
+def test_it_ends_with_its_first_event(store: Store) -> None:
     """It is recovered from the start, says from where, has its outputs and one event, and is never due."""
     action = take_over(store, "a0")
     report = store.create([action])
@@ -62,7 +59,7 @@ def test_it_ends_with_its_first_event(store: LookingStore) -> None:
     assert {p: n for p, n in counts.phases.items() if n} == {ActionPhase.RECOVERED: 1}
 
 
-def test_a_parent_that_comes_later_finds_it(store: LookingStore) -> None:
+def test_a_parent_that_comes_later_finds_it(store: Store) -> None:
     """It is stored before its parent, which counts it among its children, none of them open."""
     created(store, take_over(store, "m0", "a0"), take_over(store, "m1", "a0"))
     root = make_action("a0")
@@ -75,14 +72,14 @@ def test_a_parent_that_comes_later_finds_it(store: LookingStore) -> None:
     assert record.metadata.lineage == LINEAGE
 
 
-def test_it_comes_below_a_parent_that_has_ended(store: LookingStore) -> None:
+def test_it_comes_below_a_parent_that_has_ended(store: Store) -> None:
     """Nobody waits for it, so what became of its parent is nothing to it."""
     created(store, take_over(store, "a0"), take_over(store, "m0", "a0"))
     [answer] = store.create([make_action("m1", parent="a0")]).outcomes
     assert answer.outcome is CreateOutcome.PARENT_ENDED
 
 
-def test_the_same_again_changes_nothing(store: LookingStore) -> None:
+def test_the_same_again_changes_nothing(store: Store) -> None:
     """A submitter that died half way may begin again."""
     action = take_over(store, "m0", "a0")
     created(store, action)
@@ -90,7 +87,7 @@ def test_the_same_again_changes_nothing(store: LookingStore) -> None:
     assert len(store.events(action.id)) == 1
 
 
-def test_an_answer_is_taken_over(store: LookingStore) -> None:
+def test_an_answer_is_taken_over(store: Store) -> None:
     """A recovered condition has its answer, and takes no other one."""
     action = take_over(store, "ask", condition=True)
     action.signal = Signal(value=True, by="ada", at=5)
@@ -100,7 +97,7 @@ def test_an_answer_is_taken_over(store: LookingStore) -> None:
     assert store.signal(action.id, Signal(value=False)).value == "other value before"
 
 
-def test_it_is_forgotten_as_any_other(store: LookingStore, pass_time: PassTime) -> None:
+def test_it_is_forgotten_as_any_other(store: Store, pass_time: PassTime) -> None:
     """After its retention it goes, with what is kept of its run; not while somebody above it is kept."""
     root = make_action("a0")
     root.set_metadata(lineage=LINEAGE)
@@ -115,7 +112,7 @@ def test_it_is_forgotten_as_any_other(store: LookingStore, pass_time: PassTime) 
     assert store.counts(RUN) is None
 
 
-def test_nothing_is_stored_too_late(store: LookingStore) -> None:
+def test_nothing_is_stored_too_late(store: Store) -> None:
     """Once the time has passed for which the source was held, nothing that points to it is stored."""
     now = store.now()
     late = store.create([take_over(store, "m0", "a0"), make_action("a0")], until=now - 1)
@@ -126,7 +123,7 @@ def test_nothing_is_stored_too_late(store: LookingStore) -> None:
 
 
 @pytest.mark.parametrize("outputs", [None, OutputRef(uri="s3://bucket/elsewhere")])
-def test_an_event_names_no_folder_there_is_not(store: LookingStore, outputs: OutputRef | None) -> None:
+def test_an_event_names_no_folder_there_is_not(store: Store, outputs: OutputRef | None) -> None:
     """Without outputs, or with some that lie otherwise, its event says nothing of where they lie."""
     action = take_over(store, "a0")
     action.status = msgspec.structs.replace(action.status, outputs=outputs)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import LookingStore, claimed, created, get, make_action
+from support import claimed, created, get, make_action
 
 from reconciler.api.action import RunId, TaskAction
 from reconciler.settings import Settings
+from reconciler.stores.base import Store
 from reconciler.stores.redis.core import _SHARED_CACHE
 from reconciler.stores.redis.store import RedisStore
 
@@ -20,7 +21,7 @@ def spoil(record: TaskAction) -> None:
 
 
 @pytest.mark.parametrize("env", [{}, {"A": "1"}])
-def test_no_record_shares_what_can_be_changed(store: LookingStore, env: dict[str, str]) -> None:
+def test_no_record_shares_what_can_be_changed(store: Store, env: dict[str, str]) -> None:
     """Environment, labels and annotations of a parent, its child and an equal action of another run are each its own."""
     parent, child = make_action(env=dict(env)), make_action("m0", parent="a0", env=dict(env))
     other = make_action(run=RunId("p", "d", "r2"), env=dict(env))

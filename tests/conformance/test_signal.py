@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 from support import (
-    LookingStore,
     claimed,
     committed,
     created,
@@ -14,13 +13,13 @@ from support import (
 )
 
 from reconciler.api.action import Deletion, Signal, TaskAction
-from reconciler.stores.base import SignalOutcome
+from reconciler.stores.base import SignalOutcome, Store
 
 pytestmark = pytest.mark.rule("R54")
 VALUES = [True, False, 0, 1, -7, 2**53, 1.5, "", "yes", 'q"uote', "ünïcode"]
 
 
-def waiting(store: LookingStore) -> TaskAction:
+def waiting(store: Store) -> TaskAction:
     """A condition that waits for ever."""
     action = make_action(condition=True)
     created(store, action)
@@ -30,7 +29,7 @@ def waiting(store: LookingStore) -> TaskAction:
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_a_signal_is_stored_and_wakes(store: LookingStore, value: float | str) -> None:
+def test_a_signal_is_stored_and_wakes(store: Store, value: float | str) -> None:
     """A scalar answer is kept as it was given, with who gave it and when, and makes the condition due."""
     action = waiting(store)
     before = store.now()
@@ -44,7 +43,7 @@ def test_a_signal_is_stored_and_wakes(store: LookingStore, value: float | str) -
     assert at <= store.now()
 
 
-def test_the_same_value_again_is_fine(store: LookingStore) -> None:
+def test_the_same_value_again_is_fine(store: Store) -> None:
     """Repeating an answer changes nothing, whoever repeats it."""
     action = waiting(store)
     store.signal(action.id, Signal(value="yes", by="ada"))
@@ -55,7 +54,7 @@ def test_the_same_value_again_is_fine(store: LookingStore) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [("yes", "no"), (True, 1), (1, 1.5), ("1", 1), (False, "")])
-def test_another_value_is_refused(store: LookingStore, first: float | str, second: float | str) -> None:
+def test_another_value_is_refused(store: Store, first: float | str, second: float | str) -> None:
     """The first answer stands; values of different kinds are different."""
     action = waiting(store)
     store.signal(action.id, Signal(value=first))
@@ -65,7 +64,7 @@ def test_another_value_is_refused(store: LookingStore, first: float | str, secon
     assert signal.value == first
 
 
-def test_an_ended_condition_takes_no_signal(store: LookingStore) -> None:
+def test_an_ended_condition_takes_no_signal(store: Store) -> None:
     """After its end a condition cannot be answered any more."""
     action = make_action(condition=True)
     created(store, action)
@@ -74,14 +73,14 @@ def test_an_ended_condition_takes_no_signal(store: LookingStore) -> None:
     assert get(store, action).signal is None
 
 
-def test_an_aborting_condition_takes_no_signal(store: LookingStore) -> None:
+def test_an_aborting_condition_takes_no_signal(store: Store) -> None:
     """An abort that is stored wins over an answer that comes later."""
     action = waiting(store)
     store.request_abort(action.id, Deletion(reason="no"))
     assert store.signal(action.id, Signal(value=1)) is SignalOutcome.ENDED
 
 
-def test_an_answered_condition_knows_its_answer_after_the_end(store: LookingStore) -> None:
+def test_an_answered_condition_knows_its_answer_after_the_end(store: Store) -> None:
     """Repeating the answer is still fine when it has taken effect."""
     action = waiting(store)
     store.signal(action.id, Signal(value=1))
@@ -90,7 +89,7 @@ def test_an_answered_condition_knows_its_answer_after_the_end(store: LookingStor
     assert store.signal(action.id, Signal(value=2)) is SignalOutcome.OTHER
 
 
-def test_only_conditions_take_signals(store: LookingStore) -> None:
+def test_only_conditions_take_signals(store: Store) -> None:
     """A task cannot be answered, and nobody can answer what does not exist."""
     created(store, make_action())
     assert store.signal(make_action().id, Signal(value=1)) is SignalOutcome.NOT_A_CONDITION
@@ -99,7 +98,7 @@ def test_only_conditions_take_signals(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R53")
-def test_a_signal_during_a_step_is_kept(store: LookingStore) -> None:
+def test_a_signal_during_a_step_is_kept(store: Store) -> None:
     """An answer that comes while a step holds the condition survives its write and is seen right after."""
     action = waiting(store)
     held = claimed(store, action)

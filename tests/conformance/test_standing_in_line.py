@@ -22,7 +22,6 @@ from support import (
     GRACE,
     LINE,
     STEP_LEASE,
-    LookingStore,
     PassTime,
     claimed,
     committed,
@@ -41,7 +40,7 @@ from support import (
 
 from reconciler.api.action import AttemptOutcome, Children, Deletion, RunId
 from reconciler.api.phase import ActionPhase
-from reconciler.stores.base import Finished, StartRefused
+from reconciler.stores.base import Finished, StartRefused, Store
 from reconciler.stores.changes import APART, PART
 from reconciler.stores.lines import GivenBack, Turn
 
@@ -50,7 +49,7 @@ RETURNED = AttemptOutcome(ended="returned")
 
 
 # -- entering ----------------------------------------------------------------------------------------------------------
-def test_a_commit_puts_a_launch_into_its_line(store: LookingStore) -> None:
+def test_a_commit_puts_a_launch_into_its_line(store: Store) -> None:
     """The commit that launches tells the line it opened, with the place of the launch; a claim sees it standing."""
     action = make_action()
     report = launched(store, action)
@@ -60,7 +59,7 @@ def test_a_commit_puts_a_launch_into_its_line(store: LookingStore) -> None:
     assert claimed(store, action).attempt.in_line
 
 
-def test_a_line_is_opened_once(store: LookingStore) -> None:
+def test_a_line_is_opened_once(store: Store) -> None:
     """Only the commit that finds a line empty has to announce it; one commit of many opens it once."""
     assert len(stand(store, many(3)).opened) == 1
     other = make_action("later")
@@ -69,7 +68,7 @@ def test_a_line_is_opened_once(store: LookingStore) -> None:
     assert len(launched(store, make_action("again")).opened) == 1
 
 
-def test_sent_again_it_stands_once_and_keeps_its_place(store: LookingStore, pass_time: PassTime) -> None:
+def test_sent_again_it_stands_once_and_keeps_its_place(store: Store, pass_time: PassTime) -> None:
     """A launch that is sent while it stands in line neither stands twice nor loses its turn."""
     first, second = many(2)
     stand(store, [first, second])
@@ -78,7 +77,7 @@ def test_sent_again_it_stands_once_and_keeps_its_place(store: LookingStore, pass
     assert everything(store, first) == ["a00", "a01"]
 
 
-def test_sent_to_another_line_it_leaves_the_first(store: LookingStore) -> None:
+def test_sent_to_another_line_it_leaves_the_first(store: Store) -> None:
     """A launch stands in one line."""
     action, other = make_action(), line(9)
     launched(store, action)
@@ -87,7 +86,7 @@ def test_sent_to_another_line_it_leaves_the_first(store: LookingStore) -> None:
     assert everything(store, action, other) == ["a0"]
 
 
-def test_launches_of_a_run_stand_apart(store: LookingStore) -> None:
+def test_launches_of_a_run_stand_apart(store: Store) -> None:
     """A run of many lets one pass that came after it: its launches stand 100 ms apart, from where it began."""
     other = next(
         run
@@ -103,7 +102,7 @@ def test_launches_of_a_run_stand_apart(store: LookingStore) -> None:
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------
-def test_each_launch_is_drawn_once(store: LookingStore) -> None:
+def test_each_launch_is_drawn_once(store: Store) -> None:
     """With owner, lease, start and the number that was drawn; it stands in no line any more."""
     actions = many(8)
     stand(store, actions)
@@ -124,7 +123,7 @@ def test_each_launch_is_drawn_once(store: LookingStore) -> None:
     assert names(draw(store, actions[0], limit=1, owner="w2")) == ["a02"]
 
 
-def test_one_that_is_drawn_alone_says_so(store: LookingStore) -> None:
+def test_one_that_is_drawn_alone_says_so(store: Store) -> None:
     """Where one was drawn nobody shared its fate."""
     action = make_action()
     launched(store, action)
@@ -132,7 +131,7 @@ def test_one_that_is_drawn_alone_says_so(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R86")
-def test_what_is_drawn_knows_its_children(store: LookingStore) -> None:
+def test_what_is_drawn_knows_its_children(store: Store) -> None:
     """Who calls a function again learns with the draw how many children earlier passes have started."""
     parent, alone = make_action("a0"), make_action("b0")
     stand(store, [parent, alone])
@@ -142,7 +141,7 @@ def test_what_is_drawn_knows_its_children(store: LookingStore) -> None:
     assert found == {parent.id: Children(2, 2, 0), alone.id: Children()}
 
 
-def test_a_draw_takes_a_part_of_a_long_line(store: LookingStore) -> None:
+def test_a_draw_takes_a_part_of_a_long_line(store: Store) -> None:
     """At most the limit, and at most a quarter of what stands: the others are for others."""
     actions = many(20)
     stand(store, actions)
@@ -151,20 +150,20 @@ def test_a_draw_takes_a_part_of_a_long_line(store: LookingStore) -> None:
     assert draw(store, actions[0], limit=99).left == 12 - math.ceil(12 / PART)
 
 
-def test_an_empty_line_gives_nothing(store: LookingStore) -> None:
+def test_an_empty_line_gives_nothing(store: Store) -> None:
     """Neither does one nobody has heard of."""
     drawn = draw(store, make_action(), line(3), limit=5)
     assert (drawn.actions, drawn.left) == ([], 0)
 
 
-def test_the_order_is_that_of_places(store: LookingStore) -> None:
+def test_the_order_is_that_of_places(store: Store) -> None:
     """Who came first is drawn first, however the names sort."""
     for name in ("z", "m", "a"):
         launched(store, make_action(name))
     assert everything(store, make_action()) == ["z", "m", "a"]
 
 
-def test_what_has_ended_is_not_drawn(store: LookingStore) -> None:
+def test_what_has_ended_is_not_drawn(store: Store) -> None:
     """The commit of an end takes the launch out of its line: an abort of what waits leaves nothing behind."""
     first, second = many(2)
     stand(store, [first, second])
@@ -174,7 +173,7 @@ def test_what_has_ended_is_not_drawn(store: LookingStore) -> None:
     assert (names(drawn), drawn.left) == (["a01"], 0)
 
 
-def test_what_is_being_aborted_is_not_drawn(store: LookingStore) -> None:
+def test_what_is_being_aborted_is_not_drawn(store: Store) -> None:
     """Before the step that ends it has looked, the launch is skipped and leaves the line."""
     actions = many(3)
     stand(store, actions)
@@ -185,7 +184,7 @@ def test_what_is_being_aborted_is_not_drawn(store: LookingStore) -> None:
     assert not claimed(store, actions[0]).attempt.in_line
 
 
-def test_what_was_replaced_is_not_drawn(store: LookingStore) -> None:
+def test_what_was_replaced_is_not_drawn(store: Store) -> None:
     """A later launch stands in its own line, and the earlier one in none."""
     action, ahead = make_action(), line(10)
     launched(store, action)
@@ -195,7 +194,7 @@ def test_what_was_replaced_is_not_drawn(store: LookingStore) -> None:
     assert record.attempt.launch == "1-1"
 
 
-def test_a_named_start_leaves_the_line(store: LookingStore) -> None:
+def test_a_named_start_leaves_the_line(store: Store) -> None:
     """A worker that starts a launch by its name takes it out of the line; one that was drawn cannot be started again."""
     first, second = many(2)
     stand(store, [first, second])
@@ -205,7 +204,7 @@ def test_a_named_start_leaves_the_line(store: LookingStore) -> None:
     assert again is StartRefused.TAKEN
 
 
-def test_a_draw_during_a_step_is_watched_after_it(store: LookingStore) -> None:
+def test_a_draw_during_a_step_is_watched_after_it(store: Store) -> None:
     """A step that holds the action, and knows nothing of the draw, cannot put the look behind the end of the lease."""
     action = make_action()
     launched(store, action)
@@ -216,7 +215,7 @@ def test_a_draw_during_a_step_is_watched_after_it(store: LookingStore) -> None:
     assert due_time(store, action) == record.attempt.lease_until + GRACE
 
 
-def test_one_sent_again_while_it_is_drawn_is_not_drawn_twice(store: LookingStore) -> None:
+def test_one_sent_again_while_it_is_drawn_is_not_drawn_twice(store: Store) -> None:
     """A step that saw it standing, and sends it again, finds that a worker has it."""
     action = make_action()
     launched(store, action)
@@ -229,7 +228,7 @@ def test_one_sent_again_while_it_is_drawn_is_not_drawn_twice(store: LookingStore
 
 
 # -- giving back -------------------------------------------------------------------------------------------------------
-def test_one_given_back_stands_where_it_stood(store: LookingStore) -> None:
+def test_one_given_back_stands_where_it_stood(store: Store) -> None:
     """It has its place and its due time as before the draw, no owner, and nothing is spent."""
     actions = many(8)
     stand(store, actions)
@@ -243,7 +242,7 @@ def test_one_given_back_stands_where_it_stood(store: LookingStore) -> None:
     assert everything(store, actions[0]) == [f"a{n:02d}" for n in range(1, 8)]
 
 
-def test_giving_back_may_open_a_line(store: LookingStore) -> None:
+def test_giving_back_may_open_a_line(store: Store) -> None:
     """A line that was drawn empty has to be announced again."""
     action = make_action()
     place = launched(store, action).opened[0].place
@@ -253,7 +252,7 @@ def test_giving_back_may_open_a_line(store: LookingStore) -> None:
     assert names(draw(store, action, owner="w2")) == ["a0"]
 
 
-def test_without_a_due_time_before_there_is_none_after(store: LookingStore) -> None:
+def test_without_a_due_time_before_there_is_none_after(store: Store) -> None:
     """What nobody looked at before the draw is looked at by nobody after it."""
     action = make_action()
     launched(store, action)
@@ -263,7 +262,7 @@ def test_without_a_due_time_before_there_is_none_after(store: LookingStore) -> N
     assert due_time(store, action) is None
 
 
-def test_a_wake_up_survives_the_giving_back(store: LookingStore) -> None:
+def test_a_wake_up_survives_the_giving_back(store: Store) -> None:
     """Who asked for a look while a worker had the launch gets it: an abort does not wait for an hour."""
     actions = many(2)
     stand(store, actions)
@@ -279,7 +278,7 @@ def test_a_wake_up_survives_the_giving_back(store: LookingStore) -> None:
     assert names(draw(store, actions[0], owner="w2", limit=5)) == ["a01"]
 
 
-def test_while_a_step_holds_it_the_step_writes_the_due_time(store: LookingStore) -> None:
+def test_while_a_step_holds_it_the_step_writes_the_due_time(store: Store) -> None:
     """Given back during a step it stays held; the step that commits knows no lease to watch."""
     action = make_action()
     launched(store, action)
@@ -293,7 +292,7 @@ def test_while_a_step_holds_it_the_step_writes_the_due_time(store: LookingStore)
     assert everything(store, action) == ["a0"]
 
 
-def test_giving_back_is_fenced(store: LookingStore) -> None:
+def test_giving_back_is_fenced(store: Store) -> None:
     """Another owner, launch or life, one that ended or has reported, a ghost: nothing changes."""
     actions = many(3)
     stand(store, actions)
@@ -316,7 +315,7 @@ def test_giving_back_is_fenced(store: LookingStore) -> None:
     assert get(store, second).attempt.outcome is not None
 
 
-def test_given_back_it_reports_no_more(store: LookingStore) -> None:
+def test_given_back_it_reports_no_more(store: Store) -> None:
     """Who gave a launch back has nothing to say of it, and somebody else runs it."""
     action = make_action()
     launched(store, action)
@@ -329,7 +328,7 @@ def test_given_back_it_reports_no_more(store: LookingStore) -> None:
     assert reported(store, action, RETURNED, owner="w2")
 
 
-def test_one_that_was_given_up_is_nobodys(store: LookingStore) -> None:
+def test_one_that_was_given_up_is_nobodys(store: Store) -> None:
     """Once a step has counted a relaunch, and before it sends that, the late worker can neither give back nor report."""
     action = make_action()
     launched(store, action)
@@ -346,7 +345,7 @@ def test_one_that_was_given_up_is_nobodys(store: LookingStore) -> None:
     assert due_time(store, action) is not None
 
 
-def test_given_back_twice_it_stands_once(store: LookingStore) -> None:
+def test_given_back_twice_it_stands_once(store: Store) -> None:
     """Said again because the answer got lost, it changes nothing."""
     action = make_action()
     launched(store, action)
@@ -357,7 +356,7 @@ def test_given_back_twice_it_stands_once(store: LookingStore) -> None:
 
 
 # -- reporting ---------------------------------------------------------------------------------------------------------
-def test_many_are_reported_in_one_call(store: LookingStore) -> None:
+def test_many_are_reported_in_one_call(store: Store) -> None:
     """Each by its own fence: one that was superseded does not hold up the others."""
     actions = many(12)
     stand(store, actions)
@@ -378,7 +377,7 @@ def test_many_are_reported_in_one_call(store: LookingStore) -> None:
 
 
 # -- what a look tells -------------------------------------------------------------------------------------------------
-def test_a_look_tells_lines(store: LookingStore) -> None:
+def test_a_look_tells_lines(store: Store) -> None:
     """Every line that has launches, with the place of its first one; an empty one is left out."""
     first, other = make_action(), line(2)
     opened = launched(store, first).opened
@@ -392,7 +391,7 @@ def test_a_look_tells_lines(store: LookingStore) -> None:
 
 # -- looking -----------------------------------------------------------------------------------------------------------
 @pytest.mark.rule("R78")
-def test_a_launch_tells_its_turn(store: LookingStore) -> None:
+def test_a_launch_tells_its_turn(store: Store) -> None:
     """Its line, how many stand before it, and when a step looks; what stands in none tells the last alone."""
     first, second = many(2)
     new = make_action("new")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from support import (
-    LookingStore,
     PassTime,
     claimed,
     committed,
@@ -19,12 +18,13 @@ from support import (
 )
 
 from reconciler.api.action import AttemptOutcome, TaskAction
+from reconciler.stores.base import Store
 
 ACTION = make_action("a0")
 
 
 def keep(
-    store: LookingStore,
+    store: Store,
     action: TaskAction,
     value: bytes,
     *,
@@ -39,7 +39,7 @@ def keep(
 
 
 @pytest.mark.rule("R89")
-def test_the_first_value_stands(store: LookingStore) -> None:
+def test_the_first_value_stands(store: Store) -> None:
     """Who keeps another value under a name gets the one there is."""
     launched(store, ACTION)
     started(store, ACTION)
@@ -51,7 +51,7 @@ def test_the_first_value_stands(store: LookingStore) -> None:
 
 @pytest.mark.rule("R89")
 @pytest.mark.parametrize(("launch", "owner"), [("2", "w1"), ("1", "w2")])
-def test_another_launch_or_worker_keeps_nothing(store: LookingStore, launch: str, owner: str) -> None:
+def test_another_launch_or_worker_keeps_nothing(store: Store, launch: str, owner: str) -> None:
     """A worker that was given up may wake late: it is told, and nothing is kept."""
     launched(store, ACTION)
     started(store, ACTION)
@@ -59,7 +59,7 @@ def test_another_launch_or_worker_keeps_nothing(store: LookingStore, launch: str
     assert store.steps(ACTION.id) == {}
 
 
-def test_nothing_is_kept_before_a_start_or_after_the_report(store: LookingStore) -> None:
+def test_nothing_is_kept_before_a_start_or_after_the_report(store: Store) -> None:
     """Only a running launch keeps."""
     launched(store, ACTION)
     assert keep(store, ACTION, b"early") is None
@@ -69,14 +69,14 @@ def test_nothing_is_kept_before_a_start_or_after_the_report(store: LookingStore)
     assert keep(store, make_action("ghost"), b"none") is None
 
 
-def test_another_incarnation_keeps_nothing(store: LookingStore) -> None:
+def test_another_incarnation_keeps_nothing(store: Store) -> None:
     """A worker of an earlier run of that name is told."""
     launched(store, ACTION)
     started(store, ACTION)
     assert store.keep_step(ACTION.id, "1", owner="w1", name="n", value=b"v", incarnation="zzzzzzzzzz") is None
 
 
-def test_values_go_with_their_action(store: LookingStore, pass_time: PassTime) -> None:
+def test_values_go_with_their_action(store: Store, pass_time: PassTime) -> None:
     """What is collected leaves nothing."""
     launched(store, ACTION)
     started(store, ACTION)
@@ -89,7 +89,7 @@ def test_values_go_with_their_action(store: LookingStore, pass_time: PassTime) -
 
 
 @pytest.mark.rule("R88")
-def test_each_end_wakes_a_parent_whose_launch_has_ended(store: LookingStore) -> None:
+def test_each_end_wakes_a_parent_whose_launch_has_ended(store: Store) -> None:
     """A suspended parent is due when any child ends; one that runs is not troubled."""
     parent, first, second = make_action("p"), make_action("c1", parent="p"), make_action("c2", parent="p")
     launched(store, parent)

@@ -7,7 +7,6 @@ import pytest
 from line_support import HOUR, RUN, draw, everything, given_back, line, many, names, picked, stand
 from support import (
     LINE,
-    LookingStore,
     PassTime,
     claimed,
     committed,
@@ -25,6 +24,7 @@ from support import (
 from reconciler.api.action import AttemptOutcome, TaskAction
 from reconciler.api.audit import Ruling, Who
 from reconciler.api.phase import ActionPhase
+from reconciler.stores.base import Store
 from reconciler.stores.lines import QueueState
 
 RETURNED = AttemptOutcome(ended="returned")
@@ -38,7 +38,7 @@ def planned(action: TaskAction, **plan: int) -> TaskAction:
 
 # -- priority ----------------------------------------------------------------------------------------------------------
 @pytest.mark.rule("R78")
-def test_another_priority_moves_the_launch(store: LookingStore) -> None:
+def test_another_priority_moves_the_launch(store: Store) -> None:
     """To the line of that level, in its place; the line that was empty is told."""
     first, second, third = many(3)
     stand(store, [first, second, third], line(5))
@@ -51,7 +51,7 @@ def test_another_priority_moves_the_launch(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R78")
-def test_what_ended_or_lives_another_life_keeps_its_priority(store: LookingStore) -> None:
+def test_what_ended_or_lives_another_life_keeps_its_priority(store: Store) -> None:
     """As does what nobody knows; whoever waits for no worker is changed without a line."""
     ended, waits = make_action("ended"), make_action("waits")
     launched(store, ended)
@@ -65,7 +65,7 @@ def test_what_ended_or_lives_another_life_keeps_its_priority(store: LookingStore
 
 
 @pytest.mark.rule("R78")
-def test_a_relaunch_stays_ahead(store: LookingStore) -> None:
+def test_a_relaunch_stays_ahead(store: Store) -> None:
     """Its level is above all priorities, whatever its action is given."""
     action = make_action()
     stand(store, [action], line(10))
@@ -74,7 +74,7 @@ def test_a_relaunch_stays_ahead(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R78")
-def test_a_priority_given_while_a_step_decides_counts(store: LookingStore) -> None:
+def test_a_priority_given_while_a_step_decides_counts(store: Store) -> None:
     """The line is chosen by the record of the claim; the launch enters that of the priority given meanwhile."""
     action = make_action()
     created(store, action)
@@ -89,7 +89,7 @@ def test_a_priority_given_while_a_step_decides_counts(store: LookingStore) -> No
 
 
 @pytest.mark.rule("R78")
-def test_a_priority_given_while_it_is_drawn_counts(store: LookingStore) -> None:
+def test_a_priority_given_while_it_is_drawn_counts(store: Store) -> None:
     """A launch that is given back goes to the line of the priority it was given meanwhile."""
     action = make_action()
     stand(store, [action], line(5))
@@ -102,7 +102,7 @@ def test_a_priority_given_while_it_is_drawn_counts(store: LookingStore) -> None:
 
 # -- queues ------------------------------------------------------------------------------------------------------------
 @pytest.mark.rule("R85")
-def test_what_waits_moves_to_another_queue(store: LookingStore) -> None:
+def test_what_waits_moves_to_another_queue(store: Store) -> None:
     """Whole lines, in their places, beside what stands there; nothing of other queues."""
     first, second = many(2)
     stand(store, [first, second], line(5))
@@ -119,7 +119,7 @@ def test_what_waits_moves_to_another_queue(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R85")
-def test_a_queue_is_paused_and_limited(store: LookingStore) -> None:
+def test_a_queue_is_paused_and_limited(store: Store) -> None:
     """What is not said stays; a paused one gives nothing and needs no ticket, resumed it needs one."""
     assert store.set_queue("q") == QueueState()
     assert store.set_queue("q", pause=True, limit=0) == QueueState(paused=True, limit=0)
@@ -137,7 +137,7 @@ def test_a_queue_is_paused_and_limited(store: LookingStore) -> None:
 
 # -- time --------------------------------------------------------------------------------------------------------------
 @pytest.mark.rule("R83")
-def test_an_action_is_due_when_it_may_begin(store: LookingStore) -> None:
+def test_an_action_is_due_when_it_may_begin(store: Store) -> None:
     """Delays count from acceptance by the store's clock; what expires earlier is looked at then."""
     plans = {
         "later": (-60_000, 0),
@@ -157,7 +157,7 @@ def test_an_action_is_due_when_it_may_begin(store: LookingStore) -> None:
 
 
 @pytest.mark.rule("R84")
-def test_what_expired_in_line_is_not_drawn(store: LookingStore, pass_time: PassTime) -> None:
+def test_what_expired_in_line_is_not_drawn(store: Store, pass_time: PassTime) -> None:
     """It leaves the line, and a step is woken to end it."""
     stale, fresh = planned(make_action("a"), expires_at=-50), make_action("b")
     stand(store, [stale, fresh])
@@ -168,7 +168,7 @@ def test_what_expired_in_line_is_not_drawn(store: LookingStore, pass_time: PassT
 
 
 @pytest.mark.rule("R84")
-def test_what_began_in_time_does_not_expire_in_line(store: LookingStore, pass_time: PassTime) -> None:
+def test_what_began_in_time_does_not_expire_in_line(store: Store, pass_time: PassTime) -> None:
     """The launch of a later attempt is drawn, however late."""
     action = planned(make_action(), expires_at=-50)
     launched(store, action)
@@ -179,7 +179,7 @@ def test_what_began_in_time_does_not_expire_in_line(store: LookingStore, pass_ti
     assert names(draw(store, action)) == ["a0"]
 
 
-def test_notes_of_a_queue_are_kept(store: LookingStore) -> None:
+def test_notes_of_a_queue_are_kept(store: Store) -> None:
     """Who did what is noted with the change, at the store's time; the newest 100 stay."""
     assert store.rulings("noted") == []
     before = store.now()
@@ -193,7 +193,7 @@ def test_notes_of_a_queue_are_kept(store: LookingStore) -> None:
     assert [note.what for note in store.rulings("noted")] == [f"limit {number}" for number in range(100)]
 
 
-def test_who_prioritized_is_kept(store: LookingStore) -> None:
+def test_who_prioritized_is_kept(store: Store) -> None:
     """The record says who gave it its priority last; where nobody says who he is, what was there stays."""
     action = make_action()
     created(store, action)
@@ -206,7 +206,7 @@ def test_who_prioritized_is_kept(store: LookingStore) -> None:
     assert found.at <= store.now()
 
 
-def test_who_submitted_is_kept(store: LookingStore) -> None:
+def test_who_submitted_is_kept(store: Store) -> None:
     """With the record, and in its first event."""
     action = make_action()
     action.set_metadata(submitted=Who("ada", "client"))

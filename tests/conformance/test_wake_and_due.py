@@ -6,7 +6,6 @@ from support import (
     PENDING_TTL,
     RUN,
     STEP_LEASE,
-    LookingStore,
     PassTime,
     claimed,
     committed,
@@ -20,17 +19,18 @@ from support import (
 )
 
 from reconciler.api.action import RunId, TaskAction
+from reconciler.stores.base import Store
 
 pytestmark = pytest.mark.rule("R7")
 HOUR = 3_600_000
 
 
-def overdue(store: LookingStore, grace: int) -> tuple[int, ...]:
+def overdue(store: Store, grace: int) -> tuple[int, ...]:
     """Shards in which something is due for longer than `grace` ms."""
     return tuple(one.shard for one in store.look(grace).late if one.overdue)
 
 
-def sleeping(store: LookingStore, name: str = "a0", *, due: int | None = None) -> TaskAction:
+def sleeping(store: Store, name: str = "a0", *, due: int | None = None) -> TaskAction:
     """An action that was looked at once and waits, with no message pending for its shard."""
     action = make_action(name)
     created(store, action)
@@ -42,7 +42,7 @@ def sleeping(store: LookingStore, name: str = "a0", *, due: int | None = None) -
     return action
 
 
-def test_a_woken_action_is_due_now(store: LookingStore) -> None:
+def test_a_woken_action_is_due_now(store: Store) -> None:
     """Waking brings the due time of a sleeping action to now, and asks for one message."""
     action = sleeping(store)
     before = store.now()
@@ -53,7 +53,7 @@ def test_a_woken_action_is_due_now(store: LookingStore) -> None:
     assert store.wake([action.id]) == ()
 
 
-def test_a_commit_after_its_lease_keeps_a_wake_up(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_commit_after_its_lease_keeps_a_wake_up(store: Store, pass_time: PassTime) -> None:
     """A step that outlived its lease, and whom nobody replaced, does not undo a wake-up that came meanwhile (seed 202)."""
     action = make_action()
     created(store, action)
@@ -66,7 +66,7 @@ def test_a_commit_after_its_lease_keeps_a_wake_up(store: LookingStore, pass_time
     assert at <= store.now()
 
 
-def test_an_action_can_be_woken_later(store: LookingStore) -> None:
+def test_an_action_can_be_woken_later(store: Store) -> None:
     """A future wake-up moves the due time there and needs no message."""
     action = sleeping(store)
     at = store.now() + 60_000
@@ -74,7 +74,7 @@ def test_an_action_can_be_woken_later(store: LookingStore) -> None:
     assert due_time(store, action) == at
 
 
-def test_waking_never_puts_off(store: LookingStore) -> None:
+def test_waking_never_puts_off(store: Store) -> None:
     """A later request does not undo an earlier one."""
     soon = store.now() + 30_000
     action = sleeping(store, due=soon)
@@ -82,7 +82,7 @@ def test_waking_never_puts_off(store: LookingStore) -> None:
     assert due_time(store, action) == soon
 
 
-def test_an_action_that_waits_for_nothing_can_be_woken(store: LookingStore) -> None:
+def test_an_action_that_waits_for_nothing_can_be_woken(store: Store) -> None:
     """An action without a due time becomes due when it is woken."""
     action = sleeping(store, due=0)
     assert due_time(store, action) is None
@@ -90,7 +90,7 @@ def test_an_action_that_waits_for_nothing_can_be_woken(store: LookingStore) -> N
     assert due_time(store, action) is not None
 
 
-def test_of_two_requests_during_a_step_the_earlier_counts(store: LookingStore) -> None:
+def test_of_two_requests_during_a_step_the_earlier_counts(store: Store) -> None:
     """A later request does not undo an earlier one while a step holds the action either."""
     action = make_action()
     created(store, action)
@@ -102,7 +102,7 @@ def test_of_two_requests_during_a_step_the_earlier_counts(store: LookingStore) -
     assert due_time(store, action) == soon
 
 
-def test_a_held_action_stays_held_when_woken(store: LookingStore) -> None:
+def test_a_held_action_stays_held_when_woken(store: Store) -> None:
     """Waking does not break a lease: the due index still looks at its end."""
     action = make_action()
     created(store, action)
@@ -111,7 +111,7 @@ def test_a_held_action_stays_held_when_woken(store: LookingStore) -> None:
     assert due_time(store, action) == held.now + STEP_LEASE
 
 
-def test_missing_and_ended_actions_are_not_woken(store: LookingStore) -> None:
+def test_missing_and_ended_actions_are_not_woken(store: Store) -> None:
     """A wake-up for something gone or over does nothing and needs no message."""
     action = make_action()
     created(store, action)
@@ -121,7 +121,7 @@ def test_missing_and_ended_actions_are_not_woken(store: LookingStore) -> None:
     assert store.due(shard_of(store, action)) == []
 
 
-def test_an_ended_action_with_owed_clean_up_can_be_woken(store: LookingStore) -> None:
+def test_an_ended_action_with_owed_clean_up_can_be_woken(store: Store) -> None:
     """Clean-up can be asked for after the end."""
     action = make_action()
     created(store, action)
@@ -132,7 +132,7 @@ def test_an_ended_action_with_owed_clean_up_can_be_woken(store: LookingStore) ->
     assert at <= store.now()
 
 
-def test_waking_many_asks_each_shard_once(store: LookingStore) -> None:
+def test_waking_many_asks_each_shard_once(store: Store) -> None:
     """Actions of many runs are woken in one call; every shard is named once."""
     actions = [make_action(name, run=RunId("p", "d", f"run{n}")) for n in range(30) for name in ("x", "y")]
     created(store, *actions)
@@ -142,7 +142,7 @@ def test_waking_many_asks_each_shard_once(store: LookingStore) -> None:
     assert sorted(store.wake(action.id for action in actions)) == shards
 
 
-def test_the_due_index_is_read_earliest_first(store: LookingStore) -> None:
+def test_the_due_index_is_read_earliest_first(store: Store) -> None:
     """The index shows who waits, in order of time, as many as asked for."""
     now = store.now() + HOUR
     for name, at in (("c", now + 3), ("a", now + 5), ("b", now + 1)):
@@ -152,7 +152,7 @@ def test_the_due_index_is_read_earliest_first(store: LookingStore) -> None:
     assert store.due(store.shard_of(RUN), limit=2) == expected[:2]
 
 
-def test_a_lost_message_is_noticed(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_lost_message_is_noticed(store: Store, pass_time: PassTime) -> None:
     """A shard where something is due for longer than the grace is overdue, and not before."""
     action = make_action()
     shard = created(store, action)
@@ -161,7 +161,7 @@ def test_a_lost_message_is_noticed(store: LookingStore, pass_time: PassTime) -> 
     assert overdue(store, 20) == (shard,)
 
 
-def test_an_overdue_shard_counts_as_being_messaged(store: LookingStore, pass_time: PassTime) -> None:
+def test_an_overdue_shard_counts_as_being_messaged(store: Store, pass_time: PassTime) -> None:
     """The sweep sends the message, so others need not, even when the mark of the lost one had just died."""
     shard = created(store, make_action())
     pass_time(PENDING_TTL + 1)
@@ -169,14 +169,14 @@ def test_an_overdue_shard_counts_as_being_messaged(store: LookingStore, pass_tim
     assert store.create([make_action("b")]).wake == ()
 
 
-def test_a_mark_that_outlived_its_message_does_not_hold_the_sweep_back(store: LookingStore) -> None:
+def test_a_mark_that_outlived_its_message_does_not_hold_the_sweep_back(store: Store) -> None:
     """Overdue shards are named while their mark still lives."""
     shard = created(store, make_action())
     assert overdue(store, 0) == (shard,)
     assert overdue(store, 0) == (shard,)
 
 
-def test_a_look_says_which_shards_need_what(store: LookingStore, pass_time: PassTime) -> None:
+def test_a_look_says_which_shards_need_what(store: Store, pass_time: PassTime) -> None:
     """One look finds the overdue shards and those that need a countdown; quiet ones are left out."""
     now = store.now()
     late, soon, far = (RunId("p", "d", name) for name in ("late", "soon", "far"))
@@ -198,7 +198,7 @@ def test_a_look_says_which_shards_need_what(store: LookingStore, pass_time: Pass
     assert again == [store.shard_of(late)]
 
 
-def test_a_look_tells_the_time(store: LookingStore) -> None:
+def test_a_look_tells_the_time(store: Store) -> None:
     """Each line of a look carries the store's time, from which the countdown is reckoned."""
     before = store.now()
     created(store, make_action())
@@ -206,7 +206,7 @@ def test_a_look_tells_the_time(store: LookingStore) -> None:
     assert before <= one.now <= store.now()
 
 
-def test_a_nudge_asks_for_the_message_nobody_sent(store: LookingStore) -> None:
+def test_a_nudge_asks_for_the_message_nobody_sent(store: Store) -> None:
     """Where something is due and no message is on its way one is asked for, once; else none is."""
     shard = store.shard_of(RUN)
     assert not store.nudge(shard)

@@ -11,7 +11,7 @@ from reconciler.core.ordering import natural_page
 from reconciler.stores import records
 from reconciler.stores.archiving import OldEvents, RawAction, RawRun, SealedRun
 from reconciler.stores.changes import event_ids
-from reconciler.stores.memory.looking import at_cursor, cursor_of
+from reconciler.stores.memory.queries import at_cursor, cursor_of
 from reconciler.stores.memory.state import MemoryCore, Shard, parse
 
 _LIVE = [str(int(phase)) for phase in ActionPhase if not phase.is_terminal()]

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.api.action import TaskAction
 from reconciler.stores.garbage import Folders, Life
-from reconciler.stores.memory.looking import Looking
+from reconciler.stores.memory.queries import Queries
 
 
-class GarbageNotes(Looking):
+class GarbageNotes(Queries):
     """collectable, note_garbage, garbage, drop_garbage."""
 
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:

@@ -25,7 +25,7 @@ from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore
-from reconciler.stores.redis.looking import add_audit
+from reconciler.stores.redis.queries import add_audit
 
 log = structlog.get_logger(__name__)
 

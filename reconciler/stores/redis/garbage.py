@@ -10,13 +10,13 @@ import msgspec
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.redis.connect import explain
-from reconciler.stores.redis.looking import Looking
+from reconciler.stores.redis.queries import Queries
 from reconciler.stores.redis.scripts import script
 
 _folders = msgspec.json.Decoder(Folders)
 
 
-class GarbageNotes(Looking):
+class GarbageNotes(Queries):
     """collectable, note_garbage, garbage, drop_garbage."""
 
     @explain

@@ -23,7 +23,7 @@ from reconciler.stores.records import Fields
 _decode_audit = msgspec.json.Decoder(AuditEntry).decode
 
 
-class Looking(MemoryCore):
+class Queries(MemoryCore):
     """get, list, events, channel, collect, audit."""
 
     def get(self, action: ActionId) -> TaskAction | None:

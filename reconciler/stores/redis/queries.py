@@ -26,7 +26,7 @@ _AUDIT_LIMIT = 1000
 _decode_audit = msgspec.json.Decoder(AuditEntry).decode
 
 
-class Looking(RedisCore):
+class Queries(RedisCore):
     """get, list, events, channel, subscribe, collect, audit."""
 
     _notifier: Notifier | None = None

@@ -5,7 +5,6 @@ import threading
 import pytest
 from support import (
     RUN,
-    LookingStore,
     PassTime,
     claimed,
     committed,
@@ -22,16 +21,17 @@ from support import (
 from reconciler.api.action import RunId
 from reconciler.api.event import AuditEntry
 from reconciler.api.phase import ActionPhase
+from reconciler.stores.base import Store
 
 pytestmark = pytest.mark.rule("R76")
 
 
-def test_a_missing_action_is_none(store: LookingStore) -> None:
+def test_a_missing_action_is_none(store: Store) -> None:
     """Unknown is not a phase."""
     assert store.get(make_action().id) is None
 
 
-def test_many_records_come_in_the_order_asked(store: LookingStore) -> None:
+def test_many_records_come_in_the_order_asked(store: Store) -> None:
     """A list may mix runs, repeat itself and name what is not there."""
     one, two = make_action("one"), make_action("two", run=RunId("p", "d", "r2"))
     created(store, one, two)
@@ -40,7 +40,7 @@ def test_many_records_come_in_the_order_asked(store: LookingStore) -> None:
     assert store.get_many([]) == []
 
 
-def test_a_record_counts_its_children(store: LookingStore) -> None:
+def test_a_record_counts_its_children(store: Store) -> None:
     """Reading many parents gives each its own counts."""
     created(
         store,
@@ -54,7 +54,7 @@ def test_a_record_counts_its_children(store: LookingStore) -> None:
     assert counted == [(3, 3, 0), (1, 0, 1), (0, 0, 0)]
 
 
-def test_actions_of_a_run_come_by_parent_and_name(store: LookingStore) -> None:
+def test_actions_of_a_run_come_by_parent_and_name(store: Store) -> None:
     """A run is listed in one fixed order, roots first, without other runs."""
     created(
         store,
@@ -67,7 +67,7 @@ def test_actions_of_a_run_come_by_parent_and_name(store: LookingStore) -> None:
     assert page.next == ""
 
 
-def test_children_are_direct(store: LookingStore) -> None:
+def test_children_are_direct(store: Store) -> None:
     """Listing by parent gives its children alone: no grandchildren, none of a parent with a similar name."""
     created(
         store,
@@ -81,7 +81,7 @@ def test_children_are_direct(store: LookingStore) -> None:
     assert store.list_actions(RunId("p", "d", "none")).actions == []
 
 
-def test_numbers_in_names_count_as_numbers(store: LookingStore) -> None:
+def test_numbers_in_names_count_as_numbers(store: Store) -> None:
     """`m2` stands before `m10`, of parents as of children; a page that ends between them is gone on with there."""
     created(
         store, make_action("p10"), make_action("p9"), *(make_action(f"m{n}", parent="p9") for n in range(12))
@@ -98,7 +98,7 @@ def test_numbers_in_names_count_as_numbers(store: LookingStore) -> None:
 
 
 @pytest.mark.parametrize("parent", [None, "top"])
-def test_pages_together_are_the_list(store: LookingStore, parent: str | None) -> None:
+def test_pages_together_are_the_list(store: Store, parent: str | None) -> None:
     """Following `next` gives every action once, in order, and ends."""
     created(store, make_action("top"), *(make_action(f"c{n}", parent="top") for n in range(6, 15)))
     created(store, make_action("g", parent="c10"))
@@ -112,7 +112,7 @@ def test_pages_together_are_the_list(store: LookingStore, parent: str | None) ->
     assert pages == len(whole) // 3 + 1
 
 
-def test_runs_come_newest_first(store: LookingStore, pass_time: PassTime) -> None:
+def test_runs_come_newest_first(store: Store, pass_time: PassTime) -> None:
     """The list of runs starts with the newest, goes across shards, and can be continued."""
     runs = [RunId("p", "d", f"run{n}") for n in range(5)]
     for run in runs:
@@ -128,7 +128,7 @@ def test_runs_come_newest_first(store: LookingStore, pass_time: PassTime) -> Non
     assert [summary.id for summary in store.list_runs(2, before)] == [runs[2], runs[1]]
 
 
-def test_no_run_of_one_millisecond_is_left_out(store: LookingStore) -> None:
+def test_no_run_of_one_millisecond_is_left_out(store: Store) -> None:
     """A list is gone on with behind its last run, though many were created in the same millisecond."""
     runs = [RunId("p", "d", f"run{n}") for n in range(20)]
     store.create([make_action(run=run) for run in runs])
@@ -140,7 +140,7 @@ def test_no_run_of_one_millisecond_is_left_out(store: LookingStore) -> None:
     assert sorted(seen) == sorted(runs)
 
 
-def test_an_unknown_run_has_no_counts(store: LookingStore) -> None:
+def test_an_unknown_run_has_no_counts(store: Store) -> None:
     """No run, no counts: not a run with nothing in it."""
     assert store.counts(RUN) is None
     created(store, make_action(), make_action("b"))
@@ -150,7 +150,7 @@ def test_an_unknown_run_has_no_counts(store: LookingStore) -> None:
     assert (counts.total, counts.ended) == (2, 0)
 
 
-def test_waiters_are_called_on_a_commit(store: LookingStore) -> None:
+def test_waiters_are_called_on_a_commit(store: Store) -> None:
     """Whoever subscribed to a run is called when something of it was committed."""
     action = make_action()
     created(store, action)
@@ -162,7 +162,7 @@ def test_waiters_are_called_on_a_commit(store: LookingStore) -> None:
         assert called.wait(10)
 
 
-def test_waiters_are_called_on_a_new_action(store: LookingStore) -> None:
+def test_waiters_are_called_on_a_new_action(store: Store) -> None:
     """A new action of the run is news too."""
     called = threading.Event()
     with store.subscribe(RUN, called.set):
@@ -170,7 +170,7 @@ def test_waiters_are_called_on_a_new_action(store: LookingStore) -> None:
         assert called.wait(10)
 
 
-def test_waiters_hear_of_their_run_alone(store: LookingStore) -> None:
+def test_waiters_hear_of_their_run_alone(store: Store) -> None:
     """News of another run, and a release without a change, call nobody."""
     mine, other = make_action(), make_action(run=RunId("p", "d", "r2"))
     created(store, mine, other)
@@ -183,7 +183,7 @@ def test_waiters_hear_of_their_run_alone(store: LookingStore) -> None:
     assert calls == []
 
 
-def test_who_waits_for_one_end_hears_of_it_alone(store: LookingStore) -> None:
+def test_who_waits_for_one_end_hears_of_it_alone(store: Store) -> None:
     """Of a run of many, whoever waits for the end of one action is called by that, and by nothing before it."""
     mine, other, last = make_action("m1"), make_action("m10"), make_action("m2")
     created(store, mine, other, last)
@@ -200,7 +200,7 @@ def test_who_waits_for_one_end_hears_of_it_alone(store: LookingStore) -> None:
         eventually(lambda: calls == ["m1"])
 
 
-def test_several_waiters_of_a_run_are_all_called(store: LookingStore) -> None:
+def test_several_waiters_of_a_run_are_all_called(store: Store) -> None:
     """One waiter that leaves does not take the others along; after all have left, a new one is served."""
     action = make_action()
     created(store, action)
@@ -225,7 +225,7 @@ def entry(number: int) -> AuditEntry:
     return AuditEntry(id=make_action().id, reason="R", action="A", message=f"m{number}", at=number)
 
 
-def test_warnings_are_kept_in_order(store: LookingStore) -> None:
+def test_warnings_are_kept_in_order(store: Store) -> None:
     """Warnings of a shard are read oldest first, and are not those of another shard."""
     elsewhere = AuditEntry(
         id=make_action(run=RunId("p", "d", "late")).id, reason="R", action="A", message="x"
@@ -237,14 +237,14 @@ def test_warnings_are_kept_in_order(store: LookingStore) -> None:
     assert store.audit(shard_of(store, make_action())) == [entry(1), entry(2), entry(3)]
 
 
-def test_only_the_newest_thousand_warnings_stay(store: LookingStore) -> None:
+def test_only_the_newest_thousand_warnings_stay(store: Store) -> None:
     """Warnings are bounded."""
     store.record_audit([entry(n) for n in range(1010)])
     kept = store.audit(shard_of(store, make_action()))
     assert (len(kept), kept[0], kept[-1]) == (1000, entry(10), entry(1009))
 
 
-def test_the_clock_moves_on(store: LookingStore, pass_time: PassTime) -> None:
+def test_the_clock_moves_on(store: Store, pass_time: PassTime) -> None:
     """The store's time is milliseconds since the epoch."""
     before = store.now()
     assert before > 1_700_000_000_000
@@ -252,7 +252,7 @@ def test_the_clock_moves_on(store: LookingStore, pass_time: PassTime) -> None:
     assert store.now() >= before + 3
 
 
-def test_reading_is_not_claiming(store: LookingStore) -> None:
+def test_reading_is_not_claiming(store: Store) -> None:
     """A record that was only read has no lease, and its token is that of the last claim."""
     created(store, make_action())
     assert get(store, make_action()).token == 0
