@@ -17,9 +17,9 @@ from typing import TypeVar
 import structlog
 
 from reconciler import metrics
-from reconciler.api.conditions import cut
 from reconciler.api.errors import EventRefused, Unavailable
 from reconciler.api.event import ActionEvent, AuditEntry
+from reconciler.api.status_conditions import cut
 from reconciler.broker.exchange import EventExchange
 from reconciler.client.channel import Channel, Reader
 from reconciler.settings import Settings

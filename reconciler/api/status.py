@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from reconciler.api.conditions import Condition, ConditionStatus, ConditionType, ErrorState, PhaseTransition
 from reconciler.api.resource import QuotaLease
+from reconciler.api.status_conditions import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    ErrorState,
+    PhaseTransition,
+)
 from reconciler.api.transition import CacheStatus, OutputRef
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from reconciler.api.asked import AskedRetry
-from reconciler.api.conditions import Reason
 from reconciler.api.phase import PluginPhase
+from reconciler.api.status_conditions import Reason
 
 
 class CacheStatus(enum.IntEnum):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 import msgspec
 
-from reconciler.api.condition import TYPES
+from reconciler.api.approval import TYPES
 from reconciler.api.errors import InvalidInput, InvalidSpec, OutsideOfTask
 from reconciler.api.texts import check_text
 from reconciler.children import requests as ask_

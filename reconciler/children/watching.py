@@ -13,8 +13,8 @@ from reconciler.api.phase import ActionPhase
 from reconciler.children.requests import End
 from reconciler.client.client import Client
 from reconciler.client.waiting import document_of, ended_error, is_over
-from reconciler.core.conditions import terminal_time
 from reconciler.core.events import prefix_of
+from reconciler.core.status_conditions import terminal_time
 from reconciler.stores.outputs import ActionFiles
 
 _LOOK_ANYWAY = 5.0

@@ -12,8 +12,8 @@ from reconciler.cli.output import emit, phase_text, say
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.cli.terminal import styled, write
 from reconciler.client.describing import Described, describe
-from reconciler.core.conditions import terminal_time
 from reconciler.core.documents import Document
+from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import iso
 
 

@@ -8,13 +8,13 @@ import msgspec
 
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.audit import Ruling, Who
-from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status_conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.core.attempts import AttemptView, attempts_of
-from reconciler.core.conditions import terminal_time
 from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
+from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import iso
 from reconciler.stores.counts import RunCounts
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import click
 
 from reconciler.api.action import Metadata, RunId, TaskAction
+from reconciler.api.approval import read_condition
 from reconciler.api.audit import Who
-from reconciler.api.condition import read_condition
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
@@ -18,9 +18,9 @@ from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.cli.terminal import styled, write
 from reconciler.core.attempts import AttemptView, attempts_of
-from reconciler.core.conditions import terminal_time
 from reconciler.core.events import observed_attempts
 from reconciler.core.progress import begun
+from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import span
 from reconciler.stores.holds import RunLife
 

@@ -15,7 +15,7 @@ from reconciler.cli.output import counts_text, phase_cell
 from reconciler.cli.terminal import console
 from reconciler.client import Client
 from reconciler.client.waiting import Waiter
-from reconciler.core.conditions import terminal_time
+from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import span
 
 _MANY = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from reconciler.api.condition import TYPES, Value
+from reconciler.api.approval import TYPES, Value
 from reconciler.cli.output import emit, say
 from reconciler.cli.session import Place, common_options, connected, read_text
 from reconciler.client.submission import whoami

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from reconciler.api.action import ActionId, Deletion, RunId, TaskAction
 from reconciler.api.audit import Door, Who
-from reconciler.api.conditions import cut
 from reconciler.api.errors import ActionEnded, ActionNotFound, ArchiveDamaged, ResultTimeout
 from reconciler.api.event import ActionEvent
 from reconciler.api.schedule import check_priority
+from reconciler.api.status_conditions import cut
 from reconciler.archive.record import ArchivedRun
 from reconciler.broker.messages import Messenger
 from reconciler.client.archived import ArchivedRuns, counts_of, listed

@@ -8,8 +8,7 @@ from datetime import timedelta
 import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec, Signal
-from reconciler.api.condition import ConditionSpec, Value, check_kind, check_scalar, fitted, read_condition
-from reconciler.api.conditions import cut
+from reconciler.api.approval import ConditionSpec, Value, check_kind, check_scalar, fitted, read_condition
 from reconciler.api.errors import (
     ActionNotFound,
     CallbackRefused,
@@ -17,6 +16,7 @@ from reconciler.api.errors import (
     NotACondition,
     SignalRefused,
 )
+from reconciler.api.status_conditions import cut
 from reconciler.api.texts import check_text
 from reconciler.client.actions import Actions
 from reconciler.client.submission import MAX_ACTOR, me

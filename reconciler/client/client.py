@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, overload
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec
+from reconciler.api.approval import Value
 from reconciler.api.audit import Door
-from reconciler.api.condition import Value
 from reconciler.api.schedule import Delay, Moment, schedule
 from reconciler.broker.messages import Messenger
 from reconciler.client.approval import Signals, question

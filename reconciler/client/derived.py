@@ -17,9 +17,9 @@ from reconciler.api.template import template_or_none
 from reconciler.client.door import Door
 from reconciler.client.sources import SourceRun, objects_of
 from reconciler.client.submission import with_inputs_hash
-from reconciler.core.conditions import recovered
 from reconciler.core.derivation import Plan
 from reconciler.core.layout import is_default_base
+from reconciler.core.status_conditions import recovered
 from reconciler.plugins import group
 from reconciler.stores.objects import BlobStore
 from reconciler.stores.outputs import read_inputs

@@ -14,9 +14,9 @@ from functools import cache
 import msgspec
 
 from reconciler.api.action import ActionSpec, TaskAction
-from reconciler.api.conditions import cut
 from reconciler.api.errors import InvalidName, InvalidSpec
 from reconciler.api.schedule import NOW, Schedule, check_fair_key
+from reconciler.api.status_conditions import cut
 from reconciler.api.template import TaskTemplate, encode_template, shared_template
 from reconciler.api.texts import check_text
 from reconciler.core.cachekey import CacheConfigError, hash_inputs

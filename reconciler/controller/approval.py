@@ -7,14 +7,14 @@ from datetime import timedelta
 import msgspec
 
 from reconciler.api.action import DONE, Result, TaskAction
-from reconciler.api.condition import ConditionSpec
-from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState, Reason
+from reconciler.api.approval import ConditionSpec
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.reading import read_json
+from reconciler.api.status_conditions import ConditionStatus, ConditionType, ErrorState, Reason
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo
 from reconciler.controller import webhook
 from reconciler.controller.round import Round
-from reconciler.core.conditions import action_phase, append_history, set_condition
+from reconciler.core.status_conditions import action_phase, append_history, set_condition
 from reconciler.core.times import span
 
 CONDITION_TIMED_OUT = "ConditionTimedOut"

@@ -10,10 +10,10 @@ from reconciler.controller import cleanup, failures, outcome
 from reconciler.controller.limits import overdue, time_out
 from reconciler.controller.round import Round
 from reconciler.core import retries
-from reconciler.core.conditions import map_phase, system_error
 from reconciler.core.deadlines import attempt_timed_out, ends_attempt
 from reconciler.core.events import observed_attempts
 from reconciler.core.progress import next_attempt, occurred
+from reconciler.core.status_conditions import map_phase, system_error
 
 
 def fail(round: Round, info: PhaseInfo) -> Result:

@@ -8,8 +8,8 @@ import structlog
 
 from reconciler import metrics
 from reconciler.api.action import ActionId
-from reconciler.api.conditions import cut
 from reconciler.api.event import AuditEntry
+from reconciler.api.status_conditions import cut
 
 log = structlog.get_logger(__name__)
 

@@ -24,9 +24,9 @@ from reconciler.controller.cache_put import UNREADABLE, read_entry, wake_waiters
 from reconciler.controller.dependencies import Dependencies
 from reconciler.controller.round import Round
 from reconciler.core.cachekey import CacheConfigError
-from reconciler.core.conditions import system_error
 from reconciler.core.events import observed_attempts
 from reconciler.core.retries import is_last
+from reconciler.core.status_conditions import system_error
 from reconciler.core.why import waits_for_holder
 from reconciler.stores.catalog import CacheSource, CatalogMiss, Reservation
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import structlog
 
-from reconciler.api.conditions import cut
+from reconciler.api.status_conditions import cut
 from reconciler.controller.overruns import RoundsAbandoned, check_rounds
 from reconciler.controller.round import Round
 from reconciler.core import retries

@@ -8,7 +8,7 @@ from reconciler.api.transition import ExecutionError, PhaseInfo, TaskInfo, abort
 from reconciler.controller import cache, cleanup
 from reconciler.controller.overruns import check_rounds
 from reconciler.controller.round import Round
-from reconciler.core.conditions import failure_reason, map_phase
+from reconciler.core.status_conditions import failure_reason, map_phase
 from reconciler.plugins.base import owes_finalize
 from reconciler.plugins.registry import PluginNotFound
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from reconciler import metrics
 from reconciler.api.action import Result
-from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState, Reason
 from reconciler.api.errors import InvalidInput, ReconcilerError
+from reconciler.api.status_conditions import ConditionStatus, ConditionType, ErrorState, Reason
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo
 from reconciler.controller import cleanup, ending
 from reconciler.controller.limits import bounded
@@ -13,8 +13,8 @@ from reconciler.controller.overruns import RoundsAbandoned
 from reconciler.controller.round import Round
 from reconciler.core import retries
 from reconciler.core.cachekey import CacheConfigError
-from reconciler.core.conditions import error_state_of, set_condition
 from reconciler.core.progress import occurred, ran_long
+from reconciler.core.status_conditions import error_state_of, set_condition
 
 
 class SystemRetryableFailure(ReconcilerError):

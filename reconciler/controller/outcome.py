@@ -8,9 +8,9 @@ from reconciler.controller import ending
 from reconciler.controller.limits import until
 from reconciler.controller.round import Round
 from reconciler.core.again import told_in_event, told_in_history, why_again
-from reconciler.core.conditions import map_phase
 from reconciler.core.events import observed_cache_status
 from reconciler.core.progress import progress
+from reconciler.core.status_conditions import map_phase
 
 
 def store(round: Round, info: PhaseInfo, *, asked: bool = True) -> Result:

@@ -24,9 +24,9 @@ from reconciler.api.transition import PhaseInfo
 from reconciler.controller.audit import audit
 from reconciler.controller.dependencies import Dependencies
 from reconciler.controller.quota_leases import give_back
-from reconciler.core.conditions import status_changed, terminal_time
 from reconciler.core.events import build_event, check_event
 from reconciler.core.progress import begun
+from reconciler.core.status_conditions import status_changed, terminal_time
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.state import PluginStateManager

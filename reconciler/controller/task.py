@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.action import Result
-from reconciler.api.conditions import Reason
 from reconciler.api.errors import ReconcilerError
 from reconciler.api.phase import PluginPhase
+from reconciler.api.status_conditions import Reason
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, Transition
 from reconciler.controller import attempts, cache, cleanup, ending, failures, outcome
 from reconciler.controller.limits import overdue, time_out, until

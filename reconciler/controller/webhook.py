@@ -13,13 +13,13 @@ import structlog
 
 from reconciler import metrics
 from reconciler.api.action import TaskAction
-from reconciler.api.condition import ConditionSpec
-from reconciler.api.conditions import Reason
+from reconciler.api.approval import ConditionSpec
 from reconciler.api.errors import InvalidSettings, ReconcilerError
+from reconciler.api.status_conditions import Reason
 from reconciler.controller.round import Round
 from reconciler.core.callback import SIGNAL, Callback, sign
-from reconciler.core.conditions import append_history
 from reconciler.core.retries import system_delay
+from reconciler.core.status_conditions import append_history
 from reconciler.webhooks.caller import WebhookFailed, WebhooksBusy
 from reconciler.webhooks.secret import callback_secret
 

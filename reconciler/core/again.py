@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.action import TaskAction
-from reconciler.api.conditions import cut
 from reconciler.api.phase import PluginPhase
 from reconciler.api.status import ActionStatus
+from reconciler.api.status_conditions import cut
 from reconciler.api.transition import PhaseInfo, ReasonInfo, TaskInfo
 from reconciler.core.paths import launch_id
 

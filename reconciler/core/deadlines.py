@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from reconciler.api.action import TaskAction
-from reconciler.api.conditions import Reason
 from reconciler.api.phase import PluginPhase
+from reconciler.api.status_conditions import Reason
 from reconciler.api.template import TaskTemplate, Timeouts
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, failed
 from reconciler.core.paths import launch_id

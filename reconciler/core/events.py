@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.api.action import CONDITION, TaskAction
-from reconciler.api.conditions import CODE_LIMIT, cut
 from reconciler.api.errors import InvalidInput
 from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo
 from reconciler.api.phase import PluginPhase
+from reconciler.api.status_conditions import CODE_LIMIT, cut
 from reconciler.api.transition import CacheStatus, ErrorKind, ExecutionError, PhaseInfo, TaskInfo
-from reconciler.core.conditions import event_phase
 from reconciler.core.paths import output_prefix
+from reconciler.core.status_conditions import event_phase
 
 _KINDS = {ErrorKind.USER: "KIND_USER", ErrorKind.SYSTEM: "KIND_SYSTEM", ErrorKind.UNKNOWN: "KIND_UNSPECIFIED"}
 

@@ -8,8 +8,8 @@ from reconciler.api.action import AttemptRecord, TaskAction
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status import ActionStatus
 from reconciler.api.transition import ExecutionError, PhaseInfo
-from reconciler.core.conditions import error_state_of
 from reconciler.core.retries import SUSTAINED_PROGRESS
+from reconciler.core.status_conditions import error_state_of
 
 replace = msgspec.structs.replace
 _LAUNCHED = frozenset({PluginPhase.QUEUED, PluginPhase.INITIALIZING, PluginPhase.RUNNING})

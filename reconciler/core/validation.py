@@ -10,7 +10,7 @@ from types import NoneType
 import msgspec
 
 from reconciler.api.action import CONDITION, TASK, ActionId, ActionSpec
-from reconciler.api.condition import condition_problems
+from reconciler.api.approval import condition_problems
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.names import check_name
 from reconciler.api.places import place_problem

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import msgspec
 
 from reconciler.api.action import TaskAction
-from reconciler.api.condition import read_condition
-from reconciler.api.conditions import ConditionStatus, ConditionType
+from reconciler.api.approval import read_condition
 from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.status_conditions import ConditionStatus, ConditionType
 from reconciler.core.events import observed_attempts
 from reconciler.core.line import RELAUNCH, Line
 from reconciler.core.paths import launch_id

@@ -10,8 +10,8 @@ from reconciler.api.action import FINALIZER, RunId, TaskAction
 from reconciler.api.event import OUTPUTS_FILE, ActionEvent, ClusterEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.api.status import ActionStatus
-from reconciler.core.conditions import action_phase
 from reconciler.core.progress import begun
+from reconciler.core.status_conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import Write
 from reconciler.stores.counts import RunSummary

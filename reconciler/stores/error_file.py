@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from reconciler.api.conditions import CODE_LIMIT
 from reconciler.api.reading import read_json
+from reconciler.api.status_conditions import CODE_LIMIT
 from reconciler.api.transition import ErrorKind, ExecutionError
 
 RECOVERABLE = "RECOVERABLE"

@@ -12,8 +12,8 @@ import pytest
 from harm_support import Site, running_site, traces, until
 from small_cgroup import limited_group, moved_into
 
-from reconciler.api.conditions import ErrorState
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status_conditions import ErrorState
 from reconciler.testing.invariants import check_run
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]

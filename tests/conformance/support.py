@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec, AttemptOutcome, RunId, TaskAction
-from reconciler.api.conditions import ConditionStatus, ConditionType, Reason
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status import ActionStatus
-from reconciler.core.conditions import action_phase, set_condition
+from reconciler.api.status_conditions import ConditionStatus, ConditionType, Reason
 from reconciler.core.line import Line
+from reconciler.core.status_conditions import action_phase, set_condition
 from reconciler.stores.base import (
     ClaimReport,
     CommitOutcome,

@@ -23,7 +23,7 @@ from reconciler.api.lineage import Lineage
 from reconciler.api.phase import ActionPhase
 from reconciler.api.status import ActionStatus
 from reconciler.api.transition import OutputRef
-from reconciler.core.conditions import recovered
+from reconciler.core.status_conditions import recovered
 from reconciler.stores.base import CreateOutcome, Store
 
 LINEAGE = Lineage("recover", "p/d/old@abc", ("p/d/older@def",))

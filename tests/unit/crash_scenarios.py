@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec, AttemptOutcome
-from reconciler.api.condition import ConditionSpec
+from reconciler.api.approval import ConditionSpec
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import (
     Interface,

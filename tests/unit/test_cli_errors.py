@@ -16,10 +16,10 @@ from click.testing import CliRunner
 import reconciler.cli
 from reconciler.api import errors
 from reconciler.api.action import ActionId, ActionSpec, Deletion, Metadata, TaskAction
-from reconciler.api.conditions import Condition, ConditionStatus, ConditionType, ErrorState
 from reconciler.api.event import ActionEvent, ErrorInfo
 from reconciler.api.phase import ActionPhase
 from reconciler.api.status import ActionStatus
+from reconciler.api.status_conditions import Condition, ConditionStatus, ConditionType, ErrorState
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.cli import listing, main
 from reconciler.cli.documents import action_document, waiting_reason

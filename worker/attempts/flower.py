@@ -17,9 +17,9 @@ from celery import Celery
 
 from reconciler.api.action import SUSPENDED, AttemptOutcome, TaskAction
 from reconciler.api.template import template_or_none
-from reconciler.core.conditions import TIMEOUT_CODES
 from reconciler.core.events import observed_attempts
 from reconciler.core.paths import launch_id
+from reconciler.core.status_conditions import TIMEOUT_CODES
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, TaskAction
-from reconciler.api.condition import read_condition
+from reconciler.api.approval import read_condition
 from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, RunId, TaskAction
-from reconciler.api.condition import read_condition
+from reconciler.api.approval import read_condition
 from reconciler.api.errors import ActionNotFound, BlobNotFound, ReconcilerError
 from reconciler.api.template import template_or_none
 from reconciler.cli.describe import why_document

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from reconciler.api.action import TaskAction
-from reconciler.api.condition import read_condition
+from reconciler.api.approval import read_condition
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
 from reconciler.core.documents import Document

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import msgspec
 
 from reconciler.api.action import TaskAction
-from reconciler.api.conditions import PhaseTransition, Reason
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status_conditions import PhaseTransition, Reason
 from reconciler.api.template import template_or_none
 from reconciler.cli.documents import error_of
-from reconciler.core.conditions import terminal_time
 from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
+from reconciler.core.status_conditions import terminal_time
 
 WAITS, RUNS, ASKS, FAILED, WHOLE = "waits", "runs", "asks", "failed", "whole"
 """What an action did during a bar. `whole`: it waited and ran, and `failed`: so did an attempt that failed; where the one

@@ -10,7 +10,7 @@ import msgspec
 
 from reconciler.api.action import ActionId, Metadata, TaskAction
 from reconciler.api.phase import ActionPhase
-from reconciler.core.conditions import action_phase
+from reconciler.core.status_conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import (
     ClaimReport,

@@ -18,8 +18,8 @@ from redis.exceptions import ResponseError
 
 from reconciler import metrics
 from reconciler.api.action import ActionId
-from reconciler.api.conditions import cut
 from reconciler.api.event import AuditEntry
+from reconciler.api.status_conditions import cut
 from reconciler.settings import Settings
 from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry

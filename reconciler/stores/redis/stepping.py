@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from reconciler import metrics
 from reconciler.api.action import FINALIZER, ActionId, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
-from reconciler.core.conditions import action_phase
+from reconciler.core.status_conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import (
     ClaimReport,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
-from reconciler.api.conditions import Condition, ConditionType
 from reconciler.api.errors import StoreUnavailable
+from reconciler.api.status_conditions import Condition, ConditionType
 from reconciler.api.template import Identifier, RetryStrategy, TaskMetadata, TaskTemplate, encode_template
 from reconciler.api.transition import OutputRef, PhaseInfo, TaskInfo, running, success
 from reconciler.plugins.context import TaskExecutionContext

@@ -29,11 +29,11 @@ from reconciler.api.action import (
     Deletion,
     Result,
 )
-from reconciler.api.condition import ConditionSpec
-from reconciler.api.conditions import ConditionStatus, ConditionType
+from reconciler.api.approval import ConditionSpec
 from reconciler.api.errors import StoreUnavailable, Superseded
 from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaLease
+from reconciler.api.status_conditions import ConditionStatus, ConditionType
 from reconciler.api.template import Interface
 from reconciler.api.transition import retryable_failure, running, success
 from reconciler.controller.round import commit_one, round_on

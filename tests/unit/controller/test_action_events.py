@@ -7,11 +7,11 @@ import pytest
 from control_support import TYPE, lab_of
 
 from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
-from reconciler.api.conditions import PhaseTransition, Reason
 from reconciler.api.errors import InvalidInput
 from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status import ActionStatus
+from reconciler.api.status_conditions import PhaseTransition, Reason
 from reconciler.api.template import RetryStrategy, TaskMetadata
 from reconciler.api.transition import (
     CacheStatus,

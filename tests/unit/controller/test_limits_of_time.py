@@ -10,9 +10,9 @@ import pytest
 from control_support import MINUTE, TYPE, condition, history, lab_of, phases, record
 
 from reconciler.api.action import AttemptRecord, Metadata, Result
-from reconciler.api.conditions import ConditionType, Reason
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status import ActionStatus
+from reconciler.api.status_conditions import ConditionType, Reason
 from reconciler.api.template import RetryStrategy, TaskMetadata, Timeouts
 from reconciler.api.transition import (
     ErrorKind,

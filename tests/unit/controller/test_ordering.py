@@ -7,7 +7,7 @@ import pytest
 from control_support import CACHED, FULL, TYPE, SmallCatalog, fail_commits, lab_of, outputs, retries, stored
 
 from reconciler.api.action import FINALIZER, Signal
-from reconciler.api.condition import ConditionSpec
+from reconciler.api.approval import ConditionSpec
 from reconciler.api.errors import StoreUnavailable
 from reconciler.api.template import Interface
 from reconciler.api.transition import retryable_failure, running, success, system_retryable_failure

@@ -6,9 +6,9 @@ import pytest
 from control_support import FULL, TYPE, condition, history, lab_of, phases, stored
 
 from reconciler.api.action import DONE, LABEL_COMPLETED_TIME, ActionId, TaskAction
-from reconciler.api.conditions import MESSAGE_LIMIT, ConditionStatus, ConditionType, ErrorState
 from reconciler.api.errors import Superseded
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status_conditions import MESSAGE_LIMIT, ConditionStatus, ConditionType, ErrorState
 from reconciler.api.transition import CacheStatus, ErrorKind, ExecutionError, TaskInfo, failure, running
 from reconciler.testing import Lab
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from control_support import TYPE, condition, history, lab_of, record
 
-from reconciler.api.conditions import Condition, ConditionStatus, ConditionType, ErrorState
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status import ActionStatus
+from reconciler.api.status_conditions import Condition, ConditionStatus, ConditionType, ErrorState
 from reconciler.api.transition import (
     ErrorKind,
     ExecutionError,
@@ -31,7 +31,13 @@ from reconciler.api.transition import (
     waiting_for_cache,
     waiting_for_resources,
 )
-from reconciler.core.conditions import TIMEOUT_CODES, action_phase, event_phase, failure_reason, map_phase
+from reconciler.core.status_conditions import (
+    TIMEOUT_CODES,
+    action_phase,
+    event_phase,
+    failure_reason,
+    map_phase,
+)
 
 P, A = PluginPhase, ActionPhase
 NAMES = [

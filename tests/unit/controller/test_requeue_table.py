@@ -21,7 +21,7 @@ from control_support import (
 )
 
 from reconciler.api.action import DONE, FINALIZER, ActionId, Result
-from reconciler.api.condition import ConditionSpec
+from reconciler.api.approval import ConditionSpec
 from reconciler.api.errors import BadTaskSpecification, BlobUnavailable, StoreUnavailable
 from reconciler.api.template import Interface
 from reconciler.api.transition import queued, retryable_failure, running, success

@@ -9,7 +9,10 @@ import pytest
 from control_support import FULL, TYPE, history, lab_of, phases, record, stored
 
 from reconciler.api.action import ActionId
-from reconciler.api.conditions import (
+from reconciler.api.errors import ActionNotFound, InvalidInput, Superseded
+from reconciler.api.event import ActionEvent
+from reconciler.api.status import ActionStatus, is_terminal
+from reconciler.api.status_conditions import (
     HISTORY_LIMIT,
     Condition,
     ConditionStatus,
@@ -18,9 +21,6 @@ from reconciler.api.conditions import (
     PhaseTransition,
     cut,
 )
-from reconciler.api.errors import ActionNotFound, InvalidInput, Superseded
-from reconciler.api.event import ActionEvent
-from reconciler.api.status import ActionStatus, is_terminal
 from reconciler.api.transition import (
     CacheStatus,
     ErrorKind,
@@ -34,7 +34,8 @@ from reconciler.api.transition import (
     success,
 )
 from reconciler.controller.round import commit_one
-from reconciler.core.conditions import (
+from reconciler.core.events import build_event, check_event, observed_cache_status
+from reconciler.core.status_conditions import (
     append_history,
     error_state_of,
     map_phase,
@@ -42,7 +43,6 @@ from reconciler.core.conditions import (
     status_changed,
     terminal_time,
 )
-from reconciler.core.events import build_event, check_event, observed_cache_status
 
 PROGRESSING = ConditionType.PROGRESSING
 TRUE, FALSE = ConditionStatus.TRUE, ConditionStatus.FALSE

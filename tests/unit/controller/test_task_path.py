@@ -21,9 +21,9 @@ from control_support import (
 )
 
 from reconciler.api.action import DONE, FINALIZER, ActionId, Result
-from reconciler.api.conditions import ConditionType
 from reconciler.api.errors import BadTaskSpecification, ReadFailed, StoreUnavailable, Superseded
 from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.status_conditions import ConditionType
 from reconciler.api.template import Interface
 from reconciler.api.transition import (
     UNKNOWN_TRANSITION,

@@ -11,11 +11,11 @@ from reconciler.api.action import (
     Metadata,
     TaskAction,
 )
-from reconciler.api.conditions import ConditionStatus, ConditionType
 from reconciler.api.errors import Superseded
 from reconciler.api.stamps import completed_label
+from reconciler.api.status_conditions import ConditionStatus, ConditionType
 from reconciler.api.transition import failure, running, success
-from reconciler.core.conditions import set_condition
+from reconciler.core.status_conditions import set_condition
 
 
 @pytest.mark.rule("R36")

@@ -10,8 +10,8 @@ import pytest
 from control_support import REQUEUE, TYPE, condition, history, lab_of, phases, retries
 
 from reconciler.api.action import DONE, Result
-from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.status_conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.template import RetryStrategy, TaskMetadata, TaskTemplate
 from reconciler.api.transition import (
     CacheStatus,

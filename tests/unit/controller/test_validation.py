@@ -10,9 +10,9 @@ import pytest
 from control_support import FULL, TYPE, condition, history, lab_of, phases, record, stored
 
 from reconciler.api.action import DONE, FINALIZER, LABEL_COMPLETED_TIME, ActionSpec
-from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.errors import InvalidName, InvalidSpec
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status_conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.api.template import TaskMetadata, TaskTemplate, Timeouts, encode_template
 from reconciler.api.transition import ExecutionError, running, success
 from reconciler.controller.round import Round

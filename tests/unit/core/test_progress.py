@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reconciler.api.action import AttemptRecord
-from reconciler.api.conditions import ErrorState
 from reconciler.api.status import ActionStatus
+from reconciler.api.status_conditions import ErrorState
 from reconciler.api.transition import (
     ErrorKind,
     ExecutionError,

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from control_support import TYPE, lab_of
+from reconciler.core.answers import MistypedAnswer, check_types
 
 from reconciler.api.errors import ReconcilerError
 from reconciler.api.phase import ActionPhase, PluginPhase
@@ -20,7 +21,6 @@ from reconciler.api.transition import (
     running,
     success,
 )
-from reconciler.core.answers import MistypedAnswer, check_types
 
 pytestmark = pytest.mark.rule("R59")
 

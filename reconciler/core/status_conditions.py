@@ -6,7 +6,9 @@ from operator import attrgetter
 
 import msgspec
 
-from reconciler.api.conditions import (
+from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.status import ActionStatus
+from reconciler.api.status_conditions import (
     CODE_LIMIT,
     HISTORY_LIMIT,
     Condition,
@@ -17,8 +19,6 @@ from reconciler.api.conditions import (
     Reason,
     cut,
 )
-from reconciler.api.phase import ActionPhase, PluginPhase
-from reconciler.api.status import ActionStatus
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo
 
 replace = msgspec.structs.replace

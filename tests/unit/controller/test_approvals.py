@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from reconciler.api.action import CONDITION, DONE, ActionId, ActionSpec, Result, Signal, TaskAction
-from reconciler.api.condition import ConditionSpec
-from reconciler.api.conditions import ConditionStatus, ConditionType, ErrorState
+from reconciler.api.approval import ConditionSpec
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status_conditions import ConditionStatus, ConditionType, ErrorState
 from reconciler.controller.round import commit_one
 from reconciler.stores.base import SignalOutcome
 from reconciler.testing import Lab
