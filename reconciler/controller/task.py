@@ -13,7 +13,7 @@ from reconciler.controller import attempts, cache, cleanup, ending, failures, ou
 from reconciler.controller.limits import overdue, time_out, until
 from reconciler.controller.overruns import RoundsAbandoned, check_rounds
 from reconciler.controller.round import Round
-from reconciler.core.answers import check_types
+from reconciler.core.plugin_results import check_types
 from reconciler.core.validation import missing_fields, place_problems
 from reconciler.plugins.registry import PluginNotFound
 

@@ -1,4 +1,4 @@
-"""Check the answers of plugins: they are stored, so they must be of the types they claim to be (R20, R59).
+"""Check what plugins return: it is stored, so it must be of the types it claims to be (R20, R59).
 
 Nothing checks types when a record is written; it would be found out by every later reader of the record, too late.
 """
@@ -17,22 +17,22 @@ _LATEST = 2**53
 _KINDS = frozenset(ErrorKind)
 
 
-class MistypedAnswer(ReconcilerError):
-    """A plugin answered with a value of another type than is stored."""
+class MistypedResult(ReconcilerError):
+    """A plugin returned a value of another type than is stored."""
 
 
 def check_types(info: PhaseInfo) -> None:
-    """Check the types of all that is stored of an answer.
+    """Check the types of all that is stored of what `handle` returned.
 
     Raises:
-        MistypedAnswer: names the first value that does not fit.
+        MistypedResult: names the first value that does not fit.
     """
     at = info.info.occurred_at if info.info is not None else 0
     for name, value in (("version", info.version), ("requeue_at", info.requeue_at), ("occurred_at", at)):
         if type(value) is not int or not 0 <= value < _LATEST:
-            raise MistypedAnswer(f"handle answered with {name} {value!r:.100}, an int from 0 on is needed")
+            raise MistypedResult(f"handle returned {name} {value!r:.100}, an int from 0 on is needed")
     if type(info.reason) is not str:
-        raise MistypedAnswer(f"handle answered with the reason {info.reason!r:.100}, a str is needed")
+        raise MistypedResult(f"handle returned the reason {info.reason!r:.100}, a str is needed")
     if info.err is not None:
         _check_error(info.err)
     if info.info is not None and info.info != TaskInfo(occurred_at=info.info.occurred_at):
@@ -46,8 +46,8 @@ def _check_error(error: ExecutionError) -> None:
         or not isinstance(error.kind, str)
         or error.kind not in _KINDS
     ):
-        raise MistypedAnswer(
-            f"handle answered with the error {error!r:.200}: code and message are str, kind an ErrorKind"
+        raise MistypedResult(
+            f"handle returned the error {error!r:.200}: code and message are str, kind an ErrorKind"
         )
 
 
@@ -56,4 +56,4 @@ def _check_details(details: TaskInfo) -> None:
     try:
         msgspec.json.decode(msgspec.json.encode(stored), type=TaskInfo)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise MistypedAnswer(f"handle answered with details that cannot be stored: {error}") from error
+        raise MistypedResult(f"handle returned details that cannot be stored: {error}") from error

@@ -1,4 +1,4 @@
-"""Answers of plugins that say a thing less strictly than our own constructors do (R17, R18, R22)."""
+"""Results of plugins that say a thing less strictly than our own constructors do (R17, R18, R22)."""
 
 from __future__ import annotations
 

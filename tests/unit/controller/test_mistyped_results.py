@@ -1,4 +1,4 @@
-"""What a plugin answers with the wrong type is its own failure, and nobody else's (R20, R59)."""
+"""What a plugin returns of the wrong type is its own failure, and nobody else's (R20, R59)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 from control_support import TYPE, lab_of
-from reconciler.core.answers import MistypedAnswer, check_types
 
 from reconciler.api.errors import ReconcilerError
 from reconciler.api.phase import ActionPhase, PluginPhase
@@ -21,6 +20,7 @@ from reconciler.api.transition import (
     running,
     success,
 )
+from reconciler.core.plugin_results import MistypedResult, check_types
 
 pytestmark = pytest.mark.rule("R59")
 
@@ -86,6 +86,6 @@ def test_what_is_well_typed_passes(fine: PhaseInfo) -> None:
 
 def test_the_error_names_what_is_wrong() -> None:
     """Whoever writes a plugin is told which value it was."""
-    with pytest.raises(MistypedAnswer, match=r"version '1', an int from 0 on is needed"):
+    with pytest.raises(MistypedResult, match=r"version '1', an int from 0 on is needed"):
         check_types(msgspec.structs.replace(running(0), version="1"))
-    assert issubclass(MistypedAnswer, ReconcilerError)
+    assert issubclass(MistypedResult, ReconcilerError)
