@@ -111,7 +111,7 @@ class EventExchange:
         # Those of a list; the transport for Sentinel goes through its list by itself.
         self._further_servers = self._address.url.count(";") if self._address.family == "other" else 0
         self._connect = settings.connect_timeout.total_seconds()
-        self._patience = settings.socket_timeout.total_seconds()
+        self._timeout = settings.socket_timeout.total_seconds()
         self._exchange = Exchange(settings.events_exchange, type="topic", durable=True)  # type: ignore[no-untyped-call]  # kombu is not
         self._variable = _variable(settings)
         self._connection: Connection | None = None
@@ -154,8 +154,8 @@ class EventExchange:
             content_encoding="utf-8",
             message_id=key,
             headers={"dedupe_key": key},
-            timeout=self._patience,
-            confirm_timeout=self._patience,
+            timeout=self._timeout,
+            confirm_timeout=self._timeout,
         )
 
     def _opened(self) -> Producer:

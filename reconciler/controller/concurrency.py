@@ -23,12 +23,12 @@ class Slots:
         with self._changed:
             self._most = min(self._most, most)
 
-    def take(self, wanted: int, patience: float) -> int:
+    def take(self, wanted: int, timeout: float) -> int:
         """Take up to `wanted` slots, as many as are free; waits while none is.
 
         Args:
             wanted: at least 1.
-            patience: longest wait, seconds.
+            timeout: longest wait, seconds.
 
         Returns:
             How many were taken; 0 when the time is over. `give` them back.
@@ -36,7 +36,7 @@ class Slots:
         ends = None
         with self._changed:
             while self._taken >= self._most:
-                ends = ends or time.monotonic() + patience
+                ends = ends or time.monotonic() + timeout
                 left = ends - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break

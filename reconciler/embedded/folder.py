@@ -111,8 +111,8 @@ class DataFolder:
         return {}
 
 
-def _locked(descriptor: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
+def _locked(descriptor: int, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -44,7 +44,7 @@ from worker.attempts.fitness import CannotRun, cannot, check_fit
 from worker.attempts.heartbeat import Heartbeat
 from worker.attempts.live_log import LiveLog
 from worker.attempts.outcomes import describe
-from worker.attempts.patience import patiently
+from worker.attempts.retry import retry_outages
 from worker.attempts.secrets import AttemptSecrets, ChildSecrets, check_declared, resolve
 from worker.faults import fault_of, storable
 from worker.runner.functions import runner_for
@@ -166,7 +166,7 @@ class Attempt:
                 if written and not self._text:
                     self.outcome = self._write(written=True)  # no request is left
                 else:
-                    self.outcome = patiently(lambda: self._write(written=written), self.beat, grace)
+                    self.outcome = retry_outages(lambda: self._write(written=written), self.beat, grace)
             except Unavailable as error:
                 self.outcome = AttemptOutcome(ended="stopped", code="OutputsNotWritten", message=str(error))
             except Exception as error:  # noqa: BLE001  # logged there
@@ -224,7 +224,7 @@ class Attempt:
         if self.record.spec.inputs is not None:
             call = self._call(self.record, context, secrets)
         else:
-            call = patiently(lambda: self._call(self.record, context, secrets), self.beat, grace)
+            call = retry_outages(lambda: self._call(self.record, context, secrets), self.beat, grace)
         written = bytearray()
         self._secrets = secrets = _Child.secrets.begin(runner_of(self.engine), secrets)
         live = self._live = LiveLog(lambda: secrets.mask_so_far(bytes(written)), self._files().write_log)

@@ -25,7 +25,7 @@ from worker.attempts.attempt import Attempt
 from worker.attempts.fitness import CannotRun
 from worker.attempts.flower import Telling
 from worker.attempts.heartbeat import keeper
-from worker.attempts.patience import OUTAGE
+from worker.attempts.retry import OUTAGE
 from worker.faults import storable
 
 log = structlog.get_logger(__name__)

@@ -15,7 +15,7 @@ from reconciler.api.errors import StoreUnavailable
 from reconciler.settings import Settings
 from reconciler.stores.redis.keys import Keys
 
-_PATIENCE = 0.2
+_OF_SOCKET_TIMEOUT = 0.2
 """Part of the socket timeout a replica has to confirm: well below it, or the answer would be lost to the timeout."""
 _MARK_FOR = 60_000
 _SCRIPTS = frozenset({"EVALSHA", "EVAL"})
@@ -29,13 +29,13 @@ class ConfirmingRedis(redis.Redis):
     """
 
     _wanted: int | None = None
-    _patience: float
+    _confirm_timeout: float
     _mark: str
 
     def guarded_by(self, settings: Settings) -> ConfirmingRedis:
         """Say what is wanted, and return the client."""
         self._wanted = settings.confirm_replicas or None
-        self._patience = settings.socket_timeout.total_seconds() * _PATIENCE
+        self._confirm_timeout = settings.socket_timeout.total_seconds() * _OF_SOCKET_TIMEOUT
         self._mark = Keys(settings.key_prefix, settings.shards).confirm
         return self
 
@@ -54,12 +54,12 @@ class ConfirmingRedis(redis.Redis):
         # WAIT asks for this connection's last write. A repeated script may write nothing, and what its first
         # run wrote, over another connection, has to be confirmed all the same: so write something.
         pipe.set(self._mark, "1", px=_MARK_FOR)
-        pipe.execute_command("WAIT", self._wanted, int(self._patience * 1000))  # type: ignore[no-untyped-call]  # as above
+        pipe.execute_command("WAIT", self._wanted, int(self._confirm_timeout * 1000))  # type: ignore[no-untyped-call]  # as above
         answer, _, confirmed = pipe.execute()
         if confirmed < self._wanted:
             raise StoreUnavailable(
                 f"Redis has stored a change, but {confirmed} of {self._wanted} replicas confirmed it within "
-                f"{self._patience:g} s, and a failover might lose it: bring the replicas back, then repeat the call"
+                f"{self._confirm_timeout:g} s, and a failover might lose it: bring the replicas back, then repeat the call"
             )
         return answer
 

@@ -79,9 +79,9 @@ def _client(address: Address, kind: type[redis.Redis], options: dict[str, Any]) 
     if not address.master_name:
         [(host, port)] = address.hosts
         return kind(host=host, port=port, **options)
-    patience = {name: value for name, value in options.items() if name.startswith("socket")}
+    timeouts = {name: value for name, value in options.items() if name.startswith("socket")}
     # redis-py asks a dead Sentinel several times before it asks the next one, unless told not to retry
-    asking = {**patience, "retry": Retry(NoBackoff(), 0), **address.sentinel_options()}
+    asking = {**timeouts, "retry": Retry(NoBackoff(), 0), **address.sentinel_options()}
     sentinel: Any = Sentinel(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py has no types here
     primary: redis.Redis = sentinel.master_for(address.master_name, kind, **options)
     return primary

@@ -1,4 +1,4 @@
-"""Read and write S3 for an attempt: patient with a server that is away, and bounded once the attempt shall stop."""
+"""Read and write S3 for an attempt: retried through an outage, and bounded in time once the attempt shall stop."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from worker.attempts.heartbeat import Heartbeat
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 OUTAGE = 120.0
-"""How long something is tried again while a server is away, seconds."""
+"""How long something is retried while a server is away, seconds."""
 _LOOK = 0.25
 """Between two looks at whether the attempt shall stop, seconds."""
 
 
-def patiently(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
-    """Do something that needs S3, again and again through an outage, while nobody wants the attempt to stop.
+def retry_outages(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
+    """Do something that needs S3, and retry it through an outage, as long as nobody wants the attempt to stop.
 
     Args:
-        do: reads or writes; a copy of it that was given up may still be running when this has returned.
+        do: reads or writes; a call that was given up may still be running when this has returned.
         beat: knows whether the attempt shall stop.
-        grace: seconds it may still take then.
+        grace: seconds that `do` may still take from then on.
 
     Raises:
-        BlobUnavailable: the attempt shall stop, and it took longer than that.
-        Whatever `do` raises: at once when no outage is behind it, else after two minutes.
+        BlobUnavailable: the attempt shall stop, and `do` took longer than the grace.
+        Whatever `do` raises: at once when no outage is the cause, else after two minutes of retries.
     """
     ends, wait = time.monotonic() + OUTAGE, 0.5
     while True:
@@ -54,9 +54,9 @@ def _pause(seconds: float, beat: Heartbeat) -> None:
 
 
 def _unless_stopped(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
-    """In a thread of its own: a large object on a slow line takes minutes, and an abort must not wait for it.
+    """Run it in a thread of its own: a large object takes minutes on a slow connection, and an abort must not wait for it.
 
-    What is given up goes on in the background for as long as S3's time limits let it. It does no harm: it writes where
+    A call that is given up goes on in the background until S3's time limits end it. That does no harm: it writes where
     only this launch writes, and nobody is told of it.
     """
     done: Future[T] = Future()
@@ -73,7 +73,7 @@ def _unless_stopped(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
         RuntimeError
     ):  # no thread is left on this host: an abort has to wait, the work of a function is not lost
         return do()
-    patience = grace
+    left = grace
     while True:
         try:
             return done.result(_LOOK)
@@ -81,9 +81,9 @@ def _unless_stopped(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
             if done.done():
                 return done.result()
         if beat.reason():
-            patience -= _LOOK
-            if patience <= 0:
+            left -= _LOOK
+            if left <= 0:
                 raise BlobUnavailable(
                     f"S3 took longer than the {grace:g} s that were left to it when the attempt was asked to stop "
-                    f"({beat.reason()}). Look at the line to the server, or raise RECONCILER_ABORT_GRACE."
+                    f"({beat.reason()}). Look at the connection to S3, or raise RECONCILER_ABORT_GRACE."
                 )
