@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reconciler.api.secret import Secret
     from reconciler.api.template import RetryStrategy, Timeouts
     from reconciler.celery_tasks import durable
-    from reconciler.children.functions import ask, sleep, step
+    from reconciler.children.functions import ask, continue_as_new, sleep, step
     from reconciler.client import Client, Run
     from reconciler.client.aio import AsyncClient
     from reconciler.controller.reconciler import TaskActionReconciler
@@ -38,6 +38,7 @@ __all__ = [
     "TaskEnvironment",
     "Timeouts",
     "ask",
+    "continue_as_new",
     "current_attempt",
     "durable",
     "sleep",
@@ -58,6 +59,7 @@ _HOMES = {
     "TaskEnvironment": "reconciler.environment",
     "Timeouts": "reconciler.api.template",
     "ask": "reconciler.children.functions",
+    "continue_as_new": "reconciler.children.functions",
     "current_attempt": "reconciler.core.current",
     "durable": "reconciler.celery_tasks",
     "sleep": "reconciler.children.functions",

@@ -6,6 +6,7 @@ import msgspec
 
 from reconciler.api.asked import AskedRetry
 from reconciler.api.hand_back import HandBack
+from reconciler.api.start_over import StartOver
 from reconciler.api.transition import OutputRef
 
 SUSPENDED = "suspended"  # how a launch ends that has nothing to do but wait: another one goes on later
@@ -32,6 +33,8 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     waits: tuple[str, ...] = ()
     waits_for: int = 0
     until: int = 0
+    start_over: StartOver | None = None
+    """Of a suspended one whose function starts over: with what."""
     unasked: tuple[str, ...] = ()
     """Children an earlier pass has started and this one, the last, never asked for."""
 

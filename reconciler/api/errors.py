@@ -335,8 +335,8 @@ class HistoryTooLong(NonRetryableError):
 
     def __init__(self, most: int) -> None:
         super().__init__(
-            f"the function has started or kept {most} things, and each pass after a wait repeats all of them: start many "
-            "of one kind with map, or hand parts of the work to tasks of their own"
+            f"the function has started or kept {most} things, and each pass after a wait repeats all of them: go on from "
+            "here with continue_as_new(…), start many of one kind with map, or hand parts of the work to tasks of their own"
         )
 
 

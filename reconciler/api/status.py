@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.resource import QuotaLease
+from reconciler.api.start_over import StartOver
 from reconciler.api.status_conditions import (
     Condition,
     ConditionStatus,
@@ -59,6 +60,8 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
         default=(), name="tokens"
     )  # as stored records call it
     """Units of quotas it holds or waits for; what a commit drops here is given back (R37)."""
+    start_over: StartOver | None = None
+    """With what its function started over, if it ever did (R89)."""
     unasked: tuple[str, ...] = ()
     """Children an earlier pass of its function has started and the last one never asked for (R86): the first 64."""
     webhook_due: int = 0

@@ -18,6 +18,7 @@ from reconciler.api.errors import EndlessWait, ReconcilerError, Superseded, Unav
 from reconciler.api.phase import ActionPhase
 from reconciler.children import requests as ask
 from reconciler.children.starting import Starting, Wanted
+from reconciler.children.starting_over import times_over
 from reconciler.children.watching import Watching, ends_of
 from reconciler.client.client import Client
 from reconciler.client.storing import default_base
@@ -255,29 +256,41 @@ class Desk:
 
     # -- values ------------------------------------------------------------------------------------------------------
     def _keep(self, request: ask.Keep) -> ask.Kept:
-        store, record = self._client.store, self._record
-        now = store.now()
+        now, over = self._client.store.now(), times_over(self._record)
+        name = f"{over}/{request.name}" if over else request.name
         value = b"%d" % (now + request.wait) if request.wait >= 0 else request.value
         if value is None:
-            if self._steps is None:
-                self._steps = store.steps(record.id)  # once: only this launch adds to them
-            kept: bytes | None = self._steps.get(request.name)
+            kept = self._known_steps().get(name)
         else:
-            kept = store.keep_step(
-                record.id,
-                record.attempt.launch,
-                owner=self._owner,
-                name=request.name,
-                value=self._put(value),
-                incarnation=record.metadata.incarnation,
-            )
-            if kept is None:
-                raise Superseded(
-                    "another launch of the action has taken over, and nothing more is kept for this one: let it end"
-                )
+            if over and any(not known.startswith(f"{over}/") for known in self._known_steps()):
+                # what was kept before it started over is for nobody any more
+                self._steps = {f"{over}/": self._store(f"{over}/", _VALUE, alone=True)}
+            kept = self._store(name, self._put(value))
             if self._steps is not None:
-                self._steps[request.name] = kept
+                self._steps[name] = kept
         return ask.Kept(request.number, None if kept is None else self._read(kept), now)
+
+    def _known_steps(self) -> dict[str, bytes]:
+        if self._steps is None:
+            self._steps = self._client.store.steps(self._record.id)  # once: only this launch adds to them
+        return self._steps
+
+    def _store(self, name: str, value: bytes, *, alone: bool = False) -> bytes:
+        record = self._record
+        kept = self._client.store.keep_step(
+            record.id,
+            record.attempt.launch,
+            owner=self._owner,
+            name=name,
+            value=value,
+            alone=alone,
+            incarnation=record.metadata.incarnation,
+        )
+        if kept is None:
+            raise Superseded(
+                "another launch of the action has taken over, and nothing more is kept for this one: let it end"
+            )
+        return kept
 
     def _put(self, value: bytes) -> bytes:
         if len(value) <= _INLINE:

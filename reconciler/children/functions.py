@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, NoReturn, TypeVar, cast, get_type_hints
 
 import msgspec
 
@@ -75,6 +75,23 @@ async def _step_async(
         if inspect.isawaitable(result):
             result = await result
         return _keep(parent, slot, function, result)
+
+
+def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401  # arguments of the function
+    """End this call, and have the task called anew with other arguments, as if nothing had been asked for before.
+
+    It stays the same action: whoever waits for its result gets that of the last call. What it has started and not awaited
+    goes on, and ends with the action. `finally` and `with` clean up, as in a suspension.
+
+    Args:
+        *args: positional arguments of the task.
+        **kwargs: its keyword arguments.
+
+    Raises:
+        OutsideOfTask: no task runs here.
+        InvalidArguments: they do not fit the task.
+    """
+    _parent("continue_as_new").start_over(args, kwargs)
 
 
 def sleep(duration: float | timedelta) -> Any:  # noqa: ANN401  # None, or an awaitable of it

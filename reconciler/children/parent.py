@@ -9,20 +9,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from reconciler.api import errors
 from reconciler.api.errors import ResultTimeout
 from reconciler.children import requests as ask
 from reconciler.children.arrivals import Arrivals
 from reconciler.children.errors import Suspended, error_of, nothing_comes
+from reconciler.children.in_flight import InFlight
 from reconciler.children.way import Way
 from reconciler.core.current import CurrentAttempt
 
 if TYPE_CHECKING:
     from reconciler.children.loops import Loops
+    from reconciler.core.signature import Signature
 
 MOST = 10_000
 """Most requests of one pass: all of them are repeated by the next one."""
@@ -37,12 +39,23 @@ class Parent:
     Args:
         attempt: which attempt it is.
         way: to its supervisor.
+        signature: of the function.
         patience: how long to wait in place before it is suspended, seconds.
         suspends: whether it may be suspended at all.
     """
 
-    def __init__(self, attempt: CurrentAttempt, way: Way, *, patience: float, suspends: bool = True) -> None:
+    def __init__(
+        self,
+        attempt: CurrentAttempt,
+        way: Way,
+        signature: Signature,
+        *,
+        patience: float,
+        suspends: bool = True,
+    ) -> None:
         self.attempt = attempt
+        self.again: bytes | None = None
+        self._signature = signature
         self.suspended = False
         self._way = way
         self._patience = patience
@@ -66,7 +79,7 @@ class Parent:
         self._lock = threading.RLock()
         self._loops: Loops | None = None
         self._threads = threading.active_count()
-        self._in_flight: set[str] = set()
+        self.in_flight = InFlight()
 
     # -- asking ------------------------------------------------------------------------------------------------------
     def number(self) -> int:
@@ -318,6 +331,20 @@ class Parent:
         with self._lock:
             self._way.post(ask.Suspending())
 
+    def start_over(self, args: Sequence[object], kwargs: Mapping[str, object]) -> NoReturn:
+        """End the call, and have it called anew with these arguments and nothing of what it has asked for.
+
+        Raises:
+            InvalidArguments: they do not fit the function.
+            ReconcilerError: something it has started was refused, and nobody has asked what became of it.
+            Suspended: always.
+        """
+        again = self._signature.encode_arguments(args, kwargs)
+        self.settle()
+        self.again = again
+        self.suspend()
+        raise Suspended
+
     def _awaited(self) -> list[int]:
         """Numbers of all that is waited for, in threads and in the loop."""
         return [*self._waiting, *(self._loops.awaited() if self._loops is not None else ())]
@@ -330,24 +357,6 @@ class Parent:
     def descriptor(self) -> int | None:
         """Give what becomes readable when an answer comes."""
         return self._way.descriptor
-
-    @contextmanager
-    def in_flight(self, name: str) -> Iterator[None]:
-        """Refuse a second step of this name beside the first.
-
-        Raises:
-            InvalidSpec: there is one.
-        """
-        if name in self._in_flight:
-            raise errors.InvalidSpec(
-                f"two steps named {name!r} are under way at once, and nothing tells one from the other in the next pass: "
-                "give each a key of its own, as in step(name, function, key=…)"
-            )
-        self._in_flight.add(name)
-        try:
-            yield
-        finally:
-            self._in_flight.discard(name)
 
     def close(self) -> None:
         """Let go of the event loop."""

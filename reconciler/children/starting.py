@@ -11,6 +11,7 @@ from reconciler.api.errors import ReconcilerError, Unavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import Schedule, options_of
 from reconciler.children import requests
+from reconciler.children.starting_over import times_over
 from reconciler.client.approval import question
 from reconciler.client.client import Client
 from reconciler.client.door import Door
@@ -59,6 +60,8 @@ class Starting:
         self._door = Door(client.settings, parse_uri(client.blobs.uri("any")).bucket)
         self._storing = Storing(client.store, client.blobs, client.settings, Waker(client.messenger))
         self._limits = QueueLimits(client.store, self._door)
+        over = times_over(parent)
+        self._namer = f"{parent.id.action}#{over}" if over else parent.id.action
         self.made = 0
 
     def wanted(self, request: requests.Start) -> Wanted:
@@ -67,12 +70,12 @@ class Starting:
         digest = digest_of_call(
             spec.task_type.encode(), spec.short_name.encode(), spec.inputs or spec.input_uri.encode()
         )
-        name = child_name(self._parent.id.action, spec.short_name or spec.task_type, digest, request.asked)
+        name = child_name(self._namer, spec.short_name or spec.task_type, digest, request.asked)
         return Wanted(request.number, name, spec, request.plan, request.labels)
 
     def group(self, request: requests.StartGroup) -> Wanted:
         """The group a request asks for."""
-        name = child_name(self._parent.id.action, request.stem, request.digest, request.asked)
+        name = child_name(self._namer, request.stem, request.digest, request.asked)
         root = group_root(ActionSpec(), request.total, keep_failures=request.keep_failures)
         return Wanted(
             request.number, name, msgspec.structs.replace(root, short_name=request.stem[:63]), request.plan
@@ -88,7 +91,7 @@ class Starting:
         digest = digest_of_call(CONDITION.encode(), spec.condition_spec)
         stem = request.texts.get("name", "") or CONDITION
         clean = "".join(c if c.isalnum() and c.isascii() else "-" for c in stem).strip("-")
-        name = child_name(self._parent.id.action, clean, digest, request.asked)
+        name = child_name(self._namer, clean, digest, request.asked)
         return Wanted(request.number, name, spec, Schedule())
 
     def start(self, wanted: Sequence[Wanted]) -> list[ActionId | ReconcilerError]:

@@ -20,14 +20,16 @@ def unasked(client: Client, record: TaskAction, desk: Desk | None) -> tuple[str,
     Raises:
         Unavailable: the store does not answer.
     """
-    before = record.children.total
+    before, over = record.children.total, record.status.start_over
     names, made = desk.asked() if desk is not None else (set[str](), 0)
     if not before or len(names) - made == before:
         return ()
     asked = {first_generation(name) for name in names}
+    since = over.at if over is not None else 0
     found: list[str] = []
     for child in client.actions(record.id.run_id, parent=record.id.action):
-        if first_generation(child.id.action) not in asked:
+        earlier = child.metadata.creation_timestamp <= since  # of before it started over
+        if first_generation(child.id.action) not in asked and not earlier:
             found.append(child.id.action)
             if len(found) == NAMED:
                 break

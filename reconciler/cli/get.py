@@ -141,6 +141,8 @@ def _question(record: TaskAction) -> str:
 def _attempts(record: TaskAction) -> str:
     status = record.status
     more = []
+    if status.start_over is not None:
+        more.append(f"started over {status.start_over.number} times")
     if status.launches:
         more.append(f"relaunched {status.launches} times")
     if status.total_system_failures:

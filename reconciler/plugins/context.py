@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.api.action import ActionId, AttemptRecord, Children, TaskAction
+from reconciler.api.action import ActionId, ActionSpec, AttemptRecord, Children, TaskAction
 from reconciler.api.errors import BadTaskSpecification
 from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaLease
@@ -166,7 +166,17 @@ class TaskExecutionContext:
         Raises:
             ReadFailed: they cannot be read, or are not those that were submitted.
         """
-        return read_inputs(self.services.data_store, self.action.spec, limit=self.services.object_limit)
+        return read_inputs(self.services.data_store, self.call_spec, limit=self.services.object_limit)
+
+    @property
+    def call_spec(self) -> ActionSpec:
+        """The spec with the arguments of the next call: those it was submitted with, or has started over with."""
+        spec, over = self.action.spec, self.action.status.start_over
+        if over is None:
+            return spec
+        return msgspec.structs.replace(
+            spec, inputs=over.inputs, input_uri=over.uri, inputs_digest=over.sha256
+        )
 
     # -- the attempt -----------------------------------------------------------------------------------------------
     @property

@@ -53,6 +53,10 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
     """
     outcome = ctx.attempt.outcome
     assert outcome is not None
+    if outcome.start_over is not None:
+        ctx.action.set_status(start_over=outcome.start_over)
+        ctx.resume(outcome.at)
+        return None
     ended, of = _ended(ctx, outcome)
     times = [outcome.until] if outcome.until else []
     if of > len(outcome.waits) or not (of or times):

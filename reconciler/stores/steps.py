@@ -11,11 +11,20 @@ class Steps(Protocol):
     """Keep values of an action, by name."""
 
     def keep_step(
-        self, action: ActionId, launch: str, *, owner: str, name: str, value: bytes, incarnation: str = ""
+        self,
+        action: ActionId,
+        launch: str,
+        *,
+        owner: str,
+        name: str,
+        value: bytes,
+        alone: bool = False,
+        incarnation: str = "",
     ) -> bytes | None:
         """Keep a value of a running launch under a name, unless there is one; what is kept, None when superseded.
 
-        The action keeps it through all its launches and attempts, until it is collected.
+        The action keeps it through all its launches and attempts, until it is collected. With `alone`, a value that was not
+        there takes the place of all that were.
         """
         ...
 

@@ -20,6 +20,7 @@ from reconciler.api.secret import variable_of
 from reconciler.children.desk import Desk
 from reconciler.children.parent import Parent, parent_context
 from reconciler.children.requests import Answer, Request
+from reconciler.children.starting_over import start_over
 from reconciler.children.unasked import unasked
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
@@ -87,7 +88,7 @@ class LabWorker:
         except SecretUnavailable as error:
             return AttemptOutcome(ended="raised", code=error.code, message=str(error), retryable=False)
         desk = Desk(lab.client, record, _OWNER)
-        parent = Parent(_attempt(record, context, launch), LabWay(desk), patience=0)
+        parent = Parent(_attempt(record, context, launch), LabWay(desk), function.signature, patience=0)
         try:
             with _environment(environment), attempt_context(parent.attempt), parent_context(parent):
                 result = _call(function, context.read_inputs(), lab.settings.max_object_size, parent)
@@ -102,15 +103,21 @@ class LabWorker:
             parent.close()
             desk.close()
         if parent.suspended:
-            waits, until = parent.waits()
-            names = tuple(desk.names(waits))
-            return AttemptOutcome(ended=SUSPENDED, waits=names[:NAMED], waits_for=len(names), until=until)
+            return self._suspended(record, parent, desk)
         limit = limits_of(context.shared_template).running
         if limit is not None and lab.clock() - began > limit.total_seconds() * 1000:
             text = "the attempt has run longer than its running limit"
             return AttemptOutcome(ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False)
         outputs = context.files.write_outputs(result, lab.settings.inline_limit)
         return AttemptOutcome(ended="returned", outputs=outputs, unasked=unasked(lab.client, record, desk))
+
+    def _suspended(self, record: TaskAction, parent: Parent, desk: Desk) -> AttemptOutcome:
+        if parent.again is not None:
+            over = start_over(self._lab.client, record, parent.again)
+            return AttemptOutcome(ended=SUSPENDED, start_over=over)
+        waits, until = parent.waits()
+        names = tuple(desk.names(waits))
+        return AttemptOutcome(ended=SUSPENDED, waits=names[:NAMED], waits_for=len(names), until=until)
 
     def _secrets(self, record: TaskAction, context: TaskExecutionContext) -> dict[str, str]:
         manager = self._lab.reconciler.secret_manager

@@ -108,3 +108,17 @@ def test_each_end_wakes_a_parent_whose_launch_has_ended(store: Store) -> None:
     finish(store, second)  # while a step holds the parent
     committed(store, release_write(held, due=store.now() + 100_000))
     assert dict(store.due(shard))[parent.id] <= store.now()
+
+
+@pytest.mark.rule("R89")
+def test_a_value_can_take_the_place_of_all_others(store: Store) -> None:
+    """Of a function that starts over: once, so that what is kept after that stays."""
+    launched(store, ACTION)
+    started(store, ACTION)
+    for name in ("a", "b"):
+        keep(store, ACTION, b"old", name=name)
+    for name, value in (("1/", b"v"), ("1/a", b"new")):
+        alone = name == "1/"
+        assert store.keep_step(ACTION.id, "1", owner="w1", name=name, value=value, alone=alone) == value
+    assert store.keep_step(ACTION.id, "1", owner="w1", name="1/", value=b"other", alone=True) == b"v"
+    assert store.steps(ACTION.id) == {"1/": b"v", "1/a": b"new"}

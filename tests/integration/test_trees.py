@@ -147,3 +147,17 @@ def test_what_the_last_pass_does_not_ask_for_is_named_and_ends(site: Site, tmp_p
     (left,) = site.client.get(run.action).status.unasked
     eventually(lambda: site.client.get(run.id.action(left)).phase is ActionPhase.ABORTED, 30)
     check_run(site.client, run.id)
+
+
+@pytest.mark.rule("R89")
+def test_a_function_starts_over(site: Site, tmp_path: Path) -> None:
+    """With other arguments, as the same action: what it asks for is done anew in each history, and once in each."""
+    book = tmp_path / "book"
+    run = trees.counts.delay(3, str(book))
+    assert run.result(timeout=60) == 6
+    assert book.read_text() == "token\n" * 3
+    record = site.client.get(run.action)
+    assert record.status.attempts == 1
+    assert record.status.start_over is not None
+    assert record.status.start_over.number == 2
+    check_run(site.client, run.id)

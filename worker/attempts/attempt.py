@@ -30,6 +30,7 @@ from reconciler.api.errors import (
 from reconciler.api.template import Timeouts, template_or_none
 from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.children.desk import Desk
+from reconciler.children.starting_over import start_over
 from reconciler.children.unasked import unasked
 from reconciler.client import Client
 from reconciler.core.current import CurrentAttempt
@@ -48,7 +49,17 @@ from worker.attempts.retry import retry_outages
 from worker.attempts.secrets import AttemptSecrets, ChildSecrets, check_declared, resolve
 from worker.faults import fault_of, storable
 from worker.runner.functions import runner_for
-from worker.runner.runner import Call, Ended, NotStarted, Raised, Returned, Runner, Stopped, Unknown
+from worker.runner.runner import (
+    Call,
+    Ended,
+    NotStarted,
+    Raised,
+    Returned,
+    Runner,
+    Stopped,
+    Suspended,
+    Unknown,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -221,7 +232,7 @@ class Attempt:
         grace = self.engine.settings.abort_grace.total_seconds()
         secrets = self._secrets = resolve(self.record, self.engine.reconciler.secret_manager)
         context = TaskExecutionContext(self.record, self.engine.reconciler.services, PluginStateManager())
-        if self.record.spec.inputs is not None:
+        if context.call_spec.inputs is not None:
             call = self._call(self.record, context, secrets)
         else:
             call = retry_outages(lambda: self._call(self.record, context, secrets), self.beat, grace)
@@ -329,6 +340,8 @@ class Attempt:
         except InvalidInput as error:
             return AttemptOutcome(ended="raised", code="OutputsTooLarge", message=str(error), retryable=False)
         outcome = describe(ended, stored)
+        if isinstance(ended, Suspended) and ended.again is not None:
+            return replace(outcome, start_over=start_over(self._client(), self.record, ended.again))
         return replace(outcome, unasked=self._unasked()) if isinstance(ended, Raised) else outcome
 
 

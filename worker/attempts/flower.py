@@ -60,6 +60,8 @@ def ended(outcome: AttemptOutcome) -> Row:
     """The row of a launch that reported. Secrets in the outcome are masked already."""
     if outcome.ended == "returned":
         return Row(text=outcome.outputs.uri if outcome.outputs else "")
+    if outcome.start_over is not None:
+        return Row(RETRIED, "starts over with other arguments")
     if outcome.ended == SUSPENDED:
         return Row(RETRIED, f"suspended: waits for {outcome.waits_for or 'its time'}")
     stopped = outcome.ended == "stopped" and outcome.code == "Stopped"

@@ -130,7 +130,9 @@ class Child:
         parent = None
         if attempt is not None:
             way = PipeWay(self._connection, self._reader, _DECODER)
-            parent = Parent(attempt, way, patience=call.patience, suspends=call.suspends)
+            parent = Parent(
+                attempt, way, registered.signature, patience=call.patience, suspends=call.suspends
+            )
         with self._surroundings.around_call(call.env), attempt_context(attempt), parent_context(parent):
             try:
                 reply = self._call(registered, call.inputs, result_limit, parent)
@@ -139,7 +141,7 @@ class Child:
                     raise  # a process the function has forked ends here, as any Python process would
                 reply = Interrupted() if self._stop_asked else describe(error)
             if parent is not None and parent.suspended and not isinstance(reply, Interrupted):
-                return Suspended(*parent.waits())
+                return Suspended(*parent.waits(), again=parent.again)
             return reply
 
     def _call(

@@ -59,11 +59,13 @@ class Suspended(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         waits: numbers of the requests that started what it waits for.
         until: a time it waits for, ms since the epoch; 0 = none.
+        again: arguments with which it starts over, instead of waiting.
         names: the actions those requests have started; known to the runner.
     """
 
     waits: list[int]
     until: int = 0
+    again: bytes | None = None
     names: tuple[str, ...] = ()
 
 

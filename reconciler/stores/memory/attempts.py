@@ -87,14 +87,25 @@ class Attempts(MemoryCore):
             return True
 
     def keep_step(
-        self, action: ActionId, launch: str, *, owner: str, name: str, value: bytes, incarnation: str = ""
+        self,
+        action: ActionId,
+        launch: str,
+        *,
+        owner: str,
+        name: str,
+        value: bytes,
+        alone: bool = False,
+        incarnation: str = "",
     ) -> bytes | None:
         with self._lock:
             shard, path = self.shard(action), str(action)
             fields = shard.records.get(path)
             if fields is None or not _is_ours(fields, launch, owner, incarnation) or b"ar" in fields:
                 return None
-            kept = shard.steps.setdefault(path, {}).setdefault(name, value)
+            steps = shard.steps.setdefault(path, {})
+            if alone and name not in steps:
+                steps.clear()
+            kept = steps.setdefault(name, value)
             self.wrote("keep_step", (action, launch, name))
             return kept
 

@@ -73,11 +73,19 @@ class Attempts(RedisCore):
 
     @explain
     def keep_step(
-        self, action: ActionId, launch: str, *, owner: str, name: str, value: bytes, incarnation: str = ""
+        self,
+        action: ActionId,
+        launch: str,
+        *,
+        owner: str,
+        name: str,
+        value: bytes,
+        alone: bool = False,
+        incarnation: str = "",
     ) -> bytes | None:
         key, base = self.where(action)
         kept, _ = script("keep_step")(
-            self.client, key, base, str(action), launch, owner, incarnation, name, value
+            self.client, key, base, str(action), launch, owner, incarnation, name, value, int(alone)
         )
         return None if kept is None else bytes(kept)
 

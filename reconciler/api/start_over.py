@@ -1,0 +1,22 @@
+"""Define how the record says that a function has started over, with other arguments and nothing it has asked for before."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class StartOver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Holds where an action stands that has started over (`continue_as_new`).
+
+    Attributes:
+        number: how often it has.
+        at: when it last did, ms since the epoch.
+        inputs: its arguments since then; None: they lie in S3.
+        uri, sha256: the folder they lie in then, and their digest.
+    """
+
+    number: int
+    at: int = 0
+    inputs: bytes | None = None
+    uri: str = ""
+    sha256: str = ""

@@ -1,0 +1,32 @@
+"""Starts a function over (`continue_as_new`): other arguments, other names for its children, none of its kept values."""
+
+from __future__ import annotations
+
+from reconciler.api.action import TaskAction
+from reconciler.api.start_over import StartOver
+from reconciler.client.client import Client
+from reconciler.client.storing import default_base
+from reconciler.core.layout import inputs_folder
+from reconciler.core.paths import INPUTS_FILE
+from reconciler.stores.blobs import digest_of
+
+
+def times_over(record: TaskAction) -> int:
+    """Tell how often the function of an action has started over."""
+    return record.status.start_over.number if record.status.start_over is not None else 0
+
+
+def start_over(client: Client, record: TaskAction, inputs: bytes) -> StartOver:
+    """Make what the record shall say of an action whose function starts over; large arguments are written to S3.
+
+    Raises:
+        Unavailable: S3 does not answer.
+    """
+    number, at = times_over(record) + 1, client.store.now()
+    if len(inputs) <= client.settings.inline_limit:
+        return StartOver(number=number, at=at, inputs=inputs)
+    digest = digest_of(inputs)
+    own = default_base(client.blobs, record.id.run_id, record.metadata.incarnation)
+    folder = inputs_folder(own, record.id.action, digest)
+    client.blobs.put(f"{folder}/{INPUTS_FILE}", inputs)
+    return StartOver(number=number, at=at, uri=folder, sha256=digest)
