@@ -57,7 +57,7 @@ class ActionId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=Fals
         return RunId(self.project, self.domain, self.run)
 
     def checked(self) -> ActionId:
-        """This identity, when each part keeps the rule of names.
+        """Return this identity when each part keeps the rule of names.
 
         Raises:
             InvalidName: names the part and the rule.
@@ -109,7 +109,7 @@ class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
         return f"{self.project}/{self.domain}/{self.run}"
 
     def checked(self) -> RunId:
-        """This identity, when each part keeps the rule of names.
+        """Return this identity when each part keeps the rule of names.
 
         Raises:
             InvalidName: names the part and the rule.
@@ -118,7 +118,7 @@ class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
         return self
 
     def action(self, name: str) -> ActionId:
-        """The action of this run with that name."""
+        """Name the action of this run that is called so."""
         return ActionId(self.project, self.domain, self.run, name)
 
     @classmethod
@@ -295,7 +295,7 @@ class TaskAction:
         self.abandoned = abandoned
 
     def copy(self) -> TaskAction:
-        """A second record with the same parts; parts are immutable, so changes of one are not seen by the other."""
+        """Make a second record of the same parts. Parts never change in place: changes of one are not seen in the other."""
         return _copy_slots(self, TaskAction.__new__(TaskAction))
 
     def set_status(self, **changes: Any) -> None:  # noqa: ANN401  # fields of ActionStatus
@@ -340,7 +340,7 @@ class TaskAction:
 
 
 def _copy_slots(old: TaskAction, new: TaskAction) -> TaskAction:
-    """Written out: a loop over the slots cost a tenth of a round."""
+    """Copy slot by slot, written out: a loop over the slots cost a tenth of a round."""
     new.attempt, new.children, new.events, new.id = old.attempt, old.children, old.events, old.id
     new.metadata, new.now, new.phase, new.signal = old.metadata, old.now, old.phase, old.signal
     new.spec, new.status, new.token = old.spec, old.status, old.token

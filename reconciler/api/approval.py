@@ -41,7 +41,7 @@ class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
 
 
 def read_condition(document: bytes) -> ConditionSpec | None:
-    """The spec of a condition; None when it cannot be read."""
+    """Read the spec of a condition; None when it cannot be read."""
     try:
         return read_json(document, ConditionSpec)
     except msgspec.DecodeError:
@@ -111,7 +111,7 @@ def _is_scalar(value: object) -> bool:
 
 
 def fitted(value: Value, wanted: str) -> Value:
-    """An answer as it is stored for a declared type: an int for a float becomes one; else unchanged."""
+    """Convert an answer to what is stored for the declared type: an int given for a float becomes one, all else stays."""
     return float(value) if wanted == "float" and type(value) is int else value
 
 

@@ -27,7 +27,7 @@ class PluginPhase(enum.IntEnum):
 
     @classmethod
     def from_label(cls, label: str) -> PluginPhase:
-        """The phase of a stored name; anything unknown, also the empty string, is UNDEFINED."""
+        """Find the phase of a stored name. Anything unknown, also the empty string, is UNDEFINED."""
         return _BY_LABEL.get(label, cls.UNDEFINED)
 
     def is_failure(self) -> bool:

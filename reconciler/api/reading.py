@@ -26,12 +26,12 @@ def read_json(data: bytes, kind: type[T]) -> T:
 
 @cache
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:  # noqa: ANN401  # a type, of which typing has no type
-    """Made once for each kind: making one costs more than what most documents take to read."""
+    """Make a decoder, once for each kind: making one takes longer than reading most documents."""
     return msgspec.json.Decoder(kind, float_hook=_number)
 
 
 def _number(text: str) -> float:
-    """A number where any value may be: msgspec takes 10 us for each one near the limits of a float, Python 0.1."""
+    """Read a number where any value may be: msgspec takes 10 us for each one near the limits of a float, Python 0.1."""
     value = float(text)
     if math.isinf(value):
         raise ValueError("Number out of range")

@@ -25,7 +25,7 @@ class Remembered(Generic[K, V]):
         self._lock = Lock()
 
     def get(self, key: K) -> V | None:
-        """The value of a key; None when it is not remembered."""
+        """Return the value of a key; None when it is not remembered."""
         entry = self._entries.get(
             key
         )  # one step of the interpreter: needs no lock, which costs more than this

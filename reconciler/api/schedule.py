@@ -113,7 +113,7 @@ def check_priority(priority: object) -> int:
 
 
 def _delay(what: str, value: object) -> int:
-    """Milliseconds of a number of seconds or a timedelta."""
+    """Convert a number of seconds or a timedelta to milliseconds."""
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -126,7 +126,7 @@ def _delay(what: str, value: object) -> int:
 
 
 def _moment(what: str, value: object) -> int:
-    """Milliseconds since the epoch of a point in time."""
+    """Convert a point in time to milliseconds since the epoch."""
     if not isinstance(value, datetime):
         raise InvalidSpec(f"{what} must be a datetime with a time zone, got {value!r}")
     if value.tzinfo is None or value.utcoffset() is None:
@@ -140,7 +140,7 @@ def _moment(what: str, value: object) -> int:
 
 
 def options_of(plan: Schedule) -> dict[str, Any]:
-    """The options that `schedule` reads a plan from."""
+    """Name the options that `schedule` reads a plan from."""
     start, end = plan.not_before, plan.expires_at
     return {
         "priority": plan.priority,

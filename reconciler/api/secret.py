@@ -55,7 +55,7 @@ def check_secret(key: str, group: str = "") -> None:
 
 
 def variable_of(key: str, env: str = "") -> str:
-    """The environment variable of a secret.
+    """Name the environment variable of a secret.
 
     Raises:
         InvalidSpec: it is no name of a variable, or one of the platform's.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def completed_label(at: int) -> str:
-    """`YYYY-MM-DD.HH-MM` in UTC: minute precise, sorts like time (R8)."""
+    """Write a time as `YYYY-MM-DD.HH-MM` in UTC: minute precise, and sorted like time (R8)."""
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d.%H-%M")
 
 

@@ -84,7 +84,7 @@ class ErrorState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
 
 def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """`text`, shortened to `limit` characters with a note of how much is missing (R15).
+    """Shorten `text` to `limit` characters, with a note of how much is missing (R15).
 
     Halves of surrogate pairs become `?`: no record can hold them (R59).
     """

@@ -125,7 +125,7 @@ def parse_template(data: bytes) -> TaskTemplate:
 
 
 def template_or_none(action: TaskAction) -> TaskTemplate | None:
-    """The template of an action, only to be read; None when it is missing or unreadable (R31, R67)."""
+    """Read the template of an action, not to be changed; None when it is missing or unreadable (R31, R67)."""
     try:
         return shared_template(action.spec.task_template) if action.spec.task_template else None
     except msgspec.DecodeError:
@@ -133,5 +133,5 @@ def template_or_none(action: TaskAction) -> TaskTemplate | None:
 
 
 def encode_template(template: TaskTemplate) -> bytes:
-    """The canonical bytes of a template."""
+    """Encode a template: equal templates give equal bytes."""
     return _encoder.encode(template)

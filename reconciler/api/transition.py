@@ -122,11 +122,11 @@ class PhaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     asked: AskedRetry | None = None
 
     def with_version(self, version: int) -> PhaseInfo:
-        """A copy with another version; the clean-up flag stays (R35)."""
+        """Make a copy with another version; the clean-up flag stays (R35)."""
         return msgspec.structs.replace(self, version=version)
 
     def with_reason(self, reason: str) -> PhaseInfo:
-        """A copy with `reason` joined to the present one by `", "` (R17)."""
+        """Make a copy with `reason` joined to the present one by `", "` (R17)."""
         joined = f"{self.reason}, {reason}" if self.reason else reason
         return msgspec.structs.replace(self, reason=joined)
 
@@ -153,44 +153,44 @@ def _at(t: int, info: TaskInfo | None) -> TaskInfo:
 
 
 def not_ready(t: int, version: int, reason: str) -> PhaseInfo:
-    """The attempt cannot be launched yet."""
+    """Report that the attempt cannot be launched yet."""
     return PhaseInfo(phase=PluginPhase.NOT_READY, version=version, reason=reason, info=_at(t, None))
 
 
 def waiting_for_resources(t: int, version: int, reason: str, info: TaskInfo | None = None) -> PhaseInfo:
-    """A quota is used up; `reason` says which."""
+    """Report that a quota is used up; `reason` says which."""
     return PhaseInfo(
         phase=PluginPhase.WAITING_FOR_RESOURCES, version=version, reason=reason, info=_at(t, info)
     )
 
 
 def waiting_for_cache(version: int, info: TaskInfo | None = None, reason: str = "") -> PhaseInfo:
-    """Somebody else fills the cache key."""
+    """Report that somebody else fills the cache key."""
     return PhaseInfo(phase=PluginPhase.WAITING_FOR_CACHE, version=version, reason=reason, info=_at(0, info))
 
 
 def queued(t: int, version: int, reason: str, info: TaskInfo | None = None) -> PhaseInfo:
-    """The attempt waits for a worker."""
+    """Report that the attempt waits for a worker."""
     return PhaseInfo(phase=PluginPhase.QUEUED, version=version, reason=reason, info=_at(t, info))
 
 
 def initializing(t: int, version: int, reason: str, info: TaskInfo | None = None) -> PhaseInfo:
-    """The attempt is being prepared."""
+    """Report that the attempt is being prepared."""
     return PhaseInfo(phase=PluginPhase.INITIALIZING, version=version, reason=reason, info=_at(t, info))
 
 
 def running(version: int, info: TaskInfo | None = None, requeue_at: int = 0) -> PhaseInfo:
-    """The attempt runs."""
+    """Report that the attempt runs."""
     return PhaseInfo(phase=PluginPhase.RUNNING, version=version, info=_at(0, info), requeue_at=requeue_at)
 
 
 def success(info: TaskInfo | None = None) -> PhaseInfo:
-    """The attempt succeeded; its outputs are readable."""
+    """Report that the attempt succeeded; its outputs are readable."""
     return PhaseInfo(phase=PluginPhase.SUCCESS, info=_at(0, info))
 
 
 def aborted(t: int, version: int, reason: str) -> PhaseInfo:
-    """The attempt was aborted."""
+    """Report that the attempt was aborted."""
     return PhaseInfo(phase=PluginPhase.ABORTED, version=version, reason=reason, info=_at(t, None))
 
 
@@ -202,7 +202,7 @@ def failed(
     cleanup: bool = False,
     failed_as: Reason = Reason.PERMANENT_FAILURE,
 ) -> PhaseInfo:
-    """A failure phase with its error, which may be missing."""
+    """Report a failure phase with its error, which may be missing."""
     return PhaseInfo(phase=phase, err=err, info=_at(0, info), cleanup_on_failure=cleanup, failed_as=failed_as)
 
 
@@ -213,26 +213,26 @@ def _failure(
 
 
 def failure(code: str, message: str, info: TaskInfo | None = None, *, cleanup: bool = False) -> PhaseInfo:
-    """A permanent failure by the user's fault."""
+    """Report a permanent failure by the user's fault."""
     return _failure(PluginPhase.PERMANENT_FAILURE, ErrorKind.USER, code, message, info, cleanup=cleanup)
 
 
 def system_failure(
     code: str, message: str, info: TaskInfo | None = None, *, cleanup: bool = False
 ) -> PhaseInfo:
-    """A permanent failure by the platform's fault."""
+    """Report a permanent failure by the platform's fault."""
     return _failure(PluginPhase.PERMANENT_FAILURE, ErrorKind.SYSTEM, code, message, info, cleanup=cleanup)
 
 
 def retryable_failure(
     code: str, message: str, info: TaskInfo | None = None, *, cleanup: bool = False
 ) -> PhaseInfo:
-    """A failure by the user's fault that spends a retry."""
+    """Report a failure by the user's fault that spends a retry."""
     return _failure(PluginPhase.RETRYABLE_FAILURE, ErrorKind.USER, code, message, info, cleanup=cleanup)
 
 
 def system_retryable_failure(
     code: str, message: str, info: TaskInfo | None = None, *, cleanup: bool = False
 ) -> PhaseInfo:
-    """A failure by the platform's fault: spends the system budget, never a user retry."""
+    """Report a failure by the platform's fault: it spends the system budget, never a user retry."""
     return _failure(PluginPhase.RETRYABLE_FAILURE, ErrorKind.SYSTEM, code, message, info, cleanup=cleanup)

@@ -79,7 +79,7 @@ def read_target(url: str) -> Target:
 
 
 def _checked_host(host: str) -> str:
-    """A host name, or an IP address in its one usual spelling."""
+    """Check a host name, or an IP address, which must be in its usual spelling; return it."""
     if ":" in host:
         try:
             return str(ipaddress.IPv6Address(host if "%" not in host else ""))

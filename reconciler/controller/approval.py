@@ -86,7 +86,7 @@ def _end(round: Round, info: PhaseInfo, *, actor: str = "") -> Result:
 
 
 def _publish(round: Round, info: PhaseInfo, *, final: bool, actor: str = "") -> None:
-    """Conditions announce themselves like any other action (R53); their phase is that of the status."""
+    """Publish the event of a condition: it announces itself like any other action (R53), in the phase of its status."""
     round.publish(info, final=final, actor=actor, phase=action_phase(round.record.status))
 
 

@@ -64,7 +64,7 @@ def _last(info: PhaseInfo, attempts: int) -> PhaseInfo:
 
 
 def _restart(round: Round, info: PhaseInfo) -> Result:
-    """FAILED(attempt n) with its error, then QUEUED(attempt n + 1), in this order (R32)."""
+    """Publish FAILED(attempt n) with its error, then QUEUED(attempt n + 1), in this order (R32)."""
     record, current = round.record, observed_attempts(round.record)
     record.status = map_phase(record.status, info, round.now)
     record.set_status(attempts=current, plugin_phase=info.phase.label)

@@ -189,7 +189,7 @@ def _under_way(round: Round, info: PhaseInfo) -> PhaseInfo:
 
 
 def _config_after(round: Round) -> CacheConfig | None:
-    """The configuration once the task has run; None when its inputs cannot be read any more: that undoes no end.
+    """Read the configuration once the task has run. None when its inputs cannot be read any more: that undoes no end.
 
     Raises:
         CacheConfigError: the cache settings cannot be used.
@@ -240,7 +240,7 @@ def release_all(round: Round) -> None:
 
 
 def settle(round: Round) -> None:
-    """At an end, release a reservation that is held or waited for, however the action ended (R51)."""
+    """Release, at an end, a reservation that is held or waited for, however the action ended (R51)."""
     record = round.record
     if not record.status.cache_token and not _waited_in_vain(round):
         return

@@ -107,7 +107,7 @@ def _inputs(deps: Dependencies, spec: ActionSpec) -> bytes:
 
 
 def _function(deps: Dependencies, action: TaskAction) -> str:
-    """Stored name of the function that runs; empty for plugins of other kinds."""
+    """Find the stored name of the function that runs; empty for plugins of other kinds."""
     try:
         plugin = deps.plugin_registry.resolve(action.spec.task_type)
     except PluginNotFound:

@@ -123,7 +123,7 @@ def record(
 
 
 def _told(error: BaseException) -> ErrorState | None:
-    """A system failure for people: whoever looks at a waiting action sees why (R14)."""
+    """Report a system failure to people: whoever looks at a waiting action sees why (R14)."""
     code = getattr(error, "error_code", "") or getattr(error, "code", "") or type(error).__name__
     text = getattr(error, "said", "") or str(error)
     return error_state_of(ExecutionError(str(code), text, ErrorKind.SYSTEM))

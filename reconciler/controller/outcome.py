@@ -60,7 +60,7 @@ def _observe(round: Round, info: PhaseInfo, changes: dict[str, object]) -> None:
 
 
 def _look_again(round: Round, info: PhaseInfo) -> Result:
-    """The plugin's exact time; else the requeue duration, and at once after a change (R3)."""
+    """Choose when to look again: the plugin's exact time; else the requeue duration, and at once after a change (R3)."""
     if info.requeue_at:
         return until(round, info.requeue_at)
     old, new = round.original.status, round.record.status

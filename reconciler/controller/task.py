@@ -57,7 +57,7 @@ def resolve(round: Round) -> ExecutionError | None:
 
 
 def _reject(round: Round, problem: ExecutionError) -> Result:
-    """A rejected action ends like any other failed one: event, error state, labels (R23)."""
+    """End a rejected action like any other failed one: event, error state, labels (R23)."""
     missing = problem.code == Reason.PLUGIN_NOT_FOUND
     reason = "FailedPluginResolve" if missing else "FailedValidation"
     round.audit(reason, "ValidatingTaskAction", problem.message)
@@ -66,7 +66,7 @@ def _reject(round: Round, problem: ExecutionError) -> Result:
 
 
 def _wait_out(round: Round, until_then: int) -> Result:
-    """A back-off is not over: only limits of time are looked at (R33)."""
+    """Look only at limits of time, as a back-off is not over (R33)."""
     passed = overdue(round)
     if passed is None:
         return until(round, until_then)
@@ -107,7 +107,7 @@ def _conclude(round: Round, info: PhaseInfo, *, asked: bool) -> Result:
 
 
 def _checked(transition: object, now: int) -> Transition:
-    """The transition a plugin returned, when it says something (R20). What has no time happened now (R17).
+    """Return the transition of a plugin when it says something (R20). What has no time happened now (R17).
 
     Raises:
         UndefinedPhase: it is no transition, or its phase is undefined.

@@ -41,7 +41,7 @@ def why_again(original: TaskAction, info: PhaseInfo) -> str:
 
 
 def told_in_event(info: PhaseInfo, why: str) -> PhaseInfo:
-    """The phase with one reason more, which events carry and conditions do not: standing in line makes no event."""
+    """Add a reason to the phase for events only, not for conditions: standing in line makes no event."""
     details = info.info or TaskInfo()
     return replace(
         info, info=replace(details, additional_reasons=(*details.additional_reasons, ReasonInfo(why)))
@@ -49,7 +49,7 @@ def told_in_event(info: PhaseInfo, why: str) -> PhaseInfo:
 
 
 def told_in_history(status: ActionStatus, why: str) -> ActionStatus:
-    """The status with the reason in its last entry, which is that of the new launch (R13: none is doubled)."""
+    """Put the reason into the last history entry, which is that of the new launch (R13: none is doubled)."""
     *earlier, last = status.phase_history
     message = last.message.partition("; launched again as ")[0]
     message = f"{message}; {why}" if message else why

@@ -68,14 +68,14 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def attempts_of(events: Iterable[ActionEvent]) -> list[AttemptView]:
-    """The attempts some events of one action tell of, in order; events may come in any order, and twice."""
+    """Derive the attempts that some events of one action tell of, in order. Events may come in any order, and twice."""
     unique = {event.sequence: event for event in events}.values()
     ordered = sorted(unique, key=attrgetter("attempt", "sequence"))
     return [attempt_view(number, list(group)) for number, group in groupby(ordered, attrgetter("attempt"))]
 
 
 def attempt_view(number: int, events: Sequence[ActionEvent]) -> AttemptView:
-    """One attempt.
+    """Derive one attempt from its events.
 
     Args:
         number: its number.
@@ -103,12 +103,12 @@ def attempt_view(number: int, events: Sequence[ActionEvent]) -> AttemptView:
 
 
 def _newest(found: Iterable[T | None]) -> T | None:
-    """The last one that is there."""
+    """Take the last value that is there."""
     return next((each for each in reversed(list(found)) if each is not None), None)
 
 
 def _phases(events: Sequence[ActionEvent]) -> tuple[PhaseSpan, ...]:
-    """First times of phases, by the time of writing: `updated_time` is that of the history, which knows fewer phases."""
+    """Find the first time of each phase, by the time of writing: `updated_time` is that of the history, which has fewer."""
     spans: dict[ActionPhase, PhaseSpan] = {}
     for event in events:
         spans.setdefault(event.phase, PhaseSpan(event.phase, event.reported_time or event.updated_time))

@@ -30,7 +30,7 @@ class CacheConfigError(ReconcilerError):
 
 
 def objecthash(value: Any, *, contents: bool = False) -> bytes:  # noqa: ANN401  # any JSON value
-    """SHA-256 objecthash of a JSON value, in time linear in its size; the order of members never matters.
+    """Compute the SHA-256 objecthash of a JSON value, in time linear in its size. The order of members never matters.
 
     Args:
         value: the value.
@@ -66,7 +66,7 @@ def _text(value: str) -> bytes:
 
 @lru_cache(maxsize=1024, typed=True)
 def _number(value: float) -> bytes:
-    """Of numbers, most of which are there many times."""
+    """Hash a number; results are kept, as most numbers occur many times."""
     if isinstance(value, int) and abs(value) > _EXACT:
         # beyond this a float would make neighbours equal, and the cache serve the result of another input
         return _tagged(b"i", f"{value:x}".encode())
@@ -74,7 +74,7 @@ def _number(value: float) -> bytes:
 
 
 def _normalised(number: float) -> str:
-    """The float notation of objecthash: sign, exponent and binary fraction, exact and unique."""
+    """Write a float as objecthash does: sign, exponent and binary fraction, exact and unique."""
     if number == 0:
         return "+0:"
     if not math.isfinite(number):
@@ -116,7 +116,7 @@ def _url(data: bytes) -> str:
 
 
 def interface_hash(interface: Interface | None) -> str:
-    """`<inputs>-<outputs>`, 8 characters each; a missing map counts as the empty one (R49)."""
+    """Compute `<inputs>-<outputs>`, 8 characters each; a missing map counts as the empty one (R49)."""
     inputs, outputs = (interface.inputs, interface.outputs) if interface else ({}, {})
     return "-".join(_url(objecthash(dict(part)))[:8] for part in (inputs, outputs))
 
@@ -151,7 +151,7 @@ def compute_key(
     hashed: str = "",
     function: str = "",
 ) -> str:
-    """`<identifier>-<interface>-<inputs>-<version>` (R49).
+    """Compute `<identifier>-<interface>-<inputs>-<version>` (R49).
 
     Args:
         identifier: of the task; its version does not count.

@@ -76,7 +76,7 @@ def _shorthand(cache: str) -> Cache:
 
 
 def with_policy(metadata: TaskMetadata, policy: Cache | None) -> TaskMetadata:
-    """The policies of a task, with what was declared about its cache."""
+    """Add what was declared about the cache to the policies of a task."""
     if policy is None:
         return metadata
     return msgspec.structs.replace(

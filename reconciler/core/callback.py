@@ -40,7 +40,7 @@ class Callback(msgspec.Struct, frozen=True, array_like=True):
 
 
 def sign(secret: bytes, callback: Callback) -> str:
-    """The token of a callback."""
+    """Make the callback token that allows what `callback` says."""
     return _token(secret, _base64(msgspec.json.encode(callback))).decode()
 
 

@@ -44,7 +44,7 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.project}/{self.domain}/{self.run}/{self.action}"
 
     def to_context(self) -> dict[str, str]:
-        """The record as texts, to hand it to another process."""
+        """Write the record as texts, to hand it to another process."""
         return {
             "action": self.path,
             "attempt": self.launch,
@@ -56,7 +56,7 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_context(cls, context: Mapping[str, str]) -> CurrentAttempt:
-        """The record out of its texts: `action` (a path), `attempt` (a launch), `started` (ISO 8601), folders if any.
+        """Read the record out of its texts: `action` (a path), `attempt` (a launch), `started` (ISO 8601), folders if any.
 
         Raises:
             KeyError: one of the three is missing.
@@ -82,7 +82,7 @@ _current: ContextVar[CurrentAttempt | None] = ContextVar("current_attempt", defa
 
 
 def current_attempt() -> CurrentAttempt | None:
-    """The attempt this code runs in; None outside of one.
+    """Return the attempt this code runs in; None outside of one.
 
     Coroutines and `asyncio.to_thread` see it. A `threading.Thread` of the function does not, as with every
     context variable: pass it on.

@@ -21,12 +21,12 @@ RUNNING_TIMED_OUT = "RunningTimedOut"
 
 
 def limits_of(template: TaskTemplate | None) -> Timeouts:
-    """The limits a template sets."""
+    """Read the limits of time that a template sets."""
     return template.metadata.timeouts if template and template.metadata else NO_LIMITS
 
 
 def expired(action: TaskAction, limits: Timeouts, now: int) -> ExecutionError | None:
-    """The limit that has passed, as the error that ends attempt or action; None when none has."""
+    """Find the limit that has passed, as the error that ends attempt or action; None when none has."""
     if limits is NO_LIMITS:
         return None
     for code, what, since, limit in _clocks(action, limits):
@@ -41,12 +41,12 @@ def ends_attempt(error: ExecutionError) -> bool:
 
 
 def attempt_timed_out(error: ExecutionError, info: TaskInfo | None = None) -> PhaseInfo:
-    """An attempt that ran longer than it may: retried like any failed one, `timed_out` when it was the last."""
+    """Fail an attempt that ran longer than it may: it is retried like any failed one, `timed_out` when it was the last."""
     return failed(PluginPhase.RETRYABLE_FAILURE, error, info, cleanup=True, failed_as=Reason.TIMED_OUT)
 
 
 def next_deadline(action: TaskAction, limits: Timeouts) -> int:
-    """The earliest time at which a limit can pass (ms since the epoch); 0 when there is none."""
+    """Find the earliest time at which a limit can pass (ms since the epoch); 0 when there is none."""
     if limits is NO_LIMITS:
         return 0
     times = [

@@ -32,7 +32,7 @@ class Extra(NamedTuple):
 
 
 def read_policies(retries: object, timeout: object) -> TaskMetadata:
-    """The policies of a task.
+    """Check and read the policies of a task.
 
     Args:
         retries: a whole number, or a strategy; None: none.
@@ -80,7 +80,7 @@ def _count(what: str, given: object) -> int:
 
 
 def read_duration(what: str, given: object) -> timedelta:
-    """A duration: a `timedelta`, or a number of seconds.
+    """Read a duration: a `timedelta`, or a number of seconds.
 
     Raises:
         InvalidSpec: it is neither, or no length of time.
@@ -100,7 +100,7 @@ def read_duration(what: str, given: object) -> timedelta:
 
 
 def read_resources(given: object) -> tuple[str, int]:
-    """Resource and units of `gpu` or `gpu=2`; none for None or an empty text.
+    """Read resource and units of `gpu` or `gpu=2`; none for None or an empty text.
 
     Raises:
         InvalidSpec: not of that form.
@@ -116,7 +116,7 @@ def read_resources(given: object) -> tuple[str, int]:
 
 
 def read_secrets(given: object) -> tuple[SecretRef, ...]:
-    """References of one `Secret`, or of several.
+    """Read the references of one `Secret`, or of several.
 
     Raises:
         InvalidName, InvalidSpec: they are none, or cannot go into their variables.
@@ -149,7 +149,7 @@ def read_cache(given: object) -> str | Cache:
 
 
 def source_version(function: Callable[..., Any]) -> str:
-    """A short digest of the function's source: which code an action was submitted with; empty when it cannot be read."""
+    """Digest the source of a function: it tells which code an action was submitted with. Empty when it cannot be read."""
     try:
         source = inspect.getsource(function)
     except (OSError, TypeError):

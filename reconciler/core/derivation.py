@@ -61,7 +61,7 @@ def is_whole(records: Records) -> bool:
 
 
 def plan_rerun(records: Records, starts: Callable[[TaskAction], bool]) -> Plan:
-    """All again.
+    """Plan a run in which all actions of the source run again.
 
     Args:
         records: of the run.
@@ -102,7 +102,7 @@ def _is_put(records: Records, name: str, starts: Callable[[TaskAction], bool]) -
 
 
 def _above(records: Records, name: str) -> Iterator[str]:
-    """Names of all ancestors, nearest first."""
+    """Name all ancestors, nearest first."""
     while parent := records[name].spec.parent_action_name:
         yield parent
         name = parent

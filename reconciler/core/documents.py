@@ -11,7 +11,7 @@ Document = dict[str, Any]
 
 
 def event_document(event: ActionEvent) -> Document:
-    """One event. `final` marks the one that ends the action; `failed` without it ends an attempt."""
+    """Write one event as a document. `final` marks the one that ends the action; `failed` without it ends an attempt."""
     error, outputs = event.error_info, event.outputs
     return {
         "action": str(event.id),
@@ -33,5 +33,5 @@ def event_document(event: ActionEvent) -> Document:
 
 
 def _kind(kind: str) -> str:
-    """`KIND_USER` → `USER`, as records have it."""
+    """Turn `KIND_USER` into `USER`, as records have it."""
     return "" if kind == "KIND_UNSPECIFIED" else kind.removeprefix("KIND_")

@@ -20,12 +20,12 @@ MOST_DETAILS = 20
 
 
 def observed_attempts(action: TaskAction) -> int:
-    """The current attempt, at least 1 (R56)."""
+    """Return the current attempt, at least 1 (R56)."""
     return max(action.status.attempts, 1)
 
 
 def observed_cache_status(info: TaskInfo | None) -> CacheStatus:
-    """The first cache status of the external resources that says something (R47)."""
+    """Take the first cache status of the external resources that says something (R47)."""
     if info is not None:
         for resource in info.external_resources:
             if resource is not None and resource.cache_status is not CacheStatus.DISABLED:
@@ -40,7 +40,7 @@ def updated_time(action: TaskAction, now: int) -> int:
 
 
 def prefix_of(action: TaskAction) -> str:
-    """Folder of the current launch's objects; empty when it cannot be computed (R56), or for a condition."""
+    """Compute the folder of the current launch's objects; empty when it cannot be computed (R56), or for a condition."""
     if action.spec.action_type == CONDITION:
         return ""
     try:
@@ -59,7 +59,7 @@ def prefix_of(action: TaskAction) -> str:
 def build_event(
     action: TaskAction, info: PhaseInfo, now: int, cluster: str = "", *, final: bool | None = None
 ) -> ActionEvent:
-    """The event of a status (R56).
+    """Build the event that tells of a status (R56).
 
     Args:
         action: the record with its new status.

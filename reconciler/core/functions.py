@@ -102,15 +102,15 @@ class FunctionRegistry:
         return new
 
     def get(self, name: str) -> RegisteredFunction | None:
-        """The function of this name, or None."""
+        """Find the function of this name, or None."""
         return self._functions.get(name)
 
     def names(self) -> tuple[str, ...]:
-        """All names, sorted."""
+        """List all names, sorted."""
         return tuple(sorted(self._functions))
 
     def digests(self) -> dict[str, str]:
-        """All names, sorted, each with the digest of its interface."""
+        """List all names, sorted, each with the digest of its interface."""
         return {name: self._functions[name].digest for name in self.names()}
 
     def secrets(self) -> dict[str, tuple[SecretRef, ...]]:
@@ -150,7 +150,7 @@ class FunctionRegistry:
 def interface_digest(
     inputs: Mapping[str, str], outputs: Mapping[str, str], secrets: Sequence[SecretRef] = ()
 ) -> str:
-    """Digest of what a function takes and gives, by the names of its types, and needs of secrets: equal in every process.
+    """Digest what a function takes, gives and needs of secrets, by the names of the types: equal in every process.
 
     A release that declares another secret is another interface: a worker of the release before would refuse the value.
 

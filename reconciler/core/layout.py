@@ -31,7 +31,7 @@ _ATTEMPT = re.compile(r"\d+(-\d+)?", re.ASCII)
 
 
 def run_folder(run: RunId, incarnation: str) -> str:
-    """Path of a run's default base below bucket and prefix; without an incarnation that of releases before."""
+    """Name a run's default base below bucket and prefix; without an incarnation that of releases before."""
     if not incarnation:
         return str(run)
     return f"{AREA}/{run.project}/{run.domain}/{run.run}@{incarnation}"

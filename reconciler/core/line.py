@@ -40,14 +40,14 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def read_line(name: str) -> Line:
-    """The line of a name that `Line.name` made."""
+    """Read the line from a name that `Line.name` made."""
     queue, level, fair, function = name.split("/", 3)
     return Line(queue, int(level[0], 16), level[1] == "!", fair, function)
 
 
 @cache
 def weights_of(entries: tuple[str, ...]) -> dict[str, float]:
-    """Weights by fair key, as it stands in names of lines; 1 for those not named.
+    """Read weights by fair key, as it stands in names of lines; 1 for those not named.
 
     Args:
         entries: as in `etl=3`, of the settings.
@@ -56,7 +56,7 @@ def weights_of(entries: tuple[str, ...]) -> dict[str, float]:
 
 
 def fair_key(text: str) -> str:
-    """A fair key as a part of a name: nothing that parts names, and of bounded length."""
+    """Make a fair key fit to be a part of a name: without what separates parts, and of bounded length."""
     key = quote(text, safe=" @:+=,")
     if len(key) <= _LONGEST:
         return key

@@ -64,7 +64,7 @@ def read_facts(data: bytes) -> WorkerFacts:
 
 
 def release() -> str:
-    """The release of this process; empty in a source tree that is not installed."""
+    """Name the release of this process; empty in a source tree that is not installed."""
     try:
         return version("celery-reconciler")
     except PackageNotFoundError:
@@ -72,12 +72,12 @@ def release() -> str:
 
 
 def digests(settings: Settings) -> dict[str, str]:
-    """A short digest of each value that must be the same elsewhere: enough to tell that two differ, not more."""
+    """Digest each value that must be the same elsewhere: long enough to tell that two differ, not more."""
     return {name: hashlib.sha256(repr(getattr(settings, name)).encode()).hexdigest()[:8] for name in OF_STEPS}
 
 
 def differing(one: Mapping[str, str], other: Mapping[str, str], names: tuple[str, ...]) -> list[str]:
-    """The variables of the settings in which both say something, and not the same."""
+    """List the variables of the settings in which both say something, and not the same."""
     return [
         f"{PREFIX}{name.upper()}"
         for name in names

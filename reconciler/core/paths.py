@@ -20,7 +20,7 @@ _BASE32 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "abcdefghijklmnopqrs
 
 
 def fnv1a32(text: str, value: int = 0x811C9DC5) -> int:
-    """FNV-1a hash of the UTF-8 bytes, 32 bits; from the hash of what stands before, if there is something."""
+    """Hash the UTF-8 bytes with FNV-1a, 32 bits; from the hash of what stands before, if there is something."""
     for byte in text.encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
     return value
@@ -32,7 +32,7 @@ _begun = lru_cache(maxsize=1024)(fnv1a32)
 
 @lru_cache(maxsize=8192)
 def shard_prefix(namespace: str, name: str) -> str:
-    """The two characters that spread objects over S3 partitions; stable over attempts (R65)."""
+    """Choose the two characters that spread objects over S3 partitions; stable over attempts (R65)."""
     run, dash, action = f"{namespace}/{name}".rpartition("-")
     index = fnv1a32(action, _begun(run + dash)) % 1296
     return _ALPHABET[index // 36] + _ALPHABET[index % 36]
@@ -49,7 +49,7 @@ def _split_base(run_output_base: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=1024)
 def output_prefix(namespace: str, name: str, base: str, action: str, attempt: int, launch: int = 0) -> str:
-    """`<scheme>://<bucket>/<shard>/<base path>/<action>/<attempt>`, without a trailing slash (R65).
+    """Compute `<scheme>://<bucket>/<shard>/<base path>/<action>/<attempt>`, without a trailing slash (R65).
 
     A relaunch after a system failure gets `<attempt>-<launch>`, so that it never reads what the launch before it left
     behind (R29). Remembered, because a round asks for its own twice.
@@ -69,7 +69,7 @@ def checkpoint_folder(prefix: str) -> str:
 
 
 def input_path(input_uri: str) -> str:
-    """The object the inputs lie in; both forms of the URI address the same one (R64)."""
+    """Find the object the inputs lie in; both forms of the URI address the same one (R64)."""
     return f"{input_uri.removesuffix('/' + INPUTS_FILE).rstrip('/')}/{INPUTS_FILE}"
 
 
@@ -80,7 +80,7 @@ def generated_name(name: str, attempt: int, launch: int = 0) -> str:
 
 
 def identity_mark(*parts: str) -> str:
-    """8 characters of a-z and 1-6 that stand for an identity: 40 bits of its BLAKE2 digest."""
+    """Hash an identity to 8 characters of a-z and 1-6: 40 bits of its BLAKE2 digest."""
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=5).digest()
     return base64.b32encode(digest).decode().translate(_BASE32)
 

@@ -71,7 +71,7 @@ class Declared(Protocol):
 
 
 def document_of(task: Declared) -> bytes:
-    """The document of a function, the same bytes in every process."""
+    """Write the document of a function, the same bytes in every process."""
     parameters = tuple(
         ParameterDocument(
             name=parameter.name,
@@ -96,7 +96,7 @@ def _type_of(parameter: inspect.Parameter, hint: Any) -> TypeDocument:  # noqa: 
 
 
 def release_of(documents: Mapping[str, bytes]) -> str:
-    """Digest of all that a worker publishes: workers of one release have the same."""
+    """Digest all that a worker publishes: workers of one release have the same."""
     digest = hashlib.sha256()
     for name in sorted(documents):
         digest.update(b"%d %b %d %b" % (len(name), name.encode(), len(documents[name]), documents[name]))
@@ -142,7 +142,7 @@ def _signature(name: str, published: Published) -> Signature:
         raise ValueError(f"fair_by names {published.fair_by!r:.100}, which is no parameter")
 
     def stand_in() -> None:
-        """Only its name is used."""
+        """Stand in for the function; only its name is used."""
 
     stand_in.__qualname__ = name
     return Signature(stand_in, inspect.Signature(parameters), {**hints, "return": Any})

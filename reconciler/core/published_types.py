@@ -157,7 +157,7 @@ def _items(info: Any) -> tuple[described.Type, ...]:  # noqa: ANN401  # as above
 
 
 def _default(field: described.Field) -> msgspec.Raw:
-    """The default of a field as JSON; of one that is made anew each time (an id, the time) none."""
+    """Write the default of a field as JSON. One that is made anew each time (an id, the time) gives none."""
     if field.default is not msgspec.NODEFAULT:
         return _written(field.default)
     if field.default_factory is msgspec.NODEFAULT:
@@ -167,7 +167,7 @@ def _default(field: described.Field) -> msgspec.Raw:
 
 
 def _written(value: object) -> msgspec.Raw:
-    """The value as JSON; nothing when it has no such form."""
+    """Write the value as JSON; nothing when it has no such form."""
     try:
         return msgspec.Raw(encode(arranged(value)))
     except (TypeError, ValueError):
@@ -175,7 +175,7 @@ def _written(value: object) -> msgspec.Raw:
 
 
 def read_type(document: TypeDocument) -> Any:  # noqa: ANN401  # a type hint
-    """A hint of this shape.
+    """Build a hint of this shape.
 
     Raises:
         ValueError, TypeError: it is none: of an unknown kind, or contradicts itself.

@@ -46,7 +46,7 @@ def refusal_of(text: str, variable: str = "RECONCILER_REDIS_URL") -> str:
 
 
 def right_of(text: str, prefix: str) -> str:
-    """The right that was missing, as a rule of an ACL writes it; empty when the text tells of no missing right.
+    """Find the right that was missing, as a rule of an ACL writes it; empty when the text tells of no missing right.
 
     Args:
         text: the server's answer.
@@ -63,7 +63,7 @@ def right_of(text: str, prefix: str) -> str:
 
 
 def rights_problem(where: str, missing: Iterable[str]) -> list[str]:
-    """One sentence about all missing rights; none when nothing is missing."""
+    """Write one sentence about all missing rights; none when nothing is missing."""
     rules = sorted(set(missing))
     if not rules:
         return []
@@ -76,7 +76,7 @@ def rights_problem(where: str, missing: Iterable[str]) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """The text without the insides of client objects: of a connection its host and port stay."""
+    """Remove the insides of client objects from a text: of a connection its host and port stay."""
     before = ""
     while before != text:
         before, text = text, _INNER.sub(r"\1", text)

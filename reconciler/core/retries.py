@@ -29,7 +29,7 @@ SUSTAINED_PROGRESS = timedelta(seconds=60)
 
 
 def max_attempts(template: TaskTemplate | None) -> int:
-    """Template retries + 1; 1 without a template or a retry strategy (R31)."""
+    """Compute template retries + 1; 1 without a template or a retry strategy (R31)."""
     if template is None or template.metadata is None:
         return 1
     return min(max(template.metadata.retries.retries, 0), MAX_USER_RETRIES) + 1
@@ -50,12 +50,12 @@ def is_last(attempts: int, status: ActionStatus, most: int, asked: AskedRetry | 
 
 
 def retry_strategy(template: TaskTemplate | None) -> RetryStrategy:
-    """The retry strategy in force; none means no delay."""
+    """Find the retry strategy in force; none means no delay."""
     return template.metadata.retries if template and template.metadata else RetryStrategy()
 
 
 def attempt_delay(strategy: RetryStrategy, failed_attempts: int, rng: random.Random) -> int:
-    """Milliseconds to wait before the next attempt after `failed_attempts` failed ones (R33)."""
+    """Compute how many milliseconds to wait before the next attempt after `failed_attempts` failed ones (R33)."""
     base = strategy.backoff.total_seconds()
     if base <= 0:
         return 0
@@ -66,7 +66,7 @@ def attempt_delay(strategy: RetryStrategy, failed_attempts: int, rng: random.Ran
 
 
 def system_delay(requeue: int, failures: int, rng: random.Random) -> int:
-    """Milliseconds until the next try after `failures` consecutive system failures.
+    """Compute how many milliseconds to wait until the next try after `failures` consecutive system failures.
 
     The first one waits exactly the requeue duration (R27); each further one doubles it, up to 5 minutes, with up to
     10 % added at random (R33).
@@ -77,7 +77,7 @@ def system_delay(requeue: int, failures: int, rng: random.Random) -> int:
 
 
 def hand_back_delay(times: int, rng: random.Random) -> int:
-    """Milliseconds until a launch that was handed back for the `times`-th time may be sent again.
+    """Compute in how many milliseconds a launch that was handed back for the `times`-th time may be sent again.
 
     From 0.25 s, doubled with each time up to 2 s, and up to as much again at random: who waits longest for messages gets the
     next one, so the same worker would be asked for ever by what comes back in the same rhythm.
@@ -86,7 +86,7 @@ def hand_back_delay(times: int, rng: random.Random) -> int:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything it was raised from; `raise … from None` ends the chain."""
+    """List the error and everything it was raised from; `raise … from None` ends the chain."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -102,7 +102,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def non_retryable(code: str, message: str, kind: ErrorKind = ErrorKind.USER) -> ExecutionError:
-    """The error a code that no retry can help ends an action with: the user's fault unless said otherwise.
+    """Make the error that ends an action with a code no retry can help: the user's fault unless said otherwise.
 
     A corrupted plugin state is the platform's, whoever says it.
     """
@@ -110,7 +110,7 @@ def non_retryable(code: str, message: str, kind: ErrorKind = ErrorKind.USER) -> 
 
 
 def non_retryable_code(error: BaseException) -> str:
-    """The first code in the cause chain that no retry can help; empty when there is none (R28)."""
+    """Find the first code in the cause chain that no retry can help; empty when there is none (R28)."""
     for cause in causes(error):
         code = (
             getattr(cause, "code", "") if isinstance(cause, PluginError) else getattr(cause, "error_code", "")

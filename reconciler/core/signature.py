@@ -69,12 +69,12 @@ class Signature:
         return cls(function, inspect.signature(function), _resolve_hints(function))
 
     def parameters(self) -> list[tuple[inspect.Parameter, Field]]:
-        """Each parameter, in order, with how its values are written."""
+        """List each parameter, in order, with how its values are written."""
         fields = self._inputs.fields()
         return [(parameter, fields[name]) for name, parameter in self._inspected.parameters.items()]
 
     def bound(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, Any]:
-        """Parameter → argument as it was given, or the default.
+        """Map each parameter to its argument as it was given, or to the default.
 
         Raises:
             InvalidArguments: they do not fit the signature; types are not looked at.
@@ -121,7 +121,7 @@ class Signature:
             ) from refused.__cause__
 
     def call_form(self, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Decoded arguments as `(args, kwargs)`: `function(*args, **kwargs)` is the call that was encoded."""
+        """Split decoded arguments into `(args, kwargs)`: `function(*args, **kwargs)` is the call that was encoded."""
         if self._simple:
             return (), arguments
         args: list[Any] = []
@@ -176,7 +176,7 @@ class Signature:
             ) from refused.__cause__
 
     def _bind(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
-        """Parameter → given value. `inspect`, which is slow, is asked only where the quick way has doubts."""
+        """Map parameters to given values. `inspect`, which is slow, is asked only where the quick way has doubts."""
         if self._simple and len(args) <= len(self._positional):
             values = dict(zip(self._positional, args, strict=False))
             values.update(kwargs)
@@ -228,7 +228,7 @@ def _result_field(function: str, hint: Any) -> Field:  # noqa: ANN401  # a type 
 
 
 def _resolve_hints(function: Callable[..., object]) -> dict[str, Any]:
-    """The hints as types, also when they are written as strings (`from __future__ import annotations`)."""
+    """Resolve the hints to types, also when they are written as strings (`from __future__ import annotations`)."""
     target = inspect.unwrap(function)
     try:
         return get_type_hints(target, localns=_locals_around(target), include_extras=True)
@@ -241,7 +241,7 @@ def _resolve_hints(function: Callable[..., object]) -> dict[str, Any]:
 
 
 def _locals_around(function: Callable[..., Any]) -> dict[str, Any] | None:
-    """Names a nested function sees where it is being defined: string hints may name classes of that scope."""
+    """Collect names that a nested function sees where it is being defined: string hints may name classes of that scope."""
     if "<locals>" not in function.__qualname__:
         return None
     found: dict[str, Any] = {}

@@ -23,15 +23,15 @@ class Arrays(Codec):
     """`numpy.ndarray` and its generic forms, as `NDArray[numpy.float64]`; in C order, so that equal ones are equal bytes."""
 
     def problem(self, cls: type) -> str:
-        """As the base: a subclass would come back as a plain array."""
+        """Refuse subclasses: they would come back as a plain array."""
         return "" if cls.__qualname__ == "ndarray" else "are no plain arrays: hint and give numpy.ndarray"
 
     def name(self, cls: type, name_of: Callable[[Any], str]) -> str:
-        """As the base."""
+        """Name the class as numpy's, with its parameters."""
         return f"numpy.{super().name(cls, name_of)}"
 
     def write(self, value: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Write the array in numpy's own format, with its dtype and shape."""
         if value.dtype.hasobject:
             raise ValueError(
                 f"an array of dtype {value.dtype} holds Python objects, which are not carried: give it a dtype of "
@@ -48,12 +48,12 @@ class Arrays(Codec):
         return {"dtype": str(value.dtype), "shape": list(value.shape), "npy": to_text(data.getbuffer())}
 
     def read(self, cls: type, data: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base; pickled objects are refused, they are programs."""
+        """Read the array; pickled objects are refused, as they are programs."""
         del cls
         return sys.modules["numpy"].load(io.BytesIO(from_text(data, "npy")), allow_pickle=False)
 
     def same(self, one: Any, other: Any) -> bool:  # noqa: ANN401  # as the base
-        """Numpy's format keeps the values bit by bit: what is left to compare is their form."""
+        """Compare the forms: numpy's format keeps the values bit by bit."""
         return bool(one.dtype == other.dtype and one.shape == other.shape)
 
 
@@ -61,7 +61,7 @@ class Scalars(Codec):
     """Concrete subclasses of `numpy.generic`: numbers and texts as JSON has them, others as an array without dimensions."""
 
     def problem(self, cls: type) -> str:
-        """As the base: an abstract class as `numpy.floating` does not say what is to come back."""
+        """Refuse an abstract class such as `numpy.floating`, which does not say what is to come back."""
         try:
             sys.modules["numpy"].dtype(cls)
         except TypeError:
@@ -69,36 +69,36 @@ class Scalars(Codec):
         return "" if cls.__qualname__ not in {"object_", "void"} else "have no type of their own"
 
     def name(self, cls: type, name_of: Callable[[Any], str]) -> str:
-        """As the base."""
+        """Name the class as numpy's."""
         return f"numpy.{super().name(cls, name_of)}"
 
     def admit(self, cls: Any, value: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base; a Python number of the same value is admitted, too."""
+        """Admit a scalar of the class, or a Python number of the same value."""
         if type(value) in _JSON and (made := cls(value)).dtype.kind in _PLAIN and made.item() == value:
             return made
         return super().admit(cls, value)
 
     def write(self, value: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Write the scalar as a number, a text, or the bytes it consists of."""
         plain = value.item() if value.dtype.kind in _PLAIN else None
         return plain if type(plain) in _JSON else Arrays().write(sys.modules["numpy"].asarray(value))
 
     def read(self, cls: Any, data: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Read the scalar."""
         return cls(data) if type(data) in _JSON else Arrays().read(cls, data)[()]
 
     def same(self, one: Any, other: Any) -> bool:  # noqa: ANN401  # as the base
-        """Bit by bit, so that one NaN is another."""
+        """Compare bit by bit, so that one NaN is different from another."""
         return bool(one.dtype == other.dtype and one.tobytes() == other.tobytes())
 
 
 def to_text(data: bytes | memoryview) -> str:
-    """Bytes as base64."""
+    """Write bytes as base64."""
     return base64.b64encode(data).decode()
 
 
 def from_text(data: object, name: str) -> bytes:
-    """The bytes of a member that `to_text` has written.
+    """Read the bytes of a member that `to_text` has written.
 
     Raises:
         ValueError: there is no such member, or it is no base64.

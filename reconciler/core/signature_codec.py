@@ -21,7 +21,7 @@ class Codec:
         return ""
 
     def name(self, cls: type, name_of: Callable[[Any], str]) -> str:
-        """The class in an interface: equal in every process, another one when the class changes its form.
+        """Name the class in an interface: equal in every process, and different when the class changes its form.
 
         Args:
             cls: the hinted class.
@@ -31,7 +31,7 @@ class Codec:
         return cls.__qualname__.rpartition("<locals>.")[2]
 
     def admit(self, cls: type, value: Any) -> Any:  # noqa: ANN401  # whatever the caller gave
-        """A value the caller gave for this class, as it is to be written.
+        """Check a value the caller gave for this class; return it as it is to be written.
 
         Raises:
             ValueError: it is no such value.
@@ -41,7 +41,7 @@ class Codec:
         return value
 
     def write(self, value: Any) -> Any:  # noqa: ANN401  # a value of the class
-        """The value as JSON values.
+        """Turn the value into JSON values.
 
         Raises:
             ValueError: it has no JSON form.
@@ -49,7 +49,7 @@ class Codec:
         return str(value)
 
     def read(self, cls: type, data: Any) -> Any:  # noqa: ANN401  # JSON values
-        """The value that was written.
+        """Make the value that was written.
 
         Raises:
             ValueError: nobody writes this.
@@ -84,7 +84,7 @@ _CODECS: Final[dict[str, str]] = {
 
 
 def codec_of(cls: Any) -> Codec | None:  # noqa: ANN401  # a class; mypy takes `type[object]` for unhashable
-    """The codec of a class, or None."""
+    """Find the codec of a class, or None."""
     return _found(cls)
 
 

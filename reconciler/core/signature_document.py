@@ -69,11 +69,11 @@ class Field(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(field, default=field.checked(default))
 
     def encode(self, value: object) -> bytes:
-        """The value as JSON, the same bytes in every process."""
+        """Write the value as JSON, the same bytes in every process."""
         return encode(arranged(value) if self.unordered else value)
 
     def checked(self, value: object) -> object:
-        """The value as the hint has it (a tuple becomes the list that was asked for).
+        """Return the value as the hint has it (a tuple becomes the list that was asked for).
 
         Raises:
             Refused: it does not fit, or would not come back as it is.
@@ -81,7 +81,7 @@ class Field(msgspec.Struct, frozen=True):
         return self._written(value)[0]
 
     def written(self, value: object) -> bytes:
-        """The value as JSON by the careful way, which takes whatever can be carried.
+        """Write the value as JSON by the careful way, which takes whatever can be carried.
 
         Raises:
             Refused: as `checked`.
@@ -138,15 +138,15 @@ class Document:
         self._decoder = msgspec.json.Decoder(self._struct, dec_hook=reading)
 
     def type_names(self) -> dict[str, str]:
-        """Field name → type name, in order."""
+        """Map field names to type names, in order."""
         return {name: field.type_name for name, field in self._fields.items()}
 
     def fields(self) -> Mapping[str, Field]:
-        """The fields by name, in order."""
+        """Map names to fields, in order."""
         return self._fields
 
     def write(self, values: Mapping[str, object]) -> bytes:
-        """The object as JSON, fields in order, the same bytes in every process.
+        """Write the object as JSON, fields in order, the same bytes in every process.
 
         Raises:
             Refused: names the first field whose value does not fit, or would not come back as it is.
@@ -162,7 +162,7 @@ class Document:
         return self._write_carefully(values, cause)
 
     def _write_carefully(self, values: Mapping[str, object], cause: Exception | None) -> bytes:
-        """Each field alone: to carry what takes more effort, and to name the one at fault."""
+        """Write each field alone: to carry what takes more effort, and to name the one at fault."""
         given = {name: values.get(name, field.default) for name, field in self._fields.items()}
         parts = {
             name: msgspec.Raw(self._fields[name].written(value))
@@ -174,7 +174,7 @@ class Document:
         return encode(parts)
 
     def read(self, data: bytes) -> dict[str, Any]:
-        """Field name → value of the hinted type; a missing field gets its default.
+        """Map field names to values of the hinted types; a missing field gets its default.
 
         Raises:
             Refused: the bytes are not such an object.

@@ -21,13 +21,13 @@ class Frames(Codec):
     package = ""
 
     def problem(self, cls: type) -> str:
-        """As the base: a subclass would come back as a plain frame."""
+        """Refuse subclasses: they would come back as a plain frame."""
         if cls.__module__.partition(".")[0] != self.package:
             return f"are no plain frames: hint and give those of {self.package}"
         return ""
 
     def name(self, cls: type, name_of: Callable[[Any], str]) -> str:
-        """As the base."""
+        """Name the class as its library does."""
         return f"{self.package}.{super().name(cls, name_of)}"
 
     def _frame(self, data: Any) -> Any:  # noqa: ANN401  # a frame, of which we have no type
@@ -40,13 +40,13 @@ class PandasFrames(Frames):
     package = "pandas"
 
     def problem(self, cls: type) -> str:
-        """As the base; pandas needs a library that writes parquet."""
+        """Refuse subclasses, and pandas without a library that writes parquet."""
         if not (find_spec("pyarrow") or find_spec("fastparquet")):
             return "are written as parquet, for which pandas needs another library: pip install pyarrow"
         return super().problem(cls)
 
     def write(self, value: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Write the frame as parquet."""
         return {
             "rows": len(value),
             "columns": [str(name) for name in value.columns],
@@ -56,7 +56,7 @@ class PandasFrames(Frames):
         }
 
     def read(self, cls: type, data: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Read the frame from parquet."""
         del cls
         frame = self._frame(data)
         for place, dtype in enumerate(data.get("dtypes", ())):
@@ -67,7 +67,7 @@ class PandasFrames(Frames):
         return frame
 
     def same(self, one: Any, other: Any) -> bool:  # noqa: ANN401  # as the base
-        """Values come back as parquet keeps them, which is what was asked for; what is left to compare is the form."""
+        """Compare the forms: values come back as parquet keeps them, which is what was asked for."""
         return bool(one.shape == other.shape)
 
 
@@ -80,11 +80,11 @@ class PandasSeries(PandasFrames):
     """`pandas.Series`."""
 
     def write(self, value: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Write the series as a frame of one column."""
         return super().write(value.to_frame(_COLUMN)) | {"columns": [value.name]}
 
     def read(self, cls: type, data: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Read the series from a frame of one column."""
         return super().read(cls, data)[_COLUMN].rename(_only(data))
 
 
@@ -94,18 +94,18 @@ class PolarsFrames(Frames):
     package = "polars"
 
     def write(self, value: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Write the frame as parquet."""
         data = io.BytesIO()
         value.write_parquet(data)
         return {"rows": value.height, "columns": value.columns, "parquet": to_text(data.getbuffer())}
 
     def read(self, cls: type, data: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Read the frame from parquet."""
         del cls
         return self._frame(data)
 
     def same(self, one: Any, other: Any) -> bool:  # noqa: ANN401  # as the base
-        """Types and form; parquet keeps the values."""
+        """Compare types and form; parquet keeps the values."""
         return bool(one.schema == other.schema and one.shape == other.shape)
 
 
@@ -113,19 +113,19 @@ class PolarsSeries(PolarsFrames):
     """`polars.Series`."""
 
     def write(self, value: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Write the series as a frame of one column."""
         return super().write(value.alias(_COLUMN).to_frame()) | {"columns": [value.name]}
 
     def read(self, cls: type, data: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Read the series from a frame of one column."""
         return super().read(cls, data)[_COLUMN].alias(_only(data))
 
     def same(self, one: Any, other: Any) -> bool:  # noqa: ANN401  # as the base
-        """As of a frame."""
+        """Compare as frames are compared."""
         return bool(one.dtype == other.dtype and one.shape == other.shape)
 
 
 def _only(data: Any) -> Any:  # noqa: ANN401  # JSON values
-    """The name of a series: of any type in pandas, a text in polars."""
+    """Return the name of the one column, which is that of the series: anything in pandas, a text in polars."""
     (name,) = data["columns"]
     return name

@@ -25,7 +25,7 @@ class Models(Codec):
     """
 
     def problem(self, cls: type) -> str:
-        """As the base."""
+        """Refuse what would not come back as it was given."""
         version: str = sys.modules["pydantic"].VERSION
         if not hasattr(cls, "model_validate_json") or _numbers(version) < _OLDEST:
             return f"need pydantic 2.11 or newer, installed is {version}: update it"
@@ -39,25 +39,25 @@ class Models(Codec):
         return next(_problems(written, read), "")
 
     def name(self, cls: type, name_of: Callable[[Any], str]) -> str:
-        """As the base, with the fields."""
+        """Name the class with its fields and their types."""
         fields: Mapping[str, Any] = cls.model_fields  # type: ignore[attr-defined]  # of every model
         parts = [f"{name}: {name_of(field.annotation)}" for name, field in fields.items()]
         return f"{super().name(cls, name_of)}{{{', '.join(parts)}}}"
 
     def write(self, value: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Write the fields of the model as JSON values."""
         dumped = value.model_dump(mode="json", by_alias=False, round_trip=True, warnings=False)
         return _ordered(value, dumped)
 
     def read(self, cls: Any, data: Any) -> Any:  # noqa: ANN401  # as the base
-        """As the base; what validators raise is the fault of the value."""
+        """Make the model of its fields; what validators raise is the fault of the value."""
         try:
             return cls.model_validate_json(json.dumps(data), **_BY_NAME)
         except Exception as error:
             raise ValueError(_sentence(error)) from error
 
     def same(self, one: Any, other: Any) -> bool:  # noqa: ANN401  # as the base
-        """Equality of the fields that are written, the extra ones too."""
+        """Compare the fields that are written, the extra ones too."""
         from reconciler.core.signature_values import same  # noqa: PLC0415  # it needs the codecs
 
         return same(_fields(one), _fields(other))

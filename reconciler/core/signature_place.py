@@ -54,7 +54,7 @@ def hidden_from_workers(function: Callable[..., Any]) -> str:
 
 
 def _modules_at_work() -> Iterator[Mapping[str, Any]]:
-    """The globals of each module whose top level is running."""
+    """Collect the globals of each module whose top level is running."""
     frame = inspect.currentframe()
     while frame is not None:
         if frame.f_code.co_name == "<module>":
@@ -63,7 +63,7 @@ def _modules_at_work() -> Iterator[Mapping[str, Any]]:
 
 
 def _imported(module: Mapping[str, Any]) -> bool:
-    """A worker would run this top level too: that of a module, or of a script of the user's, but not of a tool."""
+    """Tell whether a worker would run this top level too: that of a module or a user's script, but not of a tool."""
     spec = module.get("__spec__")
     if module.get("__name__") == "__main__":
         return spec is None and str(module.get("__file__", "")).endswith(".py")

@@ -45,7 +45,7 @@ class Member(int):
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  # any value
-    """The same value with what is merely a subclass (a numpy number, a text of your own) as the class hints name."""
+    """Replace what is of a subclass (a numpy number, a text of your own) by an equal value of the class itself."""
     kind = type(value)
     if kind in SCALARS:
         return value

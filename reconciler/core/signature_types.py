@@ -118,7 +118,7 @@ class _Walk:
         return name
 
     def _inner(self, hint: Any) -> str:  # noqa: ANN401  # a type hint
-        """The name of a hint inside a class that writes itself: it may hold what we could not carry."""
+        """Name a hint inside a class that writes itself: it may hold what we could not carry."""
         try:
             return self.name(described.type_info(hint))
         except TypeError:

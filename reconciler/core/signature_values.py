@@ -57,13 +57,13 @@ def reading(hint: Any, data: object) -> object:  # noqa: ANN401  # a type hint
 
 
 def admitting(hint: Any, value: object) -> object:  # noqa: ANN401  # a type hint
-    """As `reading`, of what a caller gave."""
+    """Check and convert what a caller gave for a hint, as the codec of its class says."""
     cls, codec = _asked(hint)
     return value if codec is None else codec.admit(cls, value)
 
 
 def _asked(hint: Any) -> tuple[type, Codec | None]:  # noqa: ANN401  # a type hint
-    """The class of a hint, and its codec; none for `object`, which is anything. Others were refused when declared."""
+    """Find the class of a hint, and its codec; none for `object`, which is anything. Others were refused when declared."""
     cls = get_origin(hint) or hint
     return cls, codec_of(cls)
 
@@ -98,7 +98,7 @@ def _name(number: float) -> str:
 
 
 def _sorted(values: Collection[Any]) -> list[Any]:
-    """By value where there is one order of them in every process, else by what is written."""
+    """Sort by value where that order is the same in every process, else by what is written."""
     kinds = set(map(type, values))
     natural = kinds <= _NUMBERS or (len(kinds) == 1 and kinds <= SCALARS)
     if natural and all(value == value for value in values):  # noqa: PLR0124  # NaN
@@ -127,7 +127,7 @@ def _record(value: Any, names: tuple[str, ...]) -> Any:  # noqa: ANN401  # a rec
 
 
 def record_fields(value: object) -> tuple[str, ...]:
-    """Names of the fields of a record: a Struct, a dataclass, a class of attrs; of all else none."""
+    """Name the fields of a record: a Struct, a dataclass, a class of attrs; of all else none."""
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -158,7 +158,7 @@ def _revived(tree: Any) -> Any:  # noqa: ANN401  # JSON values
 
 
 def same(one: Any, other: Any) -> bool:  # noqa: ANN401  # compares values of any type
-    """Equality for the round trip: a NaN is another, and records without an equality of their own are compared, too."""
+    """Compare for the round trip: a NaN equals no other, and records without an equality of their own are compared, too."""
     if _equal(one, other):
         return True
     if type(one) is not type(other):

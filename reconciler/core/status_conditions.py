@@ -64,7 +64,7 @@ def set_condition(
 
 
 def _with(conditions: tuple[Condition, ...], new: Condition) -> tuple[Condition, ...]:
-    """The conditions with one set: the place of an old one of its type is kept, and the time when the status is too."""
+    """Set one of the conditions: an old one of its type keeps its place, and its time when its status is the same."""
     for index, old in enumerate(conditions):
         if old.type == new.type:
             if old.status == new.status:
@@ -91,12 +91,12 @@ def _entered(
 
 
 def error_state_of(err: ExecutionError | None) -> ErrorState | None:
-    """The stored form of an error; an unknown kind is the empty string (R14)."""
+    """Make the stored form of an error; an unknown kind becomes the empty string (R14)."""
     return None if err is None else ErrorState(err.code[:CODE_LIMIT], str(err.kind), cut(err.message))
 
 
 def map_phase(status: ActionStatus, info: PhaseInfo, now: int) -> ActionStatus:
-    """Conditions, history and error of a status after a phase was reported (R19)."""
+    """Derive conditions, history and error of a status after a phase was reported (R19)."""
     phase = info.phase
     if phase is PluginPhase.SUCCESS:
         return _end(status, ConditionType.SUCCEEDED, Reason.COMPLETED, DONE_PROGRESS, DONE_SUCCESS, now)
@@ -116,13 +116,13 @@ def map_phase(status: ActionStatus, info: PhaseInfo, now: int) -> ActionStatus:
 
 
 def recovered(status: ActionStatus, source: str, now: int) -> ActionStatus:
-    """The status of an action whose outputs are taken over from `source`: it has ended before it began."""
+    """Make the status of an action whose outputs are taken over from `source`: it has ended before it began."""
     text = f"taken over from {source}"
     return _end(status, ConditionType.SUCCEEDED, Reason.RECOVERED, DONE_PROGRESS, text, now)
 
 
 def failure_reason(err: ExecutionError) -> Reason:
-    """The reason an end of the engine's own making is stored under: limits of time and rejected specs have their own."""
+    """Choose the reason to store for an end the engine made: limits of time and rejected specs have their own."""
     if err.code in TIMEOUT_CODES:
         return Reason.TIMED_OUT
     if err.code in {Reason.INVALID_SPEC, Reason.PLUGIN_NOT_FOUND}:
@@ -143,14 +143,14 @@ def _end(
 
 
 def event_phase(info: PhaseInfo) -> ActionPhase:
-    """The phase an event of this plugin phase carries (R19)."""
+    """Choose the phase that an event of this plugin phase carries (R19)."""
     if info.phase.is_failure() and info.failed_as is Reason.TIMED_OUT:
         return ActionPhase.TIMED_OUT
     return _EVENT_PHASE[info.phase]
 
 
 def action_phase(status: ActionStatus) -> ActionPhase:
-    """The phase of an action, from its stored status alone: the same answer events give (R19)."""
+    """Derive the phase of an action from its stored status alone: the same answer events give (R19)."""
     for condition in status.conditions:
         if condition.status is not ConditionStatus.TRUE:
             continue

@@ -9,7 +9,7 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 def iso(at: int) -> str | None:
-    """A time as ISO 8601 in UTC with milliseconds; None for 0, which means "not yet".
+    """Write a time as ISO 8601 in UTC with milliseconds; None for 0, which means "not yet".
 
     Args:
         at: milliseconds since the epoch.
@@ -20,7 +20,7 @@ def iso(at: int) -> str | None:
 
 
 def utc(at: int) -> datetime:
-    """A time in UTC, exact, as a division to floating point seconds would not be.
+    """Convert milliseconds to a time in UTC, exactly, as a division to floating point seconds would not.
 
     Args:
         at: milliseconds since the epoch.
@@ -29,7 +29,7 @@ def utc(at: int) -> datetime:
 
 
 def span(length: int) -> str:
-    """A length of time in its two largest units: `0s`, `59s`, `3m20s`, `2h`, `5d1h`.
+    """Write a length of time in its two largest units: `0s`, `59s`, `3m20s`, `2h`, `5d1h`.
 
     Args:
         length: milliseconds; a negative one, from clocks that differ, counts as 0.

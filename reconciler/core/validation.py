@@ -68,7 +68,7 @@ _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?", re.ASC
 
 
 def missing_fields(spec: ActionSpec) -> str:
-    """The text of R23 that names every empty required field; empty when none is."""
+    """Write the text of R23 that names every empty required field; empty when none is."""
     if all(_required_of(spec)):  # nearly always
         return ""
     missing = [name for attribute, name in REQUIRED if not getattr(spec, attribute)]
@@ -129,7 +129,7 @@ def _wrong_type(spec: ActionSpec, name: str, wanted: str) -> InvalidSpec:
 
 
 def place_problems(spec: ActionSpec) -> list[str]:
-    """Places that are spelled in a way not all servers read alike, a sentence each; an empty one is told of elsewhere."""
+    """Find places that not all servers read alike, a sentence each; an empty one is told of elsewhere."""
     found = []
     if spec.run_output_base and (problem := place_problem(spec.run_output_base)):
         found.append(f"runOutputBase {_shown(spec.run_output_base)} {problem}")
@@ -215,7 +215,7 @@ def _identity_problems(action: ActionId, spec: ActionSpec) -> list[str]:
 
 
 def _template_problems(template: bytes) -> list[str]:
-    """Policies that no action can keep. An unreadable template is told of by its first round."""
+    """Find policies that no action can keep. An unreadable template is told of by its first round."""
     if b'"metadata"' not in template:
         return []
     try:

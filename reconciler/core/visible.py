@@ -15,7 +15,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 def visible(text: str, *, colours: bool = False) -> str:
-    """The text without power over a terminal: control characters are written out, not obeyed.
+    """Take from a text its power over a terminal: control characters are written out, not obeyed.
 
     Args:
         text: of anybody; messages of actions are written by users' code.

@@ -102,7 +102,7 @@ def waits_for_holder(owner: str) -> str:
 
 
 def holder_of(record: TaskAction) -> str:
-    """The action whose reservation an action waits for, as a path; empty when it waits for none."""
+    """Find the action whose reservation an action waits for, as a path; empty when it waits for none."""
     if record.status.plugin_phase != PluginPhase.WAITING_FOR_CACHE.label:
         return ""
     found = _HOLDER.search(told(record))

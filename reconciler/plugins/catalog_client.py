@@ -202,6 +202,6 @@ class AsyncCatalogClient:
 
 
 def _id(key: CacheKey, index: int, where: str) -> str:
-    """Names one piece of work. Keys hold the hash of the inputs, so other inputs are other work."""
+    """Name one piece of work. Keys hold the hash of the inputs, so other inputs are other work."""
     place = hashlib.blake2b(where.encode(), digest_size=8).hexdigest()
     return f"{key.checked().digest}-{index}-{place}"

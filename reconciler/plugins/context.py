@@ -161,7 +161,7 @@ class TaskExecutionContext:
         return self.action.now
 
     def read_inputs(self) -> bytes:
-        """The inputs, a JSON document.
+        """Read the inputs, a JSON document.
 
         Raises:
             ReadFailed: they cannot be read, or are not those that were submitted.
@@ -265,12 +265,12 @@ class TaskExecutionContext:
         return f"{self.action.id}/{self.launch}{f'@{incarnation}' if incarnation else ''}"
 
     def wait_for(self, namespace: str, answer: Answer) -> PhaseInfo:
-        """The phase of an action that waits for units: whoever gives some back wakes it (R70)."""
+        """Make the phase of an action that waits for units: whoever gives some back wakes it (R70)."""
         info = waiting_for_resources(self.now, 0, why_waiting(namespace, answer.allocation))
         return msgspec.structs.replace(info, requeue_at=answer.look_at)
 
     def secret(self, key: str, group: str = "") -> str:
-        """The value of a secret, as the action's project sees it. Keep it out of state, events and logs (R71).
+        """Return the value of a secret, as the action's project sees it. Keep it out of state, events and logs (R71).
 
         Raises:
             SecretUnavailable: it cannot be resolved.
@@ -353,7 +353,7 @@ class TaskExecutionContext:
 
 
 def sanitize_label(value: str) -> str:
-    """A label value: invalid characters become `-`, at most 63, an alphanumeric character at both ends (R67)."""
+    """Make a label value: invalid characters become `-`, at most 63, an alphanumeric character at both ends (R67)."""
     clean = _INVALID_LABEL.sub("-", value)[:63]
     if not clean:
         return ""

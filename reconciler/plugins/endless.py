@@ -30,7 +30,7 @@ def refuse_endless(store: Store, waiter: ActionId, target: ActionId) -> None:
 
 
 def way_back(store: Store, waiter: ActionId, target: ActionId) -> list[ActionId]:
-    """The actions from `target` on, each waiting for the next, up to the waiter or one above it; empty when there are none.
+    """List the actions from `target` on, each waiting for the next, up to the waiter or one above it; empty if none is.
 
     Whatever an action waits for above itself ends, if at all, by aborting it: nothing comes of that wait either.
 
@@ -53,7 +53,7 @@ def way_back(store: Store, waiter: ActionId, target: ActionId) -> list[ActionId]
 
 
 def _above(store: Store, action: ActionId) -> set[ActionId]:
-    """The action, and all those above it."""
+    """List the action, and all those above it."""
     found = {action}
     record = store.get(action)
     while record is not None and (parent := record.spec.parent_action_name):

@@ -126,7 +126,7 @@ class FunctionPlugin(Plugin):
         return self._waiting(ctx, queue, 1)
 
     def _not_started(self, ctx: TaskExecutionContext, queue: str, config: FunctionConfig) -> PhaseInfo:
-        """It stands in its line, or a worker has handed it back. Standing there changes no state, so it makes no event."""
+        """Wait while it stands in its line, which makes no event; send it again when it was handed back."""
         attempt = ctx.attempt
         sent = ctx.state.get(_Sent) or _Sent(1)
         if attempt.handed_back is not None:
@@ -165,7 +165,7 @@ class FunctionPlugin(Plugin):
         return _queued(ctx, sent.times, text, ctx.now + _LOOK_WHILE_WAITING)
 
     def _unknown(self, ctx: TaskExecutionContext, sent: _Sent, known: Known, what: str) -> PhaseInfo:
-        """Patience counts while living workers consume the queue, so it starts anew when there was none at all."""
+        """Wait while no worker knows the function. Only time in which living workers consume the queue counts."""
         since = max(sent.unknown_since or ctx.now, known.since)
         ends = since + self._patience
         text = f"no worker of {what}: {_REMEDY}"
@@ -241,7 +241,7 @@ def _ended(outcome: AttemptOutcome) -> PhaseInfo:
 
 
 def entry(queue: str, kept: Kept = NOT_KEPT, patience: timedelta = _PATIENCE) -> PluginEntry:
-    """The entry that sends to `queue` unless a template names another, and to none that is kept.
+    """Make the entry that sends to `queue` unless a template names another, and to none that is kept.
 
     `patience` is how long living workers may consume a queue without one that knows a function, until its actions fail.
     """

@@ -81,6 +81,6 @@ def config_problems(config: FunctionConfig, kept: Kept) -> list[str]:
 
 
 def function_types(settings: Settings) -> frozenset[str]:
-    """Task types whose `custom` is read as that of a function."""
+    """Name the task types whose `custom` is read as that of a function."""
     routes = (text.partition("=") for text in settings.plugin_routes)
     return frozenset({TASK_TYPE, *(task_type for task_type, _, plugin in routes if plugin == TASK_TYPE)})

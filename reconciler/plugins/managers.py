@@ -76,7 +76,7 @@ class NoopResourceManager:
     id = "executor-noop-resource-manager"
 
     def register_quota(self, namespace: str, quota: int) -> None:
-        """Accepted, not enforced."""
+        """Accept the number, and enforce nothing."""
 
     def allocate(
         self,
@@ -86,15 +86,15 @@ class NoopResourceManager:
         constraints: Constraints = NO_CAPS,
         units: int = 1,
     ) -> Answer:
-        """Always granted."""
+        """Grant all that is asked for."""
         del namespace, token, owner, constraints, units
         return Answer(Allocation.GRANTED)
 
     def renew(self, namespace: str, token: str, owner: ActionId, units: int = 1) -> None:
-        """Nothing is leased."""
+        """Do nothing, as nothing is leased."""
 
     def release(self, namespace: str, token: str) -> tuple[ActionId, ...]:
-        """Nothing is held."""
+        """Do nothing, as nothing is held."""
         del namespace, token
         return ()
 
@@ -103,7 +103,7 @@ class SecretManager(Protocol):
     """Resolves secrets by reference (R71). A resolved value must not get into plugin state or events (R71)."""
 
     def get(self, key: str, *, group: str = "", project: str = "", domain: str = "") -> str:
-        """The value of a secret, as the project in this domain sees it.
+        """Return the value of a secret, as the project in this domain sees it.
 
         Raises:
             SecretUnavailable: it cannot be resolved; never answered by an empty value.
@@ -115,7 +115,7 @@ class NoopSecretManager:
     """Has no backend: each lookup fails loudly (R71)."""
 
     def get(self, key: str, *, group: str = "", project: str = "", domain: str = "") -> str:
-        """Never answers.
+        """Refuse every secret.
 
         Raises:
             SecretUnavailable: always.

@@ -86,7 +86,7 @@ class PluginRegistry:
             self._default = plugin
 
     def resolve(self, task_type: str) -> Plugin:
-        """The plugin of a task type: the exact one, else the default.
+        """Find the plugin of a task type: the exact one, else the default.
 
         Raises:
             PluginNotFound: there is neither.
@@ -105,7 +105,7 @@ class PluginRegistry:
 
 
 def load_entries(modules: Iterable[str]) -> tuple[PluginEntry, ...]:
-    """The entries of plugins that are not ours, from the `ENTRY` of each module.
+    """Load the entries of plugins that are not ours, from the `ENTRY` of each module.
 
     Args:
         modules: their names, as in `RECONCILER_PLUGINS`.
@@ -120,7 +120,7 @@ def load_entries(modules: Iterable[str]) -> tuple[PluginEntry, ...]:
 
 
 def read_entries(modules: Iterable[str]) -> tuple[tuple[PluginEntry, ...], list[str]]:
-    """Those entries that can be read, and why the others cannot."""
+    """Load those entries that can be read, and tell why the others cannot."""
     entries: list[PluginEntry] = []
     problems: list[str] = []
     for module in modules:

@@ -87,7 +87,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
 
     # -- what a service is asked -----------------------------------------------------------------------------------
     def resource_requirements(self, ctx: TaskExecutionContext) -> tuple[str, Constraints] | None:
-        """The quota this launch needs a unit of, and its caps; None, the default, needs none.
+        """Name the quota this launch needs a unit of, and its caps; None, the default, needs none.
 
         The quota itself is declared in `RECONCILER_QUOTAS`. Its unit is held from before `create` until the launch has been
         stopped or the action has ended.
@@ -117,7 +117,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         raise NotImplementedError
 
     def status(self, ctx: TaskExecutionContext, meta: Meta, resource: Resource) -> PhaseInfo:
-        """The phase a resource is in. Does not call the service; may store outputs with `ctx.files.write_outputs`.
+        """Tell which phase a resource is in, without calling the service; may store outputs with `ctx.files.write_outputs`.
 
         A success without outputs is looked for what the work itself wrote below `ctx.files.prefix`: an error there wins.
         A `requeue_at` replaces the time of the next look. NotReady means that it is to be created again.
@@ -140,7 +140,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
 
     @staticmethod
     def key(ctx: TaskExecutionContext) -> str:
-        """The idempotency key of this launch: 32 hexadecimal digits, the same in each call and in no other launch.
+        """Compute the idempotency key of this launch: 32 hexadecimal digits, the same in each call and in no other launch.
 
         Unlike `ctx.generated_name`, which is meant for people, it also differs between projects, and from an action of the
         same name that is long forgotten.
@@ -197,7 +197,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         return info if info.requeue_at else replace(info, requeue_at=ctx.now + self.config.resync)
 
     def _unseen(self, ctx: TaskExecutionContext, state: RemoteState, error: Exception) -> PhaseInfo:
-        """A failed look: the phase stays as it was; one too many is the platform's failure (R72)."""
+        """Keep the phase after a failed look; one failure too many is the platform's failure (R72)."""
         failures, limit = state.sync_failures + 1, self.config.max_sync_failures
         text = f"{type(error).__name__}: {error}"
         if failures > limit:
@@ -253,7 +253,7 @@ def _allocate(
 
 
 def _with_files(ctx: TaskExecutionContext, info: PhaseInfo) -> PhaseInfo:
-    """A success with what the work wrote by itself (R72)."""
+    """Add to a success what the work wrote by itself (R72)."""
     if info.info is not None and info.info.outputs is not None:
         return info
     if ctx.files.has_error():

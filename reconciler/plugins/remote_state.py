@@ -115,7 +115,7 @@ class RemoteState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def read_state(state: PluginStateManager) -> RemoteState:
-    """The state of the previous round, a new one when there is none.
+    """Read the state of the previous round, or make a new one when there is none.
 
     Raises:
         CorruptedPluginState: it cannot be decoded.
@@ -125,7 +125,7 @@ def read_state(state: PluginStateManager) -> RemoteState:
 
 
 def write_meta(meta: object) -> msgspec.Raw:
-    """The stored form of a meta.
+    """Encode a meta as it is stored.
 
     Raises:
         CorruptedPluginState: it cannot be written as JSON.
@@ -151,7 +151,7 @@ def read_meta(state: RemoteState, kind: type[T]) -> T:
 
 
 def known_meta(state: PluginStateManager, kind: type[T]) -> T | None:
-    """The meta for cleaning up: None when there is none, or it cannot be decoded, which must stop no abort (R72)."""
+    """Decode the meta for cleaning up. None when there is none, or it cannot be decoded, which must stop no abort (R72)."""
     try:
         return read_meta(read_state(state), kind)
     except CorruptedPluginState:

@@ -59,7 +59,7 @@ class SecretProvider(Protocol):
     """One place that holds secrets."""
 
     def fetch(self, secret: SecretId) -> SecretValue:
-        """The secret of exactly this scope.
+        """Return the secret of exactly this scope.
 
         Raises:
             SecretNotFound: there is none; the next place is asked.
@@ -120,7 +120,7 @@ class FileSecrets:
         return SecretValue(binary=data.removesuffix(b"\n").removesuffix(b"\r"))
 
     def _look_at_rights(self, path: Path) -> None:
-        """Others who may read the file are worth a warning, not a refusal: mounts are often made so."""
+        """Warn when others may read the file; it is not refused, as mounts are often made so."""
         found = path.stat()
         if path in self._warned or (not found.st_mode & 0o077 and found.st_uid in {os.geteuid(), 0}):
             return
@@ -183,7 +183,7 @@ class ChainedSecrets:
 
 
 def _scopes(secret: SecretId) -> Iterator[SecretId]:
-    """Project and domain, domain, installation."""
+    """List the scopes: project and domain, domain, installation."""
     if secret.project and secret.domain:
         yield secret
     if secret.domain:
@@ -192,7 +192,7 @@ def _scopes(secret: SecretId) -> Iterator[SecretId]:
 
 
 def text_of(secret: SecretId, value: SecretValue) -> str:
-    """The text when there is one, else the bytes read as UTF-8 (R71).
+    """Return the text when there is one, else the bytes read as UTF-8 (R71).
 
     Raises:
         SecretUnavailable: it is empty, too large, or cannot be text in an environment variable.

@@ -48,7 +48,7 @@ class SleepPlugin(Plugin):
 
 
 def _duration(ctx: TaskExecutionContext) -> int | PhaseInfo:
-    """Milliseconds to wait, or the failure that says what is wrong with the task."""
+    """Read how many milliseconds to wait, or the failure that says what is wrong with the task."""
     interface = ctx.shared_template.interface
     declared = list(interface.inputs.items()) if interface else []
     if interface is None or len(declared) != 1 or declared[0][1] != "duration" or interface.outputs:

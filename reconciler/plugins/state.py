@@ -30,7 +30,7 @@ class PluginStateManager:
         return self._version
 
     def get(self, kind: type[T]) -> T | None:
-        """The previous round's state, never what was put in this one; None when there is none.
+        """Return the previous round's state, never what was put in this one; None when there is none.
 
         Raises:
             CorruptedPluginState: the stored state does not decode as `kind`.
@@ -65,5 +65,5 @@ class PluginStateManager:
         self._new = (b"", 0)
 
     def new_state(self) -> tuple[bytes, int, bool]:
-        """State and version for the next round, and whether this round wrote one."""
+        """Return state and version for the next round, and whether this round wrote one."""
         return (*self._new, True) if self._new is not None else (b"", 0, False)

@@ -67,7 +67,7 @@ class WorkQueue(Generic[T]):
         self._closing = threading.Event()
 
     def add(self, name: str, work: Callable[[], T]) -> WorkItem[T]:
-        """The piece of that name: the one that is remembered, or else a new one that runs as soon as a thread is free.
+        """Return the piece of that name: the one that is remembered, or else a new one that runs once a thread is free.
 
         Raises:
             RuntimeError: the queue is closed, and the piece is a new one.
