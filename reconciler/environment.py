@@ -87,6 +87,7 @@ class TaskEnvironment:
         priority: int | None = None,
         fair_by: str = "",
         suspend: bool = True,
+        redact: bool | str | Sequence[str] = (),
     ) -> _Decorator: ...
     def task(
         self,
@@ -102,6 +103,7 @@ class TaskEnvironment:
         priority: int | None = None,
         fair_by: str = "",
         suspend: bool = True,
+        redact: bool | str | Sequence[str] = (),
     ) -> Any:
         """Make a task of a function, plain or `async def`: `@env.task`, or `@env.task(…)` with options.
 
@@ -120,6 +122,8 @@ class TaskEnvironment:
             priority: whose launches go first in the queue, 0 (last) to 9 (first); 5 when nobody says it.
             suspend: whether it gives its worker away while it has nothing to do but wait for what it has started, and is
                 called again then. False keeps the worker: for a function that must not be called again.
+            redact: what pages, commands and logs show as `[redacted]`: names of parameters, `return` for the output, or True
+                for all. Whoever reads the record or S3 still reads it.
             fair_by: name of the parameter between whose values the workers of the queue take turns, instead of projects.
 
         Raises:
@@ -140,6 +144,7 @@ class TaskEnvironment:
             read_cache(cache),
             None if priority is None else check_priority(priority),
             fair_by,
+            redact,
         )
         decorator = _Decorator(self, name or "", metadata, extra)
         return decorator if function is None else decorator(function)

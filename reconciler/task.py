@@ -26,6 +26,7 @@ from reconciler.core.cachepolicy import policy_of, with_policy
 from reconciler.core.declaration import Extra, source_version
 from reconciler.core.functions import Needs, registry
 from reconciler.core.published import document_of
+from reconciler.core.redaction import hides, read_redaction
 from reconciler.core.signature import Signature
 from reconciler.core.signature_place import hidden_from_workers
 from reconciler.plugins.function import TASK_TYPE, FunctionConfig
@@ -79,6 +80,7 @@ class Task(Generic[P, R]):
             interface=Interface(inputs=interface["inputs"], outputs=interface["outputs"]),
             custom=msgspec.to_builtins(FunctionConfig(function=name, **extra.launch)),
             secrets=extra.secrets,
+            redact=read_redaction(extra.redact, interface["inputs"]),
         )
         self.priority = extra.priority
         self._parameters = inspect.signature(function)  # made once: it takes longer than all else of a call
@@ -89,6 +91,10 @@ class Task(Generic[P, R]):
         self._hidden = hidden_from_workers(function)
 
     def _fair_parameter(self, name: str) -> str:
+        if name and self.template.redact and hides(self.template.redact, name):
+            raise InvalidSpec(
+                f"fair_by names {name}, which is redacted, and a fair key is shown: name another parameter of {self.name}"
+            )
         names = [*self._parameters.parameters]
         if name and name not in names:
             raise InvalidSpec(

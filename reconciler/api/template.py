@@ -86,6 +86,18 @@ class SecretRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
     env: str = ""
 
 
+class Redaction(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Name what is shown on no page, by no command and in no log.
+
+    Attributes:
+        inputs: names of inputs; `*` = all of them.
+        outputs: whether the outputs.
+    """
+
+    inputs: tuple[str, ...] = ()
+    outputs: bool = False
+
+
 class TaskTemplate(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One task. `custom` belongs to the plugin of `type`."""
 
@@ -96,6 +108,7 @@ class TaskTemplate(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     custom: dict[str, Any] = {}
     secrets: tuple[SecretRef, ...] = ()
     service_account: str = ""
+    redact: Redaction | None = None
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

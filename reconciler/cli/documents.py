@@ -11,9 +11,11 @@ from reconciler.api.audit import Ruling, Who
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.api.status_conditions import ConditionStatus, ConditionType, ErrorState
+from reconciler.api.template import Redaction
 from reconciler.core.attempts import AttemptView, attempts_of
 from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
+from reconciler.core.redaction import redaction_of
 from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import iso
 from reconciler.stores.counts import RunCounts
@@ -114,6 +116,7 @@ def action_document(
         "children": msgspec.structs.asdict(record.children),
         "never_asked_for": list(status.unasked),
         "outputs": _outputs_part(record),
+        "redacted": _redacted_part(record),
         "log_uri": log_uri(record, events) or None,
         "deletion": _deletion_part(record),
         "signal": _signal_part(record),
@@ -162,7 +165,17 @@ def _told_part(told: AttemptView) -> Document:
 
 def _outputs_part(record: TaskAction) -> Document | None:
     ref = record.status.outputs
-    return None if ref is None else {"uri": ref.uri, "size": ref.size, "sha256": ref.sha256}
+    if ref is None:
+        return None
+    hidden = redaction_of(record).outputs  # of a short value a digest tells as much as the value
+    return {"uri": ref.uri, "size": ref.size, "sha256": None if hidden else ref.sha256}
+
+
+def _redacted_part(record: TaskAction) -> Document | None:
+    redaction = redaction_of(record)
+    if redaction == Redaction():
+        return None
+    return {"inputs": list(redaction.inputs), "outputs": redaction.outputs}
 
 
 def _deletion_part(record: TaskAction) -> Document | None:

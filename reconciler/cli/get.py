@@ -20,6 +20,7 @@ from reconciler.cli.terminal import styled, write
 from reconciler.core.attempts import AttemptView, attempts_of
 from reconciler.core.events import observed_attempts
 from reconciler.core.progress import begun
+from reconciler.core.redaction import EVERY, redaction_of
 from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import span
 from reconciler.stores.holds import RunLife
@@ -221,10 +222,17 @@ def _worker(record: TaskAction, now: int) -> str:
     return f"{record.attempt.owner} since {stamp(record.attempt.started_at)} ({lease})"
 
 
+def _redacted(record: TaskAction) -> str:
+    redaction = redaction_of(record)
+    inputs = ", ".join("all inputs" if name == EVERY else name for name in redaction.inputs)
+    return ", ".join(part for part in (inputs, "outputs" if redaction.outputs else "") if part)
+
+
 def _where(record: TaskAction, events: list[ActionEvent]) -> Pairs:
     ref = record.status.outputs
     return [
         ("outputs", f"{ref.uri} ({size(ref.size)})" if ref else ""),
+        ("redacted", _redacted(record)),
         ("log", log_uri(record, events)),
         ("labels", "\n".join(f"{name}={value}" for name, value in sorted(record.labels.items()))),
     ]

@@ -9,9 +9,11 @@ import msgspec
 
 from reconciler.api.action import ActionId
 from reconciler.cli.durations import duration
+from reconciler.cli.output import note
 from reconciler.cli.session import Place, common_options, connected, leaving_it_running
 from reconciler.cli.terminal import write, write_json
 from reconciler.client import Client, Run
+from reconciler.core.redaction import redaction_of
 from reconciler.core.visible import visible
 from reconciler.plugins import group
 
@@ -29,7 +31,8 @@ _PACKED = re.compile(rb'(?P<name>"(?:npy|parquet)": ")(?P<data>[A-Za-z0-9+/=]{10
 def result(*, action: str, timeout: float | None, project: str, domain: str, as_json: bool) -> None:
     """Wait for an action and print its output; for a group, the list of its members' outputs.
 
-    An output that is a text is printed as it is; --json quotes it, like any other JSON value.
+    An output that is a text is printed as it is; --json quotes it, like any other JSON value. One that is redacted is not
+    printed.
     """
     place = Place(project, domain)
     target = place.action(action)
@@ -37,8 +40,8 @@ def result(*, action: str, timeout: float | None, project: str, domain: str, as_
         print_value(await_value(client, target, timeout), as_json=as_json)
 
 
-def await_value(client: Client, action: ActionId, timeout: float | None) -> msgspec.Raw:
-    """The output as JSON, byte for byte as it was written, so that numbers of any size stay exact.
+def await_value(client: Client, action: ActionId, timeout: float | None) -> msgspec.Raw | None:
+    """The output as JSON, byte for byte as it was written, so that numbers of any size stay exact; None: it is redacted.
 
     Args:
         client: of the action's servers.
@@ -51,9 +54,12 @@ def await_value(client: Client, action: ActionId, timeout: float | None) -> msgs
     """
     record = client.wait(action, timeout)
     if record.spec.task_type != group.TASK_TYPE or record.spec.inputs is None:
-        return _single(client.outputs(record))
+        return None if redaction_of(record).outputs else _single(client.outputs(record))
     members = msgspec.json.decode(record.spec.inputs, type=group.GroupConfig).expected
     found = Run[list[msgspec.Raw]](client, action, _single, members=members).result()
+    below = client.actions(action.run_id, parent=action.action)
+    if any(redaction_of(child).outputs for child in below):
+        return None
     return msgspec.Raw(msgspec.json.encode(found))
 
 
@@ -65,8 +71,16 @@ def _single(data: bytes) -> msgspec.Raw:
     return next(iter(values.values())) if len(values) == 1 else msgspec.Raw(data)
 
 
-def print_value(value: msgspec.Raw, *, as_json: bool) -> None:
-    """The value on stdout: for people, a text as it is and all else indented; for programs, on one line."""
+def print_value(value: msgspec.Raw | None, *, as_json: bool) -> None:
+    """The value on stdout: for people, a text as it is and all else indented; for programs, on one line.
+
+    Of one that is redacted nothing, so that nobody takes another text for it; stderr says why.
+    """
+    if value is None:
+        note(
+            "It succeeded, and its output is redacted (`redact` of its task): a program reads it by Client.result."
+        )
+        return
     if as_json:
         write_json(msgspec.json.format(bytes(value), indent=-1))
         return

@@ -153,7 +153,7 @@ def _finish(client: Client, run: Run[Any], timeout: float | None, *, as_json: bo
     try:
         with leaving_it_running(run.action):
             value = await_value(client, run.action, timeout)
-        document["result"] = value
+        document |= {"result": value} if value is not None else {"result": None, "redacted": True}
     finally:
         if as_json:
             emit(document)

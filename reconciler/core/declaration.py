@@ -29,6 +29,7 @@ class Extra(NamedTuple):
     cache: str | Cache
     priority: int | None = None
     fair_by: str = ""
+    redact: object = ()
 
 
 def read_policies(retries: object, timeout: object) -> TaskMetadata:

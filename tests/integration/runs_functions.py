@@ -63,3 +63,13 @@ def says(text: str) -> str:
     if text.startswith("!"):
         raise NonRetryableError(text)
     return text
+
+
+@env.task(redact=True, retries=0)
+def whispers(words: str, fail: bool) -> dict[str, str]:  # noqa: FBT001  # an argument of an action
+    """Tell what nobody is to see, in every way a function can."""
+    print(f"heard {words}", flush=True)
+    if fail:
+        raise ValueError(f"cannot keep {words}")
+    print(f"replies {words[::-1]}")
+    return {"answer": words[::-1]}

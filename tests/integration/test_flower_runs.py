@@ -25,6 +25,7 @@ from click.testing import CliRunner
 
 from reconciler import Client, Settings
 from reconciler.api.action import ActionId, RunId
+from reconciler.api.phase import ActionPhase
 from reconciler.cli import main
 from reconciler.embedded.ports import pick_ports
 from reconciler.embedded.stack import Stack
@@ -374,6 +375,43 @@ def test_hostile_strings_are_text(site: Site, tmp_path: Path) -> None:
                 assert page.run("document.documentElement.scrollWidth <= innerWidth"), (path, width)
                 assert page.run("document.querySelectorAll('main img, main script').length") == 0
     asks.abort("enough")
+
+
+def test_what_is_redacted_shows_nowhere(site: Site, tmp_path: Path) -> None:
+    """Neither inputs nor outputs, in no page, answer, event, log or command, although the function tells all it can."""
+    words = "xyzzy plugh frotz"
+    good, bad = orchard.whispers.delay(words, False), orchard.whispers.delay(words, True)
+    assert good.result(PATIENCE) == {"answer": words[::-1]}
+    eventually(lambda: bad.phase is ActionPhase.FAILED, PATIENCE)
+    told = []
+    for run in (good, bad):
+        action = run.action
+        for path in (
+            f"/runs/{run.id}",
+            f"/runs/{run.id}/actions",
+            f"/actions/{action}",
+            f"/actions/{action}/log",
+        ):
+            told += [site.ask(f"/reconciler/api{path}")[2].decode()]
+        for command in ("get", "describe", "result", "events", "logs", "list"):
+            for form in ([], ["--json"]):
+                answer = CliRunner().invoke(main, [command, str(run.id), *form], env=site.stack.env())
+                told.append(answer.stdout + answer.stderr)
+        told.append(site.ask(f"/task/{action}/1")[2].decode())
+        assert site.ask(f"/reconciler/api/actions/{action}/inputs")[0] == 400
+    assert site.ask(f"/reconciler/api/actions/{good.action}/outputs")[0] == 400
+    with browser(tmp_path) as page:
+        for run in (good, bad):
+            page.open(f"{site.url}/runs/{run.action}")
+            page.wait_text("[redacted]", "attempt 1")
+            page.click(".rc-attempts .rc-button")
+            page.wait_text("heard **")
+            told.append(page.text())
+    found = "\n".join(told)
+    assert "cannot keep **" in found
+    assert "replies **" in found
+    assert "is redacted" in found
+    assert [piece for piece in ("xyzzy", "plugh", "ztorf", "hgulp") if piece in found] == []
 
 
 def test_a_large_run_draws_only_what_is_seen(site: Site, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from reconciler.client import Client
 from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import limits_of
 from reconciler.core.events import prefix_of
+from reconciler.core.redaction import redaction_of, texts_of
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.function import config_of
 from reconciler.plugins.state import PluginStateManager
@@ -236,12 +237,17 @@ class Attempt:
             call = self._call(self.record, context, secrets)
         else:
             call = retry_outages(lambda: self._call(self.record, context, secrets), self.beat, grace)
-        written = bytearray()
-        self._secrets = secrets = _Child.secrets.begin(runner_of(self.engine), secrets)
+        written, redaction = bytearray(), redaction_of(self.record)
+        secrets = _Child.secrets.begin(runner_of(self.engine), secrets)
+        self._secrets = secrets = secrets.with_texts(texts_of(redaction, call.inputs))
         live = self._live = LiveLog(lambda: secrets.mask_so_far(bytes(written)), self._files().write_log)
-        self.beat.each(live.begin)
+        if not redaction.outputs:  # what is returned is known at the end: a log before could tell it
+            self.beat.each(live.begin)
         try:
-            self._ended = secrets.mask_end(self._run(call, written))
+            ended = self._run(call, written)
+            if isinstance(ended, Returned):
+                secrets = secrets.with_texts(texts_of(redaction, ended.outputs, outputs=True))
+            self._ended = secrets.mask_end(ended)
             self._text = secrets.mask(_log_of(self._ended, bytes(written)))
         finally:
             live.leave()

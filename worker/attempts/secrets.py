@@ -34,11 +34,18 @@ class AttemptSecrets:
         forms: how its values may appear in a text.
     """
 
-    def __init__(self, env: dict[str, str], earlier: AbstractSet[bytes] = frozenset()) -> None:
-        """Take the values of this attempt, and the `forms` of those its process has had `earlier`."""
+    def __init__(
+        self, env: dict[str, str], earlier: AbstractSet[bytes] = frozenset(), texts: Iterable[str] = ()
+    ) -> None:
+        """Take the values of this attempt, the `forms` of those its process has had `earlier`, and other texts to mask."""
         self.env = env
-        self.forms = frozenset(form for value in env.values() for form in _forms(value))
+        self.forms = frozenset(form for value in (*env.values(), *texts) for form in _forms(value))
         self._forms = sorted(self.forms | earlier, key=len, reverse=True)
+
+    def with_texts(self, texts: Iterable[str]) -> AttemptSecrets:
+        """The same, and other texts to mask in this call alone: those of redacted values."""
+        texts = tuple(texts)
+        return AttemptSecrets(self.env, frozenset(self._forms), texts) if texts else self
 
     def mask(self, data: bytes) -> bytes:
         """The text with each value replaced, also where it is escaped as in JSON or `repr`, or cut in two."""

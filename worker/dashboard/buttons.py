@@ -14,6 +14,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
 from reconciler.client.run import Run
 from reconciler.core.documents import Document
+from reconciler.core.redaction import open_inputs, redaction_of
 from worker.dashboard.remembered import reader
 
 Values = Mapping[str, Any]
@@ -179,7 +180,8 @@ def _made(run: Run[Any]) -> Done:
 
 
 def _inputs(record: TaskAction) -> list[Field]:
-    text = msgspec.json.format(record.spec.inputs or b"{}", indent=2).decode(errors="replace")
+    shown = open_inputs(redaction_of(record), record.spec.inputs or b"{}")
+    text = msgspec.json.format(shown, indent=2).decode(errors="replace")
     return [Field("inputs", "Inputs", "json", text)]
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, RunId, TaskAction
 from reconciler.api.approval import read_condition
-from reconciler.api.errors import ActionNotFound, BlobNotFound, ReconcilerError
+from reconciler.api.errors import ActionNotFound, BlobNotFound, InvalidInput, ReconcilerError
 from reconciler.api.template import template_or_none
 from reconciler.cli.describe import why_document
 from reconciler.cli.documents import action_document, counts_document
@@ -21,6 +21,7 @@ from reconciler.client.submission import ROOT
 from reconciler.client.waiting import document_of
 from reconciler.core.documents import Document, event_document
 from reconciler.core.events import observed_attempts
+from reconciler.core.redaction import redaction_of, shown_inputs
 from reconciler.stores.holds import RunLife
 from reconciler.stores.outputs import read_inputs
 from worker.dashboard.buttons import buttons_of
@@ -165,7 +166,8 @@ def _types(record: TaskAction) -> Document:
 def inputs_preview(client: Client, record: TaskAction) -> Document:
     """Tell what the action was given, as text; integers of any size are exact."""
     try:
-        return _preview(read_inputs(client.blobs, record.spec, limit=_READ))
+        data = read_inputs(client.blobs, record.spec, limit=_READ)
+        return _preview(shown_inputs(redaction_of(record), data))
     except ReconcilerError as error:
         return {"problem": str(error)}
 
@@ -174,6 +176,10 @@ def outputs_preview(client: Client, record: TaskAction) -> Document | None:
     """Tell what the action returned, as text; None when it did not."""
     if record.status.outputs is None and record.signal is None:
         return None
+    if redaction_of(record).outputs:
+        return {
+            "problem": "Its outputs are redacted, as its task says: a program reads them by Client.result."
+        }
     try:
         return _preview(outputs_of(client, record, _READ))
     except ReconcilerError as error:
@@ -194,9 +200,15 @@ def whole_document(client: Client, action: ActionId, which: str, incarnation: st
 
     Raises:
         ActionNotFound: there is no such action.
+        InvalidInput: they are redacted.
         ReadFailed, BlobNotFound, BlobCorrupt, BlobUnavailable: they cannot be read.
     """
     record, limit = reader(client, action.run_id, incarnation).get(action), client.settings.max_object_size
+    redaction = redaction_of(record)
+    if redaction.outputs if which == "outputs" else redaction.inputs:
+        raise InvalidInput(
+            f"the {which} of {action} are redacted, as its task says; a program reads them by Client.get"
+        )
     if which == "inputs":
         return read_inputs(client.blobs, record.spec, limit=limit)
     if record.status.outputs is None and record.signal is None:

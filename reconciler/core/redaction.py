@@ -1,0 +1,117 @@
+"""Tells what of an action's inputs and outputs is shown to nobody, as its template says (`@env.task(redact=…)`).
+
+Redaction is for screens: pages, their API, the command, errors and logs. Values stay where a program needs them, in the
+record and in S3, and whoever may read those reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from reconciler.api.action import TaskAction
+from reconciler.api.errors import InvalidSpec
+from reconciler.api.template import Redaction, template_or_none
+
+REDACTED: Final = "[redacted]"
+"""What stands where a value is not shown."""
+EVERY: Final = "*"
+"""All inputs, also such as the interface does not name."""
+RETURN: Final = "return"
+"""The name of what a function returns; no parameter can be called like that."""
+_MOST_TEXTS: Final = 200
+"""Texts of redacted values that are looked for in an error or a log; each costs a search."""
+_NOTHING: Final = Redaction()
+_ALL: Final = Redaction(inputs=(EVERY,), outputs=True)
+
+_values = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_redaction(given: object, parameters: Collection[str]) -> Redaction | None:
+    """Read what `redact=…` says of a function; None when it hides nothing.
+
+    Args:
+        given: True: all; names of parameters, or `return`, alone or several.
+        parameters: of the function.
+
+    Raises:
+        InvalidSpec: it is of another type, or names no parameter.
+    """
+    if given is None or given is False or given == ():
+        return None
+    if given is True:
+        return _ALL
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    unknown = [name for name in names if name != RETURN and name not in parameters]
+    if unknown:
+        known = ", ".join([*parameters, RETURN])
+        raise InvalidSpec(
+            f"redact must be True, or name parameters or the return value ({known}), got {unknown[0]!r:.100}"
+        )
+    return Redaction(inputs=tuple(name for name in names if name != RETURN), outputs=RETURN in names)
+
+
+def redaction_of(record: TaskAction) -> Redaction:
+    """Tell what of an action is not shown. Of one whose template cannot be read nothing is: it may say so."""
+    template = template_or_none(record)
+    if template is None:
+        return _ALL if record.spec.task_template else _NOTHING
+    return template.redact or _NOTHING
+
+
+def hides(redaction: Redaction, name: str) -> bool:
+    """Tell whether an input is not shown."""
+    return name in redaction.inputs or EVERY in redaction.inputs
+
+
+def shown_inputs(redaction: Redaction, data: bytes) -> bytes:
+    """The inputs document with `[redacted]` for each value that is not shown; the others byte for byte."""
+    if not redaction.inputs:
+        return data
+    try:
+        values = _values.decode(data)
+    except msgspec.DecodeError:
+        return msgspec.json.encode(REDACTED)
+    mark = msgspec.Raw(msgspec.json.encode(REDACTED))
+    return msgspec.json.encode({n: mark if hides(redaction, n) else value for n, value in values.items()})
+
+
+def open_inputs(redaction: Redaction, data: bytes) -> bytes:
+    """The inputs document without what is not shown."""
+    if not redaction.inputs:
+        return data
+    values = _values.decode(data)
+    return msgspec.json.encode({n: value for n, value in values.items() if not hides(redaction, n)})
+
+
+def texts_of(redaction: Redaction, data: bytes, *, outputs: bool = False) -> list[str]:
+    """The texts and numbers in what is not shown of a document: what an error or a log may tell of it.
+
+    Args:
+        redaction: of the action.
+        data: its inputs, or its outputs.
+        outputs: whether they are its outputs.
+    """
+    if not (redaction.outputs if outputs else redaction.inputs):
+        return []
+    try:
+        values = msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return []
+    hidden = [value for name, value in values.items() if outputs or hides(redaction, name)]
+    texts = {text: None for value in hidden for text in _leaves(value)}
+    return sorted(texts, key=len, reverse=True)[:_MOST_TEXTS]
+
+
+def _leaves(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield str(name)
+            yield from _leaves(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _leaves(one)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
