@@ -91,12 +91,12 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def mask(url: str) -> str:
-    """The URL with `**` in place of each password, also where it was written with characters that a URL does not allow."""
+    """Put `**` in place of each password of a URL, also where it was written with characters that a URL does not allow."""
     return ";".join(_QUERY_SECRET.sub(r"\1**", _USERINFO.sub(_hidden, part)) for part in _NEXT.split(url))
 
 
 def _hidden(match: re.Match[str]) -> str:
-    """Without a colon the only word before the `@` may be a password that lost it."""
+    """Hide the password; without a colon the only word before the `@` may be one that lost it."""
     return f"{match[1]}{match[2] or ''}{match[3] or ''}**@"
 
 
@@ -107,7 +107,7 @@ def scheme_of(url: str) -> str:
 
 
 def split_list(url: str) -> list[SplitResult]:
-    """The servers of a URL, which may be a list.
+    """Split a URL, which may be a list, into its servers.
 
     Raises:
         ValueError: a part is no URL of the first part's scheme, or would be misread; the text shows no password.
@@ -212,7 +212,7 @@ def _socket(part: SplitResult) -> str:
 
 
 def _credentials(parts: Sequence[SplitResult], options: Mapping[str, str]) -> tuple[str, str]:
-    """User and password; they may stand before any host of a list, before or after the `?` of a socket."""
+    """Find user and password; they may stand before any host of a list, before or after the `?` of a socket."""
     said = {(unquote(part.username or ""), unquote(part.password or "")) for part in parts} - {("", "")}
     if len(said) > 1:
         raise ValueError(
@@ -254,7 +254,7 @@ def _flag(options: Mapping[str, str], name: str) -> bool:
 
 
 def read_tls(options: Mapping[str, str], *, wanted: bool) -> dict[str, object] | None:
-    """TLS options as redis-py takes them; certificates are checked unless they say otherwise.
+    """Read TLS options as redis-py takes them; certificates are checked unless they say otherwise.
 
     Args:
         options: of a URL.

@@ -47,7 +47,7 @@ class _AskFirst:
     """
 
     def connect(self) -> None:
-        """Called by the pool whenever it hands out this connection; raises redis-py's errors if a new one fails."""
+        """Connect if need be: the pool calls it whenever it hands out this connection. Raises redis-py's errors."""
         connection: Any = self
         base: Any = super()
         if not (connection.is_connected and answers(connection)):

@@ -150,7 +150,7 @@ class TaskEnvironment:
         return decorator if function is None else decorator(function)
 
     def attempts_queue(self, name: str | None) -> str:
-        """A queue that attempts may be sent to, as far as this process knows; a submission is checked again."""
+        """Check a queue that attempts may be sent to, as far as this process knows; a submission is checked again."""
         if not name:
             return ""
         settings = self._client.settings if self._client is not None else None

@@ -118,15 +118,15 @@ class Instruments:
         self.looks = _counter("reconciler_connector_get_task_phase_total", "Looks at services", ("phase",))
 
     def all(self) -> list[MetricWrapperBase]:
-        """The instruments, in the order above."""
+        """List the instruments, in the order above."""
         return [one for one in vars(self).values() if isinstance(one, MetricWrapperBase)]
 
     def counter(self, of: Counter, *labels: str) -> Counter:
-        """The part of a counter that belongs to these values of its labels."""
+        """Return the part of a counter that belongs to these values of its labels."""
         return cast("Counter", self._child(of, labels))
 
     def histogram(self, of: Histogram, *labels: str) -> Histogram:
-        """The part of a histogram that belongs to these values of its labels."""
+        """Return the part of a histogram that belongs to these values of its labels."""
         return cast("Histogram", self._child(of, labels))
 
     def _child(self, of: MetricWrapperBase, labels: tuple[str, ...]) -> Any:  # noqa: ANN401  # of the kind of `of`
@@ -143,7 +143,7 @@ _choosing = threading.Lock()
 
 @contextmanager
 def _using(kind: Any) -> Iterator[None]:  # noqa: ANN401  # the library has no types here
-    """Instruments made meanwhile keep their numbers in this way; those that others make, in theirs."""
+    """Have instruments made meanwhile keep their numbers in this way; those that others make, in theirs."""
     with _choosing:
         chosen = values.ValueClass
         values.ValueClass = kind
@@ -198,7 +198,7 @@ def enabled() -> bool:
 
 # -- recording -------------------------------------------------------------------------------------------------------
 def claimed(sizes: Iterable[int], lag: int) -> None:
-    """One claim: bytes of each record loaded, and how late the oldest one was, ms; below 0 = none was due."""
+    """Count one claim: bytes of each record loaded, and how late the oldest one was, ms; below 0 = none was due."""
     found = _Process.instruments
     if found is None:
         return
@@ -225,13 +225,13 @@ def _observe_all(histogram: Histogram, bounds: Sequence[float], amounts: Iterabl
 
 
 def stepped() -> None:
-    """A reconcile step began."""
+    """Count a reconcile step that began."""
     if _Process.instruments is not None:
         _Process.instruments.steps.inc()
 
 
 def committed(superseded: int, launches: int) -> None:
-    """One commit: writes refused by a newer claim, and launches accepted."""
+    """Count one commit: writes refused by a newer claim, and launches accepted."""
     found = _Process.instruments
     if found is None:
         return
@@ -242,14 +242,14 @@ def committed(superseded: int, launches: int) -> None:
 
 
 def woken(*, sent: bool) -> None:
-    """A wake-up message was sent, or could not be."""
+    """Count a wake-up message that was sent, or could not be."""
     found = _Process.instruments
     if found is not None:
         found.counter(found.wake_ups, "sent" if sent else "failed").inc()
 
 
 def failed(*, lease_lost: bool) -> None:
-    """A system failure was counted; `lease_lost`: because the worker of an attempt vanished."""
+    """Count a system failure; `lease_lost`: because the worker of an attempt vanished."""
     found = _Process.instruments
     if found is None:
         return
@@ -259,7 +259,7 @@ def failed(*, lease_lost: bool) -> None:
 
 
 def failed_with(code: str, kind: str) -> None:
-    """An attempt or an action failed with this code, by whose fault: `user` or `system`.
+    """Count an attempt or an action that failed with this code, by whose fault: `user` or `system`.
 
     A code that is neither ours nor Python's is counted as `other`: classes of users must not make labels.
     """
@@ -269,14 +269,14 @@ def failed_with(code: str, kind: str) -> None:
 
 
 def resumed(how: str) -> None:
-    """A suspended launch waits no more: it is `launched` again, or its action has `ended` meanwhile."""
+    """Count a suspended launch that waits no more: it is `launched` again, or its action has `ended` meanwhile."""
     found = _Process.instruments
     if found is not None:
         found.counter(found.resumptions, how).inc()
 
 
 def archived(outcome: str, lag: float | None = None) -> None:
-    """A run was `archived` so many seconds after its retention had passed, or `refused`."""
+    """Count a run that was `archived` so many seconds after its retention had passed, or `refused`."""
     found = _Process.instruments
     if found is None:
         return
@@ -286,28 +286,28 @@ def archived(outcome: str, lag: float | None = None) -> None:
 
 
 def archive_passed(outcome: str) -> None:
-    """A pass of the archive is `done`, or was cut short because S3 is `unavailable`."""
+    """Count a pass of the archive that is `done`, or was cut short because S3 is `unavailable`."""
     found = _Process.instruments
     if found is not None:
         found.counter(found.archive_passes, outcome).inc()
 
 
 def audited(reason: str) -> None:
-    """A warning was attached to a record."""
+    """Count a warning that was attached to a record."""
     found = _Process.instruments
     if found is not None:
         found.counter(found.audit, reason).inc()
 
 
 def called(outcome: str) -> None:
-    """The webhook of a condition was called: `taken`, `failed`, or `given_up` with the last failure."""
+    """Count a call of a condition's webhook: `taken`, `failed`, or `given_up` with the last failure."""
     found = _Process.instruments
     if found is not None:
         found.counter(found.webhooks, outcome).inc()
 
 
 def forwarded(outcome: str, lag: float | None = None) -> None:
-    """An event was `sent` to the exchange so many seconds after it was reported, or `refused`."""
+    """Count an event that was `sent` to the exchange so many seconds after it was reported, or `refused`."""
     found = _Process.instruments
     if found is None:
         return
@@ -317,7 +317,7 @@ def forwarded(outcome: str, lag: float | None = None) -> None:
 
 
 def attempted(ended: str, seconds: float) -> None:
-    """An attempt ended in this way after so many seconds."""
+    """Count an attempt that ended in this way after so many seconds."""
     found = _Process.instruments
     if found is None:
         return
@@ -326,7 +326,7 @@ def attempted(ended: str, seconds: float) -> None:
 
 
 def allocated(*, granted: bool, waited: float) -> None:
-    """A quota was asked for, and granted after so many seconds in line, or not."""
+    """Count a request for a quota that was granted after so many seconds in line, or not."""
     found = _Process.instruments
     if found is None:
         return
@@ -336,7 +336,7 @@ def allocated(*, granted: bool, waited: float) -> None:
 
 
 def released(*, given_back: bool) -> None:
-    """Units of a quota were given back, or are left to the end of their lease since the store is away."""
+    """Count units of a quota given back, or left to the end of their lease since the store is away."""
     found = _Process.instruments
     if found is not None:
         (found.released if given_back else found.unreleased).inc()
@@ -358,14 +358,14 @@ def unmarshalling() -> Iterator[None]:
 
 
 def looked(phase: str) -> None:
-    """A remote plugin looked at its work, and the service said this phase."""
+    """Count a look of a remote plugin at its work, by the phase the service said."""
     found = _Process.instruments
     if found is not None:
         found.counter(found.looks, phase).inc()
 
 
 def deleted(outcome: str, count: int) -> None:
-    """The collector tried to forget so many actions: `deleted`, `already_gone` or `failed`."""
+    """Count actions the collector tried to forget: `deleted`, `already_gone` or `failed`."""
     found = _Process.instruments
     if found is not None and count:
         found.counter(found.gc_deletions, outcome).inc(count)
@@ -385,7 +385,7 @@ def sweep() -> Iterator[None]:
 
 
 def stored(op: str, began: float, *, error: bool) -> None:
-    """A call of Redis that began at `began` (`time.perf_counter`) is over."""
+    """Time a call of Redis that began at `began` (`time.perf_counter`) and is over."""
     found = _Process.instruments
     if found is not None:
         duration = (time.perf_counter() - began) * 1000

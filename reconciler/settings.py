@@ -190,7 +190,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return settings
 
     def problems(self) -> list[str]:
-        """All contradictions between the values, as sentences; empty when there are none (R8)."""
+        """List all contradictions between the values, as sentences; empty when there are none (R8)."""
         found: list[str] = []
         if self.max_system_failures < 0:
             found.append(f"executor: maxSystemFailures must be non-negative, got {self.max_system_failures}")
@@ -212,7 +212,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return found + self._exchange_problems() + self._unreadable()
 
     def __repr__(self) -> str:
-        """Every value that is not the default; passwords of URLs are masked."""
+        """Show every value that is not the default; passwords of URLs are masked."""
         shown = (
             f"{name}={mask(value) if isinstance(value, str) and '://' in value else value!r}"
             for name, value in msgspec.structs.asdict(self).items()
@@ -264,7 +264,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def _contradictions(self) -> list[str]:
-        """Values that do not go together."""
+        """Find values that do not go together."""
         found: list[str] = []
         if self.confirm_replicas and self.durability != "safe":
             found.append(
@@ -292,7 +292,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def _unreadable(self) -> list[str]:
-        """Paths, and entries of lists, that do not have their form."""
+        """Find paths, and entries of lists, that do not have their form."""
         found = []
         path = self.callback_secret_file
         if path and not PurePosixPath(path).is_absolute():
@@ -312,7 +312,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def _out_of_bounds(self) -> list[str]:
-        """Values that are too small, or too large, on their own."""
+        """Find values that are too small, or too large, on their own."""
         port = self.metrics_port
         confirm = self.confirm_replicas
         return [
@@ -336,11 +336,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def effective_requeue(self) -> timedelta:
-        """The requeue duration in force: 10 s when the setting is not positive (R8)."""
+        """Return the requeue duration in force: 10 s when the setting is not positive (R8)."""
         return self.requeue_duration if self.requeue_duration > timedelta(0) else timedelta(seconds=10)
 
     def effective_broker_url(self) -> str:
-        """The broker in force: the record server unless another one is named."""
+        """Return the broker in force: the record server unless another one is named."""
         return self.broker_url or self.redis_url
 
     def effective_exchange_url(self) -> str:
@@ -364,7 +364,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_duration(text: str) -> timedelta:
-    """`90`, `90s`, `1.5m`, `2h`, `7d`, `250ms` → a duration; a bare number means seconds.
+    """Read `90`, `90s`, `1.5m`, `2h`, `7d` or `250ms` as a duration; a bare number means seconds.
 
     Raises:
         ValueError: not of that form.

@@ -103,7 +103,7 @@ class Task(Generic[P, R]):
         return name
 
     def _fair_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """The value that `fair_by` names, as text."""
+        """Write the value that `fair_by` names as text."""
         if not self.fair_by:
             return ""
         bound = self._parameters.bind(*args, **kwargs)
@@ -258,7 +258,7 @@ class Task(Generic[P, R]):
         run: str = "",
         env_vars: dict[str, str] | None = None,
     ) -> ActionSpec:
-        """The spec of one call, for the plain `Client`.
+        """Make the spec of one call, for the plain `Client`.
 
         Raises:
             InvalidArguments: the arguments do not fit.

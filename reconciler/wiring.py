@@ -110,7 +110,7 @@ class Engine:
 
 
 def builtin_plugins(settings: Settings) -> tuple[PluginEntry, ...]:
-    """The plugins every installation has."""
+    """List the plugins every installation has."""
     return (
         sleep.ENTRY,
         echo.ENTRY,
@@ -122,7 +122,7 @@ def builtin_plugins(settings: Settings) -> tuple[PluginEntry, ...]:
 def build(
     settings: Settings, *, messenger: Messenger | None = None, plugins: Sequence[PluginEntry] = ()
 ) -> Engine:
-    """An engine on Redis, S3 and Celery's broker.
+    """Build an engine on Redis, S3 and Celery's broker.
 
     Args:
         settings: everything configurable.
@@ -146,7 +146,7 @@ def build(
 
 
 def secrets_of(settings: Settings) -> SecretManager:
-    """The secret manager of an installation: its places in the order named; none at all when it names none."""
+    """Build the secret manager of an installation: its places in the order named; none at all when it names none."""
     places: list[SecretProvider] = []
     for kind, place in map(read_provider, settings.secrets):
         match kind:

@@ -32,7 +32,7 @@ class _Package(ModuleType):
 
     @app.setter
     def app(self, module: ModuleType) -> None:
-        """Python stores a submodule here once it is imported; `sys.modules` is enough for that."""
+        """Ignore the submodule Python stores here once it is imported; `sys.modules` is enough for that."""
 
 
 sys.modules[__name__].__class__ = _Package

@@ -59,7 +59,7 @@ _FORWARDER_ENDS = 10.0
 
 
 def make_app(settings: Settings) -> Celery:
-    """The application of an installation, with all tasks, the schedule and the start-up checks."""
+    """Make the application of an installation, with all tasks, the schedule and the start-up checks."""
     app = build_app(settings)
     app.conf.beat_schedule = {
         name: {**entry, "options": {**entry["options"], "queue": settings.steps_queue}}  # type: ignore[dict-item]  # plain data
@@ -73,7 +73,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 def from_environment() -> Celery:
-    """The application of this process; a wrong setting ends it with one message that lists all mistakes.
+    """Make the application of this process; a wrong setting ends it with one message that lists all mistakes.
 
     Raises:
         SystemExit: with status 78.
@@ -113,7 +113,7 @@ class _Process:
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 @ends_start
 def _choose_role(instance: Any, conf: Any, options: dict[str, Any], **_: Any) -> None:  # noqa: ANN401  # Celery's objects
-    """Before Celery reads its settings.
+    """Choose the role, before Celery reads its settings.
 
     Messages of attempts have their own unacked keys: the shortest visibility timeout of a key wins.
     """
@@ -136,7 +136,7 @@ def _configure_logs(loglevel: int | None = None, **_: Any) -> None:  # noqa: ANN
 @signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 @ends_start
 def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
-    """A worker starts only where it can keep the promises, and says all that is wrong at once."""
+    """Start a worker only where it can keep the promises, and say all that is wrong at once."""
     hiding.hide()  # before the first child, that of the trial import
     attempt.limit_memory(sender.max_memory_per_child)
     settings = Settings.from_env()
@@ -228,7 +228,7 @@ def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end_last(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    """Only now: what ends while a worker shuts down is counted as well."""
+    """End the last parts, only now: what ends while a worker shuts down is counted as well."""
     if _Process.forwarder is not None:
         _Process.forwarder.stop()
         _Process.forwarder.join(_FORWARDER_ENDS)
@@ -244,7 +244,7 @@ def _hide_beat(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    """In each process of a pool, and in the only one of a solo worker."""
+    """Begin in each process of a pool, and in the only one of a solo worker."""
     try:
         if os.getpid() != _Process.pid:
             # it must not outlive its worker: it would hold a lease nobody supervises

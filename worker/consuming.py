@@ -93,7 +93,7 @@ class ConsumerWatch:
 
 
 def watch_of(app: Celery, settings: Settings, consumes: Callable[[], bool]) -> ConsumerWatch | None:
-    """The watch of this process's worker; None for brokers that our transport does not serve."""
+    """Make the watch of this process's worker; None for brokers that our transport does not serve."""
     if read_address(settings.effective_broker_url()).family != "redis":
         return None
     return ConsumerWatch(app, liveness, settings.consumer_patience.total_seconds(), consumes)

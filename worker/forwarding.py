@@ -39,12 +39,12 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9]+")
 
 
 def group_of(settings: Settings) -> str:
-    """The group that forwards: an exchange of another name begins anew, with the oldest event that is kept."""
+    """Name the group that forwards: an exchange of another name begins anew, with the oldest event that is kept."""
     return f"exchange-{settings.events_exchange}"
 
 
 def reader_of(settings: Settings, worker: str, idle: timedelta = timedelta(minutes=1)) -> Reader:
-    """A worker's place in the group.
+    """Make a worker's place in the group.
 
     Args:
         settings: which installation and exchange.
@@ -76,7 +76,7 @@ class Forwarder(threading.Thread):
         self._ends.set()
 
     def run(self) -> None:
-        """Until it is stopped."""
+        """Forward until it is stopped."""
         pause = 0.0
         while not self._ends.wait(pause):
             pause = 0.0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def _working_folder() -> str:
-    """The working folder of this process; empty when it has been removed."""
+    """Return the working folder of this process; empty when it has been removed."""
     with suppress(OSError):
         return str(Path.cwd())
     return ""
@@ -53,7 +53,7 @@ def past_the_folder() -> Iterator[None]:
 
 
 def import_path() -> list[str]:
-    """`sys.path` for a child: absolute, the working folder of the worker first unless it has a place there."""
+    """Build `sys.path` for a child: absolute, the worker's working folder first unless it has a place there."""
     if _Held.path:
         return list(_Held.path)
     entries = (entry for entry in sys.path if isinstance(entry, str))

@@ -94,7 +94,7 @@ class Measuring:
 
 
 def phases(store: Store) -> dict[str, int]:
-    """Actions of the newest runs by phase, ended ones included.
+    """Count the actions of the newest runs by phase, ended ones included.
 
     Raises:
         StoreUnavailable: the store does not answer.
@@ -142,7 +142,7 @@ class AtScrape(Collector):
 
 
 def active_phases(counts: Mapping[str, int]) -> list[GaugeMetricFamily]:
-    """The gauge of actions by phase."""
+    """Make the gauge of actions by phase."""
     gauge = GaugeMetricFamily(ACTIVE, "Actions of the newest runs", labels=("phase",))
     for phase, count in counts.items():
         gauge.add_metric([phase], count)
@@ -160,7 +160,7 @@ def gauges_of(store: Store | None, settings: Settings) -> list[Collector]:
 
 
 def registry_of(folder: Path, gauges: Iterable[Collector] = ()) -> CollectorRegistry:
-    """Adds up what all processes wrote into `folder`, and asks for the gauges at each scrape."""
+    """Make the registry that adds up what all processes wrote into `folder`, and asks for the gauges at each scrape."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]  # the library has no types here
     for gauge in gauges:

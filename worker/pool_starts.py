@@ -17,7 +17,7 @@ class PoolStarts:
         threading.Thread(target=self._listen, name="reconciler-pool-starts", daemon=True).start()
 
     def failed(self, status: int) -> None:
-        """Called in the process that cannot begin."""
+        """Note the failure, called in the process that cannot begin."""
         os.write(self._told, bytes([status]))
 
     def _listen(self) -> None:

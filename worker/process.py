@@ -39,12 +39,12 @@ def configure(settings: Settings) -> None:
 
 
 def current_settings() -> Settings:
-    """The settings of this process."""
+    """Return the settings of this process."""
     return _Held.settings or Settings.from_env()
 
 
 def current_engine() -> Engine:
-    """The engine of this process, built on first use."""
+    """Return the engine of this process, built on first use."""
     if _Held.engine is None or _Held.pid != os.getpid():
         _Held.engine = build(current_settings())
         _Held.pid = os.getpid()
@@ -80,7 +80,7 @@ class Guardian(threading.Thread):
         self._ends = threading.Event()
 
     def run(self) -> None:
-        """Until the worker ends."""
+        """Run until the worker ends."""
         said, looked, pause = 0.0, 0.0, 0.0
         while not self._ends.wait(pause):
             now, pause = time.monotonic(), 1.0

@@ -40,7 +40,7 @@ class Refused(ValueError):
 
 
 def strategy(task: Any, app: Celery, consumer: Any) -> Callable[..., Any]:  # noqa: ANN401  # Celery has no types
-    """Celery's way of receiving messages of a task, behind our look at them."""
+    """Receive messages of a task as Celery does, behind our look at them."""
     handle = default(task, app, consumer)
     slots.watch(consumer.pool)
 

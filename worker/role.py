@@ -44,13 +44,13 @@ class Role(msgspec.Struct, frozen=True):
 
 
 def role_of(queues: Iterable[str], settings: Settings) -> Role:
-    """The role of a worker that consumes these queues."""
+    """Find the role of a worker that consumes these queues."""
     names = set(queues)
     return Role(settings.steps_queue in names, bool(names - {settings.steps_queue}))
 
 
 def chosen_queues(conf: Any, options: Mapping[str, Any]) -> list[str]:  # noqa: ANN401  # Celery's configuration
-    """The queues a worker with these options will consume: `-Q`, or all that are configured, without those of `-X`."""
+    """List the queues a worker with these options will consume: `-Q`, or all that are configured, without those of `-X`."""
     chosen = str_to_list(options.get("queues")) or [plain_name(queue) for queue in conf.task_queues]
     excluded = str_to_list(options.get("exclude_queues")) or []
     return [name for name in chosen if name not in excluded]

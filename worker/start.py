@@ -38,7 +38,7 @@ def problems_of(error: Exception) -> list[str]:
 
 
 def status_of(problems: Sequence[str]) -> int:
-    """The exit status of a start with these problems: 75 when all of them may pass by themselves."""
+    """Choose the exit status of a start with these problems: 75 when all of them may pass by themselves."""
     return AGAIN if all(isinstance(problem, Outage) for problem in problems) else CHANGE
 
 

@@ -37,7 +37,7 @@ def queue_problems(queues: Iterable[str], settings: Settings) -> list[str]:
 
 
 def limit_problems(worker: Any, tasks: Mapping[str, Any]) -> list[str]:  # noqa: ANN401  # Celery's objects
-    """Celery's limits of time that would hold for our tasks, however they were set, a sentence each.
+    """Find Celery's limits of time that would hold for our tasks, however they were set, a sentence each.
 
     Args:
         worker: as Celery has set it up, from options and configuration.

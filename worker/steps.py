@@ -43,14 +43,14 @@ def register(app: Celery) -> None:
 
 
 def _note(sweep: str) -> None:
-    """Beat is alive: `reconciler doctor` looks for its ticks."""
+    """Note that beat is alive: `reconciler doctor` looks for its ticks."""
     store = current_engine().store
     if isinstance(store, RedisStore):
         store.say_swept(sweep)
 
 
 def run_step(shard: int, actions: list[str]) -> None:
-    """One step of this process's engine.
+    """Run one step of this process's engine.
 
     A message that names no shard of ours, or no action, is dropped with a warning: it holds no truth.
     """

@@ -349,7 +349,7 @@ def _copy_slots(old: TaskAction, new: TaskAction) -> TaskAction:
 
 
 def record_name(id: ActionId, spec: ActionSpec) -> str:  # noqa: A002  # the word of the field
-    """`<run>-a0` for a root action, `<run>-<action>` for a child (R9)."""
+    """Write `<run>-a0` for a root action, `<run>-<action>` for a child (R9)."""
     return f"{id.run}-{id.action}" if spec.parent_action_name else f"{id.run}-a0"
 
 

@@ -83,7 +83,7 @@ class Archive:
         return Written(uri, len(data), digest, header_of(run, lineage))
 
     def _there(self, uri: str, run: RawRun) -> bytes | None:
-        """The bytes of an earlier write of the same run; None when they are of another one.
+        """Read the bytes of an earlier write of the same run; None when they are of another one.
 
         Raises:
             ArchiveDamaged: they cannot be told to be either.
@@ -97,7 +97,7 @@ class Archive:
 
     # -- reading ---------------------------------------------------------------------------------------------------
     def read_run(self, run: RunId, incarnation: str = "") -> ArchivedRun | None:
-        """A run of the archive; None when it holds none of this name.
+        """Read a run of the archive; None when it holds none of this name.
 
         Of a damaged object what can be read, and `ArchivedRun.damage` says so.
 
@@ -126,7 +126,7 @@ class Archive:
         return read_object(uri, run, data)
 
     def incarnations(self, run: RunId) -> list[str]:
-        """All runs the archive holds of a name, in the order they were archived.
+        """Read all runs the archive holds of a name, in the order they were archived.
 
         Raises:
             BlobUnavailable: the server does not answer.
@@ -140,7 +140,7 @@ class Archive:
 
 
 def _apart(run: RawRun) -> RawRun:
-    """The run under a name of its own.
+    """Rename the run: it gets an incarnation that no other has.
 
     A client that was away between its question and its submission gives a run the incarnation of one that was archived
     meanwhile.
@@ -149,7 +149,7 @@ def _apart(run: RawRun) -> RawRun:
 
 
 def read_object(uri: str, run: RunId, data: bytes) -> ArchivedRun:
-    """The run in the bytes of an object.
+    """Read the run in the bytes of an object.
 
     Raises:
         ArchiveDamaged: nothing of it can be read.
@@ -183,7 +183,7 @@ def read_object(uri: str, run: RunId, data: bytes) -> ArchivedRun:
 
 
 def _header_in(uri: str, lines: list[bytes]) -> Header | None:
-    """The first line; None when it is damaged.
+    """Read the first line; None when it is damaged.
 
     Raises:
         ArchiveTooNew: its version is unknown here.

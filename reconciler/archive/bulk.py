@@ -113,7 +113,7 @@ def write_plan(blobs: BlobStore, plan: BulkPlan) -> None:
 
 
 def read_plan(blobs: BlobStore, project: str, name: str) -> BulkPlan:
-    """A stored plan, with its runs.
+    """Read a stored plan, with its runs.
 
     Raises:
         BlobNotFound: there is none of this name.

@@ -221,7 +221,7 @@ def _add(read: Read, uri: str, data: bytes) -> None:
 
 
 def _before(folder: str, day: str) -> str:
-    """A place before all objects of a day; SeaweedFS passes over a folder that is named itself."""
+    """Name a place before all objects of a day; SeaweedFS passes over a folder that is named itself."""
     try:
         return f"{folder}{date.fromisoformat(day) - timedelta(days=1)}~"
     except (ValueError, OverflowError):
@@ -229,7 +229,7 @@ def _before(folder: str, day: str) -> str:
 
 
 def list_index(blobs: BlobStore, project: str, since: str, until: str) -> tuple[list[Found], int]:
-    """The objects of a project's days, both included, and how many requests that took.
+    """List the objects of a project's days, both included, and tell how many requests that took.
 
     Raises:
         BlobUnavailable: the server does not answer.
@@ -248,7 +248,7 @@ def list_index(blobs: BlobStore, project: str, since: str, until: str) -> tuple[
 
 
 def list_projects(blobs: BlobStore, most: int) -> tuple[list[str], int]:
-    """The first projects the index knows of, by name, and how many requests that took: one for each at most.
+    """List the first projects the index knows of, by name, and tell how many requests that took: one for each at most.
 
     Raises:
         BlobUnavailable: the server does not answer.

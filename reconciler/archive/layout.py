@@ -28,25 +28,25 @@ def runs_of(run: RunId) -> str:
 
 
 def run_path(run: RunId, incarnation: str) -> str:
-    """Path of one run."""
+    """Name the path of one run."""
     return f"{runs_of(run)}{incarnation}{SUFFIX}"
 
 
 def incarnation_in(path: str) -> str:
-    """The incarnation in the path of a run."""
+    """Read the incarnation from the path of a run."""
     return path.rpartition("@")[2].removesuffix(SUFFIX)
 
 
 def day_of(at: int) -> str:
-    """The day of a time in ms, `YYYY-MM-DD`, UTC."""
+    """Write the day of a time in ms, `YYYY-MM-DD`, UTC."""
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def index_folder(project: str, day: str = "") -> str:
-    """Path of the index of a project, or of one of its days."""
+    """Name the path of the index of a project, or of one of its days."""
     return f"{INDEX}/{project}/{day}/" if day else f"{INDEX}/{project}/"
 
 
 def bulk_folder(project: str, name: str) -> str:
-    """Path of one bulk."""
+    """Name the path of one bulk."""
     return f"{BULK}/{project}/{name}/"

@@ -79,7 +79,7 @@ def _lineage_of(run: RawRun) -> dict[str, Any]:
 
 
 def lines_of(run: RawRun, lineage: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """A run as lines, without line ends; equal runs make equal lines."""
+    """Write a run as lines, without line ends; equal runs make equal lines."""
     header = header_of(run, lineage)
     yield _json(header).decode()
     for name in sorted(run.shared):
@@ -170,7 +170,7 @@ class Lines(msgspec.Struct):
                 pass
 
     def actions(self, run: RunId) -> dict[str, ArchivedAction]:
-        """The records, by name, in the order of the lines; one that cannot be decoded is counted as bad."""
+        """Give the records, by name, in the order of the lines; one that cannot be decoded is counted as bad."""
         children = self._children()
         found: dict[str, ArchivedAction] = {}
         for name, fields in self.fields.items():

@@ -67,7 +67,7 @@ def unpack(data: bytes) -> Unpacked:
 
 
 def _read_member(data: memoryview) -> tuple[bytes, int]:
-    """The text of the member the data begins with, and its size; 0 = it is damaged, and the text may be a part."""
+    """Read the text of the member the data begins with, and its size; 0 = it is damaged, and the text may be a part."""
     reader = zlib.decompressobj(_AUTO)
     text = b""
     try:

@@ -178,7 +178,7 @@ class RecentRuns:
         self._size = 0
 
     def page(self, asked: Asked) -> Page:
-        """The next runs that are wanted.
+        """Read the next runs that are wanted.
 
         Raises:
             BlobUnavailable: the server does not answer.
@@ -214,7 +214,7 @@ class RecentRuns:
     def _days(
         self, page: Page, projects: Sequence[str], first: str, last: str
     ) -> Iterator[tuple[str, list[Found]]]:
-        """The days that hold something, with their objects, last one first."""
+        """List the days that hold something, with their objects, last one first."""
         if not projects:
             return
         for since, until in _windows(first, last):
@@ -256,7 +256,7 @@ class RecentRuns:
         return page.next is not None
 
     def _read(self, found: Sequence[Found], page: Page) -> list[bytes]:
-        """The bytes of objects, side by side.
+        """Read the bytes of objects, side by side.
 
         Raises:
             _ReplacedError: one was put together with others meanwhile.
@@ -292,7 +292,7 @@ class RecentRuns:
 
 
 def _backwards(uri: str, data: bytes, asked: Asked, page: Page) -> Iterator[Row]:
-    """The runs of an object that are wanted; its lines are in the order of their ends, so the last one comes first."""
+    """Give the wanted runs of an object; its lines are in the order of their ends, so the last one comes first."""
     unpacked = unpack(data)
     lines, lost = unpacked.lines, unpacked.lost
     for number in range(_until(lines, asked.after), 0, -1):

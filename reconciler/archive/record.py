@@ -24,7 +24,7 @@ class ArchivedAction(TaskAction):
 
     @classmethod
     def of(cls, record: TaskAction, ended_at: int) -> ArchivedAction:
-        """The same record, as one of the archive."""
+        """Make the same record, as one of the archive."""
         made = cls(
             record.id,
             record.spec,
@@ -80,17 +80,17 @@ class ArchivedRun:
         self._events = events
 
     def get(self, action: ActionId) -> ArchivedAction | None:
-        """One record; None when the run has none of this name, or it cannot be read."""
+        """Return one record; None when the run has none of this name, or it cannot be read."""
         return self.actions.get(action.action) if action.run_id == self.id else None
 
     def events(self, action: str, after: int = 0) -> list[ActionEvent]:
-        """The events of an action with a sequence above `after`, in order, each once."""
+        """Return the events of an action with a sequence above `after`, in order, each once."""
         decoded = map(records.decode_event, self._events.get(action, ()))
         unique = {event.sequence: event for event in decoded if event.sequence > after}
         return [unique[sequence] for sequence in sorted(unique)]
 
     def attempts(self, action: str) -> list[AttemptView]:
-        """The attempts of an action, as `Client.attempts` tells of those of a live one."""
+        """Return the attempts of an action, as `Client.attempts` tells of those of a live one."""
         found = attempts_of(self.events(action))
         if found or action not in self.actions:
             return found

@@ -85,7 +85,7 @@ class Segments:
             self._blobs.delete(uris)
 
     def _listed(self) -> list[tuple[str, int]]:
-        """The objects, each with the time of its last event."""
+        """List the objects, each with the time of its last event."""
         found = []
         after = ""
         while page := self._blobs.find(self._folder, after=after):
@@ -97,7 +97,7 @@ class Segments:
         return found
 
     def completed(self, run: RawRun) -> RawRun:
-        """The run with all its events: of an action that has more than its record knows of, older ones are looked for.
+        """Complete the run with all its events; older ones are looked for where an action has more than its record knows of.
 
         Raises:
             BlobUnavailable, StoreUnavailable: a server does not answer.

@@ -104,7 +104,7 @@ def _tried(connection: Any, address: BrokerAddress, settings: Settings) -> list[
 
 
 def _send_and_take(connection: Any) -> None:  # noqa: ANN401  # as above
-    """One message through a queue of its own, which goes with the connection."""
+    """Send one message through a queue of its own, which goes with the connection, and take it."""
     name = f"reconciler-trial-{uuid.uuid4().hex}"
     channel = connection.channel()
     queue: Any = Queue(name, channel=channel, exclusive=True, auto_delete=True, durable=False)  # type: ignore[no-untyped-call]  # kombu is not typed
@@ -115,7 +115,7 @@ def _send_and_take(connection: Any) -> None:  # noqa: ANN401  # as above
 
 
 def _waiting(connection: Any, queue: str, address: BrokerAddress) -> int | None:  # noqa: ANN401  # as above
-    """Messages of a queue. On Redis it is declared, which makes nothing: for our prefix kombu finds none there."""
+    """Count the messages of a queue. On Redis it is declared, which makes nothing: kombu finds none there for our prefix."""
     channel = connection.channel()
     try:
         return int(channel.queue_declare(queue=queue, passive=address.family != "redis").message_count)

@@ -22,7 +22,7 @@ SWEEPS = "reconciler.sweep.*"
 
 
 def build_app(settings: Settings, name: str = "reconciler") -> Celery:
-    """A Celery application with our configuration and no tasks.
+    """Make a Celery application with our configuration and no tasks.
 
     It is not made the process's current application: a client may have one of its own.
 
@@ -43,7 +43,7 @@ def build_app(settings: Settings, name: str = "reconciler") -> Celery:
 
 
 def celery_settings(settings: Settings) -> dict[str, object]:
-    """Celery's configuration, for clients and for workers of the steps queue.
+    """Make Celery's configuration, for clients and for workers of the steps queue.
 
     Raises:
         InvalidSettings: the broker's URL cannot be used.
@@ -73,7 +73,7 @@ def attempts_settings(settings: Settings) -> dict[str, object]:
 
 
 def _wake_up_options(settings: Settings, address: BrokerAddress) -> dict[str, object]:
-    """Transport options for wake-ups and tickets, which hold no truth.
+    """Make the transport options for wake-ups and tickets, which hold no truth.
 
     The ack emulation of kombu's Redis transport costs two transactions per message, a third of a lone step, to guard what
     the due index knows anyway: a lost wake-up is sent again by the resync sweep within seconds.
@@ -83,7 +83,7 @@ def _wake_up_options(settings: Settings, address: BrokerAddress) -> dict[str, ob
 
 
 def exchange_options(settings: Settings, address: BrokerAddress) -> dict[str, object]:
-    """Transport options for publishing to an exchange that other programs bind queues to.
+    """Make the transport options for publishing to an exchange that other programs bind queues to.
 
     On Redis without a prefix: whoever connects with kombu as it comes shall see the same exchange.
     """
@@ -95,7 +95,7 @@ def exchange_options(settings: Settings, address: BrokerAddress) -> dict[str, ob
 
 
 def _steps_visibility(settings: Settings) -> timedelta:
-    """Longer than any countdown and any step, or messages are delivered again while they are still held."""
+    """Choose a time longer than any countdown and any step, or messages are delivered again while they are still held."""
     return max(timedelta(seconds=120), 4 * settings.max_countdown, 4 * settings.step_lease)
 
 

@@ -38,7 +38,7 @@ _NO_QUEUE = "caused error: WRONGTYPE"
 
 
 def routing_key(event: ActionEvent) -> str:
-    """Five words: project, domain, run, action and the phase entered, each without dots."""
+    """Write five words: project, domain, run, action and the phase entered, each without dots."""
     id_ = event.id
     words = (id_.project, id_.domain, id_.run, id_.action, str(event.phase))
     return ".".join(word.replace(".", "~") for word in words)
@@ -74,7 +74,7 @@ def _address(settings: Settings) -> BrokerAddress:
 
 
 def _variable(settings: Settings) -> str:
-    """The setting that says where the exchange is."""
+    """Name the setting that says where the exchange is."""
     if settings.events_exchange_url:
         return "RECONCILER_EVENTS_EXCHANGE_URL"
     return "RECONCILER_BROKER_URL" if settings.broker_url else "RECONCILER_REDIS_URL"

@@ -118,7 +118,7 @@ class CeleryMessenger:
         send(producer, name, message, queue=self._app.amqp.queues[queue], declare=self._declare, retry=False)
 
     def _mine(self) -> deque[Producer]:
-        """The idle producers of this process: after a fork none, for the sockets are the parent's."""
+        """Return the idle producers of this process: after a fork none, for the sockets are the parent's."""
         if self._pid != os.getpid():
             # No lock: one that was held at the moment of the fork would never be released. Two threads that
             # come here at once make two queues; what lies in the one that loses is closed when collected.

@@ -23,7 +23,7 @@ def name_prefix(settings: Settings, address: BrokerAddress) -> str:
 
 
 def queue_of(name: str, prefix: str) -> Queue:
-    """The declaration of a queue, found by Celery under the name that settings and tasks use."""
+    """Declare a queue, found by Celery under the name that settings and tasks use."""
     full = prefix + name
     exchange = Exchange(full, type="direct")  # type: ignore[no-untyped-call]  # kombu is not
     return Queue(full, exchange, routing_key=full, alias=name if prefix else None)  # type: ignore[no-untyped-call]  # kombu is not
@@ -35,14 +35,14 @@ class _OwnQueues(Queues):  # type: ignore[misc]  # Celery has no types
     prefix = ""
 
     def new_missing(self, name: str) -> Queue:
-        """The declaration of a queue that no setting names."""
+        """Declare a queue that no setting names."""
         if name.startswith(self.prefix):  # `Queues` asks by the full name, too
             return queue_of(name.removeprefix(self.prefix), self.prefix)
         return queue_of(name, self.prefix)
 
 
 def messaging(prefix: str) -> type[EagerAMQP]:
-    """Celery's messaging for an installation whose queues have this prefix."""
+    """Make Celery's messaging for an installation whose queues have this prefix."""
     if not prefix:
         return EagerAMQP
     queues = type("OwnQueues", (_OwnQueues,), {"prefix": prefix})
@@ -50,7 +50,7 @@ def messaging(prefix: str) -> type[EagerAMQP]:
 
 
 def plain_name(queue: Any) -> str:  # noqa: ANN401  # kombu's queue; its type lacks the alias
-    """The name that settings, tasks and `-Q` use for a queue."""
+    """Return the name that settings, tasks and `-Q` use for a queue."""
     return str(queue.alias or queue.name)
 
 

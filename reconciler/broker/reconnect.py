@@ -29,7 +29,7 @@ class EagerConnection(Connection):
     """Tries again after 1, 2, 3, 4 and then every 5 seconds, and connects at most once a second."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401  # handed through to kombu
-        """As kombu's, with shorter waits unless the caller says which."""
+        """Connect as kombu does, with shorter waits unless the caller says which."""
         time.sleep(max(0.0, _Last.at + _APART - time.monotonic()))
         _Last.at = time.monotonic()
         waits = {"interval_start": _FIRST, "interval_step": _FIRST, "interval_max": _LONGEST}

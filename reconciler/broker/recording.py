@@ -38,6 +38,6 @@ class RecordingMessenger:
         self.tickets.append(queue)
 
     def waiting(self, queue: str) -> int:
-        """Nothing waits: a test that wants a message to arrive plays it at once."""
+        """Report that nothing waits: a test that wants a message to arrive plays it at once."""
         del queue
         return 0

@@ -28,7 +28,7 @@ class Rest:
         self._until = 0.0
 
     def refused(self, error: Exception) -> None:
-        """The server answered with an error; told with its remedy."""
+        """Note that the server answered with an error, and tell it with its remedy."""
         self._pause = min(self._pause + _FIRST, _LONGEST)
         self._until = time.monotonic() + self._pause
         logger.warning(
@@ -41,7 +41,7 @@ class Rest:
         return time.monotonic() < self._until
 
     def answered(self) -> None:
-        """It answers again."""
+        """Note that it answers again."""
         if self._pause:
             logger.warning("the broker does %s again", self._doing)
             self._pause = self._until = 0.0

@@ -95,7 +95,7 @@ class QoS(stock.QoS):
             self._leave_nothing_open()
 
     def _settled_here(self, delivery_tag: str, error: Exception) -> None:
-        """The broker refuses to hear of it: what it keeps is delivered again, and refused by the record."""
+        """Settle a message here that the broker will not settle: it is delivered again, and refused by the record."""
         logger.warning(
             "the broker refuses an acknowledgement (%s): its message comes again after the visibility timeout",
             error,
@@ -131,7 +131,7 @@ class _TooLarge(ValueError):
 
 
 def _answer(parse: Callable[..., Any], *given: Any, **options: Any) -> Any:  # noqa: ANN401  # redis-py's
-    """The answer to a command of a consumer; a message that is too large for one of ours is not looked into."""
+    """Read the answer to a command of a consumer; a message that is too large for one of ours is not looked into."""
     answer = parse(*given, **options)
     match answer:
         case [_, (bytes() | str()) as message] if len(message) > LARGEST_MESSAGE:
@@ -278,7 +278,7 @@ class _Picky:
             self._forget(message)
 
     def _forget(self, message: Any) -> None:  # noqa: ANN401  # as above
-        """Should it have been taken already, it must not come again, nor count as being worked on."""
+        """Forget a message: should it have been taken already, it must not come again, nor count as being worked on."""
         for channel in self.channels:  # type: ignore[attr-defined]  # the other base has it
             with suppress(TypeError, LookupError):  # one without a tag was not taken
                 tag = message["properties"]["delivery_tag"]

@@ -158,7 +158,7 @@ def _limit(task: CeleryTask, name: str) -> float | None:
 
 
 def _queue_of(task: CeleryTask) -> str:
-    """The queue a task names, or `task_routes` for it."""
+    """Find the queue a task names, or `task_routes` for it."""
     own = getattr(task, "queue", None)
     if not own and task.app.conf.task_routes:
         route = task.app.amqp.router.lookup_route(task.name, (), {}, {}, task)

@@ -47,7 +47,7 @@ class Outbox:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within the block the task speaks to this box and to the recorder."""
+        """Let the task speak, within the block, to this box and to the recorder."""
         own = vars(self._task)
         before = dict(own)
         retry, sign = self._task.retry, self._task.signature_from_request

@@ -44,7 +44,7 @@ class Recorder(DisabledBackend):  # type: ignore[misc]  # Celery has no types
     def mark_as_done(
         self, task_id: str, result: object, request: object = None, store_result: bool = True, **_: Any
     ) -> None:
-        """The tracer says that it has succeeded.
+        """Note that it has succeeded, as the tracer says.
 
         Raises:
             EncodeError: its result has no JSON form.
@@ -58,7 +58,7 @@ class Recorder(DisabledBackend):  # type: ignore[misc]  # Celery has no types
             raise EncodeError(unwritable(self._name, error)) from error
 
     def mark_as_failure(self, *_: Any, **__: Any) -> None:  # as Celery
-        """The tracer says that it has failed; the outcome is what it returns."""
+        """Note that it has failed, as the tracer says; the outcome is what it returns."""
 
     def mark_as_retry(self, *_: Any, **__: Any) -> None:  # as Celery
-        """The tracer says that it is to be tried again."""
+        """Note that it is to be tried again, as the tracer says."""

@@ -37,7 +37,7 @@ class Carried(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.decode(attempt.carried, type=cls) if attempt.carried else cls()
 
     def written(self) -> str:
-        """As text."""
+        """Write it as text."""
         return msgspec.json.encode(self).decode()
 
 

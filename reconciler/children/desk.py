@@ -83,7 +83,7 @@ class Desk:
         self._watching.close()
 
     def pause(self) -> float | None:
-        """Seconds until `work` has something to do; None: not before a request or news come."""
+        """Tell in how many seconds `work` has something to do; None: not before a request or news come."""
         now = time.monotonic()
         if self._requests:
             return max(0.0, self._again - now)
@@ -112,13 +112,13 @@ class Desk:
         return answers
 
     def names(self, numbers: Sequence[int]) -> list[str]:
-        """Names of the actions these requests have started; one of another run has its whole path."""
+        """Name the actions these requests have started; one of another run has its whole path."""
         found = (self._actions.get(number) for number in numbers)
         run = self._record.id.run_id
         return [action.action if action.run_id == run else str(action) for action in found if action]
 
     def asked(self) -> tuple[set[str], int]:
-        """Names of the children that were asked for, and how many of them are new."""
+        """Name the children that were asked for, and tell how many of them are new."""
         run = self._record.id.run_id
         mine = (action for action in self._actions.values() if action.run_id == run)
         names = {action.action for action in mine if action not in self._apart}
@@ -241,7 +241,7 @@ class Desk:
         return [ask.Done(request.number)]
 
     def _outcomes(self, request: ask.Outcomes) -> list[ask.Ends]:
-        """Ends of all members; one that was never stored ended with its group."""
+        """Collect the ends of all members; one that was never stored ended with its group."""
         group, total = self._action(request.group), self._totals.get(request.group, 0)
         run, parts = group.run_id, []
         for start in range(0, max(total, 1), _AT_ONCE):

@@ -16,7 +16,7 @@ class Suspended(BaseException):
 
 
 def error_of(kind: str, message: str) -> ReconcilerError:
-    """The error a refusal stands for."""
+    """Make the error a refusal stands for."""
     found = getattr(errors, kind, ReconcilerError)
     if not (isinstance(found, type) and issubclass(found, ReconcilerError)):
         found = ReconcilerError
@@ -26,7 +26,7 @@ def error_of(kind: str, message: str) -> ReconcilerError:
 
 
 def ended_error_of(end: ask.End) -> ActionEnded | None:
-    """The error of a child that ended otherwise than by success, with what its function raised as cause; else None."""
+    """Make the error of a child that did not succeed, with what its function raised as cause; else None."""
     phase = ActionPhase(end.phase)
     if end.document is not None:
         return None

@@ -63,12 +63,12 @@ class ChildRun(Generic[T_co]):
         return self._value(self._parent.wait(self._number, timeout))
 
     def outcomes(self, timeout: float | None = None) -> list[Any | ActionEnded]:
-        """Result or error of each member of a group, in order; of a single action a list of one."""
+        """Wait for the result or error of each member of a group, in order; of a single action a list of one."""
         end = self._parent.wait(self._number, timeout)
         return self._outcomes(end)
 
     def wait(self, timeout: float | None = None) -> ActionPhase:
-        """Its phase once it has ended, however it ended.
+        """Wait until it has ended, however it ended; return its phase.
 
         Raises:
             ResultTimeout: it has not ended in time; it goes on.

@@ -80,7 +80,7 @@ class Loops:
         self._tick = _TICK
 
     def awaited(self) -> list[int]:
-        """Numbers of what is waited for."""
+        """List the numbers of what is waited for."""
         return [number for number, futures in self._futures.items() if futures]
 
     def resolve(self, number: int) -> None:

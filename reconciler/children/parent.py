@@ -83,7 +83,7 @@ class Parent:
 
     # -- asking ------------------------------------------------------------------------------------------------------
     def number(self) -> int:
-        """The number of the next request.
+        """Draw the number of the next request.
 
         Raises:
             HistoryTooLong: the function has asked for too much.
@@ -117,7 +117,7 @@ class Parent:
             raise Suspended
 
     def answer(self, number: int) -> ask.Answer:
-        """The answer to a request; waits for it.
+        """Wait for the answer to a request.
 
         Raises:
             ReconcilerError: it was refused.
@@ -199,7 +199,7 @@ class Parent:
         return number in self._ends or isinstance(self._answers.get(number), ask.Refused)
 
     def end(self, number: int) -> ask.End:
-        """The end of a child that is known to have ended.
+        """Return the end of a child that is known to have ended.
 
         Raises:
             ReconcilerError: it was refused.
@@ -210,7 +210,7 @@ class Parent:
         return self._ends[number]
 
     def wait(self, number: int, timeout: float | None = None) -> ask.End:
-        """The end of a child; waits for it, in this thread.
+        """Wait for the end of a child, in this thread.
 
         Raises:
             ResultTimeout: it has not ended within `timeout` seconds.
@@ -221,7 +221,7 @@ class Parent:
         return self.end(number)
 
     async def wait_async(self, number: int) -> ask.End:
-        """The end of a child; the loop goes on meanwhile. Whoever cancels this aborts the child."""
+        """Wait for the end of a child; the loop goes on meanwhile. Whoever cancels this aborts the child."""
         self.watch(number)
         if not self.has_ended(number):
             try:
@@ -247,14 +247,14 @@ class Parent:
         self._new.append(number)
 
     def outcomes(self, number: int, group: int) -> list[ask.End]:
-        """The ends of the members of a group that has ended."""
+        """Return the ends of the members of a group that has ended."""
         self.post(ask.Outcomes(number, group))
         self.answer(number)
         return self._members[number]
 
     # -- time ----------------------------------------------------------------------------------------------------------
     def now(self) -> float:
-        """The store's time, as far as it is known, ms."""
+        """Return the store's time, as far as it is known, ms."""
         at, then = self._clock
         return at + (time.monotonic() - then) * 1000
 
@@ -265,7 +265,7 @@ class Parent:
         self._until.pop(number, None)
 
     async def sleep_async(self, number: int, until: int) -> None:
-        """As `sleep`; the loop goes on meanwhile."""
+        """Sleep as `sleep` does; the loop goes on meanwhile."""
         self._until[number] = until
         try:
             await self._in_loop().future(number)
@@ -346,7 +346,7 @@ class Parent:
         raise Suspended
 
     def _awaited(self) -> list[int]:
-        """Numbers of all that is waited for, in threads and in the loop."""
+        """List the numbers of all that is waited for, in threads and in the loop."""
         return [*self._waiting, *(self._loops.awaited() if self._loops is not None else ())]
 
     def waits(self) -> tuple[list[int], int]:
@@ -383,7 +383,7 @@ _current: Parent | None = None
 
 
 def current_parent() -> Parent | None:
-    """The call that runs in this process, when it may start tasks; None outside of one."""
+    """Return the call that runs in this process, when it may start tasks; None outside of one."""
     return _current
 
 

@@ -65,7 +65,7 @@ class Starting:
         self.made = 0
 
     def wanted(self, request: requests.Start) -> Wanted:
-        """The child a request asks for."""
+        """Make the child a request asks for."""
         spec = request.spec
         digest = digest_of_call(
             spec.task_type.encode(), spec.short_name.encode(), spec.inputs or spec.input_uri.encode()
@@ -74,7 +74,7 @@ class Starting:
         return Wanted(request.number, name, spec, request.plan, request.labels)
 
     def group(self, request: requests.StartGroup) -> Wanted:
-        """The group a request asks for."""
+        """Make the group a request asks for."""
         name = child_name(self._namer, request.stem, request.digest, request.asked)
         root = group_root(ActionSpec(), request.total, keep_failures=request.keep_failures)
         return Wanted(
@@ -82,7 +82,7 @@ class Starting:
         )
 
     def question(self, request: requests.Question) -> Wanted:
-        """The condition a request asks for.
+        """Make the condition a request asks for.
 
         Raises:
             InvalidSpec: it is none.
@@ -140,7 +140,7 @@ class Starting:
         return run.action, run.incarnation
 
     def _names(self, wanted: Sequence[Wanted]) -> list[str]:
-        """The name of each in this attempt: the newest that was made, unless that has failed in an earlier attempt."""
+        """Name each in this attempt: the newest that was made, unless that has failed in an earlier attempt."""
         if self._attempt == 1:
             return [one.name for one in wanted]
         run = self._parent.id.run_id

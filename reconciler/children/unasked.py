@@ -10,7 +10,7 @@ from reconciler.plugins.suspension import NAMED
 
 
 def unasked(client: Client, record: TaskAction, desk: Desk | None) -> tuple[str, ...]:
-    """Names of such children, the first of them. Free where the last pass has asked for as many as there were.
+    """Name such children, the first of them. Free where the last pass has asked for as many as there were.
 
     Args:
         client: of the installation.

@@ -58,7 +58,7 @@ class Watching:
         self._subscribed.close()
 
     def pause(self) -> float | None:
-        """Seconds until `ended` has something to do; None: not before it is told."""
+        """Tell in how many seconds `ended` has something to do; None: not before it is told."""
         if not self._open:
             return None
         due = self._next if self._news else self._at_latest
@@ -104,7 +104,7 @@ class Watching:
 
 
 def ends_of(client: Client, over: Sequence[tuple[int, ActionId, TaskAction | None]]) -> list[End]:
-    """The ends of actions, with outputs or errors, in the order given.
+    """Read the ends of actions, with outputs or errors, in the order given.
 
     Raises:
         Unavailable: a server does not answer.

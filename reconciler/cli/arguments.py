@@ -12,7 +12,7 @@ _ANYTHING = "Any"
 
 
 def document_of(values: Iterable[str], kinds: Mapping[str, str]) -> bytes:
-    """The JSON object that `name=value` words mean.
+    """Make the JSON object that `name=value` words mean.
 
     A value is text where the parameter takes text and is no JSON then, but for `null` where None is taken too. Elsewhere it
     is JSON, or, when it is none, text: a date needs no quotes.

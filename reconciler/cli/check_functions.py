@@ -29,7 +29,7 @@ _STUCK = ("no worker of queue", "no quota is registered")
 
 
 def check_functions(settings: Settings) -> list[Finding]:
-    """All checks of functions, in the order of `NAMES`."""
+    """Make all checks of functions, in the order of `NAMES`."""
     imports, needs = imported(settings)
     try:
         with closing(RedisStore(settings)) as store:

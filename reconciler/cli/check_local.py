@@ -37,7 +37,7 @@ def check_imports(settings: Settings) -> Finding:
 
 
 def imported(settings: Settings) -> tuple[Finding, dict[str, Needs]]:
-    """As `check_imports`, and the functions that were found, each with what its actions need."""
+    """Check imports as `check_imports` does, and return the functions found, each with what its actions need."""
     if not settings.imports:
         return skipped("imports", "RECONCILER_IMPORTS names no modules"), {}
     try:
@@ -84,7 +84,7 @@ def check_plugins(settings: Settings) -> Finding:
 
 
 def examine_imports(settings: Settings) -> list[Finding]:
-    """All that is imported, and no server: what a build can check."""
+    """Check all that is imported, and no server: what a build can check."""
     return [check_modules(settings), check_plugins(settings), check_imports(settings)]
 
 

@@ -90,7 +90,7 @@ def survey(store: RedisStore) -> Survey:
 
 
 def check_workers(settings: Settings) -> list[Finding]:
-    """All checks of the workers, in the order of `NAMES`."""
+    """Make all checks of the workers, in the order of `NAMES`."""
     try:
         with closing(RedisStore(settings)) as store:
             seen = survey(store)

@@ -34,7 +34,7 @@ class Check(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """Everything; the servers at the same time, because a dead one takes long to be found dead."""
+    """Check everything; the servers at the same time, because a dead one takes long to be found dead."""
     settings, broken, finding = check_settings(os.environ)
     with ThreadPoolExecutor(len(_SERVERS)) as pool:
         asked = [pool.submit(_ask, check, settings, broken) for check in _SERVERS]
@@ -44,7 +44,7 @@ def examine() -> list[Finding]:
 
 
 def check_settings(env: Mapping[str, str]) -> tuple[Settings, frozenset[str], Finding]:
-    """The settings, the fields that cannot be used, and what is wrong with them.
+    """Read the settings, the fields that cannot be used, and what is wrong with them.
 
     With a wrong setting the others are still read, so that servers can be looked at all the same.
     """
@@ -60,7 +60,7 @@ def check_settings(env: Mapping[str, str]) -> tuple[Settings, frozenset[str], Fi
 
 
 def _readable(env: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
-    """Settings of those variables that are well by themselves, and the fields of the others."""
+    """Read settings of those variables that are well by themselves, and name the fields of the others."""
     good: dict[str, str] = {}
     broken: set[str] = set()
     for name, value in env.items():

@@ -195,7 +195,7 @@ class _Survey:
 
 
 def _say_what_next(screen: Screen) -> None:
-    """Commands that work as they stand."""
+    """Print commands that work as they stand."""
     clone = in_clone()
     again = "make demo" if clone else command("demo")
     steps = [

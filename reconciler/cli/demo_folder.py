@@ -69,7 +69,7 @@ def _why_useless(data: Path) -> str:
 
 
 def _makers() -> str:
-    """All that the data depend on: what wrote them, and in which layout."""
+    """List all that the data depend on: what wrote them, and in which layout."""
     return f"{own_version()}; {versions()}; layout {LAYOUT}; shards {Settings().shards}\n"
 
 

@@ -84,7 +84,7 @@ def dev(apps: Sequence[str], data: Path, *, flower: bool) -> int:
 
 
 def _serve(stack: Stack, data: Path, tasks: Sequence[str], apps: Sequence[str]) -> None:
-    """Until interrupted."""
+    """Serve until interrupted."""
     # A setting given to us, as RECONCILER_KEY_PREFIX, has to be the same for whoever talks to these workers.
     settings = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     exports = _exports({**settings, **stack.servers.env()})
@@ -114,7 +114,7 @@ def _serve(stack: Stack, data: Path, tasks: Sequence[str], apps: Sequence[str]) 
 
 
 def _exports(env: Mapping[str, str]) -> str:
-    """Lines for a shell: variables that would lead it elsewhere go, ours come."""
+    """Write lines for a shell: variables that would lead it elsewhere go, ours come."""
     lines = [f"unset {' '.join(name for name in OF_OTHER_SERVERS if name not in env)}"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
     return "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ class Application(NamedTuple):
 
 
 def find(text: str) -> Application:
-    """The application somebody means by `photos.tasks`, `photos/tasks.py` or `photos/`.
+    """Find the application somebody means by `photos.tasks`, `photos/tasks.py` or `photos/`.
 
     A file is imported under the name it has in its package, seen from the outermost folder of that.
 
@@ -68,7 +68,7 @@ def task_names(applications: Sequence[Application], env: Mapping[str, str]) -> l
 
 
 def path_variable(applications: Sequence[Application]) -> dict[str, str]:
-    """`PYTHONPATH` of the workers, if there are applications outside the working folder, where nothing else finds them."""
+    """Set `PYTHONPATH` of the workers, if there are applications outside the working folder, which nothing else finds."""
     folders = dict.fromkeys(app.folder for app in applications if app.folder != Path.cwd())
     if not folders:
         return {}

@@ -51,23 +51,23 @@ def log_uri(record: TaskAction, events: list[ActionEvent]) -> str:
 
 
 def counts_document(counts: RunCounts) -> Document:
-    """Number of actions by phase."""
+    """Write the number of actions by phase."""
     return {str(phase): number for phase, number in sorted(counts.phases.items())}
 
 
 def error_of(record: TaskAction) -> ErrorState | None:
-    """The error to show: of an action that succeeded none, although an earlier attempt may have failed."""
+    """Choose the error to show: of an action that succeeded none, although an earlier attempt may have failed."""
     return None if record.phase.has_outputs() else record.status.error_state
 
 
 def error_part(record: TaskAction) -> Document | None:
-    """The last error; None when there was none, or when it was overcome."""
+    """Write the last error; None when there was none, or when it was overcome."""
     error = error_of(record)
     return None if error is None else {"code": error.code, "kind": error.kind, "message": error.message}
 
 
 def summary_document(record: TaskAction) -> Document:
-    """One action in a list."""
+    """Write one action as it is in a list."""
     return {
         "action": str(record.id),
         "parent": record.spec.parent_action_name or None,
@@ -86,7 +86,7 @@ def summary_document(record: TaskAction) -> Document:
 def action_document(
     record: TaskAction, events: list[ActionEvent], made_into: Sequence[RunId] = ()
 ) -> Document:
-    """All that is known of one action; of a root also the runs that were made of its run."""
+    """Write all that is known of one action; of a root also the runs that were made of its run."""
     status = record.status
     return {
         **summary_document(record),

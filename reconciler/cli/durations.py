@@ -8,7 +8,7 @@ from reconciler.settings import parse_duration
 
 
 def duration(text: str) -> float:
-    """Seconds of `90`, `10s` or `2h`.
+    """Read the seconds of `90`, `10s` or `2h`.
 
     Raises:
         BadParameter: anything else, or a negative one.

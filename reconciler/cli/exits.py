@@ -89,7 +89,7 @@ class GivenUp(click.ClickException):
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """The exit code of an error."""
+    """Choose the exit code of an error."""
     if isinstance(error, click.ClickException):
         return ExitCode(error.exit_code)
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
@@ -114,7 +114,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 def error_document(error: BaseException) -> dict[str, object]:
-    """The error as one JSON object.
+    """Write the error as one JSON object.
 
     Keys: `type`, `message` and `exit_code`; `action`, `code` and `kind` when an action ended otherwise than
     by success; `queue`, `limit` and `waiting` of a full queue; `problems` for settings.

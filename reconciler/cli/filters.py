@@ -27,7 +27,7 @@ class Filters(dict[str, Any]):
     """Hold what the options say."""
 
     def question(self, project: str, domain: str, now: int) -> Question:
-        """The question they ask; by default of today and yesterday.
+        """Make the question these options ask; by default of today and yesterday.
 
         Args:
             project: of the runs.
@@ -40,7 +40,7 @@ class Filters(dict[str, Any]):
 
 
 def filter_options(phases: Iterable[str]) -> Callable[[Command], Command]:
-    """`--since`, `--until`, `--task`, `--phase`, `--code`, `--label`, `--name`, given to the command as `filters`.
+    """Add `--since`, `--until`, `--task`, `--phase`, `--code`, `--label`, `--name`, given to the command as `filters`.
 
     Args:
         phases: those that can be asked for.

@@ -31,5 +31,5 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def skipped(name: str, why: str = "not looked at: correct its settings first") -> Finding:
-    """A check that was not made, and why."""
+    """Report a check that was not made, and why."""
     return Finding(name=name, skipped=True, detail=why)

@@ -15,7 +15,7 @@ _PASSWORD = re.compile(r"(?i)([?&;](?:password|passwd|secret|token)=)[^&;\s'\"]+
 
 
 def stamp(at: int) -> str:
-    """A time for people, in UTC, to the second; `-` for 0.
+    """Write a time for people, in UTC, to the second; `-` for 0.
 
     Args:
         at: milliseconds since the epoch.
@@ -24,14 +24,14 @@ def stamp(at: int) -> str:
 
 
 def ago(at: int, now: int) -> str:
-    """A time with its age: `2026-01-31 12:00:00 UTC (3m20s ago)`; `-` for 0."""
+    """Write a time with its age: `2026-01-31 12:00:00 UTC (3m20s ago)`; `-` for 0."""
     if not at:
         return NOTHING
     return f"{stamp(at)} ({span(now - at)} ago)" if at <= now else f"{stamp(at)} (in {span(at - now)})"
 
 
 def size(count: int) -> str:
-    """A number of bytes: `17 B`, `4.0 KiB`, `1.5 GiB`."""
+    """Write a number of bytes: `17 B`, `4.0 KiB`, `1.5 GiB`."""
     if count < 1024:
         return f"{count} B"
     number = float(count)
@@ -43,12 +43,12 @@ def size(count: int) -> str:
 
 
 def in_row(text: str) -> str:
-    """`visible`, on one line: for a cell of a table, where a line break would begin a row of its own."""
+    """Make a text `visible` on one line: for a cell of a table, where a line break would begin a row of its own."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def json_safe(document: str) -> str:
-    """The same JSON document without power over a terminal: what cannot be seen is escaped in its strings."""
+    """Take from a JSON document its power over a terminal: what cannot be seen is escaped in its strings."""
     return SUSPECT.sub(_escaped_in_json, document)
 
 
@@ -60,11 +60,11 @@ def _escaped_in_json(match: re.Match[str]) -> str:
 
 
 def scrub(text: str) -> str:
-    """The text without the credentials of the URLs in it: `redis://user:secret@host` → `redis://…@host`."""
+    """Remove the credentials of URLs from a text: `redis://user:secret@host` becomes `redis://…@host`."""
     return _PASSWORD.sub(r"\1…", _USER_INFO.sub("…@", text))
 
 
 def one_line(text: str, longest: int = 72) -> str:
-    """The text on one line of at most `longest` characters, for a column of a table."""
+    """Write the text on one line of at most `longest` characters, for a column of a table."""
     line = " ".join(text.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -72,7 +72,7 @@ def _show(record: TaskAction, events: list[ActionEvent], now: int, made: Sequenc
 
 
 def _show_attempts(attempts: list[AttemptView], now: int) -> None:
-    """Of a single attempt the rest of the page tells."""
+    """Show the attempts when there were several; of a single one the rest of the page tells."""
     if len(attempts) < 2:
         return
     say("\nAttempts")
@@ -162,7 +162,7 @@ def _when(record: TaskAction, now: int) -> Pairs:
 
 
 def _plan(record: TaskAction, now: int) -> Pairs:
-    """Its time and its turn, as far as something was said of them and still matters."""
+    """Write its time and its turn, as far as something was said of them and still matters."""
     metadata = record.metadata
     waits = not (record.phase.is_terminal() or begun(record))
     return [

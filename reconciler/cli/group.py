@@ -82,7 +82,7 @@ class CommandLine(click.Group):
         )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of the commands that are installed, in the order of `--help`."""
+        """List the commands that are installed, in the order of `--help`."""
         del ctx
         return [name for name, entry in COMMANDS.items() if find_spec(entry.target.partition(":")[0])]
 
@@ -97,7 +97,7 @@ class CommandLine(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does; a name that is no command is answered with those that are."""
+        """Resolve as click does; a name that is no command is answered with those that are."""
         known = self.list_commands(ctx)
         if not args[0].startswith("-") and args[0] not in known and not ctx.resilient_parsing:
             ctx.fail(f"there is no command {args[0]!r}. There are: {', '.join(known)}.")
@@ -150,7 +150,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 
 
 def _guarded(run: Callable[[], object], given: Sequence[str]) -> int:
-    """The exit code of a command line; its error, if any, is told on stderr."""
+    """Run a command line and return its exit code; its error, if any, is told on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(

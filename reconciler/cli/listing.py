@@ -87,7 +87,7 @@ def _list_runs(client: Client, limit: int, project: str, domain: str, *, as_json
 
 
 def _all_runs(client: Client, first: int) -> Iterator[RunSummary]:
-    """All runs, newest first, read in pages."""
+    """Read all runs, newest first, in pages."""
     page = client.runs(first)
     while page:
         yield from page

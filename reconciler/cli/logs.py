@@ -88,7 +88,7 @@ class _Reader:
         return self._read(self._attempt)
 
     def grown(self, before: LogPlace | None) -> Iterator[tuple[LogPlace | None, bytes]]:
-        """The log of `before` once more, if another one goes on by now; then `look`."""
+        """Read the log of `before` once more, if another one goes on by now; then `look`."""
         found, text = self.look()
         if before is not None and found is not None and found.folder != before.folder:
             yield before, read_log(self._client, before._replace(sha256="", whole=False), self._limit)

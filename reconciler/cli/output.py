@@ -26,37 +26,37 @@ _COLOURS = {
 
 
 def emit(document: object) -> None:
-    """One JSON document on one line. Integers of any size are exact."""
+    """Print one JSON document on one line. Integers of any size are exact."""
     write_json(msgspec.json.encode(document))
 
 
 def say(text: str) -> None:
-    """One line for people, made safe for terminals."""
+    """Print one line for people, made safe for terminals."""
     write(visible(text))
 
 
 def note(text: str) -> None:
-    """A remark beside the output, on stderr."""
+    """Print a remark beside the output, on stderr."""
     write(visible(text), err=True)
 
 
 def phase_text(phase: ActionPhase) -> str:
-    """A phase in its colour."""
+    """Write a phase in its colour."""
     return styled(str(phase), fg=_COLOURS.get(phase))
 
 
 def phase_cell(phase: ActionPhase) -> Text:
-    """A phase in its colour, as a cell of a table."""
+    """Write a phase in its colour, as a cell of a table."""
     return Text(str(phase), style=_COLOURS.get(phase, ""))
 
 
 def counts_text(phases: dict[ActionPhase, int]) -> str:
-    """`3 succeeded, 1 failed`, in the order of the phases."""
+    """Write `3 succeeded, 1 failed`, in the order of the phases."""
     return ", ".join(f"{phases[phase]} {phase}" for phase in sorted(phases)) or "no actions"
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """A table. On a terminal it fits the window: long cells are folded, never cut. In a pipe a row is a line."""
+    """Print a table. On a terminal it fits the window: long cells are folded, never cut. In a pipe a row is a line."""
     cells = [[cell if isinstance(cell, Text) else Text(in_row(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         _write_plain([[Text(column) for column in columns], *cells])
@@ -77,7 +77,7 @@ def _write_plain(rows: Sequence[Sequence[Text]]) -> None:
 
 
 def show_pairs(pairs: Iterable[tuple[str, str]]) -> None:
-    """Lines of `name  value`; further lines of a value are indented below it. Empty values are left out."""
+    """Print lines of `name  value`; further lines of a value are indented below it. Empty values are left out."""
     shown = [(name, value) for name, value in pairs if value]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:

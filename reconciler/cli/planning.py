@@ -24,7 +24,7 @@ class Plan(TypedDict):
 
 
 def plan_options(command: F) -> F:
-    """`--priority`, `--countdown`, `--eta` and `--expires`."""
+    """Add `--priority`, `--countdown`, `--eta` and `--expires`."""
     for option in (
         click.option(
             "--expires",
@@ -56,7 +56,7 @@ def _moment(text: str) -> Moment:
 
 
 def _time(text: str) -> datetime:
-    """A point in time; what it lacks is told by the client.
+    """Read a point in time; what it lacks is told by the client.
 
     Raises:
         BadParameter: it is none.

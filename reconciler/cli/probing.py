@@ -41,7 +41,7 @@ class Probe(NamedTuple):
 
 
 def queues_in_use(settings: Settings) -> list[str]:
-    """The queues of attempts: the default one, those a living worker consumes, and those in which launches wait.
+    """List the queues of attempts: the default one, those a living worker consumes, those in which launches wait.
 
     Raises:
         StoreUnavailable: the records do not answer.
@@ -115,7 +115,7 @@ def _call(queue: str, mark: str, within: float) -> ActionSpec:
 
 
 def _limits(within: float) -> TaskMetadata:
-    """It ends by itself, should this process be killed before it has seen the end."""
+    """Limit the probe in time: it ends by itself, should this process be killed before it has seen the end."""
     return TaskMetadata(timeouts=Timeouts(overall=timedelta(seconds=max(within, 1) * 2)))
 
 

@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def making_options(command: F) -> F:
-    """`--name`, `--idempotency-key`, and what all commands have."""
+    """Add `--name`, `--idempotency-key`, and what all commands have."""
     for option in (
         common_options,
         click.option(

@@ -41,7 +41,7 @@ def result(*, action: str, timeout: float | None, project: str, domain: str, as_
 
 
 def await_value(client: Client, action: ActionId, timeout: float | None) -> msgspec.Raw | None:
-    """The output as JSON, byte for byte as it was written, so that numbers of any size stay exact; None: it is redacted.
+    """Wait for the output as JSON, byte for byte as written, so that numbers of any size stay exact; None: it is redacted.
 
     Args:
         client: of the action's servers.
@@ -64,7 +64,7 @@ def await_value(client: Client, action: ActionId, timeout: float | None) -> msgs
 
 
 def _single(data: bytes) -> msgspec.Raw:
-    """The single output, or all of them as one object, or null: as `Client.result` has it."""
+    """Take the single output, or all of them as one object, or null: as `Client.result` has it."""
     values = _values.decode(data)
     if not values:
         return _NULL
@@ -72,7 +72,7 @@ def _single(data: bytes) -> msgspec.Raw:
 
 
 def print_value(value: msgspec.Raw | None, *, as_json: bool) -> None:
-    """The value on stdout: for people, a text as it is and all else indented; for programs, on one line.
+    """Print the value: for people, a text as it is and all else indented; for programs, on one line.
 
     Of one that is redacted nothing, so that nobody takes another text for it; stderr says why.
     """
@@ -91,6 +91,6 @@ def print_value(value: msgspec.Raw | None, *, as_json: bool) -> None:
 
 
 def _shortened(packed: re.Match[bytes]) -> bytes:
-    """The beginning of an array or a frame: all of it tells a person nothing."""
+    """Shorten an array or a frame to its beginning: all of it tells a person nothing."""
     data = packed["data"]
     return packed["name"] + data[:_SHOWN] + f"… ({len(data)} characters)".encode()

@@ -60,7 +60,7 @@ class RunTree:
         return found
 
     def lines(self, parent: str = "", level: int = 0) -> Iterator[tuple[int, list[TaskAction]]]:
-        """The tree from its roots: of each line its level and the actions it stands for."""
+        """Write the tree from its roots: of each line its level and the actions it stands for."""
         below: dict[str, list[TaskAction]] = {}
         for record in self._records.values():
             below.setdefault(record.spec.parent_action_name or "", []).append(record)
@@ -108,7 +108,7 @@ def follow_tree(client: Client, root: ActionId, timeout: float | None) -> None:
 
 
 def picture(tree: RunTree, height: int) -> Any:  # noqa: ANN401  # rich is imported when needed
-    """The tree as a table of so many lines at most, below a line of counts."""
+    """Draw the tree as a table of so many lines at most, below a line of counts."""
     from rich.console import Group  # noqa: PLC0415  # not needed for --help
     from rich.progress_bar import ProgressBar  # noqa: PLC0415  # as above
     from rich.table import Table  # noqa: PLC0415  # as above

@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def common_options(command: F) -> F:
-    """`--project`, `--domain` and `--json`."""
+    """Add `--project`, `--domain` and `--json`."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs."),
         click.option("--domain", default="", help="Domain of the run.  [default: RECONCILER_DOMAIN]"),
@@ -82,7 +82,7 @@ class Place:
 
 @contextmanager
 def connected(place: Place) -> Iterator[Client]:
-    """A client, closed afterwards. What it has to warn of goes to stderr, not between the output."""
+    """Give a client, closed afterwards. What it has to warn of goes to stderr, not between the output."""
     before = structlog.get_config()
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(safe_stderr()))
     client = Client.from_settings(place.settings)
@@ -99,7 +99,7 @@ def connected(place: Place) -> Iterator[Client]:
 
 @contextmanager
 def leaving_it_running(action: ActionId) -> Iterator[None]:
-    """Ctrl-C ends the waiting, not the action, and says so.
+    """Let Ctrl-C end the waiting, not the action, and say so.
 
     Raises:
         GivenUp: Ctrl-C was pressed.
@@ -114,7 +114,7 @@ def leaving_it_running(action: ActionId) -> Iterator[None]:
 
 
 def read_text(option: str, text: str) -> bytes:
-    """The value of an option that takes a document: the text itself, `@FILE`, or `@-` for stdin.
+    """Read the value of an option that takes a document: the text itself, `@FILE`, or `@-` for stdin.
 
     Raises:
         BadParameter: the file cannot be read.

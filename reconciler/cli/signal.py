@@ -50,7 +50,7 @@ def signal(
 
 
 def read_value(text: str, kind: str | None) -> Value:
-    """The value of a text.
+    """Read the value of a text.
 
     Args:
         text: JSON; for the type str, the value itself.

@@ -16,7 +16,7 @@ SWEEPS: Final = ("resync", "collect")
 
 
 def health_document(client: Client) -> Document:
-    """Lateness, queues with their workers, and workers."""
+    """Write lateness, queues with their workers, and workers."""
     store = client.store
     late = store.latest() if isinstance(store, RedisStore) else Late(0, 0)
     told = store.workers() if isinstance(store, RedisStore) else {}

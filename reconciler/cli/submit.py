@@ -250,7 +250,7 @@ def _submit_plain(client: Client, request: Request) -> Run[Any]:
 
 
 def _template(request: Request) -> tuple[bytes, str]:
-    """The bytes of the template and the task type."""
+    """Read the bytes of the template and the task type."""
     if request.template is None:
         document = read_text("--interface", request.interface if request.interface is not None else "{}")
         try:

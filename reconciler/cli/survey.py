@@ -40,7 +40,7 @@ class Source:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """The file as it is now."""
+        """Read the file as it is now."""
         return cls(str(path), _digest(path.read_bytes()))
 
 
@@ -121,7 +121,7 @@ def library() -> Path:
 
 
 def source_files(limit: int | None = None) -> list[Path]:
-    """Its source files, sorted, without tests and installed packages.
+    """List its source files, sorted, without tests and installed packages.
 
     Args:
         limit: so many files at most, spread over the whole list.

@@ -40,12 +40,12 @@ def write_bytes(data: bytes) -> None:
 
 
 def styled(text: str, **style: Any) -> str:  # noqa: ANN401  # what click.style takes
-    """A text of anybody with a style of ours."""
+    """Give a text of anybody a style of ours."""
     return click.style(visible(text), **style)
 
 
 def console(width: int | None = None, *, highlight: bool = True) -> Any:  # noqa: ANN401  # rich is imported when needed
-    """A console for tables and bars, whose cells have gone through `visible`.
+    """Make a console for tables and bars, whose cells have gone through `visible`.
 
     Args:
         width: columns; those of the window when not given.
@@ -57,7 +57,7 @@ def console(width: int | None = None, *, highlight: bool = True) -> Any:  # noqa
 
 
 def safe_stderr() -> TextIO:
-    """stderr, for loggers: what they write is made safe."""
+    """Wrap stderr for loggers: what they write is made safe."""
     return cast("TextIO", _Stderr())
 
 

@@ -86,7 +86,7 @@ class Actions:
 
     # -- reading ---------------------------------------------------------------------------------------------------
     def get(self, action: ActionId) -> TaskAction:
-        """One record.
+        """Read one record.
 
         Raises:
             ActionNotFound: it was never accepted, or has been collected and is in no archive.
@@ -111,7 +111,7 @@ class Actions:
         return True
 
     def _archived(self, run: RunId) -> ArchivedRun | None:
-        """The run as the archive has it; None when it has none."""
+        """Read the run from the archive; None when it has none."""
         return self.archived.find(run)
 
     def counts(self, run: RunId) -> RunCounts:
@@ -129,7 +129,7 @@ class Actions:
         return counts_of(archived)
 
     def runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
-        """Runs, newest first.
+        """List runs, newest first.
 
         Args:
             limit: most runs.
@@ -138,7 +138,7 @@ class Actions:
         return self.store.list_runs(limit, before)
 
     def actions(self, run: RunId, parent: str | None = None, after: str = "") -> Iterator[TaskAction]:
-        """All actions of a run, or the direct children of one, by parent and name, `m2` before `m10`.
+        """List all actions of a run, or the direct children of one, by parent and name, `m2` before `m10`.
 
         Args:
             run: which run.
@@ -159,7 +159,7 @@ class Actions:
                 return
 
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
-        """Events so far with a sequence above `after`.
+        """Read the events so far with a sequence above `after`.
 
         Raises:
             ActionNotFound: there is no such action.
@@ -168,12 +168,12 @@ class Actions:
         return found or self._archived_events(self.get(action), after)
 
     def _archived_events(self, record: TaskAction, after: int) -> list[ActionEvent]:
-        """The events of a record that is archived; none of another one."""
+        """Read the events of a record that is archived; none of another one."""
         run = self._archived(record.id.run_id) if record.archived else None
         return run.events(record.id.action, after) if run is not None else []
 
     def attempts(self, action: ActionId) -> list[AttemptView]:
-        """The attempts so far, in order, as their events tell of them (R60).
+        """List the attempts so far, in order, as their events tell of them (R60).
 
         Events are kept for a day, the newest 200 of an action, and all in the archive. Of an attempt whose events are gone
         nothing is said; of the last one always its number.
@@ -185,7 +185,7 @@ class Actions:
         return found or [attempt_view(observed_attempts(self.get(action)), ())]
 
     def made_of(self, run: RunId) -> RunLife | None:
-        """The run this one was made of by `rerun`, `recover` or `fork`; None when it was submitted.
+        """Find the run this one was made of by `rerun`, `recover` or `fork`; None when it was submitted.
 
         Raises:
             ActionNotFound: there is no such run.
@@ -205,7 +205,7 @@ class Actions:
         return above.metadata.submitted if above is not None else None
 
     def made_into(self, source: RunLife) -> list[RunId]:
-        """The stored runs that were made of this one by `rerun`, `recover` or `fork`, by name; none of what is forgotten."""
+        """Find the stored runs that `rerun`, `recover` or `fork` made of this one, by name; none of what is forgotten."""
         found = []
         for run in self.store.holders(source):
             first = self.store.list_actions(run, limit=1).actions
@@ -216,7 +216,7 @@ class Actions:
 
     # -- waiting ---------------------------------------------------------------------------------------------------
     def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Watch:
-        """Events as they come, ending with the terminal one, for `for` and `async for`.
+        """Give events as they come, ending with the terminal one, for `for` and `async for`.
 
         Args:
             action: which one.
@@ -237,7 +237,7 @@ class Actions:
         *,
         fresh: bool = False,
     ) -> TaskAction:
-        """The record once the action has ended; of one that was aborted or timed out, once its members have, too.
+        """Wait until the action has ended and return its record; if aborted or timed out, until its members have, too.
 
         Args:
             action: which one.
@@ -267,7 +267,7 @@ class Actions:
                     progress()
 
     def result(self, action: ActionId, timeout: float | None = None) -> Any:  # noqa: ANN401  # whatever the task returned
-        """The outputs once the action has succeeded.
+        """Wait until the action has succeeded and return its outputs.
 
         Raises:
             ActionFailed, ActionAborted, ActionTimedOut: it ended otherwise.
@@ -276,7 +276,7 @@ class Actions:
         return decode_outputs(self.outputs(self.wait(action, timeout)))
 
     def outputs(self, record: TaskAction) -> bytes:
-        """The outputs document of a succeeded action; `{}` when it has none.
+        """Read the outputs document of a succeeded action; `{}` when it has none.
 
         Raises:
             ActionEnded: the action did not succeed.
@@ -286,7 +286,7 @@ class Actions:
         return document_of(record, lambda ref: self.blobs.get(ref.uri, sha256=ref.sha256, limit=self.largest))
 
     def outcomes(self, actions: Sequence[ActionId], decode: Callable[[bytes], T]) -> list[T | ActionEnded]:
-        """Result or error of each of many ended actions, in order, in few round trips."""
+        """Read the result or the error of each of many ended actions, in order, in few round trips."""
         records = self._records(actions)
         far = [r.status.outputs for r in records if r.status.outputs and r.status.outputs.inline is None]
         fetched = dict(
@@ -361,7 +361,7 @@ class Actions:
         return set_priority(self.store, self.messenger, partial(self._all, target), priority, self.who())
 
     def _all(self, target: ActionId | RunId) -> Iterator[TaskAction]:
-        """The actions of a run, or one with all below it."""
+        """List the actions of a run, or one with all below it."""
         if isinstance(target, RunId):
             self.counts(target)
             yield from self.actions(target)

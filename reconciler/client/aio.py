@@ -69,7 +69,7 @@ class AsyncClient:
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> AsyncClient:
-        """A client on the servers of the settings; by default those of the environment. Nothing is connected yet.
+        """Make a client on the servers of the settings; by default those of the environment. Nothing is connected yet.
 
         Raises:
             InvalidSettings: lists every wrong setting.

@@ -32,7 +32,7 @@ from reconciler.webhooks.secret import callback_secret
 def question(
     texts: Mapping[str, str], timeout: float | timedelta | None, run: str, parent: str
 ) -> ActionSpec:
-    """The spec of a condition: an action that ends when a person answers.
+    """Make the spec of a condition: an action that ends when a person answers.
 
     Args:
         texts: name, type, prompt, description and webhook of the `ConditionSpec`.
@@ -87,7 +87,7 @@ class Signals:
         return outcome
 
     def _fitted(self, action: ActionId, value: Value) -> Value:
-        """The value as the condition's type has it.
+        """Convert the value to the condition's type.
 
         Raises:
             InvalidArguments: it is not of that type, and the condition still waits.

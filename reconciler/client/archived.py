@@ -33,7 +33,7 @@ class ArchivedRuns:
         self._lock = Lock()
 
     def find(self, run: RunId, incarnation: str = "") -> ArchivedRun | None:
-        """A run; of several of one name the last one, unless its incarnation is said. None: the archive has none.
+        """Find a run; of several of one name the last one, unless its incarnation is given. None: the archive has none.
 
         Raises:
             ArchiveDamaged, ArchiveTooNew: it cannot be read.
@@ -64,7 +64,7 @@ def counts_of(run: ArchivedRun) -> RunCounts:
 
 
 def listed(run: ArchivedRun, parent: str | None, after: str) -> Iterator[TaskAction]:
-    """The actions of an archived run, chosen and in order as those of a stored one."""
+    """List the actions of an archived run, chosen and in order as those of a stored one."""
     by_place = {f"{one.spec.parent_action_name or ''}/{name}": one for name, one in run.actions.items()}
     chosen = (place for place in by_place if parent is None or place.startswith(f"{parent}/"))
     yield from (by_place[place] for place in natural_page(chosen, after, len(by_place)))

@@ -28,11 +28,11 @@ class Queries(Protocol):
         ...
 
     def get(self, action: ActionId) -> TaskAction:
-        """One record."""
+        """Read one record."""
         ...
 
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
-        """Events so far with a sequence above `after`."""
+        """Read the events so far with a sequence above `after`."""
         ...
 
 
@@ -47,7 +47,7 @@ class AsyncWaiter:
         self._entered: Future[None] | None = None
 
     def _ring(self) -> None:
-        """Called in the thread that hears notifications, which must outlive a loop that has ended meanwhile."""
+        """Wake the loop from the thread that hears notifications, which must outlive a loop that has ended meanwhile."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._event.set)
 
@@ -94,7 +94,7 @@ async def end_of(
     *,
     fresh: bool = False,
 ) -> TaskAction:
-    """The record once the action has ended, as `Actions.wait` gives it. Cancelled, only the waiting ends.
+    """Wait for the end of an action and return its record, as `Actions.wait`. Cancelled, only the waiting ends.
 
     Raises:
         ActionNotFound: there is no such action.

@@ -170,7 +170,7 @@ class Bulks:
         self._client = client
 
     def find(self, verb: BulkVerb, question: Question) -> Found:
-        """The runs of a question with which this can be done; nothing is stored. Stored ones first, newest first.
+        """Find the runs of a question with which this can be done; nothing is stored. Stored ones first, newest first.
 
         To abort, those that are alive; to rerun, those that ended; to recover, those that ended and in which something did
         not succeed.
@@ -233,7 +233,7 @@ class Bulks:
         return Bulk(client, plan)
 
     def open(self, name: str, project: str = "") -> Bulk:
-        """A stored bulk, to look at it or to go on with it.
+        """Open a stored bulk, to look at it or to go on with it.
 
         Raises:
             BlobNotFound: there is none of this name.
@@ -243,7 +243,7 @@ class Bulks:
         return Bulk(self._client, read_plan(self._client.blobs, where, check_name("bulk", name)))
 
     def planned(self, project: str = "") -> list[Bulk]:
-        """All bulks of a project, last ones first; two requests for each.
+        """List all bulks of a project, last ones first; two requests for each.
 
         Raises:
             BlobUnavailable: the server does not answer.

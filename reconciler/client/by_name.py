@@ -135,7 +135,7 @@ class PublishedTask:
         run: str = "",
         env_vars: dict[str, str] | None = None,
     ) -> ActionSpec:
-        """The spec of one call, as `Task.spec` makes it.
+        """Make the spec of one call, as `Task.spec` does.
 
         Raises:
             InvalidArguments: the arguments do not fit.
@@ -151,7 +151,7 @@ class PublishedTask:
         )
 
     def _written(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """The inputs; arguments by name may have their JSON form, for their types may not exist here."""
+        """Write the inputs. Arguments by name may have their JSON form, for their types may not exist here."""
         signature = self.signature
         try:
             return signature.encode_arguments(args, kwargs)
@@ -167,7 +167,7 @@ class PublishedTask:
         return signature.encode_arguments(*signature.call_form(given))
 
     def _fair_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """The value of the parameter that is the fair key, as text."""
+        """Write the value of the parameter that is the fair key as text."""
         by = self._published.fair_by
         if not by:
             return ""
@@ -198,7 +198,7 @@ class TasksByName:
         self._known: dict[str, tuple[float, bytes, PublishedTask]] = {}
 
     def get(self, name: str) -> PublishedTask:
-        """One task; see `Client.task`."""
+        """Find one task; see `Client.task`."""
         known = self._known.get(name)
         if known is not None and time.monotonic() - known[0] < _FRESH:
             return known[2]

@@ -30,7 +30,7 @@ class Channel:
         self._settings = settings or Settings.from_env()
 
     def reader(self, group: str, consumer: str, *, idle: timedelta = _IDLE) -> Reader:
-        """A reader; nothing is sent yet.
+        """Make a reader; nothing is sent yet.
 
         Args:
             group: who shares a position in the channel; a new one begins with the oldest event that is kept.
@@ -58,7 +58,7 @@ class Reader:
         self._look_again = 0.0
 
     def read(self, *, limit: int = 100, block: timedelta = timedelta(0)) -> list[ChannelEntry]:
-        """The next events, at most `limit` of each shard; first those that a consumer left behind.
+        """Read the next events, at most `limit` of each shard; first those that a consumer left behind.
 
         Args:
             limit: events of one shard.
@@ -76,7 +76,7 @@ class Reader:
                 return entries
 
     def _left_behind(self, limit: int) -> list[ChannelEntry]:
-        """Looked for four times in the time they have to be idle, and at once again while there are some."""
+        """Take events left behind: looked for four times in the time they have to be idle, at once while there are some."""
         now = time.monotonic()
         if now < self._look_again:
             return []

@@ -19,7 +19,7 @@ _PAGE = 500
 
 
 def stored_runs(store: Store, question: Question) -> Iterator[Row]:
-    """The stored runs a question means, newest first, each as a line of the index. One that is alive ends today.
+    """Find the stored runs a question means, newest first, each as a line of the index. One that is alive ends today.
 
     Records are read only of runs that the counts of their phases do not rule out; of those all, where a task or an error
     code is asked for, else the roots.
@@ -40,7 +40,7 @@ def stored_runs(store: Store, question: Question) -> Iterator[Row]:
 
 
 def all_runs(store: Store, blobs: BlobStore, question: Question) -> Found:
-    """All runs a question means: the stored ones first, then those that only the archive remembers.
+    """Find all runs a question means: the stored ones first, then those that only the archive remembers.
 
     Raises:
         StoreUnavailable, BlobUnavailable: a server does not answer.
@@ -53,7 +53,7 @@ def all_runs(store: Store, blobs: BlobStore, question: Question) -> Found:
 
 
 def row_of_run(store: Store, run: RunId) -> Row | None:
-    """The line of one stored run; None when there is none."""
+    """Make the line of one stored run; None when there is none."""
     counts = store.counts(run)
     return None if counts is None else _row(store, RunSummary(run, 0, counts), whole=False)
 

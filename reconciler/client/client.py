@@ -49,7 +49,7 @@ class Client(Remaking, QueueVerbs):
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Client:
-        """A client on the servers of the settings; by default those of the environment.
+        """Make a client on the servers of the settings; by default those of the environment.
 
         Raises:
             InvalidSettings: lists every wrong setting.
@@ -169,7 +169,7 @@ class Client(Remaking, QueueVerbs):
         return Run(self, actions[0].id, decode or decode_outputs, members=len(specs), incarnation=incarnation)
 
     def task(self, name: str) -> PublishedTask:
-        """A task by its stored name, as the workers that have its code publish it; this process needs none of it.
+        """Find a task by its stored name, as the workers that have its code publish it; this process needs none of it.
 
         Args:
             name: as `photos.thumbnail`.
@@ -347,7 +347,7 @@ class Client(Remaking, QueueVerbs):
         return self._signals.send(self.action_of_token(token), value, by, Door.TOKEN)
 
     def action_of_token(self, token: str) -> ActionId:
-        """The condition a callback token may answer, once the token is known to be good (R53).
+        """Find the condition a callback token may answer, once the token is known to be good (R53).
 
         Raises:
             CallbackRefused: it is not one of this installation, was changed, is meant for something else, has expired, or

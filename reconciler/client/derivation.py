@@ -181,7 +181,7 @@ class Derivation:
     def _in_its_life(
         self, actions: Sequence[TaskAction], root: ActionId, source: SourceRun
     ) -> Sequence[TaskAction]:
-        """The actions, in the incarnation of the run that an earlier call began."""
+        """Put the actions into the incarnation of the run that an earlier call began."""
         there = self._store.list_actions(root.run_id, limit=1).actions
         if not there:
             return actions

@@ -59,7 +59,7 @@ def _phase_of(client: Client, path: str) -> str:
 
 
 def _find(client: Client, path: str) -> TaskAction | None:
-    """The record of a path; None also for what is no path, as the owner that a policy of the user named."""
+    """Read the record of a path; None also for what is no path, as the owner that a policy of the user named."""
     try:
         return client.store.get(ActionId.parse(path))
     except InvalidName:
@@ -67,7 +67,7 @@ def _find(client: Client, path: str) -> TaskAction | None:
 
 
 def _what_it_runs(client: Client, record: TaskAction) -> tuple[str, str]:
-    """The queue and the function of an action; both empty when it runs none."""
+    """Find the queue and the function of an action; both empty when it runs none."""
     template = template_or_none(record)
     if template is None or record.spec.task_type not in function_types(client.settings):
         return "", ""
@@ -90,7 +90,7 @@ _DEEP = 8
 
 
 def describe(client: Client, action: ActionId) -> list[Described]:
-    """An action and, behind it, what it waits for, what that waits for, and so on; of its open children the first one.
+    """Describe an action and what it waits for, what that waits for, and so on; of its open children the first one.
 
     Raises:
         ActionNotFound: there is no such action.

@@ -139,7 +139,7 @@ class Door:
             return ""
 
     def _function_problems(self, spec: ActionSpec) -> list[str]:
-        """An unreadable template is told of by its first round, as any other."""
+        """Find what is wrong with the function. An unreadable template is told of by its first round, as any other."""
         if spec.task_type not in self._types:
             return []
         try:

@@ -50,7 +50,7 @@ class Handles(Actions):
     @overload
     def run(self, id: str | RunId | ActionId, task: Typed[R_co]) -> Run[R_co]: ...  # as above
     def run(self, id: str | RunId | ActionId, task: Typed[Any] | None = None) -> Run[Any]:  # noqa: A002  # as above
-        """The handle of a stored run or action, as its submission gave it.
+        """Make the handle of a stored run or action, as its submission gave it.
 
         Args:
             id: `project/domain/run`, `project/domain/run/action`, or without project and domain, which are those of the

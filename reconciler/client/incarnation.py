@@ -47,7 +47,7 @@ class OneIncarnation(Actions):
     def _instead(
         self, foreign: TaskAction, given: int, parent: str | None, after: str
     ) -> Iterator[TaskAction]:
-        """The actions of our run from the archive, where a later run has its name."""
+        """Read the actions of our run from the archive, where a later run has its name."""
         archived = self._archived(foreign.id.run_id)
         if archived is None or given:
             raise ActionNotFound(foreign.id, used_again=True)

@@ -132,7 +132,7 @@ class Run(Generic[T_co]):
         return self.aio.result().__await__()
 
     def wait(self, timeout: float | None = None, progress: Callable[[], None] | None = None) -> TaskAction:
-        """The record once the action has ended, however it ended; see `Client.wait`."""
+        """Wait until the action has ended, however it ended, and return its record; see `Client.wait`."""
         return self._client.wait(self.action, timeout, progress, fresh=self._first_look())
 
     def _first_look(self) -> bool:
@@ -161,7 +161,7 @@ class Run(Generic[T_co]):
         return cast("T_co", found)
 
     def outcomes(self, timeout: float | None = None) -> list[Any | ActionEnded]:
-        """For a group: result or error of each member, in order; the error is an instance of `ActionEnded`.
+        """Give the result or error of each member of a group, in order; an error is an instance of `ActionEnded`.
 
         Raises:
             ResultTimeout: the group has not ended in time.
@@ -183,15 +183,15 @@ class Run(Generic[T_co]):
             raise error from None
 
     def watch(self, after: int = 0, timeout: float | None = None) -> Watch:
-        """Events as they come, ending with the terminal one, for `for` and `async for`; see `Client.watch`."""
+        """Give events as they come, ending with the terminal one, for `for` and `async for`; see `Client.watch`."""
         return self._client.watch(self.action, after, timeout)
 
     def events(self) -> list[ActionEvent]:
-        """Events so far."""
+        """Read the events so far."""
         return self._client.events(self.action)
 
     def attempts(self) -> list[AttemptView]:
-        """The attempts so far; see `Client.attempts`."""
+        """List the attempts so far; see `Client.attempts`."""
         return self._client.attempts(self.action)
 
     def abort(self, reason: str = ABORT_REASON) -> AbortOutcome:

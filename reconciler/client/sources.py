@@ -93,7 +93,7 @@ class Grip:
         return min(self._ends.values())
 
     def loosen(self) -> None:
-        """Records may be forgotten from now on; objects stay as long as the holder."""
+        """Allow that records are forgotten from now on; objects stay as long as the holder."""
         for life in self._ends:
             self._store.hold(life, self.holder, 0)
 
@@ -159,7 +159,7 @@ def _goes(store: Store, life: RunLife) -> bool:
 
 
 def objects_of(record: TaskAction, source: RunLife) -> tuple[RunLife, ...]:
-    """The runs in whose folders the inputs or the outputs of a record lie."""
+    """Find the runs in whose folders the inputs or the outputs of a record lie."""
     lineage = record.metadata.lineage
     known = [source, *(RunLife.parse(text) for text in (lineage.objects if lineage else ()))]
     ref = record.status.outputs
@@ -223,7 +223,7 @@ def check_interfaces(store: Store, door: Door, records: Iterable[TaskAction]) ->
 
 
 def _digest(template: TaskTemplate) -> str:
-    """Digest of the interface a template was made for; empty when it says nothing of it."""
+    """Find the digest of the interface a template was made for; empty when it says nothing of it."""
     interface = template.interface
     if interface is None or not (interface.inputs or interface.outputs):
         return ""

@@ -116,7 +116,7 @@ class Storing:
         return found
 
     def _apart(self, actions: Sequence[TaskAction]) -> Iterator[Sequence[TaskAction]]:
-        """Parts for one round trip each; who has large inputs goes alone, so that no other is refused with it."""
+        """Split into parts for one round trip each. Who has large inputs goes alone, so that no other is refused with it."""
         part: list[TaskAction] = []
         for action in actions:
             large = action.spec.inputs is not None and len(action.spec.inputs) > self._inline_limit
@@ -181,7 +181,7 @@ class Storing:
             log.warning("inputs.not_removed", count=len(put), error=str(error))
 
     def _placed(self, action: TaskAction, incarnation: str, default: str) -> _Placed:
-        """An action as it is stored in this incarnation of its run: its output base, and its inputs where they belong."""
+        """Place an action in this incarnation of its run: its output base, and its inputs where they belong."""
         spec = action.spec
         base = spec.run_output_base or default
         inputs, changes = None, dict[str, object]()
@@ -207,12 +207,12 @@ class Storing:
 
 
 def default_base(blobs: BlobStore, run: RunId, incarnation: str) -> str:
-    """The output base of a run whose submitter chose none."""
+    """Compute the output base of a run whose submitter chose none."""
     return blobs.uri(run_folder(run, incarnation))
 
 
 def _new(placed: Sequence[_Placed], answers: Sequence[Created]) -> list[_Placed]:
-    """Those that nobody submitted before."""
+    """Keep those that nobody submitted before."""
     pairs = zip(placed, answers, strict=True)
     return [one for one, answer in pairs if answer.outcome is CreateOutcome.CREATED]
 
@@ -223,7 +223,7 @@ def _adopted(answer: Created) -> bool:
 
 
 def _refusal(action: TaskAction, answer: Created) -> ReconcilerError | None:
-    """The error of one that was not accepted, else None."""
+    """Make the error of one that was not accepted, else None."""
     if answer.outcome in _FINE:
         return None
     run, parent = action.id.run_id, action.spec.parent_action_name or ""

@@ -32,7 +32,7 @@ _GROUP_TEMPLATE = encode_template(TaskTemplate(type=group.TASK_TYPE))
 
 
 def group_root(seed: ActionSpec, expected: int, *, keep_failures: bool) -> ActionSpec:
-    """The root of a group: ends when its `expected` children have."""
+    """Make the root of a group, which ends when its `expected` children have."""
     config = group.GroupConfig(expected=expected, keep_failures=keep_failures)
     return msgspec.structs.replace(
         seed,
@@ -50,7 +50,7 @@ def member(index: int) -> str:
 
 
 def in_group(seed: ActionSpec, spec: ActionSpec, index: int) -> ActionSpec:
-    """A spec as child `index` of the group whose identity `seed` carries."""
+    """Make a spec child `index` of the group whose identity `seed` carries."""
     return msgspec.structs.replace(
         spec,
         project=seed.project,
@@ -62,7 +62,7 @@ def in_group(seed: ActionSpec, spec: ActionSpec, index: int) -> ActionSpec:
 
 
 def plans(plan: Schedule, fair_key: str | Sequence[str], count: int) -> list[Schedule]:
-    """A plan for each of many actions: the same, but for its fair key.
+    """Make a plan for each of many actions: the same, but for its fair key.
 
     Args:
         plan: of all.
@@ -80,7 +80,7 @@ def plans(plan: Schedule, fair_key: str | Sequence[str], count: int) -> list[Sch
 
 
 def new_run_name(stem: str) -> str:
-    """A name nobody used before: up to 21 characters of `stem` and 8 random ones (40 bits)."""
+    """Make a name nobody used before: up to 21 characters of `stem` and 8 random ones (40 bits)."""
     clean = (
         "".join(c if c.isalnum() and c.isascii() else "-" for c in stem.rpartition(".")[2])[:21].strip("-")
         or "run"
@@ -95,7 +95,7 @@ def new_incarnation() -> str:
 
 
 def key_name(key: str) -> str:
-    """The run name of an idempotency key: the same for the same key.
+    """Compute the run name of an idempotency key: the same for the same key.
 
     Raises:
         InvalidName: it is no text, or holds half a character.
@@ -105,7 +105,7 @@ def key_name(key: str) -> str:
 
 
 def inherited(action: TaskAction, parent: TaskAction, plan: Schedule = NOW) -> TaskAction:
-    """A child with what its parent hands down; what the child has itself, or its submission said, wins (R75).
+    """Hand down to a child what its parent has; what the child has itself, or its submission said, wins (R75).
 
     Labels of the end are no part of what is handed down (R75): a child is not born collectable.
     """
@@ -128,7 +128,7 @@ def inherited(action: TaskAction, parent: TaskAction, plan: Schedule = NOW) -> T
 
 
 def with_inputs_hash(spec: ActionSpec) -> ActionSpec:
-    """A spec of a cached task with the hash of its inputs, so that no round has to read them for it (R49).
+    """Add the hash of its inputs to the spec of a cached task, so that no round has to read them for it (R49).
 
     What cannot be hashed stays without: the action is accepted, and its first round says what is wrong.
     """
@@ -151,12 +151,12 @@ def stem_of(specs: Sequence[ActionSpec]) -> str:
 
 @cache
 def me() -> str:
-    """As `whoami`, asked once per process: every submission says it."""
+    """Return what `whoami` does, asked once per process: every submission says it."""
     return cut(whoami(), MAX_ACTOR)
 
 
 def whoami() -> str:
-    """`user@host` of this process, for the actor of aborts and signals."""
+    """Name this process as `user@host`, for the actor of aborts and signals."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):

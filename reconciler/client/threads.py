@@ -47,7 +47,7 @@ async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 def awaitable(call: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """The same call for asyncio."""
+    """Make the same call awaitable, for asyncio."""
 
     @wraps(call)
     async def called(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -57,7 +57,7 @@ def awaitable(call: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
 
 def _forget() -> None:
-    """A forked process has none of the threads, so it makes its own."""
+    """Forget the threads in a forked process, which has none of them and makes its own."""
     _Pool.executor = None
 
 

@@ -87,7 +87,7 @@ def not_over(record: TaskAction, waited: float | None) -> str:
 
 
 def decode_outputs(data: bytes) -> Any:  # noqa: ANN401  # whatever the task returned
-    """The single output, or a dict when there are several, or None when there is none."""
+    """Decode the single output, or a dict of several; None when there is none."""
     values = msgspec.json.decode(data)
     if not values:
         return None
@@ -95,7 +95,7 @@ def decode_outputs(data: bytes) -> Any:  # noqa: ANN401  # whatever the task ret
 
 
 def document_of(record: TaskAction, fetch: Callable[[OutputRef], bytes]) -> bytes:
-    """The outputs document of a succeeded action: of a condition its signal; `{}` when it has none.
+    """Read the outputs document of a succeeded action: of a condition its signal; `{}` when it has none.
 
     Args:
         record: the action.
@@ -110,7 +110,7 @@ def document_of(record: TaskAction, fetch: Callable[[OutputRef], bytes]) -> byte
 
 
 def ended_error(record: TaskAction) -> ActionEnded | None:
-    """The error of an action that ended otherwise than by success; None when it succeeded.
+    """Make the error of an action that ended otherwise than by success; None when it succeeded.
 
     The stored error may be that of an earlier attempt, when the end itself gave none (R60): then it is not shown.
     """

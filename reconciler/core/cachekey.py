@@ -52,7 +52,7 @@ def objecthash(value: Any, *, contents: bool = False) -> bytes:  # noqa: ANN401 
 
 
 def _members(hashes: Mapping[Any, bytes]) -> bytes:
-    """Hash of an object from those of its members."""
+    """Hash an object from the hashes of its members."""
     return _tagged(b"d", b"".join(sorted([_text(str(name)) + data for name, data in hashes.items()])))
 
 
@@ -97,7 +97,7 @@ _SCALARS: dict[type, Callable[[Any], bytes]] = {
 
 
 def identifier_hash(identifier: Identifier, function: str = "") -> str:
-    """Hash of an identity without its version (R49), and of the function that runs, where there is one."""
+    """Hash an identity without its version (R49), and the function that runs, where there is one."""
     members = {
         "resourceType": identifier.resource_type
         if identifier.resource_type not in {"", "UNSPECIFIED"}
@@ -122,14 +122,14 @@ def interface_hash(interface: Interface | None) -> str:
 
 
 def inputs_hash(values: Mapping[str, Any], ignored: Iterable[str] = ()) -> str:
-    """Hash of the inputs less the ignored ones (R49)."""
+    """Hash the inputs less the ignored ones (R49)."""
     skip = set(ignored)
     counted = {name: objecthash(value, contents=True) for name, value in values.items() if name not in skip}
     return _url(_members(counted))
 
 
 def hash_inputs(inputs: bytes | None, ignored: Iterable[str] = ()) -> str:
-    """Hash of a document of inputs less the ignored ones; none count as an empty one (R49).
+    """Hash a document of inputs less the ignored ones; none count as an empty one (R49).
 
     Raises:
         CacheConfigError: they are no JSON object, or one of too many levels.

@@ -74,7 +74,7 @@ def input_path(input_uri: str) -> str:
 
 
 def generated_name(name: str, attempt: int, launch: int = 0) -> str:
-    """`<record name>-<retry>`, and `-<launch>` after a relaunch: unique for each launch (R67, R29)."""
+    """Write `<record name>-<retry>`, and `-<launch>` after a relaunch: unique for each launch (R67, R29)."""
     base = f"{name}-{max(attempt, 1) - 1}"
     return f"{base}-{launch}" if launch else base
 
@@ -86,7 +86,7 @@ def identity_mark(*parts: str) -> str:
 
 
 def shortened_name(name: str, longest: int) -> str:
-    """`name`, or `f` and 8 hash characters when it is longer than `longest` (R67).
+    """Return `name`, or `f` and 8 hash characters when it is longer than `longest` (R67).
 
     Raises:
         InvalidSpec: even the short form is too long.

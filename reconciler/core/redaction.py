@@ -67,7 +67,7 @@ def hides(redaction: Redaction, name: str) -> bool:
 
 
 def shown_inputs(redaction: Redaction, data: bytes) -> bytes:
-    """The inputs document with `[redacted]` for each value that is not shown; the others byte for byte."""
+    """Put `[redacted]` into the inputs document for each value that is not shown; the others stay byte for byte."""
     if not redaction.inputs:
         return data
     try:
@@ -79,7 +79,7 @@ def shown_inputs(redaction: Redaction, data: bytes) -> bytes:
 
 
 def open_inputs(redaction: Redaction, data: bytes) -> bytes:
-    """The inputs document without what is not shown."""
+    """Leave out of the inputs document what is not shown."""
     if not redaction.inputs:
         return data
     values = _values.decode(data)
@@ -87,7 +87,7 @@ def open_inputs(redaction: Redaction, data: bytes) -> bytes:
 
 
 def texts_of(redaction: Redaction, data: bytes, *, outputs: bool = False) -> list[str]:
-    """The texts and numbers in what is not shown of a document: what an error or a log may tell of it.
+    """List the texts and numbers in what is not shown of a document: what an error or a log may tell of it.
 
     Args:
         redaction: of the action.

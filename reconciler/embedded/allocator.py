@@ -15,7 +15,7 @@ _LIBRARY = "libmimalloc.so"
 
 
 def preloaded() -> dict[str, str]:
-    """Environment variables that give a program mimalloc; none where the wheel has no library for this machine."""
+    """Choose the variables that give a program mimalloc; none where the wheel has no library for this machine."""
     if sys.platform != "linux":
         return {}
     try:

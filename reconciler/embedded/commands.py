@@ -15,7 +15,7 @@ QUIET = ("-l", "WARNING", "--without-gossip", "--without-mingle")
 
 
 def worker(queue: str, pool: str, concurrency: int, node: str, app: str = APP) -> Sequence[str]:
-    """A worker.
+    """Build the command of a worker.
 
     Args:
         queue: the queue it consumes.
@@ -28,12 +28,12 @@ def worker(queue: str, pool: str, concurrency: int, node: str, app: str = APP) -
 
 
 def beat(schedule: Path) -> Sequence[str]:
-    """The clock of the sweeps; `schedule` is the file it keeps its last times in."""
+    """Build the command of the clock of the sweeps; `schedule` is the file it keeps its last times in."""
     return (*_celery(APP), "beat", "-s", str(schedule), "-l", "WARNING")
 
 
 def flower(port: int) -> Sequence[str]:
-    """The Flower web page on this port of the loopback interface."""
+    """Build the command of the Flower web page on this port of the loopback interface."""
     return (*_celery(APP), "flower", f"--address={LOOPBACK}", f"--port={port}")
 
 

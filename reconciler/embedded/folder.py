@@ -69,13 +69,13 @@ class DataFolder:
         self._servers = self._owner = None
 
     def data_of(self, server: str) -> Path:
-        """The folder with the files of this server, made when missing."""
+        """Return the folder with the files of this server, made when missing."""
         folder = self.root / server
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
     def credentials(self) -> Credentials:
-        """The S3 keys of this folder, made at the first call and kept in a file of mode 0600."""
+        """Return the S3 keys of this folder, made at the first call and kept in a file of mode 0600."""
         path = self.root / "credentials.json"
         with contextlib.suppress(FileNotFoundError):
             return msgspec.json.decode(path.read_bytes(), type=Credentials)
@@ -84,7 +84,7 @@ class DataFolder:
         return made
 
     def remembered_ports(self, server: str) -> list[int]:
-        """The ports this server had here last time; empty when unknown."""
+        """Return the ports this server had here last time; empty when unknown."""
         return self._all_ports().get(server, [])
 
     def remember_ports(self, server: str, ports: list[int]) -> None:

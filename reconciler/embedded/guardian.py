@@ -112,7 +112,7 @@ def watch(program: int, parent: int) -> int:
 
 
 def end_family(program: int) -> None:
-    """SIGKILL the program's group in one call, then every descendant that had left it, until none is left."""
+    """Send SIGKILL to the program's group in one call, then to every descendant that had left it, until none is left."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter: macOS, of a group of zombies
         os.killpg(program, signal.SIGKILL)
     while collect()[1]:
@@ -140,7 +140,7 @@ def collect() -> tuple[dict[int, int], bool]:
 
 
 def running_children() -> list[int]:
-    """Process ids of the children that have not ended; empty on systems without `/proc`."""
+    """List the process ids of the children that have not ended; empty on systems without `/proc`."""
     me = os.getpid()
     found = []
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208  # pathlib is 1 MB

@@ -93,7 +93,7 @@ def _hold(ports: list[int]) -> bool:
 
 
 def _first_ephemeral() -> int:
-    """The lowest port the system gives to outgoing connections.
+    """Read the lowest port the system gives to outgoing connections.
 
     A server's port must lie below: while the server is down, a client that keeps connecting to a port of that
     range would one day be given the same port as its own, be connected to itself, and keep the server from

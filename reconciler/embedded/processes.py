@@ -136,7 +136,7 @@ class ManagedProcess:
         self._signal(signal.SIGCONT)  # should somebody have stopped the guardian
 
     def kill(self) -> None:
-        """SIGKILL the program and all its descendants at once; returns when none is left."""
+        """Send SIGKILL to the program and all its descendants at once; returns when none is left."""
         kill_all([self])
 
     def stop(self, timeout: float = 10.0) -> int | None:
@@ -158,7 +158,7 @@ class ManagedProcess:
         self.start()
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines written since the latest start; empty when there are none."""
+        """Read the last lines written since the latest start; empty when there are none."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(self._log_start, self.log.stat().st_size - TAIL_BYTES))
@@ -167,7 +167,7 @@ class ManagedProcess:
             return ""
 
     def failure(self, what: str) -> ReconcilerError:
-        """An error that says `what` happened to the program, and shows the end of its log."""
+        """Make an error that says `what` happened to the program, and shows the end of its log."""
         code = self.returncode
         ended = "" if code is None else f" (return code {code})"
         tail = self.log_tail() or "(it wrote nothing)"
@@ -203,7 +203,7 @@ class ManagedProcess:
 
 
 def kill_all(processes: Iterable[ManagedProcess]) -> None:
-    """SIGKILL all these programs with their descendants at once; returns when none is left."""
+    """Send SIGKILL to all these programs with their descendants at once; returns when none is left."""
     victims = list(processes)
     for process in victims:
         process.request_kill()
@@ -214,7 +214,7 @@ def kill_all(processes: Iterable[ManagedProcess]) -> None:
 
 
 def stop_all(processes: Iterable[ManagedProcess], timeout: float) -> None:
-    """SIGTERM all these programs at once; after `timeout` seconds SIGKILL those left, with their families."""
+    """Send SIGTERM to all these programs at once; after `timeout` seconds SIGKILL to those left, with their families."""
     leaving = list(processes)
     for process in leaving:
         process.terminate()

@@ -37,7 +37,7 @@ class S3Server(EmbeddedServer):
     paired = True
 
     def __init__(self, folder: DataFolder, hold: int, *, bucket: str) -> None:
-        """As `EmbeddedServer`; `bucket` is made at the start.
+        """Take what `EmbeddedServer` does; `bucket` is made at the start.
 
         Raises:
             ReconcilerError: the wheel is not installed.
@@ -67,12 +67,12 @@ class S3Server(EmbeddedServer):
         return True
 
     def leftovers(self) -> list[Path]:
-        """The sockets `weed` leaves in `/tmp`; their names are fixed but for the port."""
+        """Name the sockets `weed` leaves in `/tmp`; their names are fixed but for the port."""
         folder = Path("/tmp")  # noqa: S108  # where weed puts them, whatever TMPDIR says
         return [socket for port in self.ports for socket in folder.glob(f"seaweedfs-*-{port}.sock")]
 
     def command(self) -> list[str]:
-        """The server with all its ports given, bound to the loopback interface, without telemetry."""
+        """Build the command with all ports given, bound to the loopback interface, without telemetry."""
         return [
             *(
                 str(self._binary),
@@ -91,7 +91,7 @@ class S3Server(EmbeddedServer):
         ]
 
     def env(self) -> dict[str, str]:
-        """Only what the server needs: `WEED_*`, `AWS_*` and files in the user's home could change it."""
+        """Keep only what the server needs: `WEED_*`, `AWS_*` and files in the user's home could change it."""
         return {
             "PATH": os.defpath,
             "HOME": str(self._folder.data_of(self.name)),

@@ -70,14 +70,14 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The program with its arguments, for the ports in force."""
+        """Build the command: the program with its arguments, for the ports in force."""
 
     def env(self) -> dict[str, str] | None:
-        """Its whole environment; None: the one of this process."""
+        """Return its whole environment; None: the one of this process."""
         return None
 
     def leftovers(self) -> list[Path]:
-        """Files it leaves outside the data folder, to be deleted after its end."""
+        """Name files it leaves outside the data folder, to be deleted after its end."""
         return []
 
     def _take_new_ports(self) -> None:

@@ -118,7 +118,7 @@ class EmbeddedServers:
         return {server.name: server.process for server in self._servers()}
 
     def env(self) -> dict[str, str]:
-        """The variables with which workers and clients find these servers."""
+        """Return the variables with which workers and clients find these servers."""
         found: dict[str, str] = {}
         if self._valkey:
             found["RECONCILER_REDIS_URL"] = self.redis_url
@@ -133,7 +133,7 @@ class EmbeddedServers:
         return found
 
     def kill_redis(self) -> None:
-        """SIGKILL Valkey, as a crash would."""
+        """Send SIGKILL to Valkey, as a crash would end it."""
         self._valkey_or_error().process.kill()
 
     def start_redis(self) -> None:

@@ -118,7 +118,7 @@ class Stack:
         self.stop()
 
     def env(self) -> dict[str, str]:
-        """All variables the Celery processes get."""
+        """Return all variables the Celery processes get."""
         env = {**os.environ, **self.servers.env()}
         if self._imports:
             env["RECONCILER_IMPORTS"] = ",".join(self._imports)
@@ -136,7 +136,7 @@ class Stack:
         return f"http://{LOOPBACK}:{self._flower_port}"
 
     def kill_workers(self) -> None:
-        """SIGKILL all worker processes with their children at once; returns when none is left."""
+        """Send SIGKILL to all worker processes with their children at once; returns when none is left."""
         kill_all(self.processes[name] for name in self._nodes)
 
     def start_workers(self) -> None:
@@ -157,7 +157,7 @@ class Stack:
         self._start([name])
 
     def rss(self, name: str) -> int:
-        """Resident memory of a process with its children (without its guardian), in bytes.
+        """Measure the resident memory of a process with its children (without its guardian), in bytes.
 
         Args:
             name: a Celery process, or `valkey` or `s3`.

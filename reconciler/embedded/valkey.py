@@ -25,7 +25,7 @@ class ValkeyServer(EmbeddedServer):
     name = "valkey"
 
     def __init__(self, folder: DataFolder, hold: int, *, appendfsync: AppendFsync) -> None:
-        """As `EmbeddedServer`; `appendfsync` says when writes are forced to the disk.
+        """Take what `EmbeddedServer` does; `appendfsync` says when writes are forced to the disk.
 
         Raises:
             ReconcilerError: the wheel is not installed.
@@ -52,11 +52,11 @@ class ValkeyServer(EmbeddedServer):
             client.close()
 
     def env(self) -> dict[str, str]:
-        """The environment of this process, with a better allocator."""
+        """Return the environment of this process, with a better allocator."""
         return {**os.environ, **preloaded()}
 
     def command(self) -> list[str]:
-        """The server with all settings that matter; the wheel's own starter would keep nothing."""
+        """Build the command with all settings that matter; the wheel's own starter would keep nothing."""
         options = {
             "bind": LOOPBACK,
             "port": str(self.ports[0]),

@@ -86,7 +86,7 @@ class Archiving(Protocol):
         ...
 
     def recall(self, run: RunId) -> RawRun | None:
-        """A run as a whole, with those of its events that the channel still holds; None when there is none."""
+        """Read a run as a whole, with those of its events that the channel still holds; None when there is none."""
         ...
 
     def set_archived(self, shard: int, runs: Sequence[SealedRun]) -> None:

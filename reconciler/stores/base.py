@@ -236,11 +236,11 @@ class Store(Archiving, Garbage, Functions, Holds, Lines, Steps, Protocol):
     shards: int
 
     def now(self) -> int:
-        """The store's time."""
+        """Return the store's time, ms since the epoch."""
         ...
 
     def shard_of(self, run: RunId) -> int:
-        """The shard all keys of a run lie in."""
+        """Compute the shard all keys of a run lie in."""
         ...
 
     # -- submitting ------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ class Store(Archiving, Garbage, Functions, Holds, Lines, Steps, Protocol):
         ...
 
     def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:
-        """The due index of a shard, earliest first."""
+        """Read the due index of a shard, earliest first."""
         ...
 
     # -- attempts --------------------------------------------------------------------------------------------------
@@ -335,36 +335,36 @@ class Store(Archiving, Garbage, Functions, Holds, Lines, Steps, Protocol):
 
     # -- queries ---------------------------------------------------------------------------------------------------
     def get(self, action: ActionId) -> TaskAction | None:
-        """One record; None when there is none."""
+        """Read one record; None when there is none."""
         ...
 
     def get_many(self, actions: Sequence[ActionId]) -> list[TaskAction | None]:
-        """Many records in few round trips, in the order asked."""
+        """Read many records in few round trips, in the order asked."""
         ...
 
     def list_actions(
         self, run: RunId, *, parent: str | None = None, after: str = "", limit: int = 500
     ) -> Page:
-        """Actions by parent and name (`m2` before `m10`), or direct children. A page costs a look at all names."""
+        """List actions by parent and name (`m2` before `m10`), or direct children. A page costs a look at all names."""
         ...
 
     def list_runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
-        """Runs, newest first; of one millisecond, those that come last in the alphabet first.
+        """List runs, newest first; of one millisecond, those that come last in the alphabet first.
 
         With `before` only those created earlier (ms since the epoch), or those behind a run of an earlier page.
         """
         ...
 
     def counts(self, run: RunId) -> RunCounts | None:
-        """Phases of a run; None when there is no such run."""
+        """Count the actions of a run by phase; None when there is no such run."""
         ...
 
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
-        """Events of one action with a sequence above `after`, as far as retention still holds them."""
+        """Read the events of one action with a sequence above `after`, as far as retention still holds them."""
         ...
 
     def channel(self, shard: int, after: str = "0-0", limit: int = 1000) -> list[ChannelEntry]:
-        """The results channel of a shard from a cursor on."""
+        """Read the results channel of a shard from a cursor on."""
         ...
 
     def subscribe(
@@ -395,5 +395,5 @@ class Store(Archiving, Garbage, Functions, Holds, Lines, Steps, Protocol):
         ...
 
     def audit(self, shard: int) -> list[AuditEntry]:
-        """Warnings of a shard, oldest first."""
+        """Read the warnings of a shard, oldest first."""
         ...

@@ -59,17 +59,17 @@ def parse_folder(uri: str) -> Address:
 
 
 def join_uri(bucket: str, *parts: str) -> str:
-    """`s3://bucket/part/part…`; empty parts and slashes around a part are left out."""
+    """Write `s3://bucket/part/part…`; empty parts and slashes around a part are left out."""
     return "/".join([f"s3://{bucket}", *(part.strip("/") for part in parts if part.strip("/"))])
 
 
 def digest_of(data: bytes) -> str:
-    """SHA-256 in hex."""
+    """Compute SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def verified(uri: str, data: bytes, sha256: str) -> bytes:
-    """`data`, when it has this digest (an empty one fits all).
+    """Return `data` when it has this digest (an empty one fits all).
 
     Raises:
         BlobCorrupt: it has another one.
@@ -96,17 +96,17 @@ def check_size(uri: str, size: int, limit: int) -> None:
 
 
 def not_found(uri: str) -> BlobNotFound:
-    """The error for an object that is not there."""
+    """Make the error for an object that is not there."""
     return BlobNotFound(f"no object lies at {uri}: it was never written, or it was deleted. Check the URI.")
 
 
 def exists(uri: str) -> BlobExists:
-    """The error for a create-once write that lost."""
+    """Make the error for a create-once write that lost."""
     return BlobExists(f"an object lies at {uri} already, and it is not ours; read it, or write elsewhere.")
 
 
 def read_ref(blobs: BlobStore, ref: OutputRef, limit: int = 0) -> bytes:
-    """The bytes of a reference, from the copy it carries or else from the store; the digest is checked.
+    """Read the bytes of a reference, from the copy it carries or else from the store; the digest is checked.
 
     Raises:
         BlobNotFound, BlobCorrupt, BlobUnavailable: as `BlobStore.get`.
@@ -119,7 +119,7 @@ def read_ref(blobs: BlobStore, ref: OutputRef, limit: int = 0) -> bytes:
 def get_many(
     blobs: BlobStore, refs: Sequence[OutputRef], *, limit: int = 0, workers: int = 16
 ) -> list[bytes]:
-    """The bytes of many references, read concurrently, in the order asked.
+    """Read the bytes of many references, concurrently, in the order asked.
 
     Args:
         blobs: where to read.

@@ -39,7 +39,7 @@ class CacheKey(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.blake2b(msgspec.json.encode(self), digest_size=16).hexdigest()
 
     def checked(self) -> CacheKey:
-        """This key, when it says something.
+        """Return this key when it says something.
 
         Raises:
             InvalidInput: it is empty.
@@ -90,7 +90,7 @@ class Catalog(Protocol):
     """The synchronous catalog of the reconciler's own cache steps."""
 
     def get(self, key: CacheKey) -> CacheEntry:
-        """The entry of a key.
+        """Read the entry of a key.
 
         Raises:
             CatalogMiss: there is none, or it is too old.

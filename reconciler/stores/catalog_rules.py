@@ -34,7 +34,7 @@ class CacheLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, settings: Settings) -> CacheLimits:
-        """The limits in force; heartbeat and grace that are not positive fall back to 10 s and 3 (R51).
+        """Read the limits in force; heartbeat and grace that are not positive fall back to 10 s and 3 (R51).
 
         An owner comes back once per requeue duration, so no shorter heartbeat is ever forced on it: raising the one
         setting cannot end leases that are in use (R51).
@@ -48,7 +48,7 @@ class CacheLimits(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def heartbeat(self, asked: int) -> int:
-        """The heartbeat somebody gets who asks for one; the longest when it asks for none (R51)."""
+        """Grant the heartbeat that was asked for; the longest when none was (R51)."""
         return min(asked, self.max_heartbeat) if asked > 0 else self.max_heartbeat
 
     def stale(self, updated_at: int, now: int) -> bool:
@@ -84,25 +84,25 @@ def check_owner(key: CacheKey, owner: str) -> None:
 
 
 def missing(key: CacheKey) -> CatalogMiss:
-    """The answer for a key without an entry."""
+    """Make the answer for a key without an entry."""
     return CatalogMiss(f"the catalog holds no entry for {key}")
 
 
 def too_old(key: CacheKey) -> CatalogMiss:
-    """The answer for an entry that is not served any more."""
+    """Make the answer for an entry that is not served any more."""
     return CatalogMiss(f"the entry of {key} is older than RECONCILER_CACHE_MAX_AGE; a put replaces it")
 
 
 def filled(key: CacheKey) -> CatalogExists:
-    """The answer to a put that lost."""
+    """Make the answer to a put that lost."""
     return CatalogExists(f"{key} was filled before; the entry stands")
 
 
 def corrupt(key: CacheKey, problem: object) -> CatalogCorrupt:
-    """The answer for an entry that cannot be read."""
+    """Make the answer for an entry that cannot be read."""
     return CatalogCorrupt(f"the entry of {key} cannot be read ({problem}); the next put replaces it")
 
 
 def superseded(key: CacheKey) -> Superseded:
-    """The answer to a put under a reservation that was lost (R51)."""
+    """Make the answer to a put under a reservation that was lost (R51)."""
     return Superseded(f"the reservation of {key} went to a newer owner, who fills the key")

@@ -156,7 +156,7 @@ def _change_metadata(action: TaskAction, sets: list[bytes], dels: list[bytes]) -
 
 
 def first_event(action: TaskAction) -> ActionEvent:
-    """The event of acceptance; the store adds the time. Of what is recovered it is the last one, too."""
+    """Make the event of acceptance; the store adds the time. Of what is recovered it is the last one, too."""
     phase = action_phase(action.status)
     event = ActionEvent(
         id=action.id,
@@ -180,7 +180,7 @@ def _only_event(event: ActionEvent, status: ActionStatus) -> ActionEvent:
 
 
 def event_ids(field: bytes | None) -> list[str]:
-    """Stream ids of the last events, oldest first, from field `e`."""
+    """Read the stream ids of the last events, oldest first, from field `e`."""
     return [part.decode() for part in field.split(b" ")[1:]] if field else []
 
 
@@ -199,7 +199,7 @@ def newest_runs(
 def differing_fields(
     mine: Mapping[bytes, bytes], mine_shared: bytes, theirs: Mapping[bytes, bytes], their_shared: bytes
 ) -> tuple[str, ...]:
-    """Names of the spec fields that differ between a submission and the stored action (camelCase)."""
+    """Name the spec fields that differ between a submission and the stored action (camelCase)."""
     found: set[str] = set()
     for left, right in ((mine[b"s"], theirs.get(b"s", b"{}")), (mine_shared, their_shared or b"{}")):
         a, b = _raw.decode(left), _raw.decode(right)

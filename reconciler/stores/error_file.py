@@ -30,7 +30,7 @@ class _Document(msgspec.Struct, frozen=True):
 
 
 def encode(error: ExecutionError, *, recoverable: bool, limit: int = 0) -> bytes:
-    """The document; above `limit` bytes (0 = any) it goes without traceback, then with a shorter message."""
+    """Write the document; above `limit` bytes (0 = any) it goes without traceback, then with a shorter message."""
     kind = RECOVERABLE if recoverable else NON_RECOVERABLE
     code, message = _clean(error.code)[:CODE_LIMIT], _clean(error.message)
     full = _Error(code, message, kind, error.kind.value, _clean(error.traceback))
@@ -45,7 +45,7 @@ def encode(error: ExecutionError, *, recoverable: bool, limit: int = 0) -> bytes
 
 
 def decode(data: bytes) -> tuple[ExecutionError, bool] | None:
-    """The error and whether another attempt can help; None when no error is in it."""
+    """Read the error and whether another attempt can help; None when no error is in it."""
     try:
         found = read_json(data, _Document).error
     except msgspec.DecodeError:
@@ -57,5 +57,5 @@ def decode(data: bytes) -> tuple[ExecutionError, bool] | None:
 
 
 def _clean(text: str) -> str:
-    """Without halves of surrogate pairs, which JSON cannot hold: file names and user code bring them."""
+    """Remove halves of surrogate pairs, which JSON cannot hold: file names and user code bring them."""
     return text.encode(errors="replace").decode()

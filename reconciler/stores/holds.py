@@ -70,11 +70,11 @@ class Holds(Protocol):
         ...
 
     def holders(self, source: RunLife) -> tuple[RunId, ...]:
-        """The runs that hold this one: those that were made of it, and that are made of it just now."""
+        """List the runs that hold this one: those that were made of it, or are made of it just now."""
         ...
 
     def holds(self, shard: int) -> list[Hold]:
-        """All holds on runs of a shard."""
+        """List all holds on runs of a shard."""
         ...
 
     def let_go(self, shard: int, holds: Iterable[Hold]) -> None:

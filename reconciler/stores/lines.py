@@ -182,7 +182,7 @@ class Lines(Protocol):
         ...
 
     def rulings(self, queue: str) -> list[Ruling]:
-        """The newest 100 notes of a queue, oldest first."""
+        """Read the newest 100 notes of a queue, oldest first."""
         ...
 
     def launches_waiting(self) -> dict[str, int]:

@@ -56,7 +56,7 @@ class BlobStore(Protocol):
         ...
 
     def stat(self, uri: str) -> BlobStat | None:
-        """Size of an object; None when there is none."""
+        """Tell the size of an object; None when there is none."""
         ...
 
     def delete_prefix(self, uri: str) -> int:
@@ -64,7 +64,7 @@ class BlobStore(Protocol):
         ...
 
     def find(self, start: str, *, after: str = "") -> list[Found]:
-        """The next objects whose URI starts with `start`, in the order of their URIs, behind `after`; at most 1000.
+        """Find the next objects whose URI starts with `start`, in the order of their URIs, behind `after`; at most 1000.
 
         Raises:
             BlobUnavailable: the server does not answer.
@@ -80,12 +80,12 @@ class BlobStore(Protocol):
         ...
 
     def uri(self, *parts: str) -> str:
-        """The URI of an object of this store."""
+        """Write the URI of an object of this store."""
         ...
 
 
 def folders_in(blobs: BlobStore, uri: str) -> Iterator[str]:
-    """The names of the folders in a folder, in the order of their URIs; a request for each.
+    """Name the folders in a folder, in the order of their URIs; a request for each.
 
     Raises:
         BlobUnavailable: the server does not answer.

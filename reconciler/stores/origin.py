@@ -32,7 +32,7 @@ def fields_of(action: TaskAction) -> dict[bytes, bytes]:
 
 
 def read(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """The fields of `Metadata` that say it, as far as they are there.
+    """Read the fields of `Metadata` that say it, as far as they are there.
 
     Raises:
         msgspec.DecodeError: a field does not hold what it should.

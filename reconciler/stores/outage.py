@@ -29,12 +29,12 @@ _REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "unknown command", "i
 
 
 def problem_of(error: Unavailable) -> str:
-    """Its sentence; an `Outage` when waiting may help."""
+    """Turn the error into its sentence; an `Outage` when waiting may help."""
     return str(error) if any(_is_to_be_mended(cause) for cause in causes(error)) else Outage(error)
 
 
 def looked(look: Callable[[], list[str]]) -> list[str]:
-    """The problems a look at a server finds; also that it does not answer."""
+    """List the problems a look at a server finds; also that it does not answer."""
     try:
         return look()
     except Unavailable as error:
@@ -42,7 +42,7 @@ def looked(look: Callable[[], list[str]]) -> list[str]:
 
 
 def status_of(error: ClientError) -> int:
-    """HTTP status of an error; 0 = unknown."""
+    """Read the HTTP status of an error; 0 = unknown."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 

@@ -107,7 +107,7 @@ class ActionFiles:
         return OutputRef(uri=self.outputs_uri, sha256=digest_of(data), size=len(data), inline=inline)
 
     def read_outputs(self, ref: OutputRef | None = None) -> bytes:
-        """The outputs `ref` points to (also those of another attempt), or else those of this attempt.
+        """Read the outputs `ref` points to (also those of another attempt), or else those of this attempt.
 
         Raises:
             BlobNotFound: there are none.
@@ -130,7 +130,7 @@ class ActionFiles:
         return True
 
     def output_ref(self) -> OutputRef:
-        """A reference to the outputs that were written; without a digest, which only their writer knows.
+        """Make a reference to the outputs that were written; without a digest, which only their writer knows.
 
         Raises:
             BlobNotFound: there are none.
@@ -164,7 +164,7 @@ class ActionFiles:
         return self._blobs.stat(self.error_uri) is not None
 
     def read_error(self) -> tuple[ExecutionError, bool]:
-        """The error and whether another attempt can help.
+        """Read the error and whether another attempt can help.
 
         A file that is missing, too large or without an error in it is itself an error: recoverable, by the
         platform's fault (R66).
@@ -219,7 +219,7 @@ class ActionFiles:
 
 
 def read_inputs(blobs: BlobStore, spec: ActionSpec, *, limit: int = 0) -> bytes:
-    """The inputs of an action: those in its record, else the object at its input URI, checked by digest.
+    """Read the inputs of an action: those in its record, else the object at its input URI, checked by digest.
 
     Args:
         blobs: where inputs lie.

@@ -57,7 +57,7 @@ class QuotaUnknown(PluginError):
 
     @classmethod
     def of(cls, namespace: str) -> QuotaUnknown:
-        """The error of one resource, with the remedy."""
+        """Make the error of one resource, with the remedy."""
         return cls(
             f'no quota is registered for the resource "{namespace}": name it in RECONCILER_QUOTAS of all workers, '
             f"as in {namespace}=4, and restart them"
@@ -96,7 +96,7 @@ class QuotaBook:
         self._quotas[namespace] = quota
 
     def quota_for(self, namespace: str, units: int) -> int:
-        """The quota a request is measured by.
+        """Return the quota a request is measured by.
 
         Raises:
             QuotaUnknown: none is registered.
@@ -112,10 +112,10 @@ class QuotaBook:
         return quota
 
     def quota_or_none(self, namespace: str) -> int | None:
-        """The quota this process knows of."""
+        """Return the quota this process knows of."""
         return self._quotas.get(namespace)
 
 
 def owner_of(entry: str) -> ActionId:
-    """The action a path stands for."""
+    """Read the action a path stands for."""
     return ActionId(*entry.split("/"))

@@ -136,7 +136,7 @@ _event = msgspec.json.Decoder(ActionEvent)
 
 
 def shared_digest(name: bytes) -> bytes:
-    """The digest in the name of a shared part: equal for equal parts of all runs."""
+    """Compute the digest in the name of a shared part: equal for equal parts of all runs."""
     return name[:_DIGEST]
 
 
@@ -153,7 +153,7 @@ def digest(data: bytes) -> bytes:
 def encode_new(
     action: TaskAction, shared_cache: dict[Any, tuple[bytes, bytes]]
 ) -> tuple[Fields, bytes, bytes]:
-    """Fields of a new record, with name and bytes of its shared part.
+    """Encode the fields of a new record, with name and bytes of its shared part.
 
     Args:
         action: the record; its status is stored when it is not empty.
@@ -201,14 +201,14 @@ def _own_of(spec: ActionSpec) -> OwnSpec:
 
 
 def encode_event(event: ActionEvent) -> bytes:
-    """An event as stored: a report time equal to the time of the change is left out, as it nearly always is."""
+    """Encode an event; a report time equal to the time of the change is left out, as it nearly always is."""
     if event.reported_time == event.updated_time:
         event = msgspec.structs.replace(event, reported_time=0)
     return _encode_plain(event)
 
 
 def decode_event(data: bytes) -> ActionEvent:
-    """An event as published.
+    """Decode an event as it is published.
 
     Raises:
         msgspec.DecodeError: the bytes are no event; the message names the place.
@@ -218,7 +218,7 @@ def decode_event(data: bytes) -> ActionEvent:
 
 
 def encode_status(action: TaskAction) -> bytes:
-    """The stored status, with the fields of newer releases written back (R11)."""
+    """Encode the status, with the fields of newer releases written back (R11)."""
     data = _encode_plain(action.status)
     unknown = action.unknown.get("status")
     if not unknown:
@@ -228,7 +228,7 @@ def encode_status(action: TaskAction) -> bytes:
 
 
 def encode_metadata(action: TaskAction) -> bytes:
-    """Labels and annotations as stored; empty when there are none."""
+    """Encode labels and annotations; empty when there are none."""
     meta = action.metadata
     extra = _Extra(
         namespace="" if meta.namespace == "flyte" else meta.namespace,
@@ -239,7 +239,7 @@ def encode_metadata(action: TaskAction) -> bytes:
 
 
 def encode_json(value: msgspec.Struct) -> bytes:
-    """JSON of a small record."""
+    """Encode a small record as JSON."""
     return _encode_plain(value)
 
 
@@ -258,7 +258,7 @@ def _named(action: ActionId, spec: ActionSpec, incarnation: str) -> tuple[bytes,
 
 
 def decode_shared(data: bytes, run: RunId | None = None, name: bytes = b"") -> dict[str, Any]:
-    """The fields of a shared part, to be spread into many specs.
+    """Decode the fields of a shared part, to be spread into many specs.
 
     Args:
         data: the part.
@@ -281,7 +281,7 @@ def decode(
     children: Children | None = None,
     now: int = 0,
 ) -> TaskAction:
-    """A record from its fields; the counterpart of all writers above.
+    """Decode a record from its fields; the counterpart of all writers above.
 
     Raises:
         msgspec.DecodeError: a field does not hold what it should; the message names the place.
@@ -332,7 +332,7 @@ def decode(
 
 @lru_cache(maxsize=64)
 def _own_base(base: str, project: str, domain: str, run: str, incarnation: str) -> str:
-    """The output base of a run whose own folder the shared part leaves out: one text for all its records."""
+    """Compute the output base of a run whose own folder the shared part leaves out: one text for all its records."""
     folder = run_folder(RunId(project, domain, run), incarnation if base.endswith(_OWN_FOLDER) else "")
     return f"{base[:-1]}{folder}"
 
@@ -394,5 +394,5 @@ def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:
 
 
 def event_count(field: bytes | None) -> int:
-    """Number of events so far, from field `e`."""
+    """Count the events so far, from field `e`."""
     return int(field.split(b" ", 1)[0]) if field else 0

@@ -29,5 +29,5 @@ class Steps(Protocol):
         ...
 
     def steps(self, action: ActionId) -> dict[str, bytes]:
-        """The values an action keeps, by name."""
+        """Read the values an action keeps, by name."""
         ...

@@ -100,7 +100,7 @@ class Archiver:
         return archived, days
 
     def _sealed(self, shard: int, before: int) -> Iterator[list[SealedRun]]:
-        """Runs that are sealed and not archived, each once, many at a time."""
+        """Find runs that are sealed and not archived, each once, many at a time."""
         seen: dict[SealedRun, None] = {}
         done = looked = 0
         count = _LOOK

@@ -62,7 +62,7 @@ class ObjectReport(msgspec.Struct, frozen=True):
 
 
 def folder_of(key: str, prefix: str) -> tuple[str, Life] | None:
-    """The folder of an action an object lies in, and whose that is; None when it lies elsewhere.
+    """Find the folder of an action an object lies in, and whose that is; None when it lies elsewhere.
 
     Args:
         key: of the object.
@@ -127,7 +127,7 @@ def _key(uri: str, bucket: str) -> str:
 
 
 def _known(store: Store, blobs: S3Blobs, lives: Iterable[Life]) -> set[Life]:
-    """Those that have a record, whose run is archived or held, or whose objects the collector will remove itself."""
+    """Keep those that have a record, whose run is archived or held, or whose objects the collector will remove itself."""
     wanted = sorted(lives)
     known: set[Life] = set()
     for start in range(0, len(wanted), _BATCH):

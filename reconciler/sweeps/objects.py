@@ -75,7 +75,7 @@ def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Remove
 
 
 def _forgotten(store: Store, shard: int, lives: Sequence[Life]) -> list[Life]:
-    """Those whose records are gone, whatever has their names now.
+    """Keep those whose records are gone, whatever has their names now.
 
     An ended one keeps its note: another sweep may forget it at this very moment. One that lives has the name, and the
     folders, of one that was forgotten: only runs that a release before began can; its note is dropped. One of a run that

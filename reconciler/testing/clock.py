@@ -15,7 +15,7 @@ class VirtualClock:
         self.at = at
 
     def __call__(self) -> int:
-        """The time, ms since the epoch."""
+        """Return the time, ms since the epoch."""
         return self.at
 
     def advance(self, by: timedelta | int) -> None:

@@ -71,7 +71,7 @@ Crash: TypeAlias = Callable[[WritePoint], bool]
 
 
 def never(point: WritePoint) -> bool:
-    """No worker dies; the writes are counted all the same."""
+    """Let no worker die; the writes are counted all the same."""
     del point
     return False
 
@@ -115,7 +115,7 @@ class Crashes:
         return len(self.deaths)
 
     def door(self, name: str, inner: T) -> T:
-        """A store or the broker as a worker sees it that may die; `name` is a key of `WRITES`."""
+        """Wrap a store or the broker as a worker sees it that may die; `name` is a key of `WRITES`."""
         door: Any = _Door(name, inner, self)
         return door  # type: ignore[no-any-return]  # it has every attribute of the inner one
 

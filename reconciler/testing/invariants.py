@@ -13,7 +13,7 @@ from reconciler.testing.lab import Lab
 
 
 def check_settled(lab: Lab) -> Counter[ActionPhase]:
-    """Every action of a lab has ended well-formed, and nothing is left of it; returns how many ended in which phase.
+    """Check that every action of a lab ended well-formed, and nothing is left of it; count the ended ones by phase.
 
     After a death it moves the clock past every lease first: what the worker held is free once that has run out.
 
@@ -57,7 +57,7 @@ def check_run(client: Client, run: RunId) -> Counter[ActionPhase]:
 
 
 def check_events(events: list[ActionEvent], phase: ActionPhase) -> None:
-    """Gapless, legal, with exactly one terminal event, the last one, which agrees with the record."""
+    """Check that events are gapless and legal, with one terminal event, the last, which agrees with the record."""
     who = events[0].id
     assert [e.sequence for e in events] == list(range(1, len(events) + 1)), f"{who}: gaps in the events"
     assert [e.final for e in events].count(True) == 1, f"{who}: not exactly one terminal event"
@@ -74,7 +74,7 @@ def check_events(events: list[ActionEvent], phase: ActionPhase) -> None:
 
 
 def check_due_index(client: Client) -> None:
-    """Nothing that ended is still due."""
+    """Check that nothing that ended is still due."""
     for shard in range(client.store.shards):
         for action, _ in client.store.due(shard):
             record = client.store.get(action)

@@ -30,5 +30,5 @@ class Journal(list[Entry]):
         return [entry.what for entry in self]
 
     def of(self, *what: str) -> list[Entry]:
-        """The entries of these kinds."""
+        """Return the entries of these kinds."""
         return [entry for entry in self if entry.what in what]

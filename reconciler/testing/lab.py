@@ -93,7 +93,7 @@ class Lab:
 
     # -- the worker ------------------------------------------------------------------------------------------------
     def _start_worker(self) -> None:
-        """A worker that remembers nothing."""
+        """Start a worker that remembers nothing."""
         self.engine = Engine(
             self.settings,
             store=self._door("store", self.store),
@@ -167,7 +167,7 @@ class Lab:
         return run
 
     def program(self, call: Callable[[Client], T]) -> T:
-        """A piece of the user's program: with `crash` it dies at its writes too, and is started again until it is through.
+        """Run a piece of the user's program: with `crash` it dies at its writes too, and is started until it is through.
 
         Args:
             call: gets a new client each time; what it does must bear repetition, as the program must.
@@ -179,11 +179,11 @@ class Lab:
 
     # -- moving ----------------------------------------------------------------------------------------------------
     def reconcile(self, action: ActionId) -> Result:
-        """One action, one round, its result."""
+        """Reconcile one action for one round and return its result."""
         return self._survive(lambda: self.reconciler.reconcile(action), wait=True)
 
     def step(self, action: ActionId | None = None) -> StepReport:
-        """One step of every shard, or of the shard of one action."""
+        """Run one step of every shard, or of the shard of one action."""
         shards = range(self.store.shards) if action is None else [self.store.shard_of(action.run_id)]
         reports = [self._survive(partial(self._step, shard)) for shard in shards]
         return StepReport(
@@ -227,7 +227,7 @@ class Lab:
 
     # -- queries ---------------------------------------------------------------------------------------------------
     def get(self, action: ActionId) -> TaskAction:
-        """The record.
+        """Read the record.
 
         Raises:
             ActionNotFound: there is none.
@@ -235,11 +235,11 @@ class Lab:
         return self.client.get(action)
 
     def events(self, action: ActionId) -> list[ActionEvent]:
-        """All events of an action."""
+        """Read all events of an action."""
         return self.store.events(action)
 
     def audit(self) -> list[AuditEntry]:
-        """All audit entries."""
+        """Read all audit entries."""
         return [entry for shard in range(self.store.shards) for entry in self.store.audit(shard)]
 
 
@@ -264,7 +264,7 @@ class JournalledStore(MemoryStore):
         self._journal = journal
 
     def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
-        """As the twin does; then note it."""
+        """Commit as the twin does; then note it."""
         report = super().commit(shard, writes)
         for write, outcome in zip(writes, report.outcomes, strict=True):
             if outcome is CommitOutcome.DONE:
@@ -272,7 +272,7 @@ class JournalledStore(MemoryStore):
         return report
 
     def find_published(self, function: str) -> Found:
-        """As the twin does; what nobody published is that of the function in this process."""
+        """Find as the twin does; what nobody published is that of the function in this process."""
         found = super().find_published(function)
         here = {} if found.document else registry.published(LARGEST)
         return Found(here[function]) if function in here else Found(found.document, tuple(here))
@@ -327,7 +327,7 @@ class JournalledCatalog:
 
 
 def _journalled(entry: PluginEntry, journal: Journal) -> PluginEntry:
-    """An entry whose plugin notes its calls; the plugin itself stays the object the test holds."""
+    """Wrap an entry so that its plugin notes its calls; the plugin itself stays the object the test holds."""
 
     def load() -> Plugin:
         plugin = entry.load()

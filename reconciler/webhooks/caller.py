@@ -69,7 +69,7 @@ class Webhooks(Protocol):
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """All addresses of a host, as this machine resolves it."""
+    """List all addresses of a host, as this machine resolves it."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
@@ -120,7 +120,7 @@ class HttpWebhooks:
                 watch.cancel()
 
     def _addresses(self, target: Target, ends: float) -> list[str]:
-        """The addresses of a target, all of which may be called."""
+        """Find the addresses of a target, all of which may be called."""
         answers: list[Sequence[str] | Exception] = []
         # the resolver has time limits of its own, which may be much longer
         asking = threading.Thread(target=self._ask, args=(target, answers), name="webhook-name", daemon=True)
@@ -148,7 +148,7 @@ class HttpWebhooks:
 
 
 def _connected(target: Target, addresses: Sequence[str], ends: float) -> HTTPConnection:
-    """A connection to the first address that takes one."""
+    """Connect to the first address that takes a connection."""
     why = ""
     for address in addresses[:_MOST_ADDRESSES]:
         connection = _connection(target, address, min(_CONNECT, _left(target, ends) / 2))
@@ -185,7 +185,7 @@ def _headers(target: Target, key: str) -> dict[str, str]:
 
 
 def _left(target: Target, ends: float) -> float:
-    """Seconds left of a try.
+    """Tell how many seconds are left of a try.
 
     Raises:
         WebhookFailed: none.

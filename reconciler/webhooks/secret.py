@@ -13,7 +13,7 @@ _LONGEST = 4096
 
 
 def callback_secret(settings: Settings) -> bytes:
-    """The secret, without the blanks and line breaks around it.
+    """Read the secret, without the blanks and line breaks around it.
 
     Raises:
         InvalidSettings: no file is named, it cannot be read, or it holds too little or too much.

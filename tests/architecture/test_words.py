@@ -45,7 +45,26 @@ SUBJECTS = {
 }  # fmt: skip
 """What a log event is about: its first word. Those without a meaning here stand in the glossary."""
 QUESTIONS = {"what", "who", "whom", "whose", "whether", "how", "where", "when", "why", "which", "that"}
-"""A docstring opens with what a thing does. One of these would open half a sentence."""
+"""With these a docstring would open with half a sentence."""
+NO_VERBS = {
+    "a", "all", "an", "and", "another", "as", "at", "both", "by", "each", "every", "everything", "for",
+    "from", "he", "how", "http", "if", "in", "it", "its", "many", "more", "most", "nothing", "of", "on",
+    "one", "only", "others", "seconds", "she", "sigterm", "some", "somebody", "that", "the", "their",
+    "these", "they", "this", "those", "to", "whatever", "whoever", "with",
+}  # fmt: skip
+"""With these the docstring of a function would name a thing, and leave it to the reader what is done with it."""
+VERBS_IN_S_OR_ED = {
+    "address",
+    "compress",
+    "discuss",
+    "embed",
+    "feed",
+    "need",
+    "pass",
+    "process",
+    "seed",
+    "succeed",
+}
 REASON_KEYWORDS = {"reason", "action"}
 
 
@@ -78,6 +97,23 @@ def docstrings(source: str) -> Iterator[str]:
             text = ast.get_docstring(node)
             if text:
                 yield text
+
+
+def opens_with_a_verb(text: str) -> bool:
+    """Tell whether a docstring begins like an order: `Read …`, not `Reads …`, `The …` or a name in backticks."""
+    word = first_word(text)
+    other_form = word.endswith(("s", "ed")) and word not in VERBS_IN_S_OR_ED
+    return text[:1].isalpha() and word not in NO_VERBS and not other_form
+
+
+def functions_that_open_otherwise(source: str) -> Iterator[str]:
+    """The functions whose docstring does not open with a verb. A property is read like an attribute: it may name a thing."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            is_property = any("property" in ast.unparse(mark) for mark in node.decorator_list)
+            if text and not is_property and not opens_with_a_verb(text):
+                yield f"{node.name}: {text.splitlines()[0]}"
 
 
 def first_word(text: str) -> str:
@@ -126,6 +162,29 @@ def test_no_docstring_opens_with_a_question_word() -> None:
         for text in found
         if first_word(text) in QUESTIONS
     ] == []
+
+
+def test_docstrings_of_functions_open_with_a_verb() -> None:
+    """What a function does is said first, as an order; modules, classes and properties say what they are."""
+    assert [
+        f"{path}: {line}" for path in SOURCES for line in functions_that_open_otherwise(path.read_text())
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "verb"),
+    [
+        ("Read it.", True),
+        ("The record.", False),
+        ("Reads it.", False),
+        ("Called late.", False),
+        ("Process all.", True),
+        ("`a/b`", False),
+    ],
+)
+def test_openings_are_told_apart(text: str, verb: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    """An order opens with a verb; a noun phrase, a statement and a name do not."""
+    assert opens_with_a_verb(text) is verb
 
 
 def test_all_three_are_looked_at() -> None:

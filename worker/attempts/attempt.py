@@ -75,7 +75,7 @@ class _Child:
 
 
 def runner_of(engine: Engine) -> Runner:
-    """The runner of this process."""
+    """Return the runner of this process."""
     if _Child.runner is None or _Child.pid != os.getpid():
         _Child.runner = runner_for(engine.settings, memory_limit=_Child.memory_limit)
         _Child.secrets = ChildSecrets()
@@ -118,7 +118,7 @@ class Attempt:
         self.beat = Heartbeat(engine, record, owner, self._lease())
 
     def _lease(self) -> int:
-        """Length of its lease, ms: the task's own `heartbeat`, else that of the settings."""
+        """Compute the length of its lease, ms: the task's own `heartbeat`, else that of the settings."""
         limit = self.limits.heartbeat or self.engine.settings.attempt_lease
         return int(limit.total_seconds() * 1000)
 
@@ -159,7 +159,7 @@ class Attempt:
             self.seconds = time.monotonic() - began
 
     def object(self) -> tuple[str, bytes] | None:
-        """The object its outputs become, URI and bytes; None when there are none, or they are too large for one."""
+        """Make the object its outputs become, URI and bytes; None when there are none, or they are too large for one."""
         if self.outcome is not None or not isinstance(self._ended, Returned):
             return None
         limit = self.engine.settings.max_object_size
@@ -192,7 +192,7 @@ class Attempt:
             metrics.attempted(ended, self.seconds)
 
     def fault(self, error: Exception) -> AttemptOutcome:
-        """The outcome when something of the installation has failed around it: logged, and no fault of the function."""
+        """Make the outcome when something of the installation failed around it: logged, and no fault of the function."""
         trace = self._secrets.mask_text("".join(traceback.format_exception(error)))
         log.error("attempt.fault", action=str(self.record.id), launch=self.launch, trace=storable(trace))
         return fault_of(error, self.owner, self._secrets.mask_text(str(error)))
@@ -317,7 +317,7 @@ class Attempt:
         return ()
 
     def _write(self, *, written: bool) -> AttemptOutcome:
-        """Outputs, error and log go to S3 first; then the outcome that points to them is reported."""
+        """Write outputs, error and log to S3; only then the outcome that points to them is reported."""
         ended, files = self._ended, self._files()
         assert ended is not None
         try:

@@ -98,7 +98,7 @@ class Batch:
 
     # -- a turn that takes long ------------------------------------------------------------------------------------
     def _look(self) -> float | None:
-        """Called by the keeper: after how many seconds again; None when nothing is left to look after."""
+        """Give back what waits behind a call that takes too long. Returns seconds until the next look, None: never."""
         with self._lock:
             if not self._waiting:
                 return None
@@ -218,7 +218,7 @@ class Batch:
                 wait = min(wait * 2, 5.0)
 
     def _hand_back(self, attempt: Attempt, why: str) -> None:
-        """Another worker may be able to run it, or this one once it is mended."""
+        """Hand it back: another worker may be able to run it, or this one once it is mended."""
         record, store, reason = attempt.record, self._engine.store, storable(why)
         log.warning("attempt.handed_back", action=str(record.id), launch=attempt.launch, why=why)
         delay = hand_back_delay(record.attempt.hand_backs + 1, self._engine.reconciler.rng)

@@ -25,12 +25,12 @@ class Broken:
         self._mine = False
 
     def say(self, why: str) -> None:
-        """This process cannot run functions."""
+        """Say that this process cannot run functions."""
         self._mine = True
         self._write(msgspec.json.encode(_Said(os.getpid(), " ".join(why.split())[:_LONGEST])))
 
     def mend(self) -> None:
-        """This process can: costs nothing unless it could not before."""
+        """Say that this process can: costs nothing unless it could not before."""
         if self._mine:
             self._mine = False
             said = self._read()

@@ -56,7 +56,7 @@ def check_fit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbea
 
 
 def cannot(found: NotStarted | Unknown) -> CannotRun:
-    """There is no process of functions in this worker, or it does not know the function."""
+    """Tell why not: there is no process of functions in this worker, or it does not know the function."""
     if isinstance(found, NotStarted):
         broken.say(found.message)
         text = f"cannot run functions: {' '.join(found.message.split())[:_LONGEST]}"

@@ -57,7 +57,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def ended(outcome: AttemptOutcome) -> Row:
-    """The row of a launch that reported. Secrets in the outcome are masked already."""
+    """Make the row of a launch that reported. Secrets in the outcome are masked already."""
     if outcome.ended == "returned":
         return Row(text=outcome.outputs.uri if outcome.outputs else "")
     if outcome.start_over is not None:
@@ -72,17 +72,17 @@ def ended(outcome: AttemptOutcome) -> Row:
 
 
 def superseded() -> Row:
-    """The row of a launch whose lease had run out: whatever it did, another one counts."""
+    """Make the row of a launch whose lease had run out: whatever it did, another one counts."""
     return Row(REVOKED, "superseded: its lease ran out, and nothing it did is accepted")
 
 
 def not_told(error: Exception, *, begun: bool) -> Row:
-    """The row of a launch whose outcome the record server could not take, or that could not be begun."""
+    """Make the row of a launch whose outcome the record server could not take, or that could not be begun."""
     return Row(FAILED if begun else RETRIED, f"[{type(error).__name__}] {error}"[:_TEXT])
 
 
 def handed_back(why: str) -> Row:
-    """The row of a launch this worker cannot run; it is offered to others."""
+    """Make the row of a launch this worker cannot run; it is offered to others."""
     return Row(RETRIED, f"handed back: {why}"[:_TEXT])
 
 
@@ -103,20 +103,20 @@ class Telling:
         self._on = bool(app.conf.worker_send_task_events)
 
     def begun(self, record: TaskAction) -> None:
-        """A launch runs, for longer than a moment; may be told again."""
+        """Report that a launch runs, for longer than a moment; may be told again."""
         if self._on and launch_of(record) not in _line.shown:
             self._introduce(record)
 
     def ended(self, record: TaskAction, outcome: AttemptOutcome | None) -> None:
-        """A launch ended in this way; None: it was superseded."""
+        """Report that a launch ended in this way; None: it was superseded."""
         self._end(record, superseded() if outcome is None else ended(outcome))
 
     def handed_back(self, record: TaskAction, why: str | None) -> None:
-        """A launch was handed back for this reason; None: it was superseded."""
+        """Report that a launch was handed back for this reason; None: it was superseded."""
         self._end(record, superseded() if why is None else handed_back(why))
 
     def not_told(self, record: TaskAction, error: Exception) -> None:
-        """The outcome of a launch could not be reported."""
+        """Report that the outcome of a launch could not be reported."""
         self._end(record, not_told(error, begun=True))
 
     def _end(self, record: TaskAction, row: Row) -> None:
@@ -151,7 +151,7 @@ class Telling:
 
 
 def launch_of(record: TaskAction) -> str:
-    """Under which id Celery's events know a launch."""
+    """Tell under which id Celery's events know a launch."""
     return f"{record.id}/{record.attempt.launch}"
 
 
@@ -226,7 +226,7 @@ class LostLaunches:
         self._consumer = consumer
 
     def __call__(self, before: TaskAction, after: TaskAction) -> None:
-        """One launch the record leaves behind: the action as it was claimed, and as it is now."""
+        """Report one launch the record leaves behind: the action as it was claimed, and as it is now."""
         dispatcher = self._consumer.event_dispatcher
         if dispatcher is None or not dispatcher.enabled:
             return

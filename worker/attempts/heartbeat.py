@@ -188,7 +188,7 @@ class _Process:
 
 
 def keeper() -> Keeper:
-    """The keeper of this process; a forked child makes its own."""
+    """Return the keeper of this process; a forked child makes its own."""
     if _Process.keeper is None or _Process.pid != os.getpid():
         _Process.keeper, _Process.pid = Keeper(), os.getpid()
     return _Process.keeper

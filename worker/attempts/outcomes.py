@@ -27,7 +27,7 @@ NOT_STARTED = "NotStarted"
 
 
 def describe(ended: Ended, log: OutputRef | None = None) -> AttemptOutcome:
-    """The outcome of a call that did not return (R74: each kind of death has its own code), and its log, if there is one."""
+    """Describe the outcome of a call that did not return (R74: each kind of death has its own code), and its log, if any."""
     outcome = _outcome(ended)
     return outcome if log is None else replace(outcome, log_uri=log.uri, log_sha256=log.sha256)
 

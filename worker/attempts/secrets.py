@@ -43,12 +43,12 @@ class AttemptSecrets:
         self._forms = sorted(self.forms | earlier, key=len, reverse=True)
 
     def with_texts(self, texts: Iterable[str]) -> AttemptSecrets:
-        """The same, and other texts to mask in this call alone: those of redacted values."""
+        """Add other texts to mask in this call alone: those of redacted values."""
         texts = tuple(texts)
         return AttemptSecrets(self.env, frozenset(self._forms), texts) if texts else self
 
     def mask(self, data: bytes) -> bytes:
-        """The text with each value replaced, also where it is escaped as in JSON or `repr`, or cut in two."""
+        """Replace each value in a text, also where it is escaped as in JSON or `repr`, or cut in two."""
         for form in self._forms:
             data = data.replace(form, MASK.encode())
         for cut in _CUTS if self._forms else ():
@@ -58,7 +58,7 @@ class AttemptSecrets:
         return data
 
     def mask_so_far(self, data: bytes) -> bytes:
-        """`mask` of a text that goes on: less what may be the beginning of a value at its end.
+        """Mask a text that goes on as `mask` does: less what may be the beginning of a value at its end.
 
         So what is given later begins with what is given now.
         """
@@ -67,13 +67,13 @@ class AttemptSecrets:
         return data[: len(data) - max(sizes, default=0)]
 
     def mask_text(self, text: str) -> str:
-        """`mask` for text."""
+        """Mask a text as `mask` does."""
         return (
             self.mask(text.encode(errors="surrogatepass")).decode(errors="replace") if self._forms else text
         )
 
     def mask_end(self, ended: Ended) -> Ended:
-        """The end of a call, with its texts masked. Results are the function's own to keep clean."""
+        """Mask the texts of a call's end. Results are the function's own to keep clean."""
         if isinstance(ended, Raised):
             message, trace = self.mask_text(ended.message), self.mask_text(ended.traceback)
             return msgspec.structs.replace(ended, message=message, traceback=trace)
@@ -84,7 +84,7 @@ class AttemptSecrets:
         return ended
 
     def _without_start(self, head: bytes) -> bytes:
-        """Text before a cut, less the beginning of a value at its end."""
+        """Remove from text before a cut the beginning of a value at its end."""
         sizes = (
             n
             for form in self._forms
@@ -95,7 +95,7 @@ class AttemptSecrets:
         return head[: len(head) - longest] + MASK.encode() if longest else head
 
     def _without_end(self, tail: bytes) -> bytes:
-        """Text after a cut, less the end of a value at its beginning."""
+        """Remove from text after a cut the end of a value at its beginning."""
         sizes = (
             n
             for form in self._forms
@@ -119,7 +119,7 @@ class ChildSecrets:
         self._last: frozenset[bytes] = frozenset()
 
     def begin(self, runner: Runner, secrets: AttemptSecrets) -> AttemptSecrets:
-        """The secrets of the next call of this runner, with those of earlier calls of its child."""
+        """Take the secrets of the next call of this runner, with those of earlier calls of its child."""
         if runner.children != self._child:
             self._forms = self._last  # the child was replaced after the last call, or in its beginning
         if secrets.forms - self._forms and len(self._forms) + len(secrets.forms) > _MOST_FORMS:
@@ -166,7 +166,7 @@ def _named(secret: SecretRef) -> tuple[str, str, str, str]:
 
 
 def resolve(record: TaskAction, manager: SecretManager) -> AttemptSecrets:
-    """The secrets the template of an action asks for.
+    """Resolve the secrets the template of an action asks for.
 
     Raises:
         SecretUnavailable: one cannot be resolved or mounted, or is named wrongly; the message names its key.

@@ -80,7 +80,7 @@ def press_all(client: Client, verb: str, asked: AskedOfAll, by: str) -> Document
 
 
 def _matching(client: Client, verb: str, wanted: Wanted) -> Iterator[tuple[RunId, str]]:
-    """The runs and their incarnations, and one more when there are too many."""
+    """Find the runs and their incarnations, and one more when there are too many."""
     if verb not in VERBS:
         raise InvalidInput(
             f"{verb[:40]!r} is done to one action at a time; use one of {', '.join(VERBS)} for many"

@@ -84,7 +84,7 @@ class Button(msgspec.Struct, frozen=True):
 
 
 def buttons_of(record: TaskAction) -> list[Document]:
-    """The buttons that fit an action, as the page gets them."""
+    """Choose the buttons that fit an action, as the page gets them."""
     return [
         {
             "name": button.name,

@@ -47,7 +47,7 @@ def _variables(environ: MutableMapping[str, str]) -> dict[str, str]:
 
 
 def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Options of the command line, which Tornado reads as `--name=value` alone."""
+    """Find options of the command line, which Tornado reads as `--name=value` alone."""
     for argument in argv:
         if argument.startswith("-"):
             name, _, value = argument.lstrip("-").partition("=")

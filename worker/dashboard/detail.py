@@ -38,7 +38,7 @@ _CHANGES: Final = 1000
 
 
 def run_document(client: Client, run: RunId, incarnation: str = "", *, read_only: bool) -> Document:
-    """A run: its actions by phase, its root, and the place in the results channel from which changes are new.
+    """Write a run: its actions by phase, its root, and the place in the results channel from which changes are new.
 
     Args:
         client: of the installation.
@@ -70,7 +70,7 @@ def run_document(client: Client, run: RunId, incarnation: str = "", *, read_only
 
 
 def root_of(read: Actions, run: RunId) -> TaskAction | None:
-    """The root of a run, from the records or the archive; None when it has none of the usual name."""
+    """Read the root of a run, from the records or the archive; None when it has none of the usual name."""
     try:
         return read.get(run.action(ROOT))
     except ActionNotFound:
@@ -92,7 +92,7 @@ def lineage_document(client: Client, root: TaskAction | None) -> Document:
 
 
 def rows_document(client: Client, run: RunId, after: str, incarnation: str = "") -> Document:
-    """A page of the actions of a run, by parent and name; `next` goes on, empty = the end."""
+    """Write a page of the actions of a run, by parent and name; `next` goes on, empty = the end."""
     page = client.store.list_actions(run, after=after, limit=ROWS)
     records, go_on = page.actions, page.next
     if not records or incarnation not in {"", records[0].metadata.incarnation}:
@@ -102,12 +102,12 @@ def rows_document(client: Client, run: RunId, after: str, incarnation: str = "")
 
 
 def place_in_run(record: TaskAction) -> str:
-    """The place of an action in the list of its run."""
+    """Tell the place of an action in the list of its run."""
     return f"{record.spec.parent_action_name or ''}/{record.id.action}"
 
 
 def changes_document(client: Client, run: RunId, cursor: str) -> Document:
-    """The actions of a run that something happened to since a place in the results channel, and the place to go on."""
+    """Write the actions of a run that changed since a place in the results channel, and the place to go on."""
     entries = client.store.channel(client.store.shard_of(run), cursor, _CHANGES)
     ids = dict.fromkeys(entry.event.id for entry in entries if entry.event.id.run_id == run)
     records = client.store.get_many(list(ids)) if ids else []
@@ -123,7 +123,7 @@ def changes_document(client: Client, run: RunId, cursor: str) -> Document:
 
 
 def action_page(client: Client, action: ActionId, incarnation: str = "", *, read_only: bool) -> Document:
-    """Everything about one action; of several runs of its name the one of this incarnation, or the last one.
+    """Write everything about one action; of several runs of its name the one of this incarnation, or the last one.
 
     Raises:
         ActionNotFound: there is no such action.
@@ -187,7 +187,7 @@ def outputs_preview(client: Client, record: TaskAction) -> Document | None:
 
 
 def outputs_of(client: Client, record: TaskAction, limit: int) -> bytes:
-    """The outputs document of an action.
+    """Read the outputs document of an action.
 
     Raises:
         BlobNotFound, BlobCorrupt, BlobUnavailable: it cannot be read.
@@ -196,7 +196,7 @@ def outputs_of(client: Client, record: TaskAction, limit: int) -> bytes:
 
 
 def whole_document(client: Client, action: ActionId, which: str, incarnation: str = "") -> bytes:
-    """The whole inputs or outputs of an action, to be loaded.
+    """Read the whole inputs or outputs of an action, to be loaded.
 
     Raises:
         ActionNotFound: there is no such action.
@@ -225,7 +225,7 @@ def _preview(data: bytes) -> Document:
 
 
 def log_document(client: Client, action: ActionId, attempt: int, incarnation: str = "") -> Document:
-    """The end of the log of an attempt; 0 = the last one.
+    """Read the end of the log of an attempt; 0 = the last one.
 
     Raises:
         ActionNotFound: there is no such action.

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 @cache
 def client() -> Client:
-    """The client of this Flower."""
+    """Return the client of this Flower."""
     return Client.from_settings()
 
 
@@ -160,7 +160,7 @@ class Api(Guarded):
         self.answer(document)
 
     def refused(self, error: Exception) -> Document:
-        """The error as a document; sets the status."""
+        """Write the error as a document; sets the status."""
         self.set_status(_STATUS.get(exit_code_of(error), 500))
         if self.get_status() == 500:
             log.error("flower.not_answered", path=self.request.path, error=repr(error))
@@ -177,7 +177,7 @@ class Api(Guarded):
         return self.query().get("incarnation", "")
 
     def query(self) -> dict[str, str]:
-        """The arguments of the address, each once."""
+        """Read the arguments of the address, each once."""
         return {
             name: values[-1].decode(errors="replace") for name, values in self.request.query_arguments.items()
         }

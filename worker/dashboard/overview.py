@@ -18,7 +18,7 @@ _QUESTIONS: Final = 200
 
 
 def waiting_document(client: Client, *, read_only: bool) -> Document:
-    """The conditions that wait for a person, of the newest runs, the oldest question last."""
+    """Write the conditions that wait for a person, of the newest runs, the oldest question last."""
     found: list[Document] = []
     before: Any = 0
     looked = 0

@@ -36,7 +36,7 @@ def reader(client: Client, run: RunId, incarnation: str) -> Actions:
 
 
 def archived_runs(client: Client, wanted: Wanted, place: Place | None, limit: int) -> Page:
-    """Archived runs of a search, last ends first, without those that Redis still has.
+    """Find archived runs of a search, last ends first, without those that Redis still has.
 
     Raises:
         BlobUnavailable: S3 does not answer.
@@ -64,7 +64,7 @@ def archived_runs(client: Client, wanted: Wanted, place: Place | None, limit: in
 
 
 def all_archived(client: Client, wanted: Wanted) -> Iterator[Row]:
-    """All archived runs of a search, last ends first.
+    """Find all archived runs of a search, last ends first.
 
     Raises:
         BlobUnavailable: S3 does not answer.
@@ -99,7 +99,7 @@ def add_archived(client: Client, wanted: Wanted, place: Place | None, answer: Do
 
 
 def run_of(row: Row) -> Document:
-    """A run of the archive as a search tells of it; of its root what the index knows."""
+    """Write a run of the archive as a search tells of it; of its root what the index knows."""
     phases: dict[str, int] = {}
     for group in row.groups:
         phases[group.phase] = phases.get(group.phase, 0) + group.count

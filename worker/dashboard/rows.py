@@ -48,7 +48,7 @@ def task_of(record: TaskAction) -> str:
 
 
 def row(record: TaskAction) -> Document:
-    """One action of a run: what a tree and a timeline show."""
+    """Write one action of a run: what a tree and a timeline show."""
     error, attempt = error_of(record), record.attempt
     return {
         "name": record.id.action,
@@ -70,7 +70,7 @@ def row(record: TaskAction) -> Document:
 
 
 def bars(record: TaskAction) -> list[Bar]:
-    """The timeline of an action, from its history; of the last launch its worker told when it began."""
+    """Write the timeline of an action, from its history; of the last launch its worker told when it began."""
     found = _told(record.status.phase_history, record.metadata.creation_timestamp)
     ended, began = terminal_time(record.status), record.attempt.started_at
     last = found[-1]

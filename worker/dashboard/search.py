@@ -24,7 +24,7 @@ _BUDGET = 5_000
 
 
 def search_runs(client: Client, wanted: Wanted) -> Document:
-    """A page of the runs that are wanted, newest first, behind them archived ones; `next` goes on, empty = the end.
+    """Write a page of the wanted runs, newest first, behind them archived ones; `next` goes on, empty = the end.
 
     Raises:
         InvalidInput: `after` is no place.
@@ -58,7 +58,7 @@ def _stored(client: Client, wanted: Wanted) -> Document:
 
 
 def found_runs(client: Client, wanted: Wanted) -> Iterator[tuple[RunSummary, TaskAction | None]]:
-    """All runs that are wanted, each with its root, whatever the limit; reads as many as there are."""
+    """Find all runs that are wanted, each with its root, whatever the limit; reads as many as there are."""
     for summary, root in _candidates(client, wanted, _READ):
         if _fits(wanted, summary, root):
             yield summary, root
@@ -67,7 +67,7 @@ def found_runs(client: Client, wanted: Wanted) -> Iterator[tuple[RunSummary, Tas
 def _candidates(
     client: Client, wanted: Wanted, size: int = 0
 ) -> Iterator[tuple[RunSummary, TaskAction | None]]:
-    """Runs with their roots, newest first, down to the earliest that may be wanted."""
+    """Give runs with their roots, newest first, down to the earliest that may be wanted."""
     before: RunSummary | int = _position(wanted.after) if wanted.after else wanted.until and wanted.until + 1
     filtered = wanted.of_root or wanted.name or wanted.project or wanted.domain
     size = size or (_READ if filtered else wanted.limit)

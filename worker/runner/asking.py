@@ -25,11 +25,11 @@ class Desk(Protocol):
         ...
 
     def pause(self) -> float | None:
-        """Seconds until `work` has something to do; None: not before a request or news come."""
+        """Tell in how many seconds `work` has something to do; None: not before a request or news come."""
         ...
 
     def names(self, numbers: Sequence[int]) -> list[str]:
-        """Names of the actions these requests have started."""
+        """Name the actions these requests have started."""
         ...
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Asking:
         return seconds if pause is None else min(seconds, pause)
 
     def names(self, numbers: Sequence[int]) -> list[str]:
-        """Names of the actions these requests have started."""
+        """Name the actions these requests have started."""
         return self._desk.names(numbers) if self._desk is not None else []
 
     def close(self) -> None:

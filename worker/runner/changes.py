@@ -28,7 +28,7 @@ class Changes(Protocol):
         ...
 
     def changed(self) -> Sequence[int]:
-        """Numbers, in the order of `follow`, of those that were changed since `settle`."""
+        """List the numbers, in the order of `follow`, of those that were changed since `settle`."""
         ...
 
     def settle(self) -> None:
@@ -52,7 +52,7 @@ class Versions:
         self._seen += bytes(self._counters[-1])
 
     def changed(self) -> Sequence[int]:
-        """Numbers of those that were changed since `settle`."""
+        """List the numbers of those that were changed since `settle`."""
         now = b"".join(self._counters)  # a third of the time of reading one after another
         if now == self._seen:
             return ()
@@ -85,7 +85,7 @@ class Watcher:
         ctypes.pythonapi.PyDict_Watch(self._id, ctypes.py_object(names))
 
     def changed(self) -> Sequence[int]:
-        """Numbers of those that were changed since `settle`."""
+        """List the numbers of those that were changed since `settle`."""
         return sorted(self._changed) if self._changed else ()
 
     def settle(self) -> None:
@@ -105,7 +105,7 @@ _CALLBACK: Final = ctypes.PYFUNCTYPE(
 
 
 def detector() -> Changes | None:
-    """A way to follow dictionaries that works in this Python; None when there is none."""
+    """Choose a way to follow dictionaries that works in this Python; None when there is none."""
     if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != ctypes.sizeof(
         ctypes.c_uint64
     ):

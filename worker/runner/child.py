@@ -182,13 +182,13 @@ class Child:
             raise AttemptStopped
 
     def _in_forked_process(self) -> None:
-        """A process the user forks is the user's: it does not have our socket, and SIGTERM ends it."""
+        """Let a process the user forks be the user's: it does not have our socket, and SIGTERM ends it."""
         self._connection.close()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _let_sigterm_in()
 
     def _receive(self) -> Hello | Call | None:
-        """The next message; None when the supervisor has closed the socket."""
+        """Receive the next message; None when the supervisor has closed the socket."""
         try:
             while (frame := self._reader.receive(self._connection)) is None:
                 pass
@@ -202,7 +202,7 @@ class Child:
 
 
 def _hold_back_sigterm() -> None:
-    """A SIGTERM for a process that has just been forked must not meet our handler in it."""
+    """Hold back a SIGTERM for a process that has just been forked: it must not meet our handler in it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 

@@ -49,7 +49,7 @@ class ChildLoop:
                 self._wind_up(loop)
 
     def cancel(self) -> bool:
-        """From a signal handler: cancel the coroutine if it waits, so that its loop winds up in order.
+        """Cancel the coroutine, from a signal handler, if it waits, so that its loop winds up in order.
 
         Returns:
             False: it, or a task of it, is computing right now, and only an exception raised on the spot can end that.
@@ -78,7 +78,7 @@ class ChildLoop:
         return spent
 
     def _usable(self) -> asyncio.AbstractEventLoop:
-        """The loop there is: of an earlier call, else of an import, else a new one."""
+        """Return the loop there is: of an earlier call, else of an import, else a new one."""
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
             self._debug = self._loop.get_debug()
@@ -105,7 +105,7 @@ class _Executor(ThreadPoolExecutor):
     used = False
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401  # as the base
-        """As the base."""
+        """Submit as the base does."""
         self.used = True
         return super().submit(*args, **kwargs)
 
@@ -121,13 +121,13 @@ class _Executor(ThreadPoolExecutor):
 
 
 def _current(policy: asyncio.AbstractEventLoopPolicy) -> asyncio.AbstractEventLoop | None:
-    """The loop that is set, without making one."""
+    """Return the loop that is set, without making one."""
     loop: asyncio.AbstractEventLoop | None = getattr(getattr(policy, "_local", None), "_loop", None)
     return None if loop is None or loop.is_closed() else loop
 
 
 def _timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.Handle]:
-    """Callbacks that wait for their time (of uvloop: none, it does not tell)."""
+    """List callbacks that wait for their time (of uvloop: none, it does not tell)."""
     return list(getattr(loop, "_scheduled", ()))
 
 

@@ -29,7 +29,7 @@ def converse(
     grace: float,
     log: CappedLog,
 ) -> Reply | None:
-    """The end of a call, which may ask for things until then; None when the child is gone, or the time is over.
+    """Wait for the end of a call, which may ask for things until then; None: the child is gone, or the time is over.
 
     Raises:
         StopAsked: there is a reason to stop.
@@ -51,7 +51,7 @@ def converse(
 
 
 def wait(child: ChildProcess, watch: StopWatch, seconds: float | None, log: CappedLog | None) -> Reply | None:
-    """The next message of the child; None when it is gone, or when the time is over.
+    """Wait for the next message of the child; None when it is gone, or when the time is over.
 
     Raises:
         StopAsked: there is a reason to stop.

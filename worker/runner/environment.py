@@ -101,7 +101,7 @@ def _length() -> int:
 
 
 def _variables() -> dict[bytes, bytes]:
-    """The variables C has, and hands to programs."""
+    """Read the variables C has, and hands to programs."""
     if not _BLOCK.value:
         return {}
     block = ctypes.cast(_BLOCK.value, ctypes.POINTER(ctypes.c_char_p))

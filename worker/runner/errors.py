@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 def describe(error: BaseException) -> Raised:
-    """The record of an exception of user code. Never raises, whatever looking at the exception does.
+    """Describe an exception of user code. Never raises, whatever looking at the exception does.
 
     One that asks for another attempt is shown as what it was raised from.
     """
@@ -49,7 +49,7 @@ def describe(error: BaseException) -> Raised:
 
 
 def cut(text: str, limit: int) -> str:
-    """The text in at most `limit` bytes of UTF-8; its middle is left out, as the ends tell most."""
+    """Cut the text to `limit` bytes of UTF-8; its middle is left out, as the ends tell most."""
     data = text.encode(errors="backslashreplace")
     if len(data) > limit:
         room = limit - len(_CUT)

@@ -21,7 +21,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 def pack(message: ToChild | FromChild, number: int) -> bytearray:
-    """The frame of a message that belongs to the call of this number."""
+    """Pack a message that belongs to the call of this number into a frame."""
     frame = bytearray(HEADER)
     _ENCODER.encode_into(message, frame, HEADER)
     frame[:_LENGTH] = (len(frame) - HEADER).to_bytes(_LENGTH, "little")

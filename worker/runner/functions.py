@@ -26,7 +26,7 @@ _SHOWN_LINES: Final = 20
 def make_runner(
     imports: Sequence[str], start_timeout: timedelta, result_limit: int = 1 << 20, memory_limit: int = 0
 ) -> Runner:
-    """A runner of these modules in the environment of this process, without what only the worker may see."""
+    """Make a runner of these modules in the environment of this process, without what only the worker may see."""
     return Runner(
         imports,
         environment={k: v for k, v in os.environ.items() if not k.startswith(ENVIRONMENT_PREFIX)},
@@ -38,7 +38,7 @@ def make_runner(
 
 
 def runner_for(settings: Settings, *, memory_limit: int = 0) -> Runner:
-    """The runner of a worker, see `Runner` for the limit."""
+    """Make the runner of a worker, see `Runner` for the limit."""
     return make_runner(settings.imports, settings.import_timeout, settings.max_object_size, memory_limit)
 
 

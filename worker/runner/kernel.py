@@ -62,7 +62,7 @@ def close_doors() -> None:
 
 
 def peak_memory() -> int:
-    """Most memory this process has ever held, in KiB (without Linux: 0).
+    """Read the most memory this process has ever held, in KiB (without Linux: 0).
 
     Not `ru_maxrss`: that one begins, over an exec, with the memory of whoever started the process.
     """
@@ -72,7 +72,7 @@ def peak_memory() -> int:
 
 
 def descendants(ancestor: int) -> set[int]:
-    """Process ids of all descendants of a process, zombies too (without Linux: none)."""
+    """List the process ids of all descendants of a process, zombies too (without Linux: none)."""
     children: dict[int, list[int]] = {}
     for pid in _processes():
         with suppress(OSError, ValueError):
@@ -90,7 +90,7 @@ def descendants(ancestor: int) -> set[int]:
 
 
 def marked(variable: str, mark: str) -> set[int]:
-    """Live processes that were started with `variable=mark` in their environment (without Linux: none)."""
+    """List live processes that were started with `variable=mark` in their environment (without Linux: none)."""
     entry = f"{variable}={mark}".encode()
     found: set[int] = set()
     for pid in _processes():
@@ -101,7 +101,7 @@ def marked(variable: str, mark: str) -> set[int]:
 
 
 def kill_all(pids: set[int]) -> None:
-    """SIGKILL each process that is still there."""
+    """Send SIGKILL to each process that is still there."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
@@ -120,7 +120,7 @@ class OomCounter:
                     return
 
     def read(self) -> int:
-        """The count; 0 when there is no counter."""
+        """Read the count; 0 when there is no counter."""
         if self._descriptor is not None:
             with suppress(OSError):
                 for line in os.pread(self._descriptor, 4096, 0).splitlines():

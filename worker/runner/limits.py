@@ -64,7 +64,7 @@ class Limits:
         return ""
 
     def _count_descriptors(self) -> str:
-        """Those of clients may stay open, but the calls after it need some too. The kernel gives the lowest free number."""
+        """Tell when too few descriptors are left for later calls; the kernel always gives the lowest free number."""
         try:
             os.close(lowest := os.dup(1))
         except OSError as error:  # also because the call has closed this one; that is put right later

@@ -23,7 +23,7 @@ class Loops:
             self.loop()
 
     def loop(self) -> ChildLoop:
-        """The loop of all calls."""
+        """Return the loop of all calls."""
         if self._loop is None:
             with _own_path():
                 from worker.runner.child_loop import ChildLoop  # noqa: PLC0415  # asyncio: 30 ms, only where needed

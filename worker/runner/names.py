@@ -132,7 +132,7 @@ class StandardLibrary:
         )
 
     def _follow_handler(self, handler: logging.Handler) -> None:
-        """Its stream is ours to set, and checked elsewhere."""
+        """Follow a handler, except for its stream, which is ours to set, and checked elsewhere."""
         for part in (handler, handler.formatter, getattr(handler.formatter, "_style", None)):
             if part is not None:
                 self._follow(vars(part))

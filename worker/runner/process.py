@@ -244,7 +244,7 @@ class ChildProcess:
         self.end(None)
 
     def post_mortem(self, log: CappedLog | None) -> Died:
-        """`end` it, and say how it had ended."""
+        """End it as `end` does, and say how it had ended."""
         talked_nonsense = self._process_lives()
         out_of_memory = self._oom_counter.read() > self._oom_kills
         returncode = self.end(log)

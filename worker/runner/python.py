@@ -39,7 +39,7 @@ class Modules:
         return self._look_at_imports() if list(sys.modules.values()) != self._values else ""
 
     def _look_at_imports(self) -> str:
-        """A module that was taken out, or replaced, comes back, one that was never loaded goes; new ones stay."""
+        """Put back modules that were taken out or replaced, remove those made by hand; other new ones stay."""
         for name in _PATCHERS:
             if name in sys.modules and name not in self._imported:
                 return f"{name} was imported, which patches the standard library"
@@ -130,7 +130,7 @@ def _trace_memory(on: bool) -> None:  # noqa: FBT001  # what was read, to be set
 
 
 def _monitors() -> tuple[Any, ...]:
-    """Names of the tools that watch the interpreter, since Python 3.12."""
+    """Name the tools that watch the interpreter, since Python 3.12."""
     monitoring = getattr(sys, "monitoring", None)
     return tuple(map(monitoring.get_tool, _TOOLS)) if monitoring else ()
 

@@ -158,7 +158,7 @@ class Runner:
     def secrets_of(
         self, function: str, *, stop: Callable[[], str | None], poll: float
     ) -> tuple[SecretRef, ...] | NotStarted | Stopped | Unknown:
-        """The secrets a function declares, asked of the child before it gets any; or how the call ends without it.
+        """Ask the child for the secrets a function declares, before it gets any; or tell how the call ends without it.
 
         Args:
             function: its registered name.
@@ -309,7 +309,7 @@ class Runner:
         return Stopped(reason, killed=reply is None)
 
     def _ready_child(self, watch: StopWatch) -> ChildProcess | NotStarted:
-        """A child that takes calls: the one there is, or a new one.
+        """Return a child that takes calls: the one there is, or a new one.
 
         Raises:
             StopAsked: there is a reason to stop; the child goes on with its imports.
@@ -349,7 +349,7 @@ class Runner:
         return self._child
 
     def _replace(self, log: CappedLog | None) -> None:
-        """A new child, whose imports run while the caller deals with the end of this call."""
+        """Start a new child, whose imports run while the caller deals with the end of this call."""
         self._kill(log)
         with suppress(OSError):  # the next call tries again, and tells
             self._living_child()

@@ -48,7 +48,7 @@ class Signals:
 
 
 def _armed() -> list[tuple[bool, float]]:
-    """Of each timer, whether it runs, and its interval."""
+    """List of each timer whether it runs, and its interval."""
     return [(left > 0, interval) for left, interval in map(signal.getitimer, _TIMERS)]
 
 

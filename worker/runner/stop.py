@@ -33,13 +33,13 @@ class StopRequests:
         self._reason: str | None = None
 
     def begin(self) -> None:
-        """A call begins: requests count from now on."""
+        """Begin a call: requests count from now on."""
         with self._guard:
             self._in_call = True
             self._reason = None
 
     def finish(self) -> None:
-        """The call has ended: a request from now on is one for no call."""
+        """Finish the call: a request from now on is one for no call."""
         with self._guard:
             self._in_call = False
             self.drain()
@@ -101,11 +101,11 @@ class StopWatch:
             raise StopAsked(reason)
 
     def silence(self) -> None:
-        """The call is being stopped already: further reasons no longer matter."""
+        """Note that the call is being stopped already: further reasons no longer matter."""
         self._quiet = True
 
     def pause(self, until: float | None) -> float:
-        """Seconds to wait for something to happen before `check` is due or `until` (monotonic) has come."""
+        """Tell how many seconds to wait until something happens, `check` is due or `until` (monotonic) has come."""
         now = time.monotonic()
         ends = [end for end in (until, None if self._quiet else self._next) if end is not None]
         return max(0.0, min(ends, default=now + self._poll) - now)

@@ -110,7 +110,7 @@ class Surroundings:
                     self.spent = f"cleaning up behind the function failed ({type(error).__name__}: {error})"
 
     def _clean_up(self) -> str:
-        """Nothing may fire or forbid any more; then what acts ends; then all that was said goes to this log."""
+        """Stop what may fire or forbid; then what acts ends; then all that was said goes to this log."""
         given = (sys.stdout, sys.stderr)
         why = self._calm()
         for _ in range(_ROUNDS):
@@ -148,7 +148,7 @@ class Surroundings:
             self._adopt("stdin")
 
     def _adopt(self, name: str) -> None:
-        """A stream was opened anew: that one is kept from now on."""
+        """Keep a stream that was opened anew from now on."""
         if hasattr(self, "_modules"):
             self._modules.adopt(sys, name)
 

@@ -36,7 +36,7 @@ class Threads:
         return self._wait()
 
     def _wait(self) -> str:
-        """One that has just been started has run nothing yet, and is seen as soon as it gets the interpreter."""
+        """Wait for threads to end: one just started has run nothing yet, and is seen as soon as it gets the interpreter."""
         ends = time.monotonic() + _GRACE
         looks = 0
         while True:

@@ -188,7 +188,7 @@ def _may_decline(fields: Fields, launch: str, owner: str, incarnation: str) -> b
 
 
 def _look_again(shard: Shard, path: str, at: int, now: int) -> None:
-    """The lease of an attempt is over at once; the action is due as a step or the worker wants, whatever is sooner."""
+    """End the lease of an attempt at once. The action is due as a step or the worker wants, whatever is sooner."""
     fields = shard.records[path]
     at = min(at, number(fields, b"u", at))
     for name in (b"ao", b"al", b"as", b"u"):

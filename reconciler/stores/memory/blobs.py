@@ -68,11 +68,11 @@ class MemoryBlobs:
         return blobs.verified(uri, data, sha256)
 
     def get_many(self, refs: Sequence[OutputRef], *, limit: int = 0, workers: int = 16) -> list[bytes]:
-        """The bytes of many references, in the order asked; as `stores.blobs.get_many`."""
+        """Read the bytes of many references, in the order asked; as `stores.blobs.get_many`."""
         return blobs.get_many(self, refs, limit=limit, workers=workers)
 
     def stat(self, uri: str) -> BlobStat | None:
-        """Size of an object; None when there is none.
+        """Tell the size of an object; None when there is none.
 
         Raises:
             InvalidInput: the URI is none.
@@ -111,9 +111,9 @@ class MemoryBlobs:
                 self._objects.pop(blobs.parse_uri(uri), None)
 
     def uri(self, *parts: str) -> str:
-        """`s3://bucket/part/part…`."""
+        """Write `s3://bucket/part/part…`."""
         return blobs.join_uri(self.bucket, *parts)
 
     def check(self) -> list[str]:
-        """Nothing can be wrong with it: always empty."""
+        """Find nothing, as nothing can be wrong with it."""
         return []

@@ -31,7 +31,7 @@ class _Slot:
     waiting: dict[str, None] = field(default_factory=dict)
 
     def drain(self) -> tuple[str, ...]:
-        """Everybody who waits; nobody does afterwards."""
+        """Take everybody who waits; nobody does afterwards."""
         waiting, self.waiting = tuple(self.waiting), {}
         return waiting
 
@@ -131,7 +131,7 @@ class MemoryCatalog:
         return self._slots.setdefault(key.checked().digest, _Slot())
 
     def _kept(self, slot: _Slot, now: int) -> CacheEntry | None:
-        """The entry of a key while its retention lasts."""
+        """Return the entry of a key while its retention lasts."""
         retention = self.limits.retention
         if slot.entry is not None and retention and now - slot.entry.last_updated_at >= retention:
             slot.entry = None

@@ -18,7 +18,7 @@ class _Queue:
     workers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
 
     def living(self, now: int) -> dict[str, tuple[int, dict[str, str]]]:
-        """The workers that live."""
+        """Name the workers that live."""
         return {name: told for name, told in self.workers.items() if told[0] > now}
 
 

@@ -74,7 +74,7 @@ class Heads:
             self.come, self.picks = {}, 0
 
     def choose(self, for_me: Callable[[str], bool], now: int) -> Head | None:
-        """The line to draw from next, among those whose function `for_me` takes."""
+        """Choose the line to draw from next, among those whose function `for_me` takes."""
         if not self.known or self.paused:
             return None
         self.picks += 1
@@ -93,7 +93,7 @@ class Heads:
         return None
 
     def _in_turn(self, level: int) -> Iterator[tuple[str, Head]]:
-        """Lines of a level: by what their fair keys were served, then by what has stood longest."""
+        """Sort the lines of a level: by what their fair keys were served, then by what has stood longest."""
         lines: list[tuple[float, str, int, int, str, Head]] = []
         for head in self.known.values():
             line: Line = read_line(head.line)

@@ -156,13 +156,13 @@ class Queries(MemoryCore):
 
 
 def cursor_of(text: str) -> Cursor:
-    """A position as numbers."""
+    """Read a position as numbers."""
     at, _, count = text.partition("-")
     return int(at), int(count or 0)
 
 
 def at_cursor(shard: Shard, text: str) -> bytes | None:
-    """The event at a position; None when it was trimmed."""
+    """Return the event at a position; None when it was trimmed."""
     at = bisect_left(shard.events, cursor_of(text), key=lambda entry: entry[0])
     found = at < len(shard.events) and shard.events[at][0] == cursor_of(text)
     return shard.events[at][1] if found else None

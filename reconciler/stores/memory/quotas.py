@@ -101,7 +101,7 @@ class MemoryQuotas(QuotaBook):
             return Answer(Allocation.GRANTED)
 
     def _again(self, resource: _Resource, before: int, quota: int, now: int) -> int:
-        """Those next in line look as soon as a lease may run out; the others have time."""
+        """Choose when to ask again: next in line, as soon as a lease may run out; the others have time."""
         ends = [request.until + 1 for request in resource.holders()] if before < quota else []
         return min([*ends, now + self.lease])
 
@@ -131,7 +131,7 @@ class MemoryQuotas(QuotaBook):
             return tuple(dict.fromkeys(wake + same[: gone.units if gone.held else 0]))
 
     def held(self) -> list[str]:
-        """Tokens that hold units now."""
+        """List the allocation tokens that hold units now."""
         with self._lock:
             now = self._clock()
             requests = [item for resource in self._resources.values() for item in resource.requests.items()]

@@ -150,7 +150,7 @@ class Shard:
         return True
 
     def next_due(self, now: int, horizon: int) -> tuple[int, bool]:
-        """Earliest due time (0: nothing is due), and whether the caller has to send a countdown for it.
+        """Find the earliest due time (0: nothing is due), and whether the caller has to send a countdown for it.
 
         At most one countdown is armed; a time beyond the horizon is left to the resync sweep.
         """
@@ -185,24 +185,24 @@ class MemoryCore:
         self._waiting: dict[RunId, list[tuple[Callable[[], None], str]]] = {}
 
     def now(self) -> int:
-        """The store's time: the clock it was given."""
+        """Return the store's time: the clock it was given."""
         return self._clock()
 
     def stamp(self) -> int:
-        """The store's time in µs, later with each call."""
+        """Return the store's time in µs, later with each call."""
         self._stamp = max(self.now() * 1000, self._stamp + 1)
         return self._stamp
 
     def shard_of(self, run: RunId) -> int:
-        """The shard of a run, the same as in the Redis store."""
+        """Compute the shard of a run, the same as in the Redis store."""
         return crc32(str(run).encode()) % self.shards
 
     def shard(self, action: ActionId) -> Shard:
-        """State of an action's shard."""
+        """Return the state of an action's shard."""
         return self._shards[self.shard_of(action.run_id)]
 
     def decode(self, path: str, fields: Fields, now: int = 0) -> TaskAction:
-        """A record from its fields, with the shared part of its spec and its counts of children."""
+        """Make a record of its fields, with the shared part of its spec and its counts of children."""
         action = parse(path)
         shard = self.shard(action)
         part = shard.shared.get(action.run_id, {}).get(fields[b"h"])
@@ -243,12 +243,12 @@ class MemoryCore:
 
 
 def parse(path: str) -> ActionId:
-    """The identity a path of the store stands for."""
+    """Read the identity a path of the store stands for."""
     return ActionId(*path.split("/"))
 
 
 def number(fields: Fields, name: bytes, default: int = 0) -> int:
-    """A decimal field; `default` when it is missing."""
+    """Read a decimal field; `default` when it is missing."""
     return int(fields.get(name, default))
 
 

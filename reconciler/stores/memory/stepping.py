@@ -231,7 +231,7 @@ class Stepping(MemoryCore):
 
     @staticmethod
     def _ended_child_wakes(shard: Shard, parent: str, now: int) -> None:
-        """Nobody polls for a join: the last child to end wakes its parent, and each one a parent whose launch has ended."""
+        """Wake a parent: by its last child to end, and by each one while its launch has ended. Nobody polls for a join."""
         fields = shard.records.get(parent)
         if fields is None or terminal(fields):
             return
@@ -312,7 +312,7 @@ def _plan(fields: Fields, metadata: Metadata, now: int) -> int:
 
 
 def _count_abandoned(fields: Fields) -> None:
-    """A commit would have removed the lease: the step that held it died, or took too long."""
+    """Count a lease that no commit removed: the step that held it died, or took too long."""
     if b"l" in fields:
         fields[b"la"] = b"%d" % (number(fields, b"la") + 1)
     else:
@@ -372,7 +372,7 @@ def _enter_lines(shard: Shard, changes: Iterable[Change], now: int) -> list[str]
 
 
 def _count(shard: Shard, change: Change, before: int, now: int) -> None:
-    """Counters of the run and of the parent, and the index of terminal actions."""
+    """Update the counters of the run and of the parent, and the index of terminal actions."""
     run = parse(change.path).run_id
     if change.phase not in {0, before}:
         shard.count(run, str(before), -1)

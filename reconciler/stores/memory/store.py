@@ -23,4 +23,4 @@ class MemoryStore(Stepping, Attempts, QueueLines, Functions, GarbageNotes, Archi
     """
 
     def close(self) -> None:
-        """Nothing to close; here for the sake of the twin."""
+        """Do nothing; here for the sake of the twin."""

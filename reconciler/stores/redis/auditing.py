@@ -92,7 +92,7 @@ class Auditing(RedisCore):
         return sum(self._remove(key) for key, why in lost if why in REMOVABLE)
 
     def _remove(self, key: str) -> bool:
-        """The key and what says whose it is are watched: a run that begins at this moment keeps what is its own."""
+        """Remove a key. It is watched, and what says whose it is: a run that begins at this moment keeps what is its own."""
         with self.client.pipeline() as pipe:
             pipe.watch(key, *self._registers(key))  # type: ignore[no-untyped-call]  # redis-py has no types here
             if key not in self._lost([key]):
@@ -109,7 +109,7 @@ class Auditing(RedisCore):
         return [] if shard is None else [self.keys.runs(shard)]
 
     def _parts(self, key: str) -> tuple[int | None, str, str]:
-        """Shard, kind and name of a key of a shard; no shard for any other."""
+        """Split a key of a shard into shard, kind and name; no shard for any other."""
         found = re.fullmatch(r"\{(\d+)\}:([^:]*):?(.*)", key[len(self.keys.prefix) + 1 :], re.DOTALL)
         return (int(found[1]), found[2], found[3]) if found else (None, "", "")
 

@@ -56,7 +56,7 @@ class RedisChannel(RedisCore):
 
     @explain
     def read(self, limit: int, block: int) -> list[ChannelEntry]:
-        """Events nobody in the group was given yet, at most `limit` of each shard, in the order of each action.
+        """Read events nobody in the group was given yet, at most `limit` of each shard, in the order of each action.
 
         Waits up to `block` ms for the first one, but no longer than half of the socket's timeout; 0 does not wait.
         """
@@ -75,7 +75,7 @@ class RedisChannel(RedisCore):
 
     @explain
     def take_over(self, limit: int, idle: int) -> list[ChannelEntry]:
-        """Events given to some consumer, this one too, and open for `idle` ms; at most `limit` of each shard.
+        """Take events given to some consumer, this one too, and open for `idle` ms; at most `limit` of each shard.
 
         Each call looks at a part of what is open, and the next one goes on behind it.
         """
@@ -95,7 +95,7 @@ class RedisChannel(RedisCore):
 
     @explain
     def acknowledge(self, entries: Sequence[ChannelEntry]) -> int:
-        """These need not come again; returns how many were open until now."""
+        """Note that these need not come again; returns how many were open until now."""
         by_shard: dict[int, list[str]] = {}
         for entry in entries:
             by_shard.setdefault(self.shard_of(entry.event.id.run_id), []).append(entry.cursor)
@@ -143,7 +143,7 @@ class RedisChannel(RedisCore):
         self._made = True
 
     def _make_again(self, error: ResponseError) -> None:
-        """Only a missing group is mended, by the next call: it was removed, or lost with the server's data."""
+        """Have a missing group made again by the next call: it was removed, or lost with the server's data."""
         if "NOGROUP" not in str(error):
             raise error
         self._made = False

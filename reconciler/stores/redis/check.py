@@ -22,7 +22,7 @@ OLDEST = (7, 0)
 
 
 def store_problems(store: RedisStore) -> list[str]:
-    """Everything that speaks against this server, as sentences with a remedy; empty when there is nothing.
+    """List everything that speaks against this server, as sentences with a remedy; empty when there is nothing.
 
     The first process to look fixes number of shards and layout for all. A good server is given the scripts.
     """

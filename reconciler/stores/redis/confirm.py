@@ -40,7 +40,7 @@ class ConfirmingRedis(redis.Redis):
         return self
 
     def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # what Redis answers
-        """As of the base; a script is followed by a checked `WAIT`.
+        """Run a command as the base does; a script is followed by a checked `WAIT`.
 
         Raises:
             StoreUnavailable: too few replicas confirmed in time.

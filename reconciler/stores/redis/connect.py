@@ -38,7 +38,7 @@ R = TypeVar("R")
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """A client for the records. Nothing is sent yet.
+    """Make a client for the records. Nothing is sent yet.
 
     One retry after a *broken* connection covers a server that restarted; a timed-out command is never repeated: redis-py's
     default retries made one call last minutes. All verbs may be repeated safely (docs/guarantees.md).

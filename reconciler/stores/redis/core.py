@@ -22,17 +22,17 @@ _OVERHEAD = 2048
 
 
 def open_json(value: msgspec.Struct) -> bytes:
-    """JSON of a record without its closing brace, for scripts to append the store's own time."""
+    """Write the JSON of a record without its closing brace, for scripts to append the store's own time."""
     return records.encode_json(value)[:-1]
 
 
 def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    """A flat list of field, value, field, value … as a dict."""
+    """Turn a flat list of field, value, field, value … into a dict."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def counted(three: Sequence[bytes | None] | None) -> Children | None:
-    """Counts of the children of an action, as a script gives them; None when it has none."""
+    """Read the counts of an action's children, as a script gives them; None when it has none."""
     return Children(*(int(n or 0) for n in three)) if three else None
 
 
@@ -50,29 +50,29 @@ class RedisCore:
         self._shared: Remembered[bytes, Mapping[str, Any]] = Remembered(_SHARED_CACHE)
 
     def shard_of(self, run: RunId) -> int:
-        """The shard all keys of a run lie in."""
+        """Compute the shard all keys of a run lie in."""
         return self.keys.shard_of(run)
 
     def by_shard(self, actions: Iterable[ActionId]) -> dict[int, list[ActionId]]:
-        """Actions grouped by shard, in the order given."""
+        """Group actions by shard, in the order given."""
         groups: dict[int, list[ActionId]] = {}
         for action in actions:
             groups.setdefault(self.shard_of(action.run_id), []).append(action)
         return groups
 
     def where(self, action: ActionId) -> tuple[str, str]:
-        """Due key and base of an action's shard: first key and first argument of every script."""
+        """Name the due key and base of an action's shard: first key and first argument of every script."""
         shard = self.shard_of(action.run_id)
         return self.keys.due(shard), self.keys.base(shard)
 
     def decode(
         self, action: ActionId, fields: Mapping[bytes, bytes], children: Children | None = None, now: int = 0
     ) -> TaskAction:
-        """A record from its fields, with the shared part of its spec."""
+        """Make a record of its fields, with the shared part of its spec."""
         return records.decode(action, fields, self.shared(action.run_id, fields[b"h"]), children, now)
 
     def shared(self, run: RunId, name: bytes) -> Mapping[str, Any]:
-        """A shared spec: named by its content, so every process reads each one once. Only to be read."""
+        """Return a shared spec, not to be changed: named by its content, so every process reads each one once."""
         digest = records.shared_digest(name)
         found = self._shared.get(digest)
         return found if found is not None else self.fetch_shared([(run, name)]).get(digest, {})

@@ -62,7 +62,7 @@ class ClientStore(RedisStore):
 
 
 def _allowed(answer: Any) -> dict[Any, Any]:  # noqa: ANN401  # what Redis answers
-    """The answer; empty for a user who may not ask: a worker's user may, and it is told."""
+    """Run it and return the answer; empty for a user who may not ask: a worker's user may, and it is told."""
     if isinstance(answer, NoPermissionError):
         return {}
     if isinstance(answer, Exception):

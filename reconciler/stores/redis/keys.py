@@ -79,7 +79,7 @@ class Keys(msgspec.Struct, frozen=True):
     shards: int
 
     def shard_of(self, run: RunId) -> int:
-        """The shard of a run: stable for a fixed number of shards."""
+        """Compute the shard of a run: stable for a fixed number of shards."""
         return crc32(str(run).encode()) % self.shards
 
     def base(self, shard: int) -> str:
@@ -87,7 +87,7 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.prefix}:{{{shard:02d}}}:"
 
     def due(self, shard: int) -> str:
-        """Due index of a shard."""
+        """Name the due index of a shard."""
         return self.base(shard) + "due"
 
     def garbage(self, shard: int) -> str:
@@ -95,15 +95,15 @@ class Keys(msgspec.Struct, frozen=True):
         return self.base(shard) + "garbage"
 
     def held(self, shard: int) -> str:
-        """Runs of a shard that are held."""
+        """Name the set of a shard's runs that are held."""
         return self.base(shard) + "held"
 
     def holds(self, source: RunLife) -> str:
-        """The runs that hold a run."""
+        """Name the hash of the runs that hold a run."""
         return f"{self.base(self.shard_of(source.run))}holds:{source}"
 
     def spilled(self, shard: int) -> str:
-        """Position of the results channel up to which old events lie in the archive."""
+        """Name the position of the results channel up to which old events lie in the archive."""
         return self.base(shard) + "spilled"
 
     def action(self, action: ActionId) -> str:
@@ -111,35 +111,35 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.base(self.shard_of(action.run_id))}a:{action}"
 
     def steps(self, action: ActionId) -> str:
-        """Values the function of an action keeps."""
+        """Name the values the function of an action keeps."""
         return f"{self.base(self.shard_of(action.run_id))}steps:{action}"
 
     def tree(self, run: RunId) -> str:
-        """Actions of a run by parent."""
+        """Name the actions of a run by parent."""
         return f"{self.base(self.shard_of(run))}tree:{run}"
 
     def run(self, run: RunId) -> str:
-        """Counters of a run."""
+        """Name the counters of a run."""
         return f"{self.base(self.shard_of(run))}run:{run}"
 
     def shared(self, run: RunId) -> str:
-        """Shared specs of a run."""
+        """Name the shared specs of a run."""
         return f"{self.base(self.shard_of(run))}shared:{run}"
 
     def runs(self, shard: int) -> str:
-        """Runs of a shard by creation time."""
+        """Name the runs of a shard by creation time."""
         return self.base(shard) + "runs"
 
     def events(self, shard: int) -> str:
-        """Results channel of a shard."""
+        """Name the results channel of a shard."""
         return self.base(shard) + "events"
 
     def audit(self, shard: int) -> str:
-        """Audit entries of a shard."""
+        """Name the audit entries of a shard."""
         return self.base(shard) + "audit"
 
     def channel(self, run: RunId) -> str:
-        """Pub/sub channel that says "something of this run was committed"."""
+        """Name the pub/sub channel that says "something of this run was committed"."""
         return f"{self.base(self.shard_of(run))}n:{run}"
 
     def cache(self, digest: str) -> str:
@@ -147,7 +147,7 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.prefix}:{{c:{digest}}}:"
 
     def cache_entry(self, digest: str) -> str:
-        """Catalog entry of a cache key."""
+        """Name the catalog entry of a cache key."""
         return self.cache(digest) + "entry"
 
     def quota(self, resource: str) -> str:
@@ -155,7 +155,7 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.prefix}:{{q:{resource}}}:"
 
     def quota_held(self, resource: str) -> str:
-        """Leased units of a resource."""
+        """Name the leased units of a resource."""
         return self.quota(resource) + "held"
 
     def queue(self, queue: str) -> str:
@@ -167,7 +167,7 @@ class Keys(msgspec.Struct, frozen=True):
         return self.queue(queue) + "functions"
 
     def heads(self, queue: str) -> str:
-        """Lines of a queue that have launches."""
+        """Name the lines of a queue that have launches."""
         return self.queue(queue) + "heads"
 
     def paused(self, queue: str) -> str:
@@ -179,19 +179,19 @@ class Keys(msgspec.Struct, frozen=True):
         return self.queue(queue) + "ruled"
 
     def lines(self, shard: int) -> str:
-        """Lines of a shard that have launches."""
+        """Name the lines of a shard that have launches."""
         return self.base(shard) + "lines"
 
     def line(self, shard: int, line: str) -> str:
-        """Launches that stand in a line."""
+        """Name the launches that stand in a line."""
         return f"{self.base(shard)}line:{line}"
 
     def swept(self, sweep: str) -> str:
-        """Says that a sweep was made."""
+        """Name the mark that a sweep was made."""
         return f"{self.prefix}:swept:{sweep}"
 
     def turn(self, sweep: str) -> str:
-        """Says that a worker makes a sweep without beat."""
+        """Name the mark that a worker makes a sweep without beat."""
         return f"{self.swept(sweep)}:turn"
 
     @property
@@ -210,5 +210,5 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.prefix}:confirm"
 
     def worker(self, name: str) -> str:
-        """Liveness of a worker process."""
+        """Name the liveness facts of a worker process."""
         return f"{self.prefix}:worker:{name}"

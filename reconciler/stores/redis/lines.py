@@ -154,7 +154,7 @@ class QueueLines(RedisCore):
 
 
 def heads_of(shard: int, lines: Sequence[Sequence[bytes]]) -> tuple[Head, ...]:
-    """Heads from what a script tells of lines: {line, place of its first launch, when}..."""
+    """Read heads from what a script tells of lines: {line, place of its first launch, when}..."""
     return tuple(Head(shard, line.decode(), int(float(place)), int(at)) for line, place, at in lines)
 
 

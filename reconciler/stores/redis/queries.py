@@ -175,7 +175,7 @@ class Queries(RedisCore):
 
     @explain
     def workers(self) -> dict[str, bytes]:
-        """Liveness facts of all workers, by name."""
+        """Read the liveness facts of all workers, by name."""
         start = self.keys.worker("")
         found = {}
         for key in self.client.scan_iter(match=start + "*", count=1000):

@@ -39,7 +39,7 @@ def missing_rights(core: RedisCore) -> list[str]:
 
 
 def in_scripts(base: str) -> list[Words]:
-    """Every command of the scripts."""
+    """List every command of the scripts."""
     h, m, n, s, x, z = (f"{base}{kind}" for kind in ("h", "m", "n", "s", "x", "z"))
     return [
         ("TIME",),
@@ -55,7 +55,7 @@ def in_scripts(base: str) -> list[Words]:
 
 
 def sent(base: str) -> list[Words]:
-    """Every command that is sent as it is, the scripts among them."""
+    """List every command that is sent as it is, the scripts among them."""
     h, m, s, x, z = (f"{base}{kind}" for kind in ("h", "m", "s", "x", "z"))
     script = pack([[str(word) for word in words] for words in in_scripts(base)])
     sha = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -77,7 +77,7 @@ def sent(base: str) -> list[Words]:
 
 
 def _families(core: RedisCore, mark: str) -> list[Words]:
-    """Reading and writing each kind of key outside of a shard: a pattern may leave one of them out."""
+    """Name, for reading and writing, each kind of key outside of a shard: a pattern may leave one of them out."""
     keys = core.keys
     names = (
         f"{keys.meta}-{mark}",

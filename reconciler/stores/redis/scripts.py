@@ -52,7 +52,7 @@ class Script:
             return client.execute_command("EVAL", self.text, 1, key, *args)  # type: ignore[no-untyped-call]  # redis-py has no types here
 
     def command(self, key: str, *args: Any) -> tuple[Any, ...]:  # noqa: ANN401  # what Redis takes
-        """The command that runs the script on the slot of `key`, for who sends it himself."""
+        """Make the command that runs the script on the slot of `key`, for who sends it himself."""
         return ("EVALSHA", self._sha, 1, key, *args)
 
     def for_each(self, client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -75,7 +75,7 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """The script of a verb; loaded once per process."""
+    """Load the script of a verb, once per process."""
     return Script(name)
 
 
@@ -89,7 +89,7 @@ def load_scripts(client: redis.Redis) -> None:
 
 
 def lean(common: str, verb: str) -> str:
-    """The script of a verb: what it uses of the shared parts, and itself, without comments and blanks.
+    """Shorten the script of a verb to what it uses of the shared parts, and itself, without comments and blanks.
 
     The server keeps the text of each script for good, and runs all of it at each call. Its messages name the lines of this
     text: `print(script("claim").text)`.
@@ -108,7 +108,7 @@ def _bare(text: str) -> str:
 
 
 def _tight(line: str) -> str:
-    """A line without blanks around operators that need none; texts stay as they are."""
+    """Remove blanks around operators that need none; texts stay as they are."""
     parts = re.split(r"('[^']*')", line)
     parts[::2] = (re.sub(r" *([=,(){}<>+*]) *", r"\1", part) for part in parts[::2])
     return "".join(parts)

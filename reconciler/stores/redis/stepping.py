@@ -54,7 +54,7 @@ class Stepping(RedisCore):
 
     @explain
     def now(self) -> int:
-        """The server's time."""
+        """Return the server's time, ms since the epoch."""
         seconds, micros = self.client.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
@@ -257,7 +257,7 @@ class Stepping(RedisCore):
 
 
 def _packed(change: Change) -> tuple[Any, ...]:
-    """A change as the script of commit reads it: all text, since what a record holds is JSON and decimals."""
+    """Pack a change as the script of commit reads it: all text, since what a record holds is JSON and decimals."""
     return (
         change.path,
         change.token.decode(),

@@ -44,7 +44,7 @@ class Surveying(RedisCore):
 
     @explain
     def latest(self) -> Late:
-        """The shard in which something waits longest for a step."""
+        """Find the shard in which something waits longest for a step."""
         pipe = self.client.pipeline(transaction=False)
         for shard in range(self.shards):
             pipe.zrange(self.keys.due(shard), 0, 0, withscores=True)

@@ -47,7 +47,7 @@ class AwsSecrets:
         self._source = RenewedClient(factory)
 
     def fetch(self, secret: SecretId) -> SecretValue:
-        """The secret of exactly this scope.
+        """Return the secret of exactly this scope.
 
         Raises:
             SecretNotFound: there is none.

@@ -108,11 +108,11 @@ class S3Blobs:
             return blobs.verified(uri, self._read(address, limit), sha256)
 
     def get_many(self, refs: Sequence[OutputRef], *, limit: int = 0, workers: int = 16) -> list[bytes]:
-        """The bytes of many references, read concurrently, in the order asked; as `stores.blobs.get_many`."""
+        """Read the bytes of many references, concurrently, in the order asked; as `stores.blobs.get_many`."""
         return blobs.get_many(self, refs, limit=limit, workers=workers)
 
     def stat(self, uri: str) -> BlobStat | None:
-        """Size of an object; None when there is none.
+        """Tell the size of an object; None when there is none.
 
         Raises:
             BlobUnavailable: the server or the bucket does not answer, or refuses us.
@@ -155,7 +155,7 @@ class S3Blobs:
         return deleted
 
     def find(self, start: str, *, after: str = "") -> list[Found]:
-        """The next objects whose URI starts with `start`; see `BlobStore.find`.
+        """Find the next objects whose URI starts with `start`; see `BlobStore.find`.
 
         Raises:
             BlobUnavailable: the server does not answer, or refuses us.
@@ -188,7 +188,7 @@ class S3Blobs:
                 self._delete(part[0].bucket, [address.key for address in part])
 
     def page(self, after: str = "") -> list[Listed]:
-        """The next 1000 objects of the bucket behind a key, in the order of their keys, whoever wrote them.
+        """List the next 1000 objects of the bucket behind a key, in the order of their keys, whoever wrote them.
 
         Raises:
             BlobUnavailable: the server does not answer, or refuses us.
@@ -203,7 +203,7 @@ class S3Blobs:
         ]
 
     def uri(self, *parts: str) -> str:
-        """`s3://bucket/prefix/part/part…`, in the bucket and under the prefix of the settings."""
+        """Write `s3://bucket/prefix/part/part…`, in the bucket and under the prefix of the settings."""
         return blobs.join_uri(self.bucket, self._prefix, *parts)
 
     def check(self) -> list[str]:

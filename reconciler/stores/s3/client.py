@@ -61,7 +61,7 @@ def _make(session: boto3.session.Session, settings: Settings) -> S3Client:
 
 
 def _by_md5(request: Any, **_: object) -> None:  # noqa: ANN401  # botocore has no types
-    """Deleting many objects needs a digest of the request: the old header, where the new ones are not understood."""
+    """Send the old digest header, where the new ones are not understood: deleting many objects needs one."""
     for name in list(request.headers):
         if name.lower().startswith(("x-amz-checksum-", "x-amz-sdk-checksum-", "content-md5")):
             del request.headers[name]
@@ -70,7 +70,7 @@ def _by_md5(request: Any, **_: object) -> None:  # noqa: ANN401  # botocore has 
 
 
 def _config(settings: Settings) -> Config:
-    """The client's limits and ways.
+    """Set the client's limits and ways.
 
     Raises:
         ValueError: the endpoint is no URL.

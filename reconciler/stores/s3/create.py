@@ -130,7 +130,7 @@ class Signer:
         self._day, self._key = "", b""
 
     def request(self, key: str, data: bytes, now: float) -> bytes:
-        """The whole request that creates one object, unless one lies there.
+        """Write the whole request that creates one object, unless one lies there.
 
         Args:
             key: of the object.
@@ -193,7 +193,7 @@ class _Connection:
         self._socket.sendall(request)
 
     def status(self) -> int:
-        """HTTP status of the next answer; 0 for a yes with something behind it, as S3 says no after it began to say yes.
+        """Read the HTTP status of the next answer; 0 for a yes with more behind it: S3 may say no after it began to say yes.
 
         Raises:
             OSError: no answer came, or none in time.

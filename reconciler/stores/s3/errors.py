@@ -90,7 +90,7 @@ _SILENCES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 
 
 def code_of(error: ClientError) -> str:
-    """S3's code for an error; answers to HEAD have only the HTTP status."""
+    """Read S3's code from an error; answers to HEAD have only the HTTP status."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
@@ -100,7 +100,7 @@ def was_retried(error: ClientError) -> bool:
 
 
 def safe_endpoint(url: str) -> str:
-    """The endpoint for messages: without user and password; `AWS` when none is set."""
+    """Write the endpoint for messages: without user and password; `AWS` when none is set."""
     head, at, tail = url.rpartition("@")
     return (f"{head.partition('://')[0]}://{tail}" if at else url) or "AWS"
 

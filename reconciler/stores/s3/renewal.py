@@ -38,7 +38,7 @@ def refused(error: ClientError) -> bool:
 
 
 def keys_of(session: boto3.session.Session) -> Keys | None:
-    """The keys a session finds now; None where there are none, as while a file is written."""
+    """Return the keys a session finds now; None where there are none, as while a file is written."""
     try:
         found: Any = session.get_credentials()
         frozen = found and found.get_frozen_credentials()
@@ -86,13 +86,13 @@ class RenewedClient(Generic[C]):
         return do(client)
 
     def get(self) -> C:
-        """The client of this process; its threads share it."""
+        """Return the client of this process; its threads share it."""
         slot = self._slot()
         with slot.lock:
             return self._new(slot) if slot.client is None else slot.client
 
     def session(self) -> boto3.session.Session:
-        """The session the client of this process belongs to: the one source of its credentials.
+        """Return the session the client of this process belongs to: the one source of its credentials.
 
         Raises:
             What making a client raises.
@@ -112,7 +112,7 @@ class RenewedClient(Generic[C]):
         return client
 
     def _renewed(self, old: C) -> C:
-        """A client with other keys than the refused one; that one, where there are none."""
+        """Make a client with other keys than the refused one; return that one where there are none."""
         slot = self._slot()
         with slot.lock:
             if slot.client is not None and slot.client is not old:
