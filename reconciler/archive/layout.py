@@ -3,6 +3,7 @@
     _archive/runs/<project>/<domain>/<run>@<incarnation>.ndjson.gz      one ended run
     _archive/index/<project>/<day>/<digest>.ndjson.gz                    which runs ended on a day (UTC), a line each
     _archive/events/<shard>/<from>_<to>.ndjson.gz                        old events of runs that live for long
+    _archive/deleting/… and deleted/…                                    what is deleted on request, and the trace of it
     _archive/bulk/<project>/<name>/…                                     what was asked of many runs, and how far it came
 
 No name starts with `_`, so nothing else lies there, and the submitter may not choose it (`core.layout.base_problem`).
@@ -18,6 +19,8 @@ from reconciler.core.layout import ARCHIVE
 RUNS = f"{ARCHIVE}/runs"
 INDEX = f"{ARCHIVE}/index"
 EVENTS = f"{ARCHIVE}/events"
+DELETING = f"{ARCHIVE}/deleting"
+DELETED = f"{ARCHIVE}/deleted"
 BULK = f"{ARCHIVE}/bulk"
 SUFFIX = ".ndjson.gz"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 import msgspec
 
+from reconciler.api.action import RunId
 from reconciler.api.errors import BlobExists
 from reconciler.archive.layout import EVENTS, SUFFIX
 from reconciler.archive.packing import pack, unpack
@@ -45,7 +46,7 @@ class Segments:
         self._store = store
         self._blobs = blobs
         self._shard = shard
-        self._folder = f"{blobs.uri(EVENTS, str(shard))}/"
+        self._folder = _folder(blobs, shard)
 
     def spill(self, before: int) -> int:
         """Store those events older than `before` that a run in the store will want; returns how many.
@@ -85,16 +86,7 @@ class Segments:
             self._blobs.delete(uris)
 
     def _listed(self) -> list[tuple[str, int]]:
-        """List the objects, each with the time of its last event."""
-        found = []
-        after = ""
-        while page := self._blobs.find(self._folder, after=after):
-            after = page[-1].uri
-            for one in page:
-                name = one.uri.rpartition("/")[2].removesuffix(SUFFIX)
-                last = name.partition("_")[2].partition("-")[0]
-                found.append((one.uri, int(last) if last.isdigit() else 0))
-        return found
+        return _listed(self._blobs, self._folder)
 
     def completed(self, run: RawRun) -> RawRun:
         """Complete the run with all its events; older ones are looked for where an action has more than its record knows of.
@@ -160,3 +152,47 @@ def _is_complete(action: RawAction) -> bool:
 
 def _at(cursor: str) -> int:
     return int(cursor.partition("-")[0])
+
+
+def drop_events(blobs: BlobStore, shard: int, runs: Mapping[RunId, tuple[int, int]]) -> None:
+    """Drop the events of runs that are deleted, each known by when it was created and ended, from the segments of a shard.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    first = min((created for created, _ in runs.values()), default=0)
+    for uri, last in _listed(blobs, _folder(blobs, shard)):
+        if last < first:
+            continue
+        lines = unpack(blobs.get(uri)).lines
+        kept = [line for line in lines if not _is_of(line, runs)]
+        if lines and not kept:
+            blobs.delete([uri])
+        elif len(kept) < len(lines):
+            blobs.put(uri, pack(line.decode() for line in kept))
+
+
+def _is_of(line: bytes, runs: Mapping[RunId, tuple[int, int]]) -> bool:
+    try:
+        one = _line.decode(line)
+        created, ended = runs.get(RunId(*_key.decode(one.event).id[:3]), (0, -1))
+    except msgspec.DecodeError:
+        return False
+    return created <= _at(one.at) <= ended
+
+
+def _folder(blobs: BlobStore, shard: int) -> str:
+    return f"{blobs.uri(EVENTS, str(shard))}/"
+
+
+def _listed(blobs: BlobStore, folder: str) -> list[tuple[str, int]]:
+    """List the objects of a shard, each with the time of its last event."""
+    found = []
+    after = ""
+    while page := blobs.find(folder, after=after):
+        after = page[-1].uri
+        for one in page:
+            name = one.uri.rpartition("/")[2].removesuffix(SUFFIX)
+            last = name.partition("_")[2].partition("-")[0]
+            found.append((one.uri, int(last) if last.isdigit() else 0))
+    return found

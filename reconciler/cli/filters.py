@@ -48,9 +48,9 @@ def filter_options(phases: Iterable[str]) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
-        def wrapper(**given: Any) -> Any:  # noqa: ANN401  # options of the command
+        def wrapper(*context: Any, **given: Any) -> Any:  # noqa: ANN401  # options of the command
             filters = Filters({name: given.pop(name) for name in _NAMES})
-            return command(filters=filters, **given)
+            return command(*context, filters=filters, **given)
 
         wrapped: Command = wrapper
         for option in _options(list(phases)):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from reconciler.archive.index import Row
 from reconciler.archive.query import Found, Question, ask
+from reconciler.cli.deleting import delete, deleted
 from reconciler.cli.filters import ENDED, Filters, filter_options
 from reconciler.cli.format import one_line
 from reconciler.cli.output import emit, note, show_table
@@ -13,21 +15,42 @@ from reconciler.cli.session import Place, common_options, connected
 from reconciler.core.times import iso, span
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @filter_options(ENDED)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Most lines.")
 @common_options
-def history(*, filters: Filters, limit: int, project: str, domain: str, as_json: bool) -> None:
+@click.pass_context
+def history(
+    context: click.Context, /, *, filters: Filters, limit: int, project: str, domain: str, as_json: bool
+) -> None:
     """List archived runs of a project by the day they ended on, last ones first.
 
     --task, --phase and --code together choose runs in which one action fits all of them. `reconciler get RUN` shows one.
     """
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return
     place = Place(project, domain)
     with connected(place) as client:
         question = filters.question(place.settings.project, domain, client.store.now())
         found = ask(client.blobs, question)
     tell_damage(found)
     _show(found, question, limit, as_json=as_json)
+
+
+history.add_command(delete)
+history.add_command(deleted)
+
+
+def _refuse_options(context: click.Context) -> None:
+    """Refuse options before `delete`: whoever writes --project there would delete of another one."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"write {given[0]} behind `{context.invoked_subcommand}`.")
 
 
 def tell_damage(found: Found) -> None:

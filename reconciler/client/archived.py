@@ -54,6 +54,11 @@ class ArchivedRuns:
                 del self._kept[next(iter(self._kept))]
         return found
 
+    def forget(self) -> None:
+        """Keep nothing of what was read: something was deleted."""
+        with self._lock:
+            self._kept.clear()
+
 
 def counts_of(run: ArchivedRun) -> RunCounts:
     """Count the actions of an archived run in each phase."""

@@ -18,6 +18,7 @@ from reconciler.client.approval import Signals, question
 from reconciler.client.bulk import Bulks
 from reconciler.client.by_name import PublishedTask, TasksByName
 from reconciler.client.connect import connect
+from reconciler.client.history import History
 from reconciler.client.queue_verbs import QueueVerbs
 from reconciler.client.queues import Queues
 from reconciler.client.remaking import Remaking
@@ -35,6 +36,7 @@ class Client(Remaking, QueueVerbs):
 
     Attributes:
         settings: of the installation.
+        history: what the archive remembers.
         bulk: reruns, recovers or aborts many runs at once.
     """
 
@@ -42,6 +44,7 @@ class Client(Remaking, QueueVerbs):
         self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings | None = None
     ) -> None:
         super().__init__(store, blobs, messenger, settings or Settings())
+        self.history = History(self)
         self.bulk = Bulks(self)
         self._signals = Signals(self, self._waker, self.settings)
         self._tasks = TasksByName(store, self.settings, self.submit, self.submit_many)

@@ -21,6 +21,8 @@ from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
 from reconciler.sweeps.archive import archive_all
+from reconciler.sweeps.deleting import EVERY as DELETING_EVERY
+from reconciler.sweeps.deleting import delete_requested
 from reconciler.sweeps.expire import EVERY
 from reconciler.sweeps.holds import drop_holds
 from reconciler.sweeps.objects import Removed, note_objects, remove_objects
@@ -62,10 +64,10 @@ def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) ->
             if blobs is not None and noted:
                 note_objects(store, blobs, shard, before=before, limit=PAGE_SIZE)
             deleted += _collect_shard(store, shard, before, noted=noted, archived=archiving)
-            if blobs is not None and settings.collect_objects:
+            if blobs is not None:  # also without collect_objects: of runs that were deleted on request
                 objects += remove_objects(store, blobs, shard)
-        if blobs is not None and store.take_turn("bulks", EVERY):
-            _forget_bulks(blobs, now - int(max(settings.archive, _BULKS).total_seconds() * 1000))
+        if blobs is not None:
+            _keep_promises(store, blobs, settings)
         kept = int(settings.events_retention.total_seconds() * 1000)
         trimmed = store.trim_events(now - kept, spilled=archiving)
     if deleted or trimmed or objects or archived:
@@ -73,9 +75,14 @@ def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) ->
     return deleted
 
 
-def _forget_bulks(blobs: BlobStore, before: int) -> None:
+def _keep_promises(store: Store, blobs: BlobStore, settings: Settings) -> None:
+    """Delete what somebody asked for, and forget old plans of bulks."""
     try:
-        forget_bulks(blobs, before)
+        if store.take_turn("deleting", DELETING_EVERY):
+            delete_requested(store, blobs, settings)
+        if store.take_turn("bulks", EVERY):
+            kept = int(max(settings.archive, _BULKS).total_seconds() * 1000)
+            forget_bulks(blobs, store.now() - kept)
     except BlobUnavailable as error:
         log.warning("archive.unavailable", error=str(error))
 

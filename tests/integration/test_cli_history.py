@@ -100,3 +100,42 @@ def test_bulk(backend: Backend) -> None:
     assert backend.reconciler("bulk", "rerun", "--json").exit_code == 2
     assert backend.reconciler("bulk", "abort", "--reason", " ").exit_code == 2
     assert backend.reconciler("bulk", "resume", "none").exit_code == 6
+
+
+def test_history_delete(backend: Backend) -> None:
+    """Counted first, asked for a yes; then nothing of the run is found, and the trace says who asked."""
+    for run in ("d1", "d2"):
+        backend.call(run, "greet", name="Ada")
+        backend.end(run)
+    forget(backend)
+    counted = backend.answer("history", "delete", "d1", "--dry-run")
+    assert (counted["archived"], counted["actions"], counted["done_at"]) == (1, 1, None)
+    for answer in ("n\n", ""):
+        assert backend.reconciler("history", "delete", "d1", input=answer).exit_code == 130
+    assert (
+        "1 archived runs with 1 actions are chosen"
+        in backend.reconciler("history", "delete", "d1", "--dry-run").stdout
+    )
+    assert backend.reconciler("get", "d1").exit_code == 0
+    done = backend.reconciler("history", "delete", "d1", "--reason", "his right", input="y\n")
+    assert "were deleted from the archive" in done.stdout
+    assert backend.reconciler("get", "d1").exit_code == 6
+    assert backend.reconciler("history", "delete", "d1", "--yes").exit_code == 6
+    assert [run["run"] for run in backend.answer("history", "--name", "d")["runs"]] == [f"{HERE}/d2"]
+    [trace] = backend.answer("history", "deleted")["deleted"]
+    assert (trace["reason"], trace["by"]["door"], bool(trace["done_at"])) == ("his right", "cli", True)
+    assert "his right" in backend.reconciler("history", "deleted").stdout
+    forget(backend)
+    listed = backend.client.blobs.find(backend.client.blobs.uri("_runs"))
+    assert not any("/d1@" in one.uri for one in listed)
+    everything = backend.answer("history", "delete", "--all", "--project", "default", "--yes")
+    assert everything["archived"] >= 1
+    assert backend.answer("history")["runs"] == []
+    for wrong in (
+        ("history", "delete"),
+        ("history", "delete", "--all"),
+        ("history", "delete", "d2", "--all", "--project", "default"),
+        ("history", "delete", "d2", "--json"),
+        ("history", "--project", "acme", "delete", "--all", "--project", "default", "--yes"),
+    ):
+        assert backend.reconciler(*wrong).exit_code == 2, wrong

@@ -75,8 +75,27 @@ BULK = {
     "reconciler bulk list": "after-outage",
 }
 """Each with what is said of it."""
+HISTORY = {
+    "reconciler history delete RUN --dry-run": "1 more have ended, and go when they are archived",
+    'reconciler history delete RUN --reason "the customer asked" --yes': "were deleted",
+    'reconciler history delete --all --project acme --reason "the contract ended" --yes': "0 archived runs",
+    "reconciler history deleted": "the customer asked",
+}
+"""As above."""
 TYPED = {DEV, ENV, FIRST, KILL, WATCH, SUBMIT, BY_NAME, "reconciler list", *LOOKS, ABORT, "reconciler doctor"}
-TYPED |= {"reconciler top", RECOVER, *AGAIN, *BULK, *TURNS, *CELERY, *WORKERS, *ASKED, TOKEN, *SECRET}
+TYPED |= {
+    "reconciler top",
+    RECOVER,
+    *AGAIN,
+    *BULK,
+    *HISTORY,
+    *TURNS,
+    *CELERY,
+    *WORKERS,
+    *ASKED,
+    TOKEN,
+    *SECRET,
+}
 
 STORIES = ".venv/bin/python -m tests.simulation.run --seeds 10000"
 SKIPPED = {STORIES: "an hour of stories; a run of three is typed below"}
@@ -188,8 +207,8 @@ def test_use(clone: tuple[Terminal, Path]) -> None:
     assert "is being aborted" in terminal.type(ENV, ABORT, answer="y\n")
     eventually(lambda: "aborted" in terminal.type(ENV, "reconciler get RUN"))
     assert "0 actions are taken over, 1 run" in terminal.type(ENV, RECOVER)
-    for bulk, told in BULK.items():
-        assert told in terminal.type(ENV, bulk, answer="y\n")
+    for command, told in {**BULK, **HISTORY}.items():
+        assert told in terminal.type(ENV, command, answer="y\n")
     assert "All is well" in terminal.type(ENV, "reconciler doctor")
     assert "workers live" in terminal.type(ENV, "reconciler top")
 

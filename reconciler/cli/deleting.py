@@ -1,0 +1,157 @@
+"""`reconciler history delete` and `deleted`: runs that shall not be remembered, and the trace of those that were deleted."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.archive.deleting import DeleteRequest
+from reconciler.cli.exits import GivenUp
+from reconciler.cli.output import emit, note, say, show_table
+from reconciler.cli.session import Place, common_options, connected
+from reconciler.client import Client
+from reconciler.core.times import iso
+
+
+@click.command(short_help="Delete a run, or all of a project, from the archive.")
+@click.argument("run", metavar="[RUN]", required=False)
+@click.option("--all", "everything", is_flag=True, help="All runs of --project, or of its --domain.")
+@click.option("--incarnation", default="", help="Only this run of all that had the name.")
+@click.option("--reason", default="", help="Why; kept in the trace.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@common_options
+def delete(
+    *,
+    run: str | None,
+    everything: bool,
+    incarnation: str,
+    reason: str,
+    yes: bool,
+    dry_run: bool,
+    project: str,
+    domain: str,
+    as_json: bool,
+) -> None:
+    """Delete RUN from the archive, or with --all every ended run of a project, and the objects that only they name.
+
+    It cannot be undone. What ended and is not archived yet goes when it is. A trace stays: `reconciler history deleted`.
+    """
+    if as_json and not (yes or dry_run):
+        raise click.UsageError("--json asks no questions: add --yes, or --dry-run.")
+    if everything and (run is not None or incarnation or not project):
+        raise click.UsageError(
+            "--all takes the place of RUN, and needs --project: all of its runs are meant."
+        )
+    if run is None and not everything:
+        raise click.UsageError("name the RUN, or all runs of a project with --all --project PROJECT.")
+    place = Place(project, domain)
+    with connected(place) as client:
+        request = _planned(client, place, run, incarnation, domain, reason)
+        if dry_run or not _is_any(request):
+            _tell(request, _counted(request), as_json=as_json)
+            return
+        if not yes:
+            _ask(request)
+        done = client.history.delete(request)
+        _tell(done, _sentence(done), as_json=as_json)
+
+
+@click.command(short_help="Show what was deleted from the archive, when, and by whom.")
+@common_options
+def deleted(*, project: str, domain: str, as_json: bool) -> None:
+    """Show what was deleted from the archive of a project on request, when, by whom, and how much it was."""
+    place = Place(project, domain)
+    with connected(place) as client:
+        found = client.history.deleted(place.settings.project)
+    if as_json:
+        emit({"deleted": [_document(each) for each in found]})
+    elif found:
+        rows = [
+            (
+                _what(each),
+                str(each.archived),
+                str(each.actions),
+                iso(each.at) or "",
+                iso(each.finished_at) or "not yet",
+                str(each.by),
+                each.reason,
+            )
+            for each in found
+        ]
+        show_table(("WHAT", "RUNS", "ACTIONS", "ASKED", "DONE", "BY", "REASON"), rows)
+    else:
+        note(f"Nothing of {place.settings.project} was deleted on request.")
+
+
+def _planned(
+    client: Client, place: Place, run: str | None, incarnation: str, domain: str, reason: str
+) -> DeleteRequest:
+    if run is None:
+        return client.history.plan_delete_project(place.settings.project, domain=domain, reason=reason)
+    return client.history.plan_delete(place.run(run), incarnation=incarnation, reason=reason)
+
+
+def _is_any(request: DeleteRequest) -> bool:
+    return bool(request.archived or request.stored)
+
+
+def _ask(request: DeleteRequest) -> None:
+    """Ask for a yes.
+
+    Raises:
+        GivenUp: the answer is another one, or there is nobody to answer.
+    """
+    say(_counted(request))
+    try:
+        agreed = click.confirm("Delete them? It cannot be undone.", err=True)
+    except click.Abort:
+        raise GivenUp("nobody answered, so nothing was deleted; add --yes to be not asked.") from None
+    if not agreed:
+        raise GivenUp("nothing was deleted.")
+
+
+def _what(request: DeleteRequest) -> str:
+    if request.runs:
+        return ", ".join(request.runs)
+    return f"{request.project}/{request.domain}/*" if request.domain else f"{request.project}/*"
+
+
+def _counted(request: DeleteRequest) -> str:
+    parts = [f"{_what(request)}: {request.archived} archived runs with {request.actions} actions are chosen"]
+    if request.stored:
+        parts.append(f"{request.stored} more have ended, and go when they are archived")
+    if request.held:
+        parts.append(f"objects of {request.held} stay as long as runs that were made of them")
+    return "; ".join(parts) + "."
+
+
+def _sentence(done: DeleteRequest) -> str:
+    if not done.finished_at:
+        return f"{_what(done)}: it is much, so the collector deletes it; `reconciler history deleted` says when it is done."
+    return (
+        f"{_what(done)}: {done.archived} runs with {done.actions} actions were deleted from the archive; the collector "
+        "removes their objects."
+    )
+
+
+def _tell(request: DeleteRequest, sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        emit(_document(request))
+    else:
+        say(sentence)
+
+
+def _document(request: DeleteRequest) -> dict[str, object]:
+    return {
+        "project": request.project,
+        "domain": request.domain or None,
+        "runs": list(request.runs) or None,
+        "archived": request.archived,
+        "actions": request.actions,
+        "stored": request.stored,
+        "held": request.held,
+        "asked_at": iso(request.at),
+        "by": {"actor": request.by.actor, "door": request.by.door},
+        "reason": request.reason or None,
+        "done_at": iso(request.finished_at),
+    }

@@ -1,0 +1,185 @@
+"""Ask the archive what it remembers, and have runs deleted from it."""
+
+from __future__ import annotations
+
+from reconciler.api.action import RunId
+from reconciler.api.errors import ActionNotFound, ArchiveUnreadable, InvalidSpec
+from reconciler.api.names import check_name
+from reconciler.archive.archive import Archive
+from reconciler.archive.deleting import (
+    FIRST,
+    LAST,
+    Deleter,
+    DeleteRequest,
+    finish_request,
+    requests_in,
+    store_request,
+)
+from reconciler.archive.layout import DELETED, day_of
+from reconciler.archive.query import Found, Question, ask
+from reconciler.client.choosing import stored_runs
+from reconciler.client.handles import Handles
+from reconciler.stores.holds import RunLife
+
+_DAY = 86_400_000
+
+
+class History:
+    """The archive of an installation: `Client.history`. May be shared between threads.
+
+    Args:
+        client: reads runs.
+    """
+
+    def __init__(self, client: Handles) -> None:
+        self._client = client
+
+    def find(self, question: Question) -> Found:
+        """Find the archived runs of a question, newest end first.
+
+        Raises:
+            BlobUnavailable: the server does not answer.
+        """
+        return ask(self._client.blobs, question)
+
+    # -- deleting --------------------------------------------------------------------------------------------------
+    def plan_delete(self, run: RunId, *, incarnation: str = "", reason: str = "") -> DeleteRequest:
+        """Tell what `delete` would delete of a run: all that ever had its name, or one. Nothing is stored.
+
+        Args:
+            run: which one.
+            incarnation: only this one of its name.
+            reason: why, for the trace.
+
+        Raises:
+            ActionNotFound: neither the archive nor the store has it.
+            InvalidSpec: it is alive.
+            StoreUnavailable, BlobUnavailable: a server does not answer.
+        """
+        run.checked()
+        stored = self._ended_in_store(run, incarnation)
+        archive = Archive(self._client.blobs)
+        lives = [RunLife(run, each) for each in archive.incarnations(run) if each == (incarnation or each)]
+        if not lives and not stored:
+            raise ActionNotFound(run)
+        days: list[str] = []
+        actions = 0
+        for life in lives:
+            count, day = _read(archive, life)
+            actions, days = actions + count, [*days, *day]
+        now = self._client.store.now()
+        if stored:
+            days += [day_of(now - _DAY), day_of(now)]
+        return DeleteRequest(
+            project=run.project,
+            domain=run.domain,
+            runs=tuple(dict.fromkeys(map(str, [*lives, *stored]))),
+            since=min(days),
+            until=max(days),
+            by=self._client.who(),
+            at=now,
+            reason=reason,
+            archived=len(lives),
+            actions=actions,
+            stored=len(set(stored) - set(lives)),
+            held=sum(bool(self._client.store.holders(life)) for life in {*lives, *stored}),
+        )
+
+    def plan_delete_project(self, project: str, *, domain: str = "", reason: str = "") -> DeleteRequest:
+        """Tell what `delete` would delete of a project: all runs that have ended by now. Nothing is stored.
+
+        Args:
+            project: which one.
+            domain: only of this one.
+            reason: why, for the trace.
+
+        Raises:
+            InvalidName: a name breaks the rule of names.
+            StoreUnavailable, BlobUnavailable: a server does not answer.
+        """
+        check_name("project", project)
+        if domain:
+            check_name("domain", domain)
+        store = self._client.store
+        now = store.now()
+        question = Question(project=project, domain=domain, since=FIRST, until=day_of(now))
+        rows = self.find(question).rows
+        archived = {row.key for row in rows}
+        ended = [row for row in stored_runs(store, question) if row.ended_at and row.key not in archived]
+        held = {hold.source for shard in range(store.shards) for hold in store.holds(shard)} & {
+            RunLife(row.id, row.incarnation) for row in (*rows, *ended)
+        }
+        return DeleteRequest(
+            project=project,
+            domain=domain,
+            until=day_of(now + _DAY),
+            by=self._client.who(),
+            at=now,
+            reason=reason,
+            archived=len(rows),
+            actions=sum(row.actions for row in rows),
+            stored=len(ended) if self._client.settings.archive else 0,
+            held=len(held),
+        )
+
+    def delete(self, request: DeleteRequest) -> DeleteRequest:
+        """Delete from the archive what was planned: runs, their lines in the index, and objects that nobody else names.
+
+        The request is stored first: a collector finishes it, if this process dies, and removes the objects. A trace is kept.
+
+        Returns:
+            The trace; `finished_at` is 0 when it was much, and the rest is left to the collector.
+
+        Raises:
+            StoreUnavailable, BlobUnavailable: a server does not answer; when the request was stored, a collector goes on.
+        """
+        client = self._client
+        store_request(client.blobs, request)
+        done = Deleter(client.store, client.blobs).carry_out(request)
+        client.archived.forget()
+        return finish_request(client.blobs, request, client.store.now()) if done else request
+
+    def deleted(self, project: str = "") -> list[DeleteRequest]:
+        """Read the traces of what was deleted, of one project or of all, oldest first; a request for each.
+
+        Raises:
+            BlobUnavailable: the server does not answer.
+        """
+        return [
+            each
+            for each in requests_in(self._client.blobs, DELETED)
+            if each.project == (project or each.project)
+        ]
+
+    def _ended_in_store(self, run: RunId, incarnation: str) -> list[RunLife]:
+        """Find the run in the store, from where it will be archived; none when it has none, or it is another one.
+
+        Raises:
+            InvalidSpec: it is alive.
+        """
+        store = self._client.store
+        first = store.list_actions(run, limit=1).actions
+        counts = store.counts(run)
+        if not first or counts is None or not self._client.settings.archive:
+            return []
+        life = RunLife(run, first[0].metadata.incarnation)
+        if life.incarnation != (incarnation or life.incarnation):
+            return []
+        if counts.ended < counts.total:
+            raise InvalidSpec(
+                f"the run {run} is alive: {counts.total - counts.ended} of its {counts.total} actions have not ended. Wait "
+                f"for its end, or abort it with `reconciler abort {run}`; to delete earlier ones of its name, name theirs "
+                "with --incarnation"
+            )
+        return [life]
+
+
+def _read(archive: Archive, life: RunLife) -> tuple[int, list[str]]:
+    """Count the actions of a run that can be read, and tell on which days it may have ended."""
+    try:
+        found = archive.read_run(life.run, life.incarnation)
+    except ArchiveUnreadable:
+        return 0, [FIRST, LAST]
+    if found is None or not found.ended_at:
+        return 0, [FIRST, LAST]
+    return len(found.actions), [day_of(found.ended_at)]

@@ -1,0 +1,379 @@
+"""Runs that shall not be remembered: deleted from the archive on request."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from reconciler import TaskEnvironment
+from reconciler.api.action import RunId
+from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidSpec, SourceUnusable
+from reconciler.archive.archive import Archive
+from reconciler.archive.deleting import FIRST, LAST, Deleter, requests_in, store_request
+from reconciler.archive.index import Row, write_rows
+from reconciler.archive.layout import EVENTS
+from reconciler.archive.query import Question
+from reconciler.client import Run
+from reconciler.sweeps.collect import collect
+from reconciler.testing import Lab
+
+pytestmark = pytest.mark.rule("R42")
+PAD = "x" * 5000
+env = TaskEnvironment("deleting")
+broken: set[int] = set()
+
+
+@env.task()
+def square(n: int) -> str:
+    """Square a number, but none that is broken; outputs are large, so they lie in S3 alone."""
+    if n in broken:
+        raise ValueError(n)
+    return f"{n * n}{PAD}"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """The engine in memory."""
+    broken.clear()
+    made = Lab()
+    env.client = made.client
+    yield made
+    env.client = None
+
+
+def swept(lab: Lab, later: timedelta = timedelta(hours=2), blobs: Any = None) -> None:
+    """Two passes of the collector, after a while."""
+    lab.clock.advance(later)
+    for _ in range(2):
+        lab.clock.advance(timedelta(minutes=21))
+        collect(lab.store, lab.settings, blobs or lab.blobs)
+
+
+def ended(lab: Lab, *names: str, **options: Any) -> list[Run[Any]]:
+    """Runs of these names that the archive alone remembers."""
+    runs = [square.submit((2,), run=name, **options) for name in names]
+    lab.work()
+    swept(lab)
+    assert lab.client.runs() == []
+    return runs
+
+
+def acme(lab: Lab, run: str, domain: str = "development") -> Run[Any]:
+    """Submit a run of another project."""
+    spec = square.spec((1,), {})
+    return lab.client.submit(msgspec.structs.replace(spec, run_name=run, project="acme", domain=domain))
+
+
+def objects_of(lab: Lab, run: Run[Any]) -> list[str]:
+    """What lies in S3 in folders of a run."""
+    uris = map(str, lab.blobs._objects)
+    return [uri for uri in uris if f"/{run.id.run}@" in uri and "/_archive/" not in uri]
+
+
+def remembered(lab: Lab, project: str = "default") -> set[str]:
+    """Names of the runs the index tells of."""
+    return {
+        row.run for row in lab.client.history.find(Question(project=project, since=FIRST, until=LAST)).rows
+    }
+
+
+def test_a_run_is_deleted(lab: Lab) -> None:
+    """Its object, its line in the index and the objects it alone names go; others stay; a trace says who, when, what."""
+    mine, other = ended(lab, "mine", "other")
+    assert objects_of(lab, mine)
+    plan = lab.client.history.plan_delete(mine.id, reason="his right")
+    assert (plan.archived, plan.actions, plan.stored, plan.held) == (1, 1, 0, 0)
+    assert remembered(lab) == {"mine", "other"}, "a plan deletes nothing"
+    lab.client.counts(mine.id)  # a client remembers for some seconds what it has read
+    done = lab.client.history.delete(plan)
+    assert remembered(lab) == {"other"}
+    with pytest.raises(ActionNotFound):
+        lab.client.get(mine.action)
+    with pytest.raises(ActionNotFound):
+        lab.client.history.plan_delete(mine.id)
+    swept(lab)
+    swept(lab)
+    assert objects_of(lab, mine) == []
+    assert other.result() == f"4{PAD}"
+    [trace] = lab.client.history.deleted("default")
+    assert trace == done
+    assert (trace.runs, trace.by, trace.reason) == (
+        (f"{mine.id}@{mine.incarnation}",),
+        lab.client.who(),
+        "his right",
+    )
+    assert trace.finished_at
+    assert lab.client.history.deleted("another") == []
+    assert list(requests_in(lab.blobs)) == [], "it is carried out no more"
+
+
+def test_one_of_several_of_its_name(lab: Lab) -> None:
+    """By its incarnation; by the name alone all of them go."""
+    [first] = ended(lab, "nightly")
+    [second] = ended(lab, "nightly")
+    history = lab.client.history
+    assert history.plan_delete(first.id).archived == 2
+    history.delete(history.plan_delete(first.id, incarnation=first.incarnation))
+    assert Archive(lab.blobs).incarnations(first.id) == [second.incarnation]
+    assert second.result() == f"4{PAD}"
+    swept(lab)
+    assert second.result() == f"4{PAD}"
+
+
+def test_a_run_that_is_alive_or_never_was(lab: Lab) -> None:
+    """Refused, with what to do; an earlier one of the name can be deleted all the same."""
+    [old] = ended(lab, "nightly")
+    square.submit((3,), run="nightly")
+    history = lab.client.history
+    with pytest.raises(InvalidSpec, match=r"alive: 1 of its 1 actions .*`reconciler abort .*--incarnation"):
+        history.plan_delete(old.id)
+    with pytest.raises(ActionNotFound):
+        history.plan_delete(RunId("default", "development", "never"))
+    history.delete(history.plan_delete(old.id, incarnation=old.incarnation))
+    assert remembered(lab) == set()
+
+
+def test_what_ended_and_is_not_archived_yet(lab: Lab) -> None:
+    """It is stored for its retention; when it is archived it goes, and nothing is left of it."""
+    run = square.submit((2,), run="mine")
+    lab.work()
+    plan = lab.client.history.plan_delete(run.id)
+    assert (plan.archived, plan.stored) == (0, 1)
+    lab.client.history.delete(plan)
+    assert run.result() == f"4{PAD}"
+    swept(lab, timedelta(minutes=62))
+    swept(lab, timedelta(minutes=1))
+    assert lab.store.get(run.action) is None
+    assert (remembered(lab), objects_of(lab, run)) == (set(), [])
+    swept(lab, timedelta(hours=4))
+    assert list(requests_in(lab.blobs)) == []
+
+
+def test_a_project_is_deleted(lab: Lab) -> None:
+    """All its runs that have ended, archived or not, also one the index has lost; other projects and domains stay."""
+    theirs = acme(lab, "theirs")
+    kept = acme(lab, "kept", "production")
+    ended(lab, "mine")
+    lost = acme(lab, "lost")
+    lab.work()
+    swept(lab)
+    for one in lab.blobs.find(lab.blobs.uri("_archive/index/acme")):
+        lab.blobs.delete([one.uri])
+    write_rows(lab.blobs, [_row(lab, run) for run in (theirs, kept)])
+    late = acme(lab, "late")
+    lab.work()
+    plan = lab.client.history.plan_delete_project("acme", domain="development")
+    assert (plan.archived, plan.stored) == (1, 1)
+    lab.clock.advance(1)
+    done = lab.client.history.delete(lab.client.history.plan_delete_project("acme", domain="development"))
+    assert done.finished_at
+    assert remembered(lab, "acme") == {"kept"}
+    assert Archive(lab.blobs).incarnations(lost.id) == []
+    swept(lab, timedelta(minutes=62))
+    swept(lab, timedelta(minutes=1))
+    assert remembered(lab, "acme") == {"kept"}
+    assert remembered(lab) == {"mine"}
+    assert [objects_of(lab, run) for run in (theirs, lost, late)] == [[], [], []]
+    assert objects_of(lab, kept)
+
+
+def _row(lab: Lab, run: Run[Any]) -> Row:
+    """A line of the index for an archived run."""
+    found = Archive(lab.blobs).read_run(run.id)
+    assert found is not None
+    return Row(
+        project=run.id.project,
+        domain=run.id.domain,
+        run=run.id.run,
+        incarnation=found.incarnation,
+        created_at=found.created_at,
+        ended_at=found.ended_at,
+        phase="succeeded",
+        task="deleting.square",
+        actions=1,
+        groups=(("deleting.square", "succeeded", "", 1),),  # type: ignore[arg-type]  # as it is read
+    )
+
+
+def test_a_source_of_others(lab: Lab) -> None:
+    """What a run was made of it needs stays until that one has gone; then the rest of the deleted one goes."""
+    broken.add(1)
+    run = square.map(range(3), run="nightly")
+    lab.work()
+    broken.clear()
+    swept(lab)
+    second = run.recover()
+    lab.work()
+    plan = lab.client.history.plan_delete(run.id)
+    assert plan.held == 1
+    lab.client.history.delete(plan)
+    swept(lab)
+    assert [text.removesuffix(PAD) for text in second.result()] == ["0", "1", "4"]
+    with pytest.raises(ActionNotFound):
+        lab.client.recover(run.id)
+    lab.client.history.delete(lab.client.history.plan_delete(second.id))
+    for _ in range(3):
+        swept(lab, timedelta(hours=1))
+    assert objects_of(lab, run) == objects_of(lab, second) == []
+
+
+def test_a_run_that_is_made_of_it_meanwhile(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recover comes between any two steps of a deletion: refused, or the new run has all it needs. Never half."""
+    outcomes = set()
+    for calls in range(12):
+        broken.add(1)
+        run = square.map(range(3), run=f"run{calls}")
+        lab.work()
+        broken.clear()
+        swept(lab)
+        plan = lab.client.history.plan_delete(run.id)
+        made = _recovered_at(lab, monkeypatch, run, plan, calls)
+        lab.work()
+        swept(lab, timedelta(minutes=1))
+        for new in made:
+            assert [text.removesuffix(PAD) for text in new.result()] == ["0", "1", "4"]
+        outcomes.add(len(made))
+    assert outcomes == {0, 1}
+
+
+def _recovered_at(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, run: Run[Any], plan: Any, calls: int
+) -> list[Run[Any]]:
+    made: list[Run[Any]] = []
+    left = calls
+    inner = {name: getattr(lab.blobs, name) for name in ("put", "get", "find", "delete")}
+
+    def watched(name: str) -> Any:
+        def call(*args: Any, **given: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == -1:
+                with suppress(SourceUnusable, ActionNotFound):
+                    made.append(run.recover())
+            return inner[name](*args, **given)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in inner:
+            patch.setattr(lab.blobs, name, watched(name))
+        lab.client.history.delete(plan)
+    return made
+
+
+class Dying:
+    """Objects of a process that dies at its so-and-so-manyth write."""
+
+    def __init__(self, inner: Any, calls: int, *, after: bool) -> None:
+        self._inner = inner
+        self._left = calls
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:  # any verb
+        found = getattr(self._inner, name)
+        if name not in {"put", "delete"}:
+            return found
+
+        def call(*args: Any, **given: Any) -> Any:  # as above
+            self._left -= 1
+            if self._left < 0:
+                if self._after and self._left == -1:
+                    found(*args, **given)
+                raise BlobUnavailable("S3 does not answer; start it")
+            return found(*args, **given)
+
+        return call
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("calls", range(7))
+def test_whoever_deletes_may_die_anywhere(lab: Lab, calls: int, *, after: bool) -> None:
+    """Once the request is stored the collector finishes it: nothing of the run is left, but a trace."""
+    mine, other = ended(lab, "mine", "other")
+    plan = lab.client.history.plan_delete(mine.id)
+    client = lab.client.__class__(
+        lab.store, Dying(lab.blobs, calls, after=after), lab.messenger, lab.settings
+    )
+    with suppress(BlobUnavailable):
+        client.history.delete(plan)
+    asked = bool(calls or after)
+    swept(lab)
+    assert (remembered(lab), objects_of(lab, mine) == []) == (
+        {"other"} if asked else {"mine", "other"},
+        asked,
+    )
+    assert other.result() == f"4{PAD}"
+    assert [trace.runs for trace in lab.client.history.deleted()] == ([plan.runs] if asked else [])
+    assert all(trace.finished_at for trace in lab.client.history.deleted())
+    if asked:
+        swept(lab, timedelta(minutes=1), Dying(lab.blobs, calls, after=after))
+        swept(lab)
+        assert list(requests_in(lab.blobs)) == []
+
+
+def test_what_comes_back_goes_again(lab: Lab) -> None:
+    """A collector that was stopped while it wrote the run, or its line, writes it after the deletion: it does not stay."""
+    mine, other = ended(lab, "mine", "other")
+    uri = lab.blobs.uri(f"_archive/runs/{mine.id}@{mine.incarnation}.ndjson.gz")
+    data, rows = lab.blobs.get(uri), [_row(lab, run) for run in (mine, other)]
+    lab.client.history.delete(lab.client.history.plan_delete(mine.id))
+    lab.blobs.put(uri, data)
+    write_rows(lab.blobs, rows)
+    assert remembered(lab) == {"mine", "other"}
+    swept(lab, timedelta(minutes=1))
+    assert remembered(lab) == {"other"}
+    assert objects_of(lab, mine) == []
+
+
+def test_a_damaged_run_can_be_deleted(lab: Lab) -> None:
+    """Also where nobody can tell when it ended or what it named: its object and its line go."""
+    mine, _ = ended(lab, "mine", "other")
+    lab.blobs.put(lab.blobs.uri(f"_archive/runs/{mine.id}@{mine.incarnation}.ndjson.gz"), b"damaged")
+    plan = lab.client.history.plan_delete(mine.id)
+    assert (plan.archived, plan.actions, plan.since, plan.until) == (1, 0, FIRST, LAST)
+    lab.client.history.delete(plan)
+    assert remembered(lab) == {"other"}
+
+
+def test_much_is_left_to_the_collector(lab: Lab) -> None:
+    """More notes than Redis should hold at once are not written by the client: the request stands, and is carried out."""
+    mine, _ = ended(lab, "mine", "other")
+    plan = lab.client.history.plan_delete_project("default")
+    store_request(lab.blobs, plan)
+    assert not Deleter(lab.store, lab.blobs, most=0).carry_out(plan)
+    [trace] = lab.client.history.deleted()
+    assert (trace.finished_at, remembered(lab)) == (0, {"mine", "other"})
+    swept(lab)
+    [trace] = lab.client.history.deleted()
+    assert (bool(trace.finished_at), remembered(lab), objects_of(lab, mine)) == (True, set(), [])
+
+
+def test_its_events_go_from_segments(lab: Lab) -> None:
+    """Events of a run of days lie in segments, beside those of others, which stay."""
+    long = lab.client.condition("long", run="long")
+    mine = lab.client.condition("mine", run="mine", timeout=timedelta(days=2))
+    for _ in range(24):
+        lab.settle(limit=timedelta(hours=3))
+        lab.clock.advance(timedelta(hours=3))
+        collect(lab.store, lab.settings, lab.blobs)
+    assert lab.store.get(mine.action) is None
+    shards = {lab.store.shard_of(run.id) for run in (long, mine)}
+    before = dict(_segments(lab))
+    lab.client.history.delete(lab.client.history.plan_delete(mine.id))
+    after = dict(_segments(lab))
+    assert any('"mine"' in text for text in before.values()) or len(shards) == 2
+    assert not any('"mine"' in text for text in after.values())
+    assert sum('"long"' in text for text in after.values()) == sum(
+        '"long"' in text for text in before.values()
+    )
+
+
+def _segments(lab: Lab) -> Iterator[tuple[str, str]]:
+    for one in lab.blobs.find(lab.blobs.uri(EVENTS)):
+        yield one.uri, gzip.decompress(lab.blobs.get(one.uri)).decode()
