@@ -20,6 +20,7 @@ from celery.bootsteps import RUN
 from celery.worker import state
 
 from beat_schedule import BEAT_SCHEDULE
+from reconciler import tracing
 from reconciler.api.errors import FunctionsNotLoaded, InvalidSettings
 from reconciler.broker.conf import attempts_settings, build_app
 from reconciler.broker.exchange import EventExchange
@@ -45,11 +46,12 @@ from worker.manager import WorkerManager
 from worker.metrics import Measuring
 from worker.pool_starts import PoolStarts
 from worker.process import configure, current_engine
-from worker.role import Role, chosen_queues, is_solo, role_of, role_problems
+from worker.role import Role, chosen_queues, is_solo, is_threads, role_of, role_problems
 from worker.runner.functions import functions_of, runner_for
 from worker.runner.process import own_all_children
 from worker.start import ends_start
 from worker.start_options import limit_problems, queue_problems
+from worker.tracing import Traces
 
 log = structlog.get_logger(__name__)
 
@@ -102,6 +104,7 @@ class _Process:
     queues: tuple[str, ...] = ()
     manager: WorkerManager | None = None
     measuring: Measuring | None = None
+    traces: Traces | None = None
     forwarder: Forwarder | None = None
     functions: Mapping[str, str] | None = None
     """What the worker can run; None when it runs no attempts."""
@@ -157,6 +160,7 @@ def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery'
     _Process.pool_starts = PoolStarts()
     _Process.measuring = Measuring(settings)
     _Process.measuring.prepare()
+    _Process.traces = Traces(os.environ)
     keep_what_is_there()  # before a pool forks: it shares these pages as long as nobody writes to them
 
 
@@ -203,19 +207,23 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     current_engine().reconciler.setup_with_manager(_Process.manager, settings.max_concurrent_reconciles)
     if steps_too:
         current_engine().stepper.on_lost = LostLaunches(sender)
+    if _Process.traces is not None and is_threads(sender.controller.pool):
+        _Process.traces.begin()  # a pool of processes does so in each of them
     if _Process.measuring is not None:
         _Process.measuring.serve(current_engine().store if steps_too else None)
     if steps_too and settings.events_exchange:
         reader = reader_of(settings, sender.hostname)
         _Process.forwarder = Forwarder(reader, EventExchange(settings), current_engine().store)
         _Process.forwarder.start()
+    _Process.traces = Traces(os.environ)
     keep_what_is_there()  # Celery has made its own by now
 
 
 def _troubles() -> list[str]:
     """Tell what this worker could not do, for `reconciler doctor`."""
     told = _Process.measuring.troubles() if _Process.measuring is not None else ()
-    return [*told, *broken.troubles(), *look_around()]
+    traces = _Process.traces.troubles() if _Process.traces is not None else ()
+    return [*told, *traces, *broken.troubles(), *look_around()]
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
@@ -232,6 +240,7 @@ def _end_last(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     if _Process.forwarder is not None:
         _Process.forwarder.stop()
         _Process.forwarder.join(_FORWARDER_ENDS)
+    tracing.close()
     if _Process.measuring is not None:
         _Process.measuring.close()
     hiding.put_back()
@@ -252,6 +261,8 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
             own_all_children()
             if _Process.measuring is not None:
                 _Process.measuring.join()
+        if _Process.traces is not None:
+            _Process.traces.begin()
         engine = current_engine()
         if _Process.role is None or _Process.role.attempts:
             attempt.runner_of(engine).start()
@@ -266,3 +277,4 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
 def _end_runner(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     if _Process.role is None or _Process.role.attempts:
         attempt.runner_of(current_engine()).close()
+    tracing.close()

@@ -80,6 +80,11 @@ def is_solo(pool: object) -> bool:
     return _is(type(pool), "solo")
 
 
+def is_threads(pool: object) -> bool:
+    """Tell whether a pool runs its tasks in threads of the process that takes messages."""
+    return _is(type(pool), "threads")
+
+
 def _why(role: Role) -> str:
     if role.attempts:
         return "where functions run (one must be stopped without its neighbours, and must not hold up leases)"

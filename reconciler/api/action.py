@@ -209,6 +209,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     submitted: Who | None = None
     prioritized: Ruling | None = None
     """Who submitted it (not said of what was submitted with an action above it), and gave it its priority last."""
+    traceparent: str = ""
+    """Trace context it was submitted in (W3C), the same for all of a run; empty = none that is known (R95)."""
     lineage: Lineage | None = None
     """Of an action of a run that was made of another one (`Client.rerun`, `recover`, `fork`)."""
 

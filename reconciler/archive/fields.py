@@ -37,6 +37,7 @@ FIELDS: dict[str, tuple[str, Form]] = {
     "by": ("submitted", Form.JSON),
     "pb": ("prioritized", Form.JSON),
     "ln": ("lineage", Form.JSON),
+    "tp": ("traceparent", Form.TEXT),
     "y": ("kind_of_action", Form.TEXT),
     "b": ("has_children", Form.NUMBER),
 }

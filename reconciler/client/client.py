@@ -73,6 +73,7 @@ class Client(Remaking, QueueVerbs):
         countdown: Delay | None = None,
         eta: datetime | None = None,
         expires: Moment | None = None,
+        traceparent: str = "",
         decode: Callable[[bytes], Any] | None = None,
     ) -> Run[Any]:
         """Store one action, and return once it is stored.
@@ -91,6 +92,7 @@ class Client(Remaking, QueueVerbs):
             countdown: how long to wait before it may start, by the store's clock: seconds or a timedelta.
             eta: when it may start, a datetime with a time zone, years ahead if need be.
             expires: when it is aborted unless it has begun: seconds or a timedelta from now, or a datetime.
+            traceparent: trace context (W3C) it belongs to; by default that of the parent, or of the current span.
             decode: reads the outputs for `Run.result`.
 
         Raises:
@@ -101,11 +103,16 @@ class Client(Remaking, QueueVerbs):
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         plan = schedule(priority=priority, fair_key=fair_key, countdown=countdown, eta=eta, expires=expires)
-        action = self._door.admit(self._door.complete(spec, idempotency_key), labels, annotations, plan)
+        full = self._door.complete(spec, idempotency_key)
+        action = self._door.admit(full, labels, annotations, plan, traceparent)
         parent = action.spec.parent_action_name
-        if parent and action.spec.action_type != CONDITION:
-            action = inherited(action, self.get(action.id.run_id.action(parent)), plan)
-            self._door.check_action(action)  # with what it took over
+        if parent:
+            above = self.get(action.id.run_id.action(parent))
+            if action.spec.action_type == CONDITION:
+                action.set_metadata(traceparent=above.metadata.traceparent)
+            else:
+                action = inherited(action, above, plan)
+                self._door.check_action(action)  # with what it took over
         self._limits.check([action])
         incarnation = self._storing.store([action], by=self.who())
         return Run(self, action.id, decode or decode_outputs, incarnation=incarnation)
@@ -123,6 +130,7 @@ class Client(Remaking, QueueVerbs):
         countdown: Delay | None = None,
         eta: datetime | None = None,
         expires: Moment | None = None,
+        traceparent: str = "",
         stem: str = "",
         decode: Callable[[bytes], Any] | None = None,
     ) -> Run[list[Any]]:
@@ -141,6 +149,7 @@ class Client(Remaking, QueueVerbs):
             countdown: of each child, as for `submit`.
             eta: of each child, as for `submit`.
             expires: of each child, as for `submit`.
+            traceparent: of all, as for `submit`.
             fair_key: of all children, or one for each.
             stem: what the run is named after; the first spec by default.
             decode: reads the outputs of one child.
@@ -155,18 +164,14 @@ class Client(Remaking, QueueVerbs):
         )
         root = group_root(seed, len(specs), keep_failures=keep_failures)
         names = (in_group(seed, spec, index) for index, spec in enumerate(specs))
-        plan = schedule(
-            priority=priority,
-            fair_key=fair_key if isinstance(fair_key, str) else "",
-            countdown=countdown,
-            eta=eta,
-            expires=expires,
-        )
+        key = fair_key if isinstance(fair_key, str) else ""
+        plan = schedule(priority=priority, fair_key=key, countdown=countdown, eta=eta, expires=expires)
         children = [
-            self._door.admit(with_inputs_hash(spec), labels, schedule=own)
+            self._door.admit(with_inputs_hash(spec), labels, schedule=own, traceparent=traceparent)
             for spec, own in zip(names, plans(plan, fair_key, len(specs)), strict=True)
         ]
-        actions = [self._door.admit(root, labels, schedule=schedule(priority=priority)), *children]
+        plan = schedule(priority=priority)
+        actions = [self._door.admit(root, labels, schedule=plan, traceparent=traceparent), *children]
         self._limits.check(actions)
         incarnation = self._storing.store(actions, by=self.who())
         return Run(self, actions[0].id, decode or decode_outputs, members=len(specs), incarnation=incarnation)

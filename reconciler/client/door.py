@@ -9,10 +9,12 @@ from reconciler.api.errors import BadTaskSpecification, InvalidSpec
 from reconciler.api.places import bucket_problem
 from reconciler.api.schedule import DEFAULT_PRIORITY, NOW, Schedule
 from reconciler.api.template import shared_template
+from reconciler.api.traceparent import check_traceparent
 from reconciler.client.submission import ROOT, key_name, new_run_name, with_inputs_hash
 from reconciler.core.layout import base_problem, is_default_base
 from reconciler.core.paths import INLINE
 from reconciler.core.validation import check_annotations, check_labels, check_spec, check_types
+from reconciler.otel.current import current_traceparent
 from reconciler.plugins.function_config import Kept, config_of, config_problems, function_types
 from reconciler.settings import Settings
 
@@ -63,8 +65,11 @@ class Door:
         labels: dict[str, str] | None,
         annotations: dict[str, str] | None = None,
         schedule: Schedule = NOW,
+        traceparent: str = "",
     ) -> TaskAction:
         """Make a checked action. Where its objects lie is decided when it is stored: its run may have begun before.
+
+        It belongs to the trace that is given, else to that of the current span of this program.
 
         Raises:
             InvalidName, InvalidSpec: the spec cannot be accepted.
@@ -81,6 +86,7 @@ class Door:
             fair_key=schedule.fair_key,
             not_before=schedule.not_before,
             expires_at=schedule.expires_at,
+            traceparent=check_traceparent(traceparent) or current_traceparent(),
         )
         admitted = TaskAction(action, spec, metadata=metadata)
         self.check_action(admitted)

@@ -123,6 +123,7 @@ def inherited(action: TaskAction, parent: TaskAction, plan: Schedule = NOW) -> T
             annotations={**parent.metadata.annotations, **meta.annotations},
             priority=parent.metadata.priority if plan.priority is None else meta.priority,
             fair_key=meta.fair_key or parent.metadata.fair_key,
+            traceparent=parent.metadata.traceparent,
         ),
     )
 

@@ -11,5 +11,6 @@ ending.py      the end: by failure, by an abort, and what is owed after it
 cache.py       the cache before and after execution
 approval.py    asking a person; webhook.py tells somebody else that a person is asked
 limits.py      limits of time, and when to look again; planned.py: not before a time, or not after it
+launches.py    what became of launches, to be counted; traced.py makes spans of it
 step.py        a step is a batch of such rounds; ahead.py overlaps full ones, delays.py puts off what failed, wakes.py sends
 """

@@ -13,15 +13,18 @@ from reconciler.stores.base import CommitOutcome, CommitReport, Write
 def tell_lost(accepted: list[Write], tell: Callable[[TaskAction, TaskAction], None]) -> None:
     """Tell of launches a worker began and will not report: their record goes on, or has ended, without them."""
     for write in accepted:
-        attempt, before, after = write.original.attempt, write.original.status, write.action.status
-        if not attempt.owner or attempt.outcome is not None or write.original.is_terminal:
-            continue
-        if (
-            after.launches != before.launches
-            or after.attempts > before.attempts > 0
-            or write.action.is_terminal
-        ):
+        if lost(write):
             tell(write.original, write.action)
+
+
+def lost(write: Write) -> bool:
+    """Tell whether a worker began a launch, and will not report it: the record goes on, or has ended, without it."""
+    attempt, before, after = write.original.attempt, write.original.status, write.action.status
+    if not attempt.owner or attempt.outcome is not None or write.original.is_terminal:
+        return False
+    return (
+        after.launches != before.launches or after.attempts > before.attempts > 0 or write.action.is_terminal
+    )
 
 
 def tally(accepted: list[Write], report: CommitReport) -> None:
@@ -33,11 +36,12 @@ def tally(accepted: list[Write], report: CommitReport) -> None:
             if event.error_info is not None:
                 kind = event.error_info.kind.removeprefix("KIND_").lower()
                 metrics.failed_with(event.error_info.code, kind)
-        if _is_suspended(write.original) and not _is_suspended(write.action):
+        if is_suspended(write.original) and not is_suspended(write.action):
             metrics.resumed("ended" if write.action.is_terminal else "launched")
 
 
-def _is_suspended(action: TaskAction) -> bool:
+def is_suspended(action: TaskAction) -> bool:
+    """Tell whether the current launch of an action that has not ended waits without a worker."""
     if not action.attempt.suspended or action.is_terminal:
         return False
     return action.attempt.launch == launch_id(max(action.status.attempts, 1), action.status.launches)

@@ -28,6 +28,7 @@ from reconciler.controller.delays import Delays
 from reconciler.controller.launches import tally, tell_lost
 from reconciler.controller.quota_leases import give_back
 from reconciler.controller.reconciler import TaskActionReconciler
+from reconciler.controller.traced import trace
 from reconciler.controller.wakes import Wakes
 from reconciler.controller.webhook import owes_call
 from reconciler.plugins.registry import PluginNotFound
@@ -260,6 +261,7 @@ class Stepper:
             tell_lost(accepted, self.on_lost)
         if metrics.enabled():
             tally(accepted, report)
+        trace(shard, accepted, report)
         if report.opened:
             announce(self.store, self.messenger, report.opened)
         for woken in give_back(self.reconciler.resource_manager, self.store, accepted):

@@ -28,6 +28,7 @@ from reconciler.core.paths import (
     shortened_name,
 )
 from reconciler.core.progress import resumed
+from reconciler.core.spans import attempt_context
 from reconciler.plugins.allocation import allocate, why_waiting
 from reconciler.plugins.managers import NO_CAPS, Answer, Constraints, ResourceManager, SecretManager
 from reconciler.plugins.state import PluginStateManager
@@ -293,10 +294,11 @@ class TaskExecutionContext:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of the attempt; user variables never replace the four of the platform."""
-        spec = self.action.spec
+        """Environment of the attempt; user variables never replace those of the platform."""
+        spec, trace = self.action.spec, attempt_context(self.action)
         return {
             **spec.env_vars,
+            **({"TRACEPARENT": trace} if trace else {}),
             "ACTION_NAME": self.action.id.action,
             "RUN_NAME": self.action.id.run,
             "_U_RUN_BASE": spec.run_output_base,

@@ -1,4 +1,4 @@
-"""The fields of a record that say where it comes from: who submitted it, and which run it was made of."""
+"""The fields of a record that say where it comes from: who submitted it, in which trace, and which run it was made of."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def fields_of(action: TaskAction) -> dict[bytes, bytes]:
     """Encode what a new record says of it; of one that is recovered also its answer, and that it has children."""
     metadata = action.metadata
     fields = {} if metadata.submitted is None else {b"by": _encode(metadata.submitted)}
+    if metadata.traceparent:
+        fields[b"tp"] = metadata.traceparent.encode()
     if metadata.lineage is None:
         return fields
     fields[b"ln"] = _encode(metadata.lineage)
@@ -44,4 +46,6 @@ def read(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
         found["prioritized"] = _ruling.decode(fields[b"pb"])
     if b"ln" in fields:
         found["lineage"] = _lineage.decode(fields[b"ln"])
+    if b"tp" in fields:
+        found["traceparent"] = fields[b"tp"].decode(errors="replace")  # whoever uses it reads it with care
     return found

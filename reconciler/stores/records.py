@@ -15,6 +15,7 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | by | create | who submitted it (JSON) |
 | pb | prioritize | who gave it its priority (JSON) |
 | ln | create | which run it was made of (JSON) |
+| tp | create | trace context it was submitted in |
 | nb, xp | create | when the first launch may be; when the action ends unless it has begun |
 | t | commit | status (JSON) |
 | p | create, commit | action phase (number) |

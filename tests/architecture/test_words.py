@@ -33,6 +33,7 @@ SUBJECTS = {
     "metrics": "those of Prometheus",
     "quota": "whose units are leased",
     "secrets": "by reference",
+    "traces": "those of OpenTelemetry",
     "wake": "the sending of a wake-up",
     "webhook": "of a condition",
     "work": "in the background of an asynchronous catalog",

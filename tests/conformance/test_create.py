@@ -7,6 +7,7 @@ from support import (
     RUN,
     PassTime,
     claim,
+    claimed,
     created,
     due_time,
     finish,
@@ -37,10 +38,24 @@ def test_a_new_action_is_stored_as_asked(store: Store) -> None:
     assert record.spec == action.spec
     assert record.metadata.extra_labels == {"team": "x"}
     assert record.metadata.annotations == {"note": "y"}
+    assert record.metadata.traceparent == ""
     assert record.metadata.name == "r1-a0"
     assert before <= record.metadata.creation_timestamp <= store.now()
     assert (record.version, record.events, record.phase, record.token) == (1, 1, ActionPhase.QUEUED, 0)
     assert record.metadata.finalizers == ()
+
+
+@pytest.mark.rule("R95")
+def test_the_trace_of_a_submission_is_kept(store: Store) -> None:
+    """It is no part of the spec: the same submission from another trace is the same action, and the first one stands."""
+    first, again = make_action(), make_action()
+    contexts = [f"00-{digit * 32}-{digit * 16}-01" for digit in "ab"]
+    first.set_metadata(traceparent=contexts[0])
+    again.set_metadata(traceparent=contexts[1])
+    created(store, first)
+    assert outcomes(store.create([again]).outcomes) == [CreateOutcome.EXISTS]
+    assert get(store, first).metadata.traceparent == contexts[0]
+    assert claimed(store, first).metadata.traceparent == contexts[0]
 
 
 def test_a_new_action_is_due_at_once(store: Store) -> None:

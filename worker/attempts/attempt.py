@@ -37,6 +37,7 @@ from reconciler.core.current import CurrentAttempt
 from reconciler.core.deadlines import limits_of
 from reconciler.core.events import prefix_of
 from reconciler.core.redaction import redaction_of, texts_of
+from reconciler.core.spans import launch_context
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.function import config_of
 from reconciler.plugins.state import PluginStateManager
@@ -104,6 +105,7 @@ class Attempt:
         self.record = record
         self.owner = owner
         self.seconds = 0.0
+        self._drawn = self._began = time.monotonic()
         self.outcome: AttemptOutcome | None = None
         self._ended: Ended | None = None
         self._text = b""
@@ -133,7 +135,7 @@ class Attempt:
         Raises:
             CannotRun: this worker cannot; nothing was begun.
         """
-        began = time.monotonic()
+        self._began = began = time.monotonic()
         self.beat.begun = True
         try:
             if self.outcome is None:
@@ -190,6 +192,12 @@ class Attempt:
         with suppress(Exception):
             ended = self.outcome.ended if self.outcome and not self.beat.superseded else "superseded"
             metrics.attempted(ended, self.seconds)
+
+    def times(self) -> tuple[int, int]:
+        """Tell when its call began, and what time it is, by the store's clock as far as it is known here (ms)."""
+        began, now = self._began - self._drawn, time.monotonic() - self._drawn
+        drawn = self.record.attempt.started_at
+        return drawn + int(began * 1000), drawn + int(now * 1000)
 
     def fault(self, error: Exception) -> AttemptOutcome:
         """Make the outcome when something of the installation failed around it: logged, and no fault of the function."""
@@ -266,10 +274,11 @@ class Attempt:
             carried=record.status.asked_state,
         )
         config = config_of(context.shared_template.custom)
+        trace = launch_context(record, self.launch)
         return Call(
             function=config.function,
             inputs=context.read_inputs(),
-            env={**context.environment, **secrets.env},
+            env={**context.environment, **({"TRACEPARENT": trace} if trace else {}), **secrets.env},
             context=now.to_context(),
             patience=self.engine.settings.suspend_after.total_seconds(),
             suspends=config.suspend,

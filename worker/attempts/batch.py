@@ -26,6 +26,7 @@ from worker.attempts.fitness import CannotRun
 from worker.attempts.flower import Telling
 from worker.attempts.heartbeat import keeper
 from worker.attempts.retry import OUTAGE
+from worker.attempts.traced import trace
 from worker.faults import storable
 
 log = structlog.get_logger(__name__)
@@ -186,7 +187,9 @@ class Batch:
             attempts[0].outcome = attempts[0].fault(error)
             taken = self._finish(attempts)
         for attempt, was_taken in zip(attempts, taken, strict=True):
-            if not was_taken:
+            if was_taken:
+                trace(attempt)
+            else:
                 log.info("attempt.superseded", action=str(attempt.record.id), launch=attempt.launch)
             self._telling.ended(attempt.record, attempt.outcome if was_taken else None)
 

@@ -26,6 +26,7 @@ from reconciler.core.functions import RegisteredFunction, registry
 from reconciler.core.probe import PROBE, probe
 from reconciler.core.published import LARGEST
 from reconciler.core.signature import too_large
+from worker.runner import spans
 from worker.runner.errors import TRACEBACK_LIMIT, cut, describe
 from worker.runner.frames import FrameReader, pack
 from worker.runner.kernel import die_with, peak_memory
@@ -86,6 +87,7 @@ class Child:
         registry.register(PROBE, probe)
         try:
             set_up_django()
+            spans.prepare()
             registry.load(hello.imports, begin=lambda module: self._send(Importing(module)))
         except InvalidSettings as error:
             trace = describe(error.__cause__).traceback if error.__cause__ else ""
@@ -126,6 +128,7 @@ class Child:
         if registered is None:
             return Unknown(call.function, registry.names())
         own_decimals()
+        spans.enter(call.env)
         attempt = CurrentAttempt.from_context(call.context) if call.context else None
         parent = None
         if attempt is not None:
