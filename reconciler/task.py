@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast
@@ -171,9 +171,10 @@ class Task(Generic[P, R]):
         Raises:
             As `delay`; InvalidSpec: an option is not allowed; ActionConflict: the name or key was used with other arguments.
         """
-        spec = self.spec(args, kwargs or {}, run=run, env_vars=env_vars)
+        args, kwargs = _call_of(self.name, args, kwargs)
+        spec = self.spec(args, kwargs, run=run, env_vars=env_vars)
         priority = self.priority if priority is None else priority
-        fair_key = self._fair_key(args, kwargs or {})
+        fair_key = self._fair_key(args, kwargs)
         parent = current_parent()
         if parent is not None:
             plan = schedule(
@@ -223,11 +224,7 @@ class Task(Generic[P, R]):
         Raises:
             As `delay`; nothing was stored when any item's arguments do not fit.
         """
-        if isinstance(items, str | bytes) or not isinstance(items, Iterable):
-            raise InvalidArguments(
-                f"{self.name}.map takes one item for each call, as in map([…]), got {items!r:.100}"
-            )
-        values = list(items)
+        values = _items_of(self.name, items)
         specs = [self.spec((item,), fixed) for item in values]
         fair_keys = [self._fair_key((item,), fixed) for item in values] if self.fair_by else []
         priority = self.priority if priority is None else priority
@@ -287,3 +284,38 @@ class Task(Generic[P, R]):
             known = encode_template(msgspec.structs.replace(self.template, id=identity))
             self._encoded[(project, domain)] = known
         return known
+
+
+def _items_of(task: str, items: object) -> list[Any]:
+    """Read the items of a map.
+
+    Raises:
+        InvalidArguments: they are none, or, inside a task, in an order that the next pass would not repeat.
+    """
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        raise InvalidArguments(f"{task}.map takes one item for each call, as in map([…]), got {items!r:.100}")
+    if isinstance(items, set | frozenset) and current_parent() is not None:
+        raise InvalidArguments(
+            f"{task}.map inside a task takes items in an order that stays the same, and a set has another one in each "
+            "process: sort it first"
+        )
+    return list(items)
+
+
+def _call_of(
+    task: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Read the arguments of a call that were given to `submit`.
+
+    Raises:
+        InvalidArguments: they are none.
+    """
+    if not isinstance(args, tuple | list):
+        raise InvalidArguments(
+            f"{task}.submit takes the positional arguments as a tuple, as in submit((7,)), got {args!r:.100}"
+        )
+    if not isinstance(kwargs, Mapping | None):
+        raise InvalidArguments(
+            f"{task}.submit takes keyword arguments as a dict, as in submit((), {{'name': 7}}), got {kwargs!r:.100}"
+        )
+    return tuple(args), dict(kwargs or {})

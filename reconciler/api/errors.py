@@ -172,7 +172,13 @@ class ActionEnded(ReconcilerError):
         self.code = code
         self.kind = kind
         self.message = message
-        super().__init__(f"{action}: [{code}] {message}" if code else f"{action}: {message}")
+        # the message of one that failed by another begins with that other one, and says its code
+        told = code and code != _BY_ANOTHER
+        super().__init__(f"{action}: [{code}] {message}" if told else f"{action}: {message}")
+
+
+_BY_ANOTHER = f"{__name__}.ActionFailed"
+"""Code of an action whose function let the failure of another one pass."""
 
 
 class ActionFailed(ActionEnded):

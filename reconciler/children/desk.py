@@ -155,7 +155,7 @@ class Desk:
                 return self._watch(request)
             case ask.Outcomes():
                 return list(self._outcomes(request))
-            case ask.Look() | ask.Abort():
+            case ask.Look() | ask.Abort() | ask.Tell():
                 return [self._about(request)]
             case ask.Keep():
                 return [self._keep(request)]
@@ -183,13 +183,27 @@ class Desk:
         if action in self._apart and not limited:
             refuse_endless(self._client.store, self._record.id, action)
 
-    def _about(self, request: ask.Look | ask.Abort) -> ask.Answer:
+    def _about(self, request: ask.Look | ask.Abort | ask.Tell) -> ask.Answer:
         action = self._action(request.child)
+        if isinstance(request, ask.Tell):
+            return self._tell(request, action)
         if isinstance(request, ask.Abort):
             self._client.abort(action, request.reason, actor=str(self._record.id))
             return ask.Done(request.number)
         record = self._client.store.get(action)
         return ask.Phase(request.number, int(record.phase if record else ActionPhase.UNSPECIFIED))
+
+    def _tell(self, request: ask.Tell, action: ActionId) -> ask.Told:
+        client = self._client
+        found: object = None
+        match request.what:
+            case "events":
+                found = client.events(action)
+            case "counts":
+                found = client.counts(action.run_id)
+            case "prioritize":
+                found = client.prioritize(action, request.value)
+        return ask.Told(request.number, msgspec.msgpack.encode(found))
 
     def _action(self, number: int) -> ActionId:
         found = self._actions.get(number)

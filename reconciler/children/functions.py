@@ -15,6 +15,7 @@ from reconciler.api.approval import TYPES
 from reconciler.api.errors import InvalidInput, InvalidSpec, OutsideOfTask
 from reconciler.api.texts import check_text
 from reconciler.children import requests as ask_
+from reconciler.children.checks import check_callable
 from reconciler.children.errors import ended_error_of
 from reconciler.children.parent import Parent, current_parent
 from reconciler.core.children import digest_of_call
@@ -44,10 +45,11 @@ def step(name: str, function: Callable[..., T], *args: Any, key: str = "", **kwa
     Raises:
         OutsideOfTask: no task runs here.
         InvalidSpec: the name is not allowed, or two steps of one name are under way.
-        InvalidArguments: the value cannot be kept.
+        InvalidArguments: it is no function, or the value cannot be kept.
     """
     parent = _parent("step")
     name = _checked(name, key)
+    check_callable(name, function)
     if _in_loop():
         return cast("T", _step_async(parent, name, function, args, kwargs))
     with parent.in_flight(name):
@@ -149,11 +151,15 @@ def ask(
     parent = _parent("ask")
     kind = next((text for text, known in TYPES.items() if known is type), "")
     if not kind:
-        raise InvalidSpec(f"a person can answer with a {', '.join(TYPES)}, got {type!r:.100}")
+        raise InvalidSpec(
+            f"the type of an answer is one of {', '.join(TYPES)}, as in ask({name!r:.100}, str), got {type!r:.100}"
+        )
     limit = None if timeout is None else read_duration("timeout", timeout).total_seconds()
     texts = {"name": name, "type": kind, "prompt": prompt, "description": description}
     for what, text in texts.items():
         check_text(f"the {what} of a question", text)
+    if not name:
+        raise InvalidSpec("a question needs a name, as in ask('publish', bool)")
     digest = digest_of_call(b"ask", *(text.encode() for text in texts.values()))
     number = parent.number()
     parent.post(ask_.Question(number=number, texts=texts, asked=parent.asked(digest), timeout=limit))

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
+
+import msgspec
 
 from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import ActionEnded
+from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
+from reconciler.api.schedule import check_priority
+from reconciler.api.texts import check_text
 from reconciler.children import requests as ask
+from reconciler.children.checks import check_timeout
 from reconciler.children.errors import ended_error_of
 from reconciler.children.parent import Parent
+from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
+from reconciler.stores.counts import RunCounts
 
+_AGAIN = "start the task again with delay(), or use the handle of a Client outside of a task"
+_OUTSIDE = {
+    "watch": "no two passes would see the same; wait for it, or look at its phase or its events()",
+    "aio": "await the run itself, its other verbs answer at once",
+    "rerun": _AGAIN,
+    "recover": _AGAIN,
+    "fork": _AGAIN,
+}
+"""Verbs of a `Run` that a `ChildRun` has not, and what to do instead."""
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -60,11 +77,11 @@ class ChildRun(Generic[T_co]):
             ActionFailed, ActionAborted, ActionTimedOut: it ended otherwise; for a group the first member that did.
             ResultTimeout: it has not ended in time; it goes on.
         """
-        return self._value(self._parent.wait(self._number, timeout))
+        return self._value(self._parent.wait(self._number, check_timeout(timeout)))
 
     def outcomes(self, timeout: float | None = None) -> list[Any | ActionEnded]:
         """Wait for the result or error of each member of a group, in order; of a single action a list of one."""
-        end = self._parent.wait(self._number, timeout)
+        end = self._parent.wait(self._number, check_timeout(timeout))
         return self._outcomes(end)
 
     def wait(self, timeout: float | None = None) -> ActionPhase:
@@ -73,11 +90,46 @@ class ChildRun(Generic[T_co]):
         Raises:
             ResultTimeout: it has not ended in time; it goes on.
         """
-        return ActionPhase(self._parent.wait(self._number, timeout).phase)
+        return ActionPhase(self._parent.wait(self._number, check_timeout(timeout)).phase)
 
     def abort(self, reason: str = "its parent has aborted it") -> None:
-        """Store the request to abort it and all below it."""
+        """Store the request to abort it and all below it.
+
+        Raises:
+            InvalidSpec: the reason is no text.
+        """
+        check_text("the reason of an abort", reason)
         self._parent.answer(self._parent.post(ask.Abort(self._parent.number(), self._number, reason)))
+
+    def events(self) -> list[ActionEvent]:
+        """Give its events so far; not the same in each pass, as `phase`."""
+        return msgspec.msgpack.decode(self._told("events"), type=list[ActionEvent])
+
+    def attempts(self) -> list[AttemptView]:
+        """Give its attempts so far, as its events tell of them; not the same in each pass, as `phase`."""
+        return attempts_of(self.events()) or [attempt_view(1, ())]
+
+    @property
+    def counts(self) -> RunCounts:
+        """Count the actions of its run in each phase: of the function's own run, unless it is detached."""
+        return msgspec.msgpack.decode(self._told("counts"), type=RunCounts)
+
+    def prioritize(self, priority: int) -> int:
+        """Give the action and all below it another priority, 0 to 9; how many were changed.
+
+        Raises:
+            InvalidSpec: it is no such number.
+        """
+        return msgspec.msgpack.decode(self._told("prioritize", check_priority(priority)), type=int)
+
+    def _told(self, what: Literal["events", "counts", "prioritize"], value: int = 0) -> bytes:
+        number = self._parent.post(ask.Tell(self._parent.number(), self._number, what, value))
+        return cast("ask.Told", self._parent.answer(number)).document
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in _OUTSIDE:
+            raise AttributeError(f"what a task has started has no {name} inside the task: {_OUTSIDE[name]}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self._awaited().__await__()

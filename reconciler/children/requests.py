@@ -5,6 +5,8 @@ Every request has a number; children are spoken of by the number of the request 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from reconciler.api.action import ActionSpec
@@ -119,6 +121,15 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+class Tell(msgspec.Struct, frozen=True, tag=True):
+    """Tell `what` of an action that was started: its events, the counts of its run; or change its priority."""
+
+    number: int
+    child: int
+    what: Literal["events", "counts", "prioritize"]
+    value: int = 0
+
+
 class Keep(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
     """Keep a value under a name unless there is one, or with `wait` (ms) the time that is so far from now.
 
@@ -189,6 +200,13 @@ class Phase(msgspec.Struct, frozen=True, tag=True):
     phase: int
 
 
+class Told(msgspec.Struct, frozen=True, tag=True):
+    """Hold what was asked for, as MessagePack."""
+
+    number: int
+    document: bytes
+
+
 class Kept(msgspec.Struct, frozen=True, tag=True):
     """The value there is (None: none), and the store's time, ms."""
 
@@ -207,5 +225,5 @@ class Hurry(msgspec.Struct, frozen=True, tag=True):
     """Something waits that this worker could run: do not wait in place."""
 
 
-Request = Start | StartGroup | Members | Question | Watch | Outcomes | Look | Abort | Keep | Suspending
-Answer = Started | Refused | End | Ends | Phase | Kept | Done | Hurry
+Request = Start | StartGroup | Members | Question | Watch | Outcomes | Look | Abort | Tell | Keep | Suspending
+Answer = Started | Refused | End | Ends | Phase | Told | Kept | Done | Hurry

@@ -91,6 +91,8 @@ def start_many(
     """
     plan = group.options.plan
     _check("", group.options)
+    if not isinstance(group.keep_failures, bool):
+        raise InvalidSpec(f"keep_failures must be True or False, got {group.keep_failures!r:.100}")
     digest = digest_of_call(group.stem.encode(), *(spec.inputs or b"" for spec in specs))
     number = parent.post(
         ask.StartGroup(
@@ -133,6 +135,8 @@ def _parts(specs: Sequence[ActionSpec]) -> list[tuple[int, list[ActionSpec]]]:
 
 
 def _check(run: str, options: Options) -> None:
+    if not isinstance(options.detached, bool):
+        raise InvalidSpec(f"detached must be True or False, got {options.detached!r:.100}")
     if (run or options.key) and not options.detached:
         raise InvalidSpec(
             "a task started inside a task is a child of its run, under a name of ours: leave run and idempotency_key out, "

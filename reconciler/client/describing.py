@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
@@ -39,8 +41,10 @@ def look_around(client: Client, record: TaskAction) -> Surroundings:
     if turn.line:
         line = read_line(turn.line)
         queue, found = line.queue, replace(found, line=line)
-    if not queue or record.attempt.owner:
+    if not queue:
         return found
+    if record.attempt.owner:
+        return replace(found, keeps=record.children.open > 0 and _keeps_its_worker(record))
     facts, known = client.queues(queue)[0], store.find_function(queue, function)
     return replace(
         found,
@@ -50,7 +54,28 @@ def look_around(client: Client, record: TaskAction) -> Surroundings:
         paused=facts.paused,
         workers=known.workers,
         known=bool(known.digests),
+        kept_by=_kept_by(client, record) if turn.line else "",
     )
+
+
+def _keeps_its_worker(record: TaskAction) -> bool:
+    """Tell whether a worker runs its function, and runs it on while it waits."""
+    template, attempt = template_or_none(record), record.attempt
+    if template is None or not attempt.owner or attempt.outcome is not None:
+        return False
+    with suppress(BadTaskSpecification):
+        return not config_of(template.custom).suspend
+    return False
+
+
+def _kept_by(client: Client, record: TaskAction) -> str:
+    """Find the first action above it that keeps a worker while it waits; empty when none does."""
+    above: TaskAction | None = record
+    while above is not None and above.spec.parent_action_name:
+        above = client.store.get(above.id.run_id.action(above.spec.parent_action_name))
+        if above is not None and _keeps_its_worker(above):
+            return above.id.action
+    return ""
 
 
 def _phase_of(client: Client, path: str) -> str:
@@ -110,7 +135,7 @@ def _next(client: Client, record: TaskAction, found: Why | None) -> TaskAction |
         return None
     if found.reason is Reason.RESERVATION:
         return _find(client, found.other)
-    if found.reason is not Reason.CHILDREN:
+    if found.reason is not Reason.CHILDREN and not (found.reason is Reason.RUNNING and record.children.open):
         return None
     page = client.store.list_actions(record.id.run_id, parent=record.id.action)
     return next((child for child in page.actions if not child.phase.is_terminal()), None)

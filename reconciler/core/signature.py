@@ -155,8 +155,7 @@ class Signature:
             return self._outputs.write({RESULT: value})
         except Refused as refused:
             raise InvalidArguments(
-                f"the result of {self.name} {refused.problem}. "
-                f"Return a value that fits {refused.type_name}, or change the return hint."
+                f"the result of {self.name} {refused.problem}. Return {_remedy(refused.type_name)}"
             ) from refused.__cause__
         finally:
             largest.reset(token)
@@ -210,6 +209,13 @@ class Signature:
                 f"Write one that fits {refused.type_name}, or widen the hint, as `{name}: ... | None = None`."
             ) from refused.__cause__
         return field
+
+
+def _remedy(hint: str) -> str:
+    """Tell what to do about a result; `Any` stands for no hint, too, and fits all."""
+    if hint == "Any":
+        return "plain values, or give the function a return hint that says what it is."
+    return f"a value that fits {hint}, or change the return hint."
 
 
 def too_large(function: str, size: int, limit: int) -> str:

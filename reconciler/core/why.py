@@ -75,6 +75,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
         queue, function: what it is to run, and where; empty = it runs no function.
         workers: living workers of the queue; None = nobody looked.
         known: whether one of them knows the function.
+        keeps: whether its function keeps its worker while it waits for its children (`suspend=False`).
+        kept_by: the action above it that keeps a worker while it waits for it; empty = none.
         holder_phase: where the action is that holds the reservation; empty = it was not found.
     """
 
@@ -88,6 +90,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     function: str = ""
     workers: int | None = None
     known: bool = True
+    keeps: bool = False
+    kept_by: str = ""
     holder_phase: str = ""
 
 
@@ -148,10 +152,14 @@ def _person(record: TaskAction, around: Surroundings) -> Why | None:
     if record.phase is not ActionPhase.PAUSED:
         return None
     spec = read_condition(record.spec.condition_spec)
-    asked = f"a {spec.type} as the answer to: {spec.prompt or spec.name}" if spec else "an answer"
+    asked = f"{_an(spec.type)} as the answer to: {spec.prompt or spec.name}" if spec else "an answer"
     until = around.due if spec is not None and spec.timeout is not None else 0
     text = f"waits for a person who gives {asked}" + (f"; until {_at(until, around.now)}" if until else "")
     return Why(Reason.PERSON, text, until)
+
+
+def _an(noun: str) -> str:
+    return f"{'an' if noun[:1] in 'aeio' else 'a'} {noun}"
 
 
 def _planned(record: TaskAction, around: Surroundings) -> Why | None:
@@ -207,12 +215,26 @@ def _held(record: TaskAction, around: Surroundings) -> Why:
     attempt = record.attempt
     if attempt.lease_until > around.now:
         text = f"runs on {attempt.owner} since {iso(attempt.started_at)} ({span(around.now - attempt.started_at)})"
-        return Why(Reason.RUNNING, text, 0, attempt.owner)
+        return Why(Reason.RUNNING, text + _keeping(record, around), 0, attempt.owner)
     silent = span(around.now - attempt.lease_until)
     text = (
         f"worker {attempt.owner} is silent: its lease ran out {silent} ago, and the attempt is launched again"
     )
     return Why(Reason.SILENT, text, around.due, attempt.owner)
+
+
+def _keeping(record: TaskAction, around: Surroundings) -> str:
+    """Tell of a function that keeps its worker from those it waits for."""
+    children = record.children
+    if not children.open:
+        return ""
+    text = f"; {children.open} of its {children.total} children have not ended"
+    if not around.keeps:
+        return text
+    return f"{text}, and it keeps its worker while it waits for them (suspend=False): {_FREE}"
+
+
+_FREE = "where all workers are kept so, children get none; let it be suspended, or start more workers"
 
 
 def _stands(record: TaskAction, around: Surroundings) -> Why | None:
@@ -248,6 +270,8 @@ def _in_line(around: Surroundings) -> Why:
         f'stands in line for a worker of queue "{line.queue}": {before} in its own line ({level}, fair key {line.fair}), '
         f"{around.waiting} wait in the queue{workers}"
     )
+    if around.kept_by:
+        text += f"; {around.kept_by}, which waits for it, keeps a worker meanwhile (suspend=False): {_FREE}"
     return Why(Reason.LINE, text)
 
 

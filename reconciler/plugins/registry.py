@@ -135,7 +135,7 @@ def read_entries(modules: Iterable[str]) -> tuple[tuple[PluginEntry, ...], list[
         if isinstance(entry, PluginEntry):
             entries.append(entry)
         else:
-            problems.append(f"ENTRY of {module!r} must be a PluginEntry, not a {type(entry).__name__}")
+            problems.append(f"ENTRY of {module!r} must be a PluginEntry, got {type(entry).__name__}")
     return tuple(entries), problems
 
 

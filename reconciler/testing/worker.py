@@ -17,6 +17,7 @@ from reconciler.api.action import SUSPENDED, AttemptOutcome, TaskAction
 from reconciler.api.asked import RetryAsked
 from reconciler.api.errors import InvalidArguments, SecretUnavailable
 from reconciler.api.secret import variable_of
+from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.children.desk import Desk
 from reconciler.children.parent import Parent, parent_context
 from reconciler.children.requests import Answer, Request
@@ -96,8 +97,10 @@ class LabWorker:
             if not parent.suspended:
                 if not isinstance(error, Exception):
                     raise
-                left = unasked(lab.client, record, desk)
-                return msgspec.structs.replace(_raised(error), unasked=left)
+                outcome = msgspec.structs.replace(_raised(error), unasked=unasked(lab.client, record, desk))
+                told = ExecutionError(outcome.code, outcome.message, ErrorKind.USER, outcome.traceback)
+                context.files.write_error(told, recoverable=outcome.retryable)
+                return outcome
             result = b""
         finally:
             parent.close()

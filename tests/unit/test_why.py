@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
-from reconciler import Cache, RetryStrategy, TaskEnvironment
+from reconciler import Cache, RetryStrategy, Task, TaskEnvironment
 from reconciler.api.action import ActionId
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import Interface
@@ -41,6 +42,12 @@ def once(n: int = 0) -> int:
 def fails() -> int:
     """Fail."""
     raise ValueError("no stock")
+
+
+@env.task(suspend=False)
+def keeps() -> int:
+    """Keep its worker while it waits."""
+    return plain.delay().result()
 
 
 @pytest.fixture
@@ -222,7 +229,7 @@ def test_a_condition_waits_for_a_person(lab: Lab) -> None:
     lab.step()
     found = told(lab, run.action)
     assert found.reason is Reason.PERSON
-    assert found.text.startswith("waits for a person who gives a int as the answer to: How many?; until ")
+    assert found.text.startswith("waits for a person who gives an int as the answer to: How many?; until ")
     assert found.text.endswith("(in 1h)")
 
 
@@ -256,3 +263,24 @@ def test_what_has_ended_waits_for_nothing(lab: Lab) -> None:
     assert lab.get(run.action).phase is ActionPhase.SUCCEEDED
     assert why_waiting(lab.client, lab.get(run.action)) is None
     assert [one.why for one in describe(lab.client, run.action)] == [None]
+
+
+@pytest.mark.parametrize("function", [keeps, plain])
+def test_children_that_get_no_worker_because_parents_keep_them(lab: Lab, function: Task[[], int]) -> None:
+    """Both sides say so: the parent that runs and waits, and the child that stands in line below it."""
+    run = function.submit((), run="r")
+    lab.step()
+    turn, shard = lab.store.turn(run.action), lab.store.shard_of(run.id)
+    lab.store.draw(shard, turn.line, owner="w", limit=1, lease=MINUTE)
+    spec = plain.spec((), {}, run="r")
+    child = lab.client.submit(
+        msgspec.structs.replace(spec, action_name="c", parent_action_name=run.action.action)
+    )
+    lab.step()
+    above, below = describe(lab.client, run.action)
+    assert below.record.id == child.action
+    assert above.why is not None
+    assert below.why is not None
+    assert "1 of its 1 children have not ended" in above.why.text
+    assert ("it keeps its worker while it waits for them" in above.why.text) is (function is keeps)
+    assert ("a0, which waits for it, keeps a worker meanwhile" in below.why.text) is (function is keeps)

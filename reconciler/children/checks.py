@@ -1,0 +1,42 @@
+"""Check what a function gives to the verbs of children: each mistake is told where it is made."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.api.errors import InvalidArguments
+
+
+def check_callable(name: str, function: object) -> Callable[..., Any]:
+    """Give the function of a step.
+
+    Raises:
+        InvalidArguments: it cannot be called.
+    """
+    if callable(function):
+        return function
+    if inspect.iscoroutine(function):
+        function.close()  # or Python would complain that nobody has awaited it
+        raise InvalidArguments(
+            f"the step {name!r} was given a call instead of a function: write step({name!r}, function, …), without calling "
+            "it"
+        )
+    raise InvalidArguments(
+        f"the step {name!r} needs a function to call, as in step({name!r}, function, …), got {function!r:.100}"
+    )
+
+
+def check_timeout(timeout: object) -> float | None:
+    """Give how long to wait, seconds; None: as long as it takes.
+
+    Raises:
+        InvalidArguments: it is no number.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
+        raise InvalidArguments(f"timeout must be a number of seconds or None, got {timeout!r:.100}")
+    return float(timeout)
