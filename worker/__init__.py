@@ -9,6 +9,7 @@ from typing import Any
 
 from worker.foreign import refuse_foreign_modules
 from worker.import_path import past_the_folder
+from worker.lean import spare_rich
 
 __all__ = ["app"]
 
@@ -24,6 +25,7 @@ class _Package(ModuleType):
             SystemExit: a setting is wrong, or a module of somebody else has the name of one of ours; status 78.
         """
         refuse_foreign_modules()
+        spare_rich()
         try:
             with past_the_folder():
                 return import_module("worker.app").app

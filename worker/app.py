@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +32,7 @@ from reconciler.settings import Settings
 from reconciler.stores.quotas import QuotaBook
 from reconciler.wiring import build_problems
 from worker import hiding, logs, start, steps
+from worker.apart import apart
 from worker.attempts import attempt, drawing
 from worker.attempts.broken import broken
 from worker.attempts.flower import LostLaunches
@@ -153,7 +155,8 @@ def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery'
             _Process.published = runner.published
         except FunctionsNotLoaded as error:
             problems, trace = error.problems, error.traceback
-    problems += build_problems(settings)
+    # a worker that runs functions needs what this makes; for steps alone it would be in memory for nothing
+    problems += build_problems(settings) if role.attempts else apart(partial(build_problems, settings))
     if problems:
         start.end(problems, trace)
     current_engine()

@@ -37,6 +37,13 @@ def problems_of(error: Exception) -> list[str]:
     return [Outage(text) if is_shortage(error) else text]
 
 
+def told(error: Exception) -> list[str]:
+    """Tell the problems of an error; of one that nobody foresaw the traceback is written as well."""
+    if not (isinstance(error, InvalidSettings) or is_outage(error)):
+        traceback.print_exc()
+    return problems_of(error)
+
+
 def status_of(problems: Sequence[str]) -> int:
     """Choose the exit status of a start with these problems: 75 when all of them may pass by themselves."""
     return AGAIN if all(isinstance(problem, Outage) for problem in problems) else CHANGE
@@ -71,8 +78,6 @@ def ends_start(handler: Callable[P, R]) -> Callable[P, R]:
         try:
             return handler(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  # whatever it is, Celery would go on without what the handler does
-            if not (isinstance(error, InvalidSettings) or is_outage(error)):
-                traceback.print_exc()
-            end(problems_of(error))
+            end(told(error))
 
     return guarded

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from reconciler.api.errors import SecretNotFound, SecretUnavailable
 from reconciler.settings import Settings
 from reconciler.stores.s3.renewal import RenewedClient
 from reconciler.stores.secrets import SecretId, SecretValue
+
+if TYPE_CHECKING:
+    import boto3
 
 _NOT_FOUND = frozenset({"ResourceNotFoundException"})
 _REFUSED = frozenset(
@@ -24,6 +25,8 @@ def client_factory(settings: Settings) -> Callable[[boto3.session.Session], Any]
     """Make a factory of clients: credentials and region as boto3 reads them, else the region of S3; calls end in time."""
 
     def make(session: boto3.session.Session) -> Any:  # noqa: ANN401  # boto3 makes its clients at run time
+        from botocore.config import Config  # noqa: PLC0415  # as in renewal.py
+
         config = Config(
             connect_timeout=settings.connect_timeout.total_seconds(),
             read_timeout=settings.socket_timeout.total_seconds(),

@@ -7,15 +7,14 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
-from botocore.config import Config
-
 from reconciler.api.errors import BlobUnavailable
 from reconciler.settings import Settings
 from reconciler.stores.s3.errors import safe_endpoint
 from reconciler.stores.s3.renewal import RenewedClient
 
 if TYPE_CHECKING:
+    import boto3
+    from botocore.config import Config
     from mypy_boto3_s3 import S3Client
 
 ATTEMPTS = 3
@@ -75,6 +74,8 @@ def _config(settings: Settings) -> Config:
     Raises:
         ValueError: the endpoint is no URL.
     """
+    from botocore.config import Config  # noqa: PLC0415  # as in renewal.py
+
     loopback = urlsplit(settings.s3_endpoint).hostname in _LOOPBACK
     return Config(
         connect_timeout=settings.connect_timeout.total_seconds(),

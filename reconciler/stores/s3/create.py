@@ -25,7 +25,6 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 import msgspec
-from botocore.httpsession import where  # certifi's bundle, or that of botocore
 
 AT_ONCE: Final = 16
 """Requests on their way at a time, and connections a process keeps open."""
@@ -91,8 +90,14 @@ def place_of(endpoint: str, url: str, bucket: str, region: str, authorities: str
         name = host = f"{bucket}.{name}"
     else:
         return None
-    tls = ssl.create_default_context(cafile=authorities or where()) if parts.scheme == "https" else None
+    tls = _context(authorities) if parts.scheme == "https" else None
     return Place(host, (name, parts.port or (443 if tls else 80)), tls, path, region)
+
+
+def _context(authorities: str | None) -> ssl.SSLContext:
+    from botocore.httpsession import where  # noqa: PLC0415  # certifi's bundle, or that of botocore: 4 MB
+
+    return ssl.create_default_context(cafile=authorities or where())
 
 
 def _proxied(scheme: str, host: str) -> bool:

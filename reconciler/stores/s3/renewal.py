@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    import boto3
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -35,6 +37,13 @@ def refused(error: ClientError) -> bool:
     """Tell whether a server does not accept who we are; answers to HEAD have only the HTTP status."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status in {401, 403} or error.response.get("Error", {}).get("Code", "") in _CODES
+
+
+def new_session() -> boto3.session.Session:
+    """Make a session of the caller's own: the default one must not be shared by threads."""
+    from boto3.session import Session  # noqa: PLC0415  # 6 MB, 20 with a client: most that take steps do without
+
+    return Session()
 
 
 def keys_of(session: boto3.session.Session) -> Keys | None:
@@ -106,7 +115,7 @@ class RenewedClient(Generic[C]):
         return self._slots.setdefault(os.getpid(), _Slot())
 
     def _new(self, slot: _Slot[C]) -> C:
-        session = boto3.session.Session()  # the default session must not be shared by threads
+        session = new_session()
         client = self._make(session)
         slot.client, slot.session, slot.keys = client, session, keys_of(session)
         return client
@@ -117,6 +126,6 @@ class RenewedClient(Generic[C]):
         with slot.lock:
             if slot.client is not None and slot.client is not old:
                 return slot.client  # another thread was faster
-            keys = keys_of(boto3.session.Session())
+            keys = keys_of(new_session())
             # The old one is not closed: other threads may be sending with it.
             return old if keys in {None, slot.keys} else self._new(slot)

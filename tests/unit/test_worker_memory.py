@@ -1,0 +1,71 @@
+"""What a worker does not hold in memory, and the look at the servers that it has another process take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import NoReturn
+
+import pytest
+
+from reconciler.api.errors import InvalidSettings, Outage, StoreUnavailable
+from worker.apart import apart
+
+
+def test_a_worker_imports_neither_boto3_nor_rich() -> None:
+    """Both together, with the client of boto3, are 25 MB; most steps need neither."""
+    program = "import sys, worker; worker.app; print(*sorted({'boto3', 'rich'} & sys.modules.keys()))"
+    env = {**os.environ, "RECONCILER_REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
+
+
+def test_rich_can_be_imported_in_a_worker() -> None:
+    """A plugin may use it."""
+    program = (
+        "import worker; worker.app; import rich.console, structlog; print(rich.console.Console().width > 0)"
+    )
+    env = {**os.environ, "RECONCILER_REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "True"
+
+
+def test_what_another_process_finds_is_told() -> None:
+    """Whether a problem may pass by itself is told, too: it decides the status."""
+    found = apart(lambda: ["change this", Outage("wait")])
+    assert found == ["change this", "wait"]
+    assert [isinstance(problem, Outage) for problem in found] == [False, True]
+
+
+def test_nothing_found_is_nothing() -> None:
+    """A worker with nothing in its way starts."""
+    assert apart(list) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (InvalidSettings(["one"]), False),
+        (StoreUnavailable("Redis does not answer"), True),
+        (ZeroDivisionError("x"), False),
+    ],
+)
+def test_a_look_that_raises_is_a_problem(error: Exception, passes: bool) -> None:  # noqa: FBT001  # a case
+    """As it would be in this process."""
+
+    def look() -> NoReturn:
+        raise error
+
+    (problem,) = apart(look)
+    assert isinstance(problem, Outage) is passes
+
+
+def test_a_process_that_dies_is_a_problem() -> None:
+    """Killed for its memory, it says nothing."""
+    (problem,) = apart(lambda: os._exit(9))
+    assert "without an answer" in problem

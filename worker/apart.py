@@ -1,0 +1,45 @@
+"""Look at something in a process of its own, so that what it takes in memory goes with that process.
+
+A steps worker asks S3 only now and then, or never. The client of boto3 that the checks of its start need would stay: 20 MB.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from contextlib import suppress
+
+from worker.start import told
+
+_NO_ANSWER = (
+    "the look at the servers ended without an answer: see what stands above, and start the worker again"
+)
+
+
+def apart(look: Callable[[], list[str]]) -> list[str]:
+    """Have a forked process look for problems; what it raises is one, too. To be called before there are threads."""
+    heard, telling = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(heard)
+            _look(look, telling)
+        finally:
+            os._exit(0)
+    os.close(telling)
+    with os.fdopen(heard, "rb") as pipe:
+        answer = pipe.read()
+    with suppress(ChildProcessError):  # where the system reaps children
+        os.waitpid(child, 0)
+    found: list[str] = pickle.loads(answer) if answer else [_NO_ANSWER]  # noqa: S301  # by ourselves, a moment ago
+    return found
+
+
+def _look(look: Callable[[], list[str]], telling: int) -> None:
+    try:
+        found = look()
+    except Exception as error:  # noqa: BLE001  # whatever it is, it ends the start
+        found = told(error)
+    with os.fdopen(telling, "wb") as pipe:
+        pickle.dump(found, pipe)
