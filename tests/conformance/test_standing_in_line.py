@@ -141,6 +141,22 @@ def test_what_is_drawn_knows_its_children(store: Store) -> None:
     assert found == {parent.id: Children(2, 2, 0), alone.id: Children()}
 
 
+@pytest.mark.rule("R27")
+def test_one_that_is_drawn_alone_after_it_was_handed_back_says_so(
+    store: Store, pass_time: PassTime
+) -> None:
+    """Who was drawn with it before does not matter: if its worker is lost now, it is charged."""
+    actions = many(8)
+    stand(store, actions)
+    first = draw(store, actions[0], limit=2).actions[0]
+    assert store.decline_attempt(first.id, "1", owner="w1", why="lacks it", delay=1)
+    pass_time(2)
+    committed(store, release_write(claimed(store, first), due=store.now() + HOUR, launch=("1", LINE)))
+    again = draw(store, first, limit=1, owner="w2").actions[0]
+    assert (again.id, again.attempt.owner, again.attempt.drawn_with) == (first.id, "w2", 0)
+    assert get(store, first).attempt.drawn_with == 0
+
+
 def test_a_draw_takes_a_part_of_a_long_line(store: Store) -> None:
     """At most the limit, and at most a quarter of what stands: the others are for others."""
     actions = many(20)

@@ -136,7 +136,8 @@ class Shard:
         """Give the lease of a launch to a worker; a step that holds the action looks at the lease when it commits."""
         fields, until = self.records[path], now + lease
         fields.update({b"ao": owner.encode(), b"al": b"%d" % until, b"as": b"%d" % now})
-        fields.pop(b"ah", None)
+        for name in (b"ah", b"ab"):
+            fields.pop(name, None)
         if not held(fields, now):
             if path in self.due:
                 fields[b"u"] = b"%d" % self.due[path]

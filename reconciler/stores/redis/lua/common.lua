@@ -72,7 +72,7 @@ end
 -- Give the lease of a launch to a worker. A step that holds the action looks at the lease when it commits.
 local function begin(key, path, owner, until_ms, grace, claimed)
   redis.call('HSET', key, 'ao', owner, 'al', int(until_ms), 'as', int(now))
-  redis.call('HDEL', key, 'ah', 'nl')
+  redis.call('HDEL', key, 'ah', 'nl', 'ab')
   if not (claimed and tonumber(claimed) > now) then
     local at = redis.call('ZSCORE', base .. 'due', path)
     if at then redis.call('HSET', key, 'u', int(tonumber(at))) end
