@@ -31,9 +31,11 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _GROUP_TEMPLATE = encode_template(TaskTemplate(type=group.TASK_TYPE))
 
 
-def group_root(seed: ActionSpec, expected: int, *, keep_failures: bool) -> ActionSpec:
+def group_root(
+    seed: ActionSpec, expected: int, *, keep_failures: bool, called_again: bool = False
+) -> ActionSpec:
     """Make the root of a group, which ends when its `expected` children have."""
-    config = group.GroupConfig(expected=expected, keep_failures=keep_failures)
+    config = group.GroupConfig(expected=expected, keep_failures=keep_failures, called_again=called_again)
     return msgspec.structs.replace(
         seed,
         action_name=ROOT,

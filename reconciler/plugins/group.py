@@ -25,10 +25,13 @@ class GroupConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     Attributes:
         expected: number of children that were announced.
         keep_failures: succeed even when children did not.
+        called_again: its submitter is the function above it, which is called again when its worker is lost: it waits for
+            its children as long as that one lives.
     """
 
     expected: int
     keep_failures: bool = False
+    called_again: bool = False
 
 
 class GroupPlugin(Plugin):
@@ -53,6 +56,8 @@ class GroupPlugin(Plugin):
             raise BadTaskSpecification(f"a group expects 0 children or more, got {config.expected}")
         children = ctx.children
         missing = config.expected - children.total
+        if missing > 0 and config.called_again:
+            return Transition(running(0, requeue_at=ctx.now + _LOOK_AGAIN))
         if missing > 0:
             deadline = ctx.action.metadata.creation_timestamp + int(SUBMIT_WINDOW.total_seconds() * 1000)
             if ctx.now < deadline:

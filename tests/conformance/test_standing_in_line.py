@@ -142,9 +142,7 @@ def test_what_is_drawn_knows_its_children(store: Store) -> None:
 
 
 @pytest.mark.rule("R27")
-def test_one_that_is_drawn_alone_after_it_was_handed_back_says_so(
-    store: Store, pass_time: PassTime
-) -> None:
+def test_one_that_is_drawn_alone_after_it_was_handed_back_says_so(store: Store, pass_time: PassTime) -> None:
     """Who was drawn with it before does not matter: if its worker is lost now, it is charged."""
     actions = many(8)
     stand(store, actions)

@@ -10,7 +10,7 @@ from reconciler.api.action import ActionId, ActionSpec, Result
 from reconciler.api.errors import ActionFailed
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import TaskTemplate, encode_template
-from reconciler.api.transition import failure, success
+from reconciler.api.transition import failure, running, success
 from reconciler.testing import Lab, ScriptedPlugin
 
 pytestmark = pytest.mark.rule("R2")
@@ -96,6 +96,23 @@ def test_children_that_never_come_fail_the_group() -> None:
     assert error.code == "IncompleteSubmission"
     assert error.message.startswith("1 of 2 children were never stored")
     assert lab.clock() == lab.get(parent).metadata.creation_timestamp + 120_000
+
+
+@pytest.mark.rule("R86")
+def test_a_group_of_a_function_waits_as_long_as_it_lives() -> None:
+    """A function whose worker is lost half way may be called again an hour later: it stores what is missing then."""
+    lab = Lab([ScriptedPlugin("child", success()), ScriptedPlugin("caller", running(0))])
+    caller = lab.submit("caller")
+    lab.step()
+    name = {"run_name": caller.run, "action_name": "g", "parent_action_name": caller.action}
+    parent = lab.submit("group", inputs={"expected": 2, "called_again": True}, **name)
+    child(lab, parent, "c1")
+    lab.clock.advance(timedelta(hours=1))
+    assert lab.reconcile(parent) == Result(60_000)
+    child(lab, parent, "c2")
+    for _ in range(4):
+        lab.step()
+    assert lab.get(parent).phase is ActionPhase.SUCCEEDED
 
 
 @pytest.mark.parametrize("expected", [None, "many", 1.5])
