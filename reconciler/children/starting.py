@@ -77,9 +77,7 @@ class Starting:
     def group(self, request: requests.StartGroup) -> Wanted:
         """Make the group a request asks for."""
         name = child_name(self._namer, request.stem, request.digest, request.asked)
-        root = group_root(
-            ActionSpec(), request.total, keep_failures=request.keep_failures, called_again=True
-        )
+        root = group_root(ActionSpec(), request.total, keep_failures=request.keep_failures, called_again=True)
         return Wanted(
             request.number, name, msgspec.structs.replace(root, short_name=request.stem[:63]), request.plan
         )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from reconciler.stores.records import Fields
 
 _LOOKS_ONLY = frozenset({"look", "nudge", "record_audit", "trim_events", "announce", "pick"})
+_SUSPENDED = b'"suspended"'
+_SOON = 30_000
+"""When a round looks again that met a server that does not answer, ms."""
 _COUNTING = frozenset({"create", "commit", "request_abort", "collect"})
 """Verbs that may change counters, or what they count."""
 
@@ -147,8 +150,32 @@ class Observer:
                 life.requests = requests
             _looked_at(path, life, fields, due.get(path), now)
             _stands(path, fields, shard)
+            if _SUSPENDED in fields.get(b"ar", b""):
+                self._wakes(path, shard, now)
         if len(due) > len(shard.records) or not due.keys() <= shard.records.keys():
             raise Violation(f"due without a record: {sorted(due.keys() - shard.records.keys())}")
+
+    def _wakes(self, path: str, shard: Shard, now: int) -> None:
+        """A suspended parent wakes at its time, and at once when all it waits for has ended."""
+        action = ActionId.parse(path)
+        record = self._store.get(action)
+        due = shard.due.get(path, 0) - _SOON
+        if due <= now or held(shard.records[path], now) or record is None or record.is_terminal:
+            return
+        if record.status.error_state is not None:  # rounds that failed are followed by a back-off
+            return
+        outcome = record.attempt.outcome
+        assert outcome is not None
+        if outcome.until:
+            _ensure(
+                due <= outcome.until, f"{path} sleeps until {outcome.until}, and nobody looks before {due}"
+            )
+        if 0 < outcome.waits_for <= len(outcome.waits):
+            below = [shard.records.get(str(action.run_id.action(name)), {}) for name in outcome.waits]
+            all_over = all(ActionPhase(number(one, b"p", 5)).is_terminal() for one in below)
+            _ensure(
+                not all_over, f"{path} waits for {outcome.waits}, all ended, and nobody looks before {due}"
+            )
 
     def _met(self, path: str, life: Life) -> None:
         record = self._store.get(ActionId.parse(path))
@@ -323,9 +350,9 @@ def _counters(shard: Shard) -> None:
         ended = ActionPhase(int(phase)).is_terminal()
         parent = fields[b"r"].decode()
         counts[f"o:{parent}"] = counts.get(f"o:{parent}", 0) + (not ended)
+        above = shard.records.get(str(action.run_id.action(parent)))
+        _ensure(above is not None, f"{path} is there, and what is above it was forgotten")
         if not ended:
-            above = shard.records.get(str(action.run_id.action(parent)))
-            _ensure(above is not None, f"{path} lives on below nothing")
             assert above is not None
             over = ActionPhase(number(above, b"p", 1)).is_terminal()
             _ensure(

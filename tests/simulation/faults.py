@@ -24,6 +24,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
         broker: the broker does not answer; half of the times it has the message.
         drop, double, delay: of a message on its way.
         cleanup: abort and finalize of the scripted plugin fail.
+        died: the process of a parent dies at what it asks for, or where it waits.
         favourite: a call before which processes freeze much more often than before others; empty = none.
         favoured: how often they do.
         outpaced: as often, all that is under way arrives between the look of a step at an action and its commit.
@@ -40,6 +41,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     double: float = 0.0
     delay: float = 0.0
     cleanup: float = 0.0
+    died: float = 0.0
     favourite: str = ""
     favoured: float = 0.0
     outpaced: bool = False
@@ -58,6 +60,7 @@ _CHOICES: dict[str, tuple[float, ...]] = {
     "delay": (0.0, 0.2, 0.5),
     "cleanup": (0.0, 0.2, 0.6),
     "favoured": (0.1, 0.8),
+    "died": (0.0, 0.0, 0.01, 0.1),
 }
 FAVOURITES = (
     *("", "", "store.commit", "store.commit", "store.claim", "store.draw", "store.finish_attempts"),
@@ -90,6 +93,10 @@ OF_CROWD = (
     "store.draw",
     "store.finish_attempts",
     "store.heartbeat",
+)
+OF_FAMILIES = (
+    *("", "store.commit", "store.create", "store.create", "store.keep_step", "store.get_many"),
+    *("store.finish_attempts", "store.draw", "store.heartbeat"),
 )
 OF_CACHE = (
     *("", "store.commit", "catalog.put", "catalog.put", "catalog.put"),

@@ -9,11 +9,16 @@ from typing import Any
 
 import msgspec
 
+from reconciler.api.phase import ActionPhase
+from reconciler.children import starting
+from reconciler.children.starting import Starting
 from reconciler.client import storing
+from reconciler.core.children import generation
 from reconciler.stores import changes, records
-from reconciler.stores.base import CommitOutcome
-from reconciler.stores.memory import attempts, lines, stepping
+from reconciler.stores.base import CommitOutcome, CreateOutcome
+from reconciler.stores.memory import attempts, lines, queries, stepping
 from reconciler.stores.memory.archiving import Archiving as MemoryArchiving
+from reconciler.stores.memory.attempts import Attempts
 from reconciler.stores.memory.catalog import MemoryCatalog
 from reconciler.stores.memory.heads import Heads
 from reconciler.stores.memory.quotas import _Resource
@@ -39,6 +44,13 @@ _release = MemoryCatalog.release_reservation
 _put = MemoryCatalog.put
 _remove = objects._remove
 _seal = MemoryArchiving.seal
+_child_name = starting.child_name
+_names = Starting._names
+_keep_step = Attempts.keep_step
+_ended_child_wakes = Stepping._ended_child_wakes
+_begin = Shard.begin
+_FAILED = {ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT}
+_passes: dict[str, int] = {}
 
 
 def _sealed_as_archived(store: MemoryArchiving, shard: int, **given: Any) -> Any:
@@ -159,6 +171,47 @@ def _any_life(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
     return _apply(shard, msgspec.structs.replace(change, incarnation=there), now)
 
 
+def _in_each_pass_anew(parent: str, stem: str, digest: str, asked: int) -> str:
+    _passes[parent] = _passes.get(parent, 0) + 1
+    return _child_name(parent, stem, f"{digest}{_passes[parent]}", asked)
+
+
+def _anew_at_once(self: Starting, wanted: Any) -> list[str]:
+    names = _names(self, wanted)
+    found = self._client.store.get_many([self._parent.id.run_id.action(name) for name in names])
+    over = [one is not None and one.phase in _FAILED for one in found]
+    return [generation(name, 9) if failed else name for name, failed in zip(names, over, strict=True)]
+
+
+def _last_value_stands(self: Attempts, action: Any, launch: str, **given: Any) -> bytes | None:
+    kept = _keep_step(self, action, launch, **given)
+    if kept is None:
+        return None
+    self.shard(action).steps[str(action)][given["name"]] = given["value"]
+    return bytes(given["value"])
+
+
+def _wakes_when_it_has_not_suspended(shard: Shard, parent: str, now: int) -> None:
+    if b"ar" not in shard.records.get(parent, {}):
+        _ended_child_wakes(shard, parent, now)
+
+
+def _below_anything(parent: Fields | None) -> CreateOutcome:
+    return CreateOutcome.PARENT_MISSING if parent is None else CreateOutcome.CREATED
+
+
+def _root_first(shard: Shard, path: str) -> bool:
+    del shard, path
+    return False
+
+
+def _drawn_with_whomever(self: Shard, path: str, owner: str, lease: int, now: int) -> None:
+    before = self.records[path].get(b"ab")
+    _begin(self, path, owner, lease, now)
+    if before is not None:
+        self.records[path][b"ab"] = before
+
+
 def _unseen_lease(fields: Fields, change: changes.Change) -> int:
     woken = number(fields, b"w")
     return min(change.due, woken) if woken and change.due else change.due
@@ -190,6 +243,17 @@ MISTAKES: dict[str, Planted] = {
     "run forgotten before it is archived": (MemoryArchiving, "seal", _sealed_as_archived),
     "a run lies where an earlier one of its name did": (storing, "run_folder", _same_folder),
     "commit to a later run of the same name": (Stepping, "_apply", staticmethod(_any_life)),
+    "tree forgotten from above": (queries, "_is_above", _root_first),
+    "child under another name in each pass": (starting, "child_name", _in_each_pass_anew),
+    "failed child started anew in a replay": (Starting, "_names", _anew_at_once),
+    "last value of a step stands": (Attempts, "keep_step", _last_value_stands),
+    "suspended parent not woken": (
+        Stepping,
+        "_ended_child_wakes",
+        staticmethod(_wakes_when_it_has_not_suspended),
+    ),
+    "child accepted below an end": (stepping, "_below", _below_anything),
+    "lost launch taken for one of several": (Shard, "begin", _drawn_with_whomever),
     "request for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
 }
 

@@ -15,18 +15,23 @@ from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import structlog
 
 from reconciler.api.action import TaskAction
 from reconciler.api.template import SecretRef
+from reconciler.children import desk, functions, parent, watching
 from reconciler.client import storing
 from reconciler.controller import step
 from reconciler.controller.step import Stepper
 from reconciler.stores.base import Write
 from reconciler.sweeps import archive, objects
+from tests.simulation.parents import Stage
+from tests.simulation.plots import Inputs
 from tests.simulation.scheduler import Process
-from worker.attempts import attempt, batch, drawing, heartbeat, patience
+from worker.attempts import attempt, batch, drawing, heartbeat, retry
 from worker.attempts.heartbeat import Keeper
+from worker.runner.asking import MakeDesk
 from worker.runner.runner import TIMED_OUT, Call, Ended, Stopped
 
 if TYPE_CHECKING:
@@ -208,14 +213,21 @@ class VirtualRunner:
         timeout: float | None,
         grace: float,
         log: object,
-        desk: object,
+        desk: MakeDesk,
     ) -> Ended:
         """Take as long as the world says, and end as it says, unless somebody wants it to stop."""
-        del poll, log, desk
+        del poll, log
         scheduler, clock = self._sim.scheduler, self._sim.scheduler.clock
         self._sim.begins(call)
-        course = self._sim.world.course(call)
         deadline = clock.at + int(timeout * 1000) if timeout is not None else None
+        if msgspec.json.decode(call.inputs, type=Inputs).plot:
+
+            def halted() -> str:
+                late = TIMED_OUT if deadline is not None and clock.at >= deadline else ""
+                return self._stop or stop() or late
+
+            return Stage(self._sim, call, desk, halted).play()
+        course = self._sim.world.course(call)
         ends = clock.at + course.lasts if deadline is None else min(clock.at + course.lasts, deadline)
         if scheduler.wait_for(lambda: bool(self._stop or stop()), (ends - clock.at) / 1000):
             reason = self._stop or stop() or ""
@@ -268,9 +280,14 @@ def seams(sim: Simulation) -> Iterator[None]:
         (step, "time", time),
         (step, "wait", wait),
         (attempt, "time", time),
-        (patience, "time", time),
-        (patience, "Future", future_class(sim)),
-        (patience, "threading", threads(sim)),
+        *((module, "time", time) for module in (desk, watching, parent)),
+        (parent, "_is_main", lambda: True),
+        (functions, "current_parent", lambda: sim.stages[sim.scheduler.current]),
+        (desk, "_INLINE", 16 if sim.seed % 3 else 16_384),
+        (watching, "ThreadPoolExecutor", InlinePool),
+        (retry, "time", time),
+        (retry, "Future", future_class(sim)),
+        (retry, "threading", threads(sim)),
         (batch, "time", time),
         (batch, "threading", threads(sim)),
         (batch, "keeper", Keepers(sim)),

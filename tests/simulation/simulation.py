@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import (
     ActionConflict,
     ActionNotFound,
@@ -19,6 +19,7 @@ from reconciler.api.errors import (
     SignalRefused,
     Unavailable,
 )
+from reconciler.children.parent import Parent
 from reconciler.client import Client
 from reconciler.settings import Settings
 from reconciler.stores.memory.blobs import MemoryBlobs
@@ -29,6 +30,7 @@ from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine
 from tests.simulation import ending, faults
 from tests.simulation.checker import Observer, Violation
+from tests.simulation.families import Families
 from tests.simulation.gates import Broker, Gate, Message
 from tests.simulation.oracles import Reservations, Units
 from tests.simulation.scheduler import NEVER, Actor, Killed, Process, Scheduler
@@ -58,6 +60,7 @@ class Simulation:
     Attributes:
         faulty: whether anything goes wrong at the moment.
         accepted: paths of the actions clients were told of.
+        stages: the parent each actor plays.
     """
 
     def __init__(self, seed: int, size: int | None = None, theme: Theme | None = None) -> None:
@@ -91,12 +94,15 @@ class Simulation:
         self.reservations = Reservations(self.catalog, clock)
         self.broker = Broker(self)
         self.world = World(self)
+        self.families = Families(self)
+        self.stages: dict[Actor | None, Parent] = {}
         self.accepted: dict[str, int] = {}
         self.start = clock.at
         self.faulty = True
         self.turns = 0
         self._unserved_since = 0
         self.beat = Process("beat")
+        self.people = Process("people")
         self.ignorant = self.rng.choice((0.0, 0.3, 0.8))
         self._period = self.rng.choice((2, 5, 15))
         self._gates = {
@@ -155,6 +161,7 @@ class Simulation:
         assert actor is not None
         owner = next(worker.owner for worker in self.attempts if worker.process is actor.process)
         self.observer.begins(call.context["action"], call.context["attempt"], owner)
+        self.families.begins(call.context["action"], call.context["attempt"])
 
     # -- clients and sweeps ----------------------------------------------------------------------------------------
     def submitter(self, ops: list[Op]) -> None:
@@ -244,6 +251,25 @@ class Simulation:
         for ops in halves:
             self.submitter(ops)
         self._start_beat()
+        self._start_people()
+
+    def _start_people(self) -> None:
+        if self.workload.families:
+            self.people = Process("people")
+            self.scheduler.spawn("people", self.people, self._people)
+
+    def _people(self) -> None:
+        """Somebody answers what functions ask."""
+        while True:
+            self.scheduler.sleep(self.rng.choice((1, 10, 60)))
+            for shard in self.store._shards:
+                for path in list(shard.records):
+                    action = ActionId.parse(path)
+                    record = self.store.get(action)
+                    if record is None or record.is_terminal or not record.spec.condition_spec:
+                        continue
+                    if action.run in self.workload.families and record.signal is None:
+                        self._do(Op(0, f"answer {action}", signalling(action, self.rng.randrange(9), "eve")))
 
     def _start_beat(self) -> None:
         self.beat = Process("beat")
@@ -269,6 +295,8 @@ class Simulation:
             worker.knows = KNOWN
         if not self.beat.alive:
             self._start_beat()
+        if not any(actor.process is self.people for actor in self.scheduler.actors):
+            self._start_people()
         answers = [
             Op(0, f"answer {action}", signalling(action, 1, "eve")) for action in self.workload.conditions
         ]
@@ -287,7 +315,7 @@ class Simulation:
         if any(shard.due for shard in self.store._shards) or self.broker.messages:
             return False
         if any(
-            actor.process is not self.beat and not actor.name.endswith(_KEEPER)
+            actor.process not in {self.beat, self.people} and not actor.name.endswith(_KEEPER)
             for actor in self.scheduler.actors
         ):
             return False

@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.checker import Violation
 from tests.simulation.planted import MISTAKES, planted
 from tests.simulation.simulation import Simulation
-from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD
+from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD, FAMILY, NIGHTLY
 
 _WITHIN = 500
 _THEMES = {
@@ -13,12 +13,22 @@ _THEMES = {
     "launch given back by anybody": CROWD,
     "launch given back, and a request for a look forgotten": CROWD,
     "outcome taken from anybody": CROWD,
+    "child accepted below an end": FAMILY,
+    "child under another name in each pass": FAMILY,
+    "failed child started anew in a replay": FAMILY,
+    "last value of a step stands": FAMILY,
+    "lost launch taken for one of several": FAMILY,
+    "suspended parent not woken": FAMILY,
+    "tree forgotten from above": NIGHTLY,
 }
 """What the stories are about that show a mistake; stories of all themes show these in one of hundreds."""
 _BEGIN = {
     "end above open children owes nothing": 50,
     "entry put under a lost reservation": 25,
-    "launch given back, and a request for a look forgotten": 860,
+    "child accepted below an end": 30,
+    "last value of a step stands": 1,
+    "launch given back, and a request for a look forgotten": 50,
+    "lost launch taken for one of several": 5,
     "request for a look dropped by a commit": 25,
 }
 """Where to begin so as to find it soon, or at all: some are missed by one story of a thousand."""

@@ -23,8 +23,16 @@ from reconciler.api.template import (
 )
 from reconciler.client import Client
 from reconciler.plugins import group
-from tests.simulation.faults import FAVOURITES, OF_ATTEMPTS, OF_CACHE, OF_CROWD, OF_STEPS
-from tests.simulation.world import GPU, Inputs
+from tests.simulation.faults import (
+    FAVOURITES,
+    OF_ATTEMPTS,
+    OF_CACHE,
+    OF_CROWD,
+    OF_FAMILIES,
+    OF_STEPS,
+)
+from tests.simulation.plots import Inputs, drawn_plot
+from tests.simulation.world import GPU
 
 Do = Callable[[Client], Any]
 
@@ -33,16 +41,17 @@ class Theme(msgspec.Struct, frozen=True):
     """What one story is mostly about.
 
     Attributes:
-        kinds: weights of naps, tasks, groups, late children and conditions.
+        kinds: weights of naps, tasks, groups, late children, conditions and functions that start others.
         cached, functions, greedy: shares of the tasks that are cached, that are functions, that need a quota.
         alike: all tasks are the same serialized call.
         aborted: share of the submissions somebody aborts.
+        again: share of those whose name is used again, often after the run was forgotten.
         secrets: share of the functions that read one, and so are drawn alone.
         crowd: most tasks of a group: of a long line several are drawn together.
         favourites: calls before which processes like to freeze.
     """
 
-    kinds: tuple[int, int, int, int, int] = (1, 3, 1, 1, 1)
+    kinds: tuple[int, int, int, int, int, int] = (1, 3, 1, 1, 1, 1)
     cached: float = 0.4
     functions: float = 0.5
     greedy: float = 0.4
@@ -50,25 +59,31 @@ class Theme(msgspec.Struct, frozen=True):
     secrets: float = 0.3
     crowd: int = 4
     aborted: float = 0.3
+    again: float = 0.3
     favourites: tuple[str, ...] = FAVOURITES
 
 
 CROWD = Theme(
-    (0, 0, 1, 0, 0), cached=0.0, functions=1.0, greedy=0.0, secrets=0.0, crowd=16, favourites=OF_CROWD
+    (0, 0, 1, 0, 0, 0), cached=0.0, functions=1.0, greedy=0.0, secrets=0.0, crowd=16, favourites=OF_CROWD
 )
-_ALIKE = Theme((0, 4, 1, 0, 0), 1.0, 1.0, 0.0, alike=True, favourites=OF_CACHE)
+FAMILY = Theme((0, 0, 0, 0, 0, 1), favourites=OF_FAMILIES)
+NIGHTLY = Theme((0, 1, 4, 1, 0, 1), cached=0.0, functions=0.4, again=1.0)
+_ALIKE = Theme((0, 4, 1, 0, 0, 0), 1.0, 1.0, 0.0, alike=True, favourites=OF_CACHE)
 ALIKE_ELSEWHERE = msgspec.structs.replace(_ALIKE, functions=0.0)
 THEMES = (
     Theme(),
-    Theme((0, 4, 1, 0, 0), cached=0.0, functions=1.0, favourites=OF_ATTEMPTS),
-    Theme((0, 4, 1, 0, 0), cached=0.0, functions=0.3, greedy=1.0),
-    Theme((0, 0, 1, 2, 2)),
-    Theme((1, 0, 0, 0, 4), favourites=OF_STEPS),
+    Theme((0, 4, 1, 0, 0, 0), cached=0.0, functions=1.0, favourites=OF_ATTEMPTS),
+    Theme((0, 4, 1, 0, 0, 0), cached=0.0, functions=0.3, greedy=1.0),
+    Theme((0, 0, 1, 2, 2, 0)),
+    Theme((1, 0, 0, 0, 4, 0), favourites=OF_STEPS),
     _ALIKE,
     msgspec.structs.replace(_ALIKE, aborted=0.8),
     ALIKE_ELSEWHERE,
     CROWD,
     msgspec.structs.replace(CROWD, aborted=0.8),
+    NIGHTLY,
+    FAMILY,
+    msgspec.structs.replace(FAMILY, aborted=0.8),
 )
 _SCRIPTED = ("tidy", "plain")
 _MOODS = ("good", "good", "flaky", "bad")
@@ -110,6 +125,7 @@ class Workload:
         ops: in the order of their times.
         expected: how each action may end, by its path.
         conditions: those that wait for a signal without a limit.
+        families: runs of functions that start others.
     """
 
     def __init__(self, rng: random.Random, size: int | None = None, theme: Theme | None = None) -> None:
@@ -117,6 +133,7 @@ class Workload:
         self.ops: list[Op] = []
         self.expected: dict[str, Expected] = {}
         self.conditions: list[ActionId] = []
+        self.families: set[str] = set()
         self._runs: list[str] = []
         self._span = rng.choice((0, 5_000, 60_000))
         drawn = rng.choice(THEMES)
@@ -131,7 +148,7 @@ class Workload:
         rng = self.rng
         run = f"r{len(self._runs)}"
         self._runs.append(run)
-        kinds = (self._nap, self._task, self._group, self._late_children, self._condition)
+        kinds = (self._nap, self._task, self._group, self._late_children, self._condition, self._family)
         names = rng.choices(kinds, self.theme.kinds)[0](run)
         first = next(op for op in self.ops if op.label == f"submit {run}")
         if rng.random() < self.theme.aborted:
@@ -139,7 +156,7 @@ class Workload:
         if rng.random() < 0.3:  # the same again, as by a client that never got its answer
             self.ops.append(msgspec.structs.replace(first, at=self._soon(first.at)))
         if (
-            rng.random() < 0.3
+            rng.random() < self.theme.again
         ):  # its name used again, as each day by a nightly run: often after it was forgotten
             self.ops.append(msgspec.structs.replace(first, at=first.at + rng.randrange(60_000, 300_000)))
 
@@ -185,6 +202,28 @@ class Workload:
         for name in names[1:]:
             self.expected[name].abortable = True
         return names
+
+    def _family(self, run: str) -> list[str]:
+        """A function that starts others."""
+        rng = self.rng
+        self.families.add(run)
+        limits = (
+            Timeouts(overall=timedelta(seconds=rng.choice((60, 300)))) if rng.random() < 0.15 else Timeouts()
+        )
+        template = TaskTemplate(
+            id=Identifier(project=PROJECT, domain=DOMAIN, name="parent"),
+            type="function",
+            metadata=TaskMetadata(retries=RetryStrategy(retries=rng.choice((0, 2))), timeouts=limits),
+            custom={"function": "demo"},
+        )
+        inputs = Inputs(plot=drawn_plot(rng))
+        spec = ActionSpec(
+            run_name=run,
+            task_type="function",
+            task_template=encode_template(template),
+            inputs=msgspec.json.encode(inputs),
+        )
+        return self._submit(run, submitting(spec), {"a0": _ENDS | {ActionPhase.TIMED_OUT}})
 
     def _condition(self, run: str) -> list[str]:
         rng = self.rng

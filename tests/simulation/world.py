@@ -26,6 +26,7 @@ from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.managers import Allocation
 from reconciler.plugins.registry import PluginEntry
+from tests.simulation.plots import Inputs
 from worker.runner.runner import Call, Died, Ended, Raised, Returned
 
 if TYPE_CHECKING:
@@ -34,20 +35,6 @@ if TYPE_CHECKING:
 CANARY = "canary-7e1b52"
 """The only secret of the installation: it must be nowhere once all is over."""
 GPU = "gpu"
-
-
-class Inputs(msgspec.Struct, frozen=True):
-    """Inputs of functions and of the scripted plugins.
-
-    Attributes:
-        x: counts in cache keys.
-        mood: `good` always succeeds in the end, `flaky` may fail by its own fault, `bad` always does.
-        units: of the quota the scripted plugin asks for.
-    """
-
-    x: int = 0
-    mood: str = "good"
-    units: int = 0
 
 
 class Course(msgspec.Struct, frozen=True):
