@@ -50,7 +50,7 @@ _ESCAPES = "write / @ : ; ? # & + % in a password as %2F %40 %3A %3B %3F %23 %26
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells where a Redis or Valkey server is, and how to be let in.
+    """The place of a Redis or Valkey server, and how to be let in.
 
     Attributes:
         scheme: how it is reached; a key of `OPTIONS`.

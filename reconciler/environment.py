@@ -161,7 +161,7 @@ class TaskEnvironment:
 
 
 class _Decorator:
-    """Tells what `@env.task(…)` leaves to be called with the function."""
+    """The result of `@env.task(…)`: it is called with the function."""
 
     def __init__(self, env: TaskEnvironment, name: str, metadata: TaskMetadata, extra: Extra) -> None:
         self._env, self._name, self._metadata, self._extra = env, name, metadata, extra

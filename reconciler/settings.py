@@ -31,7 +31,7 @@ Checksum = Literal["sha256", "none"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds what an installation can choose. Each field is the variable `RECONCILER_<FIELD>` (upper case).
+    """The choices of an installation. Each field is the variable `RECONCILER_<FIELD>` (upper case).
 
     Durations are `timedelta`; sizes are bytes.
     """

@@ -41,7 +41,7 @@ _LONGEST_NAME = 63
 
 
 class Environment(Protocol):
-    """Define what a task asks of the `TaskEnvironment` it belongs to."""
+    """The `TaskEnvironment` a task belongs to, as far as the task needs it."""
 
     @property
     def client(self) -> Client:

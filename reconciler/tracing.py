@@ -22,7 +22,7 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells what took how long, for a trace.
+    """A span of a trace: a part of the work, and how long it took.
 
     Attributes:
         name: of the kind of work, and of the task: words, never values of users.

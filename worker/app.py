@@ -99,7 +99,7 @@ if is_flower:
 
 
 class _Process:
-    """Holds what the signals share. `role` is None where no worker starts, or in a child that was not forked."""
+    """The parts of this process that Celery's signals share. `role`: None where no worker starts, or in a spawned child."""
 
     pid: int = 0
     role: Role | None = None

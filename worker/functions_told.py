@@ -10,7 +10,7 @@ from reconciler.stores.base import Store
 
 
 class FunctionsTold:
-    """Holds what a worker says of itself, for each queue it takes attempts from.
+    """The facts a worker tells of itself, for each queue it takes attempts from.
 
     Args:
         worker: its node name.

@@ -36,7 +36,7 @@ ReadGauges = Callable[[], Sequence[GaugeMetricFamily]]
 
 
 class Measuring:
-    """Holds what one worker has for its metrics, from its start to its end. Does nothing when no port is set.
+    """The metrics of one worker, from its start to its end. Does nothing when no port is set.
 
     Args:
         settings: `metrics_port` and `metrics_address` count.

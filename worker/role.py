@@ -21,7 +21,7 @@ _POOLS = {
 
 
 class Role(msgspec.Struct, frozen=True):
-    """Tells what a worker does.
+    """The role of a worker: which queues it consumes, hence what it does.
 
     Attributes:
         steps: whether it consumes the steps queue.

@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 class Traces:
-    """Holds whether one worker exports traces. What keeps it from that is told, and stops nothing.
+    """The export of traces by one worker. What keeps it from that is told, and stops nothing.
 
     Args:
         env: the variables.

@@ -135,7 +135,7 @@ class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ActionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    """Holds what was asked for (R10). Limits are checked where a spec is accepted: `reconciler.core.validation`."""
+    """The request of a caller (R10). `reconciler.core.validation` checks its limits where a spec is accepted."""
 
     run_name: str = ""
     project: str = ""
@@ -226,7 +226,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Children(msgspec.Struct, frozen=True, gc=False):
-    """Tells how many children an action has, by what became of them."""
+    """The number of children of an action, by what became of them."""
 
     total: int = 0
     open: int = 0
@@ -356,7 +356,7 @@ def record_name(id: ActionId, spec: ActionSpec) -> str:  # noqa: A002  # the wor
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
-    """Tells the caller of a reconcile when to call again.
+    """The answer of a reconcile: when to call again.
 
     Attributes:
         requeue_after: when to look again, ms from now; None: not before something wakes the action.

@@ -29,7 +29,7 @@ MAX_ANSWER = 64 * 1024
 
 
 class ConditionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Tells what a condition asks for (R10). `type` is one of bool, int, float, str."""
+    """The question a condition asks (R10). `type` is one of bool, int, float, str."""
 
     name: str = ""
     type: str = "bool"

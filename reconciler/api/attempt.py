@@ -13,7 +13,7 @@ SUSPENDED = "suspended"  # how a launch ends that has nothing to do but wait: an
 
 
 class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tells how an attempt ended, as its worker reported it, fenced by launch (R74).
+    """The end of an attempt, as its worker reported it, fenced by launch (R74).
 
     `ended` is one of returned, raised, died, stopped, suspended, unknown. A suspended one waits for `waits_for` actions of
     its run, the first of them in `waits` (a path: of another run), or until `until` (ms since the epoch; 0 = no time).
@@ -40,7 +40,7 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Holds what the store knows of the launch a plugin waits for.
+    """All that the store knows of the launch a plugin waits for.
 
     Attributes:
         launch: which launch may report, `<attempt>` or `<attempt>-<relaunch>`; empty = none.

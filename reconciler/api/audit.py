@@ -29,7 +29,7 @@ class Who(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Ruling(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Something that was decided from outside.
+    """A decision somebody made about a queue or an action.
 
     Attributes:
         what: what, as `pause` or `limit 100`.

@@ -354,7 +354,7 @@ class ChildError(ReconcilerError):
 
 
 class OutsideOfTask(ReconcilerError):
-    """It was called where no task runs."""
+    """A function of this package was called where no task runs."""
 
     def __init__(self, what: str) -> None:
         super().__init__(

@@ -33,7 +33,7 @@ class ClusterEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class OutputReferences(msgspec.Struct, frozen=True, gc=False):
-    """Tells where outputs and report of the attempt lie."""
+    """The places of outputs and report of an attempt."""
 
     output_uri: str
     report_uri: str

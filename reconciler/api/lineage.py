@@ -8,7 +8,7 @@ import msgspec
 
 
 class Verb(enum.StrEnum):
-    """Tells how a run was made of another one."""
+    """The way a run was made of another one."""
 
     RERUN = "rerun"
     """All again."""
@@ -19,7 +19,7 @@ class Verb(enum.StrEnum):
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Tells which run an action was made of: the action of the same name there is what it repeats.
+    """The origin of an action: the run it was made of; the action of the same name there is what it repeats.
 
     Attributes:
         verb: `rerun`, `recover` or `fork`.

@@ -6,7 +6,7 @@ import enum
 
 
 class PluginPhase(enum.IntEnum):
-    """Tells what a plugin says of its attempt, in the order of R16. `label` is what records store."""
+    """The phase a plugin reports of its attempt, in the order of R16. `label` is what records store."""
 
     UNDEFINED = 0
     NOT_READY = 1
@@ -58,7 +58,7 @@ _BY_LABEL = {label: phase for phase, label in _LABELS.items()}
 
 
 class ActionPhase(enum.IntEnum):
-    """Tells where an action is, as users, events and views see it. Numbers as in Flyte's protocol (R19)."""
+    """The phase of an action, as users, events and views see it. Numbers as in Flyte's protocol (R19)."""
 
     UNSPECIFIED = 0
     """Never stored: an unknown action is `ActionNotFound`, not a phase."""

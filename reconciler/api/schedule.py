@@ -24,7 +24,7 @@ Moment: TypeAlias = Delay | datetime
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells when and in which order an action runs.
+    """The time and the order in which an action runs.
 
     Attributes:
         priority: 0 (last) to 9 (first); None = that of the parent, or 5.

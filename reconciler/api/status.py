@@ -17,7 +17,7 @@ from reconciler.api.transition import CacheStatus, OutputRef
 
 
 class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    """Holds what was observed (R11). Written only by whoever holds the fencing token."""
+    """The observed part of an action (R11). Written only by whoever holds the fencing token."""
 
     plugin_state: bytes = b""
     plugin_state_version: int = 0

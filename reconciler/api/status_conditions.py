@@ -27,7 +27,7 @@ class ConditionType(enum.StrEnum):
 
 
 class ConditionStatus(enum.StrEnum):
-    """Tells whether the aspect holds."""
+    """The value of a condition: whether its aspect holds."""
 
     TRUE = "True"
     FALSE = "False"
@@ -35,7 +35,7 @@ class ConditionStatus(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Tells why a condition has its status; also the phase names of the history (R12, R13)."""
+    """The reason for the status of a condition; also the phase names of the history (R12, R13)."""
 
     QUEUED = "Queued"
     INITIALIZING = "Initializing"

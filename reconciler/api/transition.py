@@ -16,7 +16,7 @@ from reconciler.api.status_conditions import Reason
 
 
 class CacheStatus(enum.IntEnum):
-    """Tells what the cache did for an action (R47)."""
+    """The part the cache played for an action (R47)."""
 
     DISABLED = 0
     MISS = 1
@@ -29,7 +29,7 @@ class CacheStatus(enum.IntEnum):
 
 
 class ErrorKind(enum.StrEnum):
-    """Tells whose fault an error is."""
+    """The side whose fault an error is."""
 
     UNKNOWN = ""
     USER = "USER"
@@ -37,7 +37,7 @@ class ErrorKind(enum.StrEnum):
 
 
 class ExecutionError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tells why an attempt failed. `traceback` is text for people."""
+    """The reason why an attempt failed. `traceback` is text for people."""
 
     code: str
     message: str
@@ -46,7 +46,7 @@ class ExecutionError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LogLink(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tells where log lines can be read, and the SHA-256 of what lies there once it is whole; empty: not known."""
+    """A place where log lines can be read, and the SHA-256 of what lies there once it is whole; empty: not known."""
 
     name: str
     uri: str
@@ -61,7 +61,7 @@ class ReasonInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ExternalResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something outside the record that an attempt used (R18)."""
+    """A thing outside the record that an attempt used, such as a job of a service (R18)."""
 
     external_id: str = ""
     cache_status: CacheStatus = CacheStatus.DISABLED
@@ -74,7 +74,7 @@ class ExternalResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 class OutputRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Tells where the outputs of an attempt lie, and how to know they are whole. `size` is bytes.
+    """A reference to the outputs of an attempt, with what shows that they are whole. `size` is bytes.
 
     `inline` holds the bytes themselves when they are small: a copy for fast reading, S3 is the truth.
     """
@@ -138,7 +138,7 @@ class TransitionType(enum.IntEnum):
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """Tells what `handle` returns."""
+    """The result of a plugin's `handle`."""
 
     info: PhaseInfo
     type: TransitionType = TransitionType.EPHEMERAL

@@ -23,7 +23,7 @@ _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Names the place where a webhook is called.
+    """The place where a webhook is called.
 
     Attributes:
         scheme: `http` or `https`.

@@ -37,7 +37,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class BulkVerb(enum.StrEnum):
-    """Tells what is done with each run."""
+    """The verb a bulk applies to each run."""
 
     RERUN = "rerun"
     """All of it again, as a new run."""
@@ -48,7 +48,7 @@ class BulkVerb(enum.StrEnum):
 
 
 class BulkPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tells what was asked.
+    """The question and the verb of a bulk, as it is stored.
 
     Attributes:
         version: of the format.
@@ -75,7 +75,7 @@ class BulkPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tells what became of one run of a bulk.
+    """The result of a bulk for one run.
 
     Attributes:
         run: which one, `project/domain/run@incarnation`.

@@ -42,7 +42,7 @@ _TOGETHER = 2000
 
 
 class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tells what is to be deleted, and, as a trace, what was.
+    """A request to delete archived runs, which stays as a trace of what was deleted.
 
     Attributes:
         version: of the format.

@@ -16,7 +16,7 @@ _TRIES = 5
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """Says which archived runs are meant. What is empty chooses nothing out.
+    """A choice of archived runs. Fields that are empty exclude nothing.
 
     Attributes:
         project: of the runs.

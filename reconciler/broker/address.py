@@ -38,7 +38,7 @@ _CHECKS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl
 
 
 class BrokerAddress(msgspec.Struct, frozen=True):
-    """Tells where the broker is.
+    """The place of the broker, and how to be let in.
 
     Attributes:
         url: what Celery gets; holds the password.

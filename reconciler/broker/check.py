@@ -39,7 +39,7 @@ _LASTING = {
 
 
 class BrokerReport(msgspec.Struct, frozen=True):
-    """Holds what was found.
+    """The result of a check of the broker.
 
     Attributes:
         shown: the broker's URL without its password.

@@ -36,7 +36,7 @@ class _Properties(msgspec.Struct, frozen=True):
 
 
 class _Headers(msgspec.Struct, frozen=True):
-    """Tells what Celery reads of its protocol 2; we use no more of it than this."""
+    """The headers of Celery's protocol 2 that Celery reads; we use no others."""
 
     task: _Name
     id: _Name

@@ -20,7 +20,7 @@ _APART = 1.0
 
 
 class _Last:
-    """Tells when this process connected last."""
+    """The time when this process connected last."""
 
     at = -math.inf
 

@@ -144,7 +144,7 @@ def _no_message(error: Exception) -> str:
 
 
 class _Steady:
-    """Tells what both kinds of channel add to kombu's: one client per pool, and a way to Redis after closing."""
+    """The part of our channels that gives them one client per pool, and a way to Redis after closing."""
 
     _steady_client: Any = None
     _steady_pool: Any = None
@@ -243,7 +243,7 @@ class SentinelChannel(_Steady, stock.SentinelChannel):
 
 
 class _Heard:
-    """Tells what both kinds of transport add: the event loop says that it turns, and looks for a dead line in time."""
+    """The part of our transports that notes when the event loop turns, and looks for a dead connection in time."""
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ANN401  # kombu's objects
         """Follow the consumer of this connection."""
@@ -260,7 +260,7 @@ _OWN_TALK = re.compile(r"\.pidbox$|^celeryev")
 
 
 class _Picky:
-    """Tells what both kinds of transport add to kombu's: no message can end the worker that takes it."""
+    """The part of our transports that keeps a message from ending the worker that takes it."""
 
     def _deliver(self, message: Any, queue: str) -> None:  # noqa: ANN401  # whatever lies in a queue
         try:

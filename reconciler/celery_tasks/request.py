@@ -19,7 +19,7 @@ class Limits(NamedTuple):
 
 
 class Carried(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Holds what `self.retry()` leaves to the attempts after it.
+    """The state that `self.retry()` leaves to the attempts after it.
 
     Attributes:
         retries: how often the task has asked for a retry: `self.request.retries`.

@@ -23,7 +23,7 @@ _TURNS = 100
 
 
 class Call(Protocol):
-    """Define what the loop asks of the call it belongs to (`Parent`)."""
+    """The call a loop belongs to (`Parent`), as far as the loop needs it."""
 
     suspended: bool
 

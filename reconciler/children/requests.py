@@ -14,7 +14,7 @@ from reconciler.api.schedule import NOW, Schedule
 
 
 class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
-    """Start an action below the caller, or a run of its own.
+    """Asks for an action below the caller, or for a run of its own.
 
     Attributes:
         number: of the request.
@@ -36,7 +36,7 @@ class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=T
 
 
 class StartGroup(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
-    """Start a group below the caller, whose members follow.
+    """Asks for a group below the caller, whose members follow.
 
     Attributes:
         number: of the request.
@@ -89,7 +89,7 @@ class Question(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_default
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True):
-    """Tell when children end, each once; done when they were looked at for the first time.
+    """Asks to be told when children end, each once; answered when they were looked at for the first time.
 
     `limited`: the caller gives up after a time, so a wait that would never end is none of our business.
     """
@@ -107,7 +107,7 @@ class Outcomes(msgspec.Struct, frozen=True, tag=True):
 
 
 class Look(msgspec.Struct, frozen=True, tag=True):
-    """Say how far an action has come."""
+    """Asks how far an action has come."""
 
     number: int
     child: int
@@ -122,7 +122,7 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
 
 
 class Tell(msgspec.Struct, frozen=True, tag=True):
-    """Tell `what` of an action that was started: its events, the counts of its run; or change its priority."""
+    """Asks for `what` of an action that was started: its events, the counts of its run; or changes its priority."""
 
     number: int
     child: int
@@ -131,7 +131,7 @@ class Tell(msgspec.Struct, frozen=True, tag=True):
 
 
 class Keep(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
-    """Keep a value under a name unless there is one, or with `wait` (ms) the time that is so far from now.
+    """Asks to keep a value under a name unless there is one, or with `wait` (ms) the time that is so far from now.
 
     Without either: give the value there is.
     """
@@ -147,7 +147,7 @@ class Suspending(msgspec.Struct, frozen=True, tag=True):
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):
-    """It is stored as this action."""
+    """Answers that it is stored as this action."""
 
     number: int
     action: str
@@ -155,7 +155,7 @@ class Started(msgspec.Struct, frozen=True, tag=True):
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """It was not done; `kind` names the error."""
+    """Answers that it was not done; `kind` names the error."""
 
     number: int
     kind: str
@@ -194,14 +194,14 @@ class Ends(msgspec.Struct, frozen=True, tag=True):
 
 
 class Phase(msgspec.Struct, frozen=True, tag=True):
-    """Tell how far an action has come, as the number of its phase."""
+    """Answers how far an action has come, with the number of its phase."""
 
     number: int
     phase: int
 
 
 class Told(msgspec.Struct, frozen=True, tag=True):
-    """Hold what was asked for, as MessagePack."""
+    """Answers with what was asked for, as MessagePack."""
 
     number: int
     document: bytes
@@ -216,13 +216,13 @@ class Kept(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """It was done."""
+    """Answers that it was done."""
 
     number: int
 
 
 class Hurry(msgspec.Struct, frozen=True, tag=True):
-    """Something waits that this worker could run: do not wait in place."""
+    """Says that work waits which this worker could run: the function should not wait in place."""
 
 
 Request = Start | StartGroup | Members | Question | Watch | Outcomes | Look | Abort | Tell | Keep | Suspending

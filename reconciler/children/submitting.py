@@ -22,7 +22,7 @@ _BYTES = 8 * 1024 * 1024
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a submission says besides its spec.
+    """The options of a submission beside its spec.
 
     Attributes:
         plan: when, and in which order.
@@ -64,7 +64,7 @@ def start(
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Hold what a map says besides its specs.
+    """The options of a map beside its specs.
 
     Attributes:
         stem: what its name begins with.

@@ -8,7 +8,7 @@ from reconciler.children import requests as ask
 
 
 class Way(Protocol):
-    """Define how requests reach the supervisor, and answers come back.
+    """The way requests reach the supervisor, and answers come back.
 
     Attributes:
         brings: whether anything may come while a function waits.

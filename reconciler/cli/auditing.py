@@ -22,7 +22,7 @@ _SHOWN = 3
 
 
 class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds what was asked for.
+    """The options of `reconciler doctor --audit`.
 
     Attributes:
         fix: whether what has no owner is removed.

@@ -46,7 +46,7 @@ _SETTLES = 4.0
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds what the records say about the workers.
+    """The workers as the records tell of them.
 
     Attributes:
         workers: those that are alive.

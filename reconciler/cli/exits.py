@@ -29,7 +29,7 @@ from reconciler.core.visible import visible
 
 
 class ExitCode(enum.IntEnum):
-    """Tells how a command ended; the same table stands in the docstring of `reconciler.cli`."""
+    """The exit code of a command; the same table stands in the docstring of `reconciler.cli`."""
 
     SUCCEEDED = 0
     UNEXPECTED = 1

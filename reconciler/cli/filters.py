@@ -24,7 +24,7 @@ Command = Callable[..., Any]
 
 
 class Filters(dict[str, Any]):
-    """Hold what the options say."""
+    """The choice of runs that the options make."""
 
     def question(self, project: str, domain: str, now: int) -> Question:
         """Make the question these options ask; by default of today and yesterday.

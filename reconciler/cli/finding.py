@@ -6,7 +6,7 @@ import msgspec
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds what one check found.
+    """The result of one check.
 
     Attributes:
         name: what was looked at.

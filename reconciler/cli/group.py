@@ -20,7 +20,7 @@ from reconciler.core.visible import visible
 
 
 class Entry(NamedTuple):
-    """Tells where a command is, as `module:attribute`, and its line in `--help`, which must not cost its import."""
+    """A command: where it is, as `module:attribute`, and its line in `--help`, which must not cost its import."""
 
     target: str
     summary: str

@@ -36,7 +36,7 @@ def common_options(command: F) -> F:
 
 
 class Place:
-    """Tells where names without project and domain belong to.
+    """The project and domain of names that say none.
 
     Attributes:
         settings: those of the environment, with the project and domain of the options.

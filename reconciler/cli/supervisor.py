@@ -19,7 +19,7 @@ _HEALTHY = 60.0
 
 @dataclass
 class _Life:
-    """Tells what is remembered of one process.
+    """The memory of one process: its starts and ends.
 
     Attributes:
         deaths: since it was last healthy.

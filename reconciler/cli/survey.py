@@ -28,7 +28,7 @@ _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", 
 
 @dataclass(frozen=True)
 class Source:
-    """Holds what one action is asked about. The digest makes the same file with another content another question.
+    """The input of one action: a file. With another content the same file has another digest, and is surveyed again.
 
     Attributes:
         path: of the file.
@@ -46,7 +46,7 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """Holds what one action finds out.
+    """The result of one action: the facts about a file.
 
     Attributes:
         lines: of the file.

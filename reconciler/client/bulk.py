@@ -56,7 +56,7 @@ _FINE = {str(phase) for phase in ActionPhase if phase.has_outputs()}
 
 
 class Bulk:
-    """Hold what was asked of many runs. It is stored; carry it out, now or in another process.
+    """A stored verb for many runs; carry it out, now or in another process.
 
     Attributes:
         plan: what was asked, by whom, and of which runs.

@@ -29,7 +29,7 @@ _PLACE = ("project", "domain", "run_name", "action_name", "parent_action_name", 
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """Tells what a fork does otherwise, by the names of actions.
+    """The changes of a fork, by the names of actions.
 
     Attributes:
         inputs: values of inputs that are other ones.

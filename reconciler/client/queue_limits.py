@@ -24,7 +24,7 @@ _LOOK_EVERY = 1.0
 
 @dataclass
 class _Seen:
-    """Tells what a queue looked like, and what this client has submitted to it since."""
+    """The last look at a queue, and what this client has submitted to it since."""
 
     until: float
     limit: int

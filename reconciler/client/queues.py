@@ -17,7 +17,7 @@ from reconciler.tickets import announce, announce_queue
 
 
 class QueueFacts(msgspec.Struct, frozen=True):
-    """Tells what holds for a queue, and what waits in it.
+    """The rules of a queue, and what waits in it.
 
     Attributes:
         name: of the queue.

@@ -57,7 +57,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Grip:
-    """Holds a source, and what its records point to, for one run that is made of it.
+    """The hold on a source, and on what its records point to, for one run that is made of it.
 
     Args:
         store: the records.

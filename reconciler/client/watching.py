@@ -53,7 +53,7 @@ class Watch(Iterator[ActionEvent], AsyncIterator[ActionEvent]):
 
 
 class _Following:
-    """Tells what is followed, and how far its events were told."""
+    """An action that is followed, and how far its events were told."""
 
     def __init__(self, actions: Queries, action: ActionId, after: int, timeout: float | None) -> None:
         self._actions = actions

@@ -50,7 +50,7 @@ class Turns(Protocol):
 
 
 class Playing(Protocol):
-    """Tells what a step does with a batch."""
+    """The step a batch belongs to: it plays rounds and commits them."""
 
     def fits(self, actions: list[TaskAction]) -> bool:
         """Tell whether a batch is full, and its rounds wait for nothing."""
@@ -69,7 +69,7 @@ class Playing(Protocol):
 
 
 class Batches:
-    """Tells what became of the batches of one step.
+    """The results of the batches of one step.
 
     Attributes:
         rest: claimed, and not played.

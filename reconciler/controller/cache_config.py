@@ -22,7 +22,7 @@ REMEMBERED_KEYS = 2 * 1024 * 1024
 
 
 class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells how one action uses the cache (R43).
+    """The use one action makes of the cache (R43).
 
     Attributes:
         key: what its outputs are stored under.

@@ -42,7 +42,7 @@ _HANDLE_THREADS = 16
 
 
 class StepReport(msgspec.Struct, frozen=True):
-    """Tells what a step did.
+    """The result of a step.
 
     Attributes:
         claimed: actions looked at.

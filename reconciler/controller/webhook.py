@@ -35,7 +35,7 @@ CALLBACK_LIFE = timedelta(days=30)
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Holds what a webhook gets, as JSON. Times are ms since the epoch.
+    """The document a webhook gets, as JSON. Times are ms since the epoch.
 
     Attributes:
         id: the same for each try, and for no other condition.

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class PhaseSpan(msgspec.Struct, frozen=True):
-    """Tells how long an attempt was in a phase it entered for the first time.
+    """The time an attempt spent in a phase it entered for the first time.
 
     Attributes:
         phase: which one.

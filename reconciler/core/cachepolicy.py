@@ -17,7 +17,7 @@ OVERRIDE = "override"
 
 
 class Cache(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells how the results of a task are cached. Calls share results iff task, signature, version and inputs are the same.
+    """A cache for the results of a task. Calls share results iff task, signature, version and inputs are the same.
 
     Attributes:
         version: changes when old results shall not be served any more; empty: a digest of the function's source, which

@@ -24,7 +24,7 @@ _CONTEXT = b"celery-reconciler callback 1\n"
 
 
 class Callback(msgspec.Struct, frozen=True, array_like=True):
-    """Tells what a token says.
+    """The claims of a callback token: what it allows, for which action, until when.
 
     Attributes:
         action: which action.

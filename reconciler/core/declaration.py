@@ -22,7 +22,7 @@ _LIMITS = ("queued", "running", "heartbeat", "overall")
 
 
 class Extra(NamedTuple):
-    """Holds what a task asks for beside its policies: fields of `FunctionConfig`, secrets, a cache, its turn."""
+    """The part of a declaration beside its policies: fields of `FunctionConfig`, secrets, a cache, its turn."""
 
     launch: dict[str, Any]
     secrets: tuple[SecretRef, ...]

@@ -18,7 +18,7 @@ Records = Mapping[str, TaskAction]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Tells what becomes of the actions of a run.
+    """The plan for a run made of another one: what becomes of each action.
 
     Attributes:
         reused: their outputs are taken over.

@@ -16,7 +16,7 @@ from reconciler.core.signature import Signature
 
 
 class Needs(NamedTuple):
-    """Tells what an action of a function needs besides a worker that knows it: for `reconciler doctor`.
+    """The needs of a function's action beside a worker that knows it: for `reconciler doctor`.
 
     Attributes:
         queue: where its launches wait; empty: the default queue.

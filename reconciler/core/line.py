@@ -17,7 +17,7 @@ _LONGEST: Final = 64
 
 
 class Line(msgspec.Struct, frozen=True):
-    """Tells where a launch stands.
+    """A line in which launches stand: queue, level, fair key and function.
 
     Attributes:
         queue: name of the queue.

@@ -21,7 +21,7 @@ OF_STEPS = (*OF_WORKERS, "plugins", "plugin_routes", "retention", "collect_objec
 
 
 class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tells what one worker says.
+    """The facts one worker tells of itself.
 
     Attributes:
         pid, host: its process.

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 
 class Codec:
-    """Tells how values of one family of classes are written and read. The base carries what its text tells."""
+    """A way to write and read the values of one family of classes. The base writes them as their text."""
 
     def problem(self, cls: type) -> str:
         """Tell why a class cannot be carried, where it is declared; empty when it can. Continues "values of type …"."""

@@ -16,7 +16,7 @@ _COLUMN = "values"
 
 
 class Frames(Codec):
-    """Tells what frames of both libraries have in common."""
+    """The base for frames of both libraries."""
 
     package = ""
 

@@ -14,7 +14,7 @@ from reconciler.core.signature_codec import codec_of
 
 
 class TypeDescription(msgspec.Struct, frozen=True):
-    """Holds what is known of one hint.
+    """The description of one type hint.
 
     Attributes:
         name: readable and the same in every process, e.g. `list[Point{x: float, y: float}] | None`. The

@@ -22,7 +22,7 @@ from reconciler.tracing import Link, Span, Value
 
 
 class Trace(msgspec.Struct, frozen=True, gc=False):
-    """Tells to which trace an action belongs.
+    """The trace an action belongs to.
 
     Attributes:
         trace_id: 32 hexadecimal digits.

@@ -23,7 +23,7 @@ from reconciler.core.times import iso, span
 
 
 class Reason(enum.StrEnum):
-    """Tells what an action waits for, as programs read it."""
+    """The thing an action waits for, as programs read it."""
 
     ABORT = "abort"
     PERSON = "person"
@@ -47,7 +47,7 @@ class Reason(enum.StrEnum):
 
 
 class Why(msgspec.Struct, frozen=True):
-    """Tells why an action is where it is.
+    """An answer to why an action is where it is.
 
     Attributes:
         reason: for programs.
@@ -63,7 +63,7 @@ class Why(msgspec.Struct, frozen=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds what is known beside the record. Whatever was not looked at keeps its default.
+    """The facts beside the record. Whatever was not looked at keeps its default.
 
     Attributes:
         now: time of the store, ms since the epoch.

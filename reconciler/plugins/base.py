@@ -28,7 +28,7 @@ class StillStopping(ReconcilerError):
 
 
 class PluginProperties(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells the engine what it must know of a plugin.
+    """The properties of a plugin that the engine must know.
 
     Attributes:
         generated_name_max_length: longest name its resources may have; 0 = any; else at least 8 (R68).

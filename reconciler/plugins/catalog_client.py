@@ -22,7 +22,7 @@ from reconciler.stores.outputs import ActionFiles
 
 
 class ResponseStatus(enum.Enum):
-    """Tells whether everything that was asked for is done."""
+    """The state of a request: whether everything that was asked for is done."""
 
     NOT_READY = "NotReady"
     READY = "Ready"
@@ -59,7 +59,7 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DownloadResponse(msgspec.Struct, frozen=True):
-    """Holds what was found.
+    """The outputs that were found.
 
     Attributes:
         outputs: for each request, in order, the outputs as they lie at its target; None when the key is not filled.
@@ -84,7 +84,7 @@ class DownloadResponse(msgspec.Struct, frozen=True):
 
 
 class UploadFuture:
-    """Tells what becomes of uploads. It has no response beyond that they are done."""
+    """Uploads that may still be going on. They have no response beyond that they are done."""
 
     def __init__(self, items: Sequence[WorkItem[OutputRef | None]]) -> None:
         self._items = items
@@ -116,7 +116,7 @@ class UploadFuture:
 
 
 class DownloadFuture(UploadFuture):
-    """Tells what becomes of downloads."""
+    """Downloads that may still be going on."""
 
     def response(self) -> DownloadResponse:
         """Tell what was found.

@@ -42,7 +42,7 @@ _MAX_SECRETS = 256 * 1024
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds what the composition root hands to every context.
+    """The services that `reconciler.wiring` hands to every context.
 
     Attributes:
         data_store: objects in S3.

@@ -31,7 +31,7 @@ class FunctionConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class Kept(NamedTuple):
-    """Names an installation keeps from users' queues.
+    """The queues an installation keeps from users.
 
     Attributes:
         steps_queue: where reconcile steps run.

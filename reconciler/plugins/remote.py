@@ -59,7 +59,7 @@ class TaskRefused(PluginError):
 
 
 class Created(msgspec.Struct, Generic[Meta, Resource], frozen=True):
-    """Tells what `create` made.
+    """The result of `create`.
 
     Attributes:
         meta: how the service calls it; stored in the record as JSON, so small and without secrets (R71).

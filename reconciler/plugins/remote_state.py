@@ -21,7 +21,7 @@ _NOTHING = msgspec.Raw(b"null")
 
 
 class RemoteConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells how a remote plugin polls.
+    """The settings of a remote plugin's polling.
 
     Flyte's size, workers and rates of the background refresh have no place here: each action is polled in a round of its
     own, on the handle threads of the steps workers, and how many resources exist at once is a matter of quotas.
@@ -53,7 +53,7 @@ class RemoteConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemotePhase(enum.StrEnum):
-    """Tells how far a launch is (R72). What fails by the platform's fault is launched anew, so it is never stored."""
+    """The progress of a launch (R72). What fails by the platform's fault is launched anew, so it is never stored."""
 
     NOT_STARTED = "NotStarted"
     ALLOCATION_TOKEN_ACQUIRED = "AllocationTokenAcquired"  # noqa: S105  # a unit of a quota, no password

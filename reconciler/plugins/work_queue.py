@@ -18,7 +18,7 @@ _FIRST_PAUSE = 0.1
 
 
 class WorkStatus(enum.Enum):
-    """Tells what became of a piece of work."""
+    """The state of a piece of work."""
 
     NOT_DONE = "NotDone"
     SUCCEEDED = "Succeeded"

@@ -28,7 +28,7 @@ from reconciler.stores.steps import Steps
 
 
 class CreateOutcome(enum.Enum):
-    """Tells what became of one submission."""
+    """The fate of one submission."""
 
     CREATED = "created"
     EXISTS = "exists"
@@ -47,7 +47,7 @@ class CreateOutcome(enum.Enum):
 
 
 class Created(msgspec.Struct, frozen=True):
-    """Answer for one submission; `fields` names what differs in a conflict, `incarnation` the other one there is."""
+    """The answer to one submission; `fields` names what differs in a conflict, `incarnation` the other one there is."""
 
     outcome: CreateOutcome
     fields: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class CreateReport(msgspec.Struct, frozen=True):
 
 
 class ClaimReport(msgspec.Struct, frozen=True):
-    """Tells what a step may work on.
+    """The actions a step may work on.
 
     Attributes:
         now: the store's time of the claim.
@@ -102,7 +102,7 @@ class Write(msgspec.Struct, kw_only=True):
 
 
 class CommitOutcome(enum.Enum):
-    """Tells what became of one write."""
+    """The fate of one write."""
 
     DONE = "done"
     SUPERSEDED = "superseded"
@@ -124,7 +124,7 @@ class CommitReport(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """Tells how one launch ended.
+    """The end of one launch.
 
     Attributes:
         action, launch: whose.
@@ -155,14 +155,14 @@ class Late(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """Tells what a look at all shards found: those that need a message, and lines that have launches (of many, some)."""
+    """The result of a look at all shards: those that need a message, and lines that have launches (of many, some)."""
 
     late: tuple[Late, ...] = ()
     lines: tuple[Head, ...] = ()
 
 
 class StartRefused(enum.Enum):
-    """Tells why a worker may not run an attempt."""
+    """The reason why a worker may not run an attempt."""
 
     GONE = "gone"
     ENDED = "ended"
@@ -173,14 +173,14 @@ class StartRefused(enum.Enum):
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """Answer to a heartbeat: whether the attempt is still ours, and why to stop if it shall."""
+    """The answer to a heartbeat: whether the attempt is still ours, and why to stop if it shall."""
 
     alive: bool
     stop: str = ""
 
 
 class AbortOutcome(enum.Enum):
-    """Tells what became of a request to abort."""
+    """The fate of a request to abort."""
 
     REQUESTED = "requested"
     ALREADY = "already requested"
@@ -197,7 +197,7 @@ class AbortReport(msgspec.Struct, frozen=True):
 
 
 class SignalOutcome(enum.Enum):
-    """Tells what became of a signal (R54)."""
+    """The fate of a signal (R54)."""
 
     STORED = "stored"
     SAME = "same value before"
@@ -222,7 +222,7 @@ class ChannelEntry(msgspec.Struct, frozen=True):
 
 
 class Collected(msgspec.Struct, frozen=True):
-    """Tells what one pass of the collector did in a shard (R42)."""
+    """The result of one pass of the collector in a shard (R42)."""
 
     deleted: tuple[TaskAction, ...]
     already_gone: int

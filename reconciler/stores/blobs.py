@@ -18,7 +18,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}", re.ASCII)
 
 
 class Address(NamedTuple):
-    """Tells where an object lies."""
+    """The place of an object: bucket and key."""
 
     bucket: str
     key: str

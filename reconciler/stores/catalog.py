@@ -50,7 +50,7 @@ class CacheKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tells which launch made an entry (R46)."""
+    """The launch that made an entry (R46)."""
 
     task: str = ""
     task_version: str = ""
@@ -75,7 +75,7 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells who may fill a key, until when, with which fencing token (R51).
+    """The right to fill a key: who has it, until when, with which fencing token (R51).
 
     `expires_at` is ms since the epoch by the catalog's clock, `heartbeat` ms.
     """

@@ -18,7 +18,7 @@ TOKEN_MEMORY = 86_400_000
 
 
 class CacheLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds the limits an installation sets its catalog, in ms.
+    """The limits an installation sets its catalog, in ms.
 
     Attributes:
         retention: how long an entry is kept; 0 = for ever.

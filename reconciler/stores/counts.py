@@ -9,7 +9,7 @@ from reconciler.api.phase import ActionPhase
 
 
 class RunCounts(msgspec.Struct, frozen=True):
-    """Tells how many actions of a run are in each phase."""
+    """The number of actions of a run in each phase."""
 
     phases: dict[ActionPhase, int]
 

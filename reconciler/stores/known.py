@@ -9,7 +9,7 @@ import msgspec
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Tells who can run a function.
+    """The workers that can run a function.
 
     Attributes:
         workers: how many living workers consume the queue, whatever they can run.
@@ -23,7 +23,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Holds what is published of a function.
+    """The published facts of a function.
 
     Attributes:
         document: see `reconciler.core.published`; empty: nothing is.

@@ -34,7 +34,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """Tells what became of a line that was picked.
+    """The state of a line after it was picked.
 
     Attributes:
         head: the line after the draw, with the place of the first launch left.
@@ -84,7 +84,7 @@ class GivenBack(msgspec.Struct, frozen=True):
 
 
 class QueueState(msgspec.Struct, frozen=True):
-    """Tells what holds for a queue.
+    """The rules of a queue.
 
     Attributes:
         paused: whether its workers are given nothing new.
@@ -96,7 +96,7 @@ class QueueState(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """Tells when it is the turn of an action.
+    """The place of an action in its line.
 
     Attributes:
         line: in which its launch stands; empty = in none.

@@ -29,7 +29,7 @@ ERROR_FILE_BAD_FORMAT = "ErrorFileBadFormat"
 
 
 class AttemptResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds what an attempt has to say at its end: outputs, or an error, or (a fault) neither.
+    """The result of an attempt: outputs, or an error, or (a fault) neither.
 
     Attributes:
         outputs: the document of outputs; an empty map (`{}`) is a success like any other (R66).

@@ -17,7 +17,7 @@ from reconciler.api.resource import check_resource
 
 
 class Allocation(enum.Enum):
-    """Answer to a request for units."""
+    """The outcome of a request for units."""
 
     GRANTED = "Granted"
     EXHAUSTED = "Exhausted"
@@ -44,7 +44,7 @@ NO_CAPS = Constraints()
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Tells what became of a request. `look_at`: ask again then at the latest (ms since the epoch, UTC); 0 when granted."""
+    """The answer to a request for units. `look_at`: when to ask again at the latest (ms, UTC); 0 when granted."""
 
     allocation: Allocation
     look_at: int = 0

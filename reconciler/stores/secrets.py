@@ -33,7 +33,7 @@ class SecretId(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SecretValue(msgspec.Struct, frozen=True):
-    """Holds what a place has for a secret: text, or bytes when there is no text. Never printed."""
+    """The value of a secret: text, or bytes when there is no text. Never printed."""
 
     text: str = ""
     binary: bytes = b""

@@ -8,7 +8,7 @@ from reconciler.api.action import ActionId
 
 
 class Steps(Protocol):
-    """Keep values of an action, by name."""
+    """The verbs for values that an action keeps by name."""
 
     def keep_step(
         self,

@@ -27,7 +27,7 @@ _BELOW = 4
 
 
 class Folder(msgspec.Struct):
-    """Holds what lies in one folder of an action.
+    """The objects in one folder of an action.
 
     Attributes:
         life: whose it is.
@@ -46,7 +46,7 @@ class Folder(msgspec.Struct):
 
 
 class ObjectReport(msgspec.Struct, frozen=True):
-    """Holds what was found.
+    """The objects without a record that were found.
 
     Attributes:
         looked: objects looked at.

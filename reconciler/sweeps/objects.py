@@ -35,7 +35,7 @@ _PAGE = 100
 
 
 class Removed(StrEnum):
-    """Tells what became of the objects of one action."""
+    """The fate of the objects of one action."""
 
     DELETED = "deleted"
     ALREADY_GONE = "already_gone"

@@ -96,7 +96,7 @@ def crash_at_each(moment: Moment) -> Crash:
 
 
 class Crashes:
-    """Tells what a lab knows of its writes.
+    """The writes of a lab, counted, and which of them kills a worker.
 
     Attributes:
         writes: the calls that changed something, in order.

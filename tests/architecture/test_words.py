@@ -54,6 +54,8 @@ NO_VERBS = {
     "these", "they", "this", "those", "to", "whatever", "whoever", "with",
 }  # fmt: skip
 """With these the docstring of a function would name a thing, and leave it to the reader what is done with it."""
+HOLLOW = {"define", "defines", "hold", "holds", "it", "something", "tell", "tells"}
+"""With these the docstring of a class would say that it has contents, not what it is."""
 VERBS_IN_S_OR_ED = {
     "address",
     "compress",
@@ -169,6 +171,16 @@ def test_docstrings_of_functions_open_with_a_verb() -> None:
     """What a function does is said first, as an order; modules, classes and properties say what they are."""
     assert [
         f"{path}: {line}" for path in SOURCES for line in functions_that_open_otherwise(path.read_text())
+    ] == []
+
+
+def test_docstrings_of_classes_say_what_they_are() -> None:
+    """`The answer of a reconcile`, `Watches …`; not that it holds or tells something."""
+    assert [
+        f"{path}: {node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and first_word(ast.get_docstring(node) or "") in HOLLOW
     ] == []
 
 

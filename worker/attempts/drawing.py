@@ -64,7 +64,7 @@ class Pace:
 
 
 class _Process:
-    """Tells what the tickets of one process share; a forked child makes its own.
+    """The state that the tickets of one process share; a forked child makes its own.
 
     Attributes:
         pace: how many launches of each function to draw at a time.

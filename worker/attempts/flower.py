@@ -33,7 +33,7 @@ _TRACE: Final = 4096
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tells how a launch ended, for the one row it has in Flower.
+    """The end of a launch, for the one row it has in Flower.
 
     Attributes:
         event: type of the Celery event.
@@ -91,7 +91,7 @@ def _by_limit(reason: str) -> bool:
 
 
 class Telling:
-    """Tells Celery's task events of launches from the process that runs them: all, or of a flood some of each second.
+    """The sender of task events from the process that runs launches: of all, or of a flood some of each second.
 
     Flower keeps each row in memory, and each event costs as much as a short function. So each process shows 100 launches
     at once and then 5 a second, and as many of those that failed. With task events off, nothing is sent.
@@ -215,7 +215,7 @@ _REST = 5.0
 
 
 class LostLaunches:
-    """Tells of launches nobody reports any more, whose rows would stay at STARTED: their workers were lost.
+    """The sender of task events for launches whose workers were lost: their rows would stay at STARTED.
 
     Args:
         consumer: Celery's, of a worker that takes steps. Its dispatcher, which changes with each connection, sends nothing

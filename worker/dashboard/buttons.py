@@ -37,7 +37,7 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Says who asks for what.
+    """The person who presses a button, and for what.
 
     Attributes:
         client: of the installation.
@@ -55,14 +55,14 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tells what became of a press, in words; `run`: the run that was made."""
+    """The result of a press, in words; `run`: the run that was made."""
 
     outcome: str
     run: str = ""
 
 
 class Button(msgspec.Struct, frozen=True):
-    """Something a person may do to an action.
+    """A verb that a person may apply to an action.
 
     Attributes:
         name: in the address of the request.

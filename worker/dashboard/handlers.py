@@ -54,7 +54,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
-    """Holds what all our answers share: the guard, the headers, and where blocking work runs."""
+    """The base of all our answers: the guard, the headers, and where blocking work runs."""
 
     def set_default_headers(self) -> None:
         """Set the headers of ours alone: Flower would open its API to all sites when it is told to need no login."""

@@ -13,7 +13,7 @@ MOST = 200
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Tells which runs are wanted. Whatever is empty says nothing.
+    """The runs a search wants. Whatever is empty excludes nothing.
 
     Attributes:
         project, domain: exactly.

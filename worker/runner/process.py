@@ -54,7 +54,7 @@ _DECODER: Final[msgspec.msgpack.Decoder[FromChild]] = msgspec.msgpack.Decoder(Fr
 
 
 class _Ours:
-    """Holds the processes this one has started. `all`: it starts children only, so others are orphans of theirs."""
+    """The processes this one has started. `all`: it starts children only, so others are orphans of theirs."""
 
     living: ClassVar[set[int]] = set()
     all = False

@@ -48,7 +48,7 @@ _BETWEEN_KILLS: Final = 0.001
 
 
 class Kept(Protocol):
-    """Something a call may change."""
+    """A part of the surroundings that a call may change."""
 
     def restore(self) -> str:
         """Put it back. Gives why the process cannot serve another call, or nothing."""

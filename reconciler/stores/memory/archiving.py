@@ -18,7 +18,7 @@ _LIVE = [str(int(phase)) for phase in ActionPhase if not phase.is_terminal()]
 
 
 class Archiving(MemoryCore):
-    """seal, recall, set_archived, old_events, set_spilled, take_turn."""
+    """The verbs of the archive: seal runs, read them as a whole, note that they are archived."""
 
     def seal(self, shard: int, *, before: int, limit: int, after: int = 0) -> tuple[list[SealedRun], int]:
         with self._lock:

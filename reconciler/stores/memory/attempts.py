@@ -17,7 +17,7 @@ from reconciler.stores.records import Fields
 
 
 class Attempts(MemoryCore):
-    """start_attempt, heartbeat, finish_attempts, decline_attempt, stop_attempt, request_abort, signal."""
+    """The verbs of workers about attempts, and those of people about actions: abort and signal."""
 
     def start_attempt(
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""

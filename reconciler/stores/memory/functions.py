@@ -12,7 +12,7 @@ from reconciler.stores.memory.state import MemoryCore
 
 @dataclass
 class _Queue:
-    """Tells what the workers of a queue can run: until when each lives, and its functions; `since` when one always lived."""
+    """The workers of a queue: until when each lives, and its functions; `since` when one always lived."""
 
     since: int = 0
     workers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class _Queue:
 
 @dataclass
 class _Release:
-    """Holds what a release publishes: until when it runs, since when, and its documents."""
+    """A release as it is published: until when it runs, since when, and its documents."""
 
     ends: int
     since: int
@@ -32,7 +32,7 @@ class _Release:
 
 
 class Functions(MemoryCore):
-    """tell_functions, find_function, publish, find_published."""
+    """The verbs for what workers can run, and what they publish of their functions."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  # those of MemoryCore
         super().__init__(**options)

@@ -10,7 +10,7 @@ from reconciler.stores.memory.queries import Queries
 
 
 class GarbageNotes(Queries):
-    """collectable, note_garbage, garbage, drop_garbage."""
+    """The verbs for notes of objects whose records go."""
 
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
         del limit  # the size of a page, and all of this is one

@@ -10,7 +10,7 @@ from reconciler.stores.memory.state import MemoryCore
 
 
 class Holding(MemoryCore):
-    """hold, holders, holds, let_go."""
+    """The verbs for holds on runs that others are made of."""
 
     def hold(self, source: RunLife, holder: RunId, life: int, *, archived: bool = False) -> int:
         with self._lock:

@@ -21,7 +21,7 @@ from reconciler.stores.records import Fields
 
 
 class QueueLines(Functions):
-    """announce, pick, draw, give_back, prioritize, move, set_queue, rulings, launches_waiting, turn."""
+    """The verbs for lines of launches and the queues they belong to."""
 
     def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
         with self._lock:

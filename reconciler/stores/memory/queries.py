@@ -24,7 +24,7 @@ _decode_audit = msgspec.json.Decoder(AuditEntry).decode
 
 
 class Queries(MemoryCore):
-    """get, list, events, channel, collect, audit."""
+    """The verbs that read records, runs and events, and those of the collector and of audit entries."""
 
     def get(self, action: ActionId) -> TaskAction | None:
         with self._lock:

@@ -47,7 +47,7 @@ from reconciler.stores.records import Fields
 
 
 class Stepping(MemoryCore):
-    """create, claim, commit, wake, look, nudge, due."""
+    """The verbs of submission and of steps."""
 
     def create(self, actions: Sequence[TaskAction], *, until: int = 0) -> CreateReport:
         cache: dict[Any, tuple[bytes, bytes]] = {}

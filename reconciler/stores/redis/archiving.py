@@ -20,7 +20,7 @@ _found = msgspec.msgpack.Decoder(list[tuple[str, str, list[str], list[str]]])
 
 
 class Archiving(RedisCore):
-    """seal, recall, set_archived, old_events, set_spilled, take_turn."""
+    """The verbs of the archive: seal runs, read them as a whole, note that they are archived."""
 
     @explain
     def seal(self, shard: int, *, before: int, limit: int, after: int = 0) -> tuple[list[SealedRun], int]:

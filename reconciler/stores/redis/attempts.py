@@ -21,7 +21,7 @@ _LOOK_AT_ONCE = 2000
 
 
 class Attempts(RedisCore):
-    """start_attempt, heartbeat, finish_attempts, decline_attempt, stop_attempt, request_abort, signal."""
+    """The verbs of workers about attempts, and those of people about actions: abort and signal."""
 
     @explain
     def start_attempt(

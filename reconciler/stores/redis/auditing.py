@@ -29,7 +29,7 @@ _outputs = msgspec.json.Decoder(OutputRef)
 
 
 class Why(StrEnum):
-    """Tells what is wrong with a key."""
+    """The fault of a key."""
 
     NO_RUN = "belongs to a run that is not listed"
     NO_HOLD = "holds a run that is not listed as held"
@@ -45,7 +45,7 @@ REMOVABLE = frozenset({Why.NO_RUN, Why.NO_END})
 
 
 class KeyReport(msgspec.Struct, frozen=True):
-    """Holds what was found.
+    """The keys without an owner that were found.
 
     Attributes:
         looked: keys looked at.
@@ -69,7 +69,7 @@ class _Question(NamedTuple):
 
 
 class Auditing(RedisCore):
-    """keys_without_owner, remove_lost."""
+    """The verbs for keys of ours that have no owner."""
 
     @explain
     def keys_without_owner(self, limit: int) -> KeyReport:

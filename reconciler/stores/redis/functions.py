@@ -11,7 +11,7 @@ from reconciler.stores.redis.scripts import script
 
 
 class Functions(RedisCore):
-    """tell_functions, find_function, publish, find_published."""
+    """The verbs for what workers can run, and what they publish of their functions."""
 
     @explain
     def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:

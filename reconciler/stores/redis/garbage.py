@@ -17,7 +17,7 @@ _folders = msgspec.json.Decoder(Folders)
 
 
 class GarbageNotes(Queries):
-    """collectable, note_garbage, garbage, drop_garbage."""
+    """The verbs for notes of objects whose records go."""
 
     @explain
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:

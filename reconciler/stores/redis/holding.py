@@ -13,7 +13,7 @@ from reconciler.stores.redis.scripts import pack, script
 
 
 class Holding(RedisCore):
-    """hold, holders, holds, let_go."""
+    """The verbs for holds on runs that others are made of."""
 
     @explain
     def hold(self, source: RunLife, holder: RunId, life: int, *, archived: bool = False) -> int:

@@ -24,7 +24,7 @@ _AT_ONCE = 1000
 
 
 class QueueLines(RedisCore):
-    """announce, pick, draw, give_back, prioritize, move, set_queue, rulings, turn."""
+    """The verbs for lines of launches and the queues they belong to."""
 
     @explain
     def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:

@@ -22,7 +22,7 @@ _PATIENCE = 0.25
 
 
 class _Waiting(NamedTuple):
-    """Tells who waits on a channel, and for the end of which action; any notification will do when empty."""
+    """A waiter on a channel, and for the end of which action; empty: any notification will do."""
 
     callback: Callable[[], None]
     end_of: bytes

@@ -27,7 +27,7 @@ _decode_audit = msgspec.json.Decoder(AuditEntry).decode
 
 
 class Queries(RedisCore):
-    """get, list, events, channel, subscribe, collect, audit."""
+    """The verbs that read records, runs and events, and those of the collector and of audit entries."""
 
     _notifier: Notifier | None = None
 

@@ -50,7 +50,7 @@ _CHUNK = 500
 
 
 class Stepping(RedisCore):
-    """create, claim, commit, wake, look, nudge, due."""
+    """The verbs of submission and of steps."""
 
     @explain
     def now(self) -> int:

@@ -22,14 +22,14 @@ class Late(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Holds what the server uses and may use, in bytes; a limit of 0 is none."""
+    """The memory of the server, used and allowed, in bytes; a limit of 0 is none."""
 
     used: int
     limit: int
 
 
 class Surveying(RedisCore):
-    """say_swept, swept_ago, latest, due_soon, launches_waiting, paused, memory."""
+    """The verbs for what `reconciler top` and the health checks look at."""
 
     @explain
     def say_swept(self, sweep: str) -> None:

@@ -55,7 +55,7 @@ class RedisTurn:
 
 
 class Turns(Stepping):
-    """begin."""
+    """The verb that sends the commit of a step together with its next claim."""
 
     @property
     def sends_ahead(self) -> bool:

@@ -37,7 +37,7 @@ _REST_TOO_LONG: Final = 3.0
 
 
 class Created(Enum):
-    """Tells what became of one object."""
+    """The fate of one object."""
 
     DONE = "done"
     EXISTS = "exists"
@@ -52,7 +52,7 @@ _ANSWERS: Final = {200: Created.DONE, 412: Created.EXISTS}
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Tells where requests go.
+    """The server that requests go to.
 
     Attributes:
         host: name and port of the `Host` header.
@@ -106,7 +106,7 @@ def _proxied(scheme: str, host: str) -> bool:
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """Holds the keys that a request is signed with. Never printed."""
+    """The keys that a request is signed with. Never printed."""
 
     access_key: str
     secret_key: str

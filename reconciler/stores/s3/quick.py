@@ -13,7 +13,7 @@ from reconciler.stores.s3.create import LARGEST, Created, Creator, Credentials, 
 
 
 class _Process:
-    """Tells what one process keeps. A forked child makes its own: sockets and locks are the parent's."""
+    """The parts of one process. A forked child makes its own: sockets and locks are the parent's."""
 
     def __init__(self, settings: Settings) -> None:
         self.lock = threading.Lock()

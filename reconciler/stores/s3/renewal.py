@@ -57,7 +57,7 @@ def keys_of(session: boto3.session.Session) -> Keys | None:
 
 
 class _Slot(Generic[C]):
-    """Tells what one process holds. A forked child gets a slot, hence a lock, of its own: nobody can hold it."""
+    """The client of one process. A forked child gets a slot, hence a lock, of its own: nobody can hold it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
