@@ -17,6 +17,7 @@ import msgspec
 
 from reconciler.address import OPTIONS, mask, read_redis, scheme_of
 from reconciler.api.errors import InvalidSettings, ReconcilerError
+from reconciler.api.logins import read_login
 from reconciler.api.names import check_name
 from reconciler.api.places import is_bucket, path_problem
 from reconciler.api.queues import check_queue, read_weight
@@ -156,6 +157,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where a worker serves its metrics; 0: nowhere. Each worker of a host needs a port of its own."""
     metrics_address: str = "127.0.0.1"
     """Address the metrics are served on. They have no login."""
+    flower_projects: tuple[str, ...] = ()
+    """Which projects a login of Flower sees, as in `ada=photos+shop,*@example.com=photos,root=*`; empty: each sees all."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **given: object) -> Settings:
@@ -254,13 +257,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             except ReconcilerError as error:
                 found.append(f"{PREFIX}EVENTS_EXCHANGE: {error}")
         if name.startswith("amq."):
-            found.append(
-                f"{PREFIX}EVENTS_EXCHANGE must not start with 'amq.', which RabbitMQ keeps for itself"
-            )
+            found.append(f"{PREFIX}EVENTS_EXCHANGE must not start with 'amq.', which RabbitMQ keeps")
         if name and name in {self.steps_queue, self.attempts_queue}:
-            found.append(
-                f"{PREFIX}EVENTS_EXCHANGE must not be the name of a queue: its exchange has that name"
-            )
+            found.append(f"{PREFIX}EVENTS_EXCHANGE must not be the name of a queue: its exchange has it")
         return found
 
     def _contradictions(self) -> list[str]:
@@ -299,6 +298,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             found.append(f"{PREFIX}CALLBACK_SECRET_FILE must be an absolute path")
         readers = (
             ("fair_weights", read_weight),
+            ("flower_projects", read_login),
             ("quotas", read_units),
             ("secrets", read_provider),
             ("webhook_allow", read_allowed),

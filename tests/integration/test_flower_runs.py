@@ -247,6 +247,61 @@ def test_the_login_of_flower_is_ours(site: Site) -> None:
     run.abort("enough")
 
 
+def test_a_login_sees_its_projects_alone(site: Site) -> None:
+    """Each door of our API is closed to a run of another project, and Flower's own pages, which tell of all, are as well."""
+    settings = msgspec.structs.replace(site.client.settings, project="secret")
+    orchard.env.client = Client.from_settings(settings)
+    try:
+        hidden = orchard.runs.submit((300.0,), run="hidden-pears")
+    finally:
+        orchard.env.client = site.client
+    shown = orchard.runs.submit((300.0,), run="shown-pears")
+    names = dict(zip(("project", "domain", "run", "action"), str(hidden.action).split("/"), strict=True))
+    paths = site.api("/openapi.json")["paths"]
+    with another_flower(
+        site, "--basic_auth=ada:a,root:r", RECONCILER_FLOWER_PROJECTS="ada=default,root=*"
+    ) as root:
+        ada, all_ = (
+            {"Authorization": "Basic " + base64.b64encode(key).decode()} for key in (b"ada:a", b"root:r")
+        )
+        _, headers, _ = site.ask("/runs", url=root, **ada)
+        token = headers["set-cookie"].split(";")[0].partition("=")[2]
+        pressing = {**ada, "Cookie": f"_xsrf={token}", "X_XSRFToken": token}
+        for path, operations in paths.items():
+            for verb in ("abort", "rerun", "signal"):
+                where = "/reconciler/api" + path.format(**names, verb=verb, button=verb)
+                found = [site.ask(where, url=root, **ada)] if "get" in operations else []
+                if "post" in operations:
+                    asked = {"query": {"name": "pears"}, "count": 2, "values": {"reason": "no"}}
+                    found.append(site.ask(where, url=root, body=asked, **pressing))
+                for status, _, body in found:
+                    assert b"hidden-pears" not in body, path
+                    assert status in ({404} if "{run}" in path else {200, 400, 403}), (path, status)
+        status, _, body = site.ask("/reconciler/api/runs?name=pears", url=root, **ada)
+        assert [run["run"] for run in json.loads(body)["runs"]] == [str(shown.id)]
+        assert len(json.loads(site.ask("/reconciler/api/runs?name=pears", url=root, **all_)[2])["runs"]) == 2
+        for path in (
+            "/workers",
+            "/tasks",
+            f"/task/{hidden.action}/1",
+            "/broker",
+            "/api/tasks",
+            "/api/workers",
+            "/metrics",
+        ):
+            assert (path, site.ask(path, url=root, **ada)[0]) == (path, 403)
+            assert (path, site.ask(path, url=root, **all_)[0]) in {(path, 200), (path, 404)}
+        for path in ("/api/worker/shutdown/x", "/api/task/revoke/x", "/api/task/async-apply/x"):
+            assert (path, site.ask(path, url=root, body={}, **pressing)[0]) == (path, 403)
+        assert site.ask("/reconciler/api/health", url=root, **ada)[0] == 403
+        assert site.ask("/runs", url=root)[0] == 401
+    with another_flower(site, RECONCILER_FLOWER_PROJECTS="ada=default") as root:
+        assert site.ask("/reconciler/api/runs", url=root)[0] == 403
+    assert site.client.get(hidden.action).metadata.deletion is None
+    hidden.abort("enough")
+    shown.abort("enough")
+
+
 def test_an_open_flower_shows_no_runs(site: Site) -> None:
     """On all addresses without a login its own pages may be open; ours are not, and say what to do."""
     with another_flower(site, "--address=0.0.0.0", FLOWER_UNAUTHENTICATED_API="true") as root:

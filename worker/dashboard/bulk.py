@@ -10,6 +10,7 @@ import msgspec
 
 from reconciler.api.action import RunId
 from reconciler.api.errors import InvalidInput, ReconcilerError
+from reconciler.api.logins import WHOLE, View
 from reconciler.client import Client
 from reconciler.client.submission import ROOT
 from reconciler.core.documents import Document
@@ -49,23 +50,23 @@ def read_asked(body: bytes) -> AskedOfAll:
         raise InvalidInput(f"the body cannot be read: {error}; it holds query, count and values") from error
 
 
-def count_document(client: Client, verb: str, wanted: Wanted) -> Document:
+def count_document(client: Client, verb: str, wanted: Wanted, view: View = WHOLE) -> Document:
     """Count the runs of a search the verb fits.
 
     Raises:
         InvalidInput: it is no verb for many runs.
     """
-    runs = list(_matching(client, verb, wanted))
+    runs = list(_matching(client, verb, wanted, view))
     return {"verb": verb, "count": len(runs), "most": MOST}
 
 
-def press_all(client: Client, verb: str, asked: AskedOfAll, by: str) -> Document:
+def press_all(client: Client, verb: str, asked: AskedOfAll, by: str, view: View = WHOLE) -> Document:
     """Do it to each, and tell of those that refused.
 
     Raises:
         InvalidInput: it is no verb for many runs, there are too many, or not as many as the person was told.
     """
-    runs = list(_matching(client, verb, read_wanted(asked.query)))
+    runs = list(_matching(client, verb, read_wanted(asked.query), view))
     if len(runs) > MOST:
         raise InvalidInput(f"more than {MOST} runs fit this search; use a narrower one, as with since:1h")
     if len(runs) != asked.count:
@@ -79,21 +80,21 @@ def press_all(client: Client, verb: str, asked: AskedOfAll, by: str) -> Document
     return {"verb": verb, "done": len(runs) - len(refused), "refused": refused}
 
 
-def _matching(client: Client, verb: str, wanted: Wanted) -> Iterator[tuple[RunId, str]]:
+def _matching(client: Client, verb: str, wanted: Wanted, view: View) -> Iterator[tuple[RunId, str]]:
     """Find the runs and their incarnations, and one more when there are too many."""
     if verb not in VERBS:
         raise InvalidInput(
             f"{verb[:40]!r} is done to one action at a time; use one of {', '.join(VERBS)} for many"
         )
-    yield from islice(_all_matching(client, verb, wanted), MOST + 1)
+    yield from islice(_all_matching(client, verb, wanted, view), MOST + 1)
 
 
-def _all_matching(client: Client, verb: str, wanted: Wanted) -> Iterator[tuple[RunId, str]]:
-    for summary, root in found_runs(client, wanted):
+def _all_matching(client: Client, verb: str, wanted: Wanted, view: View) -> Iterator[tuple[RunId, str]]:
+    for summary, root in found_runs(client, wanted, view):
         if root is not None and BUTTONS[verb].fits(root):
             yield summary.id, root.metadata.incarnation
     if verb == "abort":
         return
-    for row in all_archived(client, wanted):
+    for row in all_archived(client, wanted, view):
         if verb == "rerun" or row.phase not in GOOD:
             yield row.id, row.incarnation

@@ -16,12 +16,14 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler, authentica
 
 from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import InvalidInput
+from reconciler.api.logins import WHOLE, View, view_of
 from reconciler.cli.exits import ExitCode, error_document, exit_code_of
 from reconciler.cli.standing import health_document
 from reconciler.client import Client
 from reconciler.core.documents import Document
 from worker.dashboard import bulk, detail, overview
 from worker.dashboard.buttons import Asked, press
+from worker.dashboard.closing import ONLY_SOME
 from worker.dashboard.defaults import is_login
 from worker.dashboard.guard import HEADERS, closed_because, foreign_because
 from worker.dashboard.search import search_runs
@@ -53,6 +55,21 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS, "dashboard")
 
 
+def person_of(request: BaseHandler) -> str:
+    """Tell who asks, as it stands in histories; empty: nobody knows."""
+    if isinstance(request.current_user, str):
+        return request.current_user
+    if request.application.options.basic_auth and request.request.headers.get("Authorization"):
+        return _basic_user(request.request.headers["Authorization"])
+    return ""
+
+
+def view_of_request(request: BaseHandler) -> View:
+    """Tell what whoever asks may see."""
+    entries = client().settings.flower_projects
+    return view_of(entries, person_of(request)) if entries else WHOLE
+
+
 class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
     """The base of all our answers: the guard, the headers, and where blocking work runs."""
 
@@ -75,11 +92,12 @@ class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
     @property
     def person(self) -> str:
         """Tell who asks, as it stands in histories."""
-        if isinstance(self.current_user, str):
-            return self.current_user
-        if self.application.options.basic_auth and self.request.headers.get("Authorization"):
-            return _basic_user(self.request.headers["Authorization"])
-        return ""
+        return person_of(self)
+
+    @property
+    def view(self) -> View:
+        """Tell which projects he sees."""
+        return view_of_request(self)
 
     def prepare(self) -> None:
         """Refuse whoever may not see anything."""
@@ -87,6 +105,8 @@ class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
         why = closed_because(
             options.address or "", self.request.host, login=self.login, unix_socket=bool(options.unix_socket)
         )
+        if not why and not self.login and client().settings.flower_projects:
+            why = "RECONCILER_FLOWER_PROJECTS says what each login sees, and Flower has none: set FLOWER_BASIC_AUTH or OAuth"
         if why:
             raise HTTPError(403, reason="Forbidden", log_message=why)
 
@@ -137,6 +157,14 @@ class Api(Guarded):
         super().prepare()
         if not self.current_user:
             raise HTTPError(401, "log in first")
+        self._check_project()
+
+    def _check_project(self) -> None:
+        """Find nothing in a project he does not see. The first part of a path is its project."""
+        path = self.path_args[0] if self.path_args else ""
+        project, slash, _ = (path or "").partition("/")
+        if slash and not self.view.sees(project):
+            raise HTTPError(404, "there is no such run among the projects your login sees")
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401  # Tornado's signature
         """Say why, as a JSON object."""
@@ -188,8 +216,8 @@ class Runs(Api):
 
     async def get(self) -> None:
         """Search."""
-        query = self.query()
-        await self.answer_with(lambda: search_runs(client(), read_wanted(query)))
+        query, view = self.query(), self.view
+        await self.answer_with(lambda: search_runs(client(), read_wanted(query), view))
 
 
 class Matching(Api):
@@ -197,14 +225,14 @@ class Matching(Api):
 
     async def get(self, verb: str) -> None:
         """Count."""
-        query = self.query()
-        await self.answer_with(lambda: bulk.count_document(client(), verb, read_wanted(query)))
+        query, view = self.query(), self.view
+        await self.answer_with(lambda: bulk.count_document(client(), verb, read_wanted(query), view))
 
     async def post(self, verb: str) -> None:
         """Do it, in the name of who is logged in."""
         self.refuse_if_read_only()
-        body, by = self.request.body, self.person
-        await self.answer_with(lambda: bulk.press_all(client(), verb, bulk.read_asked(body), by))
+        body, by, view = self.request.body, self.person, self.view
+        await self.answer_with(lambda: bulk.press_all(client(), verb, bulk.read_asked(body), by, view))
 
 
 class OneRun(Api):
@@ -286,8 +314,8 @@ class Waiting(Api):
 
     async def get(self) -> None:
         """Read it."""
-        read_only = self.read_only
-        await self.answer_with(lambda: overview.waiting_document(client(), read_only=read_only))
+        read_only, view = self.read_only, self.view
+        await self.answer_with(lambda: overview.waiting_document(client(), view, read_only=read_only))
 
 
 class Health(Api):
@@ -295,6 +323,8 @@ class Health(Api):
 
     async def get(self) -> None:
         """Read it."""
+        if self.view.projects is not None:
+            raise HTTPError(403, ONLY_SOME)
         await self.answer_with(lambda: health_document(client()))
 
 

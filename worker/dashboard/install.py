@@ -10,6 +10,7 @@ from tornado.template import Loader, Template
 from tornado.web import url
 
 from worker.dashboard import handlers, live
+from worker.dashboard.closing import closed
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MARK: Final = '<ul class="app-nav navbar-nav">'
@@ -43,7 +44,7 @@ def install() -> None:
     urls.handlers[:] = [
         first,
         *_addresses(),
-        *(one for one in urls.handlers if getattr(one, "name", None) != "main"),
+        *(closed(one) for one in urls.handlers if getattr(one, "name", None) != "main"),
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from reconciler.api.action import TaskAction
 from reconciler.api.approval import read_condition
+from reconciler.api.logins import WHOLE, View
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
 from reconciler.core.documents import Document
@@ -17,17 +18,18 @@ _PAGE: Final = 500
 _QUESTIONS: Final = 200
 
 
-def waiting_document(client: Client, *, read_only: bool) -> Document:
-    """Write the conditions that wait for a person, of the newest runs, the oldest question last."""
+def waiting_document(client: Client, view: View = WHOLE, *, read_only: bool) -> Document:
+    """Write the conditions that wait for a person, of the newest runs he sees, the oldest question last."""
     found: list[Document] = []
     before: Any = 0
     looked = 0
     while looked < _RUNS and len(found) < _QUESTIONS and (page := client.runs(_PAGE, before)):
-        asking = [summary for summary in page if summary.counts.phases.get(ActionPhase.PAUSED)]
+        seen = [summary for summary in page if view.sees(summary.id.project)]
+        asking = [summary for summary in seen if summary.counts.phases.get(ActionPhase.PAUSED)]
         for summary in asking:
             records = (one for one in client.actions(summary.id) if one.phase is ActionPhase.PAUSED)
             found += [_question(record, read_only=read_only) for record in records]
-        looked, before = looked + len(page), page[-1]
+        looked, before = looked + len(seen), page[-1]
     return {"questions": found[:_QUESTIONS], "runs": looked, "now": client.store.now()}
 
 

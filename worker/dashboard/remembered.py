@@ -9,6 +9,7 @@ import msgspec
 
 from reconciler.api.action import RunId
 from reconciler.api.errors import BlobUnavailable, InvalidInput
+from reconciler.api.logins import WHOLE, View
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.index import Row
 from reconciler.archive.recent import Asked, Page, Place, RecentRuns
@@ -35,13 +36,14 @@ def reader(client: Client, run: RunId, incarnation: str) -> Actions:
     return OneIncarnation(client, run.action(ROOT), incarnation) if incarnation else client
 
 
-def archived_runs(client: Client, wanted: Wanted, place: Place | None, limit: int) -> Page:
+def archived_runs(client: Client, wanted: Wanted, place: Place | None, limit: int, view: View) -> Page:
     """Find archived runs of a search, last ends first, without those that Redis still has.
 
     Raises:
         BlobUnavailable: S3 does not answer.
     """
-    if not client.settings.archive or wanted.phase not in {"", *_ENDED} or limit < 1:
+    projects = view.among(wanted.project)
+    if projects == () or not client.settings.archive or wanted.phase not in {"", *_ENDED} or limit < 1:
         return Page()
     page = _recent(client.blobs).page(  # type: ignore[arg-type]  # mypy asks whether a protocol can be hashed
         Asked(
@@ -49,7 +51,7 @@ def archived_runs(client: Client, wanted: Wanted, place: Place | None, limit: in
             words=_words(wanted),
             limit=limit,
             now=client.store.now(),
-            projects=wanted.projects,
+            projects=projects or (),
             since=wanted.since,
             after=place,
         )
@@ -63,7 +65,7 @@ def archived_runs(client: Client, wanted: Wanted, place: Place | None, limit: in
     return page
 
 
-def all_archived(client: Client, wanted: Wanted) -> Iterator[Row]:
+def all_archived(client: Client, wanted: Wanted, view: View = WHOLE) -> Iterator[Row]:
     """Find all archived runs of a search, last ends first.
 
     Raises:
@@ -72,7 +74,7 @@ def all_archived(client: Client, wanted: Wanted) -> Iterator[Row]:
     """
     place: Place | None = None
     for _ in range(_PAGES):
-        page = archived_runs(client, wanted, place, MOST)
+        page = archived_runs(client, wanted, place, MOST, view)
         yield from page.rows
         place = page.next
         if place is None:
@@ -82,10 +84,10 @@ def all_archived(client: Client, wanted: Wanted) -> Iterator[Row]:
     )
 
 
-def add_archived(client: Client, wanted: Wanted, place: Place | None, answer: Document) -> None:
+def add_archived(client: Client, wanted: Wanted, place: Place | None, answer: Document, view: View) -> None:
     """Complete an answer of `search_runs` with runs of the archive; where that does not answer, say so."""
     try:
-        page = archived_runs(client, wanted, place, wanted.limit - len(answer["runs"]))
+        page = archived_runs(client, wanted, place, wanted.limit - len(answer["runs"]), view)
     except BlobUnavailable as error:
         answer["problem"] = f"Only what Redis holds is shown, as the archive cannot be read: {error}"
         return

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.errors import InvalidInput
+from reconciler.api.logins import WHOLE, View
 from reconciler.archive.recent import Place
 from reconciler.cli.documents import counts_document, error_of
 from reconciler.client import Client
@@ -23,16 +24,16 @@ _BUDGET = 5_000
 """Runs one search reads at most: then it answers what it found, and where to go on."""
 
 
-def search_runs(client: Client, wanted: Wanted) -> Document:
+def search_runs(client: Client, wanted: Wanted, view: View = WHOLE) -> Document:
     """Write a page of the wanted runs, newest first, behind them archived ones; `next` goes on, empty = the end.
 
     Raises:
         InvalidInput: `after` is no place.
     """
     place = Place.parse(wanted.after)
-    answer = _stored(client, wanted) if place is None else _answer([], "", 0)
+    answer = _stored(client, wanted, view) if place is None else _answer([], "", 0)
     if not answer["next"] and len(answer["runs"]) < wanted.limit:
-        add_archived(client, wanted, place, answer)
+        add_archived(client, wanted, place, answer, view)
     elif not answer["next"] and client.settings.archive:
         answer["next"] = str(Place.first(client.store.now()))
     return {**answer, "now": client.store.now()}
@@ -42,37 +43,45 @@ def _answer(runs: list[Document], go_on: str, searched: int) -> Document:
     return {"runs": runs, "next": go_on, "searched": searched}
 
 
-def _stored(client: Client, wanted: Wanted) -> Document:
+def _stored(client: Client, wanted: Wanted, view: View) -> Document:
     found: list[Document] = []
-    seen, last = 0, None
-    for summary, root in _candidates(client, wanted):
-        if _fits(wanted, summary, root):
+    read, seen, last = 0, 0, None
+    for summary, root in _candidates(client, wanted, view):
+        if _fits(wanted, view, summary, root):
             found.append(_document(summary, root))
-        seen, last = seen + 1, summary
-        if len(found) == wanted.limit or seen == _BUDGET:
+        read, seen, last = read + 1, seen + view.sees(summary.id.project), summary
+        if len(found) == wanted.limit or read == _BUDGET:
             break
     else:
         last = None
-    go_on = f"{last.created_at}/{last.id}" if last else ""
-    return _answer(found, go_on, seen)
+    return _answer(found, _place_of(last, view) if last else "", seen)
 
 
-def found_runs(client: Client, wanted: Wanted) -> Iterator[tuple[RunSummary, TaskAction | None]]:
+def _place_of(last: RunSummary, view: View) -> str:
+    """Tell where to go on: behind a run, or, without naming one of another project, at its time."""
+    if view.sees(last.id.project):
+        return f"{last.created_at}/{last.id}"
+    return f"{last.created_at + 1}/"
+
+
+def found_runs(
+    client: Client, wanted: Wanted, view: View = WHOLE
+) -> Iterator[tuple[RunSummary, TaskAction | None]]:
     """Find all runs that are wanted, each with its root, whatever the limit; reads as many as there are."""
-    for summary, root in _candidates(client, wanted, _READ):
-        if _fits(wanted, summary, root):
+    for summary, root in _candidates(client, wanted, view, _READ):
+        if _fits(wanted, view, summary, root):
             yield summary, root
 
 
 def _candidates(
-    client: Client, wanted: Wanted, size: int = 0
+    client: Client, wanted: Wanted, view: View, size: int = 0
 ) -> Iterator[tuple[RunSummary, TaskAction | None]]:
     """Give runs with their roots, newest first, down to the earliest that may be wanted."""
     before: RunSummary | int = _position(wanted.after) if wanted.after else wanted.until and wanted.until + 1
-    filtered = wanted.of_root or wanted.name or wanted.project or wanted.domain
+    filtered = wanted.of_root or wanted.name or wanted.project or wanted.domain or view != WHOLE
     size = size or (_READ if filtered else wanted.limit)
     while page := client.runs(size, before):
-        likely = [summary for summary in page if _named(wanted, summary)]
+        likely = [summary for summary in page if _named(wanted, view, summary)]
         roots = client.store.get_many([summary.id.action(ROOT) for summary in likely])
         known = {summary.id: root for summary, root in zip(likely, roots, strict=True)}
         for summary in page:
@@ -82,27 +91,28 @@ def _candidates(
         before = page[-1]
 
 
-def _position(text: str) -> RunSummary:
+def _position(text: str) -> RunSummary | int:
     at, _, run = text.partition("/")
     if not at.isdigit():
         raise InvalidInput(
             f"{visible(text[:80])!r} is no place in the list of runs; use `next` of the answer before"
         )
-    return RunSummary(RunId.parse(run), int(at), RunCounts({}))
+    return RunSummary(RunId.parse(run), int(at), RunCounts({})) if run else int(at)
 
 
-def _named(wanted: Wanted, summary: RunSummary) -> bool:
+def _named(wanted: Wanted, view: View, summary: RunSummary) -> bool:
     run = summary.id
     return (
-        wanted.project in {"", run.project}
+        view.sees(run.project)
+        and wanted.project in {"", run.project}
         and wanted.domain in {"", run.domain}
         and wanted.name.lower() in run.run.lower()
         and summary.created_at >= wanted.since
     )
 
 
-def _fits(wanted: Wanted, summary: RunSummary, root: TaskAction | None) -> bool:
-    if not _named(wanted, summary):
+def _fits(wanted: Wanted, view: View, summary: RunSummary, root: TaskAction | None) -> bool:
+    if not _named(wanted, view, summary):
         return False
     return not wanted.of_root or (root is not None and _root_fits(wanted, root))
 

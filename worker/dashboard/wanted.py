@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -43,11 +43,6 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def of_root(self) -> bool:
         """Tell whether the record of the root is needed to tell."""
         return bool(self.task or self.phase or self.code or self.label)
-
-    @property
-    def projects(self) -> Sequence[str]:
-        """Projects of which runs are wanted; empty = of all."""
-        return (self.project,) if self.project else ()
 
 
 def read_wanted(query: Mapping[str, str]) -> Wanted:

@@ -1,0 +1,39 @@
+"""Closes Flower's own pages, which tell of all projects, to whoever sees some only."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flower.views import BaseHandler
+from flower.views.auth import LoginHandler, LogoutHandler
+from flower.views.error import NotFoundErrorHandler
+from flower.views.monitor import Healthcheck
+from tornado.routing import URLSpec
+from tornado.web import HTTPError
+
+OPEN: Final = (LoginHandler, LogoutHandler, NotFoundErrorHandler, Healthcheck)
+"""What tells nothing of any project."""
+ONLY_SOME: Final = (
+    "this page tells of all projects, and your login sees some of them (RECONCILER_FLOWER_PROJECTS): use Runs"
+)
+
+
+def closed(entry: Any) -> Any:  # noqa: ANN401  # Tornado takes several forms
+    """Make an address of Flower whose handler refuses whoever does not see all projects."""
+    found = entry if isinstance(entry, URLSpec) else URLSpec(*entry)
+    handler = found.handler_class
+    if not issubclass(handler, BaseHandler) or issubclass(handler, OPEN):
+        return entry
+    pattern = found.regex.pattern
+    return URLSpec(pattern, _closing(handler), found.kwargs, found.name)
+
+
+def _closing(handler: type[Any]) -> type[Any]:
+    def prepare(self: Any) -> Any:  # noqa: ANN401  # Tornado's, which may be a coroutine
+        from worker.dashboard.handlers import view_of_request  # noqa: PLC0415  # it imports this module
+
+        if view_of_request(self).projects is not None:
+            raise HTTPError(403, ONLY_SOME)
+        return handler.prepare(self)
+
+    return type(handler.__name__, (handler,), {"prepare": prepare})
