@@ -52,12 +52,6 @@ def all_runs(store: Store, blobs: BlobStore, question: Question) -> Found:
     return Found(rows, archived.requests, archived.damaged)
 
 
-def row_of_run(store: Store, run: RunId) -> Row | None:
-    """Make the line of one stored run; None when there is none."""
-    counts = store.counts(run)
-    return None if counts is None else _row(store, RunSummary(run, 0, counts), whole=False)
-
-
 def _may_fit(summary: RunSummary, question: Question) -> bool:
     phases = {str(phase) for phase, count in summary.counts.phases.items() if count > 0}
     return (

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -14,6 +15,7 @@ import pytest
 
 from reconciler.api.phase import TRANSITIONS, ActionPhase
 from reconciler.settings import PREFIX, Settings
+from reconciler.testing import Lab
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -295,6 +297,15 @@ def test_examples_of_the_testing_kit_run(line: int, source: str) -> None:
     assert re.search(r"^ +assert ", source, re.MULTILINE)
     for test in tests:
         test()
+
+
+def test_parts_of_a_lab_are_there() -> None:
+    """What the text of docs/testing.md names of a lab can be had of one: examples alone do not tell."""
+    named = set(re.findall(r"`lab\.([a-z_.]+)", FENCE.sub("", (DOCS / "testing.md").read_text())))
+    lab = Lab()
+    assert "store.launches_waiting" in named
+    for path in named:
+        attrgetter(path)(lab)
 
 
 def test_durations_are_shown_as_they_are_written() -> None:
