@@ -32,7 +32,7 @@ from reconciler.settings import Settings
 )
 @click.option("--json", "as_json", is_flag=True, help="The last line is one JSON object.")
 def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
-    """Measure one SHAPE: fanout, chain, functions.
+    """Measure one SHAPE: fanout, chain, functions, tree, window.
 
     Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes:
     lone.
@@ -59,7 +59,7 @@ def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
 def _stack(shape: str) -> Iterator[Stack]:
     """Servers and workers of one's own, with the environment that leads to them."""
     with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
-        functions = shape in {"functions", "lone"}
+        functions = shape in {"functions", "lone", "tree", "window"}
         imports = ["benchmarks.tasks"] if functions else []
         root = Path(__file__).resolve().parent.parent
         with Stack(Path(folder), imports=imports, attempts=int(functions), cwd=root) as stack:
@@ -97,6 +97,7 @@ def _measure(stack: Stack, run: Callable[[Client, int], int], n: int, repeat: in
         "cpu_ms_per_node": round(1000 * min(cpu) / n, 3),
         "peak_rss_mb": watch.peak_mb,
         "steps_worker_rss_mb": round(stack.rss("steps-1") / 2**20),
+        **watch.attempts,
         "redis_bytes_per_action": round((_redis_bytes(client) - before) / (n * repeat)),
         "rounds": [round(s, 3) for s in rounds],
         "load1": round(os.getloadavg()[0], 1),
@@ -114,6 +115,8 @@ class _Memory(threading.Thread):
     def __init__(self, stack: Stack) -> None:
         super().__init__(daemon=True)
         self._roots = [p.pid for p in (*stack.processes.values(), *stack.servers.processes.values())]
+        self._attempts = [p.pid for name, p in stack.processes.items() if name.startswith("attempts")]
+        self.attempts: dict[str, object] = {}
         self._ends = threading.Event()
         self.peak_mb = 0
         self.start()
@@ -122,8 +125,18 @@ class _Memory(threading.Thread):
         """Until stopped."""
         while True:
             self.peak_mb = max(self.peak_mb, sum(map(_tree_rss, self._roots)) // 2**20)
+            for pid in self._attempts:
+                self._look_at_attempts(pid)
             if self._ends.wait(0.5):
                 return
+
+    def _look_at_attempts(self, pid: int) -> None:
+        """Note the most of a process that supervises, and of one that runs functions."""
+        for name, found in (("supervisor", [_rss(pid)]), ("function", _rss_of_functions(pid))):
+            key = f"{name}_rss_mb"
+            self.attempts[key] = max(
+                [int(str(self.attempts.get(key, 0))), *(each // 2**20 for each in found)]
+            )
 
     def cpu(self) -> float:
         """CPU seconds used so far by servers, workers, and this process."""
@@ -133,6 +146,20 @@ class _Memory(threading.Thread):
         """Take a last sample and end."""
         self._ends.set()
         self.join()
+
+
+def _rss(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _rss_of_functions(supervisor: int) -> list[int]:
+    try:
+        return [_rss(child.pid) for child in psutil.Process(supervisor).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _tree_rss(pid: int) -> int:

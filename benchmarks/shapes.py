@@ -45,4 +45,26 @@ def functions(client: Client, n: int) -> int:
     return sum(tasks.one.map(range(n)).result(_TIMEOUT))
 
 
-SHAPES: dict[str, Callable[[Client, int], int]] = {"fanout": fanout, "chain": chain, "functions": functions}
+def tree(client: Client, n: int) -> int:
+    """One `async` parent in the attempts worker that starts n leaves and joins them."""
+    from benchmarks import tasks  # noqa: PLC0415  # as above
+
+    tasks.env.client = client
+    return tasks.tree.delay(n).result(_TIMEOUT)
+
+
+def window(client: Client, n: int) -> int:
+    """Do the same with a map of n leaves, of which 1,000 are open at a time."""
+    from benchmarks import tasks  # noqa: PLC0415  # as above
+
+    tasks.env.client = client
+    return tasks.tree.delay(n, concurrency=1000).result(_TIMEOUT)
+
+
+SHAPES: dict[str, Callable[[Client, int], int]] = {
+    "fanout": fanout,
+    "chain": chain,
+    "functions": functions,
+    "tree": tree,
+    "window": window,
+}

@@ -1,7 +1,14 @@
-"""The function of the `functions` shape."""
+"""The functions of the shapes `functions`, `tree` and `window`."""
 
 from __future__ import annotations
 
+from typing import cast
+
+from benchmarks.shapes import LEAF
+from reconciler.api.schedule import NOW
+from reconciler.children.current import current_parent
+from reconciler.children.parent import Parent
+from reconciler.children.submitting import Calls, Group, Options, start_many
 from reconciler.environment import TaskEnvironment
 
 env = TaskEnvironment("bench")
@@ -11,3 +18,12 @@ env = TaskEnvironment("bench")
 def one(index: int) -> int:
     """Count one."""
     return 1 if index >= 0 else 0
+
+
+@env.task()
+async def tree(leaves: int, concurrency: int | None = None) -> int:
+    """Start leaves without user code below this action, and join them; with `concurrency` so many at a time."""
+    parent = cast("Parent", current_parent())
+    calls = Calls(LEAF, [LEAF.inputs or b""] * leaves)
+    group = Group("leaves", keep_failures=False, options=Options(plan=NOW), concurrency=concurrency)
+    return sum(await start_many(parent, calls, group, lambda _: 1))

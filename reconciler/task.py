@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidArguments, InvalidSpec
-from reconciler.api.schedule import LONGEST_FAIR_KEY, Delay, Moment, schedule
+from reconciler.api.schedule import LONGEST_FAIR_KEY, Delay, Moment, Schedule, options_of, schedule
 from reconciler.api.template import (
     Identifier,
     Interface,
@@ -20,8 +20,8 @@ from reconciler.api.template import (
     TaskTemplate,
     encode_template,
 )
-from reconciler.children.parent import current_parent
-from reconciler.children.submitting import Group, Options, start, start_many
+from reconciler.children.current import current_parent
+from reconciler.children.submitting import Calls, Group, Options, start, start_many
 from reconciler.core.cachepolicy import policy_of, with_policy
 from reconciler.core.declaration import Extra, source_version
 from reconciler.core.functions import Needs, registry
@@ -34,6 +34,7 @@ from reconciler.plugins.function import TASK_TYPE, FunctionConfig
 if TYPE_CHECKING:
     from reconciler.client import Client, Run
     from reconciler.client.async_task import AsyncTask
+    from reconciler.core.results import Results
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -194,6 +195,22 @@ class Task(Generic[P, R]):
             decode=self.signature.decode_result,
         )
 
+    @overload
+    def map(
+        self,
+        items: Iterable[Any],
+        *,
+        concurrency: None = None,
+        **options: Any,  # noqa: ANN401  # those below
+    ) -> Run[list[R]]: ...
+    @overload
+    def map(
+        self,
+        items: Iterable[Any],
+        *,
+        concurrency: int,
+        **options: Any,  # noqa: ANN401  # those below
+    ) -> Run[Results[R]]: ...
     def map(
         self,
         items: Iterable[Any],
@@ -201,13 +218,15 @@ class Task(Generic[P, R]):
         run: str = "",
         idempotency_key: str = "",
         keep_failures: bool = False,
+        return_exceptions: bool = False,
+        concurrency: int | None = None,
         priority: int | None = None,
         countdown: Delay | None = None,
         eta: datetime | None = None,
         expires: Moment | None = None,
-        **fixed: Any,  # noqa: ANN401  # arguments of the function
-    ) -> Run[list[R]]:
-        """Submit one call for each item, as one run, in a few round trips.
+        **fixed: Any,  # arguments of the function
+    ) -> Run[Any]:
+        """Submit one call for each item, as one run, in a few round trips. Inside a task its calls are below the action.
 
         Args:
             items: values of the first parameter; without any, the run succeeds with an empty list.
@@ -215,6 +234,10 @@ class Task(Generic[P, R]):
             idempotency_key: names this submission; the same again stores only what is missing. Not with `run`, which
                 does the same.
             keep_failures: the run succeeds even when calls do not; read them with `Run.outcomes`.
+            return_exceptions: keep failures; the result has the error of a call in its place, instead of raising it.
+            concurrency: most calls that are open at a time; the others are started as these end. The items are stored once,
+                as a whole, and results are read in parts: for many. After a failure no further call is started, unless
+                failures are kept. Without it all are started at once.
             priority: of each call, as for `submit`.
             countdown: of each call, as for `submit`.
             eta: of each call, as for `submit`.
@@ -224,28 +247,40 @@ class Task(Generic[P, R]):
         Raises:
             As `delay`; nothing was stored when any item's arguments do not fit.
         """
-        values = _items_of(self.name, items)
-        specs = [self.spec((item,), fixed) for item in values]
-        fair_keys = [self._fair_key((item,), fixed) for item in values] if self.fair_by else []
+        calls = self._calls(items, fixed)
         priority = self.priority if priority is None else priority
+        plan = schedule(priority=priority, countdown=countdown, eta=eta, expires=expires)
+        keeps = keep_failures or return_exceptions
         parent = current_parent()
         if parent is not None:
-            plan = schedule(priority=priority, countdown=countdown, eta=eta, expires=expires)
-            group = Group(self.name, fair_keys, keep_failures, Options(plan=plan, key=idempotency_key or run))
-            return cast("Run[list[R]]", start_many(parent, specs, group, self.signature.decode_result))
-        return self.env.client.submit_many(
-            specs,
-            run=run,
-            idempotency_key=idempotency_key,
-            keep_failures=keep_failures,
-            priority=priority,
-            fair_key=fair_keys or "",
-            countdown=countdown,
-            eta=eta,
-            expires=expires,
-            stem=self.name,
-            decode=self.signature.decode_result,
+            options = Options(plan=plan, key=idempotency_key or run)
+            group = Group(self.name, keeps, options, return_exceptions, concurrency)
+            return cast("Run[Any]", start_many(parent, calls, group, self.signature.decode_result))
+        names = {"run": run, "idempotency_key": idempotency_key}
+        return self._submitted(
+            calls, plan, concurrency, keep_failures=keeps, return_exceptions=return_exceptions, **names
         )
+
+    def _calls(self, items: Iterable[Any], fixed: dict[str, Any]) -> Calls:
+        spec, values = self._spec(b""), _items_of(self.name, items)
+        inputs = [self.signature.encode_arguments((item,), fixed) for item in values]
+        return Calls(
+            spec, inputs, [self._fair_key((item,), fixed) for item in values] if self.fair_by else []
+        )
+
+    def _submitted(
+        self,
+        calls: Calls,
+        plan: Schedule,
+        concurrency: int | None,
+        **options: Any,  # noqa: ANN401  # of the client
+    ) -> Run[Any]:
+        client = self.env.client
+        options = {**options_of(plan), **options, "stem": self.name, "decode": self.signature.decode_result}
+        options["fair_key"] = calls.fair_keys or ""
+        if concurrency is None:
+            return client.submit_many(calls.specs(), **options)
+        return client.submit_map(calls.spec, calls.inputs, concurrency=concurrency, **options)
 
     def spec(
         self,
@@ -261,18 +296,20 @@ class Task(Generic[P, R]):
             InvalidArguments: the arguments do not fit.
             InvalidSpec: the task is declared where no worker finds it, and the client is none of a `Lab`.
         """
+        spec = self._spec(self.signature.encode_arguments(args, kwargs))
+        return msgspec.structs.replace(spec, run_name=run, env_vars=env_vars or {})
+
+    def _spec(self, inputs: bytes) -> ActionSpec:
         parent = current_parent()
         if parent is None and self._hidden and getattr(self.env.client.messenger, "sends", True):
             raise InvalidSpec(self._hidden)
         place = self.env.client.settings if parent is None else parent.attempt
         return ActionSpec(
-            run_name=run,
             task_type=TASK_TYPE,
             short_name=self.name[:_LONGEST_NAME],
             task_template=self._template_for(place.project, place.domain),
-            inputs=self.signature.encode_arguments(args, kwargs),
+            inputs=inputs,
             cache_key=self.cache_version,
-            env_vars=env_vars or {},
         )
 
     def _template_for(self, project: str, domain: str) -> bytes:

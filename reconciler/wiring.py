@@ -19,7 +19,7 @@ from reconciler.broker.releases import release_problems
 from reconciler.controller.ahead import Turns
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.step import Stepper
-from reconciler.plugins import echo, function, group, sleep
+from reconciler.plugins import echo, function, group, sleep, windowed
 from reconciler.plugins.catalog_client import AsyncCatalogClient
 from reconciler.plugins.function_config import Kept
 from reconciler.plugins.managers import NoopSecretManager, ResourceManager, SecretManager
@@ -115,6 +115,7 @@ def builtin_plugins(settings: Settings) -> tuple[PluginEntry, ...]:
         sleep.ENTRY,
         echo.ENTRY,
         group.ENTRY,
+        windowed.ENTRY,
         function.entry(settings.attempts_queue, Kept.of(settings), settings.unknown_function_patience),
     )
 

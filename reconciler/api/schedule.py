@@ -112,6 +112,20 @@ def check_priority(priority: object) -> int:
     return priority
 
 
+def check_concurrency(concurrency: object) -> int:
+    """Return how many members of a map may be open at a time.
+
+    Raises:
+        InvalidSpec: it is no such number.
+    """
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+        raise InvalidSpec(
+            f"concurrency must be a whole number from 1, got {concurrency!r:.80}: it says how many calls may be open at a "
+            "time; leave it out to start all at once"
+        )
+    return concurrency
+
+
 def _delay(what: str, value: object) -> int:
     """Convert a number of seconds or a timedelta to milliseconds."""
     if isinstance(value, timedelta):

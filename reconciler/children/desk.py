@@ -20,13 +20,14 @@ from reconciler.children import requests as ask
 from reconciler.children.starting import Starting, Wanted
 from reconciler.children.starting_over import times_over
 from reconciler.children.watching import Watching, ends_of
+from reconciler.children.windows import Windows
 from reconciler.client.client import Client
-from reconciler.client.storing import default_base
 from reconciler.core.children import member_name
 from reconciler.core.events import observed_attempts
 from reconciler.core.layout import steps_folder
 from reconciler.plugins.endless import refuse_endless
 from reconciler.stores.blobs import digest_of
+from reconciler.stores.placing import default_base
 
 _AT_ONCE = 500
 _AGAIN = 0.5
@@ -63,6 +64,7 @@ class Desk:
         self._queue = queue
         self._attempt = observed_attempts(record)
         self._starting = Starting(client, record, self._attempt)
+        self._windows = Windows(self._starting)
         self._watching = Watching(client, told)
         self._requests: deque[ask.Request] = deque()
         self._actions: dict[int, ActionId] = {}
@@ -148,19 +150,25 @@ class Desk:
         return answers
 
     def _one(self, request: ask.Request) -> list[ask.Answer]:
+        answers: list[ask.Answer] = []
         match request:
             case ask.Members():
-                return self._members(request)
+                answers = self._members(request)
+            case ask.Items():
+                answers = [self._windows.take(request)]
+            case ask.FindGroup():
+                answers = [self._windows.find(request)]
             case ask.Watch():
-                return self._watch(request)
+                answers = self._watch(request)
             case ask.Outcomes():
-                return list(self._outcomes(request))
+                answers = list(self._outcomes(request))
             case ask.Look() | ask.Abort() | ask.Tell():
-                return [self._about(request)]
+                answers = [self._about(request)]
             case ask.Keep():
-                return [self._keep(request)]
+                answers = [self._keep(request)]
             case _:
-                return []
+                pass
+        return answers
 
     def _watch(self, request: ask.Watch) -> list[ask.Answer]:
         answers: list[ask.Answer] = []
@@ -218,6 +226,8 @@ class Desk:
             try:
                 if isinstance(request, ask.Start) and request.detached:
                     answers.append(self._detached(request))
+                elif isinstance(request, ask.StartGroup) and request.concurrency:
+                    answers.append(self._window(request))
                 else:
                     wanted.append(self._wanted(request))
             except Unavailable:
@@ -247,6 +257,11 @@ class Desk:
         self._apart.add(action)
         return ask.Started(request.number, str(action), incarnation)
 
+    def _window(self, request: ask.StartGroup) -> ask.Started:
+        self._totals[request.number] = request.total
+        action = self._actions[request.number] = self._windows.start(request)
+        return ask.Started(request.number, str(action), self._record.metadata.incarnation)
+
     def _members(self, request: ask.Members) -> list[ask.Answer]:
         group = self._action(request.group)
         for found in self._starting.members(group, request):
@@ -255,10 +270,10 @@ class Desk:
         return [ask.Done(request.number)]
 
     def _outcomes(self, request: ask.Outcomes) -> list[ask.Ends]:
-        """Collect the ends of all members; one that was never stored ended with its group."""
-        group, total = self._action(request.group), self._totals.get(request.group, 0)
+        """Collect the ends of members; one that was never stored ended with its group."""
+        group, total = self._action(request.group), request.end or self._totals.get(request.group, 0)
         run, parts = group.run_id, []
-        for start in range(0, max(total, 1), _AT_ONCE):
+        for start in range(request.first, max(total, 1), _AT_ONCE):
             indexes = range(start, min(start + _AT_ONCE, total))
             names = [run.action(member_name(group.action, index)) for index in indexes]
             records = self._client.store.get_many(names) if names else []

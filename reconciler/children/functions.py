@@ -16,8 +16,9 @@ from reconciler.api.errors import InvalidInput, InvalidSpec, OutsideOfTask
 from reconciler.api.texts import check_text
 from reconciler.children import requests as ask_
 from reconciler.children.checks import check_callable
+from reconciler.children.current import current_parent
 from reconciler.children.errors import ended_error_of
-from reconciler.children.parent import Parent, current_parent
+from reconciler.children.parent import Parent
 from reconciler.core.children import digest_of_call
 from reconciler.core.declaration import read_duration
 from reconciler.core.signature import Signature

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
 
 import msgspec
@@ -18,6 +19,7 @@ from reconciler.children.checks import check_timeout
 from reconciler.children.errors import ended_error_of
 from reconciler.children.parent import Parent
 from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
+from reconciler.core.results import Results
 from reconciler.stores.counts import RunCounts
 
 _AGAIN = "start the task again with delay(), or use the handle of a Client outside of a task"
@@ -30,18 +32,28 @@ _OUTSIDE = {
 }
 """Verbs of a `Run` that a `ChildRun` has not, and what to do instead."""
 T_co = TypeVar("T_co", covariant=True)
+_MISSING = "ActionNotFound"
 
 
 class ChildRun(Generic[T_co]):
     """An action that a running function has started, or a group of them; see `Run`."""
 
     def __init__(
-        self, parent: Parent, number: int, decode: Callable[[bytes], Any], *, members: int | None = None
+        self,
+        parent: Parent,
+        number: int,
+        decode: Callable[[bytes], Any],
+        *,
+        members: int | None = None,
+        lazy: bool = False,
+        return_exceptions: bool = False,
     ) -> None:
         self._parent = parent
         self._number = number
         self._decode = decode
         self._members = members
+        self._lazy = lazy
+        self._return_exceptions = return_exceptions
 
     def __repr__(self) -> str:
         return f"<ChildRun {self._number} of {self._parent.attempt.path}>"
@@ -79,7 +91,7 @@ class ChildRun(Generic[T_co]):
         """
         return self._value(self._parent.wait(self._number, check_timeout(timeout)))
 
-    def outcomes(self, timeout: float | None = None) -> list[Any | ActionEnded]:
+    def outcomes(self, timeout: float | None = None) -> Sequence[Any | ActionEnded]:
         """Wait for the result or error of each member of a group, in order; of a single action a list of one."""
         end = self._parent.wait(self._number, check_timeout(timeout))
         return self._outcomes(end)
@@ -144,16 +156,33 @@ class ChildRun(Generic[T_co]):
                 raise error
             return cast("T_co", self._decode(end.document or b"{}"))
         found = self._outcomes(end)
+        error = ended_error_of(end)
+        # read in parts, and all of it well: nothing has to be looked through
+        well = self._lazy and error is None and not end.failed
+        if well or self._return_exceptions:
+            return cast("T_co", found)
         for outcome in found:
             if isinstance(outcome, ActionEnded):
                 raise outcome
+        if self._lazy and error is not None:
+            raise error  # for a reason of its own
         return cast("T_co", found)
 
-    def _outcomes(self, end: ask.End) -> list[Any | ActionEnded]:
+    def _outcomes(self, end: ask.End) -> Sequence[Any | ActionEnded]:
+        error = ended_error_of(end)
         if self._members is None:
-            return [ended_error_of(end) or self._decode(end.document or b"{}")]
-        ends = self._parent.outcomes(self._parent.number(), self._number)
-        missing = ended_error_of(end)
-        if missing is not None and any(one.code == "ActionNotFound" for one in ends):
-            raise missing  # it ended before all members were stored, and says why
-        return [ended_error_of(one) or self._decode(one.document or b"{}") for one in ends]
+            return [error or self._decode(end.document or b"{}")]
+        if self._lazy:
+            return Results(self._members, partial(self._some, error))
+        ends = self._parent.outcomes(self._number)
+        if error is not None and any(one.code == _MISSING for one in ends):
+            raise error  # it ended before all members were stored, and says why
+        return [self._outcome(one) for one in ends]
+
+    def _some(self, error: ActionEnded | None, first: int, end: int) -> list[Any | ActionEnded]:
+        """Read those of some members; of one that was never started the error of the group."""
+        ends = self._parent.outcomes(self._number, first, end)
+        return [error if error is not None and one.code == _MISSING else self._outcome(one) for one in ends]
+
+    def _outcome(self, end: ask.End) -> Any | ActionEnded:  # noqa: ANN401  # whatever the task returned
+        return ended_error_of(end) or self._decode(end.document or b"{}")

@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from reconciler.api import errors
@@ -60,7 +59,7 @@ class Parent:
         self._way = way
         self._patience = patience
         self._suspends = suspends
-        self._number = 0
+        self._number = self._counted = 0
         self._waits: list[int] = []
         self._wakes = 0
         self._asked: Counter[str] = Counter()
@@ -88,8 +87,13 @@ class Parent:
         Raises:
             HistoryTooLong: the function has asked for too much.
         """
-        if self._number >= MOST:
+        self._counted += 1
+        if self._counted > MOST:
             raise errors.HistoryTooLong(MOST)
+        return self.reading()
+
+    def reading(self) -> int:
+        """Give the number of a request that only reads results: as cheap in the next pass as in this one, so not counted."""
         self._number += 1
         return self._number
 
@@ -246,11 +250,17 @@ class Parent:
         """Note a child, whose end will be asked for."""
         self._new.append(number)
 
-    def outcomes(self, number: int, group: int) -> list[ask.End]:
-        """Return the ends of the members of a group that has ended."""
-        self.post(ask.Outcomes(number, group))
+    def outcomes(self, group: int, first: int = 0, end: int = 0) -> list[ask.End]:
+        """Return the ends of members of a group that has ended; of all without a range."""
+        number = self.post(ask.Outcomes(self.reading() if end else self.number(), group, first, end))
         self.answer(number)
-        return self._members[number]
+        self._answers[number] = ask.Done(number)  # nobody asks for it again, and it may be large
+        return self._members.pop(number)
+
+    def is_there(self, number: int) -> bool:
+        """Tell whether what a request asked for has a phase."""
+        found = self.answer(number)
+        return isinstance(found, ask.Phase) and found.phase > 0
 
     # -- time ----------------------------------------------------------------------------------------------------------
     def now(self) -> float:
@@ -377,22 +387,3 @@ class Parent:
 
 def _is_main() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-_current: Parent | None = None
-
-
-def current_parent() -> Parent | None:
-    """Return the call that runs in this process, when it may start tasks; None outside of one."""
-    return _current
-
-
-@contextmanager
-def parent_context(parent: Parent | None) -> Iterator[None]:
-    """Make `parent` the running call inside the `with` block."""
-    global _current  # noqa: PLW0603  # one call at a time, seen by all its threads
-    before, _current = _current, parent
-    try:
-        yield
-    finally:
-        _current = before

@@ -46,6 +46,9 @@ class StartGroup(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defau
         total: how many members it has.
         keep_failures: it succeeds even when members do not.
         plan: of the group itself.
+        concurrency: with it the group starts its members itself, so many at a time: those whose `Items` were sent.
+        spec: what each of them does then, without inputs.
+        members: when and in which order each of them runs.
     """
 
     number: int
@@ -55,6 +58,35 @@ class StartGroup(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defau
     total: int
     keep_failures: bool = False
     plan: Schedule = NOW
+    concurrency: int = 0
+    spec: ActionSpec = ActionSpec()
+    members: Schedule = NOW
+
+
+class FindGroup(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Asks how far a group has come that an earlier pass may have started; named as in `StartGroup`."""
+
+    number: int
+    stem: str
+    digest: str
+    asked: int
+
+
+class Items(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
+    """Some of what a group is to start itself, in order; it is named as in `StartGroup`, which follows.
+
+    Attributes:
+        number: of the request.
+        digest, asked: of the group.
+        inputs: of each member.
+        fair_keys: of each; empty = that of the plan.
+    """
+
+    number: int
+    digest: str
+    asked: int
+    inputs: list[bytes]
+    fair_keys: list[str] = []
 
 
 class Members(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
@@ -100,10 +132,12 @@ class Watch(msgspec.Struct, frozen=True, tag=True):
 
 
 class Outcomes(msgspec.Struct, frozen=True, tag=True):
-    """Give the ends of all members of a group that has ended."""
+    """Asks for the ends of members of a group that has ended: those from `first` to `end`; 0 = to the last."""
 
     number: int
     group: int
+    first: int = 0
+    end: int = 0
 
 
 class Look(msgspec.Struct, frozen=True, tag=True):
@@ -172,6 +206,7 @@ class End(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=Tru
         at: when it ended, ms since the epoch; 0 = not known.
         document: its outputs, when it succeeded.
         code, message, kind, traceback: its error, when it did not.
+        failed: how many of its children ended otherwise than by success.
     """
 
     number: int
@@ -183,6 +218,7 @@ class End(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=Tru
     message: str = ""
     kind: str = ""
     traceback: str = ""
+    failed: int = 0
 
 
 class Ends(msgspec.Struct, frozen=True, tag=True):
@@ -225,5 +261,19 @@ class Hurry(msgspec.Struct, frozen=True, tag=True):
     """Says that work waits which this worker could run: the function should not wait in place."""
 
 
-Request = Start | StartGroup | Members | Question | Watch | Outcomes | Look | Abort | Tell | Keep | Suspending
+Request = (
+    Start
+    | StartGroup
+    | FindGroup
+    | Items
+    | Members
+    | Question
+    | Watch
+    | Outcomes
+    | Look
+    | Abort
+    | Tell
+    | Keep
+    | Suspending
+)
 Answer = Started | Refused | End | Ends | Phase | Told | Kept | Done | Hurry

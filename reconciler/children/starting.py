@@ -17,10 +17,13 @@ from reconciler.client.client import Client
 from reconciler.client.door import Door
 from reconciler.client.queue_limits import QueueLimits
 from reconciler.client.storing import Storing
-from reconciler.client.submission import group_root, inherited, with_inputs_hash
+from reconciler.client.submission import group_root, map_root
 from reconciler.client.waking import Waker
 from reconciler.core.children import child_name, digest_of_call, generation, member_name
+from reconciler.core.inheritance import inherited, with_inputs_hash
+from reconciler.core.members import encode_members
 from reconciler.core.spans import launch_context
+from reconciler.plugins.group_config import GroupConfig
 from reconciler.stores.blobs import parse_uri
 
 
@@ -82,6 +85,43 @@ class Starting:
             request.number, name, msgspec.structs.replace(root, short_name=request.stem[:63]), request.plan
         )
 
+    def find(self, request: requests.FindGroup) -> TaskAction | None:
+        """Find a group that an earlier pass has started and that stands in this attempt.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        name = child_name(self._namer, request.stem, request.digest, request.asked)
+        (name,) = self._names([Wanted(0, name, ActionSpec(), Schedule())])
+        return self._client.store.get(self._parent.id.run_id.action(name))
+
+    def window(
+        self, request: requests.StartGroup, inputs: Sequence[bytes], fair_keys: Sequence[str]
+    ) -> ActionId | ReconcilerError:
+        """Store a group that starts its members itself.
+
+        Raises:
+            ReconcilerError: it is refused, or a server does not answer.
+        """
+        config = GroupConfig(
+            expected=len(inputs), keep_failures=request.keep_failures, concurrency=request.concurrency
+        )
+        document = encode_members(request.spec, inputs, request.members, fair_keys)
+        root = map_root(ActionSpec(short_name=request.stem[:63]), config, document)
+        first = child_name(self._namer, request.stem, request.digest, request.asked)
+        wanted = Wanted(request.number, first, root, request.plan)
+        (name,) = self._names([wanted])
+        made = self._made(wanted, self._parent.id.action, name)
+        spec = msgspec.structs.replace(request.spec, inputs=inputs[0] if inputs else b"{}")
+        member = self._made(Wanted(0, "", spec, request.members), name, member_name(name, 0))
+        if isinstance(made, ReconcilerError):
+            return made
+        if isinstance(member, ReconcilerError):
+            return member
+        self._limits.check([made, *[member] * min(request.concurrency, len(inputs))])
+        (found,) = self._counted([made])
+        return found
+
     def question(self, request: requests.Question) -> Wanted:
         """Make the condition a request asks for.
 
@@ -105,10 +145,7 @@ class Starting:
         made: list[TaskAction | ReconcilerError] = []
         for one, name in zip(wanted, names, strict=True):
             made.append(self._made(one, self._parent.id.action, name))
-        before = self._storing.made
-        found = self._stored(made)
-        self.made += self._storing.made - before
-        return found
+        return self._counted(made)
 
     def members(self, group: ActionId, request: requests.Members) -> list[ActionId | ReconcilerError]:
         """Store members of a group; see `start`.
@@ -185,6 +222,13 @@ class Starting:
         except ReconcilerError as error:
             return error
         return action
+
+    def _counted(self, made: Sequence[TaskAction | ReconcilerError]) -> list[ActionId | ReconcilerError]:
+        """Store children, and count those that are new."""
+        before = self._storing.made
+        found = self._stored(made)
+        self.made += self._storing.made - before
+        return found
 
     def _stored(self, made: Sequence[TaskAction | ReconcilerError]) -> list[ActionId | ReconcilerError]:
         good = [one for one in made if isinstance(one, TaskAction)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from reconciler.api.action import TaskAction
 from reconciler.api.start_over import StartOver
 from reconciler.client.client import Client
-from reconciler.client.storing import default_base
 from reconciler.core.layout import inputs_folder
 from reconciler.core.paths import INPUTS_FILE
 from reconciler.stores.blobs import digest_of
+from reconciler.stores.placing import default_base
 
 
 def times_over(record: TaskAction) -> int:

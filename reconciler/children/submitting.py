@@ -9,7 +9,7 @@ import msgspec
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidSpec
-from reconciler.api.schedule import Schedule
+from reconciler.api.schedule import Schedule, check_concurrency
 from reconciler.children import requests as ask
 from reconciler.children.handle import ChildRun
 from reconciler.children.parent import Parent
@@ -63,74 +63,134 @@ def start(
     return ChildRun(parent, number, decode)
 
 
+class Calls(msgspec.Struct, frozen=True):
+    """The calls of a map.
+
+    Attributes:
+        spec: of each call, without inputs.
+        inputs: of each call.
+        fair_keys: of each call; empty: that of the plan.
+    """
+
+    spec: ActionSpec
+    inputs: list[bytes]
+    fair_keys: list[str] = []
+
+    def specs(self) -> list[ActionSpec]:
+        """Make one spec for each call."""
+        return [msgspec.structs.replace(self.spec, inputs=one) for one in self.inputs]
+
+
 class Group(msgspec.Struct, frozen=True):
-    """The options of a map beside its specs.
+    """The options of a map beside its calls.
 
     Attributes:
         stem: what its name begins with.
-        fair_keys: of each member; empty: that of the plan.
         keep_failures: it succeeds even when members do not.
         options: of each member.
-        window: how many members may be open at a time; 0 = all.
+        return_exceptions: its result holds errors instead of raising them.
+        concurrency: most members that are open at a time; None = all.
     """
 
     stem: str
-    fair_keys: Sequence[str]
     keep_failures: bool
     options: Options
-    window: int = 0
+    return_exceptions: bool = False
+    concurrency: int | None = None
 
 
 def start_many(
-    parent: Parent, specs: Sequence[ActionSpec], group: Group, decode: Callable[[bytes], Any]
-) -> ChildRun[list[Any]]:
-    """Start a group whose members are the specs.
+    parent: Parent, calls: Calls, group: Group, decode: Callable[[bytes], Any]
+) -> ChildRun[Sequence[Any]]:
+    """Start a group whose members are the calls.
 
     Raises:
-        InvalidSpec: it was given a name of its own.
+        InvalidSpec: it was given a name of its own, or concurrency is no such number.
     """
-    plan = group.options.plan
     _check("", group.options)
     if not isinstance(group.keep_failures, bool):
         raise InvalidSpec(f"keep_failures must be True or False, got {group.keep_failures!r:.100}")
-    digest = digest_of_call(group.stem.encode(), *(spec.inputs or b"" for spec in specs))
+    if group.concurrency is None:
+        number = _start_group(parent, calls, group)
+    else:
+        number = _start_window(parent, calls, group, check_concurrency(group.concurrency))
+    parent.started(number)
+    return ChildRun(
+        parent,
+        number,
+        decode,
+        members=len(calls.inputs),
+        lazy=group.concurrency is not None,
+        return_exceptions=group.return_exceptions,
+    )
+
+
+def _start_group(parent: Parent, calls: Calls, group: Group) -> int:
+    """Start a group, and have its members stored."""
+    plan = group.options.plan
+    digest = digest_of_call(group.stem.encode(), *calls.inputs)
     number = parent.post(
         ask.StartGroup(
             number=parent.number(),
             stem=group.stem,
             digest=digest,
             asked=parent.asked(digest),
-            total=len(specs),
+            total=len(calls.inputs),
             keep_failures=group.keep_failures,
             plan=Schedule(priority=plan.priority),
         )
     )
-    parent.started(number)
-    for first, part in _parts(specs):
+    for first, inputs in _parts(calls.inputs):
         parent.post(
             ask.Members(
                 number=parent.number(),
                 group=number,
                 first=first,
-                spec=msgspec.structs.replace(part[0], inputs=b""),
-                inputs=[spec.inputs or b"" for spec in part],
+                spec=calls.spec,
+                inputs=inputs,
                 plan=plan,
-                fair_keys=list(group.fair_keys[first : first + len(part)]),
+                fair_keys=calls.fair_keys[first : first + len(inputs)],
             )
         )
-    return ChildRun(parent, number, decode, members=len(specs))
+    return number
 
 
-def _parts(specs: Sequence[ActionSpec]) -> list[tuple[int, list[ActionSpec]]]:
-    parts: list[tuple[int, list[ActionSpec]]] = []
+def _start_window(parent: Parent, calls: Calls, group: Group, concurrency: int) -> int:
+    """Start a group that starts its members itself; what it is to start is sent unless an earlier pass has."""
+    digest = digest_of_call(b"window", group.stem.encode(), *calls.inputs)
+    asked = parent.asked(digest)
+    found = parent.post(ask.FindGroup(number=parent.number(), stem=group.stem, digest=digest, asked=asked))
+    if not parent.is_there(found):
+        for first, inputs in _parts(calls.inputs):
+            keys = calls.fair_keys[first : first + len(inputs)]
+            parent.post(
+                ask.Items(number=parent.number(), digest=digest, asked=asked, inputs=inputs, fair_keys=keys)
+            )
+    return parent.post(
+        ask.StartGroup(
+            number=parent.number(),
+            stem=group.stem,
+            digest=digest,
+            asked=asked,
+            total=len(calls.inputs),
+            keep_failures=group.keep_failures,
+            plan=Schedule(priority=group.options.plan.priority),
+            concurrency=concurrency,
+            spec=calls.spec,
+            members=group.options.plan,
+        )
+    )
+
+
+def _parts(inputs: Sequence[bytes]) -> list[tuple[int, list[bytes]]]:
+    parts: list[tuple[int, list[bytes]]] = []
     size = 0
-    for index, spec in enumerate(specs):
-        length = len(spec.inputs or b"")
-        if not parts or len(parts[-1][1]) >= _MEMBERS or size + length > _BYTES:
+    for index, one in enumerate(inputs):
+        if not parts or len(parts[-1][1]) >= _MEMBERS or size + len(one) > _BYTES:
             parts.append((index, []))
             size = 0
-        parts[-1][1].append(spec)
-        size += length
+        parts[-1][1].append(one)
+        size += len(one)
     return parts
 
 

@@ -136,6 +136,7 @@ def _end(client: Client, number: int, action: ActionId, record: TaskAction | Non
             message=ended.message,
             kind=ended.kind,
             traceback=_traceback(client, record),
+            failed=record.children.failed,
         )
     limit = client.settings.max_object_size
     try:
@@ -150,6 +151,7 @@ def _end(client: Client, number: int, action: ActionId, record: TaskAction | Non
         phase=phase,
         at=terminal_time(record.status),
         document=document,
+        failed=record.children.failed,
     )
 
 

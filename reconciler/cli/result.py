@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import click
 import msgspec
@@ -15,7 +16,7 @@ from reconciler.cli.terminal import write, write_json
 from reconciler.client import Client, Run
 from reconciler.core.redaction import redaction_of
 from reconciler.core.visible import visible
-from reconciler.plugins import group
+from reconciler.plugins.group_config import config_of
 
 _values = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL = msgspec.Raw(b"null")
@@ -53,14 +54,14 @@ def await_value(client: Client, action: ActionId, timeout: float | None) -> msgs
         ActionNotFound, ResultTimeout: see `Client.wait`.
     """
     record = client.wait(action, timeout)
-    if record.spec.task_type != group.TASK_TYPE or record.spec.inputs is None:
+    config = config_of(record.spec)
+    if config is None:
         return None if redaction_of(record).outputs else _single(client.outputs(record))
-    members = msgspec.json.decode(record.spec.inputs, type=group.GroupConfig).expected
-    found = Run[list[msgspec.Raw]](client, action, _single, members=members).result()
+    found = Run[Sequence[msgspec.Raw]](client, action, _single, members=config.expected).result()
     below = client.actions(action.run_id, parent=action.action)
     if any(redaction_of(child).outputs for child in below):
         return None
-    return msgspec.Raw(msgspec.json.encode(found))
+    return msgspec.Raw(msgspec.json.encode(list(found)))
 
 
 def _single(data: bytes) -> msgspec.Raw:

@@ -39,6 +39,7 @@ class AsyncClient:
         self.settings = client.settings
         self.submit = awaitable(client.submit)
         self.submit_many = awaitable(client.submit_many)
+        self.submit_map = awaitable(client.submit_map)
         self.send = awaitable(client.send)
         self.task = awaitable(client.task)
         self.condition: Callable[..., Awaitable[Run[Any]]] = awaitable(client.condition)

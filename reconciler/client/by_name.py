@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,14 @@ _SHOWN = 20
 _LONGEST_NAME = 63
 
 
+class Submits(NamedTuple):
+    """Names the verbs of a client that submit: one action, many, and many of a kind some at a time."""
+
+    one: Callable[..., Run[Any]]
+    many: Callable[..., Run[list[Any]]]
+    map: Callable[..., Run[Any]]
+
+
 class PublishedTask:
     """A task without its code. Its submissions are those of the task itself, byte by byte.
 
@@ -45,8 +53,7 @@ class PublishedTask:
         published: Published,
         signature: Signature,
         settings: Settings,
-        submit: Callable[..., Run[Any]],
-        submit_many: Callable[..., Run[list[Any]]],
+        submits: Submits,
     ) -> None:
         """Use `Client.task`."""
         self.name = name
@@ -59,8 +66,7 @@ class PublishedTask:
         self._template = encode_template(msgspec.structs.replace(template, id=identity))
         policy = template.metadata
         self._cache_version = policy.discovery_version if policy is not None and policy.discoverable else ""
-        self._submit = submit
-        self._submit_many = submit_many
+        self._submit, self._submit_many, self._submit_map = submits
 
     def __repr__(self) -> str:
         return f"<PublishedTask {self.name}>"
@@ -108,24 +114,32 @@ class PublishedTask:
         run: str = "",
         idempotency_key: str = "",
         keep_failures: bool = False,
+        return_exceptions: bool = False,
+        concurrency: int | None = None,
         priority: int | None = None,
         **fixed: Any,  # noqa: ANN401  # arguments of the function
-    ) -> Run[list[Any]]:
+    ) -> Run[Any]:
         """Submit one call for each item, as `Task.map` does.
 
         Raises:
             As `Client.send`; nothing was stored when any item does not fit.
         """
         values = list(items)
-        return self._submit_many(
-            [self.spec((item,), fixed) for item in values],
-            run=run,
-            idempotency_key=idempotency_key,
-            keep_failures=keep_failures,
-            priority=self._published.priority if priority is None else priority,
-            fair_key=[self._fair_key((item,), fixed) for item in values] if self._published.fair_by else "",
-            stem=self.name,
-        )
+        options: dict[str, Any] = {
+            "run": run,
+            "idempotency_key": idempotency_key,
+            "keep_failures": keep_failures,
+            "return_exceptions": return_exceptions,
+            "priority": self._published.priority if priority is None else priority,
+            "fair_key": [self._fair_key((item,), fixed) for item in values]
+            if self._published.fair_by
+            else "",
+            "stem": self.name,
+        }
+        if concurrency is not None:
+            written = [self._written((item,), fixed) for item in values]
+            return self._submit_map(self._spec(b""), written, concurrency=concurrency, **options)
+        return self._submit_many([self.spec((item,), fixed) for item in values], **options)
 
     def spec(
         self,
@@ -140,14 +154,16 @@ class PublishedTask:
         Raises:
             InvalidArguments: the arguments do not fit.
         """
+        spec = self._spec(self._written(args, kwargs))
+        return msgspec.structs.replace(spec, run_name=run, env_vars=env_vars or {})
+
+    def _spec(self, inputs: bytes) -> ActionSpec:
         return ActionSpec(
-            run_name=run,
             task_type=TASK_TYPE,
             short_name=self.name[: LIMITS["short_name"]],
             task_template=self._template,
-            inputs=self._written(args, kwargs),
+            inputs=inputs,
             cache_key=self._cache_version,
-            env_vars=env_vars or {},
         )
 
     def _written(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -181,20 +197,18 @@ class TasksByName:
     Args:
         store: where workers publish.
         settings: of the installation.
-        submit: `Client.submit`.
-        submit_many: `Client.submit_many`.
+        submits: `Client.submit` and its like.
     """
 
     def __init__(
         self,
         store: Store,
         settings: Settings,
-        submit: Callable[..., Run[Any]],
-        submit_many: Callable[..., Run[list[Any]]],
+        submits: Submits,
     ) -> None:
         self._store = store
         self._settings = settings
-        self._submits = (submit, submit_many)
+        self._submits = submits
         self._known: dict[str, tuple[float, bytes, PublishedTask]] = {}
 
     def get(self, name: str) -> PublishedTask:
@@ -208,7 +222,7 @@ class TasksByName:
         if known is not None and known[1] == found.document:
             task = known[2]
         else:
-            task = PublishedTask(name, *read_published(name, found.document), self._settings, *self._submits)
+            task = PublishedTask(name, *read_published(name, found.document), self._settings, self._submits)
         if len(self._known) >= _MOST:
             self._known = {}
         self._known[name] = (time.monotonic(), found.document, task)

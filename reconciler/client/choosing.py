@@ -9,7 +9,7 @@ from reconciler.api.action import RunId, TaskAction
 from reconciler.archive.index import Group, Row
 from reconciler.archive.layout import day_of
 from reconciler.archive.query import Found, Question, ask
-from reconciler.client.submission import ROOT
+from reconciler.core.children import ROOT
 from reconciler.core.status_conditions import terminal_time
 from reconciler.stores.base import Store
 from reconciler.stores.counts import RunSummary

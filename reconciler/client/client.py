@@ -5,7 +5,7 @@ What `submit` returns is stored: a client that dies right after it loses nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Literal, overload
 
@@ -16,22 +16,21 @@ from reconciler.api.schedule import Delay, Moment, schedule
 from reconciler.broker.messages import Messenger
 from reconciler.client.approval import Signals, question
 from reconciler.client.bulk import Bulks
-from reconciler.client.by_name import PublishedTask, TasksByName
+from reconciler.client.by_name import PublishedTask, Submits, TasksByName
 from reconciler.client.connect import connect
 from reconciler.client.history import History
+from reconciler.client.maps import Maps
 from reconciler.client.queue_verbs import QueueVerbs
 from reconciler.client.queues import Queues
-from reconciler.client.remaking import Remaking
 from reconciler.client.run import Run
-from reconciler.client.submission import group_root, in_group, inherited, plans, stem_of, with_inputs_hash
 from reconciler.client.waiting import decode_outputs
-from reconciler.core.validation import check_types
+from reconciler.core.inheritance import inherited
 from reconciler.settings import Settings
 from reconciler.stores.base import SignalOutcome, Store
 from reconciler.stores.objects import BlobStore
 
 
-class Client(Remaking, QueueVerbs):
+class Client(Maps, QueueVerbs):
     """Talks to the stores directly; sends wake-ups through the messenger. Safe to share between threads.
 
     Attributes:
@@ -47,7 +46,9 @@ class Client(Remaking, QueueVerbs):
         self.history = History(self)
         self.bulk = Bulks(self)
         self._signals = Signals(self, self._waker, self.settings)
-        self._tasks = TasksByName(store, self.settings, self.submit, self.submit_many)
+        self._tasks = TasksByName(
+            store, self.settings, Submits(self.submit, self.submit_many, self.submit_map)
+        )
         self._queues = Queues(store, messenger, self._limits, self.settings, self.who)
 
     @classmethod
@@ -116,65 +117,6 @@ class Client(Remaking, QueueVerbs):
         self._limits.check([action])
         incarnation = self._storing.store([action], by=self.who())
         return Run(self, action.id, decode or decode_outputs, incarnation=incarnation)
-
-    def submit_many(
-        self,
-        specs: Sequence[ActionSpec],
-        *,
-        run: str = "",
-        idempotency_key: str = "",
-        keep_failures: bool = False,
-        labels: dict[str, str] | None = None,
-        priority: int | None = None,
-        fair_key: str | Sequence[str] = "",
-        countdown: Delay | None = None,
-        eta: datetime | None = None,
-        expires: Moment | None = None,
-        traceparent: str = "",
-        stem: str = "",
-        decode: Callable[[bytes], Any] | None = None,
-    ) -> Run[list[Any]]:
-        """Store many actions as one run, a few hundred in one round trip, below a root that ends when all have.
-
-        Stored in pieces. After a client that died half way, the same call with the same `idempotency_key` stores the
-        rest, within two minutes; then the root fails as `IncompleteSubmission`, and a new key is needed.
-
-        Args:
-            specs: children `m0`, `m1`, … in order; their identity fields are filled. Without any, the root ends at once.
-            run: name of the run; a new one when empty.
-            idempotency_key: names this submission; not with `run`, which does the same.
-            keep_failures: the root succeeds even when children do not; read them with `Run.outcomes`.
-            labels: attached to each record.
-            priority: of each child, as for `submit`.
-            countdown: of each child, as for `submit`.
-            eta: of each child, as for `submit`.
-            expires: of each child, as for `submit`.
-            traceparent: of all, as for `submit`.
-            fair_key: of all children, or one for each.
-            stem: what the run is named after; the first spec by default.
-            decode: reads the outputs of one child.
-
-        Raises:
-            As `submit`.
-        """
-        for spec in specs:
-            check_types(spec)
-        seed = self._door.complete(
-            ActionSpec(run_name=run, short_name=stem or stem_of(specs)), idempotency_key
-        )
-        root = group_root(seed, len(specs), keep_failures=keep_failures)
-        names = (in_group(seed, spec, index) for index, spec in enumerate(specs))
-        key = fair_key if isinstance(fair_key, str) else ""
-        plan = schedule(priority=priority, fair_key=key, countdown=countdown, eta=eta, expires=expires)
-        children = [
-            self._door.admit(with_inputs_hash(spec), labels, schedule=own, traceparent=traceparent)
-            for spec, own in zip(names, plans(plan, fair_key, len(specs)), strict=True)
-        ]
-        plan = schedule(priority=priority)
-        actions = [self._door.admit(root, labels, schedule=plan, traceparent=traceparent), *children]
-        self._limits.check(actions)
-        incarnation = self._storing.store(actions, by=self.who())
-        return Run(self, actions[0].id, decode or decode_outputs, members=len(specs), incarnation=incarnation)
 
     def task(self, name: str) -> PublishedTask:
         """Find a task by its stored name, as the workers that have its code publish it; this process needs none of it.

@@ -34,8 +34,8 @@ from reconciler.client.sources import (
 from reconciler.client.storing import Storing
 from reconciler.client.submission import key_name, new_run_name
 from reconciler.core.derivation import Plan, check_source, is_started, is_whole, plan_recover, plan_rerun
-from reconciler.plugins import group
 from reconciler.plugins.function_config import function_types
+from reconciler.plugins.group_config import WINDOW, config_of
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
@@ -51,6 +51,7 @@ class Made(msgspec.Struct, frozen=True):
         root: its first action.
         incarnation: of the run.
         members: how many members it has, if it is a group.
+        lazy: whether their results are read in parts.
         reused: how many actions were taken over.
         again: how many run again, without what those start themselves.
     """
@@ -58,6 +59,7 @@ class Made(msgspec.Struct, frozen=True):
     root: ActionId
     incarnation: str
     members: int | None
+    lazy: bool
     reused: int
     again: int
 
@@ -122,7 +124,9 @@ class Derivation:
         self._limits.check(again)
         incarnation = self._storing.store(actions, grip.renew)
         grip.loosen()
-        return Made(again[0].id, incarnation, _members(again[0]), len(reused), len(again))
+        config = config_of(again[0].spec)
+        members, lazy = (None, False) if config is None else (config.expected, config.concurrency > 0)
+        return Made(again[0].id, incarnation, members, lazy, len(reused), len(again))
 
     def _read(self, run: RunId, incarnation: str, grip: Grip) -> Source:
         """Read a run where it is whole: in the store, else in the archive."""
@@ -146,11 +150,15 @@ class Derivation:
     def _starts(self, record: TaskAction) -> bool:
         return record.spec.task_type in self._functions
 
+    def _puts(self, record: TaskAction) -> bool:
+        """Tell whether an action starts its children itself."""
+        return self._starts(record) or _fills(record)
+
     def _plan(self, verb: Verb, source: SourceRun, changes: Changes) -> Plan:
         self._check_names(source, changes)
         if verb is Verb.RERUN:
-            return plan_rerun(source.records, self._starts)
-        plan = plan_recover(source.records, self._starts, changes.names)
+            return plan_rerun(source.records, self._puts)
+        plan = plan_recover(source.records, self._starts, changes.names, fills=_fills)
         if not plan.again:
             raise SourceUnusable(
                 f"all actions of the run {source.life.run} succeeded, so nothing is to be recovered: `reconciler rerun` "
@@ -163,10 +171,10 @@ class Derivation:
             if name not in source.records:
                 raise ActionNotFound(source.life.run.action(name))
         for name in (*changes.inputs, *changes.specs):
-            if is_started(source.records, name, self._starts):
+            if is_started(source.records, name, self._puts):
                 raise InvalidSpec(
-                    f"the action {name} is started by a function of the run {source.life.run}, with inputs of that one's "
-                    f"own: change the inputs of that function, or only run {name} again"
+                    f"the action {name} is started by another action of the run {source.life.run}, with inputs of that "
+                    f"one's own: change the inputs of that one, or only run {name} again"
                 )
 
     def _hold_objects(self, grip: Grip, source: SourceRun, plan: Plan) -> None:
@@ -197,10 +205,9 @@ def _unchanged(source: SourceRun, changes: Changes) -> list[TaskAction]:
     return [record for name, record in source.records.items() if name not in changes.specs]
 
 
-def _members(root: TaskAction) -> int | None:
-    if root.spec.task_type != group.TASK_TYPE or root.spec.inputs is None:
-        return None
-    return msgspec.json.decode(root.spec.inputs, type=group.GroupConfig).expected
+def _fills(record: TaskAction) -> bool:
+    """Tell whether it starts its members itself, and ends as they do."""
+    return record.spec.task_type == WINDOW
 
 
 def _named(run: RunId, name: str, key: str) -> RunId:

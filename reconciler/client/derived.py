@@ -16,11 +16,11 @@ from reconciler.api.status import ActionStatus
 from reconciler.api.template import template_or_none
 from reconciler.client.door import Door
 from reconciler.client.sources import SourceRun, objects_of
-from reconciler.client.submission import with_inputs_hash
 from reconciler.core.derivation import Plan
+from reconciler.core.inheritance import with_inputs_hash
 from reconciler.core.layout import is_default_base
 from reconciler.core.status_conditions import recovered
-from reconciler.plugins import group
+from reconciler.plugins.group_config import GROUPS
 from reconciler.stores.objects import BlobStore
 from reconciler.stores.outputs import read_inputs
 
@@ -124,7 +124,7 @@ class Maker:
             return msgspec.structs.replace(self._changes.specs[name], **place)
         if name not in self._changes.inputs:
             return old
-        if old.task_type in {"", group.TASK_TYPE}:
+        if old.task_type in {"", *GROUPS}:
             raise InvalidSpec(f"the action {name} is no task of its own: give other inputs to those below it")
         try:
             document = msgspec.json.decode(read_inputs(blobs, old, limit=limit))

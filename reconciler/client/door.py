@@ -10,7 +10,9 @@ from reconciler.api.places import bucket_problem
 from reconciler.api.schedule import DEFAULT_PRIORITY, NOW, Schedule
 from reconciler.api.template import shared_template
 from reconciler.api.traceparent import check_traceparent
-from reconciler.client.submission import ROOT, key_name, new_run_name, with_inputs_hash
+from reconciler.client.submission import key_name, new_run_name
+from reconciler.core.children import ROOT
+from reconciler.core.inheritance import with_inputs_hash
 from reconciler.core.layout import base_problem, is_default_base
 from reconciler.core.paths import INLINE
 from reconciler.core.validation import check_annotations, check_labels, check_spec, check_types

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar, overload
 
-import msgspec
-
-from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import InvalidName
-from reconciler.api.reading import read_json
 from reconciler.broker.messages import Messenger
 from reconciler.client.actions import Actions
 from reconciler.client.archived import ArchivedRuns
 from reconciler.client.run import Run
-from reconciler.client.submission import ROOT
 from reconciler.client.waiting import decode_outputs
-from reconciler.plugins import group
+from reconciler.core.children import ROOT
+from reconciler.plugins.group_config import config_of
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
@@ -64,12 +61,14 @@ class Handles(Actions):
             StoreUnavailable: the store does not answer.
         """
         record = self.get(action_of(id, self.settings.project, self.settings.domain))
+        config = config_of(record.spec)
         return Run(
             self,
             record.id,
             decode_outputs if task is None else task.decode_result,
-            members=_members(record),
+            members=config.expected if config is not None else None,
             incarnation=record.metadata.incarnation,
+            lazy=config is not None and config.concurrency > 0,
             fresh=False,
         )
 
@@ -91,14 +90,3 @@ def action_of(id: str | RunId | ActionId, project: str, domain: str) -> ActionId
     if len(parts) <= 2:
         parts = [project, domain, *parts]
     return ActionId(*parts, *([ROOT] if len(parts) == 3 else [])).checked()
-
-
-def _members(record: TaskAction) -> int | None:
-    """Count how many members a group has, as its root says; None: it is no group, or one that cannot be read."""
-    if record.spec.task_type != group.TASK_TYPE or record.spec.inputs is None:
-        return None
-    try:
-        expected = read_json(record.spec.inputs, group.GroupConfig).expected
-    except msgspec.DecodeError:
-        return None
-    return expected if expected >= 0 else None

@@ -143,5 +143,10 @@ class Remaking(Handles):
 
     def _handle(self, made: Made, decode: Callable[[bytes], Any] | None) -> Run[Any]:
         return Run(
-            self, made.root, decode or decode_outputs, members=made.members, incarnation=made.incarnation
+            self,
+            made.root,
+            decode or decode_outputs,
+            members=made.members,
+            incarnation=made.incarnation,
+            lazy=made.lazy,
         )

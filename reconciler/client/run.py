@@ -8,21 +8,22 @@ It is the handle of that run alone: once it is forgotten nothing is found, also 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from reconciler.api.action import ActionId, ActionSpec, RunId, TaskAction
-from reconciler.api.errors import ActionEnded, ActionNotFound
+from reconciler.api.errors import ActionEnded
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.client.actions import ABORT_REASON, Actions
 from reconciler.client.awaiting import end_of
 from reconciler.client.incarnation import OneIncarnation
-from reconciler.client.submission import member
+from reconciler.client.outcomes import Outcomes, raise_first
 from reconciler.client.threads import awaitable, in_thread
-from reconciler.client.waiting import ended_error
+from reconciler.client.waiting import raise_unless_succeeded
 from reconciler.client.watching import Watch
 from reconciler.core.attempts import AttemptView
+from reconciler.core.results import Results
 from reconciler.stores.base import AbortOutcome
 from reconciler.stores.counts import RunCounts
 
@@ -91,12 +92,16 @@ class Run(Generic[T_co]):
         members: int | None = None,
         incarnation: str = "",
         fresh: bool = True,
+        lazy: bool = False,
+        return_exceptions: bool = False,
     ) -> None:
         self._client = OneIncarnation(client, action, incarnation)
         self._makes = cast("Maker", client)  # whoever gives handles away can make runs: it is a Client
         self.incarnation = incarnation
         self._decode = decode
         self._members = members
+        self._lazy = lazy
+        self._return_exceptions = return_exceptions
         self._fresh = fresh
         self.action = action
         self.id: RunId = action.run_id
@@ -155,32 +160,29 @@ class Run(Generic[T_co]):
         if self._members is None:
             return cast("T_co", self._decode(self._client.outputs(record)))
         found = self._outcomes(record)
-        for outcome in found:
-            if isinstance(outcome, ActionEnded):
-                raise outcome
+        # read in parts, and all of it well: nothing has to be looked through
+        well = self._lazy and record.phase.has_outputs() and not record.children.failed
+        if not (well or self._return_exceptions):
+            raise_first(found)
+            if self._lazy:
+                raise_unless_succeeded(record)  # for a reason of its own
         return cast("T_co", found)
 
-    def outcomes(self, timeout: float | None = None) -> list[Any | ActionEnded]:
+    def outcomes(self, timeout: float | None = None) -> Sequence[Any | ActionEnded]:
         """Give the result or error of each member of a group, in order; an error is an instance of `ActionEnded`.
+
+        Of a map with `concurrency` it is read in parts, as it is asked for.
 
         Raises:
             ResultTimeout: the group has not ended in time.
         """
         return self._outcomes(self.wait(timeout))
 
-    def _outcomes(self, record: TaskAction) -> list[Any | ActionEnded]:
+    def _outcomes(self, record: TaskAction) -> Sequence[Any | ActionEnded]:
         if self._members is None:
             return list(self._client.outcomes([record.id], self._decode))
-        error = ended_error(record)
-        if error is not None and record.children.total < self._members:
-            raise error  # it ended before all members were stored, and says why
-        names = [self.id.action(member(index)) for index in range(self._members)]
-        try:
-            return list(self._client.outcomes(names, self._decode))
-        except ActionNotFound:
-            if error is None:
-                raise
-            raise error from None
+        members = Outcomes(self._client, record, self._members, self._decode)
+        return Results(self._members, members.some) if self._lazy else members.all()
 
     def watch(self, after: int = 0, timeout: float | None = None) -> Watch:
         """Give events as they come, ending with the terminal one, for `for` and `async for`; see `Client.watch`."""
@@ -280,7 +282,7 @@ class AsyncRun(Generic[T]):
         """See `Run.result`."""
         return await in_thread(self.run._value, await self.wait(timeout))  # noqa: SLF001  # as above
 
-    async def outcomes(self, timeout: float | None = None) -> list[Any | ActionEnded]:  # noqa: ASYNC109  # as the plain verb has it
+    async def outcomes(self, timeout: float | None = None) -> Sequence[Any | ActionEnded]:  # noqa: ASYNC109  # as the plain verb has it
         """See `Run.outcomes`."""
         return await in_thread(self.run._outcomes, await self.wait(timeout))  # noqa: SLF001  # as above
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 import structlog
 
-from reconciler.api.action import RunId, TaskAction
+from reconciler.api.action import TaskAction
 from reconciler.api.audit import Who
 from reconciler.api.errors import (
     ActionConflict,
@@ -27,12 +27,11 @@ from reconciler.api.errors import (
 )
 from reconciler.client.submission import new_incarnation
 from reconciler.client.waking import Waker
-from reconciler.core.layout import inputs_folder, run_folder
-from reconciler.core.paths import INLINE, INPUTS_FILE
+from reconciler.core.paths import INPUTS_FILE
 from reconciler.settings import Settings
 from reconciler.stores.base import Created, CreateOutcome, Store
-from reconciler.stores.blobs import digest_of
 from reconciler.stores.objects import BlobStore
+from reconciler.stores.placing import default_base, place_inputs
 
 log = structlog.get_logger(__name__)
 
@@ -182,21 +181,13 @@ class Storing:
 
     def _placed(self, action: TaskAction, incarnation: str, default: str) -> _Placed:
         """Place an action in this incarnation of its run: its output base, and its inputs where they belong."""
-        spec = action.spec
-        base = spec.run_output_base or default
-        inputs, changes = None, dict[str, object]()
-        if spec.inputs is not None and len(spec.inputs) > self._inline_limit:
-            inputs, digest = spec.inputs, digest_of(spec.inputs)
-            # also with a base of the submitter's: what is ours lies where nothing else does
-            own = default if incarnation else base
-            folder = inputs_folder(own, action.id.action, digest)
-            changes = {"inputs": None, "input_uri": folder, "inputs_digest": digest}
-        elif spec.inputs is not None and not spec.input_uri:
-            changes = {"input_uri": INLINE}
+        base = action.spec.run_output_base or default
+        # also with a base of the submitter's: what is ours lies where nothing else does
+        spec, inputs = place_inputs(action.spec, default if incarnation else base, self._inline_limit)
         return _Placed(
             TaskAction(
                 action.id,
-                msgspec.structs.replace(spec, run_output_base=base, **changes),
+                msgspec.structs.replace(spec, run_output_base=base),
                 action.status,
                 msgspec.structs.replace(action.metadata, incarnation=incarnation),
                 signal=action.signal,
@@ -204,11 +195,6 @@ class Storing:
             ),
             inputs,
         )
-
-
-def default_base(blobs: BlobStore, run: RunId, incarnation: str) -> str:
-    """Compute the output base of a run whose submitter chose none."""
-    return blobs.uri(run_folder(run, incarnation))
 
 
 def _new(placed: Sequence[_Placed], answers: Sequence[Created]) -> list[_Placed]:

@@ -13,18 +13,17 @@ from functools import cache
 
 import msgspec
 
-from reconciler.api.action import ActionSpec, TaskAction
+from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidName, InvalidSpec
-from reconciler.api.schedule import NOW, Schedule, check_fair_key
+from reconciler.api.schedule import Schedule, check_fair_key
 from reconciler.api.status_conditions import cut
-from reconciler.api.template import TaskTemplate, encode_template, shared_template
+from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.api.texts import check_text
-from reconciler.core.cachekey import CacheConfigError, hash_inputs
+from reconciler.core.children import ROOT, member_name
 from reconciler.core.paths import INLINE
 from reconciler.plugins import group
+from reconciler.plugins.group_config import WINDOW, GroupConfig
 
-ROOT = "a0"
-"""Name of a run's root action unless another one is given."""
 MAX_ACTOR = 256
 """Longest name of who aborts or signals, in characters; what is longer is cut (R15)."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -35,7 +34,7 @@ def group_root(
     seed: ActionSpec, expected: int, *, keep_failures: bool, called_again: bool = False
 ) -> ActionSpec:
     """Make the root of a group, which ends when its `expected` children have."""
-    config = group.GroupConfig(expected=expected, keep_failures=keep_failures, called_again=called_again)
+    config = GroupConfig(expected=expected, keep_failures=keep_failures, called_again=called_again)
     return msgspec.structs.replace(
         seed,
         action_name=ROOT,
@@ -46,9 +45,15 @@ def group_root(
     )
 
 
-def member(index: int) -> str:
-    """Name of a group's child."""
-    return f"m{index}"
+def map_root(seed: ActionSpec, config: GroupConfig, members: bytes) -> ActionSpec:
+    """Make the root of a group that starts its members itself; `members` as `encode_members` writes them."""
+    return msgspec.structs.replace(
+        seed,
+        action_name=ROOT,
+        task_type=WINDOW,
+        task_template=encode_template(TaskTemplate(type=WINDOW, custom=msgspec.to_builtins(config))),
+        inputs=members,
+    )
 
 
 def in_group(seed: ActionSpec, spec: ActionSpec, index: int) -> ActionSpec:
@@ -58,7 +63,7 @@ def in_group(seed: ActionSpec, spec: ActionSpec, index: int) -> ActionSpec:
         project=seed.project,
         domain=seed.domain,
         run_name=seed.run_name,
-        action_name=member(index),
+        action_name=member_name(ROOT, index),
         parent_action_name=ROOT,
     )
 
@@ -104,47 +109,6 @@ def key_name(key: str) -> str:
     """
     check_text("the idempotency key", key, InvalidName)
     return "k-" + hashlib.blake2b(key.encode(), digest_size=14).hexdigest()
-
-
-def inherited(action: TaskAction, parent: TaskAction, plan: Schedule = NOW) -> TaskAction:
-    """Hand down to a child what its parent has; what the child has itself, or its submission said, wins (R75).
-
-    Labels of the end are no part of what is handed down (R75): a child is not born collectable.
-    """
-    spec, meta = action.spec, action.metadata
-    interruptible = parent.spec.interruptible if spec.interruptible is None else spec.interruptible
-    return TaskAction(
-        action.id,
-        msgspec.structs.replace(
-            spec, env_vars={**parent.spec.env_vars, **spec.env_vars}, interruptible=interruptible
-        ),
-        metadata=msgspec.structs.replace(
-            meta,
-            incarnation=parent.metadata.incarnation,
-            extra_labels={**parent.metadata.extra_labels, **meta.extra_labels},
-            annotations={**parent.metadata.annotations, **meta.annotations},
-            priority=parent.metadata.priority if plan.priority is None else meta.priority,
-            fair_key=meta.fair_key or parent.metadata.fair_key,
-            traceparent=parent.metadata.traceparent,
-        ),
-    )
-
-
-def with_inputs_hash(spec: ActionSpec) -> ActionSpec:
-    """Add the hash of its inputs to the spec of a cached task, so that no round has to read them for it (R49).
-
-    What cannot be hashed stays without: the action is accepted, and its first round says what is wrong.
-    """
-    if spec.inputs is None or not spec.task_template:
-        return spec
-    try:
-        policy = shared_template(spec.task_template).metadata
-        if policy is None or not policy.discoverable:
-            return spec
-        hashed = hash_inputs(spec.inputs, policy.cache_ignore_input_vars)
-    except (msgspec.DecodeError, CacheConfigError):
-        hashed = ""
-    return msgspec.structs.replace(spec, inputs_hash=hashed)
 
 
 def stem_of(specs: Sequence[ActionSpec]) -> str:

@@ -35,6 +35,7 @@ def store(round: Round, info: PhaseInfo, *, asked: bool = True) -> Result:
     if record.is_terminal:
         return ending.finish(round, info)
     round.save_status(info)
+    round.write.refill_at = info.refill_at
     return _look_again(round, info)
 
 

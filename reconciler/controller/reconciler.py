@@ -34,6 +34,7 @@ from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import Services, TaskExecutionContext
 from reconciler.plugins.known import KnownFunctions
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager, ResourceManager, SecretManager
+from reconciler.plugins.members import MemberStarter
 from reconciler.plugins.registry import PluginRegistry
 from reconciler.plugins.suspension import phases_of, stop_attempt, turns_back
 from reconciler.settings import Settings
@@ -99,17 +100,15 @@ class TaskActionReconciler:
         self.data_store = data_store
         self.secret_manager = secret_manager or NoopSecretManager()
         self.resource_manager = resource_manager or NoopResourceManager()
-        self.catalog_client = catalog_client
-        self.catalog = catalog
-        limit = self.settings.max_system_failures if max_system_failures is None else max_system_failures
-        self.max_system_failures = limit
+        self.catalog, self.catalog_client = catalog, catalog_client
+        own = self.settings.max_system_failures
+        self.max_system_failures = own if max_system_failures is None else max_system_failures
         self.announce = announce
         self.webhooks = webhooks or HttpWebhooks(self.settings.webhook_allow)
         self.rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
         self.requeue_duration = int(self.settings.effective_requeue().total_seconds() * 1000)
         self.cache_keys: Remembered[tuple[object, ...], str] = Remembered(REMEMBERED_KEYS)
         self.quota_lease = int(self.settings.quota_lease.total_seconds() * 1000)
-        self._patience = int(self.settings.unknown_function_patience.total_seconds() * 1000)
         self._known_functions = KnownFunctions(self.store.find_function)
 
     @property
@@ -132,10 +131,11 @@ class TaskActionReconciler:
             stop_attempt=partial(stop_attempt, self.store),
             phases_of=partial(phases_of, self.store),
             turns_back=partial(turns_back, self.store),
+            start_members=MemberStarter(self.store, self.data_store, self.settings, self.announce),
             find_function=self._known_functions,
             object_limit=self.settings.max_object_size,
             requeue=self.requeue_duration,
-            patience=self._patience,
+            patience=int(self.settings.unknown_function_patience.total_seconds() * 1000),
             installation=f"{self.settings.cluster}/{self.settings.key_prefix}",
         )
 

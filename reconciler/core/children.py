@@ -6,6 +6,8 @@ import base64
 import hashlib
 import re
 
+ROOT = "a0"
+"""Name of a run's root action unless another one is given."""
 _STEM = 7
 _MARK = 12
 """Characters of a name. With a generation of two digits and a member of six, all together is 30, the most there may be."""
@@ -47,5 +49,5 @@ def first_generation(name: str) -> str:
 
 
 def member_name(group: str, index: int) -> str:
-    """Name of a member of a group."""
-    return f"{group}.{index}"
+    """Name of a member of a group; of one that is the root of its run: short."""
+    return f"m{index}" if group == ROOT else f"{group}.{index}"

@@ -71,7 +71,11 @@ def plan_rerun(records: Records, starts: Callable[[TaskAction], bool]) -> Plan:
 
 
 def plan_recover(
-    records: Records, starts: Callable[[TaskAction], bool], changed: Collection[str] = ()
+    records: Records,
+    starts: Callable[[TaskAction], bool],
+    changed: Collection[str] = (),
+    *,
+    fills: Callable[[TaskAction], bool] = lambda _: False,
 ) -> Plan:
     """Take over what succeeded, but not what changed, nor what stands above something that runs again and waits for it.
 
@@ -79,6 +83,7 @@ def plan_recover(
         records: of the run.
         starts: whether an action starts its children itself. One that succeeded although a child did not has dealt with it.
         changed: actions that run again although they succeeded.
+        fills: whether an action starts its children itself, and ends as they do.
     """
     forced = {name for start in changed for name in (start, *_above(records, start))}
     open_ends = {name for name, record in records.items() if not record.phase.has_outputs()} | forced
@@ -88,7 +93,7 @@ def plan_recover(
                 break
             open_ends.add(parent)
     reused = tuple(record for name, record in records.items() if name not in open_ends)
-    again = {name for name in open_ends if _is_put(records, name, starts)}
+    again = {name for name in open_ends if _is_put(records, name, lambda one: starts(one) or fills(one))}
     return Plan(reused, tuple(_in_order(records, again)))
 
 

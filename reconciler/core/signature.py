@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn, get_type_hints
 import msgspec
 
 from reconciler.api.errors import InvalidArguments, InvalidSpec
+from reconciler.core.results import plain
 from reconciler.core.signature_arrays import largest
 from reconciler.core.signature_document import Document, Field, Refused
 from reconciler.core.signature_place import require_function
@@ -152,7 +153,7 @@ class Signature:
         """
         token = largest.set(limit)
         try:
-            return self._outputs.write({RESULT: value})
+            return self._outputs.write({RESULT: plain(value)})
         except Refused as refused:
             raise InvalidArguments(
                 f"the result of {self.name} {refused.problem}. Return {_remedy(refused.type_name)}"

@@ -32,6 +32,7 @@ from reconciler.core.spans import attempt_context
 from reconciler.plugins.allocation import allocate, why_waiting
 from reconciler.plugins.managers import NO_CAPS, Answer, Constraints, ResourceManager, SecretManager
 from reconciler.plugins.state import PluginStateManager
+from reconciler.stores.base import CreateOutcome
 from reconciler.stores.known import Known
 from reconciler.stores.objects import BlobStore
 from reconciler.stores.outputs import ActionFiles, read_inputs
@@ -50,6 +51,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         resource_manager: quotas.
         phases_of: how far actions of a run have come, in the order asked; None for one that is not there.
         turns_back: whether an action that waits for others waits for itself, and is the one to break that.
+        start_members: stores members of a group, unless they are there; what became of each.
         find_function: which living workers of a queue know a function, at the store's time of the round.
         catalog_client: asynchronous catalog, None when there is none (R52).
         stop_attempt: asks the running attempt of an action to stop, with a reason.
@@ -65,6 +67,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     stop_attempt: Callable[[TaskAction, str], None]
     phases_of: Callable[[Sequence[ActionId]], list[ActionPhase | None]] = lambda _: []
     turns_back: Callable[[ActionId, Sequence[ActionId]], bool] = lambda *_: False
+    start_members: Callable[[Sequence[TaskAction]], list[CreateOutcome]] = lambda _: []
     find_function: Callable[[str, str, int], Known] = lambda *_: Known()
     catalog_client: Any = None
     object_limit: int = 64 * 1024 * 1024

@@ -11,27 +11,13 @@ from reconciler.api.reading import read_json
 from reconciler.api.transition import Transition, failure, running, success
 from reconciler.plugins.base import Plugin, PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.group_config import GROUP, GroupConfig
 from reconciler.plugins.registry import PluginEntry
 
-TASK_TYPE = "group"
+TASK_TYPE = GROUP
 SUBMIT_WINDOW = timedelta(minutes=2)
 """How long the submitter has to store all children before the group fails."""
 _LOOK_AGAIN = 60_000
-
-
-class GroupConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`custom` of a group's template, or its inputs.
-
-    Attributes:
-        expected: number of children that were announced.
-        keep_failures: succeed even when children did not.
-        called_again: its submitter is the function above it, which is called again when its worker is lost: it waits for
-            its children as long as that one lives.
-    """
-
-    expected: int
-    keep_failures: bool = False
-    called_again: bool = False
 
 
 class GroupPlugin(Plugin):

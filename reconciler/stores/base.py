@@ -87,6 +87,7 @@ class Write(msgspec.Struct, kw_only=True):
         metadata: whether finalizers, labels and annotations are written.
         events: events to publish, in order; sequence numbers continue the record's.
         due: when to look again; 0 = never unless woken.
+        refill_at: look at it, too, when at most so many children are open, and a moment after one has ended; 0 = not so.
         launch: from now on this launch may report, and stands in this line (`core.line`); None = leave as it is.
         asked: units of quotas the round asked for; not written, but given back when the record does not keep them.
     """
@@ -97,6 +98,7 @@ class Write(msgspec.Struct, kw_only=True):
     metadata: bool = False
     events: list[ActionEvent] = []
     due: int = 0
+    refill_at: int = 0
     launch: tuple[str, str] | None = None
     asked: list[QuotaLease] = []
 
@@ -111,10 +113,7 @@ class CommitOutcome(enum.Enum):
 
 
 class CommitReport(msgspec.Struct, frozen=True):
-    """Outcomes in the order asked; `next_due` and `arm` as in `ClaimReport`.
-
-    `opened` are the lines that were empty before: somebody has to announce them.
-    """
+    """Outcomes in the order asked; `next_due`, `arm` as in `ClaimReport`; `opened`: lines to announce, empty before."""
 
     now: int
     outcomes: tuple[CommitOutcome, ...]

@@ -20,6 +20,8 @@ PENDING_TTL = 3000
 """Life of the mark "a wake-up message is on its way", ms. After this, another one may be sent even if the first was lost."""
 GRACE = 250
 """Between the end of an attempt's lease and the step that notices, ms."""
+REFILL_AFTER = 200
+"""A group that wants more members is looked at so long after one has ended, ms, unless much room is free."""
 APART = 100
 """How far the launches of one run stand apart in a line, ms: a run of many lets those pass that come meanwhile."""
 TICKET_TTL = 3000
@@ -67,6 +69,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         line: which line.
         unsent: 1 when no launch stands in a line any more.
         incarnation: of the record that was claimed; empty for one of a release before.
+        refill_at: `Write.refill_at`.
         seen: time of the claim, up to which a lease was looked at; 0 = no attempt's lease is to be watched.
     """
 
@@ -86,6 +89,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     unsent: int
     incarnation: str
     seen: int
+    refill_at: int
 
 
 def change_of(write: Write) -> Change:
@@ -130,6 +134,7 @@ def change_of(write: Write) -> Change:
         unsent=int(ended or b"n" in dels),
         incarnation=original.metadata.incarnation,
         seen=action.now if (write.launch is None or sent_again) and not phase.is_terminal() else 0,
+        refill_at=0 if phase.is_terminal() else write.refill_at,
     )
 
 

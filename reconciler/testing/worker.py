@@ -18,8 +18,9 @@ from reconciler.api.asked import RetryAsked
 from reconciler.api.errors import InvalidArguments, SecretUnavailable
 from reconciler.api.secret import variable_of
 from reconciler.api.transition import ErrorKind, ExecutionError
+from reconciler.children.current import parent_context
 from reconciler.children.desk import Desk
-from reconciler.children.parent import Parent, parent_context
+from reconciler.children.parent import Parent
 from reconciler.children.requests import Answer, Request
 from reconciler.children.starting_over import start_over
 from reconciler.children.unasked import unasked

@@ -13,6 +13,7 @@ from reconciler.api.event import ActionEvent
 from reconciler.api.phase import TRANSITIONS, ActionPhase
 from reconciler.api.template import template_or_none
 from reconciler.core.retries import WORKER_LOST
+from reconciler.plugins.group_config import config_of
 from reconciler.stores import records
 from reconciler.stores.memory.state import Shard, held, number
 from reconciler.stores.memory.store import MemoryStore
@@ -83,6 +84,7 @@ class Observer:
         self.returned: set[tuple[str, str, str]] = set()
         self.begun: set[tuple[str, str]] = set()
         self.cached: set[str] = set()
+        self._windows: dict[str, int] = {}
         self.forgotten: dict[tuple[str, str], list[Life]] = {}
         self.writes = 0
 
@@ -130,6 +132,15 @@ class Observer:
                 self._records(shard)
                 if verb in _COUNTING:
                     _counters(shard)
+                    self._rooms(shard)
+
+    def _rooms(self, shard: Shard) -> None:
+        """Of a map no more members are open than may be."""
+        for path in self._windows.keys() & shard.records.keys():
+            open_ = shard.children(ActionId.parse(path)).open
+            _ensure(
+                open_ <= self._windows[path], f"{path} has {open_} open members, {self._windows[path]} may be"
+            )
 
     # -- records ---------------------------------------------------------------------------------------------------
     def _records(self, shard: Shard) -> None:
@@ -183,6 +194,11 @@ class Observer:
         template = template_or_none(record) if record is not None else None
         if template is not None and template.metadata is not None and template.metadata.discoverable:
             self.cached.add(path)
+        config = config_of(record.spec) if record is not None else None
+        if config is not None and config.concurrency:
+            self._windows[path] = config.concurrency
+        else:
+            self._windows.pop(path, None)
 
     def _changed(self, path: str, life: Life, fields: Fields, version: int) -> None:
         phase = ActionPhase(number(fields, b"p", 1))

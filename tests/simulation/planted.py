@@ -12,9 +12,9 @@ import msgspec
 from reconciler.api.phase import ActionPhase
 from reconciler.children import starting
 from reconciler.children.starting import Starting
-from reconciler.client import storing
 from reconciler.core.children import generation
-from reconciler.stores import changes, records
+from reconciler.plugins import windowed
+from reconciler.stores import changes, placing, records
 from reconciler.stores.base import CommitOutcome, CreateOutcome
 from reconciler.stores.memory import attempts, lines, queries, stepping
 from reconciler.stores.memory.archiving import Archiving as MemoryArchiving
@@ -217,6 +217,11 @@ def _unseen_lease(fields: Fields, change: changes.Change) -> int:
     return min(change.due, woken) if woken and change.due else change.due
 
 
+def _without_bound(config: Any, open_: int) -> int:
+    del open_
+    return int(config.expected)
+
+
 MISTAKES: dict[str, Planted] = {
     "commit without a look at the token": (Stepping, "_apply", staticmethod(_any_token)),
     "due entry not written": (Stepping, "_apply", staticmethod(_not_due)),
@@ -241,7 +246,7 @@ MISTAKES: dict[str, Planted] = {
     "outputs stay when their action is forgotten": (objects, "_remove", _inputs_only),
     "run forgotten before it is indexed": (archive, "write_rows", lambda *_: set()),
     "run forgotten before it is archived": (MemoryArchiving, "seal", _sealed_as_archived),
-    "a run lies where an earlier one of its name did": (storing, "run_folder", _same_folder),
+    "a run lies where an earlier one of its name did": (placing, "run_folder", _same_folder),
     "commit to a later run of the same name": (Stepping, "_apply", staticmethod(_any_life)),
     "tree forgotten from above": (queries, "_is_above", _root_first),
     "child under another name in each pass": (starting, "child_name", _in_each_pass_anew),
@@ -254,6 +259,7 @@ MISTAKES: dict[str, Planted] = {
     ),
     "child accepted below an end": (stepping, "_below", _below_anything),
     "lost launch taken for one of several": (Shard, "begin", _drawn_with_whomever),
+    "a map starts more than may be open": (windowed, "_room", _without_bound),
     "request for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
 }
 

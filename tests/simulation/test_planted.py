@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.checker import Violation
 from tests.simulation.planted import MISTAKES, planted
 from tests.simulation.simulation import Simulation
-from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD, FAMILY, NIGHTLY
+from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD, FAMILY, MAPS, NIGHTLY
 
 _WITHIN = 500
 _THEMES = {
@@ -20,6 +20,7 @@ _THEMES = {
     "lost launch taken for one of several": FAMILY,
     "suspended parent not woken": FAMILY,
     "tree forgotten from above": NIGHTLY,
+    "a map starts more than may be open": MAPS,
 }
 """What the stories are about that show a mistake; stories of all themes show these in one of hundreds."""
 _BEGIN = {

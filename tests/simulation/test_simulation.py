@@ -11,6 +11,7 @@ import pytest
 
 from tests.simulation.checker import Violation
 from tests.simulation.simulation import Simulation, story_of
+from tests.simulation.workload import MAPS, Theme
 
 SEEDS = int(os.environ.get("SIM_SEEDS", "200"))
 START = int(os.environ.get("SIM_START", "0"))
@@ -18,9 +19,9 @@ ONE = os.environ.get("SIM_SEED")
 """With a number, that story alone is told, with its trace."""
 
 
-def told(seed: int) -> Simulation:
+def told(seed: int, theme: Theme | None = None) -> Simulation:
     """A story, told to its end; one that breaks a promise fails with its seed."""
-    sim = Simulation(seed)
+    sim = Simulation(seed, theme=theme)
     try:
         sim.run()
     except Violation as violation:
@@ -36,6 +37,13 @@ def test_no_story_breaks_a_promise() -> None:
         return
     for seed in range(START, START + SEEDS):
         told(seed)
+
+
+@pytest.mark.rule("R90")
+def test_no_story_of_maps_breaks_a_promise() -> None:
+    """Maps start no more members than may be open, none twice, and end; whatever dies, freezes or gets lost."""
+    for seed in range(START, START + SEEDS // 5):
+        told(seed, MAPS)
 
 
 def test_stories_are_not_idle() -> None:

@@ -42,6 +42,7 @@ class Theme(msgspec.Struct, frozen=True):
 
     Attributes:
         kinds: weights of naps, tasks, groups, late children, conditions and functions that start others.
+        maps: weight of maps that start their members some at a time.
         cached, functions, greedy: shares of the tasks that are cached, that are functions, that need a quota.
         alike: all tasks are the same serialized call.
         aborted: share of the submissions somebody aborts.
@@ -52,6 +53,7 @@ class Theme(msgspec.Struct, frozen=True):
     """
 
     kinds: tuple[int, int, int, int, int, int] = (1, 3, 1, 1, 1, 1)
+    maps: int = 0
     cached: float = 0.4
     functions: float = 0.5
     greedy: float = 0.4
@@ -66,6 +68,7 @@ class Theme(msgspec.Struct, frozen=True):
 CROWD = Theme(
     (0, 0, 1, 0, 0, 0), cached=0.0, functions=1.0, greedy=0.0, secrets=0.0, crowd=16, favourites=OF_CROWD
 )
+MAPS = Theme((0, 0, 0, 1, 0, 0), maps=5, favourites=OF_STEPS)
 FAMILY = Theme((0, 0, 0, 0, 0, 1), favourites=OF_FAMILIES)
 NIGHTLY = Theme((0, 1, 4, 1, 0, 1), cached=0.0, functions=0.4, again=1.0)
 _ALIKE = Theme((0, 4, 1, 0, 0, 0), 1.0, 1.0, 0.0, alike=True, favourites=OF_CACHE)
@@ -148,8 +151,16 @@ class Workload:
         rng = self.rng
         run = f"r{len(self._runs)}"
         self._runs.append(run)
-        kinds = (self._nap, self._task, self._group, self._late_children, self._condition, self._family)
-        names = rng.choices(kinds, self.theme.kinds)[0](run)
+        kinds = (
+            self._nap,
+            self._task,
+            self._group,
+            self._late_children,
+            self._condition,
+            self._family,
+            self._map,
+        )
+        names = rng.choices(kinds, (*self.theme.kinds, self.theme.maps))[0](run)
         first = next(op for op in self.ops if op.label == f"submit {run}")
         if rng.random() < self.theme.aborted:
             self._abort(run, names, first.at)
@@ -201,6 +212,24 @@ class Workload:
         names = self._submit(run, lambda client: client.submit_many(found, run=run, keep_failures=keep), ends)
         for name in names[1:]:
             self.expected[name].abortable = True
+        return names
+
+    def _map(self, run: str) -> list[str]:
+        """Naps, some of which cannot be; only the root is stored by its submission."""
+        rng = self.rng
+        keep = rng.random() < 0.5
+        seconds = [rng.choice((0, 0, 1, 20, "wrong")) for _ in range(rng.randrange(1, 12))]
+        spec = msgspec.structs.replace(self._nap_spec(0), inputs=None)
+        items = [msgspec.json.encode({"duration": each}) for each in seconds]
+        most = rng.randrange(1, 5)
+        root = {ActionPhase.SUCCEEDED} if keep or "wrong" not in seconds else _ENDS
+        names = self._submit(
+            run,
+            lambda client: client.submit_map(spec, items, concurrency=most, run=run, keep_failures=keep),
+            {"a0": root},
+        )
+        for index in range(len(seconds)):
+            self.expected[f"{PROJECT}/{DOMAIN}/{run}/m{index}"] = Expected(_ENDS, abortable=True)
         return names
 
     def _family(self, run: str) -> list[str]:

@@ -295,6 +295,18 @@ def group(crash: Crash) -> CloudLab:
     return lab.played()
 
 
+def window(crash: Crash) -> CloudLab:
+    """Children that their parent starts itself, two at a time."""
+    lab = CloudLab(crash, by_and_by)
+    template = encode_template(TaskTemplate(type="cloud"))
+    spec = ActionSpec(task_type="cloud", task_template=template)
+    run = lab.program(
+        lambda client: client.submit_map(spec, [b"{}"] * 5, concurrency=2, idempotency_key="album")
+    )
+    lab.submitted += [run.action, *(run.action.run_id.action(f"m{n}") for n in range(5))]
+    return lab.played()
+
+
 def condition(*, answered: bool) -> Callable[[Crash], CloudLab]:
     """A question that is answered, or times out."""
 
@@ -386,6 +398,7 @@ STORIES: dict[str, tuple[Callable[[Crash], CloudLab], list[ActionPhase]]] = {
     "abort cascade": (cascade, [A, A, A, A]),
     "parent ends first": (orphans, [S, A]),
     "group": (group, [S, S, S, S]),
+    "map, two at a time": (window, [S, S, S, S, S, S]),
     "condition answered": (condition(answered=True), [S]),
     "condition timed out": (condition(answered=False), [T]),
     "functions drawn and relaunched": (function, [S, S, S, S, S, S]),

@@ -10,7 +10,7 @@ import pytest
 from reconciler.api.action import Metadata, RunId, TaskAction
 from reconciler.api.errors import ActionNotFound, InvalidSpec
 from reconciler.api.transition import success
-from reconciler.client.submission import inherited
+from reconciler.core.inheritance import inherited
 from reconciler.testing import Lab, ScriptedPlugin
 from reconciler.testing.scripted import Answer
 

@@ -12,7 +12,7 @@ from reconciler.api.action import RunId
 from reconciler.api.errors import InvalidInput, ReconcilerError
 from reconciler.api.logins import WHOLE, View
 from reconciler.client import Client
-from reconciler.client.submission import ROOT
+from reconciler.core.children import ROOT
 from reconciler.core.documents import Document
 from worker.dashboard.buttons import BUTTONS, Asked, press
 from worker.dashboard.remembered import GOOD, all_archived

@@ -17,8 +17,8 @@ from reconciler.cli.log_places import place_of, read_log
 from reconciler.client import Client
 from reconciler.client.actions import Actions
 from reconciler.client.describing import Described, describe
-from reconciler.client.submission import ROOT
 from reconciler.client.waiting import document_of
+from reconciler.core.children import ROOT
 from reconciler.core.documents import Document, event_document
 from reconciler.core.events import observed_attempts
 from reconciler.core.redaction import redaction_of, shown_inputs

@@ -16,7 +16,7 @@ from reconciler.archive.recent import Asked, Page, Place, RecentRuns
 from reconciler.client import Client
 from reconciler.client.actions import Actions
 from reconciler.client.incarnation import OneIncarnation
-from reconciler.client.submission import ROOT
+from reconciler.core.children import ROOT
 from reconciler.core.documents import Document
 from worker.dashboard.wanted import MOST, Wanted, label_fits
 

@@ -10,7 +10,7 @@ from reconciler.api.logins import WHOLE, View
 from reconciler.archive.recent import Place
 from reconciler.cli.documents import counts_document, error_of
 from reconciler.client import Client
-from reconciler.client.submission import ROOT
+from reconciler.core.children import ROOT
 from reconciler.core.documents import Document
 from reconciler.core.visible import visible
 from reconciler.stores.counts import RunCounts, RunSummary

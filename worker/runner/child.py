@@ -20,7 +20,8 @@ from typing import Final, NoReturn
 import msgspec
 
 from reconciler.api.errors import InvalidArguments, InvalidSettings
-from reconciler.children.parent import Parent, parent_context
+from reconciler.children.current import parent_context
+from reconciler.children.parent import Parent
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import RegisteredFunction, registry
 from reconciler.core.probe import PROBE, probe

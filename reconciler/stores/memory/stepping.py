@@ -27,6 +27,7 @@ from reconciler.stores.changes import (
     EVENT_IDS,
     GRACE,
     PENDING_TTL,
+    REFILL_AFTER,
     Change,
     change_of,
     differing_fields,
@@ -222,6 +223,8 @@ class Stepping(MemoryCore):
             # ended above open children: a further round is owed, whatever becomes of this step
             owe(fields)
             fields[b"k"], due = change.token, now
+        if change.refill_at and shard.children(parse(change.path)).open <= change.refill_at:
+            due = now  # what ended since the claim has woken nobody
         if due:
             shard.due[change.path] = due
         else:
@@ -231,12 +234,17 @@ class Stepping(MemoryCore):
 
     @staticmethod
     def _ended_child_wakes(shard: Shard, parent: str, now: int) -> None:
-        """Wake a parent: by its last child to end, and by each one while its launch has ended. Nobody polls for a join."""
+        """Wake a parent: by its last child to end, and by each one while its launch has ended. Nobody polls for a join.
+
+        One that wants more children is woken when there is much room, else a moment later.
+        """
         fields = shard.records.get(parent)
         if fields is None or terminal(fields):
             return
-        if b"ar" in fields or shard.children(parse(parent)).open <= 0:
+        if b"ar" in fields or shard.children(parse(parent)).open <= number(fields, b"ro"):
             shard.wake(parent, now, now)
+        elif b"ro" in fields:
+            shard.wake(parent, now + REFILL_AFTER, now)
 
     def wake(self, actions: Iterable[ActionId], at: int = 0) -> tuple[int, ...]:
         with self._lock:
@@ -349,8 +357,10 @@ def _write_fields(shard: Shard, fields: Fields, change: Change, now: int) -> Non
         total, *ids = fields[b"e"].split(b" ")
         ids += [shard.publish(event, now) for event in change.events]
         fields[b"e"] = b" ".join([b"%d" % (int(total) + len(change.events)), *ids[-EVENT_IDS:]])
-    for name in (*change.dels, b"l", b"w"):
+    for name in (*change.dels, b"l", b"w", b"ro"):
         fields.pop(name, None)
+    if change.refill_at:
+        fields[b"ro"] = b"%d" % change.refill_at
 
 
 def _enter_lines(shard: Shard, changes: Iterable[Change], now: int) -> list[str]:

@@ -31,6 +31,7 @@ from reconciler.stores.changes import (
     GRACE,
     LINES_AT_ONCE,
     PENDING_TTL,
+    REFILL_AFTER,
     Change,
     change_of,
     differing_fields,
@@ -207,6 +208,7 @@ class Stepping(RedisCore):
             EVENT_IDS,
             FINALIZER,
             APART,
+            REFILL_AFTER,
         )
 
     def commit_report(self, shard: int, answer: list[Any]) -> CommitReport:
@@ -265,5 +267,5 @@ def _packed(change: Change) -> tuple[Any, ...]:
         [*map(bytes.decode, change.dels)],
         [*map(bytes.decode, change.events)],
         *(change.phase, change.due, change.parent, change.ended, change.failed, change.seen, change.version),
-        *(change.launch, change.line, change.unsent, change.incarnation),
+        *(change.launch, change.line, change.unsent, change.incarnation, change.refill_at),
     )

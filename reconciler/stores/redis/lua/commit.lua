@@ -6,12 +6,13 @@
 --          due (0 = never), parent name or "", 1 when it ends here, 1 when it is a failure,
 --          time up to which an attempt's lease was looked at (0 = no lease is to be watched), version that was claimed,
 --          launch that is to stand in a line or "", the line, 1 when none stands in one any more,
---          incarnation of the record that was claimed}
+--          incarnation of the record that was claimed, open children at which it is to be looked at or 0}
 -- ARGV[3]  horizon of countdowns in ms
 -- ARGV[4]  grace in ms after an attempt's lease until a step looks
 -- ARGV[5]  most stream ids a record keeps
 -- ARGV[6]  finalizer
 -- ARGV[7]  how far the launches of one run stand apart in a line, in ms: a run of many lets others pass
+-- ARGV[8]  how long after the end of a child one that wants more is looked at, in ms
 -- returns  {now, next due, arm 0/1, {outcome...}, opened lines: {line, place of its first launch, when}...};
 --          outcome: 0 done, 1 superseded, 2 gone
 local outcomes, counts, runs, ended = {}, {}, {}, {}
@@ -61,7 +62,7 @@ end
 local ended_parents = {}
 local at_now = int(now)
 for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
-  local path, token, sets, dels, events, phase, due, parent, ends, fails, seen, version, launch, line, unsent, incarnation =
+  local path, token, sets, dels, events, phase, due, parent, ends, fails, seen, version, launch, line, unsent, incarnation, refill =
     unpack(w)
   local key, new_phase = record(path), phase > 0 and int(phase)
   -- somebody else's data under this key must not stop the others half way: an error has no fields
@@ -103,7 +104,13 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     if #sets > 0 then redis.call('HSET', key, unpack(sets)) end
     dels[#dels + 1] = 'l'
     dels[#dels + 1] = 'w'
+    if has_children and refill == 0 then dels[#dels + 1] = 'ro' end
     redis.call('HDEL', key, unpack(dels))
+    if refill > 0 then
+      redis.call('HSET', key, 'ro', int(refill))
+      -- what ended since the claim has woken nobody
+      if tonumber(redis.call('HGET', base .. 'run:' .. run, 'o:' .. name) or 0) <= refill then due = now end
+    end
     -- ended above open children: a further round is owed, whatever becomes of this step
     if ends == 1 and has_children and tonumber(redis.call('HGET', base .. 'run:' .. run, 'o:' .. name) or 0) > 0 then
       local f = redis.call('HGET', key, 'f')
@@ -157,15 +164,18 @@ for run, fields in pairs(counts) do
     if by ~= 0 then redis.call('HINCRBY', base .. 'run:' .. run, field, by) end
   end
 end
--- the last child to end wakes its parent, and each one a parent whose launch has ended: nobody polls for a join
+-- the last child to end wakes its parent, and each one a parent whose launch has ended, or that wants more children when
+-- there is much room, else a moment later: nobody polls for a join
 for path, name in pairs(ended_parents) do
   local key = record(path)
-  if
-    tonumber(redis.call('HGET', base .. 'run:' .. run_of(path), 'o:' .. name) or 0) <= 0
-    or redis.call('HEXISTS', key, 'ar') == 1
-  then
-    local spec, phase = unpack(redis.call('HMGET', key, 's', 'p'))
-    if spec and not terminal(phase) then wake(key, path, now) end
+  local open = tonumber(redis.call('HGET', base .. 'run:' .. run_of(path), 'o:' .. name) or 0)
+  local spec, phase, launch_ended, refill = unpack(redis.call('HMGET', key, 's', 'p', 'ar', 'ro'))
+  if spec and not terminal(phase) then
+    if open <= math.max(0, tonumber(refill or 0)) or launch_ended then
+      wake(key, path, now)
+    elseif refill then
+      wake(key, path, now + tonumber(ARGV[8]))
+    end
   end
 end
 -- who waits for one action of many is told by name, and need not look after each commit
