@@ -18,14 +18,14 @@ from pathlib import Path
 import click
 import psutil
 
-from benchmarks import costs, peers, shapes
+from benchmarks import archive, costs, peers, shapes
 from reconciler.client import Client
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
 
 
 @click.command()
-@click.argument("shape", type=click.Choice(sorted([*shapes.SHAPES, "costs", "lone", "peers"])))
+@click.argument("shape", type=click.Choice(sorted([*shapes.SHAPES, "archive", "costs", "lone", "peers"])))
 @click.option("--n", default=1000, show_default=True, help="Leaves of a fan-out, nodes of a chain.")
 @click.option(
     "--repeat", default=1, show_default=True, help="Runs on the same servers; the best one is reported."
@@ -35,10 +35,13 @@ def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
     """Measure one SHAPE: fanout, chain, functions, tree, window.
 
     Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes:
-    lone.
+    lone; an archive of n runs of 1,000 actions: archive.
     """
     if shape == "peers":
         _print(peers.compare(n, repeat), as_json=as_json)
+        return
+    if shape == "archive":
+        _print({"shape": shape, "n": n, **archive.measure(n)}, as_json=as_json)
         return
     if shape == "costs":
         for one in ("fanout", "functions"):
