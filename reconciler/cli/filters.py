@@ -33,10 +33,18 @@ class Filters(dict[str, Any]):
             project: of the runs.
             domain: of the runs; empty: all.
             now: time of the store, ms.
+
+        Raises:
+            UsageError: the first day comes after the last one.
         """
         given = {name: value for name, value in self.items() if value}
         days = {"since": day_of(now - _DAY), "until": day_of(now)}
-        return Question(project=project, domain=domain, **{**days, **given})
+        asked = Question(project=project, domain=domain, **{**days, **given})
+        if asked.since > asked.until:
+            raise click.UsageError(
+                f"--since {asked.since} comes after --until {asked.until}: change one of them."
+            )
+        return asked
 
 
 def filter_options(phases: Iterable[str]) -> Callable[[Command], Command]:

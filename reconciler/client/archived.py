@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from threading import Lock
 
+import structlog
+
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.archive import Archive
@@ -14,6 +16,7 @@ from reconciler.core.ordering import natural_page
 from reconciler.stores.counts import RunCounts
 from reconciler.stores.objects import BlobStore
 
+log = structlog.get_logger(__name__)
 _KEPT = 4
 """Runs that are kept for who asks for the next part of one."""
 _FOR = 10.0
@@ -46,6 +49,8 @@ class ArchivedRuns:
         if kept is not None and now - kept[0] < _FOR:
             return kept[1]
         found = self._archive.read_run(run, incarnation)
+        if found is not None and found.damage:  # what is listed and counted of it is not all
+            log.warning("archive.damaged", run=str(run), error=found.damage)
         with self._lock:
             self._kept.pop(key, None)
             if found is not None:

@@ -30,7 +30,7 @@ def rules() -> list[int]:
     return [int(number) for number in HEADING.findall((ROOT / "docs" / "rules.md").read_text())]
 
 
-ALLOTTED = {90, 91, 92, 93, 94}
+ALLOTTED = {90, 91, 92}
 """Numbers given to rules that are being written. Who lands one takes it out."""
 
 

@@ -55,7 +55,12 @@ def test_history_and_what_reads_on(backend: Backend) -> None:
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [(("--since", "yesterday"), "write YYYY-MM-DD"), (("--label", "team"), "write name=value")],
+    [
+        (("--since", "yesterday"), "write YYYY-MM-DD"),
+        (("--since", "2026-11-30", "--until", "2026-11-01"), "comes after"),
+        (("--until", "2020-01-01"), "comes after"),
+        (("--label", "team"), "write name=value"),
+    ],
 )
 def test_wrong_questions_are_told(backend: Backend, options: tuple[str, ...], told: str) -> None:
     """A day and a label have a form, which the error names."""

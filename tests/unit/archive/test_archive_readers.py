@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import structlog
 
 from reconciler import TaskEnvironment
 from reconciler.api.action import ActionId, RunId
@@ -122,6 +123,9 @@ def test_damage_is_told_and_the_rest_is_read(lab: Lab) -> None:
     uri = next(one.uri for one in lab.blobs.find(lab.blobs.uri("_archive/runs")) if runs[0].id.run in one.uri)
     data = lab.blobs.get(uri)
     lab.blobs.put(uri, data[: len(data) // 2])
+    with structlog.testing.capture_logs() as logs:
+        assert 0 < lab.client.counts(runs[0].id).total < 1201
+    assert [line["run"] for line in logs if line["event"] == "archive.damaged"] == [str(runs[0].id)]
     assert lab.client.get(runs[0].id.action("m0")).archived
     with pytest.raises(ArchiveDamaged, match="Restore it from a copy"):
         lab.client.get(runs[0].id.action("m1199"))
