@@ -20,6 +20,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.api.stamps import completed_label, second
 from reconciler.api.status import ActionStatus, is_terminal
+from reconciler.api.tokens import UNCLAIMED, FencingToken
 
 __all__ = [
     "CONDITION", "DONE", "FINALIZER", "SUSPENDED", "TASK", "ActionId", "ActionSpec", "AttemptOutcome", "AttemptRecord",
@@ -272,7 +273,7 @@ class TaskAction:
         *,
         signal: Signal | None = None,
         version: int = 0,
-        token: int = 0,
+        token: FencingToken = UNCLAIMED,
         events: int = 0,
         phase: ActionPhase = ActionPhase.QUEUED,
         attempt: AttemptRecord | None = None,

@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from reconciler.api.errors import InvalidSpec
+from reconciler.api.tokens import AllocationToken
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]*[A-Za-z0-9])?", re.ASCII)
 _LONGEST = 128
@@ -17,7 +18,7 @@ class QuotaLease(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tru
 
     Attributes:
         resource: name of the resource, `gpu` or `gpu:a100`.
-        token: the allocation token the manager knows the lease by; one for each launch.
+        token: what the manager knows the lease by; one for each launch.
         units: how many.
         held: whether they were granted; if not, the action waits for them.
         since: when it began to stand in line, ms since the epoch, UTC; 0 = it does not.
@@ -25,7 +26,7 @@ class QuotaLease(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tru
     """
 
     resource: str
-    token: str
+    token: AllocationToken
     units: int = 1
     held: bool = False
     since: int = 0

@@ -13,6 +13,7 @@ from reconciler.api.status_conditions import (
     ErrorState,
     PhaseTransition,
 )
+from reconciler.api.tokens import NO_RESERVATION, ReservationToken
 from reconciler.api.transition import CacheStatus, OutputRef
 
 
@@ -54,8 +55,8 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     """Attempts the function asked for itself, among `attempts`: they spend none of the task's retries."""
     asked_state: str = ""
     """What it gave to the attempts after the last one it asked for."""
-    cache_token: int = 0
-    """Fencing token of the held cache reservation; 0 = none."""
+    cache_token: ReservationToken = NO_RESERVATION
+    """Of the held cache reservation."""
     quota_leases: tuple[QuotaLease, ...] = msgspec.field(
         default=(), name="tokens"
     )  # as stored records call it

@@ -7,6 +7,7 @@ import structlog
 
 from reconciler.api.errors import BlobExists, PluginError, ReconcilerError
 from reconciler.api.phase import PluginPhase
+from reconciler.api.tokens import NO_RESERVATION
 from reconciler.api.transition import (
     CacheStatus,
     ExternalResource,
@@ -116,7 +117,7 @@ def _reserve(round: Round, config: CacheConfig, *, launched: bool) -> Transition
     round.reserved_until = held.expires_at if mine else 0
     if launched and (fresh or not mine):
         # it was lost; ours again under another token it is no better: what runs was made without it
-        record.set_status(cache_token=0)
+        record.set_status(cache_token=NO_RESERVATION)
         return None
     if not mine:
         return _wait_for(round, held)
@@ -264,4 +265,4 @@ def _release(round: Round, config: CacheConfig) -> None:
         release_reservation(round.deps, config)
     except Exception as error:  # noqa: BLE001  # a catalog may raise anything; the lease ends by itself
         log.warning("cache.release_failed", action=str(round.record.id), error=str(error))
-    round.record.set_status(cache_token=0)
+    round.record.set_status(cache_token=NO_RESERVATION)

@@ -16,6 +16,7 @@ from reconciler.api.action import TaskAction
 from reconciler.api.approval import ConditionSpec
 from reconciler.api.errors import InvalidSettings, ReconcilerError
 from reconciler.api.status_conditions import Reason
+from reconciler.api.tokens import CallbackToken
 from reconciler.controller.round import Round
 from reconciler.core.callback import SIGNAL, Callback, sign
 from reconciler.core.retries import system_delay
@@ -54,7 +55,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     description: str
     prompt_type: str
     deadline: int | None
-    token: str
+    token: CallbackToken
     token_expires: int
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from reconciler.api.action import ActionId
 from reconciler.api.errors import CallbackRefused
+from reconciler.api.tokens import CallbackToken
 
 SIGNAL = "signal"
 """Purpose of a token that answers a condition."""
@@ -39,9 +40,9 @@ class Callback(msgspec.Struct, frozen=True, array_like=True):
     expires: int
 
 
-def sign(secret: bytes, callback: Callback) -> str:
+def sign(secret: bytes, callback: Callback) -> CallbackToken:
     """Make the callback token that allows what `callback` says."""
-    return _token(secret, _base64(msgspec.json.encode(callback))).decode()
+    return CallbackToken(_token(secret, _base64(msgspec.json.encode(callback))).decode())
 
 
 def verify(secret: bytes, token: str, purpose: str, now: int) -> Callback:

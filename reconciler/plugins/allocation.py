@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import metrics
 from reconciler.api.resource import QuotaLease
+from reconciler.api.tokens import AllocationToken
 from reconciler.core.times import span
 from reconciler.plugins.managers import Allocation, Answer, Constraints
 from reconciler.stores.quotas import QuotaUnknown
@@ -19,7 +20,7 @@ _LOOK_FOR_QUOTA_AT_MOST = 30_000
 
 
 def allocate(
-    ctx: TaskExecutionContext, token: str, namespace: str, units: int, constraints: Constraints
+    ctx: TaskExecutionContext, token: AllocationToken, namespace: str, units: int, constraints: Constraints
 ) -> Answer:
     """Ask for units under an allocation token, as `TaskExecutionContext.allocate`. The record keeps it, granted or not."""
     present = ctx.action.status.quota_leases

@@ -13,6 +13,7 @@ from functools import partial
 import msgspec
 
 from reconciler.api.errors import BlobCorrupt, BlobNotFound, PluginError
+from reconciler.api.tokens import NO_RESERVATION, ReservationToken
 from reconciler.api.transition import OutputRef
 from reconciler.plugins.work_queue import WorkItem, WorkQueue, WorkStatus
 from reconciler.stores.blobs import read_ref
@@ -54,7 +55,7 @@ class UploadRequest(msgspec.Struct, frozen=True, kw_only=True):
     key: CacheKey
     outputs: OutputRef
     source: CacheSource
-    token: int = 0
+    token: ReservationToken = NO_RESERVATION
     replace: bool = False
 
 

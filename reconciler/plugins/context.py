@@ -14,6 +14,7 @@ from reconciler.api.errors import BadTaskSpecification
 from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaLease
 from reconciler.api.template import TaskTemplate, parse_template, shared_template, template_or_none
+from reconciler.api.tokens import AllocationToken
 from reconciler.api.transition import PhaseInfo, waiting_for_resources
 from reconciler.core import retries
 from reconciler.core.events import observed_attempts
@@ -263,10 +264,10 @@ class TaskExecutionContext:
         return allocate(self, self._allocation_token, namespace, units, constraints)
 
     @property
-    def _allocation_token(self) -> str:
+    def _allocation_token(self) -> AllocationToken:
         """Tell whose units they are: never those of an action that had the same name before."""
         incarnation = self.action.metadata.incarnation
-        return f"{self.action.id}/{self.launch}{f'@{incarnation}' if incarnation else ''}"
+        return AllocationToken(f"{self.action.id}/{self.launch}{f'@{incarnation}' if incarnation else ''}")
 
     def wait_for(self, namespace: str, answer: Answer) -> PhaseInfo:
         """Make the phase of an action that waits for units: whoever gives some back wakes it (R70)."""

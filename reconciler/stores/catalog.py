@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from reconciler.api.errors import InvalidInput, ReconcilerError
+from reconciler.api.tokens import NO_RESERVATION, ReservationToken
 from reconciler.api.transition import OutputRef
 
 
@@ -81,7 +82,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     owner: str
-    token: int
+    token: ReservationToken
     expires_at: int
     heartbeat: int = 0
 
@@ -99,7 +100,13 @@ class Catalog(Protocol):
         ...
 
     def put(
-        self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
+        self,
+        key: CacheKey,
+        outputs: OutputRef,
+        source: CacheSource,
+        *,
+        token: ReservationToken = NO_RESERVATION,
+        replace: bool = False,
     ) -> tuple[str, ...]:
         """Store a reference to outputs. An entry that is too old is replaced (R46).
 

@@ -72,6 +72,7 @@ from reconciler.api.hand_back import HandBack
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.api.status import ActionStatus
+from reconciler.api.tokens import FencingToken
 from reconciler.core.layout import run_folder
 from reconciler.stores import origin
 
@@ -80,9 +81,8 @@ Fields = dict[bytes, bytes]
 _OLD_FOLDER = "/\x01"
 """Stands for `/project/domain/run` at the end of an output base that a release before stored; no URI can hold it."""
 _OWN_FOLDER = "/\x02"
-"""Stands for the run's own folder, with its incarnation, where a shared part is compared or kept in memory.
-
-Not in what is stored: a release before reads it, too."""
+"""Stands for the run's own folder, with its incarnation, where a shared part is compared or kept in memory;
+not in what is stored, which a release before reads, too."""
 _DIGEST = 16
 """Characters of a digest; behind it the incarnation follows."""
 _SHARED = (
@@ -321,7 +321,7 @@ def decode(
         _decode_metadata(action, spec, fields, incarnation),
         signal=_signal.decode(signal) if signal else None,
         version=int(get(b"v", b"0")),
-        token=int(get(b"k", b"0")),
+        token=FencingToken(int(get(b"k", b"0"))),
         events=event_count(get(b"e")),
         phase=_PHASES.get(phase) or ActionPhase(int(phase)),
         attempt=_decode_attempt(fields) if b"n" in fields else None,

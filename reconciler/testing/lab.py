@@ -13,6 +13,7 @@ import msgspec
 from reconciler.api.action import ActionId, ActionSpec, Result, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.template import Identifier, Interface, TaskMetadata, TaskTemplate, encode_template
+from reconciler.api.tokens import NO_RESERVATION, ReservationToken
 from reconciler.api.transition import OutputRef
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.client import Client, Run
@@ -304,7 +305,13 @@ class JournalledCatalog:
         return self._inner.get(key)
 
     def put(
-        self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
+        self,
+        key: CacheKey,
+        outputs: OutputRef,
+        source: CacheSource,
+        *,
+        token: ReservationToken = NO_RESERVATION,
+        replace: bool = False,
     ) -> tuple[str, ...]:
         """Store an entry."""
         self._journal.note("cache.put", key)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from reconciler.api.tokens import NO_RESERVATION, ReservationToken
 from reconciler.api.transition import OutputRef
 from reconciler.settings import Settings
 from reconciler.stores.catalog import CacheEntry, CacheKey, CacheSource, Reservation
@@ -27,7 +28,7 @@ class _Slot:
 
     entry: CacheEntry | None = None
     held: Reservation | None = None
-    newest_token: int = 0
+    newest_token: ReservationToken = NO_RESERVATION
     waiting: dict[str, None] = field(default_factory=dict)
 
     def drain(self) -> tuple[str, ...]:
@@ -60,7 +61,13 @@ class MemoryCatalog:
         return entry
 
     def put(
-        self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
+        self,
+        key: CacheKey,
+        outputs: OutputRef,
+        source: CacheSource,
+        *,
+        token: ReservationToken = NO_RESERVATION,
+        replace: bool = False,
     ) -> tuple[str, ...]:
         reference = check_put(key, outputs)
         with self._lock:
@@ -97,7 +104,7 @@ class MemoryCatalog:
                 return held
             if held is None or held.owner != owner:
                 # a new holder outranks all before it; time goes on also where the counter is lost
-                slot.newest_token = max(slot.newest_token + 1, now)
+                slot.newest_token = ReservationToken(max(slot.newest_token + 1, now))
             until = now + beat * self.limits.grace
             slot.held = Reservation(owner=owner, token=slot.newest_token, expires_at=until, heartbeat=beat)
             slot.waiting.pop(owner, None)

@@ -8,6 +8,7 @@ import msgspec
 import redis
 from redis.exceptions import ResponseError
 
+from reconciler.api.tokens import NO_RESERVATION, ReservationToken
 from reconciler.api.transition import OutputRef
 from reconciler.settings import Settings
 from reconciler.stores import records
@@ -69,7 +70,13 @@ class RedisCatalog:
 
     @explain
     def put(
-        self, key: CacheKey, outputs: OutputRef, source: CacheSource, *, token: int = 0, replace: bool = False
+        self,
+        key: CacheKey,
+        outputs: OutputRef,
+        source: CacheSource,
+        *,
+        token: ReservationToken = NO_RESERVATION,
+        replace: bool = False,
     ) -> tuple[str, ...]:
         outcome, waiting = self._run(
             "catalog_put",
@@ -96,7 +103,10 @@ class RedisCatalog:
         lease = beat * self.limits.grace
         holder, token, until, theirs = self._run("catalog_reserve", key, owner, beat, lease, TOKEN_MEMORY)
         return Reservation(
-            owner=holder.decode(), token=int(token), expires_at=int(until), heartbeat=int(theirs)
+            owner=holder.decode(),
+            token=ReservationToken(int(token)),
+            expires_at=int(until),
+            heartbeat=int(theirs),
         )
 
     @explain

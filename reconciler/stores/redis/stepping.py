@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from reconciler import metrics
 from reconciler.api.action import FINALIZER, ActionId, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
+from reconciler.api.tokens import FencingToken
 from reconciler.core.status_conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import (
@@ -190,7 +191,7 @@ class Stepping(RedisCore):
         if stands:
             fields[b"in"] = b"1"
         action = self.decode(id, fields, counted(kids), now)
-        action.token = int(token)
+        action.token = FencingToken(int(token))
         return action
 
     @explain
