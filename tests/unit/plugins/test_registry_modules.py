@@ -53,4 +53,4 @@ def test_every_module_that_cannot_be_used_is_named(modules: Path) -> None:
     for name, problem in zip(names, caught.value.problems, strict=True):
         assert name in problem
     assert "ZeroDivisionError" in caught.value.problems[1]
-    assert caught.value.problems[-1] == "ENTRY of 'plugin_other' must be a PluginEntry, not a str"
+    assert caught.value.problems[-1] == "ENTRY of 'plugin_other' must be a PluginEntry, got str"
