@@ -58,6 +58,7 @@ class Lab:
         engine, reconciler: the worker, built on them; with `crash` another one after each death.
         client: built on them too; it never dies.
         journal: what was called and written, in order.
+        worker: plays the attempts workers.
         submitted: the actions of `submit` and `run`, in order.
     """
 
@@ -86,7 +87,7 @@ class Lab:
         entries = [p.entry if isinstance(p, ScriptedPlugin) else p for p in plugins]
         self._plugins = [_journalled(entry, self.journal) for entry in entries]
         self.client = Client(self.store, self.blobs, self.messenger, self.settings)
-        self._attempts = LabWorker(self)
+        self.worker = LabWorker(self)
         self._start_worker()
 
     def __repr__(self) -> str:
@@ -212,7 +213,7 @@ class Lab:
         Raises:
             AssertionError: still something is due after so many rounds: a live-lock.
         """
-        self._settle(self._attempts.work, limit, rounds)
+        self._settle(self.worker.work, limit, rounds)
 
     def _settle(self, attempts: Callable[[], int], limit: timedelta, rounds: int) -> None:
         end = self.clock() + int(limit.total_seconds() * 1000)

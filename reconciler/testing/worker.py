@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -71,10 +71,10 @@ class LabWorker:
 
     def _run(self, shard: int, record: TaskAction) -> None:
         launch = record.attempt.launch
-        finished = Finished(record.id, launch, self._outcome(record, launch), record.metadata.incarnation)
+        finished = Finished(record.id, launch, self._outcome(record), record.metadata.incarnation)
         self._lab.store.finish_attempts(shard, _OWNER, [finished])
 
-    def _outcome(self, record: TaskAction, launch: str) -> AttemptOutcome:
+    def _outcome(self, record: TaskAction) -> AttemptOutcome:
         lab = self._lab
         context = TaskExecutionContext(record, lab.reconciler.services, PluginStateManager())
         name = config_of(context.shared_template.custom).function
@@ -89,31 +89,43 @@ class LabWorker:
             environment = {**context.environment, **self._secrets(record, context)}
         except SecretUnavailable as error:
             return AttemptOutcome(ended="raised", code=error.code, message=str(error), retryable=False)
+        with _environment(environment):
+            ended = self.one_pass(record, context, function)
+        if ended.outcome is not None:
+            if ended.outcome.ended == "raised":
+                _write_error(context, ended.outcome)
+            return ended.outcome
+        limit = limits_of(context.shared_template).running
+        if limit is not None and lab.clock() - began > limit.total_seconds() * 1000:
+            text = "the attempt has run longer than its running limit"
+            return AttemptOutcome(ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False)
+        outputs = context.files.write_outputs(ended.result, lab.settings.inline_limit)
+        return AttemptOutcome(ended="returned", outputs=outputs, unasked=ended.unasked)
+
+    def one_pass(
+        self, record: TaskAction, context: TaskExecutionContext, function: RegisteredFunction
+    ) -> Pass:
+        """Call the function once, to its end or to its suspension."""
+        lab = self._lab
         desk = Desk(lab.client, record, _OWNER)
-        parent = Parent(_attempt(record, context, launch), LabWay(desk), function.signature, patience=0)
+        way = LabWay(desk)
+        parent = Parent(_attempt(record, context, record.attempt.launch), way, function.signature, patience=0)
         try:
-            with _environment(environment), attempt_context(parent.attempt), parent_context(parent):
+            with attempt_context(parent.attempt), parent_context(parent):
                 result = _call(function, context.read_inputs(), lab.settings.max_object_size, parent)
         except BaseException as error:
             if not parent.suspended:
                 if not isinstance(error, Exception):
                     raise
-                outcome = msgspec.structs.replace(_raised(error), unasked=unasked(lab.client, record, desk))
-                told = ExecutionError(outcome.code, outcome.message, ErrorKind.USER, outcome.traceback)
-                context.files.write_error(told, recoverable=outcome.retryable)
-                return outcome
+                left = unasked(lab.client, record, desk)
+                return Pass(way.asked, msgspec.structs.replace(_raised(error), unasked=left))
             result = b""
         finally:
             parent.close()
             desk.close()
         if parent.suspended:
-            return self._suspended(record, parent, desk)
-        limit = limits_of(context.shared_template).running
-        if limit is not None and lab.clock() - began > limit.total_seconds() * 1000:
-            text = "the attempt has run longer than its running limit"
-            return AttemptOutcome(ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False)
-        outputs = context.files.write_outputs(result, lab.settings.inline_limit)
-        return AttemptOutcome(ended="returned", outputs=outputs, unasked=unasked(lab.client, record, desk))
+            return Pass(way.asked, self._suspended(record, parent, desk))
+        return Pass(way.asked, None, result, unasked(lab.client, record, desk))
 
     def _suspended(self, record: TaskAction, parent: Parent, desk: Desk) -> AttemptOutcome:
         if parent.again is not None:
@@ -133,6 +145,22 @@ class LabWorker:
         }
 
 
+class Pass(NamedTuple):
+    """One call of a function, and what came of it.
+
+    Attributes:
+        asked: what it has asked for, in order.
+        outcome: how it ended; None: it returned.
+        result: what it returned.
+        unasked: children it has not asked for.
+    """
+
+    asked: list[Request]
+    outcome: AttemptOutcome | None
+    result: bytes = b""
+    unasked: tuple[str, ...] = ()
+
+
 class LabWay:
     """The way from a function to a desk in the same process: whatever is asked is done at once."""
 
@@ -141,9 +169,11 @@ class LabWay:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self.asked: list[Request] = []
 
     def post(self, request: Request) -> None:
         """Have a request done with the next `receive`."""
+        self.asked.append(request)
         self._desk.take(request)
 
     def receive(self, seconds: float) -> list[Answer]:
@@ -178,6 +208,11 @@ def _call(function: RegisteredFunction, inputs: bytes, limit: int, parent: Paren
     if len(outputs) > limit:
         raise _Misfit("InvalidResult", too_large(function.name, len(outputs), limit))
     return outputs
+
+
+def _write_error(context: TaskExecutionContext, outcome: AttemptOutcome) -> None:
+    error = ExecutionError(outcome.code, outcome.message, ErrorKind.USER, outcome.traceback)
+    context.files.write_error(error, recoverable=outcome.retryable)
 
 
 def _raised(error: BaseException) -> AttemptOutcome:

@@ -192,7 +192,7 @@ def test_a_draw_after_the_time_gives_nothing(lab: Lab) -> None:
     run = note.submit(("stale",), expires=60)
     lab.settle(limit=timedelta(seconds=1))
     lab.clock.advance(timedelta(seconds=61))
-    assert lab._attempts.work() == 0
+    assert lab.worker.work() == 0
     lab.work()
     assert (calls, run.phase) == ([], ActionPhase.ABORTED)
 
@@ -205,7 +205,7 @@ def test_what_has_begun_does_not_expire(lab: Lab) -> None:
     assert run.result(timeout=5) == "slow"
     again = note.submit(("again", 1), expires=60)
     lab.step()
-    lab._attempts.work()
+    lab.worker.work()
     lab.clock.advance(DAY)
     lab.work()
     assert again.result(timeout=5) == "again"
