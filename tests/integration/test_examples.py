@@ -34,6 +34,10 @@ SAID = {
     r"(  running\n)*  aborted\naborted: .*we have seen enough\n",
     "06_plain_client": r"(  queued\n)+(  running\n)+  succeeded\nthe same run: True\n"
     r"action \S+ exists with another spec; these fields differ: inputs.*\nsucceeded\n",
+    "08_pipeline": r"12 pictures, 146 bytes, ticket 7\n15 actions: succeeded\n",
+    "09_saga": r"train of bob\nflight of bob\nhotel of bob\nnot booked: .*no room is left\ncancelled the flight of ann\n"
+    r"cancelled the train of ann\n",
+    "10_approval": r"suspended: .*\nsucceeded published the news\nsuspended: .*\nfailed .*a rumour was declined\n",
     "07_remote_service": r"42\nSumFailed\nattempt 1 succeeded: queued succeeded\n",
 }
 """What each example prints, as a regular expression."""
