@@ -107,7 +107,9 @@ class Instruments:
 
     def _make_of_plugins(self) -> None:
         self.granted = _counter("reconciler_allocation_grant_success_total", "Quotas asked for and granted")
-        self.refused = _counter("reconciler_allocation_grant_failed_total", "Quotas asked for in vain")
+        self.refused = _counter(
+            "reconciler_allocation_grant_failed_total", "Requests for quotas that were not granted"
+        )
         self.released = _counter("reconciler_resource_release_success_total", "Quota leases given back")
         self.unreleased = _counter("reconciler_resource_release_failed_total", "Quota leases left to expire")
         self.quota_wait = _histogram("reconciler_resource_wait_time_seconds", "Waits for quotas", _ATTEMPT)

@@ -108,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unknown_function_patience: timedelta = timedelta(minutes=10)
     """How long living workers may consume a queue, and none know a function that waits there, until its action fails."""
     fair_weights: tuple[str, ...] = ()
-    """Of fair keys, for whom workers take turns: `etl=3` is served three times as often as one that is not named."""
+    """Weights of fair keys, for whom workers take turns: `etl=3` is served three times as often as one that is not named."""
     quotas: tuple[str, ...] = ()
     """Units of each resource with a quota, as in `gpu=4,db=10` (R70)."""
     quota_lease: timedelta = timedelta(seconds=60)

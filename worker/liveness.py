@@ -53,7 +53,7 @@ class Liveness:
         )
 
     def say(self, store: RedisStore) -> None:
-        """Live for another 15 s. Whoever else lives under this name is told of in the same breath.
+        """Extend this worker's life to another 15 s, and tell who else lives under its name.
 
         Raises:
             StoreUnavailable: the store does not answer.

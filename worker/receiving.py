@@ -31,7 +31,7 @@ _celery_log = logging.getLogger(__name__)
 STRATEGY: Final = "worker.receiving:strategy"
 """What a task of ours is declared with."""
 _CLOCKS: Final = timedelta(hours=1)
-"""By how much the clocks of sender and worker may differ."""
+"""Largest difference of the clocks of sender and worker."""
 _NAME: Final = re.compile(NAME)
 
 

@@ -213,7 +213,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     traceparent: str = ""
     """Trace context it was submitted in (W3C), the same for all of a run; empty = none that is known (R95)."""
     lineage: Lineage | None = None
-    """Of an action of a run that was made of another one (`Client.rerun`, `recover`, `fork`)."""
+    """The origin of an action whose run was made of another one (`Client.rerun`, `recover`, `fork`)."""
 
     @property
     def may_begin_at(self) -> int:

@@ -34,7 +34,7 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     waits_for: int = 0
     until: int = 0
     start_over: StartOver | None = None
-    """Of a suspended one whose function starts over: with what."""
+    """Arguments with which the function of a suspended attempt starts over."""
     unasked: tuple[str, ...] = ()
     """Children an earlier pass has started and this one, the last, never asked for."""
 

@@ -110,7 +110,7 @@ class FunctionsNotLoaded(InvalidSettings):
 
 
 class QueueFull(ReconcilerError):
-    """As much waits in a queue as its limit allows. Nothing was stored: the same submission may be sent again later.
+    """A queue is full: its limit of waiting launches is reached. Nothing was stored; the same submission may be sent again.
 
     Attributes:
         queue: which queue.
@@ -275,7 +275,7 @@ class ArchiveTooNew(ArchiveUnreadable):
 
 
 class NonRetryableError(ReconcilerError):
-    """For user code: raise it, or a subclass, when another attempt cannot help. The action fails at once.
+    """User code raises it, or a subclass, when another attempt cannot help. The action fails at once.
 
     Any exception with an attribute `retryable = False` does the same.
     """

@@ -15,7 +15,7 @@ class Verb(enum.StrEnum):
     RECOVER = "recover"
     """What succeeded is taken over, the rest runs again."""
     FORK = "fork"
-    """As recover, but some actions have other inputs or another spec, or run again although they succeeded."""
+    """The same as recover, but some actions have other inputs or another spec, or run again although they succeeded."""
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Delay: TypeAlias = float | timedelta
 """Seconds when a number."""
 Moment: TypeAlias = Delay | datetime
-"""From acceptance on when no point in time."""
+"""A number counts from acceptance on, a point in time is absolute."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NOW = Schedule()
-"""At once, in no special order."""
+"""The default: at once, in no special order."""
 
 
 def schedule(

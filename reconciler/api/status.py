@@ -56,13 +56,13 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     asked_state: str = ""
     """What it gave to the attempts after the last one it asked for."""
     cache_token: ReservationToken = NO_RESERVATION
-    """Of the held cache reservation."""
+    """Token of the cache reservation it holds; 0 = none."""
     quota_leases: tuple[QuotaLease, ...] = msgspec.field(
         default=(), name="tokens"
     )  # as stored records call it
     """Units of quotas it holds or waits for; what a commit drops here is given back (R37)."""
     start_over: StartOver | None = None
-    """With what its function started over, if it ever did (R89)."""
+    """Arguments with which its function started over, if it ever did (R89)."""
     unasked: tuple[str, ...] = ()
     """Children an earlier pass of its function has started and the last one never asked for (R86): the first 64."""
     webhook_due: int = 0

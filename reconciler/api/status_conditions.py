@@ -52,9 +52,9 @@ class Reason(enum.StrEnum):
     SIGNALED = "Signaled"
     TIMED_OUT = "TimedOut"
     WEBHOOK_CALLED = "WebhookCalled"
-    """Of the history alone: the webhook of a condition took the question (R53)."""
+    """The webhook of a condition took the question; said in the history only (R53)."""
     WEBHOOK_GIVEN_UP = "WebhookGivenUp"
-    """Of the history alone: it did not, as often as it was tried."""
+    """The webhook did not take the question, as often as it was tried; said in the history only."""
 
 
 class Condition(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):

@@ -115,7 +115,7 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 _templates: Remembered[bytes, TaskTemplate] = Remembered(2 * 1024 * 1024)
-"""By their bytes. Decoded, a hostile one takes some 30 times its size, an ordinary one 5 times."""
+"""Templates by their bytes. Decoded, a hostile one takes some 30 times its size, an ordinary one 5 times."""
 
 
 def shared_template(data: bytes) -> TaskTemplate:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import NewType
 
 FencingToken = NewType("FencingToken", int)
-"""Of a claim of an action: grows with each claim; what a step decided under an older one is refused. 0 = never claimed."""
+"""Token of a claim of an action: grows with each; what a step decided under an older one is refused. 0 = never claimed."""
 
 UNCLAIMED = FencingToken(0)
 
 ReservationToken = NewType("ReservationToken", int)
-"""Of a cache reservation: grows with each new holder of a key; an entry made under an older one is refused. 0 = none."""
+"""Token of a cache reservation: grows with each holder of a key; an entry made under an older one is refused. 0 = none."""
 
 NO_RESERVATION = ReservationToken(0)
 
 AllocationToken = NewType("AllocationToken", str)
-"""Of units of a quota: the name under which one launch holds them, or waits for them."""
+"""Token of a quota lease: the name under which one launch holds them, or waits for them."""
 
 CallbackToken = NewType("CallbackToken", str)
-"""Of a condition: signed text for its webhook. Whoever holds it may answer that condition, until it expires."""
+"""Token of a condition: signed text for its webhook. Whoever holds it may answer that condition, until it expires."""

@@ -30,7 +30,7 @@ from reconciler.archive.query import Question
 from reconciler.stores.objects import BlobStore, folders_in
 
 VERSION = 1
-"""Of the format; a reader refuses a higher one."""
+"""Version of the format; a reader refuses a higher one."""
 _PLAN = "plan"
 _DONE = "done-"
 _encode = msgspec.json.Encoder().encode

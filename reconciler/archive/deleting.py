@@ -34,7 +34,7 @@ from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore
 
 VERSION = 1
-"""Of the format of a request."""
+"""Version of the format of a request."""
 FIRST, LAST = "0000", "9999"
 """All days."""
 _TOGETHER = 2000

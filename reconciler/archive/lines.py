@@ -18,7 +18,7 @@ from reconciler.stores import records
 from reconciler.stores.archiving import RawAction, RawRun
 
 VERSION = 1
-"""Of the format. A reader refuses a higher one; new names within a line need none."""
+"""Version of the format. A reader refuses a higher one; new names within a line need none."""
 RUN, SHARED, ACTION, EVENT, END = "run", "shared", "action", "event", "end"
 
 _json = msgspec.json.Encoder().encode

@@ -136,7 +136,7 @@ def _transport_options(
         "unacked_key": ":unacked",
         "unacked_index_key": ":unacked_index",
         "unacked_mutex_key": ":unacked_mutex",
-        "unacked_mutex_expire": 30,  # default 300 s: so long nobody restores after a worker died restoring
+        "unacked_mutex_expire": 30,  # default 300 s: for that time nobody restores once a worker has died while it restored
         "unacked_restore_interval": 5,  # seconds between two looks for expired messages
         "unacked_restore_throttle": 1,  # default 10: every 100 s only
         "unacked_restore_limit": 500,  # default all at once: 40,000 block the worker's loop for 11 s

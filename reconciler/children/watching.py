@@ -23,7 +23,7 @@ _LOOK_AFTER_FORCE = 0.25
 _SEVERAL = 3
 _READERS = 16
 _SHARE = 3
-"""A look that took so long is followed by a pause so many times as long."""
+"""The pause after a look, as a multiple of the time it took."""
 
 
 class Watching:

@@ -21,7 +21,7 @@ class Way(Protocol):
         ...
 
     def receive(self, seconds: float) -> list[ask.Answer]:
-        """Give answers that have come, waiting for the first one so long at most."""
+        """Give answers that have come; wait at most `seconds` for the first one."""
         ...
 
     @property

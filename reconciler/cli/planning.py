@@ -30,7 +30,7 @@ def plan_options(command: F) -> F:
             "--expires",
             type=_moment,
             metavar="DURATION|TIME",
-            help="Abort it unless it has begun: so long from now, or at a time, as --eta.",
+            help="Abort it unless it has begun: after a time from now, or at a point in time, as --eta.",
         ),
         click.option(
             "--eta",

@@ -19,7 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 THREADS = 8
-"""At most so many calls at once, of all event loops of a process; each holds at most one connection of the store."""
+"""Most calls at once, of all event loops of a process; each holds at most one connection of the store."""
 
 
 class _Pool:

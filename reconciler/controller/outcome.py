@@ -1,4 +1,4 @@
-"""From the phase of a round to the record: status, event, and the end or the next look (R6, R7, R19)."""
+"""Write the phase of a round into the record: status, event, and the end or the next look (R6, R7, R19)."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class TaskActionReconciler:
 
     @property
     def max_system_failures(self) -> SystemFailureLimit:
-        """As configured; called, the value in force: 3 for 0 (R8)."""
+        """The limit as configured; called, the value in force: 3 for 0 (R8)."""
         return self._max_system_failures
 
     @max_system_failures.setter

@@ -1,4 +1,4 @@
-"""From a status to the event that announces it (R56)."""
+"""Build the event that announces a status (R56)."""
 
 from __future__ import annotations
 

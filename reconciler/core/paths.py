@@ -27,7 +27,7 @@ def fnv1a32(text: str, value: int = 0x811C9DC5) -> int:
 
 
 _begun = lru_cache(maxsize=1024)(fnv1a32)
-"""Of what the names of one run begin with: a step is made of many, and this loop is what it would spend its time on."""
+"""Hashes of what the names of one run begin with: a step is made of many, and would spend its time in this loop."""
 
 
 @lru_cache(maxsize=8192)

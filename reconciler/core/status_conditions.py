@@ -1,4 +1,4 @@
-"""From what a plugin reports to what a record says: conditions, history, error, action phase (R12, R13, R14, R6, R19)."""
+"""Turn what a plugin reports into what a record says: conditions, history, error, action phase (R12, R13, R14, R6, R19)."""
 
 from __future__ import annotations
 

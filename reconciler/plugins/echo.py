@@ -21,7 +21,7 @@ class _Started(msgspec.Struct, frozen=True):
 
 
 class EchoPlugin(Plugin):
-    """For tests and first steps. Inputs and outputs must be as many, and at most one each."""
+    """The plugin for tests and first steps. Inputs and outputs must be as many, and at most one each."""
 
     id = TASK_TYPE
 

@@ -50,7 +50,7 @@ _UNDERWAY = frozenset({PluginPhase.WAITING_FOR_RESOURCES, PluginPhase.INITIALIZI
 
 
 class TaskRefused(PluginError):
-    """For `create`: the service refuses the task by the user's fault, and another attempt may help: spends a user retry.
+    """Raised by `create`: the service refuses the task by the user's fault. Another attempt may help: spends a user retry.
 
     Raise `BadTaskSpecification` when none can. Every other error of `create` is the platform's (R72).
     """

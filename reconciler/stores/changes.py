@@ -21,11 +21,11 @@ PENDING_TTL = 3000
 GRACE = 250
 """Between the end of an attempt's lease and the step that notices, ms."""
 REFILL_AFTER = 200
-"""A group that wants more members is looked at so long after one has ended, ms, unless much room is free."""
+"""Pause from the end of a member to the next look at a group that wants more of them, ms; none when much room is free."""
 APART = 100
 """How far the launches of one run stand apart in a line, ms: a run of many lets those pass that come meanwhile."""
 TICKET_TTL = 3000
-"""Life of the mark "a ticket is on its way", ms: so long no second one is sent."""
+"""Life of the mark "a ticket is on its way", ms. Until it ends no second ticket is sent."""
 AGED = 30_000
 """How long a launch has stood when it may go before those of higher priority, ms …"""
 AGED_EVERY = 10

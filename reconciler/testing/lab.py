@@ -128,12 +128,12 @@ class Lab:
 
     @property
     def writes(self) -> list[WritePoint]:
-        """With `crash`: the writes of all workers, in order."""
+        """The writes of all workers, in order; kept with `crash`."""
         return self._crashes.writes
 
     @property
     def deaths(self) -> list[WritePoint]:
-        """With `crash`: where workers died, in order."""
+        """The points at which workers died, in order; kept with `crash`."""
         return self._crashes.deaths
 
     # -- submitting ------------------------------------------------------------------------------------------------

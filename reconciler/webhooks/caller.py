@@ -30,7 +30,7 @@ _CONNECT = 1.5
 _MOST_ADDRESSES = 4
 
 Resolver = Callable[[str, int], Sequence[str]]
-"""From host and port to IP addresses."""
+"""Resolves host and port to IP addresses."""
 
 
 class WebhookFailed(ReconcilerError):

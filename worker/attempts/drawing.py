@@ -175,5 +175,5 @@ class Drawing:
         if now - self._passed_on < _PASS_ON_EVERY:
             return
         self._passed_on = now
-        # never raises: what was drawn before is to be run, whatever becomes of the ticket
+        # never raises: what was drawn before is to be run, even if the ticket is lost
         announce_queue(self._engine.store, self._engine.messenger, self._queue)

@@ -244,4 +244,4 @@ BUTTONS = {
         ),
     )
 }
-"""By name, in the order of the page."""
+"""All buttons by name, in the order of the page."""

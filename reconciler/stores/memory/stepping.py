@@ -220,7 +220,7 @@ class Stepping(MemoryCore):
         due = _due_after(fields, change)
         _write_fields(shard, fields, change, now)
         if change.ended and b"b" in fields and shard.children(parse(change.path)).open > 0:
-            # ended above open children: a further round is owed, whatever becomes of this step
+            # it ended while children are open: a further round is owed, even if this step dies
             owe(fields)
             fields[b"k"], due = change.token, now
         if change.refill_at and shard.children(parse(change.path)).open <= change.refill_at:

@@ -32,7 +32,7 @@ CUT = (ReadTimeoutError, ResponseStreamingError, IncompleteReadError, HTTPError)
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _SKEW = 600.0
-"""From which difference of clocks on a refusal is put down to it, seconds; AWS allows 15 minutes."""
+"""Difference of clocks from which on a refusal is blamed on it, seconds; AWS allows 15 minutes."""
 _CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile AWS_PROFILE names)"
 _PERMISSIONS = (
     f"{_CREDENTIALS}, and allow their owner s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket; "

@@ -111,7 +111,7 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
       -- what ended since the claim has woken nobody
       if tonumber(redis.call('HGET', base .. 'run:' .. run, 'o:' .. name) or 0) <= refill then due = now end
     end
-    -- ended above open children: a further round is owed, whatever becomes of this step
+    -- it ended while children are open: a further round is owed, even if this step dies
     if ends == 1 and has_children and tonumber(redis.call('HGET', base .. 'run:' .. run, 'o:' .. name) or 0) > 0 then
       local f = redis.call('HGET', key, 'f')
       if not has(f, ARGV[6]) then f = f and f .. ' ' .. ARGV[6] or ARGV[6] end
