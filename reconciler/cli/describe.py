@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import indent
+
 import click
 
 from reconciler.api.phase import ActionPhase
@@ -39,7 +41,8 @@ def describing(*, action: str, project: str, domain: str, as_json: bool) -> None
 
 def _show(one: Described, now: int) -> None:
     write(f"{styled(str(one.record.id), bold=True)}  {phase_text(one.record.phase)}")
-    say(f"  {one.why.text}." if one.why else f"  {_end(one, now)}")
+    text = f"{one.why.text}." if one.why else _end(one, now)
+    say(indent(text, "  "))  # texts of others have lines, too: none of them may look like one of ours
     if one.record.status.unasked:
         say(f"  Not asked for: {never_asked_for(one.record)}; what is open of them ends with it.")
 

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from rich.table import Table
 from rich.text import Text
 
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.format import in_row
+from reconciler.cli.tables import laid_out
 from reconciler.cli.terminal import console, styled, write, write_json
 from reconciler.core.visible import visible
 
@@ -56,17 +56,12 @@ def counts_text(phases: dict[ActionPhase, int]) -> str:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Print a table. On a terminal it fits the window: long cells are folded, never cut. In a pipe a row is a line."""
+    """Print a table. On a terminal it fits the window, and nothing is cut (`laid_out`). In a pipe a row is a line."""
     cells = [[cell if isinstance(cell, Text) else Text(in_row(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         _write_plain([[Text(column) for column in columns], *cells])
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in cells:
-        table.add_row(*row)
-    console().print(table)
+    console().print(laid_out(columns, cells, console().width))
 
 
 def _write_plain(rows: Sequence[Sequence[Text]]) -> None:

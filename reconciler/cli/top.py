@@ -13,6 +13,7 @@ from reconciler.cli.format import in_row
 from reconciler.cli.output import emit, say, show_table
 from reconciler.cli.session import Place, connected
 from reconciler.cli.standing import health_document
+from reconciler.cli.tables import laid_out
 from reconciler.cli.terminal import console
 from reconciler.core.documents import Document
 from reconciler.core.times import span
@@ -48,37 +49,33 @@ def _follow(look: Any, found: Document, every: float) -> None:  # noqa: ANN401  
     from rich.live import Live  # noqa: PLC0415  # not needed for --help
 
     try:
-        with Live(_screen(found), console=console(), auto_refresh=False, screen=True) as live:
+        window = console()
+        shown = _screen(found, window.width)
+        with Live(shown, console=window, auto_refresh=False, screen=True) as live:
             while True:
                 time.sleep(every)
-                live.update(_screen(look()), refresh=True)
+                live.update(_screen(look(), window.width), refresh=True)
     except KeyboardInterrupt:
         return
 
 
-def _screen(found: Document) -> Any:  # noqa: ANN401  # rich is imported when needed
+def _screen(found: Document, width: int) -> Any:  # noqa: ANN401  # rich is imported when needed
     from rich.console import Group  # noqa: PLC0415  # not needed for --help
     from rich.text import Text  # noqa: PLC0415  # as above
 
     return Group(
         Text(_head(found), style="bold"),
         Text(),
-        _table(_QUEUES, _queues(found)),
+        _table(_QUEUES, _queues(found), width),
         Text(),
-        _table(_WORKERS, _workers(found)),
+        _table(_WORKERS, _workers(found), width),
     )
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Any:  # noqa: ANN401  # as above
-    from rich.table import Table  # noqa: PLC0415  # as above
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], width: int) -> Any:  # noqa: ANN401  # as above
     from rich.text import Text  # noqa: PLC0415  # as above
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(in_row(cell)) for cell in row))
-    return table
+    return laid_out(columns, [[Text(in_row(cell)) for cell in row] for row in rows], width)
 
 
 def _head(found: Document) -> str:

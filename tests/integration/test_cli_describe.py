@@ -70,3 +70,18 @@ def test_what_is_not_there_is_not_described(backend: Backend) -> None:
     result = backend.reconciler("describe", "nobody", "--json")
     assert result.exit_code == 6
     assert "nobody" in error_of(result)["message"]
+
+
+def test_a_text_of_others_begins_no_line_of_its_own(backend: Backend) -> None:
+    """A reason or an error with line breaks cannot look like another action: its lines stand below the sentence."""
+    lie = f"enough\n{HERE}/other/a0  succeeded\r\n\x1b[31m  ended"
+    backend.call("lied", "greet", name="Ada")
+    backend.client.abort(backend.get("lied").id, reason=lie, actor=lie)
+    backend.end("lied")
+    backend.call("raised", "fail", why=lie)
+    backend.end("raised")
+    for run in ("lied", "raised"):
+        first, *others = backend.reconciler("describe", run).stdout.splitlines()
+        assert first.startswith(f"{HERE}/{run}/a0  ")
+        assert len(others) > 2
+        assert all(line.startswith("  ") for line in others)
