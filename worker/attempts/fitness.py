@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import PluginError, Unavailable
-from reconciler.api.template import template_or_none
+from reconciler.api.remembered import Remembered
+from reconciler.api.template import Interface, shared_template, template_or_none
 from reconciler.core.functions import interface_digest
 from reconciler.plugins.function import config_of
 from reconciler.stores.known import Known
@@ -18,6 +19,10 @@ from worker.runner.runner import NotStarted, Runner, Stopped, Unknown
 
 _LONGEST = 4_096
 """Most characters of a reason: it is stored with the record."""
+
+
+_digests: Remembered[bytes, str] = Remembered(1024 * 1024)
+"""Of interfaces, by the bytes of templates."""
 
 
 class CannotRun(Exception):  # no error, a turn of events: the launch goes back
@@ -50,9 +55,20 @@ def check_fit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbea
     interface = template.interface if template else None
     if template is None or interface is None or not (interface.inputs or interface.outputs):
         return
-    wanted = interface_digest(interface.inputs, interface.outputs, template.secrets)
+    wanted = _wanted(record.spec.task_template)
     if wanted != digest and wanted in _known(engine, config.queue, config.function).digests:
         raise CannotRun(f"worker {socket.gethostname()} has {config.function!r} with another interface")
+
+
+def _wanted(template: bytes) -> str:
+    """Digest the interface of a template, once for all calls of a function."""
+    found = _digests.get(template)
+    if found is not None:
+        return found
+    task = shared_template(template)
+    interface = task.interface or Interface()
+    digest = interface_digest(interface.inputs, interface.outputs, task.secrets)
+    return _digests.keep(template, digest, len(template))
 
 
 def cannot(found: NotStarted | Unknown) -> CannotRun:

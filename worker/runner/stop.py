@@ -31,6 +31,7 @@ class StopRequests:
         self._guard = threading.Lock()
         self._in_call = False
         self._reason: str | None = None
+        self._written = False
 
     def begin(self) -> None:
         """Begin a call: requests count from now on."""
@@ -50,22 +51,27 @@ class StopRequests:
             if not self._in_call:
                 return False
             self._reason = self._reason or reason
-            with suppress(BlockingIOError):  # the pipe is full of earlier requests: it is readable all right
-                os.write(self._waker, b"!")
+            self._write(b"!")
             return True
 
     def nudge(self) -> None:
         """Wake the wait without a reason to stop: there are news for the call. May be called in any thread."""
         with self._guard:
             if self._in_call:
-                with suppress(BlockingIOError):
-                    os.write(self._waker, b".")
+                self._write(b".")
+
+    def _write(self, byte: bytes) -> None:
+        with suppress(BlockingIOError):  # the pipe is full of earlier requests: it is readable all right
+            os.write(self._waker, byte)
+        self._written = True  # afterwards, or it could be drained too early and stay readable for good
 
     def drain(self) -> str | None:
-        """Make `wake` unreadable again, and give what was asked for."""
-        with suppress(BlockingIOError):
-            while os.read(self.wake, 1024):
-                pass
+        """Make `wake` unreadable again, and give what was asked for. Six times a call, nearly always for nothing."""
+        if self._written:
+            self._written = False
+            with suppress(BlockingIOError):
+                while os.read(self.wake, 1024):
+                    pass
         return self._reason
 
     def close(self) -> None:
