@@ -44,9 +44,9 @@ def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
         _print({"shape": shape, "n": n, **archive.measure(n)}, as_json=as_json)
         return
     if shape == "costs":
-        for one in ("fanout", "functions"):
+        for one in costs.SHAPES:
             with _stack(one) as stack:
-                _print({"shape": one, "n": n, **costs.of_shape(stack, one, n)}, as_json=as_json)
+                _print({"shape": one, **costs.of_shape(stack, one, n)}, as_json=as_json)
         return
     with _stack(shape) as stack:
         if shape == "lone":
