@@ -11,14 +11,16 @@ class Arrivals:
     """Ends of children and of sleeps, the earliest first; of one ms, in the order they were asked for."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, End | None]] = []
+        self._heap: list[tuple[float, int, int, End | None]] = []
+        self._count = 0
 
     def __bool__(self) -> bool:
         return bool(self._heap)
 
     def add(self, at: float, number: int, end: End | None = None) -> None:
         """Note that a wait is over since a time, ms: of a child with its end, of a sleep without one."""
-        heapq.heappush(self._heap, (at, number, end))
+        self._count += 1
+        heapq.heappush(self._heap, (at, number, self._count, end))
 
     def next(self) -> tuple[int, End | None]:
         """Take the earliest: number of the request, and its end.
@@ -26,5 +28,5 @@ class Arrivals:
         Raises:
             IndexError: there is none.
         """
-        _, number, end = heapq.heappop(self._heap)
+        _, number, _, end = heapq.heappop(self._heap)
         return number, end

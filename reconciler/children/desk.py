@@ -17,6 +17,7 @@ from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import EndlessWait, ReconcilerError, Superseded, Unavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.children import requests as ask
+from reconciler.children.following import Following
 from reconciler.children.starting import Starting, Wanted
 from reconciler.children.starting_over import times_over
 from reconciler.children.watching import Watching, ends_of
@@ -66,6 +67,7 @@ class Desk:
         self._starting = Starting(client, record, self._attempt)
         self._windows = Windows(self._starting)
         self._watching = Watching(client, told)
+        self._following = Following(client, told)
         self._requests: deque[ask.Request] = deque()
         self._actions: dict[int, ActionId] = {}
         self._apart: set[ActionId] = set()
@@ -83,13 +85,14 @@ class Desk:
     def close(self) -> None:
         """Watch for nothing any more."""
         self._watching.close()
+        self._following.close()
 
     def pause(self) -> float | None:
         """Tell in how many seconds `work` has something to do; None: not before a request or news come."""
         now = time.monotonic()
         if self._requests:
             return max(0.0, self._again - now)
-        pause = self._watching.pause()
+        pause = self._waits()
         if pause is None:
             return None
         wait = max(pause, self._again - now)
@@ -103,7 +106,7 @@ class Desk:
         try:
             while self._requests:
                 answers += self._some()
-            ended = self._watching.ended()
+            ended: list[ask.Answer] = [*self._watching.ended(), *self._following.ended()]
             self._stood = self._stood and not ended
             answers += ended
             answers += map(ask.Done, self._watches)
@@ -117,7 +120,13 @@ class Desk:
         """Name the actions these requests have started; one of another run has its whole path."""
         found = (self._actions.get(number) for number in numbers)
         run = self._record.id.run_id
-        return [action.action if action.run_id == run else str(action) for action in found if action]
+        names = [action.action if action.run_id == run else str(action) for action in found if action]
+        return [*names, *filter(None, map(self._following.name, numbers))]
+
+    def _waits(self) -> float | None:
+        """Tell in how many seconds to look at what is waited for; None: at nothing."""
+        pauses = (self._watching.pause(), self._following.pause())
+        return min((pause for pause in pauses if pause is not None), default=None)
 
     def asked(self) -> tuple[set[str], int]:
         """Name the children that were asked for, and tell how many of them are new."""
@@ -160,6 +169,8 @@ class Desk:
                 answers = [self._windows.find(request)]
             case ask.Watch():
                 answers = self._watch(request)
+            case ask.Follow():
+                answers = [self._following.add(request, self._action(request.group))]
             case ask.Outcomes():
                 answers = list(self._outcomes(request))
             case ask.Look() | ask.Abort() | ask.Tell():
@@ -339,7 +350,7 @@ class Desk:
     def _hurry(self) -> list[ask.Answer]:
         """Tell whether something waits that this worker could run."""
         now = time.monotonic()
-        if self._hurried or not self._queue or self._watching.pause() is None or now < self._next_look:
+        if self._hurried or not self._queue or self._waits() is None or now < self._next_look:
             return []
         self._next_look = now + _LOOK_AT_LINES
         waits = bool(self._client.store.pick(self._queue, choose=False).lines)

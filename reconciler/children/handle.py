@@ -9,17 +9,18 @@ from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
 import msgspec
 
 from reconciler.api.action import ActionId, RunId
-from reconciler.api.errors import ActionEnded
+from reconciler.api.errors import ActionEnded, InvalidSpec
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import check_priority
 from reconciler.api.texts import check_text
 from reconciler.children import requests as ask
 from reconciler.children.checks import check_timeout
+from reconciler.children.coming import Coming
 from reconciler.children.errors import ended_error_of
 from reconciler.children.parent import Parent
 from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
-from reconciler.core.results import Results
+from reconciler.core.results import Results, shown
 from reconciler.stores.counts import RunCounts
 
 _AGAIN = "start the task again with delay(), or use the handle of a Client outside of a task"
@@ -95,6 +96,24 @@ class ChildRun(Generic[T_co]):
         """Wait for the result or error of each member of a group, in order; of a single action a list of one."""
         end = self._parent.wait(self._number, check_timeout(timeout))
         return self._outcomes(end)
+
+    def as_completed(self, *, indexed: bool = False, return_exceptions: bool | None = None) -> Coming[Any]:
+        """Follow the results of a map in the order in which its calls end, by `for` or `async for`.
+
+        Args:
+            indexed: give `(index, result)`, the index being that of the item.
+            return_exceptions: give the error of a call in the place of its result, instead of raising it; by default as the
+                map was asked for.
+
+        Raises:
+            InvalidSpec: it is no map.
+            ActionFailed, ActionAborted, ActionTimedOut: a call ended otherwise; raised when its turn comes.
+        """
+        if self._members is None:
+            raise InvalidSpec("this is no map, so nothing of it comes one by one: wait for its result()")
+        errors = self._return_exceptions if return_exceptions is None else return_exceptions
+        show = partial(shown, indexed=indexed, return_exceptions=errors)
+        return Coming(self._parent, self._number, self._members, self._outcome, show)
 
     def wait(self, timeout: float | None = None) -> ActionPhase:
         """Wait until it has ended, however it ended; return its phase.

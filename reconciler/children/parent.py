@@ -18,6 +18,7 @@ from reconciler.children import requests as ask
 from reconciler.children.arrivals import Arrivals
 from reconciler.children.errors import Suspended, error_of, nothing_comes
 from reconciler.children.in_flight import InFlight
+from reconciler.children.streams import Streams
 from reconciler.children.way import Way
 from reconciler.core.current import CurrentAttempt
 
@@ -65,6 +66,7 @@ class Parent:
         self._asked: Counter[str] = Counter()
         self._open: set[int] = set()
         self._answers: dict[int, ask.Answer] = {}
+        self.streams = Streams()
         self._members: dict[int, list[ask.End]] = defaultdict(list)
         self._arrived = Arrivals()
         self._ends: dict[int, ask.End] = {}
@@ -172,6 +174,10 @@ class Parent:
         if isinstance(found, ask.End):
             self._arrived.add(found.at, found.number, found)
             return
+        if isinstance(found, ask.Ends) and self.streams.take(found, self._arrived):
+            self._open.discard(found.number)
+            self._resolve(found.number)
+            return
         if isinstance(found, ask.Ends):
             self._members[found.number] += found.ends
             if not found.last:
@@ -186,7 +192,7 @@ class Parent:
         if not self._arrived:
             return False
         number, end = self._arrived.next()
-        if end is not None:
+        if end is not None and not self.streams.deliver(number, end):
             self._ends[number] = end
         self._until.pop(number, None)
         self._resolve(number)
@@ -246,6 +252,15 @@ class Parent:
             self._watched.update(new)
             self.post(ask.Watch(self.number(), new, limited))
 
+    def wait_for_news(self, number: int, ready: Callable[[], bool]) -> None:
+        """Wait until a stream has news, in this thread."""
+        self._block(ready, number, None)
+
+    async def news(self, number: int, ready: Callable[[], bool]) -> None:
+        """Wait until a stream has news; the loop goes on meanwhile."""
+        while not ready():
+            await self._in_loop().future(number)
+
     def started(self, number: int) -> None:
         """Note a child, whose end will be asked for."""
         self._new.append(number)
@@ -256,11 +271,6 @@ class Parent:
         self.answer(number)
         self._answers[number] = ask.Done(number)  # nobody asks for it again, and it may be large
         return self._members.pop(number)
-
-    def is_there(self, number: int) -> bool:
-        """Tell whether what a request asked for has a phase."""
-        found = self.answer(number)
-        return isinstance(found, ask.Phase) and found.phase > 0
 
     # -- time ----------------------------------------------------------------------------------------------------------
     def now(self) -> float:

@@ -140,6 +140,17 @@ class Outcomes(msgspec.Struct, frozen=True, tag=True):
     end: int = 0
 
 
+class Follow(msgspec.Struct, frozen=True, tag=True):
+    """Asks for the ends of members of a group as they come, without the first `after`.
+
+    Answered by `Ends`: at once, and when there are none yet, once more when there are.
+    """
+
+    number: int
+    group: int
+    after: int
+
+
 class Look(msgspec.Struct, frozen=True, tag=True):
     """Asks how far an action has come."""
 
@@ -270,6 +281,7 @@ Request = (
     | Question
     | Watch
     | Outcomes
+    | Follow
     | Look
     | Abort
     | Tell

@@ -160,7 +160,8 @@ def _start_window(parent: Parent, calls: Calls, group: Group, concurrency: int) 
     digest = digest_of_call(b"window", group.stem.encode(), *calls.inputs)
     asked = parent.asked(digest)
     found = parent.post(ask.FindGroup(number=parent.number(), stem=group.stem, digest=digest, asked=asked))
-    if not parent.is_there(found):
+    there = parent.answer(found)
+    if not (isinstance(there, ask.Phase) and there.phase):
         for first, inputs in _parts(calls.inputs):
             keys = calls.fair_keys[first : first + len(inputs)]
             parent.post(

@@ -9,21 +9,23 @@ It is the handle of that run alone: once it is forgotten nothing is found, also 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from reconciler.api.action import ActionId, ActionSpec, RunId, TaskAction
-from reconciler.api.errors import ActionEnded
+from reconciler.api.errors import ActionEnded, InvalidSpec
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.client.actions import ABORT_REASON, Actions
 from reconciler.client.awaiting import end_of
+from reconciler.client.completing import AsCompleted, Ends
 from reconciler.client.incarnation import OneIncarnation
 from reconciler.client.outcomes import Outcomes, raise_first
 from reconciler.client.threads import awaitable, in_thread
 from reconciler.client.waiting import raise_unless_succeeded
 from reconciler.client.watching import Watch
 from reconciler.core.attempts import AttemptView
-from reconciler.core.results import Results
+from reconciler.core.results import Results, shown
 from reconciler.stores.base import AbortOutcome
 from reconciler.stores.counts import RunCounts
 
@@ -184,6 +186,30 @@ class Run(Generic[T_co]):
         members = Outcomes(self._client, record, self._members, self._decode)
         return Results(self._members, members.some) if self._lazy else members.all()
 
+    def as_completed(
+        self, *, indexed: bool = False, return_exceptions: bool | None = None, timeout: float | None = None
+    ) -> AsCompleted[Any]:
+        """Follow the results of a map in the order in which its calls end, by `for` or `async for`.
+
+        Args:
+            indexed: give `(index, result)`, the index being that of the item.
+            return_exceptions: give the error of a call in the place of its result, instead of raising it; by default as the
+                map was asked for.
+            timeout: seconds in all; None: as long as it takes.
+
+        Raises:
+            InvalidSpec: it is no map.
+            ActionFailed, ActionAborted, ActionTimedOut: a call ended otherwise; raised when its turn comes.
+            ResultTimeout: they have not all ended in time; they go on.
+        """
+        if self._members is None:
+            raise InvalidSpec(
+                f"{self.action} is no map, so nothing of it comes one by one: wait for its result()"
+            )
+        errors = self._return_exceptions if return_exceptions is None else return_exceptions
+        ends = Ends(self._client, self.action, self._members, self._decode)
+        return AsCompleted(ends, partial(shown, indexed=indexed, return_exceptions=errors), timeout)
+
     def watch(self, after: int = 0, timeout: float | None = None) -> Watch:
         """Give events as they come, ending with the terminal one, for `for` and `async for`; see `Client.watch`."""
         return self._client.watch(self.action, after, timeout)
@@ -285,6 +311,12 @@ class AsyncRun(Generic[T]):
     async def outcomes(self, timeout: float | None = None) -> Sequence[Any | ActionEnded]:  # noqa: ASYNC109  # as the plain verb has it
         """See `Run.outcomes`."""
         return await in_thread(self.run._outcomes, await self.wait(timeout))  # noqa: SLF001  # as above
+
+    def as_completed(
+        self, *, indexed: bool = False, return_exceptions: bool | None = None, timeout: float | None = None
+    ) -> AsCompleted[Any]:
+        """See `Run.as_completed`: nothing to await, but to follow by `async for`."""
+        return self.run.as_completed(indexed=indexed, return_exceptions=return_exceptions, timeout=timeout)
 
     def watch(self, after: int = 0, timeout: float | None = None) -> Watch:
         """See `Run.watch`: nothing to await, but to follow by `async for`."""

@@ -36,7 +36,7 @@ from reconciler.plugins.known import KnownFunctions
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager, ResourceManager, SecretManager
 from reconciler.plugins.members import MemberStarter
 from reconciler.plugins.registry import PluginRegistry
-from reconciler.plugins.suspension import phases_of, stop_attempt, turns_back
+from reconciler.plugins.suspension import ended_below, phases_of, stop_attempt, turns_back
 from reconciler.settings import Settings
 from reconciler.stores.base import Store, Write
 from reconciler.stores.catalog import CacheKey, Catalog
@@ -94,8 +94,7 @@ class TaskActionReconciler:
     ) -> None:
         self.settings = settings or Settings()
         self.store = store
-        self.scheme = scheme or Scheme()
-        self.recorder = recorder
+        self.scheme, self.recorder = scheme or Scheme(), recorder
         self.plugin_registry = plugin_registry
         self.data_store = data_store
         self.secret_manager = secret_manager or NoopSecretManager()
@@ -130,6 +129,7 @@ class TaskActionReconciler:
             catalog_client=self.catalog_client,
             stop_attempt=partial(stop_attempt, self.store),
             phases_of=partial(phases_of, self.store),
+            ended_below=partial(ended_below, self.store),
             turns_back=partial(turns_back, self.store),
             start_members=MemberStarter(self.store, self.data_store, self.settings, self.announce),
             find_function=self._known_functions,

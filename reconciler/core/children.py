@@ -6,6 +6,11 @@ import base64
 import hashlib
 import re
 
+GROUP = "group"
+"""Task type of a group whose submitter stores its members."""
+WINDOW = "map"
+"""Task type of a group that starts its members itself, some at a time."""
+GROUPS = frozenset({GROUP, WINDOW})
 ROOT = "a0"
 """Name of a run's root action unless another one is given."""
 _STEM = 7
@@ -51,3 +56,8 @@ def first_generation(name: str) -> str:
 def member_name(group: str, index: int) -> str:
     """Name of a member of a group; of one that is the root of its run: short."""
     return f"m{index}" if group == ROOT else f"{group}.{index}"
+
+
+def member_index(group: str, name: str) -> int:
+    """Tell which member of a group has this name."""
+    return int(name.removeprefix(member_name(group, 0)[:-1]))

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
+from reconciler.api.errors import ActionEnded
+
 T_co = TypeVar("T_co", covariant=True)
 
 AT_ONCE = 500
@@ -75,3 +77,15 @@ class Results(Sequence[T_co]):
 def plain(value: Any) -> Any:  # noqa: ANN401  # whatever a function has returned
     """Give a value as it is written: results as the list they stand for."""
     return list(value) if isinstance(value, Results) else value
+
+
+def shown(outcome: tuple[int, Any | ActionEnded], *, indexed: bool, return_exceptions: bool) -> Any:  # noqa: ANN401  # whatever the task returned
+    """Give what a caller sees of an end.
+
+    Raises:
+        ActionEnded: the member ended otherwise than by success, and errors are not asked for.
+    """
+    index, result = outcome
+    if isinstance(result, ActionEnded) and not return_exceptions:
+        raise result
+    return (index, result) if indexed else result

@@ -51,6 +51,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         secret_manager: resolves secrets.
         resource_manager: quotas.
         phases_of: how far actions of a run have come, in the order asked; None for one that is not there.
+        ended_below: how many children of an action have ended.
         turns_back: whether an action that waits for others waits for itself, and is the one to break that.
         start_members: stores members of a group, unless they are there; what became of each.
         find_function: which living workers of a queue know a function, at the store's time of the round.
@@ -67,6 +68,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     resource_manager: ResourceManager
     stop_attempt: Callable[[TaskAction, str], None]
     phases_of: Callable[[Sequence[ActionId]], list[ActionPhase | None]] = lambda _: []
+    ended_below: Callable[[ActionId], int] = lambda _: 0
     turns_back: Callable[[ActionId, Sequence[ActionId]], bool] = lambda *_: False
     start_members: Callable[[Sequence[TaskAction]], list[CreateOutcome]] = lambda _: []
     find_function: Callable[[str, str, int], Known] = lambda *_: Known()

@@ -10,7 +10,7 @@ from collections import deque
 
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import EndlessWait
-from reconciler.plugins.group import TASK_TYPE as GROUP
+from reconciler.core.children import GROUPS
 from reconciler.stores.base import Store
 
 _MOST = 200
@@ -68,7 +68,7 @@ def _waited_for(store: Store, record: TaskAction) -> list[ActionId]:
     run = record.id.run_id
     if record.phase.is_terminal():
         return []
-    if record.spec.task_type == GROUP:
+    if record.spec.task_type in GROUPS:
         page = store.list_actions(run, parent=record.id.action, limit=_MOST)
         return [member.id for member in page.actions if not member.phase.is_terminal()]
     outcome = record.attempt.outcome

@@ -7,12 +7,9 @@ import msgspec
 from reconciler.api.action import ActionSpec
 from reconciler.api.reading import read_json
 from reconciler.api.template import shared_template
+from reconciler.core.children import GROUP, GROUPS, WINDOW
 
-GROUP = "group"
-"""Task type of a group whose submitter stores its members."""
-WINDOW = "map"
-"""Task type of a group that starts its members itself, some at a time."""
-GROUPS = frozenset({GROUP, WINDOW})
+__all__ = ["GROUP", "GROUPS", "WINDOW", "GroupConfig", "config_of"]
 
 
 class GroupConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -30,6 +30,12 @@ def phases_of(store: Store, actions: Sequence[ActionId]) -> list[ActionPhase | N
     return [found.phase if found is not None else None for found in store.get_many(actions)]
 
 
+def ended_below(store: Store, action: ActionId) -> int:
+    """Count the children of an action that have ended."""
+    record = store.get(action)
+    return 0 if record is None else record.children.total - record.children.open
+
+
 def turns_back(store: Store, waiter: ActionId, targets: Sequence[ActionId]) -> bool:
     """Tell whether a suspended action waits for itself. It is true of one action of the circle alone, which breaks it."""
     for target in targets:
@@ -58,13 +64,15 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
         ctx.resume(outcome.at)
         return None
     ended, of = _ended(ctx, outcome)
+    follows = any("#" in name for name in outcome.waits)
     times = [outcome.until] if outcome.until else []
     if of > len(outcome.waits) or not (of or times):
         # which of so many it waits for is not known here: others that stay open may hide that all of them have ended
         times.append(outcome.at + _LONGEST_PAUSE)
     if ended:
         pause = min(_PAUSE << min(ctx.action.status.resumes, 6), _LONGEST_PAUSE)
-        times.append(ctx.now if ended >= of else outcome.at + pause)
+        # who takes results as they come is called for some of them together
+        times.append(ctx.now if ended >= of and not follows else outcome.at + pause)
     if times and min(times) <= ctx.now:
         ctx.resume(outcome.at)
         return None
@@ -76,6 +84,8 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
             return None
         # the end of an action of another run wakes nobody here
         again = min(max((ctx.now - outcome.at) // 4, _PAUSE), _LONGEST_PAUSE)
+    if follows:  # the end of what lies below a child wakes nobody here either
+        again = min(again, max((ctx.now - outcome.at) // 4, _PAUSE), _LONGEST_PAUSE)
     until = min([*times, ctx.now + again])
     return msgspec.structs.replace(running(0, requeue_at=until), reason=_why(outcome, ended, of))
 
@@ -85,19 +95,29 @@ def _ended(ctx: TaskExecutionContext, outcome: AttemptOutcome) -> tuple[int, int
     run = ctx.action.id.run_id
     of = outcome.waits_for
     if of <= len(outcome.waits):
-        phases = ctx.services.phases_of(
-            [ActionId.parse(name) if "/" in name else run.action(name) for name in outcome.waits]
-        )
+        names = [name.partition("#") for name in outcome.waits]
+        actions = [ActionId.parse(name) if "/" in name else run.action(name) for name, _, _ in names]
+        found = zip(actions, names, ctx.services.phases_of(actions), strict=True)
         # one that is not there is told of when it is asked for again
-        return sum(phase is None or phase.is_terminal() for phase in phases), of
+        return sum(
+            phase is None
+            or phase.is_terminal()
+            or (bool(after) and ctx.services.ended_below(action) > int(after))
+            for action, (_, _, after), phase in found
+        ), of
     children = ctx.children
     return (of, of) if not children.open else (max(0, of - children.open), of)
+
+
+def _name(waits: str) -> str:
+    name, _, after = waits.partition("#")
+    return f"the next of {name}" if after else name
 
 
 def _why(outcome: AttemptOutcome, ended: int, of: int) -> str:
     parts = []
     if of:
-        parts.append(f"{of - ended} of {of} actions below it" if of > 1 else f"{outcome.waits[0]}")
+        parts.append(f"{of - ended} of {of} actions below it" if of > 1 else _name(outcome.waits[0]))
     if outcome.until:
         parts.append("its time")
     return f"suspended; waits for {' and '.join(parts) or 'nothing'}"

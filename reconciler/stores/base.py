@@ -20,6 +20,7 @@ from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.resource import QuotaLease
 from reconciler.stores.archiving import Archiving
 from reconciler.stores.counts import RunCounts, RunSummary
+from reconciler.stores.ended import Ended
 from reconciler.stores.garbage import Garbage
 from reconciler.stores.holds import Holds
 from reconciler.stores.known import Functions
@@ -229,7 +230,7 @@ class Collected(msgspec.Struct, frozen=True):
     """Still owed clean-up or with live children; looked at again later."""
 
 
-class Store(Archiving, Garbage, Functions, Holds, Lines, Steps, Protocol):
+class Store(Archiving, Ended, Garbage, Functions, Holds, Lines, Steps, Protocol):
     """Records, due index, attempts and the results channel."""
 
     shards: int

@@ -10,6 +10,7 @@ import msgspec
 from reconciler.api.action import TaskAction
 from reconciler.api.audit import Ruling, Who
 from reconciler.api.lineage import Lineage
+from reconciler.core.children import GROUPS
 
 _encode = msgspec.json.Encoder().encode
 _who = msgspec.json.Decoder(Who)
@@ -18,9 +19,11 @@ _lineage = msgspec.json.Decoder(Lineage)
 
 
 def fields_of(action: TaskAction) -> dict[bytes, bytes]:
-    """Encode what a new record says of it; of one that is recovered also its answer, and that it has children."""
+    """Encode what a new record says of it; of a group that its ends are listed, of one that is recovered also its answer."""
     metadata = action.metadata
     fields = {} if metadata.submitted is None else {b"by": _encode(metadata.submitted)}
+    if action.spec.task_type in GROUPS:
+        fields[b"el"] = b"1"
     if metadata.traceparent:
         fields[b"tp"] = metadata.traceparent.encode()
     if metadata.lineage is None:

@@ -36,7 +36,7 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | ax | stop_attempt | why the attempt shall stop |
 | ar | finish_attempts | how the attempt ended (JSON) |
 | u | commit, start_attempt, draw, wake | when a step wants to look, however alive the attempt is |
-| ro | commit | it wants more children: how many may be open when it is looked at |
+| el, ro | create of a group; commit | ended children are listed; open ones at which it wants more of them |
 | b | create (of a child; with its own when they were recovered before it) | this action has children |
 
 Times are decimal milliseconds since the epoch.

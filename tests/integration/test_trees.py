@@ -74,6 +74,31 @@ def test_everything_together_on_one_slot(site: Site, tmp_path: Path) -> None:
     check_run(site.client, run.id)
 
 
+@pytest.mark.rule("R90")
+def test_a_map_with_a_bound_on_one_slot(site: Site, tmp_path: Path) -> None:
+    """Each call is made once, never more are open than may be, and results come in the same order in each pass."""
+    run = trees.windowed.delay(60, str(tmp_path / "book"))
+    most = 0
+
+    def over() -> bool:
+        nonlocal most
+        most = max([most, *(a.children.open for a in site.client.actions(run.id, parent="a0"))])
+        return run.phase.is_terminal()
+
+    eventually(over, 90)
+    assert run.result(timeout=10) == 2 * sum(range(60))
+    assert 0 < most <= 8
+    assert sorted(map(int, (tmp_path / "book").read_text().split())) == list(range(60))
+    check_run(site.client, run.id)
+    coming = trees.as_they_come.delay(12, str(tmp_path / "second"))
+    found = coming.result(timeout=90)
+    assert sorted(found) == [2 * number for number in range(12)]
+    assert sorted(map(int, (tmp_path / "second").read_text().split())) == list(range(12))
+    assert site.client.get(coming.action).status.resumes >= 1
+    outside = trees.double.map(range(20), concurrency=5)
+    assert sorted(outside.as_completed(timeout=60)) == [2 * number for number in range(20)]
+
+
 def test_ten_levels_on_one_slot(site: Site) -> None:
     """Each parent gives the slot to its child."""
     run = trees.level.delay(10)

@@ -49,6 +49,23 @@ async def album(pictures: list[int], book: str) -> int:
 
 
 @env.task()
+async def windowed(count: int, book: str) -> int:
+    """Add what many return, of which few are open at a time."""
+    return sum(await double.map(range(count), book=book, concurrency=8))
+
+
+@env.task()
+async def as_they_come(count: int, book: str) -> list[int]:
+    """Take results as they come, and keep the first one in mind over a suspension."""
+    found = []
+    async for each in double.map(range(count), book=book, concurrency=4).as_completed():
+        found.append(each)
+        if len(found) == 2:
+            await sleep(timedelta(seconds=2))
+    return found
+
+
+@env.task()
 def nightly(count: int, book: str) -> int:
     """Start many, then wait for one after the other."""
     runs = [double.delay(number, book) for number in range(count)]

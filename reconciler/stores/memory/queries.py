@@ -56,6 +56,10 @@ class Queries(MemoryCore):
             known = run in self._shards[self.shard_of(run)].runs
             return self._counts(run) if known else None
 
+    def ended_children(self, group: ActionId, after: int = 0, limit: int = 500) -> list[str]:
+        with self._lock:
+            return self.shard(group).ended.get(str(group), [])[after : after + limit]
+
     def _counts(self, run: RunId) -> RunCounts:
         counters = self._shards[self.shard_of(run)].counters[run]
         return RunCounts({p: n for p in ActionPhase if (n := counters.get(str(int(p)), 0))})
@@ -174,6 +178,7 @@ def _forget(shard: Shard, path: str, fields: Fields) -> None:
     run = action.run_id
     del shard.records[path], shard.done[path]
     shard.steps.pop(path, None)
+    shard.ended.pop(path, None)
     shard.due.pop(path, None)
     shard.tree[run].discard(f"{fields.get(b'r', b'').decode()}/{action.action}")
     shard.count(run, str(number(fields, b"p", 1)), -1)

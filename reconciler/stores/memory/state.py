@@ -51,6 +51,7 @@ class Shard:
         sealed: runs nothing can be added to, and whether they are in the archive.
         holds: until when the records of a run are kept, by the runs that hold it.
         steps: values the function of each action keeps, by name.
+        ended: names of the children of each group in the order of their ends.
     """
 
     records: dict[str, Fields] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Shard:
     sealed: dict[RunId, bool] = field(default_factory=dict)
     holds: dict[RunLife, dict[RunId, int]] = field(default_factory=dict)
     steps: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    ended: dict[str, list[str]] = field(default_factory=dict)
 
     def count(self, run: RunId, name: str, by: int) -> None:
         """Move one counter of a run."""
@@ -82,6 +84,11 @@ class Shard:
         """Count the children of an action."""
         counters = self.counters.get(action.run_id, {})
         return Children(*(counters.get(f"{kind}:{action.action}", 0) for kind in "tof"))
+
+    def list_end(self, parent: str, name: str) -> None:
+        """Add to the children of a group that have ended; of another parent nothing is kept."""
+        if b"el" in self.records.get(parent, {}):
+            self.ended.setdefault(parent, []).append(name)
 
     def publish(self, event: bytes, now: int) -> bytes:
         """Append an event to the results channel; returns its position as text."""

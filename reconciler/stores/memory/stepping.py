@@ -119,6 +119,8 @@ class Stepping(MemoryCore):
         if parent and not _recovered(action):
             shard.records[str(run.action(parent))][b"b"] = b"1"
             shard.count(run, f"o:{parent}", 1)
+        elif parent:
+            shard.ended.setdefault(str(run.action(parent)), []).append(action.id.action)
         shard.incarnations.setdefault(run, action.metadata.incarnation)
         shard.shared.setdefault(run, {}).setdefault(digest, part)
         self._store_new(shard, action, fields, now)
@@ -393,3 +395,4 @@ def _count(shard: Shard, change: Change, before: int, now: int) -> None:
     if change.parent:
         shard.count(run, f"o:{change.parent}", -1)
         shard.count(run, f"f:{change.parent}", change.failed)
+        shard.list_end(str(run.action(change.parent)), parse(change.path).action)

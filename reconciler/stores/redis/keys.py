@@ -11,6 +11,7 @@ launches.
 | `<p>:meta` | hash | first start | kept: number of shards, layout version |
 | `<p>:confirm` | string, PX | every script in `safe` with replicas | its TTL |
 | `<p>:{nn}:a:<project/domain/run/action>` | hash | see stores/records.py | collect, after retention |
+| `<p>:{nn}:ended:<project/domain/run/action>` | list, names of ended children of a group | commit, create | with the group |
 | `<p>:{nn}:steps:<project/domain/run/action>` | hash, name → value a function keeps | keep_step | with the action |
 | `<p>:{nn}:due` | zset, path → due time | create, claim, commit, wake, heartbeat | entry: commit of a terminal action |
 | `<p>:{nn}:done` | zset, path → end time | commit of a terminal action | entry: collect |
@@ -109,6 +110,10 @@ class Keys(msgspec.Struct, frozen=True):
     def action(self, action: ActionId) -> str:
         """Record of an action."""
         return f"{self.base(self.shard_of(action.run_id))}a:{action}"
+
+    def ended(self, group: ActionId) -> str:
+        """Build the key of the children of a group that have ended."""
+        return f"{self.base(self.shard_of(group.run_id))}ended:{group}"
 
     def steps(self, action: ActionId) -> str:
         """Name the values the function of an action keeps."""

@@ -100,6 +100,11 @@ class Queries(RedisCore):
         return _counts({n.encode(): v for n, v in zip(numbers, raw, strict=True) if v})
 
     @explain
+    def ended_children(self, group: ActionId, after: int = 0, limit: int = 500) -> list[str]:
+        names: Any = self.client.lrange(self.keys.ended(group), after, after + limit - 1)
+        return [name.decode() for name in names]
+
+    @explain
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
         field: Any = self.client.hget(self.keys.action(action), "e")
         total, ids = records.event_count(field), event_ids(field)

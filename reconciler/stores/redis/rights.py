@@ -40,23 +40,23 @@ def missing_rights(core: RedisCore) -> list[str]:
 
 def in_scripts(base: str) -> list[Words]:
     """List every command of the scripts."""
-    h, m, n, s, x, z = (f"{base}{kind}" for kind in ("h", "m", "n", "s", "x", "z"))
+    h, m, n, q, s, x, z = (f"{base}{kind}" for kind in ("h", "m", "n", "q", "s", "x", "z"))
     return [
         ("TIME",),
         ("SET", s, "1", "PX", _LIFE), ("GET", s), ("EXISTS", s), ("PERSIST", s), ("PEXPIRE", s, _LIFE),
         ("HSET", h, "a", "1"), ("HSETNX", h, "b", "1"), ("HGET", h, "a"), ("HMGET", h, "a"), ("HGETALL", h),
         ("HEXISTS", h, "a"), ("HVALS", h), ("HKEYS", h), ("HINCRBY", h, "a", "1"), ("HDEL", h, "b"), ("PEXPIRE", h, _LIFE),
-        ("INCR", n), ("SADD", m, "a"), ("SMEMBERS", m), ("SRANDMEMBER", m, "1"), ("SREM", m, "a"),
+        ("INCR", n), ("RPUSH", q, "a"), ("SADD", m, "a"), ("SMEMBERS", m), ("SRANDMEMBER", m, "1"), ("SREM", m, "a"),
         ("ZADD", z, "1", "a", "2", "b"), ("ZSCORE", z, "a"), ("ZRANK", z, "a"), ("ZCARD", z), ("ZCOUNT", z, "0", "1"),
         ("ZRANGE", z, "0", "-1"), ("ZRANGEBYSCORE", z, "0", "1"), ("ZPOPMIN", z), ("ZREM", z, "b"),
         ("XADD", x, "*", "a", "1"), ("XRANGE", x, "-", "+"), ("PEXPIRE", x, _LIFE), ("PUBLISH", f"{base}n", "1"),
-        ("DEL", h, m, n, s, x, z),
+        ("DEL", h, m, n, q, s, x, z),
     ]  # fmt: skip
 
 
 def sent(base: str) -> list[Words]:
     """List every command that is sent as it is, the scripts among them."""
-    h, m, s, x, z = (f"{base}{kind}" for kind in ("h", "m", "s", "x", "z"))
+    h, m, q, s, x, z = (f"{base}{kind}" for kind in ("h", "m", "q", "s", "x", "z"))
     script = pack([[str(word) for word in words] for words in in_scripts(base)])
     sha = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
     return [
@@ -65,7 +65,7 @@ def sent(base: str) -> list[Words]:
         ("SET", s, "1", "PX", _LIFE), ("GET", s), ("EXISTS", s), ("PTTL", s), ("ZCARD", z), ("ZSCORE", z, "a"),
         ("ZRANK", z, "a"), ("watch", s), ("MULTI",), ("DEL", s), ("EXEC",),
         ("HSET", h, "a", "1"), ("HSETNX", h, "b", "1"), ("HGET", h, "a"), ("HMGET", h, "a"), ("HGETALL", h),
-        ("HDEL", h, "a", "b"), ("SMEMBERS", m), ("SMISMEMBER", m, "a"),
+        ("HDEL", h, "a", "b"), ("SMEMBERS", m), ("SMISMEMBER", m, "a"), ("LRANGE", q, 0, 1),
         ("ZRANGE", z, "0", "-1"), ("ZREVRANGEBYSCORE", z, "+inf", "-inf"),
         ("PEXPIRE", h, _LIFE), ("XADD", x, "*", "a", "1"), ("PEXPIRE", x, _LIFE),
         ("XRANGE", x, "-", "+"), ("XGROUP", "CREATE", x, "g", "0"),

@@ -89,7 +89,7 @@ local function see(path)
   elseif r.b and is_above(run, name) then
     above[#above + 1] = path
   else
-    redis.call('DEL', key, base .. 'steps:' .. path)
+    redis.call('DEL', key, base .. 'steps:' .. path, base .. 'ended:' .. path)
     redis.call('ZREM', done, path)
     redis.call('ZREM', KEYS[1], path)
     redis.call('ZREM', base .. 'tree:' .. run, (r.r or '') .. '/' .. name)

@@ -148,7 +148,9 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
       ended[run] = names
       if parent ~= '' then
         child_ended(run, parent, fails == 1)
-        ended_parents[run .. '/' .. parent] = parent
+        local of = ended_parents[run .. '/' .. parent] or { parent }
+        of[#of + 1] = name
+        ended_parents[run .. '/' .. parent] = of
       end
     end
     outcomes[i] = 0
@@ -166,10 +168,13 @@ for run, fields in pairs(counts) do
 end
 -- the last child to end wakes its parent, and each one a parent whose launch has ended, or that wants more children when
 -- there is much room, else a moment later: nobody polls for a join
-for path, name in pairs(ended_parents) do
-  local key = record(path)
+for path, of in pairs(ended_parents) do
+  local key, name = record(path), of[1]
   local open = tonumber(redis.call('HGET', base .. 'run:' .. run_of(path), 'o:' .. name) or 0)
-  local spec, phase, launch_ended, refill = unpack(redis.call('HMGET', key, 's', 'p', 'ar', 'ro'))
+  local spec, phase, launch_ended, refill, listed = unpack(redis.call('HMGET', key, 's', 'p', 'ar', 'ro', 'el'))
+  if listed then
+    for i = 2, #of, 1000 do redis.call('RPUSH', base .. 'ended:' .. path, unpack(of, i, math.min(i + 999, #of))) end
+  end
   if spec and not terminal(phase) then
     if open <= math.max(0, tonumber(refill or 0)) or launch_ended then
       wake(key, path, now)

@@ -115,6 +115,8 @@ for i, item in ipairs(items) do
       count(run_key, 't:' .. parent, 1)
       -- the parent of a recovered one may not be there yet; it comes with its mark
       if not recover then count(run_key, 'o:' .. parent, 1) end
+      -- whether that is a group is not known yet
+      if recover then redis.call('RPUSH', base .. 'ended:' .. run .. '/' .. parent, name_of(path)) end
       if not recover and not marked[run .. '/' .. parent] then
         redis.call('HSET', base .. 'a:' .. run .. '/' .. parent, 'b', '1')
         marked[run .. '/' .. parent] = true
