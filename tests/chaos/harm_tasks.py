@@ -26,6 +26,44 @@ def work(index: int, seconds: float, tally: str) -> int:
 
 
 @env.task()
+def count_up(children: int, tally: str, passes: str) -> int:
+    """Start so many, and add up what they return; leave a trace for every hundredth end."""
+    runs = [count_one.delay(index, tally) for index in range(children)]
+    total = 0
+    for number, run in enumerate(runs):
+        total += run.result()
+        if number % 100 == 0:
+            trace(passes, f"{_launch()}:{number}")
+    return total
+
+
+@env.task()
+def count_one(index: int, tally: str) -> int:
+    """Leave a trace of this launch, and return the index."""
+    trace(tally, f"{index}:{_launch()}")
+    threading.Event().wait(0.02)
+    return index
+
+
+@env.task()
+def grow(branches: int, leaves: int) -> None:
+    """Grow a tree of two more levels, and wait for all of it."""
+    branch.map(range(branches), leaves=leaves).result()
+
+
+@env.task()
+def branch(index: int, leaves: int) -> None:
+    """Start so many that no worker will ever run, and wait for them."""
+    leaf.map(range(index * leaves, (index + 1) * leaves)).result()
+
+
+@env.task(queue="nobody-works-here")
+def leaf(index: int) -> int:
+    """Would return the index."""
+    return index
+
+
+@env.task()
 def die(how: str, tally: str) -> None:
     """End the process of this function in one of several ways."""
     trace(tally, f"{how}:{os.getpid()}")
