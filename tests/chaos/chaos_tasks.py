@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 
+from reconciler import sleep, step
 from reconciler.core.cachepolicy import Cache
 from reconciler.core.current import current_attempt
 from reconciler.environment import TaskEnvironment
@@ -62,6 +63,19 @@ def alone(name: str, seconds: float, tally: str) -> str:
     trace(tally, name)
     threading.Event().wait(seconds)
     return name
+
+
+@env.task()
+def family(tally: str) -> str:
+    """Start two, keep a value, sleep, and wait for both."""
+    children = [mark.delay(f"child{number}", 0.05, tally) for number in range(2)]
+    token = step("token", secrets.token_hex, 8)
+    sleep(0.2)
+    for child in children:
+        child.result()
+    if step("token again", lambda: token) != token:
+        raise ValueError("a value was kept twice")
+    return token
 
 
 @env.task(cache=Cache(version="1", serialize=True, ignored_inputs=("name", "seconds", "tally")))

@@ -16,18 +16,24 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 import botocore.loaders
+import chaos_tasks
 import msgspec
 from crash_points import Trap, arm
 
 from reconciler.api.template import SecretRef
 from reconciler.api.transition import OutputRef
 from reconciler.broker.conf import build_app
+from reconciler.children import parent
+from reconciler.children.errors import Suspended as SuspendedHere
+from reconciler.children.parent import Parent, parent_context
+from reconciler.children.requests import Answer, Request, Suspending
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import registry
 from reconciler.core.published import LARGEST, release_of
@@ -41,8 +47,9 @@ from worker.attempts import attempt, batch
 from worker.attempts.drawing import Drawing
 from worker.attempts.flower import Telling
 from worker.process import configure, current_engine
+from worker.runner.asking import Desk, MakeDesk
 from worker.runner.errors import describe
-from worker.runner.runner import Call, Ended, Returned, Stopped
+from worker.runner.runner import Call, Ended, Returned, Stopped, Suspended
 from worker.steps import run_step
 
 _PR_SET_PDEATHSIG = 1
@@ -50,6 +57,35 @@ _RESYNC_EVERY = 0.4
 _RESYNC_GRACE = 100
 _POLL = 1.0
 _ATTEMPTS_AT_ONCE = 3
+
+
+_ONE = threading.Lock()
+"""Of the threads of a life one at a time may be a parent: which call that is holds for the process."""
+
+
+class HereWay:
+    """A `Way` to a desk in this process."""
+
+    brings = True
+    descriptor = None
+
+    def __init__(self, make: MakeDesk) -> None:
+        self._told = threading.Event()
+        self.desk: Desk = make(self._told.set)
+
+    def post(self, request: Request) -> None:
+        """See `Way.post`; it is done with the next `receive`."""
+        if not isinstance(request, Suspending):
+            self.desk.take(request)
+
+    def receive(self, seconds: float) -> list[Answer]:
+        """See `Way.receive`."""
+        found = self.desk.work()
+        if found or seconds <= 0:
+            return found
+        self._told.wait(seconds)
+        self._told.clear()
+        return self.desk.work()
 
 
 class HereRunner:
@@ -65,16 +101,30 @@ class HereRunner:
         """See `Runner.secrets_of`."""
         return registry.secrets().get(function, ())
 
-    def run(self, call: Call, *, stop: Callable[[], str | None], **_: object) -> Ended:
+    def run(self, call: Call, *, stop: Callable[[], str | None], desk: MakeDesk, **_: object) -> Ended:
         """See `Runner.run`; a stop is obeyed once the function has returned."""
         known = registry.get(call.function)
         assert known is not None, call.function
         args, kwargs = known.signature.call_form(known.signature.decode_arguments(call.inputs))
-        with attempt_context(CurrentAttempt.from_context(call.context)):
+        now = CurrentAttempt.from_context(call.context)
+        with ExitStack() as stack:
+            stack.enter_context(attempt_context(now))
+            caller = None
+            if call.function == chaos_tasks.family.name:
+                way = HereWay(desk)
+                stack.callback(way.desk.close)
+                stack.enter_context(_ONE)
+                caller = Parent(now, way, known.signature, patience=random.choice((0.0, 0.1)))
+                stack.enter_context(parent_context(caller))
             try:
                 answer = known.function(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001  # whatever the function raises is its outcome
-                return describe(error)
+                if caller is not None:
+                    caller.settle()
+            except (Exception, SuspendedHere) as error:  # noqa: BLE001  # whatever the function raises is its outcome
+                if caller is None or not caller.suspended:
+                    return describe(error)
+                waits, until = caller.waits()
+                return Suspended(waits, until, names=tuple(way.desk.names(waits)))
         reason = stop()
         return Stopped(reason, killed=False) if reason else Returned(known.signature.encode_result(answer))
 
@@ -89,6 +139,7 @@ def prepare(settings: Settings) -> None:
     registry.load(settings.imports)
     read = functools.cache(botocore.loaders.JSONFileLoader().load_file)
     setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _self, path: read(path))  # noqa: B010  # as below
+    setattr(parent, "_is_main", lambda: True)  # noqa: B010  # a thread of a life stands for a process
     setattr(batch, "_TURN", 0.005)  # noqa: B010  # most that is drawn together is given back
     setattr(attempt, "runner_of", lambda _engine: HereRunner())  # noqa: B010  # mypy allows no method to be replaced
 

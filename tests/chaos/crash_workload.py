@@ -24,7 +24,7 @@ from reconciler.testing.invariants import check_due_index, check_events, check_r
 from reconciler.wiring import Engine
 
 GPU = "gpu"
-EXPECTED = {"work": 12, "flaky": 2, "once": 1, "alone": 2, "big": 1, "victim": 1}
+EXPECTED = {"work": 12, "flaky": 2, "once": 1, "alone": 2, "big": 1, "victim": 1, "child0": 1, "child1": 1}
 """Executions of each function in a round in which nobody dies."""
 _ENDED_WITH = {ActionPhase.FAILED: 1, ActionPhase.ABORTED: 1, ActionPhase.RECOVERED: 1}
 """At most so many actions of a round do not succeed: the one nobody can run, the victim, and the one that is taken over."""
@@ -47,6 +47,7 @@ def submit(client: Client, name: str, tally: str) -> None:
     chaos_tasks.flaky.submit(("flaky", tally), idempotency_key=key("flaky"))
     with suppress(InvalidSpec):  # no worker has published it yet
         client.task(chaos_tasks.flaky.name).submit(("flaky", tally), idempotency_key=key("flaky"))
+    chaos_tasks.family.submit((tally,), idempotency_key=key("family"))
     chaos_tasks.mark.submit(("big", 0.0, tally, "x" * 3000), idempotency_key=key("big"))
     for number in range(2):
         chaos_tasks.alone.submit(("alone", _RENEWED, tally), idempotency_key=key(f"alone{number}"))
@@ -104,6 +105,8 @@ def _look(client: Client, group: Run[list[str]]) -> None:
     """Everything a page or a command shows."""
     client.runs()
     client.counts(group.id)
+    client.store.turn(group.action)
+    client.store.rulings(client.settings.attempts_queue)
     client.events(group.action)
     client.store.get_many([action.id for action in client.actions(group.id)])
     for shard in range(client.store.shards):
@@ -124,7 +127,7 @@ def check(client: Client, tally: Path) -> int:
     """Check all runs of a round; returns how many executions were more than needed."""
     others: list[TaskAction] = []
     runs = client.runs(limit=100)
-    assert len(runs) == 13, f"{len(runs)} runs instead of those submitted"
+    assert len(runs) == 14, f"{len(runs)} runs instead of those submitted"
     for run in runs:
         check_run(client, run.id)
         for action in client.actions(run.id):

@@ -33,9 +33,6 @@ UNREACHED: dict[str, str] = {
     f"store.{verb}:{side}": why
     for verb, why in (
         ("start_attempt", "workers draw; nobody takes a launch by its name"),
-        ("turn", "asked by people alone, who want to know why an action waits"),
-        ("keep_step", "no function here keeps values; a parent is killed in tests/integration/test_trees.py"),
-        ("steps", "as keep_step"),
         ("ended_children", "only looks, for who takes results as they come; nobody does here"),
     )
     for side in ("before", "after")
