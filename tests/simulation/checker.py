@@ -203,7 +203,8 @@ class Observer:
     def _changed(self, path: str, life: Life, fields: Fields, version: int) -> None:
         phase = ActionPhase(number(fields, b"p", 1))
         _ensure(version == life.version + 1, f"{path}: version {life.version} was followed by {version}")
-        legal = phase is life.phase or phase in TRANSITIONS[life.phase]
+        taken_over = version == 1 and phase is ActionPhase.RECOVERED
+        legal = phase is life.phase or phase in TRANSITIONS[life.phase] or taken_over
         # attempts may pass through a phase without an event of their own: the record shows the last one of a round
         _ensure(legal, f"{path}: {life.phase} became {phase}")
         total = records.event_count(fields.get(b"e"))
@@ -254,7 +255,8 @@ class Observer:
         life.sequence = event.sequence
         between = event.phase in {ActionPhase.FAILED, ActionPhase.TIMED_OUT} and not event.final
         moved = ActionPhase.QUEUED if between else event.phase
-        legal = moved is life.moved or moved in TRANSITIONS[life.moved]
+        taken_over = event.sequence == 1 and event.phase is ActionPhase.RECOVERED
+        legal = moved is life.moved or moved in TRANSITIONS[life.moved] or taken_over
         _ensure(legal, f"{path}: its events go from {life.moved} to {moved}")
         _ensure(
             event.final == (event.phase.is_terminal() and not between),

@@ -20,8 +20,9 @@ import structlog
 
 from reconciler.api.action import TaskAction
 from reconciler.api.template import SecretRef
+from reconciler.archive import index, recent
 from reconciler.children import desk, functions, parent, watching
-from reconciler.client import storing
+from reconciler.client import archived, sources, storing
 from reconciler.controller import step
 from reconciler.controller.step import Stepper
 from reconciler.stores.base import Write
@@ -297,7 +298,8 @@ def seams(sim: Simulation) -> Iterator[None]:
         (heartbeat, "threading", threads(sim)),
         (attempt, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
         (objects, "ThreadPoolExecutor", InlinePool),
-        (archive, "ThreadPoolExecutor", InlinePool),
+        *((module, "ThreadPoolExecutor", InlinePool) for module in (archive, sources, index, recent)),
+        (archived, "time", time),
         (storing, "new_incarnation", lambda: "".join(drawn.choices("abcdefgh", k=10))),
     ]
     with ExitStack() as stack:

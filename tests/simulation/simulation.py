@@ -17,6 +17,7 @@ from reconciler.api.errors import (
     InvalidSpec,
     ReconcilerError,
     SignalRefused,
+    SourceUnusable,
     Unavailable,
 )
 from reconciler.children.parent import Parent
@@ -50,7 +51,7 @@ _UNSERVED = 30_000
 """Virtual ms a line may have launches, and neither a worker at it nor a ticket, while nothing goes wrong."""
 _TURNS = 60_000
 """Turns of the scheduler that are taken for a live-lock."""
-_REFUSALS = (ActionConflict, ActionNotFound, InvalidSpec, SignalRefused)
+_REFUSALS = (ActionConflict, ActionNotFound, InvalidSpec, SignalRefused, SourceUnusable)
 """What a client may be told in a race with ends and collections."""
 
 

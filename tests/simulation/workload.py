@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.action import ActionId, ActionSpec, RunId
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import (
     Identifier,
@@ -47,6 +48,7 @@ class Theme(msgspec.Struct, frozen=True):
         alike: all tasks are the same serialized call.
         aborted: share of the submissions somebody aborts.
         again: share of those whose name is used again, often after the run was forgotten.
+        remade: share of those of which another run is made later: all again, or what did not succeed.
         secrets: share of the functions that read one, and so are drawn alone.
         crowd: most tasks of a group: of a long line several are drawn together.
         favourites: calls before which processes like to freeze.
@@ -62,6 +64,7 @@ class Theme(msgspec.Struct, frozen=True):
     crowd: int = 4
     aborted: float = 0.3
     again: float = 0.3
+    remade: float = 0.1
     favourites: tuple[str, ...] = FAVOURITES
 
 
@@ -70,7 +73,7 @@ CROWD = Theme(
 )
 MAPS = Theme((0, 0, 0, 1, 0, 0), maps=5, favourites=OF_STEPS)
 FAMILY = Theme((0, 0, 0, 0, 0, 1), favourites=OF_FAMILIES)
-NIGHTLY = Theme((0, 1, 4, 1, 0, 1), cached=0.0, functions=0.4, again=1.0)
+NIGHTLY = Theme((0, 1, 4, 1, 0, 1), cached=0.0, functions=0.4, again=0.7, remade=0.9)
 _ALIKE = Theme((0, 4, 1, 0, 0, 0), 1.0, 1.0, 0.0, alike=True, favourites=OF_CACHE)
 ALIKE_ELSEWHERE = msgspec.structs.replace(_ALIKE, functions=0.0)
 THEMES = (
@@ -92,6 +95,10 @@ _SCRIPTED = ("tidy", "plain")
 _MOODS = ("good", "good", "flaky", "bad")
 PROJECT, DOMAIN = "default", "development"
 _ENDS = {ActionPhase.SUCCEEDED, ActionPhase.FAILED}
+
+
+def _made(client: Client, verb: str, source: RunId, name: str) -> None:
+    getattr(client, verb)(source, name=name)
 
 
 def submitting(spec: ActionSpec) -> Do:
@@ -170,6 +177,24 @@ class Workload:
             rng.random() < self.theme.again
         ):  # its name used again, as each day by a nightly run: often after it was forgotten
             self.ops.append(msgspec.structs.replace(first, at=first.at + rng.randrange(60_000, 300_000)))
+
+        if run not in self.families and rng.random() < self.theme.remade:
+            self._remake(run, names, first.at)
+
+    def _remake(self, run: str, names: list[str], after: int) -> None:
+        """Another run is made of this one once it has ended, while it is kept, forgotten, or in the archive."""
+        rng = self.rng
+        verb, again = rng.choice(("recover", "recover", "rerun")), f"{run}-again"
+        source = ActionId.parse(names[0]).run_id
+        ends = {
+            f"{PROJECT}/{DOMAIN}/{again}/{ActionId.parse(name).action}": self.expected[name] for name in names
+        }
+        for name, expected in ends.items():
+            self.expected[name] = Expected({*expected.ends, *_ENDS, ActionPhase.RECOVERED}, abortable=True)
+        for _ in range(rng.randrange(1, 4)):  # the same call again gives the same run
+            at = after + rng.randrange(2_000, rng.choice((30_000, 200_000)))
+            make = partial(_made, verb=verb, source=source, name=again)
+            self.ops.append(Op(at, f"{verb} {run}", make))
 
     def _soon(self, after: int) -> int:
         """A time after another one: in the middle of the first step, or any."""
