@@ -14,6 +14,8 @@ class Door(enum.StrEnum):
     """A program, by `Client`."""
     CLI = "cli"
     """A person or a script, by the command."""
+    FLOWER = "flower"
+    """A person, by a page of Flower."""
     TOKEN = "token"  # noqa: S105  # a door, no secret
     """Whoever was given the callback token of a condition."""
 

@@ -34,8 +34,33 @@ def health_document(client: Client) -> Document:
         ],
         "workers": workers,
         "sweeps": {name: store.swept_ago(name) for name in SWEEPS} if isinstance(store, RedisStore) else {},
+        "memory": _memory(store) if isinstance(store, RedisStore) else None,
         "now": store.now(),
     }
+
+
+def _memory(store: RedisStore) -> Document:
+    """Tell how many bytes the server of the records uses, and may use; 0 = as many as there are."""
+    found = store.memory()
+    return {"used": found.used, "limit": found.limit}
+
+
+def doctor_document() -> Document:
+    """Write everything `reconciler doctor` checks, as its `--json` tells it."""
+    from reconciler.cli.checks import examine  # noqa: PLC0415  # slow to import, and seldom asked
+    from reconciler.cli.format import scrub  # noqa: PLC0415  # as above
+
+    found = examine()
+    checks = [
+        {
+            "name": one.name,
+            "state": one.state,
+            "detail": scrub(one.detail) or None,
+            "problems": [scrub(problem) for problem in one.problems],
+        }
+        for one in found
+    ]
+    return {"ok": not any(one.problems for one in found), "checks": checks}
 
 
 def _worker(name: str, data: bytes) -> Document:

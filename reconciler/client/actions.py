@@ -63,6 +63,7 @@ class Actions:
         archived: runs the store has forgotten.
         largest: bytes of the largest outputs that are loaded; 0: any.
         door: by which the caller came, noted with what he changes.
+        actor: who he is; empty = the user of this process.
     """
 
     def __init__(
@@ -78,11 +79,12 @@ class Actions:
         self.messenger = messenger
         self.archived = archived or ArchivedRuns(None)
         self.door: str = Door.CLIENT
+        self.actor = ""
         self._waker = Waker(messenger)
 
     def who(self) -> Who:
         """Say who speaks, for what is noted of submissions, priorities and queues."""
-        return Who(me(), self.door)
+        return Who(self.actor or me(), self.door)
 
     # -- reading ---------------------------------------------------------------------------------------------------
     def get(self, action: ActionId) -> TaskAction:
@@ -201,8 +203,14 @@ class Actions:
         above: TaskAction | None = record
         while above is not None and above.metadata.submitted is None:
             parent = above.spec.parent_action_name
-            above = self.store.get(above.id.run_id.action(parent)) if parent else None
+            above = self._parent(above.id.run_id.action(parent)) if parent else None
         return above.metadata.submitted if above is not None else None
+
+    def _parent(self, action: ActionId) -> TaskAction | None:
+        try:
+            return self.get(action)
+        except ActionNotFound:
+            return None
 
     def made_into(self, source: RunLife) -> list[RunId]:
         """Find the stored runs that `rerun`, `recover` or `fork` made of this one, by name; none of what is forgotten."""
@@ -329,7 +337,9 @@ class Actions:
         """
         action.checked()
         request = Deletion(
-            reason=cut(reason or ABORT_REASON, 1024), actor=cut(actor or me(), MAX_ACTOR), door=self.door
+            reason=cut(reason or ABORT_REASON, 1024),
+            actor=cut(actor or self.actor or me(), MAX_ACTOR),
+            door=self.door,
         )
         report = self._request_abort(action, request)
         if report.outcome is AbortOutcome.MISSING:

@@ -27,6 +27,7 @@ def event_document(event: ActionEvent) -> Document:
         "logs": [{"name": link.name, "uri": link.uri, "sha256": link.sha256} for link in event.log_info],
         "context": event.log_context or {},
         "cache": event.cache_status.name.lower(),
+        "cached_from": event.cache_metadata,
         "actor": event.actor or None,
         "cluster": event.cluster or None,
     }

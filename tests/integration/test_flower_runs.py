@@ -34,6 +34,8 @@ from reconciler.sweeps.collect import collect
 pytestmark = pytest.mark.servers
 PATIENCE = 60
 HERE = Path(__file__).parent
+AXE = Path(__file__).parents[1] / "support" / "axe" / "axe.min.js"
+"""axe-core 4.14.1, as npm has it."""
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7*7 }}\u202e\u0000\u001b[31m' + "W" * 300
 
 
@@ -430,6 +432,46 @@ def test_hostile_strings_are_text(site: Site, tmp_path: Path) -> None:
                 assert page.run("document.documentElement.scrollWidth <= innerWidth"), (path, width)
                 assert page.run("document.querySelectorAll('main img, main script').length") == 0
     asks.abort("enough")
+
+
+def test_axe_finds_nothing_serious(site: Site, tmp_path: Path) -> None:
+    """On no page, in light and dark, wide and narrow; and a prompt is Markdown that can do nothing."""
+    asks = site.client.condition(
+        "axe",
+        prompt="**Ship** [it](https://example.com/1)?\n\n<img src=x onerror=alert(1)>\n\n|a|\n|-|\n|b|",
+        description="_Soon_",
+    )
+    failed, run = orchard.fails.delay("closed"), orchard.runs.map([300.0, 0.0])
+    eventually(lambda: failed.phase is ActionPhase.FAILED and site.client.counts(run.id).ended == 1, PATIENCE)
+    paths = (
+        "/runs",
+        "/waiting",
+        "/health",
+        *(f"/runs/{one}" for one in (run.id, run.action, failed.action, asks.action)),
+    )
+    with browser(tmp_path) as page:
+        for scheme, width in (("light", 1440), ("dark", 400)):
+            page.theme(scheme)
+            page.resize(width, 900)
+            for path in paths:
+                page.open(site.url + path)
+                page.wait("document.querySelector('.rc-body')?.children.length > 1")
+                if path == "/health":
+                    page.click("[data-doctor]")
+                    page.wait_text("settings")
+                page.run(AXE.read_text() + ";0")
+                found = page.run(
+                    "axe.run().then(r => r.violations.filter(v => ['serious', 'critical'].includes(v.impact))"
+                    ".map(v => [v.id, v.nodes[0].html]))"
+                )
+                assert (path, scheme, found) == (path, scheme, [])
+        page.open(f"{site.url}/runs/{asks.action}")
+        page.wait("document.querySelector('.rc-prose strong')?.innerText === 'Ship'")
+        assert page.run("document.querySelector('.rc-prose a').href") == "https://example.com/1"
+        page.wait_text("<img src=x onerror=alert(1)>")
+        assert page.run("document.querySelectorAll('main img').length") == 0
+    asks.abort("enough")
+    run.abort("enough")
 
 
 def test_what_is_redacted_shows_nowhere(site: Site, tmp_path: Path) -> None:

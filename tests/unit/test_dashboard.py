@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from reconciler import RetryStrategy, TaskEnvironment
-from reconciler.api.action import ActionId
+from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.core.times import iso
@@ -18,7 +18,7 @@ from worker.dashboard import bulk, detail, overview
 from worker.dashboard.buttons import BUTTONS, Asked, press
 from worker.dashboard.defaults import is_login, prepare_flower
 from worker.dashboard.guard import closed_because, foreign_because
-from worker.dashboard.rows import bars
+from worker.dashboard.rows import Bar, bars
 from worker.dashboard.search import search_runs
 from worker.dashboard.wanted import Wanted, read_wanted
 
@@ -36,6 +36,12 @@ def doubles(n: int) -> int:
 def fails(why: str) -> int:
     """Fail."""
     raise ValueError(why)
+
+
+@env.task
+def asks_below() -> int:
+    """Wait for a child that may not begin yet."""
+    return doubles.submit((1,), countdown=3600).result()
 
 
 @pytest.fixture
@@ -131,6 +137,53 @@ def test_bars_tell_attempts_apart(lab: Lab) -> None:
     assert found[0].start == record.metadata.creation_timestamp
     assert all(before.end == after.start for before, after in pairwise(found))
     assert iso(found[-1].end) is not None
+
+
+def test_a_failure_is_followed_down_to_its_cause(lab: Lab) -> None:
+    """The first action that failed below one, and below that."""
+    good = doubles.delay(1)
+    run = fails.map(["one", "two"])
+    lab.work()
+    chain = detail.action_page(lab.client, run.action, read_only=False)["blame"]
+    assert [(one["action"].split("/")[-1], one["error"]) for one in chain] == [("m0", "[ValueError] one")]
+    assert detail.action_page(lab.client, good.action, read_only=False)["blame"] == []
+
+
+def test_a_suspended_function_has_a_bar_of_its_own(lab: Lab) -> None:
+    """From when it gave its worker away."""
+    run = asks_below.delay()
+    for _ in range(4):
+        lab.step()
+        lab.clock.advance(timedelta(seconds=1))
+        lab.settle(limit=timedelta(seconds=1))
+    lab.work(limit=timedelta(seconds=5))
+    record = lab.get(run.action)
+    assert record.attempt.suspended
+    found = bars(record)
+    assert record.attempt.outcome is not None
+    assert found[-1] == Bar("suspended", record.attempt.outcome.at, 0, 1)
+    assert found[-2].end == found[-1].start
+
+
+def test_who_presses_is_noted_with_all_that_changes(lab: Lab) -> None:
+    """Priority, abort and the run that is made: who, and that it was by a page."""
+    call = doubles.delay(1)
+    press("prioritize", Asked(lab.client, call.action, {"priority": 9}, "ada"))
+    prioritized = lab.get(call.action).metadata.prioritized
+    assert prioritized is not None
+    assert (prioritized.actor, prioritized.door) == ("ada", "flower")
+    press("abort", Asked(lab.client, call.action, {"reason": "no"}, "ada"))
+    lab.work()
+    deletion = lab.get(call.action).metadata.deletion
+    assert deletion is not None
+    assert (deletion.actor, deletion.door) == ("ada", "flower")
+    made = press("rerun", Asked(lab.client, call.action, {}, "ada"))
+    root = RunId.parse(made["run"]).action("a0")
+    assert detail.action_page(lab.client, root, read_only=True)["submitted"] == {
+        "actor": "ada",
+        "door": "flower",
+    }
+    assert lab.client.who().door == "client"
 
 
 def test_previews_are_exact_and_bounded(lab: Lab) -> None:

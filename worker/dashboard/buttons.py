@@ -9,6 +9,7 @@ import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, TaskAction
 from reconciler.api.approval import read_condition
+from reconciler.api.audit import Door
 from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
@@ -108,8 +109,16 @@ def press(name: str, asked: Asked) -> Document:
     button = BUTTONS.get(name)
     if button is None:
         raise InvalidInput(f"there is no button {name[:40]!r}; there are: {', '.join(BUTTONS)}")
-    done = button.act(asked)
+    done = button.act(msgspec.structs.replace(asked, client=_speaking(asked)))
     return {"action": str(asked.action), "button": name, "by": asked.by, **msgspec.structs.asdict(done)}
+
+
+def _speaking(asked: Asked) -> Client:
+    """Make a client that notes who presses with all it changes."""
+    own = asked.client
+    client = Client(own.store, own.blobs, own.messenger, own.settings)
+    client.door, client.actor = Door.FLOWER, asked.by
+    return client
 
 
 def _live(record: TaskAction) -> bool:

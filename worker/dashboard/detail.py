@@ -12,7 +12,7 @@ from reconciler.api.approval import read_condition
 from reconciler.api.errors import ActionNotFound, BlobNotFound, InvalidInput, ReconcilerError
 from reconciler.api.template import template_or_none
 from reconciler.cli.describe import why_document
-from reconciler.cli.documents import action_document, counts_document
+from reconciler.cli.documents import action_document, counts_document, error_of
 from reconciler.cli.log_places import place_of, read_log
 from reconciler.client import Client
 from reconciler.client.actions import Actions
@@ -25,6 +25,7 @@ from reconciler.core.redaction import redaction_of, shown_inputs
 from reconciler.stores.holds import RunLife
 from reconciler.stores.outputs import read_inputs
 from worker.dashboard.buttons import buttons_of
+from worker.dashboard.markdown import read_markdown
 from worker.dashboard.remembered import reader
 from worker.dashboard.rows import bars, row, task_of
 
@@ -35,6 +36,8 @@ _READ: Final = 1024 * 1024
 ROWS: Final = 2000
 """Actions in one answer."""
 _CHANGES: Final = 1000
+_DEEP: Final = 8
+"""Actions in a chain of errors, at most."""
 
 
 def run_document(client: Client, run: RunId, incarnation: str = "", *, read_only: bool) -> Document:
@@ -133,6 +136,7 @@ def action_page(client: Client, action: ActionId, incarnation: str = "", *, read
     chain = describe(client, action) if not record.phase.is_terminal() else [Described(record, None)]
     record = chain[0].record
     events = read.events(action)
+    record.set_metadata(submitted=read.submitter(record))
     return {
         **action_document(record, events),
         "task": task_of(record),
@@ -140,6 +144,7 @@ def action_page(client: Client, action: ActionId, incarnation: str = "", *, read
         "question": _question(record),
         "events_told": [event_document(event) for event in events],
         "bars": bars(record),
+        "blame": blame(read, record),
         "inputs_preview": inputs_preview(client, record),
         "outputs_preview": outputs_preview(client, record),
         "types": _types(record),
@@ -148,13 +153,36 @@ def action_page(client: Client, action: ActionId, incarnation: str = "", *, read
     }
 
 
+def blame(read: Actions, record: TaskAction) -> list[Document]:
+    """Tell which actions below a failed one failed first: a child, a child of that, and so on."""
+    chain: list[Document] = []
+    while record.children.failed and len(chain) < _DEEP:
+        children = read.actions(record.id.run_id, parent=record.id.action)
+        bad = next(
+            (child for child in children if child.phase.is_terminal() and not child.phase.has_outputs()), None
+        )
+        if bad is None:
+            break
+        record, error = bad, error_of(bad)
+        text = f"[{error.code}] {error.message}"[:300] if error else ""
+        chain.append({"action": str(bad.id), "phase": str(bad.phase), "task": task_of(bad), "error": text})
+    return chain
+
+
 def _question(record: TaskAction) -> Document | None:
     if record.spec.action_type != CONDITION:
         return None
     spec = read_condition(record.spec.condition_spec)
     if spec is None:
         return None
-    return {"name": spec.name, "type": spec.type, "prompt": spec.prompt, "description": spec.description}
+    return {
+        "name": spec.name,
+        "type": spec.type,
+        "prompt": spec.prompt,
+        "prompt_read": read_markdown(spec.prompt),
+        "description": spec.description,
+        "description_read": read_markdown(spec.description),
+    }
 
 
 def _types(record: TaskAction) -> Document:

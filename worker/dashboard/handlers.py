@@ -18,7 +18,7 @@ from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import InvalidInput
 from reconciler.api.logins import WHOLE, View, view_of
 from reconciler.cli.exits import ExitCode, error_document, exit_code_of
-from reconciler.cli.standing import health_document
+from reconciler.cli.standing import doctor_document, health_document
 from reconciler.client import Client
 from reconciler.core.documents import Document
 from worker.dashboard import bulk, detail, overview
@@ -326,6 +326,16 @@ class Health(Api):
         if self.view.projects is not None:
             raise HTTPError(403, ONLY_SOME)
         await self.answer_with(lambda: health_document(client()))
+
+
+class Doctor(Api):
+    """`GET /reconciler/api/doctor`: what `reconciler doctor` says; takes some seconds."""
+
+    async def get(self) -> None:
+        """Ask it."""
+        if self.view.projects is not None:
+            raise HTTPError(403, ONLY_SOME)
+        await self.answer_with(doctor_document)
 
 
 class Described(Api):

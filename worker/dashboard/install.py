@@ -67,6 +67,7 @@ def _addresses() -> list[url]:
         url(rf"{api}/matching/([a-z]+)", handlers.Matching),
         url(rf"{api}/waiting", handlers.Waiting),
         url(rf"{api}/health", handlers.Health),
+        url(rf"{api}/doctor", handlers.Doctor),
         url(rf"{api}/openapi\.json", handlers.Described),
         url(r"/reconciler/static/(.*)", handlers.Files, {"path": str(handlers.STATIC)}),
     ]

@@ -11,6 +11,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
 from reconciler.core.documents import Document
 from worker.dashboard.buttons import buttons_of
+from worker.dashboard.markdown import read_markdown
 
 _RUNS: Final = 2_000
 """Newest runs that are looked through for questions."""
@@ -40,7 +41,9 @@ def _question(record: TaskAction, *, read_only: bool) -> Document:
         "name": spec.name if spec else record.id.action,
         "type": spec.type if spec else "str",
         "prompt": spec.prompt if spec else "",
+        "prompt_read": read_markdown(spec.prompt) if spec else [],
         "description": spec.description if spec else "",
+        "description_read": read_markdown(spec.description) if spec else [],
         "created": record.metadata.creation_timestamp,
         "buttons": [] if read_only else buttons_of(record),
     }

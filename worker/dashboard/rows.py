@@ -15,9 +15,10 @@ from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
 from reconciler.core.status_conditions import terminal_time
 
-WAITS, RUNS, ASKS, FAILED, WHOLE = "waits", "runs", "asks", "failed", "whole"
+WAITS, RUNS, ASKS, FAILED, WHOLE, RESTS = "waits", "runs", "asks", "failed", "whole", "suspended"
 """What an action did during a bar. `whole`: it waited and ran, and `failed`: so did an attempt that failed; where the one
-ended and the other began is not kept of what ran only for a moment."""
+ended and the other began is not kept of what ran only for a moment. `suspended`: it has given its worker away, and waits
+for what it started."""
 _KINDS = {
     Reason.QUEUED: WAITS,
     Reason.INITIALIZING: WAITS,
@@ -81,7 +82,17 @@ def bars(record: TaskAction) -> list[Bar]:
         last.kind, last.end = WAITS, began
     elif last.kind == WAITS and record.phase in _RAN:
         last.kind = WHOLE
-    return found
+    return [*found, *_suspended(record, found[-1])]
+
+
+def _suspended(record: TaskAction, last: Bar) -> Iterable[Bar]:
+    """Draw the bar of a function that is suspended now; the bar before it ends where it begins."""
+    outcome = record.attempt.outcome
+    since = outcome.at if outcome is not None and record.attempt.suspended else 0
+    if record.phase.is_terminal() or last.end or since < last.start:
+        return
+    last.end = since
+    yield Bar(RESTS, since, 0, last.attempt)
 
 
 def _told(history: Iterable[PhaseTransition], created: int) -> list[Bar]:

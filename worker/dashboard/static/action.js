@@ -2,7 +2,7 @@
 
 import { download, get, incarnation, page, within } from "./api.js";
 import { showButtons } from "./buttons.js";
-import { fill, h } from "./dom.js";
+import { fill, h, prose } from "./dom.js";
 import { badge, ended, size, span, stamp } from "./format.js";
 
 const EVERY = 2000;
@@ -39,7 +39,7 @@ function documentBox(title, preview, action, which, types) {
   return section(
     title,
     names.length ? h("p", { class: "rc-muted rc-mono" }, names.join(", ")) : "",
-    h("pre", { class: "rc-pre", tabindex: "0", "aria-label": title }, preview.text),
+    h("pre", { class: "rc-pre", role: "group", tabindex: "0", "aria-label": title }, preview.text),
     h("p", { class: "rc-muted" }, preview.cut ? "Cut here. " : "", h("a", { href: download(action, which) }, `Save ${size(preview.size)}`)),
   );
 }
@@ -50,6 +50,9 @@ function errorBox(found) {
   return section(
     found.phase === "failed" || found.phase === "timed_out" ? "Error" : "Last error",
     h("p", { class: "rc-red" }, h("strong", {}, error.code || "Error"), " ", error.message),
+    found.blame.length
+      ? h("ol", { class: "rc-chain", "aria-label": "Where it comes from" }, found.blame.map((one) => h("li", {}, badge(one.phase), " ", h("a", { href: within(`/runs/${one.action}`) }, one.action.split("/").pop()), h("span", { class: "rc-muted" }, ` ${one.task} `), h("span", { class: "rc-grow" }, one.error))))
+      : "",
   );
 }
 
@@ -111,21 +114,31 @@ function factsBox(found, run) {
     { class: "rc-card rc-dl" },
     fact("Task", found.task),
     fact("Parent", found.parent ? h("a", { href: within(`/runs/${run}/${found.parent}`) }, found.parent) : ""),
+    fact("Submitted by", who(found.submitted)),
     fact("Made by", madeBy(found.made_by)),
     fact("Children", found.children.total ? `${found.children.total}, ${found.children.open} open, ${found.children.failed} failed` : ""),
     fact("Created", stamp(from)),
     fact("Ended", found.ended_at ? `${stamp(at(found.ended_at))}, after ${span(at(found.ended_at) - from)}` : ""),
     fact("Attempt", found.attempts, found.launches ? ` (launched again ${found.launches}×)` : "", found.system_failures ? ` (${found.system_failures} system failures)` : ""),
     fact("Worker", found.attempt && found.attempt.worker ? found.attempt.worker : ""),
-    fact("Priority", found.priority, found.fair_key ? `, fair key ${found.fair_key}` : ""),
+    fact("Priority", found.priority, found.fair_key ? `, fair key ${found.fair_key}` : "", found.prioritized ? `, by ${who(found.prioritized)}` : ""),
     fact("May begin", stamp(at(found.may_begin_at))),
     fact("Expires", stamp(at(found.expires_at))),
-    fact("Cache", found.cache === "disabled" ? "" : found.cache.replaceAll("_", " ")),
+    fact("Cache", found.cache === "disabled" ? "" : found.cache.replaceAll("_", " "), cachedFrom(found)),
     fact("Aborted by", found.deletion ? `${found.deletion.actor}: ${found.deletion.reason}` : ""),
     fact("Answered by", found.signal ? `${found.signal.by || "unknown"}` : ""),
     fact("Clean-up failed", found.cleanup_error || ""),
     fact("Labels", labels.map(([name, value]) => h("span", { class: "rc-tag" }, `${name}=${value}`))),
   );
+}
+
+const who = (by) => (by ? `${by.actor || "unknown"}${by.door ? ` (${by.door})` : ""}` : "");
+
+// The run whose result was taken.
+function cachedFrom(found) {
+  const source = found.events_told.find((event) => event.cached_from?.run)?.cached_from;
+  if (!source) return "";
+  return [" from ", h("a", { href: page(`/runs/${source.project}/${source.domain}/${source.run}/${source.action}`) }, `${source.run} / ${source.action}`)];
 }
 
 function madeBy(lineage) {
@@ -146,7 +159,7 @@ export async function showAction(body, action) {
   const why = h("div", { "aria-live": "polite" });
   const main = h("div", { class: "rc-main" });
   const side = h("div", { class: "rc-side" });
-  const logText = h("pre", { class: "rc-pre rc-log", tabindex: "0", "aria-label": "Log" });
+  const logText = h("pre", { class: "rc-pre rc-log", role: "group", tabindex: "0", "aria-label": "Log" });
   const logHead = h("p", { class: "rc-muted", role: "status" });
   const log = section("Log", logHead, logText);
   log.hidden = true;
@@ -186,7 +199,7 @@ export async function showAction(body, action) {
     if (!document.querySelector("dialog[open]")) showButtons(buttons, found.buttons, action, () => look());
     fill(
       main,
-      found.question ? section("Question", h("p", { class: "rc-question" }, found.question.prompt || found.question.name), found.question.description ? h("p", { class: "rc-muted rc-lines" }, found.question.description) : "") : "",
+      found.question ? section("Question", h("div", { class: "rc-question rc-prose" }, found.question.prompt ? prose(found.question.prompt_read) : found.question.name), found.question.description ? h("div", { class: "rc-muted rc-prose" }, prose(found.question.description_read)) : "") : "",
       errorBox(found),
       attemptsBox(found, openLog),
       log,

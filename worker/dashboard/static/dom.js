@@ -23,6 +23,18 @@ export function add(element, children) {
   return element;
 }
 
+const ALLOWED = new Set("p h3 h4 h5 h6 ul ol li blockquote em strong s a hr br code pre table thead tbody tr th td span".split(" "));
+
+// Markdown as the server has read it: a tree of texts and of these elements, and of nothing else.
+export function prose(tree, depth = 0) {
+  return tree.map((one) => {
+    if (typeof one === "string") return one;
+    const link = one.tag === "a" && /^(https?:\/\/|mailto:)/i.test(one.href || "");
+    const tag = ALLOWED.has(one.tag) && (one.tag !== "a" || link) ? one.tag : "span";
+    return h(tag, link ? { href: one.href, rel: "noopener noreferrer nofollow", target: "_blank" } : {}, depth < 40 ? prose(one.children, depth + 1) : "");
+  });
+}
+
 export function fill(element, ...children) {
   element.replaceChildren();
   return add(element, children);

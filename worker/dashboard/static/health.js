@@ -2,8 +2,9 @@
 
 import { get } from "./api.js";
 import { fill, h } from "./dom.js";
-import { count, moment, span } from "./format.js";
+import { count, moment, size, span } from "./format.js";
 
+const MARKS = { ok: "✓", problem: "✗", skipped: "–" };
 const EVERY = 3000;
 const LATE = 5000; // from then on somebody should look
 
@@ -25,7 +26,30 @@ function figure(name, value, bad) {
 export async function showHealth(body) {
   document.title = "Health";
   const place = h("div", {});
-  fill(body, h("header", { class: "rc-head" }, h("h1", {}, "Health")), place);
+  const told = h("div", { "aria-live": "polite" });
+  const ask = h("button", { type: "button", class: "rc-button", "data-doctor": true, onclick: () => doctor() }, "Ask the doctor");
+  fill(body, h("header", { class: "rc-head" }, h("h1", {}, "Health"), h("div", { class: "rc-facts" }), ask), told, place);
+
+  async function doctor() {
+    ask.disabled = true;
+    fill(told, h("p", { class: "rc-muted" }, "Each server and worker is looked at…"));
+    try {
+      const found = await get("/doctor");
+      const lines = found.checks.flatMap((one) => (one.problems.length ? one.problems : [one.detail || ""]).map((text) => [one, text]));
+      fill(
+        told,
+        h(
+          "section",
+          { class: "rc-card", "aria-label": "What reconciler doctor says" },
+          h("h2", {}, found.ok ? "All is well" : "What is not well"),
+          h("ul", { class: "rc-history" }, lines.map(([one, text]) => h("li", {}, h("span", { class: one.state === "problem" ? "rc-red" : "rc-muted" }, MARKS[one.state]), h("strong", { class: "rc-check" }, one.name), h("span", { class: `rc-grow${one.state === "problem" ? " rc-red" : ""}` }, text)))),
+        ),
+      );
+    } catch (error) {
+      fill(told, h("p", { class: "rc-problem", role: "alert" }, error.message));
+    }
+    ask.disabled = false;
+  }
 
   async function look() {
     const found = await get("/health");
@@ -39,6 +63,7 @@ export async function showHealth(body) {
         figure("the oldest step is late", span(found.late), found.late > LATE),
         figure("launches wait", count(waiting), false),
         figure("workers live", count(found.workers.length), !found.workers.length),
+        found.memory ? figure(found.memory.limit ? `of ${size(found.memory.limit)} of Redis in use` : "of Redis in use, without a limit", size(found.memory.used), found.memory.limit && found.memory.used > found.memory.limit * 0.85) : "",
         swept,
       ),
       table(

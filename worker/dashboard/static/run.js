@@ -8,7 +8,7 @@ import { Tree } from "./tree.js";
 
 const ROW = 32;
 const AROUND = 8; // rows kept above and below what is seen
-const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", failed: "failed", whole: "waited and ran" };
+const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", suspended: "suspended, waits for what it started", failed: "failed", whole: "waited and ran" };
 
 export async function showRun(body, run) {
   const [project, domain, name] = run.split("/");

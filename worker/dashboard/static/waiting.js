@@ -2,7 +2,7 @@
 
 import { get, page } from "./api.js";
 import { showButtons } from "./buttons.js";
-import { fill, h } from "./dom.js";
+import { fill, h, prose } from "./dom.js";
 import { moment } from "./format.js";
 
 const EVERY = 5000;
@@ -21,8 +21,8 @@ export async function showWaiting(body) {
     return h(
       "li",
       { class: "rc-card" },
-      h("p", { class: "rc-question" }, one.prompt || one.name),
-      one.description ? h("p", { class: "rc-muted rc-lines" }, one.description) : "",
+      h("div", { class: "rc-question rc-prose" }, one.prompt ? prose(one.prompt_read) : one.name),
+      one.description ? h("div", { class: "rc-muted rc-prose" }, prose(one.description_read)) : "",
       h("p", { class: "rc-muted" }, h("a", { href: page(`/runs/${one.action}`) }, `${run} / ${name}`), ` in ${project} / ${domain}, asks for ${one.type}, `, moment(one.created, now)),
       buttons,
     );
