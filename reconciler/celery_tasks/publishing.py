@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 
 from celery import Signature, Task
 from celery.exceptions import Ignore
+from celery.signals import before_task_publish
 
 from reconciler.api.asked import AskedRetry
 from reconciler.api.errors import NonRetryableError
@@ -16,6 +18,8 @@ from reconciler.celery_tasks.carrying import dumped, to_json
 from reconciler.celery_tasks.recording import Recorder
 from reconciler.celery_tasks.request import Carried
 
+_task_log = logging.getLogger("celery.task")
+"""Goes to the log of the attempt, like all that the task says."""
 _OF_A_RETRY = frozenset({"countdown", "eta", "retries"})
 """Options of a message that a retry may change."""
 _LONGEST = 16
@@ -44,12 +48,14 @@ class Outbox:
         self._carried = carried
         self.asked: AskedRetry | None = None
         self.refused = ""
+        self._sent: set[object] = set()
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Let the task speak, within the block, to this box and to the recorder."""
         own = vars(self._task)
         before = dict(own)
+        before_task_publish.connect(self._say_sent, weak=False)
         retry, sign = self._task.retry, self._task.signature_from_request
         own.update(
             _backend=self._recorder,
@@ -62,8 +68,18 @@ class Outbox:
         try:
             yield
         finally:
+            before_task_publish.disconnect(self._say_sent)
             own.clear()  # also what `retry` has set on it
             own.update(before)
+
+    def _say_sent(self, sender: object = None, **_: Any) -> None:
+        """Say once of each other task that it goes to the broker: whoever composes may have meant a child."""
+        if sender not in self._sent:
+            self._sent.add(sender)
+            _task_log.info(
+                "%s is sent to the broker of its application, and is no child of this action: durable(…).delay() makes one",
+                sender,
+            )
 
     def _watched(self, retry: Callable[..., Any]) -> Callable[..., Any]:
         def watched(

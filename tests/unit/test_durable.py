@@ -417,3 +417,44 @@ def test_our_workers_consume_none_of_the_users_tasks(
     assert {"shop.before", "shop.shared"} <= app.tasks.keys()
     assert (_state.default_app, _state._tls.current_app) == before
     assert ours._fixups == []
+
+
+def test_a_durable_task_starts_children(lab: Lab, make: Callable[..., DurableTask]) -> None:
+    """By the handle that `durable` gives; it is suspended while it waits, through Celery's own tracer."""
+    calls: list[int] = []
+
+    def double(number: int) -> int:
+        calls.append(number)
+        return 2 * number
+
+    child = make(double)
+
+    def total(numbers: list[int]) -> int:
+        return sum(run.result() for run in [child.delay(number) for number in numbers])
+
+    record, result = ended(lab, make(total), [1, 2, 3])
+    assert result == 12
+    assert sorted(calls) == [1, 2, 3]
+    assert record.children.total == 3
+    assert record.status.resumes > 0
+
+
+def test_what_a_task_sends_itself_is_no_child_and_said(
+    app: Celery, lab: Lab, make: Callable[..., DurableTask], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes to the broker of its application, once said for each task however often it is sent."""
+    app.conf.broker_url = "memory://"
+    other = app.task(_nothing, name="shop.other", ignore_result=True)
+
+    def sends() -> int:
+        for _ in range(2):
+            other.delay()
+        return 1
+
+    with caplog.at_level("INFO", "celery.task"):
+        record, result = ended(lab, make(sends))
+    assert result == 1
+    assert record.children.total == 0
+    assert [message for message in caplog.messages if "no child" in message] == [
+        "shop.other is sent to the broker of its application, and is no child of this action: durable(…).delay() makes one"
+    ]
