@@ -19,6 +19,7 @@ from worker import standing
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus-alerts.yml"
+TRIALS = ROOT / "tests" / "support" / "alerts_test.yml"
 DASHBOARD = ROOT / "deploy" / "grafana-dashboard.json"
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 OF_PROMETHEUS = {"job", "instance"}
@@ -147,10 +148,15 @@ def test_panels_do_not_overlap() -> None:
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
+def test_each_alert_is_tried() -> None:
+    """The unit tests for promtool have a case in which it fires."""
+    text = TRIALS.read_text()
+    assert [rule["alert"] for rule in rules() if f'alertname="{rule["alert"]}"' not in text] == []
+
+
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool of Prometheus is not installed here")
-def test_prometheus_takes_the_rules() -> None:
-    """The tool of Prometheus itself finds nothing wrong with them."""
-    done = subprocess.run(
-        ["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("what", [("check", "rules", str(RULES)), ("test", "rules", str(TRIALS))])
+def test_prometheus_takes_the_rules(what: tuple[str, ...]) -> None:
+    """The tool of Prometheus itself finds nothing wrong; each alert fires when it shall, and is quiet when all is well."""
+    done = subprocess.run(["promtool", *what], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
