@@ -4,5 +4,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 lock() { uv pip compile "$@" --quiet --upgrade --generate-hashes --python-version 3.11 --no-header --no-annotate; }
-lock pyproject.toml --extra flower --output-file docker/requirements.txt
+lock pyproject.toml --extra flower --extra otel --output-file docker/requirements.txt
 lock docker/build.in --output-file docker/build.txt

@@ -12,7 +12,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+EXTRAS = ("flower", "otel")
+"""Those that the image has."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+OPTIONAL = PROJECT["project"]["optional-dependencies"]
 
 
 def locked(name: str) -> dict[str, tuple[str, int]]:
@@ -28,7 +31,7 @@ def locked(name: str) -> dict[str, tuple[str, int]]:
     [
         (
             "requirements.txt",
-            [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["flower"]],
+            [*PROJECT["project"]["dependencies"], *(one for name in EXTRAS for one in OPTIONAL[name])],
         ),
         ("build.txt", PROJECT["build-system"]["requires"]),
     ],
