@@ -91,7 +91,7 @@ class Archive:
         data = self.blobs.get(uri)
         there = read_object(uri, run.run, data)
         if there.damage:
-            raise ArchiveDamaged(uri, there.damage)
+            raise ArchiveDamaged(uri, there.lost)
         same = there.created_at == run.created_at and there.incarnation == run.incarnation
         return data if same and there.actions.keys() == {action.name for action in run.actions} else None
 
@@ -161,12 +161,10 @@ def read_object(uri: str, run: RunId, data: bytes) -> ArchivedRun:
     actions = lines.actions(run)
     if header is None and not actions:
         raise ArchiveDamaged(uri, _NOTHING)
-    damage = ""
+    lost = ""
     if header is None or unpacked.lost or lines.bad or not lines.complete:
         of = f" of {header.actions}" if header else ""
-        damage = (
-            f"{uri} is damaged: {len(actions)}{of} actions can be read. Restore it from a copy of the bucket."
-        )
+        lost = f"{len(actions)}{of} actions can be read"
     header = header or Header(version=VERSION, project=run.project, domain=run.domain, run=run.run)
     return ArchivedRun(
         run,
@@ -177,7 +175,7 @@ def read_object(uri: str, run: RunId, data: bytes) -> ArchivedRun:
         events=lines.events,
         lineage=header.lineage,
         missing=header.missing,
-        damage=damage,
+        lost=lost,
         uri=uri,
     )
 

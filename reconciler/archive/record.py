@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.errors import ArchiveDamaged
 from reconciler.api.event import ActionEvent
 from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
 from reconciler.core.events import observed_attempts
@@ -50,7 +51,7 @@ class ArchivedRun:
         actions: its records by name, parents before children.
         lineage: which runs it was made from, and how; empty for most.
         missing: events that were gone before it was archived.
-        damage: what cannot be read of it, a sentence; empty = it is whole.
+        lost: what cannot be read of it; empty = it is whole.
         uri: of its object.
     """
 
@@ -65,7 +66,7 @@ class ArchivedRun:
         events: dict[str, list[bytes]],
         lineage: dict[str, Any],
         missing: int = 0,
-        damage: str = "",
+        lost: str = "",
         uri: str = "",
     ) -> None:
         self.id = id
@@ -75,9 +76,14 @@ class ArchivedRun:
         self.actions = actions
         self.lineage = lineage
         self.missing = missing
-        self.damage = damage
+        self.lost = lost
         self.uri = uri
         self._events = events
+
+    @property
+    def damage(self) -> str:
+        """Damage in a sentence, with its remedy; empty = it is whole."""
+        return str(ArchiveDamaged(self.uri, self.lost)) if self.lost else ""
 
     def get(self, action: ActionId) -> ArchivedAction | None:
         """Return one record; None when the run has none of this name, or it cannot be read."""

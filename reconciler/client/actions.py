@@ -104,7 +104,7 @@ class Actions:
         if record is not None:
             return record
         if run is not None and run.damage:
-            raise ArchiveDamaged(run.uri, run.damage)
+            raise ArchiveDamaged(run.uri, run.lost)
         raise ActionNotFound(action, used_again=found is not None)
 
     def _is_own(self, record: TaskAction) -> bool:

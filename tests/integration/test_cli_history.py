@@ -9,6 +9,7 @@ import pytest
 from cli_support import HERE, Backend
 
 from reconciler.archive.layout import INDEX, day_of
+from reconciler.archive.packing import pack
 from reconciler.stores.objects import folders_in
 from reconciler.sweeps.collect import collect
 
@@ -144,3 +145,41 @@ def test_history_delete(backend: Backend) -> None:
         ("history", "--project", "acme", "delete", "--all", "--project", "default", "--yes"),
     ):
         assert backend.reconciler(*wrong).exit_code == 2, wrong
+
+
+def test_objects_that_cannot_be_read(backend: Backend) -> None:
+    """One that is cut, of a newer release, or in the index: told with the way out, no source, and it costs no other."""
+    for run in ("cut", "newer", "fine"):
+        backend.call(run, "fail", why="no stock")
+        backend.end(run)
+    forget(backend)
+    blobs = backend.client.blobs
+    uris = {
+        one.uri.rpartition("/")[2].partition("@")[0]: one.uri
+        for one in blobs.find(blobs.uri("_archive/runs"))
+    }
+    data = blobs.get(uris["cut"])
+    blobs.put(uris["cut"], data[: len(data) // 3])
+    blobs.put(uris["newer"], pack(['{"kind":"run","version":2,"project":"default"}']))
+    told = {"cut": ("is damaged", "Restore it from a copy"), "newer": ("version 2", "Install that one")}
+    for run, words in told.items():
+        for verb in ("get", "recover", "events", "rerun"):
+            refused = backend.reconciler(verb, run)
+            assert refused.exit_code not in {0, 1}, (verb, run)
+            assert all(word in refused.stderr for word in words), (verb, run, refused.stderr)
+    done = {
+        each["run"].rpartition("/")[2]: each["refused"]
+        for each in backend.answer("bulk", "recover", "--yes")["runs"]
+    }
+    assert ("is damaged" in done["cut"], "version 2" in done["newer"], done["fine"]) == (True, True, None)
+    assert backend.reconciler("get", "fine").exit_code == 0
+    index = blobs.find(blobs.uri("_archive/index"))[0].uri
+    blobs.put(index, b"no index")
+    told_of = backend.reconciler("history")
+    assert told_of.exit_code == 0
+    assert f"{index} is damaged" in told_of.stderr
+    for run in ("cut", "newer"):
+        assert backend.reconciler("history", "delete", run, "--yes").exit_code == 0, (
+            "it can be deleted all the same"
+        )
+        assert backend.reconciler("get", run).exit_code == 6
