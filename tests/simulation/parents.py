@@ -183,8 +183,13 @@ class Stage:
 
     def _map(self, scene: Scene) -> None:
         specs = [self._spec(one) for one in scene.cast]
-        group = submitting.Group("demo", (), keep_failures=True, options=submitting.Options(plan=NOW))
-        self._runs.append(submitting.start_many(self.parent, specs, group, _decoded))
+        calls = submitting.Calls(
+            msgspec.structs.replace(specs[0], inputs=b""), [spec.inputs or b"" for spec in specs]
+        )
+        group = submitting.Group(
+            "demo", keep_failures=True, options=submitting.Options(plan=NOW), concurrency=scene.window or None
+        )
+        self._runs.append(submitting.start_many(self.parent, calls, group, _decoded))
 
     def _wait(self, scene: Scene) -> object:
         run = self._runs[scene.of]
@@ -192,6 +197,8 @@ class Stage:
             value = run.result()
         except ActionEnded as ended:
             return ended
+        if not isinstance(value, str):
+            return list(value)
         self._seen.came(run.action, value)
         return value
 

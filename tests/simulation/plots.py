@@ -19,6 +19,7 @@ class Scene(msgspec.Struct, frozen=True, omit_defaults=True):
         of: of `wait` and `abort`: which of those that were started.
         name: of `step` and `ask`.
         seconds: of `sleep` and `work`; of `ask`: how long to wait for the answer, 0 = as long as it takes.
+        window: of `map`: how many may be open at a time, 0 = all.
         catches: of `wait` and `ask`: goes on when it fails.
     """
 
@@ -27,6 +28,7 @@ class Scene(msgspec.Struct, frozen=True, omit_defaults=True):
     of: int = 0
     name: str = ""
     seconds: float = 0
+    window: int = 0
     catches: bool = False
 
 
@@ -62,7 +64,8 @@ def drawn_plot(rng: random.Random, depth: int = 0) -> tuple[Scene, ...]:
         cast = tuple(_drawn_inputs(rng, depth, f"c{number}.{index}") for index in range(few))
         if number and rng.random() < 0.2:  # exactly what was asked for before
             cast = next(scene.cast for scene in scenes if scene.cast)
-        scenes.append(Scene("start" if len(cast) == 1 else "map", cast))
+        window = rng.choice((0, 1, 2)) if len(cast) > 1 else 0
+        scenes.append(Scene("start" if len(cast) == 1 else "map", cast, window=window))
         waits.append(len([scene for scene in scenes if scene.cast]) - 1)
         while waits and rng.random() < 0.5:
             scenes.append(_wait(rng, waits))

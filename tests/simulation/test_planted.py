@@ -17,7 +17,7 @@ _THEMES = {
     "child under another name in each pass": FAMILY,
     "failed child started anew in a replay": FAMILY,
     "last value of a step stands": FAMILY,
-    "lost launch taken for one of several": FAMILY,
+    "lost launch taken for one of several": CROWD,
     "suspended parent not woken": FAMILY,
     "tree forgotten from above": NIGHTLY,
     "a map starts more than may be open": MAPS,
@@ -29,7 +29,7 @@ _BEGIN = {
     "child accepted below an end": 30,
     "last value of a step stands": 1,
     "launch given back, and a request for a look forgotten": 50,
-    "lost launch taken for one of several": 5,
+    "lost launch taken for one of several": 25,
     "request for a look dropped by a commit": 25,
 }
 """Where to begin so as to find it soon, or at all: some are missed by one story of a thousand."""

@@ -136,6 +136,7 @@ class Workload:
         expected: how each action may end, by its path.
         conditions: those that wait for a signal without a limit.
         families: runs of functions that start others.
+        remade: runs that are made of others.
     """
 
     def __init__(self, rng: random.Random, size: int | None = None, theme: Theme | None = None) -> None:
@@ -144,6 +145,7 @@ class Workload:
         self.expected: dict[str, Expected] = {}
         self.conditions: list[ActionId] = []
         self.families: set[str] = set()
+        self.remade: set[str] = set()
         self._runs: list[str] = []
         self._span = rng.choice((0, 5_000, 60_000))
         drawn = rng.choice(THEMES)
@@ -186,6 +188,9 @@ class Workload:
         rng = self.rng
         verb, again = rng.choice(("recover", "recover", "rerun")), f"{run}-again"
         source = ActionId.parse(names[0]).run_id
+        self.remade.add(again)
+        if source.action("a0") in self.conditions:
+            self.conditions.append(ActionId(PROJECT, DOMAIN, again, "a0"))
         ends = {
             f"{PROJECT}/{DOMAIN}/{again}/{ActionId.parse(name).action}": self.expected[name] for name in names
         }
