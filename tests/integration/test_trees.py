@@ -186,3 +186,20 @@ def test_a_function_starts_over(site: Site, tmp_path: Path) -> None:
     assert record.status.start_over is not None
     assert record.status.start_over.number == 2
     check_run(site.client, run.id)
+
+
+@pytest.mark.rule("R87")
+@pytest.mark.usefixtures("site")
+def test_two_parents_share_the_only_unit_with_their_children() -> None:
+    """None of them keeps it while it waits."""
+    runs = [trees.on_gpu.delay(2) for _ in range(2)]
+    assert [run.result(timeout=60) for run in runs] == [3, 3]
+
+
+@pytest.mark.rule("R88")
+@pytest.mark.usefixtures("site")
+def test_a_child_that_would_wait_for_its_parent_is_told_so() -> None:
+    """By the handle of a client, as the identity of a run gives it: the circle is named."""
+    run = trees.starts_a_circle.delay()
+    with pytest.raises(ActionFailed, match=f"never end: .* would wait for {run.action}, which waits for"):
+        run.result(timeout=60)

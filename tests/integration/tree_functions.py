@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler import NonRetryableError, TaskEnvironment, ask, continue_as_new, sleep, step
+from reconciler import NonRetryableError, TaskEnvironment, ask, continue_as_new, current_attempt, sleep, step
 
 env = TaskEnvironment("trees")
 
@@ -137,3 +137,17 @@ async def counts(turns: int, book: str, total: int = 0) -> int:
     if turns > 1:
         continue_as_new(turns - 1, book, total)
     return total
+
+
+@env.task()
+def waits_above(run: str) -> int:
+    """Wait for the run this is part of."""
+    return int(env.client.run(run).result())
+
+
+@env.task()
+def starts_a_circle() -> int:
+    """Wait for a child that waits for this."""
+    attempt = current_attempt()
+    assert attempt is not None
+    return waits_above.delay(attempt.run).result()
