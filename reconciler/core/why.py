@@ -15,6 +15,8 @@ from reconciler.api.action import TaskAction
 from reconciler.api.approval import read_condition
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status_conditions import ConditionStatus, ConditionType
+from reconciler.api.template import template_or_none
+from reconciler.core.children import WINDOW
 from reconciler.core.events import observed_attempts
 from reconciler.core.line import RELAUNCH, Line
 from reconciler.core.paths import launch_id
@@ -282,7 +284,21 @@ def _children(record: TaskAction, around: Surroundings) -> Why | None:
         return None
     ended = children.total - children.open
     failed = f", {children.failed} of them failed" if children.failed else ""
-    return Why(Reason.CHILDREN, f"waits for its children: {ended} of {children.total} have ended{failed}")
+    later = max(0, _announced(record) - children.total)
+    rest = f"; {later} more are started as these end" if later else ""
+    return Why(
+        Reason.CHILDREN, f"waits for its children: {ended} of {children.total} have ended{failed}{rest}"
+    )
+
+
+def _announced(record: TaskAction) -> int:
+    """Count the members of a map that starts more of them itself; 0 for any other action, or when a failure ends it."""
+    template = template_or_none(record) if record.spec.task_type == WINDOW else None
+    custom = template.custom if template is not None else None
+    if not custom or (record.children.failed and not custom.get("keep_failures")):
+        return 0
+    expected = custom.get("expected")
+    return expected if isinstance(expected, int) else 0
 
 
 def _plugin(record: TaskAction, around: Surroundings) -> Why | None:

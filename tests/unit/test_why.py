@@ -223,6 +223,16 @@ def test_a_group_counts_its_children(lab: Lab) -> None:
     assert [one.record.id.action for one in describe(lab.client, run.action)] == ["a0", "m1"]
 
 
+def test_a_map_counts_what_it_has_not_started(lab: Lab) -> None:
+    """Beside those that were."""
+    run = plain.map(range(10), concurrency=4)
+    for _ in range(3):
+        lab.step()
+    assert told(lab, run.action).text.startswith(
+        "waits for its children: 0 of 4 have ended; 6 more are started as these end"
+    )
+
+
 def test_a_condition_waits_for_a_person(lab: Lab) -> None:
     """It says what is asked, and until when."""
     run = lab.client.condition("ship", "int", prompt="How many?", timeout=3600)
