@@ -231,6 +231,11 @@ def test_a_map_counts_what_it_has_not_started(lab: Lab) -> None:
     assert told(lab, run.action).text.startswith(
         "waits for its children: 0 of 4 have ended; 6 more are started as these end"
     )
+    lab.client.abort(run.id.action("m0"))
+    for _ in range(3):
+        lab.step()
+    assert "1 of them failed" in told(lab, run.action).text
+    assert "more are started" not in told(lab, run.action).text
 
 
 def test_a_condition_waits_for_a_person(lab: Lab) -> None:

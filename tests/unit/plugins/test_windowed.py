@@ -270,3 +270,6 @@ def test_results_are_read_in_parts_and_some_are_kept() -> None:
     assert repr(Results(2, some)) == "[0, 1]"
     assert Results(2, some) == [0, 1]
     assert Results(2, some) != [0, 1, 2]
+    assert Results(2, some) != "01"
+    many = Results(6000, some)
+    assert [many[index] for index in range(0, 6000, 500)] == list(range(0, 6000, 500))
