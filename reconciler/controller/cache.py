@@ -126,6 +126,8 @@ def _reserve(round: Round, config: CacheConfig, *, launched: bool) -> Transition
 
 
 def _wait_for(round: Round, held: Reservation) -> Transition:
+    # its owner may need the units this one still holds, from when it had the reservation: neither would ever end
+    round.record.set_status(quota_leases=())
     owner = held.owner.partition("@")[0]
     reason = waits_for_holder(owner)
     info = _info(round, CacheStatus.MISS, "waiting for serialized cache owner")

@@ -31,8 +31,9 @@ from reconciler.api.template import SecretRef
 from reconciler.api.transition import OutputRef
 from reconciler.broker.conf import build_app
 from reconciler.children import parent
+from reconciler.children.current import parent_context
 from reconciler.children.errors import Suspended as SuspendedHere
-from reconciler.children.parent import Parent, parent_context
+from reconciler.children.parent import Parent
 from reconciler.children.requests import Answer, Request, Suspending
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import registry

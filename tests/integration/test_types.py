@@ -105,7 +105,9 @@ def test_a_result_too_large_is_told_once() -> None:
 
 def test_without_a_hint_it_fails_as_in_a_lab() -> None:
     """What `Lab` says of a result without a hint is what a worker says."""
-    with pytest.raises(ActionFailed, match=r"the result of unhinted .*change the return hint") as failure:
+    with pytest.raises(
+        ActionFailed, match=r"the result of unhinted .*give the function a return hint"
+    ) as failure:
         typed.unhinted.delay().result(timeout=PATIENCE)
     assert failure.value.code == "InvalidResult"
 

@@ -95,7 +95,9 @@ def test_without_a_hint_the_first_call_of_a_test_tells(kind: str) -> None:
     """A result that would not come back fails in a lab by the code and the sentence of a real worker."""
     run = unhinted.delay(kind)
     lab.work()
-    with pytest.raises(ActionFailed, match=r"the result of unhinted .*change the return hint") as failure:
+    with pytest.raises(
+        ActionFailed, match=r"the result of unhinted .*give the function a return hint"
+    ) as failure:
         run.result()
     assert failure.value.code == "InvalidResult"
     assert lab.get(run.action).status.attempts == 1

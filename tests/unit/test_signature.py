@@ -145,7 +145,9 @@ def test_misfit_is_refused(hint: Any, value: object) -> None:
     signature = taking(hint)
     with pytest.raises(InvalidArguments, match=r"function: parameter value .*Pass a value that fits"):
         signature.encode_arguments((value,), {})
-    with pytest.raises(InvalidArguments, match=r"the result of .*function .*Return a value that fits"):
+    with pytest.raises(
+        InvalidArguments, match=r"the result of .*function .*Return (a value that fits|plain values)"
+    ):
         signature.encode_result(value)
 
 

@@ -9,7 +9,9 @@ from cache_lab import DOWN, OUTPUTS, CacheLab, returning
 
 from reconciler.api.action import Result
 from reconciler.api.phase import ActionPhase
-from reconciler.api.transition import CacheStatus, OutputRef, queued, retryable_failure, running
+from reconciler.api.transition import CacheStatus, OutputRef, PhaseInfo, queued, retryable_failure, running
+from reconciler.plugins.context import TaskExecutionContext
+from reconciler.plugins.managers import Allocation, Answer
 from reconciler.stores.catalog import CacheSource
 
 
@@ -82,6 +84,29 @@ def test_a_waiter_looks_again_after_the_requeue_duration() -> None:
     assert lab.client.result(second) == 1
     assert lab.get(second).status.cache_status is CacheStatus.HIT
     assert [ctx.action.id for ctx in lab.plugin.handled] == [first, first]
+
+
+@pytest.mark.rule("R44")
+def test_a_waiter_holds_no_units_of_a_quota() -> None:
+    """The owner of the reservation may need them: two that wait for what the other holds would never end."""
+
+    def asks(ctx: TaskExecutionContext) -> PhaseInfo:
+        ctx.allocate("gpu")
+        return ctx.wait_for("licence", Answer(Allocation.EXHAUSTED))
+
+    lab = CacheLab(asks, quotas=("gpu=1",))
+    loser = lab.call(1, serializable=True)
+    lab.reconcile(loser)
+    assert [lease.held for lease in lab.get(loser).status.quota_leases] == [True]
+    lab.shelf.steal()
+    other = lab.call(2, serializable=True)
+    lab.reconcile(other)
+    assert [lease.held for lease in lab.get(other).status.quota_leases] == [False]
+    lab.reconcile(loser)
+    assert lab.get(loser).status.plugin_phase == "PhaseWaitingForCache"
+    assert lab.get(loser).status.quota_leases == ()
+    lab.reconcile(other)
+    assert [lease.held for lease in lab.get(other).status.quota_leases] == [True]
 
 
 @pytest.mark.rule("R44")
