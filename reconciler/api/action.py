@@ -211,7 +211,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     prioritized: Ruling | None = None
     """Who submitted it (not said of what was submitted with an action above it), and gave it its priority last."""
     traceparent: str = ""
-    """Trace context it was submitted in (W3C), the same for all of a run; empty = none that is known (R95)."""
+    """Trace context it was submitted in (W3C), the same for all of a run; empty = none that is known (R93)."""
     lineage: Lineage | None = None
     """The origin of an action whose run was made of another one (`Client.rerun`, `recover`, `fork`)."""
 

@@ -1,4 +1,4 @@
-"""Delete runs from the archive on request: one, or all of a project, with what only they name. A trace stays (R93).
+"""Delete runs from the archive on request: one, or all of a project, with what only they name. A trace stays (R91).
 
     _archive/deleting/<time>-<digest>.json   what is asked for; until nothing can bring it back
     _archive/deleted/<time>-<digest>.json    the trace: what was asked for, by whom, how many runs; it is kept

@@ -2,7 +2,7 @@
 
 The runs are chosen first and stored as a plan, so their number is known before anything is done, and whoever goes on after
 a death goes on with those. A run that is made of one has a name that follows from the bulk and that one: nothing is done
-twice (R94).
+twice (R92).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make the spans of an action (R95). Their ids follow from its identity, so nobody has to store them or hand them on.
+"""Make the spans of an action (R93). Their ids follow from its identity, so nobody has to store them or hand them on.
 
 A run is a trace: that of the program that submitted it, or one of its own. Its root is the span of the run, each child a
 span below that of its parent; below an action lie its attempts, below these their launches, and the times without a launch.

@@ -45,7 +45,7 @@ def test_a_new_action_is_stored_as_asked(store: Store) -> None:
     assert record.metadata.finalizers == ()
 
 
-@pytest.mark.rule("R95")
+@pytest.mark.rule("R93")
 def test_the_trace_of_a_submission_is_kept(store: Store) -> None:
     """It is no part of the spec: the same submission from another trace is the same action, and the first one stands."""
     first, again = make_action(), make_action()

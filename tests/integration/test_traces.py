@@ -20,7 +20,7 @@ from reconciler.client import Client
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.otel.current import join_trace
 
-pytestmark = [pytest.mark.rule("R95"), pytest.mark.servers]
+pytestmark = [pytest.mark.rule("R93"), pytest.mark.servers]
 FASTER = {"OTEL_BSP_SCHEDULE_DELAY": "100", "RECONCILER_SUSPEND_AFTER": "0"}
 SECRET = "canary-of-inputs"
 

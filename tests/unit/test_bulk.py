@@ -27,7 +27,7 @@ from reconciler.stores.holds import RunLife
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
 
-pytestmark = pytest.mark.rule("R94")
+pytestmark = pytest.mark.rule("R92")
 env = TaskEnvironment("bulk")
 called: list[int] = []
 broken: set[int] = set()

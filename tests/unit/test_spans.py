@@ -25,7 +25,7 @@ from reconciler.testing import Lab
 from reconciler.tracing import Link, Span
 from worker.tracing import Traces
 
-pytestmark = pytest.mark.rule("R95")
+pytestmark = pytest.mark.rule("R93")
 TRACE, REQUEST = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CONTEXT = f"00-{TRACE}-{REQUEST}-01"
 env = TaskEnvironment("spans")

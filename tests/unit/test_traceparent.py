@@ -20,7 +20,7 @@ from reconciler.client import Run
 from reconciler.otel.current import current_traceparent, join_trace
 from reconciler.testing import Lab
 
-pytestmark = pytest.mark.rule("R95")
+pytestmark = pytest.mark.rule("R93")
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 GOOD = f"00-{TRACE}-{SPAN}-01"
 env = TaskEnvironment("contexts")

@@ -1,4 +1,4 @@
-"""The span of a launch, made by the worker that held it (R95)."""
+"""The span of a launch, made by the worker that held it (R93)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The span a function finds as the current one: that of its launch, in its worker (R95)."""
+"""The span a function finds as the current one: that of its launch, in its worker (R93)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from reconciler.client import Run
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
 
-pytestmark = pytest.mark.rule("R93")
+pytestmark = pytest.mark.rule("R91")
 PAD = "x" * 5000
 env = TaskEnvironment("deleting")
 broken: set[int] = set()
