@@ -254,10 +254,10 @@ def test_a_login_sees_its_projects_alone(site: Site) -> None:
     settings = msgspec.structs.replace(site.client.settings, project="secret")
     orchard.env.client = Client.from_settings(settings)
     try:
-        hidden = orchard.runs.submit((300.0,), run="hidden-pears")
+        hidden = orchard.runs.submit((300.0,), run="hidden-orchids")
     finally:
         orchard.env.client = site.client
-    shown = orchard.runs.submit((300.0,), run="shown-pears")
+    shown = orchard.runs.submit((300.0,), run="shown-orchids")
     names = dict(zip(("project", "domain", "run", "action"), str(hidden.action).split("/"), strict=True))
     paths = site.api("/openapi.json")["paths"]
     with another_flower(
@@ -274,14 +274,14 @@ def test_a_login_sees_its_projects_alone(site: Site) -> None:
                 where = "/reconciler/api" + path.format(**names, verb=verb, button=verb)
                 found = [site.ask(where, url=root, **ada)] if "get" in operations else []
                 if "post" in operations:
-                    asked = {"query": {"name": "pears"}, "count": 2, "values": {"reason": "no"}}
+                    asked = {"query": {"name": "orchids"}, "count": 2, "values": {"reason": "no"}}
                     found.append(site.ask(where, url=root, body=asked, **pressing))
                 for status, _, body in found:
-                    assert b"hidden-pears" not in body, path
+                    assert b"hidden-orchids" not in body, path
                     assert status in ({404} if "{run}" in path else {200, 400, 403}), (path, status)
-        status, _, body = site.ask("/reconciler/api/runs?name=pears", url=root, **ada)
+        status, _, body = site.ask("/reconciler/api/runs?name=orchids", url=root, **ada)
         assert [run["run"] for run in json.loads(body)["runs"]] == [str(shown.id)]
-        assert len(json.loads(site.ask("/reconciler/api/runs?name=pears", url=root, **all_)[2])["runs"]) == 2
+        assert len(json.loads(site.ask("/reconciler/api/runs?name=orchids", url=root, **all_)[2])["runs"]) == 2
         for path in (
             "/workers",
             "/tasks",
