@@ -16,6 +16,7 @@ from reconciler.cli.session import Place, common_options, connected
 from reconciler.client import Client
 from reconciler.client.actions import position
 from reconciler.core.events import observed_attempts
+from reconciler.core.naming import task_name
 from reconciler.core.times import iso, span
 from reconciler.stores.counts import RunSummary
 
@@ -145,7 +146,7 @@ def _row(record: TaskAction, now: int) -> tuple[str | Text, ...]:
         record.id.action,
         phase_cell(record.phase),
         str(observed_attempts(record)),
-        record.spec.short_name or record.spec.task_type or record.spec.action_type,
+        task_name(record),
         span(now - record.metadata.creation_timestamp),
         one_line(remark),
     )

@@ -15,6 +15,7 @@ from reconciler.cli.output import counts_text, phase_cell
 from reconciler.cli.terminal import console
 from reconciler.client import Client
 from reconciler.client.waiting import Waiter
+from reconciler.core.naming import task_name
 from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import span
 
@@ -134,7 +135,7 @@ def _cells(level: int, members: list[TaskAction], now: int) -> tuple[Any, ...]:
     from rich.text import Text  # noqa: PLC0415  # not needed for --help
 
     record = members[0]
-    task = record.spec.short_name or record.spec.task_type or record.spec.action_type
+    task = task_name(record)
     name = record.id.action if len(members) == 1 else f"{len(members)} × {task}"  # noqa: RUF001  # a sign people know
     error = error_of(record)
     took = (terminal_time(record.status) or now) - record.metadata.creation_timestamp

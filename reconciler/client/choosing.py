@@ -10,6 +10,7 @@ from reconciler.archive.index import Group, Row
 from reconciler.archive.layout import day_of
 from reconciler.archive.query import Found, Question, ask
 from reconciler.core.children import ROOT
+from reconciler.core.naming import task_name
 from reconciler.core.status_conditions import terminal_time
 from reconciler.stores.base import Store
 from reconciler.stores.counts import RunSummary
@@ -75,7 +76,7 @@ def _row(store: Store, summary: RunSummary, *, whole: bool) -> Row:
         created_at=summary.created_at,
         ended_at=0 if alive else max((terminal_time(each.status) for each in records), default=0),
         phase=str(root.phase) if root else "",
-        task=_task_of(root) if root else "",
+        task=task_name(root) if root else "",
         actions=summary.counts.total,
         groups=tuple(Group(*alike, count) for alike, count in sorted(groups.items())),
         labels=root.metadata.extra_labels if root else {},
@@ -97,10 +98,6 @@ def _counted(summary: RunSummary) -> Counter[tuple[str, str, str]]:
     )
 
 
-def _task_of(record: TaskAction) -> str:
-    return record.spec.short_name or record.spec.task_type or record.spec.action_type
-
-
 def _alike(record: TaskAction) -> tuple[str, str, str]:
     error = record.status.error_state
-    return _task_of(record), str(record.phase), error.code if error else ""
+    return task_name(record), str(record.phase), error.code if error else ""

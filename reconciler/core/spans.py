@@ -17,6 +17,7 @@ from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.api.traceparent import TraceParent, read_traceparent
 from reconciler.core.events import observed_attempts
+from reconciler.core.naming import task_name
 from reconciler.core.paths import launch_id
 from reconciler.tracing import Link, Span, Value
 
@@ -82,7 +83,7 @@ def action_span(action: TaskAction, event: ActionEvent, trace: Trace) -> Span:
         **_identity(action), "reconciler.phase": str(event.phase), "reconciler.attempts": observed_attempts(action),
     }  # fmt: skip
     return Span(
-        name=f"{kind} {_task(action)}",
+        name=f"{kind} {task_name(action)}",
         trace_id=trace.trace_id,
         span_id=action_span_id(action),
         parent=above,
@@ -97,7 +98,7 @@ def attempt_span(action: TaskAction, event: ActionEvent, since: int, trace: Trac
     """Make the span of an attempt that ended with this event and had begun to wait at `since`, ms."""
     values: dict[str, Value] = {**_identity(action), "reconciler.attempt": event.attempt}
     return Span(
-        name=f"attempt {_task(action)}",
+        name=f"attempt {task_name(action)}",
         trace_id=trace.trace_id,
         span_id=_attempt_span_id(action, event.attempt),
         parent=action_span_id(action),
@@ -129,7 +130,7 @@ def launch_span(
     if waits_for:
         values["reconciler.waits_for"] = waits_for
     return Span(
-        name=f"launch {_task(action)}",
+        name=f"launch {task_name(action)}",
         trace_id=trace.trace_id,
         span_id=launch_span_id(action, launch),
         parent=_attempt_span_id(action, attempt),
@@ -147,7 +148,7 @@ def suspended_span(action: TaskAction, trace: Trace, end: int) -> Span:
     assert outcome is not None
     values: dict[str, Value] = {**_identity(action), "reconciler.waits_for": outcome.waits_for}
     return Span(
-        name=f"suspended {_task(action)}",
+        name=f"suspended {task_name(action)}",
         trace_id=trace.trace_id,
         span_id=_span_id(action, action.id, f"suspended {launch}"),
         parent=_attempt_span_id(action, observed_attempts(action)),
@@ -188,10 +189,6 @@ def _identity(action: TaskAction) -> dict[str, Value]:
         "reconciler.run": id.run,
         "reconciler.action": id.action,
     }
-
-
-def _task(action: TaskAction) -> str:
-    return action.spec.short_name or action.spec.task_type or action.spec.action_type
 
 
 def _code(event: ActionEvent) -> str:

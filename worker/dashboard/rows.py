@@ -13,6 +13,7 @@ from reconciler.api.template import template_or_none
 from reconciler.cli.documents import error_of
 from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
+from reconciler.core.naming import task_name
 from reconciler.core.status_conditions import terminal_time
 
 WAITS, RUNS, ASKS, FAILED, WHOLE, RESTS = "waits", "runs", "asks", "failed", "whole", "suspended"
@@ -45,7 +46,7 @@ def task_of(record: TaskAction) -> str:
     """Tell what an action runs: the name of its function or task, else its type."""
     template = template_or_none(record)
     function = template.custom.get("function") if template else None
-    return str(function or record.spec.short_name or record.spec.task_type or record.spec.action_type)
+    return str(function) if function else task_name(record)
 
 
 def row(record: TaskAction) -> Document:

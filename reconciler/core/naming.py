@@ -1,0 +1,10 @@
+"""Name what an action runs, for people and for questions."""
+
+from __future__ import annotations
+
+from reconciler.api.action import TaskAction
+
+
+def task_name(action: TaskAction) -> str:
+    """Give the name of its task, else its type; of what runs no task the kind of action."""
+    return action.spec.short_name or action.spec.task_type or action.spec.action_type
