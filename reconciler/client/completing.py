@@ -117,11 +117,11 @@ class Ends:
 
     def _rest(self, record: TaskAction) -> list[Outcome]:
         """Read what is in no list: of an archived map, of a release before, or never started."""
-        left = [index for index, told in enumerate(self._told) if not told]
-        if not left:
+        index = self._told.find(0)
+        if index < 0:
             self.over = True
             return []
-        first = left[0] - left[0] % AT_ONCE
+        first = index - index % AT_ONCE
         end = min(first + AT_ONCE, self._members)
         found = Outcomes(self.actions, record, self._members, self._decode).some(first, end)
         return self._noted(each for each in enumerate(found, first) if not self._told[each[0]])
