@@ -200,6 +200,24 @@ def test_a_factory_of_tasks_may_be_called_by_a_module(
         module.make(4).delay(1)
 
 
+def test_a_factory_may_stand_in_another_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that imports the module that calls it knows the task, too."""
+    (tmp_path / "a_factory.py").write_text(
+        "from reconciler import TaskEnvironment\n"
+        "env = TaskEnvironment('elsewhere')\n"
+        "def make():\n"
+        "    @env.task(name='made_elsewhere')\n"
+        "    def one(x: int) -> int:\n"
+        "        return x\n"
+        "    return one\n"
+    )
+    (tmp_path / "calls_a_factory.py").write_text("import a_factory\nmade = a_factory.make()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = _imported("calls_a_factory")
+    module.a_factory.env.client = Client(MemoryStore(), MemoryBlobs(), _Sending())
+    assert not module.made.delay(1).phase.is_terminal()
+
+
 def _imported(name: str) -> ModuleType:
     __import__(name)
     return sys.modules[name]

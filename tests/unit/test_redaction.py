@@ -135,3 +135,20 @@ def test_texts_of_redacted_values_are_masked() -> None:
     assert texts_of(Redaction(inputs=("card",)), data, outputs=True) == texts_of(Redaction(), data) == []
     plain = AttemptSecrets({"A": "value"})
     assert plain.with_texts([]) is plain
+
+
+def test_what_cannot_be_read_is_hidden_whole() -> None:
+    """A document that is no JSON object shows nothing, and no text of it is known."""
+    hides = Redaction(inputs=("card",), outputs=True)
+    assert shown_inputs(hides, b"{card") == b'"[redacted]"'
+    assert texts_of(hides, b"{card") == []
+
+
+def test_texts_of_what_is_hidden_are_numbers_and_words() -> None:
+    """Neither truth values nor nothing are masked: each text would lose those words."""
+    hides = Redaction(outputs=True)
+    assert texts_of(hides, b'{"a":[true,null,12345],"b":{"name":"word"}}', outputs=True) == [
+        "12345",
+        "name",
+        "word",
+    ]

@@ -14,9 +14,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otlp_receiver import receiving
 
 from reconciler import TaskEnvironment, sleep, tracing
+from reconciler.api.action import ActionSpec
 from reconciler.api.traceparent import read_traceparent
 from reconciler.cli.check_traces import check_traces
-from reconciler.core.spans import launch_context, trace_of
+from reconciler.core.spans import launch_context, launch_span, launch_span_id, trace_of
 from reconciler.embedded.ports import pick_ports
 from reconciler.otel.config import endpoint_of, is_wanted, problems_of
 from reconciler.otel.export import PATIENCE, OtelSink
@@ -350,3 +351,26 @@ def test_doctor_tries_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     [problem] = check_traces(Settings()).problems
     assert "collector" in problem
     assert "password" not in problem
+
+
+def test_a_launch_is_linked_to_the_one_before() -> None:
+    """To the relaunch before it within an attempt, else to the last launch of the attempt before."""
+    lab = Lab()
+    env.client = lab.client
+    action = lab.client.submit(ActionSpec(task_type="sleep", inputs=b"{}")).action
+    record = lab.get(action)
+
+    def link(**status: int) -> Span:
+        changed = lab.get(action)
+        changed.set_status(**status)
+        return launch_span(changed, trace_of(changed), start=1, end=2, ended="suspended", waits_for=3)
+
+    first, relaunch, second = (
+        link(attempts=1),
+        link(attempts=1, launches=2),
+        link(attempts=2, previous_launches=1),
+    )
+    assert first.links == ()
+    assert [one.span_id for one in relaunch.links] == [launch_span_id(record, "1-1")]
+    assert [one.span_id for one in second.links] == [launch_span_id(record, "1-1")]
+    assert first.attributes["reconciler.waits_for"] == 3

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
 
 from reconciler import Cache, RetryStrategy, Task, TaskEnvironment
-from reconciler.api.action import ActionId
+from reconciler.api.action import ActionId, AttemptOutcome
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import Interface
+from reconciler.api.transition import running
 from reconciler.client.describing import describe, why_waiting
-from reconciler.core.why import Reason, Why
+from reconciler.core.why import Reason, Surroundings, Why, why
+from reconciler.core.why import told as last_word
 from reconciler.stores.memory.catalog import MemoryCatalog
-from reconciler.testing import Lab
+from reconciler.testing import Lab, ScriptedPlugin
 
 env = TaskEnvironment("whys")
 MINUTE = 60_000
@@ -299,3 +302,58 @@ def test_children_that_get_no_worker_because_parents_keep_them(lab: Lab, functio
     assert "1 of its 1 children have not ended" in above.why.text
     assert ("it keeps its worker while it waits for them" in above.why.text) is (function is keeps)
     assert ("a0, which waits for it, keeps a worker meanwhile" in below.why.text) is (function is keeps)
+
+
+def around(**given: Any) -> Surroundings:
+    """What is read beside a record, at 100 s."""
+    return Surroundings(now=100_000, **given)
+
+
+def test_an_ended_action_waits_for_nothing(lab: Lab) -> None:
+    """There is no sentence for it, and nothing that a step has written."""
+    action = plain.delay().action
+    lab.work()
+    record = lab.get(action)
+    assert record.phase is ActionPhase.SUCCEEDED
+    assert (why(record, around()), last_word(record)) == (None, "")
+
+
+def test_an_abort_waits_for_children(lab: Lab) -> None:
+    """Where no worker is asked to stop, what is below has to end first."""
+    run = plain.map([1, 2])
+    lab.step()
+    run.abort("enough")
+    found = told(lab, run.action)
+    assert found.reason is Reason.ABORT
+    assert "2 children have to end first" in found.text
+    lone = plain.delay()
+    lone.abort("enough")
+    assert told(lab, lone.action).text.endswith(": enough")
+
+
+def test_an_outcome_that_no_step_has_seen_is_no_wait_for_a_worker(lab: Lab) -> None:
+    """The launch has ended, so the next step is what is waited for, and its last word is told."""
+    action = plain.delay().action
+    lab.step()
+    record = lab.get(action)
+    record.attempt = msgspec.structs.replace(record.attempt, outcome=AttemptOutcome(ended="returned"))
+    found = why(record, around())
+    assert found is not None
+    assert (found.reason, found.text) == (Reason.STEP, last_word(record))
+
+
+def test_a_launch_in_no_line_and_a_plugin_looked_at_too_late_wait_for_a_step(lab: Lab) -> None:
+    """Neither queue nor plugin is to blame then."""
+    action = plain.delay().action
+    lab.step()
+    found = why(lab.get(action), around(queue=""))
+    assert found is not None
+    assert found.reason is Reason.STEP
+    lab = Lab([ScriptedPlugin("slow", running(0))])
+    slow = lab.submit("slow")
+    lab.step()
+    record = lab.get(slow)
+    assert record.phase is ActionPhase.RUNNING
+    late = why(record, around(due=10_000))
+    assert late is not None
+    assert "no step has looked at it" in late.text

@@ -1,0 +1,71 @@
+"""Rules of a line or two that no story of the engine goes through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from reconciler.api.action import ActionSpec
+from reconciler.api.errors import BrokerUnavailable
+from reconciler.controller.wakes import Wakes
+from reconciler.core import published_types
+from reconciler.core.declaration import source_version
+from reconciler.core.derivation import is_whole
+from reconciler.core.functions import registry
+from reconciler.core.layout import steps_folder
+from reconciler.testing import Lab
+
+
+def test_a_wake_that_cannot_be_sent_is_logged_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sweep sends again what is overdue."""
+    lab = Lab()
+
+    def away(*_: object) -> None:
+        raise BrokerUnavailable("away")
+
+    monkeypatch.setattr(lab.messenger, "wake", away)
+    Wakes(lab.store, lab.messenger).wake(3)
+    said = capsys.readouterr()
+    assert "wake.not_sent" in said.out + said.err
+
+
+def test_code_that_cannot_be_read_has_no_version() -> None:
+    """A function of C has no source."""
+    assert source_version(len) == ""
+
+
+def test_a_run_without_the_parent_of_an_action_is_not_whole() -> None:
+    """The others name it, and it is not there."""
+    lab = Lab()
+    run = lab.client.submit_many([ActionSpec(task_type="sleep", inputs=b"{}")])
+    records = {record.id.action: record for record in lab.client.actions(run.id)}
+    records[run.action.action] = lab.get(run.action)
+    assert is_whole(records)
+    del records[run.action.action]
+    assert not is_whole(records)
+
+
+def test_each_function_tells_what_its_actions_need() -> None:
+    """By its name, for those who look whether there is a worker for it."""
+    assert registry.needs().keys() == set(registry.names())
+
+
+def test_values_of_steps_lie_beside_their_action() -> None:
+    """In a folder of their own."""
+    assert steps_folder("s3://b/runs/r", "a0") == "s3://b/runs/r/a0/steps"
+
+
+class Odd(msgspec.Struct):
+    """A record with a default that JSON cannot carry."""
+
+    mark: Any = msgspec.field(default_factory=object)
+
+
+def test_a_default_without_a_json_form_is_not_published() -> None:
+    """Who submits by name has to give the value."""
+    [field] = msgspec.inspect.type_info(Odd).fields
+    assert bytes(published_types._default(field)) == b""
