@@ -202,7 +202,7 @@ class Deleter:
         """Note what belongs to runs alone, then remove them; False: they are too many to be noted at once."""
         part: list[RunLife] = []
         notes: dict[int, dict[Life, Folders]] = {}
-        spans: dict[RunId, tuple[int, int]] = {}
+        spans: dict[RunId, list[tuple[int, int]]] = {}
         for life in lives:
             part.append(life)
             self._read(life, notes, spans)
@@ -216,7 +216,7 @@ class Deleter:
         self,
         life: RunLife,
         notes: dict[int, dict[Life, Folders]],
-        spans: dict[RunId, tuple[int, int]],
+        spans: dict[RunId, list[tuple[int, int]]],
     ) -> None:
         try:
             run = Archive(self._blobs).read_run(life.run, life.incarnation)
@@ -224,7 +224,7 @@ class Deleter:
             return  # nobody knows what it named
         if run is None:
             return
-        spans[life.run] = (run.created_at, run.ended_at)
+        spans.setdefault(life.run, []).append((run.created_at, run.ended_at))
         own = notes.setdefault(self._store.shard_of(life.run), {})
         own.update((Life.of(action), folders_of(self._blobs, action)) for action in run.actions.values())
 
@@ -232,7 +232,7 @@ class Deleter:
         self,
         lives: Sequence[RunLife],
         notes: Mapping[int, Mapping[Life, Folders]],
-        spans: Mapping[RunId, tuple[int, int]],
+        spans: Mapping[RunId, Sequence[tuple[int, int]]],
     ) -> bool:
         count = sum(map(len, notes.values()))
         if self._flush is None and count > self._left:

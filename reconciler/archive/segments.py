@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -154,13 +154,18 @@ def _at(cursor: str) -> int:
     return int(cursor.partition("-")[0])
 
 
-def drop_events(blobs: BlobStore, shard: int, runs: Mapping[RunId, tuple[int, int]]) -> None:
-    """Drop the events of runs that are deleted, each known by when it was created and ended, from the segments of a shard.
+def drop_events(blobs: BlobStore, shard: int, runs: Mapping[RunId, Sequence[tuple[int, int]]]) -> None:
+    """Drop the events of runs that are deleted, from the segments of a shard.
+
+    Args:
+        blobs: where the archive lies.
+        shard: which one.
+        runs: of each name when its runs were created and ended.
 
     Raises:
         BlobUnavailable: the server does not answer.
     """
-    first = min((created for created, _ in runs.values()), default=0)
+    first = min((created for times in runs.values() for created, _ in times), default=0)
     for uri, last in _listed(blobs, _folder(blobs, shard)):
         if last < first:
             continue
@@ -172,13 +177,13 @@ def drop_events(blobs: BlobStore, shard: int, runs: Mapping[RunId, tuple[int, in
             blobs.put(uri, pack(line.decode() for line in kept))
 
 
-def _is_of(line: bytes, runs: Mapping[RunId, tuple[int, int]]) -> bool:
+def _is_of(line: bytes, runs: Mapping[RunId, Sequence[tuple[int, int]]]) -> bool:
     try:
         one = _line.decode(line)
-        created, ended = runs.get(RunId(*_key.decode(one.event).id[:3]), (0, -1))
+        times = runs.get(RunId(*_key.decode(one.event).id[:3]), ())
     except msgspec.DecodeError:
         return False
-    return created <= _at(one.at) <= ended
+    return any(created <= _at(one.at) <= ended for created, ended in times)
 
 
 def _folder(blobs: BlobStore, shard: int) -> str:
