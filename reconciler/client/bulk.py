@@ -37,7 +37,7 @@ from reconciler.archive.index import Row
 from reconciler.archive.layout import BULK
 from reconciler.archive.query import Found, Question
 from reconciler.client.actions import ABORT_REASON
-from reconciler.client.choosing import all_runs, stored_runs
+from reconciler.client.choosing import all_runs, records_of, stored_runs
 from reconciler.client.remaking import Remaking
 from reconciler.client.run import Run
 from reconciler.client.submission import key_name, new_run_name
@@ -149,7 +149,7 @@ class Bulk:
     def _abort(self, life: RunLife) -> str:
         """Abort all roots of a run."""
         client = self._client
-        roots = client.store.list_actions(life.run, parent="").actions
+        roots = list(records_of(client.store, life.run, ""))
         if not roots or roots[0].metadata.incarnation != life.incarnation:
             raise ActionNotFound(life.run, used_again=bool(roots))
         runs: list[Run[Any]] = [

@@ -64,7 +64,7 @@ def _may_fit(summary: RunSummary, question: Question) -> bool:
 
 
 def _row(store: Store, summary: RunSummary, *, whole: bool) -> Row:
-    records = list(_records(store, summary.id, None if whole else ""))
+    records = list(records_of(store, summary.id, None if whole else ""))
     root = next((each for each in records if each.id.action == ROOT), records[0] if records else None)
     alive = summary.counts.ended < summary.counts.total
     groups = Counter(map(_alike, records)) if whole else _counted(summary)
@@ -83,7 +83,12 @@ def _row(store: Store, summary: RunSummary, *, whole: bool) -> Row:
     )
 
 
-def _records(store: Store, run: RunId, parent: str | None) -> Iterable[TaskAction]:
+def records_of(store: Store, run: RunId, parent: str | None) -> Iterable[TaskAction]:
+    """Read all records of a run, or the direct children of one action of it; "" gives the roots.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
     page = store.list_actions(run, parent=parent, limit=_PAGE)
     while page.actions:
         yield from page.actions

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from reconciler import TaskEnvironment
@@ -195,6 +196,20 @@ def test_abort_many(lab: Lab) -> None:
         assert record.phase is ActionPhase.ABORTED
         assert record.metadata.deletion is not None
         assert record.metadata.deletion.reason == "wrong bucket"
+
+
+def test_abort_a_run_with_many_roots(lab: Lab) -> None:
+    """All of them are aborted, however many pages they fill."""
+    spec = square.spec((1,), {})
+    named = (
+        msgspec.structs.replace(spec, run_name="many", action_name=f"r{number}") for number in range(501)
+    )
+    runs = [lab.client.submit(each) for each in named]
+    life = RunLife(runs[0].id, runs[0].incarnation)
+    [done] = lab.client.bulk.plan(BulkVerb.ABORT, [life]).carry_out()
+    lab.settle()
+    assert done.outcome == "requested"
+    assert lab.client.counts(life.run).phases == {ActionPhase.ABORTED: len(runs)}
 
 
 def test_it_is_bounded(lab: Lab) -> None:
