@@ -107,7 +107,7 @@ class Starting:
             expected=len(inputs), keep_failures=request.keep_failures, concurrency=request.concurrency
         )
         document = encode_members(request.spec, inputs, request.members, fair_keys)
-        root = map_root(ActionSpec(short_name=request.stem[:63]), config, document)
+        root = map_root(ActionSpec(short_name=request.stem[:63]), config, document, request.spec)
         first = child_name(self._namer, request.stem, request.digest, request.asked)
         wanted = Wanted(request.number, first, root, request.plan)
         (name,) = self._names([wanted])

@@ -135,7 +135,7 @@ class Maps(Remaking):
         keeps, most = keep_failures or return_exceptions, check_concurrency(concurrency)
         config = GroupConfig(expected=len(items), keep_failures=keeps, concurrency=most)
         seed = self._seed(run, stem or stem_of([spec]), idempotency_key)
-        root = map_root(seed, config, encode_members(spec, items, plan, keys))
+        root = map_root(seed, config, encode_members(spec, items, plan, keys), spec)
         own = schedule(priority=priority)
         action = self._door.admit(root, labels, schedule=own, traceparent=traceparent)
         first = in_group(seed, msgspec.structs.replace(spec, inputs=items[0] if items else b"{}"), 0)

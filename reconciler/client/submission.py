@@ -21,6 +21,7 @@ from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.api.texts import check_text
 from reconciler.core.children import ROOT, member_name
 from reconciler.core.paths import INLINE
+from reconciler.core.redaction import redaction_of_group
 from reconciler.plugins import group
 from reconciler.plugins.group_config import WINDOW, GroupConfig
 
@@ -45,13 +46,14 @@ def group_root(
     )
 
 
-def map_root(seed: ActionSpec, config: GroupConfig, members: bytes) -> ActionSpec:
-    """Make the root of a group that starts its members itself; `members` as `encode_members` writes them."""
+def map_root(seed: ActionSpec, config: GroupConfig, members: bytes, spec: ActionSpec) -> ActionSpec:
+    """Make the root of a group that starts its members itself; `members` as `encode_members` writes them of this spec."""
+    template = TaskTemplate(type=WINDOW, custom=msgspec.to_builtins(config), redact=redaction_of_group(spec))
     return msgspec.structs.replace(
         seed,
         action_name=ROOT,
         task_type=WINDOW,
-        task_template=encode_template(TaskTemplate(type=WINDOW, custom=msgspec.to_builtins(config))),
+        task_template=encode_template(template),
         inputs=members,
     )
 

@@ -13,6 +13,9 @@ from reconciler.api.schedule import DEFAULT_PRIORITY, NOW, Schedule
 from reconciler.core.children import member_name
 from reconciler.core.inheritance import inherited, with_inputs_hash
 
+ITEMS = "items"
+"""The inputs of all members, in the inputs of their group."""
+
 
 class Members(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The inputs of such a group: one object, whatever their number.

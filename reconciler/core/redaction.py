@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import ActionSpec, TaskAction
 from reconciler.api.errors import InvalidSpec
-from reconciler.api.template import Redaction, template_or_none
+from reconciler.api.template import Redaction, shared_template
+from reconciler.core.members import ITEMS
 
 REDACTED: Final = "[redacted]"
 """What stands where a value is not shown."""
@@ -55,10 +56,21 @@ def read_redaction(given: object, parameters: Collection[str]) -> Redaction | No
 
 def redaction_of(record: TaskAction) -> Redaction:
     """Tell what of an action is not shown. Of one whose template cannot be read nothing is: it may say so."""
-    template = template_or_none(record)
-    if template is None:
-        return _ALL if record.spec.task_template else _NOTHING
-    return template.redact or _NOTHING
+    return _redaction_in(record.spec)
+
+
+def redaction_of_group(spec: ActionSpec) -> Redaction | None:
+    """Tell what is not shown of a group that holds the inputs of its members: all of those, when any is hidden; or None."""
+    return Redaction(inputs=(ITEMS,)) if _redaction_in(spec).inputs else None
+
+
+def _redaction_in(spec: ActionSpec) -> Redaction:
+    if not spec.task_template:
+        return _NOTHING
+    try:
+        return shared_template(spec.task_template).redact or _NOTHING
+    except msgspec.DecodeError:
+        return _ALL
 
 
 def hides(redaction: Redaction, name: str) -> bool:

@@ -66,6 +66,27 @@ def test_what_is_redacted_is_not_shown(lab: Lab) -> None:
             detail.whole_document(lab.client, run.action, which)
 
 
+@env.task(redact="card")
+def checks(card: str) -> int:
+    """Check, as one that hides one parameter alone."""
+    return len(card)
+
+
+@pytest.mark.parametrize("task", [checks, hides_all])
+def test_a_group_that_starts_its_members_hides_what_they_do(lab: Lab, task: Any) -> None:
+    """It holds the inputs of all members in its own; what it makes of them is as given."""
+    run = task.map([CARD, CARD], concurrency=1)
+    lab.work()
+    assert len(run.result()) == 2
+    assert CARD not in shown(lab, run)
+    with pytest.raises(InvalidInput, match="redacted"):
+        detail.whole_document(lab.client, run.action, "inputs")
+    again = lab.client.rerun(run.id)
+    lab.work()
+    assert lab.get(again.action).phase.has_outputs()
+    assert CARD not in shown(lab, again)
+
+
 def test_all_is_redacted_when_all_is_to_be(lab: Lab) -> None:
     """Also what the parameters do not name; in the archive and of a cached or a mapped call as well."""
     run = hides_all.submit((CARD,), {"pin": 7777})
