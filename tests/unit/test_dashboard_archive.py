@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from reconciler import TaskEnvironment
 from reconciler.api.action import RunId
-from reconciler.api.errors import ActionNotFound, BlobUnavailable
+from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidInput
+from reconciler.archive.recent import PROJECTS
+from reconciler.client import Client
 from reconciler.core.documents import Document
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
@@ -126,6 +129,19 @@ def test_of_a_name_that_was_used_again_each_run_is_read(lab: Lab) -> None:
         assert text in detail.action_page(lab.client, root, read_only=True)["inputs_preview"]["text"]
     with pytest.raises(ActionNotFound):
         detail.run_document(lab.client, first.id, "another", read_only=False)
+
+
+def test_all_are_not_met_while_projects_are_left_out(lab: Lab) -> None:
+    """A count that left some out without a word would be taken for all."""
+    for n in range(PROJECTS + 1):
+        settings = msgspec.structs.replace(lab.settings, project=f"p{n:02}")
+        env.client = Client(lab.store, lab.blobs, lab.messenger, settings)
+        halves.submit((2,), run=f"one-{n}")
+    env.client = lab.client
+    forget(lab)
+    with pytest.raises(InvalidInput, match="project:NAME"):
+        bulk.count_document(lab.client, "rerun", Wanted())
+    assert bulk.count_document(lab.client, "rerun", Wanted(project="p20"))["count"] == 1
 
 
 def test_all_archived_runs_of_a_search_are_made_again(lab: Lab) -> None:

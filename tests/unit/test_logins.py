@@ -9,7 +9,7 @@ from reconciler import Client, Settings, TaskEnvironment
 from reconciler.api.errors import InvalidSettings
 from reconciler.api.logins import WHOLE, View, view_of
 from reconciler.testing import Lab
-from worker.dashboard import bulk, overview
+from worker.dashboard import bulk, detail, overview
 from worker.dashboard.search import search_runs
 from worker.dashboard.wanted import Wanted
 
@@ -90,3 +90,42 @@ def test_searches_counts_and_questions_keep_to_it() -> None:
     assert met["done"] == 2
     blue = [run for run in lab.client.runs(50) if run.id.project == "blue"]
     assert all(lab.get(run.id.action("a0")).metadata.deletion is None for run in blue)
+
+
+def test_lineage_names_no_run_of_another_project() -> None:
+    """Neither where a run came from nor what was made of it."""
+    lab = Lab()
+    names = {}
+    for project in ("red", "blue"):
+        env.client = Client(
+            lab.store, lab.blobs, lab.messenger, msgspec.structs.replace(lab.settings, project=project)
+        )
+        names[project] = answers.submit(run=f"{project}-1")
+    lab.work()
+    made = lab.client.rerun(names["red"].id)
+    root = lab.get(made.action)
+    stranger = msgspec.structs.replace(root.metadata.lineage, source=str(names["blue"].id))
+    view = View(frozenset({"red"}))
+    assert detail.lineage_document(lab.client, root, view)["made_by"]["source"].startswith(
+        str(names["red"].id)
+    )
+    root.metadata = msgspec.structs.replace(root.metadata, lineage=stranger)
+    assert detail.lineage_document(lab.client, root, view)["made_by"] is None
+    source = lab.get(names["red"].action)
+    assert detail.lineage_document(lab.client, source, view)["made_into"] == [str(made.id)]
+    assert detail.lineage_document(lab.client, source, View(frozenset({"blue"})))["made_into"] == []
+
+
+def test_who_sees_few_runs_has_not_all_read_for_him(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest runs are looked through for questions, whoever they belong to."""
+    lab = Lab()
+    env.client = lab.client
+    for n in range(9):
+        answers.submit(run=f"theirs-{n}")
+    monkeypatch.setattr(overview, "_PAGE", 2)
+    monkeypatch.setattr(overview, "_READ", 4)
+    pages: list[int] = []
+    read = lab.client.runs
+    monkeypatch.setattr(lab.client, "runs", lambda *given: (pages.append(1), read(*given))[1])
+    overview.waiting_document(lab.client, View(frozenset({"red"})), read_only=True)
+    assert len(pages) == 2

@@ -10,6 +10,7 @@ import msgspec
 from reconciler.api.action import CONDITION, ActionId, RunId, TaskAction
 from reconciler.api.approval import read_condition
 from reconciler.api.errors import ActionNotFound, BlobNotFound, InvalidInput, ReconcilerError
+from reconciler.api.logins import WHOLE, View
 from reconciler.api.template import template_or_none
 from reconciler.cli.describe import why_document
 from reconciler.cli.documents import action_document, counts_document, error_of
@@ -40,13 +41,16 @@ _DEEP: Final = 8
 """Actions in a chain of errors, at most."""
 
 
-def run_document(client: Client, run: RunId, incarnation: str = "", *, read_only: bool) -> Document:
+def run_document(
+    client: Client, run: RunId, incarnation: str = "", view: View = WHOLE, *, read_only: bool
+) -> Document:
     """Write a run: its actions by phase, its root, and the place in the results channel from which changes are new.
 
     Args:
         client: of the installation.
         run: its name.
         incarnation: of several runs of the name this one; empty = the last one.
+        view: what the reader sees of other runs.
         read_only: whether there are no buttons.
 
     Raises:
@@ -65,7 +69,7 @@ def run_document(client: Client, run: RunId, incarnation: str = "", *, read_only
         "actions": counts.total,
         "ended": counts.ended,
         "root": row(root) if root else None,
-        **lineage_document(client, root),
+        **lineage_document(client, root, view),
         "buttons": buttons_of(root) if root and not read_only else [],
         "cursor": f"{now - 1}-0",
         "now": now,
@@ -80,17 +84,17 @@ def root_of(read: Actions, run: RunId) -> TaskAction | None:
         return None
 
 
-def lineage_document(client: Client, root: TaskAction | None) -> Document:
-    """Tell which run a run was made of, and which stored ones were made of it."""
+def lineage_document(client: Client, root: TaskAction | None, view: View = WHOLE) -> Document:
+    """Tell which run a run was made of, and which stored ones were made of it, of those in projects the reader sees."""
     if root is None:
         return {"made_by": None, "made_into": []}
     lineage = root.metadata.lineage
     life = RunLife(root.id.run_id, root.metadata.incarnation)
     return {
         "made_by": {"verb": lineage.verb, "source": lineage.source, "changed": lineage.changed}
-        if lineage
+        if lineage and view.sees(lineage.source.partition("/")[0])
         else None,
-        "made_into": [str(run) for run in client.made_into(life)],
+        "made_into": [str(run) for run in client.made_into(life) if view.sees(run.project)],
     }
 
 

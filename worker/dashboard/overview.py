@@ -16,6 +16,8 @@ from worker.dashboard.markdown import read_markdown
 _RUNS: Final = 2_000
 """Newest runs that are looked through for questions."""
 _PAGE: Final = 500
+_READ: Final = 20_000
+"""Newest runs that are read for a login that sees few of them."""
 _QUESTIONS: Final = 200
 
 
@@ -23,14 +25,16 @@ def waiting_document(client: Client, view: View = WHOLE, *, read_only: bool) -> 
     """Write the conditions that wait for a person, of the newest runs he sees, the oldest question last."""
     found: list[Document] = []
     before: Any = 0
-    looked = 0
-    while looked < _RUNS and len(found) < _QUESTIONS and (page := client.runs(_PAGE, before)):
+    looked = read = 0
+    while (
+        looked < _RUNS and read < _READ and len(found) < _QUESTIONS and (page := client.runs(_PAGE, before))
+    ):
         seen = [summary for summary in page if view.sees(summary.id.project)]
         asking = [summary for summary in seen if summary.counts.phases.get(ActionPhase.PAUSED)]
         for summary in asking:
             records = (one for one in client.actions(summary.id) if one.phase is ActionPhase.PAUSED)
             found += [_question(record, read_only=read_only) for record in records]
-        looked, before = looked + len(seen), page[-1]
+        looked, read, before = looked + len(seen), read + len(page), page[-1]
     return {"questions": found[:_QUESTIONS], "runs": looked, "now": client.store.now()}
 
 

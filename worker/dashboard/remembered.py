@@ -70,11 +70,16 @@ def all_archived(client: Client, wanted: Wanted, view: View = WHOLE) -> Iterator
 
     Raises:
         BlobUnavailable: S3 does not answer.
-        InvalidInput: too much of the archive would have to be read.
+        InvalidInput: too much of the archive would have to be read, or too many projects.
     """
     place: Place | None = None
     for _ in range(_PAGES):
         page = archived_runs(client, wanted, place, MOST, view)
+        if page.left_out:
+            raise InvalidInput(
+                f"the archive has runs of {len(page.left_out)} projects more than one search looks at: name the project, as "
+                "with project:NAME"
+            )
         yield from page.rows
         place = page.next
         if place is None:
