@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from reconciler import RetryStrategy, TaskEnvironment
-from reconciler.api.action import ActionId, RunId
+from reconciler.api.action import ActionId, ActionSpec, RunId
 from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.core.times import iso
@@ -229,6 +229,24 @@ def test_buttons_fit_the_action(lab: Lab) -> None:
     )
     assert lab.events(asked.action)[-1].actor == lab.events(call.action)[-1].actor == "ada"
     assert overview.waiting_document(lab.client, read_only=False)["questions"] == []
+
+
+def test_all_roots_of_a_run_are_aborted(lab: Lab) -> None:
+    """Whatever they are called: one of another name would go on unseen."""
+    for run, name in (("two-roots", "a0"), ("two-roots", "b"), ("no-a0", "b")):
+        spec = ActionSpec(run_name=run, action_name=name, task_type="core-sleep", inputs=b"{}")
+        lab.client.submit(spec, countdown=3600)
+    lab.client.abort(RunId.parse("default/development/two-roots").action("a0"), "alone")
+    lab.step()
+    query = {"name": "o"}
+    count = bulk.count_document(lab.client, "abort", read_wanted(query))["count"]
+    assert count == 2
+    asked = bulk.AskedOfAll(query=query, count=count, values={"reason": "no"})
+    assert bulk.press_all(lab.client, "abort", asked, "ada")["done"] == 2
+    lab.work()
+    assert all(
+        record.phase.is_terminal() for run in lab.client.runs(9) for record in lab.client.actions(run.id)
+    )
 
 
 def test_all_runs_of_a_search_are_met_and_no_other(lab: Lab) -> None:

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.api.action import RunId
+from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.errors import InvalidInput, ReconcilerError
 from reconciler.api.logins import WHOLE, View
 from reconciler.client import Client
+from reconciler.client.choosing import records_of
 from reconciler.core.children import ROOT
 from reconciler.core.documents import Document
 from worker.dashboard.buttons import BUTTONS, Asked, press
@@ -74,7 +75,8 @@ def press_all(client: Client, verb: str, asked: AskedOfAll, by: str, view: View 
     refused: list[Document] = []
     for run, incarnation in runs:
         try:
-            press(verb, Asked(client, run.action(ROOT), asked.values, by, incarnation))
+            for action in _targets(client, verb, run):
+                press(verb, Asked(client, action, asked.values, by, incarnation))
         except ReconcilerError as error:
             refused.append({"run": str(run), "message": str(error)})
     return {"verb": verb, "done": len(runs) - len(refused), "refused": refused}
@@ -93,8 +95,21 @@ def _all_matching(client: Client, verb: str, wanted: Wanted, view: View) -> Iter
     for summary, root in found_runs(client, wanted, view):
         if root is not None and BUTTONS[verb].fits(root):
             yield summary.id, root.metadata.incarnation
+        elif verb == "abort" and summary.counts.ended < summary.counts.total:
+            live = next(_live_roots(client, summary.id), None)
+            if live is not None:
+                yield summary.id, live.metadata.incarnation
     if verb == "abort":
         return
     for row in all_archived(client, wanted, view):
         if verb == "rerun" or row.phase not in GOOD:
             yield row.id, row.incarnation
+
+
+def _targets(client: Client, verb: str, run: RunId) -> list[ActionId]:
+    """Tell what of a run the verb is done to: an abort to all its roots, whatever their names."""
+    return [root.id for root in _live_roots(client, run)] if verb == "abort" else [run.action(ROOT)]
+
+
+def _live_roots(client: Client, run: RunId) -> Iterator[TaskAction]:
+    return filter(BUTTONS["abort"].fits, records_of(client.store, run, ""))
