@@ -191,7 +191,7 @@ def _planned_at(blobs: BlobStore, project: str, name: str) -> int:
     try:
         return read_plan(blobs, project, name).at
     except (BlobNotFound, ArchiveUnreadable):
-        found = blobs.find(blobs.uri(bulk_folder(project, name).rstrip("/")))
+        found = blobs.find(f"{blobs.uri(BULK, project, name)}/")
         return int(1000 * max((one.at for one in found), default=0))
 
 
