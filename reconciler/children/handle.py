@@ -97,18 +97,26 @@ class ChildRun(Generic[T_co]):
         end = self._parent.wait(self._number, check_timeout(timeout))
         return self._outcomes(end)
 
-    def as_completed(self, *, indexed: bool = False, return_exceptions: bool | None = None) -> Coming[Any]:
+    def as_completed(
+        self, *, timeout: float | None = None, indexed: bool = False, return_exceptions: bool | None = None
+    ) -> Coming[Any]:
         """Follow the results of a map in the order in which its calls end, by `for` or `async for`.
 
         Args:
+            timeout: None; a time limit is not taken inside a task.
             indexed: give `(index, result)`, the index being that of the item.
             return_exceptions: give the error of a call in the place of its result, instead of raising it; by default as the
                 map was asked for.
 
         Raises:
-            InvalidSpec: it is no map.
+            InvalidSpec: it is no map, or a time limit was given.
             ActionFailed, ActionAborted, ActionTimedOut: a call ended otherwise; raised when its turn comes.
         """
+        if timeout is not None:
+            raise InvalidSpec(
+                "inside a task as_completed takes no timeout, as each pass would see other results before it: limit "
+                "the calls themselves, as with @env.task(timeout=…)"
+            )
         if self._members is None:
             raise InvalidSpec("this is no map, so nothing of it comes one by one: wait for its result()")
         errors = self._return_exceptions if return_exceptions is None else return_exceptions

@@ -63,7 +63,7 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
         ctx.action.set_status(start_over=outcome.start_over)
         ctx.resume(outcome.at)
         return None
-    ended, of = _ended(ctx, outcome)
+    ended, over, of = _ended(ctx, outcome)
     follows = any("#" in name for name in outcome.waits)
     times = [outcome.until] if outcome.until else []
     if of > len(outcome.waits) or not (of or times):
@@ -71,8 +71,8 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
         times.append(outcome.at + _LONGEST_PAUSE)
     if ended:
         pause = min(_PAUSE << min(ctx.action.status.resumes, 6), _LONGEST_PAUSE)
-        # who takes results as they come is called for some of them together
-        times.append(ctx.now if ended >= of and not follows else outcome.at + pause)
+        # who takes results as they come is called for some of them together, and at once when there will be no more
+        times.append(ctx.now if over >= of else outcome.at + pause)
     if times and min(times) <= ctx.now:
         ctx.resume(outcome.at)
         return None
@@ -90,23 +90,26 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
     return msgspec.structs.replace(running(0, requeue_at=until), reason=_why(outcome, ended, of))
 
 
-def _ended(ctx: TaskExecutionContext, outcome: AttemptOutcome) -> tuple[int, int]:
-    """Tell how many of the actions it waits for have ended, and how many they are."""
+def _ended(ctx: TaskExecutionContext, outcome: AttemptOutcome) -> tuple[int, int, int]:
+    """Tell of how many it waits for there is something new, how many of those have ended wholly, and how many it waits for.
+
+    Of a map whose results are taken as they come the end of a member is new, and the map itself goes on.
+    """
     run = ctx.action.id.run_id
     of = outcome.waits_for
     if of <= len(outcome.waits):
         names = [name.partition("#") for name in outcome.waits]
         actions = [ActionId.parse(name) if "/" in name else run.action(name) for name, _, _ in names]
-        found = zip(actions, names, ctx.services.phases_of(actions), strict=True)
         # one that is not there is told of when it is asked for again
-        return sum(
-            phase is None
-            or phase.is_terminal()
-            or (bool(after) and ctx.services.ended_below(action) > int(after))
-            for action, (_, _, after), phase in found
-        ), of
+        over = [phase is None or phase.is_terminal() for phase in ctx.services.phases_of(actions)]
+        more = [
+            bool(after) and not is_over and ctx.services.ended_below(action) > int(after)
+            for action, (_, _, after), is_over in zip(actions, names, over, strict=True)
+        ]
+        return sum(over) + sum(more), sum(over), of
     children = ctx.children
-    return (of, of) if not children.open else (max(0, of - children.open), of)
+    ended = of if not children.open else max(0, of - children.open)
+    return ended, ended, of
 
 
 def _name(waits: str) -> str:

@@ -297,3 +297,29 @@ def test_results_of_a_recovered_map_come_too(lab: Lab) -> None:
     again = run.recover()
     lab.work()
     assert sorted(index for index, _ in again.as_completed(indexed=True, return_exceptions=True)) == [0, 1, 2]
+
+
+@env.task()
+def takes_in_time(keys: int) -> list[str]:
+    """Take results for a while."""
+    return list(thumbnail.map(range(keys), concurrency=1).as_completed(timeout=3))
+
+
+def test_a_time_limit_on_results_is_refused_inside_a_task(lab: Lab) -> None:
+    """Each pass would see others before it."""
+    run = takes_in_time.delay(2)
+    lab.work()
+    with pytest.raises(ActionFailed, match="takes no timeout"):
+        run.result()
+
+
+def test_who_takes_results_is_called_at_once_when_the_map_has_ended(lab: Lab) -> None:
+    """However long the pauses between two calls of the function have become until then."""
+    run = takes.delay([5.0] * 20, 1)
+    lab.work()
+    assert run.result() == [5.0] * 20
+    (group,) = lab.client.actions(run.id, parent="a0")
+    map_ended, parent_ended = (
+        lab.client.events(action)[-1].updated_time for action in (group.id, run.action)
+    )
+    assert 0 <= parent_ended - map_ended < 1000
