@@ -35,13 +35,18 @@ class Check(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """Check everything; the servers at the same time, because a dead one takes long to be found dead."""
+    """Check everything; the servers at the same time, because a dead one takes long to be found dead.
+
+    What looks along `sys.path` comes before that: Celery changes the list while it makes an application, and who walks along
+    it in another thread at that moment misses a folder.
+    """
     settings, broken, finding = check_settings(os.environ)
+    imported = [found for check in _IMPORTS for found in _ask(check, settings, broken)]
     with ThreadPoolExecutor(len(_SERVERS)) as pool:
         asked = [pool.submit(_ask, check, settings, broken) for check in _SERVERS]
         local = [found for check in _LOCAL for found in _ask(check, settings, broken)]
         servers = [found for answer in asked for found in answer.result()]
-    return [finding, *servers, *local, *check_extras()]
+    return [finding, *servers, *imported, *local, *check_extras()]
 
 
 def check_settings(env: Mapping[str, str]) -> tuple[Settings, frozenset[str], Finding]:
@@ -106,9 +111,11 @@ _SERVERS = (
         ("imports", "import_timeout", *_RECORDS, "attempts_queue"),
     ),
 )
-_LOCAL = (
+_IMPORTS = (
     Check("modules", check_modules, ()),
     Check("plugins", check_plugins, ("plugins", "plugin_routes")),
+)
+_LOCAL = (
     Check("secrets", check_secrets, ("secrets",)),
     Check("callbacks", check_callbacks, ("callback_secret_file",)),
     Check("metrics", check_metrics, ("metrics_port", "metrics_address")),
