@@ -8,6 +8,7 @@ import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import BadTaskSpecification, InvalidName
+from reconciler.api.phase import ActionPhase
 from reconciler.api.template import template_or_none
 from reconciler.client.client import Client
 from reconciler.core.line import read_line
@@ -36,7 +37,7 @@ def look_around(client: Client, record: TaskAction) -> Surroundings:
     found = Surroundings(now=store.now(), due=turn.due, ahead=turn.ahead)
     holder = holder_of(record)
     if holder:
-        return replace(found, holder_phase=_phase_of(client, holder))
+        return replace(found, holder_phase=_phase_of(client, holder, found.now))
     queue, function = _what_it_runs(client, record)
     if turn.line:
         line = read_line(turn.line)
@@ -78,9 +79,14 @@ def _kept_by(client: Client, record: TaskAction) -> str:
     return ""
 
 
-def _phase_of(client: Client, path: str) -> str:
+def _phase_of(client: Client, path: str, now: int) -> str:
+    """Tell where an action is. The step that writes RUNNING comes after the worker that runs it: the lease knows before."""
     found = _find(client, path)
-    return str(found.phase) if found is not None else ""
+    if found is None:
+        return ""
+    attempt = found.attempt
+    runs = bool(attempt.owner) and attempt.outcome is None and attempt.lease_until > now
+    return str(ActionPhase.RUNNING if runs else found.phase)
 
 
 def _find(client: Client, path: str) -> TaskAction | None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import jsonschema
@@ -19,12 +18,12 @@ import msgspec
 import pytest
 import redis
 import runs_functions as orchard
-from browser_support import CHROMIUM, Browser
 from cli_support import eventually
 from click.testing import CliRunner
+from flower_support import Site, browser
 
 from reconciler import Client, Settings
-from reconciler.api.action import ActionId, RunId
+from reconciler.api.action import RunId
 from reconciler.api.phase import ActionPhase
 from reconciler.cli import main
 from reconciler.embedded.ports import pick_ports
@@ -37,54 +36,6 @@ HERE = Path(__file__).parent
 AXE = Path(__file__).parents[1] / "support" / "axe" / "axe.min.js"
 """axe-core 4.14.1, as npm has it."""
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7*7 }}\u202e\u0000\u001b[31m' + "W" * 300
-
-
-class Site:
-    """An installation with Flower, as a browser or a program meets it."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        self.client = Client.from_settings(Settings.from_env(stack.env()))
-        orchard.env.client = self.client
-
-    @property
-    def url(self) -> str:
-        """Where Flower is."""
-        return self.stack.flower_url
-
-    def ask(
-        self, path: str, *, body: object = None, url: str = "", **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of one request; `X_Y` stands for the header `X-Y`."""
-        where = urlsplit(url or self.url)
-        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
-        try:
-            connection.request(
-                "GET" if body is None else "POST",
-                where.path + path,
-                None if body is None else json.dumps(body),
-                {name.replace("_", "-"): value for name, value in headers.items()},
-            )
-            answer = connection.getresponse()
-            return answer.status, {name.lower(): text for name, text in answer.getheaders()}, answer.read()
-        finally:
-            connection.close()
-
-    def api(self, path: str) -> Any:
-        """The document of the API."""
-        status, _, body = self.ask(f"/reconciler/api{path}")
-        assert status == 200, body
-        return json.loads(body)
-
-    def token(self) -> dict[str, str]:
-        """Headers of a request from our own page."""
-        _, headers, _ = self.ask("/runs")
-        token = headers["set-cookie"].split(";")[0].partition("=")[2]
-        return {"Cookie": f"_xsrf={token}", "X_XSRFToken": token}
-
-    def reason(self, action: ActionId) -> str:
-        """Why an action waits, for programs."""
-        return str(self.api(f"/actions/{action}")["why"][0]["reason"])
 
 
 @pytest.fixture(scope="module")
@@ -100,18 +51,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     ):
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, stack.env()[name])
-        yield Site(stack)
-
-
-@contextmanager
-def browser(folder: Path) -> Iterator[Browser]:
-    """A browser that in the end has nothing to complain of."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here; apt-get install chromium")
-    with Browser(folder) as found:
+        found = Site(stack)
+        orchard.env.client = found.client
         yield found
-        assert found.errors == []
-        assert found.dialogs == []
 
 
 # -- the API -----------------------------------------------------------------------------------------------------------
@@ -315,41 +257,6 @@ def test_an_open_flower_shows_no_runs(site: Site) -> None:
 
 
 # -- the pages ---------------------------------------------------------------------------------------------------------
-def test_each_reason_is_read_on_the_page(site: Site, tmp_path: Path) -> None:
-    """Why an action waits is one sentence: in the API, on the page and on the command line."""
-    holds, wants = orchard.presses.delay(300.0), None
-    eventually(lambda: site.reason(holds.action) == "running", PATIENCE)
-    wants = orchard.presses.delay(0.0)
-    fills = orchard.once.delay(300.0)
-    eventually(lambda: site.reason(fills.action) == "running", PATIENCE)
-    asks = site.client.condition("ship", prompt="Ship the pears?")
-    found = {
-        "running": holds.action,
-        "quota": wants.action,
-        "reservation": orchard.once.delay(300.0).action,
-        "back-off": orchard.rests.delay().action,
-        "person": asks.action,
-        "planned": orchard.picks.submit((1,), countdown=3600).action,
-        "children": orchard.runs.map([300.0]).action,
-    }
-    for reason, action in found.items():
-        eventually(lambda: site.reason(action) == reason, PATIENCE)  # noqa: B023  # called at once
-    site.client.pause_queue("attempts")
-    found["paused queue"] = orchard.picks.delay(1).action
-    try:
-        eventually(lambda: site.reason(found["paused queue"]) == "paused queue", PATIENCE)
-        with browser(tmp_path) as page:
-            for reason, action in found.items():
-                page.open(f"{site.url}/runs/{action}")
-                page.wait(f"document.querySelector('.rc-why p[data-reason=\"{reason}\"]')")
-                told = CliRunner().invoke(main, ["describe", str(action), "--json"], env=site.stack.env())
-                assert json.loads(told.stdout)["chain"][0]["reason"] == reason
-    finally:
-        site.client.resume_queue("attempts")
-        for action in found.values():
-            site.client.abort(action)
-
-
 def test_buttons_are_pressed_by_mouse_and_keyboard(site: Site, tmp_path: Path) -> None:
     """An answer and an abort, with the reason in the history; the keyboard moves through a run and opens an action."""
     asks = site.client.condition("pears", "int", prompt="How many pears?")
