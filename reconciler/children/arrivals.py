@@ -17,16 +17,20 @@ class Arrivals:
     def __bool__(self) -> bool:
         return bool(self._heap)
 
+    def until(self, told: float) -> bool:
+        """Tell whether there is one that was over at this time, ms."""
+        return bool(self._heap) and self._heap[0][0] <= told
+
     def add(self, at: float, number: int, end: End | None = None) -> None:
         """Note that a wait is over since a time, ms: of a child with its end, of a sleep without one."""
         self._count += 1
         heapq.heappush(self._heap, (at, number, self._count, end))
 
-    def next(self) -> tuple[int, End | None]:
-        """Take the earliest: number of the request, and its end.
+    def next(self) -> tuple[float, int, End | None]:
+        """Take the earliest: its time, number of the request, and its end.
 
         Raises:
             IndexError: there is none.
         """
-        _, number, _, end = heapq.heappop(self._heap)
-        return number, end
+        at, number, _, end = heapq.heappop(self._heap)
+        return at, number, end

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from reconciler.api.action import ActionId
 from reconciler.api.errors import ActionEnded
 from reconciler.children import requests as ask
-from reconciler.children.parent import Parent
+from reconciler.children.parent import CANCELLED, Parent
 from reconciler.core.children import member_index
 from reconciler.core.results import AT_ONCE
 
@@ -45,7 +45,8 @@ class Coming(Iterator[T], AsyncIterator[T], Generic[T]):
         self._shown = shown
         self._ready: deque[Outcome] = deque()
         self._told = bytearray(members)
-        self._received = self._pending = self._at = 0
+        self._name = f"results {parent.given_up.turn(('results', group))}"
+        self._given = self._received = self._pending = self._at = 0
         self._asked = self._last = False
         parent.streams.add(self.number, self)
 
@@ -86,9 +87,16 @@ class Coming(Iterator[T], AsyncIterator[T], Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        while not self._is_ready():
-            self._want()
-            await self._parent.news(self.number, self._has_news)
+        turn = f"{self._name}/{self._given}"
+        with self._parent.given_up.on_cancel(turn, self._group, CANCELLED):
+            held = False
+            while True:
+                held = held or await self._parent.give_up_again(self._group, turn)
+                if self._is_ready():
+                    break
+                self._want()
+                if not self._has_news():
+                    await self._parent.news(self.number)
         return self._next(StopAsyncIteration)
 
     def _next(self, end: type[Exception]) -> T:
@@ -96,6 +104,7 @@ class Coming(Iterator[T], AsyncIterator[T], Generic[T]):
             self._read_rest()
         if not self._ready:
             raise end
+        self._given += 1
         return self._shown(self._ready.popleft())
 
     def _is_ready(self) -> bool:

@@ -14,30 +14,26 @@ from itertools import takewhile
 import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
-from reconciler.api.errors import EndlessWait, ReconcilerError, Superseded, Unavailable
+from reconciler.api.errors import EndlessWait, ReconcilerError, Unavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.children import requests as ask
 from reconciler.children.following import Following
+from reconciler.children.giving_up import wait_name
 from reconciler.children.starting import Starting, Wanted
-from reconciler.children.starting_over import times_over
+from reconciler.children.values import Values
 from reconciler.children.watching import Watching, ends_of
 from reconciler.children.windows import Windows
 from reconciler.client.client import Client
 from reconciler.core.children import member_name
 from reconciler.core.events import observed_attempts
-from reconciler.core.layout import steps_folder
+from reconciler.core.paths import is_relaunch
 from reconciler.plugins.endless import refuse_endless
-from reconciler.stores.blobs import digest_of
-from reconciler.stores.placing import default_base
 
 _AT_ONCE = 500
 _AGAIN = 0.5
 """Seconds until what a server did not answer is tried again."""
 _LOOK_AT_LINES = 0.05
 """Tell how often to look whether something waits that this worker could run, while its function waits in place, seconds."""
-_INLINE = 16 * 1024
-"""Largest value that is kept in the record server, bytes; what is larger lies in S3."""
-_VALUE, _REFERENCE = b"v", b"r"
 
 
 class Desk:
@@ -49,6 +45,7 @@ class Desk:
         owner: who holds the launch.
         told: called, in any thread, when `work` has something to do.
         queue: whose launches this worker runs, too; empty: nobody looks.
+        replays: whether the attempt may have called the function before; by default as the name of the launch tells.
     """
 
     def __init__(
@@ -58,10 +55,12 @@ class Desk:
         owner: str,
         told: Callable[[], None] = lambda: None,
         queue: str = "",
+        *,
+        replays: bool | None = None,
     ) -> None:
         self._client = client
         self._record = record
-        self._owner = owner
+        self._values = Values(client, record, owner)
         self._queue = queue
         self._attempt = observed_attempts(record)
         self._starting = Starting(client, record, self._attempt)
@@ -72,11 +71,11 @@ class Desk:
         self._actions: dict[int, ActionId] = {}
         self._apart: set[ActionId] = set()
         self._watches: list[int] = []
-        self._steps: dict[str, bytes] | None = None
         self._totals: dict[int, int] = {}
         self._again = 0.0
         self._next_look = 0.0
         self._hurried = self._stood = False
+        self._replays = is_relaunch(record.attempt.launch) if replays is None else replays
 
     def take(self, request: ask.Request) -> None:
         """Take a request; `work` does it."""
@@ -105,6 +104,7 @@ class Desk:
             return answers
         try:
             while self._requests:
+                answers += self._given_up()
                 answers += self._some()
             ended: list[ask.Answer] = [*self._watching.ended(), *self._following.ended()]
             self._stood = self._stood and not ended
@@ -176,7 +176,9 @@ class Desk:
             case ask.Look() | ask.Abort() | ask.Tell():
                 answers = [self._about(request)]
             case ask.Keep():
-                answers = [self._keep(request)]
+                answers = [self._values.keep(request)]
+            case ask.GiveUp():
+                answers = [self._give_up(request)]
             case _:
                 pass
         return answers
@@ -295,57 +297,23 @@ class Desk:
         return parts
 
     # -- values ------------------------------------------------------------------------------------------------------
-    def _keep(self, request: ask.Keep) -> ask.Kept:
-        now, over = self._client.store.now(), times_over(self._record)
-        name = f"{over}/{request.name}" if over else request.name
-        value = b"%d" % (now + request.wait) if request.wait >= 0 else request.value
-        if value is None:
-            kept = self._known_steps().get(name)
-        else:
-            if over and any(not known.startswith(f"{over}/") for known in self._known_steps()):
-                # what was kept before it started over is for nobody any more
-                self._steps = {f"{over}/": self._store(f"{over}/", _VALUE, alone=True)}
-            kept = self._store(name, self._put(value))
-            if self._steps is not None:
-                self._steps[name] = kept
-        return ask.Kept(request.number, None if kept is None else self._read(kept), now)
+    def _give_up(self, request: ask.GiveUp) -> ask.Done:
+        """Keep that a wait was given up, then abort what was waited for, if asked to."""
+        action = self._actions.get(request.child)
+        if action is not None or not request.child:  # else its start was refused, which its parent knows
+            wait = wait_name(str(action), request.turn) if action is not None else request.turn
+            self._values.give_up(wait, request.told)
+        if action is not None and request.reason:
+            self._client.abort(action, request.reason, actor=str(self._record.id))
+        return ask.Done(request.number)
 
-    def _known_steps(self) -> dict[str, bytes]:
-        if self._steps is None:
-            self._steps = self._client.store.steps(self._record.id)  # once: only this launch adds to them
-        return self._steps
-
-    def _store(self, name: str, value: bytes, *, alone: bool = False) -> bytes:
-        record = self._record
-        kept = self._client.store.keep_step(
-            record.id,
-            record.attempt.launch,
-            owner=self._owner,
-            name=name,
-            value=value,
-            alone=alone,
-            incarnation=record.metadata.incarnation,
-        )
-        if kept is None:
-            raise Superseded(
-                "another launch of the action has taken over, and nothing more is kept for this one: let it end"
-            )
-        return kept
-
-    def _put(self, value: bytes) -> bytes:
-        if len(value) <= _INLINE:
-            return _VALUE + value
-        digest = digest_of(value)
-        own = default_base(self._client.blobs, self._record.id.run_id, self._record.metadata.incarnation)
-        uri = f"{steps_folder(own, self._record.id.action)}/{digest}"
-        self._client.blobs.put(uri, value)
-        return _REFERENCE + msgspec.json.encode([uri, digest])
-
-    def _read(self, kept: bytes) -> bytes:
-        if kept[:1] == _VALUE:
-            return kept[1:]
-        uri, digest = msgspec.json.decode(kept[1:], type=tuple[str, str])
-        return self._client.blobs.get(uri, sha256=digest)
+    def _given_up(self) -> list[ask.Answer]:
+        """Tell, before the first answer to a wait, what earlier passes have given up."""
+        if not (self._replays and isinstance(self._requests[0], ask.Watch | ask.Follow | ask.Keep)):
+            return []
+        waits = self._values.given_up()
+        self._replays = False
+        return [ask.GivenUp(waits)] if waits else []
 
     def _hurry(self) -> list[ask.Answer]:
         """Tell whether something waits that this worker could run."""

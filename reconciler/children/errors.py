@@ -37,10 +37,15 @@ def ended_error_of(end: ask.End) -> ActionEnded | None:
     return error
 
 
+def not_in_time(timeout: float) -> ResultTimeout:
+    """Give the error of a wait whose time is over."""
+    return ResultTimeout(f"it had not ended after {timeout} s; it goes on: wait again, or abort it")
+
+
 def nothing_comes(timeout: float | None) -> ReconcilerError:
     """Give the error of a wait that could never end: in a lab all else stands still meanwhile."""
     if timeout is not None:
-        return ResultTimeout(f"it had not ended after {timeout} s; it goes on: wait again, or abort it")
+        return not_in_time(timeout)
     return ReconcilerError(
         "a lab runs one thing at a time, and nothing ends while a thread of a function waits: wait in the function's own "
         "thread, or try this on `reconciler dev`"

@@ -74,9 +74,11 @@ async def _step_async(
         kept = _kept(parent, slot)
         if kept is not None:
             return _decoded(function, kept)
-        result = function(*args, **kwargs)
-        if inspect.isawaitable(result):
-            result = await result
+        with parent.given_up.on_cancel(slot):
+            await parent.given_up.again(slot)
+            result = function(*args, **kwargs)
+            if inspect.isawaitable(result):
+                result = await result
         return _keep(parent, slot, function, result)
 
 
@@ -113,13 +115,13 @@ def sleep(duration: float | timedelta) -> Any:  # noqa: ANN401  # None, or an aw
     name = f"sleep/{parent.asked('sleep')}"
     parent.post(ask_.Keep(number=number, name=name, wait=round(seconds * 1000)))
     if _in_loop():
-        return _sleep_async(parent, number)
+        return _sleep_async(parent, number, name)
     parent.sleep(number, _time(parent, number))
     return None
 
 
-async def _sleep_async(parent: Parent, number: int) -> None:
-    await parent.sleep_async(number, _time(parent, number))
+async def _sleep_async(parent: Parent, number: int, name: str) -> None:
+    await parent.sleep_async(number, _time(parent, number), name)
 
 
 def ask(

@@ -9,11 +9,14 @@ import asyncio
 import threading
 import time
 from collections import defaultdict
+from math import inf
 from typing import Any, Protocol
 
+from reconciler.children.ahead import Ahead
 from reconciler.children.errors import Suspended
 
 _TICK = 0.02
+_SHORTEST_TICK = 0.001
 _SLOWEST_TICK = 0.2
 """Between two looks whether the loop has anything else to do, seconds: first, and at last."""
 
@@ -40,13 +43,17 @@ class Call(Protocol):
         """Note the sleeps whose time has come."""
         ...
 
-    def deliver(self) -> bool:
-        """Tell of the next end; False when there is none."""
+    def deliver(self, until: float = inf) -> bool:
+        """Tell of the next end until a time, ms; False when there is none."""
         ...
 
     @property
     def is_waiting(self) -> bool:
         """Tell whether a request is not answered yet."""
+        ...
+
+    def rests(self, until: float = inf) -> bool:
+        """Tell whether all is answered, and all told of that has ended until a time, ms."""
         ...
 
     def sleeps_until(self, numbers: list[int]) -> float | None:
@@ -74,6 +81,8 @@ class Loops:
         self._call = call
         self._threads = threads
         self._futures: dict[int, list[asyncio.Future[None]]] = defaultdict(list)
+        self._held: dict[asyncio.Future[None], int] = {}
+        self._ahead = Ahead()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._telling = False
         self._idle = 0.0
@@ -103,6 +112,26 @@ class Loops:
             left = self._futures.get(number)
             if left and future in left:
                 left.remove(future)
+
+    async def hold(self, told: int) -> None:
+        """Wait to be cancelled, as in the pass before; over when nothing is left that could cancel it.
+
+        Args:
+            told: when the newest end was that the pass before had been told of, ms: newer ones are told later.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._held[future] = told
+        self._listen(loop)
+        try:
+            await future
+        finally:
+            del self._held[future]
+
+    def end(self) -> None:
+        """End it with its call."""
+        self.close()
+        self._ahead.end()
 
     def close(self) -> None:
         """Stop listening."""
@@ -135,7 +164,7 @@ class Loops:
             self._telling = False  # until the answer has come
         elif turns and others:
             loop.call_soon(self._tell, loop, turns - 1)
-        elif self._call.deliver():
+        elif self._call.deliver(self._until()):
             loop.call_soon(self._tell, loop, _TURNS)
         else:
             self._telling = False
@@ -144,18 +173,35 @@ class Loops:
         """Take what has come, wake who slept, and suspend the call when it has nothing else to do."""
         if self._loop is not loop:
             return
-        if not any(self._futures.values()):
+        if not self._held and not any(self._futures.values()):
             self.close()
             return
         call = self._call
         self._receive(loop)
-        if call.suspended or (_is_quiet(loop, call.descriptor, self._threads) and self._may_suspend()):
+        timers = _is_quiet(loop, call.descriptor, self._threads)
+        if call.suspended or (timers == 0 and self._may_suspend()):
             self._suspend()
             return
+        if self._held and timers is not None and call.rests(self._until()):
+            self._go_on(loop, timers)
         loop.call_later(self._tick, self._look, loop)
         self._tick = min(self._tick * 1.2, _SLOWEST_TICK)
 
+    def _until(self) -> float:
+        """Tell until when ends may be told of, ms."""
+        return min(self._held.values(), default=inf)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop, timers: int) -> None:
+        """Have the next timer fire, which cancels what is held sooner or later; without any, let the first go on."""
+        if timers:
+            self._ahead.to_next_timer(loop)
+            self._tick = _SHORTEST_TICK
+        elif not (self.awaited() and self._call.rests()):
+            _wake(min(self._held, key=self._held.__getitem__))
+
     def _may_suspend(self) -> bool:
+        if not self.awaited():
+            return False
         idle = time.monotonic() - self._idle
         return self._call.may_suspend(idle, self._call.sleeps_until(self.awaited()))
 
@@ -164,8 +210,8 @@ class Loops:
             self._call.suspend()
         for task in asyncio.all_tasks(self._loop):
             task.add_done_callback(_retrieved)
-        for futures in list(self._futures.values()):
-            for future in futures:
+        for futures in (self._held, *self._futures.values()):
+            for future in list(futures):
                 if not future.done():
                     future.set_exception(Suspended())
         self.close()
@@ -176,24 +222,24 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _is_quiet(loop: asyncio.AbstractEventLoop, descriptor: int | None, threads_before: int) -> bool:
-    """Tell whether nothing in the loop can go on by itself: no callback, no timer, no connection, no thread.
+def _is_quiet(loop: asyncio.AbstractEventLoop, descriptor: int | None, threads_before: int) -> int | None:
+    """Count the timers of a loop in which nothing else goes on by itself: no callback, no connection, no thread; else None.
 
     A loop that cannot tell (another implementation) counts as busy: its function waits in place.
     """
     selector = getattr(loop, "_selector", None)
     if selector is None or not hasattr(loop, "_ready") or loop._ready:  # noqa: SLF001  # nothing public tells
-        return False
-    if any(not timer.cancelled() for timer in getattr(loop, "_scheduled", ())):
-        return False
+        return None
     own = 1 + (descriptor is not None)
     if len(selector.get_map() or ()) > own:
-        return False
+        return None
     executor = getattr(loop, "_default_executor", None)
     threads = len(executor._threads) if executor is not None else 0  # noqa: SLF001  # as above
     if executor is not None and _works(executor, threads):
-        return False
-    return threading.active_count() - threads_before <= threads
+        return None
+    if threading.active_count() - threads_before > threads:
+        return None
+    return sum(not timer.cancelled() for timer in getattr(loop, "_scheduled", ()))
 
 
 def _works(executor: Any, threads: int) -> bool:  # noqa: ANN401  # its parts are not public

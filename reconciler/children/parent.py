@@ -7,20 +7,24 @@ and when what it waits for has ended it is called again, and finds all it has as
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, NoReturn
 
 from reconciler.api import errors
 from reconciler.api.errors import ResultTimeout
 from reconciler.children import requests as ask
 from reconciler.children.arrivals import Arrivals
-from reconciler.children.errors import Suspended, error_of, nothing_comes
+from reconciler.children.errors import Suspended, error_of, not_in_time
+from reconciler.children.giving_up import GivenUp, wait_name
 from reconciler.children.in_flight import InFlight
+from reconciler.children.sleeps import Sleeps
 from reconciler.children.streams import Streams
+from reconciler.children.threads import Threads
 from reconciler.children.way import Way
 from reconciler.core.current import CurrentAttempt
+from reconciler.core.paths import is_relaunch
 
 if TYPE_CHECKING:
     from reconciler.children.loops import Loops
@@ -28,9 +32,8 @@ if TYPE_CHECKING:
 
 MOST = 10_000
 """Most requests of one pass: all of them are repeated by the next one."""
-_TICK = 0.02
-_SLOWEST_TICK = 0.2
 _SLICE = 1.0
+CANCELLED = "its parent has cancelled the wait for it"
 
 
 class Parent:
@@ -42,6 +45,7 @@ class Parent:
         signature: of the function.
         patience: how long to wait in place before it is suspended, seconds.
         suspends: whether it may be suspended at all.
+        replays: whether the attempt may have called it before; by default as the name of the launch tells.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Parent:
         *,
         patience: float,
         suspends: bool = True,
+        replays: bool | None = None,
     ) -> None:
         self.attempt = attempt
         self.again: bytes | None = None
@@ -60,6 +65,7 @@ class Parent:
         self._way = way
         self._patience = patience
         self._suspends = suspends
+        self._replays = is_relaunch(attempt.launch) if replays is None else replays
         self._number = self._counted = 0
         self._waits: list[int] = []
         self._wakes = 0
@@ -71,15 +77,15 @@ class Parent:
         self._arrived = Arrivals()
         self._ends: dict[int, ask.End] = {}
         self._new: list[int] = []
-        self._watched: set[int] = set()
+        self._watched: dict[int, int] = {}
         self._seen: set[int] = set()
-        self._waiting: Counter[int] = Counter()
-        self._until: dict[int, float] = {}
-        self._clock: tuple[int, float] = (0, 0.0)
+        self._sleeps = Sleeps()
+        self.given_up = GivenUp(self)
         self._hurry = False
         self._lock = threading.RLock()
         self._loops: Loops | None = None
-        self._threads = threading.active_count()
+        self._threads = Threads(self, brings=way.brings)
+        self._threads_before = threading.active_count()
         self.in_flight = InFlight()
 
     # -- asking ------------------------------------------------------------------------------------------------------
@@ -130,7 +136,7 @@ class Parent:
         """
         while number not in self._answers:
             self.check()
-            self._receive(_SLICE)
+            self.receive(_SLICE)
         found = self._answers[number]
         if isinstance(found, ask.Refused):
             raise error_of(found.kind, found.message)
@@ -145,16 +151,13 @@ class Parent:
         if self.suspended:
             return
         while self._open:
-            self._receive(_SLICE)
+            self.receive(_SLICE)
         for number, found in list(self._answers.items()):
             if isinstance(found, ask.Refused) and number not in self._seen:
                 raise error_of(found.kind, found.message)
 
-    def receive(self) -> bool:
-        """Take the answers that have come; whether there were any."""
-        return self._receive(0)
-
-    def _receive(self, seconds: float) -> bool:
+    def receive(self, seconds: float = 0) -> bool:
+        """Take the answers that have come, after so many seconds at most; whether there were any."""
         if not self._lock.acquire(timeout=seconds if seconds > 0 else -1):
             return False
         try:
@@ -169,8 +172,11 @@ class Parent:
         if isinstance(found, ask.Hurry):
             self._hurry = True
             return
+        if isinstance(found, ask.GivenUp):
+            self.given_up.learn(found.waits)
+            return
         if isinstance(found, ask.Kept):
-            self._clock = (found.now, time.monotonic())
+            self._sleeps.set_clock(found.now)
         if isinstance(found, ask.End):
             self._arrived.add(found.at, found.number, found)
             return
@@ -184,17 +190,18 @@ class Parent:
                 return
         self._answers[found.number] = found
         self._open.discard(found.number)
-        if isinstance(found, ask.Refused):
+        if isinstance(found, ask.Refused | ask.Done):
             self._resolve(found.number)
 
-    def deliver(self) -> bool:
-        """Tell of the next end, the earliest first; False when there is none."""
-        if not self._arrived:
+    def deliver(self, until: float = inf) -> bool:
+        """Tell of the next end, the earliest first, none of after a time (ms); False when there is none."""
+        if not self._arrived.until(until):
             return False
-        number, end = self._arrived.next()
+        at, number, end = self._arrived.next()
+        self.given_up.told = max(self.given_up.told, int(at))
         if end is not None and not self.streams.deliver(number, end):
             self._ends[number] = end
-        self._until.pop(number, None)
+        self._sleeps.end(number)
         self._resolve(number)
         return True
 
@@ -202,6 +209,10 @@ class Parent:
     def is_waiting(self) -> bool:
         """Tell whether a request is not answered yet: what it brings may have ended before what is known."""
         return bool(self._open)
+
+    def rests(self, until: float = inf) -> bool:
+        """Tell whether all is answered, and all told of that has ended until a time, ms."""
+        return not self._open and not self._arrived.until(until)
 
     # -- the end of a child --------------------------------------------------------------------------------------------
     def has_ended(self, number: int) -> bool:
@@ -223,24 +234,50 @@ class Parent:
         """Wait for the end of a child, in this thread.
 
         Raises:
-            ResultTimeout: it has not ended within `timeout` seconds.
+            ResultTimeout: it has not ended within `timeout` seconds, or had not in the pass before.
             ReconcilerError: it was refused.
         """
+        turn = self.given_up.turn(number)
         self.watch(number, limited=timeout is not None)
-        self._block(lambda: self.has_ended(number), number, timeout)
+        try:
+            self._threads.block(
+                lambda: self.has_ended(number) or self._gave_up(number, turn), number, timeout
+            )
+            if timeout is not None and self._gave_up(number, turn):
+                raise not_in_time(timeout)
+        except ResultTimeout:
+            self.given_up.keep(str(turn), number)
+            raise
         return self.end(number)
 
     async def wait_async(self, number: int) -> ask.End:
         """Wait for the end of a child; the loop goes on meanwhile. Whoever cancels this aborts the child."""
+        turn = self.given_up.turn(number)
         self.watch(number)
-        if not self.has_ended(number):
-            try:
+        with self.given_up.on_cancel(str(turn), number, CANCELLED):
+            if self._replays and self._watched[number] in self._open:
+                await self._in_loop().future(self._watched[number])
+            await self.give_up_again(number, turn)
+            if not self.has_ended(number):
                 await self._in_loop().future(number)
-            except BaseException as error:
-                if not self.suspended and not isinstance(error, Suspended):
-                    self.post(ask.Abort(self.number(), number, "its parent has cancelled the wait for it"))
-                raise
         return self.end(number)
+
+    def _gave_up(self, number: int, turn: int) -> bool:
+        """Tell whether an earlier pass has given up this wait for a child."""
+        return self._name_wait(number, turn) in self.given_up
+
+    def _name_wait(self, number: int, turn: int | str) -> str:
+        """Name a wait for a child; empty while it is not known to be stored."""
+        started = self._answers.get(number)
+        return wait_name(started.action, turn) if isinstance(started, ask.Started) else ""
+
+    async def give_up_again(self, number: int, turn: int | str) -> bool:
+        """Wait to be cancelled, if the pass before was in this wait for a child; whether it was."""
+        return await self.given_up.again(self._name_wait(number, turn))
+
+    async def hold(self, told: int) -> None:
+        """Wait to be cancelled; of ends, only those until this time are told meanwhile."""
+        await self._in_loop().hold(told)
 
     def watch(self, number: int, *, limited: bool = False) -> None:
         """Have the end of a child told, and those of all that were started since: they will hardly be asked for later."""
@@ -249,17 +286,16 @@ class Parent:
         if number not in self._watched:
             new = [*self._new, *([] if number in self._new else [number])]
             self._new.clear()
-            self._watched.update(new)
-            self.post(ask.Watch(self.number(), new, limited))
+            watch = self.post(ask.Watch(self.number(), new, limited))
+            self._watched.update(dict.fromkeys(new, watch))
 
     def wait_for_news(self, number: int, ready: Callable[[], bool]) -> None:
         """Wait until a stream has news, in this thread."""
-        self._block(ready, number, None)
+        self._threads.block(ready, number)
 
-    async def news(self, number: int, ready: Callable[[], bool]) -> None:
-        """Wait until a stream has news; the loop goes on meanwhile."""
-        while not ready():
-            await self._in_loop().future(number)
+    async def news(self, number: int) -> None:
+        """Wait until a stream may have news; the loop goes on meanwhile."""
+        await self._in_loop().future(number)
 
     def started(self, number: int) -> None:
         """Note a child, whose end will be asked for."""
@@ -273,81 +309,48 @@ class Parent:
         return self._members.pop(number)
 
     # -- time ----------------------------------------------------------------------------------------------------------
-    def now(self) -> float:
-        """Return the store's time, as far as it is known, ms."""
-        at, then = self._clock
-        return at + (time.monotonic() - then) * 1000
-
     def sleep(self, number: int, until: int) -> None:
         """Wait until a time of the store, ms."""
-        self._until[number] = until
-        self._block(lambda: self.now() >= until, number, None, until)
-        self._until.pop(number, None)
+        self._sleeps.begin(number, until)
+        self._threads.block(lambda: self._sleeps.now() >= until, number, None, until)
+        self._sleeps.end(number)
 
-    async def sleep_async(self, number: int, until: int) -> None:
+    async def sleep_async(self, number: int, until: int, name: str) -> None:
         """Sleep as `sleep` does; the loop goes on meanwhile."""
-        self._until[number] = until
         try:
-            await self._in_loop().future(number)
+            with self.given_up.on_cancel(name):
+                await self.given_up.again(name)
+                self._sleeps.begin(number, until)
+                await self._in_loop().future(number)
         finally:
-            self._until.pop(number, None)
+            self._sleeps.end(number)
 
     def wake(self) -> None:
         """Note the sleeps whose time has come."""
-        now = self.now()
-        for number, until in list(self._until.items()):
-            if until <= now:
-                del self._until[number]
-                self._arrived.add(until, number)
+        self._sleeps.wake(self._arrived)
 
     def sleeps_until(self, numbers: list[int]) -> float | None:
         """Tell when the first of these wakes, ms; None when one of them is no sleep."""
-        times = [self._until.get(number) for number in numbers]
-        known = [time for time in times if time is not None]
-        return min(known) if known and len(known) == len(times) else None
+        return self._sleeps.first_of(numbers)
 
     # -- being suspended -------------------------------------------------------------------------------------------------
-    def _block(
-        self, ready: Callable[[], bool], number: int, timeout: float | None, until: float | None = None
-    ) -> None:
-        began = idle = time.monotonic()
-        self._waiting[number] += 1
-        try:
-            while not ready():
-                self.check()
-                if self.deliver():
-                    idle = time.monotonic()
-                    continue
-                now = time.monotonic()
-                if timeout is not None and now - began >= timeout:
-                    raise ResultTimeout(
-                        f"it had not ended after {timeout} s; it goes on: wait again, or abort it"
-                    )
-                if not self._way.brings and (timeout is not None or not _is_main()):
-                    raise nothing_comes(timeout)
-                if timeout is None and _is_main() and self.may_suspend(now - idle, until):
-                    self.suspend()
-                    raise Suspended
-                left = min(_TICK, _SLICE if timeout is None else timeout - (now - began))
-                if self._receive(max(left, 0.001)):
-                    idle = time.monotonic()
-        finally:
-            self._waiting[number] -= 1
-            self._waiting += Counter()
+    def is_looked_at(self, number: int) -> bool:
+        """Tell whether somebody has looked if what is waited for has ended."""
+        return self._watched.get(number) not in self._open
 
     def may_suspend(self, idle: float, until: float | None = None) -> bool:
         """Tell whether to suspend after `idle` seconds without news; `until`: when the wait ends, if known, ms."""
         if not self._suspends or self._open or self._arrived:
             return False
-        if until is not None and self.now() + self._patience * 1000 < until:
+        if until is not None and self._sleeps.now() + self._patience * 1000 < until:
             return True
         return self._hurry or idle >= self._patience
 
     def suspend(self) -> None:
         """Suspend the call: from now on whatever it asks raises."""
         self.suspended = True
-        self._waits = [number for number in self._awaited() if number not in self._until]
-        self._wakes = int(min(self._until.values(), default=0))
+        self._waits = [number for number in self._awaited() if number not in self._sleeps]
+        self._wakes = self._sleeps.first()
         with self._lock:
             self._way.post(ask.Suspending())
 
@@ -367,7 +370,7 @@ class Parent:
 
     def _awaited(self) -> list[int]:
         """List the numbers of all that is waited for, in threads and in the loop."""
-        return [*self._waiting, *(self._loops.awaited() if self._loops is not None else ())]
+        return [*self._threads.awaited(), *(self._loops.awaited() if self._loops is not None else ())]
 
     def waits(self) -> tuple[list[int], int]:
         """Give what a suspended call waits for: requests, and a time (ms; 0 = none)."""
@@ -381,19 +384,15 @@ class Parent:
     def close(self) -> None:
         """Let go of the event loop."""
         if self._loops is not None:
-            self._loops.close()
+            self._loops.end()
 
     def _in_loop(self) -> Loops:
         if self._loops is None:
             from reconciler.children.loops import Loops  # noqa: PLC0415  # asyncio: 30 ms, only where needed
 
-            self._loops = Loops(self, self._threads)
+            self._loops = Loops(self, self._threads_before)
         return self._loops
 
     def _resolve(self, number: int) -> None:
         if self._loops is not None:
             self._loops.resolve(number)
-
-
-def _is_main() -> bool:
-    return threading.current_thread() is threading.main_thread()

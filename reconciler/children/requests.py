@@ -187,6 +187,24 @@ class Keep(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=Tr
     wait: int = -1
 
 
+class GiveUp(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
+    """Asks to keep that a wait was given up, so that each later pass of the attempt gives it up, too.
+
+    Attributes:
+        number: of the request.
+        child: number of the request that started what was waited for; 0 = it was none, but `turn` says what.
+        turn: which of the waits for it.
+        told: when the newest end was that the function had been told of, ms.
+        reason: abort the child, for this reason; empty = it goes on.
+    """
+
+    number: int
+    turn: str
+    told: int
+    child: int = 0
+    reason: str = ""
+
+
 class Suspending(msgspec.Struct, frozen=True, tag=True):
     """The call is about to end, because it has nothing to do but wait."""
 
@@ -262,6 +280,15 @@ class Kept(msgspec.Struct, frozen=True, tag=True):
     now: int
 
 
+class GivenUp(msgspec.Struct, frozen=True, tag=True):
+    """The waits that earlier passes of the attempt have given up, with what they had been told until then (ms), by name.
+
+    It comes before the answer to any wait.
+    """
+
+    waits: dict[str, int]
+
+
 class Done(msgspec.Struct, frozen=True, tag=True):
     """Answers that it was done."""
 
@@ -286,6 +313,7 @@ Request = (
     | Abort
     | Tell
     | Keep
+    | GiveUp
     | Suspending
 )
-Answer = Started | Refused | End | Ends | Phase | Told | Kept | Done | Hurry
+Answer = Started | Refused | End | Ends | Phase | Told | Kept | GivenUp | Done | Hurry

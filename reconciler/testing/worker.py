@@ -107,9 +107,10 @@ class LabWorker:
     ) -> Pass:
         """Call the function once, to its end or to its suspension."""
         lab = self._lab
-        desk = Desk(lab.client, record, _OWNER)
+        desk = Desk(lab.client, record, _OWNER, replays=True)
         way = LabWay(desk)
-        parent = Parent(_attempt(record, context, record.attempt.launch), way, function.signature, patience=0)
+        attempt = _attempt(record, context, record.attempt.launch)
+        parent = Parent(attempt, way, function.signature, patience=0, replays=True)
         try:
             with attempt_context(parent.attempt), parent_context(parent):
                 result = _call(function, context.read_inputs(), lab.settings.max_object_size, parent)

@@ -30,7 +30,7 @@ from crash_points import Trap, arm
 from reconciler.api.template import SecretRef
 from reconciler.api.transition import OutputRef
 from reconciler.broker.conf import build_app
-from reconciler.children import parent
+from reconciler.children import threads
 from reconciler.children.current import parent_context
 from reconciler.children.errors import Suspended as SuspendedHere
 from reconciler.children.parent import Parent
@@ -140,7 +140,7 @@ def prepare(settings: Settings) -> None:
     registry.load(settings.imports)
     read = functools.cache(botocore.loaders.JSONFileLoader().load_file)
     setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _self, path: read(path))  # noqa: B010  # as below
-    setattr(parent, "_is_main", lambda: True)  # noqa: B010  # a thread of a life stands for a process
+    setattr(threads, "_is_main", lambda: True)  # noqa: B010  # a thread of a life stands for a process
     setattr(batch, "_TURN", 0.005)  # noqa: B010  # most that is drawn together is given back
     setattr(attempt, "runner_of", lambda _engine: HereRunner())  # noqa: B010  # mypy allows no method to be replaced
 

@@ -154,6 +154,26 @@ def test_a_wait_that_is_given_up_aborts_the_child(site: Site) -> None:
     eventually(lambda: site.client.get(child).phase is ActionPhase.ABORTED, 30)
 
 
+@pytest.mark.rule("R89")
+def test_a_wait_that_is_given_up_is_given_up_in_each_pass(site: Site, tmp_path: Path) -> None:
+    """By a limit or a cancellation; the passes after a suspension and after a death see what the first one saw."""
+    books = {name: tmp_path / name for name in ("child", "map", "results", "first", "plain")}
+    runs = {name: trees.gives_up.delay(name, str(book)) for name, book in list(books.items())[:3]}
+    runs["first"] = trees.first_wins.delay(str(books["first"]))
+    runs["plain"] = trees.gives_up_plainly.delay(str(books["plain"]))
+    told = {name: run.result(timeout=90) for name, run in runs.items()}
+    limited = {"child": "none", "map": "none", "results": "none"}
+    assert told == {**limited, "first": "2 True", "plain": "ResultTimeout 2"}
+    seen = {name: book.read_text().split("\n")[:-1] for name, book in books.items()}
+    assert {name: set(lines) for name, lines in seen.items()} == {
+        name: {text.removesuffix(" 2")} for name, text in told.items()
+    }
+    assert min(map(len, seen.values())) >= 2
+    for name in limited:
+        assert ActionPhase.ABORTED in dict(site.below(runs[name])).values()
+        check_run(site.client, runs[name].id)
+
+
 def test_an_abort_reaches_what_is_suspended(site: Site) -> None:
     """Parent and child wait without a worker; both end."""
     waiting = trees.sleepy.delay()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -151,3 +152,80 @@ def starts_a_circle() -> int:
     attempt = current_attempt()
     assert attempt is not None
     return waits_above.delay(attempt.run).result()
+
+
+@env.task()
+async def gives_up(way: str, book: str) -> str:
+    """Wait with a limit, note what came of it, then do something without a worker; one of them dies once."""
+    found = "none"
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.7):
+            if way == "results":
+                found = str([each async for each in dozing.map([3, 4], concurrency=1).as_completed()])
+            elif way == "map":
+                found = str(list(await dozing.map([3, 4])))
+            else:
+                found = str(await dozing.delay(3))
+    return await noted(found, book, dies=way == "child")
+
+
+@env.task()
+async def first_wins(book: str) -> str:
+    """Wait for the first of two, cancel the other."""
+    tasks = [asyncio.ensure_future(awaited(run)) for run in (double.delay(1), dozing.delay(60))]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    tasks[1].cancel()
+    found = str(await tasks[0])
+    await asyncio.wait(tasks[1:])
+    return await noted(f"{found} {tasks[1].cancelled()}", book)
+
+
+@env.task()
+def gives_up_plainly(book: str) -> str:
+    """Wait with a limit in a plain function."""
+    run = dozing.delay(2)
+    try:
+        found = str(run.result(timeout=0.3))
+    except TimeoutError as error:
+        found = type(error).__name__
+    note(found, book)
+    sleep(1.5)
+    step("die", die_once, book)
+    return f"{found} {run.result()}"
+
+
+async def awaited(run: Awaitable[int]) -> int:
+    """Await a run."""
+    return await run
+
+
+async def noted(found: str, book: str, *, dies: bool = False) -> str:
+    """Note what was seen, be suspended, then die once, if told to."""
+    note(found, book)
+    await double.delay(5)
+    await sleep(1.5)
+    if dies:
+        await step("die", die_once, book)
+    return found
+
+
+def note(found: str, book: str) -> None:
+    """Write a line into the file."""
+    with Path(book).open("a") as file:
+        file.write(f"{found}\n")
+
+
+def die_once(book: str) -> None:
+    """Be killed, the first time."""
+    try:
+        Path(f"{book}.dead").touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), 9)
+
+
+@env.task()
+def dozing(seconds: int) -> int:
+    """Wait without a worker."""
+    sleep(seconds)
+    return seconds

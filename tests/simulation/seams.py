@@ -21,7 +21,8 @@ import structlog
 from reconciler.api.action import TaskAction
 from reconciler.api.template import SecretRef
 from reconciler.archive import index, recent
-from reconciler.children import desk, functions, parent, watching
+from reconciler.children import desk, functions, sleeps, values, watching
+from reconciler.children import threads as waits
 from reconciler.client import archived, sources, storing
 from reconciler.controller import step
 from reconciler.controller.step import Stepper
@@ -281,10 +282,10 @@ def seams(sim: Simulation) -> Iterator[None]:
         (step, "time", time),
         (step, "wait", wait),
         (attempt, "time", time),
-        *((module, "time", time) for module in (desk, watching, parent)),
-        (parent, "_is_main", lambda: True),
+        *((module, "time", time) for module in (desk, watching, waits, sleeps)),
+        (waits, "_is_main", lambda: True),
         (functions, "current_parent", lambda: sim.stages[sim.scheduler.current]),
-        (desk, "_INLINE", 16 if sim.seed % 3 else 16_384),
+        (values, "_INLINE", 16 if sim.seed % 3 else 16_384),
         (watching, "ThreadPoolExecutor", InlinePool),
         (retry, "time", time),
         (retry, "Future", future_class(sim)),

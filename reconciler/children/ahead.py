@@ -1,0 +1,38 @@
+"""Lets the clock of an event loop run ahead: nobody waits a second time for a limit that has fired in an earlier pass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+
+class Ahead:
+    """The clock of the loop of one call, and by how much it is ahead."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._by = 0.0
+
+    def to_next_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make the first timer due; nothing happens without one, or in a loop that does not tell of its timers."""
+        timers = [timer.when() for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled()]
+        left = min(timers) - loop.time() if timers else 0.0
+        if left > 0:
+            self._begin(loop)
+            self._by += left
+
+    def end(self) -> None:
+        """Give the loop its own clock back."""
+        loop: Any = self._loop
+        self._loop = None
+        if loop is not None:
+            del loop.time
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is loop:
+            return
+        self.end()
+        self._loop, self._by = loop, 0.0
+        clock: Callable[[], float] = loop.time
+        loop.time = lambda: clock() + self._by  # type: ignore[method-assign]  # as long as this call lasts
