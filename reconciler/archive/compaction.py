@@ -1,14 +1,15 @@
 """Puts small objects of the index together, so that a question about a day takes few requests.
 
 What is put together is written before the parts are removed, and a run that stands in two objects is one run: a death in
-between, or two at once, lose and double nothing.
+between, or two at once, lose and double nothing. A run that is deleted meanwhile does not come back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.archive.index import list_index, read_rows, write_part
+from reconciler.archive.index import list_index, read_rows
+from reconciler.archive.requests import write_wanted
 from reconciler.stores.objects import BlobStore
 
 MANY = 24
@@ -34,7 +35,7 @@ def _compact(blobs: BlobStore, project: str, day: str) -> int:
     read = read_rows(blobs, small)
     if read.damaged or read.gone:
         return 0
-    uri = write_part(blobs, project, day, list(read.rows.values()))
+    uri = write_wanted(blobs, project, day, list(read.rows.values()))
     parts = [one.uri for one in small if one.uri != uri]
     blobs.delete(parts)
     return len(parts)

@@ -1,140 +1,40 @@
-"""Delete runs from the archive on request: one, or all of a project, with what only they name. A trace stays (R91).
+"""Delete runs from the archive on request: one, or all of a project, with what only they name (R91).
 
-    _archive/deleting/<time>-<digest>.json   what is asked for; until nothing can bring it back
-    _archive/deleted/<time>-<digest>.json    the trace: what was asked for, by whom, how many runs; it is kept
+The request is stored first (`archive.requests`), so that a collector finishes what somebody began who died. Then, run by
+run: the folders of its actions are noted as garbage, its events in segments go, and its object; last its lines in the index.
+Objects in the folders are removed by the collector; those of a source of other runs when these have gone. Who makes a run
+of a deleted one takes a hold before he looks for such notes, and they are written before anything goes: he is refused, or
+what he needs stays.
 
-The request is stored first, so that a collector finishes what somebody began who died. Then, run by run: the folders of its
-actions are noted as garbage, its events in segments go, and its object; last its lines in the index. Objects in the folders
-are removed by the collector; those of a source of other runs when these have gone. Who makes a run of a deleted one takes a
-hold before he looks for such notes, and they are written before anything goes: he is refused, or what he needs stays.
-
-A request is carried out again for some time: a collector that was stopped in the middle, and one that compacts the index,
-may write again what they had read before. And what had ended before it may be archived after it.
+What ended before the request and is still stored is not kept in the archive: who archives it takes it back before the store
+may forget it. A request is done when that has gone, too. It is carried out again for some time: a collector that was stopped
+in the middle may write again what it had read before.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-
-import msgspec
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from reconciler.api.action import RunId
-from reconciler.api.audit import Who
-from reconciler.api.errors import ArchiveUnreadable, BlobCorrupt, BlobExists, BlobNotFound
+from reconciler.api.errors import ArchiveUnreadable
 from reconciler.archive.archive import Archive
 from reconciler.archive.folders import folders_of
-from reconciler.archive.index import Row, list_index, read_rows, write_part
-from reconciler.archive.layout import DELETED, DELETING, RUNS, day_of, incarnation_in, run_path
+from reconciler.archive.index import Row, list_index, read_rows
+from reconciler.archive.layout import RUNS, day_of, incarnation_in, run_path
+from reconciler.archive.requests import DeleteRequest, unwanted, write_wanted
 from reconciler.archive.segments import drop_events
+from reconciler.core.status_conditions import terminal_time
 from reconciler.stores.base import Store
+from reconciler.stores.counts import RunSummary
 from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore
 
-VERSION = 1
-"""Version of the format of a request."""
-FIRST, LAST = "0000", "9999"
-"""All days."""
 _TOGETHER = 2000
 """Actions whose folders are noted at once: some 250 bytes in Redis each, until they are removed."""
-
-
-class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A request to delete archived runs, which stays as a trace of what was deleted.
-
-    Attributes:
-        version: of the format.
-        project: whose runs.
-        domain: only of this one; empty: of all.
-        runs: which ones, each as `project/domain/run@incarnation`; none: all that ended before `at`.
-        since, until: the days on which they ended.
-        by: who asked.
-        at: when, ms since the epoch.
-        reason: why, as he says.
-        archived, actions: how many runs the archive had, and actions in them.
-        stored: how many runs had ended and were in the store alone: they go when they are archived.
-        held: how many are the source of others, whose objects stay as long as those.
-        finished_at: when all was done for the first time, ms since the epoch; 0 = it was not yet.
-    """
-
-    version: int = VERSION
-    project: str
-    domain: str = ""
-    runs: tuple[str, ...] = ()
-    since: str = FIRST
-    until: str = LAST
-    by: Who = Who()
-    at: int
-    reason: str = ""
-    archived: int = 0
-    actions: int = 0
-    stored: int = 0
-    held: int = 0
-    finished_at: int = 0
-
-    @property
-    def name(self) -> str:
-        """Name of its objects; the same when it is finished."""
-        asked = msgspec.structs.replace(self, finished_at=0)
-        return f"{self.at:015d}-{hashlib.sha256(_encode(asked)).hexdigest()[:12]}.json"
-
-    def means(self, row: Row) -> bool:
-        """Tell whether a run is to go."""
-        if self.runs:
-            return str(RunLife(row.id, row.incarnation)) in self.runs
-        return row.domain == (self.domain or row.domain) and row.ended_at < self.at
-
-
-_encode = msgspec.json.Encoder(order="deterministic").encode
-_decode = msgspec.json.Decoder(DeleteRequest).decode
-
-
-def store_request(blobs: BlobStore, request: DeleteRequest) -> None:
-    """Store what is asked for, and its trace: from now on a collector carries it out.
-
-    Raises:
-        BlobUnavailable: the server does not answer; it may have been stored.
-    """
-    for place in (DELETING, DELETED):
-        with suppress(BlobExists):
-            blobs.put(blobs.uri(place, request.name), _encode(request), overwrite=False)
-
-
-def finish_request(blobs: BlobStore, request: DeleteRequest, now: int) -> DeleteRequest:
-    """Say in the trace that all is done.
-
-    Raises:
-        BlobUnavailable: the server does not answer.
-    """
-    done = msgspec.structs.replace(request, finished_at=request.finished_at or now)
-    for place in (DELETED, DELETING):
-        blobs.put(blobs.uri(place, request.name), _encode(done))
-    return done
-
-
-def forget_request(blobs: BlobStore, request: DeleteRequest) -> None:
-    """Carry it out no more; the trace stays.
-
-    Raises:
-        BlobUnavailable: the server does not answer.
-    """
-    blobs.delete([blobs.uri(DELETING, request.name)])
-
-
-def requests_in(blobs: BlobStore, place: str = DELETING) -> Iterator[DeleteRequest]:
-    """Read the requests that are carried out, or with `DELETED` all traces, oldest first; a damaged one is passed over.
-
-    Raises:
-        BlobUnavailable: the server does not answer.
-    """
-    start, after = f"{blobs.uri(place)}/", ""
-    while page := blobs.find(start, after=after):
-        after = page[-1].uri
-        for one in page:
-            with suppress(msgspec.DecodeError, BlobNotFound, BlobCorrupt):
-                yield _decode(blobs.get(one.uri))
+_PAGE = 500
+"""Stored runs that are looked at together."""
+_Key = tuple[str, str, str, str]
 
 
 class Deleter:
@@ -160,7 +60,7 @@ class Deleter:
         self._left = most
 
     def carry_out(self, request: DeleteRequest) -> bool:
-        """Delete what is asked for; whether that was all: without `flush` a large rest is left to the collector.
+        """Delete what is asked for; whether that was all: a large rest without `flush`, and what is stored, take longer.
 
         Raises:
             BlobUnavailable, StoreUnavailable: a server does not answer; it may be carried out again.
@@ -168,27 +68,80 @@ class Deleter:
         lives = [RunLife.parse(run) for run in request.runs]
         if lives and not self._forget(lives):
             return False
+        known: set[_Key] = set()
         found, _ = list_index(self._blobs, request.project, request.since, request.until)
         for one in found:
             rows = list(read_rows(self._blobs, [one]).rows.values())
             going = [row for row in rows if request.means(row)]
+            known.update(row.key for row in rows)
             if not going:
                 continue
             if not lives and not self._forget([RunLife(row.id, row.incarnation) for row in going]):
                 return False
-            kept = [row for row in rows if not request.means(row)]
-            if kept:
-                write_part(self._blobs, request.project, day_of(kept[0].ended_at), kept)
-            self._blobs.delete([one.uri])
-        if lives or request.finished_at:
-            return True
-        return self._forget(list(self._unlisted(request)))
+            self._strip(one.uri, request.project, rows, {row.key for row in going})
+        if not (lives or request.finished_at) and not self._forget(list(self._unlisted(request, known))):
+            return False
+        return not self._is_stored(request)
 
-    def _unlisted(self, request: DeleteRequest) -> Iterator[RunLife]:
+    def take_back(self, rows: Sequence[Row]) -> int:
+        """Delete those of these runs, which were archived just now, whose deletion was asked for; returns how many.
+
+        Raises:
+            BlobUnavailable, StoreUnavailable: a server does not answer; it may be done again.
+        """
+        going = unwanted(self._blobs, rows)
+        if not going:
+            return 0
+        self._forget([RunLife(row.id, row.incarnation) for row in going])
+        gone = {row.key for row in going}
+        for project, day in sorted({(row.project, day_of(row.ended_at)) for row in going}):
+            for one in list_index(self._blobs, project, day, day)[0]:
+                found = list(read_rows(self._blobs, [one]).rows.values())
+                if any(row.key in gone for row in found):
+                    self._strip(one.uri, project, found, gone)
+        return len(going)
+
+    def _strip(self, uri: str, project: str, rows: Sequence[Row], going: Collection[_Key]) -> None:
+        """Write an object of the index anew without some of its lines."""
+        kept = [row for row in rows if row.key not in going]
+        if kept:
+            write_wanted(self._blobs, project, day_of(kept[0].ended_at), kept)
+        self._blobs.delete([uri])
+
+    def _is_stored(self, request: DeleteRequest) -> bool:
+        """Tell whether the store has a run that is meant, whose deletion waits for its retention."""
+        if not request.stored:
+            return False
+        if request.runs:
+            return any(
+                self._incarnation(life.run) == life.incarnation for life in map(RunLife.parse, request.runs)
+            )
+        page = self._store.list_runs(_PAGE)
+        while page:
+            if any(self._may_be_meant(summary, request) for summary in page):
+                return True
+            page = self._store.list_runs(_PAGE, page[-1])
+        return False
+
+    def _may_be_meant(self, summary: RunSummary, request: DeleteRequest) -> bool:
+        run, counts = summary.id, summary.counts
+        if run.project != request.project or run.domain != (request.domain or run.domain):
+            return False
+        if summary.created_at >= request.at or counts.ended < counts.total:
+            return False
+        first = self._store.list_actions(run, limit=1).actions
+        return bool(first) and terminal_time(first[0].status) < request.at
+
+    def _incarnation(self, run: RunId) -> str | None:
+        first = self._store.list_actions(run, limit=1).actions
+        return first[0].metadata.incarnation if first else None
+
+    def _unlisted(self, request: DeleteRequest, known: Collection[_Key]) -> Iterator[RunLife]:
         """Find runs of a project that no line of the index tells of, and for which no collector is about to write one."""
         for life in _lives_in(self._blobs, request):
-            ended = self._ended(life)
-            if ended < request.at and self._store.counts(life.run) is None:
+            if (life.run.project, life.run.domain, life.run.run, life.incarnation) in known:
+                continue
+            if self._ended(life) < request.at and self._store.counts(life.run) is None:
                 yield life
 
     def _ended(self, life: RunLife) -> int:

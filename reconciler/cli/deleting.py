@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from reconciler.archive.deleting import DeleteRequest
+from reconciler.archive.requests import DeleteRequest
 from reconciler.cli.exits import GivenUp
 from reconciler.cli.output import emit, note, say, show_table
 from reconciler.cli.session import Place, common_options, connected
@@ -34,7 +34,8 @@ def delete(
 ) -> None:
     """Delete RUN from the archive, or with --all every ended run of a project, and the objects that only they name.
 
-    It cannot be undone. What ended and is not archived yet goes when it is. A trace stays: `reconciler history deleted`.
+    It cannot be undone. What ended lately is stored until its retention is over; then it goes, and is not archived. What is
+    alive is not meant. A trace stays: `reconciler history deleted`.
     """
     if as_json and not (yes or dry_run):
         raise click.UsageError("--json asks no questions: add --yes, or --dry-run.")
@@ -117,21 +118,52 @@ def _what(request: DeleteRequest) -> str:
 
 
 def _counted(request: DeleteRequest) -> str:
-    parts = [f"{_what(request)}: {request.archived} archived runs with {request.actions} actions are chosen"]
+    parts = []
+    if request.archived or not request.stored:
+        parts.append(
+            f"{_runs(request.archived)} in the archive with {request.actions} actions would be deleted at once"
+        )
     if request.stored:
-        parts.append(f"{request.stored} more have ended, and go when they are archived")
-    if request.held:
-        parts.append(f"objects of {request.held} stay as long as runs that were made of them")
-    return "; ".join(parts) + "."
+        parts.append(
+            f"{_runs(request.stored)} that ended lately would stay readable until {iso(request.stored_until)}, when the "
+            "collector forgets them, and would not be archived"
+        )
+    return "; ".join([f"{_what(request)}: {parts[0]}", *parts[1:], *_staying(request)]) + "."
 
 
 def _sentence(done: DeleteRequest) -> str:
-    if not done.finished_at:
-        return f"{_what(done)}: it is much, so the collector deletes it; `reconciler history deleted` says when it is done."
-    return (
-        f"{_what(done)}: {done.archived} runs with {done.actions} actions were deleted from the archive; the collector "
-        "removes their objects."
-    )
+    parts = []
+    if done.archived and not (done.finished_at or done.stored):
+        parts.append(
+            "it is much, so the collector deletes it; `reconciler history deleted` says when it is done"
+        )
+    elif done.archived:
+        parts.append(
+            f"{_runs(done.archived)} with {done.actions} actions were deleted from the archive; the collector removes their "
+            "objects"
+        )
+    if done.stored:
+        parts.append(
+            f"{_runs(done.stored)} that ended lately can be read until {iso(done.stored_until)}; then the collector forgets "
+            "them with their objects, and does not archive them. `reconciler history deleted` says when it is done"
+        )
+    return "; ".join([f"{_what(done)}: {parts[0]}", *parts[1:], *_staying(done)]) + "."
+
+
+def _staying(request: DeleteRequest) -> list[str]:
+    """Say what is not deleted."""
+    parts = []
+    if request.alive:
+        parts.append(
+            f"{_runs(request.alive)} are alive and stay: abort them, and delete once more after their end"
+        )
+    if request.held:
+        parts.append(f"objects of {request.held} stay as long as runs that were made of them")
+    return parts
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
 
 
 def _tell(request: DeleteRequest, sentence: str, *, as_json: bool) -> None:
@@ -149,6 +181,8 @@ def _document(request: DeleteRequest) -> dict[str, object]:
         "archived": request.archived,
         "actions": request.actions,
         "stored": request.stored,
+        "stored_until": iso(request.stored_until),
+        "alive": request.alive,
         "held": request.held,
         "asked_at": iso(request.at),
         "by": {"actor": request.by.actor, "door": request.by.door},

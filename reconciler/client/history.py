@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from reconciler.api.action import RunId
 from reconciler.api.errors import ActionNotFound, ArchiveUnreadable, InvalidSpec
 from reconciler.api.names import check_name
 from reconciler.archive.archive import Archive
-from reconciler.archive.deleting import (
-    FIRST,
-    LAST,
-    Deleter,
-    DeleteRequest,
-    finish_request,
-    requests_in,
-    store_request,
-)
+from reconciler.archive.deleting import Deleter
 from reconciler.archive.layout import DELETED, day_of
 from reconciler.archive.query import Found, Question, ask
-from reconciler.client.choosing import stored_runs
+from reconciler.archive.requests import FIRST, LAST, DeleteRequest, finish_request, requests_in, store_request
+from reconciler.client.choosing import records_of, stored_runs
 from reconciler.client.handles import Handles
+from reconciler.core.status_conditions import terminal_time
 from reconciler.stores.holds import RunLife
 
 _DAY = 86_400_000
@@ -57,7 +53,8 @@ class History:
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         run.checked()
-        stored = self._ended_in_store(run, incarnation)
+        ends = self._ended_in_store(run, incarnation)
+        stored = list(ends)
         archive = Archive(self._client.blobs)
         lives = [RunLife(run, each) for each in archive.incarnations(run) if each == (incarnation or each)]
         if not lives and not stored:
@@ -68,8 +65,8 @@ class History:
             count, day = _read(archive, life)
             actions, days = actions + count, [*days, *day]
         now = self._client.store.now()
-        if stored:
-            days += [day_of(now - _DAY), day_of(now)]
+        if stored:  # the line of such a run, should it be written: its last action ended after its root, or just before
+            days += [day_of(min(ends.values()) - _DAY), day_of(now)]
         return DeleteRequest(
             project=run.project,
             domain=run.domain,
@@ -82,6 +79,7 @@ class History:
             archived=len(lives),
             actions=actions,
             stored=len(set(stored) - set(lives)),
+            stored_until=self._kept_until(ends[life] for life in stored if life not in lives),
             held=sum(bool(self._client.store.holders(life)) for life in {*lives, *stored}),
         )
 
@@ -105,7 +103,8 @@ class History:
         question = Question(project=project, domain=domain, since=FIRST, until=day_of(now))
         rows = self.find(question).rows
         archived = {row.key for row in rows}
-        ended = [row for row in stored_runs(store, question) if row.ended_at and row.key not in archived]
+        there = [row for row in stored_runs(store, question) if row.key not in archived]
+        ended = [row for row in there if row.ended_at] if self._client.settings.archive else []
         held = {hold.source for shard in range(store.shards) for hold in store.holds(shard)} & {
             RunLife(row.id, row.incarnation) for row in (*rows, *ended)
         }
@@ -118,7 +117,9 @@ class History:
             reason=reason,
             archived=len(rows),
             actions=sum(row.actions for row in rows),
-            stored=len(ended) if self._client.settings.archive else 0,
+            stored=len(ended),
+            stored_until=self._kept_until(row.ended_at for row in ended),
+            alive=sum(not row.ended_at for row in there),
             held=len(held),
         )
 
@@ -128,7 +129,7 @@ class History:
         The request is stored first: a collector finishes it, if this process dies, and removes the objects. A trace is kept.
 
         Returns:
-            The trace; `finished_at` is 0 when it was much, and the rest is left to the collector.
+            The trace; `finished_at` is 0 when the collector has to do the rest: it was much, or some are stored still.
 
         Raises:
             StoreUnavailable, BlobUnavailable: a server does not answer; when the request was stored, a collector goes on.
@@ -151,27 +152,32 @@ class History:
             if each.project == (project or each.project)
         ]
 
-    def _ended_in_store(self, run: RunId, incarnation: str) -> list[RunLife]:
-        """Find the run in the store, from where it will be archived; none when it has none, or it is another one.
+    def _kept_until(self, ends: Iterable[int]) -> int:
+        """Tell when the store may forget the last of these runs; 0 when there is none."""
+        last = max(ends, default=0)
+        return last + int(self._client.settings.retention.total_seconds() * 1000) if last else 0
+
+    def _ended_in_store(self, run: RunId, incarnation: str) -> dict[RunLife, int]:
+        """Find the run in the store, and when it ended: it waits there for its retention; none when it is another one.
 
         Raises:
             InvalidSpec: it is alive.
         """
         store = self._client.store
-        first = store.list_actions(run, limit=1).actions
+        roots = list(records_of(store, run, ""))
         counts = store.counts(run)
-        if not first or counts is None or not self._client.settings.archive:
-            return []
-        life = RunLife(run, first[0].metadata.incarnation)
+        if not roots or counts is None or not self._client.settings.archive:
+            return {}
+        life = RunLife(run, roots[0].metadata.incarnation)
         if life.incarnation != (incarnation or life.incarnation):
-            return []
+            return {}
         if counts.ended < counts.total:
             raise InvalidSpec(
                 f"the run {run} is alive: {counts.total - counts.ended} of its {counts.total} actions have not ended. Wait "
                 f"for its end, or abort it with `reconciler abort {run}`; to delete earlier ones of its name, name theirs "
                 "with --incarnation"
             )
-        return [life]
+        return {life: max(terminal_time(root.status) for root in roots)}
 
 
 def _read(archive: Archive, life: RunLife) -> tuple[int, list[str]]:

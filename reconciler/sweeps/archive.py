@@ -1,7 +1,8 @@
 """Part of the collector: archive ended runs before they are forgotten.
 
 Sealed, read, written, indexed, marked, in this order: a death anywhere is followed by the same again, and what is not marked
-is not collected. S3 away means that nothing is marked: Redis keeps it, and a later pass catches up.
+is not collected. What somebody asked to have deleted is taken back before it is marked: until then it can be read from the
+store, and never from the archive alone. S3 away means that nothing is marked: Redis keeps it, and a later pass catches up.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from reconciler.api.errors import ArchiveUnreadable, BlobCorrupt, BlobNotFound, 
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.archive import Archive
 from reconciler.archive.compaction import compact
+from reconciler.archive.deleting import Deleter
 from reconciler.archive.index import Row, row_of, write_rows
 from reconciler.archive.segments import Segments
 from reconciler.settings import Settings
@@ -77,6 +79,9 @@ class Archiver:
         self._store = store
         self._blobs = blobs
         self._archive = Archive(blobs, read_back=settings.s3_checksum == "none")
+        self._deleter = Deleter(
+            store, blobs, flush=lambda _: None
+        )  # by the pass of the collector this one belongs to
         self._kept = int(settings.events_retention.total_seconds() * 1000)
 
     def archive(self, shard: int, before: int) -> tuple[int, Days]:
@@ -93,6 +98,8 @@ class Archiver:
         for runs in self._sealed(shard, before):
             rows = self._written(runs, segments)
             days |= write_rows(self._blobs, [row for _, row in rows])
+            if taken := self._deleter.take_back([row for _, row in rows]):
+                log.info("archive.not_kept", runs=taken)
             self._store.set_archived(shard, [sealed for sealed, _ in rows])
             archived += len(rows)
             for _, row in rows:

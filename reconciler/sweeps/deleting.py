@@ -1,8 +1,8 @@
 """Part of the collector: carries out what was asked to be deleted from the archive (`archive.deleting`).
 
-It finishes what somebody began who died, or left to it because it was much. It does it again for some time: what had ended
-before the request and is archived after it goes too, and nothing comes back that somebody wrote who had read it before. Safe
-twice and on two hosts.
+It finishes what somebody began who died, or left to it because it was much. A request is done when the store has forgotten
+what it means, too, and it is forgotten no sooner. It is carried out again for some time: nothing comes back that somebody
+wrote who had read it before. Safe twice and on two hosts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from functools import partial
 
 import structlog
 
-from reconciler.archive.deleting import Deleter, finish_request, forget_request, requests_in
+from reconciler.archive.deleting import Deleter
+from reconciler.archive.requests import finish_request, forget_request, requests_in
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
@@ -38,9 +39,9 @@ def delete_requested(store: Store, blobs: BlobStore, settings: Settings) -> None
     for request in requests_in(blobs):
         if request.finished_at and not again:
             continue
-        deleter.carry_out(request)
-        if not request.finished_at:
+        done = deleter.carry_out(request)
+        if done and not request.finished_at:
             finish_request(blobs, request, store.now())
             log.info("archive.deleted", project=request.project, runs=request.archived, actor=str(request.by))
-        if store.now() - request.at > kept:
+        if done and store.now() - request.at > kept:
             forget_request(blobs, request)

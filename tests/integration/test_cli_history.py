@@ -119,7 +119,7 @@ def test_history_delete(backend: Backend) -> None:
     for answer in ("n\n", ""):
         assert backend.reconciler("history", "delete", "d1", input=answer).exit_code == 130
     assert (
-        "1 archived runs with 1 actions are chosen"
+        "1 run in the archive with 1 actions would be deleted at once"
         in backend.reconciler("history", "delete", "d1", "--dry-run").stdout
     )
     assert backend.reconciler("get", "d1").exit_code == 0

@@ -76,9 +76,9 @@ BULK = {
 }
 """Each with what is said of it."""
 HISTORY = {
-    "reconciler history delete RUN --dry-run": "1 more have ended, and go when they are archived",
-    'reconciler history delete RUN --reason "the customer asked" --yes': "were deleted",
-    'reconciler history delete --all --project acme --reason "the contract ended" --yes': "0 archived runs",
+    "reconciler history delete RUN --dry-run": "that ended lately would stay readable until",
+    'reconciler history delete RUN --reason "the customer asked" --yes': "and does not archive them",
+    'reconciler history delete --all --project acme --reason "the contract ended" --yes': "0 runs in the archive",
     "reconciler history deleted": "the customer asked",
 }
 """As above."""

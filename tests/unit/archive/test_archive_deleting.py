@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -15,11 +15,14 @@ from reconciler import TaskEnvironment
 from reconciler.api.action import RunId
 from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidSpec, SourceUnusable
 from reconciler.archive.archive import Archive
-from reconciler.archive.deleting import FIRST, LAST, Deleter, requests_in, store_request
-from reconciler.archive.index import Row, write_rows
+from reconciler.archive.compaction import compact
+from reconciler.archive.deleting import Deleter
+from reconciler.archive.index import Group, Row, write_rows
 from reconciler.archive.layout import EVENTS
 from reconciler.archive.query import Question
+from reconciler.archive.requests import FIRST, LAST, DeleteRequest, requests_in, store_request
 from reconciler.client import Run
+from reconciler.sweeps.archive import archive_all
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
 
@@ -139,20 +142,139 @@ def test_a_run_that_is_alive_or_never_was(lab: Lab) -> None:
     assert remembered(lab) == set()
 
 
+def collected(lab: Lab, later: timedelta = timedelta(minutes=1)) -> None:
+    """One pass of the collector, after a while."""
+    lab.clock.advance(later)
+    collect(lab.store, lab.settings, lab.blobs)
+
+
 def test_what_ended_and_is_not_archived_yet(lab: Lab) -> None:
-    """It is stored for its retention; when it is archived it goes, and nothing is left of it."""
+    """It is stored for its retention, which the plan tells; it is not kept in the archive, not even until the next pass."""
     run = square.submit((2,), run="mine")
     lab.work()
     plan = lab.client.history.plan_delete(run.id)
     assert (plan.archived, plan.stored) == (0, 1)
-    lab.client.history.delete(plan)
+    assert 0 < plan.stored_until - lab.store.now() <= lab.settings.retention.total_seconds() * 1000
+    assert lab.client.history.delete(plan).finished_at == 0, "it is still stored"
+    collected(lab)
     assert run.result() == f"4{PAD}"
-    swept(lab, timedelta(minutes=62))
-    swept(lab, timedelta(minutes=1))
+    [trace] = lab.client.history.deleted()
+    assert trace.finished_at == 0
+    collected(lab, timedelta(minutes=61))
     assert lab.store.get(run.action) is None
-    assert (remembered(lab), objects_of(lab, run)) == (set(), [])
+    assert (remembered(lab), Archive(lab.blobs).incarnations(run.id), objects_of(lab, run)) == (set(), [], [])
+    collected(lab)
+    [trace] = lab.client.history.deleted()
+    assert trace.finished_at, "now all of it has gone"
     swept(lab, timedelta(hours=4))
     assert list(requests_in(lab.blobs)) == []
+
+
+def test_a_request_stands_as_long_as_the_run_is_stored(lab: Lab) -> None:
+    """S3 is away, or the collector, for longer than requests are carried out: what was asked for is done afterwards."""
+    run = square.submit((2,), run="mine")
+    other = square.submit((3,), run="other")
+    lab.work()
+    lab.client.history.delete(lab.client.history.plan_delete(run.id))
+    lab.clock.advance(timedelta(days=3))
+    collected(lab)
+    assert (remembered(lab), objects_of(lab, run)) == ({"other"}, [])
+    assert other.result() == f"9{PAD}"
+
+
+def test_a_request_that_comes_while_the_archive_is_written(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two steps of who archives: the run is not remembered afterwards, nor are others lost."""
+    for calls in range(24):
+        mine, other = square.submit((2,), run=f"mine{calls}"), square.submit((3,), run=f"other{calls}")
+        lab.work()
+        plan = lab.client.history.plan_delete(mine.id)
+        lab.clock.advance(timedelta(minutes=61))
+        with monkeypatch.context() as patch:
+            _called_at(lab, patch, calls, lambda plan=plan: lab.client.history.delete(plan))  # type: ignore[misc]  # a lambda
+            before = lab.store.now() - int(lab.settings.retention.total_seconds() * 1000)
+            archive_all(lab.store, lab.blobs, lab.settings, before)
+        if len(lab.client.history.deleted()) == calls:  # it came in no call of the pass
+            lab.client.history.delete(plan)
+        told = remembered(lab)
+        assert (f"mine{calls}" in told, f"other{calls}" in told) == (False, True), calls
+        assert Archive(lab.blobs).incarnations(mine.id) == [], calls
+        assert other.result() == f"9{PAD}"
+
+
+def _called_at(lab: Lab, patch: pytest.MonkeyPatch, calls: int, call: Callable[[], object]) -> None:
+    """Have something done at the so-and-so-manyth call of S3."""
+    left = calls
+    names = ("put", "get", "find", "delete", "delete_prefix", "stat")
+    inner = {name: getattr(lab.blobs, name) for name in names}
+
+    def watched(name: str) -> Any:
+        def called(*args: Any, **given: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == -1:
+                call()
+            return inner[name](*args, **given)
+
+        return called
+
+    for name in names:
+        patch.setattr(lab.blobs, name, watched(name))
+
+
+def test_a_compaction_and_two_requests_bring_nothing_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes lines of the index which he had read before leaves out what was asked to be deleted meanwhile."""
+    for calls in range(6):
+        rows = [_archived_line(number, calls) for number in range(30)]
+        for row in rows:
+            write_rows(lab.blobs, [row])
+        plans = [_plan(lab, row) for row in rows[:2]]
+        with monkeypatch.context() as patch:
+            # the first reads lines; then the other two come, from beginning to end
+            _called_at(lab, patch, 2 + calls, lambda: compact(lab.blobs, {("default", "2026-11-27")}))
+            _called_at(lab, patch, calls, lambda plan=plans[1]: lab.client.history.delete(plan))  # type: ignore[misc]  # a lambda
+            lab.client.history.delete(plans[0])
+        assert remembered(lab) == {row.run for row in rows[2:]}, calls
+        for one in lab.blobs.find(lab.blobs.uri("_archive/index")):
+            lab.blobs.delete([one.uri])
+        with monkeypatch.context() as patch:
+            for row in rows:
+                write_rows(lab.blobs, [row])
+            plan = _plan(lab, rows[2])
+            _called_at(lab, patch, 3 + 10 * calls, lambda plan=plan: lab.client.history.delete(plan))  # type: ignore[misc]  # a lambda
+            compact(lab.blobs, {("default", "2026-11-27")})
+        assert remembered(lab) == {row.run for row in rows[3:]}, calls
+        for one in lab.blobs.find(lab.blobs.uri("_archive/index")):
+            lab.blobs.delete([one.uri])
+
+
+def _archived_line(number: int, calls: int) -> Row:
+    """A line of a run whose object is not needed."""
+    ended_at = 1_795_780_800_000 + number  # on 2026-11-27
+    return Row(
+        project="default",
+        domain="development",
+        run=f"run{number}-{calls}",
+        incarnation="abc",
+        created_at=ended_at,
+        ended_at=ended_at,
+        phase="succeeded",
+        task="deleting.square",
+        actions=1,
+        groups=(Group("deleting.square", "succeeded", "", 1),),
+    )
+
+
+def _plan(lab: Lab, row: Row) -> DeleteRequest:
+    """What `plan_delete` makes of it."""
+    return DeleteRequest(
+        project=row.project,
+        domain=row.domain,
+        runs=(f"{row.id}@{row.incarnation}",),
+        since="2026-11-27",
+        until="2026-11-27",
+        at=lab.store.now(),
+        archived=1,
+    )
 
 
 def test_a_project_is_deleted(lab: Lab) -> None:
@@ -168,17 +290,24 @@ def test_a_project_is_deleted(lab: Lab) -> None:
     write_rows(lab.blobs, [_row(lab, run) for run in (theirs, kept)])
     late = acme(lab, "late")
     lab.work()
-    plan = lab.client.history.plan_delete_project("acme", domain="development")
-    assert (plan.archived, plan.stored) == (1, 1)
+    alive = acme(lab, "alive")
     lab.clock.advance(1)
-    done = lab.client.history.delete(lab.client.history.plan_delete_project("acme", domain="development"))
-    assert done.finished_at
+    plan = lab.client.history.plan_delete_project("acme", domain="development")
+    assert (plan.archived, plan.stored, plan.alive) == (1, 1, 1)
+    assert plan.stored_until > lab.store.now()
+    done = lab.client.history.delete(plan)
+    assert done.finished_at == 0, "one is stored still"
     assert remembered(lab, "acme") == {"kept"}
     assert Archive(lab.blobs).incarnations(lost.id) == []
-    swept(lab, timedelta(minutes=62))
-    swept(lab, timedelta(minutes=1))
+    collected(lab, timedelta(minutes=62))
     assert remembered(lab, "acme") == {"kept"}
     assert remembered(lab) == {"mine"}
+    assert lab.store.get(alive.action) is not None
+    lab.work()
+    collected(lab, timedelta(minutes=62))
+    assert remembered(lab, "acme") == {"kept", "alive"}
+    [trace] = lab.client.history.deleted()
+    assert trace.finished_at
     assert [objects_of(lab, run) for run in (theirs, lost, late)] == [[], [], []]
     assert objects_of(lab, kept)
 
@@ -197,7 +326,7 @@ def _row(lab: Lab, run: Run[Any]) -> Row:
         phase="succeeded",
         task="deleting.square",
         actions=1,
-        groups=(("deleting.square", "succeeded", "", 1),),  # type: ignore[arg-type]  # as it is read
+        groups=(Group("deleting.square", "succeeded", "", 1),),
     )
 
 
@@ -246,25 +375,13 @@ def _recovered_at(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, run: Run[Any], plan: Any, calls: int
 ) -> list[Run[Any]]:
     made: list[Run[Any]] = []
-    left = calls
-    inner = {
-        name: getattr(lab.blobs, name) for name in ("put", "get", "find", "delete", "delete_prefix", "stat")
-    }
 
-    def watched(name: str) -> Any:
-        def call(*args: Any, **given: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left == -1:
-                with suppress(SourceUnusable, ActionNotFound):
-                    made.append(run.recover())
-            return inner[name](*args, **given)
-
-        return call
+    def recover() -> None:
+        with suppress(SourceUnusable, ActionNotFound):
+            made.append(run.recover())
 
     with monkeypatch.context() as patch:
-        for name in inner:
-            patch.setattr(lab.blobs, name, watched(name))
+        _called_at(lab, patch, calls, recover)
         lab.client.history.delete(plan)
         collect(lab.store, lab.settings, lab.blobs)
     return made

@@ -1,0 +1,167 @@
+"""Requests to delete from the archive: they stay as traces, and whoever writes there heeds them (R91).
+
+    _archive/deleting/<time>-<digest>.json   what is asked for; until nothing can bring it back
+    _archive/deleted/<time>-<digest>.json    the trace: what was asked for, by whom, how many runs; it is kept
+
+A request is stored before anything goes. Whoever writes into the archive (the collector that archives a run, or compacts the
+index, somebody who deletes another run) looks for requests after he has written: of one that was stored before he takes back
+what it means, and who stores one later finds what was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from reconciler.api.audit import Who
+from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound
+from reconciler.archive.index import Row, write_part
+from reconciler.archive.layout import DELETED, DELETING
+from reconciler.stores.holds import RunLife
+from reconciler.stores.objects import FOUND_AT_ONCE, BlobStore
+
+VERSION = 1
+"""Version of the format of a request."""
+FIRST, LAST = "0000", "9999"
+"""All days."""
+
+
+class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request to delete archived runs, which stays as a trace of what was deleted.
+
+    Attributes:
+        version: of the format.
+        project: whose runs.
+        domain: only of this one; empty: of all.
+        runs: which ones, each as `project/domain/run@incarnation`; none: all that ended before `at`.
+        since, until: the days on which they ended.
+        by: who asked.
+        at: when, ms since the epoch.
+        reason: why, as he says.
+        archived, actions: how many runs the archive had, and actions in them.
+        stored: how many runs had ended and were in the store alone: they are not archived, and go with their records.
+        stored_until: when the retention of the last one of these is over, ms since the epoch; 0 = there is none.
+        alive: how many runs of a project had not ended: they are not meant.
+        held: how many are the source of others, whose objects stay as long as those.
+        finished_at: when all was done for the first time, ms since the epoch; 0 = it was not yet.
+    """
+
+    version: int = VERSION
+    project: str
+    domain: str = ""
+    runs: tuple[str, ...] = ()
+    since: str = FIRST
+    until: str = LAST
+    by: Who = Who()
+    at: int
+    reason: str = ""
+    archived: int = 0
+    actions: int = 0
+    stored: int = 0
+    stored_until: int = 0
+    alive: int = 0
+    held: int = 0
+    finished_at: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of its objects; the same when it is finished."""
+        asked = msgspec.structs.replace(self, finished_at=0)
+        return f"{self.at:015d}-{hashlib.sha256(_encode(asked)).hexdigest()[:12]}.json"
+
+    def means(self, row: Row) -> bool:
+        """Tell whether a run is to go."""
+        if self.runs:
+            life = RunLife(
+                row.id, row.incarnation.partition("~")[0]
+            )  # one that had to be told apart is meant, too
+            return str(life) in self.runs or str(RunLife(row.id, row.incarnation)) in self.runs
+        if row.project != self.project:
+            return False
+        return row.domain == (self.domain or row.domain) and row.ended_at < self.at
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode = msgspec.json.Decoder(DeleteRequest).decode
+
+
+def store_request(blobs: BlobStore, request: DeleteRequest) -> None:
+    """Store what is asked for, and its trace: from now on a collector carries it out.
+
+    Raises:
+        BlobUnavailable: the server does not answer; it may have been stored.
+    """
+    for place in (DELETING, DELETED):
+        with suppress(BlobExists):
+            blobs.put(blobs.uri(place, request.name), _encode(request), overwrite=False)
+
+
+def finish_request(blobs: BlobStore, request: DeleteRequest, now: int) -> DeleteRequest:
+    """Say in the trace that all is done.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    done = msgspec.structs.replace(request, finished_at=request.finished_at or now)
+    for place in (DELETED, DELETING):
+        blobs.put(blobs.uri(place, request.name), _encode(done))
+    return done
+
+
+def forget_request(blobs: BlobStore, request: DeleteRequest) -> None:
+    """Carry it out no more; the trace stays.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    blobs.delete([blobs.uri(DELETING, request.name)])
+
+
+def requests_in(blobs: BlobStore, place: str = DELETING) -> Iterator[DeleteRequest]:
+    """Read the requests that are carried out, or with `DELETED` all traces, oldest first; a damaged one is passed over.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    start, after = f"{blobs.uri(place)}/", ""
+    while page := blobs.find(start, after=after):
+        after = page[-1].uri
+        for one in page:
+            with suppress(msgspec.DecodeError, BlobNotFound, BlobCorrupt):
+                yield _decode(blobs.get(one.uri))
+        if len(page) < FOUND_AT_ONCE:
+            return
+
+
+def unwanted(blobs: BlobStore, rows: Sequence[Row]) -> list[Row]:
+    """Find those of these runs whose deletion somebody has asked for. One request where nobody has.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    asked = list(requests_in(blobs))
+    return [row for row in rows if any(request.means(row) for request in asked)]
+
+
+def write_wanted(blobs: BlobStore, project: str, day: str, rows: Sequence[Row]) -> str:
+    """Write lines of one day, but none of a run whose deletion is asked for, be it just now.
+
+    Returns:
+        The URI of their object; empty when there is no line to write.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    before: list[str] = []
+    while rows:
+        uri = write_part(blobs, project, day, rows)
+        blobs.delete([each for each in before if each != uri])
+        gone = {row.key for row in unwanted(blobs, rows)}
+        if not gone:
+            return uri
+        before, rows = [uri], [row for row in rows if row.key not in gone]
+    blobs.delete(before)
+    return ""
