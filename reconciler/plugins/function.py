@@ -131,9 +131,9 @@ class FunctionPlugin(Plugin):
         sent = ctx.state.get(_Sent) or _Sent(1)
         if attempt.handed_back is not None:
             return self._handed_back(ctx, config, queue, attempt.handed_back)
-        if attempt.in_line:
+        if attempt.in_line and not attempt.stop:
             return self._waiting(ctx, queue, sent.times)
-        # no script leaves a launch in no line; a hand that deletes keys may
+        # its worker gave it back before it heard that it shall stop; or a hand that deletes keys took it out of its line
         self._send(ctx, queue, config)
         ctx.state.put(1, _Sent(sent.times + 1))
         return self._waiting(ctx, queue, sent.times + 1)

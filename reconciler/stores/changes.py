@@ -107,8 +107,9 @@ def change_of(write: Write) -> Change:
     sent_again = write.launch is not None and write.launch[0] == original.attempt.launch
     if write.launch is not None:
         sets += (b"nt", b"%d" % action.now)
-        # a worker may have begun since the claim what is sent again: its lease stands
-        dels += (b"ah",) if sent_again else _ATTEMPT_FIELDS
+        # a worker may have begun since the claim what is sent again: its lease stands. What was to stop another worker,
+        # which has given it back meanwhile, would keep this one from being drawn
+        dels += (b"ah", b"ax") if sent_again else _ATTEMPT_FIELDS
         if original.metadata.expires_at and begun(original):
             dels += (b"xp",)  # it has begun in time: no draw may take this launch for one that came too late
     elif original.attempt.launch and _counts_anew(write):

@@ -173,6 +173,27 @@ def test_an_aged_line_is_not_for_who_lacks_its_function(store: Store) -> None:
     assert {picked(store, worker="w1") for _ in range(2 * AGED_EVERY)} == {line(1, function="g")}
 
 
+def test_an_aged_line_of_others_takes_nobodys_turn(store: Store) -> None:
+    """While what has stood longest of all waits for a worker that is busy, another one still serves its own oldest."""
+    store.tell_functions("w1", "q", {"g": "1"}, LIFE)
+    store.tell_functions("w2", "q", {"f": "1"}, LIFE)
+    long_ago, old = store.now() - 3 * AGED, line(0, function="g")
+    store.announce("q", [head(store, line(0), place=long_ago), head(store, line(9, function="g"))])
+    store.announce("q", [head(store, old, place=long_ago + AGED)])
+    assert [picked(store, worker="w1") for _ in range(AGED_EVERY)].count(old) == 1
+
+
+def test_choices_in_step_starve_nobody(store: Store) -> None:
+    """Two workers choose in turn, so each tenth choice is of the same one: the other's oldest is served all the same."""
+    store.tell_functions("w1", "q", {"f": "1"}, LIFE)
+    store.tell_functions("w2", "q", {"g": "1"}, LIFE)
+    old = line(0)
+    store.announce("q", [head(store, old, place=store.now() - 2 * AGED), head(store, line(9))])
+    store.announce("q", [head(store, line(9, function="g"))])
+    order = [picked(store, worker=worker) for _ in range(AGED_EVERY) for worker in ("w1", "w2")]
+    assert old in order
+
+
 # -- heads are derived -------------------------------------------------------------------------------------------------
 def test_an_emptied_line_is_forgotten(store: Store) -> None:
     """Until somebody announces it again."""

@@ -17,11 +17,12 @@ from reconciler.plugins.group_config import config_of
 from reconciler.stores import records
 from reconciler.stores.memory.state import Shard, held, number
 from reconciler.stores.memory.store import MemoryStore
+from tests.simulation.turns import Turns
 
 if TYPE_CHECKING:
     from reconciler.stores.records import Fields
 
-_LOOKS_ONLY = frozenset({"look", "nudge", "record_audit", "trim_events", "announce", "pick"})
+_LOOKS_ONLY = frozenset({"look", "nudge", "record_audit", "trim_events", "announce"})
 _SUSPENDED = b'"suspended"'
 _SOON = 30_000
 """When a round looks again that met a server that does not answer, ms."""
@@ -87,10 +88,15 @@ class Observer:
         self._windows: dict[str, int] = {}
         self.forgotten: dict[tuple[str, str], list[Life]] = {}
         self.writes = 0
+        self._turns = Turns(store)
 
     def __call__(self, verb: str, detail: Any) -> None:
         """Look at everything a write may have touched."""
         if verb in _LOOKS_ONLY:
+            return
+        if verb == "pick":
+            starved = self._turns.picked(*detail)
+            _ensure(not starved, starved)
             return
         self.writes += 1
         self._look(verb)

@@ -37,6 +37,7 @@ _apply = Stepping._apply
 _look_again = attempts._look_again
 _put_back = lines._put_back
 _need_ticket = Heads.need_ticket
+_serve = Heads.serve
 _batch_look = Batch._look
 _wake = Shard.wake
 _leave = Shard.leave
@@ -140,6 +141,14 @@ def _run_all_the_same(self: Batch) -> float | None:
     return again
 
 
+def _served_for_nothing(self: Heads, one: Any) -> None:
+    _serve(self, msgspec.structs.replace(one, cost=0.0))
+
+
+def _only_by_priority(self: Heads, for_me: Callable[[str], bool], now: int) -> None:
+    del self, for_me, now
+
+
 def _ticket_for_ever(self: Heads, now: int) -> bool:
     needed = _need_ticket(self, now)
     self.ticket_until = NEVER if needed else self.ticket_until
@@ -240,6 +249,8 @@ MISTAKES: dict[str, Planted] = {
     "launch given back, and run all the same": (Batch, "_look", _run_all_the_same),
     "line without a ticket": (resync_module, "_send_tickets", lambda *_: 0),
     "ticket taken for one that is on its way for ever": (Heads, "need_ticket", _ticket_for_ever),
+    "fair key starved": (Heads, "serve", _served_for_nothing),
+    "low priority starved": (Heads, "_aged", _only_by_priority),
     "launch handed back and looked at no more": (attempts, "_look_again", _handed_back_and_forgotten),
     "end above open children owes nothing": (Stepping, "_apply", staticmethod(_without_cascade)),
     "quota given out twice": (_Resource, "free", _too_much),

@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.checker import Violation
 from tests.simulation.planted import MISTAKES, planted
 from tests.simulation.simulation import Simulation
-from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD, FAMILY, MAPS, NIGHTLY
+from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD, FAMILY, MAPS, NIGHTLY, TURNS
 
 _WITHIN = 500
 _THEMES = {
@@ -16,8 +16,10 @@ _THEMES = {
     "child accepted below an end": FAMILY,
     "child under another name in each pass": FAMILY,
     "failed child started anew in a replay": FAMILY,
+    "fair key starved": TURNS,
     "last value of a step stands": FAMILY,
     "lost launch taken for one of several": CROWD,
+    "low priority starved": TURNS,
     "suspended parent not woken": FAMILY,
     "tree forgotten from above": NIGHTLY,
     "a map starts more than may be open": MAPS,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.checker import Violation
 from tests.simulation.simulation import Simulation, story_of
-from tests.simulation.workload import MAPS, Theme
+from tests.simulation.workload import MAPS, TURNS, Theme
 
 SEEDS = int(os.environ.get("SIM_SEEDS", "200"))
 START = int(os.environ.get("SIM_START", "0"))
@@ -44,6 +44,13 @@ def test_no_story_of_maps_breaks_a_promise() -> None:
     """Maps start no more members than may be open, none twice, and end; whatever dies, freezes or gets lost."""
     for seed in range(START, START + SEEDS // 5):
         told(seed, MAPS)
+
+
+@pytest.mark.rule("R81")
+def test_no_story_of_turns_breaks_a_promise() -> None:
+    """No fair key and no low priority is passed over for long; whatever dies, freezes or gets lost."""
+    for seed in range(START, START + SEEDS // 20):
+        told(seed, TURNS)
 
 
 def test_stories_are_not_idle() -> None:

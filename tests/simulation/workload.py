@@ -51,6 +51,7 @@ class Theme(msgspec.Struct, frozen=True):
         remade: share of those of which another run is made later: all again, or what did not succeed.
         secrets: share of the functions that read one, and so are drawn alone.
         crowd: most tasks of a group: of a long line several are drawn together.
+        turns: groups have fair keys and priorities.
         favourites: calls before which processes like to freeze.
     """
 
@@ -65,12 +66,14 @@ class Theme(msgspec.Struct, frozen=True):
     aborted: float = 0.3
     again: float = 0.3
     remade: float = 0.1
+    turns: bool = False
     favourites: tuple[str, ...] = FAVOURITES
 
 
 CROWD = Theme(
     (0, 0, 1, 0, 0, 0), cached=0.0, functions=1.0, greedy=0.0, secrets=0.0, crowd=16, favourites=OF_CROWD
 )
+TURNS = msgspec.structs.replace(CROWD, secrets=1.0, crowd=24, turns=True)
 MAPS = Theme((0, 0, 0, 1, 0, 0), maps=5, favourites=OF_STEPS)
 FAMILY = Theme((0, 0, 0, 0, 0, 1), favourites=OF_FAMILIES)
 NIGHTLY = Theme((0, 1, 4, 1, 0, 1), cached=0.0, functions=0.4, again=0.7, remade=0.9)
@@ -239,7 +242,9 @@ class Workload:
         found = [spec for spec, _ in tasks]
         root = {ActionPhase.SUCCEEDED} if keep else _ENDS
         ends = {"a0": root, **{f"m{i}": e for i, (_, e) in enumerate(tasks)}}
-        names = self._submit(run, lambda client: client.submit_many(found, run=run, keep_failures=keep), ends)
+        turn = {"fair_key": rng.choice("abc"), "priority": rng.choice((0, 5, 5))} if self.theme.turns else {}
+        submit = partial(Client.submit_many, specs=found, run=run, keep_failures=keep, **turn)
+        names = self._submit(run, submit, ends)
         for name in names[1:]:
             self.expected[name].abortable = True
         return names

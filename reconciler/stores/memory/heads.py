@@ -23,7 +23,7 @@ class Heads:
         known: the first launch of each line that has any, and when it was seen.
         served: what each fair key of a level was served of late, in launches by weight.
         come: how far the keys of a level have come; a new one starts there.
-        picks: number of choices so far.
+        picks: number of choices since the last one that went to what has stood longest.
         ticket_until: how long the mark "a ticket is on its way" lives.
         paused: whether the queue is.
         limit: how many launches may wait; -1 = any number.
@@ -78,19 +78,22 @@ class Heads:
         if not self.known or self.paused:
             return None
         self.picks += 1
-        oldest = min(self.known.values(), key=lambda head: (head.place, head.shard, head.line))
-        if (
-            self.picks % AGED_EVERY == 0
-            and oldest.place + AGED <= now
-            and for_me(read_line(oldest.line).function)
-        ):
-            return oldest
+        aged = self._aged(for_me, now) if self.picks >= AGED_EVERY else None
+        if aged is not None:
+            self.picks = 0
+            return aged
         for level in range(10, -1, -1):
             for fair, head in self._in_turn(level):
                 if for_me(read_line(head.line).function):
                     self.come[level] = self.served[level, fair]
                     return head
         return None
+
+    def _aged(self, for_me: Callable[[str], bool], now: int) -> Head | None:
+        """Find what has stood longest of those `for_me` takes, if that is long."""
+        mine = (head for head in self.known.values() if for_me(read_line(head.line).function))
+        oldest = min(mine, key=lambda head: (head.place, head.shard, head.line), default=None)
+        return oldest if oldest is not None and oldest.place + AGED <= now else None
 
     def _in_turn(self, level: int) -> Iterator[tuple[str, Head]]:
         """Sort the lines of a level: by what their fair keys were served, then by what has stood longest."""

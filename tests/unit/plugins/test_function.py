@@ -19,6 +19,7 @@ from reconciler.api.template import (
 from reconciler.api.transition import LogLink, OutputRef
 from reconciler.core.line import RELAUNCH, Line, read_line
 from reconciler.stores.base import Finished, StartRefused
+from reconciler.stores.lines import GivenBack
 from reconciler.testing import Lab
 
 pytestmark = pytest.mark.rule("R74")
@@ -436,6 +437,28 @@ def test_a_worker_is_asked_to_stop_once() -> None:
     lab.reconcile(action)
     lab.reconcile(action)
     assert len(asked) == 1
+
+
+@pytest.mark.rule("R80")
+@pytest.mark.parametrize("verb", ["declined", "given back"])
+def test_what_returns_before_it_was_told_to_stop_is_drawn_again(verb: str) -> None:
+    """A worker that stood still holds a launch beyond its limit, and returns it unbegun: another one gets it."""
+    lab = Lab()
+    action = launched(lab, timeouts=Timeouts(running=timedelta(seconds=2)))
+    start(lab, action)
+    shard, line = lab.store.shard_of(action.run_id), "attempts/5-/default/demo.f"
+    lab.clock.advance(3000)
+    lab.reconcile(action)
+    assert lab.get(action).attempt.stop
+    if verb == "declined":
+        assert lab.store.decline_attempt(action, "1", owner="w1", why="busy", delay=1000)
+    else:
+        assert lab.store.give_back(shard, line, owner="w1", launches=[GivenBack(action, "1", "")])
+    lab.clock.advance(500)
+    lab.step(action)
+    drawn = lab.store.draw(shard, line, owner="w2", limit=1, lease=LEASE).actions
+    assert [one.attempt.stop for one in drawn] == [""]
+    assert lab.get(action).status.attempts == 1
 
 
 def test_waiting_for_the_worker_is_no_failed_try() -> None:

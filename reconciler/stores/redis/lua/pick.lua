@@ -7,7 +7,7 @@
 --          place of the first one left, when that was, µs}
 -- ARGV[4]  1: the worker has just taken a ticket, so none is on its way
 -- ARGV[5]  1: choose; 0: only note what became of the others
--- ARGV[6]  every how many choices the launch that has stood longest goes first
+-- ARGV[6]  after how many choices the launch that has stood longest goes first
 -- ARGV[7]  how long it must have stood for that, in ms
 -- returns  {entry or "", how many lines have launches}
 local heads, seen, most = KEYS[1], base .. 'seen', 200
@@ -66,9 +66,15 @@ local function first_for_me(key)
   return nil
 end
 
-if redis.call('INCR', base .. 'picks') % tonumber(ARGV[6]) == 0 then
-  local oldest = redis.call('ZRANGE', heads, 0, 0, 'WITHSCORES')
-  if tonumber(oldest[2]) + tonumber(ARGV[7]) <= now and for_me(oldest[1]) then return { oldest[1], count } end
+-- Choices are counted until one goes to what has stood longest of what this worker can run: with each tenth choice of all,
+-- two workers that choose in turn would give it to one of them for ever, and the oldest of all may be for neither.
+if redis.call('INCR', base .. 'picks') >= tonumber(ARGV[6]) then
+  local aged = now - tonumber(ARGV[7])
+  local oldest = redis.call('ZCOUNT', heads, '-inf', aged) > 0 and first_for_me(heads)
+  if oldest and tonumber(redis.call('ZSCORE', heads, oldest)) <= aged then
+    redis.call('SET', base .. 'picks', 0)
+    return { oldest, count }
+  end
 end
 for level = 10, 0, -1 do
   local name = string.format('%x', level)
