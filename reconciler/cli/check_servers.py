@@ -11,6 +11,7 @@ from reconciler.broker.check import look_at_broker
 from reconciler.broker.exchange import EventExchange
 from reconciler.cli.finding import Finding, skipped
 from reconciler.settings import Settings
+from reconciler.stores.redis.allocator import allocator_note
 from reconciler.stores.redis.check import store_problems
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
@@ -24,8 +25,9 @@ def check_redis(settings: Settings) -> Finding:
     """Check whether the record server answers, lets us do all we must, and keeps what it accepts."""
     with closing(RedisStore(settings)) as store:
         problems = tuple(store_problems(store))
+        note = "" if problems else allocator_note(store)
     detail = f"{mask(settings.redis_url)} answers, allows all we need, keeps an append-only file and evicts nothing"
-    return Finding(name="redis", detail=detail, problems=problems)
+    return Finding(name="redis", detail=f"{detail}; {note}" if note else detail, problems=problems)
 
 
 def check_clock(settings: Settings) -> Finding:
