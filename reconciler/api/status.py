@@ -30,6 +30,8 @@ class ActionStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     """Relaunches inside the current attempt after system failures; part of names and paths (R29)."""
     resumes: int = 0
     """How often the current attempt went on after it had been suspended; each time by a launch of its own."""
+    ran: int = 0
+    """For how long the passes of the current attempt before this launch have run, ms: those that ended by a suspension."""
     previous_launches: int = 0
     """Relaunches of the attempt before this one: the last of them left the checkpoints to go on from (R66)."""
     system_failures: int = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from reconciler.api.action import TaskAction
 from reconciler.api.start_over import StartOver
 from reconciler.client.client import Client
 from reconciler.core.layout import inputs_folder
 from reconciler.core.paths import INPUTS_FILE
+from reconciler.core.starting_over import next_start
 from reconciler.stores.blobs import digest_of
 from reconciler.stores.placing import default_base
 
@@ -22,11 +25,13 @@ def start_over(client: Client, record: TaskAction, inputs: bytes) -> StartOver:
     Raises:
         Unavailable: S3 does not answer.
     """
-    number, at = times_over(record) + 1, client.store.now()
+    at = client.store.now()
+    begins, fast = next_start(record, at)
+    over = StartOver(number=times_over(record) + 1, at=at, begins=begins, fast=fast)
     if len(inputs) <= client.settings.inline_limit:
-        return StartOver(number=number, at=at, inputs=inputs)
+        return replace(over, inputs=inputs)
     digest = digest_of(inputs)
     own = default_base(client.blobs, record.id.run_id, record.metadata.incarnation)
     folder = inputs_folder(own, record.id.action, digest)
     client.blobs.put(f"{folder}/{INPUTS_FILE}", inputs)
-    return StartOver(number=number, at=at, uri=folder, sha256=digest)
+    return replace(over, uri=folder, sha256=digest)

@@ -142,10 +142,11 @@ def _question(record: TaskAction) -> str:
 def _attempts(record: TaskAction) -> str:
     status = record.status
     more = []
-    if status.start_over is not None:
-        more.append(f"started over {status.start_over.number} times")
-    if status.launches:
-        more.append(f"relaunched {status.launches} times")
+    over = status.start_over.number if status.start_over is not None else 0
+    if over:
+        more.append(f"started over {over} times")
+    if status.launches > status.resumes:
+        more.append(f"relaunched {status.launches - status.resumes} times")
     if status.total_system_failures:
         more.append(f"{status.total_system_failures} system failures in all")
     number = str(observed_attempts(record))

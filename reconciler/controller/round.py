@@ -135,8 +135,9 @@ class Round:
         old, new = self.original.status, self.record.status
         if not status_changed(old, new):
             return
-        if new.launches and new.launched and not old.launched:
-            # a launch anew while already queued leaves the history as it is; its event is not as old as that (R60)
+        anew = new.launches and new.launched and not old.launched
+        if anew or new.resumes or self.record.attempt.suspended:
+            # the phase may be what it was, and the history with it; the event is not as old as that (R60)
             self.publish(info, updated_time=self.now)
         else:
             self.publish(info)

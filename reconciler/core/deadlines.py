@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from reconciler.api.action import TaskAction
 from reconciler.api.phase import PluginPhase
+from reconciler.api.status import ActionStatus
 from reconciler.api.status_conditions import Reason
 from reconciler.api.template import TaskTemplate, Timeouts
 from reconciler.api.transition import ErrorKind, ExecutionError, PhaseInfo, TaskInfo, failed
@@ -60,13 +61,19 @@ def _clocks(action: TaskAction, limits: Timeouts) -> list[tuple[str, str, int, t
     created = action.metadata.may_begin_at
     running = status.running_at or _started_at(action)
     queued = 0 if running else max(status.attempt_at or created, status.not_before)
-    if action.attempt.suspended or (status.resumes and not action.attempt.owner):
-        running = queued = 0  # it waits without a worker, or for one to go on
+    if status.resumes or action.attempt.suspended:
+        running, queued = _since(action), 0
     return [
         ("DeadlineExceeded", "the action has taken", created, limits.overall),
         ("QueuedTimedOut", "the attempt has waited", queued, limits.queued),
         (RUNNING_TIMED_OUT, "the attempt has run", running, limits.running),
     ]
+
+
+def _since(action: TaskAction) -> int:
+    """Tell since when an attempt of several passes would run without its pauses; 0 while no worker runs it."""
+    started = 0 if action.attempt.suspended else _started_at(action)
+    return started and started - action.status.ran
 
 
 def _started_at(action: TaskAction) -> int:
@@ -77,3 +84,8 @@ def _started_at(action: TaskAction) -> int:
 
 def _ms(limit: timedelta) -> int:
     return int(limit.total_seconds() * 1000)
+
+
+def running_left(status: ActionStatus, limits: Timeouts) -> float | None:
+    """Tell for how long the next pass of an attempt may run, s: what its earlier ones have left; None when without limit."""
+    return None if limits.running is None else max(0.001, limits.running.total_seconds() - status.ran / 1000)

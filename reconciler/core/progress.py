@@ -67,16 +67,26 @@ def next_launch(status: ActionStatus, attempt: AttemptRecord, now: int) -> Actio
     )
 
 
-def resumed(status: ActionStatus, suspended_at: int, now: int) -> ActionStatus:
-    """Return the status of an attempt that goes on: another launch, no failure, and the time it waited counts as no run."""
+def resumed(status: ActionStatus, attempt: AttemptRecord, suspended_at: int, now: int) -> ActionStatus:
+    """Return the status of an attempt that goes on: another launch, no failure, and the time it waited counts as no run.
+
+    What has run is running, also when its pass was over before any step saw it.
+    """
+    since = status.running_at or attempt.started_at
     return replace(
         status,
         plugin_state=b"",
         plugin_state_version=0,
         launches=status.launches + 1,
         resumes=status.resumes + 1,
-        running_at=status.running_at + max(0, now - suspended_at) if status.running_at else 0,
+        ran=ran(status, attempt, suspended_at),
+        running_at=since + max(0, now - suspended_at) if since else 0,
     )
+
+
+def ran(status: ActionStatus, attempt: AttemptRecord, until: int) -> int:
+    """Count for how long the passes of an attempt have run until then (ms), ms: the last one and all before it."""
+    return status.ran + max(0, until - attempt.started_at if attempt.started_at else 0)
 
 
 def next_attempt(status: ActionStatus, error: ExecutionError | None, now: int, delay: int) -> ActionStatus:
@@ -86,6 +96,7 @@ def next_attempt(status: ActionStatus, error: ExecutionError | None, now: int, d
         attempts=max(status.attempts, 1) + 1,
         launches=0,
         resumes=0,
+        ran=0,
         previous_launches=status.launches,
         launched=False,
         system_failures=0,  # the budget "in a row" is that of one attempt; the one of its life goes on

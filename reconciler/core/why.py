@@ -21,6 +21,7 @@ from reconciler.core.events import observed_attempts
 from reconciler.core.line import RELAUNCH, Line
 from reconciler.core.paths import launch_id
 from reconciler.core.progress import begun
+from reconciler.core.starting_over import FAST, start_begun, starts
 from reconciler.core.times import iso, span
 
 
@@ -41,6 +42,8 @@ class Reason(enum.StrEnum):
     RUNNING = "running"
     """It does not wait: a worker runs it."""
     SILENT = "silent worker"
+    STARTS_OVER = "starts over"
+    """Its function starts over so fast that the next start waits for a moment."""
     CHILDREN = "children"
     PLUGIN = "plugin"
     """Its plugin says why, or nothing."""
@@ -130,8 +133,19 @@ def why(record: TaskAction, around: Surroundings) -> Why | None:
     for ask in _IN_ORDER:
         found = ask(record, around)
         if found is not None:
-            return found
-    return _step(record, around)
+            return _which_start(found, record, around)
+    return _which_start(_step(record, around), record, around)
+
+
+def _which_start(found: Why, record: TaskAction, around: Surroundings) -> Why:
+    """Add which start of its function that is, for one that has started over."""
+    if record.status.start_over is None or found.reason is Reason.STARTS_OVER:
+        return found
+    since = start_begun(record)
+    text = (
+        f"{found.text}; this is start {starts(record)}, begun {iso(since)} ({span(around.now - since)} ago)"
+    )
+    return msgspec.structs.replace(found, text=text)
 
 
 def _at(when: int, now: int) -> str:
@@ -211,6 +225,17 @@ def _launched(record: TaskAction, around: Surroundings) -> Why | None:
     if attempt.owner:
         return _held(record, around)
     return _stands(record, around)
+
+
+def _starts_over(record: TaskAction, around: Surroundings) -> Why | None:
+    outcome = record.attempt.outcome
+    over = outcome.start_over if outcome is not None else None
+    if over is None or (record.status.start_over is not None and record.status.start_over.at >= over.at):
+        return None
+    text = f"starts over: start {over.number + 1} begins at {_at(over.begins, around.now)}"
+    if over.begins > over.at:
+        text += f", because the last {over.fast} starts took less than {FAST / 1000:g} s each"
+    return Why(Reason.STARTS_OVER, text, over.begins)
 
 
 def _held(record: TaskAction, around: Surroundings) -> Why:
@@ -325,5 +350,5 @@ def _step(record: TaskAction, around: Surroundings) -> Why:
 
 
 _IN_ORDER: tuple[Callable[[TaskAction, Surroundings], Why | None], ...] = (
-    _abort, _person, _planned, _back_off, _quota, _reservation, _launched, _children, _plugin,
+    _abort, _person, _planned, _back_off, _quota, _reservation, _starts_over, _launched, _children, _plugin,
 )  # fmt: skip

@@ -244,7 +244,7 @@ class TaskExecutionContext:
         Args:
             suspended_at: since when it has waited, ms: that time counts as no run.
         """
-        self.action.status = resumed(self.action.status, suspended_at, self.now)
+        self.action.status = resumed(self.action.status, self.attempt, suspended_at, self.now)
 
     # -- quotas and secrets (R70, R71) --------------------------------------------------------------------------
     def allocate(self, namespace: str, units: int = 1, constraints: Constraints = NO_CAPS) -> Answer:

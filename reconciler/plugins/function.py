@@ -30,6 +30,7 @@ from reconciler.api.transition import (
 )
 from reconciler.core.deadlines import RUNNING_TIMED_OUT, attempt_timed_out, expired, limits_of
 from reconciler.core.retries import WORKER_LOST
+from reconciler.core.starting_over import starts
 from reconciler.plugins import suspension
 from reconciler.plugins.base import Plugin, PluginProperties, StillStopping
 from reconciler.plugins.context import TaskExecutionContext
@@ -201,10 +202,10 @@ class FunctionPlugin(Plugin):
 
 
 def _queued(ctx: TaskExecutionContext, times: int, reason: str, look: int) -> PhaseInfo:
-    if (
-        ctx.action.status.resumes and ctx.action.status.running_at
-    ):  # it goes on: the attempt has begun long ago
-        return msgspec.structs.replace(running(0, requeue_at=look), reason=f"goes on: {reason}")
+    status = ctx.action.status
+    if status.resumes and status.running_at:  # it goes on: the attempt has begun long ago
+        again = f" (start {starts(ctx.action)})" if status.start_over is not None else ""
+        return msgspec.structs.replace(running(0, requeue_at=look), reason=f"goes on{again}: {reason}")
     return msgspec.structs.replace(queued(ctx.now, times - 1, reason), requeue_at=look)
 
 

@@ -12,7 +12,9 @@ import msgspec
 
 from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
+from reconciler.api.start_over import StartOver
 from reconciler.api.transition import PhaseInfo, running
+from reconciler.core.why import told
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.endless import way_back
 from reconciler.stores.base import Store
@@ -60,9 +62,7 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
     outcome = ctx.attempt.outcome
     assert outcome is not None
     if outcome.start_over is not None:
-        ctx.action.set_status(start_over=outcome.start_over)
-        ctx.resume(outcome.at)
-        return None
+        return _starts_over(ctx, outcome.start_over, outcome.at)
     ended, over, of = _ended(ctx, outcome)
     follows = any("#" in name for name in outcome.waits)
     times = [outcome.until] if outcome.until else []
@@ -88,6 +88,16 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
         again = min(again, max((ctx.now - outcome.at) // 4, _PAUSE), _LONGEST_PAUSE)
     until = min([*times, ctx.now + again])
     return msgspec.structs.replace(running(0, requeue_at=until), reason=_why(outcome, ended, of))
+
+
+def _starts_over(ctx: TaskExecutionContext, over: StartOver, at: int) -> PhaseInfo | None:
+    """Begin the next start of a function; one that starts over too fast waits for a moment, which is worth no event."""
+    if over.begins <= ctx.now:
+        ctx.action.set_status(start_over=over)
+        ctx.resume(at)
+        return None
+    ctx.action.set_status(quota_leases=())
+    return msgspec.structs.replace(running(0, requeue_at=over.begins), reason=told(ctx.action))
 
 
 def _ended(ctx: TaskExecutionContext, outcome: AttemptOutcome) -> tuple[int, int, int]:

@@ -25,7 +25,7 @@ from reconciler.children.requests import Answer, Request
 from reconciler.children.starting_over import start_over
 from reconciler.children.unasked import unasked
 from reconciler.core.current import CurrentAttempt, attempt_context
-from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of
+from reconciler.core.deadlines import RUNNING_TIMED_OUT, limits_of, running_left
 from reconciler.core.functions import RegisteredFunction, registry
 from reconciler.core.signature import too_large
 from reconciler.plugins.context import TaskExecutionContext
@@ -91,14 +91,15 @@ class LabWorker:
             return AttemptOutcome(ended="raised", code=error.code, message=str(error), retryable=False)
         with _environment(environment):
             ended = self.one_pass(record, context, function)
-        if ended.outcome is not None:
-            if ended.outcome.ended == "raised":
-                _write_error(context, ended.outcome)
-            return ended.outcome
-        limit = limits_of(context.shared_template).running
-        if limit is not None and lab.clock() - began > limit.total_seconds() * 1000:
+        failed = ended.outcome is not None and ended.outcome.ended == "raised"
+        left = running_left(record.status, limits_of(context.shared_template))
+        if left is not None and lab.clock() - began > left * 1000 and not failed:
             text = "the attempt has run longer than its running limit"
             return AttemptOutcome(ended="raised", code=RUNNING_TIMED_OUT, message=text, retryable=False)
+        if ended.outcome is not None:
+            if failed:
+                _write_error(context, ended.outcome)
+            return ended.outcome
         outputs = context.files.write_outputs(ended.result, lab.settings.inline_limit)
         return AttemptOutcome(ended="returned", outputs=outputs, unasked=ended.unasked)
 

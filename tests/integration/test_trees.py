@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ import tree_functions as trees
 from cli_support import eventually
 
 from reconciler.api.action import ActionId
-from reconciler.api.errors import ActionAborted, ActionFailed
+from reconciler.api.errors import ActionAborted, ActionFailed, ActionTimedOut
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client, Run
 from reconciler.embedded.stack import Stack
@@ -72,6 +73,34 @@ def test_everything_together_on_one_slot(site: Site, tmp_path: Path) -> None:
     assert record.status.resumes >= 2
     assert record.status.total_system_failures == 0
     check_run(site.client, run.id)
+
+
+@pytest.mark.rule("R34", "R87", "R89")
+def test_the_running_limit_is_of_all_passes_together(site: Site) -> None:
+    """Passes of at most two seconds reach a limit of four; each event is told at its own time."""
+    run = trees.works_in_passes.delay(9)
+    with pytest.raises(ActionTimedOut):
+        run.result(timeout=60)
+    record = site.client.get(run.action)
+    assert record.status.error_state is not None
+    assert record.status.error_state.code == "RunningTimedOut"
+    assert record.status.start_over is not None
+    assert record.status.start_over.number in {1, 2}  # without the brake of a limit it is 8
+    times = [event.updated_time for event in run.events()]
+    assert len(times) >= 5
+    assert sorted(set(times)) == times
+
+
+@pytest.mark.rule("R89")
+def test_a_function_that_only_starts_over_runs_and_has_a_brake(site: Site) -> None:
+    """It is running all along, and is not called a hundred times a second."""
+    run = trees.only_starts_over.delay(15)
+    assert run.result(timeout=60) == 1
+    events = site.client.store.events(run.action)
+    phases = [phase for phase, _ in groupby(event.phase for event in events)]
+    assert phases == [ActionPhase.QUEUED, ActionPhase.RUNNING, ActionPhase.SUCCEEDED]
+    assert len(events) < 40
+    assert events[-1].updated_time - events[0].updated_time >= 100 + 200 + 300 + 400
 
 
 @pytest.mark.rule("R90")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import timedelta
@@ -47,6 +48,24 @@ async def album(pictures: list[int], book: str) -> int:
         raise NonRetryableError("declined")
     more = await asyncio.gather(*(double.delay(number) for number in range(3)))
     return first + sum(sizes) + sum(more)
+
+
+@env.task(timeout=4)
+def works_in_passes(turns: int) -> int:
+    """Work, wait without a worker, then start over."""
+    threading.Event().wait(0.9)
+    sleep(timedelta(seconds=1.2))
+    if turns > 1:
+        continue_as_new(turns - 1)
+    return turns
+
+
+@env.task()
+def only_starts_over(turns: int) -> int:
+    """Do nothing else."""
+    if turns > 1:
+        continue_as_new(turns - 1)
+    return turns
 
 
 @env.task()

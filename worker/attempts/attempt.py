@@ -34,7 +34,7 @@ from reconciler.children.starting_over import start_over
 from reconciler.children.unasked import unasked
 from reconciler.client import Client
 from reconciler.core.current import CurrentAttempt
-from reconciler.core.deadlines import limits_of
+from reconciler.core.deadlines import limits_of, running_left
 from reconciler.core.events import prefix_of
 from reconciler.core.redaction import redaction_of, texts_of
 from reconciler.core.spans import launch_context
@@ -285,7 +285,7 @@ class Attempt:
         )
 
     def _run(self, call: Call, written: bytearray) -> Ended:
-        limits, beat = self.limits, self.beat
+        beat = self.beat
         runner = runner_of(self.engine)
         beat.watch(runner)
         try:
@@ -293,7 +293,7 @@ class Attempt:
                 call,
                 stop=beat.reason,
                 poll=1.0,
-                timeout=limits.running.total_seconds() if limits.running else None,
+                timeout=running_left(self.record.status, self.limits),
                 grace=self.engine.settings.abort_grace.total_seconds(),
                 log=written,
                 desk=self._desk,
