@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from reconciler.api.errors import InvalidArguments
+from reconciler.api.errors import InvalidArguments, InvalidSpec
 
 
 def check_callable(name: str, function: object) -> Callable[..., Any]:
@@ -40,3 +41,15 @@ def check_timeout(timeout: object) -> float | None:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
         raise InvalidArguments(f"timeout must be a number of seconds or None, got {timeout!r:.100}")
     return float(timeout)
+
+
+def check_thread(own: int) -> None:
+    """Check that a call is ended by its own thread, of which this is the number.
+
+    Raises:
+        InvalidSpec: it is another one.
+    """
+    if threading.get_ident() != own:
+        raise InvalidSpec(
+            "continue_as_new ends the call, which no other thread can: call it in the function itself"
+        )

@@ -15,6 +15,21 @@ class Suspended(BaseException):
     """
 
 
+SWALLOWED = "SuspensionSwallowed"
+"""Code of the error of a function that keeps `Suspended` from passing."""
+WENT_ON = (
+    "The function has called continue_as_new, and went on to its end all the same: let BaseException pass (catch Exception "
+    "instead), or return what comes of it without calling continue_as_new."
+)
+
+
+def is_suspension(error: BaseException | None) -> bool:
+    """Tell whether a call has ended with `Suspended`, alone or in a group; None: it has returned."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(Suspended) is not None
+    return isinstance(error, Suspended)
+
+
 def error_of(kind: str, message: str) -> ReconcilerError:
     """Make the error a refusal stands for."""
     found = getattr(errors, kind, ReconcilerError)

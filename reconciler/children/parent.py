@@ -16,6 +16,7 @@ from reconciler.api import errors
 from reconciler.api.errors import ResultTimeout
 from reconciler.children import requests as ask
 from reconciler.children.arrivals import Arrivals
+from reconciler.children.checks import check_thread
 from reconciler.children.errors import Suspended, error_of, not_in_time
 from reconciler.children.giving_up import GivenUp, wait_name
 from reconciler.children.in_flight import InFlight
@@ -85,7 +86,7 @@ class Parent:
         self._lock = threading.RLock()
         self._loops: Loops | None = None
         self._threads = Threads(self, brings=way.brings)
-        self._threads_before = threading.active_count()
+        self._threads_before, self._thread = threading.active_count(), threading.get_ident()
         self.in_flight = InFlight()
 
     # -- asking ------------------------------------------------------------------------------------------------------
@@ -358,10 +359,11 @@ class Parent:
         """End the call, and have it called anew with these arguments and nothing of what it has asked for.
 
         Raises:
-            InvalidArguments: they do not fit the function.
+            InvalidInput: this is a thread that the function has started, or they do not fit the function.
             ReconcilerError: something it has started was refused, and nobody has asked what became of it.
             Suspended: always.
         """
+        check_thread(self._thread)
         again = self._signature.encode_arguments(args, kwargs)
         self.settle()
         self.again = again

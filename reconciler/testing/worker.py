@@ -20,6 +20,7 @@ from reconciler.api.secret import variable_of
 from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.children.current import parent_context
 from reconciler.children.desk import Desk
+from reconciler.children.errors import SWALLOWED, WENT_ON, is_suspension
 from reconciler.children.parent import Parent
 from reconciler.children.requests import Answer, Request
 from reconciler.children.starting_over import start_over
@@ -112,6 +113,7 @@ class LabWorker:
         way = LabWay(desk)
         attempt = _attempt(record, context, record.attempt.launch)
         parent = Parent(attempt, way, function.signature, patience=0, replays=True)
+        raised: BaseException | None = None
         try:
             with attempt_context(parent.attempt), parent_context(parent):
                 result = _call(function, context.read_inputs(), lab.settings.max_object_size, parent)
@@ -121,10 +123,12 @@ class LabWorker:
                     raise
                 left = unasked(lab.client, record, desk)
                 return Pass(way.asked, msgspec.structs.replace(_raised(error), unasked=left))
-            result = b""
+            raised, result = error, b""
         finally:
             parent.close()
             desk.close()
+        if parent.suspended and parent.again is not None and not is_suspension(raised):
+            return Pass(way.asked, _went_on(raised))
         if parent.suspended:
             return Pass(way.asked, self._suspended(record, parent, desk))
         return Pass(way.asked, None, result, unasked(lab.client, record, desk))
@@ -231,6 +235,13 @@ def _raised(error: BaseException) -> AttemptOutcome:
         traceback="".join(traceback.format_exception(error)),
         retryable=getattr(error, "retryable", True) is not False,
     )
+
+
+def _went_on(raised: BaseException | None) -> AttemptOutcome:
+    """Say of a function that was to start over that it has not let that pass."""
+    if raised is not None:
+        return _raised(raised)
+    return AttemptOutcome(ended="raised", code=SWALLOWED, message=WENT_ON, retryable=False)
 
 
 def _attempt(record: TaskAction, context: TaskExecutionContext, launch: str) -> CurrentAttempt:

@@ -237,6 +237,16 @@ def test_a_function_starts_over(site: Site, tmp_path: Path) -> None:
     check_run(site.client, run.id)
 
 
+@pytest.mark.rule("R89")
+@pytest.mark.usefixtures("site")
+def test_who_keeps_starting_over_from_passing_is_told() -> None:
+    """At once when it returns, whose value would be lost, and after the grace when it does not."""
+    runs = [trees.keeps_starting_over_from_passing.delay(how) for how in ("to its end", "for ever")]
+    for run in runs:
+        with pytest.raises(ActionFailed, match="let BaseException pass"):
+            run.result(timeout=60)
+
+
 @pytest.mark.rule("R87")
 @pytest.mark.usefixtures("site")
 def test_two_parents_share_the_only_unit_with_their_children() -> None:

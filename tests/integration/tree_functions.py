@@ -160,6 +160,17 @@ async def counts(turns: int, book: str, total: int = 0) -> int:
 
 
 @env.task()
+def keeps_starting_over_from_passing(how: str) -> int:
+    """Start over, and go on: to the end, or for ever."""
+    with suppress(BaseException):
+        continue_as_new(how)
+    while how == "for ever":
+        with suppress(BaseException):
+            sleep(1)
+    return 99
+
+
+@env.task()
 def waits_above(run: str) -> int:
     """Wait for the run this is part of."""
     return int(env.client.run(run).result())

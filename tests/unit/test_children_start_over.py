@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
 import pytest
 
 from reconciler import TaskEnvironment, continue_as_new, sleep, step
@@ -78,6 +82,49 @@ def misfits() -> None:
 def asks_for_ever(turns: int) -> int:
     """Ask for one thing after the other."""
     return sum(step("one", int) for _ in range(turns))
+
+
+@env.task()
+def swallows(how: str) -> int:
+    """Start over, and do not let that pass."""
+    calls.append(how)
+    if how == "returns":
+        with suppress(BaseException):
+            continue_as_new("again")
+    if how == "finally":
+        try:
+            continue_as_new("again")
+        finally:
+            raise ValueError("on the way out")
+    if how == "thread":
+        with ThreadPoolExecutor() as pool:
+            pool.submit(continue_as_new, "again").result()
+    return 99
+
+
+@env.task()
+async def in_a_group(turns: int) -> int:
+    """Start over in a task of a group."""
+
+    async def over() -> None:
+        continue_as_new(turns - 1)
+
+    if turns:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(over())
+            group.create_task(asyncio.sleep(60))
+    return turns
+
+
+@env.task()
+async def swallows_in_a_loop() -> int:
+    """Start over in a task whose error nobody looks at."""
+
+    async def over() -> None:
+        continue_as_new()
+
+    await asyncio.gather(over(), return_exceptions=True)
+    return 99
 
 
 @pytest.fixture
@@ -157,3 +204,31 @@ def test_a_history_that_is_too_long_names_the_remedy(lab: Lab, monkeypatch: pyte
     lab.work()
     with pytest.raises(ActionFailed, match="continue_as_new"):
         run.result()
+
+
+SWALLOWED = {
+    "returns": r"\[SuspensionSwallowed\] The function has called continue_as_new, and went on.*: let BaseException pass",
+    "finally": r"\[ValueError\] on the way out",
+    "thread": "which no other thread can: call it in the function itself",
+}
+
+
+@pytest.mark.rule("R89")
+@pytest.mark.parametrize("how", SWALLOWED)
+def test_who_starts_over_and_goes_on_is_told(lab: Lab, how: str) -> None:
+    """What it returns or raises all the same is never dropped unsaid."""
+    run = swallows.delay(how)
+    lab.work()
+    with pytest.raises(ActionFailed, match=SWALLOWED[how]):
+        run.result()
+    assert calls == [how]
+
+
+@pytest.mark.rule("R89")
+def test_a_group_of_tasks_lets_it_pass(lab: Lab) -> None:
+    """A task group raises it with others; one that keeps it as a result does not."""
+    run, other = in_a_group.delay(2), swallows_in_a_loop.delay()
+    lab.work()
+    assert run.result() == 0
+    with pytest.raises(ActionFailed, match="let BaseException pass"):
+        other.result()

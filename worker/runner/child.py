@@ -21,6 +21,7 @@ import msgspec
 
 from reconciler.api.errors import InvalidArguments, InvalidSettings
 from reconciler.children.current import parent_context
+from reconciler.children.errors import SWALLOWED, WENT_ON, is_suspension
 from reconciler.children.parent import Parent
 from reconciler.core.current import CurrentAttempt, attempt_context
 from reconciler.core.functions import RegisteredFunction, registry
@@ -138,14 +139,15 @@ class Child:
                 attempt, way, registered.signature, patience=call.patience, suspends=call.suspends
             )
         with self._surroundings.around_call(call.env), attempt_context(attempt), parent_context(parent):
+            raised: BaseException | None = None
             try:
                 reply = self._call(registered, call.inputs, result_limit, parent)
             except BaseException as error:  # SystemExit and KeyboardInterrupt are errors of the user as well
                 if os.getpid() != self._pid:
                     raise  # a process the function has forked ends here, as any Python process would
-                reply = Interrupted() if self._stop_asked else describe(error)
+                raised, reply = error, Interrupted() if self._stop_asked else describe(error)
             if parent is not None and parent.suspended and not isinstance(reply, Interrupted):
-                return Suspended(*parent.waits(), again=parent.again)
+                return _suspended(parent, raised, reply)
             return reply
 
     def _call(
@@ -203,6 +205,13 @@ class Child:
 
     def _send(self, message: FromChild) -> None:
         self._connection.sendall(pack(message, self._reader.number))
+
+
+def _suspended(parent: Parent, raised: BaseException | None, reply: FromChild) -> FromChild:
+    """Give how a suspended call ended. One that was to start over must let that pass: what it returns else would be lost."""
+    if parent.again is None or is_suspension(raised):  # the others are called again, and come to the same end
+        return Suspended(*parent.waits(), again=parent.again)
+    return reply if raised is not None else Raised(SWALLOWED, WENT_ON, "", retryable=False)
 
 
 def _hold_back_sigterm() -> None:

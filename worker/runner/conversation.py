@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final, cast, get_args
 
+from reconciler.children.errors import SWALLOWED
 from worker.runner.asking import Asking
 from worker.runner.log import CappedLog
 from worker.runner.messages import Raised, Reply
@@ -13,9 +14,9 @@ from worker.runner.stop import StopWatch
 
 _REPLIES: Final = get_args(Reply)
 NOT_SUSPENDED: Final = Raised(
-    "SuspensionSwallowed",
-    "The function was to be suspended, because it had nothing to do but wait, and has not ended: let BaseException pass "
-    "(catch Exception instead), or keep its worker with @env.task(suspend=False).",
+    SWALLOWED,
+    "The function was to end, because it had nothing to do but wait or had called continue_as_new, and has gone on: let "
+    "BaseException pass (catch Exception instead). One that only waits keeps its worker with @env.task(suspend=False).",
     "",
     retryable=False,
 )
