@@ -25,6 +25,7 @@ from reconciler.children.submitting import Calls, Group, Options, start, start_m
 from reconciler.core.cachepolicy import policy_of, with_policy
 from reconciler.core.declaration import Extra, source_version
 from reconciler.core.functions import Needs, registry
+from reconciler.core.members import write_items
 from reconciler.core.published import document_of
 from reconciler.core.redaction import hides, read_redaction
 from reconciler.core.signature import Signature
@@ -263,7 +264,7 @@ class Task(Generic[P, R]):
 
     def _calls(self, items: Iterable[Any], fixed: dict[str, Any]) -> Calls:
         spec, values = self._spec(b""), _items_of(self.name, items)
-        inputs = [self.signature.encode_arguments((item,), fixed) for item in values]
+        inputs = write_items(values, lambda item: self.signature.encode_arguments((item,), fixed))
         return Calls(
             spec, inputs, [self._fair_key((item,), fixed) for item in values] if self.fair_by else []
         )

@@ -131,6 +131,7 @@ def ask(
     prompt: str = "",
     description: str = "",
     timeout: float | timedelta | None = None,
+    key: str = "",
 ) -> T:
     """Ask a person, and wait for the answer, for days if need be, without a worker.
 
@@ -142,13 +143,14 @@ def ask(
         prompt: the question, up to 4096 characters.
         description: more about it.
         timeout: how long to wait for the answer, a timedelta or seconds; None waits without a limit.
+        key: tells questions that are otherwise the same and wait at once from one another; nobody is shown it.
 
     Returns:
         The answer; in an `async def` an awaitable of it.
 
     Raises:
         OutsideOfTask: no task runs here.
-        InvalidSpec: it cannot be asked like that.
+        InvalidSpec: it cannot be asked like that, or the same question waits already.
         ActionTimedOut, ActionAborted: nobody answered in time, or the question was withdrawn.
     """
     parent = _parent("ask")
@@ -159,20 +161,39 @@ def ask(
         )
     limit = None if timeout is None else read_duration("timeout", timeout).total_seconds()
     texts = {"name": name, "type": kind, "prompt": prompt, "description": description}
-    for what, text in texts.items():
+    for what, text in [*texts.items(), ("key", key)]:
         check_text(f"the {what} of a question", text)
     if not name:
         raise InvalidSpec("a question needs a name, as in ask('publish', bool)")
-    digest = digest_of_call(b"ask", *(text.encode() for text in texts.values()))
+    digest = digest_of_call(b"ask", *(text.encode() for text in (*texts.values(), key)))
+    try:
+        parent.in_flight.begin(
+            f"ask/{digest}", f"two questions {name!r} with the same texts", "ask(name, key=…)"
+        )
+    except InvalidSpec as refused:
+        if _in_loop():
+            return cast("T", _refused(refused))
+        raise
     number = parent.number()
-    parent.post(ask_.Question(number=number, texts=texts, asked=parent.asked(digest), timeout=limit))
+    parent.post(ask_.Question(number=number, texts=texts, asked=parent.asked(digest), timeout=limit, key=key))
     if _in_loop():
-        return cast("T", _answer_async(parent, number))
-    return cast("T", _answered(parent.wait(number)))
+        return cast("T", _answer_async(parent, number, digest))
+    try:
+        return cast("T", _answered(parent.wait(number)))
+    finally:
+        parent.in_flight.end(f"ask/{digest}")
 
 
-async def _answer_async(parent: Parent, number: int) -> object:
-    return _answered(await parent.wait_async(number))
+async def _refused(error: InvalidSpec) -> NoReturn:
+    """Refuse it where it is awaited, so that no awaitable is left over beside it."""
+    raise error
+
+
+async def _answer_async(parent: Parent, number: int, digest: str) -> object:
+    try:
+        return _answered(await parent.wait_async(number))
+    finally:
+        parent.in_flight.end(f"ask/{digest}")
 
 
 def _answered(end: ask_.End) -> object:

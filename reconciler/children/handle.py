@@ -150,7 +150,7 @@ class ChildRun(Generic[T_co]):
 
     @property
     def counts(self) -> RunCounts:
-        """Count the actions of its run in each phase: of the function's own run, unless it is detached."""
+        """Count the actions of its run in each phase: of the function's own run, unless it is detached; see `Run.counts`."""
         return msgspec.msgpack.decode(self._told("counts"), type=RunCounts)
 
     def prioritize(self, priority: int) -> int:

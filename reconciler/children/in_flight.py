@@ -1,4 +1,4 @@
-"""Keep steps of one name from being under way at once: nothing would tell one from the other in the next pass."""
+"""Keep steps and questions that are alike from being under way at once: the next pass could not tell one from the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reconciler.api.errors import InvalidSpec
 
 
 class InFlight:
-    """The names of the steps of one call that are under way."""
+    """The names of what is under way in one call."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -21,13 +21,30 @@ class InFlight:
         Raises:
             InvalidSpec: there is one.
         """
-        if name in self._names:
-            raise InvalidSpec(
-                f"two steps named {name!r} are under way at once, and nothing tells one from the other in the next pass: "
-                "give each a key of its own, as in step(name, function, key=…)"
-            )
-        self._names.add(name)
+        self.begin(f"step/{name}", f"two steps named {name!r}", "step(name, function, key=…)")
         try:
             yield
         finally:
-            self._names.discard(name)
+            self.end(f"step/{name}")
+
+    def begin(self, name: str, two: str, remedy: str) -> None:
+        """Note that something is under way.
+
+        Args:
+            name: of it.
+            two: what two of them are called.
+            remedy: how to tell them apart.
+
+        Raises:
+            InvalidSpec: it is under way already.
+        """
+        if name in self._names:
+            raise InvalidSpec(
+                f"{two} are under way at once, and nothing tells one from the other in the next pass: give each a key of "
+                f"its own, as in {remedy}"
+            )
+        self._names.add(name)
+
+    def end(self, name: str) -> None:
+        """Note that it is under way no longer."""
+        self._names.discard(name)

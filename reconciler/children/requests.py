@@ -112,12 +112,16 @@ class Members(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults
 
 
 class Question(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
-    """Ask a person, by a condition below the caller; `texts` as of a `ConditionSpec`, `timeout` in seconds."""
+    """Ask a person, by a condition below the caller; `texts` as of a `ConditionSpec`, `timeout` in seconds.
+
+    `key` tells it from others with the same texts.
+    """
 
     number: int
     texts: dict[str, str]
     asked: int
     timeout: float | None = None
+    key: str = ""
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True):

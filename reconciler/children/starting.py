@@ -129,7 +129,8 @@ class Starting:
             InvalidSpec: it is none.
         """
         spec = question(request.texts, request.timeout, "", "")
-        digest = digest_of_call(CONDITION.encode(), spec.condition_spec)
+        key = [request.key.encode()] if request.key else []
+        digest = digest_of_call(CONDITION.encode(), spec.condition_spec, *key)
         stem = request.texts.get("name", "") or CONDITION
         clean = "".join(c if c.isalnum() and c.isascii() else "-" for c in stem).strip("-")
         name = child_name(self._namer, clean, digest, request.asked)

@@ -16,6 +16,7 @@ from reconciler.api.schedule import LONGEST_FAIR_KEY
 from reconciler.api.template import Identifier, encode_template
 from reconciler.client.async_task import AsyncTask
 from reconciler.client.run import Run
+from reconciler.core.members import write_items
 from reconciler.core.published import Published, read_published
 from reconciler.core.signature import Signature
 from reconciler.core.validation import LIMITS
@@ -125,6 +126,7 @@ class PublishedTask:
             As `Client.send`; nothing was stored when any item does not fit.
         """
         values = list(items)
+        written = write_items(values, lambda item: self._written((item,), fixed))
         options: dict[str, Any] = {
             "run": run,
             "idempotency_key": idempotency_key,
@@ -137,9 +139,8 @@ class PublishedTask:
             "stem": self.name,
         }
         if concurrency is not None:
-            written = [self._written((item,), fixed) for item in values]
             return self._submit_map(self._spec(b""), written, concurrency=concurrency, **options)
-        return self._submit_many([self.spec((item,), fixed) for item in values], **options)
+        return self._submit_many([self._spec(inputs) for inputs in written], **options)
 
     def spec(
         self,

@@ -122,7 +122,7 @@ class Run(Generic[T_co]):
 
     @property
     def counts(self) -> RunCounts:
-        """Count the actions of the run in each phase."""
+        """Count the actions of the run in each phase: its root, and each map with a bound or in a task, are actions, too."""
         return self._client.counts(self.id)
 
     @property

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from reconciler.api.action import ActionSpec, Metadata, TaskAction, record_name
-from reconciler.api.errors import InvalidSpec
+from reconciler.api.errors import InvalidArguments, InvalidSpec
 from reconciler.api.reading import read_json
 from reconciler.api.schedule import DEFAULT_PRIORITY, NOW, Schedule
 from reconciler.core.children import member_name
 from reconciler.core.inheritance import inherited, with_inputs_hash
 
+_Item = TypeVar("_Item")
 ITEMS = "items"
 """The inputs of all members, in the inputs of their group."""
 
@@ -31,6 +33,23 @@ class Members(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     items: Sequence[msgspec.Raw]
     plan: Schedule = NOW
     fair_keys: Sequence[str] = ()
+
+
+def write_items(items: Sequence[_Item], write: Callable[[_Item], bytes]) -> list[bytes]:
+    """Write the inputs of each call of a map.
+
+    Raises:
+        InvalidArguments: those of one do not fit; it says which.
+    """
+    written: list[bytes] = []
+    try:
+        for item in items:
+            written.append(write(item))  # noqa: PERF401  # its length says which item does not fit
+    except InvalidArguments as error:
+        raise InvalidArguments(
+            f"item {len(written)} of the map, counted from 0, must fit. {error}"
+        ) from error.__cause__
+    return written
 
 
 def encode_members(

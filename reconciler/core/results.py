@@ -19,7 +19,8 @@ _SHOWN = 5
 class Results(Sequence[T_co]):
     """Results in the order of the items. Each part is read when it is asked for, and the last few are kept.
 
-    What reading raises, asking raises. `list(results)` has all of them at once.
+    What reading raises, asking raises. `list(results)` has all of them at once; `json.dumps` and whatever else takes
+    nothing but a list needs that.
 
     Args:
         total: how many there are.
@@ -51,6 +52,15 @@ class Results(Sequence[T_co]):
         for number in range(-(-self._total // AT_ONCE)):
             yield from self._part(number)
 
+    def __add__(self, other: Sequence[Any]) -> list[Any]:
+        return [*self, *other]
+
+    def __radd__(self, other: Sequence[Any]) -> list[Any]:
+        return [*other, *self]
+
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[T_co]]]:
+        return list, (list(self),)  # copied or pickled it is the list: whoever reads it has no connection
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, list | tuple | Results):
             return NotImplemented
@@ -72,6 +82,10 @@ class Results(Sequence[T_co]):
         if len(self._parts) > _KEPT:
             self._parts.popitem(last=False)
         return part
+
+
+# `json` names the class of what it cannot write, and nothing else: so this is where it can be said what to do
+Results.__name__ = "Results (write list(results), which is a list)"
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  # whatever a function has returned

@@ -204,7 +204,7 @@ def _thing(request: ask.Request) -> tuple[str, str]:
             return f"{text} {request.digest} {request.asked}", _nth(text, request.asked)
         case ask.Question():
             text = f"the question {request.texts['name']!r}"
-            return f"{sorted(request.texts.items())} {request.asked}", _nth(text, request.asked)
+            return f"{sorted(request.texts.items())} {request.key} {request.asked}", _nth(text, request.asked)
         case ask.Keep():
             return request.name, f"the {request.name.partition('/')[0]} {request.name.partition('/')[2]!r}"
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from reconciler import TaskEnvironment, ask, sleep, step
 from reconciler.api.errors import ActionFailed, InvalidInput
-from reconciler.testing import Lab
+from reconciler.testing import Lab, check_replay
 
 env = TaskEnvironment("mistakes")
 Given = Callable[[], object]
@@ -52,8 +53,13 @@ REFUSED: dict[str, tuple[Given, str]] = {
     "a question of a number": (lambda: ask(UNFIT), "the name of a question must be a str"),
     "a question without a name": (lambda: ask(""), "a question needs a name"),
     "an answer of a list": (lambda: ask("x", list), "the type of an answer is one of bool, int, float, str"),
+    "a key of a question that is none": (lambda: ask("x", key=UNFIT), "the key of a question must be a str"),
     "a prompt of a number": (lambda: ask("x", prompt=UNFIT), "the prompt of a question must be a str"),
     "a map of a number": (lambda: double.map(UNFIT), "takes one item for each call"),
+    "an item that does not fit": (
+        lambda: double.map([1, "x"]),
+        "item 1 of the map, counted from 0, must fit. double: parameter number",
+    ),
     "a map of a set": (lambda: double.map({1, 2}), "sort it first"),
     "a map that keeps a text": (lambda: double.map([1], keep_failures="x"), "keep_failures must be True"),
     "a submit of a number": (lambda: double.submit(UNFIT), "as a tuple, as in submit"),
@@ -111,6 +117,13 @@ def passes_on(depth: int) -> int:
 
 
 @env.task()
+async def asks_twice(key: str) -> list[int]:
+    """Ask the same twice, and wait for both answers; then once more."""
+    both = await asyncio.gather(ask("go on", int), ask("go on", int, key=key))
+    return [*both, await ask("go on", int)]
+
+
+@env.task()
 def says_the_cause() -> str:
     """Say what the function of a child has raised, and where."""
     with pytest.raises(ActionFailed) as caught:
@@ -163,3 +176,32 @@ def test_a_lab_tells_the_cause_too(lab: Lab) -> None:
     run = says_the_cause.delay()
     lab.work()
     assert "in breaks" in run.result()
+
+
+@pytest.mark.rule("R89")
+def test_two_questions_alike_need_a_key() -> None:
+    """While both wait, as two steps of one name; one after the other they are told apart by their order."""
+    with pytest.raises(
+        ActionFailed,
+        match=r"two questions 'go on' with the same texts are under way .* as in ask\(name, key=…\)",
+    ):
+        check_replay(asks_twice, "")
+    assert check_replay(asks_twice, "second", answers={"go on": 5}).result == [5, 5, 5]
+
+
+@env.task()
+def counts() -> int:
+    """Count all actions of the run while a map waits to be read."""
+    run: Any = double.map([1, 2, 3], concurrency=2)
+    assert sum(run.result()) == 12
+    return int(run.counts.total)
+
+
+def test_counts_are_of_actions_and_a_map_is_one(lab: Lab) -> None:
+    """The function itself, the map, and the three calls."""
+    run = counts.delay()
+    lab.work()
+    assert run.result() == run.counts.total == 5
+    outside = double.map([1, 2, 3], concurrency=2)
+    lab.work()
+    assert outside.counts.total == 4

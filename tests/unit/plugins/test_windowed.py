@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -273,3 +276,17 @@ def test_results_are_read_in_parts_and_some_are_kept() -> None:
     assert Results(2, some) != "01"
     many = Results(6000, some)
     assert [many[index] for index in range(0, 6000, 500)] == list(range(0, 6000, 500))
+
+
+def test_results_do_as_a_list_where_they_can() -> None:
+    """Added, copied and pickled they are one; what takes nothing but a list is told how to get it."""
+    results = Results(3, lambda first, end: list(range(first, end)))
+    more = [3]
+    assert results + more == [0, 1, 2, 3]
+    assert more + results == [3, 0, 1, 2]
+    assert (results + results, list(reversed(results))) == ([0, 1, 2] * 2, [2, 1, 0])
+    assert pickle.loads(pickle.dumps(results)) == copy.deepcopy(results) == [0, 1, 2]  # noqa: S301  # our own bytes
+    assert (results.index(2), results.count(1), 2 in results) == (2, 1, True)
+    with pytest.raises(TypeError, match=r"write list\(results\)"):
+        json.dumps(results)
+    assert json.dumps(list(results)) == "[0, 1, 2]"
