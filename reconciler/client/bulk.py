@@ -183,7 +183,7 @@ class Bulks:
             alive = [row for row in stored_runs(client.store, question) if not row.ended_at]
             return Found(alive, 0, ())
         found = all_runs(client.store, client.blobs, question)
-        return found._replace(rows=[row for row in found.rows if _is_for(verb, row)])
+        return found._replace(rows=[row for row in found.rows if is_for(verb, row)])
 
     def plan(
         self,
@@ -262,7 +262,10 @@ def _life(run: Row | RunLife) -> str:
     return str(run)
 
 
-def _is_for(verb: BulkVerb, row: Row) -> bool:
+def is_for(verb: BulkVerb, row: Row) -> bool:
+    """Tell whether a verb can be applied to a run: as `Bulks.find`."""
+    if verb is BulkVerb.ABORT:
+        return not row.ended_at
     if not row.ended_at:
         return False
     return verb is BulkVerb.RERUN or any(group.phase not in _FINE for group in row.groups)

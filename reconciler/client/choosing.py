@@ -33,7 +33,7 @@ def stored_runs(store: Store, question: Question) -> Iterator[Row]:
     while page:
         for summary in page:
             if _may_fit(summary, question):
-                row = _row(store, summary, whole=bool(question.task or question.code))
+                row = row_of(store, summary, whole=bool(question.task or question.code))
                 ended = day_of(row.ended_at) if row.ended_at else today
                 if question.since <= ended <= question.until and question.fits(row):
                     yield row
@@ -63,7 +63,17 @@ def _may_fit(summary: RunSummary, question: Question) -> bool:
     )
 
 
-def _row(store: Store, summary: RunSummary, *, whole: bool) -> Row:
+def row_of(store: Store, summary: RunSummary, *, whole: bool) -> Row:
+    """Write a stored run as a line of the index.
+
+    Args:
+        store: that has it.
+        summary: of the run.
+        whole: whether all its records are read, for their tasks and codes; else its roots and the counts of phases.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
     records = list(records_of(store, summary.id, None if whole else ""))
     root = next((each for each in records if each.id.action == ROOT), records[0] if records else None)
     alive = summary.counts.ended < summary.counts.total

@@ -12,6 +12,9 @@ from reconciler import RetryStrategy, TaskEnvironment
 from reconciler.api.action import ActionId, ActionSpec, RunId
 from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
+from reconciler.api.template import TaskTemplate, encode_template
+from reconciler.archive.bulk import BulkVerb
+from reconciler.archive.query import Question
 from reconciler.core.times import iso
 from reconciler.testing import Lab
 from worker.dashboard import bulk, detail, overview
@@ -274,6 +277,48 @@ def test_all_runs_of_a_search_are_met_and_no_other(lab: Lab) -> None:
     assert len(names(lab)) == 7
     with pytest.raises(InvalidInput, match="one action at a time"):
         bulk.count_document(lab.client, "signal", read_wanted({}))
+
+
+def test_the_same_press_twice_does_nothing_twice(lab: Lab) -> None:
+    """A request that is sent again, as without an answer, goes on with the bulk it made; nobody else's does."""
+    for name in ("z1", "z2"):
+        doubles.submit((1,), run=name)
+    lab.work()
+    counted = bulk.count_document(lab.client, "rerun", read_wanted({"name": "z"}))
+    asked = bulk.AskedOfAll(query={"name": "z"}, count=counted["count"], bulk=counted["bulk"])
+    first, again = (bulk.press_all(lab.client, "rerun", asked, "ada") for _ in range(2))
+    assert first == again == {"verb": "rerun", "done": 2, "refused": [], "bulk": counted["bulk"]}
+    made = [name for name in names(lab) if name not in {"z1", "z2"}]
+    assert len(made) == 2
+    assert str(lab.client.bulk.open(counted["bulk"]).plan.by) == "ada (flower)"
+    for verb, by in (("rerun", "eve"), ("abort", "ada")):
+        with pytest.raises(InvalidInput, match="another bulk of this name"):
+            bulk.press_all(lab.client, verb, asked, by)
+
+
+def test_what_may_be_done_to_all_is_what_the_command_would_do(lab: Lab) -> None:
+    """Recover meets a run whose root succeeded although a part below it did not; rerun none of which a part is alive."""
+    template = encode_template(TaskTemplate(type="echo"))
+    part, alive = (RunId.parse(f"default/development/{name}") for name in ("part", "alive"))
+    for run in (part, alive):
+        for name in ("a0", "b"):
+            spec = ActionSpec(
+                run_name=run.run, action_name=name, task_type="echo", task_template=template, inputs=b"{}"
+            )
+            lab.client.submit(spec, countdown=None if name == "a0" else 3600)
+    lab.client.abort(part.action("b"), "enough")
+    for _ in range(3):
+        lab.step()
+    assert [lab.client.counts(run).ended for run in (part, alive)] == [2, 1]
+    assert lab.get(part.action("a0")).phase is ActionPhase.SUCCEEDED
+    always = Question(project="default", since="2000-01-01", until="2999-01-01")
+    for verb, runs in (("abort", 1), ("rerun", 1), ("recover", 1)):
+        found = len(lab.client.bulk.find(BulkVerb(verb), always).rows)
+        assert (verb, found, bulk.count_document(lab.client, verb, read_wanted({}))["count"]) == (
+            verb,
+            runs,
+            runs,
+        )
 
 
 def test_a_run_is_made_of_an_ended_one(lab: Lab) -> None:

@@ -1,4 +1,8 @@
-"""Does one thing to every run a search finds. Whoever asks says how many there are, so that nothing else is met."""
+"""Does one thing to every run a search finds. Whoever asks says how many there are, so that nothing else is met.
+
+The runs are stored as a plan before anything is done, as `reconciler bulk` does, under the name the page was told with their
+number: sent again, the same request goes on with it, and does nothing twice.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,24 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.api.action import ActionId, RunId, TaskAction
-from reconciler.api.errors import InvalidInput, ReconcilerError
+from reconciler.api.errors import BlobNotFound, InvalidInput
 from reconciler.api.logins import WHOLE, View
+from reconciler.archive.bulk import BulkVerb
 from reconciler.client import Client
-from reconciler.client.choosing import records_of
-from reconciler.core.children import ROOT
+from reconciler.client.bulk import Bulk, is_for
+from reconciler.client.choosing import row_of
+from reconciler.client.submission import new_run_name
 from reconciler.core.documents import Document
-from worker.dashboard.buttons import BUTTONS, Asked, press
+from reconciler.stores.counts import RunSummary
+from reconciler.stores.holds import RunLife
+from worker.dashboard.buttons import speaking
 from worker.dashboard.remembered import GOOD, all_archived
 from worker.dashboard.search import found_runs
 from worker.dashboard.wanted import Wanted, read_wanted
 
 MOST: Final = 1_000
 """Runs one press may meet."""
-VERBS: Final = ("abort", "rerun", "recover")
+VERBS: Final = tuple(str(verb) for verb in (BulkVerb.ABORT, BulkVerb.RERUN, BulkVerb.RECOVER))
 
 
 class AskedOfAll(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,11 +38,13 @@ class AskedOfAll(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         query: the search, as in `GET /runs`.
         count: how many runs the person was told it meets.
+        bulk: the name the person was told with it; empty = a new one, and the request must not be sent again.
         values: of the form behind the button.
     """
 
     query: dict[str, str] = {}
     count: int = 0
+    bulk: str = ""
     values: dict[str, Any] = {}
 
 
@@ -48,68 +57,101 @@ def read_asked(body: bytes) -> AskedOfAll:
     try:
         return msgspec.json.decode(body or b"{}", type=AskedOfAll)
     except msgspec.DecodeError as error:
-        raise InvalidInput(f"the body cannot be read: {error}; it holds query, count and values") from error
+        raise InvalidInput(
+            f"the body cannot be read: {error}; it holds query, count, bulk and values"
+        ) from error
 
 
 def count_document(client: Client, verb: str, wanted: Wanted, view: View = WHOLE) -> Document:
-    """Count the runs of a search the verb fits.
+    """Count the runs of a search the verb fits, and name the bulk that may be made of them.
 
     Raises:
         InvalidInput: it is no verb for many runs.
     """
-    runs = list(_matching(client, verb, wanted, view))
-    return {"verb": verb, "count": len(runs), "most": MOST}
+    runs = _matching(client, _verb(verb), wanted, view)
+    return {"verb": verb, "count": len(runs), "most": MOST, "bulk": new_run_name(verb)}
 
 
 def press_all(client: Client, verb: str, asked: AskedOfAll, by: str, view: View = WHOLE) -> Document:
-    """Do it to each, and tell of those that refused.
+    """Do it to each, and tell of those that refused. The same bulk again goes on where it was.
 
     Raises:
-        InvalidInput: it is no verb for many runs, there are too many, or not as many as the person was told.
+        InvalidInput: it is no verb for many runs, there are too many, or not as many as the person was told; or the bulk is
+            another one.
+        InvalidName: the name of the bulk breaks the rule of names.
+        QueueFull: what waits in a queue reached its limit; press again later.
+        StoreUnavailable, BlobUnavailable: a server does not answer; press again later.
     """
-    runs = list(_matching(client, verb, read_wanted(asked.query), view))
-    if len(runs) > MOST:
-        raise InvalidInput(f"more than {MOST} runs fit this search; use a narrower one, as with since:1h")
-    if len(runs) != asked.count:
-        raise InvalidInput(f"{asked.count} runs were to be met, and {len(runs)} fit now: look again")
-    refused: list[Document] = []
-    for run, incarnation in runs:
-        try:
-            for action in _targets(client, verb, run):
-                press(verb, Asked(client, action, asked.values, by, incarnation))
-        except ReconcilerError as error:
-            refused.append({"run": str(run), "message": str(error)})
-    return {"verb": verb, "done": len(runs) - len(refused), "refused": refused}
+    doing, person, wanted = _verb(verb), speaking(client, by), read_wanted(asked.query)
+    bulk = _planned(person, doing, asked, wanted, view) or _plan(person, doing, asked, wanted, view)
+    done = bulk.carry_out()
+    refused = [
+        {"run": str(RunLife.parse(one.run).run), "message": one.refused} for one in done if one.refused
+    ]
+    return {"verb": verb, "done": len(done) - len(refused), "refused": refused, "bulk": bulk.plan.name}
 
 
-def _matching(client: Client, verb: str, wanted: Wanted, view: View) -> Iterator[tuple[RunId, str]]:
-    """Find the runs and their incarnations, and one more when there are too many."""
+def _verb(verb: str) -> BulkVerb:
     if verb not in VERBS:
         raise InvalidInput(
             f"{verb[:40]!r} is done to one action at a time; use one of {', '.join(VERBS)} for many"
         )
-    yield from islice(_all_matching(client, verb, wanted, view), MOST + 1)
+    return BulkVerb(verb)
 
 
-def _all_matching(client: Client, verb: str, wanted: Wanted, view: View) -> Iterator[tuple[RunId, str]]:
-    for summary, root in found_runs(client, wanted, view):
-        if root is not None and BUTTONS[verb].fits(root):
-            yield summary.id, root.metadata.incarnation
-        elif verb == "abort" and summary.counts.ended < summary.counts.total:
-            live = next(_live_roots(client, summary.id), None)
-            if live is not None:
-                yield summary.id, live.metadata.incarnation
-    if verb == "abort":
+def _planned(client: Client, verb: BulkVerb, asked: AskedOfAll, wanted: Wanted, view: View) -> Bulk | None:
+    """Find the bulk of a request that came before; None when it is a new one."""
+    if not asked.bulk:
+        return None
+    try:
+        bulk = client.bulk.open(asked.bulk, wanted.project)
+    except BlobNotFound:
+        return None
+    projects = {RunLife.parse(run).run.project for run in bulk.plan.runs}
+    if bulk.plan.verb != verb or bulk.plan.by != client.who() or not all(map(view.sees, projects)):
+        raise InvalidInput("there is another bulk of this name: count the runs again, which names a new one")
+    return bulk
+
+
+def _plan(client: Client, verb: BulkVerb, asked: AskedOfAll, wanted: Wanted, view: View) -> Bulk:
+    reason = asked.values.get("reason", "")
+    if verb is BulkVerb.ABORT and not (isinstance(reason, str) and reason.strip()):
+        raise InvalidInput("an abort needs a reason: it is stored, and told to the actions")
+    runs = _matching(client, verb, wanted, view)
+    if len(runs) > MOST:
+        raise InvalidInput(f"more than {MOST} runs fit this search; use a narrower one, as with since:1h")
+    if len(runs) != asked.count:
+        raise InvalidInput(f"{asked.count} runs were to be met, and {len(runs)} fit now: look again")
+    if not runs:
+        raise InvalidInput("no run of this search can be met by that")
+    return client.bulk.plan(
+        verb, runs, name=asked.bulk, reason=str(reason), limit=MOST, project=wanted.project
+    )
+
+
+def _matching(client: Client, verb: BulkVerb, wanted: Wanted, view: View) -> list[RunLife]:
+    """Find the runs, and one more when there are too many."""
+    return list(islice(_all_matching(client, verb, wanted, view), MOST + 1))
+
+
+def _all_matching(client: Client, verb: BulkVerb, wanted: Wanted, view: View) -> Iterator[RunLife]:
+    """Find those `reconciler bulk` would: its rule decides, of stored runs and of those the archive remembers."""
+    for summary, _ in found_runs(client, wanted, view):
+        if _may_fit(verb, summary):
+            row = row_of(client.store, summary, whole=False)
+            if is_for(verb, row):
+                yield RunLife(row.id, row.incarnation)
+    if verb is BulkVerb.ABORT:
         return
     for row in all_archived(client, wanted, view):
-        if verb == "rerun" or row.phase not in GOOD:
-            yield row.id, row.incarnation
+        if is_for(verb, row):
+            yield RunLife(row.id, row.incarnation)
 
 
-def _targets(client: Client, verb: str, run: RunId) -> list[ActionId]:
-    """Tell what of a run the verb is done to: an abort to all its roots, whatever their names."""
-    return [root.id for root in _live_roots(client, run)] if verb == "abort" else [run.action(ROOT)]
-
-
-def _live_roots(client: Client, run: RunId) -> Iterator[TaskAction]:
-    return filter(BUTTONS["abort"].fits, records_of(client.store, run, ""))
+def _may_fit(verb: BulkVerb, summary: RunSummary) -> bool:
+    """Tell by its counts alone whether a stored run is worth a read."""
+    counts = summary.counts
+    alive = counts.ended < counts.total
+    if verb is BulkVerb.RECOVER and not alive:
+        return any(count and str(phase) not in GOOD for phase, count in counts.phases.items())
+    return alive is (verb is BulkVerb.ABORT)

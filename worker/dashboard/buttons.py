@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -109,15 +110,15 @@ def press(name: str, asked: Asked) -> Document:
     button = BUTTONS.get(name)
     if button is None:
         raise InvalidInput(f"there is no button {name[:40]!r}; there are: {', '.join(BUTTONS)}")
-    done = button.act(msgspec.structs.replace(asked, client=_speaking(asked)))
+    done = button.act(msgspec.structs.replace(asked, client=speaking(asked.client, asked.by)))
     return {"action": str(asked.action), "button": name, "by": asked.by, **msgspec.structs.asdict(done)}
 
 
-def _speaking(asked: Asked) -> Client:
-    """Make a client that notes who presses with all it changes."""
-    own = asked.client
+@lru_cache(maxsize=64)
+def speaking(own: Client, by: str) -> Client:
+    """Make a client that notes who presses with all it changes; one for each person, as a client is meant to be kept."""
     client = Client(own.store, own.blobs, own.messenger, own.settings)
-    client.door, client.actor = Door.FLOWER, asked.by
+    client.door, client.actor = Door.FLOWER, by
     return client
 
 

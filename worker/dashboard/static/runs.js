@@ -59,7 +59,7 @@ function line(run, now) {
 
 // One thing done to all runs of a search: first it is counted, and the count has to be typed.
 async function askAll([verb, label, explains, fields, danger], query, done) {
-  const { count: met, most } = await get(`/matching/${verb}`, query);
+  const { count: met, most, bulk } = await get(`/matching/${verb}`, query);
   if (!met) throw new Error("No run of this search can be met by that.");
   if (met > most) throw new Error(`More than ${count(most)} runs fit: narrow the search, as with since:1h.`);
   const sure = { name: "count", label: `Type ${met} to confirm`, type: "int" };
@@ -67,7 +67,7 @@ async function askAll([verb, label, explains, fields, danger], query, done) {
   openForm({ name: verb, label, explains, fields: [...fields, sure], danger }, met === 1 ? "1 run" : `${count(met)} runs`, done, (text) => {
     const { count: typed, ...values } = JSON.parse(text);
     if (typed !== met) throw new Error(`Type ${met} to confirm.`);
-    return post(`/matching/${verb}`, JSON.stringify({ query: strings, count: met, values }));
+    return post(`/matching/${verb}`, JSON.stringify({ query: strings, count: met, bulk, values }));
   });
 }
 
