@@ -113,7 +113,17 @@ def test_a_press_needs_our_own_page(site: Site) -> None:
         {**token, "Host": "evil.example"},
     ):
         assert site.ask(path, body=body, **headers)[0] == 403, headers
-    assert site.ask("/reconciler/api/runs", Host="evil.example")[0] == 403
+    for page in (
+        "/reconciler/api/runs",
+        "/runs",
+        "/workers",
+        "/tasks",
+        "/broker",
+        "/metrics",
+        "/api/workers",
+        f"/task/{run.action}/1",
+    ):
+        assert (page, site.ask(page, Host="evil.example")[0]) == (page, 403)
     assert "access-control-allow-origin" not in site.ask("/reconciler/api/runs")[1]
     assert site.client.get(run.action).metadata.deletion is None
     status, _, answer = site.ask(path, body=body, Origin=site.url, Sec_Fetch_Site="same-origin", **token)

@@ -1,4 +1,4 @@
-"""Closes Flower's own pages, which tell of all projects, to whoever sees some only."""
+"""Closes Flower's own pages: they tell of all projects, and a page of the internet may lead a browser to this machine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from flower.views.monitor import Healthcheck
 from tornado.routing import URLSpec
 from tornado.web import HTTPError
 
+from worker.dashboard.guard import rebound_because
+
 OPEN: Final = (LoginHandler, LogoutHandler, NotFoundErrorHandler, Healthcheck)
 """What tells nothing of any project."""
 ONLY_SOME: Final = (
@@ -19,7 +21,7 @@ ONLY_SOME: Final = (
 
 
 def closed(entry: Any) -> Any:  # noqa: ANN401  # Tornado takes several forms
-    """Make an address of Flower whose handler refuses whoever does not see all projects."""
+    """Make an address of Flower whose handler refuses whoever does not see all projects, or calls us by a foreign name."""
     found = entry if isinstance(entry, URLSpec) else URLSpec(*entry)
     handler = found.handler_class
     if not issubclass(handler, BaseHandler) or issubclass(handler, OPEN):
@@ -30,8 +32,12 @@ def closed(entry: Any) -> Any:  # noqa: ANN401  # Tornado takes several forms
 
 def _closing(handler: type[Any]) -> type[Any]:
     def prepare(self: Any) -> Any:  # noqa: ANN401  # Tornado's, which may be a coroutine
-        from worker.dashboard.handlers import view_of_request  # noqa: PLC0415  # it imports this module
+        from worker.dashboard.handlers import has_login, view_of_request  # noqa: PLC0415  # it imports this module
 
+        options = self.application.options
+        why = rebound_because(options.address or "", self.request.host, login=has_login(options))
+        if why and not options.unix_socket:
+            raise HTTPError(403, why)
         if view_of_request(self).projects is not None:
             raise HTTPError(403, ONLY_SOME)
         return handler.prepare(self)

@@ -39,12 +39,24 @@ def closed_because(address: str, host: str, *, login: bool, unix_socket: bool = 
             f"Flower listens on {address or 'every address'} without a login, so its runs are not shown: "
             "set FLOWER_BASIC_AUTH=user:password or OAuth, or --address=127.0.0.1"
         )
-    if not unix_socket and not is_loopback(_name_of(host)):
-        return (
-            "without a login Flower answers to 127.0.0.1 and localhost alone: open it by one of them, "
-            "or set FLOWER_BASIC_AUTH=user:password"
-        )
-    return ""
+    return "" if unix_socket else _misnamed_because(host)
+
+
+def rebound_because(address: str, host: str, *, login: bool) -> str:
+    """Tell why Flower's own pages are refused where it listens on this machine alone; empty when they are not.
+
+    Arguments as of `closed_because`. A Flower that listens elsewhere without a login was opened to everybody on purpose.
+    """
+    return "" if login or not is_loopback(address) else _misnamed_because(host)
+
+
+def _misnamed_because(host: str) -> str:
+    if is_loopback(_name_of(host)):
+        return ""
+    return (
+        "without a login Flower answers to 127.0.0.1 and localhost alone: open it by one of them, "
+        "or set FLOWER_BASIC_AUTH=user:password"
+    )
 
 
 def is_loopback(name: str) -> bool:

@@ -55,6 +55,11 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS, "dashboard")
 
 
+def has_login(options: Any) -> bool:  # noqa: ANN401  # Tornado's
+    """Tell whether these options of Flower keep anybody out."""
+    return is_login(options.basic_auth or (), options.auth or "")
+
+
 def person_of(request: BaseHandler) -> str:
     """Tell who asks, as it stands in histories; empty: nobody knows."""
     if isinstance(request.current_user, str):
@@ -81,8 +86,7 @@ class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
     @property
     def login(self) -> bool:
         """Tell whether Flower has a login."""
-        options = self.application.options
-        return is_login(options.basic_auth or (), options.auth or "")
+        return has_login(self.application.options)
 
     @property
     def read_only(self) -> bool:
