@@ -1,42 +1,83 @@
-"""Tells how an installation stands: lateness, queues, workers. For `reconciler top` and the page of health."""
+"""Tells how an installation stands: lateness, queues, workers, sweeps. For `reconciler top` and the page of health."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 import msgspec
 
+from reconciler.cli.losses import losses_document
 from reconciler.client import Client
 from reconciler.core.documents import Document
 from reconciler.core.liveness import read_facts
 from reconciler.stores.redis.store import RedisStore
-from reconciler.stores.redis.surveying import Late
 
-SWEEPS: Final = ("resync", "collect")
+SWEEPS: Final = {"resync": 2_000, "collect": 60_000}
+"""The periodic duties, and how often `beat_schedule.py` has them done, ms."""
+_FUNCTIONS: Final = 500
+"""Functions of one queue that are named."""
 
 
 def health_document(client: Client) -> Document:
-    """Write lateness, queues with their workers, and workers."""
+    """Write lateness, queues with their workers and functions, workers, sweeps, and what went wrong lately.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
     store = client.store
-    late = store.latest() if isinstance(store, RedisStore) else Late(0, 0)
-    told = store.workers() if isinstance(store, RedisStore) else {}
+    if not isinstance(store, RedisStore):
+        return {**_standing(client, {}), **_of_no_server()}
+    now = store.now()
+    ran = {name: store.swept_ago(name) for name in SWEEPS}
+    return {
+        **_standing(client, store.workers()),
+        "late": max(0, store.latest().by),
+        "sweeps": ran,
+        "schedules": [_schedule(name, ago, now) for name, ago in ran.items()],
+        "memory": _memory(store),
+        **losses_document(store, now),
+        "now": now,
+    }
+
+
+def _of_no_server() -> Document:
+    """Write what an engine in memory has nothing of."""
+    nothing: Document = {"count": 0, "newest": []}
+    return {
+        "late": 0,
+        "sweeps": {},
+        "schedules": [],
+        "memory": None,
+        "lost": nothing,
+        "cleanups": [],
+        "now": 0,
+    }
+
+
+def _standing(client: Client, told: dict[str, bytes]) -> Document:
     workers = [_worker(name, facts) for name, facts in sorted(told.items())]
     consumed = {queue for worker in workers for queue in worker["queues"]} - {client.settings.steps_queue}
-    names = sorted({client.settings.attempts_queue, *consumed, *store.launches_waiting()})
-    return {
-        "late": max(0, late.by),
-        "queues": [
-            {
-                **msgspec.to_builtins(facts),
-                "workers": sum(facts.name in worker["queues"] for worker in workers),
-            }
-            for facts in client.queues(*names)
-        ],
-        "workers": workers,
-        "sweeps": {name: store.swept_ago(name) for name in SWEEPS} if isinstance(store, RedisStore) else {},
-        "memory": _memory(store) if isinstance(store, RedisStore) else None,
-        "now": store.now(),
-    }
+    names = sorted({client.settings.attempts_queue, *consumed, *client.store.launches_waiting()})
+    known = client.store.functions_of(names) if isinstance(client.store, RedisStore) else [{}] * len(names)
+    queues = [
+        {
+            **msgspec.to_builtins(facts),
+            "workers": sum(facts.name in worker["queues"] for worker in workers),
+            "functions": [
+                {"name": name, "workers": count} for name, count in islice(functions.items(), _FUNCTIONS)
+            ],
+        }
+        for facts, functions in zip(client.queues(*names), known, strict=True)
+    ]
+    return {"queues": queues, "workers": workers}
+
+
+def _schedule(name: str, ago: int | None, now: int) -> Document:
+    """Tell when a sweep was made, and when the next one is due: at beat's tick, or without by a steps worker."""
+    every = SWEEPS[name]
+    last = None if ago is None else now - ago
+    return {"name": name, "every": every, "last": last, "next": None if last is None else last + every}
 
 
 def _memory(store: RedisStore) -> Document:

@@ -18,7 +18,9 @@ from reconciler.cli.terminal import console
 from reconciler.core.documents import Document
 from reconciler.core.times import span
 
-_QUEUES = ("QUEUE", "WAITING", "WORKERS", "STATE", "LIMIT")
+_QUEUES = ("QUEUE", "WAITING", "WORKERS", "FUNCTIONS", "STATE", "LIMIT")
+_LOSSES = ("WHEN", "ACTION", "WHAT")
+_SHOWN = 8
 _WORKERS = ("WORKER", "PROCESS", "QUEUES", "FUNCTIONS", "UP", "TROUBLES")
 
 
@@ -27,7 +29,7 @@ _WORKERS = ("WORKER", "PROCESS", "QUEUES", "FUNCTIONS", "UP", "TROUBLES")
 @click.option("--once", is_flag=True, help="Look once, as when stdout is no terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Look once, and answer with JSON, for programs.")
 def top(*, every: float, once: bool, as_json: bool) -> None:
-    """Show how late the oldest step is, what waits in each queue, and the living workers.
+    """Show how late the oldest step is, what waits in each queue, the living workers, and what went wrong within a day.
 
     On a terminal it looks again until Ctrl-C.
     """
@@ -40,6 +42,9 @@ def top(*, every: float, once: bool, as_json: bool) -> None:
             show_table(_QUEUES, _queues(found))
             say("")
             show_table(_WORKERS, _workers(found))
+            if losses := _losses(found):
+                say("")
+                show_table(_LOSSES, losses)
         else:
             _follow(lambda: health_document(client), found, max(every, 0.2))
 
@@ -63,12 +68,14 @@ def _screen(found: Document, width: int) -> Any:  # noqa: ANN401  # rich is impo
     from rich.console import Group  # noqa: PLC0415  # not needed for --help
     from rich.text import Text  # noqa: PLC0415  # as above
 
+    losses = _losses(found)
     return Group(
         Text(_head(found), style="bold"),
         Text(),
         _table(_QUEUES, _queues(found), width),
         Text(),
         _table(_WORKERS, _workers(found), width),
+        *((Text(), _table(_LOSSES, losses, width)) if losses else ()),
     )
 
 
@@ -80,12 +87,36 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], width: int) ->
 
 def _head(found: Document) -> str:
     late = f"the oldest step is {span(found['late'])} late" if found["late"] >= 1000 else "no step is late"
-    swept = ", ".join(
-        f"{name} {span(since)} ago" if since is not None else f"{name} never"
-        for name, since in found["sweeps"].items()
-    )
+    swept = ", ".join(_tick(one, found["now"]) for one in found["schedules"])
     waiting = sum(queue["waiting"] for queue in found["queues"])
-    return f"{late}; {waiting} launches wait; {len(found['workers'])} workers live; swept: {swept or 'never'}"
+    lost = (
+        f"; {found['lost']['count']} worker leases were lost within a day" if found["lost"]["count"] else ""
+    )
+    return f"{late}; {waiting} launches wait; {len(found['workers'])} workers live; swept: {swept or 'never'}{lost}"
+
+
+def _tick(one: Document, now: int) -> str:
+    if one["last"] is None:
+        return f"{one['name']} never"
+    left = one["next"] - now
+    ahead = f"next in {span(left)}" if left > 0 else f"next due since {span(-left)}"
+    return f"{one['name']} {span(now - one['last'])} ago, {ahead}"
+
+
+def _losses(found: Document) -> list[tuple[str, ...]]:
+    """Tell of lost workers and stuck clean-ups, one line each."""
+    return [
+        (
+            f"{span(found['now'] - one['at'])} ago" if one["at"] else "-",
+            one["action"],
+            _first_line(one["message"]),
+        )
+        for one in [*found["lost"]["newest"], *found["cleanups"]][:_SHOWN]
+    ]
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0][:200]
 
 
 def _queues(found: Document) -> list[tuple[str, ...]]:
@@ -94,6 +125,7 @@ def _queues(found: Document) -> list[tuple[str, ...]]:
             queue["name"],
             str(queue["waiting"]),
             str(queue["workers"]),
+            str(len(queue["functions"])),
             "paused" if queue["paused"] else "open" if queue["workers"] else "no worker",
             "none" if queue["limit"] is None else str(queue["limit"]),
         )

@@ -13,7 +13,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from cli_support import ROOT, Backend, echo_spec, eventually
+from cli_support import HERE, ROOT, Backend, echo_spec, eventually
+
+from reconciler.api.action import ActionId
+from reconciler.api.event import AuditEntry
+from reconciler.plugins.echo import EchoPlugin
 
 pytestmark = pytest.mark.servers
 
@@ -69,7 +73,48 @@ def test_top_shows_queues_and_workers(told: Backend) -> None:
     assert [(queue["name"], queue["limit"]) for queue in answer["queues"]] == [("attempts", 9)]
     shown = told.reconciler("top").stdout
     assert "no step is late; 0 launches wait; 1 workers live; swept: resync never, collect never" in shown
-    assert re.search(r"attempts +0 +1 +open +9", shown)
+    assert re.search(r"attempts +0 +1 +0 +open +9", shown)
+
+
+def test_top_tells_functions_sweeps_and_what_went_wrong(
+    told: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who knows which function, when each sweep comes next, whose worker was lost, whose clean-up does not end."""
+    told.store.tell_functions("w1", "attempts", {"shop.greet": "1", "shop.sell": "2"}, 60_000)
+    told.store.tell_functions("w2", "attempts", {"shop.greet": "1"}, 60_000)
+    told.store.say_swept("resync")
+
+    def sticks(*_: object) -> None:
+        raise RuntimeError("the door sticks")
+
+    monkeypatch.setattr(EchoPlugin, "finalize", sticks)
+    told.client.submit(echo_spec(b'{"x":1}', "sticky"))
+    told.drive()
+    lost = ActionId("default", "development", "gone", "a0")
+    for reason, message in (
+        ("FailedPluginHandle", "[WorkerLost] worker w3 vanished"),
+        ("CleanupFailed", "given up"),
+    ):
+        told.store.record_audit(
+            [AuditEntry(id=lost, reason=reason, action="x", message=message, at=told.store.now())]
+        )
+    found = told.answer("top")
+    functions = {"shop.greet": 2, "shop.sell": 1}
+    assert {one["name"]: one["workers"] for one in found["queues"][0]["functions"]} == functions
+    resync, collect = found["schedules"]
+    assert (resync["every"], resync["next"] - resync["last"]) == (2000, 2000)
+    assert (collect["last"], collect["next"]) == (None, None)
+    assert [one["action"] for one in found["lost"]["newest"]] == [str(lost)]
+    assert [(one["action"], one["given_up"]) for one in found["cleanups"]] == [
+        (f"{HERE}/sticky/a0", False),
+        (str(lost), True),
+    ]
+    shown = told.reconciler("top").stdout
+    assert re.search(r"resync .* ago, next (in|due since) ", shown)
+    assert "1 worker leases were lost within a day" in shown
+    assert "its clean-up failed once, and is tried again" in shown
+    told.store.tell_functions("w1", "attempts", {}, 0)
+    told.store.tell_functions("w2", "attempts", {}, 0)
 
 
 def test_top_looks_again_until_it_is_told_to_stop(told: Backend) -> None:

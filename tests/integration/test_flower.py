@@ -21,6 +21,7 @@ from flower_functions import env
 from reconciler.api.action import ActionId, ActionSpec
 from reconciler.api.errors import ActionFailed, ActionTimedOut
 from reconciler.api.template import TaskTemplate, encode_template
+from reconciler.cli.standing import health_document
 from reconciler.client import Client
 from reconciler.client.run import Run
 from reconciler.embedded.stack import Stack
@@ -235,5 +236,7 @@ def test_a_lost_worker_leaves_no_row_at_started(flower: Garden) -> None:
     flower.row(run.action, "1-1", "STARTED")
     told = [reason.message for event in flower.client.events(run.action) for reason in event.cluster_events]
     assert any("[WorkerLost]" in text and "1-1" in text for text in told)
+    lost = health_document(flower.client)["lost"]
+    assert (lost["count"], lost["newest"][0]["action"]) == (1, str(run.action))
     run.abort("enough")
     flower.row(run.action, "1-1", "REVOKED")

@@ -68,7 +68,7 @@ def sent(base: str) -> list[Words]:
         ("HDEL", h, "a", "b"), ("SMEMBERS", m), ("SMISMEMBER", m, "a"), ("LRANGE", q, 0, 1),
         ("ZRANGE", z, "0", "-1"), ("ZREVRANGEBYSCORE", z, "+inf", "-inf"),
         ("PEXPIRE", h, _LIFE), ("XADD", x, "*", "a", "1"), ("PEXPIRE", x, _LIFE),
-        ("XRANGE", x, "-", "+"), ("XGROUP", "CREATE", x, "g", "0"),
+        ("XRANGE", x, "-", "+"), ("XREVRANGE", x, "+", "-"), ("XGROUP", "CREATE", x, "g", "0"),
         ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 1, "STREAMS", x, ">"),
         ("XAUTOCLAIM", x, "g", "c", 0, "0-0"), ("XACK", x, "g", "0-1"), ("XTRIM", x, "MINID", "0-1"),
         ("SCAN", 0, "MATCH", s, "COUNT", 1), ("PUBLISH", f"{base}n", "1"),

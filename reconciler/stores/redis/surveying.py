@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from reconciler.api.action import ActionId
+from reconciler.api.event import AuditEntry
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore
 
@@ -26,6 +29,22 @@ class Memory(NamedTuple):
 
     used: int
     limit: int
+
+
+class CleanUp(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A clean-up that goes on, from the status of its action.
+
+    Attributes:
+        cleanup_tries: how often its plugin failed at it.
+        stopping_since: since when its plugin says that it is still stopping, ms since the epoch; 0 = it does not.
+    """
+
+    cleanup_tries: int = 0
+    stopping_since: int = 0
+
+
+_decode_audit = msgspec.json.Decoder(AuditEntry).decode
+_decode_clean_up = msgspec.json.Decoder(CleanUp).decode
 
 
 class Surveying(RedisCore):
@@ -63,6 +82,36 @@ class Surveying(RedisCore):
         return [ActionId(*path.decode().split("/")) for found in pipe.execute() for path in found]
 
     @explain
+    def cleaning_up(self, limit: int) -> dict[ActionId, CleanUp]:
+        """Find clean-ups that go on among what is due next in each shard, at most so many actions of one."""
+        actions = self.due_soon(limit)
+        pipe = self.client.pipeline(transaction=False)
+        for action in actions:
+            pipe.hget(self.keys.action(action), "t")
+        told = zip(actions, pipe.execute() if actions else (), strict=True)
+        found = {action: _decode_clean_up(status) for action, status in told if status}
+        return {action: one for action, one in found.items() if one.cleanup_tries or one.stopping_since}
+
+    @explain
+    def warnings(self, limit: int) -> list[AuditEntry]:
+        """Read the newest warnings attached to records, at most so many of each shard, the newest first."""
+        pipe = self.client.pipeline(transaction=False)
+        for shard in range(self.shards):
+            pipe.xrevrange(self.keys.audit(shard), count=limit)
+        found = [_decode_audit(fields[b"a"]) for entries in pipe.execute() for _, fields in entries]
+        return sorted(found, key=lambda entry: -entry.at)
+
+    @explain
+    def functions_of(self, queues: Sequence[str]) -> list[dict[str, int]]:
+        """Tell of each queue which functions its living workers know, by name, and how many of them do."""
+        pipe = self.client.pipeline(transaction=False)
+        for queue in queues:
+            pipe.hgetall(self.keys.functions(queue))
+        pipe.time()
+        *told, (seconds, _) = pipe.execute()
+        return [_names(workers, int(seconds) * 1000) for workers in told]
+
+    @explain
     def launches_waiting(self) -> dict[str, int]:
         """Count how many launches stand in the lines of each queue."""
         pipe = self.client.pipeline(transaction=False)
@@ -89,3 +138,13 @@ class Surveying(RedisCore):
         """Tell how much memory the server uses, and how much it may."""
         info: Any = self.client.info("memory")
         return Memory(int(info.get("used_memory", 0)), int(info.get("maxmemory", 0)))
+
+
+def _names(workers: Mapping[bytes, bytes], now: int) -> dict[str, int]:
+    """Count who knows each function; a value is the end of its worker's life, then `<name> <digest>` lines."""
+    known: Counter[str] = Counter()
+    for worker, told in workers.items():
+        life, *lines = told.decode().split("\n")
+        if worker and int(life) > now:  # the field without a name tells since when there was always a worker
+            known.update(line.partition(" ")[0] for line in lines if line)
+    return dict(sorted(known.items()))

@@ -1,6 +1,6 @@
-// How the installation is: lateness, queues, workers.
+// How the installation is: lateness, queues, workers, schedules, and what went wrong lately.
 
-import { get } from "./api.js";
+import { get, page } from "./api.js";
 import { fill, h } from "./dom.js";
 import { count, moment, size, span } from "./format.js";
 
@@ -23,12 +23,40 @@ function figure(name, value, bad) {
   return h("div", { class: `rc-card rc-figure${bad ? " rc-bad" : ""}` }, h("strong", {}, value), h("span", {}, name));
 }
 
+// What the workers of a queue can run; a function that only some of them know says so.
+function known(queue) {
+  if (!queue.functions.length) return "–";
+  const name = `fn:${queue.name}`;
+  const names = queue.functions.map((one) => h("li", {}, h("code", {}, one.name), one.workers < queue.workers ? h("span", { class: "rc-red" }, ` ${one.workers} of ${queue.workers} workers`) : ""));
+  return h("details", { open: opened.has(name), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](name) }, h("summary", {}, count(queue.functions.length)), h("ul", { class: "rc-names" }, names));
+}
+
+const opened = new Set(); // lists a person opened, over the looks
+
+function next(one, now) {
+  if (one.next === null) return "when a steps worker looks";
+  const left = one.next - now;
+  if (left > 0) return `in ${span(left)}`;
+  return h("span", { class: -left > Math.max(LATE, one.every) ? "rc-red" : "" }, -left < 1000 ? "now" : `due since ${span(-left)}`);
+}
+
+function list(label, entries, now, none) {
+  if (!entries.length) return h("section", { class: "rc-card", "aria-label": label }, h("h2", {}, label), h("p", { class: "rc-muted" }, none));
+  return table(
+    label,
+    ["When", "Action", "What"],
+    entries.map((one) => cells(one.at ? moment(one.at, now) : "–", h("a", { class: "rc-mono", href: page(`/runs/${one.action}`) }, one.action.split("/").slice(2).join(" / ")), one.given_up ? h("span", { class: "rc-red" }, one.message) : one.message)),
+  );
+}
+
 export async function showHealth(body) {
   document.title = "Health";
   const place = h("div", {});
   const told = h("div", { "aria-live": "polite" });
   const ask = h("button", { type: "button", class: "rc-button", "data-doctor": true, onclick: () => doctor() }, "Ask the doctor");
   fill(body, h("header", { class: "rc-head" }, h("h1", {}, "Health"), h("div", { class: "rc-facts" }), ask), told, place);
+
+  const focusable = () => [...place.querySelectorAll("a, summary, [tabindex]")]; // a look leaves the keyboard where it is
 
   async function doctor() {
     ask.disabled = true;
@@ -53,8 +81,8 @@ export async function showHealth(body) {
 
   async function look() {
     const found = await get("/health");
+    const before = focusable().indexOf(document.activeElement);
     const waiting = found.queues.reduce((sum, queue) => sum + queue.waiting, 0);
-    const swept = Object.entries(found.sweeps).map(([name, since]) => figure(`since the sweep ${name}`, since === null ? "never" : span(since), since === null));
     fill(
       place,
       h(
@@ -63,20 +91,28 @@ export async function showHealth(body) {
         figure("the oldest step is late", span(found.late), found.late > LATE),
         figure("launches wait", count(waiting), false),
         figure("workers live", count(found.workers.length), !found.workers.length),
+        figure("worker leases lost within a day", count(found.lost.count), found.lost.count > 0),
         found.memory ? figure(found.memory.limit ? `of ${size(found.memory.limit)} of Redis in use` : "of Redis in use, without a limit", size(found.memory.used), found.memory.limit && found.memory.used > found.memory.limit * 0.85) : "",
-        swept,
       ),
       table(
         "Queues",
-        ["Queue", "Waiting", "Workers", "State", "Limit"],
-        found.queues.map((queue) => cells(queue.name, count(queue.waiting), count(queue.workers), queue.paused ? h("span", { class: "rc-red" }, "paused") : queue.workers ? "open" : h("span", { class: "rc-red" }, "no worker"), queue.limit === null ? "none" : count(queue.limit))),
+        ["Queue", "Waiting", "Workers", "Functions", "State", "Limit"],
+        found.queues.map((queue) => cells(queue.name, count(queue.waiting), count(queue.workers), known(queue), queue.paused ? h("span", { class: "rc-red" }, "paused") : queue.workers ? "open" : h("span", { class: "rc-red" }, "no worker"), queue.limit === null ? "none" : count(queue.limit))),
       ),
       table(
         "Workers",
         ["Worker", "Process", "Queues", "Functions", "Release", "Started", "Troubles"],
         found.workers.map((one) => cells(one.name, one.process, one.queues.join(", "), one.functions === null ? "–" : count(one.functions), one.release, moment(one.started, found.now), one.troubles.length ? h("span", { class: "rc-red" }, one.troubles.join(" ")) : "none")),
       ),
+      table(
+        "Schedules",
+        ["Schedule", "Every", "Last", "Next"],
+        found.schedules.map((one) => cells(one.name, span(one.every), one.last === null ? h("span", { class: "rc-red" }, "never") : moment(one.last, found.now), next(one, found.now))),
+      ),
+      list("Lost workers", found.lost.newest, found.now, "No worker was lost within a day."),
+      list("Clean-ups that are stuck", found.cleanups, found.now, "None is stuck, and none was given up within a day."),
     );
+    if (before >= 0) focusable()[before]?.focus({ preventScroll: true });
   }
   await look();
   setInterval(() => {
