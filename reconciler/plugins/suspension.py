@@ -22,6 +22,8 @@ from reconciler.stores.base import Store
 NAMED = 64
 """Most actions a suspended launch names; of more it only says how many."""
 _LOOK_AGAIN = 600_000
+_LOOK_AGAIN_AT_MOST = 86_400_000
+"""Between two looks at what nobody should have to look at, as ends are told, ms: a quarter of the wait, between these."""
 _PAUSE = 1_000
 _LONGEST_PAUSE = 60_000
 """Between two passes of a function some of whose awaited actions have ended and some not, ms: twice as long each time."""
@@ -77,16 +79,18 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
         ctx.resume(outcome.at)
         return None
     ctx.action.set_status(quota_leases=())
-    again = _LOOK_AGAIN
+    waited = ctx.now - outcome.at
+    again = min(max(_LOOK_AGAIN, waited // 4), _LOOK_AGAIN_AT_MOST)
     if apart := [ActionId.parse(name) for name in outcome.waits if "/" in name]:
         if ctx.services.turns_back(ctx.action.id, apart):
             ctx.resume(outcome.at)  # called again, it is told so where it waits
             return None
         # the end of an action of another run wakes nobody here
-        again = min(max((ctx.now - outcome.at) // 4, _PAUSE), _LONGEST_PAUSE)
+        again = min(max(waited // 4, _PAUSE), _LONGEST_PAUSE)
     if follows:  # the end of what lies below a child wakes nobody here either
-        again = min(again, max((ctx.now - outcome.at) // 4, _PAUSE), _LONGEST_PAUSE)
-    until = min([*times, ctx.now + again])
+        again = min(again, max(waited // 4, _PAUSE), _LONGEST_PAUSE)
+    # a time comes by itself; an end is told to this action, and looked for now and then all the same
+    until = min([*times, ctx.now + again] if of else times)
     return msgspec.structs.replace(running(0, requeue_at=until), reason=_why(outcome, ended, of))
 
 

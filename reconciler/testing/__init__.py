@@ -17,6 +17,7 @@ from reconciler.testing.crash import Crash, crash_at, crash_at_each, every_crash
 from reconciler.testing.invariants import check_settled
 from reconciler.testing.journal import Journal
 from reconciler.testing.lab import Lab
+from reconciler.testing.playing import NeverEnds
 from reconciler.testing.replay import ReplayDiffers, Replayed, check_replay
 from reconciler.testing.scripted import ScriptedPlugin
 
@@ -24,6 +25,7 @@ __all__ = [
     "Crash",
     "Journal",
     "Lab",
+    "NeverEnds",
     "ReplayDiffers",
     "Replayed",
     "ScriptedPlugin",

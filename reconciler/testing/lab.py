@@ -225,7 +225,11 @@ class Lab:
             if not times or min(times) > end:
                 return
             self.clock.move_to(min(times))
-        raise AssertionError(f"something is still due after {rounds} rounds: {self.store.due(0, 5)}")
+        due = [entry for shard in range(self.store.shards) for entry in self.store.due(shard, 1)]
+        raise AssertionError(
+            f"something is still due after {rounds} rounds: {', '.join(str(action) for action, _ in due[:5])}. Either "
+            "rounds bring it no further, or it goes on for ever: give a `limit` of virtual time, or more `rounds`"
+        )
 
     # -- queries ---------------------------------------------------------------------------------------------------
     def get(self, action: ActionId) -> TaskAction:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, NamedTuple
 
-from reconciler.api.action import CONDITION, ActionId, AttemptOutcome, TaskAction
-from reconciler.api.approval import read_condition
+from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
+from reconciler.api.errors import InvalidArguments
 from reconciler.api.phase import ActionPhase
 from reconciler.children import requests as ask
 from reconciler.core.functions import RegisteredFunction
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.task import Task
 from reconciler.testing.lab import Lab
+from reconciler.testing.playing import Answer, Passes, Player
 from reconciler.testing.worker import LabWorker, Pass
 
-Answer = bool | int | float | str
 _REMEDY = (
     "Decide on the time, on random numbers, on the order of a set and on what the world says inside a step, which keeps "
     "what it returned; docs/composing.md tells what replays."
 )
-_ANSWERS: dict[str, Answer] = {"bool": True, "int": 1, "float": 1.0, "str": "yes"}
+_NO_TASK = (
+    "check_replay wants a task and its arguments, and was given {}. Declare the function with @env.task of a "
+    "TaskEnvironment, then write check_replay(album, keys), without calling it yourself."
+)
 _LONGEST = 120
-_PATIENCE = [timedelta(0), *(timedelta(minutes=1) * 60**power for power in range(3)), timedelta(days=365)]
-"""How long to let virtual time pass before looking for questions: who waits for an answer is looked at again and again."""
 
 
 class ReplayDiffers(AssertionError):
@@ -71,14 +71,20 @@ def check_replay(
 
     Raises:
         ReplayDiffers: a pass differs; it says in what.
+        NeverEnds: it goes on for ever, or something it waits for does.
+        InvalidArguments: no task was given, or arguments that do not fit it, or an answer to what was never asked.
         ActionFailed, ActionAborted, ActionTimedOut: the task ended otherwise than by success, in the same way in each pass.
     """
+    if not isinstance(task, Task):
+        raise InvalidArguments(_NO_TASK.format(f"{task!r:.100}"))
     lab = Lab()
     with _client_of(task, lab):
         run = task.submit(args, kwargs)
         lab.worker = checked = _Checked(lab, task.name, run.action)
-        while any(_goes_on(lab, run.action, answers or {}, limit) for limit in _PATIENCE):
-            pass
+        player = Player(lab, run.action, answers or {})
+        player.play()
+        if player.asked or run.phase is ActionPhase.SUCCEEDED:
+            player.check_answers()
         return Replayed(run.result(timeout=0), checked.passes)
 
 
@@ -93,23 +99,6 @@ def _client_of(task: Task[Any, Any], lab: Lab) -> Iterator[None]:
         env._client = before  # noqa: SLF001  # as above
 
 
-def _goes_on(lab: Lab, root: ActionId, answers: Mapping[str, Answer], limit: timedelta) -> bool:
-    """Work, and answer what was asked meanwhile; False when nothing was."""
-    if not lab.get(root).phase.is_terminal():
-        lab.work(limit)
-    return _answered(lab, root, answers)
-
-
-def _answered(lab: Lab, root: ActionId, answers: Mapping[str, Answer]) -> bool:
-    """Answer the questions that wait; False when none does."""
-    waiting = [a for a in lab.client.actions(root.run_id) if a.phase is ActionPhase.PAUSED]
-    for action in waiting:
-        asked = read_condition(action.spec.condition_spec) if action.spec.action_type == CONDITION else None
-        if asked is not None:
-            lab.client.signal(action.id, answers.get(asked.name, _ANSWERS[asked.type]))
-    return bool(waiting)
-
-
 class _Checked(LabWorker):
     """Calls the function of one action twice in each pass, and compares."""
 
@@ -119,6 +108,7 @@ class _Checked(LabWorker):
         self._action = action
         self._before: dict[str, str] = {}
         self._history: object = None
+        self._all = Passes()
         self.passes = 0
 
     def one_pass(
@@ -128,8 +118,10 @@ class _Checked(LabWorker):
 
         Raises:
             ReplayDiffers: the calls differ, or the pass from the one before it.
+            NeverEnds: an action has had too many passes.
         """
         first = super().one_pass(record, context, function)
+        self._all.count(record)
         if record.id != self._action:
             return first
         self.passes += 1

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from reconciler import NonRetryableError, Task, TaskEnvironment, ask, continue_as_new, sleep, step
-from reconciler.api.errors import ActionFailed
-from reconciler.testing import ReplayDiffers, check_replay
+from reconciler.api.errors import ActionFailed, InvalidArguments
+from reconciler.testing import NeverEnds, ReplayDiffers, check_replay, playing
 
 env = TaskEnvironment("replays")
 turns: list[int] = []
@@ -105,6 +105,42 @@ def fails() -> int:
     raise ValueError("always")
 
 
+@env.task()
+async def long_waits(days: int) -> tuple[str, int]:
+    """Wait for a child that waits for long, and a person; then for a time."""
+    late = asks_late.delay(days)
+    now = await ask("now", int)
+    await sleep(timedelta(days=days))
+    return await late, now
+
+
+@env.task()
+def asks_late(days: int) -> str:
+    """Ask a person after a long time."""
+    sleep(timedelta(days=days))
+    return ask("late", str)
+
+
+@env.task()
+def for_ever(seen: int = 0) -> int:
+    """Start over without an end."""
+    sleep(timedelta(minutes=10))
+    continue_as_new(seen + 1)
+
+
+@env.task()
+def sleeps_for_ever() -> int:
+    """Wait without an end."""
+    while True:
+        sleep(timedelta(hours=1))
+
+
+@env.task()
+def starts_one_for_ever() -> int:
+    """Wait for a child that has no end."""
+    return for_ever.delay().result()
+
+
 @pytest.fixture(autouse=True)
 def _begin_anew() -> None:
     turns.clear()
@@ -151,3 +187,48 @@ def test_what_differs_is_said(task: Task[[], object], told: str) -> None:
         check_replay(task)
     assert "inside a step" in str(caught.value)
     assert caught.value.differences
+
+
+@pytest.mark.parametrize("days", [3, 400])
+def test_long_waits_take_no_time(days: int) -> None:
+    """A time of days is skipped, and a question that comes after it is answered."""
+    told = check_replay(long_waits, days, answers={"late": "well", "now": 4})
+    assert told.result == ("well", 4)
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        (for_ever, r"replays.for_ever \(a0\) was called 20 times .* it has started over 10 times"),
+        (sleeps_for_ever, r"sleeps_for_ever \(a0\) was called 20 times .* each pass asks for more"),
+        (starts_one_for_ever, r"replays.for_ever \(.+\) was called 20 times"),
+    ],
+)
+def test_what_goes_on_for_ever_is_said(
+    task: Task[[], object], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it does, and with what to do about it."""
+    monkeypatch.setattr(playing, "MOST_PASSES", 20)
+    with pytest.raises(NeverEnds, match=told) as caught:
+        check_replay(task)
+    assert "an argument that says when to end" in str(caught.value)
+
+
+def test_what_is_no_task_is_refused() -> None:
+    """With how to make one."""
+    wrong: list[object] = [lambda: 1, good.function, 7]
+    for one in wrong:
+        with pytest.raises(InvalidArguments, match=r"wants a task .* @env.task of a TaskEnvironment"):
+            check_replay(one)  # type: ignore[arg-type]  # as somebody might
+
+
+def test_an_answer_to_what_was_never_asked_is_refused() -> None:
+    """With the names that were asked; also when the task has failed, as it may have by the answer it was given."""
+    with pytest.raises(
+        InvalidArguments, match="answers has 'pubish', which was never asked; asked was 'publish'"
+    ):
+        check_replay(good, [1], answers={"pubish": True})
+    with pytest.raises(InvalidArguments, match="asked was nothing"):
+        check_replay(starts_over, 1, answers={"publish": True})
+    with pytest.raises(ActionFailed, match="always"):
+        check_replay(fails, answers={"publish": True})
