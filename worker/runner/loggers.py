@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+from operator import attrgetter
 from typing import Any, Final
+
+from worker.runner.changes import detector
 
 _State = tuple[int, bool, bool, list[Any], list[Any]]
 _BLANK: Final[_State] = (logging.NOTSET, True, False, [], [])
+_read: Final = attrgetter("level", "propagate", "disabled", "handlers", "filters")
 _Aspect = tuple[int, logging.Formatter | None, list[Any]]
 
 
@@ -19,26 +23,16 @@ class Loggers:
     def __init__(self) -> None:
         self._manager = logging.root.manager
         self._disabled = self._manager.disable
-        self._loggers = {logger: _state(logger) for logger in self._all()}
-        handlers = {handler for state in self._loggers.values() for handler in state[3]}
+        self._changes = detector()
+        self._followed: set[logging.Logger] = set()
+        self._note()
+        self._kept = {logger: _state(logger) for logger in self._loggers}
+        handlers = {handler for state in self._kept.values() for handler in state[3]}
         self._handlers = {handler: _aspect(handler) for handler in handlers}
 
     def restore(self) -> str:
         """Put back what differs. Gives nothing: all of it can be restored."""
-        changed = False
-        for logger in self._all():
-            kept = self._loggers.get(logger, _BLANK)
-            if (
-                logger.level != kept[0]
-                or logger.handlers != kept[3]
-                or logger.filters != kept[4]
-                or logger.disabled != kept[2]
-                or logger.propagate != kept[1]
-            ):
-                if kept is _BLANK:
-                    kept = self._loggers[logger] = _quiet(logger)
-                _set(logger, kept)
-                changed = True
+        changed = self._may_differ() and self._put_back()
         for handler, aspect in self._handlers.items():
             if _aspect(handler) != aspect:
                 handler.level, handler.formatter = aspect[0], aspect[1]
@@ -46,6 +40,42 @@ class Loggers:
         if changed or self._manager.disable != self._disabled:
             logging.disable(self._disabled)  # also clears what loggers have cached of levels
         return ""
+
+    def _may_differ(self) -> bool:
+        """Tell whether anything may have been set. What of a logger is a list can change without the logger."""
+        if list(self._manager.loggerDict.values()) != self._known:
+            return True
+        if self._changes is None:
+            return list(map(_read, self._loggers)) != self._states
+        return bool(self._changes.changed()) or self._lists != self._in_lists
+
+    def _put_back(self) -> bool:
+        """Put back each logger that differs. Tells whether there was any."""
+        changed = False
+        for logger in self._all():
+            kept = self._kept.get(logger, _BLANK)
+            if _read(logger) != kept:
+                if kept is _BLANK:
+                    kept = self._kept[logger] = _quiet(logger)
+                _set(logger, kept)
+                changed = True
+        self._note()
+        return changed
+
+    def _note(self) -> None:
+        """Take all loggers as they are now: to compare them is then one look, in C."""
+        known = list(self._manager.loggerDict.values())
+        self._loggers = self._all()
+        self._states = list(map(_state, self._loggers))
+        self._lists = [part for logger in self._loggers for part in (logger.handlers, logger.filters)]
+        self._in_lists = list(map(list, self._lists))
+        self._known = known
+        if self._changes is not None:
+            for logger in self._loggers:
+                if logger not in self._followed:
+                    self._followed.add(logger)
+                    self._changes.follow(vars(logger))
+            self._changes.settle()
 
     def _all(self) -> list[logging.Logger]:
         known = self._manager.loggerDict.values()

@@ -52,6 +52,23 @@ class Names:
         self.kept = dict(names)
 
 
+class Watched:
+    """Names that are only watched: whose they are puts them back."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.names = names
+        self._changed = False
+
+    def restore(self) -> None:
+        """Note that they may have been changed."""
+        self._changed = True
+
+    def take(self) -> bool:
+        """Tell whether they may have been changed since the last time."""
+        changed, self._changed = self._changed, False
+        return changed
+
+
 class StandardLibrary:
     """Takes the names there are when it is made as what each call shall find.
 
@@ -60,7 +77,7 @@ class StandardLibrary:
 
     def __init__(self) -> None:
         self._changes = detector()
-        self._names: list[Names] = []
+        self._names: list[Names | Watched] = []
         self._modules: set[str] = set()
         self._by_module: dict[ModuleType, Names] = {}
         tables = (copyreg.dispatch_table, sys._xoptions, logging._levelToName, logging._nameToLevel)  # noqa: SLF001  # no other way
@@ -85,6 +102,13 @@ class StandardLibrary:
         return wrong
 
     _modules_known = False
+
+    def watch(self, names: dict[str, Any]) -> Watched:
+        """Watch names that are nobody's of the standard library: `restore` tells whether they may have been changed."""
+        watched = Watched(names)
+        self._add(watched)
+        self._settle()
+        return watched
 
     def adopt(self, module: ModuleType, name: str) -> None:
         """Keep what a name means now."""
@@ -138,13 +162,14 @@ class StandardLibrary:
                 self._follow(vars(part))
 
     def _follow(self, names: dict[str, Any]) -> Names:
-        return self._add(Names(names, names.__setitem__, names.__delitem__))
+        followed = Names(names, names.__setitem__, names.__delitem__)
+        self._add(followed)
+        return followed
 
-    def _add(self, names: Names) -> Names:
+    def _add(self, names: Names | Watched) -> None:
         self._names.append(names)
         if self._changes is not None:
             self._changes.follow(names.names)
-        return names
 
 
 def _is_standard(name: str) -> bool:

@@ -27,6 +27,7 @@ class Modules:
 
     def __init__(self) -> None:
         self._library = StandardLibrary()
+        self._table = self._library.watch(sys.modules)
         self._note()
 
     def adopt(self, module: ModuleType, name: str) -> None:
@@ -36,6 +37,8 @@ class Modules:
     def restore(self) -> str:
         """Put back what differs. Gives why this process cannot serve another call, or nothing."""
         self._library.restore()
+        if sys.modules is self._table.names and not self._table.take():
+            return ""
         return self._look_at_imports() if list(sys.modules.values()) != self._values else ""
 
     def _look_at_imports(self) -> str:

@@ -1,0 +1,109 @@
+"""What a call changes around itself is put back, although only what may have been changed is looked at."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from worker.runner.environment import Environment, _variables
+from worker.runner.loggers import Loggers
+from worker.runner.python import Modules
+
+_NAMES = ("PUT_BACK_A", "PUT_BACK_B", "PUT_BACK_C", "PUT_BACK_D")
+
+
+@pytest.fixture
+def _one_variable() -> Iterator[None]:
+    """One variable of the four is there before, and C knows no others than Python: `readline` may have set some."""
+    for name in _variables().keys() - os.environb.keys():
+        os.unsetenv(name)
+    os.environ["PUT_BACK_A"] = "kept"
+    yield
+    for name in _NAMES:
+        os.environ.pop(name, None)
+
+
+@pytest.mark.usefixtures("_one_variable")
+def test_variables_of_a_call_end_with_it_whatever_it_did_to_them() -> None:
+    """After each of many calls the variables are those there were before, for Python and for programs it starts."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    environment = Environment()
+    before, seen = dict(os.environ), _variables()
+    ways: tuple[Callable[[str], object], ...] = (
+        lambda name: os.environ.__setitem__(name, str(draw.random())),
+        lambda name: os.environ.__setitem__(name, "kept"),
+        lambda name: os.environ.pop(name, None),
+        lambda name: os.putenv(name, "past Python"),
+        os.unsetenv,
+    )
+    for number in range(500):
+        given = {name: f"given {number}" for name in _NAMES if draw.random() < 0.5}
+        environment.enter(given)
+        assert {name: os.environ.get(name) for name in given} == given
+        for _ in range(draw.choice((0, 0, 1, 2, 3))):
+            draw.choice(ways)(draw.choice(_NAMES))
+        environment.restore()
+        assert dict(os.environ) == before
+        assert _variables() == seen
+
+
+def _level(logger: logging.Logger) -> None:
+    logger.setLevel(logging.DEBUG)
+
+
+def _handler(logger: logging.Logger) -> None:
+    logger.addHandler(logging.StreamHandler())
+
+
+def _replaced_handlers(logger: logging.Logger) -> None:
+    logger.handlers = [logging.StreamHandler()]
+
+
+def _filter(logger: logging.Logger) -> None:
+    logger.addFilter(lambda _: False)
+
+
+def _deaf(logger: logging.Logger) -> None:
+    logger.propagate = False
+
+
+def _disabled(logger: logging.Logger) -> None:
+    logger.disabled = True
+
+
+@pytest.mark.parametrize("set_up", [_level, _handler, _replaced_handlers, _filter, _deaf, _disabled])
+@pytest.mark.parametrize("name", ["put_back.known", "put_back.new"])
+def test_a_logger_is_as_it_was(name: str, set_up: Callable[[logging.Logger], None]) -> None:
+    """What a call sets on a logger is gone after it, and after the next call that sets it again."""
+    logging.Logger.manager.loggerDict.pop("put_back.new", None)
+    logging.getLogger("put_back.known")
+    loggers = Loggers()
+    for _ in range(2):
+        logger = logging.getLogger(name)
+        set_up(logger)
+        loggers.restore()
+        found = (logger.level, logger.handlers, logger.filters, logger.propagate, logger.disabled)
+        assert found == (logging.NOTSET, [], [], True, False)
+        loggers.restore()
+
+
+def test_modules_are_those_there_were() -> None:
+    """A module made by hand goes, one that was taken out comes back, in each call anew; also in another table of modules."""
+    modules, json, table = Modules(), sys.modules["json"], sys.modules
+    for number in range(3):
+        sys.modules[f"put_back_{number}"] = None  # type: ignore[assignment]  # as `import` takes for missing
+        del sys.modules["json"]
+        assert not modules.restore()
+        assert sys.modules["json"] is json
+        assert f"put_back_{number}" not in sys.modules
+        assert not modules.restore()
+    sys.modules = dict(table)
+    modules.restore()
+    assert sys.modules is table
