@@ -18,6 +18,7 @@ from reconciler.api.status_conditions import cut
 from reconciler.archive.record import ArchivedRun
 from reconciler.broker.messages import Messenger
 from reconciler.client.archived import ArchivedRuns, counts_of, listed
+from reconciler.client.descent import made_into
 from reconciler.client.submission import MAX_ACTOR, me
 from reconciler.client.turns import set_priority
 from reconciler.client.waiting import (
@@ -213,14 +214,8 @@ class Actions:
             return None
 
     def made_into(self, source: RunLife) -> list[RunId]:
-        """Find the stored runs that `rerun`, `recover` or `fork` made of this one, by name; none of what is forgotten."""
-        found = []
-        for run in self.store.holders(source):
-            first = self.store.list_actions(run, limit=1).actions
-            lineage = first[0].metadata.lineage if first else None
-            if lineage is not None and lineage.source == str(source):
-                found.append(run)
-        return found
+        """Find the runs that `rerun`, `recover` or `fork` made of this one, stored or archived, by name."""
+        return made_into(self.store, self.archived, source)
 
     # -- waiting ---------------------------------------------------------------------------------------------------
     def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Watch:

@@ -19,6 +19,8 @@ from reconciler.stores.objects import BlobStore
 log = structlog.get_logger(__name__)
 _KEPT = 4
 """Runs that are kept for who asks for the next part of one."""
+_SOURCES = 10_000
+"""Runs of which is remembered what they were made of: some 200 bytes each."""
 _FOR = 10.0
 """Seconds they are kept: then another run of the name may have come, or this one may have been deleted."""
 
@@ -33,6 +35,7 @@ class ArchivedRuns:
     def __init__(self, blobs: BlobStore | None) -> None:
         self._archive = Archive(blobs) if blobs is not None else None
         self._kept: dict[tuple[RunId, str], tuple[float, ArchivedRun]] = {}
+        self._sources: dict[tuple[RunId, str], str] = {}
         self._lock = Lock()
 
     def find(self, run: RunId, incarnation: str = "") -> ArchivedRun | None:
@@ -58,6 +61,25 @@ class ArchivedRuns:
             while len(self._kept) > _KEPT:
                 del self._kept[next(iter(self._kept))]
         return found
+
+    def sources(self, run: RunId) -> frozenset[str]:
+        """Tell of which runs those of a name were made; what was read once of a run is never read again.
+
+        Raises:
+            ArchiveDamaged, ArchiveTooNew: one of them cannot be read.
+            BlobUnavailable: the server does not answer.
+        """
+        if self._archive is None:
+            return frozenset()
+        lives = [(run, incarnation) for incarnation in self._archive.incarnations(run)]
+        for life in lives:
+            if life not in self._sources:
+                found = self._archive.read_run(*life)
+                with self._lock:
+                    self._sources[life] = str(found.lineage.get("source", "")) if found else ""
+                    if len(self._sources) > _SOURCES:
+                        del self._sources[next(iter(self._sources))]
+        return frozenset(self._sources.get(life, "") for life in lives) - {""}
 
     def forget(self) -> None:
         """Keep nothing of what was read: something was deleted."""

@@ -85,7 +85,7 @@ def root_of(read: Actions, run: RunId) -> TaskAction | None:
 
 
 def lineage_document(client: Client, root: TaskAction | None, view: View = WHOLE) -> Document:
-    """Tell which run a run was made of, and which stored ones were made of it, of those in projects the reader sees."""
+    """Tell which run a run was made of, and which ones were made of it, of those in projects the reader sees."""
     if root is None:
         return {"made_by": None, "made_into": []}
     lineage = root.metadata.lineage

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from reconciler import TaskEnvironment
-from reconciler.api.errors import SourceUnusable
+from reconciler.api.errors import BlobUnavailable, SourceUnusable
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.archive import Archive
-from reconciler.client import Run
+from reconciler.client import Client, Run
 from reconciler.stores.garbage import Life
 from reconciler.stores.holds import RunLife
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
+from worker.dashboard import detail
 
 env = TaskEnvironment("archived")
 PAD = "x" * 5000
@@ -69,6 +71,41 @@ def test_recover_and_rerun() -> None:
     again = lab.client.rerun(run.id)
     lab.work()
     assert len(again.result()) == 3
+
+
+def test_both_know_of_each_other_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stored, archived, or one of each; also when a later run has the name of the one that was made."""
+    lab, run = remembered()
+    life = RunLife(run.id, run.incarnation)
+    second = run.recover()
+    lab.work()
+    third = second.rerun()
+    lab.work()
+    assert lab.client.made_into(life) == [second.id]
+    lab.clock.advance(timedelta(hours=2))
+    for _ in range(2):
+        collect(lab.store, lab.settings, lab.blobs)
+    assert lab.client.runs() == []
+    client = Client(lab.store, lab.blobs, lab.messenger, lab.settings)
+    for _ in range(2):  # once read, and once remembered
+        assert client.made_into(life) == [second.id]
+        assert client.made_into(RunLife(second.id, second.incarnation)) == [third.id]
+    assert client.made_into(RunLife(third.id, third.incarnation)) == []
+    assert (client.made_of(second.id), client.made_of(run.id)) == (life, None)
+    document = detail.run_document(client, run.id, read_only=True)
+    assert (document["archived"], document["made_into"]) == (True, [str(second.id)])
+    assert detail.run_document(client, second.id, read_only=True)["made_by"]["source"] == str(life)
+    square.submit((3,), run=second.id.run)
+    assert client.made_into(life) == [second.id]
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.blobs, "find", away)
+        assert client.made_into(life) == []
+    assert client.made_into(life) == [second.id]
+
+
+def away(*_: Any, **__: Any) -> None:
+    """What S3 answers that nobody can reach."""
+    raise BlobUnavailable("S3 does not answer; start it")
 
 
 def test_a_later_run_has_its_name() -> None:
