@@ -19,6 +19,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.children import requests as ask
 from reconciler.children.following import Following
 from reconciler.children.giving_up import wait_name
+from reconciler.children.hidden import Hidden
 from reconciler.children.starting import Starting, Wanted
 from reconciler.children.values import Values
 from reconciler.children.watching import Watching, ends_of
@@ -46,6 +47,9 @@ class Desk:
         told: called, in any thread, when `work` has something to do.
         queue: whose launches this worker runs, too; empty: nobody looks.
         replays: whether the attempt may have called the function before; by default as the name of the launch tells.
+
+    Attributes:
+        hidden: what children gave that no error and no log may show.
     """
 
     def __init__(
@@ -65,8 +69,9 @@ class Desk:
         self._attempt = observed_attempts(record)
         self._starting = Starting(client, record, self._attempt)
         self._windows = Windows(self._starting)
-        self._watching = Watching(client, told)
-        self._following = Following(client, told)
+        self.hidden = Hidden()
+        self._watching = Watching(client, told, self.hidden)
+        self._following = Following(client, told, self.hidden)
         self._requests: deque[ask.Request] = deque()
         self._actions: dict[int, ActionId] = {}
         self._apart: set[ActionId] = set()
@@ -292,7 +297,9 @@ class Desk:
             records = self._client.store.get_many(names) if names else []
             over = [(request.number, name, record) for name, record in zip(names, records, strict=True)]
             parts.append(
-                ask.Ends(request.number, ends_of(self._client, over), last=start + _AT_ONCE >= total)
+                ask.Ends(
+                    request.number, ends_of(self._client, over, self.hidden), last=start + _AT_ONCE >= total
+                )
             )
         return parts
 

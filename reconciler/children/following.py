@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from reconciler.api.action import ActionId
 from reconciler.api.errors import Unavailable
+from reconciler.children.hidden import Hidden
 from reconciler.children.requests import Ends, Follow
 from reconciler.children.watching import ends_of
 from reconciler.client.client import Client
@@ -26,11 +27,13 @@ class Following:
     Args:
         client: of the installation.
         told: called, in any thread, when members may have ended.
+        hidden: remembers what is given and shown nowhere.
     """
 
-    def __init__(self, client: Client, told: Callable[[], None]) -> None:
+    def __init__(self, client: Client, told: Callable[[], None], hidden: Hidden) -> None:
         self._client = client
         self._told = told
+        self._hidden = hidden
         self._open: dict[int, tuple[ActionId, int]] = {}
         self._places: dict[int, tuple[ActionId, int]] = {}
         self._subscribed = ExitStack()
@@ -97,9 +100,8 @@ class Following:
         names = [run.action(name) for name in store.ended_children(group, after, _AT_ONCE)]
         if names:
             over = zip(names, store.get_many(names), strict=True)
-            return Ends(
-                number, ends_of(self._client, [(number, name, one) for name, one in over]), last=False
-            )
+            ends = ends_of(self._client, [(number, name, one) for name, one in over], self._hidden)
+            return Ends(number, ends, last=False)
         return Ends(number, [], last=True) if record is None or is_over(record) else None
 
     def _hear(self) -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.errors import ActionNotFound, ReconcilerError, Unavailable
 from reconciler.api.phase import ActionPhase
+from reconciler.children.hidden import Hidden
 from reconciler.children.requests import End
 from reconciler.client.client import Client
 from reconciler.client.waiting import document_of, ended_error, is_over
@@ -32,11 +33,13 @@ class Watching:
     Args:
         client: of the installation.
         told: called, in any thread, when something may have ended.
+        hidden: remembers what is given and shown nowhere.
     """
 
-    def __init__(self, client: Client, told: Callable[[], None]) -> None:
+    def __init__(self, client: Client, told: Callable[[], None], hidden: Hidden) -> None:
         self._client = client
         self._told = told
+        self._hidden = hidden
         self._open: dict[int, ActionId] = {}
         self._runs: dict[RunId, None] = {}
         self._subscribed = ExitStack()
@@ -92,7 +95,7 @@ class Watching:
                 over.append((number, action, record))
             elif record.phase.is_terminal():
                 by_force = True
-        found = ends_of(self._client, over)
+        found = ends_of(self._client, over, self._hidden)
         for end in found:
             del self._open[end.number]
         self._at_latest = time.monotonic() + (_LOOK_AFTER_FORCE if by_force else _LOOK_ANYWAY)
@@ -103,16 +106,18 @@ class Watching:
         self._told()
 
 
-def ends_of(client: Client, over: Sequence[tuple[int, ActionId, TaskAction | None]]) -> list[End]:
+def ends_of(
+    client: Client, over: Sequence[tuple[int, ActionId, TaskAction | None]], hidden: Hidden
+) -> list[End]:
     """Read the ends of actions, with outputs or errors, in the order given.
 
     Raises:
         Unavailable: a server does not answer.
     """
     if sum(_is_far(record) for _, _, record in over) < _SEVERAL:
-        return [_end(client, *one) for one in over]
+        return [_end(client, hidden, *one) for one in over]
     with ThreadPoolExecutor(_READERS, thread_name_prefix="reconciler-ends") as pool:
-        return list(pool.map(lambda one: _end(client, *one), over))
+        return list(pool.map(lambda one: _end(client, hidden, *one), over))
 
 
 def _is_far(record: TaskAction | None) -> bool:
@@ -121,7 +126,7 @@ def _is_far(record: TaskAction | None) -> bool:
     return ref is not None and ref.inline is None
 
 
-def _end(client: Client, number: int, action: ActionId, record: TaskAction | None) -> End:
+def _end(client: Client, hidden: Hidden, number: int, action: ActionId, record: TaskAction | None) -> End:
     if record is None:
         error: ReconcilerError = ActionNotFound(action)
         return _refused(number, action, error)
@@ -145,6 +150,7 @@ def _end(client: Client, number: int, action: ActionId, record: TaskAction | Non
         raise
     except ReconcilerError as refused:
         return _refused(number, action, refused)
+    hidden.note(record, document)
     return End(
         number=number,
         action=str(action),

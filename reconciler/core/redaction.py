@@ -15,6 +15,7 @@ from reconciler.api.action import ActionSpec, TaskAction
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.template import Redaction, shared_template
 from reconciler.core.members import ITEMS
+from reconciler.core.redaction_texts import forms_of
 
 REDACTED: Final = "[redacted]"
 """What stands where a value is not shown."""
@@ -23,7 +24,7 @@ EVERY: Final = "*"
 RETURN: Final = "return"
 """The name of what a function returns; no parameter can be called like that."""
 _MOST_TEXTS: Final = 200
-"""Texts of redacted values that are looked for in an error or a log; each costs a search."""
+"""Redacted values that are looked for in an error or a log; each of their forms costs a search."""
 _NOTHING: Final = Redaction()
 _ALL: Final = Redaction(inputs=(EVERY,), outputs=True)
 
@@ -99,7 +100,10 @@ def open_inputs(redaction: Redaction, data: bytes) -> bytes:
 
 
 def texts_of(redaction: Redaction, data: bytes, *, outputs: bool = False) -> list[str]:
-    """List the texts and numbers in what is not shown of a document: what an error or a log may tell of it.
+    """List the texts that stand for what is not shown of a document: what an error or a log may tell of it.
+
+    A value is looked for in the forms a function may give it: a date as `str` and `repr` write it, a number with marks
+    between its thousands (`core.redaction_texts`).
 
     Args:
         redaction: of the action.
@@ -113,11 +117,13 @@ def texts_of(redaction: Redaction, data: bytes, *, outputs: bool = False) -> lis
     except msgspec.DecodeError:
         return []
     hidden = [value for name, value in values.items() if outputs or hides(redaction, name)]
-    texts = {text: None for value in hidden for text in _leaves(value)}
-    return sorted(texts, key=len, reverse=True)[:_MOST_TEXTS]
+    leaves = {one: None for value in hidden for one in _leaves(value)}
+    longest = sorted(leaves, key=lambda one: len(str(one)), reverse=True)[:_MOST_TEXTS]
+    texts = {text: None for one in longest for text in forms_of(one)}
+    return sorted(texts, key=len, reverse=True)
 
 
-def _leaves(value: object) -> Iterator[str]:
+def _leaves(value: object) -> Iterator[str | int | float]:
     if isinstance(value, dict):
         for name, one in value.items():
             yield str(name)
@@ -125,5 +131,5 @@ def _leaves(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for one in value:
             yield from _leaves(one)
-    elif value is not None and not isinstance(value, bool):
-        yield str(value)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield value

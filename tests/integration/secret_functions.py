@@ -107,3 +107,18 @@ def exclusive(path: str) -> list[float]:
     os.close(handle)
     os.unlink(path)  # noqa: PTH108  # as it was opened
     return [began, time.monotonic()]
+
+
+@env.task(redact="return")
+def account(name: str) -> dict[str, str]:
+    """Look up what is shown to nobody."""
+    return {"iban": f"DE12-{name}-4711-0815"}
+
+
+@env.task()
+def tells_account(name: str, marker: str) -> None:
+    """Print, and raise with, what a child has returned; nothing of it is redacted here."""
+    print(marker, "before", flush=True)
+    found = account.delay(name).result()["iban"]
+    print(marker, found, flush=True)
+    raise ValueError(f"no such account: {found}")

@@ -130,3 +130,18 @@ def test_a_child_above_the_memory_limit_is_replaced(stack: Stack, client: Client
         large = [secret_functions.hold.delay(250).result(PATIENCE) for _ in range(2)]
     assert {*small, large[0]} == {large[0]}
     assert large[1] != large[0]
+
+
+def test_what_a_redacted_child_returned_is_masked_in_its_parent(stack: Stack, client: Client) -> None:
+    """Its error and its log may hold the child's output, which is shown to nobody; the rest of the log is there."""
+    with worker(stack):
+        run = secret_functions.tells_account.delay("ada", "MARK")
+        with pytest.raises(ActionFailed) as failed:
+            run.result(PATIENCE)
+    assert str(failed.value).count("4711-0815") == 0
+    assert "no such account: **" in str(failed.value)
+    stored = in_s3(stack.servers.env())
+    assert b"MARK **" in stored
+    # in the child's outputs, which are its object; a small one is in the record as well
+    assert stored.count(b"4711-0815") <= stored.count(b'{"o0":{"iban":"DE12-ada-4711-0815"}}') == 1
+    assert b"4711-0815" not in "".join(map(str, client.events(run.action))).encode()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -10,12 +15,14 @@ import pytest
 from reconciler import TaskEnvironment
 from reconciler.api.errors import InvalidInput, InvalidSpec
 from reconciler.api.template import Redaction
+from reconciler.children.hidden import Hidden
 from reconciler.cli.documents import action_document
 from reconciler.core.redaction import open_inputs, read_redaction, redaction_of, shown_inputs, texts_of
 from reconciler.testing import Lab
 from worker.attempts.secrets import AttemptSecrets
 from worker.dashboard import detail
 from worker.dashboard.buttons import Asked, press
+from worker.runner.runner import Raised
 
 CARD = "4111-1111-1111-1111"
 env = TaskEnvironment("shop")
@@ -168,8 +175,70 @@ def test_what_cannot_be_read_is_hidden_whole() -> None:
 def test_texts_of_what_is_hidden_are_numbers_and_words() -> None:
     """Neither truth values nor nothing are masked: each text would lose those words."""
     hides = Redaction(outputs=True)
-    assert texts_of(hides, b'{"a":[true,null,12345],"b":{"name":"word"}}', outputs=True) == [
-        "12345",
-        "name",
-        "word",
-    ]
+    found = set(texts_of(hides, b'{"a":[true,null,12345],"b":{"name":"word"}}', outputs=True))
+    assert {"12345", "name", "word", "12,345"} <= found
+    assert not {"true", "True", "null", "None"} & found
+
+
+class Tier(Enum):
+    """What a customer pays."""
+
+    GOLD = "gold"
+
+
+AT = datetime(1984, 3, 9, 7, 5, 6, tzinfo=UTC)
+KEY = UUID("9f3b5b1c-7d55-4a60-93cf-6a2d3c1f8e55")
+WRITTEN = [
+    (AT, f"{AT} {AT!r} {AT.isoformat()} {AT:%d.%m.%Y} {AT.date()} {AT.timestamp():.0f}"),
+    (datetime(1984, 3, 9, 7, 5, 6, 12), "1984-03-09 07:05:06.000012 datetime.datetime(1984, 3, 9, 7, 5, 6, 12)"),  # noqa: DTZ001  # as users write it
+    (date(1984, 3, 9), "1984-03-09 datetime.date(1984, 3, 9) 09.03.1984 9.3.1984 3/9/1984 March 9, 1984 9 March 1984"),
+    (time(7, 5, 6), "07:05:06 datetime.time(7, 5, 6)"),
+    (KEY, f"{KEY} {KEY!r} {KEY.hex} {str(KEY).upper()} {KEY.int}"),
+    (Decimal("1234567.50"), f"1234567.50 1,234,567.50 1.234.567,50 {Decimal('1234567.50')!r} 1_234_567.50"),
+    (b"geheim\xff1", f"{b'geheim' + bytes([255]) + b'1'!r} {b'geheim'.hex()}ff31"),
+    (b"geheimnis", "geheimnis b'geheimnis' Z2VoZWltbmlz"),
+    (Tier.GOLD, f"{Tier.GOLD!r} {Tier.GOLD} gold"),
+    (1234567, f"{1234567:,} {1234567:_} 1234567 {1234567:,.2f}"),
+    (1234567.25, f"{1234567.25:,} {1234567.25:.2f} {1234567.25:,.2f}"),
+    ("Zoë & Söhne/9", "Zoë & Söhne/9 Zo\\xeb & S\\xf6hne/9 Zo%C3%AB%20%26%20S%C3%B6hne%2F9 Zo%C3%AB+%26+S%C3%B6hne%2F9"),
+    ("Zoë & Söhne/9", "Zo\\u00eb & S\\u00f6hne/9 Zoë &amp; Söhne/9 ZOË & SÖHNE/9 Wm/DqyAmIFPDtmhuZS85"),
+    (CARD, "4111111111111111 4111 1111 1111 1111 4111-1111-1111-1111"),
+    ({"born": [AT]}, f"{AT} born"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "text"), WRITTEN, ids=lambda each: str(each)[:12])
+def test_a_value_is_masked_as_a_function_writes_it(value: Any, text: str) -> None:
+    """By `str`, `repr`, formats, escapes: no digit and no word of it is left."""
+    data = msgspec.json.encode({"card": value})
+    secrets = AttemptSecrets({}).with_texts(texts_of(Redaction(inputs=("card",)), data))
+    masked = secrets.mask_text(text)
+    for word in ("datetime.timezone.utc", "datetime.datetime", "datetime.date", "datetime.time"):
+        masked = masked.replace(word, "")
+    left = re.sub(r"UUID|Decimal|Tier|tzinfo|b'|b\"", "", masked)
+    assert not re.search(r"\w", left), masked
+
+
+def test_the_code_of_an_error_is_masked() -> None:
+    """A class may be made for one value."""
+    secrets = AttemptSecrets({}).with_texts([CARD])
+    ended = secrets.mask_end(Raised(f"shop.No{CARD}", CARD, CARD, retryable=False))
+    assert CARD not in msgspec.json.encode(ended).decode()
+
+
+@env.task(redact="return")
+def secret_of(name: str) -> dict[str, str]:
+    """Look up what nobody may see."""
+    return {"number": f"{name}-4711-secret"}
+
+
+def test_what_a_redacted_child_gave_is_masked_in_its_parent(lab: Lab) -> None:
+    """Its function is not redacted, its error and its log may hold what the child's output is."""
+    hidden = Hidden()
+    run = secret_of.submit(("ada",))
+    open_run = checks.submit((CARD,))
+    lab.work()
+    for each, document in ((run, b'{"o0":{"number":"ada-4711-secret"}}'), (open_run, b'{"o0":19}')):
+        hidden.note(lab.get(each.action), document)
+    assert "ada-4711-secret" in hidden.texts
+    assert "19" not in hidden.texts

@@ -248,17 +248,25 @@ class Attempt:
         written, redaction = bytearray(), redaction_of(self.record)
         secrets = _Child.secrets.begin(runner_of(self.engine), secrets)
         self._secrets = secrets = secrets.with_texts(texts_of(redaction, call.inputs))
-        live = self._live = LiveLog(lambda: secrets.mask_so_far(bytes(written)), self._files().write_log)
+        live = self._live = LiveLog(lambda: self._so_far(bytes(written)), self._files().write_log)
         if not redaction.outputs:  # what is returned is known at the end: a log before could tell it
             self.beat.each(live.begin)
         try:
             ended = self._run(call, written)
-            if isinstance(ended, Returned):
-                secrets = secrets.with_texts(texts_of(redaction, ended.outputs, outputs=True))
+            own = texts_of(redaction, ended.outputs, outputs=True) if isinstance(ended, Returned) else []
+            self._secrets = secrets = secrets.with_texts([*own, *self._given()])
             self._ended = secrets.mask_end(ended)
             self._text = secrets.mask(_log_of(self._ended, bytes(written)))
         finally:
             live.leave()
+
+    def _given(self) -> list[str]:
+        """Tell the texts of what children gave that is shown nowhere."""
+        return self._made.hidden.texts if self._made is not None else []
+
+    def _so_far(self, written: bytes) -> bytes:
+        """Give the log so far; nothing more once a child gave what is shown nowhere: the rest is masked at the end."""
+        return b"" if self._given() else self._secrets.mask_so_far(written)
 
     def _call(self, record: TaskAction, context: TaskExecutionContext, secrets: AttemptSecrets) -> Call:
         now = CurrentAttempt(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
@@ -20,6 +23,8 @@ _SHORTEST = 4
 """Shorter values are not masked: that would blacken half a log, and they are no secrets."""
 _SHORTEST_LINE = 12
 """A line of a longer secret counts as secret from this length on, so that a key printed line by line is masked too."""
+_SHORTEST_CODED = 6
+"""Bytes of a value that is looked for in base64: 8 letters."""
 _MOST_FORMS = 500
 """Values, in each of the ways they may be written, that a child may have seen: each costs a search of every later log."""
 _CUTS = (b"\n[... cut ...]\n", b"\n[cut: the log was longer than ")
@@ -48,7 +53,7 @@ class AttemptSecrets:
         return AttemptSecrets(self.env, frozenset(self._forms), texts) if texts else self
 
     def mask(self, data: bytes) -> bytes:
-        """Replace each value in a text, also where it is escaped as in JSON or `repr`, or cut in two."""
+        """Replace each value in a text, also where it is escaped (JSON, `repr`, an address), in base64, or cut in two."""
         for form in self._forms:
             data = data.replace(form, MASK.encode())
         for cut in _CUTS if self._forms else ():
@@ -75,8 +80,9 @@ class AttemptSecrets:
     def mask_end(self, ended: Ended) -> Ended:
         """Mask the texts of a call's end. Results are the function's own to keep clean."""
         if isinstance(ended, Raised):
-            message, trace = self.mask_text(ended.message), self.mask_text(ended.traceback)
-            return msgspec.structs.replace(ended, message=message, traceback=trace)
+            code, message = self.mask_text(ended.code), self.mask_text(ended.message)
+            trace = self.mask_text(ended.traceback)
+            return msgspec.structs.replace(ended, code=code, message=message, traceback=trace)
         if isinstance(ended, Died):
             return msgspec.structs.replace(ended, message=self.mask_text(ended.message))
         if isinstance(ended, Stopped):
@@ -137,8 +143,26 @@ def _forms(value: str) -> Iterable[bytes]:
     parts = [value, *(line for line in value.splitlines() if len(line) >= _SHORTEST_LINE)]
     for part in parts:
         if len(part) >= _SHORTEST:
-            for form in (part, repr(part)[1:-1], json.dumps(part)[1:-1]):
+            for form in (
+                part,
+                repr(part)[1:-1],
+                ascii(part)[1:-1],
+                json.dumps(part)[1:-1],
+                html.escape(part),
+            ):
                 yield form.encode(errors="surrogatepass")
+            yield from _carried(part.encode(errors="surrogatepass"))
+
+
+def _carried(part: bytes) -> Iterable[bytes]:
+    """Tell how a value is written in an address, and in base64, but for its last letters: these depend on what follows."""
+    yield quote(part).encode()
+    yield quote(part, safe="").encode()
+    yield quote_plus(part).encode()
+    whole = part[: len(part) // 3 * 3]
+    if len(whole) >= _SHORTEST_CODED:
+        yield b64encode(whole)
+        yield urlsafe_b64encode(whole)
 
 
 def check_declared(function: str, asked: Iterable[SecretRef], declared: Iterable[SecretRef]) -> None:
