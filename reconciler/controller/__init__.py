@@ -12,5 +12,6 @@ cache.py       the cache before and after execution
 approval.py    asking a person; webhook.py tells somebody else that a person is asked
 limits.py      limits of time, and when to look again; planned.py: not before a time, or not after it
 launches.py    what became of launches, to be counted; traced.py makes spans of it
-step.py        a step is a batch of such rounds; ahead.py overlaps full ones, delays.py puts off what failed, wakes.py sends
+step.py        a step is a batch of such rounds; ahead.py overlaps full ones, delays.py puts off what failed, wakes.py sends,
+               joined.py lets two steps of a shard do what further messages ask for
 """

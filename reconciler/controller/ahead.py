@@ -6,12 +6,14 @@ a lone action pays nothing for this.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from reconciler.api.action import TaskAction
 from reconciler.controller.concurrency import Slots
+from reconciler.controller.joined import Budget
 from reconciler.stores.base import ClaimReport, CommitReport, Write
 from reconciler.stores.changes import UNWRITABLE
 
@@ -98,6 +100,27 @@ class Batches:
         self.refused += refused
 
 
+class StepReport(msgspec.Struct, frozen=True):
+    """The result of a step.
+
+    Attributes:
+        claimed: actions looked at.
+        committed: writes that were accepted.
+        superseded: writes refused because a newer owner holds the action.
+        again: whether work was left when the budget ran out.
+    """
+
+    claimed: int = 0
+    committed: int = 0
+    superseded: int = 0
+    again: bool = False
+
+    def plus(self, more: Batches) -> StepReport:
+        """Add what became of more batches."""
+        claimed, committed = self.claimed + more.claimed, self.committed + more.committed
+        return StepReport(claimed, committed, self.superseded + more.refused, self.again)
+
+
 class Ahead:
     """Plays full batches so.
 
@@ -114,13 +137,13 @@ class Ahead:
         self._batch = batch
         self._stepper = stepper
 
-    def run(self, shard: int, batches: Batches, ends: float) -> None:
+    def run(self, shard: int, batches: Batches, budget: Budget) -> None:
         """Play batches as long as they fit and another may begin.
 
         Args:
             shard: whose they are.
             batches: with the first one, as its rest; is told what became of all.
-            ends: when the last one may begin, in time of the monotonic clock.
+            budget: tells when none may begin any more.
 
         Raises:
             StoreUnavailable: the store does not answer; claims end with their leases.
@@ -128,7 +151,7 @@ class Ahead:
         held = _Held(self._slots, len(batches.rest))
         try:
             writes: list[Write] = []
-            while time.monotonic() < ends and self._stepper.fits(batches.rest):
+            while not budget.over() and self._stepper.fits(batches.rest):
                 writes = self._overlapped(shard, writes, batches, held)
             if writes:
                 batches.told(*self._stepper.commit(shard, writes))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 import msgspec
@@ -21,10 +21,11 @@ from reconciler.api.action import CONDITION, ActionId, TaskAction
 from reconciler.api.errors import ReconcilerError, Unavailable
 from reconciler.broker.messages import Messenger
 from reconciler.controller import failures
-from reconciler.controller.ahead import Ahead, Batches, Committed, Turns
+from reconciler.controller.ahead import Ahead, Batches, Committed, StepReport, Turns
 from reconciler.controller.cache_config import asks_cache
 from reconciler.controller.concurrency import Slots
 from reconciler.controller.delays import Delays
+from reconciler.controller.joined import Budget, Joined
 from reconciler.controller.launches import tally, tell_lost
 from reconciler.controller.quota_leases import give_back
 from reconciler.controller.reconciler import TaskActionReconciler
@@ -39,27 +40,6 @@ from reconciler.tickets import announce
 log = structlog.get_logger(__name__)
 
 _HANDLE_THREADS = 16
-
-
-class StepReport(msgspec.Struct, frozen=True):
-    """The result of a step.
-
-    Attributes:
-        claimed: actions looked at.
-        committed: writes that were accepted.
-        superseded: writes refused because a newer owner holds the action.
-        again: whether work was left when the budget ran out.
-    """
-
-    claimed: int = 0
-    committed: int = 0
-    superseded: int = 0
-    again: bool = False
-
-    def plus(self, more: Batches) -> StepReport:
-        """Add what became of more batches."""
-        claimed, committed = self.claimed + more.claimed, self.committed + more.committed
-        return StepReport(claimed, committed, self.superseded + more.refused, self.again)
 
 
 class Stepper:
@@ -93,6 +73,7 @@ class Stepper:
         self.on_lost: Callable[[TaskAction, TaskAction], None] | None = None
         """Told of each launch whose worker was lost: the action before, and after. Must be quick, and not raise."""
         self._delays = Delays()
+        self._joined = Joined()
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
@@ -107,11 +88,25 @@ class Stepper:
             StoreUnavailable: the store does not answer; claims end with their leases.
         """
         metrics.stepped()
-        ends = time.monotonic() + self._budget
+        if not drain:
+            return self._step(shard, named, Budget(self._budget, shard, None), drain=False)
+        if not self._joined.enter(shard, named):
+            return StepReport()
+        try:
+            more: Sequence[ActionId] | None = named
+            while more is not None:
+                report = self._step(shard, more, Budget(self._budget, shard, self._joined), drain=True)
+                more = self._joined.leave(shard)
+        except BaseException:
+            self._joined.give_up(shard)
+            raise
+        return report
+
+    def _step(self, shard: int, named: Sequence[ActionId], budget: Budget, *, drain: bool) -> StepReport:
         total = StepReport()
         first = True
         while True:
-            claim = self._claim(shard, named, ends, first=first, drain=drain)
+            claim = self._claim(shard, named, budget, first=first, drain=drain)
             if claim is None:
                 (self._wakes.wake if drain else self._wakes.wake_overdue)(shard)
                 return msgspec.structs.replace(total, again=True)
@@ -120,7 +115,7 @@ class Stepper:
                 if claim.arm:
                     self._wakes.arm(shard, claim.next_due, claim.now)
                 return total
-            batches = self._batches_of(shard, claim.actions, ends, drain=drain)
+            batches = self._batches_of(shard, claim.actions, budget, drain=drain)
             report, total = batches.report, total.plus(batches)
             if not drain:
                 if report is not None and 0 < report.next_due <= report.now:
@@ -128,15 +123,16 @@ class Stepper:
                 return total
             if report is not None and not 0 < report.next_due <= report.now:
                 return total
-            if time.monotonic() >= ends:
-                self._wakes.wake(shard)
+            if budget.over():
+                if not budget.asked():
+                    self._wakes.wake(shard)
                 return msgspec.structs.replace(total, again=True)
 
     def _claim(
-        self, shard: int, named: Sequence[ActionId], ends: float, *, first: bool, drain: bool
+        self, shard: int, named: Sequence[ActionId], budget: Budget, *, first: bool, drain: bool
     ) -> ClaimReport | None:
         """Claim what is due, as far as this process has room (what finds none stays due); None when it had none in time."""
-        room = self.slots.take(max(1, len(named) + (self._batch if drain else 0)), ends - time.monotonic())
+        room = self.slots.take(max(1, len(named) + (self._batch if drain else 0)), budget.left())
         if not room:
             return None
         named = named[:room]
@@ -150,13 +146,13 @@ class Stepper:
         return claim
 
     # -- a batch ---------------------------------------------------------------------------------------------------
-    def _batches_of(self, shard: int, actions: list[TaskAction], ends: float, *, drain: bool) -> Batches:
+    def _batches_of(self, shard: int, actions: list[TaskAction], budget: Budget, *, drain: bool) -> Batches:
         """Run a batch, and as many behind it as can be overlapped with it."""
         batches = Batches(actions)
         if drain and self._ahead is not None:
-            self._ahead.run(shard, batches, ends)
+            self._ahead.run(shard, batches, budget)
         if batches.rest:
-            batches.told(*self._batch_of(shard, batches.rest, ends))
+            batches.told(*self._batch_of(shard, batches.rest, budget))
         return batches
 
     def fits(self, actions: list[TaskAction]) -> bool:
@@ -164,19 +160,19 @@ class Stepper:
         return len(actions) >= self._batch and all(map(self._inline, actions))
 
     def _batch_of(
-        self, shard: int, actions: list[TaskAction], ends: float
+        self, shard: int, actions: list[TaskAction], budget: Budget
     ) -> tuple[CommitReport | None, int, int]:
         """Run one batch; the report of the last commit, and how many writes were accepted and refused."""
         running: list[Future[Write]] = []
         try:
-            return self._rounds(shard, actions, running, ends)
+            return self._rounds(shard, actions, running, budget)
         finally:
             self.slots.give(len(actions) - len(running))
             for future in running:  # also those that outlast the step
                 future.add_done_callback(lambda _: self.slots.give(1))
 
     def _rounds(
-        self, shard: int, actions: list[TaskAction], running: list[Future[Write]], ends: float
+        self, shard: int, actions: list[TaskAction], running: list[Future[Write]], budget: Budget
     ) -> tuple[CommitReport | None, int, int]:
         """Do what `_batch_of` says; what runs in a thread of its own is added to `running`."""
         quick: list[TaskAction] = []
@@ -189,7 +185,7 @@ class Stepper:
         if writes:
             report, done, refused = self.commit(shard, writes)
         if running:
-            finished = wait(running, timeout=max(0.0, ends - time.monotonic())).done
+            finished = budget.wait(running)
             late = [future.result() for future in running if future in finished]
             for future in running:
                 if future not in finished:

@@ -17,7 +17,8 @@ from reconciler.api.tokens import NO_RESERVATION, ReservationToken
 from reconciler.api.transition import OutputRef
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.client import Client, Run
-from reconciler.controller.step import Stepper, StepReport
+from reconciler.controller.ahead import StepReport
+from reconciler.controller.step import Stepper
 from reconciler.core.functions import registry
 from reconciler.core.published import LARGEST
 from reconciler.plugins.base import Plugin

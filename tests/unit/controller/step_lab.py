@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from reconciler.api.action import ActionId
-from reconciler.controller.step import StepReport
+from reconciler.controller.ahead import StepReport
 from reconciler.testing import Lab, ScriptedPlugin
 
 SECONDS = timedelta(seconds=1)

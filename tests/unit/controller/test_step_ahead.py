@@ -13,7 +13,8 @@ from reconciler.api.errors import StoreUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import PhaseInfo, running, success
 from reconciler.broker.recording import Wake
-from reconciler.controller.step import Stepper, StepReport
+from reconciler.controller.ahead import StepReport
+from reconciler.controller.step import Stepper
 from reconciler.plugins.base import PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.base import ClaimReport, CommitReport, Write

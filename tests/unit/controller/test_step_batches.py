@@ -13,7 +13,7 @@ from reconciler.api.action import CONDITION, ActionSpec
 from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import PhaseInfo, queued, running, success
 from reconciler.broker.recording import Wake
-from reconciler.controller.step import StepReport
+from reconciler.controller.ahead import StepReport
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.testing import ScriptedPlugin
 

@@ -1,0 +1,105 @@
+"""Messages for a shard that this process drains already: the steps at work take them along.
+
+Each message of a shard with much to do takes a thread of the worker for as long as a step may last. Some of them, of one run
+of thousands, would take all threads, and the one action of another shard would wait for seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from reconciler.api.action import ActionId
+
+_MOST = 2
+"""Steps of one shard at a time: while one waits for the store, the other one plays."""
+
+
+class Joined:
+    """The steps that drain shards in this process at the moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_work: Counter[int] = Counter()
+        self._asked: dict[int, list[ActionId]] = {}
+
+    def enter(self, shard: int, named: Sequence[ActionId]) -> bool:
+        """Begin a step; False when enough are at work, which then take along what the message names."""
+        with self._lock:
+            if self._at_work[shard] < _MOST:
+                self._at_work[shard] += 1
+                return True
+            self._asked.setdefault(shard, []).extend(named)
+            return False
+
+    def asked(self, shard: int) -> bool:
+        """Tell whether a message waits to be taken along."""
+        return shard in self._asked
+
+    def leave(self, shard: int) -> list[ActionId] | None:
+        """End a step; or go on with what messages have named meanwhile, when there were any."""
+        with self._lock:
+            if shard in self._asked:
+                return self._asked.pop(shard)
+            self._end(shard)
+            return None
+
+    def give_up(self, shard: int) -> None:
+        """End a step that has failed: what waits for it is left to others, or to the resync sweep."""
+        with self._lock:
+            self._end(shard)
+            if not self._at_work[shard]:
+                self._asked.pop(shard, None)
+
+    @contextmanager
+    def waits(self, shard: int) -> Iterator[None]:
+        """Count a step as none while it waits for handles that take their time."""
+        with self._lock:
+            self._end(shard)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work[shard] += 1
+
+    def _end(self, shard: int) -> None:
+        self._at_work[shard] -= 1
+        if self._at_work[shard] <= 0:
+            del self._at_work[shard]
+
+
+class Budget:
+    """The time of one step, and whether a message waits for it.
+
+    Args:
+        seconds: how long it may go on claiming.
+        shard: which it drains.
+        joined: who else drains it; None for a step of some actions alone.
+    """
+
+    def __init__(self, seconds: float, shard: int, joined: Joined | None) -> None:
+        self._ends = time.monotonic() + seconds
+        self._shard = shard
+        self._joined = joined
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return max(0.0, self._ends - time.monotonic())
+
+    def asked(self) -> bool:
+        """Tell whether a message waits to be taken along."""
+        return self._joined is not None and self._joined.asked(self._shard)
+
+    def over(self) -> bool:
+        """Tell whether the step has to end, or to begin anew with what a message names."""
+        return not self.left() or self.asked()
+
+    def wait(self, running: Sequence[Future[Any]]) -> set[Future[Any]]:
+        """Wait for handles that take their time, as long as there is some; others may drain the shard meanwhile."""
+        with self._joined.waits(self._shard) if self._joined is not None else nullcontext():
+            return wait(running, timeout=self.left()).done
