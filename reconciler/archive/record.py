@@ -9,7 +9,7 @@ from reconciler.api.errors import ArchiveDamaged
 from reconciler.api.event import ActionEvent
 from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
 from reconciler.core.events import observed_attempts
-from reconciler.stores import records
+from reconciler.stores.events import decode_event
 
 
 class ArchivedAction(TaskAction):
@@ -91,7 +91,7 @@ class ArchivedRun:
 
     def events(self, action: str, after: int = 0) -> list[ActionEvent]:
         """Return the events of an action with a sequence above `after`, in order, each once."""
-        decoded = map(records.decode_event, self._events.get(action, ()))
+        decoded = map(decode_event, self._events.get(action, ()))
         unique = {event.sequence: event for event in decoded if event.sequence > after}
         return [unique[sequence] for sequence in sorted(unique)]
 

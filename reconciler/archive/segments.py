@@ -13,8 +13,9 @@ from reconciler.archive.layout import EVENTS, SUFFIX
 from reconciler.archive.packing import pack, unpack
 from reconciler.stores.archiving import OldEvents, RawAction, RawRun
 from reconciler.stores.base import Store
+from reconciler.stores.events import encode_event
 from reconciler.stores.objects import BlobStore
-from reconciler.stores.records import encode_event, event_count
+from reconciler.stores.records import event_count
 
 _PAGE = 2000
 """Events one script looks at: some milliseconds."""

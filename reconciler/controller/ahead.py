@@ -15,7 +15,7 @@ from reconciler.api.action import TaskAction
 from reconciler.controller.concurrency import Slots
 from reconciler.controller.joined import Budget
 from reconciler.stores.base import ClaimReport, CommitReport, Write
-from reconciler.stores.changes import UNWRITABLE
+from reconciler.stores.writable import UNWRITABLE
 
 Committed = tuple[CommitReport, int, int]
 """The report of a commit, and how many of its writes were accepted and refused."""

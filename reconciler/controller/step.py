@@ -34,7 +34,7 @@ from reconciler.controller.wakes import Wakes
 from reconciler.controller.webhook import owes_call
 from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.base import ClaimReport, CommitOutcome, CommitReport, Write
-from reconciler.stores.changes import UNWRITABLE, change_of
+from reconciler.stores.writable import UNWRITABLE, check_writable
 from reconciler.tickets import announce
 
 log = structlog.get_logger(__name__)
@@ -269,7 +269,7 @@ class Stepper:
     def storable(self, write: Write) -> Write:
         """Return a write that can be encoded, or the failure that stands for it: it must not spoil its batch (R59)."""
         try:
-            change_of(write)
+            check_writable(write)
         except UNWRITABLE as error:
             log.exception("round.failed", action=str(write.action.id))
             count = partial(failures.unwritable, error=error)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from reconciler.api.action import CONDITION, TaskAction
 from reconciler.api.errors import InvalidInput
-from reconciler.api.event import ActionEvent, ClusterEvent, ErrorInfo
-from reconciler.api.phase import PluginPhase
+from reconciler.api.event import OUTPUTS_FILE, ActionEvent, ClusterEvent, ErrorInfo
+from reconciler.api.phase import ActionPhase, PluginPhase
+from reconciler.api.status import ActionStatus
 from reconciler.api.status_conditions import CODE_LIMIT, cut
 from reconciler.api.transition import CacheStatus, ErrorKind, ExecutionError, PhaseInfo, TaskInfo
 from reconciler.core.paths import output_prefix
-from reconciler.core.status_conditions import event_phase
+from reconciler.core.status_conditions import action_phase, event_phase
 
 _KINDS = {ErrorKind.USER: "KIND_USER", ErrorKind.SYSTEM: "KIND_SYSTEM", ErrorKind.UNKNOWN: "KIND_UNSPECIFIED"}
 
@@ -137,3 +140,27 @@ def check_event(event: ActionEvent) -> None:
         raise InvalidInput(f"an event needs project, domain, run and action, got {parts}")
     if event.attempt <= 0:
         raise InvalidInput(f"an event needs an attempt above 0, got {event.attempt}")
+
+
+def first_event(action: TaskAction) -> ActionEvent:
+    """Make the event of acceptance; the store adds the time. Of what is recovered it is the last one, too."""
+    phase = action_phase(action.status)
+    event = ActionEvent(
+        id=action.id,
+        sequence=1,
+        phase=phase,
+        actor=action.metadata.submitted.actor if action.metadata.submitted else "",
+        parent=action.spec.parent_action_name,
+    )
+    return event if phase is not ActionPhase.RECOVERED else _only_event(event, action.status)
+
+
+def _only_event(event: ActionEvent, status: ActionStatus) -> ActionEvent:
+    folder, _, name = status.outputs.uri.rpartition("/") if status.outputs else ("", "", "")
+    return msgspec.structs.replace(
+        event,
+        final=True,
+        output_prefix=folder if name == OUTPUTS_FILE else "",
+        cluster_events=tuple(ClusterEvent(h.message, h.occurred_at) for h in status.phase_history[-1:]),
+        cache_status=status.cache_status,
+    )

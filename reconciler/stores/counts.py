@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from reconciler.api.action import RunId
@@ -30,3 +32,15 @@ class RunSummary(msgspec.Struct, frozen=True):
     id: RunId
     created_at: int
     counts: RunCounts
+
+
+def newest_runs(
+    runs: Iterable[tuple[int, RunId]], limit: int, before: int | RunSummary
+) -> list[tuple[int, RunId]]:
+    """Choose a page of runs, each with its creation time: newest first, behind `before` (see `Store.list_runs`)."""
+    if isinstance(before, RunSummary):
+        last = (before.created_at, str(before.id))
+        wanted = [(at, run) for at, run in runs if (at, str(run)) < last]
+    else:
+        wanted = [(at, run) for at, run in runs if not before or at < before]
+    return sorted(wanted, key=lambda entry: (entry[0], str(entry[1])), reverse=True)[:limit]

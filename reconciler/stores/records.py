@@ -1,4 +1,4 @@
-"""Define how a record is laid out as named fields of bytes: the same for both stores.
+"""Define how a record is laid out as named fields of bytes, in Redis and, less what is live, in the archive.
 
 A record is many small fields instead of one document, so that a script can guard and count without parsing, so that each
 write scope touches only its own fields (R2), and so that a field a newer release added is left alone by an older one.
@@ -67,7 +67,6 @@ from reconciler.api.action import (
     TaskAction,
     record_name,
 )
-from reconciler.api.event import ActionEvent
 from reconciler.api.hand_back import HandBack
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
@@ -134,8 +133,6 @@ _hand_back = msgspec.json.Decoder(HandBack)
 _extra = msgspec.json.Decoder(_Extra)
 _KNOWN_STATUS = frozenset(ActionStatus.__struct_encode_fields__)
 
-_event = msgspec.json.Decoder(ActionEvent)
-
 
 def shared_digest(name: bytes) -> bytes:
     """Compute the digest in the name of a shared part: equal for equal parts of all runs."""
@@ -186,6 +183,22 @@ def encode_new(
     return fields | origin.fields_of(action), known[0], known[1]
 
 
+def encode_stored(action: TaskAction) -> tuple[Fields, bytes, bytes]:
+    """Encode a record that has ended as it lies in the store, less what belongs to live actions alone; like `encode_new`."""
+    fields, name, part = encode_new(action, {})
+    meta = action.metadata
+    numbers = {
+        b"c": meta.creation_timestamp, b"o": meta.completed_at, b"nb": meta.not_before, b"xp": meta.expires_at,
+        b"v": action.version, b"p": int(action.phase), b"e": action.events, b"b": int(action.children.total > 0),
+    }  # fmt: skip
+    fields |= {letter: b"%d" % number for letter, number in numbers.items() if number}
+    if action.status != _NEW_STATUS:
+        fields[b"t"] = encode_status(action)
+    documents = {b"d": meta.deletion, b"g": action.signal, b"pb": meta.prioritized}
+    fields |= {letter: encode_json(part) for letter, part in documents.items() if part is not None}
+    return fields, name, part
+
+
 _NEW_STATUS = ActionStatus()
 _DEFAULT_PRIORITY = b"%d" % DEFAULT_PRIORITY
 
@@ -200,23 +213,6 @@ def _own_of(spec: ActionSpec) -> OwnSpec:
         cache_key=spec.cache_key,
         inputs_hash=spec.inputs_hash,
     )
-
-
-def encode_event(event: ActionEvent) -> bytes:
-    """Encode an event; a report time equal to the time of the change is left out, as it nearly always is."""
-    if event.reported_time == event.updated_time:
-        event = msgspec.structs.replace(event, reported_time=0)
-    return _encode_plain(event)
-
-
-def decode_event(data: bytes) -> ActionEvent:
-    """Decode an event as it is published.
-
-    Raises:
-        msgspec.DecodeError: the bytes are no event; the message names the place.
-    """
-    event = _event.decode(data)
-    return event if event.reported_time else msgspec.structs.replace(event, reported_time=event.updated_time)
 
 
 def encode_status(action: TaskAction) -> bytes:

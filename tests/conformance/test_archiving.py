@@ -8,7 +8,7 @@ from support import PassTime, created, finish, get, make_action
 from reconciler.api.action import RunId
 from reconciler.stores.archiving import RawRun, SealedRun
 from reconciler.stores.base import CreateOutcome, Store
-from reconciler.stores.records import decode_event
+from reconciler.stores.events import decode_event
 
 pytestmark = pytest.mark.rule("R42")
 RUN = RunId("p", "d", "sealed")

@@ -43,7 +43,7 @@ def remains(store: Store, run: RunId) -> list[str]:
         return [key.decode() for key in store.client.scan_iter(f"{store.keys.prefix}:*{run}*", count=1000)]
     assert isinstance(store, MemoryStore)
     shard = store._shards[store.shard_of(run)]
-    indexes = (shard.tree, shard.counters, shard.shared, shard.runs)
+    indexes = (shard.tree, shard.counters, shard.incarnations, shard.runs)
     paths = [path for index in (shard.records, shard.due, shard.done) for path in index if str(run) in path]
     return paths + [str(run) for index in indexes if run in index]
 

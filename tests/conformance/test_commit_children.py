@@ -19,7 +19,7 @@ from support import (
 
 from reconciler.api.action import FINALIZER, Deletion
 from reconciler.stores.base import Store
-from reconciler.stores.changes import REFILL_AFTER
+from reconciler.stores.timing import REFILL_AFTER
 
 PARENT, CHILD = make_action("a0"), make_action("m0", parent="a0")
 

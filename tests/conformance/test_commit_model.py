@@ -1,4 +1,4 @@
-"""What a commit leaves of a record, told a second time: both stores use `change_of`, so neither can find its mistakes."""
+"""What a commit leaves of a record, told once more in the plainest words, and over random stories."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Record:
         new.version += bool(write.status or write.metadata or write.events or write.launch)
         if write.launch is not None:
             again = write.launch[0] == self.launch.name
-            new.launch = replace(self.launch, handed_back="") if again else Launch(write.launch[0])
+            new.launch = replace(self.launch, handed_back="", stop="") if again else Launch(write.launch[0])
         elif write.status and max(self.status.attempts, 1) != max(write.action.status.attempts, 1):
             new.launch = Launch()  # it was given up: the next attempt is launched later
         if new.phase.is_terminal() and FINALIZER not in new.finalizers:

@@ -9,8 +9,8 @@ from line_support import draw, head, line, pause, picked, stand, standing
 from support import LINE, PassTime, launched, make_action, shard_of
 
 from reconciler.stores.base import Store
-from reconciler.stores.changes import AGED, AGED_EVERY, TICKET_TTL
 from reconciler.stores.lines import Head, Served
+from reconciler.stores.timing import AGED, AGED_EVERY, TICKET_TTL
 
 pytestmark = [pytest.mark.rule("R81"), pytest.mark.rule("R82")]
 LIFE = 60_000

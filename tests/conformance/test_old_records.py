@@ -8,16 +8,19 @@ import msgspec
 import pytest
 from support import PassTime
 
-from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.action import ActionId, ActionSpec, Metadata, TaskAction
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status import ActionStatus
 from reconciler.api.template import Identifier, TaskMetadata, TaskTemplate, encode_template
 from reconciler.api.transition import PhaseInfo, TaskInfo, success
 from reconciler.broker.recording import RecordingMessenger
 from reconciler.client import Client
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.settings import Settings
+from reconciler.stores import records
 from reconciler.stores.base import StartRefused, Store
 from reconciler.stores.memory.blobs import MemoryBlobs
+from reconciler.stores.memory.record import Launch, Record, spec_of
 from reconciler.stores.memory.store import MemoryStore
 from reconciler.sweeps.collect import collect
 from reconciler.testing import ScriptedPlugin
@@ -46,11 +49,16 @@ def plant(store: Store) -> None:
     path, run, shard = str(ACTION), ACTION.run_id, store.shard_of(ACTION.run_id)
     if isinstance(store, MemoryStore):
         state = store._shards[shard]
-        state.records[path] = dict(FIELDS)
+        state.records[path] = Record(
+            ACTION,
+            spec_of(TaskAction(ACTION, records.decode(ACTION, FIELDS, records.decode_shared(SHARED)).spec)),
+            Metadata(namespace="flyte", name="nightly-a0", creation_timestamp=1790000000000),
+            ActionStatus(),
+            events=1,
+        )
         state.due[path], state.runs[run] = 1, 1
         state.tree[run], state.counters[run] = {"/a0"}, {"1": 1}
         state.incarnations[run] = ""
-        state.shared[run] = {DEFAULT: SHARED}
         return
     client, base = store.client, store.keys.base(shard)
     client.hset(f"{base}a:{path}", mapping=FIELDS)  # type: ignore[arg-type]  # bytes are fine
@@ -141,8 +149,7 @@ def test_its_launches_are_those_of_no_incarnation(store: Store) -> None:
     plant(store)
     fields = {"n": "1", "nq": "q", "nt": "1", "f": "flyte.org/plugin-finalizer"}
     if isinstance(store, MemoryStore):
-        record = store._shards[store.shard_of(ACTION.run_id)].records[str(ACTION)]
-        record.update({key.encode(): value.encode() for key, value in fields.items()})
+        store.shard(ACTION).records[str(ACTION)].launch = Launch("1", 1)
     else:
         store.client.hset(store.keys.action(ACTION), mapping=fields)  # type: ignore[arg-type]  # texts are fine
     assert (

@@ -41,8 +41,8 @@ from support import (
 from reconciler.api.action import AttemptOutcome, Children, Deletion, RunId
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import Finished, StartRefused, Store
-from reconciler.stores.changes import APART, PART
 from reconciler.stores.lines import GivenBack, Turn
+from reconciler.stores.timing import APART, PART
 
 pytestmark = [pytest.mark.rule("R78"), pytest.mark.rule("R79"), pytest.mark.rule("R80")]
 RETURNED = AttemptOutcome(ended="returned")

@@ -14,7 +14,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.broker.exchange import EventExchange
 from reconciler.client.channel import Channel
 from reconciler.settings import Settings
-from reconciler.stores import records
+from reconciler.stores.events import encode_event
 from reconciler.stores.redis.store import RedisStore
 from worker.forwarding import Forwarder, group_of, reader_of
 
@@ -54,7 +54,7 @@ class Installation:
 
     def add(self, event: ActionEvent) -> None:
         """Append an event to the channel, as a commit does."""
-        self.put(event.id.run_id, records.encode_event(event))
+        self.put(event.id.run_id, encode_event(event))
 
     def put(self, run: RunId, data: bytes) -> None:
         """Append any bytes to the channel."""

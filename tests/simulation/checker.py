@@ -6,24 +6,20 @@ when all is over, and what the outside world remembers, is looked at in `ending.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from reconciler.api.action import ActionId
+from reconciler.api.action import SUSPENDED, ActionId, AttemptOutcome
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import TRANSITIONS, ActionPhase
 from reconciler.api.template import template_or_none
 from reconciler.core.retries import WORKER_LOST
 from reconciler.plugins.group_config import config_of
-from reconciler.stores import records
-from reconciler.stores.memory.state import Shard, held, number
+from reconciler.stores.memory.record import Record
+from reconciler.stores.memory.state import Shard
 from reconciler.stores.memory.store import MemoryStore
 from tests.simulation.turns import Turns
 
-if TYPE_CHECKING:
-    from reconciler.stores.records import Fields
-
 _LOOKS_ONLY = frozenset({"look", "nudge", "record_audit", "trim_events", "announce"})
-_SUSPENDED = b'"suspended"'
 _SOON = 30_000
 """When a round looks again that met a server that does not answer, ms."""
 _COUNTING = frozenset({"create", "commit", "request_abort", "collect"})
@@ -151,45 +147,43 @@ class Observer:
     # -- records ---------------------------------------------------------------------------------------------------
     def _records(self, shard: Shard) -> None:
         now, due = self._store.now(), shard.due
-        for path, fields in shard.records.items():
+        for path, record in shard.records.items():
             life = self.lives.get(path)
             if life is None:
                 life = self.lives[path] = Life()
-            version = number(fields, b"v")
-            if version != life.version:
+            if record.version != life.version:
                 if not life.version:
                     self._met(path, life)
-                self._changed(path, life, fields, version)
-                self._charged(path, life, fields)
-            requests = (b"d" in fields) + (b"g" in fields) + (b"ar" in fields)
+                self._changed(path, life, record)
+                self._charged(path, life, record)
+            outcome = record.launch.outcome if record.launch is not None else None
+            news = (record.metadata.deletion, record.signal, outcome)
+            requests = sum(one is not None for one in news)
             if requests != life.requests:
                 life.unseen = life.unseen or requests > life.requests
                 life.requests = requests
-            _looked_at(path, life, fields, due.get(path), now)
-            _stands(path, fields, shard)
-            if _SUSPENDED in fields.get(b"ar", b""):
-                self._wakes(path, shard, now)
+            _looked_at(path, life, record, due.get(path), now)
+            _stands(path, record, shard)
+            if outcome is not None and outcome.ended == SUSPENDED:
+                self._wakes(path, record, outcome, shard.due.get(path, 0) - _SOON)
         if len(due) > len(shard.records) or not due.keys() <= shard.records.keys():
             raise Violation(f"due without a record: {sorted(due.keys() - shard.records.keys())}")
 
-    def _wakes(self, path: str, shard: Shard, now: int) -> None:
+    def _wakes(self, path: str, record: Record, outcome: AttemptOutcome, due: int) -> None:
         """A suspended parent wakes at its time, and at once when all it waits for has ended."""
-        action = ActionId.parse(path)
-        record = self._store.get(action)
-        due = shard.due.get(path, 0) - _SOON
-        if due <= now or held(shard.records[path], now) or record is None or record.is_terminal:
+        now = self._store.now()
+        if due <= now or record.held(now) or record.ended:
             return
         if record.status.error_state is not None:  # rounds that failed are followed by a back-off
             return
-        outcome = record.attempt.outcome
-        assert outcome is not None
         if outcome.until:
             _ensure(
                 due <= outcome.until, f"{path} sleeps until {outcome.until}, and nobody looks before {due}"
             )
         if 0 < outcome.waits_for <= len(outcome.waits):
-            below = [shard.records.get(str(action.run_id.action(name)), {}) for name in outcome.waits]
-            all_over = all(ActionPhase(number(one, b"p", 5)).is_terminal() for one in below)
+            records = self._store.shard(record.id).records
+            below = [records.get(str(record.id.run_id.action(name))) for name in outcome.waits]
+            all_over = all(one is None or one.ended for one in below)
             _ensure(
                 not all_over, f"{path} waits for {outcome.waits}, all ended, and nobody looks before {due}"
             )
@@ -206,30 +200,26 @@ class Observer:
         else:
             self._windows.pop(path, None)
 
-    def _changed(self, path: str, life: Life, fields: Fields, version: int) -> None:
-        phase = ActionPhase(number(fields, b"p", 1))
+    def _changed(self, path: str, life: Life, record: Record) -> None:
+        phase, version, total = record.phase, record.version, record.events
         _ensure(version == life.version + 1, f"{path}: version {life.version} was followed by {version}")
         taken_over = version == 1 and phase is ActionPhase.RECOVERED
         legal = phase is life.phase or phase in TRANSITIONS[life.phase] or taken_over
         # attempts may pass through a phase without an event of their own: the record shows the last one of a round
         _ensure(legal, f"{path}: {life.phase} became {phase}")
-        total = records.event_count(fields.get(b"e"))
         _ensure(
             total == life.sequence, f"{path}: {total} events by its record, {life.sequence} in the channel"
         )
         _ensure(phase is life.moved, f"{path}: the record says {phase}, its events {life.moved}")
         life.version, life.phase = version, phase
-        parent = fields.get(b"r")
-        if phase.is_terminal() and parent is None:
+        if phase.is_terminal() and record.spec.parent_action_name is None:
             _ensure(life.final is not None, f"{path} ended without a terminal event")
 
-    def _charged(self, path: str, life: Life, fields: Fields) -> None:
+    def _charged(self, path: str, life: Life, record: Record) -> None:
         """A worker that died is charged to the launch it ran, not to those it had drawn as well."""
-        record = self._store.get(ActionId.parse(path))
-        assert record is not None
         failures, error = record.status.total_system_failures, record.status.error_state
         if failures > life.failures and error is not None and error.code == WORKER_LOST:
-            lost = (path, fields.get(b"n", b"").decode())
+            lost = (path, record.launch.name if record.launch is not None else "")
             only_drawn = self.together.get(lost, 1) > 1 and lost not in self.begun
             _ensure(
                 not only_drawn, f"{path}: {lost[1]} was never begun, and its lost worker is charged to it"
@@ -240,15 +230,15 @@ class Observer:
     def _events(self, index: int, shard: Shard) -> None:
         seen = self._read[index]
         fresh = []
-        for cursor, data in reversed(shard.events):
+        for cursor, event in reversed(shard.events):
             if cursor <= seen:
                 break
-            fresh.append(data)
+            fresh.append(event)
         if not fresh:
             return
         self._read[index] = shard.last_cursor
-        for data in reversed(fresh):
-            self._event(records.decode_event(data))
+        for event in reversed(fresh):
+            self._event(event)
 
     def _event(self, event: ActionEvent) -> None:
         path = str(event.id)
@@ -275,8 +265,9 @@ class Observer:
 
     # -- attempts --------------------------------------------------------------------------------------------------
     def _started(self, action: ActionId, owner: str, together: int) -> None:
-        launch = self._store.shard(action).records[str(action)][b"n"].decode()
-        key = (str(action), launch)
+        launch = self._store.shard(action).records[str(action)].launch
+        assert launch is not None
+        key = (str(action), launch.name)
         _ensure(key not in self.granted, f"{key} was drawn by {self.granted.get(key)} and again by {owner}")
         self.granted[key], self.together[key] = owner, together
         self.returned.discard((*key, owner))
@@ -308,11 +299,13 @@ class Observer:
         self.begun.add((path, launch))
 
     def _finished(self, action: ActionId, launch: str, owner: str) -> None:
-        fields = self._store.shard(action).records[str(action)]
-        current = (fields[b"n"].decode(), fields[b"ao"].decode())
+        found = self._store.shard(action).records[str(action)].launch
+        assert found is not None
+        assert found.outcome is not None
+        current = (found.name, found.owner)
         _ensure(current == (launch, owner), f"{action}: {owner} reported {launch} and {current} is at work")
         _ensure(
-            b"OutputsExist" not in fields[b"ar"] or self._had_outputs(str(action)),
+            found.outcome.code != "OutputsExist" or self._had_outputs(str(action)),
             f"{action}: {launch} found what another one left",
         )
 
@@ -332,56 +325,50 @@ class Observer:
         self.returned = {one for one in self.returned if one[0] != path}
 
 
-def _looked_at(path: str, life: Life, fields: Fields, due: int | None, now: int) -> None:
+def _looked_at(path: str, life: Life, record: Record, due: int | None, now: int) -> None:
     """Somebody will look at what lives or owes something, in time, and nobody at the rest."""
     if life.phase.is_terminal():
-        owes = b"f" in fields
+        owes = bool(record.metadata.finalizers)
         if owes != (due is not None):
             raise Violation(
                 f"{path} has ended, {'owes clean-up' if owes else 'owes nothing'}, and is due: {due}"
             )
     elif due is None:
-        waits_for_a_person = b"y" in fields and life.phase is ActionPhase.PAUSED
+        waits_for_a_person = record.is_condition and life.phase is ActionPhase.PAUSED
         if not waits_for_a_person or life.requests:
             raise Violation(f"{path} is {life.phase} and nobody will look at it")
-    elif life.unseen and due > now and not held(fields, now):
+    elif life.unseen and due > now and not record.held(now):
         raise Violation(f"{path}: an abort, a signal or an outcome came, and nobody looks before {due}")
 
 
-_TAKEN = {b"ao", b"ah", b"d", b"ax"}
-"""Fields of a launch that some worker has, or has handed back, or that shall stop."""
-
-
-def _stands(path: str, fields: Fields, shard: Shard) -> None:
+def _stands(path: str, record: Record, shard: Shard) -> None:
     """A launch that waits for a worker stands in its line, and no other one stands anywhere."""
-    line = fields.get(b"nl")
-    if line is not None and (b"ao" in fields or path not in shard.lines.get(line.decode(), {})):
-        raise Violation(f"{path} is said to stand in {line!r}, and does not")
-    if line is None and b"n" in fields and not fields.keys() & _TAKEN:
-        raise Violation(f"launch {fields[b'n']!r} of {path} waits for a worker, and stands in no line")
+    launch = record.launch
+    if launch is None:
+        return
+    if launch.line and (launch.owner or path not in shard.lines.get(launch.line, {})):
+        raise Violation(f"{path} is said to stand in {launch.line!r}, and does not")
+    if not (launch.line or launch.owner or launch.handed_back or record.stopping):
+        raise Violation(f"launch {launch.name!r} of {path} waits for a worker, and stands in no line")
 
 
 def _counters(shard: Shard) -> None:
     """The counters of runs and parents are what the records say; no child lives on above an end that owes nothing."""
     found: dict[Any, dict[str, int]] = {run: {} for run in shard.counters}
-    for path, fields in shard.records.items():
-        action = ActionId(*path.split("/"))
-        counts = found.setdefault(action.run_id, {})
-        phase = fields.get(b"p", b"1").decode()
+    for path, record in shard.records.items():
+        run, parent = record.id.run_id, record.spec.parent_action_name
+        counts = found.setdefault(run, {})
+        phase = str(int(record.phase))
         counts[phase] = counts.get(phase, 0) + 1
-        if b"r" not in fields:
+        if parent is None:
             continue
-        ended = ActionPhase(int(phase)).is_terminal()
-        parent = fields[b"r"].decode()
-        counts[f"o:{parent}"] = counts.get(f"o:{parent}", 0) + (not ended)
-        above = shard.records.get(str(action.run_id.action(parent)))
+        counts[f"o:{parent}"] = counts.get(f"o:{parent}", 0) + (not record.ended)
+        above = shard.records.get(str(run.action(parent)))
         _ensure(above is not None, f"{path} is there, and what is above it was forgotten")
-        if not ended:
+        if not record.ended:
             assert above is not None
-            over = ActionPhase(number(above, b"p", 1)).is_terminal()
-            _ensure(
-                not over or b"f" in above or b"d" in fields, f"{path} lives on below an end that owes nothing"
-            )
+            owed = above.metadata.finalizers or record.metadata.deletion is not None
+            _ensure(not above.ended or bool(owed), f"{path} lives on below an end that owes nothing")
     for run, counts in found.items():
         stored = {
             k: n for k, n in shard.counters.get(run, {}).items() if n and k[:2] not in {"t:", "f:", "lp"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -14,17 +15,17 @@ from reconciler.children import starting
 from reconciler.children.starting import Starting
 from reconciler.core.children import generation
 from reconciler.plugins import windowed
-from reconciler.stores import changes, placing, records
+from reconciler.stores import placing
 from reconciler.stores.base import CommitOutcome, CreateOutcome
-from reconciler.stores.memory import attempts, lines, queries, stepping
+from reconciler.stores.memory import attempts, creating, lines, queries, stepping
 from reconciler.stores.memory.archiving import Archiving as MemoryArchiving
 from reconciler.stores.memory.attempts import Attempts
 from reconciler.stores.memory.catalog import MemoryCatalog
 from reconciler.stores.memory.heads import Heads
 from reconciler.stores.memory.quotas import _Resource
-from reconciler.stores.memory.state import Shard, held, number, terminal
-from reconciler.stores.memory.stepping import Stepping
-from reconciler.stores.records import Fields
+from reconciler.stores.memory.record import Launch, Record
+from reconciler.stores.memory.state import Shard
+from reconciler.stores.memory.stepping import Decided, Stepping
 from reconciler.sweeps import archive, objects
 from tests.simulation.scheduler import NEVER
 from worker.attempts.batch import Batch
@@ -60,27 +61,29 @@ def _sealed_as_archived(store: MemoryArchiving, shard: int, **given: Any) -> Any
     return found
 
 
-def _any_token(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
-    fields = shard.records.get(change.path)
-    if fields is not None:
-        fields[b"k"] = change.token
-        fields.setdefault(b"l", b"0")
-    return _apply(shard, change, now)
+def _any_token(shard: Shard, decided: Decided, now: int) -> CommitOutcome:
+    record = shard.records.get(decided.path)
+    if record is not None:
+        record.token = decided.write.action.token
+        record.held_until = record.held_until or 1
+    return _apply(shard, decided, now)
 
 
-def _not_due(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
-    outcome = _apply(shard, change, now)
-    if outcome is CommitOutcome.DONE and change.phase:
-        shard.due.pop(change.path, None)
+def _not_due(shard: Shard, decided: Decided, now: int) -> CommitOutcome:
+    outcome = _apply(shard, decided, now)
+    if outcome is CommitOutcome.DONE and decided.write.status:
+        shard.due.pop(decided.path, None)
     return outcome
 
 
-def _without_cascade(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
-    above = shard.records.get(change.path, {})
-    marked = above.pop(b"b", None) if change.ended else None
-    outcome = _apply(shard, change, now)
-    if marked is not None:
-        above[b"b"] = marked
+def _without_cascade(shard: Shard, decided: Decided, now: int) -> CommitOutcome:
+    above = shard.records.get(decided.path)
+    marked = above is not None and decided.ends and above.has_children
+    if above is not None and marked:
+        above.has_children = False
+    outcome = _apply(shard, decided, now)
+    if above is not None and marked:
+        above.has_children = True
     return outcome
 
 
@@ -97,36 +100,39 @@ def _foreign_put(self: MemoryCatalog, key: Any, outputs: Any, source: Any, **opt
 
 
 def _deaf_while_held(self: Shard, path: str, at: int, now: int) -> None:
-    if not held(self.records[path], now):
+    if not self.records[path].held(now):
         _wake(self, path, at, now)
 
 
-def _anybody_reports(fields: Fields, launch: str, owner: str, incarnation: str) -> bool:
+def _anybody_reports(record: Record | None, launch: str, owner: str, incarnation: str) -> Launch | None:
     del launch, owner, incarnation
-    return not terminal(fields) and b"ao" in fields
+    taken = record is not None and not record.ended and record.launch is not None and record.launch.owner
+    return record.launch if record is not None and taken else None
 
 
-def _drawn_and_standing(self: Shard, path: str, fields: Fields) -> None:
-    line = fields.get(b"nl", b"").decode()
+def _drawn_and_standing(self: Shard, path: str, line: str) -> None:
     place = self.lines.get(line, {}).get(path)
-    _leave(self, path, fields)
-    if place is not None and not terminal(fields):
+    _leave(self, path, line)
+    record = self.records.get(path)
+    if place is not None and record is not None and record.launch is not None and not record.ended:
         self.lines.setdefault(line, {})[path] = place
-        fields[b"nl"] = line.encode()
+        record.launch.line = line
 
 
 def _in_no_line(self: Shard, path: str, line: str, place: int) -> str:
-    self.records[path].update({b"nl": line.encode(), b"np": b"%d" % place})
+    launch = self.records[path].launch
+    assert launch is not None
+    launch.line, launch.place = line, place
     return "" if line in self.lines else line
 
 
-def _anybodys(fields: Fields | None, owner: str, one: Any) -> bool:
-    del owner, one
-    return fields is not None and not terminal(fields) and b"ao" in fields
+def _anybodys(record: Record | None, owner: str, one: Any) -> bool:
+    return _anybody_reports(record, one.launch, owner, one.incarnation) is not None
 
 
 def _due_as_before(shard: Shard, path: str, line: str, now: int) -> str:
-    look = number(shard.records[path], b"u")
+    launch = shard.records[path].launch
+    look = launch.look_at if launch is not None else 0
     opened = _put_back(shard, path, line, now)
     shard.due.pop(path, None)
     if look:
@@ -174,10 +180,12 @@ def _same_folder(run: Any, incarnation: str) -> str:
     return str(run)
 
 
-def _any_life(shard: Shard, change: changes.Change, now: int) -> CommitOutcome:
-    fields = shard.records.get(change.path, {})
-    there = records.incarnation_of(fields)
-    return _apply(shard, msgspec.structs.replace(change, incarnation=there), now)
+def _any_life(shard: Shard, decided: Decided, now: int) -> CommitOutcome:
+    record, original = shard.records.get(decided.path), decided.write.original.copy()
+    if record is not None:
+        original.set_metadata(incarnation=record.metadata.incarnation)
+    write = msgspec.structs.replace(decided.write, original=original)
+    return _apply(shard, replace(decided, write=write), now)
 
 
 def _in_each_pass_anew(parent: str, stem: str, digest: str, asked: int) -> str:
@@ -201,11 +209,12 @@ def _last_value_stands(self: Attempts, action: Any, launch: str, **given: Any) -
 
 
 def _wakes_when_it_has_not_suspended(shard: Shard, parent: str, now: int) -> None:
-    if b"ar" not in shard.records.get(parent, {}):
+    record = shard.records.get(parent)
+    if record is None or record.launch is None or record.launch.outcome is None:
         _ended_child_wakes(shard, parent, now)
 
 
-def _below_anything(parent: Fields | None) -> CreateOutcome:
+def _below_anything(parent: Record | None) -> CreateOutcome:
     return CreateOutcome.PARENT_MISSING if parent is None else CreateOutcome.CREATED
 
 
@@ -215,15 +224,16 @@ def _root_first(shard: Shard, path: str) -> bool:
 
 
 def _drawn_with_whomever(self: Shard, path: str, owner: str, lease: int, now: int) -> None:
-    before = self.records[path].get(b"ab")
+    launch = self.records[path].launch
+    assert launch is not None
+    before = launch.drawn_with
     _begin(self, path, owner, lease, now)
-    if before is not None:
-        self.records[path][b"ab"] = before
+    launch.drawn_with = before
 
 
-def _unseen_lease(fields: Fields, change: changes.Change) -> int:
-    woken = number(fields, b"w")
-    return min(change.due, woken) if woken and change.due else change.due
+def _unseen_lease(record: Record, decided: Decided) -> int:
+    due, woken = decided.write.due, record.woken_at
+    return min(due, woken) if woken and due else due
 
 
 def _without_bound(config: Any, open_: int) -> int:
@@ -241,7 +251,7 @@ MISTAKES: dict[str, Planted] = {
     ),
     "entry put under a lost reservation": (MemoryCatalog, "put", _foreign_put),
     "wake-up lost while a step holds the action": (Shard, "wake", _deaf_while_held),
-    "outcome taken from anybody": (attempts, "_is_ours", _anybody_reports),
+    "outcome taken from anybody": (attempts, "_ours", _anybody_reports),
     "launch drawn, and still in its line": (Shard, "leave", _drawn_and_standing),
     "launch in no line": (Shard, "enter", _in_no_line),
     "launch given back by anybody": (lines, "_is_drawn", _anybodys),
@@ -268,7 +278,7 @@ MISTAKES: dict[str, Planted] = {
         "_ended_child_wakes",
         staticmethod(_wakes_when_it_has_not_suspended),
     ),
-    "child accepted below an end": (stepping, "_below", _below_anything),
+    "child accepted below an end": (creating, "_below", _below_anything),
     "lost launch taken for one of several": (Shard, "begin", _drawn_with_whomever),
     "a map starts more than may be open": (windowed, "_room", _without_bound),
     "request for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),

@@ -149,8 +149,8 @@ class Simulation:
 
     def is_current(self, action: TaskAction) -> bool:
         """Whether a round still holds the action it works on."""
-        fields = self.store.shard(action.id).records.get(str(action.id), {})
-        return fields.get(b"k") == b"%d" % action.token
+        record = self.store.shard(action.id).records.get(str(action.id))
+        return record is not None and record.token == action.token
 
     def begins(self, call: Call) -> None:
         """A worker begins to run a launch.

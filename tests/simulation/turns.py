@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from reconciler.core.line import read_line
-from reconciler.stores.changes import AGED, AGED_EVERY
 from reconciler.stores.lines import Head
 from reconciler.stores.memory.store import MemoryStore
+from reconciler.stores.timing import AGED, AGED_EVERY
 
 _PASSED = 20
 """Choices of one level that may go to others while a fair key waits: of a few keys, some of whose workers die uncounted."""

@@ -10,7 +10,7 @@ import pytest
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import BrokerUnavailable, StoreUnavailable
 from reconciler.environment import TaskEnvironment
-from reconciler.stores.changes import TICKET_TTL
+from reconciler.stores.timing import TICKET_TTL
 from reconciler.testing import Lab
 from worker.attempts import drawing
 from worker.attempts.drawing import Drawing

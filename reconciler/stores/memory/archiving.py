@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from reconciler.api.action import RunId
+from reconciler.api.action import RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.core.ordering import natural_page
 from reconciler.stores import records
 from reconciler.stores.archiving import OldEvents, RawAction, RawRun, SealedRun
-from reconciler.stores.changes import event_ids
-from reconciler.stores.memory.queries import at_cursor, cursor_of
+from reconciler.stores.events import encode_event
+from reconciler.stores.memory.queries import cursor_of, event_at
 from reconciler.stores.memory.state import MemoryCore, Shard, parse
 
 _LIVE = [str(int(phase)) for phase in ActionPhase if not phase.is_terminal()]
@@ -41,13 +41,9 @@ class Archiving(MemoryCore):
             if not members:
                 return None
             names = [name.rpartition("/")[2] for name in natural_page(members, "", len(members))]
-            return RawRun(
-                run,
-                state.incarnations.get(run, ""),
-                state.runs[run],
-                {name.decode(): part.decode() for name, part in state.shared.get(run, {}).items()},
-                [_raw(state, run, name) for name in names],
-            )
+            shared: dict[str, str] = {}
+            actions = [_raw(state, self.view(state.records[str(run.action(n))]), shared) for n in names]
+            return RawRun(run, state.incarnations.get(run, ""), state.runs[run], shared, actions)
 
     def set_archived(self, shard: int, runs: Sequence[SealedRun]) -> None:
         with self._lock:
@@ -72,9 +68,9 @@ class Archiving(MemoryCore):
             end = bisect_left(state.events, (before, 0), key=lambda entry: entry[0])
             page = state.events[start : min(end, start + limit)]
             wanted = [
-                (f"{at}-{count}", data.decode())
-                for (at, count), data in page
-                if state.runs.get(records.decode_event(data).id.run_id, at + 1) <= at
+                (f"{at}-{count}", encode_event(event).decode())
+                for (at, count), event in page
+                if state.runs.get(event.id.run_id, at + 1) <= at
             ]
             more = len(page) == limit
             last = f"{page[-1][0][0]}-{page[-1][0][1]}" if more else border
@@ -105,13 +101,14 @@ def _over(state: Shard, run: RunId, before: int) -> bool:
     return all(state.done.get(str(run.action(root)), 0) < before for root in roots)
 
 
-def _raw(state: Shard, run: RunId, name: str) -> RawAction:
-    path = str(run.action(name))
-    fields = state.records[path]
-    events = [at_cursor(state, cursor) for cursor in event_ids(fields.get(b"e"))]
+def _raw(state: Shard, action: TaskAction, shared: dict[str, str]) -> RawAction:
+    """Write an ended action down as the archive takes it; adds its shared part to those of the run."""
+    fields, name, part = records.encode_stored(action)
+    shared[name.decode()] = part.decode()
+    events = [event_at(state, cursor) for cursor in state.records[str(action.id)].kept]
     return RawAction(
-        name,
-        state.done.get(path, 0),
+        action.id.action,
+        state.done.get(str(action.id), 0),
         {letter.decode(): value.decode() for letter, value in fields.items()},
-        [event.decode() for event in events if event is not None],
+        [encode_event(event).decode() for event in events if event is not None],
     )

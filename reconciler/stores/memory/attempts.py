@@ -9,11 +9,10 @@ import msgspec
 
 from reconciler.api.action import ActionId, Deletion, Signal, TaskAction
 from reconciler.api.hand_back import HandBack
-from reconciler.stores import records
 from reconciler.stores.base import AbortOutcome, AbortReport, Beat, Finished, SignalOutcome, StartRefused
-from reconciler.stores.changes import GRACE
-from reconciler.stores.memory.state import MemoryCore, Shard, another_life, held, number, terminal
-from reconciler.stores.records import Fields
+from reconciler.stores.memory.record import Launch, Record, copied
+from reconciler.stores.memory.state import MemoryCore, Shard
+from reconciler.stores.timing import GRACE
 
 
 class Attempts(MemoryCore):
@@ -24,32 +23,32 @@ class Attempts(MemoryCore):
     ) -> TaskAction | StartRefused:
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
-            fields = shard.records.get(path)
-            refused = _refusal(fields, launch, incarnation)
-            if fields is None or refused is not None:
+            record = shard.records.get(path)
+            refused = _refusal(record, launch, incarnation)
+            if record is None or refused is not None:
                 return refused or StartRefused.GONE
-            shard.leave(path, fields)
+            shard.leave(path, record.line)
             shard.begin(path, owner, lease, now)
             self.wrote("start_attempt", (action, launch, owner))
-            return self.decode(path, fields, now)
+            return self.view(record, now)
 
     def heartbeat(
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> Beat:
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
-            fields = shard.records.get(path)
-            if fields is None or not _is_ours(fields, launch, owner, incarnation):
+            record = shard.records.get(path)
+            ours = _ours(record, launch, owner, incarnation)
+            if record is None or ours is None:
                 return Beat(alive=False, stop="superseded")
-            fields[b"al"] = b"%d" % (now + lease)
-            if not held(fields, now) and shard.due.get(path, now + 1) > now:
+            ours.lease_until = now + lease
+            if not record.held(now) and shard.due.get(path, now + 1) > now:
                 # the step that would notice a silent worker moves along, never past what a step wants
                 look = now + lease + GRACE
-                shard.due[path] = min(look, number(fields, b"u", look))
+                shard.due[path] = min(look, ours.look_at or look)
             self.wrote("heartbeat", (action, launch, owner))
-            if b"ax" in fields:
-                return Beat(alive=True, stop=fields[b"ax"].decode())
-            return Beat(alive=True, stop="aborted" if b"d" in fields else "")
+            aborted = "aborted" if record.metadata.deletion is not None else ""
+            return Beat(alive=True, stop=ours.stop or aborted)
 
     def finish_attempts(self, shard: int, owner: str, finished: Sequence[Finished]) -> tuple[bool, ...]:
         with self._lock:
@@ -61,12 +60,12 @@ class Attempts(MemoryCore):
 
     def _finish(self, shard: Shard, owner: str, one: Finished) -> bool:
         now, path = self.now(), str(one.action)
-        fields = shard.records.get(path)
-        if fields is None or not _is_ours(fields, one.launch, owner, one.incarnation):
+        launch = _ours(shard.records.get(path), one.launch, owner, one.incarnation)
+        if launch is None:
             return False
-        if b"ar" not in fields:
-            fields[b"ar"] = records.encode_json(msgspec.structs.replace(one.outcome, at=now))
-            fields[b"al"] = b"0"
+        if launch.outcome is None:
+            launch.outcome = copied(msgspec.structs.replace(one.outcome, at=now))
+            launch.lease_until = 0
             shard.wake(path, now, now)
         return True
 
@@ -75,13 +74,13 @@ class Attempts(MemoryCore):
     ) -> bool:
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
-            fields = shard.records.get(path)
-            if fields is None or not _may_decline(fields, launch, owner, incarnation):
+            record = shard.records.get(path)
+            ours = _ours(record, launch, owner, incarnation)
+            if record is None or ours is None or ours.outcome is not None:
                 return False
-            stops = b"ax" in fields or b"d" in fields
-            until = now if stops else now + delay
-            fields[b"ad"] = b"%d" % (number(fields, b"ad") + 1)
-            fields[b"ah"] = records.encode_json(HandBack(why=why, until=until))
+            until = now if record.stopping else now + delay
+            ours.hand_backs += 1
+            ours.handed_back = HandBack(why=why, until=until)
             _look_again(shard, path, until, now)
             self.wrote("decline_attempt", (action, launch, owner))
             return True
@@ -99,8 +98,8 @@ class Attempts(MemoryCore):
     ) -> bytes | None:
         with self._lock:
             shard, path = self.shard(action), str(action)
-            fields = shard.records.get(path)
-            if fields is None or not _is_ours(fields, launch, owner, incarnation) or b"ar" in fields:
+            ours = _ours(shard.records.get(path), launch, owner, incarnation)
+            if ours is None or ours.outcome is not None:
                 return None
             steps = shard.steps.setdefault(path, {})
             if alone and name not in steps:
@@ -115,9 +114,9 @@ class Attempts(MemoryCore):
 
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
         with self._lock:
-            fields = self.shard(action).records.get(str(action))
-            if fields is not None and b"n" in fields and not another_life(fields, incarnation):
-                fields[b"ax"] = reason.encode()
+            record = self.shard(action).records.get(str(action))
+            if record is not None and record.launch is not None and not record.another_life(incarnation):
+                record.launch.stop = reason
                 self.wrote("stop_attempt", (action, reason))
 
     def request_abort(
@@ -125,17 +124,17 @@ class Attempts(MemoryCore):
     ) -> AbortReport:
         with self._lock:
             now, shard, run = self.now(), self.shard(action), action.run_id
-            stored = msgspec.structs.replace(deletion, at=now, reason=deletion.reason or "aborted")
+            stored = copied(msgspec.structs.replace(deletion, at=now, reason=deletion.reason or "aborted"))
             todo, outcomes = deque([action.action]), list[AbortOutcome]()
             while todo:
                 name = todo.popleft()
                 path = str(run.action(name))
-                fields = shard.records.get(path, {})
-                if another_life(fields, incarnation):
+                record = shard.records.get(path)
+                if record is None or record.another_life(incarnation):
                     outcomes.append(AbortOutcome.MISSING)
                     continue
-                outcomes.append(_mark(shard, path, records.encode_json(stored), now))
-                if b"b" in fields:
+                outcomes.append(_mark(shard, record, stored, now))
+                if record.has_children:
                     # also below an ended or marked parent: an earlier call may have stopped half way
                     children = sorted(m for m in shard.tree[run] if m.startswith(f"{name}/"))
                     todo.extend(child.rpartition("/")[2] for child in children)
@@ -147,78 +146,68 @@ class Attempts(MemoryCore):
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
-            fields = shard.records.get(path)
-            value = msgspec.json.encode(signal.value)
-            refused = _unsignalled(fields, value)
-            if fields is None or refused is not None:
+            record, answer = shard.records.get(path), copied(msgspec.structs.replace(signal, at=now))
+            refused = _unsignalled(record, answer)
+            if record is None or refused is not None:
                 return refused or SignalOutcome.MISSING
-            fields[b"g"] = records.encode_json(msgspec.structs.replace(signal, at=now))
-            fields[b"gv"] = value
+            record.signal = answer
             shard.wake(path, now, now)
             shard.need_message(now)
             self.wrote("signal", (action, signal))
             return SignalOutcome.STORED
 
 
-def _refusal(fields: Fields | None, launch: str, incarnation: str) -> StartRefused | None:
+def _refusal(record: Record | None, launch: str, incarnation: str) -> StartRefused | None:
     """Tell why a launch may not start; None when it may."""
-    if fields is None:
+    if record is None:
         return StartRefused.GONE
-    if another_life(fields, incarnation):
+    if record.another_life(incarnation):
         return StartRefused.SUPERSEDED
-    if terminal(fields):
+    if record.ended:
         return StartRefused.ENDED
-    if b"d" in fields or b"ax" in fields:
+    if record.stopping:
         return StartRefused.ABORTING
-    if fields.get(b"n") != launch.encode():
+    if record.launch is None or record.launch.name != launch:
         return StartRefused.SUPERSEDED
-    return StartRefused.TAKEN if b"ao" in fields else None
+    return StartRefused.TAKEN if record.launch.owner else None
 
 
-def _is_ours(fields: Fields, launch: str, owner: str, incarnation: str) -> bool:
-    """Tell whether this worker may still report for the attempt."""
-    if terminal(fields) or another_life(fields, incarnation):
-        return False
-    return fields.get(b"n") == launch.encode() and fields.get(b"ao") == owner.encode()
-
-
-def _may_decline(fields: Fields, launch: str, owner: str, incarnation: str) -> bool:
-    """Tell whether this worker holds the launch, and has not reported."""
-    return _is_ours(fields, launch, owner, incarnation) and b"ar" not in fields
+def _ours(record: Record | None, launch: str, owner: str, incarnation: str) -> Launch | None:
+    """Find the launch this worker may still report for; None when it was superseded."""
+    return record.launch if record is not None and record.runs(launch, owner, incarnation) else None
 
 
 def _look_again(shard: Shard, path: str, at: int, now: int) -> None:
     """End the lease of an attempt at once. The action is due as a step or the worker wants, whatever is sooner."""
-    fields = shard.records[path]
-    at = min(at, number(fields, b"u", at))
-    for name in (b"ao", b"al", b"as", b"u"):
-        fields.pop(name, None)
-    if b"l" in fields:
+    record = shard.records[path]
+    if record.launch is not None:
+        at = min(at, record.launch.look_at or at)
+        record.launch.leave()
+    if record.held_until:
         shard.wake(path, at, now)
     elif shard.due.get(path, now + 1) > now:
         shard.due[path] = at
 
 
-def _mark(shard: Shard, path: str, request: bytes, now: int) -> AbortOutcome:
+def _mark(shard: Shard, record: Record, request: Deletion, now: int) -> AbortOutcome:
     """Store the request to end one action."""
-    fields = shard.records.get(path)
-    if fields is None:
-        return AbortOutcome.MISSING
-    if terminal(fields):
+    if record.ended:
         return AbortOutcome.ENDED
-    if b"d" in fields:
+    if record.metadata.deletion is not None:
         return AbortOutcome.ALREADY
-    fields[b"d"] = request
-    shard.wake(path, now, now)
+    record.set_metadata(deletion=request)
+    shard.wake(str(record.id), now, now)
     return AbortOutcome.REQUESTED
 
 
-def _unsignalled(fields: Fields | None, value: bytes) -> SignalOutcome | None:
+def _unsignalled(record: Record | None, answer: Signal) -> SignalOutcome | None:
     """Tell why a signal is not stored; None when it is (the order of R54)."""
-    if fields is None:
+    if record is None:
         return SignalOutcome.MISSING
-    if b"y" not in fields:
+    if not record.is_condition:
         return SignalOutcome.NOT_A_CONDITION
-    if b"g" in fields:
-        return SignalOutcome.SAME if fields[b"gv"] == value else SignalOutcome.OTHER
-    return SignalOutcome.ENDED if terminal(fields) or b"d" in fields else None
+    if record.signal is not None:
+        same = (type(record.signal.value), record.signal.value) == (type(answer.value), answer.value)
+        return SignalOutcome.SAME if same else SignalOutcome.OTHER
+    ended = record.ended or record.metadata.deletion is not None
+    return SignalOutcome.ENDED if ended else None

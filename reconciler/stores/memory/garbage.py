@@ -18,7 +18,7 @@ class GarbageNotes(Queries):
             state = self._shards[shard]
             ended = sorted((at, path) for path, at in state.done.items() if at < before)
             return [
-                self.decode(path, state.records[path])
+                self.view(state.records[path])
                 for _, path in ended
                 if path in state.records and not self.must_stay(state, path, before)
             ]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from reconciler.api.audit import Ruling
 from reconciler.core.line import Line, read_line
-from reconciler.stores.changes import AGED, AGED_EVERY, RULINGS, TICKET_TTL
 from reconciler.stores.lines import Head, Served
+from reconciler.stores.timing import AGED, AGED_EVERY, RULINGS, TICKET_TTL
 
 Entry = tuple[int, str]
 """A line: its shard, and its name."""

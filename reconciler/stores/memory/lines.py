@@ -11,13 +11,12 @@ import msgspec
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.audit import Ruling, Who, ruling
 from reconciler.core.line import RELAUNCH, read_line
-from reconciler.stores import records
-from reconciler.stores.changes import PART
 from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served, Turn
 from reconciler.stores.memory.functions import Functions
 from reconciler.stores.memory.heads import Heads
-from reconciler.stores.memory.state import Shard, another_life, number, terminal
-from reconciler.stores.records import Fields
+from reconciler.stores.memory.record import Record
+from reconciler.stores.memory.state import Shard
+from reconciler.stores.timing import PART
 
 
 class QueueLines(Functions):
@@ -73,13 +72,13 @@ class QueueLines(Functions):
                 if _waits(state, path, line) and not _expired(state, path, now):
                     state.begin(path, owner, lease, now)
                     drawn.append(path)
-                state.leave(path, state.records.get(path, {b"nl": line.encode()}))
-            if len(drawn) > 1:
-                for path in drawn:
-                    state.records[path][b"ab"] = b"%d" % len(drawn)
+                state.leave(path, line)
+            launches = [one for path in drawn if (one := state.records[path].launch) is not None]
+            for launch in launches:
+                launch.drawn_with = len(launches) if len(launches) > 1 else 0
             left = state.lines.get(line, {})
             head = Head(shard, line, min(left.values(), default=0), self.stamp())
-            actions: list[TaskAction] = [self.decode(path, state.records[path], now) for path in drawn]
+            actions: list[TaskAction] = [self.view(state.records[path], now) for path in drawn]
             self.wrote("draw", (owner, tuple(action.id for action in actions)))
         return Draw(actions, len(left), head)
 
@@ -101,17 +100,15 @@ class QueueLines(Functions):
             changed, opened = 0, dict[tuple[int, str], None]()
             for action in actions:
                 shard, path = self.shard(action), str(action)
-                fields = shard.records.get(path)
-                if fields is None or terminal(fields) or another_life(fields, incarnation):
+                record = shard.records.get(path)
+                if record is None or record.ended or record.another_life(incarnation):
                     continue
                 changed += 1
-                fields[b"pr"] = b"%d" % priority
-                if ruled is not None:
-                    fields[b"pb"] = records.encode_json(ruled)
-                name = fields.get(b"nl", b"").decode()
-                line = read_line(name) if name else None
+                record.ranked = True
+                record.set_metadata(priority=priority, prioritized=ruled or record.metadata.prioritized)
+                line = read_line(record.line) if record.line else None
                 if line is not None and line.level not in {RELAUNCH, priority}:
-                    self._transfer(shard, path, name, opened)
+                    self._transfer(shard, path, record.line, opened)
             self.wrote("prioritize", (priority, changed))
             return changed, self._opened(opened)
 
@@ -128,9 +125,10 @@ class QueueLines(Functions):
             return moved, self._opened(opened)
 
     def _transfer(self, shard: Shard, path: str, line: str, opened: dict[tuple[int, str], None]) -> None:
-        fields = shard.records[path]
-        shard.leave(path, fields)
-        if name := shard.enter(path, line, number(fields, b"np")):
+        launch = shard.records[path].launch
+        assert launch is not None
+        shard.leave(path, launch.line)
+        if name := shard.enter(path, line, launch.place):
             opened[self._shards.index(shard), name] = None
 
     def _opened(self, lines: Iterable[tuple[int, str]]) -> tuple[Head, ...]:
@@ -166,7 +164,7 @@ class QueueLines(Functions):
     def turn(self, action: ActionId) -> Turn:
         with self._lock:
             shard, path = self.shard(action), str(action)
-            line = shard.records.get(path, {}).get(b"nl", b"").decode()
+            line = shard.records[path].line if path in shard.records else ""
             standing = shard.lines.get(line, {})
             order = sorted(standing, key=lambda other: (standing[other], other))
             due = shard.due.get(path, 0)
@@ -175,15 +173,15 @@ class QueueLines(Functions):
 
 def _waits(shard: Shard, path: str, line: str) -> bool:
     """Tell whether the launch of an action stands in this line, and somebody wants it."""
-    fields = shard.records.get(path)
-    if fields is None or terminal(fields) or {b"d", b"ax", b"ao"} & fields.keys():
+    record = shard.records.get(path)
+    if record is None or record.launch is None or record.ended or record.stopping:
         return False
-    return fields.get(b"nl") == line.encode()
+    return record.launch.line == line and not record.launch.owner
 
 
 def _expired(shard: Shard, path: str, now: int) -> bool:
     """Tell whether an action should have begun before; a step then ends it."""
-    expires = number(shard.records[path], b"xp")
+    expires = shard.records[path].metadata.expires_at
     if not expires or expires > now:
         return False
     shard.wake(path, now, now)
@@ -192,20 +190,22 @@ def _expired(shard: Shard, path: str, now: int) -> bool:
 
 def _put_back(shard: Shard, path: str, line: str, now: int) -> str:
     """Put one launch back; its line, if that was empty."""
-    fields = shard.records[path]
-    look = number(fields, b"u")
-    for name in (b"ao", b"al", b"as", b"ab", b"u"):
-        fields.pop(name, None)
+    record = shard.records[path]
+    launch = record.launch
+    assert launch is not None
+    look = launch.look_at
+    launch.leave()
+    launch.drawn_with = 0
     # who woke the action meanwhile waits for a look, and a step that holds it writes its own due time
-    if b"l" not in fields and shard.due.get(path, 0) > now:
+    if not record.held_until and shard.due.get(path, 0) > now:
         shard.due.pop(path, None)
         if look:
             shard.due[path] = look
-    return shard.enter(path, line, number(fields, b"np", now))
+    return shard.enter(path, line, launch.place or now)
 
 
-def _is_drawn(fields: Fields | None, owner: str, one: GivenBack) -> bool:
+def _is_drawn(record: Record | None, owner: str, one: GivenBack) -> bool:
     """Tell whether this worker holds the launch, and has not reported."""
-    if fields is None or terminal(fields) or another_life(fields, one.incarnation) or b"ar" in fields:
+    if record is None or record.launch is None or record.launch.outcome is not None:
         return False
-    return fields.get(b"n") == one.launch.encode() and fields.get(b"ao") == owner.encode()
+    return record.runs(one.launch, owner, one.incarnation)

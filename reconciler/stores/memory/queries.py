@@ -5,22 +5,16 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-import msgspec
-
 from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.core.ordering import natural_page
-from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry, Collected, Page
-from reconciler.stores.changes import event_ids, newest_runs
-from reconciler.stores.counts import RunCounts, RunSummary
+from reconciler.stores.counts import RunCounts, RunSummary, newest_runs
 from reconciler.stores.garbage import Life
 from reconciler.stores.holds import RunLife
-from reconciler.stores.memory.state import Cursor, MemoryCore, Shard, number, parse, terminal
-from reconciler.stores.records import Fields
-
-_decode_audit = msgspec.json.Decoder(AuditEntry).decode
+from reconciler.stores.memory.record import Cursor, Record, copied
+from reconciler.stores.memory.state import MemoryCore, Shard, parse
 
 
 class Queries(MemoryCore):
@@ -28,8 +22,8 @@ class Queries(MemoryCore):
 
     def get(self, action: ActionId) -> TaskAction | None:
         with self._lock:
-            fields = self.shard(action).records.get(str(action))
-            return self.decode(str(action), fields) if fields is not None else None
+            record = self.shard(action).records.get(str(action))
+            return self.view(record) if record is not None else None
 
     def get_many(self, actions: Sequence[ActionId]) -> list[TaskAction | None]:
         return [self.get(action) for action in actions]
@@ -67,18 +61,17 @@ class Queries(MemoryCore):
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
         with self._lock:
             shard = self.shard(action)
-            field = shard.records.get(str(action), {}).get(b"e")
-            kept = [at_cursor(shard, cursor) for cursor in event_ids(field)]
-        events = [records.decode_event(data) for data in kept if data is not None]
-        return [event for event in events if event.sequence > after]
+            record = shard.records.get(str(action))
+            kept = [event_at(shard, cursor) for cursor in record.kept] if record is not None else []
+            return [copied(event) for event in kept if event is not None and event.sequence > after]
 
     def channel(self, shard: int, after: str = "0-0", limit: int = 1000) -> list[ChannelEntry]:
         with self._lock:
             events = self._shards[shard].events
             start = bisect_right(events, cursor_of(after), key=lambda entry: entry[0])
             return [
-                ChannelEntry(f"{at}-{count}", records.decode_event(data))
-                for (at, count), data in events[start : start + limit]
+                ChannelEntry(f"{at}-{count}", copied(event))
+                for (at, count), event in events[start : start + limit]
             ]
 
     def collect(
@@ -96,7 +89,7 @@ class Queries(MemoryCore):
             for path in there:
                 if not self._stays(state, path, before, noted=noted, archived=archived):
                     going.append(path)
-                elif b"f" in state.records[path]:
+                elif state.records[path].metadata.finalizers:
                     state.wake(path, now, now)
             deleted: list[TaskAction] = []
             before_this = -1
@@ -108,33 +101,29 @@ class Queries(MemoryCore):
         return Collected(tuple(deleted), len(ended) - len(there), len(there) - len(deleted))
 
     def _forget(self, shard: Shard, path: str) -> TaskAction:
-        fields = shard.records[path]
-        action = self.decode(path, fields)
-        _forget(shard, path, fields)
+        record = shard.records[path]
+        action = self.view(record)
+        _forget(shard, path, record)
         return action
 
     def _stays(self, shard: Shard, path: str, before: int, *, noted: bool, archived: bool) -> bool:
         return (
             self.must_stay(shard, path, before)
-            or (noted and self._life(path) not in shard.garbage)
+            or (noted and _life(shard.records[path]) not in shard.garbage)
             or (archived and not shard.sealed.get(parse(path).run_id))
         )
 
-    def _life(self, path: str) -> Life:
-        action = parse(path)
-        return Life(action, records.incarnation_of(self.shard(action).records[path]))
-
     def must_stay(self, shard: Shard, path: str, before: int) -> bool:
         """Tell whether clean-up is owed (asked for again), somebody above may be read, its run is held, or children live."""
-        fields = shard.records[path]
-        if b"f" in fields:
+        record = shard.records[path]
+        if record.metadata.finalizers:
             return True
-        if _wanted(shard, path, fields, before) or self._held(shard, path, fields):
+        if _wanted(shard, record, before) or self._held(shard, record):
             return True
-        return b"b" in fields and shard.children(parse(path)).open > 0
+        return record.has_children and shard.children(record.id).open > 0
 
-    def _held(self, shard: Shard, path: str, fields: Fields) -> bool:
-        life = RunLife(parse(path).run_id, records.incarnation_of(fields))
+    def _held(self, shard: Shard, record: Record) -> bool:
+        life = RunLife(record.id.run_id, record.metadata.incarnation)
         return any(until > self.now() for until in shard.holds.get(life, {}).values())
 
     def trim_events(self, before: int, *, spilled: bool = False) -> int:
@@ -151,12 +140,12 @@ class Queries(MemoryCore):
     def record_audit(self, entries: Sequence[AuditEntry]) -> None:
         with self._lock:
             for entry in entries:
-                self.shard(entry.id).audit.append(records.encode_json(entry))
+                self.shard(entry.id).audit.append(copied(entry))
             self.wrote("record_audit", tuple(entries))
 
     def audit(self, shard: int) -> list[AuditEntry]:
         with self._lock:
-            return [_decode_audit(data) for data in self._shards[shard].audit]
+            return list(self._shards[shard].audit)
 
 
 def cursor_of(text: str) -> Cursor:
@@ -165,47 +154,51 @@ def cursor_of(text: str) -> Cursor:
     return int(at), int(count or 0)
 
 
-def at_cursor(shard: Shard, text: str) -> bytes | None:
+def event_at(shard: Shard, cursor: Cursor) -> ActionEvent | None:
     """Return the event at a position; None when it was trimmed."""
-    at = bisect_left(shard.events, cursor_of(text), key=lambda entry: entry[0])
-    found = at < len(shard.events) and shard.events[at][0] == cursor_of(text)
+    at = bisect_left(shard.events, cursor, key=lambda entry: entry[0])
+    found = at < len(shard.events) and shard.events[at][0] == cursor
     return shard.events[at][1] if found else None
 
 
-def _forget(shard: Shard, path: str, fields: Fields) -> None:
+def _life(record: Record) -> Life:
+    return Life(record.id, record.metadata.incarnation)
+
+
+def _forget(shard: Shard, path: str, record: Record) -> None:
     """Remove an action, and with the last one all that is kept of its run."""
-    action = parse(path)
+    action = record.id
     run = action.run_id
     del shard.records[path], shard.done[path]
     shard.steps.pop(path, None)
     shard.ended.pop(path, None)
     shard.due.pop(path, None)
-    shard.tree[run].discard(f"{fields.get(b'r', b'').decode()}/{action.action}")
-    shard.count(run, str(number(fields, b"p", 1)), -1)
+    shard.tree[run].discard(f"{record.spec.parent_action_name or ''}/{action.action}")
+    shard.count(run, str(int(record.phase)), -1)
     for kind in "tof":
         shard.counters[run].pop(f"{kind}:{action.action}", None)
     if not shard.tree[run]:
-        for index in (shard.tree, shard.counters, shard.shared, shard.runs, shard.incarnations, shard.sealed):
+        for index in (shard.tree, shard.counters, shard.runs, shard.incarnations, shard.sealed):
             index.pop(run, None)
 
 
 def _is_above(shard: Shard, path: str) -> bool:
     """Tell whether something below it is there: a name that comes again would take that part for its own."""
-    action = parse(path)
-    below = (m for m in shard.tree[action.run_id] if m.startswith(f"{action.action}/"))
-    return b"b" in shard.records[path] and any(
-        str(action.run_id.action(member.rpartition("/")[2])) in shard.records for member in below
+    record = shard.records[path]
+    run = record.id.run_id
+    below = (m for m in shard.tree[run] if m.startswith(f"{record.id.action}/"))
+    return record.has_children and any(
+        str(run.action(member.rpartition("/")[2])) in shard.records for member in below
     )
 
 
-def _wanted(shard: Shard, path: str, fields: Fields, before: int) -> bool:
+def _wanted(shard: Shard, record: Record, before: int) -> bool:
     """Tell whether an ancestor lives or is still kept: whoever reads it may read what is below it."""
-    run, above = parse(path).run_id, fields
-    while b"r" in above:
-        parent = str(run.action(above[b"r"].decode()))
+    while record.spec.parent_action_name is not None:
+        parent = str(record.id.run_id.action(record.spec.parent_action_name))
         if parent not in shard.records:
             return False
-        above = shard.records[parent]
-        if not terminal(above) or shard.done.get(parent, 0) >= before:
+        record = shard.records[parent]
+        if not record.ended or shard.done.get(parent, 0) >= before:
             return True
     return False

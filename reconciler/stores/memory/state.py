@@ -13,19 +13,16 @@ from datetime import timedelta
 
 import msgspec
 
-from reconciler.api.action import FINALIZER, ActionId, Children, RunId, TaskAction
-from reconciler.api.phase import ActionPhase
+from reconciler.api.action import ActionId, Children, RunId, TaskAction
+from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.core.line import RELAUNCH, read_line
-from reconciler.stores import records
-from reconciler.stores.changes import APART, GRACE, PENDING_TTL
 from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.heads import Heads
-from reconciler.stores.records import Fields
+from reconciler.stores.memory.record import Cursor, Record
+from reconciler.stores.timing import APART, EVENT_IDS, GRACE, PENDING_TTL
 
 AUDIT_LIMIT = 1000
-Cursor = tuple[int, int]
-"""Position in the results channel: ms since the epoch, and a counter within that ms."""
 
 
 @dataclass
@@ -33,12 +30,11 @@ class Shard:
     """All state of one shard. Paths are `project/domain/run/action`; times are ms since the epoch.
 
     Attributes:
-        records: fields of each action, by path; the layout of `stores.records`.
+        records: what is stored of each action, by path.
         due: when each live action is looked at next.
         done: when each terminal action ended.
         tree: `parent/action` of each action of a run; a root has an empty parent.
         counters: actions of a run by phase number, and children by parent (`t:`, `o:`, `f:` and its name).
-        shared: shared parts of specs of a run, by digest.
         runs: when each run was created.
         incarnations: which incarnation of its name each run is; empty for one of a release before.
         events: the results channel, oldest first.
@@ -54,17 +50,16 @@ class Shard:
         ended: names of the children of each group in the order of their ends.
     """
 
-    records: dict[str, Fields] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
     tree: dict[RunId, set[str]] = field(default_factory=dict)
     counters: dict[RunId, dict[str, int]] = field(default_factory=dict)
-    shared: dict[RunId, dict[bytes, bytes]] = field(default_factory=dict)
     runs: dict[RunId, int] = field(default_factory=dict)
     incarnations: dict[RunId, str] = field(default_factory=dict)
-    events: list[tuple[Cursor, bytes]] = field(default_factory=list)
+    events: list[tuple[Cursor, ActionEvent]] = field(default_factory=list)
     last_cursor: Cursor = (0, 0)
-    audit: deque[bytes] = field(default_factory=lambda: deque(maxlen=AUDIT_LIMIT))
+    audit: deque[AuditEntry] = field(default_factory=lambda: deque(maxlen=AUDIT_LIMIT))
     lines: dict[str, dict[str, int]] = field(default_factory=dict)
     pending_until: int = 0
     armed: int = 0
@@ -87,34 +82,41 @@ class Shard:
 
     def list_end(self, parent: str, name: str) -> None:
         """Add to the children of a group that have ended; of another parent nothing is kept."""
-        if b"el" in self.records.get(parent, {}):
+        above = self.records.get(parent)
+        if above is not None and above.lists_ends:
             self.ended.setdefault(parent, []).append(name)
 
-    def publish(self, event: bytes, now: int) -> bytes:
-        """Append an event to the results channel; returns its position as text."""
+    def publish(self, record: Record, event: ActionEvent, now: int) -> None:
+        """Append an event of an action to the results channel. Unless it says so, it was reported when it happened."""
+        if not event.reported_time:
+            event = msgspec.structs.replace(event, reported_time=event.updated_time)
         at, count = self.last_cursor
         self.last_cursor = (now, 0) if now > at else (at, count + 1)
         self.events.append((self.last_cursor, event))
-        return b"%d-%d" % self.last_cursor
+        record.events += 1
+        record.kept = [*record.kept, self.last_cursor][-EVENT_IDS:]
 
     def wake(self, path: str, at: int, now: int) -> None:
         """Make an action due, never later than it was; while a claim is out, note the request for its end.
 
         Noted also once the lease of the claim has run out: a slow step may still commit, and writes its own due time.
         """
-        fields = self.records[path]
-        if b"l" in fields:
-            fields[b"w"] = b"%d" % min(at, number(fields, b"w", at))
-        if held(fields, now):
+        record = self.records[path]
+        if record.held_until:
+            record.woken_at = min(at, record.woken_at or at)
+        if record.held(now):
             return
         self.due[path] = min(at, self.due.get(path, at))
-        if at > now and b"ao" in fields:
+        launch = record.launch
+        if at > now and launch is not None and launch.owner:
             # heartbeats move the due time of a running attempt, but never past this
-            fields[b"u"] = b"%d" % min(at, number(fields, b"u", at))
+            launch.look_at = min(at, launch.look_at or at)
 
-    def leave(self, path: str, fields: Fields) -> None:
-        """Take the launch of an action out of the line it stands in, if it does."""
-        line = fields.pop(b"nl", b"").decode()
+    def leave(self, path: str, line: str) -> None:
+        """Take the launch of an action out of a line, if it stands there."""
+        record = self.records.get(path)
+        if record is not None and record.launch is not None and record.launch.line == line:
+            record.launch.line = ""
         standing = self.lines.get(line, {})
         standing.pop(path, None)
         if not standing:
@@ -125,10 +127,11 @@ class Shard:
 
         The level is that of the priority given last, which may be after the line was chosen; a relaunch stays ahead of all.
         """
-        fields, chosen = self.records[path], read_line(line)
-        if b"pr" in fields and chosen.level != RELAUNCH:
-            line = msgspec.structs.replace(chosen, level=number(fields, b"pr")).name
-        fields.update({b"nl": line.encode(), b"np": b"%d" % place})
+        record, chosen = self.records[path], read_line(line)
+        if record.ranked and chosen.level != RELAUNCH:
+            line = msgspec.structs.replace(chosen, level=record.metadata.priority).name
+        assert record.launch is not None
+        record.launch.line, record.launch.place = line, place
         opened = line not in self.lines
         self.lines.setdefault(line, {})[path] = place
         return line if opened else ""
@@ -141,13 +144,12 @@ class Shard:
 
     def begin(self, path: str, owner: str, lease: int, now: int) -> None:
         """Give the lease of a launch to a worker; a step that holds the action looks at the lease when it commits."""
-        fields, until = self.records[path], now + lease
-        fields.update({b"ao": owner.encode(), b"al": b"%d" % until, b"as": b"%d" % now})
-        for name in (b"ah", b"ab"):
-            fields.pop(name, None)
-        if not held(fields, now):
-            if path in self.due:
-                fields[b"u"] = b"%d" % self.due[path]
+        record, until = self.records[path], now + lease
+        launch = record.launch
+        assert launch is not None
+        launch.take(owner, until, now)
+        if not record.held(now):
+            launch.look_at = self.due.get(path, launch.look_at)
             self.due[path] = min(until + GRACE, self.due.get(path, until + GRACE))
 
     def need_message(self, now: int) -> bool:
@@ -209,13 +211,10 @@ class MemoryCore:
         """Return the state of an action's shard."""
         return self._shards[self.shard_of(action.run_id)]
 
-    def decode(self, path: str, fields: Fields, now: int = 0) -> TaskAction:
-        """Make a record of its fields, with the shared part of its spec and its counts of children."""
-        action = parse(path)
-        shard = self.shard(action)
-        part = shard.shared.get(action.run_id, {}).get(fields[b"h"])
-        children = shard.children(action) if b"b" in fields else None
-        return records.decode(action, fields, records.decode_shared(part) if part else {}, children, now)
+    def view(self, record: Record, now: int = 0) -> TaskAction:
+        """Make the record the API speaks of, with its counts of children."""
+        shard = self.shard(record.id)
+        return record.view(shard.children(record.id) if record.has_children else None, now)
 
     def wrote(self, verb: str, detail: object) -> None:
         """Tell the hook that a verb was applied."""
@@ -253,34 +252,3 @@ class MemoryCore:
 def parse(path: str) -> ActionId:
     """Read the identity a path of the store stands for."""
     return ActionId(*path.split("/"))
-
-
-def number(fields: Fields, name: bytes, default: int = 0) -> int:
-    """Read a decimal field; `default` when it is missing."""
-    return int(fields.get(name, default))
-
-
-def held(fields: Fields, now: int) -> bool:
-    """Tell whether a step holds the action."""
-    return number(fields, b"l") > now
-
-
-def owed(fields: Fields) -> bool:
-    """Tell whether this reconciler owes clean-up; finalizers of other controllers are theirs."""
-    return FINALIZER.encode() in fields.get(b"f", b"").split(b" ")
-
-
-def owe(fields: Fields) -> None:
-    """Add the finalizer of this reconciler to those of others."""
-    if not owed(fields):
-        fields[b"f"] = b" ".join([*fields.get(b"f", b"").split(), FINALIZER.encode()])
-
-
-def another_life(fields: Fields, known: str) -> bool:
-    """Tell whether a record belongs to another incarnation of its run than the caller's: names and launches come again."""
-    return bool(known) and records.incarnation_of(fields) != known
-
-
-def terminal(fields: Fields) -> bool:
-    """Tell whether the action has ended."""
-    return ActionPhase(number(fields, b"p", 1)).is_terminal()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.stores.memory.archiving import Archiving
 from reconciler.stores.memory.attempts import Attempts
+from reconciler.stores.memory.creating import Creating
 from reconciler.stores.memory.functions import Functions
 from reconciler.stores.memory.garbage import GarbageNotes
 from reconciler.stores.memory.holding import Holding
@@ -11,11 +12,11 @@ from reconciler.stores.memory.lines import QueueLines
 from reconciler.stores.memory.stepping import Stepping
 
 
-class MemoryStore(Stepping, Attempts, QueueLines, Functions, GarbageNotes, Archiving, Holding):
+class MemoryStore(Creating, Stepping, Attempts, QueueLines, Functions, GarbageNotes, Archiving, Holding):
     """The store to read, and the one of simulations and fast tests; one process, nothing is kept beyond it.
 
-    It holds the same encoded fields as the Redis store and passes the same conformance suite. One lock makes
-    each verb atomic. Time passes only as the given clock says.
+    It holds records with named fields (`Record`), knows nothing of how Redis lays them out, and passes the same conformance
+    suite. One lock makes each verb atomic. Time passes only as the given clock says.
 
     Attributes:
         on_write: called with the verb and a detail of it after each verb that may write was applied, still

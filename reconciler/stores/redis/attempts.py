@@ -8,10 +8,10 @@ import msgspec
 
 from reconciler.api.action import ActionId, Deletion, Signal, TaskAction
 from reconciler.stores.base import AbortOutcome, AbortReport, Beat, Finished, SignalOutcome, StartRefused
-from reconciler.stores.changes import GRACE, PENDING_TTL
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, open_json, pairs
 from reconciler.stores.redis.scripts import pack, script
+from reconciler.stores.timing import GRACE, PENDING_TTL
 
 _REFUSED = tuple(StartRefused)
 _ABORTED = tuple(AbortOutcome)

@@ -21,8 +21,8 @@ from reconciler.api.action import ActionId
 from reconciler.api.event import AuditEntry
 from reconciler.api.status_conditions import cut
 from reconciler.settings import Settings
-from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry
+from reconciler.stores.events import decode_event
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore
 from reconciler.stores.redis.queries import add_audit
@@ -109,7 +109,7 @@ class RedisChannel(RedisCore):
         for cursor, fields in entries:
             data = fields.get(b"e", b"")
             try:
-                found.append(ChannelEntry(cursor.decode(), records.decode_event(data)))
+                found.append(ChannelEntry(cursor.decode(), decode_event(data)))
             except msgspec.DecodeError as error:
                 self._set_aside(shard, cursor.decode(), data, str(error))
         return found

@@ -10,11 +10,11 @@ import structlog
 
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.audit import Ruling, Who, ruling
-from reconciler.stores.changes import AGED, AGED_EVERY, GRACE, PART, RULINGS, TICKET_TTL
 from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served, Turn
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, counted, open_json, pairs
 from reconciler.stores.redis.scripts import pack, script
+from reconciler.stores.timing import AGED, AGED_EVERY, GRACE, PART, RULINGS, TICKET_TTL
 
 log = structlog.get_logger(__name__)
 

@@ -15,8 +15,8 @@ from reconciler.api.phase import ActionPhase
 from reconciler.core.ordering import natural_page
 from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry, Collected, Page
-from reconciler.stores.changes import event_ids, newest_runs
-from reconciler.stores.counts import RunCounts, RunSummary
+from reconciler.stores.counts import RunCounts, RunSummary, newest_runs
+from reconciler.stores.events import decode_event
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, pairs
 from reconciler.stores.redis.notify import Notifier
@@ -107,7 +107,7 @@ class Queries(RedisCore):
     @explain
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
         field: Any = self.client.hget(self.keys.action(action), "e")
-        total, ids = records.event_count(field), event_ids(field)
+        total, ids = records.event_count(field), _event_ids(field)
         wanted = ids[max(0, len(ids) - (total - after)) :] if total > after else []
         if not wanted:
             return []
@@ -116,14 +116,12 @@ class Queries(RedisCore):
         for cursor in wanted:
             pipe.xrange(stream, cursor, cursor)
         entries = [entry for part in pipe.execute() for entry in part]
-        return [records.decode_event(fields[b"e"]) for _, fields in entries]
+        return [decode_event(fields[b"e"]) for _, fields in entries]
 
     @explain
     def channel(self, shard: int, after: str = "0-0", limit: int = 1000) -> list[ChannelEntry]:
         entries: Any = self.client.xrange(self.keys.events(shard), f"({after}", "+", count=limit)
-        return [
-            ChannelEntry(cursor.decode(), records.decode_event(fields[b"e"])) for cursor, fields in entries
-        ]
+        return [ChannelEntry(cursor.decode(), decode_event(fields[b"e"])) for cursor, fields in entries]
 
     def subscribe(
         self, run: RunId, callback: Callable[[], None], *, end_of: str = ""
@@ -210,3 +208,8 @@ def add_audit(pipe: Pipeline, key: str, entry: AuditEntry) -> None:
 def _counts(raw: dict[bytes, bytes]) -> RunCounts:
     found = {ActionPhase(int(k)): int(v) for k, v in raw.items() if k.isdigit() and int(v)}
     return RunCounts(found)
+
+
+def _event_ids(field: bytes | None) -> list[str]:
+    """Read the stream ids of the last events, oldest first, from field `e`."""
+    return [part.decode() for part in field.split(b" ")[1:]] if field else []

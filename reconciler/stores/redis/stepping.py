@@ -13,6 +13,7 @@ from reconciler import metrics
 from reconciler.api.action import FINALIZER, ActionId, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.api.tokens import FencingToken
+from reconciler.core.events import first_event
 from reconciler.core.status_conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import (
@@ -26,23 +27,14 @@ from reconciler.stores.base import (
     Look,
     Write,
 )
-from reconciler.stores.changes import (
-    APART,
-    EVENT_IDS,
-    GRACE,
-    LINES_AT_ONCE,
-    PENDING_TTL,
-    REFILL_AFTER,
-    Change,
-    change_of,
-    differing_fields,
-    first_event,
-)
+from reconciler.stores.events import encode_event
 from reconciler.stores.lines import Head
+from reconciler.stores.redis.changes import Change, change_of, differing_fields
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, counted, pairs
 from reconciler.stores.redis.lines import heads_of
 from reconciler.stores.redis.scripts import pack, script
+from reconciler.stores.timing import APART, EVENT_IDS, GRACE, LINES_AT_ONCE, PENDING_TTL, REFILL_AFTER
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +91,7 @@ class Stepping(RedisCore):
         for action in actions:
             fields, name, shared = records.encode_new(action, cache)
             flat = [*map(bytes.decode, chain.from_iterable(fields.items()))]
-            event = records.encode_event(first_event(action))[:-1].decode()
+            event = encode_event(first_event(action))[:-1].decode()
             once = "" if (action.id.run_id, name) in sent else shared.decode()
             sent.add((action.id.run_id, name))
             phase = action_phase(action.status)

@@ -36,7 +36,7 @@ from reconciler.api.transition import (
     waiting_for_resources,
 )
 from reconciler.core.events import build_event, check_event, observed_cache_status
-from reconciler.stores import records
+from reconciler.stores.events import encode_event
 from reconciler.testing import Lab, ScriptedPlugin
 
 ID = ActionId("proj", "dev", "run1", "a0")
@@ -416,4 +416,4 @@ def test_details_of_an_event_are_bounded() -> None:
     found = event(running(0, details))
     assert found.cluster_events[-1].message == "reason 2999"
     assert (len(found.cluster_events), len(found.log_info), len(found.log_context or {})) == (20, 20, 20)
-    assert len(records.encode_event(found)) < 64 * 1024
+    assert len(encode_event(found)) < 64 * 1024

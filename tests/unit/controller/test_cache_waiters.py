@@ -18,8 +18,8 @@ from reconciler.api.template import TaskMetadata, Timeouts
 from reconciler.api.transition import CacheStatus, failure, running
 from reconciler.controller.cache_put import wake_waiters
 from reconciler.stores.catalog import CatalogCorrupt
-from reconciler.stores.changes import PENDING_TTL
 from reconciler.stores.memory.catalog import MemoryCatalog
+from reconciler.stores.timing import PENDING_TTL
 from reconciler.testing import Lab, ScriptedPlugin
 
 LONG = 8

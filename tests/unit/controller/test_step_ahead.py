@@ -18,7 +18,7 @@ from reconciler.controller.step import Stepper
 from reconciler.plugins.base import PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.base import ClaimReport, CommitReport, Write
-from reconciler.stores.changes import change_of
+from reconciler.stores.writable import check_writable
 from reconciler.testing import Lab, ScriptedPlugin
 
 pytestmark = [pytest.mark.rule("R2"), pytest.mark.usefixtures("quiet")]
@@ -29,7 +29,7 @@ class OnItsWay:
 
     def __init__(self, lab: Lab, story: list[str], writes: Sequence[Write], limit: int) -> None:
         for write in writes:
-            change_of(write)  # as a store that encodes what it sends
+            check_writable(write)  # as a store that encodes what it sends
         story.append(f"sent {len(writes)}")
         self._lab = lab
         self._story = story

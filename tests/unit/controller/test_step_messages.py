@@ -12,7 +12,7 @@ from reconciler.api.transition import PhaseInfo, failure, queued, running, succe
 from reconciler.broker.recording import Wake
 from reconciler.core.line import Line, read_line
 from reconciler.plugins.context import TaskExecutionContext
-from reconciler.stores.changes import PENDING_TTL
+from reconciler.stores.timing import PENDING_TTL
 from reconciler.testing import Lab, ScriptedPlugin
 
 pytestmark = [pytest.mark.rule("R2"), pytest.mark.usefixtures("quiet")]

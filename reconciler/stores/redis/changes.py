@@ -1,46 +1,18 @@
-"""Compute what a write changes of a record, as fields: once here; either store applies it."""
+"""Compute what a write changes of a record, as the fields a script applies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
-from reconciler.api.action import FINALIZER, RunId, TaskAction
-from reconciler.api.event import OUTPUTS_FILE, ActionEvent, ClusterEvent
+from reconciler.api.action import FINALIZER, TaskAction
 from reconciler.api.phase import ActionPhase
-from reconciler.api.status import ActionStatus
 from reconciler.core.progress import begun
 from reconciler.core.status_conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import Write
-from reconciler.stores.counts import RunSummary
-
-PENDING_TTL = 3000
-"""Life of the mark "a wake-up message is on its way", ms. After this, another one may be sent even if the first was lost."""
-GRACE = 250
-"""Between the end of an attempt's lease and the step that notices, ms."""
-REFILL_AFTER = 200
-"""Pause from the end of a member to the next look at a group that wants more of them, ms; none when much room is free."""
-APART = 100
-"""How far the launches of one run stand apart in a line, ms: a run of many lets those pass that come meanwhile."""
-TICKET_TTL = 3000
-"""Life of the mark "a ticket is on its way", ms. Until it ends no second ticket is sent."""
-AGED = 30_000
-"""How long a launch has stood when it may go before those of higher priority, ms …"""
-AGED_EVERY = 10
-"""… with every so many choices of a queue."""
-PART = 4
-"""A draw takes at most one in so many launches of a line: the others are for others."""
-RULINGS = 100
-"""Notes kept of who paused, moved or limited a queue."""
-LINES_AT_ONCE = 200
-"""Lines of a shard one look tells of."""
-EVENT_IDS = 200
-"""Stream ids a record keeps of its newest events: history is bounded."""
-
-UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
-"""What is raised for a value that has no JSON form: another type, half a character, too large, too deep."""
+from reconciler.stores.events import encode_event
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ATTEMPT_FIELDS = (b"ao", b"al", b"as", b"ax", b"ar", b"u", b"ab", b"ad", b"ah")
@@ -124,7 +96,7 @@ def change_of(write: Write) -> Change:
         version=original.version,
         sets=sets,
         dels=dels,
-        events=[records.encode_event(event) for event in write.events],
+        events=[encode_event(event) for event in write.events],
         phase=int(phase) if write.status else 0,
         due=write.due,
         parent=action.spec.parent_action_name or "",
@@ -159,47 +131,6 @@ def _change_metadata(action: TaskAction, sets: list[bytes], dels: list[bytes]) -
         sets += (b"m", extra)
     else:
         dels.append(b"m")
-
-
-def first_event(action: TaskAction) -> ActionEvent:
-    """Make the event of acceptance; the store adds the time. Of what is recovered it is the last one, too."""
-    phase = action_phase(action.status)
-    event = ActionEvent(
-        id=action.id,
-        sequence=1,
-        phase=phase,
-        actor=action.metadata.submitted.actor if action.metadata.submitted else "",
-        parent=action.spec.parent_action_name,
-    )
-    return event if phase is not ActionPhase.RECOVERED else _only_event(event, action.status)
-
-
-def _only_event(event: ActionEvent, status: ActionStatus) -> ActionEvent:
-    folder, _, name = status.outputs.uri.rpartition("/") if status.outputs else ("", "", "")
-    return msgspec.structs.replace(
-        event,
-        final=True,
-        output_prefix=folder if name == OUTPUTS_FILE else "",
-        cluster_events=tuple(ClusterEvent(h.message, h.occurred_at) for h in status.phase_history[-1:]),
-        cache_status=status.cache_status,
-    )
-
-
-def event_ids(field: bytes | None) -> list[str]:
-    """Read the stream ids of the last events, oldest first, from field `e`."""
-    return [part.decode() for part in field.split(b" ")[1:]] if field else []
-
-
-def newest_runs(
-    runs: Iterable[tuple[int, RunId]], limit: int, before: int | RunSummary
-) -> list[tuple[int, RunId]]:
-    """Choose a page of runs, each with its creation time: newest first, behind `before` (see `Store.list_runs`)."""
-    if isinstance(before, RunSummary):
-        last = (before.created_at, str(before.id))
-        wanted = [(at, run) for at, run in runs if (at, str(run)) < last]
-    else:
-        wanted = [(at, run) for at, run in runs if not before or at < before]
-    return sorted(wanted, key=lambda entry: (entry[0], str(entry[1])), reverse=True)[:limit]
 
 
 def differing_fields(
