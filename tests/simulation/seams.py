@@ -24,7 +24,7 @@ from reconciler.archive import index, recent
 from reconciler.children import desk, functions, sleeps, values, watching
 from reconciler.children import threads as waits
 from reconciler.client import archived, sources, storing
-from reconciler.controller import step
+from reconciler.controller import joined, step
 from reconciler.controller.step import Stepper
 from reconciler.stores.base import Write
 from reconciler.sweeps import archive, objects
@@ -280,7 +280,8 @@ def seams(sim: Simulation) -> Iterator[None]:
     time, drawn = VirtualTime(sim), random.Random(sim.seed)
     stand_ins: list[tuple[Any, str, object]] = [
         (step, "time", time),
-        (step, "wait", wait),
+        (joined, "time", time),
+        (joined, "wait", wait),
         (attempt, "time", time),
         *((module, "time", time) for module in (desk, watching, waits, sleeps)),
         (waits, "_is_main", lambda: True),
