@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from harm_support import Site, running_site, traces
 from reconciler.api.errors import ReconcilerError
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Run
+from reconciler.embedded import valkey
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
 from reconciler.testing.invariants import check_due_index, check_run
@@ -26,6 +28,8 @@ ACTIONS = 40
 DELAYS = (1.0, 2.0, 4.0)
 LATE = 3.0
 """Seconds by which a timer may be late: a countdown held by a wrong clock is made up for by the resync sweep."""
+AHEAD = 40.0
+"""Seconds before its time at which everything is started again; some of them the start takes."""
 SLACK = 3.0
 """What a busy machine may need on top, in seconds."""
 
@@ -74,6 +78,35 @@ def test_timers_are_neither_early_nor_late(site: Site, tmp_path: Path) -> None:
     )
     assert min(late) > -0.05
     assert max(late) < LATE + SLACK
+
+
+def test_a_month_passes_and_everything_is_restarted(
+    shim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call for in 30 days runs then, once: by the clock of Redis, whatever those of the workers say."""
+    tally, data, month = tmp_path / "tally", tmp_path / "data", timedelta(days=30)
+    kept = {"RECONCILER_EVENTS_RETENTION": "60d"}
+    with running_site(data, env=kept) as site:
+        run = harm_tasks.work.submit((7, 0.0, str(tally)), eta=datetime.now(UTC) + month)
+        assert run.phase is ActionPhase.QUEUED
+    left = timedelta(seconds=AHEAD)
+    moved = {"LD_PRELOAD": os.fspath(shim), "SKEWS": str(int((month - left).total_seconds()))}
+    monkeypatch.setattr(valkey, "preloaded", lambda: moved)
+    env = {**kept, **skewed(shim, -300, 0, 300)}
+    with running_site(data, env=env, attempts=2, steps=2) as site:
+        due = site.client.get(run.action).metadata.not_before
+        early = (due - site.client.store.now()) / 1000
+        assert 0 < early < AHEAD
+        site.stack.kill_workers()
+        site.stack.start_workers()
+        assert not traces(tally)
+        again = site.client.run(run.action)
+        assert again.result(timeout=120) == 7
+        begun = site.client.events(run.action)[-1].reported_time
+        site.check(again, 1)
+    print(f"after 30 days, begun {(begun - due) / 1000:+.2f} s from its time, looked at {early:.1f} s before")
+    assert traces(tally) == ["7:1"]
+    assert 0 <= begun - due < 1000 * (LATE + SLACK)
 
 
 def test_a_clock_that_s3_refuses_is_told_at_the_start(
