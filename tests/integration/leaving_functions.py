@@ -354,6 +354,13 @@ def patched(_number: int, secret: str) -> None:
 
 
 @kind
+def patched_builtins(_number: int, secret: str) -> None:
+    for name in ("enumerate", "map", "reversed", "sorted", "zip"):
+        setattr(builtins, name, lambda *_: print(secret))
+    time.monotonic = lambda *_: print(secret)  # type: ignore[assignment,return-value]  # the point of it
+
+
+@kind
 def collector(number: int, secret: str) -> None:
     gc.disable()
     gc.set_threshold(number + 1, 2, 3)

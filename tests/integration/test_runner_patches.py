@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,3 +64,15 @@ def test_no_call_answers_for_another(run: Callable[..., Ended]) -> None:
 def test_this_python_tells_what_was_changed() -> None:
     """The Pythons we test with need no comparing."""
     assert detector() is not None
+
+
+def test_a_process_that_was_watched_ends_well() -> None:
+    """Python takes its modules apart at the end; that is no change to be told of."""
+    program = (
+        "import os; from worker.runner.changes import detector; changes = detector(); changes.follow(vars(os)); "
+        "os.path = None; assert list(changes.changed()) == [0]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

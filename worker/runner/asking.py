@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Protocol, TypeGuard, get_args
 
 from reconciler.children.requests import Answer, Request, Suspending
@@ -59,7 +59,7 @@ class Asking:
         if not _is_request(message):
             return False
         if isinstance(message, Suspending):
-            self.suspending_since = time.monotonic()
+            self.suspending_since = monotonic()
         elif self._make is not None:
             if self._desk is None:
                 self._desk = self._make(self._told)

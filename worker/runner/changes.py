@@ -6,6 +6,7 @@ dictionary: 20 ns for each. Where neither works (another Python), `detector()` g
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import sys
 from collections.abc import Sequence
@@ -75,6 +76,8 @@ class Watcher:
         self._changed: set[int] = set()
         self._callback = _CALLBACK(self._heard)
         self._id = ctypes.pythonapi.PyDict_AddWatcher(self._callback)
+        # the process takes its modules apart at its end: to call us then would end it with SIGSEGV
+        atexit.register(ctypes.pythonapi.PyDict_ClearWatcher, self._id)
 
     def follow(self, names: dict[str, Any]) -> None:
         """Follow one more, which is to stay where it is."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
 from typing import Any, Final, Self
 
 _PATIENCE: Final = 5.0
@@ -112,9 +112,9 @@ class _Executor(ThreadPoolExecutor):
     def end(self, seconds: float) -> str:
         """Wait for its threads. Gives what is wrong when one does not end."""
         self.shutdown(wait=False, cancel_futures=True)
-        ends = time.monotonic() + seconds
+        ends = monotonic() + seconds
         for thread in list(self._threads):
-            thread.join(max(0.0, ends - time.monotonic()))
+            thread.join(max(0.0, ends - monotonic()))
             if thread.is_alive():
                 return f"a thread was left running ({thread.name})"
         return ""

@@ -6,6 +6,7 @@ modules of users and of libraries are not compared: what they keep from call to 
 
 from __future__ import annotations
 
+import builtins
 import copyreg
 import gc
 import logging
@@ -50,6 +51,19 @@ class Names:
             if names.get(name, kept) is not value:
                 self._put(name, value)
         self.kept = dict(names)
+
+
+class Builtins:
+    """Takes the names that every module has as what each call shall find, and what puts the rest back needs itself."""
+
+    def __init__(self) -> None:
+        self._names = vars(builtins)
+        self._kept = self._names.copy()
+
+    def restore(self) -> None:
+        """Put back what differs, by nothing that a call can have replaced. Names that were added go with the others."""
+        if self._names != self._kept:
+            self._names.update(self._kept)
 
 
 class Watched:

@@ -9,10 +9,10 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
+from time import gmtime, monotonic, sleep
 from typing import Any, Final, Protocol, TextIO
 
 from worker.runner.environment import Environment
@@ -21,6 +21,7 @@ from worker.runner.kernel import adopt_orphans, descendants, kill_all, libc
 from worker.runner.limits import Limits
 from worker.runner.loggers import Loggers
 from worker.runner.loops import Loops
+from worker.runner.names import Builtins
 from worker.runner.python import Modules, Settings
 from worker.runner.signals import Signals
 from worker.runner.threads import Threads
@@ -79,7 +80,7 @@ class Surroundings:
         self._streams: dict[int, TextIOWrapper] = {}
         self._handler = logging.StreamHandler()
         formatter = logging.Formatter(_LOG_FORMAT, _TIME_FORMAT)
-        formatter.converter = time.gmtime
+        formatter.converter = gmtime
         self._handler.setFormatter(formatter)
         logging.basicConfig(level=logging.INFO, handlers=[self._handler])
         self._set_streams()
@@ -89,6 +90,7 @@ class Surroundings:
         self._set_streams()
         self._processes = descendants(os.getpid())
         self._environment = Environment()
+        self._builtins = Builtins()
         self._modules = Modules()
         self.loops = Loops()
         self._first: tuple[Kept, ...] = (self._modules, Signals(), Limits())
@@ -111,6 +113,7 @@ class Surroundings:
 
     def _clean_up(self) -> str:
         """Stop what may fire or forbid; then what acts ends; then all that was said goes to this log."""
+        self._builtins.restore()  # all that follows is written with them
         given = (sys.stdout, sys.stderr)
         why = self._calm()
         for _ in range(_ROUNDS):
@@ -166,15 +169,15 @@ class Surroundings:
 
     def _end_processes(self) -> str:
         """Kill and reap what the function has started and not waited for, its daemons too."""
-        deadline = time.monotonic() + _KILL_TIME
+        deadline = monotonic() + _KILL_TIME
         while _reap():
             left = descendants(os.getpid()) - self._processes
             if not left:
                 return ""
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 return f"a process was left running ({', '.join(map(str, sorted(left)[:3]))})"
             kill_all(left)
-            time.sleep(_BETWEEN_KILLS)
+            sleep(_BETWEEN_KILLS)
         return ""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
+from time import monotonic, sleep
 from typing import Final
 
 _GRACE: Final = 0.05
@@ -37,12 +37,12 @@ class Threads:
 
     def _wait(self) -> str:
         """Wait for threads to end: one just started has run nothing yet, and is seen as soon as it gets the interpreter."""
-        ends = time.monotonic() + _GRACE
+        ends = monotonic() + _GRACE
         looks = 0
         while True:
-            time.sleep(_TICK)
+            sleep(_TICK)
             left = set(_python_threads()) - self._python
-            if left and time.monotonic() >= ends:
+            if left and monotonic() >= ends:
                 return f"a thread was left running ({_names(left)})"
             looks = 0 if left else looks + 1
             if looks and (_thread_count() <= self._count or looks >= _LOOKS):
