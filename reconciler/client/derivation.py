@@ -117,7 +117,7 @@ class Derivation:
             check_interfaces(self._store, self._door, _unchanged(source, changes))
         self._hold_objects(grip, source, plan)
         check_objects(self._blobs, plan.reused, plan.again)
-        maker = Maker(verb, source, holder, changes, self._store.now())
+        maker = Maker(verb, source, holder, changes, self._store)
         reused, again = maker.actions(plan, self._door, self._blobs, self._settings.max_object_size)
         again[0].set_metadata(submitted=self._who())
         actions = self._in_its_life([*reused, *again], again[0].id, source)

@@ -15,12 +15,14 @@ from reconciler.api.schedule import Schedule
 from reconciler.api.status import ActionStatus
 from reconciler.api.template import template_or_none
 from reconciler.client.door import Door
+from reconciler.client.fork_inputs import check_changed
 from reconciler.client.sources import SourceRun, objects_of
 from reconciler.core.derivation import Plan
 from reconciler.core.inheritance import with_inputs_hash
 from reconciler.core.layout import is_default_base
 from reconciler.core.status_conditions import recovered
 from reconciler.plugins.group_config import GROUPS
+from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
 from reconciler.stores.outputs import read_inputs
 
@@ -58,15 +60,16 @@ class Maker:
         source: of which run.
         holder: the run that is made.
         changes: what it does otherwise.
-        now: the store's time, ms.
+        store: knows what functions take, and the time.
     """
 
-    def __init__(self, verb: Verb, source: SourceRun, holder: RunId, changes: Changes, now: int) -> None:
+    def __init__(self, verb: Verb, source: SourceRun, holder: RunId, changes: Changes, store: Store) -> None:
         self._verb = verb
         self._source = source
         self._holder = holder
         self._changes = changes
-        self._now = now
+        self._store = store
+        self._now = store.now()
 
     def actions(
         self, plan: Plan, door: Door, blobs: BlobStore, limit: int
@@ -132,7 +135,9 @@ class Maker:
             raise SourceUnusable(
                 f"{record.id} cannot be forked with only some inputs changed: {error}"
             ) from error
-        inputs = _merged(record, document, self._changes.inputs[name])
+        values = self._changes.inputs[name]
+        inputs = _merged(record, document, values)
+        check_changed(self._store, record, inputs, values)
         return msgspec.structs.replace(old, inputs=inputs, input_uri="", inputs_digest="", inputs_hash="")
 
 

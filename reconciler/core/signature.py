@@ -121,6 +121,14 @@ class Signature:
                 "while actions use them."
             ) from refused.__cause__
 
+    def problem_of(self, data: bytes) -> str:
+        """Tell what keeps a document from being one of this signature; empty when it is one."""
+        try:
+            self._inputs.read(data)
+        except Refused as refused:
+            return str(refused.problem)
+        return ""
+
     def call_form(self, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Split decoded arguments into `(args, kwargs)`: `function(*args, **kwargs)` is the call that was encoded."""
         if self._simple:
