@@ -6,6 +6,7 @@ when all is over, and what the outside world remembers, is looked at in `ending.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from reconciler.api.action import SUSPENDED, ActionId, AttemptOutcome
@@ -14,6 +15,7 @@ from reconciler.api.phase import TRANSITIONS, ActionPhase
 from reconciler.api.template import template_or_none
 from reconciler.core.retries import WORKER_LOST
 from reconciler.plugins.group_config import config_of
+from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.record import Record
 from reconciler.stores.memory.state import Shard
 from reconciler.stores.memory.store import MemoryStore
@@ -67,12 +69,14 @@ class Observer:
         together: how many were drawn with a launch, itself among them.
         returned: launches that were given back, and by whom.
         begun: launches some worker has begun to run.
+        keeps: whether the archive has a run, `project/domain/run@incarnation`, that was deleted.
         cached: paths of the actions there ever were whose tasks are cached.
         forgotten: path and incarnation of those that were collected, with what was seen of each.
     """
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
+        self.keeps: Callable[[str], bool] = lambda _: False
         self._read = [(0, -1)] * store.shards
         self.lives: dict[str, Life] = {}
         self.ends: dict[str, list[ActionEvent]] = {}
@@ -122,6 +126,12 @@ class Observer:
 
     def _after_decline_attempt(self, detail: Any) -> None:
         self._declined(*detail)
+
+    def _after_set_archived(self, detail: Any) -> None:
+        """From now on the store may forget the run, and the archive alone tells of it."""
+        for sealed in detail:
+            life = str(RunLife(sealed.run, sealed.incarnation))
+            _ensure(not self.keeps(life), f"{life} is archived, and somebody was told that it is deleted")
 
     def _after_collect(self, detail: Any) -> None:
         for action in detail:

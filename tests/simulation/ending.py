@@ -13,6 +13,8 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import CacheStatus
 from reconciler.archive.archive import Archive
 from reconciler.archive.index import list_index, read_rows
+from reconciler.archive.layout import DELETED, DELETING
+from reconciler.archive.requests import requests_in
 from reconciler.core.paths import ERROR_FILE, LOG_FILE
 from reconciler.sweeps.collect import collect
 from tests.simulation.checker import Violation
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _LEASES = 4 * 3_600_000
 """Longer than any lease, and any turn of a sweep, ms."""
+_AGAIN = 21 * 60_000
 _NONE = timedelta(0)
 _LONG = timedelta(hours=1)
 _OF_ATTEMPTS = frozenset({OUTPUTS_FILE, ERROR_FILE, LOG_FILE})
@@ -55,6 +58,7 @@ def check(sim: Simulation) -> None:
     _nothing_left(sim)
     _outputs_have_owners(sim)
     _archived(sim)
+    _deleted_objects(sim)
 
 
 def _everything_ended(sim: Simulation) -> None:
@@ -78,10 +82,8 @@ def _record(sim: Simulation, record: TaskAction) -> None:
         raise Violation(f"{path} has ended and holds {status.quota_leases}")
     if record.token or record.metadata.finalizers:
         raise Violation(f"{path} has ended and owes something")
-    if record.phase is ActionPhase.RECOVERED and status.outputs is not None:
-        sim.blobs.get(
-            status.outputs.uri, sha256=status.outputs.sha256
-        )  # as long as it says so, they are there
+    if record.phase is ActionPhase.RECOVERED:  # as long as it says so, they are there
+        _has_outputs(sim, record)
     if record.phase is not ActionPhase.SUCCEEDED or status.outputs is None:
         return
     data = sim.blobs.get(status.outputs.uri, sha256=status.outputs.sha256)
@@ -164,7 +166,10 @@ def _outputs_have_owners(sim: Simulation) -> None:
 
 
 def _archived(sim: Simulation) -> None:
-    """With an archive, whatever was forgotten is remembered: each life once, with all its events; nothing else is there."""
+    """With an archive, whatever was forgotten is remembered: each life once, with all its events; nothing else is there.
+
+    But for what somebody asked to have deleted: of that nothing is left.
+    """
     if not sim.settings.archive:
         return
     found: dict[tuple[str, str], list[int]] = {}
@@ -174,16 +179,50 @@ def _archived(sim: Simulation) -> None:
         run = archive.read_run(row.id, row.incarnation)
         if run is None or run.damage or run.missing:
             raise Violation(f"the archive should hold {row.id}@{row.incarnation}: {run and vars(run)}")
-        for name in run.actions:
+        for name, action in run.actions.items():
             life = (str(row.id.action(name)), row.incarnation.partition("~")[0])
             found.setdefault(life, []).append(len(run.events(name)))
+            _has_outputs(sim, action)
+    asked = _asked(sim)
     seen = {key: sorted(life.sequence for life in lives) for key, lives in sim.observer.forgotten.items()}
+    seen = {key: counts for key, counts in seen.items() if _life_of(*key) not in asked}
     told = {key: sorted(counts) for key, counts in found.items()}
     if seen != told:
         wrong = {
             key: (seen.get(key), told.get(key)) for key in {*seen, *told} if seen.get(key) != told.get(key)
         }
         raise Violation(f"forgotten and archived differ, by the events of each life: {wrong}")
+
+
+def _life_of(path: str, incarnation: str) -> str:
+    return f"{path.rpartition('/')[0]}@{incarnation}"
+
+
+def _asked(sim: Simulation) -> set[str]:
+    """Which runs were asked to be deleted; a client that died in between may not have been told."""
+    return {
+        run for place in (DELETING, DELETED) for each in requests_in(sim.blobs, place) for run in each.runs
+    } | sim.workload.deleted
+
+
+def _has_outputs(sim: Simulation, action: TaskAction) -> None:
+    """What the archive names is there, be it of another run."""
+    ref = action.status.outputs
+    if ref is not None and sim.blobs.stat(ref.uri) is None:
+        raise Violation(
+            f"the archive names {ref.uri} as outputs of {action.id}, which is {action.phase}, and it is gone"
+        )
+
+
+def _deleted_objects(sim: Simulation) -> None:
+    """Nothing lies in the folders of a run that was deleted, unless another one points to it, or the cache may."""
+    if not sim.settings.archive or sim.settings.retention < _LONG:
+        return
+    held = {str(life) for shard in sim.store._shards for life in shard.holds}
+    for life in _asked(sim) - held:
+        left = [address.key for address in sim.blobs._objects if f"/{life}/" in address.key]
+        if left and not any(path.startswith(f"{life.partition('@')[0]}/") for path in sim.observer.cached):
+            raise Violation(f"{life} was deleted, and there still is: {left}")
 
 
 def _nothing_left(sim: Simulation) -> None:
@@ -193,6 +232,9 @@ def _nothing_left(sim: Simulation) -> None:
     at_once = msgspec.structs.replace(sim.settings, retention=_NONE, events_retention=_NONE)
     for _ in range(3):
         scheduler.clock.advance(1)
+        collect(sim.store, at_once, sim.blobs)
+    for _ in range(2):  # what was asked to be deleted goes once more
+        scheduler.clock.advance(_AGAIN)
         collect(sim.store, at_once, sim.blobs)
     for shard in sim.store._shards:
         left = [

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from reconciler.api.phase import ActionPhase
+from reconciler.archive.deleting import Deleter
 from reconciler.children import starting
 from reconciler.children.starting import Starting
 from reconciler.core.children import generation
@@ -22,6 +23,7 @@ from reconciler.stores.memory.archiving import Archiving as MemoryArchiving
 from reconciler.stores.memory.attempts import Attempts
 from reconciler.stores.memory.catalog import MemoryCatalog
 from reconciler.stores.memory.heads import Heads
+from reconciler.stores.memory.holding import Holding
 from reconciler.stores.memory.quotas import _Resource
 from reconciler.stores.memory.record import Launch, Record
 from reconciler.stores.memory.state import Shard
@@ -241,6 +243,16 @@ def _without_bound(config: Any, open_: int) -> int:
     return int(config.expected)
 
 
+def _not_held(self: Holding, source: Any, holder: Any, life: int, *, archived: bool = False) -> int:
+    del source, holder, archived
+    return self.now() + life
+
+
+def _not_taken_back(self: Deleter, rows: Any) -> int:
+    del self, rows
+    return 0
+
+
 MISTAKES: dict[str, Planted] = {
     "commit without a look at the token": (Stepping, "_apply", staticmethod(_any_token)),
     "due entry not written": (Stepping, "_apply", staticmethod(_not_due)),
@@ -281,6 +293,8 @@ MISTAKES: dict[str, Planted] = {
     "child accepted below an end": (creating, "_below", _below_anything),
     "lost launch taken for one of several": (Shard, "begin", _drawn_with_whomever),
     "a map starts more than may be open": (windowed, "_room", _without_bound),
+    "source of a run that is made of it not held": (Holding, "hold", _not_held),
+    "deletion not heeded by who archives": (Deleter, "take_back", _not_taken_back),
     "request for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
 }
 

@@ -20,9 +20,11 @@ from reconciler.api.errors import (
     SourceUnusable,
     Unavailable,
 )
+from reconciler.archive.layout import run_path
 from reconciler.children.parent import Parent
 from reconciler.client import Client
 from reconciler.settings import Settings
+from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.memory.catalog import MemoryCatalog
 from reconciler.stores.memory.store import MemoryStore
@@ -90,6 +92,7 @@ class Simulation:
         )
         self.observer = self.store.on_write = Observer(self.store)
         self.blobs = MemoryBlobs()
+        self.observer.keeps = self._is_remembered
         self.quotas = Units(clock=clock, lease=self.settings.quota_lease)
         self.catalog = MemoryCatalog(self.settings, clock=clock)
         self.reservations = Reservations(self.catalog, clock)
@@ -151,6 +154,12 @@ class Simulation:
         """Whether a round still holds the action it works on."""
         record = self.store.shard(action.id).records.get(str(action.id))
         return record is not None and record.token == action.token
+
+    def _is_remembered(self, life: str) -> bool:
+        """Whether the archive has a run of which somebody was told that it is deleted."""
+        run = RunLife.parse(life)
+        uri = self.blobs.uri(run_path(run.run, run.incarnation))
+        return life in self.workload.deleted and self.blobs.stat(uri) is not None
 
     def begins(self, call: Call) -> None:
         """A worker begins to run a launch.

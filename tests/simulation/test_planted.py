@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.checker import Violation
 from tests.simulation.planted import MISTAKES, planted
 from tests.simulation.simulation import Simulation
-from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD, FAMILY, MAPS, NIGHTLY, TURNS
+from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD, FAMILY, MAPS, NIGHTLY, PAST, TURNS
 
 _WITHIN = 500
 _THEMES = {
@@ -20,6 +20,8 @@ _THEMES = {
     "last value of a step stands": FAMILY,
     "lost launch taken for one of several": CROWD,
     "low priority starved": TURNS,
+    "source of a run that is made of it not held": PAST,
+    "deletion not heeded by who archives": PAST,
     "suspended parent not woken": FAMILY,
     "tree forgotten from above": NIGHTLY,
     "a map starts more than may be open": MAPS,

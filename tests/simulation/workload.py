@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.api.action import ActionId, ActionSpec, RunId
+from reconciler.api.action import ActionId, ActionSpec
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import (
     Identifier,
@@ -24,6 +24,7 @@ from reconciler.api.template import (
 )
 from reconciler.client import Client
 from reconciler.plugins import group
+from tests.simulation import pasts
 from tests.simulation.faults import (
     FAVOURITES,
     OF_ATTEMPTS,
@@ -49,6 +50,8 @@ class Theme(msgspec.Struct, frozen=True):
         aborted: share of the submissions somebody aborts.
         again: share of those whose name is used again, often after the run was forgotten.
         remade: share of those of which another run is made later: all again, or what did not succeed.
+        deleted: share of those that somebody asks to have deleted from the archive.
+        bulks: share of those after which a run is made of each of many.
         secrets: share of the functions that read one, and so are drawn alone.
         crowd: most tasks of a group: of a long line several are drawn together.
         turns: groups have fair keys and priorities.
@@ -66,6 +69,8 @@ class Theme(msgspec.Struct, frozen=True):
     aborted: float = 0.3
     again: float = 0.3
     remade: float = 0.1
+    deleted: float = 0.0
+    bulks: float = 0.0
     turns: bool = False
     favourites: tuple[str, ...] = FAVOURITES
 
@@ -77,6 +82,7 @@ TURNS = msgspec.structs.replace(CROWD, secrets=1.0, crowd=24, turns=True)
 MAPS = Theme((0, 0, 0, 1, 0, 0), maps=5, favourites=OF_STEPS)
 FAMILY = Theme((0, 0, 0, 0, 0, 1), favourites=OF_FAMILIES)
 NIGHTLY = Theme((0, 1, 4, 1, 0, 1), cached=0.0, functions=0.4, again=0.7, remade=0.9)
+PAST = msgspec.structs.replace(NIGHTLY, kinds=(0, 2, 4, 1, 0, 1), deleted=0.5, bulks=0.3)
 _ALIKE = Theme((0, 4, 1, 0, 0, 0), 1.0, 1.0, 0.0, alike=True, favourites=OF_CACHE)
 ALIKE_ELSEWHERE = msgspec.structs.replace(_ALIKE, functions=0.0)
 THEMES = (
@@ -93,15 +99,12 @@ THEMES = (
     NIGHTLY,
     FAMILY,
     msgspec.structs.replace(FAMILY, aborted=0.8),
+    PAST,
 )
 _SCRIPTED = ("tidy", "plain")
 _MOODS = ("good", "good", "flaky", "bad")
 PROJECT, DOMAIN = "default", "development"
 _ENDS = {ActionPhase.SUCCEEDED, ActionPhase.FAILED}
-
-
-def _made(client: Client, verb: str, source: RunId, name: str) -> None:
-    getattr(client, verb)(source, name=name)
 
 
 def submitting(spec: ActionSpec) -> Do:
@@ -140,6 +143,7 @@ class Workload:
         conditions: those that wait for a signal without a limit.
         families: runs of functions that start others.
         remade: runs that are made of others.
+        deleted: lives of runs, `project/domain/run@incarnation`, of which clients were told that they are deleted.
     """
 
     def __init__(self, rng: random.Random, size: int | None = None, theme: Theme | None = None) -> None:
@@ -149,6 +153,8 @@ class Workload:
         self.conditions: list[ActionId] = []
         self.families: set[str] = set()
         self.remade: set[str] = set()
+        self.deleted: set[str] = set()
+        self._ordinary: set[str] = set()
         self._runs: list[str] = []
         self._span = rng.choice((0, 5_000, 60_000))
         drawn = rng.choice(THEMES)
@@ -172,7 +178,10 @@ class Workload:
             self._family,
             self._map,
         )
-        names = rng.choices(kinds, (*self.theme.kinds, self.theme.maps))[0](run)
+        kind = rng.choices(kinds, (*self.theme.kinds, self.theme.maps))[0]
+        if kind in {self._task, self._group}:
+            self._ordinary.add(run)
+        names = kind(run)
         first = next(op for op in self.ops if op.label == f"submit {run}")
         if rng.random() < self.theme.aborted:
             self._abort(run, names, first.at)
@@ -185,11 +194,13 @@ class Workload:
 
         if run not in self.families and rng.random() < self.theme.remade:
             self._remake(run, names, first.at)
+        if self.theme.deleted or self.theme.bulks:
+            self._past(run, names, first.at)
 
     def _remake(self, run: str, names: list[str], after: int) -> None:
         """Another run is made of this one once it has ended, while it is kept, forgotten, or in the archive."""
         rng = self.rng
-        verb, again = rng.choice(("recover", "recover", "rerun")), f"{run}-again"
+        again = f"{run}-again"
         source = ActionId.parse(names[0]).run_id
         self.remade.add(again)
         if source.action("a0") in self.conditions:
@@ -199,10 +210,24 @@ class Workload:
         }
         for name, expected in ends.items():
             self.expected[name] = Expected({*expected.ends, *_ENDS, ActionPhase.RECOVERED}, abortable=True)
+        verb, make = pasts.making(rng, names, again, changeable=run in self._ordinary)
         for _ in range(rng.randrange(1, 4)):  # the same call again gives the same run
-            at = after + rng.randrange(2_000, rng.choice((30_000, 200_000)))
-            make = partial(_made, verb=verb, source=source, name=again)
-            self.ops.append(Op(at, f"{verb} {run}", make))
+            self.ops.append(Op(self._later(after), f"{verb} {run}", make))
+
+    def _later(self, after: int) -> int:
+        """A time when what was begun then has ended, or has been forgotten."""
+        return after + self.rng.randrange(2_000, self.rng.choice((30_000, 200_000)))
+
+    def _past(self, run: str, names: list[str], after: int) -> None:
+        """It is not to be remembered; and of many runs others are made at once."""
+        rng = self.rng
+        source = ActionId.parse(names[0]).run_id
+        if rng.random() < self.theme.deleted:
+            self.ops.append(Op(self._later(after), f"delete {run}", pasts.deleting(source, self.deleted)))
+        if rng.random() < self.theme.bulks:
+            bulk = pasts.bulking(rng, f"bulk-{run}", self._ordinary, self.remade)
+            for _ in range(rng.randrange(1, 4)):
+                self.ops.append(Op(self._later(after), f"bulk-{run}", bulk))
 
     def _soon(self, after: int) -> int:
         """A time after another one: in the middle of the first step, or any."""
