@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from reconciler.api.asked import AskedRetry
@@ -39,6 +41,32 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Children an earlier pass has started and this one, the last, never asked for."""
 
 
+class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The last thing a running function has said of how far it is.
+
+    Attributes:
+        state: a word of its own, as PROGRESS.
+        meta: what it said with it, as JSON has it; a text where that was no JSON.
+        at: when a heartbeat brought it, ms since the epoch.
+    """
+
+    state: str
+    meta: Any = None
+    at: int = 0
+
+
+def read_progress(field: bytes, launch: bytes) -> Progress | None:
+    """Read what is stored of a launch's progress: its name, a time, a document; None when it is of another launch."""
+    name, _, rest = field.partition(b" ")
+    at, _, document = rest.partition(b" ")
+    if not document or name != launch:
+        return None
+    return msgspec.structs.replace(_progress.decode(document), at=int(at))
+
+
+_progress = msgspec.json.Decoder(Progress)
+
+
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that the store knows of the launch a plugin waits for.
 
@@ -53,6 +81,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         handed_back: by a worker that cannot run it, since it was last sent.
         in_line: whether it stands in the line of its queue and waits for a worker; only known of a claimed action.
         drawn_with: how many launches its worker drew together, this one among them; 0 = it drew this one alone.
+        progress: how far its function says it is; None = it says nothing.
     """
 
     launch: str = ""
@@ -66,6 +95,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     handed_back: HandBack | None = None
     in_line: bool = False
     drawn_with: int = 0
+    progress: Progress | None = None
 
     @property
     def suspended(self) -> bool:

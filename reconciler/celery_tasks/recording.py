@@ -6,11 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import msgspec
 from celery import Celery, states
 from celery.backends.base import DisabledBackend
 from kombu.exceptions import EncodeError
 
 from reconciler.celery_tasks.carrying import to_json, unwritable
+from reconciler.children.current import current_parent
+from reconciler.children.requests import Say
 
 _task_log = logging.getLogger("celery.task")
 """Goes to the log of the attempt, like all that the task says."""
@@ -33,12 +36,15 @@ class Recorder(DisabledBackend):  # type: ignore[misc]  # Celery has no types
         self.said: tuple[str, Any] | None = None
 
     def store_result(self, task_id: str, result: object, state: str, *_: Any, **__: Any) -> object:
-        """Keep a state the task has set itself, and say it in the log, where it can be followed."""
+        """Keep a state the task has set itself, say it in the log, and have the record say it, too."""
         if task_id != self._id:
             self.refuse("update_state of another task: a durable task knows its own state only")
         if state != states.STARTED:  # said by the tracer
             self.said = (state, result)
             _task_log.info("state %s: %r", state, result)
+            parent = current_parent()
+            if parent is not None:
+                parent.tell(Say(state, _document(result)))
         return result
 
     def mark_as_done(
@@ -62,3 +68,10 @@ class Recorder(DisabledBackend):  # type: ignore[misc]  # Celery has no types
 
     def mark_as_retry(self, *_: Any, **__: Any) -> None:  # as Celery
         """Note that it is to be tried again, as the tracer says."""
+
+
+def _document(meta: object) -> bytes:
+    try:
+        return to_json(meta).encode(errors="replace")
+    except (TypeError, ValueError):
+        return msgspec.json.encode(repr(meta).encode(errors="replace").decode())

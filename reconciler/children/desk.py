@@ -73,6 +73,8 @@ class Desk:
         self._watching = Watching(client, told, self.hidden)
         self._following = Following(client, told, self.hidden)
         self._requests: deque[ask.Request] = deque()
+        self.said: ask.Say | None = None
+        """How far the call says it is."""
         self._actions: dict[int, ActionId] = {}
         self._apart: set[ActionId] = set()
         self._watches: list[int] = []
@@ -84,7 +86,10 @@ class Desk:
 
     def take(self, request: ask.Request) -> None:
         """Take a request; `work` does it."""
-        self._requests.append(request)
+        if isinstance(request, ask.Say):
+            self.said = request
+        else:
+            self._requests.append(request)
 
     def close(self) -> None:
         """Watch for nothing any more."""

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, NoReturn
 
-from reconciler.api import errors
-from reconciler.api.errors import ResultTimeout
+from reconciler.api.errors import HistoryTooLong, ResultTimeout
 from reconciler.children import requests as ask
 from reconciler.children.arrivals import Arrivals
 from reconciler.children.checks import check_thread
@@ -62,14 +61,11 @@ class Parent:
         self.attempt = attempt
         self.again: bytes | None = None
         self._signature = signature
-        self.suspended = False
         self._way = way
-        self._patience = patience
-        self._suspends = suspends
+        self._patience, self._suspends = patience, suspends
         self._replays = is_relaunch(attempt.launch) if replays is None else replays
-        self._number = self._counted = 0
+        self._number = self._counted = self._wakes = 0
         self._waits: list[int] = []
-        self._wakes = 0
         self._asked: Counter[str] = Counter()
         self._open: set[int] = set()
         self._answers: dict[int, ask.Answer] = {}
@@ -82,7 +78,7 @@ class Parent:
         self._seen: set[int] = set()
         self._sleeps = Sleeps()
         self.given_up = GivenUp(self)
-        self._hurry = False
+        self._hurry = self.suspended = False
         self._lock = threading.RLock()
         self._loops: Loops | None = None
         self._threads = Threads(self, brings=way.brings)
@@ -98,7 +94,7 @@ class Parent:
         """
         self._counted += 1
         if self._counted > MOST:
-            raise errors.HistoryTooLong(MOST)
+            raise HistoryTooLong(MOST)
         return self.reading()
 
     def reading(self) -> int:
@@ -114,11 +110,16 @@ class Parent:
     def post(self, request: ask.Request) -> int:
         """Send a request that is answered; its number."""
         self.check()
-        number: int = request.number  # type: ignore[union-attr]  # all but Suspending have one
+        number: int = request.number  # type: ignore[union-attr]  # what is answered has one
         with self._lock:
             self._open.add(number)
             self._way.post(request)
         return number
+
+    def tell(self, request: ask.Request) -> None:
+        """Send a request that is not answered."""
+        with self._lock:
+            self._way.post(request)
 
     def check(self) -> None:
         """Raise again what was not let pass.
@@ -352,8 +353,7 @@ class Parent:
         self.suspended = True
         self._waits = [number for number in self._awaited() if number not in self._sleeps]
         self._wakes = self._sleeps.first()
-        with self._lock:
-            self._way.post(ask.Suspending())
+        self.tell(ask.Suspending())
 
     def start_over(self, args: Sequence[object], kwargs: Mapping[str, object]) -> NoReturn:
         """End the call, and have it called anew with these arguments and nothing of what it has asked for.

@@ -213,6 +213,13 @@ class Suspending(msgspec.Struct, frozen=True, tag=True):
     """The call is about to end, because it has nothing to do but wait."""
 
 
+class Say(msgspec.Struct, frozen=True, tag=True):
+    """Says how far the call is, with a document (JSON); nothing is answered, and only the last one counts."""
+
+    state: str
+    meta: bytes
+
+
 class Started(msgspec.Struct, frozen=True, tag=True):
     """Answers that it is stored as this action."""
 
@@ -319,5 +326,6 @@ Request = (
     | Keep
     | GiveUp
     | Suspending
+    | Say
 )
 Answer = Started | Refused | End | Ends | Phase | Told | Kept | GivenUp | Done | Hurry

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from reconciler.api.action import RunId, TaskAction
+from reconciler.api.attempt import Progress
 from reconciler.api.audit import Ruling, Who
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
@@ -141,7 +142,12 @@ def _attempt_part(record: TaskAction) -> Document | None:
         "started_at": iso(attempt.started_at),
         "lease_until": iso(attempt.lease_until),
         "stop": attempt.stop or None,
+        "progress": _progress_part(attempt.progress),
     }
+
+
+def _progress_part(said: Progress | None) -> Document | None:
+    return {"state": said.state, "meta": said.meta, "at": iso(said.at)} if said else None
 
 
 def _told_part(told: AttemptView) -> Document:

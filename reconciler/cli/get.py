@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import click
+import msgspec
 
 from reconciler.api.action import Metadata, RunId, TaskAction
 from reconciler.api.approval import read_condition
@@ -113,7 +114,15 @@ def _what(record: TaskAction) -> Pairs:
             f"{children.total}, {children.open} open, {children.failed} failed" if children.total else "",
         ),
         ("not asked for", never_asked_for(record)),
+        ("progress", _progress(record)),
     ]
+
+
+def _progress(record: TaskAction) -> str:
+    said = record.attempt.progress
+    if said is None:
+        return ""
+    return f"{said.state} {one_line(msgspec.json.encode(said.meta).decode())}, said {stamp(said.at)}"
 
 
 def never_asked_for(record: TaskAction) -> str:

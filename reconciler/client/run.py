@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from reconciler.api.action import ActionId, ActionSpec, RunId, TaskAction
+from reconciler.api.attempt import Progress
 from reconciler.api.errors import ActionEnded, InvalidSpec
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
@@ -119,6 +120,11 @@ class Run(Generic[T_co]):
             ActionNotFound: it has been collected. Whatever else is asked raises this then, too.
         """
         return self._client.get(self.action).phase
+
+    @property
+    def progress(self) -> Progress | None:
+        """Tell how far its function says it is, as by `update_state` of a Celery task; None when it says nothing."""
+        return self._client.get(self.action).attempt.progress
 
     @property
     def counts(self) -> RunCounts:
@@ -294,6 +300,10 @@ class AsyncRun(Generic[T]):
     async def phase(self) -> ActionPhase:
         """See `Run.phase`."""
         return await in_thread(lambda: self.run.phase)
+
+    async def progress(self) -> Progress | None:
+        """See `Run.progress`."""
+        return await in_thread(lambda: self.run.progress)
 
     async def counts(self) -> RunCounts:
         """See `Run.counts`."""

@@ -19,6 +19,7 @@ from reconciler.api.action import ActionId, AttemptOutcome, Deletion, RunId, Sig
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.resource import QuotaLease
 from reconciler.stores.archiving import Archiving
+from reconciler.stores.beats import Beats
 from reconciler.stores.counts import RunCounts, RunSummary
 from reconciler.stores.ended import Ended
 from reconciler.stores.garbage import Garbage
@@ -172,13 +173,6 @@ class StartRefused(enum.Enum):
     """Another delivery of the same launch was started before."""
 
 
-class Beat(msgspec.Struct, frozen=True):
-    """The answer to a heartbeat: whether the attempt is still ours, and why to stop if it shall."""
-
-    alive: bool
-    stop: str = ""
-
-
 class AbortOutcome(enum.Enum):
     """The fate of a request to abort."""
 
@@ -230,7 +224,7 @@ class Collected(msgspec.Struct, frozen=True):
     """Still owed clean-up or with live children; looked at again later."""
 
 
-class Store(Archiving, Ended, Garbage, Functions, Holds, Lines, Steps, Protocol):
+class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Protocol):
     """Records, due index, attempts and the results channel."""
 
     shards: int
@@ -300,12 +294,6 @@ class Store(Archiving, Ended, Garbage, Functions, Holds, Lines, Steps, Protocol)
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> TaskAction | StartRefused:
         """Take the lease of a launch; at most one worker ever gets it."""
-        ...
-
-    def heartbeat(
-        self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
-    ) -> Beat:
-        """Renew the lease, and learn whether to stop."""
         ...
 
     def finish_attempts(self, shard: int, owner: str, finished: Sequence[Finished]) -> tuple[bool, ...]:

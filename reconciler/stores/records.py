@@ -26,12 +26,11 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | k, l, w | claim, commit, wake | fencing token; end of the step's lease; woken while claimed |
 | la | claim | claims in a row before this one whose lease ended without a commit |
 | d | request_abort | request to end (JSON) |
-| g | signal, create of what is recovered | answer to a condition (JSON) |
+| g, gv | signal, create of what is recovered | answer to a condition (JSON); its value alone, for comparison |
 | n, nt | commit | launch that may report, and when it was put into a line |
 | nl, np | commit, start_attempt, draw, give_back | the line it stands in, while it does; its place there, ms |
-| gv | signal, create | value of the answer alone (JSON), for comparison |
-| ao, al, as | start_attempt, draw, heartbeat | owner, end of lease, start of the attempt |
-| ab | draw | how many launches were drawn together, when more than one |
+| ao, al, as, ab | start_attempt, draw, heartbeat | owner, end of lease, start; how many were drawn together |
+| pg | heartbeat | launch, time, and what its function says of its progress (JSON) |
 | ad, ah | decline_attempt | how often workers handed the launch back; why, and until when it waits (JSON) |
 | ax | stop_attempt | why the attempt shall stop |
 | ar | finish_attempts | how the attempt ended (JSON) |
@@ -67,6 +66,7 @@ from reconciler.api.action import (
     TaskAction,
     record_name,
 )
+from reconciler.api.attempt import read_progress
 from reconciler.api.hand_back import HandBack
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
@@ -388,6 +388,7 @@ def _decode_attempt(fields: Mapping[bytes, bytes]) -> AttemptRecord:
         handed_back=_hand_back.decode(fields[b"ah"]) if b"ah" in fields else None,
         in_line=b"in" in fields,
         drawn_with=int(get(b"ab", b"0")),
+        progress=read_progress(get(b"pg", b""), get(b"n", b"")),
     )
 
 

@@ -21,7 +21,8 @@ from support import (
 
 from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
 from reconciler.api.transition import OutputRef
-from reconciler.stores.base import Beat, StartRefused, Store
+from reconciler.stores.base import StartRefused, Store
+from reconciler.stores.beats import Beat
 
 pytestmark = pytest.mark.rule("R29")
 HOUR = 3_600_000

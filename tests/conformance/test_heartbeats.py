@@ -4,6 +4,7 @@ import pytest
 from support import (
     ATTEMPT_LEASE,
     GRACE,
+    LINE,
     STEP_LEASE,
     PassTime,
     claimed,
@@ -12,13 +13,16 @@ from support import (
     get,
     launched,
     make_action,
+    phase_write,
     release_write,
     started,
     success_write,
 )
 
 from reconciler.api.action import Deletion, TaskAction
-from reconciler.stores.base import Beat, Store
+from reconciler.api.phase import ActionPhase
+from reconciler.stores.base import Store
+from reconciler.stores.beats import Beat
 
 pytestmark = pytest.mark.rule("R34")
 HOUR = 3_600_000
@@ -137,3 +141,18 @@ def test_a_stranger_has_no_heartbeat(store: Store) -> None:
     assert get(store, action).attempt.lease_until == lease
     committed(store, success_write(claimed(store, action), keep_finalizer=True))
     assert beat(store, action) == superseded
+
+
+def test_a_heartbeat_brings_progress(store: Store) -> None:
+    """The last that was said stays, a later launch has none yet, and a stranger says nothing."""
+    action = running(store)
+    for said in (b'{"state":"PROGRESS","meta":{"done":1}}', b""):
+        store.heartbeat(action.id, "1", owner="w1", lease=ATTEMPT_LEASE, progress=said)
+    store.heartbeat(action.id, "1", owner="w2", lease=ATTEMPT_LEASE, progress=b'{"state":"OTHER"}')
+    found = get(store, action).attempt.progress
+    assert found is not None
+    assert (found.state, found.meta) == ("PROGRESS", {"done": 1})
+    assert 0 < found.at <= store.now()
+    write = phase_write(claimed(store, action), ActionPhase.RUNNING, launch=("1-1", LINE))
+    committed(store, write)
+    assert get(store, action).attempt.progress is None

@@ -24,7 +24,8 @@ from support import (
 from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.core.layout import run_folder
-from reconciler.stores.base import AbortOutcome, Beat, CommitOutcome, CreateOutcome, StartRefused, Store
+from reconciler.stores.base import AbortOutcome, CommitOutcome, CreateOutcome, StartRefused, Store
+from reconciler.stores.beats import Beat
 from reconciler.stores.garbage import Life
 
 OLD, NEW = "aaaaaaaaaa", "bbbbbbbbbb"

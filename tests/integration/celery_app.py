@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import threading
+import time
 import uuid
 from decimal import Decimal
 from pathlib import Path
@@ -222,6 +223,17 @@ def progress(self: Any, parts: int) -> int:  # a task
     for part in range(parts):
         self.update_state(state="PROGRESS", meta={"done": part})
     return parts
+
+
+@app.task(bind=True, name="shop.reports")
+def reports(self: Any, path: str) -> str:  # a task
+    """Says how far it is, and goes on once somebody has seen it."""
+    for part in (1, 2):
+        self.update_state(state="PROGRESS", meta={"done": part, "of": 2})
+    ends = time.monotonic() + 30
+    while not Path(path).exists() and time.monotonic() < ends:
+        threading.Event().wait(0.05)
+    return "seen"
 
 
 @app.task(base=Hooked, name="shop.hooked")

@@ -7,4 +7,5 @@ from celery_app import app
 from reconciler import durable
 
 add = durable(app.tasks["shop.add"])
+reports = durable(app.tasks["shop.reports"])
 TASKS = {name: durable(app.tasks[name]) for name in sorted(app.tasks) if name.startswith("shop.")}

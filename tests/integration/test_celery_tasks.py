@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 from celery_calls import CALLS, KILLED, SILENT
-from cli_support import ROOT
+from cli_support import ROOT, eventually
 
+from reconciler.api.attempt import Progress
+from reconciler.client import Client
 from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
+from reconciler.settings import Settings
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
 HERE = Path(__file__).parent
@@ -106,6 +109,7 @@ class Sides:
                     assert program.wait(120) == 0, [file.read_text() for file in folder.glob("*.json")]
                 submit = ["-m", "reconciler.cli", "submit", "shop.add", "--args", '{"x": 5}', "--wait"]
                 self.submitted = self._said(*submit)
+                self.progress = self._progress(folder / "seen")
         finally:
             worker.terminate()
             worker.wait(20)
@@ -114,6 +118,19 @@ class Sides:
         self.plain, self.durable = (
             json.loads((folder / f"{side}.json").read_text()) for side in ("plain", "durable")
         )
+
+    def _progress(self, path: Path) -> tuple[Progress | None, str, Any]:
+        """What the record and the command line say while a task runs, and its result."""
+        client = Client.from_settings(Settings.from_env({**os.environ, **self.env}))
+        arguments = json.dumps({"path": str(path)})
+        submitted = self._said(
+            "-m", "reconciler.cli", "submit", "shop.reports", "--args", arguments, "--json"
+        )
+        run = client.run(json.loads(submitted)["run"])
+        eventually(lambda: run.progress is not None, 30)
+        said = run.progress, self._said("-m", "reconciler.cli", "get", str(run.id))
+        path.touch()
+        return *said, run.result(timeout=30)
 
     def _said(self, *command: str) -> str:
         done = subprocess.run(
@@ -170,6 +187,16 @@ def test_every_durable_task_has_an_end(sides: Sides, call: str, state: str, valu
 def test_the_django_example(sides: Sides) -> None:
     """The task of a Django project, found by autodiscovery, is tried again as its `retry` says, and writes its row."""
     assert sides.order == "shipped by snail\na lamp: shipped by snail at try 3\n"
+
+
+def test_how_far_it_is_stands_in_the_record(sides: Sides) -> None:
+    """While it runs: the last that `update_state` has said, with its time."""
+    progress, shown, result = sides.progress
+    assert progress is not None
+    assert (progress.state, progress.meta) == ("PROGRESS", {"done": 2, "of": 2})
+    assert progress.at > 0
+    assert 'PROGRESS {"done":2,"of":2}, said ' in shown
+    assert result == "seen"
 
 
 def test_it_can_be_submitted_from_the_shell(sides: Sides) -> None:

@@ -47,6 +47,7 @@ from worker.attempts.fitness import CannotRun, cannot, check_fit
 from worker.attempts.heartbeat import Heartbeat
 from worker.attempts.live_log import LiveLog
 from worker.attempts.outcomes import describe
+from worker.attempts.progress import progress_of
 from worker.attempts.retry import retry_outages
 from worker.attempts.secrets import AttemptSecrets, ChildSecrets, check_declared, resolve
 from worker.faults import fault_of, storable
@@ -118,6 +119,7 @@ class Attempt:
         except Exception as error:  # noqa: BLE001  # its neighbours in the batch shall not know
             self.outcome = self.fault(error)
         self.beat = Heartbeat(engine, record, owner, self._lease())
+        self.beat.progress = self._progress
 
     def _lease(self) -> int:
         """Compute the length of its lease, ms: the task's own `heartbeat`, else that of the settings."""
@@ -322,6 +324,10 @@ class Attempt:
         queue = (config.queue or self.engine.settings.attempts_queue) if config.suspend else ""
         self._made = Desk(self._client(), self.record, self.owner, told, queue)
         return self._made
+
+    def _progress(self) -> bytes:
+        said = self._made.said if self._made is not None else None
+        return progress_of(said, self._secrets) if said is not None else b""
 
     def _client(self) -> Client:
         engine = self.engine

@@ -31,6 +31,7 @@ class Heartbeat:
         superseded: whether a newer launch has taken over; nothing may be reported then.
         next: when to beat, by the monotonic clock, seconds.
         begun: whether its function is being called.
+        progress: gives what the function says of its progress, a `Progress` as JSON; empty when it says nothing.
     """
 
     def __init__(self, engine: Engine, record: TaskAction, owner: str, lease: int) -> None:
@@ -44,6 +45,8 @@ class Heartbeat:
         self._each: list[Callable[[], None]] = []
         self._runner: Runner | None = None
         self._shown = False
+        self._told = b""
+        self.progress: Callable[[], bytes] = bytes
         self.begun = False
         self.superseded = False
         self.next = time.monotonic() + min(_FIRST_BEAT, lease / 4000)
@@ -64,13 +67,16 @@ class Heartbeat:
         """Renew the lease, and ask the function to stop if it shall."""
         self.next = time.monotonic() + self._lease / 4000
         try:
+            said = self.progress() if self.begun else b""
             beat = self._engine.store.heartbeat(
                 self._action,
                 self._launch,
                 owner=self._owner,
                 lease=self._lease,
                 incarnation=self._incarnation,
+                progress=said if said != self._told else b"",
             )
+            self._told = said
         except Unavailable as error:
             # whoever is right about the lease decides when the store is back; until then the work goes on
             log.warning("heartbeat.unavailable", action=str(self._action), error=str(error))

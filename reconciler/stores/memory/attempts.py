@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import msgspec
 
 from reconciler.api.action import ActionId, Deletion, Signal, TaskAction
+from reconciler.api.attempt import Progress
 from reconciler.api.hand_back import HandBack
-from reconciler.stores.base import AbortOutcome, AbortReport, Beat, Finished, SignalOutcome, StartRefused
+from reconciler.stores.base import AbortOutcome, AbortReport, Finished, SignalOutcome, StartRefused
+from reconciler.stores.beats import Beat
 from reconciler.stores.memory.record import Launch, Record, copied
 from reconciler.stores.memory.state import MemoryCore, Shard
 from reconciler.stores.timing import GRACE
@@ -33,7 +35,14 @@ class Attempts(MemoryCore):
             return self.view(record, now)
 
     def heartbeat(
-        self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
+        self,
+        action: ActionId,
+        launch: str,
+        *,
+        owner: str,
+        lease: int,
+        incarnation: str = "",
+        progress: bytes = b"",
     ) -> Beat:
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
@@ -42,6 +51,9 @@ class Attempts(MemoryCore):
             if record is None or ours is None:
                 return Beat(alive=False, stop="superseded")
             ours.lease_until = now + lease
+            if progress:
+                said = msgspec.json.decode(progress, type=Progress)
+                ours.progress = msgspec.structs.replace(said, at=now)
             if not record.held(now) and shard.due.get(path, now + 1) > now:
                 # the step that would notice a silent worker moves along, never past what a step wants
                 look = now + lease + GRACE

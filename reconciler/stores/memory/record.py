@@ -25,6 +25,7 @@ from reconciler.api.action import (
     TaskAction,
     record_name,
 )
+from reconciler.api.attempt import Progress
 from reconciler.api.hand_back import HandBack
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
@@ -78,6 +79,7 @@ class Launch:
         handed_back: why the last one did, since it was last sent.
         stop: why the attempt shall stop; empty = it shall not.
         outcome: how the attempt ended.
+        progress: how far its function says it is.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Launch:
     handed_back: HandBack | None = None
     stop: str = ""
     outcome: AttemptOutcome | None = None
+    progress: Progress | None = None
 
     def take(self, owner: str, lease_until: int, now: int) -> None:
         """Give it to a worker."""
@@ -117,6 +120,7 @@ class Launch:
             handed_back=self.handed_back,
             in_line=in_line,
             drawn_with=self.drawn_with,
+            progress=self.progress,
         )
 
 

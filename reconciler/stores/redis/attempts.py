@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from reconciler.api.action import ActionId, Deletion, Signal, TaskAction
-from reconciler.stores.base import AbortOutcome, AbortReport, Beat, Finished, SignalOutcome, StartRefused
+from reconciler.stores.base import AbortOutcome, AbortReport, Finished, SignalOutcome, StartRefused
+from reconciler.stores.beats import Beat
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, open_json, pairs
 from reconciler.stores.redis.scripts import pack, script
@@ -37,11 +38,18 @@ class Attempts(RedisCore):
 
     @explain
     def heartbeat(
-        self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
+        self,
+        action: ActionId,
+        launch: str,
+        *,
+        owner: str,
+        lease: int,
+        incarnation: str = "",
+        progress: bytes = b"",
     ) -> Beat:
         key, base = self.where(action)
         alive, stop = script("heartbeat")(
-            self.client, key, base, str(action), launch, owner, lease, GRACE, incarnation
+            self.client, key, base, str(action), launch, owner, lease, GRACE, incarnation, progress
         )
         return Beat(bool(alive), stop.decode())
 

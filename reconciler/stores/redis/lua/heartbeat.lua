@@ -7,6 +7,7 @@
 -- ARGV[5]  lease in ms
 -- ARGV[6]  grace in ms after the lease until a step looks
 -- ARGV[7]  incarnation of the action that was started; "" = not known
+-- ARGV[8]  what the function says of its progress, JSON; "" = nothing new
 -- returns  {alive 0/1, reason to stop or ""}
 local path = ARGV[2]
 local key = record(path)
@@ -14,6 +15,7 @@ local r = redis.call('HMGET', key, 's', 'p', 'd', 'n', 'ao', 'ax', 'l', 'u', 'h'
 if not r[1] or another_life(r[9], ARGV[7]) or terminal(r[2]) or r[4] ~= ARGV[3] or r[5] ~= ARGV[4] then return { 0, 'superseded' } end
 local until_ms = now + tonumber(ARGV[5])
 redis.call('HSET', key, 'al', int(until_ms))
+if ARGV[8] ~= '' then redis.call('HSET', key, 'pg', ARGV[3] .. ' ' .. int(now) .. ' ' .. ARGV[8]) end
 -- the step that would notice a silent worker moves along, but never past what a step wants to look at
 if not (r[7] and tonumber(r[7]) > now) then
   local at = redis.call('ZSCORE', KEYS[1], path)

@@ -1,0 +1,33 @@
+"""The heartbeat of a running attempt: it renews the lease, and brings what is new of it both ways."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from reconciler.api.action import ActionId
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """The answer to a heartbeat: whether the attempt is still ours, and why to stop if it shall."""
+
+    alive: bool
+    stop: str = ""
+
+
+class Beats(Protocol):
+    """The verb of whoever runs an attempt."""
+
+    def heartbeat(
+        self,
+        action: ActionId,
+        launch: str,
+        *,
+        owner: str,
+        lease: int,
+        incarnation: str = "",
+        progress: bytes = b"",
+    ) -> Beat:
+        """Renew the lease, and learn whether to stop; `progress` is a `Progress` as JSON, empty: nothing new."""
+        ...
