@@ -25,7 +25,9 @@ from reconciler.settings import Settings
 
 
 @click.command()
-@click.argument("shape", type=click.Choice(sorted([*shapes.SHAPES, "archive", "costs", "lone", "peers"])))
+@click.argument(
+    "shape", type=click.Choice(sorted([*shapes.SHAPES, "archive", "costs", "lone", "peers", "waiting"]))
+)
 @click.option("--n", default=1000, show_default=True, help="Leaves of a fan-out, nodes of a chain.")
 @click.option(
     "--repeat", default=1, show_default=True, help="Runs on the same servers; the best one is reported."
@@ -35,7 +37,7 @@ def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
     """Measure one SHAPE: fanout, chain, functions, tree, window.
 
     Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes:
-    lone; an archive of n runs of 1,000 actions: archive.
+    lone; an archive of n runs of 1,000 actions: archive; n calls that wait: waiting.
     """
     if shape == "peers":
         _print(peers.compare(n, repeat), as_json=as_json)
@@ -49,10 +51,10 @@ def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
                 _print({"shape": one, **costs.of_shape(stack, one, n)}, as_json=as_json)
         return
     with _stack(shape) as stack:
-        if shape == "lone":
-            from benchmarks import lone  # noqa: PLC0415  # declares functions: only for this shape
+        if shape in {"lone", "waiting"}:
+            from benchmarks import lone, waiting  # noqa: PLC0415  # declare functions: only for these shapes
 
-            report = lone.measure(Client.from_settings(), n)
+            report = {"lone": lone, "waiting": waiting}[shape].measure(Client.from_settings(), n)
         else:
             report = _measure(stack, shapes.SHAPES[shape], n, repeat)
     _print({"shape": shape, "n": n, **report}, as_json=as_json)

@@ -34,8 +34,8 @@ def beat(schedule: Path) -> Sequence[str]:
 
 def flower(port: int) -> Sequence[str]:
     """Build the command of the Flower web page on this port of the loopback interface."""
-    return (*_celery(APP), "flower", f"--address={LOOPBACK}", f"--port={port}")
+    return (*_celery(APP, "celery"), "flower", f"--address={LOOPBACK}", f"--port={port}")
 
 
-def _celery(app: str) -> Sequence[str]:
-    return (sys.executable, "-m", "celery", "-A", app)
+def _celery(app: str, module: str = "reconciler.embedded.lean") -> Sequence[str]:
+    return (sys.executable, "-m", module, "-A", app)

@@ -23,6 +23,17 @@ def test_a_worker_imports_neither_boto3_nor_rich() -> None:
     assert done.stdout.strip() == ""
 
 
+def test_a_worker_of_the_stack_has_no_command_of_others() -> None:
+    """Those that `reconciler dev` starts hold neither Flower nor a prompt, 12 MB each; Celery's own commands are there."""
+    program = (
+        "import sys; from reconciler.embedded import lean; lean.spare_commands(); import celery.bin.celery as c; "
+        "print(*sorted({'flower', 'tornado', 'prompt_toolkit', 'click_repl'} & sys.modules.keys()), "
+        "{'worker', 'beat', 'inspect'} <= set(c.celery.commands))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
 def test_rich_can_be_imported_in_a_worker() -> None:
     """A plugin may use it."""
     program = (

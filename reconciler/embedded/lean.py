@@ -1,0 +1,45 @@
+"""`python -m reconciler.embedded.lean …`: `celery …` without what its command line imports for commands nobody asked for.
+
+Celery imports all its commands and those of others before it looks which one is wanted: Flower with its web server, and a
+prompt with its toolkit, are 12 MB in each process. Those that the embedded stack starts use neither.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import runpy
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+_PROMPT = "click_repl"
+
+
+def spare_commands() -> None:
+    """Import Celery's command line without its prompt, and without the commands of others, as Flower's."""
+    prompt = ModuleType(_PROMPT)
+    prompt.__dict__["register_repl"] = lambda *_, **__: None
+    found = importlib.metadata.entry_points
+
+    def without_commands(**wanted: Any) -> Any:  # noqa: ANN401  # as the function it stands for
+        return () if wanted.get("group") == "celery.commands" else found(**wanted)
+
+    importlib.metadata.entry_points = without_commands
+    sys.modules.setdefault(_PROMPT, prompt)
+    try:
+        import_module("celery.bin.celery")
+    finally:
+        importlib.metadata.entry_points = found
+        if sys.modules[_PROMPT] is prompt:
+            del sys.modules[_PROMPT]
+
+
+def main() -> None:
+    """Run it."""
+    spare_commands()
+    runpy.run_module("celery", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
