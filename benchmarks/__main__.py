@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 import psutil
 
-from benchmarks import archive, costs, peers, shapes
+from benchmarks import archive, costs, pages, peers, shapes
 from reconciler.client import Client
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
@@ -26,24 +26,30 @@ from reconciler.settings import Settings
 
 @click.command()
 @click.argument(
-    "shape", type=click.Choice(sorted([*shapes.SHAPES, "archive", "costs", "lone", "peers", "waiting"]))
+    "shape",
+    type=click.Choice(sorted([*shapes.SHAPES, "archive", "costs", "lone", "pages", "peers", "waiting"])),
 )
 @click.option("--n", default=1000, show_default=True, help="Leaves of a fan-out, nodes of a chain.")
 @click.option(
     "--repeat", default=1, show_default=True, help="Runs on the same servers; the best one is reported."
 )
+@click.option("--archived", default=0, help="Pages: runs of which only the archive knows.")
 @click.option("--json", "as_json", is_flag=True, help="The last line is one JSON object.")
-def main(shape: str, n: int, repeat: int, *, as_json: bool) -> None:
+def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> None:
     """Measure one SHAPE: fanout, chain, functions, tree, window.
 
     Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes:
-    lone; an archive of n runs of 1,000 actions: archive; n calls that wait: waiting.
+    lone; an archive of n runs of 1,000 actions: archive; n calls that wait: waiting; the pages of Flower on a run of n
+    functions: pages.
     """
     if shape == "peers":
         _print(peers.compare(n, repeat), as_json=as_json)
         return
     if shape == "archive":
         _print({"shape": shape, "n": n, **archive.measure(n)}, as_json=as_json)
+        return
+    if shape == "pages":
+        _print({"shape": shape, "n": n, "archived": archived, **pages.measure(n, archived)}, as_json=as_json)
         return
     if shape == "costs":
         for one in costs.SHAPES:

@@ -23,7 +23,7 @@ from benchmarks.shapes import LEAF
 from reconciler.api.action import RunId
 from reconciler.archive.archive import Archive
 from reconciler.archive.compaction import compact
-from reconciler.archive.index import Row, row_of, write_rows
+from reconciler.archive.index import Group, Row, row_of, write_rows
 from reconciler.archive.layout import day_of
 from reconciler.archive.query import Question, ask
 from reconciler.broker.recording import RecordingMessenger
@@ -140,6 +140,34 @@ def _filled(blobs: S3Blobs, template: RawRun, runs: int) -> dict[str, object]:
         "bytes of an archived action": round(size / (runs * (ACTIONS + 1))),
         "s to fill it": round(time.perf_counter() - began, 1),
     }
+
+
+def fill(runs: int) -> None:
+    """Write lines of so many runs into the index, over ten days: for the list of runs, which reads nothing else."""
+    settings = Settings.from_env()
+    store, blobs = RedisStore(settings), S3Blobs(settings)
+    now, days = store.now(), set()
+    for start in range(0, runs, 10 * _PASS):
+        rows = [_line(number, now) for number in range(start, min(runs, start + 10 * _PASS))]
+        days |= write_rows(blobs, rows)
+    compact(blobs, days)
+
+
+def _line(number: int, now: int) -> Row:
+    ended = now - 60_000 - number * 8_640  # 100,000 of them in ten days
+    return Row(
+        project="default",
+        domain="development",
+        run=f"copy-{number:06d}",
+        incarnation=f"{number:010d}",
+        created_at=ended - 5_000,
+        ended_at=ended,
+        phase="succeeded",
+        task="bench.one",
+        actions=ACTIONS,
+        groups=(Group("bench.one", "succeeded", "", ACTIONS),),
+        labels={},
+    )
 
 
 def _renamed(run: RawRun, name: str) -> RawRun:

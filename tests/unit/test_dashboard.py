@@ -42,6 +42,12 @@ def fails(why: str) -> int:
 
 
 @env.task
+def tells(text: str, number: int) -> str:
+    """Tell how long a text is."""
+    return f"{number} {len(text)}"
+
+
+@env.task
 def asks_below() -> int:
     """Wait for a child that may not begin yet."""
     return doubles.submit((1,), countdown=3600).result()
@@ -220,6 +226,9 @@ def test_buttons_fit_the_action(lab: Lab) -> None:
     assert offered(lab, call.action) == ["prioritize", "abort"]
     [question] = overview.waiting_document(lab.client, read_only=False)["questions"]
     assert (question["action"], question["type"]) == (str(asked.action), "int")
+    assert (
+        detail.action_page(lab.client, asked.action, read_only=False)["inputs_preview"] is None
+    )  # it takes nothing
     answer = press("signal", Asked(lab.client, asked.action, {"value": 7}, "ada"))
     assert answer["outcome"] == "stored"
     press("prioritize", Asked(lab.client, call.action, {"priority": 9}, "ada"))
@@ -319,6 +328,30 @@ def test_what_may_be_done_to_all_is_what_the_command_would_do(lab: Lab) -> None:
             runs,
             runs,
         )
+
+
+def test_large_inputs_are_edited_too(lab: Lab) -> None:
+    """Those that lie in S3 are read when the form is opened, numbers exact; what no form can hold says how it is done."""
+    text, number = "x" * 80_000, 2**80 + 1
+    first = tells.delay(text, number)
+    lab.work()
+    assert lab.get(first.action).spec.inputs is None
+    [fork] = [
+        one
+        for one in detail.action_page(lab.client, first.action, read_only=False)["buttons"]
+        if one["name"] == "fork"
+    ]
+    assert fork["fields"][0]["source"] == "editable"
+    given = msgspec.json.decode(detail.editable_document(lab.client, first.action)["inputs"])
+    assert given == {"text": text, "number": number}
+    made = press("fork", Asked(lab.client, first.action, {"inputs": {**given, "number": number + 1}}, "ada"))
+    root = RunId.parse(made["run"]).action("a0")
+    lab.work()
+    assert lab.client.result(root) == f"{number + 1} {len(text)}"
+    large = tells.delay("x" * 300_000, 1)
+    lab.work()
+    with pytest.raises(InvalidInput, match=r"reconciler fork .* --input a0=@inputs\.json"):
+        detail.editable_document(lab.client, large.action)
 
 
 def test_a_run_is_made_of_an_ended_one(lab: Lab) -> None:

@@ -30,12 +30,14 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
         label: what a person reads.
         type: one of str, int, float, bool, json (a document, in a large field).
         value: what stands there before.
+        source: the address below the action from which the form reads that when it is opened; empty = nowhere.
     """
 
     name: str
     label: str
     type: str = "str"
     value: bool | int | float | str | None = None
+    source: str = ""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -135,9 +137,8 @@ def _ended_root(record: TaskAction) -> bool:
 
 
 def _forkable(record: TaskAction) -> bool:
-    return (
-        record.phase.is_terminal() and record.spec.action_type != CONDITION and record.spec.inputs is not None
-    )
+    given = record.spec.inputs is not None or bool(record.spec.input_uri)
+    return record.phase.is_terminal() and record.spec.action_type != CONDITION and given
 
 
 def _none(record: TaskAction) -> list[Field]:
@@ -190,9 +191,15 @@ def _made(run: Run[Any]) -> Done:
 
 
 def _inputs(record: TaskAction) -> list[Field]:
-    shown = open_inputs(redaction_of(record), record.spec.inputs or b"{}")
-    text = msgspec.json.format(shown, indent=2).decode(errors="replace")
-    return [Field("inputs", "Inputs", "json", text)]
+    if record.spec.inputs is None:
+        return [Field("inputs", "Inputs", "json", source="editable")]
+    return [Field("inputs", "Inputs", "json", editable(record, record.spec.inputs))]
+
+
+def editable(record: TaskAction, inputs: bytes) -> str:
+    """Write inputs as they are edited: without what is redacted, which then stays as it is; numbers of any size exact."""
+    shown = open_inputs(redaction_of(record), inputs or b"{}")
+    return msgspec.json.format(shown, indent=2).decode(errors="replace")
 
 
 def _answer(record: TaskAction) -> list[Field]:

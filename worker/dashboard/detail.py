@@ -14,6 +14,7 @@ from reconciler.api.logins import WHOLE, View
 from reconciler.api.template import template_or_none
 from reconciler.cli.describe import why_document
 from reconciler.cli.documents import action_document, counts_document, error_of
+from reconciler.cli.format import size
 from reconciler.cli.log_places import place_of, read_log
 from reconciler.client import Client
 from reconciler.client.actions import Actions
@@ -25,13 +26,15 @@ from reconciler.core.events import observed_attempts
 from reconciler.core.redaction import redaction_of, shown_inputs
 from reconciler.stores.holds import RunLife
 from reconciler.stores.outputs import read_inputs
-from worker.dashboard.buttons import buttons_of
+from worker.dashboard.buttons import buttons_of, editable
 from worker.dashboard.markdown import read_markdown
 from worker.dashboard.remembered import reader
 from worker.dashboard.rows import bars, row, task_of
 
 PREVIEW: Final = 64 * 1024
 """Most characters of a document or a log that a page shows; the whole can be loaded."""
+EDITED: Final = 256 * 1024
+"""Largest inputs that a form edits, in bytes."""
 _READ: Final = 1024 * 1024
 """Largest object that is read for a preview, in bytes."""
 ROWS: Final = 2000
@@ -98,13 +101,14 @@ def lineage_document(client: Client, root: TaskAction | None, view: View = WHOLE
     }
 
 
-def rows_document(client: Client, run: RunId, after: str, incarnation: str = "") -> Document:
-    """Write a page of the actions of a run, by parent and name; `next` goes on, empty = the end."""
-    page = client.store.list_actions(run, after=after, limit=ROWS)
+def rows_document(client: Client, run: RunId, after: str, incarnation: str = "", limit: int = 0) -> Document:
+    """Write a page of the actions of a run, by parent and name; `next` goes on, empty = the end. Limit 0: `ROWS`."""
+    most = min(limit or ROWS, ROWS)
+    page = client.store.list_actions(run, after=after, limit=most)
     records, go_on = page.actions, page.next
     if not records or incarnation not in {"", records[0].metadata.incarnation}:
-        records = list(islice(reader(client, run, incarnation).actions(run, after=after), ROWS))
-        go_on = place_in_run(records[-1]) if len(records) == ROWS else ""
+        records = list(islice(reader(client, run, incarnation).actions(run, after=after), most))
+        go_on = place_in_run(records[-1]) if len(records) == most else ""
     return {"actions": [row(record) for record in records], "next": go_on, "now": client.store.now()}
 
 
@@ -195,8 +199,10 @@ def _types(record: TaskAction) -> Document:
     return msgspec.to_builtins(interface) if interface else {}
 
 
-def inputs_preview(client: Client, record: TaskAction) -> Document:
-    """Tell what the action was given, as text; integers of any size are exact."""
+def inputs_preview(client: Client, record: TaskAction) -> Document | None:
+    """Tell what the action was given, as text; integers of any size are exact. None when it takes nothing, as a question."""
+    if record.spec.inputs is None and not record.spec.input_uri:
+        return None
     try:
         data = read_inputs(client.blobs, record.spec, limit=_READ)
         return _preview(shown_inputs(redaction_of(record), data))
@@ -246,6 +252,24 @@ def whole_document(client: Client, action: ActionId, which: str, incarnation: st
     if record.status.outputs is None and record.signal is None:
         raise BlobNotFound(f"{action} is {record.phase} and has no outputs; only what succeeded has")
     return outputs_of(client, record, limit)
+
+
+def editable_document(client: Client, action: ActionId, incarnation: str = "") -> Document:
+    """Write the inputs of an action that lie in S3 as a form edits them.
+
+    Raises:
+        ActionNotFound: there is no such action.
+        InvalidInput: they are too large for a form, with the way to change them all the same.
+        ReadFailed: they cannot be read.
+    """
+    record = reader(client, action.run_id, incarnation).get(action)
+    data = read_inputs(client.blobs, record.spec, limit=client.settings.max_object_size)
+    if len(data) > EDITED:
+        raise InvalidInput(
+            f"the inputs are {size(len(data))}, and a form edits {size(EDITED)} at most: download them, change the file, "
+            f"and run `reconciler fork {action.run} --input {action.action}=@inputs.json`"
+        )
+    return {"inputs": editable(record, data)}
 
 
 def _preview(data: bytes) -> Document:

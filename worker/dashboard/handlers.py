@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
+MODULES: Final = sorted(path.name for path in STATIC.glob("*.js"))
+"""All are asked for at once: one that names the next would cost a round trip each."""
 _THREADS: Final = 4
 _STATUS = {
     ExitCode.NOT_FOUND: 404,
@@ -132,7 +134,9 @@ class Page(Guarded):
     @authenticated
     def get(self, *_: str) -> None:
         """Show it."""
-        self.render("reconciler.html", token=self.xsrf_token.decode(), read_only=self.read_only)
+        self.render(
+            "reconciler.html", token=self.xsrf_token.decode(), read_only=self.read_only, modules=MODULES
+        )
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401  # Tornado's signature
         """Say why in plain text."""
@@ -255,8 +259,13 @@ class Rows(Api):
 
     async def get(self, path: str) -> None:
         """Read it."""
-        after, life = self.query().get("after", ""), self.incarnation
-        await self.answer_with(lambda: detail.rows_document(client(), RunId.parse(path), after, life))
+        query, life = self.query(), self.incarnation
+        limit = _number(
+            query.get("limit", "0"), "limit must be a number from 1, or 0 for the most there may be"
+        )
+        await self.answer_with(
+            lambda: detail.rows_document(client(), RunId.parse(path), query.get("after", ""), life, limit)
+        )
 
 
 class OneAction(Api):
@@ -277,7 +286,7 @@ class Log(Api):
         """Read it."""
         given, life = self.query().get("attempt", "0"), self.incarnation
         await self.answer_with(
-            lambda: detail.log_document(client(), ActionId.parse(path), _number(given), life)
+            lambda: detail.log_document(client(), ActionId.parse(path), _number(given, _ATTEMPT), life)
         )
 
 
@@ -297,6 +306,15 @@ class Whole(Api):
         self.set_header("Content-Type", "application/json")
         self.set_header("Content-Disposition", f'attachment; filename="{which}.json"')
         self.finish(data)
+
+
+class Editable(Api):
+    """`GET /reconciler/api/actions/P/D/R/A/editable`: inputs that lie in S3, for the form that changes them."""
+
+    async def get(self, path: str) -> None:
+        """Read them."""
+        life = self.incarnation
+        await self.answer_with(lambda: detail.editable_document(client(), ActionId.parse(path), life))
 
 
 class Press(Api):
@@ -351,9 +369,12 @@ class Described(Api):
         self.finish((HERE / "openapi.json").read_bytes())
 
 
-def _number(text: str) -> int:
+_ATTEMPT: Final = "attempt must be a number from 1, or 0 for the last one"
+
+
+def _number(text: str, rule: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise InvalidInput(f"attempt must be a number from 1, or 0 for the last one, got {text[:20]!r}")
+        raise InvalidInput(f"{rule}, got {text[:20]!r}")
     return int(text)
 
 

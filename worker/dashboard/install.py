@@ -63,6 +63,7 @@ def _addresses() -> list[url]:
         url(rf"{api}/actions/{_ACTION}", handlers.OneAction),
         url(rf"{api}/actions/{_ACTION}/log", handlers.Log),
         url(rf"{api}/actions/{_ACTION}/(inputs|outputs)", handlers.Whole),
+        url(rf"{api}/actions/{_ACTION}/editable", handlers.Editable),
         url(rf"{api}/actions/{_ACTION}/([a-z]+)", handlers.Press),
         url(rf"{api}/matching/([a-z]+)", handlers.Matching),
         url(rf"{api}/waiting", handlers.Waiting),

@@ -19,6 +19,8 @@ _MOST: Final = 32
 """Streams of one Flower; each takes a look at the records when its run changes."""
 _PACE: Final = 0.4
 """Seconds between two pieces of a stream, at least: a busy run is told in larger ones."""
+_BUSY: Final = 200
+"""Actions in a piece from which on the next one waits twice as long: each change is read and drawn again."""
 _LOOK: Final = 5.0
 """How often a stream looks although nothing woke it, seconds: a notification may be lost."""
 
@@ -64,7 +66,7 @@ class Live(Api):
                 await self._send(found)
                 if found["gone"]:
                     return
-                await asyncio.sleep(_PACE)
+                await asyncio.sleep(_PACE * (1 + (len(found["actions"]) >= _BUSY)))
                 if not found["more"]:
                     await _wait(woken)
         finally:

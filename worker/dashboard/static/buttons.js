@@ -1,6 +1,6 @@
 // The buttons of an action, as the API tells them: each opens a small form, and nothing happens before it is sent.
 
-import { page, press } from "./api.js";
+import { get, incarnation, page, press } from "./api.js";
 import { fill, h } from "./dom.js";
 
 // A number is sent as it was typed: JSON of a browser would round large ones.
@@ -35,11 +35,18 @@ function control(field) {
   return h("input", { id, name: field.name, value: first, inputmode: field.type === "int" ? "numeric" : null, autocomplete: "off" });
 }
 
+// The keyboard goes back to where it was; if that was drawn anew meanwhile, to what stands there now.
+function back(opener) {
+  const same = opener.isConnected ? opener : document.querySelector(`[data-button="${opener.dataset.button}"]`);
+  (same || document.getElementById("main-content")).focus();
+}
+
 export function openForm(button, subject, done, deliver = (text) => press(subject, button.name, text)) {
   const inputs = button.fields.map((field) => [field, control(field)]);
   const told = h("p", { class: "rc-red", role: "alert" });
   const send = h("button", { type: "submit", class: `rc-button rc-strong${button.danger ? " rc-danger" : ""}` }, button.label);
-  const close = () => (dialog.close(), dialog.remove());
+  const opener = document.activeElement;
+  const close = () => dialog.close(); // as Escape does
   async function submit(event) {
     event.preventDefault();
     fill(told);
@@ -57,7 +64,7 @@ export function openForm(button, subject, done, deliver = (text) => press(subjec
   }
   const dialog = h(
     "dialog",
-    { class: "rc-dialog", "aria-labelledby": "rc-dialog-title", oncancel: () => dialog.remove() },
+    { class: "rc-dialog", "aria-labelledby": "rc-dialog-title", onclose: () => (dialog.remove(), back(opener)) },
     h(
       "form",
       { onsubmit: submit },
@@ -71,10 +78,27 @@ export function openForm(button, subject, done, deliver = (text) => press(subjec
   );
   document.body.append(dialog);
   dialog.showModal();
-  inputs[0]?.[1].focus();
+  (inputs[0]?.[1] || send).focus();
+  for (const [field, input] of inputs) if (field.source) load(field, input);
+
+  // What is large is read when the form is opened; nothing can be sent before.
+  async function load(field, input) {
+    input.placeholder = "Reading…";
+    input.readOnly = send.disabled = true;
+    try {
+      input.value = (await get(`/actions/${subject}/${field.source}`, { incarnation }))[field.name];
+      input.readOnly = send.disabled = false;
+    } catch (error) {
+      input.placeholder = "";
+      fill(told, error.message);
+    }
+  }
 }
 
 export function showButtons(place, buttons, action, done) {
+  const seen = JSON.stringify(buttons);
+  if (place.seen === seen) return; // so that nobody loses the button he is on
+  place.seen = seen;
   fill(
     place,
     (buttons || []).map((button) =>

@@ -35,9 +35,27 @@ export function prose(tree, depth = 0) {
   });
 }
 
+// Fills an element anew. The keyboard stays where it was: on what says the same now, else on the first thing there is.
 export function fill(element, ...children) {
+  const active = document.activeElement;
+  const inside = active !== element && element.contains(active);
+  const [sign, at] = inside ? placeOf(element, active) : [];
   element.replaceChildren();
-  return add(element, children);
+  add(element, children);
+  if (inside) {
+    const all = focusable(element);
+    const same = all.filter((one) => signOf(one) === sign);
+    (same[at] || same[0] || all[0] || document.getElementById("main-content")).focus({ preventScroll: true });
+  }
+  return element;
+}
+
+const focusable = (element) => [...element.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]")];
+const signOf = (one) => `${one.tagName} ${one.getAttribute("href") || one.getAttribute("aria-label") || one.textContent}`;
+
+function placeOf(element, active) {
+  const sign = signOf(active);
+  return [sign, focusable(element).filter((one) => signOf(one) === sign).indexOf(active)];
 }
 
 export function icon(path) {

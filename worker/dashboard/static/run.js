@@ -8,11 +8,15 @@ import { Tree } from "./tree.js";
 
 const ROW = 32;
 const AROUND = 8; // rows kept above and below what is seen
+const FIRST = 300; // actions read first, so that something is seen soon
 const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", suspended: "suspended, waits for what it started", failed: "failed", whole: "waited and ran" };
 
 export async function showRun(body, run) {
   const [project, domain, name] = run.split("/");
   document.title = `${name} · Runs`;
+  const read = (after, limit) => get(`/runs/${run}/actions`, { after, incarnation, limit });
+  const begun = read("", FIRST);
+  begun.catch(() => {}); // the run itself says what is wrong
   const found = await get(`/runs/${run}`, { incarnation });
   const state = h("span", { class: "rc-live", role: "status" });
   const head = h("div", { class: "rc-facts" });
@@ -118,6 +122,7 @@ export async function showRun(body, run) {
         "aria-expanded": row.kids ? String(row.opened) : null,
         "aria-setsize": tree.rows.length,
         "aria-posinset": index + 1,
+        "aria-description": pieces(row).map((bar) => told(bar)).join("; "),
         style: { top: `${index * ROW}px` },
         onclick: () => choose(row),
         ondblclick: () => follow(row),
@@ -140,6 +145,7 @@ export async function showRun(body, run) {
   function pieces(row) {
     if (row.action) return row.action.bars;
     const { created, began, ended: over } = row.total;
+    if (over && !began) return [["whole", created, over, 1]];
     return [["waits", created, began || over, 1], ...(began ? [["runs", began, over, 1]] : [])];
   }
 
@@ -148,8 +154,12 @@ export async function showRun(body, run) {
     const left = ((start - first) / (last - first)) * 100;
     const width = ((until - start) / (last - first)) * 100;
     const tail = over && over === about.ended ? ` p-${about.phase}` : "";
-    const text = `${KINDS[kind]}, attempt ${attempt}: ${span(until - start)}`;
+    const text = told([kind, start, over, attempt]);
     return h("span", { class: `rc-bar k-${kind}${tail}${over ? "" : " rc-goes-on"}`, title: text, style: { left: `${left}%`, width: `max(3px, ${width}%)` } });
+  }
+
+  function told([kind, start, over, attempt]) {
+    return `${KINDS[kind]}, attempt ${attempt}: ${span((over || now()) - start)}`;
   }
 
   function mark() {
@@ -186,6 +196,12 @@ export async function showRun(body, run) {
     draw();
   }
 
+  function up(row) {
+    const index = tree.rows.indexOf(row);
+    const above = tree.rows.slice(0, index).findLastIndex((one) => one.level < row.level);
+    if (above >= 0) move(above - index);
+  }
+
   pane.addEventListener("scroll", () => {
     if (!planned) requestAnimationFrame(draw);
     planned = true;
@@ -195,8 +211,8 @@ export async function showRun(body, run) {
     const pages = Math.floor(pane.clientHeight / ROW);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: pages, PageUp: -pages, Home: -1e9, End: 1e9 };
     if (event.key in steps) move(steps[event.key]);
-    else if (event.key === "ArrowRight" && row?.kids) fold(row, true);
-    else if (event.key === "ArrowLeft" && row?.kids) fold(row, false);
+    else if (event.key === "ArrowRight" && row?.kids) row.opened ? move(1) : fold(row, true);
+    else if (event.key === "ArrowLeft" && row) row.kids && row.opened ? fold(row, false) : up(row);
     else if (event.key === "Enter" && row) follow(row);
     else return;
     event.preventDefault();
@@ -216,13 +232,15 @@ export async function showRun(body, run) {
     lookAtButtons((await get(`/runs/${run}`)).buttons);
   }
   lookAtButtons(found.buttons);
-  let after = "";
-  do {
-    const part = await get(`/runs/${run}/actions`, { after, incarnation });
+  let part = await begun;
+  put(part.actions);
+  layout();
+  while (part.next) {
+    fill(state, `reading ${count(tree.actions.size)} of ${count(found.actions)}…`);
+    part = await read(part.next);
     put(part.actions);
-    after = part.next;
     layout();
-  } while (after);
+  }
   showHead();
 
   const archived = () => fill(state, "from the archive");
