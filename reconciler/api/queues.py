@@ -7,6 +7,7 @@ The keys of our Redis transport need no place in this list: they hold a `:` or b
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from reconciler.api.errors import InvalidName, InvalidSpec
 from reconciler.api.names import check_name
@@ -34,6 +35,13 @@ def check_queue(name: object, what: str = "queue") -> str:
             f"{what} {text!r} is not allowed: the message system uses this name itself; choose another one"
         )
     return text
+
+
+def is_queue(name: str) -> bool:
+    """Tell whether a queue may have this name."""
+    with suppress(InvalidName):
+        return bool(check_queue(name))
+    return False
 
 
 def read_weight(text: str) -> tuple[str, float]:

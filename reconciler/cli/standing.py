@@ -7,10 +7,12 @@ from typing import Final
 
 import msgspec
 
+from reconciler.api.queues import is_queue
 from reconciler.cli.losses import losses_document
 from reconciler.client import Client
 from reconciler.core.documents import Document
 from reconciler.core.liveness import read_facts
+from reconciler.core.probe import PROBE
 from reconciler.stores.redis.store import RedisStore
 
 SWEEPS: Final = {"resync": 2_000, "collect": 60_000}
@@ -58,14 +60,19 @@ def _of_no_server() -> Document:
 def _standing(client: Client, told: dict[str, bytes]) -> Document:
     workers = [_worker(name, facts) for name, facts in sorted(told.items())]
     consumed = {queue for worker in workers for queue in worker["queues"]} - {client.settings.steps_queue}
-    names = sorted({client.settings.attempts_queue, *consumed, *client.store.launches_waiting()})
+    known_names = {client.settings.attempts_queue, *consumed, *client.store.launches_waiting()}
+    names = sorted(
+        filter(is_queue, known_names)
+    )  # a worker may consume others, in which nothing of ours waits
     known = client.store.functions_of(names) if isinstance(client.store, RedisStore) else [{}] * len(names)
     queues = [
         {
             **msgspec.to_builtins(facts),
             "workers": sum(facts.name in worker["queues"] for worker in workers),
             "functions": [
-                {"name": name, "workers": count} for name, count in islice(functions.items(), _FUNCTIONS)
+                {"name": name, "workers": count}
+                for name, count in islice(functions.items(), _FUNCTIONS)
+                if name != PROBE
             ],
         }
         for facts, functions in zip(client.queues(*names), known, strict=True)

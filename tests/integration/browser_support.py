@@ -20,6 +20,17 @@ from tornado.websocket import websocket_connect
 T = TypeVar("T")
 CHROMIUM = shutil.which("chromium")
 _PATIENCE = 40.0
+_CODES = {
+    "Enter": 13, "Tab": 9, "Escape": 27, " ": 32, "PageDown": 34, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38,
+    "ArrowRight": 39, "ArrowDown": 40,
+}  # fmt: skip
+_SEEN = """(() => {
+  const one = document.activeElement;
+  if (one === document.body) return true;  // between the page and the browser's own parts
+  const style = getComputedStyle(one);
+  return (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== 'none';
+})()"""
+"""Whether one sees where the keyboard is."""
 
 
 class Browser:
@@ -108,15 +119,30 @@ class Browser:
             f"{found}.value = {json.dumps(value)}; {found}.dispatchEvent(new Event('input', {{bubbles: true}}))"
         )
 
-    def key(self, name: str) -> None:
+    def key(self, name: str, *, shift: bool = False) -> None:
         """Press a key as a person would."""
-        text = {"Enter": "\r"}.get(name, name if len(name) == 1 else "")
-        code = {"Enter": 13, "Tab": 9, "ArrowDown": 40, "ArrowUp": 38, "ArrowLeft": 37, "ArrowRight": 39}.get(
-            name, 0
-        )
-        shared: dict[str, Any] = {"key": name, "windowsVirtualKeyCode": code}
-        self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **shared)
+        text = {"Enter": "\r", " ": " "}.get(name, name if len(name) == 1 else "")
+        shared: dict[str, Any] = {
+            "key": name,
+            "code": "Space" if name == " " else name,
+            "windowsVirtualKeyCode": _CODES.get(name, 0),
+            "modifiers": 8 if shift else 0,
+        }
+        self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **shared)
         self.send("Input.dispatchKeyEvent", type="keyUp", **shared)
+
+    def type(self, text: str) -> None:
+        """Write where the keyboard is."""
+        self.send("Input.insertText", text=text)
+
+    def tab_to(self, selector: str, most: int = 60) -> None:
+        """Go there by Tab alone; each stop has to be seen."""
+        for _ in range(most):
+            self.key("Tab")
+            assert self.run(_SEEN), self.run("document.activeElement.outerHTML.slice(0, 300)")
+            if self.run(f"document.activeElement.matches({json.dumps(selector)})"):
+                return
+        raise AssertionError(f"Tab never reaches {selector}\n{self.text()[:2000]}")
 
     def resize(self, width: int, height: int) -> None:
         """Show the page in another size."""

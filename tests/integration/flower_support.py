@@ -72,5 +72,5 @@ def browser(folder: Path) -> Iterator[Browser]:
         pytest.skip("no Chromium here; apt-get install chromium")
     with Browser(folder) as found:
         yield found
-        assert found.errors == []
+        assert found.errors == [], found.errors
         assert found.dialogs == []

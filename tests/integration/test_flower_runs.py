@@ -18,16 +18,21 @@ import msgspec
 import pytest
 import redis
 import runs_functions as orchard
+from browser_support import Browser
 from cli_support import eventually
 from click.testing import CliRunner
 from flower_support import Site, browser
 
 from reconciler import Client, Settings
-from reconciler.api.action import RunId
+from reconciler.api.action import ActionId, RunId
+from reconciler.api.event import AuditEntry
 from reconciler.api.phase import ActionPhase
+from reconciler.archive.index import Group, Row, write_rows
 from reconciler.cli import main
+from reconciler.core.liveness import WorkerFacts
 from reconciler.embedded.ports import pick_ports
 from reconciler.embedded.stack import Stack
+from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.collect import collect
 
 pytestmark = pytest.mark.servers
@@ -307,6 +312,121 @@ def test_buttons_are_pressed_by_mouse_and_keyboard(site: Site, tmp_path: Path) -
         site.client.abort(RunId.parse(made).action("a0"))
 
 
+def test_everything_is_done_without_a_mouse(site: Site, tmp_path: Path) -> None:
+    """Search, tree, forms and tabs by keyboard alone: each stop is seen, Escape closes, and the keyboard goes back."""
+    run = orchard.runs.map([300.0, 300.0], run="keys-live")
+    asks = site.client.condition("gate", prompt="Open the gate?")
+    large = orchard.says.submit(("x" * 40_000,), run="keys-large")
+    large.wait(PATIENCE)
+    with browser(tmp_path) as page:
+        page.open(f"{site.url}/runs")
+        page.wait_text("keys-live")
+        _search_by_keyboard(page)
+        page.tab_to("a.rc-run[href$='keys-live']")
+        page.key("Enter")
+        _run_by_keyboard(page)
+        _action_by_keyboard(page)
+        eventually(lambda: site.client.get(run.id.action("m0")).phase is ActionPhase.ABORTED, PATIENCE)
+        page.open(f"{site.url}/runs/{large.action}")
+        page.wait("document.querySelector('[data-button=fork]')")
+        page.tab_to("[data-button=fork]")
+        page.key("Enter")
+        page.wait("document.querySelector('dialog textarea').value.includes('xxxx')")
+        _escape(page, "[data-button=fork]")
+        page.tab_to(".rc-pre")
+        page.open(f"{site.url}/waiting")
+        page.wait_text("Open the gate?")
+        page.tab_to(f"li:has(a[href$='{asks.action}']) [data-button=signal]")
+        page.key(" ")
+        page.wait("document.activeElement.matches('dialog select')")
+        page.tab_to("dialog [type=submit]")
+        page.key("Enter")
+        page.wait("!document.querySelector('dialog')")
+        assert asks.result(PATIENCE) is True
+        page.open(f"{site.url}/health")
+        page.wait("document.querySelector('summary')")
+        page.tab_to("[data-doctor]")
+        page.key("Enter")
+        page.wait_text("settings")
+        page.tab_to("summary")
+        page.key("Enter")
+        page.wait_text("orchard.picks")
+        page.tab_to(".rc-names")
+    run.abort("enough")
+
+
+def _search_by_keyboard(page: Browser) -> None:
+    page.key("/")
+    page.wait("document.activeElement.id === 'rc-search'")
+    page.type("keys-")
+    page.wait("document.querySelectorAll('a.rc-run').length === 2")
+    page.tab_to(".rc-chip.p-failed")
+    page.key(" ")
+    page.wait_text("No run fits this search.")
+    assert page.run("document.activeElement.matches('.rc-chip.p-failed')")
+    page.key("/")
+    page.wait("document.activeElement.id === 'rc-search'")
+    page.run("document.activeElement.select()")
+    page.type("keys-")
+    page.wait("document.querySelectorAll('a.rc-run').length === 2")
+    page.tab_to("[data-all=abort]")
+    page.key("Enter")
+    page.wait("document.activeElement.matches('dialog [name=reason]')")
+    _escape(page, "[data-all=abort]")
+
+
+def _run_by_keyboard(page: Browser) -> None:
+    page.wait_text("m1", "live")
+    page.tab_to("[aria-label='Find an action']")
+    page.type("m0")
+    page.wait("document.querySelectorAll('[role=treeitem]').length === 1")
+    page.key("Escape")
+    page.wait("document.querySelectorAll('[role=treeitem]').length === 3")
+    page.tab_to("[role=tree]")
+    page.key("Home")
+    page.key("ArrowDown")
+    page.key("ArrowLeft")  # up to the root
+    page.key("ArrowLeft")
+    page.wait("document.querySelectorAll('[role=treeitem]').length === 1")
+    page.key("ArrowRight")
+    page.wait("document.querySelectorAll('[role=treeitem]').length === 3")
+    for key in ("End", "Home", "ArrowDown"):
+        page.key(key)
+    page.key("Enter")
+    page.wait("location.pathname.endsWith('/m0') && document.querySelector('[data-button=abort]')")
+
+
+def _action_by_keyboard(page: Browser) -> None:
+    page.tab_to("[data-button=prioritize]")
+    page.key("Enter")
+    page.wait("document.activeElement.matches('dialog input')")
+    _escape(page, "[data-button=prioritize]")
+    page.key("Enter")
+    page.wait("document.activeElement.matches('dialog input')")
+    page.run("document.activeElement.select()")
+    page.type("7")
+    page.key("Enter")
+    page.wait(
+        "!document.querySelector('dialog') && document.activeElement.matches('[data-button=prioritize]')"
+    )
+    page.wait_text("7, by")
+    page.tab_to(".rc-attempts .rc-button")
+    page.key("Enter")
+    page.wait_text("still here")
+    page.tab_to(".rc-log")
+    page.tab_to("[data-button=abort]", 120)
+    page.key("Enter")
+    page.type("by keyboard")
+    page.key("Enter")
+    page.wait("document.querySelector('.rc-badge.p-aborted')")
+    page.wait_text("by keyboard")
+
+
+def _escape(page: Browser, opener: str) -> None:
+    page.key("Escape")
+    page.wait(f"!document.querySelector('dialog') && document.activeElement.matches({json.dumps(opener)})")
+
+
 def test_all_runs_of_a_search_are_aborted(site: Site, tmp_path: Path) -> None:
     """The search is counted, the number typed, and those that fit are aborted in the name of who asks."""
     found = [orchard.runs.submit((300.0,), run=f"flock-{n}") for n in range(3)]
@@ -329,19 +449,23 @@ def test_all_runs_of_a_search_are_aborted(site: Site, tmp_path: Path) -> None:
 
 
 def test_hostile_strings_are_text(site: Site, tmp_path: Path) -> None:
-    """In arguments, errors, logs, labels, questions and reasons: none runs, and none breaks the layout."""
+    """In arguments, errors, logs, labels, questions, reasons: none runs, and none breaks the layout.
+
+    Nor in the names of actors, workers, queues and functions, in warnings and in the archive.
+    """
     shown = HOSTILE.replace("\u0000", "")
     said = orchard.says.submit((HOSTILE,), labels={"evil": shown[:60]})
     failed = orchard.fails.delay(shown)
     asks = site.client.condition("evil", prompt=shown[:900], description=shown)
     aborted = orchard.runs.delay(300.0)
-    aborted.abort(shown)
+    site.client.abort(aborted.action, shown, shown[:200])
     eventually(lambda: all(run.phase.is_terminal() for run in (said, failed, aborted)), PATIENCE)
+    _tell_hostile(site, shown, failed.action)
     with browser(tmp_path) as page:
         for width in (1440, 400):
             page.resize(width, 900)
             for path in (
-                "/runs", "/waiting", f"/runs/{failed.id}",
+                "/runs", "/runs?q=hostile-row", "/waiting", "/health", f"/runs/{failed.id}",
                 *(f"/runs/{one.action}" for one in (said, failed, asks, aborted)),
             ):  # fmt: skip
                 page.open(site.url + path)
@@ -350,7 +474,27 @@ def test_hostile_strings_are_text(site: Site, tmp_path: Path) -> None:
                 )
                 assert page.run("document.documentElement.scrollWidth <= innerWidth"), (path, width)
                 assert page.run("document.querySelectorAll('main img, main script').length") == 0
+    site.client.store.say_alive(shown[:150], b"", 0)
     asks.abort("enough")
+
+
+def _tell_hostile(site: Site, shown: str, action: ActionId) -> None:
+    """Say it where workers, the engine and the archive do: what lies in Redis and in S3 is data of others."""
+    store, now = site.client.store, site.client.store.now()
+    assert isinstance(store, RedisStore)
+    facts = WorkerFacts(
+        pid=1, host=shown, queues=("attempts", shown[:90]), release=shown, functions=1, troubles=(shown,)
+    )
+    store.say_alive(shown[:150], msgspec.json.encode(facts), 300)
+    store.tell_functions("evil@here", "attempts", {shown.replace(" ", "_"): "1"}, 300_000)
+    warnings = (("FailedPluginHandle", f"[WorkerLost] {shown}"), ("CleanupFailed", shown))
+    store.record_audit([AuditEntry(id=action, reason=r, action="x", message=m, at=now) for r, m in warnings])
+    row = Row(
+        project="default", domain="development", run="hostile-row", incarnation="1234567890", created_at=now - 9000,
+        ended_at=now - 5000, phase="failed", task=shown, actions=1, groups=(Group(shown, "failed", shown, 1),),
+        labels={"evil": shown},
+    )  # fmt: skip
+    write_rows(site.client.blobs, [row])
 
 
 def test_axe_finds_nothing_serious(site: Site, tmp_path: Path) -> None:

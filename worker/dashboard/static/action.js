@@ -74,8 +74,8 @@ function attemptsBox(found, showLog) {
           badge(one.phase),
           h("span", { class: "rc-muted" }, took),
           h("span", { class: "rc-grow" }, one.error ? `[${one.error.code}] ${one.error.message}` : one.cache === "hit" ? "from the cache" : ""),
-          h("button", { type: "button", class: "rc-button rc-quiet", onclick: () => showLog(one.attempt) }, "Log"),
-          h("a", { class: "rc-quiet-link", href: page(`/task/${found.action}/${one.attempt}`) }, "Celery task"),
+          found.question ? "" : h("button", { type: "button", class: "rc-button rc-quiet", onclick: () => showLog(one.attempt) }, "Log"),
+          found.question ? "" : h("a", { class: "rc-quiet-link", href: page(`/task/${found.action}/${one.attempt}`) }, "Celery task"),
         );
       }),
     ),
@@ -128,7 +128,7 @@ function factsBox(found, run) {
     fact("Aborted by", found.deletion ? `${found.deletion.actor}: ${found.deletion.reason}` : ""),
     fact("Answered by", found.signal ? `${found.signal.by || "unknown"}` : ""),
     fact("Clean-up failed", found.cleanup_error || ""),
-    fact("Labels", labels.map(([name, value]) => h("span", { class: "rc-tag" }, `${name}=${value}`))),
+    fact("Labels", labels.map(([name, value]) => h("span", { class: "rc-tag", title: `${name}=${value}` }, `${name}=${value}`))),
   );
 }
 
@@ -156,7 +156,7 @@ export async function showAction(body, action) {
   document.title = `${name} · ${runName}`;
   const buttons = h("div", { class: "rc-actions" });
   const title = h("div", { class: "rc-facts" });
-  const why = h("div", { "aria-live": "polite" });
+  const why = h("div", {});
   const main = h("div", { class: "rc-main" });
   const side = h("div", { class: "rc-side" });
   const logText = h("pre", { class: "rc-pre rc-log", role: "group", tabindex: "0", "aria-label": "Log" });
@@ -165,6 +165,7 @@ export async function showAction(body, action) {
   log.hidden = true;
   let wanted = null;
   let last = "";
+  let reason = "";
   let over = false;
 
   fill(
@@ -181,8 +182,9 @@ export async function showAction(body, action) {
     const found = await get(`/actions/${action}/log`, { attempt, incarnation });
     if (wanted !== attempt) return;
     const below = logText.scrollHeight - logText.scrollTop - logText.clientHeight < 40;
-    logText.textContent = plain(found.log) || " ";
-    fill(logHead, `Attempt ${found.attempt}, ${size(found.size)}${found.cut ? ", its end" : ""}${found.grows ? ", while it runs" : found.log ? "" : ": it wrote nothing"}`);
+    logText.textContent = plain(found.log);
+    logText.hidden = !found.log;
+    fill(logHead, `Attempt ${found.attempt}, ${size(found.size)}${found.cut ? ", its end" : ""}${found.grows ? (found.log ? ", while it runs" : ": it has written nothing yet") : found.log ? "" : ": it wrote nothing"}`);
     if (below) logText.scrollTop = logText.scrollHeight;
   }
   const openLog = (attempt) => showLog(attempt).then(() => log.scrollIntoView({ block: "nearest" }), (error) => fill(logHead, error.message));
@@ -192,7 +194,9 @@ export async function showAction(body, action) {
     over = ended(found.phase);
     const { now, ...rest } = found;
     const seen = JSON.stringify({ ...rest, why: rest.why.map((one) => one.reason) });
-    fill(why, whyBox(found.why));
+    const reasons = JSON.stringify(found.why.map((one) => one.why));
+    if (reasons !== reason) fill(why, whyBox(found.why));
+    reason = reasons;
     if (seen === last) return;
     last = seen;
     fill(title, badge(found.phase), h("span", { class: "rc-muted" }, found.task), found.archived ? h("span", { class: "rc-tag", title: "read from the archive in S3" }, "archived") : "");

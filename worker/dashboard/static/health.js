@@ -28,10 +28,16 @@ function known(queue) {
   if (!queue.functions.length) return "–";
   const name = `fn:${queue.name}`;
   const names = queue.functions.map((one) => h("li", {}, h("code", {}, one.name), one.workers < queue.workers ? h("span", { class: "rc-red" }, ` ${one.workers} of ${queue.workers} workers`) : ""));
-  return h("details", { open: opened.has(name), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](name) }, h("summary", {}, count(queue.functions.length)), h("ul", { class: "rc-names" }, names));
+  return h("details", { open: opened.has(name), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](name) }, h("summary", { "aria-label": `Functions of ${queue.name}: ${queue.functions.length}` }, count(queue.functions.length)), h("ul", { class: "rc-names", tabindex: "0", "aria-label": `Functions of ${queue.name}` }, names));
 }
 
 const opened = new Set(); // lists a person opened, over the looks
+
+// Workers that are up for long should have done it by now.
+function never(one, found) {
+  const late = found.workers.some((worker) => found.now - worker.started > 3 * one.every + LATE);
+  return h("span", { class: late ? "rc-red" : "rc-muted" }, late ? "never" : "not yet");
+}
 
 function next(one, now) {
   if (one.next === null) return "when a steps worker looks";
@@ -56,8 +62,6 @@ export async function showHealth(body) {
   const ask = h("button", { type: "button", class: "rc-button", "data-doctor": true, onclick: () => doctor() }, "Ask the doctor");
   fill(body, h("header", { class: "rc-head" }, h("h1", {}, "Health"), h("div", { class: "rc-facts" }), ask), told, place);
 
-  const focusable = () => [...place.querySelectorAll("a, summary, [tabindex]")]; // a look leaves the keyboard where it is
-
   async function doctor() {
     ask.disabled = true;
     fill(told, h("p", { class: "rc-muted" }, "Each server and worker is looked at…"));
@@ -81,7 +85,6 @@ export async function showHealth(body) {
 
   async function look() {
     const found = await get("/health");
-    const before = focusable().indexOf(document.activeElement);
     const waiting = found.queues.reduce((sum, queue) => sum + queue.waiting, 0);
     fill(
       place,
@@ -107,12 +110,11 @@ export async function showHealth(body) {
       table(
         "Schedules",
         ["Schedule", "Every", "Last", "Next"],
-        found.schedules.map((one) => cells(one.name, span(one.every), one.last === null ? h("span", { class: "rc-red" }, "never") : moment(one.last, found.now), next(one, found.now))),
+        found.schedules.map((one) => cells(one.name, span(one.every), one.last === null ? never(one, found) : moment(one.last, found.now), next(one, found.now))),
       ),
       list("Lost workers", found.lost.newest, found.now, "No worker was lost within a day."),
       list("Clean-ups that are stuck", found.cleanups, found.now, "None is stuck, and none was given up within a day."),
     );
-    if (before >= 0) focusable()[before]?.focus({ preventScroll: true });
   }
   await look();
   setInterval(() => {

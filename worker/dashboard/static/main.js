@@ -18,17 +18,18 @@ function tabs(here) {
   return h(
     "nav",
     { class: "rc-tabs", "aria-label": "Runs" },
-    TABS.map(([label, to]) => h("a", { href: page(to), "aria-current": to === here ? "page" : null }, label)),
+    TABS.map(([label, to]) => h("a", { href: page(to), "aria-current": to === here ? "page" : to === section ? "true" : null }, label)),
   );
 }
 
 function problem(error) {
-  const box = h("p", { class: "rc-problem", role: "alert" }, error.message);
+  const box = h("p", { class: "rc-problem", role: "alert" }, error.message.charAt(0).toUpperCase() + error.message.slice(1));
   main.append(box);
 }
 
 const body = h("div", { class: "rc-body" });
 const here = names[0] === "waiting" ? "/waiting" : names[0] === "health" ? "/health" : names.length > 1 ? "" : "/runs";
+const section = here || "/runs"; // a run lies below the list of runs
 fill(main, tabs(here), body);
 
 let shown;
