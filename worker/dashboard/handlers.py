@@ -260,9 +260,7 @@ class Rows(Api):
     async def get(self, path: str) -> None:
         """Read it."""
         query, life = self.query(), self.incarnation
-        limit = _number(
-            query.get("limit", "0"), "limit must be a number from 1, or 0 for the most there may be"
-        )
+        limit = _number(query.get("limit", "0"), "limit", "the most there may be")
         await self.answer_with(
             lambda: detail.rows_document(client(), RunId.parse(path), query.get("after", ""), life, limit)
         )
@@ -286,7 +284,9 @@ class Log(Api):
         """Read it."""
         given, life = self.query().get("attempt", "0"), self.incarnation
         await self.answer_with(
-            lambda: detail.log_document(client(), ActionId.parse(path), _number(given, _ATTEMPT), life)
+            lambda: detail.log_document(
+                client(), ActionId.parse(path), _number(given, "attempt", "the last one"), life
+            )
         )
 
 
@@ -369,12 +369,9 @@ class Described(Api):
         self.finish((HERE / "openapi.json").read_bytes())
 
 
-_ATTEMPT: Final = "attempt must be a number from 1, or 0 for the last one"
-
-
-def _number(text: str, rule: str) -> int:
+def _number(text: str, name: str, zero: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise InvalidInput(f"{rule}, got {text[:20]!r}")
+        raise InvalidInput(f"{name} must be a number from 1, or 0 for {zero}, got {text[:20]!r}")
     return int(text)
 
 
