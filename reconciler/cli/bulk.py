@@ -128,36 +128,41 @@ def _begin(
         found = client.bulk.find(verb, question)
         tell_damage(found)
         if dry_run or not found.rows:
-            _count(verb, found, as_json=as_json)
+            _count(verb, found, limit, as_json=as_json)
             return
         if not yes:
-            _ask(verb, found)
+            _ask(verb, found, limit)
         _carry_out(
             client.bulk.plan(verb, found.rows, name=bulk_name, reason=reason, question=question, limit=limit),
             as_json=as_json,
         )
 
 
-def _count(verb: BulkVerb, found: Found, *, as_json: bool) -> None:
+def _count(verb: BulkVerb, found: Found, limit: int, *, as_json: bool) -> None:
     runs, actions = len(found.rows), sum(row.actions for row in found.rows)
     if as_json:
         names = [str(row.id) for row in found.rows]
-        emit({"verb": verb, "count": runs, "actions": actions, "runs": names, "requests": found.requests})
+        told = {"verb": verb, "count": runs, "actions": actions, "limit": limit, "too_many": runs > limit}
+        emit({**told, "runs": names, "requests": found.requests})
         return
     say(f"{runs} runs with {actions} actions are chosen to {verb}.")
+    if runs > limit:
+        say(
+            f"That is more than --limit {limit}, so it would be refused: narrow the question, or raise --limit to {runs}."
+        )
     for row in found.rows[:_SHOWN]:
         say(f"  {row.id}")
     if runs > _SHOWN:
         say(f"  … and {runs - _SHOWN} more")
 
 
-def _ask(verb: BulkVerb, found: Found) -> None:
+def _ask(verb: BulkVerb, found: Found, limit: int) -> None:
     """Ask for a yes.
 
     Raises:
         GivenUp: the answer is another one, or there is nobody to answer.
     """
-    _count(verb, found, as_json=False)
+    _count(verb, found, limit, as_json=False)
     try:
         agreed = click.confirm(f"{verb.capitalize()} them?", err=True)
     except click.Abort:

@@ -10,9 +10,10 @@ import msgspec
 
 from reconciler.api.action import RunId
 from reconciler.api.phase import ActionPhase
-from reconciler.cli.output import emit, say
+from reconciler.cli.output import emit, note, say
 from reconciler.cli.session import Place, common_options, connected, read_text
 from reconciler.client import Client, Run
+from reconciler.client.derivation import name_for
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,6 +39,7 @@ def rerun(*, run: str, name: str, idempotency_key: str, project: str, domain: st
     place = Place(project, domain)
     source = place.run(run)
     with connected(place) as client:
+        name = _announced("rerun", source, name, idempotency_key)
         made = client.rerun(source, name=name, idempotency_key=idempotency_key)
         _tell(client, source, made, as_json=as_json)
 
@@ -50,6 +52,7 @@ def recover(*, run: str, name: str, idempotency_key: str, project: str, domain: 
     place = Place(project, domain)
     source = place.run(run)
     with connected(place) as client:
+        name = _announced("recover", source, name, idempotency_key)
         made = client.recover(source, name=name, idempotency_key=idempotency_key)
         _tell(client, source, made, as_json=as_json)
 
@@ -92,8 +95,20 @@ def fork(
     source = place.run(run)
     changed = dict(_input(text) for text in inputs)
     with connected(place) as client:
+        name = _announced("fork", source, name, idempotency_key)
         made = client.fork(source, inputs=changed, again=again, name=name, idempotency_key=idempotency_key)
         _tell(client, source, made, as_json=as_json)
+
+
+def _announced(verb: str, source: RunId, name: str, key: str) -> str:
+    """Choose the name of the new run, and say it before anything is stored: who is interrupted goes on by it."""
+    if name or key:
+        return name
+    chosen = name_for(source)
+    note(
+        f"The new run is {chosen}: after an interruption the same `reconciler {verb}` with --name {chosen} goes on."
+    )
+    return chosen
 
 
 def _input(text: str) -> tuple[str, dict[str, Any]]:

@@ -29,14 +29,16 @@ def stored_runs(store: Store, question: Question) -> Iterator[Row]:
         StoreUnavailable: the store does not answer.
     """
     today = day_of(store.now())
+    whole = bool(question.task or question.code)
     page = store.list_runs(_PAGE)
     while page:
-        for summary in page:
-            if _may_fit(summary, question):
-                row = row_of(store, summary, whole=bool(question.task or question.code))
-                ended = day_of(row.ended_at) if row.ended_at else today
-                if question.since <= ended <= question.until and question.fits(row):
-                    yield row
+        fitting = [summary for summary in page if _may_fit(summary, question)]
+        roots = [None] * len(fitting) if whole else store.get_many([each.id.action(ROOT) for each in fitting])
+        for summary, root in zip(fitting, roots, strict=True):
+            row = row_of(store, summary, whole=whole, known=root)
+            ended = day_of(row.ended_at) if row.ended_at else today
+            if question.since <= ended <= question.until and question.fits(row):
+                yield row
         page = store.list_runs(_PAGE, page[-1])
 
 
@@ -63,18 +65,20 @@ def _may_fit(summary: RunSummary, question: Question) -> bool:
     )
 
 
-def row_of(store: Store, summary: RunSummary, *, whole: bool) -> Row:
+def row_of(store: Store, summary: RunSummary, *, whole: bool, known: TaskAction | None = None) -> Row:
     """Write a stored run as a line of the index.
 
     Args:
         store: that has it.
         summary: of the run.
         whole: whether all its records are read, for their tasks and codes; else its roots and the counts of phases.
+        known: its root, when somebody has read it already.
 
     Raises:
         StoreUnavailable: the store does not answer.
     """
-    records = list(records_of(store, summary.id, None if whole else ""))
+    only = [known] if known is not None and known.children.total + 1 == summary.counts.total else None
+    records = only or list(records_of(store, summary.id, None if whole else ""))
     root = next((each for each in records if each.id.action == ROOT), records[0] if records else None)
     alive = summary.counts.ended < summary.counts.total
     groups = Counter(map(_alike, records)) if whole else _counted(summary)

@@ -210,13 +210,16 @@ def _fills(record: TaskAction) -> bool:
     return record.spec.task_type == WINDOW
 
 
+def name_for(run: RunId) -> str:
+    """Draw a name for a run that is made of this one."""
+    return new_run_name(_DRAWN.sub("", run.run))
+
+
 def _named(run: RunId, name: str, key: str) -> RunId:
     """Tell what the new run is called."""
     if key and name:
         raise InvalidSpec("give the run name or the idempotency key, not both: either names the submission")
-    chosen = (
-        check_name("run", name) if name else key_name(key) if key else new_run_name(_DRAWN.sub("", run.run))
-    )
+    chosen = check_name("run", name) if name else key_name(key) if key else name_for(run)
     if chosen == run.run:
         raise InvalidSpec(f"the run {run} exists, and keeps its name: give the new one another, or none")
     return RunId(run.project, run.domain, chosen)

@@ -100,6 +100,10 @@ def test_bulk(backend: Backend) -> None:
     assert [run["outcome"] for run in stopped["runs"]] == ["requested"]
     backend.end("b3")
     assert backend.answer("bulk", "rerun", "--name", "nothing", "--yes")["count"] == 0
+    counted = backend.answer("bulk", "rerun", "--name", "b", "--limit", "1", "--dry-run")
+    assert (counted["limit"], counted["too_many"]) == (1, True)
+    told = backend.reconciler("bulk", "rerun", "--name", "b", "--limit", "1", "--dry-run").stdout
+    assert "it would be refused" in told
     refused = backend.reconciler("bulk", "rerun", "--name", "b", "--limit", "1", "--yes")
     assert refused.exit_code == 2
     assert "1 to 1 runs" in refused.stderr

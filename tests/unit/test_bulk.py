@@ -23,7 +23,9 @@ from reconciler.api.phase import ActionPhase
 from reconciler.archive.bulk import BulkVerb, Done
 from reconciler.archive.packing import pack
 from reconciler.archive.query import Question
+from reconciler.archive.requests import FIRST, LAST
 from reconciler.client import Run
+from reconciler.client.choosing import stored_runs
 from reconciler.stores.holds import RunLife
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
@@ -306,3 +308,26 @@ def test_plans_are_kept_as_long_as_runs(lab: Lab) -> None:
     lab.clock.advance(timedelta(days=366 * 100))
     collect(lab.store, lab.settings, lab.blobs)
     assert lab.blobs.find(lab.blobs.uri("_archive/bulk")) == []
+
+
+def test_runs_are_chosen_in_few_round_trips(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The roots of many runs are read together; only of a run of several levels all is listed, and the rows are the same."""
+    runs = [square.submit((number,), run=f"many{number}") for number in range(20)]
+    square.map(range(3), run="tree")
+    lab.work()
+    listed: list[Any] = []
+    inner = lab.store.list_actions
+    monkeypatch.setattr(lab.store, "list_actions", lambda *a, **g: (listed.append(a), inner(*a, **g))[1])
+    question = Question(project="default", since=FIRST, until=LAST)
+    rows = {row.run: row for row in stored_runs(lab.store, question)}
+    assert listed == []
+    assert rows.keys() == {"tree", *(run.id.run for run in runs)}
+    whole = {
+        row.run: row for row in stored_runs(lab.store, msgspec.structs.replace(question, task=square.name))
+    }
+    for name, row in rows.items():
+        assert (row.ended_at, row.phase, row.actions) == (
+            whole[name].ended_at,
+            whole[name].phase,
+            whole[name].actions,
+        )
