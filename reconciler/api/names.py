@@ -41,3 +41,13 @@ def check_name(what: str, name: object, limit: int | None = None) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidName(f"{what} {name!r} is not allowed; allowed: 1 to {most} of {RULE}")
     return name
+
+
+def check_incarnation(text: str) -> str:
+    """Return what tells a run from others of its name, as it is written in addresses and commands.
+
+    Raises:
+        InvalidName: nothing was ever called so; it says what is allowed.
+    """
+    check_name("incarnation", text.replace("~", "-"), 60)
+    return text

@@ -9,6 +9,7 @@ import msgspec
 
 from reconciler.api.action import RunId
 from reconciler.api.errors import ArchiveDamaged, ArchiveTooNew, BlobCorrupt, BlobExists, BlobNotFound
+from reconciler.api.names import check_incarnation
 from reconciler.archive.layout import incarnation_in, run_path, runs_of
 from reconciler.archive.lines import VERSION, Header, Lines, header_of, lines_of
 from reconciler.archive.packing import pack, unpack
@@ -106,10 +107,13 @@ class Archive:
             incarnation: of that name; the one that was archived last when empty, which takes a second request.
 
         Raises:
+            InvalidName: no incarnation is written so.
             ArchiveDamaged: nothing of it can be read.
             ArchiveTooNew: a newer release wrote it.
             BlobUnavailable: the server does not answer.
         """
+        if incarnation:
+            check_incarnation(incarnation)
         run.checked()
         if not incarnation:
             found = self.incarnations(run)

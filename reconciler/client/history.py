@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from reconciler.api.action import RunId
 from reconciler.api.errors import ActionNotFound, ArchiveUnreadable, InvalidSpec
-from reconciler.api.names import check_name
+from reconciler.api.names import check_incarnation, check_name
 from reconciler.archive.archive import Archive
 from reconciler.archive.deleting import Deleter
 from reconciler.archive.layout import DELETED, day_of
@@ -50,15 +50,18 @@ class History:
         Raises:
             ActionNotFound: neither the archive nor the store has it.
             InvalidSpec: it is alive.
+            InvalidName: a name, or the incarnation, breaks the rule of names.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         run.checked()
+        if incarnation:
+            check_incarnation(incarnation)
         ends = self._ended_in_store(run, incarnation)
         stored = list(ends)
         archive = Archive(self._client.blobs)
         lives = [RunLife(run, each) for each in archive.incarnations(run) if each == (incarnation or each)]
         if not lives and not stored:
-            raise ActionNotFound(run)
+            raise ActionNotFound(RunLife(run, incarnation))
         days: list[str] = []
         actions = 0
         for life in lives:

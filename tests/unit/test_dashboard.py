@@ -105,11 +105,11 @@ def test_pages_hold_each_run_once(lab: Lab, limit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [{"limit": "0"}, {"limit": "many"}, {"colour": "red"}, {"after": "nonsense"}]
+    "query", [{"limit": "0"}, {"limit": "many"}, {"colour": "red"}, {"after": "nonsense"}, {"phase": "done"}]
 )
 def test_a_search_that_cannot_be_read_says_so(lab: Lab, query: dict[str, str]) -> None:
     """With what it knows."""
-    with pytest.raises(InvalidInput, match=r"limit|knows|next"):
+    with pytest.raises(InvalidInput, match=r"limit|knows|next|succeeded"):
         search_runs(lab.client, read_wanted(query))
 
 

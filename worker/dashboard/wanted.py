@@ -7,9 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from reconciler.api.errors import InvalidInput
+from reconciler.api.phase import ActionPhase
+from reconciler.core.visible import visible
 
 PAGE = 50
 MOST = 200
+_PHASES = [str(phase) for phase in ActionPhase if phase]
+"""What a search may name."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,7 +53,7 @@ def read_wanted(query: Mapping[str, str]) -> Wanted:
     """Read a query.
 
     Raises:
-        InvalidInput: a field is unknown, or no number where one is needed.
+        InvalidInput: a field or a phase is unknown, or no number is where one is needed.
     """
     try:
         wanted: Wanted = msgspec.convert(dict(query), Wanted, strict=False)
@@ -59,6 +63,10 @@ def read_wanted(query: Mapping[str, str]) -> Wanted:
         ) from error
     if not 1 <= wanted.limit <= MOST:
         raise InvalidInput(f"limit must be from 1 to {MOST}, got {wanted.limit}")
+    if wanted.phase not in {"", *_PHASES}:
+        raise InvalidInput(
+            f"there is no phase {visible(wanted.phase[:80])!r}: name one of {', '.join(_PHASES)}"
+        )
     return wanted
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from reconciler import TaskEnvironment
 from reconciler.api.action import RunId
-from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidSpec, SourceUnusable
+from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidName, InvalidSpec, SourceUnusable
 from reconciler.archive.archive import Archive
 from reconciler.archive.compaction import compact
 from reconciler.archive.deleting import Deleter
@@ -25,6 +25,7 @@ from reconciler.client import Run
 from reconciler.sweeps.archive import archive_all
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
+from worker.dashboard import detail
 
 pytestmark = pytest.mark.rule("R91")
 PAD = "x" * 5000
@@ -275,6 +276,21 @@ def _plan(lab: Lab, row: Row) -> DeleteRequest:
         at=lab.store.now(),
         archived=1,
     )
+
+
+@pytest.mark.parametrize("wrong", ["\0", "a/b", "../x", "x" * 80])
+def test_an_incarnation_that_is_none(lab: Lab, wrong: str) -> None:
+    """What no run is told apart by is refused before any server is asked; another one is not found, by its name."""
+    [run] = ended(lab, "mine")
+    for read in (
+        lambda: lab.client.history.plan_delete(run.id, incarnation=wrong),
+        lambda: Archive(lab.blobs).read_run(run.id, wrong),
+        lambda: detail.run_document(lab.client, run.id, wrong, read_only=True),
+    ):
+        with pytest.raises(InvalidName, match="incarnation"):
+            read()
+    with pytest.raises(ActionNotFound, match="mine@zzzz"):
+        lab.client.history.plan_delete(run.id, incarnation="zzzz")
 
 
 def test_a_project_is_deleted(lab: Lab) -> None:
