@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec, TaskAction
-from reconciler.api.errors import ReconcilerError, Unavailable
+from reconciler.api.errors import ActionConflict, ReconcilerError, Unavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import Schedule, options_of
 from reconciler.children import requests
@@ -25,6 +25,9 @@ from reconciler.core.members import encode_members
 from reconciler.core.spans import launch_context
 from reconciler.plugins.group_config import GroupConfig
 from reconciler.stores.blobs import parse_uri
+
+_OF_ITS_CODE = {"taskTemplate", "cacheKey"}
+"""Fields of a spec that a new version of the code changes."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -169,17 +172,25 @@ class Starting:
     def detached(self, request: requests.Start, name: str) -> tuple[ActionId, str]:
         """Submit a run of its own, once for all passes; its root and its incarnation.
 
+        As a child, one that an earlier pass has stored is adopted, whatever version of its code that was.
+
         Raises:
             ReconcilerError: it is refused, or a server does not answer.
         """
         key = request.key or ("" if request.spec.run_name else f"{self._parent.id}/{name}")
-        run = self._client.submit(
-            request.spec,
-            idempotency_key=key,
-            labels=request.labels,
-            traceparent=launch_context(self._parent, self._parent.attempt.launch),
-            **options_of(request.plan),
-        )
+        try:
+            run = self._client.submit(
+                request.spec,
+                idempotency_key=key,
+                labels=request.labels,
+                traceparent=launch_context(self._parent, self._parent.attempt.launch),
+                **options_of(request.plan),
+            )
+        except ActionConflict as conflict:
+            if not (set(conflict.fields) <= _OF_ITS_CODE and isinstance(conflict.action, ActionId)):
+                raise
+            there = self._client.get(conflict.action)
+            return there.id, there.metadata.incarnation
         return run.action, run.incarnation
 
     def _names(self, wanted: Sequence[Wanted]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _GENERATION = re.compile(r"-(\d)$")
 _FAILED = frozenset({ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT})
 _DEPLOYED = 0.2
+Place = tuple[int, int]
+"""Where a parent is: how often it has started over, and the number of its scene."""
 
 
 class Families:
@@ -30,7 +32,9 @@ class Families:
         self._sim = sim
         self._begun: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._siblings: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
-        self.seen: dict[tuple[str, str, int], tuple[int, bool, object]] = {}
+        self.seen: dict[tuple[str, str, Place], tuple[int, bool, object]] = {}
+        self.kept: dict[tuple[str, str, object], int] = {}
+        self.played: Counter[str] = Counter()
         self._released = 1
         self._values = 0
 
@@ -67,6 +71,16 @@ class Families:
             raise Violation(f"{path}: attempt {attempt} begins again, and no failure says why: {begun}")
         if record.spec.parent_action_name and record.spec.task_type == "function":
             self._for_one_request(record)
+        elif (label := self._inputs(record).label).startswith("apart"):
+            self._once(record, label)
+
+    def _once(self, record: TaskAction, label: str) -> None:
+        """What starts a run of its own has one of them, as long as it is not forgotten."""
+        runs = self._siblings["", "", label]
+        runs[str(record.id)] = 1
+        there = [path for path in runs if self._sim.store.get(ActionId.parse(path)) is not None]
+        if len(there) > 1:
+            raise Violation(f"{label} was started once, and there run {there}")
 
     def _for_one_request(self, record: TaskAction) -> None:
         path, parent = str(record.id), self._asker(record)
@@ -77,18 +91,18 @@ class Families:
         generation = int(found[1]) if found else 1
         siblings = self._siblings[str(parent.id), _life_of(parent), plot.label]
         siblings[path] = generation
-        lives = self._sim.observer.lives
         same = [one for one, of in siblings.items() if of == generation]
-        older = [
-            one
-            for one, of in siblings.items()
-            if of < generation and one in lives and lives[one].phase not in _FAILED
-        ]
+        older = [one for one, of in siblings.items() if of < generation and self._stands(one)]
         asked = asked_for(inputs.plot, plot.label)
         if len(same) + len(older) > asked:
             raise Violation(
                 f"{path}: {parent.id} has asked for {plot.label} {asked} times, and there run {same}, {older}"
             )
+
+    def _stands(self, path: str) -> bool:
+        """Whether a child is one that a new attempt finds: it has not failed, nor has the map it is a member of."""
+        lives, group = self._sim.observer.lives, path.rpartition(".")[0]
+        return path in lives and not any(lives[one].phase in _FAILED for one in (path, group) if one in lives)
 
     def _asker(self, record: TaskAction) -> TaskAction | None:
         """The function that has asked for it: above its group, if it is a member."""
@@ -124,15 +138,32 @@ class Sight:
         self._path = path
         self._launch = launch
         record = sim.store.get(ActionId.parse(path))
-        self._life = _life_of(record) if record is not None else ""
+        self.life = _life_of(record) if record is not None else ""
 
     def _counts(self) -> TaskAction | None:
         record = self._sim.store.get(ActionId.parse(self._path))
-        if record is None or _life_of(record) != self._life or record.attempt.launch != self._launch:
+        if record is None or _life_of(record) != self.life or record.attempt.launch != self._launch:
             return None
         return None if record.is_terminal or record.metadata.deletion is not None else record
 
-    def saw(self, number: int, found: object, *, well: bool) -> None:
+    def was(self, what: str, number: Place) -> bool:
+        """Whether an earlier pass of this attempt was told this there."""
+        attempt, _, found = self._sim.families.seen.get((self._path, self.life, number), (0, False, ""))
+        return attempt == int(self._launch.partition("-")[0]) and str(found).endswith(what)
+
+    def kept(self, turn: int, value: object) -> None:
+        """It was given this by a step, having started over so often.
+
+        Raises:
+            Violation: that was kept before it started over.
+        """
+        if self._counts() is None:
+            return
+        of = self._sim.families.kept.setdefault((self._path, self.life, value), turn)
+        if of != turn:
+            raise Violation(f"{self._path}: start {turn} is given {value!r}, which start {of} has kept")
+
+    def saw(self, number: Place, found: object, *, well: bool) -> None:
         """It was told this in its scene of that number.
 
         Raises:
@@ -141,7 +172,7 @@ class Sight:
         if self._counts() is None:
             return
         attempt = int(self._launch.partition("-")[0])
-        key = (self._path, self._life, number)
+        key = (self._path, self.life, number)
         before = self._sim.families.seen.get(key)
         if before is not None and (before[1] or before[0] == attempt) and before[1:] != (well, found):
             raise Violation(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reconciler.api.action import ActionSpec
-from reconciler.api.errors import ActionEnded, ReconcilerError
+from reconciler.api.errors import ActionEnded, ReconcilerError, ResultTimeout
 from reconciler.api.schedule import NOW
 from reconciler.api.template import (
     Identifier,
@@ -36,9 +36,25 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 
-def _demo(plot: list[str]) -> str:
+LATE = "late"
+"""What a parent says of a wait whose time was over."""
+_TOLD = {"wait", "step", "ask", "limit", "nap", "race", "stream"}
+"""Scenes in which a parent is told something."""
+_BY_TIME = {"limit", "nap", "race", "stream"}
+"""Those that another attempt may see otherwise."""
+
+
+def _demo(  # noqa: PLR0917  # what `Inputs` holds
+    x: int = 0,
+    mood: str = "good",
+    units: int = 0,
+    label: str = "",
+    plot: list[dict[str, Any]] = [],  # noqa: B006  # nobody changes it
+    loop: bool = False,  # noqa: FBT001, FBT002  # as above
+    turn: int = 0,
+) -> str:
     """Declares what the functions of a story take and return."""
-    return str(plot)
+    return str((x, mood, units, label, plot, loop, turn))
 
 
 class _Halted(BaseException):
@@ -65,6 +81,8 @@ class Wire:
         self._sim = sim
         self._halted = halted
         self._told = False
+        self._over: BaseException | None = None
+        self.winds_up = False
         self._answers: list[ask.Answer] = []
         self.desk: Desk = make(self._tell)
 
@@ -78,8 +96,28 @@ class Wire:
             return
         self.desk.take(request)
         if self._sim.rng.random() < 0.5:
-            self._answers += self.desk.work()
+            self._answers += self._worked()
         self._may_end()
+
+    def rest(self, seconds: float) -> None:
+        """Let the story go on, while nothing goes on in an event loop."""
+        if self._over is not None and self.winds_up:
+            return
+        self._may_end()
+        try:
+            self._sim.scheduler.wait_for(lambda: bool(self._halted()), seconds)
+        except BaseException as over:
+            self._over = over
+            raise
+        self._may_end()
+
+    def _worked(self) -> list[ask.Answer]:
+        """What the desk answers; whoever dies there asks for nothing any more."""
+        try:
+            return self.desk.work()
+        except BaseException as over:
+            self._over = over
+            raise
 
     def receive(self, seconds: float) -> list[ask.Answer]:
         """See `Way.receive`."""
@@ -96,17 +134,25 @@ class Wire:
         return self._take()
 
     def _take(self) -> list[ask.Answer]:
-        found, self._answers = self._answers + self.desk.work(), []
+        found, self._answers = self._answers + self._worked(), []
         return found
 
+    def check(self) -> None:
+        """Raise again what has ended the call."""
+        if self._over is not None:
+            raise self._over
+
     def _may_end(self) -> None:
+        self.check()
         reason = self._halted()
         if reason:
-            raise _Halted(reason)
-        if self._sim.faulty and self._sim.rng.random() < self._sim.faults.died:
+            self._over = _Halted(reason)
+        elif self._sim.faulty and self._sim.rng.random() < self._sim.faults.died:
             if self._sim.rng.random() < 0.5:
-                self.desk.work()
-            raise _Gone
+                self._worked()
+            self._over = _Gone()
+        if self._over is not None:
+            raise self._over
 
 
 class Stage:
@@ -122,7 +168,8 @@ class Stage:
     def __init__(self, sim: Simulation, call: Call, make: MakeDesk, halted: Callable[[], str]) -> None:
         self._sim = sim
         self._call = call
-        self._plot = msgspec.json.decode(call.inputs, type=Inputs).plot
+        inputs = msgspec.json.decode(call.inputs, type=Inputs)
+        self._plot, self._turn = inputs.plot, inputs.turn
         self._halted = halted
         self._wire = Wire(sim, make, halted)
         self._attempt = CurrentAttempt.from_context(call.context)
@@ -146,7 +193,7 @@ class Stage:
 
     def _played(self) -> Ended:
         try:
-            values = [self._do(number, scene) for number, scene in enumerate(self._plot)]
+            values = self._values()
             self.parent.settle()
         except _Halted as halted:
             self._sim.scheduler.sleep(0.1)
@@ -155,7 +202,8 @@ class Stage:
             return Died(9, None, False, "the process was killed")  # as it is sent
         except SuspendedHere:
             waits, until = self.parent.waits()
-            return Suspended(waits, until, names=tuple(self._wire.desk.names(waits)))
+            names = tuple(self._wire.desk.names(waits))
+            return Suspended(waits, until, names=names, again=self.parent.again)
         except ActionEnded as error:
             return Raised(type(error).__name__, str(error), "", retryable=True)
         except ReconcilerError as error:
@@ -166,12 +214,29 @@ class Stage:
         return Returned(outputs)
 
     # -- scenes ------------------------------------------------------------------------------------------------------
-    def _do(self, number: int, scene: Scene) -> object:
-        found: object = getattr(self, f"_{scene.kind}")(scene)
-        if scene.kind in {"wait", "step", "ask"}:
+    def _values(self) -> list[object]:
+        """What came of each scene."""
+        return [
+            self._told(number, scene, getattr(self, f"_{scene.kind}")(scene))
+            for number, scene in enumerate(self._plot)
+        ]
+
+    def _told(self, number: int, scene: Scene, found: object) -> object:
+        """Compare what a scene has brought with what it brought before."""
+        self._sim.families.played[f"{scene.kind} {LATE}" if str(found).endswith(LATE) else scene.kind] += 1
+        self._wire.check()
+        if str(found).endswith(LATE):
+            self.parent.settle()  # who dies before that is kept has told nobody
+        if scene.kind in _TOLD:
             failed = isinstance(found, ActionEnded)
             told = f"{type(found).__name__} {found}" if failed else found
-            self._seen.saw(number, told, well=not failed)
+            if scene.kind == "step":
+                self._seen.kept(self._turn, found)
+            # a limit that has not fired may fire in a later pass; one that has, fires again
+            if scene.kind in {"wait", "step", "ask", "race"} or str(found).endswith(LATE):
+                self._seen.saw((self._turn, number), told, well=not (failed or scene.kind in _BY_TIME))
+            elif self._seen.was(LATE, (self._turn, number)):
+                self._seen.saw((self._turn, number), told, well=False)
             if isinstance(found, ActionEnded) and not scene.catches:
                 raise found
             return told
@@ -180,6 +245,12 @@ class Stage:
     def _start(self, scene: Scene) -> None:
         spec = self._spec(scene.cast[0])
         self._runs.append(submitting.start(self.parent, spec, submitting.Options(plan=NOW), _decoded))
+
+    def _apart(self, scene: Scene) -> None:
+        """A run of its own, which nobody waits for; its label is that of no other."""
+        label = f"apart {self._attempt.path} {self._seen.life} {self._turn} {scene.cast[0].label}"
+        spec = self._spec(msgspec.structs.replace(scene.cast[0], label=label))
+        submitting.start(self.parent, spec, submitting.Options(plan=NOW, detached=True), _decoded)
 
     def _map(self, scene: Scene) -> None:
         specs = [self._spec(one) for one in scene.cast]
@@ -197,10 +268,24 @@ class Stage:
             value = run.result()
         except ActionEnded as ended:
             return ended
+        return self._value(run, value)
+
+    def _value(self, run: ChildRun[Any], value: Any) -> object:
         if not isinstance(value, str):
             return list(value)
         self._seen.came(run.action, value)
         return value
+
+    def _limit(self, scene: Scene) -> object:
+        try:
+            return str(self._runs[scene.of].wait(timeout=scene.seconds))
+        except ResultTimeout:
+            return LATE
+
+    def _over(self, scene: Scene) -> None:
+        """Start over with other inputs."""
+        self._sim.families.played["over"] += 1
+        functions.continue_as_new(**msgspec.json.decode(msgspec.json.encode(scene.cast[0])))
 
     def _step(self, scene: Scene) -> object:
         return functions.step(scene.name, self._sim.families.fresh)

@@ -12,8 +12,9 @@ import msgspec
 
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.deleting import Deleter
-from reconciler.children import starting
+from reconciler.children import starting, values
 from reconciler.children.starting import Starting
+from reconciler.children.values import Values
 from reconciler.core.children import generation
 from reconciler.plugins import windowed
 from reconciler.stores import placing
@@ -51,6 +52,7 @@ _seal = MemoryArchiving.seal
 _child_name = starting.child_name
 _names = Starting._names
 _keep_step = Attempts.keep_step
+_detached = Starting.detached
 _ended_child_wakes = Stepping._ended_child_wakes
 _begin = Shard.begin
 _FAILED = {ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT}
@@ -202,6 +204,11 @@ def _anew_at_once(self: Starting, wanted: Any) -> list[str]:
     return [generation(name, 9) if failed else name for name, failed in zip(names, over, strict=True)]
 
 
+def _apart_in_each_pass_anew(self: Starting, request: Any, name: str) -> Any:
+    _passes[name] = _passes.get(name, 0) + 1
+    return _detached(self, request, f"{name}{_passes[name]}")
+
+
 def _last_value_stands(self: Attempts, action: Any, launch: str, **given: Any) -> bytes | None:
     kept = _keep_step(self, action, launch, **given)
     if kept is None:
@@ -285,6 +292,9 @@ MISTAKES: dict[str, Planted] = {
     "child under another name in each pass": (starting, "child_name", _in_each_pass_anew),
     "failed child started anew in a replay": (Starting, "_names", _anew_at_once),
     "last value of a step stands": (Attempts, "keep_step", _last_value_stands),
+    "wait that was given up forgotten": (Values, "given_up", lambda _: {}),
+    "run of its own started anew in each pass": (Starting, "detached", _apart_in_each_pass_anew),
+    "values stay when a function starts over": (values, "times_over", lambda _: 0),
     "suspended parent not woken": (
         Stepping,
         "_ended_child_wakes",

@@ -14,11 +14,15 @@ class Scene(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing a parent does.
 
     Attributes:
-        kind: `start`, `map`, `wait`, `step`, `sleep`, `ask`, `abort`, `work`.
+        kind: `start`, `map`, `wait`, `step`, `sleep`, `ask`, `abort`, `work`; `apart` starts a run of its own, `limit` waits
+            for a time, `over` starts over; in an event loop also `nap`, a sleep with a limit, `race`, which of two is first,
+            and `stream`, results as they come, for a time.
         cast: of `start` and `map`: what the functions that are started are given.
-        of: of `wait` and `abort`: which of those that were started.
+        of: of waits and `abort`: which of those that were started.
+        other: of `race`: another one of them.
         name: of `step` and `ask`.
-        seconds: of `sleep` and `work`; of `ask`: how long to wait for the answer, 0 = as long as it takes.
+        seconds: of `sleep` and `work`, or until a wait is given up; of `ask`: how long to wait for the answer,
+            0 = as long as it takes.
         window: of `map`: how many may be open at a time, 0 = all.
         catches: of `wait` and `ask`: goes on when it fails.
     """
@@ -26,6 +30,7 @@ class Scene(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str
     cast: tuple[Inputs, ...] = ()
     of: int = 0
+    other: int = 0
     name: str = ""
     seconds: float = 0
     window: int = 0
@@ -41,6 +46,8 @@ class Inputs(msgspec.Struct, frozen=True, omit_defaults=True):
         units: of the quota the scripted plugin asks for.
         label: tells what one parent starts from another; the same twice is asked for twice.
         plot: what it does, if it is a parent.
+        loop: whether it does that in an event loop.
+        turn: how often it has started over.
     """
 
     x: int = 0
@@ -48,11 +55,58 @@ class Inputs(msgspec.Struct, frozen=True, omit_defaults=True):
     units: int = 0
     label: str = ""
     plot: tuple[Scene, ...] = ()
+    loop: bool = False
+    turn: int = 0
 
 
 def asked_for(plot: tuple[Scene, ...], label: str) -> int:
-    """How often a plot starts this."""
-    return sum(one.label == label for scene in plot for one in scene.cast)
+    """How often a plot starts this, before it starts over and after."""
+    later = sum(asked_for(scene.cast[0].plot, label) for scene in plot if scene.kind == "over")
+    return later + sum(one.label == label for scene in plot if scene.kind != "over" for one in scene.cast)
+
+
+def drawn_impatient(rng: random.Random, depth: int = 0, turn: int = 0) -> Inputs:
+    """What a parent does that gives waits up, races, starts runs of its own, and starts over."""
+    loop = rng.random() < 0.7
+    scenes, number = [], 0
+    for _ in range(rng.randrange(1, 4 - depth)):
+        few = [rng.randrange(1, 4) if rng.random() < 0.4 else 1 for _ in range(2)]
+        for index, count in enumerate(few):
+            cast = tuple(
+                _impatient_child(rng, depth, f"{turn}.{number + index}.{each}") for each in range(count)
+            )
+            window = rng.choice((0, 1, 2)) if count > 1 else 0
+            scenes.append(Scene("map" if count > 1 else "start", cast, window=window))
+        maps = [number + index for index, count in enumerate(few) if count > 1]
+        scenes += _impatient_waits(rng, number, maps if loop else [], loop=loop)
+        number += 2
+    if depth == turn == 0 and rng.random() < 0.4:
+        scenes.append(Scene("over", (drawn_impatient(rng, depth, turn + 1),)))
+    return Inputs(plot=tuple(scenes), loop=loop, turn=turn)
+
+
+def _impatient_waits(rng: random.Random, number: int, maps: list[int], *, loop: bool) -> list[Scene]:
+    """How it waits for two that were started; for the second time, it is told what became of them."""
+    kinds = (
+        ["limit", "limit", "apart", "step", "sleep", "work"]
+        + ["race", "race", "nap"] * loop
+        + ["stream"] * len(maps)
+    )
+    scenes = []
+    for _ in range(rng.randrange(1, 4)):
+        kind = rng.choice(kinds)
+        of = rng.choice(maps) if kind == "stream" else number + rng.randrange(2)
+        cast = (Inputs(label=f"{number}.{len(scenes)}"),) if kind == "apart" else ()
+        seconds = rng.choice((0.05, 0.5, 2, 8) if kind != "sleep" else (2, 40))
+        other = 2 * number + 1 - of
+        scenes.append(Scene(kind, cast, of=of, other=other, name="token", seconds=seconds))
+    return [*scenes, *(Scene("wait", of=of, catches=rng.random() < 0.9) for of in (number, number + 1))]
+
+
+def _impatient_child(rng: random.Random, depth: int, label: str) -> Inputs:
+    if depth < 1 and rng.random() < 0.2:
+        return msgspec.structs.replace(drawn_impatient(rng, depth + 1), label=label, mood=rng.choice(_MOODS))
+    return Inputs(mood=rng.choice(_MOODS), label=label)
 
 
 def drawn_plot(rng: random.Random, depth: int = 0) -> tuple[Scene, ...]:

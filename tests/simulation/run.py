@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from tests.simulation import workload
 from tests.simulation.checker import Violation
 from tests.simulation.simulation import Simulation, story_of
 
@@ -17,10 +18,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="seed of the first one")
     parser.add_argument("--trace", action="store_true", help="print the trace of each story")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first finding")
+    parser.add_argument("--theme", help="what all of them are about, as FAMILY or IMPATIENT of workload.py")
     options = parser.parse_args(arguments)
     began, found = time.monotonic(), 0
     for seed in range(options.start, options.start + options.seeds):
-        sim = Simulation(seed)
+        sim = Simulation(seed, theme=getattr(workload, options.theme) if options.theme else None)
         try:
             sim.run()
         except Violation as violation:

@@ -21,13 +21,14 @@ import structlog
 from reconciler.api.action import TaskAction
 from reconciler.api.template import SecretRef
 from reconciler.archive import index, recent
-from reconciler.children import desk, functions, sleeps, values, watching
+from reconciler.children import desk, functions, loops, sleeps, values, watching
 from reconciler.children import threads as waits
 from reconciler.client import archived, sources, storing
 from reconciler.controller import joined, step
 from reconciler.controller.step import Stepper
 from reconciler.stores.base import Write
 from reconciler.sweeps import archive, objects
+from tests.simulation.async_parents import AsyncStage
 from tests.simulation.parents import Stage
 from tests.simulation.plots import Inputs
 from tests.simulation.scheduler import Process
@@ -222,13 +223,15 @@ class VirtualRunner:
         scheduler, clock = self._sim.scheduler, self._sim.scheduler.clock
         self._sim.begins(call)
         deadline = clock.at + int(timeout * 1000) if timeout is not None else None
-        if msgspec.json.decode(call.inputs, type=Inputs).plot:
+        inputs = msgspec.json.decode(call.inputs, type=Inputs)
+        if inputs.plot:
 
             def halted() -> str:
                 late = TIMED_OUT if deadline is not None and clock.at >= deadline else ""
                 return self._stop or stop() or late
 
-            return Stage(self._sim, call, desk, halted).play()
+            stage = AsyncStage if inputs.loop else Stage
+            return stage(self._sim, call, desk, halted).play()
         course = self._sim.world.course(call)
         ends = clock.at + course.lasts if deadline is None else min(clock.at + course.lasts, deadline)
         if scheduler.wait_for(lambda: bool(self._stop or stop()), (ends - clock.at) / 1000):
@@ -283,7 +286,8 @@ def seams(sim: Simulation) -> Iterator[None]:
         (joined, "time", time),
         (joined, "wait", wait),
         (attempt, "time", time),
-        *((module, "time", time) for module in (desk, watching, waits, sleeps)),
+        *((module, "time", time) for module in (desk, loops, watching, waits, sleeps)),
+        (loops, "threading", SimpleNamespace(active_count=lambda: 0)),
         (waits, "_is_main", lambda: True),
         (functions, "current_parent", lambda: sim.stages[sim.scheduler.current]),
         (values, "_INLINE", 16 if sim.seed % 3 else 16_384),

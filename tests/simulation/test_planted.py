@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.checker import Violation
 from tests.simulation.planted import MISTAKES, planted
 from tests.simulation.simulation import Simulation
-from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD, FAMILY, MAPS, NIGHTLY, PAST, TURNS
+from tests.simulation.workload import ALIKE_ELSEWHERE, CROWD, FAMILY, IMPATIENT, MAPS, NIGHTLY, PAST, TURNS
 
 _WITHIN = 500
 _THEMES = {
@@ -23,6 +23,9 @@ _THEMES = {
     "source of a run that is made of it not held": PAST,
     "deletion not heeded by who archives": PAST,
     "suspended parent not woken": FAMILY,
+    "wait that was given up forgotten": IMPATIENT,
+    "run of its own started anew in each pass": IMPATIENT,
+    "values stay when a function starts over": IMPATIENT,
     "tree forgotten from above": NIGHTLY,
     "a map starts more than may be open": MAPS,
 }

@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.checker import Violation
 from tests.simulation.simulation import Simulation, story_of
-from tests.simulation.workload import MAPS, TURNS, Theme
+from tests.simulation.workload import IMPATIENT, MAPS, TURNS, Theme
 
 SEEDS = int(os.environ.get("SIM_SEEDS", "200"))
 START = int(os.environ.get("SIM_START", "0"))
@@ -51,6 +51,16 @@ def test_no_story_of_turns_breaks_a_promise() -> None:
     """No fair key and no low priority is passed over for long; whatever dies, freezes or gets lost."""
     for seed in range(START, START + SEEDS // 20):
         told(seed, TURNS)
+
+
+@pytest.mark.rule("R86", "R89")
+def test_no_story_of_impatient_parents_breaks_a_promise() -> None:
+    """What one pass has given up, the next gives up, in an event loop or not; who starts over begins a new history."""
+    seen: Counter[str] = Counter()
+    for seed in range(START, START + max(SEEDS // 20, 10)):
+        seen += told(seed, IMPATIENT).families.played
+    assert {"limit late", "race", "nap late", "apart", "over"} - seen.keys() == set()
+    assert seen["stream"] + seen["stream late"]
 
 
 def test_stories_are_not_idle() -> None:

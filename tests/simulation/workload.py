@@ -33,7 +33,7 @@ from tests.simulation.faults import (
     OF_FAMILIES,
     OF_STEPS,
 )
-from tests.simulation.plots import Inputs, drawn_plot
+from tests.simulation.plots import Inputs, drawn_impatient, drawn_plot
 from tests.simulation.world import GPU
 
 Do = Callable[[Client], Any]
@@ -44,6 +44,7 @@ class Theme(msgspec.Struct, frozen=True):
 
     Attributes:
         kinds: weights of naps, tasks, groups, late children, conditions and functions that start others.
+        impatient: functions that start others give waits up, start over, and start runs of their own.
         maps: weight of maps that start their members some at a time.
         cached, functions, greedy: shares of the tasks that are cached, that are functions, that need a quota.
         alike: all tasks are the same serialized call.
@@ -59,6 +60,7 @@ class Theme(msgspec.Struct, frozen=True):
     """
 
     kinds: tuple[int, int, int, int, int, int] = (1, 3, 1, 1, 1, 1)
+    impatient: bool = False
     maps: int = 0
     cached: float = 0.4
     functions: float = 0.5
@@ -81,6 +83,7 @@ CROWD = Theme(
 TURNS = msgspec.structs.replace(CROWD, secrets=1.0, crowd=24, turns=True)
 MAPS = Theme((0, 0, 0, 1, 0, 0), maps=5, favourites=OF_STEPS)
 FAMILY = Theme((0, 0, 0, 0, 0, 1), favourites=OF_FAMILIES)
+IMPATIENT = msgspec.structs.replace(FAMILY, impatient=True, aborted=0.2)
 NIGHTLY = Theme((0, 1, 4, 1, 0, 1), cached=0.0, functions=0.4, again=0.7, remade=0.9)
 PAST = msgspec.structs.replace(NIGHTLY, kinds=(0, 2, 4, 1, 0, 1), deleted=0.5, bulks=0.3)
 _ALIKE = Theme((0, 4, 1, 0, 0, 0), 1.0, 1.0, 0.0, alike=True, favourites=OF_CACHE)
@@ -305,7 +308,7 @@ class Workload:
             metadata=TaskMetadata(retries=RetryStrategy(retries=rng.choice((0, 2))), timeouts=limits),
             custom={"function": "demo"},
         )
-        inputs = Inputs(plot=drawn_plot(rng))
+        inputs = drawn_impatient(rng) if self.theme.impatient else Inputs(plot=drawn_plot(rng))
         spec = ActionSpec(
             run_name=run,
             task_type="function",

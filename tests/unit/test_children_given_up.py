@@ -9,10 +9,12 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler import TaskEnvironment, sleep, step
 from reconciler.api.errors import ActionAborted, ActionFailed
 from reconciler.api.phase import ActionPhase
+from reconciler.api.template import RetryStrategy, TaskMetadata
 from reconciler.testing import Lab, check_replay
 
 env = TaskEnvironment("limits")
@@ -343,3 +345,31 @@ def test_what_ended_after_a_limit_is_told_after_it(lab: Lab) -> None:
     run = told_in_order.delay()
     lab.work()
     assert run.result() == ["late", "ended"]
+
+
+@env.task()
+def starts_a_run() -> str:
+    """Start a run of its own, of a newer version of the code in each pass."""
+    seen.append("pass")
+    double.template = replace(
+        double.template, metadata=TaskMetadata(retries=RetryStrategy(retries=len(seen)))
+    )
+    double._encoded.clear()  # as in a process that was started with the newer code
+    started = str(double.submit((5,), detached=True).id)
+    sleep(60)
+    return started
+
+
+@pytest.mark.rule("R86")
+def test_a_run_of_its_own_is_one_whatever_version_of_its_code_was_deployed(lab: Lab) -> None:
+    """As a child is: the pass after a deployment finds what the one before it has started."""
+    before = double.template
+    try:
+        run = starts_a_run.delay()
+        lab.work()
+        started = run.result()
+    finally:
+        double.template = before
+        double._encoded.clear()  # as above
+    assert len(seen) >= 2
+    assert [str(one.id) for one in lab.client.runs() if one.id != run.id] == [started]
