@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, AttemptRecord, TaskAction
 from reconciler.api.errors import StoreUnavailable
@@ -143,3 +144,24 @@ def test_a_row_is_not_worth_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     Launched(monkeypatch, Dispatcher(enabled=True, error=OSError("away"))).end(
         1, AttemptOutcome(ended="returned")
     )
+
+
+def test_ends_of_one_report_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publication costs as much as a short function: the events of a batch share one, and keep their order."""
+    monkeypatch.setattr(flower, "_line", flower._Line())
+    app = Celery(broker="memory://")
+    app.conf.worker_send_task_events = True
+    telling = Telling(app, "w@h")
+    heard: list[dict[str, Any]] = []
+    with app.connection() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": heard.append})
+        with receiver.consumer_context() as (listening, _channel, _consumers):
+            for number in range(3):
+                action = ActionId("p", "d", f"r{number}", "a0")
+                launched = TaskAction(action, ActionSpec(task_type="f"), attempt=AttemptRecord(launch="1"))
+                telling.ended(launched, AttemptOutcome(ended="returned"))
+            telling.flush()
+            listening.drain_events(timeout=5)
+    one = ["task-received", "task-started", SUCCEEDED]
+    assert [event["type"] for event in heard] == one * 3
+    assert heard[-1]["uuid"] == "p/d/r2/a0/1"

@@ -103,9 +103,9 @@ class Batch:
         with self._lock:
             if not self._waiting:
                 return None
-            late = self._began > 0 and time.monotonic() - self._began >= _TURN
-            if not late:
-                return _TURN / 2
+            left = self._began + _TURN - time.monotonic() if self._began else _TURN / 2
+            if left > 0:
+                return left
             back, self._waiting = list(self._waiting), deque()
         way = threading.Thread(target=self._make_way, args=(back,), name="reconciler-batch", daemon=True)
         try:
@@ -151,6 +151,7 @@ class Batch:
                 self._telling.not_told(attempt.record, error)
         finally:
             keeper().let_go(attempt.beat for attempt in ended)
+            self._telling.flush()
         self._drive([attempt.record for attempt in ended])
 
     def _write(self, ended: Sequence[Attempt]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -94,7 +95,8 @@ class Telling:
     """The sender of task events from the process that runs launches: of all, or of a flood some of each second.
 
     Flower keeps each row in memory, and each event costs as much as a short function. So each process shows 100 launches
-    at once and then 5 a second, and as many of those that failed. With task events off, nothing is sent.
+    at once and then 5 a second, and as many of those that failed. With task events off, nothing is sent. Ends go out with
+    `flush`, in one message, as from Celery's own workers.
     """
 
     def __init__(self, app: Celery, worker: str) -> None:
@@ -106,6 +108,7 @@ class Telling:
         """Report that a launch runs, for longer than a moment; may be told again."""
         if self._on and launch_of(record) not in _line.shown:
             self._introduce(record)
+            self.flush()
 
     def ended(self, record: TaskAction, outcome: AttemptOutcome | None) -> None:
         """Report that a launch ended in this way; None: it was superseded."""
@@ -114,10 +117,16 @@ class Telling:
     def handed_back(self, record: TaskAction, why: str | None) -> None:
         """Report that a launch was handed back for this reason; None: it was superseded."""
         self._end(record, superseded() if why is None else handed_back(why))
+        self.flush()
 
     def not_told(self, record: TaskAction, error: Exception) -> None:
         """Report that the outcome of a launch could not be reported."""
         self._end(record, not_told(error, begun=True))
+
+    def flush(self) -> None:
+        """Send what was reported and is still here."""
+        if self._on:
+            self._tried("task-multi", _line.flush)
 
     def _end(self, record: TaskAction, row: Row) -> None:
         if not self._on:
@@ -142,9 +151,13 @@ class Telling:
         _line.shown.add(launch)
 
     def _send(self, kind: str, **fields: object) -> None:
+        self._tried(kind, lambda: _line.dispatcher(self._app, self._worker).send(kind, **fields))
+
+    @staticmethod
+    def _tried(kind: str, send: Callable[[], None]) -> None:
         try:
             with _line.lock:
-                _line.dispatcher(self._app, self._worker).send(kind, **fields)
+                send()
         except Exception as error:  # noqa: BLE001  # a row in Flower is not worth an attempt
             _line.drop()
             log.warning("flower.not_told", kind=kind, error=str(error))
@@ -201,9 +214,14 @@ class _Line:
             self.shown, self._pid = set(), os.getpid()
             connection = app.connection_for_write()
             self._dispatcher = app.events.Dispatcher(
-                connection, hostname=worker, buffer_while_offline=False, enabled=True
+                connection, hostname=worker, buffer_while_offline=False, enabled=True, buffer_group=["task"]
             )
         return self._dispatcher
+
+    def flush(self) -> None:
+        """Send what the dispatcher of this process has gathered."""
+        if self._dispatcher is not None and self._pid == os.getpid():
+            self._dispatcher.flush(errors=False)
 
     def drop(self) -> None:
         """Forget the dispatcher and rest: nobody shall wait for a broker that is away."""

@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 _FIRST_BEAT = 0.7
 """Seconds until an attempt is shown as running; most are over before, and cost no step for it."""
+_GLANCE = 0.05
+"""Seconds until a batch is looked at for the first time, at the latest."""
 SUPERSEDED = "superseded"
 
 
@@ -127,7 +129,7 @@ class Keeper:
 
         Args:
             beats: whose.
-            look: called now and then in this thread; gives after how many seconds again, None for never.
+            look: called in this thread, 50 ms from now at the latest; gives after how many seconds again, None for never.
 
         Raises:
             RuntimeError: no thread is left on this host; nothing is kept.
@@ -140,7 +142,9 @@ class Keeper:
             self._beats.update(beats)
             self._look = look
             due = min((beat.next for beat in self._beats), default=0.0)
-            if due < self._sleeps_until or look is not None:
+            if look is not None:
+                due = min(due, time.monotonic() + _GLANCE)
+            if due < self._sleeps_until:
                 self._changed.notify()
 
     def let_go(self, beats: Iterable[Heartbeat]) -> None:
@@ -166,8 +170,9 @@ class Keeper:
                     self._look = None
                 now = time.monotonic()
                 times = [beat.next for beat in self._beats]
-                if again is not None:
-                    times.append(now + again)
+                if look is not None:
+                    # when batch follows upon batch, the next one is looked at without waking this thread for it
+                    times.append(now + (_GLANCE if again is None else again))
                 self._sleeps_until = min(times, default=now + 3600)
                 self._changed.wait(max(0.0, self._sleeps_until - now))
                 self._sleeps_until = 0.0

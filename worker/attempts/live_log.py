@@ -31,18 +31,28 @@ class LiveLog:
         """
         self._so_far = so_far
         self._write = write
-        self._ends = threading.Event()
+        self._left = False
+        self._ends: threading.Event | None = None
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
         """Start to write; may be called again."""
-        if self._thread is None and not self._ends.is_set():
-            self._thread = threading.Thread(target=self._follow, name="reconciler-live-log", daemon=True)
+        if self._thread is not None:
+            return
+        ends = self._ends = (
+            threading.Event()
+        )  # before it is asked whether all is over: `leave` says that first
+        if not self._left:
+            self._thread = threading.Thread(
+                target=self._follow, args=(ends,), name="reconciler-live-log", daemon=True
+            )
             self._thread.start()
 
     def leave(self) -> None:
         """Write no more, after what is being written."""
-        self._ends.set()
+        self._left = True
+        if self._ends is not None:
+            self._ends.set()
 
     def end(self) -> None:
         """Write no more, and return when nothing is being written: then the whole log may take its place."""
@@ -50,9 +60,9 @@ class LiveLog:
         if self._thread is not None:
             self._thread.join()
 
-    def _follow(self) -> None:
+    def _follow(self, ends: threading.Event) -> None:
         stored, wait = 0, 0.0
-        while not self._ends.wait(wait):
+        while not ends.wait(wait):
             try:
                 text = self._so_far()
                 if len(text) > stored:

@@ -7,6 +7,7 @@ refuses to start processes inside the daemonic processes of a prefork pool.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
@@ -150,6 +152,8 @@ class ChildProcess:
             self._pidfd = os.pidfd_open(self._process.pid)
             self._open.callback(os.close, self._pidfd)
             self._poll.register(self._pidfd, select.POLLIN)
+            self._end = select.poll()
+            self._end.register(self._pidfd, select.POLLIN)
 
     @property
     def pid(self) -> int:
@@ -160,7 +164,7 @@ class ChildProcess:
         """Tell whether the process is no more. It may still have to be reaped, which `end` does."""
         if self._pidfd is None:
             return self._process.poll() is not None
-        return _is_readable(self._pidfd, 0)
+        return bool(self._end.poll(0))
 
     def send(self, message: ToChild) -> None:
         """Give it a message. What the socket does not take at once is sent by the following `step`s."""
@@ -179,7 +183,8 @@ class ChildProcess:
 
     def begin_call(self) -> None:
         """Drop output that no call has caused, and note how many processes ran out of memory until now."""
-        self._read_output(None)
+        if self._startup_output is not None or _holds(self._output):
+            self._read_output(None)
         self._startup_output = None
         self._oom_kills = self._oom_counter.read()
 
@@ -198,7 +203,7 @@ class ChildProcess:
         if self._unsent:
             self._flush()
         message = self._receive() if ended or self._control.fileno() in ready else None
-        if ended or message is not None or self._output in ready:
+        if ended or self._output in ready or (message is not None and _holds(self._output)):
             self._read_output(log)
         self.gone = self.gone or ended
         return message
@@ -266,7 +271,7 @@ class ChildProcess:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
             return self._process.returncode is None
-        return not _is_readable(self._pidfd, 1.0)
+        return not self._end.poll(1000)
 
     def _last_words(self) -> str:
         """Read what it wrote before its first call: mostly why it could not start."""
@@ -323,12 +328,12 @@ def _reap(pids: Iterable[int]) -> None:
             os.waitpid(pid, os.WNOHANG)
 
 
-def _is_readable(descriptor: int, seconds: float) -> bool:
-    watch = select.poll()
-    watch.register(descriptor, select.POLLIN)
-    return bool(watch.poll(seconds * 1000))
+def _holds(pipe: int) -> bool:
+    """Tell whether a pipe holds anything to be read; its end is nothing to be read."""
+    return fcntl.ioctl(pipe, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
 
 
+_NO_BYTES: Final = bytes(4)
 _SIGNALS: Final = {int(known) for known in signal.Signals}
 _EXITED: Final = (
     "The process of the function ended with status {} before the function returned (os._exit, or C code)."
