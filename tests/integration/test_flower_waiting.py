@@ -34,6 +34,7 @@ IMPORTS = ["waiting_functions"]
 SENTENCES = {
     Reason.PLANNED: r"was submitted to begin at 20",
     Reason.BACK_OFF: r"rests until .* \(back-off\); attempt 1 failed with \[RuntimeError\] not yet",
+    Reason.STARTS_OVER: r"starts over: start \d+ begins at .*, because the last \d+ starts took less than 1 s each",
     Reason.PERSON: r"waits for a person who gives a bool as the answer to: Draw water\?",
     Reason.RUNNING: r"runs on .* since ",
     Reason.QUOTA: r'waits for 1 unit of the resource "bucket" since ',
@@ -103,8 +104,14 @@ class Scene:
         """Fail once."""
         return well.rests.delay().action
 
+    def starts_over(self) -> ActionId:
+        """Start over so fast that there is a brake."""
+        self._loops = well.loops.delay(1).action
+        return self._loops
+
     def person(self) -> ActionId:
-        """Ask."""
+        """Ask. What starts over is ended before: it would take a worker now and then."""
+        self.client.abort(self._loops, "seen")
         return self.client.condition("draw", prompt="Draw water?").action
 
     def running(self) -> ActionId:
@@ -224,7 +231,7 @@ class Telling(NamedTuple):
 
 
 def test_each_reason_says_its_sentence(site: Site, tmp_path: Path) -> None:
-    """Sixteen reasons: one after the other holds on real servers, and all three places say the same sentence."""
+    """All of them: one after the other holds on real servers, and all three places say the same sentence."""
     assert set(SENTENCES) == set(Reason)
     with Scene(site, tmp_path, tmp_path / "dry") as scene, browser(tmp_path / "browser") as page:
         for reason, sentence in SENTENCES.items():

@@ -7,7 +7,7 @@ import select
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler import Cache, RetryStrategy, TaskEnvironment
+from reconciler import Cache, RetryStrategy, TaskEnvironment, continue_as_new
 
 env = TaskEnvironment("well")
 
@@ -41,6 +41,12 @@ def once(seconds: float) -> int:
     """Run once for equal calls."""
     select.select([], [], [], seconds)
     return 1
+
+
+@env.task
+def loops(start: int) -> int:
+    """Start over for ever."""
+    continue_as_new(start + 1)
 
 
 @env.task(queue="desert")
