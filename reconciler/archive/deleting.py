@@ -28,10 +28,12 @@ from reconciler.stores.base import Store
 from reconciler.stores.counts import RunSummary
 from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
-from reconciler.stores.objects import BlobStore
+from reconciler.stores.objects import BlobStore, Found
 
 _TOGETHER = 2000
 """Actions whose folders are noted at once: some 250 bytes in Redis each, until they are removed."""
+_ROWS = 20_000
+"""Lines of the index that are remembered for the next request: some 10 MB."""
 _PAGE = 500
 """Stored runs that are looked at together."""
 _Key = tuple[str, str, str, str]
@@ -58,6 +60,7 @@ class Deleter:
         self._blobs = blobs
         self._flush = flush
         self._left = most
+        self._known: dict[str, list[Row]] = {}
 
     def carry_out(self, request: DeleteRequest) -> bool:
         """Delete what is asked for; whether that was all: a large rest without `flush`, and what is stored, take longer.
@@ -71,7 +74,7 @@ class Deleter:
         known: set[_Key] = set()
         found, _ = list_index(self._blobs, request.project, request.since, request.until)
         for one in found:
-            rows = list(read_rows(self._blobs, [one]).rows.values())
+            rows = self._rows_of(one)
             going = [row for row in rows if request.means(row)]
             known.update(row.key for row in rows)
             if not going:
@@ -96,10 +99,19 @@ class Deleter:
         gone = {row.key for row in going}
         for project, day in sorted({(row.project, day_of(row.ended_at)) for row in going}):
             for one in list_index(self._blobs, project, day, day)[0]:
-                found = list(read_rows(self._blobs, [one]).rows.values())
+                found = self._rows_of(one)
                 if any(row.key in gone for row in found):
                     self._strip(one.uri, project, found, gone)
         return len(going)
+
+    def _rows_of(self, one: Found) -> list[Row]:
+        """Read an object of the index: once for many requests, as it never changes."""
+        known = self._known.get(one.uri)
+        if known is None:
+            known = list(read_rows(self._blobs, [one]).rows.values())
+            if sum(map(len, self._known.values())) + len(known) <= _ROWS:
+                self._known[one.uri] = known
+        return known
 
     def _strip(self, uri: str, project: str, rows: Sequence[Row], going: Collection[_Key]) -> None:
         """Write an object of the index anew without some of its lines."""
