@@ -27,7 +27,9 @@ from reconciler.settings import Settings
 @click.command()
 @click.argument(
     "shape",
-    type=click.Choice(sorted([*shapes.SHAPES, "archive", "costs", "lone", "pages", "peers", "waiting"])),
+    type=click.Choice(
+        sorted([*shapes.SHAPES, "archive", "asking", "costs", "lone", "pages", "peers", "waiting"])
+    ),
 )
 @click.option("--n", default=1000, show_default=True, help="Leaves of a fan-out, nodes of a chain.")
 @click.option(
@@ -36,11 +38,11 @@ from reconciler.settings import Settings
 @click.option("--archived", default=0, help="Pages: runs of which only the archive knows.")
 @click.option("--json", "as_json", is_flag=True, help="The last line is one JSON object.")
 def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> None:
-    """Measure one SHAPE: fanout, chain, functions, tree, window.
+    """Measure one SHAPE: fanout, chain, functions, in_turn, tree, window.
 
     Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes:
     lone; an archive of n runs of 1,000 actions: archive; n calls that wait: waiting; the pages of Flower on a run of n
-    functions: pages.
+    functions: pages; what n functions that wait for a person cost of Redis: asking.
     """
     if shape == "peers":
         _print(peers.compare(n, repeat), as_json=as_json)
@@ -57,10 +59,12 @@ def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> No
                 _print({"shape": one, **costs.of_shape(stack, one, n)}, as_json=as_json)
         return
     with _stack(shape) as stack:
-        if shape in {"lone", "waiting"}:
-            from benchmarks import lone, waiting  # noqa: PLC0415  # declare functions: only for these shapes
+        if shape in {"asking", "lone", "waiting"}:
+            from benchmarks import asking, lone, waiting  # noqa: PLC0415  # declare functions: only for these shapes
 
-            report = {"lone": lone, "waiting": waiting}[shape].measure(Client.from_settings(), n)
+            report = {"asking": asking, "lone": lone, "waiting": waiting}[shape].measure(
+                Client.from_settings(), n
+            )
         else:
             report = _measure(stack, shapes.SHAPES[shape], n, repeat)
     _print({"shape": shape, "n": n, **report}, as_json=as_json)
@@ -70,7 +74,7 @@ def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> No
 def _stack(shape: str) -> Iterator[Stack]:
     """Servers and workers of one's own, with the environment that leads to them."""
     with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
-        functions = shape in {"functions", "lone", "tree", "window"}
+        functions = shape in {"asking", "functions", "in_turn", "lone", "tree", "window"}
         imports = ["benchmarks.tasks"] if functions else []
         root = Path(__file__).resolve().parent.parent
         with Stack(Path(folder), imports=imports, attempts=int(functions), cwd=root) as stack:

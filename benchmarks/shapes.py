@@ -61,10 +61,19 @@ def window(client: Client, n: int) -> int:
     return tasks.tree.delay(n, concurrency=1000).result(_TIMEOUT)
 
 
+def in_turn(client: Client, n: int) -> int:
+    """One parent that awaits n functions, one after the other."""
+    from benchmarks import tasks  # noqa: PLC0415  # as above
+
+    tasks.env.client = client
+    return tasks.in_turn.delay(n).result(_TIMEOUT)
+
+
 SHAPES: dict[str, Callable[[Client, int], int]] = {
     "fanout": fanout,
     "chain": chain,
     "functions": functions,
+    "in_turn": in_turn,
     "tree": tree,
     "window": window,
 }
