@@ -293,7 +293,7 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
     def start_attempt(
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> TaskAction | StartRefused:
-        """Take the lease of a launch; at most one worker ever gets it."""
+        """Take the lease of a launch; at most one worker ever gets it. Its record comes without counts of children."""
         ...
 
     def finish_attempts(self, shard: int, owner: str, finished: Sequence[Finished]) -> tuple[bool, ...]:

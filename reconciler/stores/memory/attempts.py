@@ -32,7 +32,7 @@ class Attempts(MemoryCore):
             shard.leave(path, record.line)
             shard.begin(path, owner, lease, now)
             self.wrote("start_attempt", (action, launch, owner))
-            return self.view(record, now)
+            return record.view(now=now)
 
     def heartbeat(
         self,
