@@ -44,7 +44,6 @@ class Theme(msgspec.Struct, frozen=True):
 
     Attributes:
         kinds: weights of naps, tasks, groups, late children, conditions and functions that start others.
-        impatient: functions that start others give waits up, start over, and start runs of their own.
         maps: weight of maps that start their members some at a time.
         cached, functions, greedy: shares of the tasks that are cached, that are functions, that need a quota.
         alike: all tasks are the same serialized call.
@@ -57,10 +56,10 @@ class Theme(msgspec.Struct, frozen=True):
         crowd: most tasks of a group: of a long line several are drawn together.
         turns: groups have fair keys and priorities.
         favourites: calls before which processes like to freeze.
+        impatient: functions that start others give waits up, start over, and start runs of their own.
     """
 
     kinds: tuple[int, int, int, int, int, int] = (1, 3, 1, 1, 1, 1)
-    impatient: bool = False
     maps: int = 0
     cached: float = 0.4
     functions: float = 0.5
@@ -75,6 +74,7 @@ class Theme(msgspec.Struct, frozen=True):
     bulks: float = 0.0
     turns: bool = False
     favourites: tuple[str, ...] = FAVOURITES
+    impatient: bool = False
 
 
 CROWD = Theme(
