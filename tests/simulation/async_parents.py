@@ -60,7 +60,7 @@ class AsyncStage(Stage):
     def _wind_up(self, loop: VirtualLoop) -> None:
         """Have all that is left end, as the product does; a process that has died can ask for nothing any more."""
         self._wire.winds_up = True
-        left = asyncio.all_tasks(loop)
+        left = sorted(asyncio.all_tasks(loop), key=lambda task: int(task.get_name().rpartition("-")[2]))
         for task in left:
             task.cancel()
         try:

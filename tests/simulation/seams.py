@@ -21,7 +21,7 @@ import structlog
 from reconciler.api.action import TaskAction
 from reconciler.api.template import SecretRef
 from reconciler.archive import index, recent
-from reconciler.children import desk, functions, loops, sleeps, values, watching
+from reconciler.children import desk, following, functions, loops, sleeps, values, watching
 from reconciler.children import threads as waits
 from reconciler.client import archived, sources, storing
 from reconciler.controller import joined, step
@@ -286,7 +286,7 @@ def seams(sim: Simulation) -> Iterator[None]:
         (joined, "time", time),
         (joined, "wait", wait),
         (attempt, "time", time),
-        *((module, "time", time) for module in (desk, loops, watching, waits, sleeps)),
+        *((module, "time", time) for module in (desk, following, loops, watching, waits, sleeps)),
         (loops, "threading", SimpleNamespace(active_count=lambda: 0)),
         (waits, "_is_main", lambda: True),
         (functions, "current_parent", lambda: sim.stages[sim.scheduler.current]),
