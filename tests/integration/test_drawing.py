@@ -95,7 +95,7 @@ def test_a_long_one_holds_up_nobody_behind_it(site: Site) -> None:
     """Those drawn with it and not begun run in the other worker at once; those before it are reported at once."""
     run, book = site.begin("wait")
     eventually(lambda: ODD in {index for index, *_ in notes(book)}, 30)
-    eventually(lambda: site.client.counts(run.id).ended == MANY - 1, 5)
+    eventually(lambda: site.client.counts(run.id).ended == MANY - 1, 20)
     odd = site.get(site.members(run)[ODD])
     assert odd.attempt.owner
     began = {index: (at, pid) for index, at, pid in notes(book)}

@@ -40,7 +40,7 @@ def test_a_module_that_kills_the_process_is_told(
     assert "last words" in ended.message
 
 
-@pytest.mark.parametrize(("start_timeout", "reason"), [(0.5, None), (60.0, "aborted")])
+@pytest.mark.parametrize(("start_timeout", "reason"), [(2.5, None), (60.0, "aborted")])
 def test_a_start_that_hangs_is_ended(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_timeout: float, reason: str | None
 ) -> None:
@@ -59,7 +59,7 @@ def test_a_start_that_hangs_is_ended(
         )
     if reason is None:
         assert isinstance(ended, NotStarted)
-        assert "was not ready with importing 'slow_module' after 0.5 s" in ended.message
+        assert "was not ready with importing 'slow_module' after 2.5 s" in ended.message
     else:
         assert ended == Stopped("aborted", killed=False)
 
