@@ -169,10 +169,13 @@ class Story:
 
     def work(self) -> None:
         """Do what a worker does with a launch."""
-        rng, action = self.rng, self.rng.choice(self.actions)
-        record = self.twin.get(action.id)
-        assert record is not None
-        launch, shard, owner = record.attempt.launch, self.twin.shard_of(RUN), rng.choice(("w1", "w1", "w2"))
+        rng, shard = self.rng, self.twin.shard_of(RUN)
+        records = [
+            record for record in self.twin.get_many([one.id for one in self.actions]) if record is not None
+        ]
+        action = rng.choice([one for one in records if one.attempt.launch] or records)
+        launch, mine = action.attempt.launch, action.attempt.owner or "w1"
+        owner = rng.choice((mine, mine, mine, "w2"))
         done = Finished(
             action.id, launch, AttemptOutcome(ended="returned"), rng.choice(("", "abcdefghij", "x"))
         )

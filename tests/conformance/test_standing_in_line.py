@@ -198,6 +198,17 @@ def test_what_is_being_aborted_is_not_drawn(store: Store) -> None:
     assert not claimed(store, actions[0]).attempt.in_line
 
 
+def test_what_a_draw_left_out_comes_back_into_no_line(store: Store) -> None:
+    """A priority that is given to an action whose launch was skipped moves nothing: it stands nowhere any more."""
+    (action,) = many(1)
+    stand(store, [action])
+    store.request_abort(action.id, Deletion(reason="no"))
+    assert names(draw(store, action)) == []
+    assert store.prioritize([action.id], 9) == (1, ())
+    assert store.launches_waiting() == {}
+    assert store.turn(action.id).line == ""
+
+
 def test_what_was_replaced_is_not_drawn(store: Store) -> None:
     """A later launch stands in its own line, and the earlier one in none."""
     action, ahead = make_action(), line(10)

@@ -16,7 +16,11 @@ local until_ms = now + tonumber(ARGV[5])
 local function take(path)
   local key = record(path)
   local r = redis.pcall('HMGET', key, 's', 'p', 'd', 'ax', 'ao', 'nl', 'l', 'xp', 'b')
-  if r.err or not r[1] or terminal(r[2]) or r[3] or r[4] or r[5] or r[6] ~= ARGV[2] then return end
+  if r.err or not r[1] or r[6] ~= ARGV[2] then return end
+  if terminal(r[2]) or r[3] or r[4] or r[5] then
+    redis.call('HDEL', key, 'nl') -- or a change of its priority would put it back into a line
+    return
+  end
   if r[8] and tonumber(r[8]) <= now then
     redis.call('HDEL', key, 'nl')
     return wake(key, path, now)
