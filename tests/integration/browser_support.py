@@ -19,6 +19,7 @@ from tornado.websocket import websocket_connect
 
 T = TypeVar("T")
 CHROMIUM = shutil.which("chromium")
+_NAVIGATED = ("navigated or closed", "context was destroyed", "Cannot find context")
 _PATIENCE = 40.0
 _CODES = {
     "Enter": 13, "Tab": 9, "Escape": 27, " ": 32, "PageDown": 34, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38,
@@ -31,6 +32,10 @@ _SEEN = """(() => {
   return (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== 'none';
 })()"""
 """Whether one sees where the keyboard is."""
+
+
+class Navigated(AssertionError):
+    """Raised for a question whose page was left before it answered."""
 
 
 class Browser:
@@ -92,9 +97,16 @@ class Browser:
         """Wait until it is true in the page; fail with the text of the page when that takes too long."""
         deadline = time.monotonic() + _PATIENCE
         tick = threading.Event()
-        while not self.run(f"!!({script})"):
+        while not self._is_true(script):
             assert time.monotonic() < deadline, f"never true: {script}\n{self.text()[:3000]}\n{self.errors}"
             tick.wait(0.05)
+
+    def _is_true(self, script: str) -> bool:
+        """Ask once. A page that goes to another one just then says nothing; the next one is asked again."""
+        try:
+            return bool(self.run(f"!!({script})"))
+        except Navigated:
+            return False
 
     def wait_text(self, *texts: str) -> None:
         """Wait until the page shows all these texts."""
@@ -197,7 +209,12 @@ class Browser:
             if "id" in message:
                 answer = self._answers.pop(message["id"])
                 if "error" in message:
-                    answer.set_exception(AssertionError(message["error"]))
+                    kind = (
+                        Navigated
+                        if any(text in str(message["error"]) for text in _NAVIGATED)
+                        else AssertionError
+                    )
+                    answer.set_exception(kind(message["error"]))
                 else:
                     answer.set_result(message["result"])
             else:
