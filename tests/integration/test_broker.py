@@ -80,7 +80,7 @@ def test_worker_survives_a_killed_broker(
     worker = start_worker(pool=pool, role="emulated")
     worker.gate("long")
     build_app(settings_for(server.url)).send_task("test.blocked", ("long",))
-    messenger.wake(7, countdown=2)
+    messenger.wake(7, countdown=8)  # held until long after the broker is killed, on a slow machine too
     worker.notes_say("long begins")
     until(lambda: server.client.hlen(f"{PREFIX}:unacked") == 2)
 
