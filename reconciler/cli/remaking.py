@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 import msgspec
@@ -36,12 +36,7 @@ def making_options(command: F) -> F:
 @making_options
 def rerun(*, run: str, name: str, idempotency_key: str, project: str, domain: str, as_json: bool) -> None:
     """Run all of an ended RUN again, with the same inputs, as a new run."""
-    place = Place(project, domain)
-    source = place.run(run)
-    with connected(place) as client:
-        name = _announced("rerun", source, name, idempotency_key)
-        made = client.rerun(source, name=name, idempotency_key=idempotency_key)
-        _tell(client, source, made, as_json=as_json)
+    _remake("rerun", Place(project, domain), run, name, idempotency_key, as_json=as_json)
 
 
 @click.command()
@@ -49,12 +44,7 @@ def rerun(*, run: str, name: str, idempotency_key: str, project: str, domain: st
 @making_options
 def recover(*, run: str, name: str, idempotency_key: str, project: str, domain: str, as_json: bool) -> None:
     """Go on from what succeeded of an ended RUN: a new run with those outputs, in which only the rest runs."""
-    place = Place(project, domain)
-    source = place.run(run)
-    with connected(place) as client:
-        name = _announced("recover", source, name, idempotency_key)
-        made = client.recover(source, name=name, idempotency_key=idempotency_key)
-        _tell(client, source, made, as_json=as_json)
+    _remake("recover", Place(project, domain), run, name, idempotency_key, as_json=as_json)
 
 
 @click.command()
@@ -91,12 +81,24 @@ def fork(
     """
     if not inputs and not again:
         raise click.UsageError("name what changes: --input ACTION=JSON, or --again ACTION; or use `recover`.")
-    place = Place(project, domain)
+    changes = {"inputs": dict(map(_input, inputs)), "again": again}
+    _remake("fork", Place(project, domain), run, name, idempotency_key, as_json=as_json, **changes)
+
+
+def _remake(
+    verb: Literal["rerun", "recover", "fork"],
+    place: Place,
+    run: str,
+    name: str,
+    key: str,
+    *,
+    as_json: bool,
+    **changes: Any,  # noqa: ANN401  # of a fork
+) -> None:
     source = place.run(run)
-    changed = dict(_input(text) for text in inputs)
     with connected(place) as client:
-        name = _announced("fork", source, name, idempotency_key)
-        made = client.fork(source, inputs=changed, again=again, name=name, idempotency_key=idempotency_key)
+        name = _announced(verb, source, name, key)
+        made: Run[Any] = getattr(client, verb)(source, name=name, idempotency_key=key, **changes)
         _tell(client, source, made, as_json=as_json)
 
 

@@ -37,44 +37,9 @@ T_co = TypeVar("T_co", covariant=True)
 class Maker(Protocol):
     """Makes runs of runs, as `Client` does."""
 
-    def rerun(
-        self,
-        run: RunId,
-        *,
-        name: str = "",
-        idempotency_key: str = "",
-        incarnation: str = "",
-        decode: Callable[[bytes], Any] | None = None,
-    ) -> Run[Any]:
-        """See `Client.rerun`."""
-        ...
-
-    def recover(
-        self,
-        run: RunId,
-        *,
-        name: str = "",
-        idempotency_key: str = "",
-        incarnation: str = "",
-        decode: Callable[[bytes], Any] | None = None,
-    ) -> Run[Any]:
-        """See `Client.recover`."""
-        ...
-
-    def fork(
-        self,
-        run: RunId,
-        *,
-        inputs: Mapping[str, Mapping[str, Any]] | None = None,
-        specs: Mapping[str, ActionSpec] | None = None,
-        again: Collection[str] = (),
-        name: str = "",
-        idempotency_key: str = "",
-        incarnation: str = "",
-        decode: Callable[[bytes], Any] | None = None,
-    ) -> Run[Any]:
-        """See `Client.fork`."""
-        ...
+    rerun: Callable[..., Run[Any]]
+    recover: Callable[..., Run[Any]]
+    fork: Callable[..., Run[Any]]
 
 
 class Run(Generic[T_co]):
@@ -238,23 +203,11 @@ class Run(Generic[T_co]):
 
     def rerun(self, *, name: str = "", idempotency_key: str = "") -> Run[T_co]:
         """Run all of it again, once it has ended, as a new run; see `Client.rerun`."""
-        return self._makes.rerun(
-            self.id,
-            name=name,
-            idempotency_key=idempotency_key,
-            incarnation=self.incarnation,
-            decode=self._decode,
-        )
+        return self._remade(self._makes.rerun, name=name, idempotency_key=idempotency_key)
 
     def recover(self, *, name: str = "", idempotency_key: str = "") -> Run[T_co]:
         """Go on from what succeeded, once it has ended, as a new run; see `Client.recover`."""
-        return self._makes.recover(
-            self.id,
-            name=name,
-            idempotency_key=idempotency_key,
-            incarnation=self.incarnation,
-            decode=self._decode,
-        )
+        return self._remade(self._makes.recover, name=name, idempotency_key=idempotency_key)
 
     def fork(
         self,
@@ -266,16 +219,11 @@ class Run(Generic[T_co]):
         idempotency_key: str = "",
     ) -> Run[T_co]:
         """Recover it with changes, once it has ended, as a new run; see `Client.fork`."""
-        return self._makes.fork(
-            self.id,
-            inputs=inputs,
-            specs=specs,
-            again=again,
-            name=name,
-            idempotency_key=idempotency_key,
-            incarnation=self.incarnation,
-            decode=self._decode,
-        )
+        changes: dict[str, Any] = {"inputs": inputs, "specs": specs, "again": again}
+        return self._remade(self._makes.fork, name=name, idempotency_key=idempotency_key, **changes)
+
+    def _remade(self, make: Callable[..., Run[Any]], **options: Any) -> Run[T_co]:  # noqa: ANN401  # those of `make`
+        return make(self.id, incarnation=self.incarnation, decode=self._decode, **options)
 
 
 class AsyncRun(Generic[T]):
