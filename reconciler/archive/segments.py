@@ -95,7 +95,7 @@ class Segments:
         Raises:
             BlobUnavailable, StoreUnavailable: a server does not answer.
         """
-        if all(_is_complete(action) for action in run.actions):
+        if all(len(action.events) >= _published(action) for action in run.actions):
             return run
         found: dict[str, dict[int, str]] = {action.name: {} for action in run.actions}
         _sort_into(found, run, self._spilled(run))
@@ -145,10 +145,6 @@ def _sort_into(found: dict[str, dict[int, str]], run: RawRun, events: Iterable[s
 
 def _published(action: RawAction) -> int:
     return event_count(action.fields.get("e", "0").encode())
-
-
-def _is_complete(action: RawAction) -> bool:
-    return len(action.events) >= _published(action)
 
 
 def _at(cursor: str) -> int:

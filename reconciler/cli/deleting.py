@@ -48,7 +48,7 @@ def delete(
     place = Place(project, domain)
     with connected(place) as client:
         request = _planned(client, place, run, incarnation, domain, reason)
-        if dry_run or not _is_any(request):
+        if dry_run or not (request.archived or request.stored):
             _tell(request, _counted(request), as_json=as_json)
             return
         if not yes:
@@ -90,10 +90,6 @@ def _planned(
     if run is None:
         return client.history.plan_delete_project(place.settings.project, domain=domain, reason=reason)
     return client.history.plan_delete(place.run(run), incarnation=incarnation, reason=reason)
-
-
-def _is_any(request: DeleteRequest) -> bool:
-    return bool(request.archived or request.stored)
 
 
 def _ask(request: DeleteRequest) -> None:

@@ -138,7 +138,10 @@ def rank(measured: Iterable[tuple[Path, SourceFile]]) -> list[Package]:
     packages: dict[str, list[SourceFile]] = defaultdict(list)
     for path, facts in measured:
         packages[path.relative_to(library()).parts[0].removesuffix(".py")].append(facts)
-    return sorted((_joined(name, files) for name, files in packages.items()), key=_by_lines)
+    return sorted(
+        (_joined(name, files) for name, files in packages.items()),
+        key=lambda package: (-package.lines, package.name),
+    )
 
 
 def _joined(name: str, files: Sequence[SourceFile]) -> Package:
@@ -152,7 +155,3 @@ def _joined(name: str, files: Sequence[SourceFile]) -> Package:
         longest=longest.longest,
         longest_lines=longest.longest_lines,
     )
-
-
-def _by_lines(package: Package) -> tuple[int, str]:
-    return (-package.lines, package.name)

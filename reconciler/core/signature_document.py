@@ -154,7 +154,7 @@ class Document:
         try:
             checked = _converted(values, self._struct)
             data = self._encode(checked)
-            if self._survives(checked, decode(self._decoder, data)):
+            if same(checked, decode(self._decoder, data)):
                 return data
             cause = None
         except _UNWRITABLE as error:
@@ -189,9 +189,6 @@ class Document:
             written = {f.name: msgspec.Raw(f.encode(getattr(checked, f.name))) for f in self._unordered}
             checked = msgspec.structs.replace(checked, **written)
         return encode(checked)
-
-    def _survives(self, checked: msgspec.Struct, decoded: msgspec.Struct) -> bool:
-        return same(checked, decoded)
 
 
 def _declaration(field: Field) -> tuple[str, Any] | tuple[str, Any, Any]:

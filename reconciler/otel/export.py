@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -82,7 +82,7 @@ class OtelSink:
             parent=_context(span.trace_id, span.parent) if span.parent else None,
             resource=self._resource,
             attributes={**span.attributes, "error.type": span.error} if span.error else span.attributes,
-            links=_links(span.links),
+            links=[Link(_context(one.trace_id, one.span_id)) for one in span.links],
             kind=SpanKind.INTERNAL,
             status=Status(StatusCode.ERROR, span.error) if span.error else Status(StatusCode.OK),
             start_time=span.start * _MS,
@@ -93,10 +93,6 @@ class OtelSink:
 
 def _context(trace_id: str, span_id: str) -> SpanContext:
     return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=_FLAGS)
-
-
-def _links(links: Iterable[tracing.Link]) -> list[Link]:
-    return [Link(_context(one.trace_id, one.span_id)) for one in links]
 
 
 def _resource(env: Mapping[str, str]) -> Resource:

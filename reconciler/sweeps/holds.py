@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import structlog
 
-from reconciler.api.action import RunId
 from reconciler.api.errors import BlobUnavailable
 from reconciler.archive.archive import Archive
 from reconciler.stores.base import Store
@@ -33,10 +32,8 @@ def drop_holds(store: Store, shard: int, archive: Archive | None = None) -> None
     over = [hold for hold in store.holds(shard) if hold.until < before]
     gone = [hold for hold in over if store.counts(hold.holder) is None]
     try:
-        store.let_go(shard, [hold for hold in gone if not _archived(archive, hold.holder)])
+        store.let_go(
+            shard, [hold for hold in gone if archive is None or not archive.incarnations(hold.holder)]
+        )
     except BlobUnavailable as error:
         log.warning("archive.holders_unknown", count=len(gone), error=str(error))
-
-
-def _archived(archive: Archive | None, holder: RunId) -> bool:
-    return archive is not None and bool(archive.incarnations(holder))

@@ -66,7 +66,7 @@ def ended(outcome: AttemptOutcome) -> Row:
     if outcome.ended == SUSPENDED:
         return Row(RETRIED, f"suspended: waits for {outcome.waits_for or 'its time'}")
     stopped = outcome.ended == "stopped" and outcome.code == "Stopped"
-    if stopped and not _by_limit(outcome.message):
+    if stopped and not any(outcome.message.startswith(f"[{code}]") for code in TIMEOUT_CODES):
         return Row(REVOKED, outcome.message[:_TEXT])
     text = outcome.message if stopped else f"[{outcome.code}] {outcome.message}"
     return Row(FAILED, text[:_TEXT], outcome.traceback[-_TRACE:])
@@ -85,10 +85,6 @@ def not_told(error: Exception, *, begun: bool) -> Row:
 def handed_back(why: str) -> Row:
     """Make the row of a launch this worker cannot run; it is offered to others."""
     return Row(RETRIED, f"handed back: {why}"[:_TEXT])
-
-
-def _by_limit(reason: str) -> bool:
-    return any(reason.startswith(f"[{code}]") for code in TIMEOUT_CODES)
 
 
 class Telling:

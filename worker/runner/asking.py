@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Protocol, TypeGuard, get_args
+from typing import Protocol, get_args
 
 from reconciler.children.requests import Answer, Request, Suspending
 from worker.runner.messages import FromChild
@@ -56,7 +56,7 @@ class Asking:
 
     def take(self, message: FromChild | None) -> bool:
         """Take a message if it is a request; False when it is none."""
-        if not _is_request(message):
+        if not isinstance(message, _REQUESTS):
             return False
         if isinstance(message, Suspending):
             self.suspending_since = monotonic()
@@ -84,7 +84,3 @@ class Asking:
         """End it with the call."""
         if self._desk is not None:
             self._desk.close()
-
-
-def _is_request(message: FromChild | None) -> TypeGuard[Request]:
-    return isinstance(message, _REQUESTS)
