@@ -8,6 +8,10 @@ REFILL_AFTER = 200
 """Pause from the end of a member to the next look at a group that wants more of them, ms; none when much room is free."""
 APART = 100
 """How far the launches of one run stand apart in a line, ms: a run of many lets those pass that come meanwhile."""
+CROWD = 100
+"""So many due actions of a shard are a crowd: what becomes due behind them is noted as next …"""
+FEW = 10
+"""… but no more of one call than these, or the crowd would be next itself."""
 TICKET_TTL = 3000
 """Life of the mark "a ticket is on its way", ms. Until it ends no second ticket is sent."""
 AGED = 30_000

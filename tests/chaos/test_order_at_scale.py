@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import order_functions
 import pytest
 from harm_support import percentile, until
 
+from reconciler.api.action import RunId
 from reconciler.client import Client, Run
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
@@ -20,6 +22,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900), pytest.mark.rule("R81
 WORKERS = 4
 KILLS = 10
 CALLS = 40
+_numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +48,22 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def crowd(count: int) -> Run[list[int]]:
     """So many calls, which stand in line."""
-    client = order_functions.env.client
     run = order_functions.short.map(range(count))
-    until(lambda: sum(client.store.launches_waiting().values()) > count * 0.7, 120, what="the line")
+    until(lambda: in_line() > count * 0.7, 120, what="the line")
     return run
+
+
+def in_line() -> int:
+    """How many launches wait."""
+    return sum(order_functions.env.client.store.launches_waiting().values())
+
+
+def in_shard_of(run: RunId) -> str:
+    """A name for a run that lies in the shard of another one."""
+    store = order_functions.env.client.store
+    names = (f"{run.run[:20]}-{next(_numbers)}" for _ in itertools.count())
+    wanted = store.shard_of(run)
+    return next(name for name in names if store.shard_of(msgspec.structs.replace(run, run=name)) == wanted)
 
 
 def delays(one: Callable[[], Run[float]], ends: Callable[[], bool]) -> list[float]:
@@ -79,11 +94,28 @@ def test_the_highest_priority_of_ten_thousand_is_next() -> None:
     run = crowd(10_000)
     count = itertools.count()
     found = delays(lambda: order_functions.began.submit(priority=9), lambda: next(count) == CALLS)
-    waiting = sum(order_functions.env.client.store.launches_waiting().values())
+    waiting = in_line()
     run.abort("measured")
     shown(f"priority 9, {waiting} still in line", found)
     assert waiting > 1000
     assert percentile(found, 0.9) < 0.5
+
+
+@pytest.mark.usefixtures("stack")
+def test_one_call_in_the_shard_of_fifty_thousand_that_are_decided() -> None:
+    """A call does not wait for the steps of those that came before it in its shard, while these are taken by and by."""
+    count = 50_000
+    run = order_functions.short.map(range(count))
+
+    def one() -> Run[float]:
+        return order_functions.began.submit(kwargs={"customer": "small"}, run=in_shard_of(run.id))
+
+    before = in_line()
+    found = delays(one, lambda: in_line() > count * 0.9)
+    run.abort("measured")
+    shown(f"in the shard of 50,000, of which {before} had been decided", found)
+    assert before < count * 0.8
+    assert percentile(found, 0.9) < 1.0
 
 
 def test_one_call_beside_fifty_thousand_while_workers_die(stack: Stack) -> None:
@@ -106,7 +138,7 @@ def test_one_call_beside_fifty_thousand_while_workers_die(stack: Stack) -> None:
     killing.start()
     found = delays(small, over.is_set)
     killing.join()
-    waiting = sum(order_functions.env.client.store.launches_waiting().values())
+    waiting = in_line()
     run.abort("measured")
     shown(f"{KILLS} workers killed, {waiting} still in line", found)
     assert waiting > 1000

@@ -25,6 +25,7 @@ from reconciler.stores.memory.attempts import Attempts
 from reconciler.stores.memory.catalog import MemoryCatalog
 from reconciler.stores.memory.heads import Heads
 from reconciler.stores.memory.holding import Holding
+from reconciler.stores.memory.next import Next
 from reconciler.stores.memory.quotas import _Resource
 from reconciler.stores.memory.record import Launch, Record
 from reconciler.stores.memory.state import Shard
@@ -55,6 +56,7 @@ _keep_step = Attempts.keep_step
 _detached = Starting.detached
 _ended_child_wakes = Stepping._ended_child_wakes
 _begin = Shard.begin
+_note_next = Next.note
 _FAILED = {ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT}
 _passes: dict[str, int] = {}
 
@@ -260,6 +262,12 @@ def _not_taken_back(self: Deleter, rows: Any) -> int:
     return 0
 
 
+def _next_instead_of_due(self: Next, path: str, due: Any, now: int) -> None:
+    _note_next(self, path, due, now)
+    if path in self.since:
+        due.pop(path, None)
+
+
 MISTAKES: dict[str, Planted] = {
     "commit without a look at the token": (Stepping, "_apply", staticmethod(_any_token)),
     "due entry not written": (Stepping, "_apply", staticmethod(_not_due)),
@@ -305,6 +313,7 @@ MISTAKES: dict[str, Planted] = {
     "a map starts more than may be open": (windowed, "_room", _without_bound),
     "source of a run that is made of it not held": (Holding, "hold", _not_held),
     "deletion not heeded by who archives": (Deleter, "take_back", _not_taken_back),
+    "noted as next instead of due": (Next, "note", _next_instead_of_due),
     "request for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
 }
 

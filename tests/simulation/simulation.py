@@ -89,6 +89,7 @@ class Simulation:
             shards=self.settings.shards,
             step_lease=self.settings.step_lease,
             max_countdown=self.settings.max_countdown,
+            crowd=2,
         )
         self.observer = self.store.on_write = Observer(self.store)
         self.blobs = MemoryBlobs()

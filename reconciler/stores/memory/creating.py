@@ -93,7 +93,10 @@ def _store(shard: Shard, new: Record, now: int) -> None:
         shard.done[path] = now
     else:
         due = max(now, new.metadata.not_before)
-        shard.due[path] = min(due, new.metadata.expires_at or due)
+        due = min(due, new.metadata.expires_at or due)
+        if due <= now:
+            shard.next.note(path, shard.due, now)
+        shard.due[path] = due
     shard.tree.setdefault(run, set()).add(f"{new.spec.parent_action_name or ''}/{new.id.action}")
     shard.runs.setdefault(run, now)
     shard.count(run, str(int(new.phase)), 1)

@@ -19,8 +19,9 @@ from reconciler.core.line import RELAUNCH, read_line
 from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.heads import Heads
+from reconciler.stores.memory.next import Next
 from reconciler.stores.memory.record import Cursor, Record
-from reconciler.stores.timing import APART, EVENT_IDS, GRACE, PENDING_TTL
+from reconciler.stores.timing import APART, CROWD, EVENT_IDS, GRACE, PENDING_TTL
 
 AUDIT_LIMIT = 1000
 
@@ -32,6 +33,7 @@ class Shard:
     Attributes:
         records: what is stored of each action, by path.
         due: when each live action is looked at next.
+        next: who of those that are due is taken before its turn.
         done: when each terminal action ended.
         tree: `parent/action` of each action of a run; a root has an empty parent.
         counters: actions of a run by phase number, and children by parent (`t:`, `o:`, `f:` and its name).
@@ -52,6 +54,7 @@ class Shard:
 
     records: dict[str, Record] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
+    next: Next = field(default_factory=Next)
     done: dict[str, int] = field(default_factory=dict)
     tree: dict[RunId, set[str]] = field(default_factory=dict)
     counters: dict[RunId, dict[str, int]] = field(default_factory=dict)
@@ -96,6 +99,10 @@ class Shard:
         record.events += 1
         record.kept = [*record.kept, self.last_cursor][-EVENT_IDS:]
 
+    def due_at(self, now: int) -> Iterator[tuple[int, str]]:
+        """Tell what is due, and since when."""
+        return ((at, path) for path, at in self.due.items() if at <= now)
+
     def wake(self, path: str, at: int, now: int) -> None:
         """Make an action due, never later than it was; while a claim is out, note the request for its end.
 
@@ -107,6 +114,8 @@ class Shard:
         if record.held(now):
             return
         self.due[path] = min(at, self.due.get(path, at))
+        if at <= now:
+            self.next.note(path, self.due, now)
         launch = record.launch
         if at > now and launch is not None and launch.owner:
             # heartbeats move the due time of a running attempt, but never past this
@@ -181,13 +190,14 @@ class MemoryCore:
         shards: int = 16,
         step_lease: timedelta = timedelta(seconds=10),
         max_countdown: timedelta = timedelta(seconds=15),
+        crowd: int = CROWD,
     ) -> None:
         self.shards = shards
         self.on_write: Callable[[str, object], None] | None = None
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._lease = int(step_lease.total_seconds() * 1000)
         self._horizon = int(max_countdown.total_seconds() * 1000)
-        self._shards = [Shard() for _ in range(shards)]
+        self._shards = [Shard(next=Next(crowd)) for _ in range(shards)]
         self._heads: dict[str, Heads] = {}
         self._stamp = 0
         self._lock = threading.RLock()
@@ -218,6 +228,8 @@ class MemoryCore:
 
     def wrote(self, verb: str, detail: object) -> None:
         """Tell the hook that a verb was applied."""
+        for shard in self._shards:
+            shard.next.verb_ends()
         if self.on_write is not None:
             self.on_write(verb, detail)
 

@@ -91,14 +91,25 @@ class Stepping(MemoryCore):
                 state.pending_until = 0
             paths = list(dict.fromkeys(str(action) for action in named))
             claimed = [a for path in paths if (a := self._take(state, path, now, named=True)) is not None]
-            due = ((at, path) for path, at in state.due.items() if at <= now and path not in paths)
-            for _, path in heapq.nsmallest(limit - len(claimed), due):
-                action = self._take(state, path, now, named=False)
-                if action is not None:
-                    claimed.append(action)
+            room = limit - len(claimed)
+            claimed += self._take_due(state, room, now, besides=paths) if room > 0 else ()
             at, arm = (0, False) if claimed else state.next_due(now, self._horizon)
             self.wrote("claim", (owner, tuple(action.id for action in claimed)))
             return ClaimReport(now, claimed, at, arm)
+
+    def _take_due(self, shard: Shard, room: int, now: int, *, besides: list[str]) -> list[TaskAction]:
+        """Claim what is due: when that is more than there is room for, up to half of it those that are next."""
+        due = [path for _, path in heapq.nsmallest(room, shard.due_at(now))]
+        ahead = [path for path in shard.next.take(room // 2) if shard.due.get(path, now + 1) <= now]
+        if len(due) < room:  # all is taken, so nobody is next
+            ahead = []
+            shard.next.since.clear()
+        claimed: list[TaskAction] = []
+        for path in dict.fromkeys([*ahead, *due]):
+            if len(claimed) < room and path not in besides:
+                action = self._take(shard, path, now, named=False)
+                claimed += [action] if action is not None else []
+        return claimed
 
     def _take(self, shard: Shard, path: str, now: int, *, named: bool) -> TaskAction | None:
         """Claim one action, unless it is gone, held or has nothing left to do."""

@@ -18,7 +18,7 @@ from reconciler.stores.redis.core import RedisCore
 _BATCH = 500
 _OF_RUNS = frozenset({"tree", "run", "shared"})
 _OF_SHARDS = frozenset(
-    {"due", "done", "garbage", "held", "runs", "events", "audit", "lines", "pending", "armed"}
+    {"due", "next", "done", "garbage", "held", "runs", "events", "audit", "lines", "pending", "armed"}
 )
 _OF_QUEUES = re.compile(r"\{w:.*\}:(heads|served|seen|picks|paused|limit|ruled|fair:.*|of:.*)", re.DOTALL)
 _ENDING = re.compile(

@@ -14,6 +14,7 @@ launches.
 | `<p>:{nn}:ended:<project/domain/run/action>` | list, names of ended children of a group | commit, create | with the group |
 | `<p>:{nn}:steps:<project/domain/run/action>` | hash, name → value a function keeps | keep_step | with the action |
 | `<p>:{nn}:due` | zset, path → due time | create, claim, commit, wake, heartbeat | entry: commit of a terminal action |
+| `<p>:{nn}:next` | zset, path → since when it is due, of the last ones while a crowd is | create, wake | entry: claim |
 | `<p>:{nn}:done` | zset, path → end time | commit of a terminal action | entry: collect |
 | `<p>:{nn}:garbage` | hash, path and incarnation → folders in S3 | note_garbage | entry: drop_garbage, with its objects |
 | `<p>:{nn}:held` | set, runs that are held, with their incarnation | hold | member: let_go |

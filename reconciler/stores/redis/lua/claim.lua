@@ -75,11 +75,26 @@ local function take(path, named)
   claimed[#claimed + 1] = { path, int(token), flat, kids, stands }
 end
 
+-- Up to half of what is left of the batch: those that came last while a crowd was due. The longest waiting have the rest.
+local function take_next(room)
+  local paths = room > 0 and redis.call('ZRANGE', base .. 'next', 0, room - 1) or {}
+  if #paths == 0 then return end
+  redis.call('ZREM', base .. 'next', unpack(paths))
+  for _, path in ipairs(paths) do
+    local at = redis.call('ZSCORE', KEYS[1], path)
+    if at and tonumber(at) <= now then take(path, false) end
+  end
+end
+
 for _, path in ipairs(cmsgpack.unpack(ARGV[5])) do take(path, true) end
-if #claimed < limit then
-  local due = redis.call('ZRANGE', KEYS[1], '-inf', int(now), 'BYSCORE', 'LIMIT', 0, limit - #claimed, 'WITHSCORES')
+local room = limit - #claimed
+if room > 0 then
+  local due = redis.call('ZRANGE', KEYS[1], '-inf', int(now), 'BYSCORE', 'LIMIT', 0, room, 'WITHSCORES')
   oldest = due[2] or false
-  for i = 1, #due, 2 do take(due[i], false) end
+  if #due == 2 * room then take_next(math.floor(room / 2)) else redis.call('DEL', base .. 'next') end
+  for i = 1, #due, 2 do
+    if #claimed < limit then take(due[i], false) end
+  end
 end
 zadd_all(KEYS[1], dues)
 local at, arm = '0', 0

@@ -39,6 +39,19 @@ local function zrem_all(key, members)
   end
 end
 
+-- While a crowd is due, what becomes due now would wait behind all of it: note the first few of a script, of which each claim
+-- takes some before their turn. A note may be lost or stale; the due index alone says what is due.
+local CROWD, FEW = 100, 10 -- timing.py
+local noted, crowded = 0, nil
+local function note_next(path)
+  if noted >= FEW then return end
+  if crowded == nil then crowded = redis.call('ZCOUNT', base .. 'due', '-inf', int(now)) >= CROWD end
+  if crowded then
+    noted = noted + 1
+    redis.call('ZADD', base .. 'next', 'NX', int(now), path)
+  end
+end
+
 -- Make an action due, never later than it was; while a claim is out, remember the request for its end. Remembered also
 -- once its lease has run out: a step that was slow may still commit, and writes its own due time.
 local function wake(key, path, at)
@@ -46,6 +59,7 @@ local function wake(key, path, at)
   if lease_ends and (not woken or at < tonumber(woken)) then redis.call('HSET', key, 'w', int(at)) end
   if not lease_ends or tonumber(lease_ends) <= now then
     redis.call('ZADD', base .. 'due', 'LT', int(at), path)
+    if at <= now then note_next(path) end
     -- heartbeats move the due time of a running attempt, but never past this
     if at > now and owner and (not wanted or at < tonumber(wanted)) then redis.call('HSET', key, 'u', int(at)) end
   end

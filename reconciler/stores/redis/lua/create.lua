@@ -102,8 +102,12 @@ for i, item in ipairs(items) do
     end
     local id = redis.call('XADD', base .. 'events', '*', 'e', event .. ',"updated_time":' .. at_now .. '}')
     redis.call('HSET', key, 'c', at_now, 'v', '1', 'p', phase, 'e', '1 ' .. id, unpack(fields))
-    local index = recover and done or dues
-    index[#index + 1] = recover and at_now or int(plan(key, start, expires))
+    local index, at = recover and done or dues, now
+    if not recover then
+      at = plan(key, start, expires)
+      if at <= now then note_next(path) end
+    end
+    index[#index + 1] = int(at)
     index[#index + 1] = path
     if recover then redis.call('HSET', key, 'o', at_now) else created = created + 1 end
     local tree, run_key = trees[run] or {}, base .. 'run:' .. run
