@@ -17,6 +17,7 @@ from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import EndlessWait, ReconcilerError, Unavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.children import requests as ask
+from reconciler.children.driving import FEW, Drive
 from reconciler.children.following import Following
 from reconciler.children.giving_up import wait_name
 from reconciler.children.hidden import Hidden
@@ -47,6 +48,7 @@ class Desk:
         told: called, in any thread, when `work` has something to do.
         queue: whose launches this worker runs, too; empty: nobody looks.
         replays: whether the attempt may have called the function before; by default as the name of the launch tells.
+        drive: takes the first step of a few children; None: a steps worker does.
 
     Attributes:
         hidden: what children gave that no error and no log may show.
@@ -61,13 +63,14 @@ class Desk:
         queue: str = "",
         *,
         replays: bool | None = None,
+        drive: Drive | None = None,
     ) -> None:
         self._client = client
         self._record = record
         self._values = Values(client, record, owner)
         self._queue = queue
         self._attempt = observed_attempts(record)
-        self._starting = Starting(client, record, self._attempt)
+        self._starting = Starting(client, record, self._attempt, drive)
         self._windows = Windows(self._starting)
         self.hidden = Hidden()
         self._watching = Watching(client, told, self.hidden)
@@ -75,6 +78,8 @@ class Desk:
         self._requests: deque[ask.Request] = deque()
         self.said: ask.Say | None = None
         """How far the call says it is."""
+        self._drive = drive
+        self._untold: list[ActionId] = []
         self._actions: dict[int, ActionId] = {}
         self._apart: set[ActionId] = set()
         self._watches: list[int] = []
@@ -93,6 +98,9 @@ class Desk:
 
     def close(self) -> None:
         """Watch for nothing any more."""
+        new = [*self._untold, *self._starting.untold()]
+        if new and self._drive is not None:
+            self._drive.leave(new)
         self._watching.close()
         self._following.close()
 
@@ -101,7 +109,7 @@ class Desk:
         now = time.monotonic()
         if self._requests:
             return max(0.0, self._again - now)
-        pause = self._waits()
+        pause = 0.0 if self._untold else self._waits()
         if pause is None:
             return None
         wait = max(pause, self._again - now)
@@ -116,6 +124,11 @@ class Desk:
             while self._requests:
                 answers += self._given_up()
                 answers += self._some()
+            new = self._starting.untold()
+            self._untold += new
+            if new and len(self._untold) <= FEW:
+                return answers  # first it hears that they are stored
+            self._step()
             ended: list[ask.Answer] = [*self._watching.ended(), *self._following.ended()]
             self._stood = self._stood and not ended
             answers += ended
@@ -144,6 +157,12 @@ class Desk:
         mine = (action for action in self._actions.values() if action.run_id == run)
         names = {action.action for action in mine if action not in self._apart}
         return names, self._starting.made
+
+    def _step(self) -> None:
+        """Take the first step of what was stored without a message; of many together it is left to others."""
+        new, self._untold = self._untold, []
+        if new and self._drive is not None:
+            (self._drive.step if len(new) <= FEW else self._drive.leave)(new)
 
     # -- one kind of request after the other -------------------------------------------------------------------------
     def _some(self) -> list[ask.Answer]:

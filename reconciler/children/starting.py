@@ -11,6 +11,7 @@ from reconciler.api.errors import ActionConflict, ReconcilerError, Unavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import Schedule, options_of
 from reconciler.children import requests
+from reconciler.children.driving import Drive
 from reconciler.children.starting_over import times_over
 from reconciler.client.approval import question
 from reconciler.client.client import Client
@@ -55,15 +56,17 @@ class Starting:
         client: of the installation.
         parent: the action, as it was drawn.
         attempt: number of its attempt.
+        drive: takes the first step of a few; None: a steps worker does.
 
     Attributes:
         made: how many children this one has stored; others were there already.
     """
 
-    def __init__(self, client: Client, parent: TaskAction, attempt: int) -> None:
+    def __init__(self, client: Client, parent: TaskAction, attempt: int, drive: Drive | None = None) -> None:
         self._client = client
         self._parent = parent
         self._attempt = attempt
+        self._drive = drive
         self._door = Door(client.settings, parse_uri(client.blobs.uri("any")).bucket)
         self._storing = Storing(client.store, client.blobs, client.settings, Waker(client.messenger))
         self._limits = QueueLimits(client.store, self._door)
@@ -193,6 +196,11 @@ class Starting:
             return there.id, there.metadata.incarnation
         return run.action, run.incarnation
 
+    def untold(self) -> list[ActionId]:
+        """Name the new ones that nobody was told of, once: `drive` has to take their first step."""
+        found, self._storing.untold = self._storing.untold, []
+        return found
+
     def _names(self, wanted: Sequence[Wanted]) -> list[str]:
         """Name each in this attempt: the newest that was made, unless that has failed in an earlier attempt."""
         if self._attempt == 1:
@@ -246,7 +254,8 @@ class Starting:
         good = [one for one in made if isinstance(one, TaskAction)]
         try:
             self._limits.check(good)
-            answers = iter(self._storing.adopt(good) if good else ())
+            quiet = self._drive is not None and self._drive.takes(good)
+            answers = iter(self._storing.adopt(good, quiet=quiet) if good else ())
         except Unavailable:
             raise
         except ReconcilerError as error:

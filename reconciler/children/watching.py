@@ -16,6 +16,7 @@ from reconciler.client.client import Client
 from reconciler.client.waiting import document_of, ended_error, is_over
 from reconciler.core.events import prefix_of
 from reconciler.core.status_conditions import terminal_time
+from reconciler.stores.base import ANY
 from reconciler.stores.outputs import ActionFiles
 
 _LOOK_ANYWAY = 5.0
@@ -50,7 +51,9 @@ class Watching:
     def add(self, number: int, action: ActionId) -> None:
         """Watch an action under a number."""
         if action.run_id not in self._runs:
-            self._subscribed.enter_context(self._client.store.subscribe(action.run_id, self._hear))
+            self._subscribed.enter_context(
+                self._client.store.subscribe(action.run_id, self._hear, end_of=ANY)
+            )
             self._runs[action.run_id] = None
         self._open[number] = action
         self._next = 0.0

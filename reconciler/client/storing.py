@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 import structlog
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.audit import Who
 from reconciler.api.errors import (
     ActionConflict,
@@ -60,6 +60,7 @@ class Storing:
 
     Attributes:
         made: how many of those to adopt were new.
+        untold: those of them that no message tells of.
     """
 
     def __init__(self, store: Store, blobs: BlobStore, settings: Settings, waker: Waker) -> None:
@@ -68,6 +69,7 @@ class Storing:
         self._inline_limit = settings.inline_limit
         self._waker = waker
         self.made = 0
+        self.untold: list[ActionId] = []
 
     def store(
         self, actions: Sequence[TaskAction], hold: Callable[[], int] = lambda: 0, *, by: Who | None = None
@@ -98,8 +100,12 @@ class Storing:
             incarnation = self._part(actions[start : start + _AT_ONCE], incarnation, hold())
         return incarnation
 
-    def adopt(self, actions: Sequence[TaskAction]) -> list[ReconcilerError | None]:
+    def adopt(self, actions: Sequence[TaskAction], *, quiet: bool = False) -> list[ReconcilerError | None]:
         """Store children of one run that may be stored already, also with another version of their code: None = there it is.
+
+        Args:
+            actions: which ones.
+            quiet: have nobody look at them; they are noted in `untold`.
 
         Raises:
             StoreUnavailable, BlobUnavailable: a server does not answer.
@@ -108,8 +114,11 @@ class Storing:
         for part in self._apart(actions):
             of = part[0].metadata.incarnation
             base = default_base(self._blobs, part[0].id.run_id, of)
-            answers = self._submit([self._placed(action, of, base) for action in part], 0)
-            self.made += sum(answer.outcome is CreateOutcome.CREATED for answer in answers)
+            placed = [self._placed(action, of, base) for action in part]
+            answers = self._submit(placed, 0, quiet=quiet)
+            new = _new(placed, answers)
+            self.made += len(new)
+            self.untold += [one.action.id for one in new] if quiet else ()
             for action, answer in zip(part, answers, strict=True):
                 found.append(None if _adopted(answer) else _refusal(action, answer))
         return found
@@ -150,7 +159,7 @@ class Storing:
         run = actions[0].id.run_id
         raise StoreUnavailable(f"the run {run} is forgotten and made anew all the time; submit again")
 
-    def _submit(self, placed: Sequence[_Placed], until: int) -> Sequence[Created]:
+    def _submit(self, placed: Sequence[_Placed], until: int, *, quiet: bool = False) -> Sequence[Created]:
         """Store them, and tell what became of each; nothing is written when the store says that it would refuse some."""
         put: list[_Placed] = []
         if any(one.inputs is not None for one in placed):
@@ -160,7 +169,7 @@ class Storing:
             put = [one for one in _new(placed, checked) if one.inputs is not None]
         for one in put:
             self._blobs.put(f"{one.action.spec.input_uri}/{INPUTS_FILE}", one.inputs or b"")
-        report = self._store.create([one.action for one in placed], until=until)
+        report = self._store.create([one.action for one in placed], until=until, quiet=quiet)
         self._waker.wake(report.wake)
         stored = {one.action.id for one in _new(placed, report.outcomes)}
         self._take_back([one for one in put if one.action.id not in stored])

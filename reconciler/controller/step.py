@@ -157,7 +157,7 @@ class Stepper:
 
     def fits(self, actions: list[TaskAction]) -> bool:
         """Tell whether a batch is full, so that more may be due, and its rounds wait for nothing."""
-        return len(actions) >= self._batch and all(map(self._inline, actions))
+        return len(actions) >= self._batch and all(map(self.is_inline, actions))
 
     def _batch_of(
         self, shard: int, actions: list[TaskAction], budget: Budget
@@ -178,7 +178,7 @@ class Stepper:
         quick: list[TaskAction] = []
         slow: list[TaskAction] = []
         for action in actions:
-            (quick if self._inline(action) else slow).append(action)
+            (quick if self.is_inline(action) else slow).append(action)
         running += [self._submit(action) for action in slow]
         writes = [self.play(action) for action in quick]
         report, done, refused = None, 0, 0
@@ -195,7 +195,8 @@ class Stepper:
                 done, refused = done + more, refused + lost
         return report, done, refused
 
-    def _inline(self, action: TaskAction) -> bool:
+    def is_inline(self, action: TaskAction) -> bool:
+        """Tell whether a round of an action waits for nothing but the store."""
         if action.spec.action_type == CONDITION:
             return not owes_call(action, action.now)
         if asks_cache(self.reconciler, action):

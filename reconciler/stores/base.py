@@ -28,6 +28,9 @@ from reconciler.stores.known import Functions
 from reconciler.stores.lines import Head, Lines
 from reconciler.stores.steps import Steps
 
+ANY = "*"
+"""Stands for the end of any action of a run, where the name of one may stand."""
+
 
 class CreateOutcome(enum.Enum):
     """The fate of one submission."""
@@ -238,10 +241,11 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         ...
 
     # -- submitting ------------------------------------------------------------------------------------------------
-    def create(self, actions: Sequence[TaskAction], *, until: int = 0) -> CreateReport:
+    def create(self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
         """Store new actions, due now, each with its first event. The first one of a run decides the incarnation of all.
 
         A recovered one has ended with it, and needs no parent. With `until` nothing is stored after that time, ms.
+        `quiet`: no message is asked for, as the caller takes the step of them.
         """
         ...
 
@@ -360,7 +364,8 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
     ) -> AbstractContextManager[None]:
         """Call `callback` whenever something of the run was committed, from now until the context ends.
 
-        With `end_of`, the name of an action, only when that one ended, or may have while nobody listened.
+        With `end_of`, the name of an action or `ANY`, only when that one, or one of the run, ended, or may have while nobody
+        listened.
         """
         ...
 

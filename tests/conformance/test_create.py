@@ -219,6 +219,17 @@ def test_a_pending_message_is_not_sent_again(store: Store) -> None:
     assert store.create([make_action("four")]).wake == (shard,)
 
 
+def test_who_takes_the_step_himself_asks_for_no_message(store: Store) -> None:
+    """What is stored so is due, found when nobody takes its step, and holds back no message of others."""
+    shard = shard_of(store, make_action())
+    quiet = make_action("quiet")
+    assert store.create([quiet], quiet=True).wake == ()
+    assert due_time(store, quiet) is not None
+    assert shard in [late.shard for late in store.look(-1).late]
+    claim(store, quiet, first=True)
+    assert store.create([make_action("other")]).wake == (shard,)
+
+
 def test_a_lost_message_holds_back_others_for_a_short_time_only(store: Store, pass_time: PassTime) -> None:
     """The mark of a pending message dies by itself."""
     shard = created(store, make_action("one"))

@@ -21,7 +21,7 @@ from support import (
 from reconciler.api.action import RunId
 from reconciler.api.event import AuditEntry
 from reconciler.api.phase import ActionPhase
-from reconciler.stores.base import Store
+from reconciler.stores.base import ANY, Store
 
 pytestmark = pytest.mark.rule("R76")
 
@@ -189,13 +189,20 @@ def test_who_waits_for_one_end_hears_of_it_alone(store: Store) -> None:
     created(store, mine, other, last)
     calls: list[str] = []
     done = threading.Event()
-    with store.subscribe(RUN, lambda: calls.append("m1"), end_of="m1"):
+    any_end = threading.Event()
+    with (
+        store.subscribe(RUN, lambda: calls.append("m1"), end_of="m1"),
+        store.subscribe(RUN, any_end.set, end_of=ANY),
+    ):
         with store.subscribe(RUN, done.set, end_of="m2"):
+            created(store, make_action("m3"))
             committed(store, phase_write(claimed(store, mine), ActionPhase.RUNNING))
+            assert not any_end.is_set()
             finish(store, other)
             finish(store, last)
             assert done.wait(10)
         assert calls == []
+        assert any_end.wait(10)
         finish(store, mine)
         eventually(lambda: calls == ["m1"])
 

@@ -17,7 +17,7 @@ from support import (
     started,
 )
 
-from reconciler.api.action import AttemptOutcome, TaskAction
+from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
 from reconciler.stores.base import Store
 
 ACTION = make_action("a0")
@@ -86,6 +86,23 @@ def test_values_go_with_their_action(store: Store, pass_time: PassTime) -> None:
     store.collect(store.shard_of(ACTION.id.run_id), before=store.now(), limit=10)
     assert store.get(ACTION.id) is None
     assert store.steps(ACTION.id) == {}
+
+
+@pytest.mark.rule("R88")
+def test_the_end_of_the_only_child_does_not_trouble_who_runs_its_parent(store: Store) -> None:
+    """A launch at work is told of ends itself; a parent that is to end is still woken by its last child."""
+    parent, first, second = make_action("p"), make_action("c1", parent="p"), make_action("c2", parent="p")
+    launched(store, parent)
+    created(store, first)
+    started(store, parent)
+    now, shard = store.now(), store.shard_of(parent.id.run_id)
+    finish(store, first)
+    assert dict(store.due(shard)).get(parent.id, now + 10_000) > now
+    created(store, second)
+    store.request_abort(parent.id, Deletion(reason="test"))
+    committed(store, release_write(claimed(store, parent), due=store.now() + 100_000))
+    finish(store, second)
+    assert dict(store.due(shard))[parent.id] <= store.now()
 
 
 @pytest.mark.rule("R88")

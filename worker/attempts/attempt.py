@@ -30,6 +30,7 @@ from reconciler.api.errors import (
 from reconciler.api.template import Timeouts, template_or_none
 from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.children.desk import Desk
+from reconciler.children.driving import Driver
 from reconciler.children.starting_over import start_over
 from reconciler.children.unasked import unasked
 from reconciler.client import Client
@@ -322,7 +323,8 @@ class Attempt:
         assert template is not None  # or nothing would run
         config = config_of(template.custom)
         queue = (config.queue or self.engine.settings.attempts_queue) if config.suspend else ""
-        self._made = Desk(self._client(), self.record, self.owner, told, queue)
+        drive = Driver(self.engine.stepper, self.engine.messenger)
+        self._made = Desk(self._client(), self.record, self.owner, told, queue, drive=drive)
         return self._made
 
     def _progress(self) -> bytes:

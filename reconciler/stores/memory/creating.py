@@ -17,7 +17,7 @@ from reconciler.stores.memory.state import MemoryCore, Shard
 class Creating(MemoryCore):
     """The verbs of submission."""
 
-    def create(self, actions: Sequence[TaskAction], *, until: int = 0) -> CreateReport:
+    def create(self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
         with self._lock:
             now = self.now()
             new = [
@@ -31,7 +31,7 @@ class Creating(MemoryCore):
                 if answer.outcome is CreateOutcome.CREATED
             ]
             shards = dict.fromkeys(self.shard_of(one.id.run_id) for one in created if not _recovered(one))
-            wake = tuple(shard for shard in shards if self._shards[shard].need_message(now))
+            wake = tuple(shard for shard in shards if not quiet and self._shards[shard].need_message(now))
             self.wrote("create", outcomes)
         self.notify([one.id.run_id for one in created])
         return CreateReport(outcomes, wake)

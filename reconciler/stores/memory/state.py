@@ -16,6 +16,7 @@ import msgspec
 from reconciler.api.action import ActionId, Children, RunId, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.core.line import RELAUNCH, read_line
+from reconciler.stores.base import ANY
 from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.heads import Heads
@@ -250,12 +251,13 @@ class MemoryCore:
     def notify(self, runs: Iterable[RunId], ended: Iterable[ActionId] = ()) -> None:
         """Call who waits for these runs, or for the end of these actions. Not under the lock: a callback may take any."""
         names = {(action.run_id, action.action) for action in ended}
+        ends = {run for run, _ in names}
         with self._lock:
             callbacks = [
                 callback
                 for run in dict.fromkeys(runs)
                 for callback, end_of in self._waiting.get(run, ())
-                if not end_of or (run, end_of) in names
+                if not end_of or (run, end_of) in names or (end_of == ANY and run in ends)
             ]
         for callback in callbacks:
             callback()

@@ -189,13 +189,16 @@ class Stepping(MemoryCore):
     def _ended_child_wakes(shard: Shard, parent: str, now: int) -> None:
         """Wake a parent: by its last child to end, and by each one while its launch has ended. Nobody polls for a join.
 
-        One that wants more children is woken when there is much room, else a moment later.
+        One that wants more children is woken when there is much room, else a moment later. A launch at work is told itself.
         """
         record = shard.records.get(parent)
         if record is None or record.ended:
             return
-        launch_ended = record.launch is not None and record.launch.outcome is not None
-        if launch_ended or shard.children(record.id).open <= record.refill_at:
+        launch = record.launch
+        launch_ended = launch is not None and launch.outcome is not None
+        begun = launch is not None and bool(launch.owner)
+        at_work = begun and not launch_ended and not record.refill_at and record.metadata.deletion is None
+        if launch_ended or (shard.children(record.id).open <= record.refill_at and not at_work):
             shard.wake(parent, now, now)
         elif record.refill_at:
             shard.wake(parent, now + REFILL_AFTER, now)

@@ -15,6 +15,7 @@ import redis
 from redis.exceptions import RedisError
 
 from reconciler.settings import Settings
+from reconciler.stores.base import ANY
 from reconciler.stores.redis.connect import connect, explained
 
 _PATIENCE = 0.25
@@ -43,7 +44,7 @@ class Notifier:
     def subscribe(self, channel: str, callback: Callable[[], None], end_of: str = "") -> Iterator[None]:
         """Call `callback` after each notification on `channel`, from before this returns until the context ends.
 
-        With `end_of` only after those that name it.
+        With `end_of` only after those that name it; `ANY`: that name one.
         """
         waiting = _Waiting(callback, end_of.encode())
         try:
@@ -123,9 +124,14 @@ class Notifier:
     def _call(self, channel: str, ended: list[bytes] | None = None) -> None:
         """Call who waits there; with the names of what ended, of those that wait for one end only the ones concerned."""
         for waiting in tuple(self._callbacks.get(channel, ())):
-            if ended is None or not waiting.end_of or waiting.end_of in ended:
+            if ended is None or _concerns(waiting.end_of, ended):
                 waiting.callback()
 
     def _call_all(self) -> None:
         for channel in tuple(self._callbacks):
             self._call(channel)
+
+
+def _concerns(end_of: bytes, ended: list[bytes]) -> bool:
+    """Tell whether a notification with these names is for who waits for that end; one without names has an empty one."""
+    return not end_of or end_of in ended or (end_of == ANY.encode() and ended != [b""])

@@ -53,14 +53,16 @@ class Stepping(RedisCore):
         return int(seconds) * 1000 + int(micros) // 1000
 
     @explain
-    def create(self, actions: Sequence[TaskAction], *, until: int = 0) -> CreateReport:
-        return self._create(actions, until=until)
+    def create(self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
+        return self._create(actions, until=until, quiet=quiet)
 
     @explain
     def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
         return self._create(actions, check=True).outcomes
 
-    def _create(self, actions: Sequence[TaskAction], *, check: bool = False, until: int = 0) -> CreateReport:
+    def _create(
+        self, actions: Sequence[TaskAction], *, check: bool = False, until: int = 0, quiet: bool = False
+    ) -> CreateReport:
         outcomes: list[Created | None] = [None] * len(actions)
         by_shard: dict[int, list[int]] = {}
         for index, action in enumerate(actions):
@@ -71,7 +73,7 @@ class Stepping(RedisCore):
             for start in range(0, len(indexes), _CHUNK):
                 chunk = indexes[start : start + _CHUNK]
                 part = [actions[index] for index in chunk]
-                need, answers = self._create_chunk(shard, part, cache, check=check, until=until)
+                need, answers = self._create_chunk(shard, part, cache, check=check, until=until, quiet=quiet)
                 for index, answer in zip(chunk, answers, strict=True):
                     outcomes[index] = answer
                 if need and shard not in wake:
@@ -86,6 +88,7 @@ class Stepping(RedisCore):
         *,
         check: bool,
         until: int,
+        quiet: bool,
     ) -> tuple[bool, list[Created]]:
         items, encoded, sent = [], [], set()
         for action in actions:
@@ -115,7 +118,7 @@ class Stepping(RedisCore):
             self.keys.due(shard),
             self.keys.base(shard),
             pack(items),
-            PENDING_TTL,
+            0 if quiet else PENDING_TTL,
             int(check),
             until,
         )

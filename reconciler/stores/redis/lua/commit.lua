@@ -167,16 +167,18 @@ for run, fields in pairs(counts) do
   end
 end
 -- the last child to end wakes its parent, and each one a parent whose launch has ended, or that wants more children when
--- there is much room, else a moment later: nobody polls for a join
+-- there is much room, else a moment later: nobody polls for a join. A launch at work is told of ends itself
 for path, of in pairs(ended_parents) do
   local key, name = record(path), of[1]
   local open = tonumber(redis.call('HGET', base .. 'run:' .. run_of(path), 'o:' .. name) or 0)
-  local spec, phase, launch_ended, refill, listed = unpack(redis.call('HMGET', key, 's', 'p', 'ar', 'ro', 'el'))
+  local spec, phase, launch_ended, refill, listed, owner, deletion =
+    unpack(redis.call('HMGET', key, 's', 'p', 'ar', 'ro', 'el', 'ao', 'd'))
   if listed then
     for i = 2, #of, 1000 do redis.call('RPUSH', base .. 'ended:' .. path, unpack(of, i, math.min(i + 999, #of))) end
   end
   if spec and not terminal(phase) then
-    if open <= math.max(0, tonumber(refill or 0)) or launch_ended then
+    local at_work = owner and not launch_ended and not refill and not deletion
+    if launch_ended or open <= math.max(0, tonumber(refill or 0)) and not at_work then
       wake(key, path, now)
     elseif refill then
       wake(key, path, now + tonumber(ARGV[8]))

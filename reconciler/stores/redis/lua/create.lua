@@ -6,7 +6,7 @@
 -- ARGV[2]  msgpack: list of {path, parent name or "", flat list of fields, event JSON up to its closing brace,
 --          phase, name of the shared part, shared bytes or "", when the first launch may be, when it ends unless it has
 --          begun: ms since the epoch, 0 = none, negative: so many ms from now; 1 when it is recovered: it has ended}
--- ARGV[3]  life of the pending mark in ms
+-- ARGV[3]  life of the pending mark in ms; 0: no message is asked for
 -- ARGV[4]  1: store nothing, only answer
 -- ARGV[5]  until when something may be stored, ms; 0 = no limit
 -- returns  {need message 0/1, {outcome, stored s, stored h, stored r}...}; outcome: 0 created, 1 exists, 2 conflict,
@@ -140,4 +140,4 @@ for run, members in pairs(trees) do
   redis.call('ZADD', base .. 'runs', 'NX', int(now), run)
   redis.call('PUBLISH', base .. 'n:' .. run, '')
 end
-return { created > 0 and need_message(ARGV[3]) or 0, answers }
+return { created > 0 and ARGV[3] ~= '0' and need_message(ARGV[3]) or 0, answers }

@@ -1,0 +1,123 @@
+"""The first step of a few children is taken where they are stored; else it is left to those who take steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.errors import StoreUnavailable
+from reconciler.api.phase import ActionPhase
+from reconciler.api.schedule import NOW, Schedule
+from reconciler.api.template import Interface, TaskTemplate, encode_template
+from reconciler.broker.recording import Wake
+from reconciler.children import requests as ask
+from reconciler.children.desk import Desk
+from reconciler.children.driving import FEW, Driver
+from reconciler.plugins.sleep import TASK_TYPE
+from reconciler.testing import Lab
+
+_TEMPLATE = TaskTemplate(type=TASK_TYPE, interface=Interface(inputs={"duration": "duration"}))
+LEAF = ActionSpec(
+    task_type=TASK_TYPE, task_template=encode_template(_TEMPLATE), inputs=b'{"duration":0}', short_name="leaf"
+)
+
+
+class Parent:
+    """A function in the middle of its call: what it asks for goes to its desk."""
+
+    def __init__(self) -> None:
+        self.lab = lab = Lab()
+        root = lab.client.submit(
+            ActionSpec(task_type=TASK_TYPE, task_template=LEAF.task_template, inputs=b'{"duration":3600}')
+        )
+        lab.step(root.action)
+        self.record = lab.client.get(root.action)
+        self.desk = Desk(lab.client, self.record, "w", drive=Driver(lab.engine.stepper, lab.messenger))
+        lab.messenger.wakes.clear()
+
+    def starts(self, number: int, plan: Schedule = NOW) -> None:
+        """Start a leaf."""
+        self.desk.take(
+            ask.Start(number=number, spec=LEAF, asked=number, plan=plan, labels={}, key="", detached=False)
+        )
+
+    def hears(self) -> list[ask.Answer]:
+        """What it is answered."""
+        return self.desk.work()
+
+    def phases(self) -> list[ActionPhase]:
+        """Those of its children."""
+        page = self.lab.store.list_actions(self.record.id.run_id, parent=self.record.id.action).actions
+        return [record.phase for record in page]
+
+
+def test_a_child_is_stepped_where_it_is_stored() -> None:
+    """Its parent hears first that it is stored; then its step is taken here, and nobody is sent a message."""
+    parent = Parent()
+    parent.starts(1)
+    [started] = parent.hears()
+    assert isinstance(started, ask.Started)
+    assert parent.phases() == [ActionPhase.QUEUED]
+    assert parent.desk.pause() == 0
+    parent.desk.take(ask.Watch(2, [1], limited=False))
+    end, done = parent.hears()
+    assert isinstance(end, ask.End)
+    assert end.phase == ActionPhase.SUCCEEDED
+    assert done == ask.Done(2)
+    assert parent.lab.messenger.wakes == []
+
+
+@pytest.mark.parametrize("start", ["many", "later"])
+def test_what_is_not_stepped_here_is_told_of(start: str) -> None:
+    """Many children, and those of later, are left to a steps worker, by a message."""
+    parent = Parent()
+    for number in range(FEW + 1 if start == "many" else 1):
+        parent.starts(number, Schedule(not_before=-60_000) if start == "later" else NOW)
+    parent.hears()
+    parent.hears()
+    parent.desk.close()
+    assert parent.lab.messenger.wakes == [Wake(shard_of(parent))]
+
+
+def test_a_parent_that_ends_at_once_leaves_its_children_to_others() -> None:
+    """Between its start and its step a child has no message on its way: who goes then sends one."""
+    parent = Parent()
+    parent.starts(1)
+    parent.hears()
+    parent.desk.close()
+    assert parent.lab.messenger.wakes == [Wake(shard_of(parent))]
+
+
+def test_a_step_that_fails_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is away for a step does the parent no harm: the child waits for the step another one takes."""
+    parent = Parent()
+    parent.starts(1)
+    parent.hears()
+
+    def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parent.lab.engine.stepper, "step", away)
+        assert parent.hears() == []
+    assert parent.lab.messenger.wakes == [Wake(shard_of(parent))]
+    parent.lab.step(parent.record.id)
+    assert parent.phases() == [ActionPhase.SUCCEEDED]
+
+
+def test_an_adopted_child_is_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that an earlier pass has stored is found, and not stepped anew."""
+    parent = Parent()
+    stepped: list[ActionId] = []
+    stepper = parent.lab.engine.stepper
+    monkeypatch.setattr(stepper, "step", lambda _, named, **__: stepped.extend(named))
+    for _ in range(2):
+        parent.starts(1)
+        parent.hears()
+        parent.hears()
+    assert len(stepped) == 1
+
+
+def shard_of(parent: Parent) -> int:
+    """The one of its run."""
+    return parent.lab.store.shard_of(parent.record.id.run_id)
