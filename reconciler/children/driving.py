@@ -56,7 +56,7 @@ class Driver:
         try:
             self._stepper.step(self._shard(actions), actions, drain=False)
         except Exception as error:  # noqa: BLE001  # whatever it is, they are stored
-            log.warning("children.step_left_to_others", count=len(actions), error=str(error) or repr(error))
+            log.warning("attempt.step_left_to_others", count=len(actions), error=str(error) or repr(error))
             self.leave(actions)
 
     def leave(self, actions: Sequence[ActionId]) -> None:

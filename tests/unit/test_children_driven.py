@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from reconciler.api.action import ActionId, ActionSpec
@@ -21,24 +22,27 @@ LEAF = ActionSpec(
     task_type=TASK_TYPE, task_template=encode_template(_TEMPLATE), inputs=b'{"duration":0}', short_name="leaf"
 )
 
+LONG = msgspec.structs.replace(LEAF, inputs=b'{"duration":3600}')
+
 
 class Parent:
     """A function in the middle of its call: what it asks for goes to its desk."""
 
     def __init__(self) -> None:
         self.lab = lab = Lab()
-        root = lab.client.submit(
-            ActionSpec(task_type=TASK_TYPE, task_template=LEAF.task_template, inputs=b'{"duration":3600}')
-        )
+        root = lab.client.submit(LONG)
         lab.step(root.action)
         self.record = lab.client.get(root.action)
         self.desk = Desk(lab.client, self.record, "w", drive=Driver(lab.engine.stepper, lab.messenger))
+        self.starts(100, spec=LONG)  # so that no other one is its last child
+        self.hears()
+        self.hears()
         lab.messenger.wakes.clear()
 
-    def starts(self, number: int, plan: Schedule = NOW) -> None:
+    def starts(self, number: int, plan: Schedule = NOW, spec: ActionSpec = LEAF) -> None:
         """Start a leaf."""
         self.desk.take(
-            ask.Start(number=number, spec=LEAF, asked=number, plan=plan, labels={}, key="", detached=False)
+            ask.Start(number=number, spec=spec, asked=number, plan=plan, labels={}, key="", detached=False)
         )
 
     def hears(self) -> list[ask.Answer]:
@@ -48,7 +52,7 @@ class Parent:
     def phases(self) -> list[ActionPhase]:
         """Those of its children."""
         page = self.lab.store.list_actions(self.record.id.run_id, parent=self.record.id.action).actions
-        return [record.phase for record in page]
+        return [record.phase for record in page if record.spec.inputs == LEAF.inputs]
 
 
 def test_a_child_is_stepped_where_it_is_stored() -> None:
