@@ -1,4 +1,4 @@
-"""Read the URL of a server: one reader for records, broker and exchange, so that none drops a part.
+"""Read the URL of a server. Records, broker and exchange share this reader, so that none of them drops a part.
 
 | as written | options after `?` |
 |---|---|

@@ -1,4 +1,4 @@
-"""Find connections to Redis that carry nothing any more before a command is lost on them.
+"""Find dead connections to Redis before a command is lost on them.
 
 A firewall that forgot its connections closes none: each swallows what is sent, and each command would wait for its whole
 time limit. They die together, so what one connection shows is true of all that are as old. Records and messages share this

@@ -1,4 +1,4 @@
-"""Check that a machine gives each process what it needs: a folder for files that come and go."""
+"""Check that a machine gives each process what it needs: a folder for temporary files."""
 
 from __future__ import annotations
 

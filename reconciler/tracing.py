@@ -1,4 +1,4 @@
-"""Define spans, and hand them to whoever exports them (R93). Off until something is installed, and then it costs one look.
+"""Define spans, and pass them to an exporter (R93). Off until one is installed; until then it costs one check.
 
 Nothing here knows OpenTelemetry: `reconciler/otel` does. A forked process starts without: threads and connections of its
 parent are not its own.

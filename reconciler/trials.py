@@ -1,4 +1,4 @@
-"""Tries commands of a Redis or Valkey server, to learn which of them its user may not run: records' and broker's."""
+"""Try commands of a Redis or Valkey server, to learn which of them its user may not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look at something in a process of its own, so that what it takes in memory goes with that process.
+"""Run a check in a process of its own, so that the memory it takes is freed with that process.
 
 A steps worker asks S3 only now and then, or never. The client of boto3 that the checks of its start need would stay: 20 MB.
 """

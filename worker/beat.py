@@ -1,4 +1,4 @@
-"""Beat's clock: Celery's, but for what it says of a send that failed."""
+"""Celery's beat scheduler, with one plain sentence when a send fails."""
 
 from __future__ import annotations
 

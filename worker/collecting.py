@@ -1,4 +1,4 @@
-"""Collecting when beat does not: beat may be down, or mute until a clock that was ahead is caught up with."""
+"""Collect when beat does not: it may be down, or silent because its clock was ahead and was set back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps a worker what it is: it runs no task of another role, and Flower cannot make it consume one's queue."""
+"""Keep a worker to its role: it runs no task of another role, and Flower cannot make it consume such a queue."""
 
 from __future__ import annotations
 

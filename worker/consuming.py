@@ -1,4 +1,4 @@
-"""Notices that this worker has stopped taking messages though the broker works, and makes it end.
+"""Notice that this worker has stopped taking messages though the broker works, and end it.
 
 The case is real (celery#8030 and its likes): after a broken line the process lives, holds its place and does nothing.
 Our transport drops a half-open line within 7 s and reconnects: this is the net below. A worker that no longer consumes is

@@ -1,4 +1,4 @@
-"""Faults of the installation around an attempt: told at once, in their own words, and never booked on the user."""
+"""Faults of the installation around an attempt: reported at once, in plain words, and never counted against the user."""
 
 from __future__ import annotations
 

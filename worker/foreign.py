@@ -1,4 +1,4 @@
-"""Tells our modules from a user's of the same name, which Python would find first.
+"""Tell our modules from a user's modules of the same name, which Python would find first.
 
 Imports nothing of ours: it may be foreign.
 """

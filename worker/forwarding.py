@@ -1,4 +1,4 @@
-"""Forwards the results channel to a topic exchange: every steps worker of an installation is one of a group.
+"""Forward the results channel to a topic exchange: all steps workers share one consumer group.
 
 The position is that of the group, in the store. An event is acknowledged when the broker has it, so whoever is killed
 leaves what it held to the others, or to its successor.

@@ -1,4 +1,4 @@
-"""Says in the registry of functions what this worker can run, for as long as it lives (decision 0009)."""
+"""Publish in the registry of functions what this worker can run, as long as it lives (decision 0009)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Have a worker's process look for garbage seldom, and never at what stays.
+"""Run the garbage collector of a worker's process seldom, and never over objects that stay.
 
 What a step makes goes by reference counts; cycles are rare. With Python's own thresholds a steps worker spent an eighth of
 its CPU on looking for them, most of it at what Celery and its libraries keep for good. (The process of functions has

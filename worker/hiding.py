@@ -1,4 +1,4 @@
-"""Keeps what only a worker may know from the functions it runs, which are processes of the same user below it.
+"""Hide what only a worker may know from the functions it runs, which are processes of the same user.
 
 A process can look at its parent: at its memory, its open files, and the environment it was started with, which the kernel
 shows as it lies in memory, whatever was unset since.

@@ -1,4 +1,4 @@
-"""Build the import path of the processes of functions: where their worker does.
+"""Build the import path of the processes of functions, the same as their worker's.
 
 `celery -A` puts the working folder before `sys.path` while it loads the application, and takes it away afterwards. What
 was found that way must be found by the child too, which starts later and by another command.

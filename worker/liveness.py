@@ -1,4 +1,4 @@
-"""Says that this worker lives, and what it is: for `reconciler doctor`, which believes it for 15 s."""
+"""Write the signs of life of this worker for `reconciler doctor`, which trusts each for 15 s."""
 
 from __future__ import annotations
 

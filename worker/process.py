@@ -1,4 +1,4 @@
-"""Hold the parts of one worker process: its engine, its liveness key, and an eye on shards nobody sends messages for."""
+"""The parts of one worker process: its engine, its liveness key, and a look at shards that get no messages."""
 
 from __future__ import annotations
 

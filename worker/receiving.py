@@ -1,4 +1,4 @@
-"""Decide what is left of a message before Celery acts on it: whoever can write to a queue decides what lies in one.
+"""Decide what of a message reaches Celery: anybody who can write to a queue decides what is in a message.
 
 A wake-up and a ticket say one thing, in their arguments. All else that Celery reads of a message can only do harm: time
 limits kill a process of the pool, embedded callbacks, chains and chords send messages to any task, a start in the year 9999

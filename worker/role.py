@@ -1,4 +1,4 @@
-"""Define what a worker is: it follows from the queues it consumes, and decides which pools can keep our promises for it."""
+"""Define the role of a worker: it follows from the queues it consumes, and decides which pools are allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The slots of a pool of threads: each is given back, whatever ends the work in it, and is seen while it works.
+"""The slots of a pool of threads: each is freed however its work ends, and is seen while it works.
 
 Celery hears of a task in a thread by a callback at its end. An error outside of the task (in reading its message, say) skips
 that callback: the message is never acknowledged, and its slot counts as taken for good.

@@ -1,4 +1,4 @@
-"""Gauges that tell how the installation stands, read from the store at a scrape: backlog, workers, memory, clock."""
+"""Gauges of the state of the installation, read from the store at a scrape: backlog, workers, memory, clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fail a start: it ends the process, with a status that says whether somebody has to change something.
+"""Fail a start: end the process with a status that says whether somebody has to change something.
 
 Celery logs what a signal handler raises and goes on: such a worker would stay up, do nothing, and eat messages.
 """

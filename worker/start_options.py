@@ -1,4 +1,4 @@
-"""Refuse what a worker may not be started with or told later: options that break promises, queues nobody sends to."""
+"""Refuse options that break promises, and queues nobody sends to: at the start, and by remote control."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export of traces by a worker, in each process that takes steps or runs attempts, if the OTEL_* variables ask (R93)."""
+"""Export the traces of a worker, in each process that takes steps or runs attempts, if OTEL_* variables ask (R93)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function that asks for its next attempt itself, says when, and what that one shall find."""
+"""The request of a function for its next attempt: when it may start, and the state it is given."""
 
 from __future__ import annotations
 

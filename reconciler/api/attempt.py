@@ -1,4 +1,4 @@
-"""Define how the record speaks of one launch: who runs it, and how it ended (R74)."""
+"""Define the record of one launch: who runs it, and how it ended (R74)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say who asked for something, and by which door he came."""
+"""Say who asked for something, and through which door (client, command, page, token)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define the news of an action: one event for each published change of an action (R56).
+"""Define the events of an action: one for each published change (R56).
 
 Times are milliseconds since the epoch, UTC.
 """

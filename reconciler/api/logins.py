@@ -1,4 +1,4 @@
-"""Tells which projects whoever is logged into Flower sees (`RECONCILER_FLOWER_PROJECTS`)."""
+"""Tell which projects a login of Flower may see (`RECONCILER_FLOWER_PROJECTS`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading JSON that others wrote: whatever is wrong with it is one kind of error."""
+"""Read JSON that others wrote: whatever is wrong with it becomes one kind of error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A memory of what was computed, bounded by bytes: entries of a hostile size must not add up."""
+"""A cache of computed values, bounded by bytes, so that many large entries cannot fill the memory."""
 
 from __future__ import annotations
 

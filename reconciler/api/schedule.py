@@ -1,4 +1,4 @@
-"""Say when an action may start, until when it has to, and whose turn it is: the options of a submission."""
+"""Options of a submission that say when an action may start, when it expires, and whose turn comes first."""
 
 from __future__ import annotations
 

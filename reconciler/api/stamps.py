@@ -1,4 +1,4 @@
-"""Times as text, in UTC."""
+"""Write times as text, in UTC."""
 
 from __future__ import annotations
 

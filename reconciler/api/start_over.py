@@ -1,4 +1,4 @@
-"""Define how the record says that a function has started over, with other arguments and nothing it has asked for before."""
+"""Define how the record notes that a function has started over (`continue_as_new`)."""
 
 from __future__ import annotations
 

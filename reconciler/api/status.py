@@ -1,4 +1,4 @@
-"""Hold what was observed of an action: the part of its record that only a reconcile writes (R11)."""
+"""The observed state of an action: the part of its record that only a reconcile writes (R11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts of anybody, checked at the door: what no JSON can carry, no record can hold."""
+"""Check texts from outside: what JSON cannot carry, a record cannot hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trace contexts of the W3C (`traceparent`): where in which trace something was asked for. They come from anybody (R93)."""
+"""Trace contexts of the W3C (`traceparent`): the trace in which something was submitted. They are not trusted (R93)."""
 
 from __future__ import annotations
 

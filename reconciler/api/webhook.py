@@ -1,4 +1,4 @@
-"""The address of a webhook, and the entries of the list of places that may be called beside public ones (R55)."""
+"""Check the address of a webhook, and the list of places that may be called beside public ones (R55)."""
 
 from __future__ import annotations
 

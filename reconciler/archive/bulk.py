@@ -1,4 +1,4 @@
-"""Store what is asked of many runs at once: the plan of a bulk, before anything is done, and how far it came.
+"""Store a request for many runs: its plan, before anything is done, and how far it has come.
 
     _archive/bulk/<project>/<name>/plan.ndjson.gz           what was asked, by whom, and a line for each run
     _archive/bulk/<project>/<name>/done-<number>.ndjson.gz   what became of runs, up to that number of them

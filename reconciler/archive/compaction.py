@@ -1,4 +1,4 @@
-"""Puts small objects of the index together, so that a question about a day takes few requests.
+"""Join small objects of the index, so that a query for a day takes few requests.
 
 What is put together is written before the parts are removed, and a run that stands in two objects is one run: a death in
 between, or two at once, lose and double nothing. A run that is deleted meanwhile does not come back.

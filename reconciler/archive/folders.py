@@ -1,4 +1,4 @@
-"""Name the folders in S3 that belong to one action alone, and go when nobody remembers it.
+"""Name the folders in S3 that belong to one action alone, and are removed when its record and archive are gone.
 
 Not those of a cached task, as the catalog refers to them; not a folder the submitter chose, as others may have chosen it.
 """

@@ -1,4 +1,4 @@
-"""Compressed lines that survive damage: many small gzip members in a row, which every tool reads as one file."""
+"""Pack lines so that they survive damage: many small gzip members in a row, which every tool reads as one file."""
 
 from __future__ import annotations
 

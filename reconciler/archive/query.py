@@ -1,4 +1,4 @@
-"""Questions to the index of the archive: runs by project, days and what was in them, in a bounded number of requests."""
+"""Query the index of the archive: runs by project, days and contents, in a bounded number of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page through the index of the archive, last ends first, for who looks at it again and again, as a page in a browser.
+"""Page through the index of the archive, newest ends first, for readers that come back often, such as a browser.
 
 A day is the smallest piece: its runs lie in several objects, each in the order of their ends. Objects of the index never
 change, so their bytes are kept; which there are is asked again after some seconds.

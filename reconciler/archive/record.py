@@ -1,4 +1,4 @@
-"""Hold what is read from the archive: records that say so, and a whole run."""
+"""Records as the archive gives them, marked as archived, and whole runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests to delete from the archive: they stay as traces, and whoever writes there heeds them (R91).
+"""Requests to delete from the archive: they stay as traces, and every writer of the archive obeys them (R91).
 
     _archive/deleting/<time>-<digest>.json   what is asked for; until nothing can bring it back
     _archive/deleted/<time>-<digest>.json    the trace: what was asked for, by whom, how many runs; it is kept

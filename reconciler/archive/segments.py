@@ -1,4 +1,4 @@
-"""Old events of runs that live for long: they go to the archive before the results channel forgets them."""
+"""Move old events of long runs to the archive before the results channel forgets them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of a message in a queue, checked before Celery sees it.
+"""Check the form of a message in a queue before Celery sees it.
 
 Celery trusts the fields around a body: one of a wrong type ends the worker, some of them only later, out of reach of whoever
 handed the message over.

@@ -1,4 +1,4 @@
-"""Events for programs on RabbitMQ or Redis, which bind queues of their own: one durable topic exchange of kombu.
+"""Publish events to programs on RabbitMQ or Redis: one durable topic exchange, to which they bind their own queues.
 
 The routing key is `project.domain.run.action.phase`. A name may hold dots, which separate the words of a key: they are
 written `~` there, which no name can hold, so that a key always has five words and stands for one action.

@@ -1,4 +1,4 @@
-"""A Celery application with the tasks it declares itself, whatever else is imported into its process."""
+"""A Celery application with only the tasks it declares itself, whatever else its process imports."""
 
 from __future__ import annotations
 

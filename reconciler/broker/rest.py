@@ -1,4 +1,4 @@
-"""Pauses of a consumer whose broker answers, but refuses what it is asked.
+"""Pauses of a consumer whose broker answers but refuses its commands.
 
 A server that was demoted, has too few replicas, cannot save, or took a right away says so in an error reply. kombu hands it
 on as an error no worker survives, although such a server mostly takes messages again soon, as after an outage.

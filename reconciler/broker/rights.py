@@ -1,4 +1,4 @@
-"""Every command, key and channel that kombu's Redis transport and Celery need of a broker, on names that hold nothing."""
+"""Try every command, key and channel that kombu's Redis transport and Celery need, on names that hold nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carries arguments and results of a Celery task as Celery's own JSON: it finds what a worker of Celery gives it.
+"""Carry arguments and results of a Celery task as Celery's own JSON, so it finds what a worker of Celery gives it.
 
 Type hints say nothing: Celery does not look at them. `datetime`, `Decimal`, `UUID` come back as they are, tuples as lists.
 """

@@ -1,4 +1,4 @@
-"""Celery's soft limit of time, by a signal of the process itself: no pool is there to send it."""
+"""The soft time limit of Celery, by a signal of the process itself, since no pool is there to send it."""
 
 from __future__ import annotations
 

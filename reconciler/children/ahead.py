@@ -1,4 +1,4 @@
-"""Lets the clock of an event loop run ahead: nobody waits a second time for a limit that has fired in an earlier pass."""
+"""Let the clock of an event loop run ahead, so that a limit that fired in an earlier pass is not waited for again."""
 
 from __future__ import annotations
 

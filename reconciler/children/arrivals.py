@@ -1,4 +1,4 @@
-"""Keep what has ended until the function is told of it: in the order in which it ended, the same in each pass."""
+"""Keep ends until the function is told of them: in the order in which they came, the same in each pass."""
 
 from __future__ import annotations
 

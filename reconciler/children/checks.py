@@ -1,4 +1,4 @@
-"""Check what a function gives to the verbs of children: each mistake is told where it is made."""
+"""Check the arguments of the verbs of children, so that each mistake is reported where it is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results of a map as they come, inside a task: in the order of their ends, the same in each pass."""
+"""The results of a map as they come, inside a task: in the order of the ends, the same in each pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor's side: stores what a running function starts, watches for the ends, keeps values. For one launch.
+"""The supervisor's side of one launch: stores what its function starts, watches for ends, keeps values.
 
 Requests are taken as they come and worked on together, so that a function that starts thousands pays a few round trips.
 Nothing is lost with this process: the function is run again, asks for the same, and finds what is there.

@@ -1,4 +1,4 @@
-"""Define what answers of the supervisor mean to a function: the errors they stand for."""
+"""Turn answers of the supervisor into the errors that a function sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds out which members of the maps a function follows have ended."""
+"""Find out which members of the maps a function follows have ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits that were given up, by a time limit or a cancellation: each later pass of the attempt gives them up again (R89)."""
+"""Waits that a time limit or a cancellation has given up: each later pass of the attempt gives them up again (R89)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give a function what it holds of a child: the same verbs as a `Run`, without a connection."""
+"""The handle of a child inside a function: the same verbs as a `Run`, without a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remembers redacted outputs that children gave to a function: it may write them into its log."""
+"""Remember redacted outputs of children that were given to a function, which may write them into its log."""
 
 from __future__ import annotations
 

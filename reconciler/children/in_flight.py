@@ -1,4 +1,4 @@
-"""Keep steps and questions that are alike from being under way at once: the next pass could not tell one from the other."""
+"""Refuse two equal steps or questions at the same time: the next pass could not tell one from the other."""
 
 from __future__ import annotations
 

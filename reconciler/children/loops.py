@@ -1,4 +1,4 @@
-"""Waits of coroutines: all in the one event loop of a call, which is watched for having nothing else to do.
+"""Let coroutines wait in the one event loop of a call, and notice when the loop has nothing else to do.
 
 Imported by whoever waits in a loop: asyncio costs 30 ms.
 """

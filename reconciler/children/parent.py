@@ -1,4 +1,4 @@
-"""The side of the function's process: what a running function asks for, and how it waits for answers.
+"""The side of the function's process: it sends the requests of a function and waits for the answers.
 
 A function that has nothing to do but wait is suspended: `Suspended` is raised where it waits, its process takes other calls,
 and when what it waits for has ended it is called again, and finds all it has asked for before.

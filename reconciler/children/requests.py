@@ -1,4 +1,4 @@
-"""Define what a function's process asks of its supervisor while a call runs, and what it is answered.
+"""Define the requests that a function's process sends to its supervisor during a call, and the answers.
 
 Every request has a number; children are spoken of by the number of the request that started them.
 """

@@ -1,4 +1,4 @@
-"""The maps whose results a function takes as they come."""
+"""The maps whose results a function reads as they come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits of plain functions: each holds the thread it is in."""
+"""Let plain functions wait: each wait holds its thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds what an earlier pass of a function has started and the last one never asked for: its code differs between passes."""
+"""Find what an earlier pass has started and the last one did not ask for: a sign that the code differs between passes."""
 
 from __future__ import annotations
 

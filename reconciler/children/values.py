@@ -1,4 +1,4 @@
-"""Keeps the values of a function: of its steps, the ends of its sleeps, and the waits it has given up. For one launch."""
+"""Keep the values of one launch: results of its steps, ends of its sleeps, and the waits it has given up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds out which of the actions a function waits for have ended."""
+"""Find out which of the actions a function waits for have ended."""
 
 from __future__ import annotations
 

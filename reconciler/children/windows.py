@@ -1,4 +1,4 @@
-"""Groups that start their members themselves: their items are taken in parts, and stored as one."""
+"""Groups that start their members themselves: their items are taken in parts and stored as one object."""
 
 from __future__ import annotations
 

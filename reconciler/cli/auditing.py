@@ -1,4 +1,4 @@
-"""`reconciler doctor --audit`: what nobody owns any more, in Redis and in S3."""
+"""`reconciler doctor --audit`: keys in Redis and objects in S3 that belong to nothing any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Could each function of ours run, and does anything wait already for what nobody has: a function, or a quota?"""
+"""Check that each of our functions could run, and that no action waits for a function or a quota that nobody has."""
 
 from __future__ import annotations
 

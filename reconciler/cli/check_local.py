@@ -1,4 +1,4 @@
-"""Is this machine as a worker needs it: modules, plugins, secrets, files, and the port of the metrics?"""
+"""Check this machine: modules, plugins, secrets, files, and the port of the metrics."""
 
 from __future__ import annotations
 

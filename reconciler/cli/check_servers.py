@@ -1,4 +1,4 @@
-"""Are the servers as an installation needs them: records, objects, broker, and the exchange of events?"""
+"""Check the servers of an installation: records, objects, broker, and the exchange of events."""
 
 from __future__ import annotations
 

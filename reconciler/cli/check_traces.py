@@ -1,4 +1,4 @@
-"""Would the traces that are asked for arrive?"""
+"""Check that the traces which are asked for would arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are there the workers an action needs, do they agree with each other and with us, and does their work go on?
+"""Check that the needed workers live, agree with each other and with this machine, and that their work goes on.
 
 An action that is submitted now runs if a steps worker steps it, beat makes up for lost messages, and a worker consumes the
 queue its launches wait in.

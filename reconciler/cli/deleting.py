@@ -1,4 +1,4 @@
-"""`reconciler history delete` and `deleted`: runs that shall not be remembered, and the trace of those that were deleted."""
+"""`reconciler history delete` and `deleted`: delete runs from the archive, and list what was deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decide what the demo keeps from run to run: only what a finished demo of this version left; else it starts over."""
+"""Decide what the demo keeps from run to run: only what a finished demo of this version left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`reconciler describe`: why an action waits, and what it waits for waits for."""
+"""`reconciler describe`: why an action waits, and what the cause of that waits for in turn."""
 
 from __future__ import annotations
 

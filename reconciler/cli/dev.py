@@ -1,4 +1,4 @@
-"""`reconciler dev`: servers and workers on this machine, in the foreground, for one's own tasks."""
+"""`reconciler dev`: servers and workers on this machine, in the foreground, for your own tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the module with a user's tasks, however it is named, and tries to import it before all else."""
+"""Find the module with a user's tasks, by module name or file, and try to import it before anything starts."""
 
 from __future__ import annotations
 

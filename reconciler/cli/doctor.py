@@ -1,4 +1,4 @@
-"""`reconciler doctor`: is everything as it must be, and if not, what to do."""
+"""`reconciler doctor`: check the installation, and print the remedy for each problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lengths of time as options take them. Light to import: health checks run often."""
+"""Read lengths of time from options. Cheap to import, since health checks run often."""
 
 from __future__ import annotations
 

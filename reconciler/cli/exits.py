@@ -1,4 +1,4 @@
-"""Define what a program is told by the exit code, and by the error object of `--json`."""
+"""Define the exit codes, and the error object of `--json`."""
 
 from __future__ import annotations
 

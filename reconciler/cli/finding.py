@@ -1,4 +1,4 @@
-"""Hold what one check of `reconciler doctor` found."""
+"""The findings of one check of `reconciler doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times, sizes and texts as they are shown: UTC whatever the machine's zone is, and safe for a terminal."""
+"""Write times, sizes and texts for people: in UTC whatever the machine's zone is, and safe for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading the modules that declare functions: here, or in a process of their own as a worker does."""
+"""Load the modules that declare functions: here, or in a process of their own as a worker does."""
 
 from __future__ import annotations
 

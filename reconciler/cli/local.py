@@ -1,4 +1,4 @@
-"""Hold what `demo` and `dev` share: the commands that run a whole backend of their own on this machine."""
+"""The parts that `demo` and `dev` share: both run a whole backend of their own on this machine."""
 
 from __future__ import annotations
 

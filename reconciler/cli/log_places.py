@@ -1,4 +1,4 @@
-"""Find where the log of an attempt lies, whole or so far."""
+"""Find where the log of an attempt lies, complete or as far as it is written."""
 
 from __future__ import annotations
 

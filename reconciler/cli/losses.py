@@ -1,4 +1,4 @@
-"""Tells what went wrong lately and was mended or given up by itself: workers that vanished, clean-ups that do not end."""
+"""List recent losses: workers that vanished, and clean-ups that are stuck or were given up."""
 
 from __future__ import annotations
 

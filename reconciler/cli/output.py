@@ -1,4 +1,4 @@
-"""Writing to stdout: JSON for programs, tables and lines for people."""
+"""Write to stdout: JSON for programs, tables and lines for people."""
 
 from __future__ import annotations
 

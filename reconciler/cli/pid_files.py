@@ -1,4 +1,4 @@
-"""Files with the process ids of what runs here, so that a shell need not guess by a name that strangers have, too."""
+"""Files with the ids of our processes, so that a shell need not search by a name that other processes share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that say when an action may begin, until when it has to, and whose turn it is."""
+"""The options that say when an action may begin, when it expires, and whose turn comes first."""
 
 from __future__ import annotations
 

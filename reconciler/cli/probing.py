@@ -1,4 +1,4 @@
-"""`reconciler doctor --probe`: submits actions that do nothing, and sees them end. It removes nothing."""
+"""`reconciler doctor --probe`: submit actions that do nothing, and wait until they end. It removes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold the parts all commands share: their options, how RUN[/ACTION] is read, and the client they work with."""
+"""The parts that all commands share: their options, the reading of RUN[/ACTION], and the client they work with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells how an installation stands: lateness, queues, workers, sweeps. For `reconciler top` and the page of health."""
+"""Read how an installation stands: lateness, queues, workers, sweeps. For `reconciler top` and the page of health."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client for asyncio: each verb of `Client`, to be awaited.
+"""The client for asyncio: each verb of `Client` as a coroutine.
 
 What blocks is done by a few threads (`reconciler.client.threads`); waiting for an end is done in the loop, by one connection
 for all notifications. A loop that dies loses nothing: what a verb has returned is stored.

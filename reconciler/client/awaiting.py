@@ -1,4 +1,4 @@
-"""Waiting for the end of an action in an event loop: no thread waits, the notifier of the store wakes the loop."""
+"""Wait for the end of an action in an event loop: no thread waits, the notifier of the store wakes the loop."""
 
 from __future__ import annotations
 

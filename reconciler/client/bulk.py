@@ -1,4 +1,4 @@
-"""Do one thing with many runs: rerun, recover or abort all that a question means, or that are named.
+"""Rerun, recover or abort many runs: all that a query finds, or those that are named.
 
 The runs are chosen first and stored as a plan, so their number is known before anything is done, and whoever goes on after
 a death goes on with those. A run that is made of one has a name that follows from the bulk and that one: nothing is done

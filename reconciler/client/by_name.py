@@ -1,4 +1,4 @@
-"""Tasks by their stored name, for processes that have none of their code: made of what workers publish."""
+"""Tasks by their stored name, for processes without their code: built from what workers publish."""
 
 from __future__ import annotations
 

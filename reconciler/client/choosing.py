@@ -1,4 +1,4 @@
-"""Find runs by a question, among those that are stored and those the archive remembers."""
+"""Find runs by a query, among stored and archived ones."""
 
 from __future__ import annotations
 

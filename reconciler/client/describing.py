@@ -1,4 +1,4 @@
-"""Looks around an action, so that it can be said why it waits. Reads a few keys, and changes nothing."""
+"""Read what surrounds an action, to explain why it waits. Reads a few keys and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks the inputs a fork changes as those of a submission are checked: before anything is stored."""
+"""Check the inputs that a fork changes, as those of a submission are checked: before anything is stored."""
 
 from __future__ import annotations
 

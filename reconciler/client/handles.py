@@ -1,4 +1,4 @@
-"""Handles of what is stored: by the identity of a run, in the process that submitted it and in any other."""
+"""Make handles of what is stored, by the identity of a run, in whatever process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The actions of one incarnation of a run: a name that was used again is another run, and none of the caller's business."""
+"""The actions of one incarnation of a run. When its name is used again, that is another run and is not shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuses submissions to a queue in which as much waits as may.
+"""Refuse submissions to a queue in which as many launches wait as its limit allows.
 
 The bound is approximate, so that submitting stays one round trip: a queue is looked at once a second, and only what this
 client has submitted since is counted on top. What others submit within that second is not, nor is an action that does not

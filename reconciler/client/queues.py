@@ -1,4 +1,4 @@
-"""Do what a client asks of queues: pause them, let them go on, move what waits, limit it, look."""
+"""Carry out what a client asks of queues: pause, resume, move, limit, look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making runs of ended runs: all again, what did not succeed, or with changes; and what stores submissions.
+"""Make runs of ended runs: all again, only what did not succeed, or with changes. Also stores submissions.
 
 What `rerun`, `recover` and `fork` return is stored: a client that dies right after it loses nothing.
 """

@@ -1,4 +1,4 @@
-"""A run that others are made of: read while it is held, so that it is read whole, and checked before anything is stored."""
+"""A run that others are made of: held while it is read, so that it is read whole, and checked before anything is stored."""
 
 from __future__ import annotations
 

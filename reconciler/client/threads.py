@@ -1,4 +1,4 @@
-"""The few threads in which a process does for asyncio what blocks: calls of Redis and S3.
+"""The few threads that make blocking calls of Redis and S3 for asyncio.
 
 One pool serves all event loops of the process: it outlives each of them, so whatever a loop left behind, as the end of
 a subscription, is still done. How many wait costs no thread, for waiting happens in the loop.

@@ -1,4 +1,4 @@
-"""Gives what has not ended another turn: a new priority for many actions of one run."""
+"""Change the priority of actions of a run that have not ended."""
 
 from __future__ import annotations
 

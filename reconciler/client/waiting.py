@@ -1,4 +1,4 @@
-"""Waiting for the end of an action, and what its end means to a caller."""
+"""Wait for the end of an action, and turn that end into a result or an error."""
 
 from __future__ import annotations
 

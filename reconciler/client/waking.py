@@ -1,4 +1,4 @@
-"""Sends wake-ups after something was stored."""
+"""Send wake-ups after something was stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following the events of an action: one object for `for` and for `async for`."""
+"""Follow the events of an action: one object for `for` and for `async for`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Full batches of a step, overlapped: while rounds are played, the store commits the batch before and claims the next one.
+"""Overlap full batches of a step: while rounds are played, the store commits the last batch and claims the next.
 
 Else store and process take turns, and each waits while the other works. A batch that is not full has nothing behind it, so
 a lone action pays nothing for this.

@@ -1,4 +1,4 @@
-"""Asking a person: a condition waits for a signal (R53). No plugin, no finalizer, no output files."""
+"""The condition path: an action that waits for a person's signal (R53). No plugin, no finalizer, no output files."""
 
 from __future__ import annotations
 

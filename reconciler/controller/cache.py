@@ -1,4 +1,4 @@
-"""The cache before and after execution (R43): serve a hit, wait for whoever fills the key, publish, release."""
+"""The cache before and after execution (R43): serve a hit, wait for the holder of the key, publish, release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing the outputs of a success under a cache key, and waking who waits for it (R45, R46)."""
+"""Publish the outputs of a success under a cache key, and wake the actions that wait for it (R45, R46)."""
 
 from __future__ import annotations
 

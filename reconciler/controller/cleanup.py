@@ -1,4 +1,4 @@
-"""Stopping what a plugin has launched, with bounded tries (R29, R37, R41)."""
+"""Stop what a plugin has launched, with a bounded number of tries (R29, R37, R41)."""
 
 from __future__ import annotations
 

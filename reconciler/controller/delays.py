@@ -1,4 +1,4 @@
-"""Rounds that failed without a decision: the record stays as it was, and is looked at again after a growing delay (R4)."""
+"""Rounds that failed without a decision: the record stays as it was and is due again after a growing delay (R4)."""
 
 from __future__ import annotations
 

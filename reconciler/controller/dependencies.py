@@ -1,4 +1,4 @@
-"""Hold what rounds need of the reconciler they belong to: its attributes, as they are now (R1)."""
+"""The things rounds need of their reconciler: its attributes, as they are now (R1)."""
 
 from __future__ import annotations
 

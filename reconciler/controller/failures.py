@@ -1,4 +1,4 @@
-"""Failures by the platform's fault: they are counted, tried again, and end the action at last (R25, R26, R27)."""
+"""Failures that are the platform's fault: count them, try again, and end the action when too many (R25, R26, R27)."""
 
 from __future__ import annotations
 

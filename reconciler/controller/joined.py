@@ -1,4 +1,4 @@
-"""Messages for a shard that this process drains already: the steps at work take them along.
+"""Messages for a shard that this process works on already: the running steps take them along.
 
 Each message of a shard with much to do takes a thread of the worker for as long as a step may last. Some of them, of one run
 of thousands, would take all threads, and the one action of another shard would wait for seconds.

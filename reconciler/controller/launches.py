@@ -1,4 +1,4 @@
-"""Launches that were lost with their worker, and what is counted of those that failed or were suspended."""
+"""Launches lost with their worker: report them, and count those that failed or were suspended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time in the task path: limits that end the action in TIMED_OUT (R34), and when to look again."""
+"""Time limits in the task path: they end the action in TIMED_OUT (R34), and say when to look again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rounds that never commit: they outlive their lease, or their process dies. Redone for ever, they would end nothing."""
+"""Rounds that never commit, because they outlive their lease or their process dies: bounded, so that the action ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decide when an action may begin and until when it has to: `countdown`, `eta` and `expires` of its submission."""
+"""Decide when an action may begin and when it expires: `countdown`, `eta` and `expires` of its submission."""
 
 from __future__ import annotations
 

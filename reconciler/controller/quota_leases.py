@@ -1,4 +1,4 @@
-"""Leases of quota units that actions hold: renewed while they do, given back once the record drops them (R70, R37)."""
+"""Leases of quota units: renewed while an action holds them, released once its record drops them (R70, R37)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make the spans of a commit: of the step, of each reconcile, and of what has ended with it (R93)."""
+"""Make the spans of a commit: of the step, of each reconcile, and of the launches and actions that ended (R93)."""
 
 from __future__ import annotations
 

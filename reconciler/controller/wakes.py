@@ -1,4 +1,4 @@
-"""The messages of a step: to look at a shard now, or at a time."""
+"""Send the messages of a step: look at a shard now, or at a later time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telling somebody that a condition waits: its webhook, called until it takes the question (R53, R55).
+"""Announce that a condition waits: call its webhook until it accepts the question (R53, R55).
 
 How often it was tried and when it is due again stand in the record, and are committed like everything else: a call is
 repeated after a crash, and never forgotten. A signal, the timeout or an abort ends the calls.

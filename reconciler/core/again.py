@@ -1,4 +1,4 @@
-"""Say why an action is queued again after a system failure: told in the event of its new launch, and in the history."""
+"""Say why an action is queued again after a system failure: in the event of its new launch, and in the history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callback tokens: whoever holds one may do one thing to one action, until it expires (R55).
+"""Callback tokens: the holder may do one thing to one action, until the token expires (R55).
 
 A token is `<claims>.<signature>`: the claims as JSON, the signature HMAC-SHA256 of them, each in base64 for URLs. It is
 made when it is sent and stored nowhere.

@@ -1,4 +1,4 @@
-"""Answer what user code can ask about the attempt it runs in."""
+"""Tell user code about the attempt it runs in."""
 
 from __future__ import annotations
 

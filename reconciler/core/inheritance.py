@@ -1,4 +1,4 @@
-"""Decide what a child has of its parent, and what is added to a spec before it is stored."""
+"""Decide what a child inherits from its parent, and complete a spec before it is stored."""
 
 from __future__ import annotations
 

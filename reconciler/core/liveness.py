@@ -1,4 +1,4 @@
-"""Define what a living worker says of itself, for `reconciler doctor`. Each release reads the parts it knows."""
+"""Define the signs of life of a worker, for `reconciler doctor`. Each release reads the parts it knows."""
 
 from __future__ import annotations
 

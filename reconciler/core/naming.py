@@ -1,4 +1,4 @@
-"""Name what an action runs, for people and for questions."""
+"""Name what an action runs, for people and for queries."""
 
 from __future__ import annotations
 

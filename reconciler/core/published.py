@@ -1,4 +1,4 @@
-"""Describes what a worker publishes of a function: enough to submit it from a process that has none of its code.
+"""Describe what a worker publishes of a function: enough to submit it from a process without its code.
 
 The document holds the task's template, its parameters with their types and defaults, and whose turn its calls are. A
 submission made of it is the one `.delay()` makes: the same bytes, so the same cache key.

@@ -1,4 +1,4 @@
-"""Types as JSON: what a worker tells of a hint, so that a process without the code writes the same bytes.
+"""Types as JSON: how a worker publishes a hint, so that a process without the code writes the same bytes.
 
 Written from what msgspec sees of a hint, and read back as a hint of the same shape: records become structs, an enum
 another one with the same values. What has no shape here, as a record inside of itself or a type with a codec of its own, is

@@ -1,4 +1,4 @@
-"""Tells what of an action's inputs and outputs is shown to nobody, as its template says (`@env.task(redact=…)`).
+"""Find which parts of inputs and outputs are shown to nobody, as the template says (`@env.task(redact=…)`).
 
 Redaction is for screens: pages, their API, the command, errors and logs. Values stay where a program needs them, in the
 record and in S3, and whoever may read those reads them.

@@ -1,4 +1,4 @@
-"""Tells how a redacted value may be written in an error or a log, as a function writes it: not only as it is stored.
+"""List the forms in which a function may write a redacted value into an error or a log.
 
 What is stored is JSON: a date is a text there, bytes are base64, a card is a number or a text. A function writes `str`,
 `repr` or a format of the value it has. What is no form of one value (a part of it, a sum, a translation) nobody can find.

@@ -1,4 +1,4 @@
-"""Explain what a Redis or Valkey server means when it says no: pure rules over the texts of its errors.
+"""Explain why a Redis or Valkey server refuses a command: pure rules over the texts of its errors.
 
 Records and broker may lie on different servers, and are asked by different parts of this project: both explain a refusal by
 these rules.

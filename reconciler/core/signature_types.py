@@ -1,4 +1,4 @@
-"""Reads a type hint as msgspec sees it: its name for people and cache keys, and whether JSON can carry it."""
+"""Read a type hint as msgspec sees it: its name for people and cache keys, and whether JSON can carry it."""
 
 from __future__ import annotations
 

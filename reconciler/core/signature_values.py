@@ -1,4 +1,4 @@
-"""Values on their way into JSON and back: what msgspec alone would refuse, lose, or write in another order each time."""
+"""Convert values to JSON and back where msgspec alone would refuse, lose or reorder them."""
 
 from __future__ import annotations
 

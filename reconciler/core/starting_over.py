@@ -1,4 +1,4 @@
-"""Keep a function that starts over again and again from filling the installation with launches and events (R89)."""
+"""Slow down a function that starts over very often, before it fills the installation with launches and events (R89)."""
 
 from __future__ import annotations
 

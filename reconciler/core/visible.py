@@ -1,4 +1,4 @@
-"""Texts of anybody, without power over the terminal they are shown on."""
+"""Make texts from outside safe to show: they cannot control the terminal."""
 
 from __future__ import annotations
 

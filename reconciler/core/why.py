@@ -1,4 +1,4 @@
-"""Explain why an action waits, in one sentence: from its record and from what is known of its surroundings.
+"""Explain in one sentence why an action waits, from its record and what is known of its surroundings.
 
 The same sentence stands in `reconciler describe`, in the JSON API and on the page of the action.
 """

@@ -1,4 +1,4 @@
-"""Runs one program and ends its whole family when the program, or whoever asked for it, is gone.
+"""Run one program, and end it with all its descendants when it or its starter is gone.
 
 Started by `ManagedProcess` as `python -I -S guardian.py PARENT FDS COMMAND...`; imports nothing but the
 standard library, so that it costs a few MB. PARENT is the process id it must not outlive. FDS are inherited

@@ -1,4 +1,4 @@
-"""`python -m reconciler.embedded.lean …`: `celery …` without what its command line imports for commands nobody asked for.
+"""`python -m reconciler.embedded.lean …`: `celery …` without importing the commands that are not used.
 
 Celery imports all its commands and those of others before it looks which one is wanted: Flower with its web server, and a
 prompt with its toolkit, are 12 MB in each process. Those that the embedded stack starts use neither.

@@ -1,4 +1,4 @@
-"""Hold what the two embedded servers have in common: ports, one process, and the wait until it serves."""
+"""The common parts of the two embedded servers: ports, one process, and the wait until it serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read what the standard OTEL_* variables say of traces. Imports nothing of OpenTelemetry."""
+"""Read the standard OTEL_* variables for traces. Imports nothing of OpenTelemetry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn our spans into those of OpenTelemetry's SDK, and have it send them from a thread of its own.
+"""Turn our spans into those of OpenTelemetry's SDK, and let it send them from a thread of its own.
 
 Spans are built as ended ones: their ids follow from the action, which a tracer of the SDK would draw. A queue of bounded
 length lies between us and the exporter (`OTEL_BSP_MAX_QUEUE_SIZE`); one that is down or hangs costs spans and nothing else.

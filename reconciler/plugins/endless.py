@@ -1,4 +1,4 @@
-"""Finds waits that can never end: the way from what an action would wait for back to the action itself.
+"""Find waits that can never end: those whose chain of causes leads back to the waiting action.
 
 What an action waits for is known while it is suspended; a function that waits in place, or whose wait is not said yet, hides
 its part of a circle until then.

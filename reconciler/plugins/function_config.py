@@ -1,4 +1,4 @@
-"""`custom` of a function's template: what it says, and what it may not say, whoever wrote it."""
+"""`custom` of a function's template: what it may say, whoever wrote it."""
 
 from __future__ import annotations
 

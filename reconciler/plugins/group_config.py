@@ -1,4 +1,4 @@
-"""Define what the root of a map says of its members."""
+"""Define what the root of a map records about its members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell who can run a function, asked of the store at most once a second: many launches wait for the same one."""
+"""Tell which workers can run a function, read from the store at most once a second for all its launches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define what plugins get from outside: quotas and secrets (R70, R71). The defaults grant all and hold nothing."""
+"""Define the managers of quotas and secrets that plugins use (R70, R71). The defaults grant all and hold nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function that has nothing to do but wait holds no worker: when its next launch is, and what the record says meanwhile.
+"""A function that only waits gives its worker away: what its record says meanwhile, and when it is launched again.
 
 Nobody polls. Each child that ends wakes a parent whose launch has ended (commit), and a time to wake up is a due time.
 """

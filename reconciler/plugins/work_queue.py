@@ -1,4 +1,4 @@
-"""An indexed queue of work done in threads: asking for the same thing again gives what is under way or done (R52)."""
+"""An indexed queue of work done in threads: a repeated request gets the work that is under way or done (R52)."""
 
 from __future__ import annotations
 

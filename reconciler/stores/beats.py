@@ -1,4 +1,4 @@
-"""The heartbeat of a running attempt: it renews the lease, and brings what is new of it both ways."""
+"""The heartbeat of a running attempt: renews the lease, and exchanges news with the record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold what all object stores share: addresses, digests, and the reading of references."""
+"""The parts that all object stores share: addresses, digests, and the reading of references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalog: which outputs a cache key stands for, and who may fill it (R43, R49, R51)."""
+"""The catalog: the outputs that a cache key stands for, and who may fill it (R43, R49, R51)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules both catalogs keep: what may be stored, how long, and what a refusal says (R51)."""
+"""The rules that both catalogs follow: what may be stored, for how long, and what a refusal says (R51)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write an event down, and read it: the same in the results channel and in the archive."""
+"""Encode and decode an event: the same form in the results channel and in the archive."""
 
 from __future__ import annotations
 

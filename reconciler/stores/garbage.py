@@ -1,4 +1,4 @@
-"""Garbage: objects in S3 whose records are to be forgotten, or have been.
+"""Garbage: objects in S3 whose records are forgotten, or about to be.
 
 It is noted before a record goes and dropped when the objects have gone, so a collector may be killed between the two.
 """

@@ -1,4 +1,4 @@
-"""The lines of queues: what a worker may ask of them.
+"""The lines of queues, where launches wait: the verbs of a worker.
 
 A launch that may run stands in a line, which lies in the shard of its run: the commit that decides on the launch puts it
 there. A line has a name, `<queue>/<level><- or !>/<fair key>/<function>` (`core.line`). Which lines of a queue have launches

@@ -1,4 +1,4 @@
-"""Tell which failures of Redis and S3 may pass by themselves, and which somebody has to mend."""
+"""Tell which failures of Redis and S3 may pass by themselves, and which somebody has to repair."""
 
 from __future__ import annotations
 

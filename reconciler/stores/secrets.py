@@ -1,4 +1,4 @@
-"""Define what a place that holds secrets is asked for, and what it answers (R71)."""
+"""Define how a place of secrets is asked for one, and what it answers (R71)."""
 
 from __future__ import annotations
 

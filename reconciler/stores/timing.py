@@ -1,4 +1,4 @@
-"""Times and bounds that both stores keep to."""
+"""Times and bounds that both stores follow."""
 
 PENDING_TTL = 3000
 """Life of the mark "a wake-up message is on its way", ms. After this, another one may be sent even if the first was lost."""

@@ -1,4 +1,4 @@
-"""Find which objects in S3 no record knows any more: a bounded look, on demand. Nothing is removed unless that is asked for.
+"""Find objects in S3 that no record knows: a bounded look, on demand. Removes nothing unless asked to.
 
 An object lies in the folder of one action in one incarnation of its run (`reconciler.core.layout`), which nobody else has.
 It has an owner while that action has a record, or a note of the collector, while its run lies in the archive or is held by

@@ -1,4 +1,4 @@
-"""Part of the collector: carries out what was asked to be deleted from the archive (`archive.deleting`).
+"""Part of the collector: carry out requests to delete from the archive (`archive.deleting`).
 
 It finishes what somebody began who died, or left to it because it was much. A request is done when the store has forgotten
 what it means, too, and it is forgotten no sooner. It is carried out again for some time: nothing comes back that somebody

@@ -1,4 +1,4 @@
-"""Part of the collector: what has been in the archive for long enough goes, and with `collect_objects` all it names.
+"""Part of the collector: remove runs whose time in the archive is over, and with `collect_objects` their objects.
 
 The folders of a run are noted before its object goes, and the index goes last: a death anywhere is followed by the same
 again. What others hold (`stores.holds`) stays until they are gone, as with a forgotten record.

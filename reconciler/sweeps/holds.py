@@ -1,4 +1,4 @@
-"""Drop holds whose holder is gone (R42): what it pointed to may go, too.
+"""Drop holds whose holder is gone (R42), so that the objects it pointed to may go, too.
 
 A hold is written before its holder; until its time has passed it needs none (`reconciler.stores.holds`). A holder that only
 the archive remembers is still there: whoever reads it there reads the objects it points to.

@@ -1,4 +1,4 @@
-"""Sweep: look at shards and lines nobody was told about.
+"""Sweep: look at shards and lines for which a message may have been lost.
 
 Wake-up messages get lost when a worker or the broker is killed. The due index knows better: whatever is due for longer than
 a grace gets a new message, and whatever is due soon gets the countdown that died with its worker. A line with launches whose

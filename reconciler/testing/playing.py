@@ -1,4 +1,4 @@
-"""Plays a run in a lab to its end: skips to whatever comes next, and answers what a person is asked."""
+"""Play a run in a lab to its end: move the clock to the next due time, and answer conditions."""
 
 from __future__ import annotations
 

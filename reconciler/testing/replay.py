@@ -1,4 +1,4 @@
-"""Checks that a task which starts tasks does the same in each pass: suspended wherever it waits, called twice each time."""
+"""Check that a task which starts tasks does the same in each pass: suspended at every wait, called twice each time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plugin that answers as it is told."""
+"""A plugin that answers from a script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks that only remember: for the simulator and tests."""
+"""Webhooks that only remember their calls: for the simulator and tests."""
 
 from __future__ import annotations
 

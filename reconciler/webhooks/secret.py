@@ -1,4 +1,4 @@
-"""The secret callback tokens are signed with: read from its file when it is needed, kept nowhere."""
+"""The secret that signs callback tokens: read from its file when needed, kept nowhere."""
 
 from __future__ import annotations
 

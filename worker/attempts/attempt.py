@@ -1,4 +1,4 @@
-"""One launch in the worker that drew it: run the function of its action, and write what came of it (R74).
+"""One launch in the worker that drew it: run the function of its action, and write its outcome (R74).
 
 The supervisor (this process) has the lease renewed, writes outputs and reports; the function runs in the runner's child,
 where it can do no harm to either. Everything reported is fenced by the launch: a superseded attempt reports into the void.

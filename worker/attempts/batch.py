@@ -1,4 +1,4 @@
-"""Launches that were drawn together: run one after the other, written side by side, reported in one call.
+"""Launches drawn together: run one after the other, written side by side, reported in one call.
 
 Each keeps its own lease, launch, limits, log, error and event. What is not begun within a moment of its turn, because the
 one before takes long, goes back to its place in the line, and what has ended by then is reported at once.

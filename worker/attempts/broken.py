@@ -1,4 +1,4 @@
-"""Tell why the processes of a pool cannot run functions, told to the worker's main process for `reconciler doctor`."""
+"""Report to the worker's main process why its pool cannot run functions, for `reconciler doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Celery entry point of the data plane: a ticket says that launches stand in the lines of a queue; draw and run them.
+"""The Celery task of attempts: takes a ticket, draws launches from the lines of a queue, and runs them.
 
 While there is more, the ticket is passed on, so that other workers draw as well. After a second this process gives its place
 back and leaves the rest to the next ticket: a worker that is asked to stop is held up no longer than by what it runs.

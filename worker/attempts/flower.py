@@ -1,4 +1,4 @@
-"""Tell Flower, and whoever else listens to Celery's task events, of a launch: its own name, and how it ended.
+"""Send Celery's task events for a launch, for Flower and other listeners: the function's name, and how it ended.
 
 The Celery task that a worker runs is a ticket, which says nothing of the launches it leads to. So the process that runs them
 sends the events of each, with the function's own name and outcome.

@@ -1,4 +1,4 @@
-"""Renews the leases of the launches a process has drawn, from one thread, and learns by the same calls which shall stop.
+"""Renew the leases of a process's launches from one thread, and learn from the answers which must stop.
 
 User code runs in another process, so nothing it does can starve this thread.
 """

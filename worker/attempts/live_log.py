@@ -1,4 +1,4 @@
-"""The log of an attempt while it runs: stored now and then, so that it can be read from any machine before the end.
+"""The log of a running attempt: stored now and then, so that any machine can read it before the end.
 
 Where it lies is where the whole log will lie. A short attempt never comes here: nothing is started before its first
 heartbeat, and nothing is stored that was stored before.

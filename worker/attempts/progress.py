@@ -1,4 +1,4 @@
-"""Write what a function says of its progress as the record keeps it: masked, and not too large."""
+"""Prepare the progress a function reports for the record: masked, and not too large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read and write S3 for an attempt: retried through an outage, and bounded in time once the attempt shall stop."""
+"""Read and write S3 for an attempt: retried through an outage, and bounded in time once the attempt must stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ticket where a worker takes it, before a process of its pool sees it: a worker acts only on queues it consumes.
+"""Check a ticket in the worker's main process: a worker acts only on queues it consumes.
 
 Whoever may write to one queue could else have a worker draw from another one, where the functions of others wait for a
 worker with other rights. The processes of the pool do not know which queues their worker consumes: that changes.

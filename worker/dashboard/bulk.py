@@ -1,4 +1,4 @@
-"""Does one thing to every run a search finds. Whoever asks says how many there are, so that nothing else is met.
+"""Do one thing to every run that a search finds, if the caller names the right number of runs.
 
 The runs are stored as a plan before anything is done, as `reconciler bulk` does, under the name the page was told with their
 number: sent again, the same request goes on with it, and does nothing twice.

@@ -1,4 +1,4 @@
-"""Closes Flower's own pages: they tell of all projects, and a page of the internet may lead a browser to this machine."""
+"""Close Flower's own pages where they would show too much: they cover all projects, for whoever reaches this machine."""
 
 from __future__ import annotations
 

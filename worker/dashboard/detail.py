@@ -1,4 +1,4 @@
-"""All that a page shows of one run, of one action, and of what an action took, gave and wrote."""
+"""Collect what a page shows of one run or one action: inputs, outputs and logs included."""
 
 from __future__ import annotations
 

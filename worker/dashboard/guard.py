@@ -1,4 +1,4 @@
-"""Decide who may see the pages, and who may press a button: the login of Flower, or nobody but this machine."""
+"""Decide who may see the pages and press buttons: logins of Flower, or this machine only."""
 
 from __future__ import annotations
 

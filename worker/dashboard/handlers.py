@@ -1,4 +1,4 @@
-"""Answers the browser: pages, the JSON API and files, each behind the guard. Reading happens in threads of its own."""
+"""Answer the browser: pages, the JSON API and files, each behind the guard. Reads happen in threads of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts our pages into Flower: addresses before its own, and a tab on each of its pages. Flower has no door for that."""
+"""Add our pages to Flower: addresses before its own, and a tab on each page. Flower has no interface for that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads Markdown into a tree of the few elements a page may show. No HTML is made of it anywhere: the page builds elements.
+"""Read Markdown into a tree of the few elements a page may show. The page builds its elements itself, never from HTML.
 
 What is written as HTML stays text, and a link leads to `http`, `https` or `mailto` alone.
 """

@@ -1,4 +1,4 @@
-"""Show what waits for a person, and how the installation is."""
+"""Show which conditions wait for a person, and the health of the installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Goes on in the archive where a search of records ends; and reads a run whose name was used again."""
+"""Continue a search in the archive where the stored records end, and read runs whose name was used again."""
 
 from __future__ import annotations
 

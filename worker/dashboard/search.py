@@ -1,4 +1,4 @@
-"""Finds runs: read newest first in pages, and asked one by one whether they are wanted. A search has a budget."""
+"""Find runs: read in pages, newest first, and matched one by one, within a budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads which runs a search wants."""
+"""Read a search: which runs does it want?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take what a call asks for while it runs, seen from the runner: requests go to a desk, answers go back to the child."""
+"""Serve the requests of a running call, on the runner's side: to the desk and back to the child."""
 
 from __future__ import annotations
 

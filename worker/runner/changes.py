@@ -1,4 +1,4 @@
-"""Tells which of many dictionaries have been changed since the last look, without looking into them.
+"""Tell which of many dictionaries have changed since the last look, without reading them.
 
 Python 3.12 calls whoever watches a dictionary when it changes: a look costs nothing. Python 3.11 counts the changes of each
 dictionary: 20 ns for each. Where neither works (another Python), `detector()` gives nothing, and callers have to compare.

@@ -1,4 +1,4 @@
-"""Say what is said between a runner and its child, from a call to its end."""
+"""Lead the conversation between a runner and its child, from a call to its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Environment variables and working folder of a child: those of one call, then those it had before.
+"""Environment variables and working folder of a child: set for one call, then put back.
 
 Whether anything changed is asked of C, whose block of variables nearly each way of setting one ends in. Comparing its
 pointers takes less than a microsecond, reading it 30. Only what changed is put back.

@@ -1,4 +1,4 @@
-"""Frames on the socket between a runner and its child: 4 bytes of length, 8 of a number (little endian), then msgpack.
+"""Frames on the socket between a runner and its child: 4 bytes of length, 8 of a number (little endian), msgpack.
 
 The number is that of the call, and nobody can know it before: what a function writes ahead is an answer to no call.
 """

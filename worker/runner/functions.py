@@ -1,4 +1,4 @@
-"""Find out what the children of a worker can run, in a real one: the same boot code, environment and import path.
+"""Find out what the children of a worker can run, in a real child: the same boot code, environment and import path.
 
 A worker asks before it takes its first message, so that what cannot be imported costs no action anything. `reconciler
 doctor` and `reconciler dev` ask by a process of this module.

@@ -1,4 +1,4 @@
-"""Collect what a call leaves in cycles: its finalizers run at the end of that call, not in the middle of another one."""
+"""Collect the cycles a call leaves, so that its finalizers run at the end of that call and not during another one."""
 
 from __future__ import annotations
 

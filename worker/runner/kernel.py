@@ -1,4 +1,4 @@
-"""Ask the kernel: to end a process with its supervisor, who descends from whom, who was killed.
+"""Ask the kernel who descends from whom and who was killed, and let it end a process with its supervisor.
 
 Linux answers all of it. Elsewhere each function does what it can and says in its first line what is then
 missing.

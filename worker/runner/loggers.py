@@ -1,4 +1,4 @@
-"""Loggers of a child: what a call sets on any of them is undone after it."""
+"""Loggers of a child: what a call changes on any of them is undone after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The event loop of a child, from the first call that needs one. Importing asyncio costs 30 ms, so nobody else does."""
+"""The event loop of a child, from the first call that needs one: importing asyncio costs 30 ms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the standard library that a call has given another meaning: each gets its own back.
+"""Restore names of the standard library to which a call has given another value.
 
 That is: of its modules, of classes of theirs written in Python (`Path.exists`, `Popen.__init__`), and of some tables. The
 modules of users and of libraries are not compared: what they keep from call to call is what makes a warm process fast.

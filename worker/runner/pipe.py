@@ -1,4 +1,4 @@
-"""The child's side of what a call asks for: the same socket that brings its calls."""
+"""The child's side of requests during a call: they go over the socket that brings its calls."""
 
 from __future__ import annotations
 

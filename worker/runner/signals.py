@@ -1,4 +1,4 @@
-"""Signals of a child: timers that would fire, handlers, what is blocked. Put back after each call."""
+"""Signals of a child: timers, handlers and masks, put back after each call."""
 
 from __future__ import annotations
 

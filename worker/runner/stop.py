@@ -1,4 +1,4 @@
-"""Decide when a call shall stop: asked of a callback now and then, or told by another thread at any moment."""
+"""Decide when a call must stop: a callback is asked now and then, or another thread says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepare what a call finds around itself in the child, and put it back after it: no call sees another's.
+"""Prepare the surroundings of a call in the child, and put them back after it, so that no call sees another's.
 
 What cannot be put back ends the child: `around_call` says why, and the supervisor takes another one.
 """

@@ -1,4 +1,4 @@
-"""Threads a call leaves behind: they would act, and print, in the middle of the next one.
+"""Threads that a call leaves behind: they would act and print during the next call.
 
 No thread can be ended from outside. So a process in which one stays serves no further call. Threads that
 have no Python in them are the pools of libraries (BLAS, Arrow): those stay, and with them what makes a warm process fast.

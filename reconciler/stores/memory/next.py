@@ -1,4 +1,4 @@
-"""Notes of those that became due last while a crowd is due: they are next."""
+"""Keep a place near the front for actions that became due last while many are due."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold what the twin keeps, shard by shard, and the few rules all of its verbs share."""
+"""The data of the twin, shard by shard, and the rules that all its verbs share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory allocator of a Redis server: with that of the C library its CPU per action grows with what it holds."""
+"""Check the memory allocator of a Redis server: with that of the C library, CPU per action grows with the data."""
 
 from __future__ import annotations
 

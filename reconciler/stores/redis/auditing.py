@@ -1,4 +1,4 @@
-"""Redis store: our keys that nobody owns any more. One bounded SCAN; what is removed is looked at once more before."""
+"""Redis store: find our keys without an owner, by one bounded SCAN; each is checked again before it is removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check what a Redis server must be like before an installation may trust it with its records."""
+"""Check the properties a Redis server needs before an installation may trust it with its records."""
 
 from __future__ import annotations
 

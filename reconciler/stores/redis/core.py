@@ -1,4 +1,4 @@
-"""Hold what the parts of the Redis store share: client, keys, scripts and the cache of shared specs."""
+"""The things that all parts of the Redis store share: client, keys, scripts and the cache of shared specs."""
 
 from __future__ import annotations
 

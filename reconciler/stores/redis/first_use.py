@@ -1,4 +1,4 @@
-"""Check the records when a program that submits first uses them; a worker checks more when it starts."""
+"""Check the records when a submitting program first uses them; a worker checks more when it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The holds on Redis: which runs are kept for those that were made of them."""
+"""The holds on Redis: runs that are kept because others were made of them."""
 
 from __future__ import annotations
 

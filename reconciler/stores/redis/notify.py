@@ -1,4 +1,4 @@
-"""Waiters are woken, they do not poll: one pub/sub connection per process tells who waits for a run.
+"""Wake waiters instead of letting them poll: one pub/sub connection per process hears of the runs it waits for.
 
 A notification may be lost (pub/sub keeps nothing), so it only means "look again", and whoever waits also looks now and then.
 """

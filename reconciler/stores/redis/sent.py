@@ -1,4 +1,4 @@
-"""Commands that are on their way: sent now, answered when somebody asks, so that the server works in the meantime."""
+"""Commands in flight: sent now, answered when asked for, so that the server works in the meantime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis store: how the work goes, for `reconciler doctor`: sweeps, lateness, launches that wait. Bounded reads."""
+"""Redis store: sweeps, lateness and waiting launches, for `reconciler doctor`. Bounded reads."""
 
 from __future__ import annotations
 

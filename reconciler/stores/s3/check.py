@@ -1,4 +1,4 @@
-"""Tries on a real object what the engine will need of its bucket."""
+"""Try on a real object what the engine will need of its bucket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define how boto3's client for S3 is made: its limits, and what the server of the settings understands."""
+"""Make boto3's client for S3: its limits, and what the server of the settings understands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""boto3's errors as one sentence that names server, bucket and remedy."""
+"""Turn boto3's errors into one sentence that names server, bucket and remedy."""
 
 from __future__ import annotations
 

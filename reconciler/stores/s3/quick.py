@@ -1,4 +1,4 @@
-"""Decide which objects are created the quick way, and with whose credentials: the link from boto3 to `create`."""
+"""Decide which objects are created the quick way, and with which credentials: the link from boto3 to `create`."""
 
 from __future__ import annotations
 

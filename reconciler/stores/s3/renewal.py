@@ -1,4 +1,4 @@
-"""boto3 clients that follow credentials which are exchanged while they are in use.
+"""boto3 clients that pick up new credentials while they are in use.
 
 A client of boto3 keeps the keys it was made with for as long as it lives. So once a server refuses them, they are looked up
 anew where boto3 finds them (files, a process, a role, the environment), and the request is sent again if there are others.
