@@ -8,7 +8,7 @@ unless a stored record points to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
@@ -30,6 +30,7 @@ from reconciler.client.waking import Waker
 from reconciler.core.paths import INPUTS_FILE
 from reconciler.settings import Settings
 from reconciler.stores.base import Created, CreateOutcome, Store
+from reconciler.stores.blobs import put_many
 from reconciler.stores.objects import BlobStore
 from reconciler.stores.placing import default_base, place_inputs
 
@@ -111,32 +112,18 @@ class Storing:
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         found: list[ReconcilerError | None] = []
-        for part in self._apart(actions):
+        for start in range(0, len(actions), _AT_ONCE):
+            part = actions[start : start + _AT_ONCE]
             of = part[0].metadata.incarnation
             base = default_base(self._blobs, part[0].id.run_id, of)
             placed = [self._placed(action, of, base) for action in part]
-            answers = self._submit(placed, 0, quiet=quiet)
+            answers = self._submit(placed, 0, apart=True, quiet=quiet)
             new = _new(placed, answers)
             self.made += len(new)
             self.untold += [one.action.id for one in new] if quiet else ()
             for action, answer in zip(part, answers, strict=True):
                 found.append(None if _adopted(answer) else _refusal(action, answer))
         return found
-
-    def _apart(self, actions: Sequence[TaskAction]) -> Iterator[Sequence[TaskAction]]:
-        """Split into parts for one round trip each. Who has large inputs goes alone, so that no other is refused with it."""
-        part: list[TaskAction] = []
-        for action in actions:
-            large = action.spec.inputs is not None and len(action.spec.inputs) > self._inline_limit
-            if part and (large or len(part) >= _AT_ONCE):
-                yield part
-                part = []
-            part.append(action)
-            if large:
-                yield part
-                part = []
-        if part:
-            yield part
 
     def _part(self, actions: Sequence[TaskAction], incarnation: str, until: int) -> str:
         """Store one part; returns the incarnation its run turned out to have."""
@@ -159,21 +146,36 @@ class Storing:
         run = actions[0].id.run_id
         raise StoreUnavailable(f"the run {run} is forgotten and made anew all the time; submit again")
 
-    def _submit(self, placed: Sequence[_Placed], until: int, *, quiet: bool = False) -> Sequence[Created]:
-        """Store them, and tell what became of each; nothing is written when the store says that it would refuse some."""
+    def _submit(
+        self, placed: Sequence[_Placed], until: int, *, apart: bool = False, quiet: bool = False
+    ) -> Sequence[Created]:
+        """Store them, and tell what became of each; nothing is written of what the store says it would refuse.
+
+        Args:
+            placed: which ones.
+            until: how long what they point to is held; 0 = they point to nothing.
+            apart: whether the others are stored although some are refused.
+            quiet: whether nobody is told that they are due.
+        """
         put: list[_Placed] = []
+        refused: dict[ActionId, Created] = {}
         if any(one.inputs is not None for one in placed):
             checked = self._store.would_create([one.action for one in placed])
-            if any(answer.outcome not in _FINE for answer in checked):
+            answers = zip(placed, checked, strict=True)
+            refused = {one.action.id: answer for one, answer in answers if answer.outcome not in _FINE}
+            if refused and not (apart and any(answer.outcome in _FINE for answer in checked)):
                 return checked
             put = [one for one in _new(placed, checked) if one.inputs is not None]
-        for one in put:
-            self._blobs.put(f"{one.action.spec.input_uri}/{INPUTS_FILE}", one.inputs or b"")
-        report = self._store.create([one.action for one in placed], until=until, quiet=quiet)
+        put_many(
+            self._blobs, [(f"{one.action.spec.input_uri}/{INPUTS_FILE}", one.inputs or b"") for one in put]
+        )
+        good = [one for one in placed if one.action.id not in refused]
+        report = self._store.create([one.action for one in good], until=until, quiet=quiet)
         self._waker.wake(report.wake)
-        stored = {one.action.id for one in _new(placed, report.outcomes)}
+        stored = {one.action.id for one in _new(good, report.outcomes)}
         self._take_back([one for one in put if one.action.id not in stored])
-        return report.outcomes
+        told = iter(report.outcomes)
+        return [refused.get(one.action.id) or next(told) for one in placed]
 
     def _take_back(self, put: Sequence[_Placed]) -> None:
         """Remove inputs of refused actions, as well as it can be done, but none a stored record points to.

@@ -8,6 +8,7 @@ from reconciler.api.action import TaskAction
 from reconciler.core.paths import INPUTS_FILE
 from reconciler.settings import Settings
 from reconciler.stores.base import CreateOutcome, Store
+from reconciler.stores.blobs import put_many
 from reconciler.stores.objects import BlobStore
 from reconciler.stores.placing import default_base, place_inputs
 
@@ -46,11 +47,10 @@ class MemberStarter:
         for member in members:
             member.spec, inputs = place_inputs(member.spec, own, self._inline_limit)
             if inputs is not None:
-                large[member.spec.input_uri] = inputs
+                large[f"{member.spec.input_uri}/{INPUTS_FILE}"] = inputs
         if large and self._store.would_create(members[:1])[0].outcome not in STANDS:
             return [answer.outcome for answer in self._store.would_create(members)]
-        for folder, inputs in large.items():
-            self._blobs.put(f"{folder}/{INPUTS_FILE}", inputs)
+        put_many(self._blobs, list(large.items()))
         report = self._store.create(members)
         for shard in report.wake:
             self._announce(shard)

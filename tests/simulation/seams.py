@@ -26,6 +26,7 @@ from reconciler.children import threads as waits
 from reconciler.client import archived, sources, storing
 from reconciler.controller import joined, step
 from reconciler.controller.step import Stepper
+from reconciler.stores import blobs
 from reconciler.stores.base import Write
 from reconciler.sweeps import archive, objects
 from tests.simulation.async_parents import AsyncStage
@@ -304,7 +305,7 @@ def seams(sim: Simulation) -> Iterator[None]:
         (heartbeat, "threading", threads(sim)),
         (attempt, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
         (objects, "ThreadPoolExecutor", InlinePool),
-        *((module, "ThreadPoolExecutor", InlinePool) for module in (archive, sources, index, recent)),
+        *((module, "ThreadPoolExecutor", InlinePool) for module in (archive, sources, index, recent, blobs)),
         (archived, "time", time),
         (storing, "new_incarnation", lambda: "".join(drawn.choices("abcdefgh", k=10))),
     ]
