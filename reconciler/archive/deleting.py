@@ -13,7 +13,9 @@ in the middle may write again what it had read before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+import msgspec
 
 from reconciler.api.action import RunId
 from reconciler.api.errors import ArchiveUnreadable
@@ -21,8 +23,9 @@ from reconciler.archive.archive import Archive
 from reconciler.archive.folders import folders_of
 from reconciler.archive.index import Row, list_index, read_rows
 from reconciler.archive.layout import RUNS, day_of, incarnation_in, run_path
-from reconciler.archive.requests import DeleteRequest, unwanted, write_wanted
+from reconciler.archive.requests import DeleteRequest, requests_in, unwanted, write_wanted
 from reconciler.archive.segments import drop_events
+from reconciler.archive.unneeded import Unneeded
 from reconciler.core.status_conditions import terminal_time
 from reconciler.stores.base import Store
 from reconciler.stores.counts import RunSummary
@@ -34,9 +37,32 @@ _TOGETHER = 2000
 """Actions whose folders are noted at once: some 250 bytes in Redis each, until they are removed."""
 _ROWS = 20_000
 """Lines of the index that are remembered for the next request: some 10 MB."""
+_SKEW = 600.0
+"""Seconds by which the clock of the object store may be behind that of the store."""
 _PAGE = 500
 """Stored runs that are looked at together."""
 _Key = tuple[str, str, str, str]
+
+
+class _Part(msgspec.Struct):
+    """Runs that are removed together.
+
+    Attributes:
+        lives: which ones.
+        notes: of each shard, the folders of their actions.
+        first: of each shard when the first of them was created, ms; 0 where nobody knows it of one.
+        ends: of each name when the last of its runs ended, ms; 0 where nobody knows it.
+    """
+
+    lives: list[RunLife] = []
+    notes: dict[int, dict[Life, Folders]] = {}
+    first: dict[int, int] = {}
+    ends: dict[RunId, int] = {}
+
+    @property
+    def count(self) -> int:
+        """How many actions they have."""
+        return sum(map(len, self.notes.values()))
 
 
 class Deleter:
@@ -84,7 +110,10 @@ class Deleter:
             self._strip(one.uri, request.project, rows, {row.key for row in going})
         if not (lives or request.finished_at) and not self._forget(list(self._unlisted(request, known))):
             return False
-        return not self._is_stored(request)
+        if self._is_stored(request):
+            return False
+        self._drop_late(request, sorted(self._shards(request)))
+        return True
 
     def take_back(self, rows: Sequence[Row]) -> int:
         """Delete those of these runs, which were archived just now, whose deletion was asked for; returns how many.
@@ -103,6 +132,28 @@ class Deleter:
                 if any(row.key in gone for row in found):
                     self._strip(one.uri, project, found, gone)
         return len(going)
+
+    def heed(self, shard: int) -> None:
+        """Drop from segments, which were written just now, the events of runs that were deleted meanwhile.
+
+        Raises:
+            BlobUnavailable, StoreUnavailable: a server does not answer; it is done when requests are carried out again.
+        """
+        for request in requests_in(self._blobs):
+            if shard in self._shards(request):
+                self._drop_late(request, [shard])
+
+    def _shards(self, request: DeleteRequest) -> Iterable[int]:
+        if request.runs:
+            return {self._store.shard_of(RunLife.parse(run).run) for run in request.runs}
+        return range(self._store.shards)
+
+    def _drop_late(self, request: DeleteRequest, shards: Iterable[int]) -> None:
+        """Drop events that somebody has put into segments since the request: he had read them before the runs went."""
+        named = {RunLife.parse(run).run for run in request.runs}
+        unneeded = Unneeded(self._store, named.__contains__ if named else request.covers)
+        for shard in shards:
+            drop_events(self._blobs, shard, unneeded, written=request.at / 1000 - _SKEW)
 
     def _rows_of(self, one: Found) -> list[Row]:
         """Read an object of the index: once for many requests, as it never changes."""
@@ -137,7 +188,7 @@ class Deleter:
 
     def _may_be_meant(self, summary: RunSummary, request: DeleteRequest) -> bool:
         run, counts = summary.id, summary.counts
-        if run.project != request.project or run.domain != (request.domain or run.domain):
+        if not request.covers(run):
             return False
         if summary.created_at >= request.at or counts.ended < counts.total:
             return False
@@ -165,50 +216,44 @@ class Deleter:
 
     def _forget(self, lives: Sequence[RunLife]) -> bool:
         """Note what belongs to runs alone, then remove them; False: they are too many to be noted at once."""
-        part: list[RunLife] = []
-        notes: dict[int, dict[Life, Folders]] = {}
-        spans: dict[RunId, list[tuple[int, int]]] = {}
+        part = _Part()
         for life in lives:
-            part.append(life)
-            self._read(life, notes, spans)
-            if sum(map(len, notes.values())) >= _TOGETHER:
-                if not self._remove(part, notes, spans):
+            self._read(life, part)
+            if part.count >= _TOGETHER:
+                if not self._remove(part):
                     return False
-                part, notes, spans = [], {}, {}
-        return self._remove(part, notes, spans)
+                part = _Part()
+        return self._remove(part)
 
-    def _read(
-        self,
-        life: RunLife,
-        notes: dict[int, dict[Life, Folders]],
-        spans: dict[RunId, list[tuple[int, int]]],
-    ) -> None:
+    def _read(self, life: RunLife, part: _Part) -> None:
+        part.lives.append(life)
+        created, ended = 0, 0
         try:
             run = Archive(self._blobs).read_run(life.run, life.incarnation)
         except ArchiveUnreadable:
-            return  # nobody knows what it named
-        if run is None:
-            return
-        spans.setdefault(life.run, []).append((run.created_at, run.ended_at))
-        own = notes.setdefault(self._store.shard_of(life.run), {})
-        own.update((Life.of(action), folders_of(self._blobs, action)) for action in run.actions.values())
+            run = None  # nobody knows what it named, nor when its events were
+        else:
+            if run is None:
+                return  # somebody was here before
+        shard = self._store.shard_of(life.run)
+        own = part.notes.setdefault(shard, {})
+        if run is not None:
+            created, ended = run.created_at, run.ended_at
+            own.update((Life.of(action), folders_of(self._blobs, action)) for action in run.actions.values())
+        part.first[shard] = min(part.first.get(shard, created), created)
+        part.ends[life.run] = max(part.ends.get(life.run, 0), ended)
 
-    def _remove(
-        self,
-        lives: Sequence[RunLife],
-        notes: Mapping[int, Mapping[Life, Folders]],
-        spans: Mapping[RunId, Sequence[tuple[int, int]]],
-    ) -> bool:
-        count = sum(map(len, notes.values()))
-        if self._flush is None and count > self._left:
+    def _remove(self, part: _Part) -> bool:
+        if self._flush is None and part.count > self._left:
             return False
-        self._left -= count
-        for shard, folders in notes.items():
+        self._left -= part.count
+        unneeded = Unneeded(self._store, part.ends.__contains__, part.ends)
+        for shard, folders in part.notes.items():
             self._store.note_garbage(shard, folders)
-            drop_events(self._blobs, shard, spans)
-        self._blobs.delete([self._blobs.uri(run_path(life.run, life.incarnation)) for life in lives])
+            drop_events(self._blobs, shard, unneeded, since=part.first[shard])
+        self._blobs.delete([self._blobs.uri(run_path(life.run, life.incarnation)) for life in part.lives])
         if self._flush is not None:
-            for shard in notes:
+            for shard in part.notes:
                 self._flush(shard)
         return True
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import msgspec
 
+from reconciler.api.action import RunId
 from reconciler.api.audit import Who
 from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound
 from reconciler.archive.index import Row, write_part
@@ -79,9 +80,11 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
                 row.id, row.incarnation.partition("~")[0]
             )  # one that had to be told apart is meant, too
             return str(life) in self.runs or str(RunLife(row.id, row.incarnation)) in self.runs
-        if row.project != self.project:
-            return False
-        return row.domain == (self.domain or row.domain) and row.ended_at < self.at
+        return self.covers(row.id) and row.ended_at < self.at
+
+    def covers(self, run: RunId) -> bool:
+        """Tell whether a run belongs to the project, and to the domain if one is named."""
+        return run.project == self.project and run.domain == (self.domain or run.domain)
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 import msgspec
+import structlog
 
 from reconciler.api.action import RunId
-from reconciler.api.errors import BlobExists
+from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound
 from reconciler.archive.layout import EVENTS, SUFFIX
-from reconciler.archive.packing import pack, unpack
+from reconciler.archive.packing import Unpacked, pack, unpack
 from reconciler.stores.archiving import OldEvents, RawAction, RawRun
 from reconciler.stores.base import Store
 from reconciler.stores.events import encode_event
-from reconciler.stores.objects import BlobStore
+from reconciler.stores.objects import BlobStore, Found
 from reconciler.stores.records import event_count
 
+log = structlog.get_logger(__name__)
 _PAGE = 2000
 """Events one script looks at: some milliseconds."""
 _MOST = 20_000
@@ -82,12 +84,9 @@ class Segments:
     def _drop(self, page: OldEvents, before: int) -> None:
         """Remove segments that are older than every run of the shard."""
         needed = page.oldest or before
-        uris = [uri for uri, last in self._listed() if last < needed]
+        uris = [one.uri for one in _found(self._blobs, self._folder) if _last(one.uri) < needed]
         if uris:
             self._blobs.delete(uris)
-
-    def _listed(self) -> list[tuple[str, int]]:
-        return _listed(self._blobs, self._folder)
 
     def completed(self, run: RawRun) -> RawRun:
         """Complete the run with all its events; older ones are looked for where an action has more than its record knows of.
@@ -113,9 +112,9 @@ class Segments:
         )
 
     def _spilled(self, run: RawRun) -> Iterator[str]:
-        for uri, last in self._listed():
-            if last >= run.created_at:
-                for line in unpack(self._blobs.get(uri)).lines:
+        for segment in _found(self._blobs, self._folder):
+            if _last(segment.uri) >= run.created_at:
+                for line in _read(self._blobs, segment.uri).lines:
                     try:
                         one = _line.decode(line)
                     except msgspec.DecodeError:
@@ -151,50 +150,73 @@ def _at(cursor: str) -> int:
     return int(cursor.partition("-")[0])
 
 
-def drop_events(blobs: BlobStore, shard: int, runs: Mapping[RunId, Sequence[tuple[int, int]]]) -> None:
-    """Drop the events of runs that are deleted, from the segments of a shard.
+def drop_events(
+    blobs: BlobStore,
+    shard: int,
+    unneeded: Callable[[RunId, int], bool],
+    *,
+    since: int = 0,
+    written: float = 0.0,
+) -> None:
+    """Drop the events of runs that are deleted, from the segments of a shard; one that nobody can read goes as a whole.
 
     Args:
         blobs: where the archive lies.
         shard: which one.
-        runs: of each name when its runs were created and ended.
+        unneeded: tells of a run and the time of an event of it, ms, whether that event is to go.
+        since: segments whose last event is older are passed over, ms.
+        written: segments that were written before are passed over, seconds since the epoch.
 
     Raises:
         BlobUnavailable: the server does not answer.
     """
-    first = min((created for times in runs.values() for created, _ in times), default=0)
-    for uri, last in _listed(blobs, _folder(blobs, shard)):
-        if last < first:
+    for one in _found(blobs, _folder(blobs, shard)):
+        if _last(one.uri) < since or one.at < written:
             continue
-        lines = unpack(blobs.get(uri)).lines
-        kept = [line for line in lines if not _is_of(line, runs)]
-        if lines and not kept:
-            blobs.delete([uri])
-        elif len(kept) < len(lines):
-            blobs.put(uri, pack(line.decode() for line in kept))
+        read = _read(blobs, one.uri)
+        kept = [line for line in read.lines if not _goes(line, unneeded)]
+        if kept and (read.lost or len(kept) < len(read.lines)):  # in what is lost there may be some of them
+            blobs.put(one.uri, pack(line.decode() for line in kept))
+        elif not kept:
+            blobs.delete([one.uri])
 
 
-def _is_of(line: bytes, runs: Mapping[RunId, Sequence[tuple[int, int]]]) -> bool:
+def _goes(line: bytes, unneeded: Callable[[RunId, int], bool]) -> bool:
+    """Tell whether a line is dropped; not one of a newer release."""
     try:
         one = _line.decode(line)
-        times = runs.get(RunId(*_key.decode(one.event).id[:3]), ())
+        return unneeded(RunId(*_key.decode(one.event).id[:3]), _at(one.at))
     except msgspec.DecodeError:
         return False
-    return any(created <= _at(one.at) <= ended for created, ended in times)
+
+
+def _read(blobs: BlobStore, uri: str) -> Unpacked:
+    """Read a segment: what can be read of it, and nothing of one that somebody removed meanwhile."""
+    try:
+        found = unpack(blobs.get(uri))
+    except BlobNotFound:
+        return Unpacked([], 0)
+    except BlobCorrupt:
+        found = Unpacked([], 1)
+    if found.lost:
+        log.warning("archive.damaged", uri=uri, error="events of runs that live for long are missing")
+    return found
 
 
 def _folder(blobs: BlobStore, shard: int) -> str:
     return f"{blobs.uri(EVENTS, str(shard))}/"
 
 
-def _listed(blobs: BlobStore, folder: str) -> list[tuple[str, int]]:
-    """List the objects of a shard, each with the time of its last event."""
-    found = []
+def _found(blobs: BlobStore, folder: str) -> Iterator[Found]:
+    """List the objects of a shard."""
     after = ""
     while page := blobs.find(folder, after=after):
         after = page[-1].uri
-        for one in page:
-            name = one.uri.rpartition("/")[2].removesuffix(SUFFIX)
-            last = name.partition("_")[2].partition("-")[0]
-            found.append((one.uri, int(last) if last.isdigit() else 0))
-    return found
+        yield from page
+
+
+def _last(uri: str) -> int:
+    """Read the time of its last event from the name of a segment, ms."""
+    name = uri.rpartition("/")[2].removesuffix(SUFFIX)
+    last = name.partition("_")[2].partition("-")[0]
+    return int(last) if last.isdigit() else 0

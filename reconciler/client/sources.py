@@ -19,11 +19,9 @@ from reconciler.core.layout import run_folder
 from reconciler.core.paths import INPUTS_FILE
 from reconciler.plugins.function_config import config_of
 from reconciler.stores.base import Store
-from reconciler.stores.holds import RunLife
+from reconciler.stores.holds import LIFE, RunLife
 from reconciler.stores.objects import BlobStore
 
-LIFE = 120_000
-"""How long records of a source are held at a time, ms: renewed while they are read, and with each part that is stored."""
 _PAGE = 5000
 _ASKED_AT_ONCE = 16
 """Requests to S3 at the same time."""

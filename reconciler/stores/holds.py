@@ -16,6 +16,9 @@ import msgspec
 
 from reconciler.api.action import RunId
 
+LIFE = 120_000
+"""How long records of a source are held at a time, ms: renewed while they are read, and with each part that is stored."""
+
 
 class RunLife(msgspec.Struct, frozen=True, order=True, gc=False):
     """A run in one incarnation of its name; a later run of that name is another one.

@@ -92,7 +92,7 @@ class Archiver:
         """
         segments = Segments(self._store, self._blobs, shard)
         if self._store.take_turn(f"spill-{shard:02d}", max(self._kept // 8, 1)):
-            segments.spill(self._store.now() - self._kept // 2)
+            self._spill(shard, segments)
         archived = 0
         days: Days = set()
         for runs in self._sealed(shard, before):
@@ -105,6 +105,11 @@ class Archiver:
             for _, row in rows:
                 metrics.archived("archived", (before - row.ended_at) / 1000)
         return archived, days
+
+    def _spill(self, shard: int, segments: Segments) -> None:
+        """Store old events of runs that live for long; none of one that was deleted while they were written."""
+        if segments.spill(self._store.now() - self._kept // 2):
+            self._deleter.heed(shard)
 
     def _sealed(self, shard: int, before: int) -> Iterator[list[SealedRun]]:
         """Find runs that are sealed and not archived, each once, many at a time."""
