@@ -61,7 +61,7 @@ class _Part(msgspec.Struct):
 
     @property
     def count(self) -> int:
-        """How many actions they have."""
+        """Number of their actions."""
         return sum(map(len, self.notes.values()))
 
 

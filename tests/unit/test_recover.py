@@ -348,9 +348,9 @@ def test_a_client_that_slept_stores_nothing(lab: Lab, monkeypatch: pytest.Monkey
     first = failed_map(lab)
     create = lab.store.create
 
-    def late(actions: list[TaskAction], *, until: int = 0) -> object:
+    def late(actions: list[TaskAction], **given: Any) -> object:
         lab.clock.advance(timedelta(minutes=5))
-        return create(actions, until=until)
+        return create(actions, **given)
 
     monkeypatch.setattr(lab.store, "create", late)
     refused(lambda: first.recover(name="late"), SourceUnusable, "could not be stored in time", "Try again")
