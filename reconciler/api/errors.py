@@ -132,7 +132,7 @@ class QueueFull(ReconcilerError):
 class ActionNotFound(ReconcilerError, LookupError):
     """No such action is stored: never accepted, or collected after its retention."""
 
-    def __init__(self, action: object, *, used_again: bool = False) -> None:
+    def __init__(self, action: object, *, used_again: bool = False, half_stored: str = "") -> None:
         self.action = action
         gone = (
             f"the action {action} that was meant is stored no more: its retention has passed, and a later run has its name. "
@@ -142,7 +142,8 @@ class ActionNotFound(ReconcilerError, LookupError):
             f"no action {action} is stored: it was never accepted, or its retention has passed. "
             "`reconciler list` shows what is there."
         )
-        super().__init__(gone if used_again else missing)
+        partly = f"no action {action} is stored yet: {half_stored}." if half_stored else ""
+        super().__init__(gone if used_again else partly or missing)
 
 
 class ActionConflict(ReconcilerError):

@@ -52,7 +52,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         project, domain, run, incarnation: which one.
         created_at, ended_at: ms since the epoch, UTC.
-        phase: of its root.
+        phase: of its root; empty where it was never stored, as the submitter stopped half way.
         task: of its root.
         actions: how many it has.
         groups: by task, phase and error code.
@@ -107,7 +107,8 @@ def row_of(run: RawRun, header: Header, size: int) -> Row:
     """Make the line of a run that lies in the archive with this first line."""
     tasks = {name: _task_in(part) for name, part in run.shared.items()}
     groups = Counter(_group_of(action, tasks) for action in run.actions)
-    root = next((action for action in run.actions if "r" not in action.fields), run.actions[0])
+    found = next((action for action in run.actions if "r" not in action.fields), None)
+    root = found or run.actions[0]
     task, phase, _ = _group_of(root, tasks)
     return Row(
         project=run.run.project,
@@ -116,7 +117,7 @@ def row_of(run: RawRun, header: Header, size: int) -> Row:
         incarnation=header.incarnation,
         created_at=run.created_at,
         ended_at=header.ended_at,
-        phase=phase,
+        phase=phase if found is not None else "",
         task=task,
         actions=len(run.actions),
         groups=tuple(Group(*alike, count) for alike, count in sorted(groups.items())),

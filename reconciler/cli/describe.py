@@ -52,6 +52,9 @@ def _end(one: Described, now: int) -> str:
     when = f"ended {ago(ended, now)}"
     if error is not None and one.record.phase is not ActionPhase.ABORTED:
         return f"{when} with [{error.code}] {error.message}"
+    lineage = one.record.metadata.lineage
+    if lineage is not None and one.record.phase is ActionPhase.RECOVERED:
+        return f"was taken over from {lineage.source} {ago(ended, now)}; nothing runs."
     deletion = one.record.metadata.deletion
     return f"{when}: {deletion.reason}, said {deletion.actor or 'unknown'}" if deletion else f"{when}."
 

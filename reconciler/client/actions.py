@@ -35,6 +35,7 @@ from reconciler.client.waking import Waker
 from reconciler.client.watching import Watch
 from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
 from reconciler.core.events import observed_attempts
+from reconciler.core.half_stored import half_stored_text, is_open, is_rootless
 from reconciler.stores.base import AbortOutcome, AbortReport, Store
 from reconciler.stores.blobs import get_many
 from reconciler.stores.counts import RunCounts, RunSummary
@@ -106,7 +107,19 @@ class Actions:
             return record
         if run is not None and run.damage:
             raise ArchiveDamaged(run.uri, run.lost)
-        raise ActionNotFound(action, used_again=found is not None)
+        partly = "" if found is not None else self._partly(action.run_id, run)
+        raise ActionNotFound(action, used_again=found is not None, half_stored=partly)
+
+    def _partly(self, run: RunId, archived: ArchivedRun | None) -> str:
+        """Say of a run whose submitter has not stored all of it how it goes on; empty for any other one."""
+        if archived is not None:
+            records = list(archived.actions.values())
+            return half_stored_text(records[0], len(records)) if is_rootless(records) else ""
+        first = self.store.list_actions(run, limit=1).actions
+        if not (is_rootless(first) or any(map(is_open, first))):
+            return ""
+        counts = self.store.counts(run)
+        return half_stored_text(first[0], counts.total if counts else 1)
 
     def _is_own(self, record: TaskAction) -> bool:
         """Tell a record of the run that is meant from one of a later run of its name."""

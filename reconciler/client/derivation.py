@@ -33,7 +33,15 @@ from reconciler.client.sources import (
 )
 from reconciler.client.storing import Storing
 from reconciler.client.submission import key_name, new_run_name
-from reconciler.core.derivation import Plan, check_source, is_started, is_whole, plan_recover, plan_rerun
+from reconciler.core.derivation import (
+    Plan,
+    check_members,
+    check_source,
+    is_started,
+    is_whole,
+    plan_recover,
+    plan_rerun,
+)
 from reconciler.plugins.function_config import function_types
 from reconciler.plugins.group_config import WINDOW, config_of
 from reconciler.settings import Settings
@@ -113,6 +121,7 @@ class Derivation:
         source = self._read(run, incarnation, grip)
         check_source(run, source.records)
         plan = self._plan(verb, source, changes)
+        check_members(plan.again)
         if verb is not Verb.RERUN:
             check_interfaces(self._store, self._door, _unchanged(source, changes))
         self._hold_objects(grip, source, plan)

@@ -167,7 +167,8 @@ class History:
             InvalidSpec: it is alive.
         """
         store = self._client.store
-        roots = list(records_of(store, run, ""))
+        # whose submitter stopped half way may have no root
+        roots = list(records_of(store, run, "")) or list(store.list_actions(run, limit=1).actions)
         counts = store.counts(run)
         if not roots or counts is None or not self._client.settings.archive:
             return {}

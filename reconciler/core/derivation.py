@@ -6,12 +6,13 @@ others put there, the members of a group above all, is put there again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import SourceUnusable
+from reconciler.core.half_stored import half_stored, half_stored_text, is_rootless
 
 Records = Mapping[str, TaskAction]
 """Actions of a run by name."""
@@ -41,11 +42,32 @@ def check_source(name: object, records: Records) -> None:
             f"the run {name} is alive: {len(alive)} of its {len(records)} actions have not ended, as {alive[0].id.action} "
             f"({alive[0].phase}). Wait for its end, or abort it with `reconciler abort {name}`"
         )
+    if is_rootless(records.values()):
+        raise SourceUnusable(half_stored_text(next(iter(records.values())), len(records)))
     if not is_whole(records):
         raise SourceUnusable(
             f"part of the run {name} is stored no more: its retention has passed. Submit it anew, and raise "
             "RECONCILER_RETENTION to have more time"
         )
+
+
+def check_members(again: Sequence[TaskAction]) -> None:
+    """Refuse when members of a group, which is put there again, were never stored: it would wait for them in vain.
+
+    Raises:
+        SourceUnusable: some were not.
+    """
+    for record in again:
+        half = half_stored(record)
+        if half is not None:
+            lineage = record.metadata.lineage
+            of = (
+                f"use its source again, {lineage.source.rpartition('@')[0]}," if lineage else "submit it anew"
+            )
+            raise SourceUnusable(
+                f"{half.expected - half.stored} of the {half.expected} members of {record.id} were never stored, as its "
+                f"submitter stopped half way, so nobody knows what they were asked for: {of} under a new run name"
+            )
 
 
 def is_whole(records: Records) -> bool:

@@ -18,6 +18,7 @@ from reconciler.api.status_conditions import ConditionStatus, ConditionType
 from reconciler.api.template import template_or_none
 from reconciler.core.children import WINDOW
 from reconciler.core.events import observed_attempts
+from reconciler.core.half_stored import goes_on_by, half_stored
 from reconciler.core.line import RELAUNCH, Line
 from reconciler.core.paths import launch_id
 from reconciler.core.progress import begun
@@ -44,6 +45,8 @@ class Reason(enum.StrEnum):
     SILENT = "silent worker"
     STARTS_OVER = "starts over"
     """Its function starts over so fast that the next start waits for a moment."""
+    SUBMITTER = "submitter"
+    """Whoever submits it has not stored all of its members yet."""
     CHILDREN = "children"
     PLUGIN = "plugin"
     """Its plugin says why, or nothing."""
@@ -302,6 +305,26 @@ def _in_line(around: Surroundings) -> Why:
     return Why(Reason.LINE, text)
 
 
+def _submitter(record: TaskAction, around: Surroundings) -> Why | None:
+    half = half_stored(record)
+    if half is None:
+        return None
+    text = f"waits for its submitter: {half.stored} of {half.expected} members are stored"
+    if not half.until:
+        return Why(
+            Reason.SUBMITTER, f"{text}; the function above it stores the rest, and is called again for it"
+        )
+    fails = (
+        f"it fails at {_at(half.until, around.now)}"
+        if half.until > around.now
+        else "it fails at the next step"
+    )
+    text += (
+        f", and {fails} unless all are by then; if who made it has died, {goes_on_by(record)} stores the rest"
+    )
+    return Why(Reason.SUBMITTER, text, half.until)
+
+
 def _children(record: TaskAction, around: Surroundings) -> Why | None:
     del around
     children = record.children
@@ -350,5 +373,5 @@ def _step(record: TaskAction, around: Surroundings) -> Why:
 
 
 _IN_ORDER: tuple[Callable[[TaskAction, Surroundings], Why | None], ...] = (
-    _abort, _person, _planned, _back_off, _quota, _reservation, _starts_over, _launched, _children, _plugin,
+    _abort, _person, _planned, _back_off, _quota, _reservation, _starts_over, _launched, _submitter, _children, _plugin,
 )  # fmt: skip

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import msgspec
 
 from reconciler.api.errors import BadTaskSpecification
 from reconciler.api.reading import read_json
 from reconciler.api.transition import Transition, failure, running, success
+from reconciler.core.half_stored import SUBMIT_WINDOW
 from reconciler.plugins.base import Plugin, PluginProperties
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.group_config import GROUP, GroupConfig
 from reconciler.plugins.registry import PluginEntry
 
 TASK_TYPE = GROUP
-SUBMIT_WINDOW = timedelta(minutes=2)
-"""How long the submitter has to store all children before the group fails."""
 _LOOK_AGAIN = 60_000
 
 
@@ -45,14 +42,14 @@ class GroupPlugin(Plugin):
         if missing > 0 and config.called_again:
             return Transition(running(0, requeue_at=ctx.now + _LOOK_AGAIN))
         if missing > 0:
-            deadline = ctx.action.metadata.creation_timestamp + int(SUBMIT_WINDOW.total_seconds() * 1000)
+            deadline = ctx.action.metadata.creation_timestamp + SUBMIT_WINDOW
             if ctx.now < deadline:
                 return Transition(running(0, requeue_at=deadline))
             return Transition(
                 failure(
                     "IncompleteSubmission",
                     f"{missing} of {config.expected} children were never stored: the submitter stopped half way. "
-                    "Submit again under a new run name or idempotency key.",
+                    "Submit, rerun or recover again under a new run name or idempotency key.",
                 )
             )
         if children.open > 0:
