@@ -118,7 +118,8 @@ class Keeper:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._beats: set[Heartbeat] = set()
+        # in the order in which they began, so that equal stories are told alike
+        self._beats: dict[Heartbeat, None] = {}
         self._look: Callable[[], float | None] | None = None
         self._changed = threading.Condition()
         self._sleeps_until = 0.0
@@ -139,7 +140,7 @@ class Keeper:
                 thread = threading.Thread(target=self._run, name="reconciler-heartbeat", daemon=True)
                 thread.start()
                 self._thread = thread
-            self._beats.update(beats)
+            self._beats.update(dict.fromkeys(beats))
             self._look = look
             due = min((beat.next for beat in self._beats), default=0.0)
             if look is not None:
@@ -150,7 +151,8 @@ class Keeper:
     def let_go(self, beats: Iterable[Heartbeat]) -> None:
         """Renew these leases no longer."""
         with self._changed:
-            self._beats.difference_update(beats)
+            for beat in beats:
+                self._beats.pop(beat, None)
 
     def _run(self) -> None:
         while True:
