@@ -252,7 +252,7 @@ def commit_one(deps: Dependencies, write: Write) -> None:
     """Commit a single write.
 
     Raises:
-        Superseded: a newer claim holds the action.
+        Superseded: a newer claim holds the action, or its launch has changed hands.
         ActionNotFound: the record is gone.
     """
     shard = deps.store.shard_of(write.action.id.run_id)
@@ -260,5 +260,7 @@ def commit_one(deps: Dependencies, write: Write) -> None:
     if outcome is CommitOutcome.GONE:
         raise ActionNotFound(write.action.id)
     if outcome is CommitOutcome.SUPERSEDED:
-        raise Superseded(f"a newer claim holds {write.action.id}; nothing was written")
+        raise Superseded(
+            f"{write.action.id} is held by a newer claim, or its launch has changed hands; nothing was written"
+        )
     give_back(deps.resource_manager, deps.store, [write])

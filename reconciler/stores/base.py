@@ -113,7 +113,10 @@ class CommitOutcome(enum.Enum):
 
     DONE = "done"
     SUPERSEDED = "superseded"
-    """A newer claim holds the action, or it has ended: nothing was written."""
+    """Nothing was written: a newer claim holds the action, or it has ended.
+
+    Or a launch that is given up has changed hands or has ended since the claim: then the action is due at once.
+    """
     GONE = "gone"
 
 

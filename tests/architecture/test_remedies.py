@@ -39,7 +39,7 @@ LEAVE = {
     "the broker refuses it (X)": "the broker's own text; the forwarder says what happens to the event",
     "another step holds X; it will be looked at again when that step ends": _INSIDE,
     "X has ended; nothing of it can change any more": _INSIDE,
-    "a newer claim holds X; nothing was written": _INSIDE,
+    "X is held by a newer claim, or its launch has changed hands; nothing was written": _INSIDE,
     "X was signalled with another value before; the first one stands": "nothing can be done: that is the promise",
     "the inputs hold no X, which echo was to copy": "the input it names is the one to add",
     'secrets are not supported by the executor\'s no-op secret manager, cannot resolve "X"': _FLYTE,

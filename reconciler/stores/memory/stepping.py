@@ -14,6 +14,7 @@ from reconciler.api.tokens import UNCLAIMED, FencingToken
 from reconciler.core.progress import begun
 from reconciler.core.status_conditions import action_phase
 from reconciler.stores.base import ClaimReport, CommitOutcome, CommitReport, Late, Look, Write
+from reconciler.stores.launch_fence import NO_FENCE, fence_of, gives_up, taken_by
 from reconciler.stores.lines import Head
 from reconciler.stores.memory.record import Launch, Record, copied, copied_unknown
 from reconciler.stores.memory.state import MemoryCore, Shard, parse
@@ -73,10 +74,15 @@ class Decided:
 
     @property
     def gives_up(self) -> bool:
-        """Tell whether it gives a launch up: the next one is another attempt or relaunch, and is sent later."""
-        before, after = self.write.original.status, self.write.action.status
-        counted = [(max(status.attempts, 1), status.launches) for status in (before, after)]
-        return self.write.status and self.write.launch is None and counted[0] != counted[1]
+        """Tell whether it gives a launch up."""
+        return gives_up(self.write)
+
+    def misjudges(self, launch: Launch | None) -> bool:
+        """Tell whether the launch it gives up, replaces or ends has changed hands, or has ended, since the claim."""
+        fence = fence_of(self.write)
+        if fence == NO_FENCE or launch is None:
+            return False
+        return launch.outcome is not None or taken_by(launch.owner, launch.started_at) != fence
 
 
 class Stepping(MemoryCore):
@@ -164,6 +170,10 @@ class Stepping(MemoryCore):
             return CommitOutcome.SUPERSEDED
         before = record.phase
         if record.ended and decided.phase is not before:
+            return CommitOutcome.SUPERSEDED
+        if decided.misjudges(record.launch):
+            record.held_until = record.woken_at = 0
+            shard.due[decided.path] = now  # the next round sees what has become of it
             return CommitOutcome.SUPERSEDED
         due = _due_after(record, decided)
         if decided.ends or decided.over or decided.gives_up or write.launch is not None:

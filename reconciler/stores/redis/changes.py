@@ -13,6 +13,7 @@ from reconciler.core.status_conditions import action_phase
 from reconciler.stores import records
 from reconciler.stores.base import Write
 from reconciler.stores.events import encode_event
+from reconciler.stores.launch_fence import fence_of, gives_up
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ATTEMPT_FIELDS = (b"ao", b"al", b"as", b"ax", b"ar", b"u", b"ab", b"ad", b"ah")
@@ -43,6 +44,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         incarnation: of the record that was claimed; empty for one of a release before.
         refill_at: `Write.refill_at`.
         seen: time of the claim, up to which a lease was looked at; 0 = no attempt's lease is to be watched.
+        fence: who had the launch that it gives up, and since when (`fence_of`); empty = it gives none up.
     """
 
     path: str
@@ -62,6 +64,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     incarnation: str
     seen: int
     refill_at: int
+    fence: str
 
 
 def change_of(write: Write) -> Change:
@@ -84,7 +87,7 @@ def change_of(write: Write) -> Change:
         dels += (b"ah", b"ax") if sent_again else _ATTEMPT_FIELDS
         if original.metadata.expires_at and begun(original):
             dels += (b"xp",)  # it has begun in time: no draw may take this launch for one that came too late
-    elif original.attempt.launch and _counts_anew(write):
+    elif original.attempt.launch and gives_up(write):
         dels += (b"n", *_ATTEMPT_FIELDS)  # or its late worker could put it back into a line
     ended = write.status and phase.is_terminal() and not original.phase.is_terminal()
     if phase.is_terminal() and FINALIZER not in action.metadata.finalizers:
@@ -108,14 +111,8 @@ def change_of(write: Write) -> Change:
         incarnation=original.metadata.incarnation,
         seen=action.now if (write.launch is None or sent_again) and not phase.is_terminal() else 0,
         refill_at=0 if phase.is_terminal() else write.refill_at,
+        fence=fence_of(write),
     )
-
-
-def _counts_anew(write: Write) -> bool:
-    """Tell whether a write gives a launch up: the next one is another attempt or relaunch, and is sent later."""
-    before, after = write.original.status, write.action.status
-    now = (max(after.attempts, 1), after.launches)
-    return write.status and (max(before.attempts, 1), before.launches) != now
 
 
 def _change_metadata(action: TaskAction, sets: list[bytes], dels: list[bytes]) -> None:

@@ -263,5 +263,5 @@ def _packed(change: Change) -> tuple[Any, ...]:
         [*map(bytes.decode, change.dels)],
         [*map(bytes.decode, change.events)],
         *(change.phase, change.due, change.parent, change.ended, change.failed, change.seen, change.version),
-        *(change.launch, change.line, change.unsent, change.incarnation, change.refill_at),
+        *(change.launch, change.line, change.unsent, change.incarnation, change.refill_at, change.fence),
     )

@@ -6,7 +6,8 @@
 --          due (0 = never), parent name or "", 1 when it ends here, 1 when it is a failure,
 --          time up to which an attempt's lease was looked at (0 = no lease is to be watched), version that was claimed,
 --          launch that is to stand in a line or "", the line, 1 when none stands in one any more,
---          incarnation of the record that was claimed, open children at which it is to be looked at or 0}
+--          incarnation of the record that was claimed, open children at which it is to be looked at or 0,
+--          since when who had the launch it gives up, replaces or ends, or "": launch_fence.py}
 -- ARGV[3]  horizon of countdowns in ms
 -- ARGV[4]  grace in ms after an attempt's lease until a step looks
 -- ARGV[5]  most stream ids a record keeps
@@ -62,18 +63,24 @@ end
 local ended_parents = {}
 local at_now = int(now)
 for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
-  local path, token, sets, dels, events, phase, due, parent, ends, fails, seen, version, launch, line, unsent, incarnation, refill =
+  local path, token, sets, dels, events, phase, due, parent, ends, fails, seen, version, launch, line, unsent, incarnation, refill, fence =
     unpack(w)
   local key, new_phase = record(path), phase > 0 and int(phase)
   -- somebody else's data under this key must not stop the others half way: an error has no fields
-  local k, p, woken, e, claimed, v, has_children, stands, shared_name =
-    unpack(redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 'l', 'v', 'b', 'nl', 'h'))
+  local k, p, woken, e, claimed, v, has_children, stands, shared_name, started, owner, ended_as =
+    unpack(redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 'l', 'v', 'b', 'nl', 'h', 'as', 'ao', 'ar'))
   if not shared_name or string.sub(shared_name, 17) ~= incarnation then
     -- gone; or forgotten since it was claimed, and this one has its name
     outcomes[i] = 2
   elseif k ~= token or tonumber(v) ~= version or not claimed or (new_phase and new_phase ~= p and terminal(p)) then
     -- another version under our token: the server was promoted with an older state and has counted anew.
     -- no lease field: this very commit was applied before (its answer got lost on the way)
+    outcomes[i] = 1
+  elseif fence ~= '' and (ended_as or fence ~= (started or '0') .. ' ' .. (owner or '')) then
+    -- what was taken for lost, or for waiting, has been given back, taken or ended since: the next round sees it
+    redis.call('HDEL', key, 'l', 'w')
+    dues[#dues + 1] = at_now
+    dues[#dues + 1] = path
     outcomes[i] = 1
   else
     local run, name = string.match(path, '^(.*)/([^/]*)$')
@@ -94,8 +101,7 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
       end
     end
     if seen ~= 0 then
-      local owner, lease_ends, ended_as = unpack(redis.call('HMGET', key, 'ao', 'al', 'ar'))
-      if owner and not ended_as then due = watch(due, seen, lease_ends, sets, dels) end
+      if owner and not ended_as then due = watch(due, seen, redis.call('HGET', key, 'al'), sets, dels) end
     end
     local sent, place, priority
     if launch ~= '' then
