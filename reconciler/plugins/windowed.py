@@ -3,13 +3,14 @@
 What its members are asked for lies in its inputs, one object whatever their number; its state says how many it has started.
 A round starts as many as there is room for. Commit wakes it when a tenth of the room is free, and a moment after any of it
 is, so a round starts many where many end. A member is stored under the same name by each round that tries, so a round that
-dies half way costs nothing.
+dies half way costs nothing. One that finds members stored cannot tell how many of them are open: the next round counts anew.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import msgspec
 
@@ -67,8 +68,10 @@ class WindowPlugin(Plugin):
             outcomes = self._start(ctx, config, started, count)
             if not all(outcome in STANDS for outcome in outcomes):
                 return Transition(running(0, requeue_at=ctx.now + _LOOK_AGAIN))  # it is being ended itself
-            started, open_ = started + count, open_ + outcomes.count(CreateOutcome.CREATED)
+            started, open_ = started + count, open_ + count
             ctx.state.put(1, _State(started))
+            if not _are_new(outcomes):  # how many of them are open, the next round is told
+                return Transition(running(0, requeue_at=ctx.now))
         if not stopped and started < config.expected:
             return Transition(_filled(ctx, config, open_))
         if open_ > 0:  # the last one to end wakes it
@@ -114,6 +117,11 @@ class WindowPlugin(Plugin):
                 len(kept) > _KEPT or sum(each for each, _ in kept.values()) > _KEPT_BYTES
             ):
                 kept.popitem(last=False)
+
+
+def _are_new(outcomes: Sequence[CreateOutcome]) -> bool:
+    """Tell whether none was stored before: by a round that died, or by this one, whose answer was lost on the way."""
+    return all(outcome is CreateOutcome.CREATED for outcome in outcomes)
 
 
 def _room(config: GroupConfig, open_: int) -> int:

@@ -98,6 +98,25 @@ def test_room_is_filled_when_a_tenth_is_free_and_a_moment_after_any_is(lab: Lab)
     assert lab.clock() - began == 10_200
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_members_whose_creation_was_answered_twice_are_waited_for(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """A client of Redis that asks again after a broken connection is told that they exist: they run all the same."""
+    run = naps(lab, [60] * count, concurrency=2)
+    create = lab.store.create
+
+    def asked_again(actions: Any, **options: Any) -> Any:
+        create(actions, **options)
+        return create(actions, **options)
+
+    monkeypatch.setattr(lab.store, "create", asked_again)
+    lab.settle()
+    assert names(lab, run) == [f"m{index}" for index in range(count)]
+    assert {lab.get(run.id.action(name)).phase for name in names(lab, run)} == {ActionPhase.SUCCEEDED}
+    assert run.phase is ActionPhase.SUCCEEDED
+
+
 def test_results_are_in_order_and_read_like_a_list(lab: Lab) -> None:
     """Whatever the order of the ends."""
     run = double.map(range(1200), concurrency=700)
