@@ -391,13 +391,11 @@ class Simulation:
         queue = self.settings.attempts_queue
         waits = any(shard.lines for shard in self.store._shards)
         at_work = any(worker.actor is not None and not worker.actor.done for worker in self.attempts)
-        asleep = (
-            self.beat.frozen_until > now
-        )  # who sends tickets again, as of the time when things went wrong
         told = any(message.queue == queue for message in self.broker.messages)
-        if self.faulty or asleep or not waits or at_work or told:
+        if self.faulty or not waits or at_work or told:
             self._unserved_since = now
-        elif now - self._unserved_since > _UNSERVED:
+        # who sends tickets again may stand still since the time when things went wrong, and begin with an old look
+        elif now - max(self._unserved_since, self.beat.frozen_until) > _UNSERVED:
             raise Violation(f"launches stand in lines, and for {_UNSERVED / 1000:g} s nobody was told of it")
 
     def _move_on(self, now: int) -> bool:

@@ -45,7 +45,9 @@ class Turns:
         others = {key for key in keys if key[0] == served[0] and key != served}
         self._passed = Counter({key: self._passed[key] for key in keys})
         if by_age:
-            self._passed[served] -= len(others)  # each of which gets as much first
+            self._passed[served] = min(0, self._passed[served]) - len(
+                others
+            )  # each of which gets as much first
             return ""
         self._passed[served] = min(0, self._passed[served])
         self._passed.update(others)
