@@ -50,7 +50,7 @@ _ESCAPES = "write / @ : ; ? # & + % in a password as %2F %40 %3A %3B %3F %23 %26
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """The place of a Redis or Valkey server, and how to be let in.
+    """The place of a Redis or Valkey server, and the credentials for it.
 
     Attributes:
         scheme: how it is reached; a key of `OPTIONS`.
@@ -84,24 +84,24 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return f"Address({self.shown})"
 
     def sentinel_options(self) -> dict[str, object]:
-        """Tell how to be let in by the Sentinels, as redis-py takes it."""
+        """Return the credentials for the Sentinels, as redis-py takes them."""
         found: dict[str, object] = {"username": self.sentinel_username, "password": self.sentinel_password}
         given = {key: value for key, value in found.items() if value}
         return {**given, "ssl": True, **(self.tls or {})} if self.sentinel_tls else given
 
 
 def mask(url: str) -> str:
-    """Put `**` in place of each password of a URL, also where it was written with characters that a URL does not allow."""
+    """Put `**` in place of each password of a URL, also of one that should have been percent-encoded."""
     return ";".join(_QUERY_SECRET.sub(r"\1**", _USERINFO.sub(_hidden, part)) for part in _NEXT.split(url))
 
 
 def _hidden(match: re.Match[str]) -> str:
-    """Hide the password; without a colon the only word before the `@` may be one that lost it."""
+    """Hide the password. Without a colon, hide the only word before the `@`: it may be a password that lost its colon."""
     return f"{match[1]}{match[2] or ''}{match[3] or ''}**@"
 
 
 def scheme_of(url: str) -> str:
-    """Tell what stands before `://`; empty where that is missing."""
+    """Return what stands before `://`; empty if that is missing."""
     head, found, _ = url.partition("://")
     return head if found else ""
 
@@ -136,7 +136,7 @@ def _split(text: str, scheme: str) -> SplitResult:
 
 
 def read_options(parts: Sequence[SplitResult], allowed: frozenset[str]) -> dict[str, str]:
-    """Tell what stands after the `?` of all parts.
+    """Read the options behind the `?` of all parts.
 
     Raises:
         ValueError: an option nothing reads, one without a value, or one said twice and differently.

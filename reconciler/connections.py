@@ -22,7 +22,7 @@ _pools: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 def answers(connection: Any) -> bool:  # noqa: ANN401  # redis-py's connection; brokers import no redis
-    """Tell whether a connection still answers; one that does not is closed, and so are the idle ones of this process.
+    """Tell whether a connection still answers; if not, close it and the idle connections of this process.
 
     Args:
         connection: an open connection of redis-py with a `health_check_interval`, which owes no answer.
@@ -41,7 +41,7 @@ def answers(connection: Any) -> bool:  # noqa: ANN401  # redis-py's connection; 
 
 
 class _AskFirst:
-    """Adds a question to a connection of redis-py: after a rest it is tried with a PING, and replaced if that fails.
+    """Tests a connection of redis-py with a PING after a pause, and replaces it if that fails.
 
     No command has been sent by then, so nothing is done twice, and no WATCH is lost with the old connection.
     """
@@ -55,7 +55,7 @@ class _AskFirst:
 
 
 def guard(pool: Any) -> None:  # noqa: ANN401  # redis-py's pool; kombu's have no types, and brokers import no redis
-    """Let the connections that this pool will make ask first, and close its idle ones whenever others are found dead.
+    """Let the pool's future connections ask first, and close its idle ones when others are found dead.
 
     Args:
         pool: a new connection pool of redis-py whose connections are given a `health_check_interval`.

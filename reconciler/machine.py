@@ -7,7 +7,7 @@ import tempfile
 
 
 def look_around() -> list[str]:
-    """Tell what is missing here, as sentences with a remedy; empty when nothing is."""
+    """List what is missing on this machine, as sentences with a remedy."""
     try:
         folder = tempfile.gettempdir()
     except OSError as error:

@@ -145,7 +145,7 @@ _choosing = threading.Lock()
 
 @contextmanager
 def _using(kind: Any) -> Iterator[None]:  # noqa: ANN401  # the library has no types here
-    """Have instruments made meanwhile keep their numbers in this way; those that others make, in theirs."""
+    """Let instruments made inside the block keep their numbers in this way; those that others make do not."""
     with _choosing:
         chosen = values.ValueClass
         values.ValueClass = kind
@@ -180,7 +180,7 @@ def enable(folder: Path) -> None:
 
 
 def disable() -> None:
-    """Record nothing from now on."""
+    """Stop recording."""
     _Process.instruments = None
 
 
@@ -200,7 +200,7 @@ def enabled() -> bool:
 
 # -- recording -------------------------------------------------------------------------------------------------------
 def claimed(sizes: Iterable[int], lag: int) -> None:
-    """Count one claim: bytes of each record loaded, and how late the oldest one was, ms; below 0 = none was due."""
+    """Count one claim: bytes of each record loaded, and how late the oldest was, ms; below 0 = none was due."""
     found = _Process.instruments
     if found is None:
         return
@@ -212,7 +212,7 @@ def claimed(sizes: Iterable[int], lag: int) -> None:
 
 
 def _observe_all(histogram: Histogram, bounds: Sequence[float], amounts: Iterable[int]) -> int:
-    """Observe many amounts by one write per bucket: a call of `observe` for each of them costs ten times as much."""
+    """Observe many amounts by one write per bucket: one call of `observe` for each costs ten times as much."""
     tally: Tally[int] = Tally()
     count = total = 0
     for amount in amounts:
@@ -271,14 +271,14 @@ def failed_with(code: str, kind: str) -> None:
 
 
 def resumed(how: str) -> None:
-    """Count a suspended launch that waits no more: it is `launched` again, or its action has `ended` meanwhile."""
+    """Count a suspended launch that no longer waits: it is `launched` again, or its action has `ended` meanwhile."""
     found = _Process.instruments
     if found is not None:
         found.counter(found.resumptions, how).inc()
 
 
 def archived(outcome: str, lag: float | None = None) -> None:
-    """Count a run that was `archived` so many seconds after its retention had passed, or `refused`."""
+    """Count a run that was `archived` this many seconds after its retention had passed, or `refused`."""
     found = _Process.instruments
     if found is None:
         return
@@ -309,7 +309,7 @@ def called(outcome: str) -> None:
 
 
 def forwarded(outcome: str, lag: float | None = None) -> None:
-    """Count an event that was `sent` to the exchange so many seconds after it was reported, or `refused`."""
+    """Count an event that was `sent` to the exchange this many seconds after it was reported, or `refused`."""
     found = _Process.instruments
     if found is None:
         return
@@ -319,7 +319,7 @@ def forwarded(outcome: str, lag: float | None = None) -> None:
 
 
 def attempted(ended: str, seconds: float) -> None:
-    """Count an attempt that ended in this way after so many seconds."""
+    """Count an attempt that ended in this way after this many seconds."""
     found = _Process.instruments
     if found is None:
         return
@@ -328,7 +328,7 @@ def attempted(ended: str, seconds: float) -> None:
 
 
 def allocated(*, granted: bool, waited: float) -> None:
-    """Count a request for a quota that was granted after so many seconds in line, or not."""
+    """Count a request for a quota that was granted after this many seconds in line, or not granted."""
     found = _Process.instruments
     if found is None:
         return
@@ -338,7 +338,7 @@ def allocated(*, granted: bool, waited: float) -> None:
 
 
 def released(*, given_back: bool) -> None:
-    """Count units of a quota given back, or left to the end of their lease since the store is away."""
+    """Count units of a quota that were released, or left to the end of their lease since the store is away."""
     found = _Process.instruments
     if found is not None:
         (found.released if given_back else found.unreleased).inc()
@@ -360,7 +360,7 @@ def unmarshalling() -> Iterator[None]:
 
 
 def looked(phase: str) -> None:
-    """Count a look of a remote plugin at its work, by the phase the service said."""
+    """Count a look of a remote plugin at its work, by the phase the service reported."""
     found = _Process.instruments
     if found is not None:
         found.counter(found.looks, phase).inc()
@@ -387,7 +387,7 @@ def sweep() -> Iterator[None]:
 
 
 def stored(op: str, began: float, *, error: bool) -> None:
-    """Time a call of Redis that began at `began` (`time.perf_counter`) and is over."""
+    """Time a call of Redis that began at `began` (`time.perf_counter`) and has ended."""
     found = _Process.instruments
     if found is not None:
         duration = (time.perf_counter() - began) * 1000

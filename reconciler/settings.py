@@ -32,7 +32,7 @@ Checksum = Literal["sha256", "none"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The choices of an installation. Each field is the variable `RECONCILER_<FIELD>` (upper case).
+    """The settings of an installation. Each field is the variable `RECONCILER_<FIELD>` (upper case).
 
     Durations are `timedelta`; sizes are bytes.
     """
@@ -233,7 +233,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return []
 
     def _place_problems(self) -> list[str]:
-        """Tell what keeps objects from having an address."""
+        """List what keeps objects from having an address."""
         found = [] if self.s3_bucket else ["RECONCILER_S3_BUCKET must not be empty"]
         folder = self.s3_prefix.strip("/")
         if folder and (problem := path_problem(folder)):
@@ -263,7 +263,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def _contradictions(self) -> list[str]:
-        """Find values that do not go together."""
+        """List values that contradict each other."""
         found: list[str] = []
         if self.confirm_replicas and self.durability != "safe":
             found.append(
@@ -291,7 +291,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def _unreadable(self) -> list[str]:
-        """Find paths, and entries of lists, that do not have their form."""
+        """List paths, and entries of lists, that do not have their form."""
         found = []
         path = self.callback_secret_file
         if path and not PurePosixPath(path).is_absolute():
@@ -312,7 +312,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def _out_of_bounds(self) -> list[str]:
-        """Find values that are too small, or too large, on their own."""
+        """List values that are too small or too large on their own."""
         port = self.metrics_port
         confirm = self.confirm_replicas
         return [
@@ -344,7 +344,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.broker_url or self.redis_url
 
     def effective_exchange_url(self) -> str:
-        """Tell where events are forwarded to, if they are: Celery's broker unless another server is named."""
+        """Return where events are forwarded to, if they are: Celery's broker unless another server is named."""
         return self.events_exchange_url or self.effective_broker_url()
 
 

@@ -43,7 +43,7 @@ _LONGEST_NAME = 63
 
 
 class Environment(Protocol):
-    """The `TaskEnvironment` a task belongs to, as far as the task needs it."""
+    """The part of `TaskEnvironment` that a task needs."""
 
     @property
     def client(self) -> Client:
@@ -55,7 +55,7 @@ class Environment(Protocol):
 
 
 class Task(Generic[P, R]):
-    """A function that can be submitted. Calling it runs it here and now, as a plain function."""
+    """A function that can be submitted. Calling it runs it in this process, as a plain function."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 def announce(lines: Lines, messenger: Messenger, heads: Iterable[Head]) -> int:
-    """Tell the queues of some lines that these have launches; returns how many tickets were sent.
+    """Announce lines with launches to their queues; return how many tickets were sent.
 
     What cannot be told is left to the resync sweep.
     """
@@ -34,7 +34,7 @@ def by_queue(heads: Iterable[Head]) -> dict[str, list[Head]]:
 
 
 def announce_queue(lines: Lines, messenger: Messenger, queue: str, heads: Sequence[Head] = ()) -> bool:
-    """Do as `announce`, for one queue; without lines, send the ticket a queue with launches needs."""
+    """Announce one queue as `announce` does; without lines, send the ticket that a queue with launches needs."""
     try:
         needed = lines.announce(queue, heads)
     except Unavailable as error:

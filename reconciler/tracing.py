@@ -15,7 +15,7 @@ Value = str | int | bool
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):
-    """Names a span of any trace that another one has to do with."""
+    """The name of a related span in any trace."""
 
     trace_id: str
     span_id: str
@@ -50,7 +50,7 @@ class Sink(Protocol):
     """Takes spans. No verb may wait or raise."""
 
     def is_sampled(self, trace_id: str, asked: bool | None) -> bool:  # noqa: FBT001  # of a protocol
-        """Tell whether a trace is recorded; `asked`: what who began it says, None = nothing."""
+        """Tell whether a trace is recorded; `asked`: the flag of whoever began it, None = none."""
         ...
 
     def emit(self, span: Span) -> None:
@@ -67,17 +67,17 @@ class _Process:
 
 
 def install(sink: Sink) -> None:
-    """Hand spans of this process to it from now on."""
+    """Pass spans of this process to a sink from now on."""
     _Process.sink = sink
 
 
 def sink() -> Sink | None:
-    """Give whoever takes spans; None: nobody, so nothing has to be made."""
+    """Return the sink; None: nobody takes spans, so none have to be made."""
     return _Process.sink
 
 
 def close() -> None:
-    """End it."""
+    """Close the sink."""
     found, _Process.sink = _Process.sink, None
     if found is not None:
         found.close()

@@ -15,7 +15,7 @@ _PATIENCE = 2.0
 
 
 def refused(client: Any, commands: Sequence[Words], prefix: str) -> set[str]:  # noqa: ANN401  # redis-py's client; brokers import no redis
-    """Send commands in one round trip; returns the rights that were missing, as an ACL writes them.
+    """Send commands in one round trip; return the missing rights, as an ACL writes them.
 
     Args:
         client: of redis-py.
@@ -42,7 +42,7 @@ def refused(client: Any, commands: Sequence[Words], prefix: str) -> set[str]:  #
 
 
 def unheard(client: Any, channel: str, prefix: str, *, pattern: bool = False) -> set[str]:  # noqa: ANN401  # as above
-    """Listen on a channel, and say something there unless it is a pattern; returns the rights that were missing.
+    """Listen on a channel, and publish there unless it is a pattern; return the missing rights.
 
     Raises:
         RedisError: the server does not answer.
@@ -65,7 +65,7 @@ def unheard(client: Any, channel: str, prefix: str, *, pattern: bool = False) ->
 
 
 def _await(listener: Any, kind: str) -> None:  # noqa: ANN401  # as above
-    """Take messages until one of this kind is there."""
+    """Take messages until one of this kind comes."""
     ends = time.monotonic() + _PATIENCE
     while time.monotonic() < ends:
         message = listener.get_message(timeout=_PATIENCE)

@@ -147,7 +147,7 @@ def build(
 
 
 def secrets_of(settings: Settings) -> SecretManager:
-    """Build the secret manager of an installation: its places in the order named; none at all when it names none."""
+    """Build the secret manager of an installation: its places in the given order; none when it names none."""
     places: list[SecretProvider] = []
     for kind, place in map(read_provider, settings.secrets):
         match kind:
@@ -161,7 +161,7 @@ def secrets_of(settings: Settings) -> SecretManager:
 
 
 def build_problems(settings: Settings) -> list[str]:
-    """Find all that keeps an engine with these settings from working: its plugins, servers and files.
+    """List everything that keeps an engine with these settings from working: its plugins, servers and files.
 
     Each is a sentence with a remedy; an `Outage` may pass by itself.
     """

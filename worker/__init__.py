@@ -15,7 +15,7 @@ __all__ = ["app"]
 
 
 class _Package(ModuleType):
-    """This package: its `app` is the application, though a submodule has that name too."""
+    """This package; its `app` is the application, although a submodule has that name too."""
 
     @property
     def app(self) -> Any:  # noqa: ANN401  # a Celery application, which is built when it is asked for, not on import
@@ -34,7 +34,7 @@ class _Package(ModuleType):
 
     @app.setter
     def app(self, module: ModuleType) -> None:
-        """Ignore the submodule Python stores here once it is imported; `sys.modules` is enough for that."""
+        """Ignore the submodule that Python stores here when it is imported; `sys.modules` has it."""
 
 
 sys.modules[__name__].__class__ = _Package

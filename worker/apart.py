@@ -18,7 +18,7 @@ _NO_ANSWER = (
 
 
 def apart(look: Callable[[], list[str]]) -> list[str]:
-    """Have a forked process look for problems; what it raises is one, too. To be called before there are threads."""
+    """Let a forked process look for problems; an exception of it is a problem, too. Call it before there are threads."""
     heard, telling = os.pipe()
     child = os.fork()
     if child == 0:

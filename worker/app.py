@@ -118,7 +118,7 @@ class _Process:
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 @ends_start
 def _choose_role(instance: Any, conf: Any, options: dict[str, Any], **_: Any) -> None:  # noqa: ANN401  # Celery's objects
-    """Choose the role, before Celery reads its settings.
+    """Choose the role before Celery reads its settings.
 
     Messages of attempts have their own unacked keys: the shortest visibility timeout of a key wins.
     """
@@ -141,7 +141,7 @@ def _configure_logs(loglevel: int | None = None, **_: Any) -> None:  # noqa: ANN
 @signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 @ends_start
 def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
-    """Start a worker only where it can keep the promises, and say all that is wrong at once."""
+    """Start a worker only where it can keep the promises, and list all problems at once."""
     hiding.hide()  # before the first child, that of the trial import
     attempt.limit_memory(sender.max_memory_per_child)
     settings = Settings.from_env()
@@ -223,7 +223,7 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
 
 
 def _troubles() -> list[str]:
-    """Tell what this worker could not do, for `reconciler doctor`."""
+    """List what this worker could not do, for `reconciler doctor`."""
     told = _Process.measuring.troubles() if _Process.measuring is not None else ()
     traces = _Process.traces.troubles() if _Process.traces is not None else ()
     return [*told, *traces, *broken.troubles(), *look_around()]
@@ -239,7 +239,7 @@ def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end_last(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    """End the last parts, only now: what ends while a worker shuts down is counted as well."""
+    """End the last parts only now, so that what ends during a shutdown is counted as well."""
     if _Process.forwarder is not None:
         _Process.forwarder.stop()
         _Process.forwarder.join(_FORWARDER_ENDS)
@@ -256,7 +256,7 @@ def _hide_beat(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
-    """Begin in each process of a pool, and in the only one of a solo worker."""
+    """Begin in each process of a pool, and in the only process of a solo worker."""
     try:
         if os.getpid() != _Process.pid:
             # it must not outlive its worker: it would hold a lease nobody supervises

@@ -11,7 +11,7 @@ log = structlog.get_logger(__name__)
 
 
 class Scheduler(PersistentScheduler):  # type: ignore[misc]  # Celery has no types
-    """Says each send that failed in one line, where Celery writes two tracebacks: an outage lasts for many of them.
+    """Logs each failed send in one line, where Celery writes two tracebacks: an outage causes many of them.
 
     Nothing is lost by one: the next comes in its time, and steps workers look by themselves when none comes for long.
     """

@@ -24,7 +24,7 @@ SILENCE = 3 * PERIOD
 
 
 class StandIn:
-    """Collects in a steps worker when nobody has for long: one worker at a time, in a thread of its own.
+    """Collects in a steps worker when nobody has collected for long: one worker at a time, in a thread of its own.
 
     How long ago that was is read off a key's life, so by the clock of Redis: no clock of a host can make it mute. Where
     nobody is known ever to have collected, beat may be about to: then it is the time this worker has lived that counts.
@@ -40,7 +40,7 @@ class StandIn:
         self._thread: threading.Thread | None = None
 
     def look(self, engine: Engine) -> None:
-        """Begin to collect if it is time for it. One short command once a minute; never waits for the pass itself.
+        """Begin to collect if it is time. Costs one short command a minute; never waits for the pass itself.
 
         Raises:
             StoreUnavailable: Redis does not answer.
@@ -60,11 +60,11 @@ class StandIn:
         self._thread.start()
 
     def end(self) -> None:
-        """Begin no more: the worker shuts down. A pass that runs may be cut off anywhere, and another one goes on."""
+        """Begin no more, because the worker shuts down. A running pass may be cut off anywhere; another one goes on."""
         self._ended.set()
 
     def join(self, timeout: float) -> None:
-        """Wait until a pass that runs has ended, at most so many seconds."""
+        """Wait until a running pass has ended, at most this many seconds."""
         if self._thread is not None:
             self._thread.join(timeout)
 

@@ -18,7 +18,7 @@ _LIMIT = "time_limit"
 
 
 def confine(app: Celery, role: Role, settings: Settings) -> None:
-    """Confine the process; to be called before a worker consumes.
+    """Confine the process; call it before a worker consumes.
 
     A worker of the steps queue alone may hold the secret of callbacks: user code is never to run beside it. So it does not
     know the task of attempts; a ticket is dropped with Celery's error, and the launches it stands for wait for another one.

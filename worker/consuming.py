@@ -50,7 +50,7 @@ class ConsumerWatch:
         heard.begin()
 
     def stuck(self) -> bool:
-        """Tell whether the consumer has stopped for good. Takes no time while it is heard.
+        """Tell whether the consumer has stopped for good. Takes no time while messages arrive.
 
         An outage does not count, nor a frozen process: the clock starts anew when the broker answers again.
         """
@@ -69,7 +69,7 @@ class ConsumerWatch:
         return now - self._answers_since >= self._patience
 
     def leave(self) -> None:
-        """End this worker: after what it runs, if its event loop can still hear it, else at once."""
+        """End this worker: after what it runs if its event loop still reacts, else at once."""
         silent, still = self._liveness.silent_for(), self._liveness.still_for()
         warm = still < min(_STILL, self._patience)
         log.error(

@@ -23,7 +23,7 @@ _SHORT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errn
 
 
 def fault_of(error: Exception, worker: str, text: str) -> AttemptOutcome:
-    """Make the outcome of an attempt that something else than its function ended: a system failure, which says why.
+    """Make the outcome of an attempt that something other than its function ended: a system failure, which says why.
 
     Args:
         error: what was raised.
@@ -42,7 +42,7 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def storable(text: str) -> str:
-    """Write out in a text what no record can hold (half a character)."""
+    """Write out what no record can hold (half a character)."""
     return text.encode(errors="backslashreplace").decode()
 
 

@@ -20,7 +20,7 @@ _EX_CONFIG = 78
 
 
 def foreign_modules(names: Sequence[str] = _BESIDE) -> list[str]:
-    """Tell what stands in the way of each of these modules of ours, as sentences with a remedy; nothing is executed."""
+    """List what hides each of these modules of ours, as sentences with a remedy; nothing is executed."""
     return [problem for name in names if (problem := _problem_of(name))]
 
 

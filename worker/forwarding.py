@@ -39,12 +39,12 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9]+")
 
 
 def group_of(settings: Settings) -> str:
-    """Name the group that forwards: an exchange of another name begins anew, with the oldest event that is kept."""
+    """Name the group that forwards: an exchange with another name begins with the oldest event that is kept."""
     return f"exchange-{settings.events_exchange}"
 
 
 def reader_of(settings: Settings, worker: str, idle: timedelta = timedelta(minutes=1)) -> Reader:
-    """Make a worker's place in the group.
+    """Make a worker's reader in the group.
 
     Args:
         settings: which installation and exchange.
@@ -56,7 +56,7 @@ def reader_of(settings: Settings, worker: str, idle: timedelta = timedelta(minut
 
 
 class Forwarder(threading.Thread):
-    """Reads, publishes, acknowledges, until it is stopped. A server that is away is waited for.
+    """Reads, publishes and acknowledges until it is stopped. A server that is away is waited for.
 
     Args:
         reader: where events come from; closed at the end.
@@ -91,7 +91,7 @@ class Forwarder(threading.Thread):
         self._reader.close()
 
     def _forward_some(self) -> None:
-        """Finish what was read also when the end is asked for: others would wait before they take it over."""
+        """Finish what was read also when the end is asked for: others would have to wait before they take it over."""
         entries = self._persist(lambda: self._reader.read(limit=_AT_ONCE, block=_BLOCK))
         for start in range(0, len(entries), _TOGETHER):
             some = entries[start : start + _TOGETHER]
@@ -99,7 +99,7 @@ class Forwarder(threading.Thread):
             self._persist(partial(self._reader.ack, some))
 
     def _forward(self, entries: Sequence[ChannelEntry]) -> None:
-        """Publish together; where that fails for another reason than a server that is away, one by one (R59)."""
+        """Publish together; if that fails for another reason than an outage, one by one (R59)."""
         try:
             self._persist(lambda: self._exchange.publish([entry.event for entry in entries]))
         except Unavailable:
@@ -118,7 +118,7 @@ class Forwarder(threading.Thread):
             metrics.forwarded("sent", now - entry.event.reported_time / 1000)
 
     def _set_aside(self, event: ActionEvent, error: str) -> None:
-        """Tell that an event is not forwarded; it stays in the channel for its retention."""
+        """Report that an event is not forwarded; it stays in the channel for its retention."""
         log.warning("forward.refused", action=str(event.id), sequence=event.sequence, error=error)
         metrics.forwarded("refused")
         metrics.audited("EventNotForwarded")

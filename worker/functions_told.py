@@ -10,7 +10,7 @@ from reconciler.stores.base import Store
 
 
 class FunctionsTold:
-    """The facts a worker tells of itself, for each queue it takes attempts from.
+    """The published facts about a worker, for each queue it takes attempts from.
 
     Args:
         worker: its node name.
@@ -35,7 +35,7 @@ class FunctionsTold:
         self._release = release_of(documents)
 
     def tell(self, store: Store) -> None:
-        """Say it for another 15 s. A queue that is consumed no more is told at once.
+        """Publish for another 15 s. A queue that is no longer consumed is withdrawn at once.
 
         Raises:
             StoreUnavailable: the store does not answer.
@@ -50,7 +50,7 @@ class FunctionsTold:
             store.publish(self._release, self._documents, LIFE * 1000)
 
     def take_back(self, store: Store) -> None:
-        """Say that it can run nothing any more.
+        """Publish that it can run nothing any more.
 
         Raises:
             StoreUnavailable: the store does not answer.

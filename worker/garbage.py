@@ -15,7 +15,7 @@ _YOUNG: Final = 10_000
 
 
 def keep_what_is_there() -> None:
-    """Take all objects there are as such that stay, and look at younger ones seldom. Processes forked later do so too."""
+    """Treat all existing objects as permanent, and look at younger ones seldom. Processes forked later do so too."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])

@@ -23,19 +23,19 @@ _ENVIRONMENT_BEGINS = 47
 
 
 def hide() -> None:
-    """Take the variables of secrets out of this process and of sight, and let nobody look into it, nor into its forks."""
+    """Remove the variables of secrets from this process and from sight, and let nobody look into it or its forks."""
     if take_from_environment():
         _overwrite(ENVIRONMENT_PREFIX.encode())
     close_doors()
 
 
 def put_back() -> None:
-    """Give the variables back: on SIGHUP Celery makes a new worker of this process, by exec."""
+    """Give the variables back: on SIGHUP Celery makes a new worker of this process by exec."""
     put_back_into_environment()
 
 
 def _overwrite(prefix: bytes) -> None:
-    """Blacken the variables whose name begins so, where this program found them (without Linux: no effect)."""
+    """Overwrite the variables with these prefixes where this program found them (without Linux: no effect)."""
     with suppress(OSError, ValueError, IndexError):
         fields = _STAT.read_bytes().rpartition(b")")[2].split()
         begin, end = (int(field) for field in fields[_ENVIRONMENT_BEGINS : _ENVIRONMENT_BEGINS + 2])

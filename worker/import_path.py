@@ -25,13 +25,13 @@ _FOLDER = _working_folder()
 
 
 class _Held:
-    """The path of children, from when that of this process is another one."""
+    """The path of children, if that of this process is another one."""
 
     path: tuple[str, ...] = ()
 
 
 def look_here_last() -> None:
-    """Find plugins in the working folder of this process as well, and Python's and our modules before them.
+    """Find plugins in the working folder of this process as well, but Python's and our modules first.
 
     Its children find the user's modules first, as ever.
     """

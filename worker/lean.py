@@ -7,7 +7,7 @@ from importlib import import_module
 
 
 def spare_rich() -> None:
-    """Import structlog without rich, which it takes along for its tracebacks: 5 MB in each process.
+    """Import structlog without rich, which it imports for its tracebacks: 5 MB in each process.
 
     A worker writes tracebacks as plain text (`worker/logs.py`). Whoever imports rich later finds it.
     """

@@ -53,7 +53,7 @@ class Liveness:
         )
 
     def say(self, store: RedisStore) -> None:
-        """Extend this worker's life to another 15 s, and tell who else lives under its name.
+        """Extend this worker's life by 15 s, and find out who else lives under its name.
 
         Raises:
             StoreUnavailable: the store does not answer.
@@ -67,7 +67,7 @@ class Liveness:
             store.say_alive(self._worker, msgspec.json.encode(told), LIFE)
 
     def end(self, store: RedisStore) -> None:
-        """Live no more.
+        """Remove the liveness key.
 
         Raises:
             StoreUnavailable: the store does not answer.
@@ -75,7 +75,7 @@ class Liveness:
         store.say_alive(self._worker, b"", 0)
 
     def _look_for_a_twin(self, before: bytes) -> None:
-        """Remember who spoke under our name since we did, for as long as we are believed ourselves.
+        """Remember who spoke under our name since we did, for as long as our own word counts.
 
         Whoever looks between two words of ours shall see it, also when the other is slow to speak again.
         """

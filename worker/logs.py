@@ -12,7 +12,7 @@ from reconciler.core.visible import visible
 
 
 def _visible(_: object, __: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
-    """Take the power over a terminal from all texts: names and errors of users are among them."""
+    """Make all texts harmless for a terminal: names and errors of users are among them."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = visible(value)

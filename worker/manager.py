@@ -40,7 +40,7 @@ class WorkerManager:
         self.guardian = Guardian(liveness, steps=steps, watch=watch, functions=functions)
 
     def register(self, name: str, reconciler: TaskActionReconciler, max_concurrent_reconciles: int) -> None:
-        """Begin: a steps worker looks at every shard at once, and every few seconds from then on.
+        """Begin: a steps worker looks at every shard at once, and then every few seconds.
 
         Raises:
             ReconcilerError: the application does not know the task of reconcile steps.

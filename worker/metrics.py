@@ -49,7 +49,7 @@ class Measuring:
         self._trouble = ""
 
     def prepare(self) -> None:
-        """Record in this process; to be called before others are forked, so that they know the folder."""
+        """Record in this process; call it before others are forked, so that they know the folder."""
         if self._settings.metrics_port:
             try:
                 self._folder = Path(tempfile.mkdtemp(prefix="reconciler-metrics-"))
@@ -66,7 +66,7 @@ class Measuring:
                 log.warning("metrics.not_recorded", error=str(error))
 
     def serve(self, store: Store | None) -> None:
-        """Answer scrapes; with a store, also how the installation stands. A port in use is told and harms nothing else."""
+        """Answer scrapes; with a store, also how the installation stands. A port in use is reported, no more."""
         if self._folder is None:
             return
         address, port = self._settings.metrics_address, self._settings.metrics_port
@@ -80,11 +80,11 @@ class Measuring:
             )
 
     def troubles(self) -> tuple[str, ...]:
-        """Tell why nothing is served although it should be, as a sentence; empty when all is well."""
+        """Say why nothing is served although it should be; empty when all is well."""
         return (self._trouble,) if self._trouble else ()
 
     def close(self) -> None:
-        """End serving and forget what was recorded."""
+        """Stop serving and forget what was recorded."""
         metrics.disable()
         if self._stop is not None:
             self._stop()
@@ -106,7 +106,7 @@ def phases(store: Store) -> dict[str, int]:
 
 
 class AtScrape(Collector):
-    """Gauges that are read when somebody asks. Never blocks: without an answer in time there are none.
+    """Gauges that are read at a scrape. Never blocks: without an answer in time there are none.
 
     Args:
         read: asks the store; may take long or fail.
@@ -117,11 +117,11 @@ class AtScrape(Collector):
         self._reading = threading.Lock()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Give what could be read in time."""
+        """Return what could be read in time."""
         yield from self._read()
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Give nothing: to register it must not cost a read."""
+        """Return nothing: registering it must not cost a read."""
         return iter(())
 
     def _read(self) -> Sequence[GaugeMetricFamily]:
@@ -150,7 +150,7 @@ def active_phases(counts: Mapping[str, int]) -> list[GaugeMetricFamily]:
 
 
 def gauges_of(store: Store | None, settings: Settings) -> list[Collector]:
-    """Give what is read from the store at a scrape, each part with a patience of its own; nothing without a store."""
+    """Return the gauges read from the store at a scrape, each part with its own time limit; nothing without a store."""
     if store is None:
         return []
     found: list[Collector] = [AtScrape(lambda: active_phases(phases(store)))]
@@ -160,7 +160,7 @@ def gauges_of(store: Store | None, settings: Settings) -> list[Collector]:
 
 
 def registry_of(folder: Path, gauges: Iterable[Collector] = ()) -> CollectorRegistry:
-    """Make the registry that adds up what all processes wrote into `folder`, and asks for the gauges at each scrape."""
+    """Make the registry that adds up what all processes wrote into `folder`, and reads the gauges at each scrape."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]  # the library has no types here
     for gauge in gauges:
@@ -169,7 +169,7 @@ def registry_of(folder: Path, gauges: Iterable[Collector] = ()) -> CollectorRegi
 
 
 def serve(folder: Path, address: str, port: int, gauges: Iterable[Collector] = ()) -> Callable[[], None]:
-    """Answer `GET /metrics` from a thread; returns what ends it.
+    """Answer `GET /metrics` from a thread; return a function that ends it.
 
     Raises:
         OSError: the address cannot be listened on.

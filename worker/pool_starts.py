@@ -9,7 +9,7 @@ from celery.worker import state
 
 
 class PoolStarts:
-    """Made before the pool forks. A process that cannot begin says so by a pipe, and its worker ends with that status."""
+    """Made before the pool forks. A process that cannot begin reports it by a pipe, and its worker ends with that status."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()

@@ -26,7 +26,7 @@ _LOOK_EVERY = 5.0
 
 
 class _Held:
-    """The engine of this process; remade after a fork, because sockets must not be shared."""
+    """The engine of this process; made again after a fork, because sockets must not be shared."""
 
     engine: Engine | None = None
     pid: int = 0
@@ -34,7 +34,7 @@ class _Held:
 
 
 def configure(settings: Settings) -> None:
-    """Say which settings the engine of this process is built from."""
+    """Set the settings from which the engine of this process is built."""
     _Held.settings = settings
 
 
@@ -52,7 +52,7 @@ def current_engine() -> Engine:
 
 
 class Guardian(threading.Thread):
-    """Says that a worker is alive, keeps a steps worker going when no messages come, and ends one that hears none.
+    """Writes a worker's signs of life, keeps a steps worker going when no messages come, and ends one that hears none.
 
     Args:
         liveness: says that the worker is alive.
@@ -112,7 +112,7 @@ class Guardian(threading.Thread):
             self._functions.tell(store)
 
     def stop(self) -> None:
-        """End the thread, and say so."""
+        """End the thread, and withdraw the signs of life."""
         self._ends.set()
         self._collecting.end()
         try:

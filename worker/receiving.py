@@ -40,7 +40,7 @@ class Refused(ValueError):
 
 
 def strategy(task: Any, app: Celery, consumer: Any) -> Callable[..., Any]:  # noqa: ANN401  # Celery has no types
-    """Receive messages of a task as Celery does, behind our look at them."""
+    """Receive messages of a task as Celery does, after we have checked them."""
     handle = default(task, app, consumer)
     slots.watch(consumer.pool)
 
@@ -57,7 +57,7 @@ def strategy(task: Any, app: Celery, consumer: Any) -> Callable[..., Any]:  # no
 
 
 def tidy(message: Any, body: object, task: str) -> None:  # noqa: ANN401  # kombu's message has no type
-    """Leave of a message what we act on, whichever broker it comes from.
+    """Reduce a message to what we act on, whichever broker it comes from.
 
     Raises:
         Refused: nothing of it can be used.
@@ -134,7 +134,7 @@ def _keep_arguments(message: Any) -> None:  # noqa: ANN401  # as above
 
 
 def refuse_compression() -> None:
-    """Let this process unpack no message: nobody here packs one."""
+    """Let this process unpack no message: none of us packs any."""
     for kind in compression.encoders():  # type: ignore[no-untyped-call]  # kombu is not
         pack, _ = compression.get_encoder(kind)  # type: ignore[no-untyped-call]  # as above
         compression.register(pack, _refuse, kind)  # type: ignore[no-untyped-call]  # as above

@@ -21,7 +21,7 @@ _POOLS = {
 
 
 class Role(msgspec.Struct, frozen=True):
-    """The role of a worker: which queues it consumes, hence what it does.
+    """The role of a worker: which queues it consumes, and so what it does.
 
     Attributes:
         steps: whether it consumes the steps queue.
@@ -57,7 +57,7 @@ def chosen_queues(conf: Any, options: Mapping[str, Any]) -> list[str]:  # noqa: 
 
 
 def role_problems(role: Role, queues: Sequence[str], pool: object) -> list[str]:
-    """Tell why a worker of this role cannot work with this pool, as sentences with a remedy.
+    """Say why a worker of this role cannot work with this pool, as sentences with a remedy.
 
     Args:
         role: what it does.

@@ -44,12 +44,12 @@ class _Gauges:
         self._made[name].add_metric(labels, value)
 
     def all(self) -> list[GaugeMetricFamily]:
-        """Give the gauges, in the order of docs/operations.md."""
+        """Return the gauges, in the order of docs/operations.md."""
         return list(self._made.values())
 
 
 def standing(store: RedisStore, settings: Settings) -> list[GaugeMetricFamily]:
-    """Ask the records. Each steps worker that is scraped gives the same answer, but for its clock.
+    """Read the state of the installation. Each scraped steps worker gives the same answer, except for its clock.
 
     Raises:
         StoreUnavailable: they do not answer.

@@ -27,7 +27,7 @@ _PASSES = "Nothing has to be changed for that: it can be started again (status 7
 
 
 def problems_of(error: Exception) -> list[str]:
-    """Tell what an error that ended a start says, as sentences; what may pass by itself is an `Outage`."""
+    """List the problems in an error that ended a start, as sentences; one that may pass by itself is an `Outage`."""
     if isinstance(error, InvalidSettings):
         return error.problems
     text = str(error) or repr(error)
@@ -38,7 +38,7 @@ def problems_of(error: Exception) -> list[str]:
 
 
 def told(error: Exception) -> list[str]:
-    """Tell the problems of an error; of one that nobody foresaw the traceback is written as well."""
+    """List the problems of an error; for an unexpected one the traceback is written as well."""
     if not (isinstance(error, InvalidSettings) or is_outage(error)):
         traceback.print_exc()
     return problems_of(error)
@@ -50,7 +50,7 @@ def status_of(problems: Sequence[str]) -> int:
 
 
 def say(problems: Sequence[str], trace: str = "") -> int:
-    """Write all problems to standard error; returns the exit status.
+    """Write all problems to standard error; return the exit status.
 
     Args:
         problems: sentences.
@@ -66,12 +66,12 @@ def say(problems: Sequence[str], trace: str = "") -> int:
 
 
 def end(problems: Sequence[str], trace: str = "") -> NoReturn:
-    """Say all problems and end this process at once; its children end with it."""
+    """Write all problems and end this process at once; its children end with it."""
     os._exit(say(problems, trace))
 
 
 def ends_start(handler: Callable[P, R]) -> Callable[P, R]:
-    """Have whatever a handler of a start signal raises end the process."""
+    """Let every exception of a handler of a start signal end the process."""
 
     @wraps(handler)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:

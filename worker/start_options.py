@@ -17,7 +17,7 @@ _REMEDY = (
 
 
 def queue_problems(queues: Iterable[str], settings: Settings) -> list[str]:
-    """Tell which of the queues of a worker nothing is ever sent to, a sentence each.
+    """List the queues of a worker to which nothing is ever sent, one sentence each.
 
     Args:
         queues: as `-Q` names them.

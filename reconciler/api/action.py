@@ -119,7 +119,7 @@ class RunId(msgspec.Struct, frozen=True, order=True, gc=False):
         return self
 
     def action(self, name: str) -> ActionId:
-        """Name the action of this run that is called so."""
+        """Name the action of this run that has this name."""
         return ActionId(self.project, self.domain, self.run, name)
 
     @classmethod
@@ -175,7 +175,7 @@ class Deletion(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Signal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The answer to a condition; set at most once (R11, R54). `value` is a JSON scalar."""
+    """The answer to a condition; set once, never changed (R11, R54). `value` is a JSON scalar."""
 
     value: bool | int | float | str
     by: str = ""
@@ -217,17 +217,17 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def may_begin_at(self) -> int:
-        """Tell when the action was accepted, or may begin when that is later, ms: limits of time count from there."""
+        """Return when the action was accepted, or when it may begin if that is later, ms: time limits count from there."""
         return max(self.creation_timestamp, self.not_before)
 
     @property
     def deletion_timestamp(self) -> int:
-        """Tell when deletion was asked for; 0 = it was not."""
+        """Return when deletion was asked for, ms; 0 = it was not."""
         return self.deletion.at if self.deletion else 0
 
 
 class Children(msgspec.Struct, frozen=True, gc=False):
-    """The number of children of an action, by what became of them."""
+    """The children of an action, counted by how far they are."""
 
     total: int = 0
     open: int = 0
@@ -298,7 +298,7 @@ class TaskAction:
         self.abandoned = abandoned
 
     def copy(self) -> TaskAction:
-        """Make a second record of the same parts. Parts never change in place: changes of one are not seen in the other."""
+        """Copy the record. Parts are shared and never change in place, so a change of one is not seen in the other."""
         return _copy_slots(self, TaskAction.__new__(TaskAction))
 
     def set_status(self, **changes: Any) -> None:  # noqa: ANN401  # fields of ActionStatus
@@ -343,7 +343,7 @@ class TaskAction:
 
 
 def _copy_slots(old: TaskAction, new: TaskAction) -> TaskAction:
-    """Copy slot by slot, written out: a loop over the slots cost a tenth of a round."""
+    """Copy the slots one by one, written out: a loop over them cost a tenth of a round."""
     new.attempt, new.children, new.events, new.id = old.attempt, old.children, old.events, old.id
     new.metadata, new.now, new.phase, new.signal = old.metadata, old.now, old.phase, old.signal
     new.spec, new.status, new.token = old.spec, old.status, old.token

@@ -49,7 +49,7 @@ def read_condition(document: bytes) -> ConditionSpec | None:
 
 
 def condition_problems(document: bytes) -> list[str]:
-    """Tell what keeps a condition from being accepted, a sentence each."""
+    """List why a condition cannot be accepted, one sentence each."""
     try:
         spec = read_json(document, ConditionSpec)
     except msgspec.DecodeError as error:
@@ -111,7 +111,7 @@ def _is_scalar(value: object) -> bool:
 
 
 def fitted(value: Value, wanted: str) -> Value:
-    """Convert an answer to what is stored for the declared type: an int given for a float becomes one, all else stays."""
+    """Convert an answer to what is stored for the declared type: an int for a float becomes a float, all else stays."""
     return float(value) if wanted == "float" and type(value) is int else value
 
 

@@ -15,7 +15,7 @@ SUSPENDED = "suspended"  # how a launch ends that has nothing to do but wait: an
 
 
 class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The end of an attempt, as its worker reported it, fenced by launch (R74).
+    """The end of an attempt, as its worker reported it; accepted only with the launch's fencing token (R74).
 
     `ended` is one of returned, raised, died, stopped, suspended, unknown. A suspended one waits for `waits_for` actions of
     its run, the first of them in `waits` (a path: of another run), or until `until` (ms since the epoch; 0 = no time).
@@ -42,7 +42,7 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The last thing a running function has said of how far it is.
+    """The last progress a running function has reported.
 
     Attributes:
         state: a word of its own, as PROGRESS.
@@ -56,7 +56,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def read_progress(field: bytes, launch: bytes) -> Progress | None:
-    """Read what is stored of a launch's progress: its name, a time, a document; None when it is of another launch."""
+    """Read the stored progress of a launch: its name, a time, a document; None when it belongs to another launch."""
     name, _, rest = field.partition(b" ")
     at, _, document = rest.partition(b" ")
     if not document or name != launch:
@@ -68,7 +68,7 @@ _progress = msgspec.json.Decoder(Progress)
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All that the store knows of the launch a plugin waits for.
+    """The store's knowledge of the launch a plugin waits for.
 
     Attributes:
         launch: which launch may report, `<attempt>` or `<attempt>-<relaunch>`; empty = none.
@@ -99,5 +99,5 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     @property
     def suspended(self) -> bool:
-        """Tell whether its last launch waits without a worker."""
+        """Tell whether the last launch is suspended: it waits without a worker."""
         return self.outcome is not None and self.outcome.ended == SUSPENDED

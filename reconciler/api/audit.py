@@ -8,7 +8,7 @@ import msgspec
 
 
 class Door(enum.StrEnum):
-    """Name the way by which somebody reached the installation."""
+    """The way by which somebody reached the installation."""
 
     CLIENT = "client"
     """A program, by `Client`."""
@@ -21,7 +21,7 @@ class Door(enum.StrEnum):
 
 
 class Who(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Name who asked: `user@host` of his process, or the name he gave, and the `Door` he came by."""
+    """Somebody who asked: `user@host` of the process, or the name given, and the `Door` used."""
 
     actor: str = ""
     door: str = ""
@@ -46,5 +46,5 @@ class Ruling(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 def ruling(what: str, by: Who | None, at: int = 0) -> Ruling | None:
-    """Note what somebody decided; None when nobody says who he is."""
+    """Note who decided something; None when nobody is named."""
     return None if by is None else Ruling(what, by.actor, by.door, at)

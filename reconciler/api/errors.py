@@ -77,7 +77,7 @@ class RunSealed(InvalidSpec):
 
 
 class SourceUnusable(InvalidInput):
-    """No run can be made of this one: it has not ended, part of it is gone, or its task is another one now."""
+    """No run can be made of this one: it has not ended, part of it is gone, or its task has changed."""
 
 
 class InvalidArguments(InvalidInput, TypeError):
@@ -85,7 +85,7 @@ class InvalidArguments(InvalidInput, TypeError):
 
 
 class Outage(str):
-    """A problem that may pass by itself, in a list of problems: a server is away, and starting again later may help."""
+    """A problem that may pass by itself: a server is away, and a later start may succeed."""
 
     __slots__ = ()
 
@@ -99,7 +99,7 @@ class InvalidSettings(ReconcilerError):
 
 
 class FunctionsNotLoaded(InvalidSettings):
-    """The modules that declare functions cannot be imported. `traceback` is the end of that of the first one."""
+    """The modules that declare functions cannot be imported. `traceback` is the end of the first traceback."""
 
     def __init__(self, problems: list[str], traceback: str = "") -> None:
         self.traceback = traceback
@@ -327,7 +327,7 @@ class SecretNotFound(SecretUnavailable):
 
 
 class EndlessWait(NonRetryableError):
-    """A function would wait for itself: `way` names who waits for whom, from the function back to it."""
+    """A function would wait for itself; `way` names who waits for whom, from the function back to it."""
 
     def __init__(self, way: Sequence[object]) -> None:
         self.way = tuple(way)
@@ -338,7 +338,7 @@ class EndlessWait(NonRetryableError):
 
 
 class HistoryTooLong(NonRetryableError):
-    """A function has asked for more than one pass may: each pass repeats all of it."""
+    """A function has asked for more than one pass may ask for: each pass would repeat all of it."""
 
     def __init__(self, most: int) -> None:
         super().__init__(
@@ -348,7 +348,7 @@ class HistoryTooLong(NonRetryableError):
 
 
 class ChildError(ReconcilerError):
-    """Carry what the function of a failed child has raised, as text: the cause of the error its parent sees."""
+    """Carries what the function of a failed child raised, as text: the cause of the error its parent sees."""
 
     def __str__(self) -> str:
         return "\n" + str(self.args[0]) if self.args else ""

@@ -6,7 +6,7 @@ import msgspec
 
 
 class HandBack(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker took a launch and could not run it: it is to be sent again, and nothing was spent.
+    """A launch that a worker took and could not run: it is sent again, and no budget is spent.
 
     Attributes:
         why: what the worker lacks, for people.

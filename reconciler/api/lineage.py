@@ -19,7 +19,7 @@ class Verb(enum.StrEnum):
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The origin of an action: the run it was made of; the action of the same name there is what it repeats.
+    """The origin of an action: the run it was made of. It repeats the action of the same name there.
 
     Attributes:
         verb: `rerun`, `recover` or `fork`.

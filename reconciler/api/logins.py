@@ -19,11 +19,11 @@ class View(msgspec.Struct, frozen=True):
     projects: frozenset[str] | None = None
 
     def sees(self, project: str) -> bool:
-        """Tell whether a project is among them."""
+        """Tell whether a project is among the seen ones."""
         return self.projects is None or project in self.projects
 
     def among(self, asked: str) -> tuple[str, ...] | None:
-        """Choose the projects to look through when one is asked for, or none is said; None = all of them."""
+        """Choose the projects to look through: the one asked for, or those that are seen; None = all."""
         if asked:
             return (asked,) if self.sees(asked) else ()
         return None if self.projects is None else tuple(sorted(self.projects))
@@ -33,7 +33,7 @@ WHOLE = View()
 
 
 def read_login(text: str) -> tuple[str, frozenset[str]]:
-    """Read who sees what: `ada=photos+shop`, `*@example.com=photos`, `root=*`.
+    """Read which projects a login sees: `ada=photos+shop`, `*@example.com=photos`, `root=*`.
 
     Raises:
         InvalidSpec, InvalidName: not of that form, or no project is called like that.
@@ -51,7 +51,7 @@ def read_login(text: str) -> tuple[str, frozenset[str]]:
 
 
 def view_of(entries: Iterable[str], login: str) -> View:
-    """Tell what a login sees: the projects of all entries that fit its name; all, when there are no entries.
+    """Return what a login sees: the projects of all entries that fit its name; all when there are no entries.
 
     Args:
         entries: as `read_login` reads them; in a name `*` stands for anything.

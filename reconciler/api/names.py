@@ -44,7 +44,7 @@ def check_name(what: str, name: object, limit: int | None = None) -> str:
 
 
 def check_incarnation(text: str) -> str:
-    """Return what tells a run from others of its name, as it is written in addresses and commands.
+    """Check the incarnation of a run, as it is written in addresses and commands, and return it.
 
     Raises:
         InvalidName: nothing was ever called so; it says what is allowed.

@@ -15,7 +15,7 @@ _AMBIGUOUS = frozenset("?#%\\")
 
 @lru_cache(maxsize=1024)
 def place_problem(uri: str) -> str:
-    """Tell what is wrong with the spelling of a place, as the end of a sentence; empty when nothing is."""
+    """Say what is wrong with the spelling of a place, as the end of a sentence; empty when nothing is."""
     scheme, separator, rest = uri.partition("://")
     bucket, _, path = rest.partition("/")
     if not separator or scheme != "s3":
@@ -26,7 +26,7 @@ def place_problem(uri: str) -> str:
 
 
 def path_problem(path: str) -> str:
-    """Tell what is wrong with a path in a bucket, as the end of a sentence; empty when nothing is."""
+    """Say what is wrong with a path in a bucket, as the end of a sentence; empty when nothing is."""
     parts = path.split("/")
     if not path or "" in parts:
         return "has an empty part: put one '/' between two names, and none at the start"
@@ -45,7 +45,7 @@ def is_bucket(name: str) -> bool:
 
 
 def bucket_problem(uri: str, buckets: Collection[str]) -> str:
-    """Tell why a place that is spelled well may not be used; empty when it may."""
+    """Say why a correctly spelled place may not be used; empty when it may."""
     bucket = uri.partition("://")[2].partition("/")[0]
     if bucket in buckets:
         return ""

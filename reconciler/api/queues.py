@@ -20,7 +20,7 @@ _RETIRED = re.compile(r"(?:attempts_)?unacked(?:_index|_mutex)?", re.ASCII)
 
 
 def check_queue(name: object, what: str = "queue") -> str:
-    """Return `name` when a queue may have it.
+    """Check the name of a queue and return it.
 
     Args:
         name: the candidate.
@@ -61,7 +61,7 @@ def read_weight(text: str) -> tuple[str, float]:
 
 
 def check_attempts_queue(name: object, steps_queue: str, exchange: str = "") -> str:
-    """Return `name` when attempts may be sent there.
+    """Check the name of a queue for attempts and return it.
 
     Args:
         name: the candidate.

@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class Remembered(Generic[K, V]):
-    """Keeps values by key, up to so many bytes together; the one kept for longest makes room. Threads may share it.
+    """Keeps values by key, up to a total size in bytes; the oldest value makes room. Threads may share it.
 
     Whatever is handed out is shared: it is nobody's to change.
 
@@ -32,7 +32,7 @@ class Remembered(Generic[K, V]):
         return None if entry is None else entry[0]
 
     def keep(self, key: K, value: V, weight: int) -> V:
-        """Remember a value of so many bytes; returns it."""
+        """Remember a value of this size in bytes, and return it."""
         with self._lock:
             old = self._entries.pop(key, None)
             self._weight += weight - (old[1] if old else 0)

@@ -88,7 +88,7 @@ def schedule(
 
 
 def check_fair_key(key: str) -> str:
-    """Return a fair key.
+    """Check a fair key and return it.
 
     Raises:
         InvalidSpec: it is no text, or too long.
@@ -100,7 +100,7 @@ def check_fair_key(key: str) -> str:
 
 
 def check_priority(priority: object) -> int:
-    """Return a priority.
+    """Check a priority and return it.
 
     Raises:
         InvalidSpec: it is none.
@@ -113,7 +113,7 @@ def check_priority(priority: object) -> int:
 
 
 def check_concurrency(concurrency: object) -> int:
-    """Return how many members of a map may be open at a time.
+    """Check how many members of a map may be open at a time, and return it.
 
     Raises:
         InvalidSpec: it is no such number.
@@ -154,7 +154,7 @@ def _moment(what: str, value: object) -> int:
 
 
 def options_of(plan: Schedule) -> dict[str, Any]:
-    """Name the options that `schedule` reads a plan from."""
+    """Return a plan as the options from which `schedule` would read it again."""
     start, end = plan.not_before, plan.expires_at
     return {
         "priority": plan.priority,

@@ -33,7 +33,7 @@ class Secret(msgspec.Struct, frozen=True):
     group: str = ""
 
     def reference(self) -> SecretRef:
-        """Tell what a template stores.
+        """Return the reference that a template stores.
 
         Raises:
             InvalidName: key or group breaks the rule of names.
@@ -44,7 +44,7 @@ class Secret(msgspec.Struct, frozen=True):
 
 
 def check_secret(key: str, group: str = "") -> None:
-    """Check the name of a secret: no name can reach out of the folder or the prefix it is looked up in.
+    """Check the name of a secret: no name can leave the folder or prefix in which it is looked up.
 
     Raises:
         InvalidName: it breaks the rule of names.

@@ -6,7 +6,7 @@ import msgspec
 
 
 class StartOver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The point at which an action stands that has started over (`continue_as_new`).
+    """The point from which an action has started over (`continue_as_new`).
 
     Attributes:
         number: how often it has.

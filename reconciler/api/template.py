@@ -47,7 +47,7 @@ class RetryStrategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Limits of time; None means no limit (R34). Who passes one is `timed_out`.
+    """Time limits; None means no limit (R34). An action that passes one ends in TIMED_OUT.
 
     Attributes:
         queued: from the start of an attempt until it runs. Passed, it ends the action.
@@ -78,7 +78,7 @@ class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
 
 
 class SecretRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A secret by reference: never its value (R71). `env`: the environment variable it goes into; empty: by its key."""
+    """A secret by reference, never its value (R71). `env`: the environment variable for it; empty: named by its key."""
 
     key: str
     group: str = ""
@@ -87,7 +87,7 @@ class SecretRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
 
 
 class Redaction(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Name what is shown on no page, by no command and in no log.
+    """The values that are shown on no page, by no command and in no log.
 
     Attributes:
         inputs: names of inputs; `*` = all of them.
@@ -119,7 +119,7 @@ _templates: Remembered[bytes, TaskTemplate] = Remembered(2 * 1024 * 1024)
 
 
 def shared_template(data: bytes) -> TaskTemplate:
-    """Decode a template, once per process for equal bytes. It is shared with all who ask: only to be read.
+    """Decode a template, once per process for equal bytes. The result is shared: do not change it.
 
     Raises:
         msgspec.DecodeError: the bytes are no template; the message names the place.

@@ -16,7 +16,7 @@ def unreadable(text: str) -> bool:
 
 
 def check_text(what: str, text: object, error: type[InvalidInput] = InvalidSpec) -> str:
-    """Return `text` when it is one that can be stored.
+    """Check that a text can be stored, and return it.
 
     Args:
         what: what it is, for the sentence.

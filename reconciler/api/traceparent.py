@@ -14,7 +14,7 @@ _NO_TRACE, _NO_SPAN, _NO_VERSION = "0" * 32, "0" * 16, "ff"
 
 
 class TraceParent(msgspec.Struct, frozen=True, gc=False):
-    """Names a span, and says whether its trace is recorded.
+    """The name of a span, and whether its trace is recorded.
 
     Attributes:
         trace_id: 32 hexadecimal digits.
@@ -31,7 +31,7 @@ class TraceParent(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_traceparent(text: object) -> TraceParent | None:
-    """Read a trace context; None when it is none. A later version of the standard is read as far as it is known."""
+    """Read a trace context; None when it is not one. Of a later version of the standard, the known parts are read."""
     if not isinstance(text, str) or len(text) > _LONGEST:
         return None
     match = _FORM.fullmatch(text)

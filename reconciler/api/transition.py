@@ -29,7 +29,7 @@ class CacheStatus(enum.IntEnum):
 
 
 class ErrorKind(enum.StrEnum):
-    """The side whose fault an error is."""
+    """The party at fault for an error."""
 
     UNKNOWN = ""
     USER = "USER"
@@ -46,7 +46,7 @@ class ExecutionError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LogLink(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A place where log lines can be read, and the SHA-256 of what lies there once it is whole; empty: not known."""
+    """A place where log lines can be read, and the SHA-256 of the finished log; empty: not known."""
 
     name: str
     uri: str
@@ -74,7 +74,7 @@ class ExternalResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 class OutputRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A reference to the outputs of an attempt, with what shows that they are whole. `size` is bytes.
+    """A reference to the outputs of an attempt, with size (bytes) and digest to check that they are complete.
 
     `inline` holds the bytes themselves when they are small: a copy for fast reading, S3 is the truth.
     """

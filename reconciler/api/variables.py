@@ -31,7 +31,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 
 
 def variable_problem(name: str, value: str) -> str:
-    """Tell why a submission may not set a variable, as a sentence; empty when it may."""
+    """Say why a submission may not set a variable, as a sentence; empty when it may."""
     if not _NAME.fullmatch(name) or "\0" in value:
         return (
             f"the environment variable {name!a:.100} cannot be set: a name has letters, digits, '_', '.' and '-', the "

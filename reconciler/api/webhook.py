@@ -39,13 +39,13 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def authority(self) -> str:
-        """Host and port as the Host header has them; a port that goes without saying is left out."""
+        """Host and port as the Host header has them; the default port of the scheme is left out."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def place(self) -> str:
-        """Tell what may be shown of it: everything but the path."""
+        """Return what may be shown of it: everything but the path."""
         return f"{self.scheme}://{self.authority}"
 
 

@@ -32,7 +32,7 @@ _version = msgspec.json.Decoder(_Version)
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A run that lies in the archive for sure.
+    """A run that certainly lies in the archive.
 
     Attributes:
         uri, size, sha256: of its object.
@@ -59,7 +59,7 @@ class Archive:
 
     # -- writing ---------------------------------------------------------------------------------------------------
     def write(self, run: RawRun, lineage: Mapping[str, Any] | None = None) -> Written:
-        """Write a sealed run, once. After a death in between, what lies there is read and taken for it.
+        """Write a sealed run, once. If an earlier write of the same run was interrupted, its object is kept.
 
         What the server stored is what was sent: it checks the digest that goes with it (`RECONCILER_S3_CHECKSUM`). Without
         one the object is read again.
@@ -84,7 +84,7 @@ class Archive:
         return Written(uri, len(data), digest, header_of(run, lineage))
 
     def _there(self, uri: str, run: RawRun) -> bytes | None:
-        """Read the bytes of an earlier write of the same run; None when they are of another one.
+        """Read the object of an earlier write of the same run; None when it belongs to another run.
 
         Raises:
             ArchiveDamaged: they cannot be told to be either.
@@ -144,7 +144,7 @@ class Archive:
 
 
 def _apart(run: RawRun) -> RawRun:
-    """Rename the run: it gets an incarnation that no other has.
+    """Give the run an incarnation that no other run has.
 
     A client that was away between its question and its submission gives a run the incarnation of one that was archived
     meanwhile.

@@ -141,7 +141,7 @@ def read_plan(blobs: BlobStore, project: str, name: str) -> BulkPlan:
 
 
 def mark_done(blobs: BlobStore, plan: BulkPlan, upto: int, done: Sequence[Done]) -> None:
-    """Say what became of runs; `upto` is the number of the first one that is still to be done.
+    """Note the results of runs; `upto` is the number of the first run that is still to be done.
 
     Raises:
         BlobUnavailable: the server does not answer.
@@ -152,7 +152,7 @@ def mark_done(blobs: BlobStore, plan: BulkPlan, upto: int, done: Sequence[Done])
 
 
 def read_done(blobs: BlobStore, plan: BulkPlan) -> list[Done]:
-    """Tell what became of runs so far, in the order of the plan, without a gap.
+    """Read the results noted so far, in the order of the plan, without a gap.
 
     Raises:
         BlobUnavailable: the server does not answer.
@@ -187,7 +187,7 @@ def forget_bulks(blobs: BlobStore, before: int) -> int:
 
 
 def _planned_at(blobs: BlobStore, project: str, name: str) -> int:
-    """Tell when a bulk was planned; of one that cannot be read, when its last object was written."""
+    """Tell when a bulk was planned; if it cannot be read, when its last object was written."""
     try:
         return read_plan(blobs, project, name).at
     except (BlobNotFound, ArchiveUnreadable):

@@ -19,7 +19,7 @@ _SMALL = 512 * 1024
 
 
 def compact(blobs: BlobStore, days: Iterable[tuple[str, str]]) -> int:
-    """Put the small objects of these projects and days together where there are many; returns how many went.
+    """Join the small objects of these projects and days where there are many; return how many were removed.
 
     Raises:
         BlobUnavailable: the server does not answer.

@@ -66,7 +66,7 @@ class _Part(msgspec.Struct):
 
 
 class Deleter:
-    """Carries requests out.
+    """Carries out requests to delete from the archive.
 
     Args:
         store: keeps the notes of garbage.
@@ -89,7 +89,7 @@ class Deleter:
         self._known: dict[str, list[Row]] = {}
 
     def carry_out(self, request: DeleteRequest) -> bool:
-        """Delete what is asked for; whether that was all: a large rest without `flush`, and what is stored, take longer.
+        """Delete what is asked for; tell whether all is gone: stored runs wait, and without `flush` a large rest, too.
 
         Raises:
             BlobUnavailable, StoreUnavailable: a server does not answer; it may be carried out again.
@@ -116,7 +116,7 @@ class Deleter:
         return True
 
     def take_back(self, rows: Sequence[Row]) -> int:
-        """Delete those of these runs, which were archived just now, whose deletion was asked for; returns how many.
+        """Delete, of runs archived just now, those whose deletion was asked for; return how many.
 
         Raises:
             BlobUnavailable, StoreUnavailable: a server does not answer; it may be done again.
@@ -156,7 +156,7 @@ class Deleter:
             drop_events(self._blobs, shard, unneeded, written=request.at / 1000 - _SKEW)
 
     def _rows_of(self, one: Found) -> list[Row]:
-        """Read an object of the index: once for many requests, as it never changes."""
+        """Read an object of the index, once for many requests, as it never changes."""
         known = self._known.get(one.uri)
         if known is None:
             known = list(read_rows(self._blobs, [one]).rows.values())
@@ -165,14 +165,14 @@ class Deleter:
         return known
 
     def _strip(self, uri: str, project: str, rows: Sequence[Row], going: Collection[_Key]) -> None:
-        """Write an object of the index anew without some of its lines."""
+        """Write an object of the index again without some of its lines."""
         kept = [row for row in rows if row.key not in going]
         if kept:
             write_wanted(self._blobs, project, day_of(kept[0].ended_at), kept)
         self._blobs.delete([uri])
 
     def _is_stored(self, request: DeleteRequest) -> bool:
-        """Tell whether the store has a run that is meant, whose deletion waits for its retention."""
+        """Tell whether a run to be deleted is still stored: then its deletion waits for its retention."""
         if not request.stored:
             return False
         if request.runs:
@@ -200,7 +200,7 @@ class Deleter:
         return first[0].metadata.incarnation if first else None
 
     def _unlisted(self, request: DeleteRequest, known: Collection[_Key]) -> Iterator[RunLife]:
-        """Find runs of a project that no line of the index tells of, and for which no collector is about to write one."""
+        """Find runs of a project without a line in the index, for which no collector is about to write one."""
         for life in _lives_in(self._blobs, request):
             if (life.run.project, life.run.domain, life.run.run, life.incarnation) in known:
                 continue
@@ -215,7 +215,7 @@ class Deleter:
         return run.ended_at if run is not None else 0
 
     def _forget(self, lives: Sequence[RunLife]) -> bool:
-        """Note what belongs to runs alone, then remove them; False: they are too many to be noted at once."""
+        """Note what belongs to these runs alone, then remove them; False when they are too many to be noted at once."""
         part = _Part()
         for life in lives:
             self._read(life, part)
@@ -259,7 +259,7 @@ class Deleter:
 
 
 def _lives_in(blobs: BlobStore, request: DeleteRequest) -> Iterator[RunLife]:
-    """List all runs of a project, or of one domain of it, that have an object."""
+    """List the runs of a project, or of one of its domains, that have an object."""
     folder = f"{blobs.uri(RUNS)}/"
     start = (
         f"{folder}{request.project}/{request.domain}/" if request.domain else f"{folder}{request.project}/"

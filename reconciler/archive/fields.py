@@ -8,7 +8,7 @@ from reconciler.api.phase import ActionPhase
 
 
 class Form(Enum):
-    """The way the bytes of a field become JSON."""
+    """The way the bytes of a field are written as JSON."""
 
     JSON = "a document as it is"
     NUMBER = "a decimal number"

@@ -14,7 +14,7 @@ from reconciler.stores.objects import BlobStore
 
 
 def folders_of(blobs: BlobStore, action: TaskAction) -> Folders:
-    """Name the folders of an action's inputs and attempts; none when they are to stay."""
+    """Name the folders of an action's inputs and attempts; none when these stay."""
     template = template_or_none(action)
     if template is None or (template.metadata is not None and template.metadata.discoverable):
         return ()
@@ -29,7 +29,7 @@ def folders_of(blobs: BlobStore, action: TaskAction) -> Folders:
 
 
 def _old_folders(blobs: BlobStore, action: TaskAction) -> Folders:
-    """Name the folders of an action in the layout of releases before, where one project could lie within another.
+    """Name the folders of an action in the layout of earlier releases, where one project could lie within another.
 
     `<2 characters>/<project>/<domain>/<run>/<action>` is a folder of attempts, and one of inputs when a project is called
     like a shard. So only the very folder of the inputs goes, and no attempts of an action called `inputs`.

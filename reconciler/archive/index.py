@@ -31,7 +31,7 @@ _AT_ONCE = 16
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
-    """A number of actions of a run that are alike.
+    """Actions of a run that are alike, with their number.
 
     Attributes:
         task: name of the task, or its type.
@@ -104,7 +104,7 @@ _extra = msgspec.json.Decoder(_Extra)
 
 
 def row_of(run: RawRun, header: Header, size: int) -> Row:
-    """Make the line of a run that lies in the archive with this first line."""
+    """Make the line of a run that lies in the archive, from the first line of its object."""
     tasks = {name: _task_in(part) for name, part in run.shared.items()}
     groups = Counter(_group_of(action, tasks) for action in run.actions)
     found = next((action for action in run.actions if "r" not in action.fields), None)
@@ -141,7 +141,7 @@ def _group_of(action: RawAction, tasks: Mapping[str, str]) -> tuple[str, str, st
 
 
 def write_rows(blobs: BlobStore, rows: Iterable[Row]) -> set[tuple[str, str]]:
-    """Write lines of the index, one object for each project and day; returns those.
+    """Write lines of the index, one object for each project and day; return these objects.
 
     Raises:
         BlobUnavailable: the server does not answer; some may have been written.
@@ -155,7 +155,7 @@ def write_rows(blobs: BlobStore, rows: Iterable[Row]) -> set[tuple[str, str]]:
 
 
 def write_part(blobs: BlobStore, project: str, day: str, rows: Sequence[Row]) -> str:
-    """Write lines of one day, sorted by their end; returns the URI of their object."""
+    """Write lines of one day, sorted by their end; return the URI of the object."""
     lines = [_encode(row).decode() for row in sorted(rows, key=lambda row: (row.ended_at, row.key))]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24]
     uri = blobs.uri(f"{index_folder(project, day)}{digest}{SUFFIX}")
@@ -222,7 +222,7 @@ def _add(read: Read, uri: str, data: bytes) -> None:
 
 
 def _before(folder: str, day: str) -> str:
-    """Name a place before all objects of a day; SeaweedFS passes over a folder that is named itself."""
+    """Name a place before all objects of a day; SeaweedFS leaves out a folder that is named itself."""
     try:
         return f"{folder}{date.fromisoformat(day) - timedelta(days=1)}~"
     except (ValueError, OverflowError):
@@ -230,7 +230,7 @@ def _before(folder: str, day: str) -> str:
 
 
 def list_index(blobs: BlobStore, project: str, since: str, until: str) -> tuple[list[Found], int]:
-    """List the objects of a project's days, both included, and tell how many requests that took.
+    """List the objects of a project's days, first and last included, and tell how many requests that took.
 
     Raises:
         BlobUnavailable: the server does not answer.
@@ -249,7 +249,7 @@ def list_index(blobs: BlobStore, project: str, since: str, until: str) -> tuple[
 
 
 def list_projects(blobs: BlobStore, most: int) -> tuple[list[str], int]:
-    """List the first projects the index knows of, by name, and tell how many requests that took: one for each at most.
+    """List the first projects of the index, by name, and tell how many requests that took: at most one for each.
 
     Raises:
         BlobUnavailable: the server does not answer.

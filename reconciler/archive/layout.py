@@ -26,7 +26,7 @@ SUFFIX = ".ndjson.gz"
 
 
 def runs_of(run: RunId) -> str:
-    """Tell what the paths of all runs that had a name start with."""
+    """Return the common start of the paths of all runs that had a name."""
     return f"{RUNS}/{run}@"
 
 

@@ -28,7 +28,7 @@ _FINE = {b"%d" % ActionPhase.SUCCEEDED, b"%d" % ActionPhase.RECOVERED}
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line: what the object is about.
+    """The first line of an object: what the object is about.
 
     Attributes:
         version: of the format.
@@ -54,7 +54,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def header_of(run: RawRun, lineage: Mapping[str, Any] | None = None) -> Header:
-    """Tell what the first line says of a run."""
+    """Make the first line for a run."""
     kept = sum(len(action.events) for action in run.actions)
     published = sum(records.event_count(action.fields.get("e", "0").encode()) for action in run.actions)
     return Header(
@@ -73,7 +73,7 @@ def header_of(run: RawRun, lineage: Mapping[str, Any] | None = None) -> Header:
 
 
 def _lineage_of(run: RawRun) -> dict[str, Any]:
-    """Tell which run it was made of, as its first action says; nothing for one that was submitted."""
+    """Tell which run this one was made of, as its first action says; None for one that was submitted."""
     told = run.actions[0].fields.get("ln") if run.actions else None
     return {} if told is None else msgspec.json.decode(told, type=dict[str, Any])
 
@@ -118,7 +118,7 @@ def _quoted(text: str) -> str:
 
 
 class Lines(msgspec.Struct):
-    """Lines of a run, sorted by what they are; those that cannot be read are counted.
+    """The lines of a run, sorted by kind; unreadable ones are counted.
 
     Attributes:
         shared: fields of shared parts, by name.
@@ -148,7 +148,7 @@ class Lines(msgspec.Struct):
         return found
 
     def add(self, line: dict[str, msgspec.Raw]) -> None:
-        """Take one line. Kinds of newer releases are passed over."""
+        """Add one line. Kinds of newer releases are skipped."""
         match _text.decode(line["kind"]):
             case "shared":
                 self.shared[_text.decode(line["shared"])] = records.decode_shared(bytes(line["spec"]))

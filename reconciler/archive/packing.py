@@ -67,7 +67,7 @@ def unpack(data: bytes) -> Unpacked:
 
 
 def _read_member(data: memoryview) -> tuple[bytes, int]:
-    """Read the text of the member the data begins with, and its size; 0 = it is damaged, and the text may be a part."""
+    """Read the gzip member at the start of the data, and its size; 0 = it is damaged, and the text may be incomplete."""
     reader = zlib.decompressobj(_AUTO)
     text = b""
     try:

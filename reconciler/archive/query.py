@@ -16,7 +16,7 @@ _TRIES = 5
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A choice of archived runs. Fields that are empty exclude nothing.
+    """A query for archived runs. Empty fields exclude nothing.
 
     Attributes:
         project: of the runs.
@@ -38,7 +38,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
     def fits(self, row: Row) -> bool:
-        """Tell whether a run is meant."""
+        """Tell whether a run fits the query."""
         return (
             row.domain == (self.domain or row.domain)
             and row.run.startswith(self.name)
@@ -47,7 +47,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def matching(self, row: Row) -> int:
-        """Count the actions of a run that have this task, phase and error code."""
+        """Count the actions of a run with this task, phase and error code."""
         return sum(
             group.count
             for group in row.groups
@@ -58,7 +58,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(NamedTuple):
-    """The answer to a question.
+    """The answer to a query.
 
     Attributes:
         rows: the runs, newest end first.
@@ -72,7 +72,7 @@ class Found(NamedTuple):
 
 
 def ask(blobs: BlobStore, question: Question) -> Found:
-    """Look the index through: a list for each 1,000 objects of the days, and a read for each of them, side by side.
+    """Search the index: one request for each 1,000 objects of the days, and one for each object, side by side.
 
     Raises:
         BlobUnavailable: the server does not answer.

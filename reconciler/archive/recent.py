@@ -45,7 +45,7 @@ _TRIES: Final = 5
 
 
 class Place(msgspec.Struct, frozen=True, order=True):
-    """Marks the end of a page. What follows ended earlier, or at the same time under a name that sorts before.
+    """The place where a page ends. What follows ended earlier, or at the same time with a name that sorts before.
 
     Attributes:
         ended: when the last run of the page did, ms since the epoch.
@@ -62,7 +62,7 @@ class Place(msgspec.Struct, frozen=True, order=True):
 
     @property
     def day(self) -> str:
-        """The day of the next run at the latest."""
+        """The day on which the next run ended, at the latest."""
         return day_of(self.ended if self.key else self.ended - 1)
 
     @classmethod
@@ -86,7 +86,7 @@ class Place(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: str) -> Place | None:
-        """Read a place; None when the text is one of something else.
+        """Read a place; None when the text is not one.
 
         Raises:
             InvalidInput: it cannot be read.
@@ -134,7 +134,7 @@ _end = msgspec.json.Decoder(_End)
 
 
 class Asked(msgspec.Struct, kw_only=True):
-    """Asks for archived runs.
+    """A query for a page of archived runs.
 
     Attributes:
         wanted: chooses among them.
@@ -157,7 +157,7 @@ class Asked(msgspec.Struct, kw_only=True):
 
 
 class _ReplacedError(Exception):
-    """An object of the index is no longer there: others hold its lines."""
+    """An object of the index is gone: other objects have its lines now."""
 
 
 class RecentRuns:
@@ -178,7 +178,7 @@ class RecentRuns:
         self._size = 0
 
     def page(self, asked: Asked) -> Page:
-        """Read the next runs that are wanted.
+        """Read the next runs that fit.
 
         Raises:
             BlobUnavailable: the server does not answer.
@@ -214,7 +214,7 @@ class RecentRuns:
     def _days(
         self, page: Page, projects: Sequence[str], first: str, last: str
     ) -> Iterator[tuple[str, list[Found]]]:
-        """List the days that hold something, with their objects, last one first."""
+        """List the days that have runs, with their objects, the last day first."""
         if not projects:
             return
         for since, until in _windows(first, last):
@@ -239,7 +239,7 @@ class RecentRuns:
         return found
 
     def _take(self, page: Page, asked: Asked, day: str, found: Sequence[Found]) -> bool:
-        """Add the runs of a day; whether the page is full."""
+        """Add the runs of a day; tell whether the page is full."""
         parts = [
             _backwards(one.uri, data, asked, page)
             for one, data in zip(found, self._read(found, page), strict=True)
@@ -284,7 +284,7 @@ class RecentRuns:
             return b""
 
     def _keep(self, uri: str, data: bytes) -> None:
-        """Keep it as what was used last."""
+        """Keep an object's bytes, as the most recently used."""
         self._size += len(data) - len(self._bytes.pop(uri, b""))
         self._bytes[uri] = data
         while self._size > _BYTES:
@@ -292,7 +292,7 @@ class RecentRuns:
 
 
 def _backwards(uri: str, data: bytes, asked: Asked, page: Page) -> Iterator[Row]:
-    """Give the wanted runs of an object; its lines are in the order of their ends, so the last one comes first."""
+    """Yield the matching runs of an object, the last end first: its lines are sorted by their ends."""
     unpacked = unpack(data)
     lines, lost = unpacked.lines, unpacked.lost
     for number in range(_until(lines, asked.after), 0, -1):

@@ -25,7 +25,7 @@ class ArchivedAction(TaskAction):
 
     @classmethod
     def of(cls, record: TaskAction, ended_at: int) -> ArchivedAction:
-        """Make the same record, as one of the archive."""
+        """Make the record of the archive from a stored one."""
         made = cls(
             record.id,
             record.spec,
@@ -82,7 +82,7 @@ class ArchivedRun:
 
     @property
     def damage(self) -> str:
-        """Damage in a sentence, with its remedy; empty = it is whole."""
+        """The damage of a run as a sentence with its remedy; empty when the run is complete."""
         return str(ArchiveDamaged(self.uri, self.lost)) if self.lost else ""
 
     def get(self, action: ActionId) -> ArchivedAction | None:

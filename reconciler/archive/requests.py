@@ -74,7 +74,7 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         return f"{self.at:015d}-{hashlib.sha256(_encode(asked)).hexdigest()[:12]}.json"
 
     def means(self, row: Row) -> bool:
-        """Tell whether a run is to go."""
+        """Tell whether the request is for this run."""
         if self.runs:
             life = RunLife(
                 row.id, row.incarnation.partition("~")[0]
@@ -92,7 +92,7 @@ _decode = msgspec.json.Decoder(DeleteRequest).decode
 
 
 def store_request(blobs: BlobStore, request: DeleteRequest) -> None:
-    """Store what is asked for, and its trace: from now on a collector carries it out.
+    """Store a request and its trace: from now on a collector carries it out.
 
     Raises:
         BlobUnavailable: the server does not answer; it may have been stored.
@@ -103,7 +103,7 @@ def store_request(blobs: BlobStore, request: DeleteRequest) -> None:
 
 
 def finish_request(blobs: BlobStore, request: DeleteRequest, now: int) -> DeleteRequest:
-    """Say in the trace that all is done.
+    """Note in the trace that all is done.
 
     Raises:
         BlobUnavailable: the server does not answer.
@@ -115,7 +115,7 @@ def finish_request(blobs: BlobStore, request: DeleteRequest, now: int) -> Delete
 
 
 def forget_request(blobs: BlobStore, request: DeleteRequest) -> None:
-    """Carry it out no more; the trace stays.
+    """Stop carrying a request out; its trace stays.
 
     Raises:
         BlobUnavailable: the server does not answer.
@@ -124,7 +124,7 @@ def forget_request(blobs: BlobStore, request: DeleteRequest) -> None:
 
 
 def requests_in(blobs: BlobStore, place: str = DELETING) -> Iterator[DeleteRequest]:
-    """Read the requests that are carried out, or with `DELETED` all traces, oldest first; a damaged one is passed over.
+    """Read the open requests, or with `DELETED` all traces, oldest first; damaged ones are skipped.
 
     Raises:
         BlobUnavailable: the server does not answer.
@@ -140,7 +140,7 @@ def requests_in(blobs: BlobStore, place: str = DELETING) -> Iterator[DeleteReque
 
 
 def unwanted(blobs: BlobStore, rows: Sequence[Row]) -> list[Row]:
-    """Find those of these runs whose deletion somebody has asked for. One request where nobody has.
+    """Find which of these runs somebody has asked to delete. Costs one request when nobody has.
 
     Raises:
         BlobUnavailable: the server does not answer.
@@ -150,7 +150,7 @@ def unwanted(blobs: BlobStore, rows: Sequence[Row]) -> list[Row]:
 
 
 def write_wanted(blobs: BlobStore, project: str, day: str, rows: Sequence[Row]) -> str:
-    """Write lines of one day, but none of a run whose deletion is asked for, be it just now.
+    """Write lines of one day, except those of runs whose deletion is asked for, even if it was asked for only now.
 
     Returns:
         The URI of their object; empty when there is no line to write.

@@ -52,7 +52,7 @@ class Segments:
         self._folder = _folder(blobs, shard)
 
     def spill(self, before: int) -> int:
-        """Store those events older than `before` that a run in the store will want; returns how many.
+        """Store events older than `before` that a run in the store will need; return how many.
 
         Whoever dies in between stores some of them again, in another object: events are told apart by their sequence.
 
@@ -89,7 +89,7 @@ class Segments:
             self._blobs.delete(uris)
 
     def completed(self, run: RawRun) -> RawRun:
-        """Complete the run with all its events; older ones are looked for where an action has more than its record knows of.
+        """Add all its events to a run; older ones are looked up if an action has more than its record knows.
 
         Raises:
             BlobUnavailable, StoreUnavailable: a server does not answer.
@@ -123,7 +123,7 @@ class Segments:
                         yield bytes(one.event).decode()
 
     def _in_channel(self, run: RawRun) -> Iterator[str]:
-        """Look through the channel since the run was created: for actions with very many events."""
+        """Read the channel from the creation of the run on: for actions with very many events."""
         after = f"{max(run.created_at - 1, 0)}-0"
         while page := self._store.channel(self._shard, after, _LOOK):
             after = page[-1].cursor
@@ -158,7 +158,7 @@ def drop_events(
     since: int = 0,
     written: float = 0.0,
 ) -> None:
-    """Drop the events of runs that are deleted, from the segments of a shard; one that nobody can read goes as a whole.
+    """Remove the events of deleted runs from the segments of a shard; an unreadable segment goes as a whole.
 
     Args:
         blobs: where the archive lies.

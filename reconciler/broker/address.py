@@ -38,7 +38,7 @@ _CHECKS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl
 
 
 class BrokerAddress(msgspec.Struct, frozen=True):
-    """The place of the broker, and how to be let in.
+    """The place of the broker, and the credentials for it.
 
     Attributes:
         url: what Celery gets; holds the password.
@@ -107,7 +107,7 @@ def _amqp(url: str) -> BrokerAddress:
 
 
 def _tls_of_amqp(tls: dict[str, object]) -> dict[str, object]:
-    """Turn TLS options into those of py-amqp, which alone would accept any certificate."""
+    """Turn TLS options into those of py-amqp, which by itself would accept any certificate."""
     names = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
     found = {ours: tls[name] for name, ours in names.items() if name in tls}
     found["cert_reqs"] = int(_CHECKS[str(tls["ssl_cert_reqs"])])
@@ -139,7 +139,7 @@ def _userinfo(address: Address) -> str:
 
 
 def _server_urls(address: Address) -> str:
-    """Write the list as kombu reads it: credentials and database stand in the first URL."""
+    """Write the list as kombu reads it: with credentials and database in the first URL."""
     hosts = [_host(host, port, PORTS[address.scheme]) for host, port in address.hosts]
     first = f"{address.scheme}://{_userinfo(address)}{hosts[0]}/{address.db}"
     return ";".join([first, *(f"{address.scheme}://{host}" for host in hosts[1:])])

@@ -55,7 +55,7 @@ class BrokerReport(msgspec.Struct, frozen=True):
 
 
 def broker_problems(settings: Settings) -> list[str]:
-    """Tell what keeps a worker from starting: it would die later, or reconnect for ever. One that is away is an `Outage`."""
+    """List what would make a worker die later or reconnect for ever. A broker that is away is an `Outage`."""
     report = look_at_broker(settings)
     return [problem if report.lasting else Outage(problem) for problem in report.problems]
 
@@ -104,7 +104,7 @@ def _tried(connection: Any, address: BrokerAddress, settings: Settings) -> list[
 
 
 def _send_and_take(connection: Any) -> None:  # noqa: ANN401  # as above
-    """Send one message through a queue of its own, which goes with the connection, and take it."""
+    """Send one message through a temporary queue, and take it."""
     name = f"reconciler-trial-{uuid.uuid4().hex}"
     channel = connection.channel()
     queue: Any = Queue(name, channel=channel, exclusive=True, auto_delete=True, durable=False)  # type: ignore[no-untyped-call]  # kombu is not typed
@@ -115,7 +115,7 @@ def _send_and_take(connection: Any) -> None:  # noqa: ANN401  # as above
 
 
 def _waiting(connection: Any, queue: str, address: BrokerAddress) -> int | None:  # noqa: ANN401  # as above
-    """Count the messages of a queue. On Redis it is declared, which makes nothing: kombu finds none there for our prefix."""
+    """Count the messages of a queue. On Redis it is declared first: kombu would not find it under our prefix."""
     channel = connection.channel()
     try:
         return int(channel.queue_declare(queue=queue, passive=address.family != "redis").message_count)
@@ -141,7 +141,7 @@ def _explained(address: BrokerAddress, settings: Settings, said: str, lasting: s
 
 
 def answering(settings: Settings, workers: Sequence[str], replies: int) -> set[str]:
-    """Tell which of these workers answer a ping by way of the broker; returns as soon as all have.
+    """Find which of these workers answer a ping through the broker; return as soon as all have.
 
     Args:
         settings: where the broker is.

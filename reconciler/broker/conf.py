@@ -59,7 +59,7 @@ def celery_settings(settings: Settings) -> dict[str, object]:
 
 
 def attempts_settings(settings: Settings) -> dict[str, object]:
-    """Tell what a worker of any queue besides steps sets on top of `celery_settings` when it starts.
+    """List the settings of a worker of any queue besides steps, on top of `celery_settings`.
 
     Raises:
         InvalidSettings: the broker's URL cannot be used.

@@ -45,12 +45,12 @@ def routing_key(event: ActionEvent) -> str:
 
 
 def dedupe_key(event: ActionEvent) -> str:
-    """Tell what is the same each time an event arrives, and different for any other event."""
+    """Return a key that is the same each time an event arrives, and different for any other event."""
     return f"{event.id}#{event.sequence}"
 
 
 def exchange_problems(settings: Settings) -> list[str]:
-    """Tell why events could not be forwarded with these settings, as sentences; empty also when they are not to be."""
+    """List why events could not be forwarded with these settings, as sentences; empty also without an exchange."""
     try:
         if settings.events_exchange:
             _address(settings)

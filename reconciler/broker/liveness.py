@@ -30,11 +30,11 @@ class Liveness:
         self._heard = self._turned = time.monotonic()
 
     def beat(self) -> None:
-        """Note that the broker answered the consumer, or that nothing was to be asked of it."""
+        """Note that the broker answered the consumer, or that there was nothing to ask."""
         self._heard = time.monotonic()
 
     def follow(self, cycle: Any) -> None:  # noqa: ANN401  # kombu's poller has no type
-        """Watch the poller of the newest connection. Pollers of lost ones stay in the event loop; they no longer count."""
+        """Watch the poller of the newest connection. Those of lost connections stay in the loop, but no longer count."""
         self._cycle = cycle
 
     def turn(self, cycle: Any) -> None:  # noqa: ANN401  # as above

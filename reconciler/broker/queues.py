@@ -18,7 +18,7 @@ from reconciler.settings import Settings
 
 
 def name_prefix(settings: Settings, address: BrokerAddress) -> str:
-    """Tell what stands before the name of each queue and exchange of the installation."""
+    """Return what stands before the name of each queue and exchange of the installation."""
     return "" if address.family == "redis" else f"{settings.key_prefix}:"
 
 
@@ -30,7 +30,7 @@ def queue_of(name: str, prefix: str) -> Queue:
 
 
 class _OwnQueues(Queues):  # type: ignore[misc]  # Celery has no types
-    """Queues that are named by `-Q` or by a task alone get the prefix as well."""
+    """Queues that prefix also the names that only `-Q` or a task mentions."""
 
     prefix = ""
 
@@ -55,7 +55,7 @@ def plain_name(queue: Any) -> str:  # noqa: ANN401  # kombu's queue; its type la
 
 
 def talk(prefix: str) -> dict[str, object]:
-    """Tell where Celery's processes talk with each other, or Flower would show, and stop, another installation's workers."""
+    """Set the exchanges of remote control and events, or Flower would show, and stop, workers of another installation."""
     if not prefix:
         return {}
     return {

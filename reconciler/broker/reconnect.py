@@ -20,7 +20,7 @@ _APART = 1.0
 
 
 class _Last:
-    """The time when this process connected last."""
+    """The time of this process's last connection."""
 
     at = -math.inf
 

@@ -38,6 +38,6 @@ class RecordingMessenger:
         self.tickets.append(queue)
 
     def waiting(self, queue: str) -> int:
-        """Report that nothing waits: a test that wants a message to arrive plays it at once."""
+        """Report that nothing waits: the test itself delivers the messages it wants delivered."""
         del queue
         return 0

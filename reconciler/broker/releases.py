@@ -11,7 +11,7 @@ PACKAGES = ("celery", "kombu")
 
 
 def release_problems(version: Callable[[str], str] = metadata.version) -> list[str]:
-    """Tell what is installed in place of the release we work with, each as a sentence with its remedy.
+    """List packages that are not of the release we work with, each as a sentence with its remedy.
 
     pip keeps to it by itself; a lock file, `--no-deps` or a system package may not.
 

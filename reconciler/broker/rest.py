@@ -41,7 +41,7 @@ class Rest:
         return time.monotonic() < self._until
 
     def answered(self) -> None:
-        """Note that it answers again."""
+        """Note that the broker answers again."""
         if self._pause:
             logger.warning("the broker does %s again", self._doing)
             self._pause = self._until = 0.0

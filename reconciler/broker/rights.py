@@ -37,7 +37,7 @@ def missing_rights(channel: Any, prefix: str) -> list[str]:  # noqa: ANN401  # k
 
 
 def sent(base: str) -> list[Words]:
-    """List every command. Two names at once tell a cluster node, which kombu cannot use."""
+    """List every command. Using two names at once reveals a cluster node, which kombu cannot use."""
     h, q, r, s, t, z = (f"{base}{kind}" for kind in "hqrstz")
     sha = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
     return [

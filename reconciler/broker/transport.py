@@ -58,7 +58,7 @@ _LOOK_EVERY = 1.0
 
 
 class QoS(stock.QoS):
-    """Book-keeping of unacknowledged messages that outlives the connection they came over."""
+    """Book-keeping of unacknowledged messages that survives the connection they came over."""
 
     def restore_unacked(self, client: Any = None) -> None:  # noqa: ANN401  # kombu hands in a client of its own
         """Hand unacknowledged messages back; without a broker, leave them to the visibility timeout.
@@ -95,7 +95,7 @@ class QoS(stock.QoS):
             self._leave_nothing_open()
 
     def _settled_here(self, delivery_tag: str, error: Exception) -> None:
-        """Settle a message here that the broker will not settle: it is delivered again, and refused by the record."""
+        """Settle a message here that the broker will not settle: it is delivered again, and then refused by the record."""
         logger.warning(
             "the broker refuses an acknowledgement (%s): its message comes again after the visibility timeout",
             error,
@@ -127,11 +127,11 @@ class WakeUps(virtual.QoS):
 
 
 class _TooLarge(ValueError):
-    """A message was not even parsed."""
+    """A message that is too large to be parsed."""
 
 
 def _answer(parse: Callable[..., Any], *given: Any, **options: Any) -> Any:  # noqa: ANN401  # redis-py's
-    """Read the answer to a command of a consumer; a message that is too large for one of ours is not looked into."""
+    """Read the answer to a consumer's command; a message that is too large to be ours is not parsed."""
     answer = parse(*given, **options)
     match answer:
         case [_, (bytes() | str()) as message] if len(message) > LARGEST_MESSAGE:
@@ -278,7 +278,7 @@ class _Picky:
             self._forget(message)
 
     def _forget(self, message: Any) -> None:  # noqa: ANN401  # as above
-        """Forget a message: should it have been taken already, it must not come again, nor count as being worked on."""
+        """Forget a message that may be taken already: it must not come again, nor count as being worked on."""
         for channel in self.channels:  # type: ignore[attr-defined]  # the other base has it
             with suppress(TypeError, LookupError):  # one without a tag was not taken
                 tag = message["properties"]["delivery_tag"]

@@ -95,7 +95,7 @@ def _retry(task: Task, error: BaseException, asked: AskedRetry | None) -> Except
 
 
 def _ignored(task: Task, recorder: Recorder) -> Any:  # the task's result
-    """Handle `Ignore`: it leaves the state the task has set itself; without one it has ended, with nothing to say."""
+    """Handle `Ignore`: the state that the task has set itself stays; without one it has ended with no result."""
     state, meta = recorder.said or ("", None)
     if state in states.EXCEPTION_STATES:
         text = (
@@ -108,7 +108,7 @@ def _ignored(task: Task, recorder: Recorder) -> Any:  # the task's result
 
 
 def _rejected(task: Task, error: Reject, carried: Carried) -> BaseException:
-    """Handle a rejected message: given back it comes again where Celery would still hold it; else it is dropped."""
+    """Handle a rejected message: given back, it comes again where Celery would still hold it; otherwise it is dropped."""
     if not (error.requeue and task.acks_late):
         error.retryable = False
         return _own(error)

@@ -56,7 +56,7 @@ class CarriedSignature(Signature):
         self.name = str(task.name)
 
     def encode_arguments(self, args: Sequence[object], kwargs: Mapping[str, object]) -> bytes:
-        """Write the arguments that are given. See `Signature.encode_arguments`."""
+        """Write the given arguments. See `Signature.encode_arguments`."""
         args, kwargs = dumped(self._task, args, kwargs)
         try:
             bound = self._given.bind(*args, **kwargs)
@@ -90,7 +90,7 @@ class CarriedSignature(Signature):
         return dict(found)
 
     def call_form(self, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Make the call that was encoded: what was passed by position is again."""
+        """Rebuild the call that was encoded: positional arguments are positional again."""
         left = int(arguments.get(_POSITIONAL, 0))
         args: list[Any] = []
         kwargs: dict[str, Any] = {}

@@ -36,7 +36,7 @@ class _Shared:
 
 
 class DurableTask(Task[..., Any]):
-    """A Celery task that can be submitted as an action. Calling it runs it here and now, as calling the Celery task does."""
+    """A Celery task that can be submitted as an action. Calling it runs it in this process, as in Celery."""
 
     celery_task: CeleryTask
 

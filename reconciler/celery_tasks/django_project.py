@@ -8,7 +8,7 @@ from typing import Any
 
 
 def close_connections() -> None:
-    """Close what the call has opened to databases and caches, but nothing within a transaction: that is a test's."""
+    """Close the call's connections to databases and caches, but none inside a transaction: that belongs to a test."""
     if not os.environ.get("DJANGO_SETTINGS_MODULE") or "django.db" not in sys.modules:
         return
     database: Any = sys.modules["django.db"]

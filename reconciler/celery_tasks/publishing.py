@@ -26,11 +26,11 @@ _LONGEST = 16
 
 
 class CeleryUnsupported(NonRetryableError):
-    """A durable task asked for something of Celery's that an action has not; the message says what to do."""
+    """A durable task used a feature of Celery that actions do not have; the message says what to do instead."""
 
 
 class _Refused(Ignore):  # type: ignore[misc]  # Celery has no types
-    """Ends the task without a retry of its own: `autoretry_for` lets it pass."""
+    """Ends the task without a retry of its own: `autoretry_for` does not catch it."""
 
 
 class Outbox:
@@ -52,7 +52,7 @@ class Outbox:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the task speak, within the block, to this box and to the recorder."""
+        """Make the task talk to this box and the recorder inside the block."""
         own = vars(self._task)
         before = dict(own)
         before_task_publish.connect(self._say_sent, weak=False)
@@ -73,7 +73,7 @@ class Outbox:
             own.update(before)
 
     def _say_sent(self, sender: object = None, **_: Any) -> None:
-        """Say once of each other task that it goes to the broker: whoever composes may have meant a child."""
+        """Log, once for each other task, that it goes to the broker: the author may have meant a child."""
         if sender not in self._sent:
             self._sent.add(sender)
             _task_log.info(
@@ -105,7 +105,7 @@ class Outbox:
         return signed
 
     def _take(self, message: Signature, plain: Signature) -> None:
-        """Keep what Celery would send: it becomes the next attempt.
+        """Keep what Celery would send as the next attempt.
 
         Raises:
             TypeError, ValueError: the arguments do not fit the task, or JSON cannot carry them.

@@ -36,7 +36,7 @@ class Recorder(DisabledBackend):  # type: ignore[misc]  # Celery has no types
         self.said: tuple[str, Any] | None = None
 
     def store_result(self, task_id: str, result: object, state: str, *_: Any, **__: Any) -> object:
-        """Keep a state the task has set itself, say it in the log, and have the record say it, too."""
+        """Keep a state that the task sets itself; write it into the log and the record."""
         if task_id != self._id:
             self.refuse("update_state of another task: a durable task knows its own state only")
         if state != states.STARTED:  # said by the tracer

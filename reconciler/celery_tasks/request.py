@@ -12,7 +12,7 @@ from reconciler.core.current import CurrentAttempt
 
 
 class Limits(NamedTuple):
-    """Limits of time of one call, seconds: when it is killed, and when it is told."""
+    """Time limits of one call, seconds: when it is killed, and when it is warned."""
 
     hard: float | None = None
     soft: float | None = None

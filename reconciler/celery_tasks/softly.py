@@ -14,7 +14,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 @contextmanager
 def soft_limit(seconds: float | None) -> Iterator[None]:
-    """Raise `SoftTimeLimitExceeded` in the block once it has taken so long, as SIGUSR1 does in a worker of Celery.
+    """Raise `SoftTimeLimitExceeded` in the block after this many seconds, as SIGUSR1 does in a worker of Celery.
 
     Only the main thread can be interrupted; elsewhere, as in tests, there is no limit.
     """

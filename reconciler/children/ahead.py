@@ -8,14 +8,14 @@ from typing import Any
 
 
 class Ahead:
-    """The clock of the loop of one call, and by how much it is ahead."""
+    """The clock of the loop of one call, and how far it is ahead."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._by = 0.0
 
     def to_next_timer(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make the first timer due; nothing happens without one, or in a loop that does not tell of its timers."""
+        """Make the first timer due; without one, or in a loop that does not list its timers, nothing happens."""
         timers = [timer.when() for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled()]
         left = min(timers) - loop.time() if timers else 0.0
         if left > 0:
@@ -23,7 +23,7 @@ class Ahead:
             self._by += left
 
     def end(self) -> None:
-        """Give the loop its own clock back."""
+        """Give the loop back its own clock."""
         loop: Any = self._loop
         self._loop = None
         if loop is not None:

@@ -8,7 +8,7 @@ from reconciler.children.requests import End
 
 
 class Arrivals:
-    """Ends of children and of sleeps, the earliest first; of one ms, in the order they were asked for."""
+    """Ends of children and of sleeps, the earliest first; within one ms in the order they were asked for."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int, End | None]] = []
@@ -18,16 +18,16 @@ class Arrivals:
         return bool(self._heap)
 
     def until(self, told: float) -> bool:
-        """Tell whether there is one that was over at this time, ms."""
+        """Tell whether one of them was over at this time, ms."""
         return bool(self._heap) and self._heap[0][0] <= told
 
     def add(self, at: float, number: int, end: End | None = None) -> None:
-        """Note that a wait is over since a time, ms: of a child with its end, of a sleep without one."""
+        """Note since when a wait is over, ms: for a child with its end, for a sleep without one."""
         self._count += 1
         heapq.heappush(self._heap, (at, number, self._count, end))
 
     def next(self) -> tuple[float, int, End | None]:
-        """Take the earliest: its time, number of the request, and its end.
+        """Take the earliest: its time, the number of its request, and its end.
 
         Raises:
             IndexError: there is none.

@@ -12,7 +12,7 @@ from reconciler.api.errors import InvalidArguments, InvalidSpec
 
 
 def check_callable(name: str, function: object) -> Callable[..., Any]:
-    """Give the function of a step.
+    """Check the function of a step, and return it.
 
     Raises:
         InvalidArguments: it cannot be called.
@@ -31,7 +31,7 @@ def check_callable(name: str, function: object) -> Callable[..., Any]:
 
 
 def check_timeout(timeout: object) -> float | None:
-    """Give how long to wait, seconds; None: as long as it takes.
+    """Check how long to wait, in seconds, and return it; None: as long as it takes.
 
     Raises:
         InvalidArguments: it is no number.
@@ -44,7 +44,7 @@ def check_timeout(timeout: object) -> float | None:
 
 
 def check_thread(own: int) -> None:
-    """Check that a call is ended by its own thread, of which this is the number.
+    """Check that a call is ended from its own thread, which has this number.
 
     Raises:
         InvalidSpec: it is another one.

@@ -52,7 +52,7 @@ class Coming(Iterator[T], AsyncIterator[T], Generic[T]):
 
     # -- what comes --------------------------------------------------------------------------------------------------
     def take(self, found: ask.Ends) -> Iterator[tuple[int, ask.End]]:
-        """Take ends; give each with the time at which it is told of: not before one that stands before it."""
+        """Take ends; give each with the time when the function is told of it: never before the one in front of it."""
         self._received += len(found.ends)
         self._pending += len(found.ends)
         self._asked = self._asked and not found.ends and not found.last
@@ -62,7 +62,7 @@ class Coming(Iterator[T], AsyncIterator[T], Generic[T]):
             yield self._at, end
 
     def deliver(self, end: ask.End) -> None:
-        """Take one end that is told of now."""
+        """Take one end of which the function is told now."""
         self._pending -= 1
         self._put(end)
 
@@ -119,7 +119,7 @@ class Coming(Iterator[T], AsyncIterator[T], Generic[T]):
             self._parent.post(ask.Follow(self.number, self._group, self._received))
 
     def _read_rest(self) -> None:
-        """Read the next part of what is in no list: of members that were never started, or stored by a release before."""
+        """Read the next part of what no list has: members that were never started, or that an earlier release stored."""
         index = self._told.find(0)
         if index < 0:
             return

@@ -39,7 +39,7 @@ _LOOK_AT_LINES = 0.05
 
 
 class Desk:
-    """Do what one launch asks for.
+    """Carries out the requests of one launch.
 
     Args:
         client: of the installation.
@@ -90,14 +90,14 @@ class Desk:
         self._replays = is_relaunch(record.attempt.launch) if replays is None else replays
 
     def take(self, request: ask.Request) -> None:
-        """Take a request; `work` does it."""
+        """Take a request; `work` carries it out."""
         if isinstance(request, ask.Say):
             self.said = request
         else:
             self._requests.append(request)
 
     def close(self) -> None:
-        """Watch for nothing any more."""
+        """Stop watching."""
         new = [*self._untold, *self._starting.untold()]
         if new and self._drive is not None:
             self._drive.leave(new)
@@ -105,7 +105,7 @@ class Desk:
         self._following.close()
 
     def pause(self) -> float | None:
-        """Tell in how many seconds `work` has something to do; None: not before a request or news come."""
+        """Return the seconds until `work` has something to do; None: not before a request or news come."""
         now = time.monotonic()
         if self._requests:
             return max(0.0, self._again - now)
@@ -116,7 +116,7 @@ class Desk:
         return wait if self._hurried or not self._queue else min(wait, _LOOK_AT_LINES)
 
     def work(self) -> list[ask.Answer]:
-        """Do what was asked for, as far as the servers answer; what is left is tried again."""
+        """Carry out the requests, as far as the servers answer; the rest is tried again."""
         answers: list[ask.Answer] = []
         if time.monotonic() < self._again:
             return answers
@@ -140,33 +140,33 @@ class Desk:
         return answers
 
     def names(self, numbers: Sequence[int]) -> list[str]:
-        """Name the actions these requests have started; one of another run has its whole path."""
+        """Name the actions these requests have started; one of another run by its whole path."""
         found = (self._actions.get(number) for number in numbers)
         run = self._record.id.run_id
         names = [action.action if action.run_id == run else str(action) for action in found if action]
         return [*names, *filter(None, map(self._following.name, numbers))]
 
     def _waits(self) -> float | None:
-        """Tell in how many seconds to look at what is waited for; None: at nothing."""
+        """Return the seconds until what is waited for must be looked at; None: nothing is waited for."""
         pauses = (self._watching.pause(), self._following.pause())
         return min((pause for pause in pauses if pause is not None), default=None)
 
     def asked(self) -> tuple[set[str], int]:
-        """Name the children that were asked for, and tell how many of them are new."""
+        """Name the children that were asked for, and count the new ones."""
         run = self._record.id.run_id
         mine = (action for action in self._actions.values() if action.run_id == run)
         names = {action.action for action in mine if action not in self._apart}
         return names, self._starting.made
 
     def _step(self) -> None:
-        """Take the first step of what was stored without a message; of many together it is left to others."""
+        """Take the first step of what was stored without a message; for many at once, leave it to others."""
         new, self._untold = self._untold, []
         if new and self._drive is not None:
             (self._drive.step if len(new) <= FEW else self._drive.leave)(new)
 
     # -- one kind of request after the other -------------------------------------------------------------------------
     def _some(self) -> list[ask.Answer]:
-        """Do the first request, with those of its kind behind it; they stay in line until they are done.
+        """Carry out the first request and the following ones of its kind; they stay queued until they are done.
 
         Raises:
             Unavailable: a server does not answer.
@@ -225,7 +225,7 @@ class Desk:
         return answers
 
     def _may_wait(self, action: ActionId, *, limited: bool) -> None:
-        """Refuse to wait for what waits for this action; what was started below it never does.
+        """Refuse to wait for an action that waits for this one; actions started below it never do.
 
         Raises:
             EndlessWait: names the circle.
@@ -312,7 +312,7 @@ class Desk:
         return [ask.Done(request.number)]
 
     def _outcomes(self, request: ask.Outcomes) -> list[ask.Ends]:
-        """Collect the ends of members; one that was never stored ended with its group."""
+        """Collect the ends of members; one that was never stored has ended with its group."""
         group, total = self._action(request.group), request.end or self._totals.get(request.group, 0)
         run, parts = group.run_id, []
         for start in range(request.first, max(total, 1), _AT_ONCE):
@@ -329,7 +329,7 @@ class Desk:
 
     # -- values ------------------------------------------------------------------------------------------------------
     def _give_up(self, request: ask.GiveUp) -> ask.Done:
-        """Keep that a wait was given up, then abort what was waited for, if asked to."""
+        """Record that a wait was given up, then abort what was waited for if asked to."""
         action = self._actions.get(request.child)
         if action is not None or not request.child:  # else its start was refused, which its parent knows
             wait = wait_name(str(action), request.turn) if action is not None else request.turn
@@ -339,7 +339,7 @@ class Desk:
         return ask.Done(request.number)
 
     def _given_up(self) -> list[ask.Answer]:
-        """Tell, before the first answer to a wait, what earlier passes have given up."""
+        """Report what earlier passes have given up, before the first answer to a wait."""
         if not (self._replays and isinstance(self._requests[0], ask.Watch | ask.Follow | ask.Keep)):
             return []
         waits = self._values.given_up()

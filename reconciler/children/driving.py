@@ -23,20 +23,20 @@ FEW = 16
 
 
 class Drive(Protocol):
-    """Takes steps for a desk."""
+    """Takes first steps for a desk."""
 
     def takes(self, actions: Sequence[TaskAction]) -> bool:
-        """Tell whether it will take the first step of these."""
+        """Tell whether it will take the first step of these actions."""
 
     def step(self, actions: Sequence[ActionId]) -> None:
-        """Take it. Never raises: what it cannot do is left to a steps worker."""
+        """Take a step. Never raises: what fails is left to a steps worker."""
 
     def leave(self, actions: Sequence[ActionId]) -> None:
-        """Have a steps worker take it."""
+        """Let a steps worker take the step."""
 
 
 class Driver:
-    """Takes them with the stepper of this process.
+    """Takes steps with the stepper of this process.
 
     Args:
         stepper: takes the steps.

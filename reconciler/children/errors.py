@@ -9,7 +9,7 @@ from reconciler.children import requests as ask
 
 
 class Suspended(BaseException):
-    """Raised where a function waits that has nothing else to do. `finally` and `with` clean up; it is called again later.
+    """Raised in a function where it waits with nothing else to do. `finally` and `with` clean up; it is called again later.
 
     Not an `Exception`: a function that keeps it from passing is ended by force.
     """
@@ -41,7 +41,7 @@ def error_of(kind: str, message: str) -> ReconcilerError:
 
 
 def ended_error_of(end: ask.End) -> ActionEnded | None:
-    """Make the error of a child that did not succeed, with what its function raised as cause; else None."""
+    """Make the error of a child that did not succeed, caused by what its function raised; None when it succeeded."""
     phase = ActionPhase(end.phase)
     if end.document is not None:
         return None
@@ -53,12 +53,12 @@ def ended_error_of(end: ask.End) -> ActionEnded | None:
 
 
 def not_in_time(timeout: float) -> ResultTimeout:
-    """Give the error of a wait whose time is over."""
+    """Make the error of a wait whose time is over."""
     return ResultTimeout(f"it had not ended after {timeout} s; it goes on: wait again, or abort it")
 
 
 def nothing_comes(timeout: float | None) -> ReconcilerError:
-    """Give the error of a wait that could never end: in a lab all else stands still meanwhile."""
+    """Make the error of a wait that could never end, because everything else in a lab stands still."""
     if timeout is not None:
         return not_in_time(timeout)
     return ReconcilerError(

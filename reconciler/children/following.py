@@ -42,7 +42,7 @@ class Following:
         self._next = self._at_latest = 0.0
 
     def add(self, request: Follow, group: ActionId) -> Ends:
-        """Give what has ended so far; when that is nothing, the group is followed until something has.
+        """Return the ends so far; if there are none, follow the group until there are some.
 
         Raises:
             Unavailable: a server does not answer.
@@ -58,22 +58,22 @@ class Following:
         return found or Ends(request.number, [], last=False)
 
     def name(self, number: int) -> str:
-        """Name what a suspended function waits for: the group, and how many of its members it knows of; or nothing."""
+        """Name what a suspended function waits for: the group, and how many ends of its members it knows; or nothing."""
         group, after = self._places.get(number, (None, 0))
         return f"{group.action}#{after}" if group is not None else ""
 
     def close(self) -> None:
-        """Follow nothing any more."""
+        """Stop following."""
         self._subscribed.close()
 
     def pause(self) -> float | None:
-        """Tell in how many seconds `ended` has something to do; None: not before it is told."""
+        """Return the seconds until `ended` has something to do; None: not before it is notified."""
         if not self._open:
             return None
         return max(0.0, (self._next if self._news else self._at_latest) - time.monotonic())
 
     def ended(self) -> list[Ends]:
-        """Give what has ended since.
+        """Return the ends since the last call.
 
         Raises:
             Unavailable: a server does not answer.

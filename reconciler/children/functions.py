@@ -29,7 +29,7 @@ _LARGEST = 32 * 1024 * 1024
 
 
 def step(name: str, function: Callable[..., T], *args: Any, key: str = "", **kwargs: Any) -> T:  # noqa: ANN401  # arguments of the function
-    """Call a function once, and keep what it returns: each later pass, relaunch and attempt gets the same value.
+    """Call a function once and keep what it returns: each later pass, launch and attempt gets the same value.
 
     If the process dies between the call and the keeping, it is called again.
 
@@ -83,7 +83,7 @@ async def _step_async(
 
 
 def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401  # arguments of the function
-    """End this call, and have the task called anew with other arguments, as if nothing had been asked for before.
+    """End this call and let the task be called again with other arguments, as if nothing had been asked for before.
 
     It stays the same action: whoever waits for its result gets that of the last call. What it has started and not awaited
     goes on, and ends with the action. `finally` and `with` clean up, as in a suspension.
@@ -185,7 +185,7 @@ def ask(
 
 
 async def _refused(error: InvalidSpec) -> NoReturn:
-    """Refuse it where it is awaited, so that no awaitable is left over beside it."""
+    """Refuse a request where it is awaited, so that no unawaited coroutine is left over."""
     raise error
 
 
@@ -235,7 +235,7 @@ def _time(parent: Parent, number: int) -> int:
 
 
 def _keep(parent: Parent, slot: str, function: Callable[..., Any], result: object) -> object:
-    """Keep a value; what is returned has made the same way as in later passes."""
+    """Keep a value, and return it in the form in which later passes will get it."""
     value = _encoded(function, result)
     if len(value) > _LARGEST:
         raise InvalidInput(
@@ -246,7 +246,7 @@ def _keep(parent: Parent, slot: str, function: Callable[..., Any], result: objec
 
 
 def _signature(function: Callable[..., Any]) -> Signature:
-    """Tell how the values of a step are written: by the return hint of its function, where it has one that can be read."""
+    """Choose how the values of a step are written: by the return hint of its function, if it has a usable one."""
 
     def value() -> None: ...
 

@@ -25,12 +25,12 @@ class Call(Protocol):
         ...
 
     async def hold(self, told: int) -> None:
-        """Wait to be cancelled; of ends, only those until this time are told meanwhile."""
+        """Wait to be cancelled; meanwhile report only ends until this time."""
         ...
 
 
 class GivenUp:
-    """The waits that earlier passes have given up, by their names, and how often this one has waited for what.
+    """The waits that earlier passes have given up, by name, and how often this pass has waited for each.
 
     Args:
         call: whose.
@@ -46,11 +46,11 @@ class GivenUp:
         self.told = 0
 
     def learn(self, waits: Mapping[str, int]) -> None:
-        """Note what earlier passes have given up, and what they had been told until then."""
+        """Note what earlier passes have given up, and how far they had been told of ends until then."""
         self._known.update(waits)
 
     def turn(self, what: Hashable) -> int:
-        """Tell how often this was waited for before."""
+        """Count how often this was waited for before."""
         self._turns[what] += 1
         return self._turns[what] - 1
 
@@ -58,7 +58,7 @@ class GivenUp:
         return name in self._known
 
     def keep(self, turn: str, child: int = 0, reason: str = "") -> None:
-        """Keep that a wait is given up; see `requests.GiveUp`.
+        """Record that a wait is given up; see `requests.GiveUp`.
 
         Raises:
             HistoryTooLong: the function has asked for too much.
@@ -68,7 +68,7 @@ class GivenUp:
 
     @contextmanager
     def on_cancel(self, turn: str, child: int = 0, reason: str = "") -> Iterator[None]:
-        """Keep that the wait inside the `with` block is given up, when it is cancelled."""
+        """Record that the wait inside the `with` block is given up if it is cancelled."""
         try:
             yield
         except BaseException as error:
@@ -77,7 +77,7 @@ class GivenUp:
             raise
 
     async def again(self, name: str) -> bool:
-        """Wait to be cancelled, if the pass before was here; whether it was."""
+        """Wait to be cancelled if the pass before gave up here; tell whether it did."""
         told = self._known.get(name)
         if told is not None:
             await self._call.hold(told)
@@ -85,5 +85,5 @@ class GivenUp:
 
 
 def wait_name(action: str, turn: int | str) -> str:
-    """Name a wait for an action, by its path and by how often it was waited for before."""
+    """Name a wait for an action by its path and by how often it was waited for before."""
     return f"{action}/{turn}"

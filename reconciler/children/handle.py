@@ -71,17 +71,17 @@ class ChildRun(Generic[T_co]):
 
     @property
     def incarnation(self) -> str:
-        """Give what tells its run from others that had its name."""
+        """Return the incarnation of its run, which tells it from other runs of the same name."""
         return cast("ask.Started", self._parent.answer(self._number)).incarnation
 
     @property
     def phase(self) -> ActionPhase:
-        """Tell where it is now; not the same in each pass, so base no decision on it that the next pass could not repeat."""
+        """Return its phase now. It may differ between passes: base no decision on it that must be repeated."""
         number = self._parent.post(ask.Look(self._parent.number(), self._number))
         return ActionPhase(cast("ask.Phase", self._parent.answer(number)).phase)
 
     def result(self, timeout: float | None = None) -> T_co:
-        """Give what the task returned; for a group, the list of what its members returned, in order.
+        """Return what the task returned; for a group, the list of what its members returned, in order.
 
         Args:
             timeout: seconds; with one the function keeps its worker while it waits. None waits as long as it takes.
@@ -141,20 +141,20 @@ class ChildRun(Generic[T_co]):
         self._parent.answer(self._parent.post(ask.Abort(self._parent.number(), self._number, reason)))
 
     def events(self) -> list[ActionEvent]:
-        """Give its events so far; not the same in each pass, as `phase`."""
+        """Return its events so far. They may differ between passes, as `phase` may."""
         return msgspec.msgpack.decode(self._told("events"), type=list[ActionEvent])
 
     def attempts(self) -> list[AttemptView]:
-        """Give its attempts so far, as its events tell of them; not the same in each pass, as `phase`."""
+        """Return its attempts so far, read from its events. They may differ between passes, as `phase` may."""
         return attempts_of(self.events()) or [attempt_view(1, ())]
 
     @property
     def counts(self) -> RunCounts:
-        """Count the actions of its run in each phase: of the function's own run, unless it is detached; see `Run.counts`."""
+        """Count the actions of its run (of the function's run, unless it is detached) in each phase; see `Run.counts`."""
         return msgspec.msgpack.decode(self._told("counts"), type=RunCounts)
 
     def prioritize(self, priority: int) -> int:
-        """Give the action and all below it another priority, 0 to 9; how many were changed.
+        """Give the action and all below it another priority, 0 to 9; return how many were changed.
 
         Raises:
             InvalidSpec: it is no such number.
@@ -207,7 +207,7 @@ class ChildRun(Generic[T_co]):
         return [self._outcome(one) for one in ends]
 
     def _some(self, error: ActionEnded | None, first: int, end: int) -> list[Any | ActionEnded]:
-        """Read those of some members; of one that was never started the error of the group."""
+        """Read the results of some members; for a member that was never started, the error of the group."""
         ends = self._parent.outcomes(self._number, first, end)
         return [error if error is not None and one.code == _MISSING else self._outcome(one) for one in ends]
 

@@ -10,7 +10,7 @@ _MOST = 2000
 
 
 class Hidden:
-    """The texts of redacted outputs a function was given in one pass. Threads may add at once.
+    """The texts of redacted outputs that a function was given in one pass. Threads may add at the same time.
 
     Attributes:
         texts: them, in the order they came.
@@ -20,7 +20,7 @@ class Hidden:
         self.texts: list[str] = []
 
     def note(self, record: TaskAction, document: bytes) -> None:
-        """Remember what a function is about to be given."""
+        """Remember an output that a function is about to be given."""
         redaction = redaction_of(record)
         if redaction.outputs:
             self.texts += texts_of(redaction, document, outputs=True)[: max(_MOST - len(self.texts), 0)]

@@ -9,14 +9,14 @@ from reconciler.api.errors import InvalidSpec
 
 
 class InFlight:
-    """The names of what is under way in one call."""
+    """The names of the steps and questions that are under way in one call."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Refuse a second step of this name beside the first.
+        """Refuse a second step of this name while the first is under way.
 
         Raises:
             InvalidSpec: there is one.
@@ -28,7 +28,7 @@ class InFlight:
             self.end(f"step/{name}")
 
     def begin(self, name: str, two: str, remedy: str) -> None:
-        """Note that something is under way.
+        """Note that something has begun.
 
         Args:
             name: of it.
@@ -46,5 +46,5 @@ class InFlight:
         self._names.add(name)
 
     def end(self, name: str) -> None:
-        """Note that it is under way no longer."""
+        """Note that it has ended."""
         self._names.discard(name)

@@ -32,11 +32,11 @@ class Call(Protocol):
 
     @property
     def descriptor(self) -> int | None:
-        """Give what becomes readable when an answer comes; None when only asking tells."""
+        """Return the descriptor that becomes readable when an answer comes; None if one must ask."""
         ...
 
     def receive(self) -> bool:
-        """Take the answers that have come; whether there were any."""
+        """Take the answers that have come; tell whether there were any."""
         ...
 
     def wake(self) -> None:
@@ -44,24 +44,24 @@ class Call(Protocol):
         ...
 
     def deliver(self, until: float = inf) -> bool:
-        """Tell of the next end until a time, ms; False when there is none."""
+        """Report the next end up to a time, ms; False when there is none."""
         ...
 
     @property
     def is_waiting(self) -> bool:
-        """Tell whether a request is not answered yet."""
+        """Tell whether a request is still without an answer."""
         ...
 
     def rests(self, until: float = inf) -> bool:
-        """Tell whether all is answered, and all told of that has ended until a time, ms."""
+        """Tell whether everything is answered, and every end up to a time (ms) is reported."""
         ...
 
     def sleeps_until(self, numbers: list[int]) -> float | None:
-        """Tell when the first of these wakes, ms; None when one of them is no sleep."""
+        """Return when the first of these sleeps ends, ms; None when one of them is not a sleep."""
         ...
 
     def may_suspend(self, idle: float, until: float | None = None) -> bool:
-        """Tell whether to suspend after so many seconds in which nothing came."""
+        """Tell whether to suspend after this many seconds without news."""
         ...
 
     def suspend(self) -> None:
@@ -114,7 +114,7 @@ class Loops:
                 left.remove(future)
 
     async def hold(self, told: int) -> None:
-        """Wait to be cancelled, as in the pass before; over when nothing is left that could cancel it.
+        """Wait to be cancelled, as in the pass before; end when nothing is left that could cancel it.
 
         Args:
             told: when the newest end was that the pass before had been told of, ms: newer ones are told later.
@@ -129,7 +129,7 @@ class Loops:
             del self._held[future]
 
     def end(self) -> None:
-        """End it with its call."""
+        """End the loop with its call."""
         self.close()
         self._ahead.end()
 
@@ -155,7 +155,7 @@ class Loops:
             self._tell(loop, _TURNS)
 
     def _tell(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
-        """Tell of one end after the other, each when all that the one before has set off has been done.
+        """Report ends one after the other, each when everything that the one before caused has been done.
 
         So the function takes the same way in a pass in which all have ended as in the one in which they ended one by one.
         """
@@ -170,7 +170,7 @@ class Loops:
             self._telling = False
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take what has come, wake who slept, and suspend the call when it has nothing else to do."""
+        """Take what has come, wake finished sleeps, and suspend the call if it has nothing else to do."""
         if self._loop is not loop:
             return
         if not self._held and not any(self._futures.values()):
@@ -188,11 +188,11 @@ class Loops:
         self._tick = min(self._tick * 1.2, _SLOWEST_TICK)
 
     def _until(self) -> float:
-        """Tell until when ends may be told of, ms."""
+        """Return the time up to which ends may be reported, ms."""
         return min(self._held.values(), default=inf)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, timers: int) -> None:
-        """Have the next timer fire, which cancels what is held sooner or later; without any, let the first go on."""
+        """Make the next timer fire: sooner or later one cancels the held wait. Without any, let the first wait go on."""
         if timers:
             self._ahead.to_next_timer(loop)
             self._tick = _SHORTEST_TICK
@@ -223,7 +223,7 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 def _is_quiet(loop: asyncio.AbstractEventLoop, descriptor: int | None, threads_before: int) -> int | None:
-    """Count the timers of a loop in which nothing else goes on by itself: no callback, no connection, no thread; else None.
+    """Count the timers of a loop in which nothing else can go on by itself: no callback, connection or thread; else None.
 
     A loop that cannot tell (another implementation) counts as busy: its function waits in place.
     """
@@ -243,12 +243,12 @@ def _is_quiet(loop: asyncio.AbstractEventLoop, descriptor: int | None, threads_b
 
 
 def _works(executor: Any, threads: int) -> bool:  # noqa: ANN401  # its parts are not public
-    """Tell whether a thread of a pool has something to do."""
+    """Tell whether a thread of a pool has work."""
     return bool(executor._work_queue.qsize()) or executor._idle_semaphore._value < threads  # noqa: SLF001  # as above
 
 
 def _retrieved(task: asyncio.Task[object]) -> None:
-    """Keep the loop from telling, for each task that waited, that nobody has asked how it was suspended."""
+    """Keep the loop from logging, for each task that waited, that its suspension was never retrieved."""
     error = None if task.cancelled() else task.exception()
     if error is not None and not isinstance(error, Suspended):
         context = {

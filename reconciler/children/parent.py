@@ -103,12 +103,12 @@ class Parent:
         return self._number
 
     def asked(self, digest: str) -> int:
-        """Tell how often exactly that was asked for before."""
+        """Count how often exactly this was asked for before."""
         self._asked[digest] += 1
         return self._asked[digest] - 1
 
     def post(self, request: ask.Request) -> int:
-        """Send a request that is answered; its number."""
+        """Send a request that is answered; return its number."""
         self.check()
         number: int = request.number  # type: ignore[union-attr]  # what is answered has one
         with self._lock:
@@ -122,7 +122,7 @@ class Parent:
             self._way.post(request)
 
     def check(self) -> None:
-        """Raise again what was not let pass.
+        """Raise again the error that ended the call.
 
         Raises:
             Suspended: the function is suspended.
@@ -145,7 +145,7 @@ class Parent:
         return found
 
     def settle(self) -> None:
-        """Wait until all that was started is stored, before the call ends.
+        """Wait until everything that was started is stored, before the call ends.
 
         Raises:
             ReconcilerError: something was refused, and nobody has asked what became of it.
@@ -159,7 +159,7 @@ class Parent:
                 raise error_of(found.kind, found.message)
 
     def receive(self, seconds: float = 0) -> bool:
-        """Take the answers that have come, after so many seconds at most; whether there were any."""
+        """Take the answers that come within this many seconds; tell whether there were any."""
         if not self._lock.acquire(timeout=seconds if seconds > 0 else -1):
             return False
         try:
@@ -196,7 +196,7 @@ class Parent:
             self._resolve(found.number)
 
     def deliver(self, until: float = inf) -> bool:
-        """Tell of the next end, the earliest first, none of after a time (ms); False when there is none."""
+        """Report the next end, the earliest first, none after a time (ms); False when there is none."""
         if not self._arrived.until(until):
             return False
         at, number, end = self._arrived.next()
@@ -209,11 +209,11 @@ class Parent:
 
     @property
     def is_waiting(self) -> bool:
-        """Tell whether a request is not answered yet: what it brings may have ended before what is known."""
+        """Tell whether a request is without an answer: its answer may have an earlier end than those known."""
         return bool(self._open)
 
     def rests(self, until: float = inf) -> bool:
-        """Tell whether all is answered, and all told of that has ended until a time, ms."""
+        """Tell whether everything is answered, and every end up to a time (ms) is reported."""
         return not self._open and not self._arrived.until(until)
 
     # -- the end of a child --------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ class Parent:
         return self._ends[number]
 
     def wait(self, number: int, timeout: float | None = None) -> ask.End:
-        """Wait for the end of a child, in this thread.
+        """Wait in this thread for the end of a child.
 
         Raises:
             ResultTimeout: it has not ended within `timeout` seconds, or had not in the pass before.
@@ -253,7 +253,7 @@ class Parent:
         return self.end(number)
 
     async def wait_async(self, number: int) -> ask.End:
-        """Wait for the end of a child; the loop goes on meanwhile. Whoever cancels this aborts the child."""
+        """Wait for the end of a child; the loop goes on meanwhile. Cancelling this wait aborts the child."""
         turn = self.given_up.turn(number)
         self.watch(number)
         with self.given_up.on_cancel(str(turn), number, CANCELLED):
@@ -274,15 +274,15 @@ class Parent:
         return wait_name(started.action, turn) if isinstance(started, ask.Started) else ""
 
     async def give_up_again(self, number: int, turn: int | str) -> bool:
-        """Wait to be cancelled, if the pass before was in this wait for a child; whether it was."""
+        """Wait to be cancelled if the pass before gave up this wait for a child; tell whether it did."""
         return await self.given_up.again(self._name_wait(number, turn))
 
     async def hold(self, told: int) -> None:
-        """Wait to be cancelled; of ends, only those until this time are told meanwhile."""
+        """Wait to be cancelled; meanwhile report only ends until this time."""
         await self._in_loop().hold(told)
 
     def watch(self, number: int, *, limited: bool = False) -> None:
-        """Have the end of a child told, and those of all that were started since: they will hardly be asked for later."""
+        """Ask for news of a child and of all that were started since: few of them will be asked for one by one."""
         self.check()
         self._seen.add(number)
         if number not in self._watched:
@@ -304,7 +304,7 @@ class Parent:
         self._new.append(number)
 
     def outcomes(self, group: int, first: int = 0, end: int = 0) -> list[ask.End]:
-        """Return the ends of members of a group that has ended; of all without a range."""
+        """Return the ends of members of an ended group; without a range, of all."""
         number = self.post(ask.Outcomes(self.reading() if end else self.number(), group, first, end))
         self.answer(number)
         self._answers[number] = ask.Done(number)  # nobody asks for it again, and it may be large
@@ -337,7 +337,7 @@ class Parent:
 
     # -- being suspended -------------------------------------------------------------------------------------------------
     def is_looked_at(self, number: int) -> bool:
-        """Tell whether somebody has looked if what is waited for has ended."""
+        """Tell whether the ends of what is waited for were looked up at least once."""
         return self._watched.get(number) not in self._open
 
     def may_suspend(self, idle: float, until: float | None = None) -> bool:
@@ -349,14 +349,14 @@ class Parent:
         return self._hurry or idle >= self._patience
 
     def suspend(self) -> None:
-        """Suspend the call: from now on whatever it asks raises."""
+        """Suspend the call: from now on everything it asks raises."""
         self.suspended = True
         self._waits = [number for number in self._awaited() if number not in self._sleeps]
         self._wakes = self._sleeps.first()
         self.tell(ask.Suspending())
 
     def start_over(self, args: Sequence[object], kwargs: Mapping[str, object]) -> NoReturn:
-        """End the call, and have it called anew with these arguments and nothing of what it has asked for.
+        """End the call, to be called again with these arguments and without anything it has asked for.
 
         Raises:
             InvalidInput: this is a thread that the function has started, or they do not fit the function.
@@ -375,7 +375,7 @@ class Parent:
         return [*self._threads.awaited(), *(self._loops.awaited() if self._loops is not None else ())]
 
     def waits(self) -> tuple[list[int], int]:
-        """Give what a suspended call waits for: requests, and a time (ms; 0 = none)."""
+        """Return what a suspended call waits for: requests, and a time (ms; 0 = none)."""
         return self._waits, self._wakes
 
     @property

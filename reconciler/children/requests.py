@@ -64,7 +64,7 @@ class StartGroup(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defau
 
 
 class FindGroup(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Asks how far a group has come that an earlier pass may have started; named as in `StartGroup`."""
+    """Asks how many members a group has that an earlier pass may have started; named as in `StartGroup`."""
 
     number: int
     stem: str
@@ -73,7 +73,7 @@ class FindGroup(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Items(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
-    """Some of what a group is to start itself, in order; it is named as in `StartGroup`, which follows.
+    """Sends some items of a group that starts its members itself, in order; `StartGroup` with the same name follows.
 
     Attributes:
         number: of the request.
@@ -90,7 +90,7 @@ class Items(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=T
 
 
 class Members(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
-    """Some members of a group.
+    """Sends some members of a group.
 
     Attributes:
         number: of the request.
@@ -112,7 +112,7 @@ class Members(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults
 
 
 class Question(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
-    """Ask a person, by a condition below the caller; `texts` as of a `ConditionSpec`, `timeout` in seconds.
+    """Asks a person, by a condition below the caller; `texts` as of a `ConditionSpec`, `timeout` in seconds.
 
     `key` tells it from others with the same texts.
     """
@@ -125,7 +125,7 @@ class Question(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_default
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True):
-    """Asks to be told when children end, each once; answered when they were looked at for the first time.
+    """Asks for news of the ends of children, once each; answered after the first look at them.
 
     `limited`: the caller gives up after a time, so a wait that would never end is none of our business.
     """
@@ -145,7 +145,7 @@ class Outcomes(msgspec.Struct, frozen=True, tag=True):
 
 
 class Follow(msgspec.Struct, frozen=True, tag=True):
-    """Asks for the ends of members of a group as they come, without the first `after`.
+    """Asks for the ends of members of a group as they come, except for the first `after`.
 
     Answered by `Ends`: at once, and when there are none yet, once more when there are.
     """
@@ -156,14 +156,14 @@ class Follow(msgspec.Struct, frozen=True, tag=True):
 
 
 class Look(msgspec.Struct, frozen=True, tag=True):
-    """Asks how far an action has come."""
+    """Asks for the phase of an action."""
 
     number: int
     child: int
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
-    """Abort an action that was started, with all below it."""
+    """Asks to abort an action that was started, with everything below it."""
 
     number: int
     child: int
@@ -171,7 +171,7 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
 
 
 class Tell(msgspec.Struct, frozen=True, tag=True):
-    """Asks for `what` of an action that was started: its events, the counts of its run; or changes its priority."""
+    """Asks for `what` of an action that was started: its events or the counts of its run; or changes its priority."""
 
     number: int
     child: int
@@ -180,7 +180,7 @@ class Tell(msgspec.Struct, frozen=True, tag=True):
 
 
 class Keep(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
-    """Asks to keep a value under a name unless there is one, or with `wait` (ms) the time that is so far from now.
+    """Asks to keep a value under a name unless it has one, or with `wait` (ms) the time that lies so far ahead.
 
     Without either: give the value there is.
     """
@@ -192,7 +192,7 @@ class Keep(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=Tr
 
 
 class GiveUp(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
-    """Asks to keep that a wait was given up, so that each later pass of the attempt gives it up, too.
+    """Asks to record that a wait was given up, so that each later pass of the attempt gives it up, too.
 
     Attributes:
         number: of the request.
@@ -214,14 +214,14 @@ class Suspending(msgspec.Struct, frozen=True, tag=True):
 
 
 class Say(msgspec.Struct, frozen=True, tag=True):
-    """Says how far the call is, with a document (JSON); nothing is answered, and only the last one counts."""
+    """Reports the progress of the call, as a JSON document; nothing is answered, and only the last one counts."""
 
     state: str
     meta: bytes
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):
-    """Answers that it is stored as this action."""
+    """Answers that the request is stored as this action."""
 
     number: int
     action: str
@@ -229,7 +229,7 @@ class Started(msgspec.Struct, frozen=True, tag=True):
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """Answers that it was not done; `kind` names the error."""
+    """Answers that the request was refused; `kind` names the error."""
 
     number: int
     kind: str
@@ -270,7 +270,7 @@ class Ends(msgspec.Struct, frozen=True, tag=True):
 
 
 class Phase(msgspec.Struct, frozen=True, tag=True):
-    """Answers how far an action has come, with the number of its phase."""
+    """Answers with the number of an action's phase."""
 
     number: int
     phase: int
@@ -292,7 +292,7 @@ class Kept(msgspec.Struct, frozen=True, tag=True):
 
 
 class GivenUp(msgspec.Struct, frozen=True, tag=True):
-    """The waits that earlier passes of the attempt have given up, with what they had been told until then (ms), by name.
+    """The waits that earlier passes gave up, by name, each with the time (ms) up to which ends were reported.
 
     It comes before the answer to any wait.
     """
@@ -301,13 +301,13 @@ class GivenUp(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """Answers that it was done."""
+    """Answers that the request was carried out."""
 
     number: int
 
 
 class Hurry(msgspec.Struct, frozen=True, tag=True):
-    """Says that work waits which this worker could run: the function should not wait in place."""
+    """Says that work is waiting which this worker could run, so the function should not wait in place."""
 
 
 Request = (

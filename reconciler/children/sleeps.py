@@ -23,7 +23,7 @@ class Sleeps:
         self._clock = (now, time.monotonic())
 
     def now(self) -> float:
-        """Return the store's time, as far as it is known, ms."""
+        """Return the store's time as far as this process knows it, ms."""
         at, then = self._clock
         return at + (time.monotonic() - then) * 1000
 
@@ -36,7 +36,7 @@ class Sleeps:
         self._until.pop(number, None)
 
     def wake(self, arrived: Arrivals) -> None:
-        """Note those whose time has come."""
+        """Note the sleeps whose time has come."""
         now = self.now()
         for number, until in list(self._until.items()):
             if until <= now:
@@ -44,11 +44,11 @@ class Sleeps:
                 arrived.add(until, number)
 
     def first(self) -> int:
-        """Tell when the first of all wakes, ms; 0 when there is none."""
+        """Return when the first sleep ends, ms; 0 when there is none."""
         return int(min(self._until.values(), default=0))
 
     def first_of(self, numbers: Sequence[int]) -> float | None:
-        """Tell when the first of these wakes, ms; None when one of them is no sleep."""
+        """Return when the first of these sleeps ends, ms; None when one of them is not a sleep."""
         times = [self._until.get(number) for number in numbers]
         known = [time for time in times if time is not None]
         return min(known) if known and len(known) == len(times) else None

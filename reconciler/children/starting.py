@@ -92,7 +92,7 @@ class Starting:
         )
 
     def find(self, request: requests.FindGroup) -> TaskAction | None:
-        """Find a group that an earlier pass has started and that stands in this attempt.
+        """Find a group that an earlier pass started, if it still counts in this attempt.
 
         Raises:
             Unavailable: the store does not answer.
@@ -143,7 +143,7 @@ class Starting:
         return Wanted(request.number, name, spec, Schedule())
 
     def start(self, wanted: Sequence[Wanted]) -> list[ActionId | ReconcilerError]:
-        """Store children, or find them stored; each by itself is refused for its own fault.
+        """Store children, or find them if they are stored; each is refused for its own faults only.
 
         Raises:
             Unavailable: a server does not answer; some may be stored, and are found the next time.
@@ -173,7 +173,7 @@ class Starting:
         return self._stored(made)
 
     def detached(self, request: requests.Start, name: str) -> tuple[ActionId, str]:
-        """Submit a run of its own, once for all passes; its root and its incarnation.
+        """Submit a run of its own, once for all passes; return its root and its incarnation.
 
         As a child, one that an earlier pass has stored is adopted, whatever version of its code that was.
 
@@ -197,12 +197,12 @@ class Starting:
         return run.action, run.incarnation
 
     def untold(self) -> list[ActionId]:
-        """Name the new ones that nobody was told of, once: `drive` has to take their first step."""
+        """Name, once, the new children that were not announced: `drive` has to take their first step."""
         found, self._storing.untold = self._storing.untold, []
         return found
 
     def _names(self, wanted: Sequence[Wanted]) -> list[str]:
-        """Name each in this attempt: the newest that was made, unless that has failed in an earlier attempt."""
+        """Name each child in this attempt: the newest that was made, unless it failed in an earlier attempt."""
         if self._attempt == 1:
             return [one.name for one in wanted]
         run = self._parent.id.run_id
@@ -244,7 +244,7 @@ class Starting:
         return action
 
     def _counted(self, made: Sequence[TaskAction | ReconcilerError]) -> list[ActionId | ReconcilerError]:
-        """Store children, and count those that are new."""
+        """Store children, and count the new ones."""
         before = self._storing.made
         found = self._stored(made)
         self.made += self._storing.made - before

@@ -20,7 +20,7 @@ def times_over(record: TaskAction) -> int:
 
 
 def start_over(client: Client, record: TaskAction, inputs: bytes) -> StartOver:
-    """Make what the record shall say of an action whose function starts over; large arguments are written to S3.
+    """Make the note for the record of an action whose function starts over; large arguments are written to S3.
 
     Raises:
         Unavailable: S3 does not answer.

@@ -10,14 +10,14 @@ from reconciler.children.requests import End, Ends
 
 
 class Stream(Protocol):
-    """A taker of the ends of members, one after the other."""
+    """A reader of the ends of members, one after the other."""
 
     def take(self, found: Ends) -> Iterator[tuple[int, End]]:
-        """Take ends, and give each with the time at which it is to be told of."""
+        """Take ends, and give each with the time when the function is to be told of it."""
         ...
 
     def deliver(self, end: End) -> None:
-        """Take one end that is told of now."""
+        """Take one end of which the function is told now."""
         ...
 
 
@@ -28,11 +28,11 @@ class Streams:
         self._streams: dict[int, Stream] = {}
 
     def add(self, number: int, stream: Stream) -> None:
-        """Have the answers to this number taken by a stream."""
+        """Let a stream take the answers to this number."""
         self._streams[number] = stream
 
     def take(self, found: Ends, arrived: Arrivals) -> bool:
-        """Note what has come for a stream; False when it is for none."""
+        """Note what has come for a stream; False if it is for none."""
         stream = self._streams.get(found.number)
         if stream is None:
             return False

@@ -126,7 +126,7 @@ def start_many(
 
 
 def _start_group(parent: Parent, calls: Calls, group: Group) -> int:
-    """Start a group, and have its members stored."""
+    """Start a group, and let its members be stored."""
     plan = group.options.plan
     digest = digest_of_call(group.stem.encode(), *calls.inputs)
     number = parent.post(
@@ -156,7 +156,7 @@ def _start_group(parent: Parent, calls: Calls, group: Group) -> int:
 
 
 def _start_window(parent: Parent, calls: Calls, group: Group, concurrency: int) -> int:
-    """Start a group that starts its members itself; what it is to start is sent unless an earlier pass has."""
+    """Start a group that starts its members itself; its items are sent unless an earlier pass has sent them."""
     digest = digest_of_call(b"window", group.stem.encode(), *calls.inputs)
     asked = parent.asked(digest)
     found = parent.post(ask.FindGroup(number=parent.number(), stem=group.stem, digest=digest, asked=asked))

@@ -18,23 +18,23 @@ class Call(Protocol):
     """The call that waits (`Parent`), as far as its threads need it."""
 
     def check(self) -> None:
-        """Raise again what was not let pass."""
+        """Raise again the error that ended the call."""
         ...
 
     def is_looked_at(self, number: int) -> bool:
-        """Tell whether somebody has looked if what is waited for has ended."""
+        """Tell whether the ends of what is waited for were looked up at least once."""
         ...
 
     def receive(self, seconds: float = 0) -> bool:
-        """Take the answers that have come; whether there were any."""
+        """Take the answers that have come; tell whether there were any."""
         ...
 
     def deliver(self) -> bool:
-        """Tell of the next end; False when there is none."""
+        """Report the next end; False when there is none."""
         ...
 
     def may_suspend(self, idle: float, until: float | None = None) -> bool:
-        """Tell whether to suspend after so many seconds in which nothing came."""
+        """Tell whether to suspend after this many seconds without news."""
         ...
 
     def suspend(self) -> None:
@@ -99,7 +99,7 @@ class Threads:
             self._waiting += Counter()
 
     def _check_limit(self, number: int, waited: float, timeout: float | None) -> None:
-        """End a wait whose time is over, or that nothing could end, once somebody has looked whether it has ended."""
+        """End a wait whose time is over, or that nothing could end, after its end was looked up once more."""
         if not self._call.is_looked_at(number):
             return
         if timeout is not None and waited >= timeout:

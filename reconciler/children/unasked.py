@@ -10,7 +10,7 @@ from reconciler.plugins.suspension import NAMED
 
 
 def unasked(client: Client, record: TaskAction, desk: Desk | None) -> tuple[str, ...]:
-    """Name such children, the first of them. Free where the last pass has asked for as many as there were.
+    """Name the first children that were not asked for. Costs nothing if the last pass asked for as many as exist.
 
     Args:
         client: of the installation.

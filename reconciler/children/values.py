@@ -38,7 +38,7 @@ class Values:
         self._steps: dict[str, bytes] | None = None
 
     def keep(self, request: ask.Keep) -> ask.Kept:
-        """Keep a value, or give the one there is.
+        """Keep a value, or return the one that is kept already.
 
         Raises:
             Superseded: another launch has taken over.
@@ -51,7 +51,7 @@ class Values:
         return ask.Kept(request.number, None if kept is None else self._read(kept), now)
 
     def give_up(self, wait: str, told: int) -> None:
-        """Keep that a wait was given up, by its name, and when the newest end was the function had been told of, ms.
+        """Record under a name that a wait was given up, and the time (ms) up to which the function had been told of ends.
 
         Raises:
             Superseded: another launch has taken over.
@@ -60,7 +60,7 @@ class Values:
         self._kept(f"{self._begin}{self._waits}{wait}", b"%d" % told)
 
     def given_up(self) -> dict[str, int]:
-        """Give the waits that passes of this attempt have given up, with what they had been told until then, ms.
+        """Return the waits that passes of this attempt have given up, with the time (ms) up to which ends had been reported.
 
         Raises:
             Unavailable: a server does not answer.

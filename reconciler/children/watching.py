@@ -60,18 +60,18 @@ class Watching:
         self._hear()
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._subscribed.close()
 
     def pause(self) -> float | None:
-        """Tell in how many seconds `ended` has something to do; None: not before it is told."""
+        """Return the seconds until `ended` has something to do; None: not before it is notified."""
         if not self._open:
             return None
         due = self._next if self._news else self._at_latest
         return max(0.0, due - time.monotonic())
 
     def ended(self) -> list[End]:
-        """Give what has ended since, at most once each.
+        """Return the ends since the last call, each at most once.
 
         Raises:
             Unavailable: a server does not answer.
@@ -112,7 +112,7 @@ class Watching:
 def ends_of(
     client: Client, over: Sequence[tuple[int, ActionId, TaskAction | None]], hidden: Hidden
 ) -> list[End]:
-    """Read the ends of actions, with outputs or errors, in the order given.
+    """Read the ends of actions, with outputs or errors, in the given order.
 
     Raises:
         Unavailable: a server does not answer.
@@ -124,7 +124,7 @@ def ends_of(
 
 
 def _is_far(record: TaskAction | None) -> bool:
-    """Tell whether its outputs lie in S3 alone."""
+    """Tell whether the outputs lie in S3 alone."""
     ref = record.status.outputs if record is not None else None
     return ref is not None and ref.inline is None
 
@@ -175,7 +175,7 @@ def _refused(number: int, action: ActionId, error: ReconcilerError) -> End:
 
 
 def _traceback(client: Client, record: TaskAction) -> str:
-    """Give what the function of a failed action has raised, for people; empty where nothing can be read."""
+    """Return the traceback of a failed action's function, for people; empty when nothing can be read."""
     if record.phase is not ActionPhase.FAILED:
         return ""
     with suppress(ReconcilerError):

@@ -17,14 +17,14 @@ class Way(Protocol):
     brings: bool
 
     def post(self, request: ask.Request) -> None:
-        """Send a request; it is worked on while the function goes on."""
+        """Send a request; it is carried out while the function goes on."""
         ...
 
     def receive(self, seconds: float) -> list[ask.Answer]:
-        """Give answers that have come; wait at most `seconds` for the first one."""
+        """Return answers that have come; wait at most `seconds` for the first one."""
         ...
 
     @property
     def descriptor(self) -> int | None:
-        """Give what becomes readable when an answer comes; None when only asking tells."""
+        """Return the descriptor that becomes readable when an answer comes; None if one must ask."""
         ...

@@ -12,14 +12,14 @@ from reconciler.children.starting import Starting
 
 
 class Call(NamedTuple):
-    """One map among those of a parent: what is asked for, and how often it was before."""
+    """One map among those of a parent: its request, and how often the same was asked for before."""
 
     digest: str
     asked: int
 
 
 class Windows:
-    """Starts such groups of one action.
+    """Starts the groups of one action that start their members themselves.
 
     Args:
         starting: stores them.
@@ -31,7 +31,7 @@ class Windows:
         self._items: dict[Call, tuple[list[bytes], list[str]]] = {}
 
     def find(self, request: ask.FindGroup) -> ask.Phase:
-        """Tell whether an earlier pass has started a group: then its items are not needed.
+        """Tell whether an earlier pass has started a group: then its items need not be sent.
 
         Raises:
             Unavailable: the store does not answer.

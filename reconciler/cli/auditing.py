@@ -36,7 +36,7 @@ class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def audit(settings: Settings, request: AuditRequest) -> list[Finding]:
-    """Look at keys, then at objects; the keys tell which objects the catalog serves."""
+    """Look at keys, then at objects; the keys show which objects the catalog serves."""
     try:
         with closing(RedisStore(settings)) as store:
             keys = store.keys_without_owner(request.limit)

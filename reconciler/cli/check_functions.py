@@ -56,7 +56,7 @@ def _functions(store: RedisStore, settings: Settings, needs: Mapping[str, Needs]
 def function_problems(
     store: RedisStore, seen: Survey, settings: Settings, needs: Mapping[str, Needs]
 ) -> list[str]:
-    """Tell what an action of ours would wait for, a sentence with a remedy for each queue and each resource."""
+    """Say what an action of ours would wait for: a sentence with a remedy for each queue and each resource."""
     by_queue, by_resource = defaultdict(list), defaultdict(list)
     for name, (queue, resource) in sorted(needs.items()):
         by_queue[queue or settings.attempts_queue].append(name)

@@ -84,7 +84,7 @@ def check_plugins(settings: Settings) -> Finding:
 
 
 def examine_imports(settings: Settings) -> list[Finding]:
-    """Check all that is imported, and no server: what a build can check."""
+    """Check everything that is imported, without a server: what a build can check."""
     return [check_modules(settings), check_plugins(settings), check_imports(settings)]
 
 

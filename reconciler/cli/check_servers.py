@@ -54,7 +54,7 @@ def check_s3(settings: Settings) -> Finding:
 
 
 def check_broker(settings: Settings) -> Finding:
-    """Check whether the broker answers and lets us do all that workers do, and how many messages wait in our queues."""
+    """Check whether the broker answers and lets us do what workers do; count the messages that wait in our queues."""
     report = look_at_broker(settings, (settings.steps_queue, settings.attempts_queue))
     waiting = ", ".join(
         f"{queue} {'none' if count is None else count}" for queue, count in report.waiting.items()

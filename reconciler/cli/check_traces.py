@@ -25,7 +25,7 @@ def check_traces(settings: Settings) -> Finding:
 
 
 class _Said(logging.Handler):
-    """Keeps what the exporter says of a failure: it tells its log alone."""
+    """Keeps what the exporter says about a failure: it only writes to its log."""
 
     def __init__(self) -> None:
         super().__init__()

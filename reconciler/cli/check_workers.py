@@ -46,7 +46,7 @@ _SETTLES = 4.0
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """The workers as the records tell of them.
+    """The workers, as the records show them.
 
     Attributes:
         workers: those that are alive.
@@ -64,7 +64,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Mapping[str, int]
 
     def consumers(self, queue: str) -> list[str]:
-        """Tell who consumes a queue, and who may, as a release that does not say so."""
+        """Tell which workers consume a queue, and which may (those of a release that does not say)."""
         return sorted(n for n, facts in self.workers.items() if facts.queues is None or queue in facts.queues)
 
     @property
@@ -74,7 +74,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def survey(store: RedisStore) -> Survey:
-    """Ask the records.
+    """Read the workers from the records.
 
     Raises:
         StoreUnavailable: they do not answer.
@@ -116,7 +116,7 @@ def _troubled(seen: Survey, settings: Settings) -> bool:
 
 
 def living(seen: Survey) -> Finding:
-    """Tell which workers say that they are alive, and what they complain of."""
+    """List the living workers and their complaints."""
     ours = release()
     problems = [
         problem
@@ -162,7 +162,7 @@ def _shown(name: str, facts: WorkerFacts, now: int) -> str:
 
 
 def steps(seen: Survey, settings: Settings) -> Finding:
-    """Tell whether somebody takes steps, and in time."""
+    """Check that somebody takes steps, and in time."""
     queue, late = settings.steps_queue, seen.late
     who = seen.consumers(queue)
     problems = []
@@ -183,7 +183,7 @@ def steps(seen: Survey, settings: Settings) -> Finding:
 
 
 def attempts(seen: Survey, settings: Settings) -> Finding:
-    """Tell whether each queue in which launches wait, and the default one, is consumed."""
+    """Check that the default queue, and each queue in which launches wait, is consumed."""
     problems = []
     queues = sorted({settings.attempts_queue, *(queue for queue, count in seen.waiting.items() if count)})
     for queue in queues:
@@ -199,7 +199,7 @@ def attempts(seen: Survey, settings: Settings) -> Finding:
 
 
 def beat(seen: Survey, settings: Settings) -> Finding:
-    """Tell whether beat's ticks are served."""
+    """Check that beat's ticks are served."""
     if not seen.consumers(settings.steps_queue):
         return skipped("beat", "not known while no worker consumes the steps queue, which takes its ticks")
     if seen.resynced is None or seen.resynced > _SILENT:
@@ -221,7 +221,7 @@ def beat(seen: Survey, settings: Settings) -> Finding:
 
 
 def agreement(seen: Survey, settings: Settings) -> Finding:
-    """Tell whether the workers run with the same settings as each other, and as we."""
+    """Check that all workers have the same settings, and the same as we."""
     name, problems = "settings of workers", []
     saying = {worker: facts for worker, facts in sorted(seen.workers.items()) if facts.settings}
     if not saying:
@@ -247,7 +247,7 @@ _SAME = "give all processes of an installation the same, and restart those that 
 
 
 def remote(seen: Survey, settings: Settings) -> Finding:
-    """Check whether the workers listen at the broker we send to: one with another broker does all but take messages."""
+    """Check that the workers listen to our broker: a worker on another broker seems well but gets no messages."""
     name = "remote control"
     if not seen.workers:
         return skipped(name, "there is no living worker to talk with")

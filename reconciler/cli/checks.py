@@ -27,7 +27,7 @@ from reconciler.settings import PREFIX, Settings
 
 
 class Check(NamedTuple):
-    """A check: its name, how, and the settings without which it makes no sense."""
+    """A check: its name, its function, and the settings it needs."""
 
     name: str
     run: Callable[[Settings], Finding | list[Finding]]
@@ -35,7 +35,7 @@ class Check(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """Check everything; the servers at the same time, because a dead one takes long to be found dead.
+    """Make all checks; those of servers at the same time, because a dead server takes long to be found dead.
 
     What looks along `sys.path` comes before that: Celery changes the list while it makes an application, and who walks along
     it in another thread at that moment misses a folder.
@@ -50,7 +50,7 @@ def examine() -> list[Finding]:
 
 
 def check_settings(env: Mapping[str, str]) -> tuple[Settings, frozenset[str], Finding]:
-    """Read the settings, the fields that cannot be used, and what is wrong with them.
+    """Read the settings, the names of unusable fields, and the problems.
 
     With a wrong setting the others are still read, so that servers can be looked at all the same.
     """
@@ -66,7 +66,7 @@ def check_settings(env: Mapping[str, str]) -> tuple[Settings, frozenset[str], Fi
 
 
 def _readable(env: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
-    """Read settings of those variables that are well by themselves, and name the fields of the others."""
+    """Read settings from the variables that are well by themselves, and name the fields of the others."""
     good: dict[str, str] = {}
     broken: set[str] = set()
     for name, value in env.items():

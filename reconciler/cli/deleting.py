@@ -147,7 +147,7 @@ def _sentence(done: DeleteRequest) -> str:
 
 
 def _staying(request: DeleteRequest) -> list[str]:
-    """Say what is not deleted."""
+    """Say what will not be deleted."""
     parts = []
     if request.alive:
         parts.append(

@@ -138,7 +138,7 @@ class _Survey:
         return ExitCode.FAILED if failed else ExitCode.SUCCEEDED
 
     def _watch(self, run: Run[object], show: Callable[[int], None]) -> Callable[[], None]:
-        """Show the run whenever something of it was committed, and every few seconds."""
+        """Show the run whenever something of it is committed, and every few seconds."""
         looked = moved = time.monotonic()
         done = 0
 

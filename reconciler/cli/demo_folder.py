@@ -52,7 +52,7 @@ def prepare(data: Path, *, fresh: bool) -> str:
 
 
 def finish(data: Path) -> None:
-    """Say that what lies in the folder is whole. To be called when all servers have ended well."""
+    """Mark the folder as complete. Call it when all servers have ended well."""
     (data / _FINISHED).write_text(_makers())
 
 
@@ -69,7 +69,7 @@ def _why_useless(data: Path) -> str:
 
 
 def _makers() -> str:
-    """List all that the data depend on: what wrote them, and in which layout."""
+    """List everything the data depend on: what wrote them, and in which layout."""
     return f"{own_version()}; {versions()}; layout {LAYOUT}; shards {Settings().shards}\n"
 
 

@@ -33,7 +33,7 @@ class Screen:
 
     @contextmanager
     def progress(self, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar while in its context; the function it gives takes how many are done."""
+        """Show a bar inside the block; the function it yields takes the number of finished actions."""
         if not self._console.is_terminal:
             yield self._lines(total)
             return
@@ -55,7 +55,7 @@ class Screen:
         return show
 
     def table(self, packages: Sequence[Package]) -> None:
-        """Show the rows, in the order they come."""
+        """Show the rows in the given order."""
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("package", no_wrap=True)
         for name in ("files", "lines", "functions", "classes"):

@@ -114,7 +114,7 @@ def _serve(stack: Stack, data: Path, tasks: Sequence[str], apps: Sequence[str]) 
 
 
 def _exports(env: Mapping[str, str]) -> str:
-    """Write lines for a shell: variables that would lead it elsewhere go, ours come."""
+    """Write lines for a shell: they unset variables that point elsewhere, and set ours."""
     lines = [f"unset {' '.join(name for name in OF_OTHER_SERVERS if name not in env)}"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
     return "\n".join(lines) + "\n"

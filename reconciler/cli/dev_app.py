@@ -68,7 +68,7 @@ def task_names(applications: Sequence[Application], env: Mapping[str, str]) -> l
 
 
 def path_variable(applications: Sequence[Application]) -> dict[str, str]:
-    """Set `PYTHONPATH` of the workers, if there are applications outside the working folder, which nothing else finds."""
+    """Set `PYTHONPATH` of the workers if applications lie outside the working folder, where nothing else finds them."""
     folders = dict.fromkeys(app.folder for app in applications if app.folder != Path.cwd())
     if not folders:
         return {}

@@ -143,7 +143,7 @@ def _code(findings: list[Finding]) -> ExitCode:
 
 
 def _one_worker(name: str, *, as_json: bool) -> int:
-    """Look at one liveness key, and at nothing else: containers ask every few seconds."""
+    """Look at one liveness key only: containers ask every few seconds."""
     settings = Settings.from_env()
     with closing(RedisStore(settings)) as store, explained(store.url):
         alive = bool(store.client.exists(store.keys.worker(name)))

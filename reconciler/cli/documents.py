@@ -26,7 +26,7 @@ NOT_SEEN = "no worker has looked at it yet"
 
 
 def waiting_reason(record: TaskAction, now: int = 0) -> str:
-    """Tell what an action waits for, in words; empty when it has ended, or runs and says nothing.
+    """Say what an action waits for; empty when it has ended, or runs and says nothing.
 
     Args:
         record: of the action.
@@ -44,7 +44,7 @@ def waiting_reason(record: TaskAction, now: int = 0) -> str:
 
 
 def log_uri(record: TaskAction, events: list[ActionEvent]) -> str:
-    """Tell where the log of the last attempt that stored one lies; empty when none did."""
+    """Return where the log of the last attempt that stored one lies; empty when none did."""
     for event in reversed(events):
         if event.log_info:
             return event.log_info[-1].uri
@@ -57,7 +57,7 @@ def counts_document(counts: RunCounts) -> Document:
 
 
 def error_of(record: TaskAction) -> ErrorState | None:
-    """Choose the error to show: of an action that succeeded none, although an earlier attempt may have failed."""
+    """Choose the error to show. An action that succeeded has none, although an earlier attempt may have failed."""
     return None if record.phase.has_outputs() else record.status.error_state
 
 
@@ -151,7 +151,7 @@ def _progress_part(said: Progress | None) -> Document | None:
 
 
 def _told_part(told: AttemptView) -> Document:
-    """Tell what the events say of one attempt."""
+    """Write what the events say of one attempt."""
     return {
         "attempt": told.attempt,
         "phase": str(told.phase),

@@ -85,7 +85,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
 
 
 class GivenUp(click.ClickException):
-    """The person at the keyboard had enough; what was asked for before goes on."""
+    """The person at the keyboard has stopped waiting; what was asked for goes on."""
 
     exit_code = ExitCode.GIVEN_UP
 
@@ -100,7 +100,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
 
 
 def sentence_of(error: BaseException) -> str:
-    """Write the sentence people are told: no traceback, no credentials, nothing that could steer a terminal."""
+    """Write the sentence for people: no traceback, no credentials, nothing that could control a terminal."""
     if isinstance(error, click.ClickException):
         text = error.format_message()
     elif isinstance(error, ReconcilerError):

@@ -43,12 +43,12 @@ def size(count: int) -> str:
 
 
 def in_row(text: str) -> str:
-    """Make a text `visible` on one line: for a cell of a table, where a line break would begin a row of its own."""
+    """Make a text `visible` on one line, for a cell of a table, where a line break would begin a new row."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def json_safe(document: str) -> str:
-    """Take from a JSON document its power over a terminal: what cannot be seen is escaped in its strings."""
+    """Escape what cannot be seen in the strings of a JSON document, so that it cannot control a terminal."""
     return SUSPECT.sub(_escaped_in_json, document)
 
 

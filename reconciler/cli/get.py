@@ -73,7 +73,7 @@ def _show(record: TaskAction, events: list[ActionEvent], now: int, made: Sequenc
 
 
 def _show_attempts(attempts: list[AttemptView], now: int) -> None:
-    """Show the attempts when there were several; of a single one the rest of the page tells."""
+    """Show the attempts if there were several; a single one is covered by the rest of the page."""
     if len(attempts) < 2:
         return
     say("\nAttempts")
@@ -126,13 +126,13 @@ def _progress(record: TaskAction) -> str:
 
 
 def never_asked_for(record: TaskAction) -> str:
-    """Tell which children an earlier pass of the function has started and the last one did not ask for."""
+    """List the children that an earlier pass of the function started and the last one did not ask for."""
     names = record.status.unasked
     return f"{', '.join(names)}: an earlier pass started them, and the last one did not" if names else ""
 
 
 def _came(record: TaskAction, made: Sequence[RunId]) -> Pairs:
-    """Tell what the run was made of, and what of it."""
+    """Show which run this one was made of, and which runs were made of it."""
     lineage = record.metadata.lineage
     how = f"{lineage.verb} of {lineage.source}{', changed' if lineage.changed else ''}" if lineage else ""
     by = record.metadata.submitted
@@ -172,7 +172,7 @@ def _when(record: TaskAction, now: int) -> Pairs:
 
 
 def _plan(record: TaskAction, now: int) -> Pairs:
-    """Write its time and its turn, as far as something was said of them and still matters."""
+    """Write when and in which order it runs, as far as that was chosen and still matters."""
     metadata = record.metadata
     waits = not (record.phase.is_terminal() or begun(record))
     return [

@@ -109,7 +109,7 @@ class CommandLine(click.Group):
             formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's signature
-        """Run the command. Whoever closed the pipe we write to, as `head` does, has enough: no error."""
+        """Run the command. If the reader of our pipe closes it, as `head` does, that is no error."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -150,7 +150,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 
 
 def _guarded(run: Callable[[], object], given: Sequence[str]) -> int:
-    """Run a command line and return its exit code; its error, if any, is told on stderr."""
+    """Run a command line and return its exit code; an error is printed on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(

@@ -43,7 +43,7 @@ history.add_command(deleted)
 
 
 def _refuse_options(context: click.Context) -> None:
-    """Refuse options before `delete`: whoever writes --project there would delete of another one."""
+    """Refuse options before `delete`: `--project` written there would select runs of another project."""
     given = [
         parameter.opts[0]
         for parameter in context.command.params

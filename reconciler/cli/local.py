@@ -30,7 +30,7 @@ OF_OTHER_SERVERS = (
 
 
 def forget_other_servers(*, and_settings: bool = False) -> None:
-    """Take variables that name other servers out of this process's environment: a trial must not reach them.
+    """Remove variables that name other servers from this process's environment: a trial must not reach them.
 
     Args:
         and_settings: all other settings, too.
@@ -55,7 +55,7 @@ def refuse_foreign_modules(folders: Iterable[Path]) -> None:
 
 
 def foreign_modules(path: Sequence[str]) -> list[str]:
-    """Tell what hides a module of ours on an import path, as sentences with a remedy. Nothing is imported."""
+    """List what hides a module of ours on an import path, as sentences with a remedy. Nothing is imported."""
     return [problem for name in _GENERIC_NAMES if (problem := _hides(name, path))]
 
 
@@ -74,7 +74,7 @@ def _hides(name: str, path: Sequence[str]) -> str:
 
 
 def _installed(name: str) -> Path | None:
-    """Tell where a single file of ours is installed: of an editable installation that is not beside the packages."""
+    """Find where a single file of ours is installed: in an editable installation it is not beside the packages."""
     try:
         return Path(str(metadata.distribution("celery-reconciler").locate_file(f"{name}.py"))).resolve()
     except metadata.PackageNotFoundError:
@@ -82,7 +82,7 @@ def _installed(name: str) -> Path | None:
 
 
 def command(*arguments: str) -> str:
-    """Tell how this user calls us, to be pasted into a terminal, as `.venv/bin/reconciler dev`."""
+    """Return how this user calls us, to be pasted into a terminal, as `.venv/bin/reconciler dev`."""
     beside = Path(sys.executable).with_name("reconciler")
     found = shutil.which("reconciler")
     if found and beside.exists() and Path(found).samefile(beside):
@@ -95,14 +95,14 @@ def command(*arguments: str) -> str:
 
 
 def python(script: Path) -> str:
-    """Tell how this user runs a script with this Python."""
+    """Return how this user runs a script with this Python."""
     found = shutil.which("python")
     same = found is not None and Path(found).parent.samefile(Path(sys.executable).parent)
     return f"{'python' if same else _short(Path(sys.executable))} {_short(script)}"
 
 
 def two_columns(rows: Sequence[tuple[str, str]]) -> str:
-    """Write commands with what they do, one a line."""
+    """Write commands with what they do, one per line."""
     width = max(len(left) for left, _ in rows)
     return "\n".join(f"  {left:<{width}}  {right}".rstrip() for left, right in rows)
 
@@ -119,7 +119,7 @@ def versions() -> str:
 
 
 def own_version() -> str:
-    """Write `celery-reconciler` with its version, where it is installed."""
+    """Write `celery-reconciler` with its version, if it is installed."""
     return f"celery-reconciler {_version('celery-reconciler')}".strip()
 
 
@@ -130,7 +130,7 @@ def in_clone() -> bool:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, by `KeyboardInterrupt`: in good order."""
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, by `KeyboardInterrupt`, so that it cleans up."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -155,6 +155,6 @@ def _version(package: str) -> str:
 
 
 def _short(path: Path) -> str:
-    """Write a path as one would type it: relative where it lies below the working folder."""
+    """Write a path as one would type it: relative if it lies below the working folder."""
     absolute = Path(os.path.abspath(path))  # noqa: PTH100  # `resolve` would leave the virtual environment
     return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)

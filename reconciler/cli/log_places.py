@@ -29,12 +29,12 @@ class LogPlace(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """Tell where it lies, or will lie."""
+        """Return where the log lies, or will lie."""
         return f"{self.folder}/{LOG_FILE}"
 
 
 def place_of(record: TaskAction, events: list[ActionEvent], attempt: int) -> LogPlace | None:
-    """Tell where to look for the log of an attempt; None when it can have none."""
+    """Find where to look for the log of an attempt; None when it can have none."""
     current = attempt == observed_attempts(record)
     now = prefix_of(record) if current else ""
     for place in _told(record, events, attempt):
@@ -45,7 +45,7 @@ def place_of(record: TaskAction, events: list[ActionEvent], attempt: int) -> Log
 
 
 def read_log(client: Client, place: LogPlace, limit: int) -> bytes:
-    """Read what lies there; nothing while nothing does.
+    """Read what lies there; nothing when nothing does.
 
     Raises:
         BlobNotFound: the whole log was stored, and is gone.
@@ -60,7 +60,7 @@ def read_log(client: Client, place: LogPlace, limit: int) -> bytes:
 
 
 def _told(record: TaskAction, events: list[ActionEvent], attempt: int) -> list[LogPlace]:
-    """Find the whole logs an attempt has stored, the newest first: each of its launches may have one."""
+    """Find the finished logs that an attempt has stored, the newest first: each of its launches may have one."""
     found = []
     outcome = record.attempt.outcome
     if outcome is not None and outcome.log_uri and attempt == observed_attempts(record):

@@ -39,7 +39,7 @@ def logs(
     domain: str,
     as_json: bool,
 ) -> None:
-    """Print the log of an attempt; of one that runs, what it has written until some seconds ago.
+    """Print the log of an attempt; of a running one, what it has written up to some seconds ago.
 
     Into a pipe or a file it goes byte for byte; on a terminal, only control sequences for colours are obeyed.
     """
@@ -64,7 +64,7 @@ def logs(
 
 
 class _Reader:
-    """Looks at the log of one attempt, or of whatever attempt is the last one."""
+    """Reads the log of one attempt, or of the newest attempt."""
 
     def __init__(self, client: Client, target: ActionId, attempt: int | None, limit: int) -> None:
         self._client = client
@@ -83,12 +83,12 @@ class _Reader:
         return self._wanted or observed_attempts(self._record)
 
     def look(self) -> tuple[LogPlace | None, bytes]:
-        """Tell where the log lies, and what is in it now."""
+        """Return where the log lies, and its text now."""
         self._record = self._client.get(self._target)
         return self._read(self._attempt)
 
     def grown(self, before: LogPlace | None) -> Iterator[tuple[LogPlace | None, bytes]]:
-        """Read the log of `before` once more, if another one goes on by now; then `look`."""
+        """Read the log of `before` once more if another attempt has begun since; then `look`."""
         found, text = self.look()
         if before is not None and found is not None and found.folder != before.folder:
             yield before, read_log(self._client, before._replace(sha256="", whole=False), self._limit)
@@ -96,11 +96,11 @@ class _Reader:
 
     @property
     def ended(self) -> bool:
-        """Tell whether, as of the last look, nothing more comes."""
+        """Tell whether, as of the last look, nothing more will come."""
         return self._record.phase.is_terminal() or self._attempt < observed_attempts(self._record)
 
     def why_none(self) -> str:
-        """Tell why there is no log, in words."""
+        """Say why there is no log."""
         return _why_none(self._record, self._attempt, ended=self.ended)
 
     def _read(self, attempt: int) -> tuple[LogPlace | None, bytes]:

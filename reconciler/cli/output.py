@@ -36,7 +36,7 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print a remark beside the output, on stderr."""
+    """Print a remark on stderr, beside the output."""
     write(visible(text), err=True)
 
 

@@ -23,7 +23,7 @@ class PidFiles:
         self._written: dict[str, int] = {}
 
     def refresh(self) -> None:
-        """Make the files say what is so now. Cheap enough to be called several times a second."""
+        """Bring the files up to date. Cheap enough to be called several times a second."""
         for name, process in self._processes.items():
             if not process.alive:
                 self._remove(name)
@@ -32,7 +32,7 @@ class PidFiles:
                 self._written[name] = process.pid
 
     def remove(self) -> None:
-        """Leave none behind: the system gives a process id to a stranger once its process has ended."""
+        """Remove all files: the system may give a process id to another process once ours has ended."""
         for name in self._processes:
             self._remove(name)
 

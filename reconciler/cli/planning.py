@@ -56,7 +56,7 @@ def _moment(text: str) -> Moment:
 
 
 def _time(text: str) -> datetime:
-    """Read a point in time; what it lacks is told by the client.
+    """Read a point in time; the client reports what it lacks.
 
     Raises:
         BadParameter: it is none.

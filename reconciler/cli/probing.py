@@ -41,7 +41,7 @@ class Probe(NamedTuple):
 
 
 def queues_in_use(settings: Settings) -> list[str]:
-    """List the queues of attempts: the default one, those a living worker consumes, those in which launches wait.
+    """List the queues of attempts in use: the default one, those that living workers consume, those in which launches wait.
 
     Raises:
         StoreUnavailable: the records do not answer.
@@ -53,7 +53,7 @@ def queues_in_use(settings: Settings) -> list[str]:
 
 
 def probes(settings: Settings, within: float) -> list[Finding]:
-    """Submit one action for the steps and one for each queue in use, at the same time, and see them end.
+    """Submit one action for the steps and one for each queue in use, at the same time, and wait for their ends.
 
     What has not ended in time is aborted, so that it does not run later. The records go as those of any ended action.
 
@@ -115,7 +115,7 @@ def _call(queue: str, mark: str, within: float) -> ActionSpec:
 
 
 def _limits(within: float) -> TaskMetadata:
-    """Limit the probe in time: it ends by itself, should this process be killed before it has seen the end."""
+    """Limit the probe in time: it ends by itself if this process is killed before."""
     return TaskMetadata(timeouts=Timeouts(overall=timedelta(seconds=max(within, 1) * 2)))
 
 

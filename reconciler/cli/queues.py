@@ -16,7 +16,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def queue(context: click.Context) -> None:
-    """Look at the queues of attempts, and rule what waits in them."""
+    """Look at the queues of attempts, and decide what happens to waiting launches."""
     if context.invoked_subcommand is None:
         context.invoke(listing)
 
@@ -123,7 +123,7 @@ def prioritize(*, action: str, priority: int, project: str, domain: str, as_json
 
 
 def _document(facts: QueueFacts) -> dict[str, object]:
-    """Tell what holds, and who made it so, where anybody did."""
+    """Write the rules of a queue, and who made them."""
     told = msgspec.structs.asdict(facts)
     ruled = [{**msgspec.structs.asdict(one), "at": iso(one.at)} for one in told.pop("ruled")]
     return {**told, "ruled": ruled} if ruled else told

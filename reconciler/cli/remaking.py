@@ -103,7 +103,7 @@ def _remake(
 
 
 def _announced(verb: str, source: RunId, name: str, key: str) -> str:
-    """Choose the name of the new run, and say it before anything is stored: who is interrupted goes on by it."""
+    """Choose the name of the new run and print it before anything is stored: after an interruption it is needed."""
     if name or key:
         return name
     chosen = name_for(source)

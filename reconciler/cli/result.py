@@ -92,6 +92,6 @@ def print_value(value: msgspec.Raw | None, *, as_json: bool) -> None:
 
 
 def _shortened(packed: re.Match[bytes]) -> bytes:
-    """Shorten an array or a frame to its beginning: all of it tells a person nothing."""
+    """Shorten an array or a frame to its beginning, since a person cannot read all of it."""
     data = packed["data"]
     return packed["name"] + data[:_SHOWN] + f"… ({len(data)} characters)".encode()

@@ -26,7 +26,7 @@ _PACE = 0.3
 
 
 class RunTree:
-    """The actions of a run as they are known.
+    """The known actions of a run.
 
     Args:
         client: reads them.
@@ -42,7 +42,7 @@ class RunTree:
         self._records = {record.id.action: record for record in client.actions(run)}
 
     def look(self) -> None:
-        """Read what changed since."""
+        """Read what has changed since the last look."""
         more = True
         while more:
             entries = self._client.store.channel(self._shard, self._cursor)
@@ -61,7 +61,7 @@ class RunTree:
         return found
 
     def lines(self, parent: str = "", level: int = 0) -> Iterator[tuple[int, list[TaskAction]]]:
-        """Write the tree from its roots: of each line its level and the actions it stands for."""
+        """List the lines of the tree from its roots: each with its level and the actions it stands for."""
         below: dict[str, list[TaskAction]] = {}
         for record in self._records.values():
             below.setdefault(record.spec.parent_action_name or "", []).append(record)
@@ -109,7 +109,7 @@ def follow_tree(client: Client, root: ActionId, timeout: float | None) -> None:
 
 
 def picture(tree: RunTree, height: int) -> Any:  # noqa: ANN401  # rich is imported when needed
-    """Draw the tree as a table of so many lines at most, below a line of counts."""
+    """Draw the tree as a table of at most this many lines, below a line of counts."""
     from rich.console import Group  # noqa: PLC0415  # not needed for --help
     from rich.progress_bar import ProgressBar  # noqa: PLC0415  # as above
     from rich.table import Table  # noqa: PLC0415  # as above

@@ -36,7 +36,7 @@ def common_options(command: F) -> F:
 
 
 class Place:
-    """The project and domain of names that say none.
+    """The default project and domain for names without them.
 
     Attributes:
         settings: those of the environment, with the project and domain of the options.
@@ -82,7 +82,7 @@ class Place:
 
 @contextmanager
 def connected(place: Place) -> Iterator[Client]:
-    """Give a client, closed afterwards. What it has to warn of goes to stderr, not between the output."""
+    """Yield a client, and close it afterwards. Its warnings go to stderr, not between the output."""
     before = structlog.get_config()
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(safe_stderr()))
     client = Client.from_settings(place.settings)
@@ -99,7 +99,7 @@ def connected(place: Place) -> Iterator[Client]:
 
 @contextmanager
 def leaving_it_running(action: ActionId) -> Iterator[None]:
-    """Let Ctrl-C end the waiting, not the action, and say so.
+    """Let Ctrl-C end the waiting but not the action, and say so.
 
     Raises:
         GivenUp: Ctrl-C was pressed.

@@ -44,7 +44,7 @@ def health_document(client: Client) -> Document:
 
 
 def _of_no_server() -> Document:
-    """Write what an engine in memory has nothing of."""
+    """Write the parts that an engine in memory has none of."""
     nothing: Document = {"count": 0, "newest": []}
     return {
         "late": 0,
@@ -81,20 +81,20 @@ def _standing(client: Client, told: dict[str, bytes]) -> Document:
 
 
 def _schedule(name: str, ago: int | None, now: int) -> Document:
-    """Tell when a sweep was made, and when the next one is due: at beat's tick, or without by a steps worker."""
+    """Tell when a sweep was made and when the next one is due: at beat's tick, or without beat by a steps worker."""
     every = SWEEPS[name]
     last = None if ago is None else now - ago
     return {"name": name, "every": every, "last": last, "next": None if last is None else last + every}
 
 
 def _memory(store: RedisStore) -> Document:
-    """Tell how many bytes the server of the records uses, and may use; 0 = as many as there are."""
+    """Return how many bytes the server of the records uses, and may use; 0 = no limit."""
     found = store.memory()
     return {"used": found.used, "limit": found.limit}
 
 
 def doctor_document() -> Document:
-    """Write everything `reconciler doctor` checks, as its `--json` tells it."""
+    """Write everything `reconciler doctor` checks, as its `--json` prints it."""
     from reconciler.cli.checks import examine  # noqa: PLC0415  # slow to import, and seldom asked
     from reconciler.cli.format import scrub  # noqa: PLC0415  # as above
 

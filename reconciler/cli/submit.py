@@ -35,7 +35,7 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of `submit` that say what is to be done."""
+    """The options of `submit` that say what to run."""
 
     function: str | None
     values: tuple[str, ...]
@@ -149,7 +149,7 @@ def _document(run: Run[Any]) -> dict[str, object]:
 
 
 def _finish(client: Client, run: Run[Any], timeout: float | None, *, as_json: bool) -> None:
-    """Print run and result. The run is printed in any case: it is stored, however the waiting ends."""
+    """Print run and result. The run is printed in any case: it is stored, even if the waiting is interrupted."""
     document = _document(run)
     if not as_json:
         say(str(run.id))
@@ -192,7 +192,7 @@ def _submit_call(client: Client, request: Request) -> Run[Any]:
 
 
 def _task(client: Client, request: Request) -> Task[..., Any] | PublishedTask:
-    """Load the modules and find the task, which submits through our client from now on; else ask what workers publish."""
+    """Load the modules and find the task, to be submitted through our client; otherwise ask what workers publish."""
     applications = [dev_app.find(app) for app in request.app]
     modules = tuple(application.module for application in applications) or client.settings.imports
     try:

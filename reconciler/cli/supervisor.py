@@ -19,7 +19,7 @@ _HEALTHY = 60.0
 
 @dataclass
 class _Life:
-    """The memory of one process: its starts and ends.
+    """The starts and ends of one process.
 
     Attributes:
         deaths: since it was last healthy.
@@ -33,7 +33,7 @@ class _Life:
 
 
 class Supervisor:
-    """Looks after the servers and the Celery processes of one stack, when it is asked to.
+    """Restarts servers and Celery processes of one stack, when it is asked to look.
 
     The first death is answered at once, further ones with a growing pause, so that a process that cannot live
     does not eat the machine.
@@ -55,7 +55,7 @@ class Supervisor:
         self._lives: dict[str, _Life] = {}
 
     def look(self) -> None:
-        """Start again what has died and is due. Returns when that works, which takes some seconds."""
+        """Start again what has died and is due. Returns when it works, which takes some seconds."""
         now = time.monotonic()
         processes = {
             **self._stack.servers.processes,

@@ -28,7 +28,7 @@ _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", 
 
 @dataclass(frozen=True)
 class Source:
-    """The input of one action: a file. With another content the same file has another digest, and is surveyed again.
+    """The input of one action: a file. When its content changes, so does its digest, and it is surveyed again.
 
     Attributes:
         path: of the file.

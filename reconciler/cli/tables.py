@@ -25,7 +25,7 @@ def laid_out(columns: Sequence[str], rows: Rows, width: int) -> Any:  # noqa: AN
 
 
 def is_wide_enough(columns: Sequence[str], rows: Rows, width: int) -> bool:
-    """Tell whether names stay in one piece, and words of other cells too."""
+    """Tell whether names, and words of other cells, would stay in one piece."""
     first, *others = zip(columns, *rows, strict=True)
     needed = [max(cell_len(str(cell)) for cell in first)]
     needed += [
@@ -46,7 +46,7 @@ def _table(columns: Sequence[str], rows: Rows) -> Any:  # noqa: ANN401  # as abo
 
 
 def _blocks(columns: Sequence[str], rows: Rows, width: int) -> Any:  # noqa: ANN401  # as above
-    """Make a block of each row, its first cell as the heading: for a window that would cut a table into syllables."""
+    """Make a block of each row, headed by its first cell: for a window too narrow for a table."""
     from rich.console import Group  # noqa: PLC0415  # as above
     from rich.padding import Padding  # noqa: PLC0415  # as above
 

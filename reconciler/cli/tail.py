@@ -26,13 +26,13 @@ class LogTail:
             self.skip(name)
 
     def skip(self, name: str) -> None:
-        """Pass over what this process has written until now, as the banner of its start."""
+        """Skip what this process has written until now, such as the banner of its start."""
         log = self._logs.get(name)
         if log is not None:
             self._read[name] = log.stat().st_size if log.exists() else 0
 
     def show_new(self) -> None:
-        """Hand over the lines that were completed since the last time."""
+        """Print the lines that were completed since the last time."""
         for name, log in self._logs.items():
             for line in self._new_lines(name, log):
                 if line.strip():

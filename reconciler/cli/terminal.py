@@ -32,7 +32,7 @@ def write_json(document: bytes, *, err: bool = False) -> None:
 
 
 def write_bytes(data: bytes) -> None:
-    """Write to a pipe or a file, byte for byte; a terminal gets what is visible of it."""
+    """Write to a pipe or a file byte for byte; a terminal gets only what is visible."""
     if sys.stdout.isatty():
         write(data.decode(errors="replace"), nl=not data.endswith(b"\n"))
     else:
@@ -40,7 +40,7 @@ def write_bytes(data: bytes) -> None:
 
 
 def styled(text: str, **style: Any) -> str:  # noqa: ANN401  # what click.style takes
-    """Give a text of anybody a style of ours."""
+    """Give a style to a text from outside."""
     return click.style(visible(text), **style)
 
 

@@ -50,7 +50,7 @@ def top(*, every: float, once: bool, as_json: bool) -> None:
 
 
 def _follow(look: Any, found: Document, every: float) -> None:  # noqa: ANN401  # a function without arguments
-    """Show it until the person at the keyboard has seen enough, which is no fault."""
+    """Show it again and again until the person at the keyboard stops it, which is no error."""
     from rich.live import Live  # noqa: PLC0415  # not needed for --help
 
     try:
@@ -104,7 +104,7 @@ def _tick(one: Document, now: int) -> str:
 
 
 def _losses(found: Document) -> list[tuple[str, ...]]:
-    """Tell of lost workers and stuck clean-ups, one line each."""
+    """List lost workers and stuck clean-ups, one line each."""
     return [
         (
             f"{span(found['now'] - one['at'])} ago" if one["at"] else "-",

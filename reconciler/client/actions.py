@@ -85,7 +85,7 @@ class Actions:
         self._waker = Waker(messenger)
 
     def who(self) -> Who:
-        """Say who speaks, for what is noted of submissions, priorities and queues."""
+        """Return who acts, as noted with submissions, priorities and queues."""
         return Who(self.actor or me(), self.door)
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Actions:
         return half_stored_text(first[0], counts.total if counts else 1)
 
     def _is_own(self, record: TaskAction) -> bool:
-        """Tell a record of the run that is meant from one of a later run of its name."""
+        """Tell whether a record belongs to the run that is meant, not to a later run of its name."""
         del record
         return True
 
@@ -213,7 +213,7 @@ class Actions:
         return RunLife.parse(lineage.source) if lineage else None
 
     def submitter(self, record: TaskAction) -> Who | None:
-        """Tell who submitted an action, or what it was submitted with; None when nobody noted it."""
+        """Return who submitted an action, or the run it was submitted with; None when nobody noted it."""
         above: TaskAction | None = record
         while above is not None and above.metadata.submitted is None:
             parent = above.spec.parent_action_name
@@ -302,7 +302,7 @@ class Actions:
         return document_of(record, lambda ref: self.blobs.get(ref.uri, sha256=ref.sha256, limit=self.largest))
 
     def outcomes(self, actions: Sequence[ActionId], decode: Callable[[bytes], T]) -> list[T | ActionEnded]:
-        """Read the result or the error of each of many ended actions, in order, in few round trips."""
+        """Read the results or errors of many ended actions, in order, in few round trips."""
         records = self._records(actions)
         far = [r.status.outputs for r in records if r.status.outputs and r.status.outputs.inline is None]
         fetched = dict(
@@ -361,7 +361,7 @@ class Actions:
 
     # -- whose turn it is ------------------------------------------------------------------------------------------
     def prioritize(self, target: ActionId | RunId, priority: int) -> int:
-        """Give live actions another priority, and move their launches that wait; a relaunch stays ahead of all.
+        """Give live actions another priority, and move their waiting launches; a relaunch stays ahead of all.
 
         Args:
             target: a run, or an action and all below it.
@@ -394,5 +394,5 @@ class Actions:
 
 
 def position(action: TaskAction) -> str:
-    """Tell where an action stands in the order of `Actions.actions`: its parent, then its name."""
+    """Return the sort key of an action in `Actions.actions`: its parent, then its name."""
     return f"{action.spec.parent_action_name or ''}/{action.id.action}"

@@ -34,7 +34,7 @@ class AsyncClient:
     """
 
     def __init__(self, client: Client) -> None:
-        """Stand on a client; see `from_settings`."""
+        """Wrap a client; see `from_settings`."""
         self.plain = client
         self.settings = client.settings
         self.submit = awaitable(client.submit)

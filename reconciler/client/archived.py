@@ -39,7 +39,7 @@ class ArchivedRuns:
         self._lock = Lock()
 
     def find(self, run: RunId, incarnation: str = "") -> ArchivedRun | None:
-        """Find a run; of several of one name the last one, unless its incarnation is given. None: the archive has none.
+        """Find a run; of several with one name the last, unless its incarnation is given. None: the archive has none.
 
         Raises:
             ArchiveDamaged, ArchiveTooNew: it cannot be read.
@@ -63,7 +63,7 @@ class ArchivedRuns:
         return found
 
     def sources(self, run: RunId) -> frozenset[str]:
-        """Tell of which runs those of a name were made; what was read once of a run is never read again.
+        """Return the runs that each run of a name was made of; what was read once is kept.
 
         Raises:
             ArchiveDamaged, ArchiveTooNew: one of them cannot be read.
@@ -82,7 +82,7 @@ class ArchivedRuns:
         return frozenset(self._sources.get(life, "") for life in lives) - {""}
 
     def forget(self) -> None:
-        """Keep nothing of what was read: something was deleted."""
+        """Forget everything that was read, because something was deleted."""
         with self._lock:
             self._kept.clear()
 
@@ -96,7 +96,7 @@ def counts_of(run: ArchivedRun) -> RunCounts:
 
 
 def listed(run: ArchivedRun, parent: str | None, after: str) -> Iterator[TaskAction]:
-    """List the actions of an archived run, chosen and in order as those of a stored one."""
+    """List the actions of an archived run, filtered and ordered as those of a stored one."""
     by_place = {f"{one.spec.parent_action_name or ''}/{name}": one for name, one in run.actions.items()}
     chosen = (place for place in by_place if parent is None or place.startswith(f"{parent}/"))
     yield from (by_place[place] for place in natural_page(chosen, after, len(by_place)))

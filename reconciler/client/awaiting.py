@@ -24,7 +24,7 @@ class Queries(Protocol):
 
     @property
     def store(self) -> Store:
-        """Tells when there is something to see."""
+        """The store, whose notifications say when there is something to see."""
         ...
 
     def get(self, action: ActionId) -> TaskAction:
@@ -37,7 +37,7 @@ class Queries(Protocol):
 
 
 class AsyncWaiter:
-    """Waits in an event loop until something of a run is committed, or for the time limit; see `Waiter`."""
+    """Waits in an event loop until something of a run is committed, or until the time limit; see `Waiter`."""
 
     def __init__(self, store: Store, run: RunId, timeout: float | None, *, end_of: str = "") -> None:
         self._until = None if timeout is None else time.monotonic() + timeout
@@ -47,7 +47,7 @@ class AsyncWaiter:
         self._entered: Future[None] | None = None
 
     def _ring(self) -> None:
-        """Wake the loop from the thread that hears notifications, which must outlive a loop that has ended meanwhile."""
+        """Wake the loop from the thread that hears notifications, which must survive when a loop has ended meanwhile."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._event.set)
 
@@ -64,12 +64,12 @@ class AsyncWaiter:
         self._leave()
 
     def _leave(self) -> None:
-        """End the subscription once it has begun, without waiting: the loop may be ending, or be gone already."""
+        """End the subscription once it has begun, without waiting: the loop may be ending, or have ended."""
         if self._entered is not None:
             self._entered.add_done_callback(partial(_end, self._subscription.__exit__))
 
     async def wait(self, *, often: bool = False) -> bool:
-        """Tell whether there is a reason, and time, to look again; `often` when nobody tells of what is waited for."""
+        """Wait, and tell whether to look again; `often` when no notification will come for what is waited for."""
         left = LOOK_OFTEN if often else LOOK_AGAIN
         if self._until is not None:
             left = min(left, self._until - time.monotonic())
@@ -94,7 +94,7 @@ async def end_of(
     *,
     fresh: bool = False,
 ) -> TaskAction:
-    """Wait for the end of an action and return its record, as `Actions.wait`. Cancelled, only the waiting ends.
+    """Wait for the end of an action and return its record, as `Actions.wait`. Cancelling ends only the wait.
 
     Raises:
         ActionNotFound: there is no such action.

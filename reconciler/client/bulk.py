@@ -56,7 +56,7 @@ _FINE = {str(phase) for phase in ActionPhase if phase.has_outputs()}
 
 
 class Bulk:
-    """A stored verb for many runs; carry it out, now or in another process.
+    """A stored verb for many runs, which can be carried out now or in another process.
 
     Attributes:
         plan: what was asked, by whom, and of which runs.
@@ -71,7 +71,7 @@ class Bulk:
         return f"<Bulk {self.plan.name}: {self.plan.verb} {self.plan.count} runs>"
 
     def done(self) -> list[Done]:
-        """Tell what became of runs so far, as far as it was noted, in the order of the plan.
+        """Return what was noted about runs so far, in the order of the plan.
 
         Raises:
             BlobUnavailable: the server does not answer.
@@ -79,7 +79,7 @@ class Bulk:
         return read_done(self._client.blobs, self.plan)
 
     def carry_out(self, told: Callable[[Done], None] = lambda _: None) -> list[Done]:
-        """Do what is not done yet, one run after the other; returns what became of all of them, in the order of the plan.
+        """Do what is not done yet, one run after the other; return the results of all, in the order of the plan.
 
         A run that is refused (it is alive, it has gone, a function has another interface now) keeps no other from it.
         After anything else that is raised, and after a death, call it again, in any process: it goes on.
@@ -104,7 +104,7 @@ class Bulk:
         return found
 
     def _check_age(self) -> None:
-        """Refuse a bulk of which nobody knows any more what it has done."""
+        """Refuse a bulk that is so old that its notes may be incomplete."""
         settings, age = self._client.settings, self._client.store.now() - self.plan.at
         if not settings.archive and age > settings.retention.total_seconds() * 1000:
             raise InvalidSpec(
@@ -127,7 +127,7 @@ class Bulk:
             return Done(str(life), refused=str(error))
 
     def _make(self, life: RunLife, *, again: bool) -> RunId:
-        """Make a run of one; the same one however often it is called.
+        """Make a run of one run; repeated calls give the same new run.
 
         Args:
             life: of which one.
@@ -170,7 +170,7 @@ class Bulks:
         self._client = client
 
     def find(self, verb: BulkVerb, question: Question) -> Found:
-        """Find the runs of a question with which this can be done; nothing is stored. Stored ones first, newest first.
+        """Find the runs of a query to which a verb can be applied; nothing is stored. Stored runs first, newest first.
 
         To abort, those that are alive; to rerun, those that ended; to recover, those that ended and in which something did
         not succeed.
@@ -196,7 +196,7 @@ class Bulks:
         limit: int = LIMIT,
         project: str = "",
     ) -> Bulk:
-        """Store what is asked of these runs; nothing is done until it is carried out.
+        """Store a verb for these runs; nothing is done until it is carried out.
 
         Args:
             verb: what is done with each.
@@ -243,7 +243,7 @@ class Bulks:
         return Bulk(self._client, read_plan(self._client.blobs, where, check_name("bulk", name)))
 
     def planned(self, project: str = "") -> list[Bulk]:
-        """List all bulks of a project, last ones first; two requests for each.
+        """List all bulks of a project, the last ones first; costs two requests for each.
 
         Raises:
             BlobUnavailable: the server does not answer.

@@ -33,7 +33,7 @@ _LONGEST_NAME = 63
 
 
 class Submits(NamedTuple):
-    """Names the verbs of a client that submit: one action, many, and many of a kind some at a time."""
+    """The verbs of a client that submit: one action, many, or many of a kind some at a time."""
 
     one: Callable[..., Run[Any]]
     many: Callable[..., Run[list[Any]]]
@@ -168,7 +168,7 @@ class PublishedTask:
         )
 
     def _written(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """Write the inputs. Arguments by name may have their JSON form, for their types may not exist here."""
+        """Write the inputs. Named arguments may be given in their JSON form, since their types may not exist here."""
         signature = self.signature
         try:
             return signature.encode_arguments(args, kwargs)
@@ -231,7 +231,7 @@ class TasksByName:
 
 
 def _unknown(name: str, names: tuple[str, ...]) -> str:
-    """Tell a caller who names a function of no worker."""
+    """Make the error for a function that no worker has."""
     remedy = "start a worker that has it (RECONCILER_IMPORTS names the module that declares it), or correct the name"
     more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     known = f" Published: {', '.join(names[:_SHOWN])}{more}." if names else " None publishes any now."

@@ -76,7 +76,7 @@ class Reader:
                 return entries
 
     def _left_behind(self, limit: int) -> list[ChannelEntry]:
-        """Take events left behind: looked for four times in the time they have to be idle, at once while there are some."""
+        """Take events left behind: looked for four times within the idle time, and at once while there are some."""
         now = time.monotonic()
         if now < self._look_again:
             return []
@@ -86,7 +86,7 @@ class Reader:
         return entries
 
     def ack(self, entries: Sequence[ChannelEntry]) -> int:
-        """Say that these are done with; returns how many were open until now.
+        """Acknowledge events; return how many of them were open.
 
         Raises:
             StoreUnavailable: the store does not answer; they come again unless this is repeated.
@@ -99,5 +99,5 @@ class Reader:
 
 
 def key_of(entry: ChannelEntry) -> tuple[ActionId, int]:
-    """Tell what is the same each time an event arrives, and different for any other event."""
+    """Return a key that is the same each time an event arrives, and different for any other event."""
     return entry.event.id, entry.event.sequence

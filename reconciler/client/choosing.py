@@ -20,7 +20,7 @@ _PAGE = 500
 
 
 def stored_runs(store: Store, question: Question) -> Iterator[Row]:
-    """Find the stored runs a question means, newest first, each as a line of the index. One that is alive ends today.
+    """Find the stored runs of a query, newest first, each as a line of the index. A live run counts as ending today.
 
     Records are read only of runs that the counts of their phases do not rule out; of those all, where a task or an error
     code is asked for, else the roots.
@@ -43,7 +43,7 @@ def stored_runs(store: Store, question: Question) -> Iterator[Row]:
 
 
 def all_runs(store: Store, blobs: BlobStore, question: Question) -> Found:
-    """Find all runs a question means: the stored ones first, then those that only the archive remembers.
+    """Find all runs of a query: first stored ones, then those that only the archive has.
 
     Raises:
         StoreUnavailable, BlobUnavailable: a server does not answer.
@@ -98,7 +98,7 @@ def row_of(store: Store, summary: RunSummary, *, whole: bool, known: TaskAction 
 
 
 def records_of(store: Store, run: RunId, parent: str | None) -> Iterable[TaskAction]:
-    """Read all records of a run, or the direct children of one action of it; "" gives the roots.
+    """Read all records of a run, or the direct children of one of its actions; "" gives the roots.
 
     Raises:
         StoreUnavailable: the store does not answer.

@@ -119,7 +119,7 @@ class Client(Maps, QueueVerbs):
         return Run(self, action.id, decode or decode_outputs, incarnation=incarnation)
 
     def task(self, name: str) -> PublishedTask:
-        """Find a task by its stored name, as the workers that have its code publish it; this process needs none of it.
+        """Find a task by its stored name, as the workers with its code publish it; this process needs none of the code.
 
         Args:
             name: as `photos.thumbnail`.

@@ -116,7 +116,7 @@ class Ends:
         return self._rest(record) if is_over(record) else []
 
     def _rest(self, record: TaskAction) -> list[Outcome]:
-        """Read what is in no list: of an archived map, of a release before, or never started."""
+        """Read what no list has: members of an archived map, of an earlier release, or never started."""
         index = self._told.find(0)
         if index < 0:
             self.over = True

@@ -198,7 +198,7 @@ class Derivation:
     def _in_its_life(
         self, actions: Sequence[TaskAction], root: ActionId, source: SourceRun
     ) -> Sequence[TaskAction]:
-        """Put the actions into the incarnation of the run that an earlier call began."""
+        """Give the actions the incarnation of the run that an earlier call began."""
         there = self._store.list_actions(root.run_id, limit=1).actions
         if not there:
             return actions
@@ -215,7 +215,7 @@ def _unchanged(source: SourceRun, changes: Changes) -> list[TaskAction]:
 
 
 def _fills(record: TaskAction) -> bool:
-    """Tell whether it starts its members itself, and ends as they do."""
+    """Tell whether a group starts its members itself, and ends as they do."""
     return record.spec.task_type == WINDOW
 
 
@@ -225,7 +225,7 @@ def name_for(run: RunId) -> str:
 
 
 def _named(run: RunId, name: str, key: str) -> RunId:
-    """Tell what the new run is called."""
+    """Choose the name of the new run."""
     if key and name:
         raise InvalidSpec("give the run name or the idempotency key, not both: either names the submission")
     chosen = check_name("run", name) if name else key_name(key) if key else name_for(run)

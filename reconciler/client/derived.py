@@ -74,7 +74,7 @@ class Maker:
     def actions(
         self, plan: Plan, door: Door, blobs: BlobStore, limit: int
     ) -> tuple[list[TaskAction], list[TaskAction]]:
-        """Tell what is taken over, and what runs again.
+        """Make the records: those taken over, and those that run again.
 
         Args:
             plan: which is which.

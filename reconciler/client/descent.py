@@ -36,7 +36,7 @@ def made_into(store: Store, archived: ArchivedRuns, source: RunLife) -> list[Run
 
 
 def _firsts(store: Store, runs: Sequence[RunId]) -> Iterator[TaskAction]:
-    """Read an action of each run that is stored: its root, or else the first one; all are made of the same."""
+    """Read one action of each stored run: its root, or else the first one; all have the same origin."""
     for run, root in zip(runs, store.get_many([run.action(ROOT) for run in runs]), strict=True):
         if root is not None:
             yield root

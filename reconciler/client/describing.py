@@ -28,7 +28,7 @@ def why_waiting(client: Client, record: TaskAction) -> Why | None:
 
 
 def look_around(client: Client, record: TaskAction) -> Surroundings:
-    """Tell what holds around an action now.
+    """Read what currently surrounds an action.
 
     Raises:
         StoreUnavailable: the store does not answer.
@@ -60,7 +60,7 @@ def look_around(client: Client, record: TaskAction) -> Surroundings:
 
 
 def _keeps_its_worker(record: TaskAction) -> bool:
-    """Tell whether a worker runs its function, and runs it on while it waits."""
+    """Tell whether a worker runs its function and keeps running it while it waits."""
     template, attempt = template_or_none(record), record.attempt
     if template is None or not attempt.owner or attempt.outcome is not None:
         return False
@@ -70,7 +70,7 @@ def _keeps_its_worker(record: TaskAction) -> bool:
 
 
 def _kept_by(client: Client, record: TaskAction) -> str:
-    """Find the first action above it that keeps a worker while it waits; empty when none does."""
+    """Find the first action above it that keeps its worker while it waits; empty when none does."""
     above: TaskAction | None = record
     while above is not None and above.spec.parent_action_name:
         above = client.store.get(above.id.run_id.action(above.spec.parent_action_name))
@@ -80,7 +80,7 @@ def _kept_by(client: Client, record: TaskAction) -> str:
 
 
 def _phase_of(client: Client, path: str, now: int) -> str:
-    """Tell where an action is. The step that writes RUNNING comes after the worker that runs it: the lease knows before."""
+    """Return the phase of an action. A lease shows RUNNING before the step writes it."""
     found = _find(client, path)
     if found is None:
         return ""
@@ -90,7 +90,7 @@ def _phase_of(client: Client, path: str, now: int) -> str:
 
 
 def _find(client: Client, path: str) -> TaskAction | None:
-    """Read the record of a path; None also for what is no path, as the owner that a policy of the user named."""
+    """Read the record of a path; None also when it is not a path, such as an owner named by a user's policy."""
     try:
         return client.store.get(ActionId.parse(path))
     except InvalidName:
@@ -121,7 +121,7 @@ _DEEP = 8
 
 
 def describe(client: Client, action: ActionId) -> list[Described]:
-    """Describe an action and what it waits for, what that waits for, and so on; of its open children the first one.
+    """Describe an action and what it waits for, then what that waits for, and so on; of its open children the first one.
 
     Raises:
         ActionNotFound: there is no such action.

@@ -69,7 +69,7 @@ class Door:
         schedule: Schedule = NOW,
         traceparent: str = "",
     ) -> TaskAction:
-        """Make a checked action. Where its objects lie is decided when it is stored: its run may have begun before.
+        """Make a checked action. Where its objects lie is decided when it is stored, because its run may have begun before.
 
         It belongs to the trace that is given, else to that of the current span of this program.
 
@@ -138,7 +138,7 @@ class Door:
         ]
 
     def queue_of(self, task_type: str, template: bytes) -> str:
-        """Tell where launches of a task wait; empty for one that is no function, or whose template cannot be read."""
+        """Name the queue in which launches of a task wait; empty if it is no function, or its template cannot be read."""
         if task_type not in self._types:
             return ""
         try:
@@ -147,7 +147,7 @@ class Door:
             return ""
 
     def _function_problems(self, spec: ActionSpec) -> list[str]:
-        """Find what is wrong with the function. An unreadable template is told of by its first round, as any other."""
+        """Find what is wrong with the function. An unreadable template is reported by the first round."""
         if spec.task_type not in self._types:
             return []
         try:

@@ -56,7 +56,7 @@ def check_changed(store: Store, record: TaskAction, document: bytes, values: Map
 
 
 def _published(store: Store, record: TaskAction, template: TaskTemplate) -> Signature | None:
-    """Find how workers read the inputs of an action; None when none publishes its function, with its interface."""
+    """Find how workers read the inputs of an action; None when no worker publishes its function with this interface."""
     if record.spec.task_type != TASK_TYPE:
         return None
     try:
@@ -76,7 +76,7 @@ def _digest(template: TaskTemplate) -> str:
 
 
 def _plain_problem(declared: Mapping[str, str], values: Mapping[str, Any]) -> str:
-    """Find the first value that is not of the plain type a template names; a type that is none is left to the worker."""
+    """Find the first value that does not have the plain type of the template; other types are left to the worker."""
     for name, value in values.items():
         kinds = [_PLAIN.get(kind.strip().partition("[")[0]) for kind in declared.get(name, "").split("|")]
         if None in kinds:

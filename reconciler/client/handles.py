@@ -74,7 +74,7 @@ class Handles(Actions):
 
 
 def action_of(id: str | RunId | ActionId, project: str, domain: str) -> ActionId:  # noqa: A002  # as above
-    """Read which action is meant; a run stands for its root.
+    """Return the action that is meant; a run stands for its root.
 
     Args:
         id: one of `FORMS`, or an identity.

@@ -40,7 +40,7 @@ class History:
 
     # -- deleting --------------------------------------------------------------------------------------------------
     def plan_delete(self, run: RunId, *, incarnation: str = "", reason: str = "") -> DeleteRequest:
-        """Tell what `delete` would delete of a run: all that ever had its name, or one. Nothing is stored.
+        """Say what `delete` would delete for a run: all that ever had its name, or one. Nothing is stored.
 
         Args:
             run: which one.
@@ -87,7 +87,7 @@ class History:
         )
 
     def plan_delete_project(self, project: str, *, domain: str = "", reason: str = "") -> DeleteRequest:
-        """Tell what `delete` would delete of a project: all runs that have ended by now. Nothing is stored.
+        """Say what `delete` would delete of a project: all runs that have ended by now. Nothing is stored.
 
         Args:
             project: which one.
@@ -127,7 +127,7 @@ class History:
         )
 
     def delete(self, request: DeleteRequest) -> DeleteRequest:
-        """Delete from the archive what was planned: runs, their lines in the index, and objects that nobody else names.
+        """Delete what was planned from the archive: runs, their lines in the index, and objects that no other record names.
 
         The request is stored first: a collector finishes it, if this process dies, and removes the objects. A trace is kept.
 
@@ -144,7 +144,7 @@ class History:
         return finish_request(client.blobs, request, client.store.now()) if done else request
 
     def deleted(self, project: str = "") -> list[DeleteRequest]:
-        """Read the traces of what was deleted, of one project or of all, oldest first; a request for each.
+        """Read the traces of deletions, of one project or of all, oldest first; costs a request for each.
 
         Raises:
             BlobUnavailable: the server does not answer.
@@ -156,12 +156,12 @@ class History:
         ]
 
     def _kept_until(self, ends: Iterable[int]) -> int:
-        """Tell when the store may forget the last of these runs; 0 when there is none."""
+        """Return until when the store may keep one of these runs, ms; 0 when it has none."""
         last = max(ends, default=0)
         return last + int(self._client.settings.retention.total_seconds() * 1000) if last else 0
 
     def _ended_in_store(self, run: RunId, incarnation: str) -> dict[RunLife, int]:
-        """Find the run in the store, and when it ended: it waits there for its retention; none when it is another one.
+        """Find the stored run and when it ended, since it stays there for its retention; none if it is another incarnation.
 
         Raises:
             InvalidSpec: it is alive.
@@ -185,7 +185,7 @@ class History:
 
 
 def _read(archive: Archive, life: RunLife) -> tuple[int, list[str]]:
-    """Count the actions of a run that can be read, and tell on which days it may have ended."""
+    """Count the readable actions of a run, and name the days on which it may have ended."""
     try:
         found = archive.read_run(life.run, life.incarnation)
     except ArchiveUnreadable:

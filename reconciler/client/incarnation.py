@@ -15,7 +15,7 @@ from reconciler.stores.counts import RunCounts
 
 
 class OneIncarnation(Actions):
-    """Does what `Actions` does, for the run that was submitted, and not for a later one of its name: that one is not found.
+    """Reads one incarnation of a run: a later run of the same name is not found.
 
     Args:
         actions: of the installation.

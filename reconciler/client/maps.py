@@ -102,7 +102,7 @@ class Maps(Remaking):
         stem: str = "",
         decode: Callable[[bytes], Any] | None = None,
     ) -> Run[Results[Any]]:
-        """Store one action for many of a kind: it starts them itself, so many at a time, and ends when all have (R90).
+        """Store one action that starts many of a kind itself, so many at a time, and ends when all have ended (R90).
 
         What its members are asked for is stored once, as a whole, so a client that dies leaves nothing half done. After
         the first failure no further one is started, unless failures are kept.
@@ -155,7 +155,7 @@ class Maps(Remaking):
         return_exceptions: bool,
         lazy: bool = False,
     ) -> Run[Any]:
-        """Store the root of a group first, with what else there is; its handle."""
+        """Store the root of a group and what comes with it; return its handle."""
         incarnation = self._storing.store(actions, by=self.who())
         return Run(
             self,

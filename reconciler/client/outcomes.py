@@ -13,7 +13,7 @@ from reconciler.core.children import member_name
 
 
 class Outcomes:
-    """Reads results and errors of members.
+    """Reads results and errors of the members of a group.
 
     Args:
         actions: of the installation.
@@ -32,7 +32,7 @@ class Outcomes:
         self._error = ended_error(record)
 
     def all(self) -> list[Any | ActionEnded]:
-        """Give those of all members, in order.
+        """Return the results or errors of all members, in order.
 
         Raises:
             ActionEnded: it ended before all members were stored, and says why.
@@ -48,7 +48,7 @@ class Outcomes:
             raise self._error from None
 
     def some(self, first: int, end: int) -> list[Any | ActionEnded]:
-        """Give those of some members, in order; of one that was never started the error of the group.
+        """Return those of some members, in order; for a member that was never started, the error of the group.
 
         Raises:
             ActionNotFound: members are stored no more.

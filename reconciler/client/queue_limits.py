@@ -70,7 +70,7 @@ class QueueLimits:
             self._seen.pop(queue, None)
 
     def _by_queue(self, actions: Sequence[TaskAction]) -> Counter[str]:
-        """Count how many go to each queue; the template says it, and many actions have the same."""
+        """Count how many actions go to each queue; the template names it, and many actions share one template."""
         kinds = Counter((action.spec.task_type, action.spec.task_template) for action in actions)
         found = Counter[str]()
         for (task_type, template), count in kinds.items():

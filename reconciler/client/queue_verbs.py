@@ -50,7 +50,7 @@ class QueueVerbs:
         self._queues.limit(name, limit)
 
     def queues(self, *names: str) -> list[QueueFacts]:
-        """Tell how much waits in each queue, whether it is paused, and its limit.
+        """Return, for each queue, how much waits in it, whether it is paused, and its limit.
 
         Args:
             *names: which queues; by default that of attempts and all in which launches wait.

@@ -86,7 +86,7 @@ class Queues:
         return moved
 
     def facts(self, names: Iterable[str]) -> list[QueueFacts]:
-        """Tell what holds for some queues; see `Client.queues`."""
+        """Return the rules of some queues and what waits in them; see `Client.queues`."""
         wanted = [self._checked(name) for name in names]
         waiting = self._lines.launches_waiting()
         found = wanted or sorted({self._settings.attempts_queue, *waiting})

@@ -93,7 +93,7 @@ class Run(Generic[T_co]):
 
     @property
     def counts(self) -> RunCounts:
-        """Count the actions of the run in each phase: its root, and each map with a bound or in a task, are actions, too."""
+        """Count the actions of the run in each phase. Its root counts, and each map with a bound or inside a task."""
         return self._client.counts(self.id)
 
     @property
@@ -102,7 +102,7 @@ class Run(Generic[T_co]):
         return AsyncRun(self)
 
     def __await__(self) -> Generator[Any, Any, T_co]:
-        """Wait for the result in an event loop, as `result` does. Cancelled, only the waiting ends: the action goes on.
+        """Wait for the result in an event loop, as `result` does. Cancelling ends only the wait: the action goes on.
 
         Raises:
             ActionFailed, ActionAborted, ActionTimedOut: as `result`.
@@ -118,7 +118,7 @@ class Run(Generic[T_co]):
         return fresh
 
     def result(self, timeout: float | None = None) -> T_co:
-        """Wait for the end, and give what the task returned; for a group, the list of what its members returned, in order.
+        """Wait for the end, and return what the task returned; for a group, the list of what its members returned, in order.
 
         Args:
             timeout: seconds; None waits as long as it takes.
@@ -142,7 +142,7 @@ class Run(Generic[T_co]):
         return cast("T_co", found)
 
     def outcomes(self, timeout: float | None = None) -> Sequence[Any | ActionEnded]:
-        """Give the result or error of each member of a group, in order; an error is an instance of `ActionEnded`.
+        """Return the result or error of each member of a group, in order; an error is an instance of `ActionEnded`.
 
         Of a map with `concurrency` it is read in parts, as it is asked for.
 
@@ -182,7 +182,7 @@ class Run(Generic[T_co]):
         return AsCompleted(ends, partial(shown, indexed=indexed, return_exceptions=errors), timeout)
 
     def watch(self, after: int = 0, timeout: float | None = None) -> Watch:
-        """Give events as they come, ending with the terminal one, for `for` and `async for`; see `Client.watch`."""
+        """Yield events as they come, ending with the terminal one, for `for` and `async for`; see `Client.watch`."""
         return self._client.watch(self.action, after, timeout)
 
     def events(self) -> list[ActionEvent]:

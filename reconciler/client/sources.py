@@ -28,11 +28,11 @@ _ASKED_AT_ONCE = 16
 
 
 class SourceRun(Protocol):
-    """A run that has ended, with all its records, wherever they were read."""
+    """A run that has ended, with all its records, read from the store or the archive."""
 
     @property
     def life(self) -> RunLife:
-        """Tell which run it is."""
+        """The incarnation of the run."""
         ...
 
     @property
@@ -55,7 +55,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Grip:
-    """The hold on a source, and on what its records point to, for one run that is made of it.
+    """The hold that one new run has on its source, and on what the source's records point to.
 
     Args:
         store: the records.
@@ -68,14 +68,14 @@ class Grip:
         self._ends: dict[RunLife, int] = {}
 
     def take(self, life: RunLife, *, archived: bool = False) -> bool:
-        """Hold one more run; whether it is there. One that is archived is held in any case, and its objects may be gone."""
+        """Hold one more run; tell whether it is stored. An archived run is held in any case, but its objects may be gone."""
         end = self._store.hold(life, self.holder, LIFE, archived=archived)
         if end:
             self._ends.setdefault(life, end)
         return end > 0
 
     def renew(self) -> int:
-        """Hold all of them anew; until when.
+        """Renew all holds; return until when they last.
 
         Raises:
             SourceUnusable: one of them is gone, or part of it may be: it was not held for a while.
@@ -91,7 +91,7 @@ class Grip:
         return min(self._ends.values())
 
     def loosen(self) -> None:
-        """Allow that records are forgotten from now on; objects stay as long as the holder."""
+        """Allow the store to forget the records from now on; objects stay as long as the holder does."""
         for life in self._ends:
             self._store.hold(life, self.holder, 0)
 
@@ -126,7 +126,7 @@ def read_source(store: Store, run: RunId, incarnation: str, grip: Grip) -> Sourc
 
 
 def read_archived(archive: Archive, store: Store, run: RunId, incarnation: str, grip: Grip) -> Source | None:
-    """Read a run that the archive has, and hold its objects; None when it has none of this name.
+    """Read a run from the archive, and hold its objects; None when the archive has none of this name.
 
     Raises:
         SourceUnusable: part of it cannot be read, or its objects are being removed.
@@ -148,7 +148,7 @@ def read_archived(archive: Archive, store: Store, run: RunId, incarnation: str, 
 
 
 def _goes(store: Store, life: RunLife) -> bool:
-    """Tell whether the collector has noted folders of a run to be removed; it may be removing them just now."""
+    """Tell whether the collector has noted folders of a run for removal; it may be removing them now."""
     notes = store.garbage(store.shard_of(life.run))
     return any(
         folders and (note.action.run_id, note.incarnation) == (life.run, life.incarnation)
@@ -168,7 +168,7 @@ def objects_of(record: TaskAction, source: RunLife) -> tuple[RunLife, ...]:
 
 
 def check_objects(blobs: BlobStore, reused: Sequence[TaskAction], again: Sequence[TaskAction]) -> None:
-    """Refuse when something is gone from S3 that a new run would point to: outputs, and inputs we stored.
+    """Refuse if S3 lacks something a new run would point to: outputs, or inputs we stored.
 
     Raises:
         SourceUnusable: something is gone.
@@ -197,7 +197,7 @@ def check_objects(blobs: BlobStore, reused: Sequence[TaskAction], again: Sequenc
 
 
 def check_interfaces(store: Store, door: Door, records: Iterable[TaskAction]) -> None:
-    """Refuse when a function has another interface now, in all living workers of its queue that know it.
+    """Refuse if all living workers that know a function have another interface of it than the source.
 
     Raises:
         SourceUnusable: one has.
@@ -221,7 +221,7 @@ def check_interfaces(store: Store, door: Door, records: Iterable[TaskAction]) ->
 
 
 def _digest(template: TaskTemplate) -> str:
-    """Find the digest of the interface a template was made for; empty when it says nothing of it."""
+    """Return the digest of the interface a template was made for; empty when the template does not say."""
     interface = template.interface
     if interface is None or not (interface.inputs or interface.outputs):
         return ""

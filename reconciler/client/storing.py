@@ -44,7 +44,7 @@ _TRIES = 5
 
 
 class _Placed(msgspec.Struct, frozen=True):
-    """An action as it is stored, and the inputs that go to S3 before."""
+    """An action as it is to be stored, and the inputs that go to S3 first."""
 
     action: TaskAction
     inputs: bytes | None
@@ -75,7 +75,7 @@ class Storing:
     def store(
         self, actions: Sequence[TaskAction], hold: Callable[[], int] = lambda: 0, *, by: Who | None = None
     ) -> str:
-        """Store actions of one run, with all inputs in their specs, and wake who is to look at them.
+        """Store actions of one run, with all inputs in their specs, and send the wake-ups.
 
         Args:
             actions: which ones.
@@ -102,7 +102,7 @@ class Storing:
         return incarnation
 
     def adopt(self, actions: Sequence[TaskAction], *, quiet: bool = False) -> list[ReconcilerError | None]:
-        """Store children of one run that may be stored already, also with another version of their code: None = there it is.
+        """Store children of one run that may be stored already, even by another version of their code; None = it is stored.
 
         Args:
             actions: which ones.
@@ -126,7 +126,7 @@ class Storing:
         return found
 
     def _part(self, actions: Sequence[TaskAction], incarnation: str, until: int) -> str:
-        """Store one part; returns the incarnation its run turned out to have."""
+        """Store one part; return the incarnation that its run has."""
         belong = [incarnation] * len(actions)
         for _ in range(_TRIES):
             bases = {of: default_base(self._blobs, actions[0].id.run_id, of) for of in set(belong)}
@@ -178,7 +178,7 @@ class Storing:
         return [refused.get(one.action.id) or next(told) for one in placed]
 
     def _take_back(self, put: Sequence[_Placed]) -> None:
-        """Remove inputs of refused actions, as well as it can be done, but none a stored record points to.
+        """Remove inputs of refused actions as far as possible, but none that a stored record points to.
 
         Nor one that somebody may be about to store: who is refused once is so as long as his run lives.
         """
@@ -209,18 +209,18 @@ class Storing:
 
 
 def _new(placed: Sequence[_Placed], answers: Sequence[Created]) -> list[_Placed]:
-    """Keep those that nobody submitted before."""
+    """Keep the actions that nobody submitted before."""
     pairs = zip(placed, answers, strict=True)
     return [one for one, answer in pairs if answer.outcome is CreateOutcome.CREATED]
 
 
 def _adopted(answer: Created) -> bool:
-    """Tell whether an action stands as it was asked for, whatever version of its code that was."""
+    """Tell whether an action is stored as asked for, whatever version of its code submitted it."""
     return answer.outcome is CreateOutcome.CONFLICT and "parentActionName" not in answer.fields
 
 
 def _refusal(action: TaskAction, answer: Created) -> ReconcilerError | None:
-    """Make the error of one that was not accepted, else None."""
+    """Make the error of an action that was not accepted, else None."""
     if answer.outcome in _FINE:
         return None
     run, parent = action.id.run_id, action.spec.parent_action_name or ""

@@ -59,7 +59,7 @@ def map_root(seed: ActionSpec, config: GroupConfig, members: bytes, spec: Action
 
 
 def in_group(seed: ActionSpec, spec: ActionSpec, index: int) -> ActionSpec:
-    """Make a spec child `index` of the group whose identity `seed` carries."""
+    """Make a spec child number `index` of the group whose identity `seed` carries."""
     return msgspec.structs.replace(
         spec,
         project=seed.project,
@@ -71,7 +71,7 @@ def in_group(seed: ActionSpec, spec: ActionSpec, index: int) -> ActionSpec:
 
 
 def plans(plan: Schedule, fair_key: str | Sequence[str], count: int) -> list[Schedule]:
-    """Make a plan for each of many actions: the same, but for its fair key.
+    """Make a plan for each of many actions: equal except for the fair key.
 
     Args:
         plan: of all.
@@ -114,7 +114,7 @@ def key_name(key: str) -> str:
 
 
 def stem_of(specs: Sequence[ActionSpec]) -> str:
-    """Tell what a run of these specs is named after."""
+    """Return the text after which a run of these specs is named."""
     return (specs[0].short_name or specs[0].task_type) if specs else group.TASK_TYPE
 
 

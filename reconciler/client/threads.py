@@ -29,20 +29,20 @@ class _Pool:
 
 
 def begin(call: Callable[[], R]) -> Future[R]:
-    """Do something in one of the threads; its future tells how it ended."""
+    """Run something in one of the threads; the future tells how it ended."""
     if _Pool.executor is None:
         _Pool.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="reconciler-aio")
     return _Pool.executor.submit(copy_context().run, call)
 
 
 def begin_if_alive(call: Callable[[], object]) -> None:
-    """Do something in one of the threads, unless the interpreter is ending: then there is nobody left to care."""
+    """Run something in one of the threads, unless the interpreter is ending: then nobody waits for it."""
     with suppress(RuntimeError):
         begin(call)
 
 
 async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a blocking call and give its answer, or raise its error. A cancel ends the wait; the call goes on to its end."""
+    """Run a blocking call in a thread and return its result, or raise its error. Cancelling ends the wait, not the call."""
     return await asyncio.wrap_future(begin(partial(call, *args, **kwargs)))
 
 
@@ -57,7 +57,7 @@ def awaitable(call: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
 
 def _forget() -> None:
-    """Forget the threads in a forked process, which has none of them and makes its own."""
+    """Forget the threads in a forked process: it has none of them and makes its own."""
     _Pool.executor = None
 
 

@@ -18,7 +18,7 @@ _AT_ONCE = 1000
 def set_priority(
     lines: Lines, messenger: Messenger, look: Callable[[], Iterable[TaskAction]], priority: int, by: Who
 ) -> int:
-    """Give actions of one run another priority; returns how many live ones have it now.
+    """Give actions of one run another priority; return how many live ones have it now.
 
     Args:
         lines: of the store.

@@ -49,7 +49,7 @@ class Waiter:
         self._subscription.__exit__(None, None, None)
 
     def wait(self, *, often: bool = False) -> bool:
-        """Tell whether there is a reason, and time, to look again; `often` when nobody tells of what is waited for."""
+        """Wait, and tell whether to look again; `often` when no notification will come for what is waited for."""
         left = LOOK_OFTEN if often else LOOK_AGAIN
         if self._until is not None:
             left = min(left, self._until - time.monotonic())
@@ -61,7 +61,7 @@ class Waiter:
 
 
 def refuse_own(store: Store, action: ActionId, timeout: float | None) -> None:
-    """Refuse a wait without a limit, inside a task, for what waits for that task.
+    """Refuse a wait without a limit, inside a task, for something that waits for that task.
 
     Raises:
         EndlessWait: names the circle.
@@ -72,14 +72,14 @@ def refuse_own(store: Store, action: ActionId, timeout: float | None) -> None:
 
 
 def is_over(record: TaskAction) -> bool:
-    """Tell whether an action has ended, and with it, where its end was not its own, all its direct children."""
+    """Tell whether an action has ended, and, unless it ended by itself, whether all its direct children have too."""
     if not record.phase.is_terminal():
         return False
     return record.phase not in _TAKES_ALONG or not record.children.open
 
 
 def not_over(record: TaskAction, waited: float | None) -> str:
-    """Make the error of a caller whose time is up."""
+    """Make the error of a wait whose time is over."""
     if record.phase.is_terminal():
         below = f"{record.children.open} of its {record.children.total} children are still being stopped"
         return f"{record.id} is {record.phase}, and after {waited} s {below}: wait again"
@@ -95,7 +95,7 @@ def decode_outputs(data: bytes) -> Any:  # noqa: ANN401  # whatever the task ret
 
 
 def document_of(record: TaskAction, fetch: Callable[[OutputRef], bytes]) -> bytes:
-    """Read the outputs document of a succeeded action: of a condition its signal; `{}` when it has none.
+    """Read the outputs document of a succeeded action: for a condition its signal; `{}` when it has none.
 
     Args:
         record: the action.

@@ -53,7 +53,7 @@ class Watch(Iterator[ActionEvent], AsyncIterator[ActionEvent]):
 
 
 class _Following:
-    """An action that is followed, and how far its events were told."""
+    """A followed action, and how many of its events have been yielded."""
 
     def __init__(self, actions: Queries, action: ActionId, after: int, timeout: float | None) -> None:
         self._actions = actions
@@ -83,14 +83,14 @@ class _Following:
                     raise self._late()
 
     def _look(self) -> tuple[list[ActionEvent], bool]:
-        """Tell what is new, and whether that was the end."""
+        """Return the new events, and whether the last of them ended the action."""
         # Asked before the events: once it has ended all of them are there, or have been trimmed.
         ended = self._actions.get(self._action).phase.is_terminal()
         news = self._actions.events(self._action, self._after)
         return news, ended or any(event.final for event in news)
 
     def _told(self, news: list[ActionEvent]) -> Iterator[ActionEvent]:
-        """Count what is handed out as told."""
+        """Note events as yielded."""
         for event in news:
             self._after = event.sequence
             yield event

@@ -22,7 +22,7 @@ Committed = tuple[CommitReport, int, int]
 
 
 class Turn(Protocol):
-    """A commit, and a claim behind it, that are on their way."""
+    """A commit, with a claim behind it, in flight."""
 
     def answers(self) -> tuple[CommitReport | None, ClaimReport]:
         """Wait for both; the report of the commit is None when nothing was to be written.
@@ -32,14 +32,14 @@ class Turn(Protocol):
         """
 
     def give_up(self) -> None:
-        """Wait for nothing."""
+        """Give up both answers."""
 
 
 class Turns(Protocol):
     """A store that can be sent a commit and a claim without waiting."""
 
     def begin(self, shard: int, writes: Sequence[Write], limit: int) -> Turn:
-        """Send both. The claim arms no countdown: what it leaves is that of a commit to come.
+        """Send both. The claim arms no countdown: the commit that follows will arm one for what it leaves.
 
         Args:
             shard: whose records.
@@ -67,7 +67,7 @@ class Playing(Protocol):
         """Commit a batch, and do what `accept` does."""
 
     def accept(self, shard: int, writes: list[Write], report: CommitReport) -> Committed:
-        """Do what is owed once a batch is committed."""
+        """Do what follows a committed batch."""
 
 
 class Batches:
@@ -89,12 +89,12 @@ class Batches:
         self.report: CommitReport | None = None
 
     def claim(self, actions: list[TaskAction]) -> None:
-        """Note the next batch; the one before has been played."""
+        """Note a claimed batch; the one before has been played."""
         self.rest = actions
         self.claimed += len(actions)
 
     def told(self, report: CommitReport | None, done: int, refused: int) -> None:
-        """Note the report of a commit, and how many of its writes were accepted and refused."""
+        """Note the report of a commit, with the numbers of accepted and refused writes."""
         self.report = report
         self.committed += done
         self.refused += refused
@@ -116,13 +116,13 @@ class StepReport(msgspec.Struct, frozen=True):
     again: bool = False
 
     def plus(self, more: Batches) -> StepReport:
-        """Add what became of more batches."""
+        """Add the results of more batches."""
         claimed, committed = self.claimed + more.claimed, self.committed + more.committed
         return StepReport(claimed, committed, self.superseded + more.refused, self.again)
 
 
 class Ahead:
-    """Plays full batches so.
+    """Plays full batches so that they overlap.
 
     Args:
         turns: the store.
@@ -161,7 +161,7 @@ class Ahead:
             raise
 
     def _overlapped(self, shard: int, writes: list[Write], batches: Batches, held: _Held) -> list[Write]:
-        """Commit what was played before and claim more while the rest is played; returns what is to be written for it."""
+        """Commit what was played before and claim more while the rest is played; return what is to be written for it."""
         room = held.take(self._batch)
         turn = self._begin(shard, writes, room)
         try:
@@ -185,7 +185,7 @@ class Ahead:
 
 
 class _Held:
-    """The slots of one step that runs ahead. It never waits for more: nobody who holds slots does."""
+    """The slots of a step that runs ahead. It never waits for more slots: nobody who holds slots does."""
 
     def __init__(self, slots: Slots, count: int) -> None:
         self._slots = slots

@@ -44,7 +44,7 @@ def reconcile(round: Round) -> Result:
 
 
 def _pause(round: Round, spec: ConditionSpec) -> None:
-    """Wait from now on. The webhook is called by a later round: who answers at once finds it paused."""
+    """Wait from now on. A later round calls the webhook, so that whoever answers at once finds the condition paused."""
     text, now, record = "waiting for signal", round.now, round.record
     progressing = ConditionType.PROGRESSING
     status = set_condition(record.status, progressing, ConditionStatus.TRUE, Reason.PAUSED, text, now)
@@ -100,7 +100,7 @@ def _spec(action: TaskAction) -> ConditionSpec:
 
 
 def _deadline(action: TaskAction, spec: ConditionSpec) -> int:
-    """Tell when the condition times out, ms; 0 = never."""
+    """Return when the condition times out, ms; 0 = never."""
     if spec.timeout is None or spec.timeout <= timedelta(0):
         return 0
     return action.metadata.may_begin_at + int(spec.timeout.total_seconds() * 1000)

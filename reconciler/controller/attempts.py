@@ -33,7 +33,7 @@ def fail(round: Round, info: PhaseInfo) -> Result:
 
 
 def limit_passed(round: Round, error: ExecutionError, info: TaskInfo | None = None) -> Result:
-    """Fail the attempt by its limit, which retries may follow; the other limits end the action (R34)."""
+    """Fail the attempt because of its time limit; retries may follow. The other limits end the action (R34)."""
     if not ends_attempt(error):
         return time_out(round, error)
     return _retry_or_fail(round, attempt_timed_out(error, info or TaskInfo(occurred_at=round.now)))

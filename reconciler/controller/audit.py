@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class Recorder(Protocol):
-    """Takes warnings about records, for operators. Never affects a result."""
+    """Receives warnings about records, for operators. Never affects a result."""
 
     def event(self, entry: AuditEntry) -> None:
         """Keep one entry."""
@@ -23,7 +23,7 @@ class Recorder(Protocol):
 
 
 def audit(recorder: Recorder | None, action: ActionId, reason: str, doing: str, text: str, at: int) -> None:
-    """Attach a warning to a record. A recorder that is missing or fails never affects the round."""
+    """Attach a warning to a record. A missing or failing recorder never affects the round."""
     metrics.audited(reason)
     log.warning("audit", action=str(action), reason=reason, doing=doing, message=text)
     if recorder is None:

@@ -42,7 +42,7 @@ class CacheStepError(PluginError):
 
 # -- before ------------------------------------------------------------------------------------------------------------
 def before(round: Round, *, running: bool) -> Transition | None:
-    """Serve a hit, wait for whoever fills the key, or let the plugin run (R44).
+    """Serve a hit, wait for the holder of the key, or let the plugin run (R44).
 
     Once something was launched for this attempt nothing is short-circuited any more: a lost reservation then means "go on,
     do not publish" (R21). A failing lookup still asks for the reservation, and a fresh reservation looks up once more.
@@ -180,7 +180,7 @@ def after(round: Round, transition: Transition) -> Transition:
 
 
 def _under_way(round: Round, info: PhaseInfo) -> PhaseInfo:
-    """Look again before the reservation ends, and go on showing a failed lookup (R44, R51)."""
+    """Look again before the reservation ends, and keep showing a failed lookup (R44, R51)."""
     now, status = round.now, round.record.status
     if round.reserved_until:
         look = now + max(0, round.reserved_until - now) // 2
@@ -192,7 +192,7 @@ def _under_way(round: Round, info: PhaseInfo) -> PhaseInfo:
 
 
 def _config_after(round: Round) -> CacheConfig | None:
-    """Read the configuration once the task has run. None when its inputs cannot be read any more: that undoes no end.
+    """Read the configuration after the task has run; None if its inputs cannot be read any more, which undoes no end.
 
     Raises:
         CacheConfigError: the cache settings cannot be used.
@@ -207,7 +207,7 @@ def _config_after(round: Round) -> CacheConfig | None:
 
 
 def _with_status(info: PhaseInfo, status: CacheStatus) -> PhaseInfo:
-    """Return a phase that says in its details what the cache did; one without details stays as it is."""
+    """Add what the cache did to the details of a phase; a phase without details stays as it is."""
     if info.info is None:
         return info
     resource = ExternalResource(external_id="cache", cache_status=status)
@@ -232,7 +232,7 @@ def release_reservation(deps: Dependencies, config: CacheConfig | None) -> None:
 
 
 def release_all(round: Round) -> None:
-    """Release what the action holds or waits for, as far as its settings tell.
+    """Release what the action holds or waits for, as far as its settings show it.
 
     Raises:
         Exception: whatever S3 or the catalog raises.
@@ -257,7 +257,7 @@ def settle(round: Round) -> None:
 
 
 def _waited_in_vain(round: Round) -> bool:
-    """Tell whether the action ends while it stands in line for a key: the line would wake it for nothing."""
+    """Tell whether the action ends while it waits in line for a key: the line would wake it for nothing."""
     waited = round.original.status.plugin_phase == PluginPhase.WAITING_FOR_CACHE.label
     return waited and not round.record.status.outputs
 

@@ -119,6 +119,6 @@ def _function(deps: Dependencies, action: TaskAction) -> str:
 
 
 def _owner_of(action: TaskAction) -> str:
-    """Tell who it is to the catalog: never an action that had the same name before."""
+    """Name the owner of a reservation so that an earlier action with the same name is another owner."""
     namespace, incarnation = action.metadata.namespace, action.metadata.incarnation
     return f"{namespace}/{action.id}{f'@{incarnation}' if incarnation else ''}"

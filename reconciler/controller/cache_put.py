@@ -33,7 +33,7 @@ UNREADABLE = (BlobNotFound, BlobCorrupt, InvalidInput)
 
 
 def publish(round: Round, config: CacheConfig, outputs: OutputRef | None) -> CacheStatus:
-    """Put the outputs under the key, if the action may; a put that fails fails no task."""
+    """Put the outputs under the key, if the action may; a failing put does not fail the task."""
     deps, ctx = round.deps, round.context
     if config.serializable and round.reserved_until is None:  # nobody has asked for it in this round
         _reserve(round, config)
@@ -62,7 +62,7 @@ def put(
     *,
     replace: bool = False,
 ) -> None:
-    """Put a reference to an attempt's outputs, which must exist, under the key, and wake who waits (R46).
+    """Put a reference to an attempt's outputs, which must exist, under the key, and wake waiting actions (R46).
 
     Raises:
         CatalogExists: the key was filled before.
@@ -112,7 +112,7 @@ def _reserve(round: Round, config: CacheConfig) -> None:
 
 
 def _was_put(deps: Dependencies, config: CacheConfig, uri: str) -> bool:
-    """Tell whether a round that died before its commit had put these outputs: it had given the reservation back as well."""
+    """Tell whether a round that died before its commit had put these outputs: then it had released the reservation, too."""
     assert deps.catalog is not None
     try:
         return deps.catalog.get(config.key).outputs.uri == uri
@@ -122,7 +122,7 @@ def _was_put(deps: Dependencies, config: CacheConfig, uri: str) -> bool:
 
 
 def _serves(deps: Dependencies, config: CacheConfig) -> bool:
-    """Tell whether the entry can be used; in doubt it can. An unusable one must not stay for ever (R46)."""
+    """Tell whether the entry can be used; if unsure, yes. An unusable one must not stay for ever (R46)."""
     assert deps.catalog is not None
     try:
         read_entry(deps, deps.catalog.get(config.key))
@@ -134,7 +134,7 @@ def _serves(deps: Dependencies, config: CacheConfig) -> bool:
 
 
 def wake_waiters(deps: Dependencies, owners: Iterable[str]) -> None:
-    """Make those who wait for a key due now, and send the wake-ups. Whoever is not reached looks by itself.
+    """Make actions that wait for a key due now, and send the wake-ups. Those not reached look again by themselves.
 
     Args:
         deps: the store, and how to send.

@@ -36,7 +36,7 @@ def reset(round: Round) -> int:
 
 
 def stop(round: Round) -> int:
-    """Call abort and finalize with bounded tries; 0 when done or given up, else when to try again (ms since the epoch)."""
+    """Call abort and finalize, with bounded tries; return 0 when done or given up, else when to try again (ms)."""
     try:
         check_rounds(round.record, round.deps.settings.step_lease)
         round.plugin.abort(round.context)
@@ -52,7 +52,7 @@ def stop(round: Round) -> int:
 
 
 def finalize(round: Round) -> int:
-    """Call finalize alone, as after an end; 0 when done or given up, else when to try again (ms since the epoch)."""
+    """Call finalize alone, as after an end; return 0 when done or given up, else when to try again (ms)."""
     try:
         check_rounds(round.record, round.deps.settings.step_lease)
         round.plugin.finalize(round.context)
@@ -62,7 +62,7 @@ def finalize(round: Round) -> int:
 
 
 def find_plugin(round: Round) -> bool:
-    """Find plugin and context for a clean-up; if that is not possible, the record and an audit entry say so."""
+    """Find plugin and context for a clean-up; if that fails, the record and an audit entry say so."""
     try:
         round.plugin = round.deps.plugin_registry.resolve(round.record.spec.task_type)
         round.open_context()
@@ -75,7 +75,7 @@ def find_plugin(round: Round) -> bool:
 
 
 def _again(round: Round, error: Exception) -> int:
-    """Tell when to call abort or finalize again after it raised; 0 once that is given up, which the record then says."""
+    """Return when to call abort or finalize again after it raised; 0 when it is given up, which the record then says."""
     settings = round.deps.settings
     if isinstance(error, StillStopping):
         wait = _still_stopping(round, error)
@@ -91,7 +91,7 @@ def _again(round: Round, error: Exception) -> int:
 
 
 def _still_stopping(round: Round, waiting: StillStopping) -> int:
-    """Tell when to ask again: not before half a second, whatever the plugin wants, and not for ever (R41)."""
+    """Return when to ask again: not within half a second, whatever the plugin wants, and not for ever (R41)."""
     since = round.record.status.stopping_since or round.now
     ends = since + int(round.deps.settings.cleanup_patience.total_seconds() * 1000)
     if round.now >= ends:
@@ -109,7 +109,7 @@ def _failed_again(round: Round) -> int:
 
 
 def _finalize_anyway(round: Round) -> None:
-    """Tell what could not be stopped still gives back what it holds, if it can; nobody comes again."""
+    """Finalize what could not be stopped, to release what it holds: nobody will come again."""
     try:
         round.plugin.finalize(round.context)
     except Exception as error:  # noqa: BLE001  # clean-up was given up and said so

@@ -7,7 +7,7 @@ import time
 
 
 class Slots:
-    """Counts what is claimed and not yet committed. Nobody who holds slots waits for more, so nobody waits in a circle.
+    """Counts actions claimed and not yet committed. Nobody who holds slots waits for more, so no two wait for each other.
 
     Args:
         most: slots there are, at least 1.
@@ -19,12 +19,12 @@ class Slots:
         self._changed = threading.Condition()
 
     def lower(self, most: int) -> None:
-        """Have at most so many from now on."""
+        """Allow at most this many from now on."""
         with self._changed:
             self._most = min(self._most, most)
 
     def take(self, wanted: int, timeout: float) -> int:
-        """Take up to `wanted` slots, as many as are free; waits while none is.
+        """Take up to `wanted` slots, as many as are free; wait while none is.
 
         Args:
             wanted: at least 1.
@@ -45,7 +45,7 @@ class Slots:
             return taken
 
     def give(self, count: int) -> None:
-        """Give slots back."""
+        """Return slots."""
         if count:
             with self._changed:
                 self._taken -= count

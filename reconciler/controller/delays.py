@@ -15,18 +15,18 @@ _REMEMBERED = 10_000
 
 
 class Delays:
-    """Counts such rounds in a row, by action, as far as this process remembers them."""
+    """Counts failed rounds in a row, by action, as far as this process remembers them."""
 
     def __init__(self) -> None:
         self._failures: OrderedDict[ActionId, int] = OrderedDict()
 
     def forget(self, action: ActionId) -> None:
-        """Note that a round of an action came to a decision."""
+        """Note that a round of an action reached a decision."""
         if self._failures:
             self._failures.pop(action, None)
 
     def put_off(self, original: TaskAction, error: Exception, recorder: Recorder | None) -> Write:
-        """Return the write that changes nothing but when to look again.
+        """Return the write that only changes when to look again.
 
         Args:
             original: the record as it was claimed.

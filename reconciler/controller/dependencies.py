@@ -19,7 +19,7 @@ from reconciler.webhooks.caller import Webhooks
 
 
 class SystemFailureLimit(int):
-    """Serves as attribute and as method: a number as configured; called, the value in force, 3 for 0 (R1)."""
+    """Works as attribute and as method: a number as configured; called, the value in force, 3 for 0 (R1)."""
 
     def __call__(self) -> int:
         """Return the maximum in force."""
@@ -27,7 +27,7 @@ class SystemFailureLimit(int):
 
 
 class Dependencies(Protocol):
-    """Attributes of `TaskActionReconciler`. One that is set anew is what the next round sees."""
+    """The attributes of `TaskActionReconciler`. The next round sees a changed one."""
 
     settings: Settings
     store: Store  # records, due index and results channel
@@ -49,5 +49,5 @@ class Dependencies(Protocol):
 
     @property
     def services(self) -> Services:
-        """Return what every plugin is handed."""
+        """Return the services that every plugin gets."""
         ...

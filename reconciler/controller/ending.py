@@ -80,7 +80,7 @@ def _untouched(round: Round) -> bool:
 
 
 def _release(round: Round) -> None:
-    """Give back the reservation, held or waited for; no abort waits for it."""
+    """Release the reservation, held or waited for; an abort does not wait for it."""
     try:
         # clean-up was given up: a catalog may be what takes too long
         check_rounds(round.record, round.deps.settings.step_lease)
@@ -106,7 +106,7 @@ def _end_aborted(round: Round) -> Result:
 
 # -- after the end -----------------------------------------------------------------------------------------------------
 def finalize(round: Round) -> Result:
-    """Pay what is owed after the end: open children, finalize, labels; then the finalizer goes (R37, R40)."""
+    """Do what is owed after the end: open children, finalize, labels; then remove the finalizer (R37, R40)."""
     record = round.record
     before = record.status
     if record.children.open:

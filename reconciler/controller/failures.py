@@ -32,12 +32,12 @@ def handling(round: Round, error: Exception) -> Result:
 
 
 def unwritable(round: Round, error: Exception) -> Result:
-    """Count that what a round had decided cannot be stored, so that the action ends at last (R59)."""
+    """Count a round whose decision cannot be stored, so that the action ends at last (R59)."""
     return bounded(round, record(round, round.record.spec.task_type, error))
 
 
 def abandoned(round: Round, error: RoundsAbandoned) -> Result:
-    """Count rounds that never committed as one system failure, and look again at a time of the action's own.
+    """Count rounds that never committed as one system failure, and look again after a delay of the action's own.
 
     Those that were claimed together and died together must not meet again: one of them may be what killed the worker.
     """
@@ -47,7 +47,7 @@ def abandoned(round: Round, error: RoundsAbandoned) -> Result:
 
 
 def preparing(round: Round, error: Exception) -> Result:
-    """Count an error of context or cache like any system error, and show it to whoever waits (R25).
+    """Count an error of context or cache like any system error, and show it in the record (R25).
 
     What the spec itself makes impossible ends the action at once: no retry can help.
     """
@@ -75,7 +75,7 @@ def relaunch(round: Round, info: PhaseInfo) -> Result:
 
 
 def _lost_among_others(round: Round, error: SystemRetryableFailure, retry_at: int) -> Result:
-    """Launch again at no cost: of launches drawn together one at most was running, and nobody knows which (R27).
+    """Launch again at no cost: of launches drawn together at most one was running, and nobody knows which (R27).
 
     It cannot go on without end: a relaunch is drawn alone, and is counted if its worker is lost, too.
     """
@@ -123,7 +123,7 @@ def record(
 
 
 def _told(error: BaseException) -> ErrorState | None:
-    """Report a system failure to people: whoever looks at a waiting action sees why (R14)."""
+    """Show a system failure in the record, so that people see why the action waits (R14)."""
     code = getattr(error, "error_code", "") or getattr(error, "code", "") or type(error).__name__
     text = getattr(error, "said", "") or str(error)
     return error_state_of(ExecutionError(str(code), text, ErrorKind.SYSTEM))

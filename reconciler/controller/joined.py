@@ -21,7 +21,7 @@ _MOST = 2
 
 
 class Joined:
-    """The steps that drain shards in this process at the moment."""
+    """The steps that work on shards in this process at the moment."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,7 +29,7 @@ class Joined:
         self._asked: dict[int, list[ActionId]] = {}
 
     def enter(self, shard: int, named: Sequence[ActionId]) -> bool:
-        """Begin a step; False when enough are at work, which then take along what the message names."""
+        """Begin a step; False when enough steps run, which then take over what the message names."""
         with self._lock:
             if self._at_work[shard] < _MOST:
                 self._at_work[shard] += 1
@@ -38,11 +38,11 @@ class Joined:
             return False
 
     def asked(self, shard: int) -> bool:
-        """Tell whether a message waits to be taken along."""
+        """Tell whether a message waits to be taken over."""
         return shard in self._asked
 
     def leave(self, shard: int) -> list[ActionId] | None:
-        """End a step; or go on with what messages have named meanwhile, when there were any."""
+        """End a step; or continue with what messages have named meanwhile, if there were any."""
         with self._lock:
             if shard in self._asked:
                 return self._asked.pop(shard)
@@ -50,7 +50,7 @@ class Joined:
             return None
 
     def give_up(self, shard: int) -> None:
-        """End a step that has failed: what waits for it is left to others, or to the resync sweep."""
+        """End a failed step: what waits for it is left to others, or to the resync sweep."""
         with self._lock:
             self._end(shard)
             if not self._at_work[shard]:
@@ -58,7 +58,7 @@ class Joined:
 
     @contextmanager
     def waits(self, shard: int) -> Iterator[None]:
-        """Count a step as none while it waits for handles that take their time."""
+        """Do not count a step while it waits for slow handles."""
         with self._lock:
             self._end(shard)
         try:
@@ -74,7 +74,7 @@ class Joined:
 
 
 class Budget:
-    """The time of one step, and whether a message waits for it.
+    """The time of one step, and the messages that wait for it.
 
     Args:
         seconds: how long it may go on claiming.
@@ -92,14 +92,14 @@ class Budget:
         return max(0.0, self._ends - time.monotonic())
 
     def asked(self) -> bool:
-        """Tell whether a message waits to be taken along."""
+        """Tell whether a message waits to be taken over."""
         return self._joined is not None and self._joined.asked(self._shard)
 
     def over(self) -> bool:
-        """Tell whether the step has to end, or to begin anew with what a message names."""
+        """Tell whether the step must end, or begin again with what a message names."""
         return not self.left() or self.asked()
 
     def wait(self, running: Sequence[Future[Any]]) -> set[Future[Any]]:
-        """Wait for handles that take their time, as long as there is some; others may drain the shard meanwhile."""
+        """Wait for slow handles while there are some; others may work on the shard meanwhile."""
         with self._joined.waits(self._shard) if self._joined is not None else nullcontext():
             return wait(running, timeout=self.left()).done

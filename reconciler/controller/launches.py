@@ -11,14 +11,14 @@ from reconciler.stores.base import CommitOutcome, CommitReport, Write
 
 
 def tell_lost(accepted: list[Write], tell: Callable[[TaskAction, TaskAction], None]) -> None:
-    """Tell of launches a worker began and will not report: their record goes on, or has ended, without them."""
+    """Report launches that a worker began and will not report itself: their record has moved on or ended without them."""
     for write in accepted:
         if lost(write):
             tell(write.original, write.action)
 
 
 def lost(write: Write) -> bool:
-    """Tell whether a worker began a launch, and will not report it: the record goes on, or has ended, without it."""
+    """Tell whether a worker began a launch that it will not report: the record has moved on or ended without it."""
     attempt, before, after = write.original.attempt, write.original.status, write.action.status
     if not attempt.owner or attempt.outcome is not None or write.original.is_terminal:
         return False
@@ -28,7 +28,7 @@ def lost(write: Write) -> bool:
 
 
 def tally(accepted: list[Write], report: CommitReport) -> None:
-    """Count what a commit did: launches, refused writes, published failures, suspended launches that wait no more."""
+    """Count what a commit did: launches, refused writes, published failures, suspended launches that no longer wait."""
     launches = sum(write.launch is not None for write in accepted)
     metrics.committed(report.outcomes.count(CommitOutcome.SUPERSEDED), launches)
     for write in accepted:

@@ -14,13 +14,13 @@ in a row, within seconds each, they seldom do."""
 
 
 class RoundsAbandoned(ReconcilerError):
-    """Round after round of an action did not end while its claim held (R59)."""
+    """Many rounds in a row of an action did not end while its claim held (R59)."""
 
     error_code = "RoundsAbandoned"
 
 
 def check_rounds(action: TaskAction, lease: timedelta) -> None:
-    """Let a round go on, unless too many before it came to nothing.
+    """Let a round go on, unless too many before it never committed.
 
     Args:
         action: as it was claimed.

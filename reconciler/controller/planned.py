@@ -13,7 +13,7 @@ EXPIRED = "expired"
 
 
 def held(round: Round) -> Result | None:
-    """End an action that did not begin in time, and wait for the time of one that may not begin yet; None: go on.
+    """End an action that expired before it began, and let one wait whose time has not come; None: go on.
 
     A condition that was answered waits for nothing, however early or late the answer came.
     """

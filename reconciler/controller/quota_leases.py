@@ -53,7 +53,7 @@ def _renew(manager: ResourceManager, action: TaskAction, held: QuotaLease) -> No
 
 
 def give_back(manager: ResourceManager, store: Store, writes: Iterable[Write]) -> tuple[int, ...]:
-    """Give back what accepted writes dropped, and make those due who may get it; returns shards to message.
+    """Release what accepted writes dropped, and make actions due that may get it; return the shards to message.
 
     Never fails: what is not given back is free when its lease ends.
     """

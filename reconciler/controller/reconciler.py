@@ -56,7 +56,7 @@ class Manager(Protocol):
 
 
 def decide(round: Round) -> Result:
-    """Hand a round to whoever it concerns (R5)."""
+    """Hand a round to the module that handles it (R5)."""
     action = round.record
     if action.metadata.deletion is not None:
         return ending.abort(round)
@@ -121,7 +121,7 @@ class TaskActionReconciler:
 
     @property
     def services(self) -> Services:
-        """Gather what every plugin is handed: the attributes as they are now."""
+        """Collect the services that every plugin gets: the attributes as they are now."""
         return Services(
             data_store=self.data_store,
             secret_manager=self.secret_manager,
@@ -157,7 +157,7 @@ class TaskActionReconciler:
         mgr.register(CONTROLLER_NAME, self, max_concurrent_reconciles)
 
     def reconcile(self, req: ActionId) -> Result:
-        """Claim one action, move it one step, commit (R5). Done is also what is unknown, held by another step, or has ended.
+        """Claim one action, move it one step, commit (R5). Unknown, ended and otherwise claimed actions are done, too.
 
         Raises:
             Superseded: the claim was lost to a newer one while the round ran; nothing was written.
@@ -176,7 +176,7 @@ class TaskActionReconciler:
         original: TaskAction | None = None,
         decide: Callable[[Round], Result] = decide,
     ) -> tuple[Result, Write]:
-        """Play one round of a claimed action, of which `original` is an untouched copy, and commit nothing.
+        """Play one round of a claimed action, of which `original` is an untouched copy, without a commit.
 
         Returns what `decide` said, and the write that says so. `Stepper` sends what the round asks to be sent.
         """
@@ -201,7 +201,7 @@ class TaskActionReconciler:
         t_ctx: TaskExecutionContext,
         already_running: bool = False,  # noqa: FBT001, FBT002  # the fourth argument of the reference
     ) -> tuple[Transition, bool]:
-        """Serve a hit, wait for whoever fills the key, or let the plugin run: false (R44). Stores nothing."""
+        """Serve a hit, wait for the holder of the key, or let the plugin run: false (R44). Stores nothing."""
         hit = cache.before(self._asked(task_action, t_ctx), running=already_running)
         return (UNKNOWN_TRANSITION, False) if hit is None else (hit, True)
 
@@ -230,7 +230,7 @@ class TaskActionReconciler:
         *,
         replace: bool = False,
     ) -> None:
-        """Put a reference to this attempt's outputs, which must exist, under the key (R46); raises what the catalog does."""
+        """Put a reference to this attempt's outputs, which must exist, under the key (R46). Raises the catalog's errors."""
         cache_put.put(self, t_ctx, key, outputs, replace=replace)
 
     def cache_config(self, action: TaskAction) -> CacheConfig | None:
@@ -242,7 +242,7 @@ class TaskActionReconciler:
         cache.release_reservation(self, cache_cfg)
 
     def reset_plugin_resource(self, task_action: TaskAction, p: Plugin, t_ctx: TaskExecutionContext) -> int:
-        """Stop what the plugin launched and forget its state; stores nothing (R29). 0, or when to call again (ms)."""
+        """Stop what the plugin launched, forget its state; store nothing (R29). Returns 0, or when to call again (ms)."""
         round = self._asked(task_action, t_ctx)
         round.plugin = p
         return cleanup.reset(round)
@@ -289,7 +289,7 @@ class TaskActionReconciler:
         return build_event(task_action, phase_info, now, self.settings.cluster)
 
     def ensure_terminal_labels(self, task_action: TaskAction) -> None:
-        """Stamp the termination label and the completed time; complete ones are left alone (R36)."""
+        """Stamp the termination label and the completion time, unless they are there (R36)."""
         with round_on(self, task_action) as round:
             round.end()
 

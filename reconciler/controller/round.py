@@ -72,7 +72,7 @@ class Round:
 
     @property
     def write(self) -> Write:
-        """Give what the round writes; a record that was merely read is claimed by the first who asks.
+        """The one write of the round; a record that was merely read is claimed when it is first asked for.
 
         Raises:
             ActionNotFound: the record is gone.
@@ -143,7 +143,7 @@ class Round:
             self.publish(info)
 
     def later(self, at: int) -> Result:
-        """Store what was counted, without an event, and go on at that time (ms)."""
+        """Store the new counters without an event, and look again at that time (ms)."""
         if status_changed(self.original.status, self.record.status):
             self.write.status = True
         return Result(max(0, at - self.now))
@@ -161,7 +161,7 @@ class Round:
         return min(at or expires, expires) if expires and not begun(record) else at
 
     def end(self) -> Result:
-        """Stamp the labels of the end; complete ones are left alone (R36).
+        """Stamp the labels of the end, unless they are there (R36).
 
         The time is that of the terminal condition, or now when there is none. Does not check terminality itself.
         """
@@ -201,7 +201,7 @@ def _has_terminal_labels(metadata: Metadata) -> bool:
 
 @contextmanager
 def round_on(deps: Dependencies, record: TaskAction, original: TaskAction | None = None) -> Iterator[Round]:
-    """Make a round on a record that was merely read, for one method of the reconciler that is called by itself.
+    """Make a round on a record that was merely read, for a method of the reconciler that is called by itself.
 
     What it stages is committed at the end under a claim of the newest version, and changes only what the method says: the
     conflict retry of R6 without its lost updates. Without anything staged nothing is claimed.
@@ -225,7 +225,7 @@ def round_on(deps: Dependencies, record: TaskAction, original: TaskAction | None
 
 # -- claim and commit of a single action; `Stepper` does whole batches (R2, R6) ------------------------------------------
 def claim_if_free(store: Store, action: ActionId) -> TaskAction | None:
-    """Claim one action, due or not; None when there is none, another step holds it, or it has ended and owes nothing."""
+    """Claim one action, due or not; None when it is unknown, claimed by another step, or has ended and owes nothing."""
     report = store.claim(store.shard_of(action.run_id), owner="reconcile", limit=0, named=[action])
     return report.actions[0] if report.actions else None
 

@@ -78,11 +78,11 @@ class Stepper:
         self._lock = threading.Lock()
 
     def limit(self, max_concurrent_reconciles: int) -> None:
-        """Hold at most so many actions at a time, in all shards and threads together (R2)."""
+        """Allow at most this many actions at a time, over all shards and threads (R2)."""
         self.slots.lower(max_concurrent_reconciles)
 
     def step(self, shard: int, named: Sequence[ActionId] = (), *, drain: bool = True) -> StepReport:
-        """Drain what is due in a shard, within the budget; without `drain`, only the named actions.
+        """Work on what is due in a shard, within the budget; without `drain`, only on the named actions.
 
         Raises:
             StoreUnavailable: the store does not answer; claims end with their leases.
@@ -131,7 +131,7 @@ class Stepper:
     def _claim(
         self, shard: int, named: Sequence[ActionId], budget: Budget, *, first: bool, drain: bool
     ) -> ClaimReport | None:
-        """Claim what is due, as far as this process has room (what finds none stays due); None when it had none in time."""
+        """Claim as many due actions as this process has room for; the rest stays due. None: there was no room in time."""
         room = self.slots.take(max(1, len(named) + (self._batch if drain else 0)), budget.left())
         if not room:
             return None
@@ -147,7 +147,7 @@ class Stepper:
 
     # -- a batch ---------------------------------------------------------------------------------------------------
     def _batches_of(self, shard: int, actions: list[TaskAction], budget: Budget, *, drain: bool) -> Batches:
-        """Run a batch, and as many behind it as can be overlapped with it."""
+        """Run a batch, and as many after it as can be overlapped with it."""
         batches = Batches(actions)
         if drain and self._ahead is not None:
             self._ahead.run(shard, batches, budget)
@@ -156,13 +156,13 @@ class Stepper:
         return batches
 
     def fits(self, actions: list[TaskAction]) -> bool:
-        """Tell whether a batch is full, so that more may be due, and its rounds wait for nothing."""
+        """Tell whether a batch is full, so that more may be due, and whether its rounds wait for nothing."""
         return len(actions) >= self._batch and all(map(self.is_inline, actions))
 
     def _batch_of(
         self, shard: int, actions: list[TaskAction], budget: Budget
     ) -> tuple[CommitReport | None, int, int]:
-        """Run one batch; the report of the last commit, and how many writes were accepted and refused."""
+        """Run one batch; return the report of the last commit, and the numbers of accepted and refused writes."""
         running: list[Future[Write]] = []
         try:
             return self._rounds(shard, actions, running, budget)
@@ -174,7 +174,7 @@ class Stepper:
     def _rounds(
         self, shard: int, actions: list[TaskAction], running: list[Future[Write]], budget: Budget
     ) -> tuple[CommitReport | None, int, int]:
-        """Do what `_batch_of` says; what runs in a thread of its own is added to `running`."""
+        """Do the work of `_batch_of`; rounds in threads of their own are added to `running`."""
         quick: list[TaskAction] = []
         slow: list[TaskAction] = []
         for action in actions:
@@ -252,7 +252,7 @@ class Stepper:
         return self.accept(shard, writes, report)
 
     def accept(self, shard: int, writes: list[Write], report: CommitReport) -> Committed:
-        """Do what is owed once writes are committed: messages, tickets, units of quotas that are free."""
+        """Do what follows committed writes: messages, tickets, units of quotas that became free."""
         accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
         if self.on_lost is not None:
             tell_lost(accepted, self.on_lost)
@@ -268,7 +268,7 @@ class Stepper:
         return report, len(accepted), len(writes) - len(accepted)
 
     def storable(self, write: Write) -> Write:
-        """Return a write that can be encoded, or the failure that stands for it: it must not spoil its batch (R59)."""
+        """Return a write that can be encoded, or a failure in its place: one bad write must not spoil its batch (R59)."""
         try:
             check_writable(write)
         except UNWRITABLE as error:

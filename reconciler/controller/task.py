@@ -66,7 +66,7 @@ def _reject(round: Round, problem: ExecutionError) -> Result:
 
 
 def _wait_out(round: Round, until_then: int) -> Result:
-    """Look only at limits of time, as a back-off is not over (R33)."""
+    """Check only the time limits, because a back-off is not over (R33)."""
     passed = overdue(round)
     if passed is None:
         return until(round, until_then)
@@ -92,7 +92,7 @@ def _ask(round: Round) -> Result:
 
 
 def _conclude(round: Round, info: PhaseInfo, *, asked: bool) -> Result:
-    """Hand the phase of this round to whoever writes it."""
+    """Pass the phase of this round to the function that writes it."""
     if info.phase is PluginPhase.RETRYABLE_FAILURE:
         return attempts.fail(round, info)
     if info.phase is PluginPhase.PERMANENT_FAILURE and info.cleanup_on_failure:
@@ -107,7 +107,7 @@ def _conclude(round: Round, info: PhaseInfo, *, asked: bool) -> Result:
 
 
 def _checked(transition: object, now: int) -> Transition:
-    """Return the transition of a plugin when it says something (R20). What has no time happened now (R17).
+    """Return a plugin's transition if it says something (R20). A phase without a time happened now (R17).
 
     Raises:
         UndefinedPhase: it is no transition, or its phase is undefined.

@@ -19,7 +19,7 @@ _LINKS = 100
 
 
 def trace(shard: int, accepted: Sequence[Write], report: CommitReport) -> None:
-    """Hand the spans of a commit to whoever exports them, if somebody does. Never fails."""
+    """Pass the spans of a commit to the exporter, if there is one. Never fails."""
     sink = tracing.sink()
     if sink is None:
         return

@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 class Wakes:
-    """Sends them. One that cannot be sent is logged: the sweep sends again what is overdue.
+    """Sends wake-ups. One that cannot be sent is logged: the sweep sends again what is overdue.
 
     Args:
         store: the records.
@@ -25,7 +25,7 @@ class Wakes:
         self._messenger = messenger
 
     def wake(self, shard: int, countdown: float = 0.0) -> None:
-        """Have a shard looked at, after so many seconds."""
+        """Have a shard looked at after this many seconds."""
         try:
             self._messenger.wake(shard, countdown)
             metrics.woken(sent=True)
@@ -34,7 +34,7 @@ class Wakes:
             log.warning("wake.not_sent", shard=shard, error=str(error))
 
     def wake_overdue(self, shard: int) -> None:
-        """Have a shard looked at in which something is due, unless a message is on its way."""
+        """Have a shard looked at if something is due in it and no message is on its way."""
         if self._store.nudge(shard):
             self.wake(shard)
 

@@ -60,13 +60,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def owes_call(action: TaskAction, now: int) -> bool:
-    """Return whether the webhook of a condition is to be called now (ms); nobody is asked after an answer or an abort."""
+    """Return whether the webhook of a condition must be called now (ms); never after an answer or an abort."""
     due = 0 < action.status.webhook_due <= now
     return due and action.signal is None and action.metadata.deletion is None
 
 
 def call(round: Round, spec: ConditionSpec, deadline: int) -> str:
-    """Make one try; the status says afterwards whether another one is owed, and when.
+    """Make one try; the status then says whether another one is owed, and when.
 
     Args:
         round: of a condition that is paused.
@@ -119,7 +119,7 @@ def _question(round: Round, spec: ConditionSpec, deadline: int) -> Question:
 
 
 def _failed(round: Round, error: Exception) -> str:
-    """Note a failed try: another one is owed, or it is given up for everybody to see."""
+    """Note a failed try: another one is owed, or it is given up with a warning."""
     text, tries = _sentence(error), round.record.status.webhook_tries + 1
     final = isinstance(error, WebhookFailed) and error.final
     if final or tries >= MAX_TRIES:
@@ -142,7 +142,7 @@ def _over(round: Round, reason: Reason, text: str, outcome: str) -> str:
 
 
 def _sentence(error: Exception) -> str:
-    """Tell what is stored and logged of a failure: of an unexpected one its type alone, its text might hold anything."""
+    """Write what is stored and logged of a failure: for an unexpected one only its type, as its text might hold anything."""
     if isinstance(error, InvalidSettings):
         return "; ".join(error.problems)
     return str(error) if isinstance(error, ReconcilerError) else f"unexpected {type(error).__name__}"

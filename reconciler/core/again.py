@@ -24,7 +24,7 @@ _ANEW = frozenset(
 
 
 def why_again(original: TaskAction, info: PhaseInfo) -> str:
-    """Tell what ended the launch before the one that begins with this phase; empty when none ended by a system failure.
+    """Say what ended the launch before the one that begins with this phase; empty when it was no system failure.
 
     Args:
         original: the record as it was claimed.
@@ -41,7 +41,7 @@ def why_again(original: TaskAction, info: PhaseInfo) -> str:
 
 
 def told_in_event(info: PhaseInfo, why: str) -> PhaseInfo:
-    """Add a reason to the phase for events only, not for conditions: standing in line makes no event."""
+    """Add a reason to the phase for events only, not for conditions, because waiting in line makes no event."""
     details = info.info or TaskInfo()
     return replace(
         info, info=replace(details, additional_reasons=(*details.additional_reasons, ReasonInfo(why)))
@@ -49,7 +49,7 @@ def told_in_event(info: PhaseInfo, why: str) -> PhaseInfo:
 
 
 def told_in_history(status: ActionStatus, why: str) -> ActionStatus:
-    """Put the reason into the last history entry, which is that of the new launch (R13: none is doubled)."""
+    """Put the reason into the last history entry, that of the new launch (R13: none is doubled)."""
     *earlier, last = status.phase_history
     message = last.message.partition("; launched again as ")[0]
     message = f"{message}; {why}" if message else why

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class PhaseSpan(msgspec.Struct, frozen=True):
-    """The time an attempt spent in a phase it entered for the first time.
+    """The time an attempt spent in a phase, from its first entry.
 
     Attributes:
         phase: which one.
@@ -36,7 +36,7 @@ class PhaseSpan(msgspec.Struct, frozen=True):
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt. Only the number is sure: of an attempt whose events have been forgotten nothing else is known.
+    """One attempt. Only its number is certain: if its events have been forgotten, nothing else is known.
 
     Attributes:
         attempt: its number, from 1.
@@ -68,7 +68,7 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def attempts_of(events: Iterable[ActionEvent]) -> list[AttemptView]:
-    """Derive the attempts that some events of one action tell of, in order. Events may come in any order, and twice."""
+    """Derive the attempts from some events of one action, in order. Events may come in any order, and twice."""
     unique = {event.sequence: event for event in events}.values()
     ordered = sorted(unique, key=attrgetter("attempt", "sequence"))
     return [attempt_view(number, list(group)) for number, group in groupby(ordered, attrgetter("attempt"))]
@@ -103,12 +103,12 @@ def attempt_view(number: int, events: Sequence[ActionEvent]) -> AttemptView:
 
 
 def _newest(found: Iterable[T | None]) -> T | None:
-    """Take the last value that is there."""
+    """Return the last value that is set."""
     return next((each for each in reversed(list(found)) if each is not None), None)
 
 
 def _phases(events: Sequence[ActionEvent]) -> tuple[PhaseSpan, ...]:
-    """Find the first time of each phase, by the time of writing: `updated_time` is that of the history, which has fewer."""
+    """Find when each phase was first written; `updated_time` comes from the history, which has fewer entries."""
     spans: dict[ActionPhase, PhaseSpan] = {}
     for event in events:
         spans.setdefault(event.phase, PhaseSpan(event.phase, event.reported_time or event.updated_time))

@@ -66,7 +66,7 @@ def _text(value: str) -> bytes:
 
 @lru_cache(maxsize=1024, typed=True)
 def _number(value: float) -> bytes:
-    """Hash a number; results are kept, as most numbers occur many times."""
+    """Hash a number; results are kept, because most numbers occur many times."""
     if isinstance(value, int) and abs(value) > _EXACT:
         # beyond this a float would make neighbours equal, and the cache serve the result of another input
         return _tagged(b"i", f"{value:x}".encode())

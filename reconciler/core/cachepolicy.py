@@ -34,7 +34,7 @@ class Cache(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def policy_of(cache: str | Cache, source: str, parameters: Collection[str]) -> Cache | None:
-    """Read what `cache=…` means for one function; None when it is not cached.
+    """Read `cache=…` for one function; None when it is not cached.
 
     Args:
         cache: `auto`, `disable`, `override` (`auto` that replaces), any other text as the version, or a policy.

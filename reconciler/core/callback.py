@@ -46,7 +46,7 @@ def sign(secret: bytes, callback: Callback) -> CallbackToken:
 
 
 def verify(secret: bytes, token: str, purpose: str, now: int) -> Callback:
-    """Read a token, once it is known to be ours.
+    """Verify a token and read its claims.
 
     Args:
         secret: what it must have been signed with.

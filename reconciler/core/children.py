@@ -21,7 +21,7 @@ _GENERATION = re.compile(rf"(.*-[a-z2-7]{{{_MARK}}})-[0-9]+")
 
 
 def digest_of_call(*parts: bytes) -> str:
-    """Give what tells one request from another: its task and all that it is asked for; 16 characters."""
+    """Digest a request to tell it from others: its task and everything it asks for; 16 characters."""
     made = hashlib.blake2b(digest_size=_DIGEST)
     for part in parts:
         made.update(len(part).to_bytes(8, "little"))
@@ -30,7 +30,7 @@ def digest_of_call(*parts: bytes) -> str:
 
 
 def child_name(parent: str, stem: str, digest: str, asked: int) -> str:
-    """Name of a child: of its parent, what is asked for, and how often its parent has asked for exactly that before.
+    """Name a child after its parent, what is asked for, and how often its parent has asked for exactly that before.
 
     Args:
         parent: name of the parent.
@@ -43,21 +43,21 @@ def child_name(parent: str, stem: str, digest: str, asked: int) -> str:
 
 
 def generation(name: str, attempt: int) -> str:
-    """Name of what an attempt starts anew because it has failed in an earlier one; the first attempt adds nothing."""
+    """Name what an attempt starts again because it failed in an earlier one; the first attempt adds nothing."""
     return name if attempt == 1 else f"{name}-{attempt}"
 
 
 def first_generation(name: str) -> str:
-    """Name of a child in the first attempt of its parent, from its name in any (`generation`)."""
+    """Return the name of a child in the first attempt of its parent, from its name in any (`generation`)."""
     found = _GENERATION.fullmatch(name)
     return found[1] if found else name
 
 
 def member_name(group: str, index: int) -> str:
-    """Name of a member of a group; of one that is the root of its run: short."""
+    """Name a member of a group; short if the group is the root of its run."""
     return f"m{index}" if group == ROOT else f"{group}.{index}"
 
 
 def member_index(group: str, name: str) -> int:
-    """Tell which member of a group has this name."""
+    """Return the number of the member with this name."""
     return int(name.removeprefix(member_name(group, 0)[:-1]))

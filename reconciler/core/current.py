@@ -56,7 +56,7 @@ class CurrentAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_context(cls, context: Mapping[str, str]) -> CurrentAttempt:
-        """Read the record out of its texts: `action` (a path), `attempt` (a launch), `started` (ISO 8601), folders if any.
+        """Read the record from its texts: `action` (a path), `attempt` (a launch), `started` (ISO 8601), folders if any.
 
         Raises:
             KeyError: one of the three is missing.

@@ -22,12 +22,12 @@ RUNNING_TIMED_OUT = "RunningTimedOut"
 
 
 def limits_of(template: TaskTemplate | None) -> Timeouts:
-    """Read the limits of time that a template sets."""
+    """Read the time limits that a template sets."""
     return template.metadata.timeouts if template and template.metadata else NO_LIMITS
 
 
 def expired(action: TaskAction, limits: Timeouts, now: int) -> ExecutionError | None:
-    """Find the limit that has passed, as the error that ends attempt or action; None when none has."""
+    """Return the error of the time limit that has passed, which ends attempt or action; None when none has."""
     if limits is NO_LIMITS:
         return None
     for code, what, since, limit in _clocks(action, limits):
@@ -37,17 +37,17 @@ def expired(action: TaskAction, limits: Timeouts, now: int) -> ExecutionError | 
 
 
 def ends_attempt(error: ExecutionError) -> bool:
-    """Tell whether a limit that has passed ends the attempt alone, so that the next one may follow."""
+    """Tell whether a passed limit ends only the attempt, so that the next one may follow."""
     return error.code == RUNNING_TIMED_OUT
 
 
 def attempt_timed_out(error: ExecutionError, info: TaskInfo | None = None) -> PhaseInfo:
-    """Fail an attempt that ran longer than it may: it is retried like any failed one, `timed_out` when it was the last."""
+    """Fail an attempt that ran too long: it is retried like any failed one, and `timed_out` if it was the last."""
     return failed(PluginPhase.RETRYABLE_FAILURE, error, info, cleanup=True, failed_as=Reason.TIMED_OUT)
 
 
 def next_deadline(action: TaskAction, limits: Timeouts) -> int:
-    """Find the earliest time at which a limit can pass (ms since the epoch); 0 when there is none."""
+    """Find the earliest time at which a time limit can pass (ms since the epoch); 0 when there is none."""
     if limits is NO_LIMITS:
         return 0
     times = [
@@ -71,13 +71,13 @@ def _clocks(action: TaskAction, limits: Timeouts) -> list[tuple[str, str, int, t
 
 
 def _since(action: TaskAction) -> int:
-    """Tell since when an attempt of several passes would run without its pauses; 0 while no worker runs it."""
+    """Return when an attempt of several passes would have begun without its pauses; 0 while no worker runs it."""
     started = 0 if action.attempt.suspended else _started_at(action)
     return started and started - action.status.ran
 
 
 def _started_at(action: TaskAction) -> int:
-    """Tell when a worker took the current launch; what the record still says of an earlier one does not count."""
+    """Return when a worker took the current launch; what the record still says of an earlier launch does not count."""
     launch = launch_id(max(action.status.attempts, 1), action.status.launches)
     return action.attempt.started_at if action.attempt.launch == launch else 0
 
@@ -87,5 +87,5 @@ def _ms(limit: timedelta) -> int:
 
 
 def running_left(status: ActionStatus, limits: Timeouts) -> float | None:
-    """Tell for how long the next pass of an attempt may run, s: what its earlier ones have left; None when without limit."""
+    """Return how long the next pass of an attempt may run, s: what its earlier passes have left; None without a limit."""
     return None if limits.running is None else max(0.001, limits.running.total_seconds() - status.ran / 1000)

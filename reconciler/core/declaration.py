@@ -150,7 +150,7 @@ def read_cache(given: object) -> str | Cache:
 
 
 def source_version(function: Callable[..., Any]) -> str:
-    """Digest the source of a function: it tells which code an action was submitted with. Empty when it cannot be read."""
+    """Digest the source of a function: it tells with which code an action was submitted. Empty when it cannot be read."""
     try:
         source = inspect.getsource(function)
     except (OSError, TypeError):

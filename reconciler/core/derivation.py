@@ -31,7 +31,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def check_source(name: object, records: Records) -> None:
-    """Refuse a run that has not ended, or of which a part is stored no more.
+    """Refuse a run that has not ended, or of which a part is no longer stored.
 
     Raises:
         SourceUnusable: it is such a run.
@@ -71,7 +71,7 @@ def check_members(again: Sequence[TaskAction]) -> None:
 
 
 def is_whole(records: Records) -> bool:
-    """Tell whether no record of the run is missing, as far as the others tell."""
+    """Tell whether no record of the run is missing, as far as the others show."""
     present: dict[str, int] = {}
     for record in records.values():
         parent = record.spec.parent_action_name
@@ -99,7 +99,7 @@ def plan_recover(
     *,
     fills: Callable[[TaskAction], bool] = lambda _: False,
 ) -> Plan:
-    """Take over what succeeded, but not what changed, nor what stands above something that runs again and waits for it.
+    """Take over what succeeded, except what changed and what waits for something that runs again.
 
     Args:
         records: of the run.
@@ -120,7 +120,7 @@ def plan_recover(
 
 
 def is_started(records: Records, name: str, starts: Callable[[TaskAction], bool]) -> bool:
-    """Tell whether a function starts this action, or one above it."""
+    """Tell whether this action, or one above it, is started by a function."""
     return not _is_put(records, name, starts)
 
 

@@ -97,7 +97,7 @@ def build_event(
 
 
 def _cache_source(info: TaskInfo | None) -> dict[str, Any] | None:
-    """Tell which launch made the outputs of a hit (R49)."""
+    """Name the launch that made the outputs of a hit (R49)."""
     for resource in info.external_resources if info else ():
         if resource is not None and resource.cache_status is CacheStatus.HIT:
             return resource.custom_info or None
@@ -143,7 +143,7 @@ def check_event(event: ActionEvent) -> None:
 
 
 def first_event(action: TaskAction) -> ActionEvent:
-    """Make the event of acceptance; the store adds the time. Of what is recovered it is the last one, too."""
+    """Make the event of acceptance; the store adds the time. For a recovered action it is also the last event."""
     phase = action_phase(action.status)
     event = ActionEvent(
         id=action.id,

@@ -16,7 +16,7 @@ from reconciler.core.signature import Signature
 
 
 class Needs(NamedTuple):
-    """The needs of a function's action beside a worker that knows it: for `reconciler doctor`.
+    """The needs of a function's action beside a worker that knows it, for `reconciler doctor`.
 
     Attributes:
         queue: where its launches wait; empty: the default queue.
@@ -69,11 +69,11 @@ class FunctionRegistry:
         self._documents: dict[str, Callable[[], bytes]] = {}
 
     def publish(self, name: str, document: Callable[[], bytes]) -> None:
-        """Say how what others may know of a function is made (`reconciler.core.published`): once, where it is published."""
+        """Set how the document about a function is made (`reconciler.core.published`): once, before publishing."""
         self._documents[name] = document
 
     def published(self, largest: int) -> dict[str, bytes]:
-        """Write what others may know of each function, by name; nothing of one with a longer document."""
+        """Write what is published of each function, by name; nothing for a document that is too long."""
         made = {name: self._documents[name]() for name in sorted(self._documents)}
         return {name: document for name, document in made.items() if len(document) <= largest}
 
@@ -114,11 +114,11 @@ class FunctionRegistry:
         return {name: self._functions[name].digest for name in self.names()}
 
     def secrets(self) -> dict[str, tuple[SecretRef, ...]]:
-        """Tell what each function declares to need, by its name."""
+        """Return the secrets that each function declares, by its name."""
         return {name: function.secrets for name, function in self._functions.items()}
 
     def needs(self) -> dict[str, Needs]:
-        """Tell what the actions of each function need, by its name."""
+        """Return the needs of each function's actions, by its name."""
         return {name: function.needs for name, function in self._functions.items()}
 
     def load(self, imports: Iterable[str], begin: Callable[[str], None] = lambda _: None) -> None:
@@ -150,7 +150,7 @@ class FunctionRegistry:
 def interface_digest(
     inputs: Mapping[str, str], outputs: Mapping[str, str], secrets: Sequence[SecretRef] = ()
 ) -> str:
-    """Digest what a function takes, gives and needs of secrets, by the names of the types: equal in every process.
+    """Digest what a function takes, returns and needs of secrets, by the names of the types: equal in every process.
 
     A release that declares another secret is another interface: a worker of the release before would refuse the value.
 

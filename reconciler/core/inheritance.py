@@ -11,7 +11,7 @@ from reconciler.core.cachekey import CacheConfigError, hash_inputs
 
 
 def inherited(action: TaskAction, parent: TaskAction, plan: Schedule = NOW) -> TaskAction:
-    """Hand down to a child what its parent has; what the child has itself, or its submission said, wins (R75).
+    """Pass to a child what its parent has; the child's own values, and those of its submission, win (R75).
 
     Labels of the end are no part of what is handed down (R75): a child is not born collectable.
     """
@@ -35,7 +35,7 @@ def inherited(action: TaskAction, parent: TaskAction, plan: Schedule = NOW) -> T
 
 
 def with_inputs_hash(spec: ActionSpec) -> ActionSpec:
-    """Add the hash of its inputs to the spec of a cached task, so that no round has to read them for it (R49).
+    """Add the hash of its inputs to the spec of a cached task, so that no round has to read them (R49).
 
     What cannot be hashed stays without: the action is accepted, and its first round says what is wrong.
     """

@@ -31,29 +31,29 @@ _ATTEMPT = re.compile(r"\d+(-\d+)?", re.ASCII)
 
 
 def run_folder(run: RunId, incarnation: str) -> str:
-    """Name a run's default base below bucket and prefix; without an incarnation that of releases before."""
+    """Name a run's default base below bucket and prefix; without an incarnation the one of earlier releases."""
     if not incarnation:
         return str(run)
     return f"{AREA}/{run.project}/{run.domain}/{run.run}@{incarnation}"
 
 
 def inputs_folder(base: str, action: str, digest: str) -> str:
-    """Tell where inputs lie that were too large for the record. The digest keeps those of a refused submission apart."""
+    """Return where inputs lie that are too large for the record. The digest keeps those of a refused submission apart."""
     return f"{base}/{action}/{INPUTS}/{digest}"
 
 
 def steps_folder(base: str, action: str) -> str:
-    """Tell where values lie that a function keeps and that are too large for a record; `base` is the default one."""
+    """Return where a function's kept values lie that are too large for a record; `base` is the default one."""
     return f"{base}/{action}/steps"
 
 
 def is_default_base(base: str) -> bool:
-    """Tell whether a base is the default one of a run, as a spec carries it that was read from a record."""
+    """Tell whether a base, as a stored spec has it, is the default base of its run."""
     return _DEFAULT.search(base) is not None and AREA not in _parts(base.rpartition(f"/{AREA}/")[0])
 
 
 def base_problem(base: str, prefix: str = "") -> str:
-    """Tell why a base of the submitter's cannot be accepted: what lies below it could lie in a folder of another run.
+    """Say why a submitter's base cannot be accepted: what lies below it could lie in a folder of another run.
 
     Args:
         base: the run output base; empty, the default, is fine.
@@ -81,7 +81,7 @@ def base_problem(base: str, prefix: str = "") -> str:
 
 
 def _could_hold(path: list[str], area: list[str]) -> bool:
-    """Tell whether `<path>/<action>/<attempt>` can be a folder the area lies in."""
+    """Tell whether `<path>/<action>/<attempt>` can be a folder that holds the area."""
     below = area[len(path) :]
     return area[: len(path)] == path and len(below) > 2 and _ATTEMPT.fullmatch(below[1]) is not None
 

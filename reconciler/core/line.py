@@ -47,7 +47,7 @@ def read_line(name: str) -> Line:
 
 @cache
 def weights_of(entries: tuple[str, ...]) -> dict[str, float]:
-    """Read weights by fair key, as it stands in names of lines; 1 for those not named.
+    """Read weights by fair key, as written in names of lines; 1 for keys that are not named.
 
     Args:
         entries: as in `etl=3`, of the settings.
@@ -56,7 +56,7 @@ def weights_of(entries: tuple[str, ...]) -> dict[str, float]:
 
 
 def fair_key(text: str) -> str:
-    """Make a fair key fit to be a part of a name: without what separates parts, and of bounded length."""
+    """Make a fair key usable as a part of a name: without separators, and of bounded length."""
     key = quote(text, safe=" @:+=,")
     if len(key) <= _LONGEST:
         return key

@@ -56,7 +56,7 @@ _decode = msgspec.json.Decoder(WorkerFacts).decode
 
 
 def read_facts(data: bytes) -> WorkerFacts:
-    """Read what a worker has said; empty facts when nobody can read them."""
+    """Read the signs of life of a worker; empty facts when they are unreadable."""
     try:
         return _decode(data)
     except msgspec.DecodeError:
@@ -72,12 +72,12 @@ def release() -> str:
 
 
 def digests(settings: Settings) -> dict[str, str]:
-    """Digest each value that must be the same elsewhere: long enough to tell that two differ, not more."""
+    """Digest each value that must be the same elsewhere: just long enough to show that two differ."""
     return {name: hashlib.sha256(repr(getattr(settings, name)).encode()).hexdigest()[:8] for name in OF_STEPS}
 
 
 def differing(one: Mapping[str, str], other: Mapping[str, str], names: tuple[str, ...]) -> list[str]:
-    """List the variables of the settings in which both say something, and not the same."""
+    """List the settings that both have and that differ."""
     return [
         f"{PREFIX}{name.upper()}"
         for name in names

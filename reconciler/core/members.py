@@ -86,7 +86,7 @@ def read_members(document: bytes) -> Members:
 
 
 def member_of(group: TaskAction, members: Members, index: int) -> TaskAction:
-    """Make a member as it is submitted: below its group, with all that a child has of its parent.
+    """Make a member for submission: below its group, with everything that a child inherits.
 
     Its times count from the submission of the group.
     """

@@ -6,5 +6,5 @@ from reconciler.api.action import TaskAction
 
 
 def task_name(action: TaskAction) -> str:
-    """Give the name of its task, else its type; of what runs no task the kind of action."""
+    """Return the name of its task, else its type; for an action without a task, its kind."""
     return action.spec.short_name or action.spec.task_type or action.spec.action_type

@@ -18,13 +18,13 @@ def natural_key(path: str) -> tuple[str, str]:
 
 
 def natural_page(paths: Iterable[str], after: str, limit: int) -> list[str]:
-    """Return the first `limit` paths, in natural order, of those behind `after`; empty: from the start."""
+    """Return the first `limit` paths after `after` in natural order; empty: from the start."""
     ordered = sorted(map(natural_key, paths))
     start = bisect_right(ordered, natural_key(after)) if after else 0
     return [path for _, path in ordered[start : start + limit]]
 
 
 def _after_shorter(number: re.Match[str]) -> str:
-    """Put the length before the number: as texts, 02 then stand before 010. No name has a hundred digits."""
+    """Put the length before the number, so that as texts 02 stands before 010. No name has a hundred digits."""
     digits = number[0].lstrip("0")
     return f"{len(digits):02}{digits}"

@@ -34,7 +34,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def address_of(text: str) -> Address:
-    """Find the address that is really reached: an IPv4 address wrapped in an IPv6 one (mapped, NAT64) is taken out.
+    """Find the address that is really reached: an IPv4 address wrapped in an IPv6 one (mapped, NAT64) is unwrapped.
 
     Raises:
         ValueError: no IP address.

@@ -20,7 +20,7 @@ _BASE32 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "abcdefghijklmnopqrs
 
 
 def fnv1a32(text: str, value: int = 0x811C9DC5) -> int:
-    """Hash the UTF-8 bytes with FNV-1a, 32 bits; from the hash of what stands before, if there is something."""
+    """Hash the UTF-8 bytes with FNV-1a, 32 bits; continues from the hash of what stands before, if given."""
     for byte in text.encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
     return value
@@ -64,12 +64,12 @@ def output_prefix(namespace: str, name: str, base: str, action: str, attempt: in
 
 
 def checkpoint_folder(prefix: str) -> str:
-    """Tell where the launch whose objects lie under `prefix` keeps its checkpoints (R66)."""
+    """Return where a launch keeps its checkpoints, given the `prefix` of its objects (R66)."""
     return f"{prefix}/{CHECKPOINT_FOLDER}"
 
 
 def input_path(input_uri: str) -> str:
-    """Find the object the inputs lie in; both forms of the URI address the same one (R64)."""
+    """Find the object with the inputs; both forms of the URI address the same one (R64)."""
     return f"{input_uri.removesuffix('/' + INPUTS_FILE).rstrip('/')}/{INPUTS_FILE}"
 
 
@@ -108,5 +108,5 @@ def is_relaunch(launch: str) -> bool:
 
 
 def launch_id(attempt: int, launch: int) -> str:
-    """Tell which launch may report its outcome: the fencing token of attempts (R29)."""
+    """Return the number of the launch that may report its outcome: the fencing token of attempts (R29)."""
     return f"{attempt}-{launch}" if launch else str(attempt)

@@ -18,11 +18,11 @@ _KINDS = frozenset(ErrorKind)
 
 
 class MistypedResult(ReconcilerError):
-    """A plugin returned a value of another type than is stored."""
+    """A plugin returned a value of another type than can be stored."""
 
 
 def check_types(info: PhaseInfo) -> None:
-    """Check the types of all that is stored of what `handle` returned.
+    """Check the types of everything in a `handle` result that is stored.
 
     Raises:
         MistypedResult: names the first value that does not fit.

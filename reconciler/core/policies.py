@@ -15,12 +15,12 @@ _LIMITS = ("queued", "running", "heartbeat", "overall")
 
 
 def policy_problems(metadata: TaskMetadata) -> list[str]:
-    """Tell what is wrong with the policies of a task, a sentence each."""
+    """List what is wrong with the policies of a task, one sentence each."""
     return retry_problems(metadata.retries) + limit_problems(metadata.timeouts)
 
 
 def retry_problems(strategy: RetryStrategy) -> list[str]:
-    """Tell what is wrong with a retry strategy, a sentence each."""
+    """List what is wrong with a retry strategy, one sentence each."""
     problems = []
     if strategy.retries < 0:
         problems.append(f"retries must not be negative, got {strategy.retries}")
@@ -34,7 +34,7 @@ def retry_problems(strategy: RetryStrategy) -> list[str]:
 
 
 def limit_problems(timeouts: Timeouts) -> list[str]:
-    """Tell what is wrong with limits of time, a sentence each: one that ends every action at once, or never passes."""
+    """List what is wrong with time limits, one sentence each: a limit that ends every action at once, or never passes."""
     problems = []
     for name in _LIMITS:
         limit = getattr(timeouts, name)

@@ -17,13 +17,13 @@ _SUSTAINED = int(SUSTAINED_PROGRESS.total_seconds() * 1000)
 
 
 def occurred(info: PhaseInfo, now: int) -> int:
-    """Return when a phase began, ms: as the plugin says it, but not later than now: a fast clock stretches no limit."""
+    """Return when a phase began, ms: the plugin's time, but not later than now, so that a fast clock stretches no limit."""
     details = info.info
     return min(details.occurred_at, now) if details and details.occurred_at else now
 
 
 def begun(action: TaskAction) -> bool:
-    """Tell whether anything of an action ever ran: its function, or what its plugin started. A launch in a line did not.
+    """Tell whether anything of an action ever ran: its function, or what its plugin started. Waiting in line is not running.
 
     A condition has begun once it has asked.
     """
@@ -36,7 +36,7 @@ def begun(action: TaskAction) -> bool:
 
 
 def progress(status: ActionStatus, info: PhaseInfo, now: int, *, asked: bool) -> dict[str, object]:
-    """Return the fields of a status that change because a phase was reported; `asked` by the plugin, else by the cache."""
+    """Return the status fields that change when a phase is reported; `asked` by the plugin, else by the cache."""
     phase, changes = info.phase, dict[str, object]()
     if info.info is not None and info.info.outputs is not None and phase.is_success():
         changes["outputs"] = info.info.outputs
@@ -53,7 +53,7 @@ def progress(status: ActionStatus, info: PhaseInfo, now: int, *, asked: bool) ->
 
 
 def next_launch(status: ActionStatus, attempt: AttemptRecord, now: int) -> ActionStatus:
-    """Return the status once a launch was stopped: the next one shares no number, name or path with it (R29)."""
+    """Return the status after a launch was stopped: the next one shares no number, name or path with it (R29)."""
     ran = status.running_at or attempt.started_at
     return replace(
         status,
@@ -68,7 +68,7 @@ def next_launch(status: ActionStatus, attempt: AttemptRecord, now: int) -> Actio
 
 
 def resumed(status: ActionStatus, attempt: AttemptRecord, suspended_at: int, now: int) -> ActionStatus:
-    """Return the status of an attempt that goes on: another launch, no failure, and the time it waited counts as no run.
+    """Return the status of an attempt that goes on: another launch, no failure, and the pause does not count as run time.
 
     What has run is running, also when its pass was over before any step saw it.
     """
@@ -85,7 +85,7 @@ def resumed(status: ActionStatus, attempt: AttemptRecord, suspended_at: int, now
 
 
 def ran(status: ActionStatus, attempt: AttemptRecord, until: int) -> int:
-    """Count for how long the passes of an attempt have run until then (ms), ms: the last one and all before it."""
+    """Sum how long the passes of an attempt have run until then (ms), ms: the last one and all before it."""
     return status.ran + max(0, until - attempt.started_at if attempt.started_at else 0)
 
 
@@ -110,7 +110,7 @@ def next_attempt(status: ActionStatus, error: ExecutionError | None, now: int, d
 
 
 def ran_long(status: ActionStatus, attempt: AttemptRecord, ended: int) -> bool:
-    """Tell whether a launch that failed then (ms) had run for so long that earlier system failures are forgiven (R27)."""
+    """Tell whether a launch that failed then (ms) had run long enough for earlier system failures to be forgiven (R27)."""
     if attempt.owner and attempt.lease_until:  # a worker that was lost ran until then at most
         ended = min(attempt.lease_until, ended)
     return bool(status.running_at) and ended - status.running_at >= _SUSTAINED

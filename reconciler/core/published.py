@@ -46,7 +46,7 @@ class ParameterDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One function. Its template names no project and no domain: those are the submitter's.
+    """The document of one function. Its template names no project and no domain: those are the submitter's.
 
     Attributes:
         template: as its submissions have it.
@@ -62,7 +62,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Declared(Protocol):
-    """A task, as far as its document tells of it."""
+    """A task, as far as its document describes it."""
 
     signature: Signature
     template: TaskTemplate
@@ -96,7 +96,7 @@ def _type_of(parameter: inspect.Parameter, hint: Any) -> TypeDocument:  # noqa: 
 
 
 def release_of(documents: Mapping[str, bytes]) -> str:
-    """Digest all that a worker publishes: workers of one release have the same."""
+    """Digest everything a worker publishes: workers of one release have the same digest."""
     digest = hashlib.sha256()
     for name in sorted(documents):
         digest.update(b"%d %b %d %b" % (len(name), name.encode(), len(documents[name]), documents[name]))
@@ -104,7 +104,7 @@ def release_of(documents: Mapping[str, bytes]) -> str:
 
 
 def read_published(name: str, data: bytes) -> tuple[Published, Signature]:
-    """Read what a worker published of a function; whatever stands there, it is checked.
+    """Read what a worker published of a function; it is checked, whatever it says.
 
     Raises:
         InvalidSpec: it is no such document, is too long, or is not about this function.
@@ -142,7 +142,7 @@ def _signature(name: str, published: Published) -> Signature:
         raise ValueError(f"fair_by names {published.fair_by!r:.100}, which is no parameter")
 
     def stand_in() -> None:
-        """Stand in for the function; only its name is used."""
+        """Take the place of the function; only its name is used."""
 
     stand_in.__qualname__ = name
     return Signature(stand_in, inspect.Signature(parameters), {**hints, "return": Any})

@@ -95,7 +95,7 @@ def write_type(hint: Any) -> TypeDocument:  # noqa: ANN401  # a type hint
 
 
 class _Writer:
-    """One walk over a description; remembers the records it is inside of."""
+    """One walk over a description, which remembers the records it is inside of."""
 
     def __init__(self) -> None:
         self._inside: list[object] = []
@@ -157,7 +157,7 @@ def _items(info: Any) -> tuple[described.Type, ...]:  # noqa: ANN401  # as above
 
 
 def _default(field: described.Field) -> msgspec.Raw:
-    """Write the default of a field as JSON. One that is made anew each time (an id, the time) gives none."""
+    """Write the default of a field as JSON; nothing for one that is made anew each time (an id, the time)."""
     if field.default is not msgspec.NODEFAULT:
         return _written(field.default)
     if field.default_factory is msgspec.NODEFAULT:
@@ -167,7 +167,7 @@ def _default(field: described.Field) -> msgspec.Raw:
 
 
 def _written(value: object) -> msgspec.Raw:
-    """Write the value as JSON; nothing when it has no such form."""
+    """Write the value as JSON; nothing when it has no JSON form."""
     try:
         return msgspec.Raw(encode(arranged(value)))
     except (TypeError, ValueError):

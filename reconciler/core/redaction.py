@@ -32,7 +32,7 @@ _values = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_redaction(given: object, parameters: Collection[str]) -> Redaction | None:
-    """Read what `redact=…` says of a function; None when it hides nothing.
+    """Read `redact=…` for a function; None when it hides nothing.
 
     Args:
         given: True: all; names of parameters, or `return`, alone or several.
@@ -56,12 +56,12 @@ def read_redaction(given: object, parameters: Collection[str]) -> Redaction | No
 
 
 def redaction_of(record: TaskAction) -> Redaction:
-    """Tell what of an action is not shown. Of one whose template cannot be read nothing is: it may say so."""
+    """Return what is not shown of an action. If its template cannot be read, nothing is shown: it may ask for redaction."""
     return _redaction_in(record.spec)
 
 
 def redaction_of_group(spec: ActionSpec) -> Redaction | None:
-    """Tell what is not shown of a group that holds the inputs of its members: all of those, when any is hidden; or None."""
+    """Return what is not shown of a group with the inputs of its members: all of them if any is hidden; or None."""
     return Redaction(inputs=(ITEMS,)) if _redaction_in(spec).inputs else None
 
 
@@ -80,7 +80,7 @@ def hides(redaction: Redaction, name: str) -> bool:
 
 
 def shown_inputs(redaction: Redaction, data: bytes) -> bytes:
-    """Put `[redacted]` into the inputs document for each value that is not shown; the others stay byte for byte."""
+    """Put `[redacted]` into the inputs document for each hidden value; the others stay byte for byte."""
     if not redaction.inputs:
         return data
     try:
@@ -92,7 +92,7 @@ def shown_inputs(redaction: Redaction, data: bytes) -> bytes:
 
 
 def open_inputs(redaction: Redaction, data: bytes) -> bytes:
-    """Leave out of the inputs document what is not shown."""
+    """Leave hidden values out of the inputs document."""
     if not redaction.inputs:
         return data
     values = _values.decode(data)
@@ -100,7 +100,7 @@ def open_inputs(redaction: Redaction, data: bytes) -> bytes:
 
 
 def texts_of(redaction: Redaction, data: bytes, *, outputs: bool = False) -> list[str]:
-    """List the texts that stand for what is not shown of a document: what an error or a log may tell of it.
+    """List the texts that stand for hidden values of a document, as an error or a log may contain them.
 
     A value is looked for in the forms a function may give it: a date as `str` and `repr` write it, a number with marks
     between its thousands (`core.redaction_texts`).

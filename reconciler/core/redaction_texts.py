@@ -41,7 +41,7 @@ _DIGITS = re.compile(r"\+?\d(?:[ ./-]?\d){7,}")
 
 
 def forms_of(value: object) -> Iterator[str]:
-    """Give the texts that stand for a value of a JSON document, the plain one first.
+    """List the texts that stand for a value of a JSON document, the plain one first.
 
     Args:
         value: a text or a number.
@@ -127,7 +127,7 @@ def _uuids(text: str) -> Iterator[str]:
 
 
 def _bytes(text: str) -> Iterator[str]:
-    """Give the forms of bytes, which are base64 in a document: as `repr`, as text, as hexadecimal digits."""
+    """List the forms of bytes, which are base64 in a document: as `repr`, as text, as hexadecimal digits."""
     if not _BASE64.fullmatch(text):
         return
     try:

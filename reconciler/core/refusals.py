@@ -33,7 +33,7 @@ _ADDRESS = re.compile(r"host=([^,]*),port=(\d+)[^\s>]*")
 
 
 def refusal_of(text: str, variable: str = "RECONCILER_REDIS_URL") -> str:
-    """Tell what is wrong and its remedy, as the rest of a sentence that begins with the server; empty when not known.
+    """Say what is wrong and its remedy, as the rest of a sentence about the server; empty when unknown.
 
     Args:
         text: the server's answer; its first word is its code.
@@ -46,7 +46,7 @@ def refusal_of(text: str, variable: str = "RECONCILER_REDIS_URL") -> str:
 
 
 def right_of(text: str, prefix: str) -> str:
-    """Find the right that was missing, as a rule of an ACL writes it; empty when the text tells of no missing right.
+    """Find the missing right, as a rule of an ACL writes it; empty when the text names none.
 
     Args:
         text: the server's answer.
@@ -76,7 +76,7 @@ def rights_problem(where: str, missing: Iterable[str]) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Remove the insides of client objects from a text: of a connection its host and port stay."""
+    """Remove the inner parts of client objects from a text: of a connection, host and port stay."""
     before = ""
     while before != text:
         before, text = text, _INNER.sub(r"\1", text)

@@ -89,12 +89,12 @@ Results.__name__ = "Results (write list(results), which is a list)"
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  # whatever a function has returned
-    """Give a value as it is written: results as the list they stand for."""
+    """Return a value as it is written: results as the list they stand for."""
     return list(value) if isinstance(value, Results) else value
 
 
 def shown(outcome: tuple[int, Any | ActionEnded], *, indexed: bool, return_exceptions: bool) -> Any:  # noqa: ANN401  # whatever the task returned
-    """Give what a caller sees of an end.
+    """Return what a caller sees of an end.
 
     Raises:
         ActionEnded: the member ended otherwise than by success, and errors are not asked for.

@@ -36,7 +36,7 @@ def max_attempts(template: TaskTemplate | None) -> int:
 
 
 def is_last(attempts: int, status: ActionStatus, most: int, asked: AskedRetry | None) -> bool:
-    """Tell whether no attempt may follow the one that failed. Attempts a function asks for have a bound of their own (R31).
+    """Tell whether no attempt may follow the failed one. Attempts a function asks for have a bound of their own (R31).
 
     Args:
         attempts: how many there have been.
@@ -97,7 +97,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tell whether a server that does not answer is behind an error: nobody's failure, so it spends no budget."""
+    """Tell whether an error was caused by a server that does not answer: nobody's fault, so it spends no budget."""
     return any(isinstance(cause, Unavailable) for cause in causes(error))
 
 
@@ -110,7 +110,7 @@ def non_retryable(code: str, message: str, kind: ErrorKind = ErrorKind.USER) -> 
 
 
 def non_retryable_code(error: BaseException) -> str:
-    """Find the first code in the cause chain that no retry can help; empty when there is none (R28)."""
+    """Find the first code in the cause chain for which no retry can help; empty when there is none (R28)."""
     for cause in causes(error):
         code = (
             getattr(cause, "code", "") if isinstance(cause, PluginError) else getattr(cause, "error_code", "")

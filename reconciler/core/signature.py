@@ -122,7 +122,7 @@ class Signature:
             ) from refused.__cause__
 
     def problem_of(self, data: bytes) -> str:
-        """Tell what keeps a document from being one of this signature; empty when it is one."""
+        """Say why a document does not fit this signature; empty when it does."""
         try:
             self._inputs.read(data)
         except Refused as refused:
@@ -184,7 +184,7 @@ class Signature:
             ) from refused.__cause__
 
     def _bind(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
-        """Map parameters to given values. `inspect`, which is slow, is asked only where the quick way has doubts."""
+        """Map parameters to given values. `inspect` is slow and used only where the quick way is unsure."""
         if self._simple and len(args) <= len(self._positional):
             values = dict(zip(self._positional, args, strict=False))
             values.update(kwargs)
@@ -221,14 +221,14 @@ class Signature:
 
 
 def _remedy(hint: str) -> str:
-    """Tell what to do about a result; `Any` stands for no hint, too, and fits all."""
+    """Say what to do about a result; `Any` also stands for a missing hint, and fits everything."""
     if hint == "Any":
         return "plain values, or give the function a return hint that says what it is."
     return f"a value that fits {hint}, or change the return hint."
 
 
 def too_large(function: str, size: int, limit: int) -> str:
-    """Tell what the caller of a function is told whose result has more bytes than allowed."""
+    """Write what the caller of a function is told when its result has more bytes than allowed."""
     return (
         f"the result of {function} has {size} bytes, {limit} are allowed. Store large data yourself and return where it "
         "lies, or raise RECONCILER_MAX_OBJECT_SIZE"

@@ -79,7 +79,7 @@ class Scalars(Codec):
         return super().admit(cls, value)
 
     def write(self, value: Any) -> Any:  # noqa: ANN401  # as the base
-        """Write the scalar as a number, a text, or the bytes it consists of."""
+        """Write the scalar as a number, a text, or its bytes."""
         plain = value.item() if value.dtype.kind in _PLAIN else None
         return plain if type(plain) in _JSON else Arrays().write(sys.modules["numpy"].asarray(value))
 

@@ -16,7 +16,7 @@ class Codec:
     """A way to write and read the values of one family of classes. The base writes them as their text."""
 
     def problem(self, cls: type) -> str:
-        """Tell why a class cannot be carried, where it is declared; empty when it can. Continues "values of type …"."""
+        """Say why a class cannot be carried, where it is declared; empty when it can. Continues "values of type …"."""
         del cls
         return ""
 
@@ -31,7 +31,7 @@ class Codec:
         return cls.__qualname__.rpartition("<locals>.")[2]
 
     def admit(self, cls: type, value: Any) -> Any:  # noqa: ANN401  # whatever the caller gave
-        """Check a value the caller gave for this class; return it as it is to be written.
+        """Check a value the caller gave for this class; return it as it will be written.
 
         Raises:
             ValueError: it is no such value.
@@ -49,7 +49,7 @@ class Codec:
         return str(value)
 
     def read(self, cls: type, data: Any) -> Any:  # noqa: ANN401  # JSON values
-        """Make the value that was written.
+        """Read back the value that was written.
 
         Raises:
             ValueError: nobody writes this.
@@ -59,7 +59,7 @@ class Codec:
         return cls(data)
 
     def same(self, one: Any, other: Any) -> bool:  # noqa: ANN401  # a value of the class, and what was read
-        """Tell whether a value has come back as it was; asked where `==` and the types do not tell."""
+        """Tell whether a value has come back unchanged; asked where `==` and the types are not enough."""
         return str(one) == str(other)
 
 

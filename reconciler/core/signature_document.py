@@ -73,7 +73,7 @@ class Field(msgspec.Struct, frozen=True):
         return encode(arranged(value) if self.unordered else value)
 
     def checked(self, value: object) -> object:
-        """Return the value as the hint has it (a tuple becomes the list that was asked for).
+        """Return the value in the type of the hint (a tuple becomes a list if a list was asked for).
 
         Raises:
             Refused: it does not fit, or would not come back as it is.
@@ -81,7 +81,7 @@ class Field(msgspec.Struct, frozen=True):
         return self._written(value)[0]
 
     def written(self, value: object) -> bytes:
-        """Write the value as JSON by the careful way, which takes whatever can be carried.
+        """Write the value as JSON by the careful way, which takes everything that can be carried.
 
         Raises:
             Refused: as `checked`.
@@ -162,7 +162,7 @@ class Document:
         return self._write_carefully(values, cause)
 
     def _write_carefully(self, values: Mapping[str, object], cause: Exception | None) -> bytes:
-        """Write each field alone: to carry what takes more effort, and to name the one at fault."""
+        """Write each field alone, to carry difficult values and to name the field at fault."""
         given = {name: values.get(name, field.default) for name, field in self._fields.items()}
         parts = {
             name: msgspec.Raw(self._fields[name].written(value))

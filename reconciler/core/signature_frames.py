@@ -67,12 +67,12 @@ class PandasFrames(Frames):
         return frame
 
     def same(self, one: Any, other: Any) -> bool:  # noqa: ANN401  # as the base
-        """Compare the forms: values come back as parquet keeps them, which is what was asked for."""
+        """Compare the written forms: values come back as parquet keeps them."""
         return bool(one.shape == other.shape)
 
 
 def _changed(dtype: object, was: str) -> bool:
-    """Tell whether parquet has changed the type: it knows no times in whole seconds, and no categories without values."""
+    """Tell whether parquet has changed the type: it has no times in whole seconds, and no categories without values."""
     return str(dtype) != was and (was.startswith("datetime64[s") or was == "category")
 
 

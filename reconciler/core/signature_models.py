@@ -50,7 +50,7 @@ class Models(Codec):
         return _ordered(value, dumped)
 
     def read(self, cls: Any, data: Any) -> Any:  # noqa: ANN401  # as the base
-        """Make the model of its fields; what validators raise is the fault of the value."""
+        """Make the model from its fields; errors of validators are the fault of the value."""
         try:
             return cls.model_validate_json(json.dumps(data), **_BY_NAME)
         except Exception as error:
@@ -75,7 +75,7 @@ def _schema(cls: Any, mode: str) -> dict[str, Any]:  # noqa: ANN401  # a model
 
 
 def _problems(written: dict[str, Any], read: dict[str, Any]) -> Iterator[str]:
-    """Tell what would be lost between writing and reading, by the two schemas of one model."""
+    """List what would be lost between writing and reading, by the two schemas of one model."""
     texts = [part for part in _objects(written) if part.get("type") == "string"]
     if any(part.get("format") == "password" for part in texts):
         yield "hold a secret, which its JSON hides: declare it as `secrets=[Secret(…)]` of the task"
@@ -111,7 +111,7 @@ def _fields(model: Any) -> dict[str, Any]:  # noqa: ANN401  # a model
 
 
 def _ordered(value: Any, dumped: Any) -> Any:  # noqa: ANN401  # a value, and what pydantic wrote of it
-    """Tell what was written, sets sorted: their own order differs from process to process."""
+    """Return what was written with sets sorted: their own order differs from process to process."""
     if getattr(type(value), "__pydantic_root_model__", False):
         value = value.root
     elif hasattr(type(value), "model_fields") and isinstance(dumped, dict):
@@ -131,7 +131,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _sentence(error: Exception) -> str:
-    """Tell what a validation found, on one line: first place and message."""
+    """Say what a validation found, on one line: first place and message."""
     found = getattr(error, "errors", None)
     if found is None:
         return f"{type(error).__name__}: {_first_line(error)}"

@@ -10,7 +10,7 @@ from reconciler.api.errors import InvalidSpec
 
 
 def require_function(function: object, name: str = "given") -> None:
-    """Refuse what is no function of its own, with one result.
+    """Refuse anything but a plain function with one result.
 
     Args:
         function: what is to be a task.
@@ -38,7 +38,7 @@ def require_function(function: object, name: str = "given") -> None:
 
 
 def hidden_from_workers(function: Callable[..., Any]) -> str:
-    """Tell why no worker will know a function that is being declared now; empty when one will.
+    """Say why no worker will know the function that is being declared now; empty when one will.
 
     A function inside another one is declared when that one is called. A worker only imports modules, so it has to be called
     by one at its top level, as a factory of tasks is.
@@ -63,7 +63,7 @@ def _modules_at_work() -> Iterator[Mapping[str, Any]]:
 
 
 def _imported(module: Mapping[str, Any]) -> bool:
-    """Tell whether a worker would run this top level too: that of a module or a user's script, but not of a tool."""
+    """Tell whether a worker would run this top level too: a module or a user's script, but not a tool."""
     spec = module.get("__spec__")
     if module.get("__name__") == "__main__":
         return spec is None and str(module.get("__file__", "")).endswith(".py")

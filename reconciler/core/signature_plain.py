@@ -41,11 +41,11 @@ _BASES: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
 
 
 class Member(int):
-    """A member of an enum of ints, which msgspec takes for the enum, but no JSON carries elsewhere."""
+    """A member of an enum of ints: msgspec accepts it for the enum, but JSON elsewhere does not carry it."""
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  # any value
-    """Replace what is of a subclass (a numpy number, a text of your own) by an equal value of the class itself."""
+    """Replace values of a subclass (a numpy number, a text of your own) by equal values of the class itself."""
     kind = type(value)
     if kind in SCALARS:
         return value

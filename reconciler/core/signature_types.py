@@ -64,7 +64,7 @@ asks no hook for the keys of what is not JSON text."""
 
 
 class _Walk:
-    """One walk over a description; remembers the records it is inside of, which may refer to themselves."""
+    """One walk over a description, which remembers the records it is inside of; they may refer to themselves."""
 
     def __init__(self) -> None:
         self.unordered = False
@@ -118,7 +118,7 @@ class _Walk:
         return name
 
     def _inner(self, hint: Any) -> str:  # noqa: ANN401  # a type hint
-        """Name a hint inside a class that writes itself: it may hold what we could not carry."""
+        """Name a hint inside a class that writes itself: it may hold values that we could not carry."""
         try:
             return self.name(described.type_info(hint))
         except TypeError:
@@ -146,7 +146,7 @@ def _none_last(name: str) -> tuple[bool, str]:
 
 
 def _is_key(info: described.Type) -> bool:
-    """Tell whether a key of a dict comes back from the text it is written as."""
+    """Tell whether a key of a dict can be read back from its text."""
     if isinstance(info, described.CustomType):
         return info.cls is object
     if isinstance(info, described.LiteralType):

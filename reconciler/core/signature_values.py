@@ -24,7 +24,7 @@ _NUMBERS: Final = frozenset({int, float, bool})
 
 # -- hooks of msgspec --------------------------------------------------------------------------------------------
 def writing(value: object) -> object:
-    """Tell what msgspec asks of a value it cannot write.
+    """Answer msgspec for a value it cannot write.
 
     Raises:
         TypeError, ValueError: nobody can.
@@ -40,7 +40,7 @@ def writing(value: object) -> object:
 
 
 def reading(hint: Any, data: object) -> object:  # noqa: ANN401  # a type hint
-    """Tell what msgspec asks of a hint it does not know.
+    """Answer msgspec for a hint it does not know.
 
     Raises:
         ValueError: the data is none of it.
@@ -70,7 +70,7 @@ def _asked(hint: Any) -> tuple[type, Codec | None]:  # noqa: ANN401  # a type hi
 
 # -- forms of a value --------------------------------------------------------------------------------------------
 def arranged(value: Any) -> Any:  # noqa: ANN401  # any value
-    """Tell what to give msgspec instead of a value, so that sets are sorted and every float is carried."""
+    """Return the value for msgspec in which sets are sorted and every float can be carried."""
     kind = type(value)
     if kind in SCALARS:
         return value if kind is not float or math.isfinite(value) else {_FLOAT: _name(value)}
@@ -85,7 +85,7 @@ def arranged(value: Any) -> Any:  # noqa: ANN401  # any value
 
 
 def _by(codec: Codec, value: object) -> object:
-    """Tell what a codec writes; whatever the libraries behind it raise is the fault of the value."""
+    """Write a value by its codec; errors of the libraries behind it are the fault of the value."""
     try:
         return codec.write(value)
     except Exception as error:
@@ -98,7 +98,7 @@ def _name(number: float) -> str:
 
 
 def _sorted(values: Collection[Any]) -> list[Any]:
-    """Sort by value where that order is the same in every process, else by what is written."""
+    """Sort by value where that order is the same in every process, else by the written form."""
     kinds = set(map(type, values))
     natural = kinds <= _NUMBERS or (len(kinds) == 1 and kinds <= SCALARS)
     if natural and all(value == value for value in values):  # noqa: PLR0124  # NaN
@@ -158,7 +158,7 @@ def _revived(tree: Any) -> Any:  # noqa: ANN401  # JSON values
 
 
 def same(one: Any, other: Any) -> bool:  # noqa: ANN401  # compares values of any type
-    """Compare for the round trip: a NaN equals no other, and records without an equality of their own are compared, too."""
+    """Compare for the round trip: a NaN equals no other, and records without their own equality are compared by fields."""
     if _equal(one, other):
         return True
     if type(one) is not type(other):

@@ -37,7 +37,7 @@ class Trace(msgspec.Struct, frozen=True, gc=False):
 
 
 def trace_of(action: TaskAction) -> Trace:
-    """Tell the trace of an action: the one it was submitted in, else that of its run."""
+    """Return the trace of an action: the one it was submitted in, else that of its run."""
     given = read_traceparent(action.metadata.traceparent)
     if given is not None:
         return Trace(given.trace_id, given.span_id, given.sampled)
@@ -55,17 +55,17 @@ def launch_span_id(action: TaskAction, launch: str) -> str:
 
 
 def launch_context(action: TaskAction, launch: str) -> str:
-    """Give the trace context of the code of a launch; empty when nobody traces."""
+    """Return the trace context for the code of a launch; empty when nobody traces."""
     return _context(action, lambda: launch_span_id(action, launch))
 
 
 def attempt_context(action: TaskAction) -> str:
-    """Give the trace context of the current attempt; empty when nobody traces."""
+    """Return the trace context of the current attempt; empty when nobody traces."""
     return _context(action, lambda: _attempt_span_id(action, observed_attempts(action)))
 
 
 def _context(action: TaskAction, span_id: Callable[[], str]) -> str:
-    """Give a span of ours where this process exports them, else the one that the run was submitted in."""
+    """Return a span of ours if this process exports them, else the one that the run was submitted in."""
     sink = tracing.sink()
     if sink is None:
         given = read_traceparent(action.metadata.traceparent)
@@ -75,7 +75,7 @@ def _context(action: TaskAction, span_id: Callable[[], str]) -> str:
 
 
 def action_span(action: TaskAction, event: ActionEvent, trace: Trace) -> Span:
-    """Make the span of an action that ends with this event; of a root: that of its run."""
+    """Make the span of an action that ends with this event; for a root, the span of its run."""
     parent = action.spec.parent_action_name
     above = _span_id(action, action.id.run_id.action(parent), "") if parent else trace.parent
     kind = "action" if parent else "run"

@@ -12,13 +12,13 @@ _LONGEST = FAST
 
 
 def starts(record: TaskAction) -> int:
-    """Tell which start of its function this is, from 1; each call with other arguments begins one."""
+    """Count which start of its function this is, from 1; each `continue_as_new` begins another."""
     over = record.status.start_over
     return 1 if over is None else over.number + 1
 
 
 def start_begun(record: TaskAction) -> int:
-    """Tell when this start began, ms: when it might, for a worker may have come later."""
+    """Return when this start began, ms: when it was allowed to, since a worker may have come later."""
     over = record.status.start_over
     if over is None:
         return record.status.attempt_at or record.metadata.may_begin_at
@@ -26,7 +26,7 @@ def start_begun(record: TaskAction) -> int:
 
 
 def next_start(record: TaskAction, at: int) -> tuple[int, int]:
-    """Tell when the next start may begin (ms), and how many starts in a row were fast by then.
+    """Return when the next start may begin (ms), and how many starts in a row were fast by then.
 
     Ten fast ones in a row cost nothing. From then on starts are 100 ms apart at least, then 200 ms, up to a second.
 

@@ -64,7 +64,7 @@ def set_condition(
 
 
 def _with(conditions: tuple[Condition, ...], new: Condition) -> tuple[Condition, ...]:
-    """Set one of the conditions: an old one of its type keeps its place, and its time when its status is the same."""
+    """Set one of the conditions: it keeps its place, and, with the same status, its time."""
     for index, old in enumerate(conditions):
         if old.type == new.type:
             if old.status == new.status:
@@ -122,7 +122,7 @@ def recovered(status: ActionStatus, source: str, now: int) -> ActionStatus:
 
 
 def failure_reason(err: ExecutionError) -> Reason:
-    """Choose the reason to store for an end the engine made: limits of time and rejected specs have their own."""
+    """Choose the stored reason for an end made by the engine: time limits and rejected specs have their own."""
     if err.code in TIMEOUT_CODES:
         return Reason.TIMED_OUT
     if err.code in {Reason.INVALID_SPEC, Reason.PLUGIN_NOT_FOUND}:
@@ -177,7 +177,7 @@ _PROGRESS_PHASE: dict[str, ActionPhase] = {
 
 
 def terminal_time(status: ActionStatus) -> int:
-    """Tell when the action ended: the time of its first terminal condition; 0 when there is none (R36)."""
+    """Return when the action ended: the time of its first terminal condition; 0 when there is none (R36)."""
     for condition in status.conditions:
         if condition.status is ConditionStatus.TRUE and condition.type is not ConditionType.PROGRESSING:
             return condition.last_transition_time
@@ -185,7 +185,7 @@ def terminal_time(status: ActionStatus) -> int:
 
 
 def status_changed(old: ActionStatus, new: ActionStatus) -> bool:
-    """Tell whether a round is worth a write and an event (R6).
+    """Tell whether a round changed enough for a write and an event (R6).
 
     `state_at`, `error_state` and the contents of earlier history entries are not looked at.
     """

@@ -20,7 +20,7 @@ def iso(at: int) -> str | None:
 
 
 def utc(at: int) -> datetime:
-    """Convert milliseconds to a time in UTC, exactly, as a division to floating point seconds would not.
+    """Convert milliseconds to a time in UTC, exactly: a division to floating point seconds would not be.
 
     Args:
         at: milliseconds since the epoch.

@@ -99,7 +99,7 @@ def check_spec(action: ActionId, spec: ActionSpec) -> None:
 
 
 def check_types(spec: object) -> None:
-    """Check that a spec is one, with fields of the types they are declared with: nothing else is looked at then.
+    """Check that a spec is one, and that its fields have their declared types. Nothing else is checked.
 
     Raises:
         InvalidSpec: names the first field that is not.
@@ -129,7 +129,7 @@ def _wrong_type(spec: ActionSpec, name: str, wanted: str) -> InvalidSpec:
 
 
 def place_problems(spec: ActionSpec) -> list[str]:
-    """Find places that not all servers read alike, a sentence each; an empty one is told of elsewhere."""
+    """List places that not all servers read alike, one sentence each; empty places are reported elsewhere."""
     found = []
     if spec.run_output_base and (problem := place_problem(spec.run_output_base)):
         found.append(f"runOutputBase {_shown(spec.run_output_base)} {problem}")
@@ -215,7 +215,7 @@ def _identity_problems(action: ActionId, spec: ActionSpec) -> list[str]:
 
 
 def _template_problems(template: bytes) -> list[str]:
-    """Find policies that no action can keep. An unreadable template is told of by its first round."""
+    """List policies that no action can keep. An unreadable template is reported by the first round."""
     if b'"metadata"' not in template:
         return []
     try:

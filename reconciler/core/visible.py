@@ -15,7 +15,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 def visible(text: str, *, colours: bool = False) -> str:
-    """Take from a text its power over a terminal: control characters are written out, not obeyed.
+    """Make a text harmless for a terminal: control characters are written out, not obeyed.
 
     Args:
         text: of anybody; messages of actions are written by users' code.
@@ -31,7 +31,7 @@ def visible(text: str, *, colours: bool = False) -> str:
 
 
 def is_seen(character: str) -> bool:
-    """Tell whether a character has a shape, and no power over what stands beside it."""
+    """Tell whether a character can be seen, and does not affect its neighbours."""
     return unicodedata.category(character) not in _UNSEEN and character not in BLANK
 
 

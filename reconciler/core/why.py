@@ -27,7 +27,7 @@ from reconciler.core.times import iso, span
 
 
 class Reason(enum.StrEnum):
-    """The thing an action waits for, as programs read it."""
+    """The reason why an action waits, as programs read it."""
 
     ABORT = "abort"
     PERSON = "person"
@@ -71,7 +71,7 @@ class Why(msgspec.Struct, frozen=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts beside the record. Whatever was not looked at keeps its default.
+    """The facts beside the record. Facts that were not looked up keep their default.
 
     Attributes:
         now: time of the store, ms since the epoch.
@@ -109,7 +109,7 @@ _LATE = 5_000
 
 
 def waits_for_holder(owner: str) -> str:
-    """Write the sentence of an action that waits for the owner of a cache reservation; `holder_of` reads it."""
+    """Write the sentence for an action that waits for the holder of a cache reservation; `holder_of` reads it."""
     return f'waiting for cache to be populated by reservation owner "{owner}"'
 
 
@@ -122,7 +122,7 @@ def holder_of(record: TaskAction) -> str:
 
 
 def told(record: TaskAction) -> str:
-    """Tell what the last step wrote of an action that goes on; empty when it wrote nothing, or the action has ended."""
+    """Return what the last step wrote of a live action; empty when it wrote nothing, or the action has ended."""
     for condition in record.status.conditions:
         if condition.type is ConditionType.PROGRESSING and condition.status is ConditionStatus.TRUE:
             return condition.message
@@ -130,7 +130,7 @@ def told(record: TaskAction) -> str:
 
 
 def why(record: TaskAction, around: Surroundings) -> Why | None:
-    """Tell why an action has not ended; None when it has."""
+    """Say why an action has not ended; None when it has."""
     if record.phase.is_terminal():
         return None
     for ask in _IN_ORDER:
@@ -141,7 +141,7 @@ def why(record: TaskAction, around: Surroundings) -> Why | None:
 
 
 def _which_start(found: Why, record: TaskAction, around: Surroundings) -> Why:
-    """Add which start of its function that is, for one that has started over."""
+    """Add which start of its function it is, if the function has started over."""
     if record.status.start_over is None or found.reason is Reason.STARTS_OVER:
         return found
     since = start_begun(record)
@@ -254,7 +254,7 @@ def _held(record: TaskAction, around: Surroundings) -> Why:
 
 
 def _keeping(record: TaskAction, around: Surroundings) -> str:
-    """Tell of a function that keeps its worker from those it waits for."""
+    """Say that a function keeps its worker from the actions it waits for."""
     children = record.children
     if not children.open:
         return ""
@@ -340,7 +340,7 @@ def _children(record: TaskAction, around: Surroundings) -> Why | None:
 
 
 def _announced(record: TaskAction) -> int:
-    """Count the members of a map that starts more of them itself; 0 for any other action, or when a failure ends it."""
+    """Count the members of a map that will start more of them itself; 0 for others, or when a failure ends it."""
     template = template_or_none(record) if record.spec.task_type == WINDOW else None
     custom = template.custom if template is not None else None
     if not custom or (record.children.failed and not custom.get("keep_failures")):
@@ -361,7 +361,7 @@ def _plugin(record: TaskAction, around: Surroundings) -> Why | None:
 
 
 def _step(record: TaskAction, around: Surroundings) -> Why:
-    """Explain what is left: somebody has to look at it."""
+    """Explain the remaining case: a step has to look at the action."""
     late = around.now - around.due if around.due else 0
     if late > _LATE:
         text = f"is due since {span(late)}, and no step has looked at it: `reconciler doctor` tells whether a worker lives"

@@ -28,7 +28,7 @@ def worker(queue: str, pool: str, concurrency: int, node: str, app: str = APP) -
 
 
 def beat(schedule: Path) -> Sequence[str]:
-    """Build the command of the clock of the sweeps; `schedule` is the file it keeps its last times in."""
+    """Build the command of beat; `schedule` is the file in which it keeps its last times."""
     return (*_celery(APP), "beat", "-s", str(schedule), "-l", "WARNING")
 
 

@@ -28,7 +28,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class DataFolder:
-    """Layout, lock and small memory of the folder.
+    """The layout, the lock and the notes of the folder.
 
     Two locks tell an owner that is alive from servers that are just ending. `lock` is held by the owner's
     process alone. `lock.servers` is held by the owner and by the guardian of every server, so it becomes free
@@ -42,7 +42,7 @@ class DataFolder:
         self._servers: int | None = None
 
     def acquire(self) -> int:
-        """Make the folder (mode 0700) and take it for this process.
+        """Make the folder (mode 0700) and lock it for this process.
 
         Returns:
             A descriptor to be held open by every server's guardian.
@@ -62,7 +62,7 @@ class DataFolder:
         return self._servers
 
     def release(self) -> None:
-        """Give the folder up. Nothing happens when it was not held."""
+        """Unlock the folder. Does nothing if it was not locked."""
         for descriptor in (self._servers, self._owner):
             if descriptor is not None:
                 os.close(descriptor)

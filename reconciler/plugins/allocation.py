@@ -55,7 +55,7 @@ def _answer(ctx: TaskExecutionContext, lease: QuotaLease, constraints: Constrain
 
 
 def why_waiting(namespace: str, allocation: Allocation) -> str:
-    """Tell what an action waits for that was not granted units."""
+    """Say what an action waits for if it was not granted units."""
     match allocation:
         case Allocation.UNKNOWN:
             return str(QuotaUnknown.of(namespace))

@@ -67,7 +67,7 @@ class Plugin:
         """
 
     def finalize(self, ctx: TaskExecutionContext) -> None:
-        """Release all that the attempt holds. Idempotent; called after each attempt and after the end (R37)."""
+        """Release everything the attempt holds. Idempotent; called after each attempt and after the end (R37)."""
 
 
 def owes_finalize(plugin: Plugin) -> bool:

@@ -23,26 +23,26 @@ from reconciler.stores.outputs import ActionFiles
 
 
 class ResponseStatus(enum.Enum):
-    """The state of a request: whether everything that was asked for is done."""
+    """The state of a request: is everything done that was asked for?"""
 
     NOT_READY = "NotReady"
     READY = "Ready"
 
 
 class ResponseNotReady(PluginError):
-    """A response was read before it was ready: look at `status` first, and come back in a later round."""
+    """A response was read before it was ready: check `status` first, and come back in a later round."""
 
     code = "RESPONSE_NOT_READY"
 
 
 class CatalogSystemError(PluginError):
-    """A part of what was asked for failed; `__cause__` is the error of the first one."""
+    """A part of the request failed; `__cause__` is the error of the first failed part."""
 
     code = "SYSTEM_ERROR"
 
 
 class DownloadRequest(msgspec.Struct, frozen=True):
-    """Copy the outputs of an entry to where an attempt's belong; up to `inline_limit` bytes ride in the reference."""
+    """Copy the outputs of an entry to the place of an attempt's; up to `inline_limit` bytes ride in the reference."""
 
     key: CacheKey
     target: ActionFiles
@@ -85,14 +85,14 @@ class DownloadResponse(msgspec.Struct, frozen=True):
 
 
 class UploadFuture:
-    """Uploads that may still be going on. They have no response beyond that they are done."""
+    """Uploads that may still be going on. Their only response is that they are done."""
 
     def __init__(self, items: Sequence[WorkItem[OutputRef | None]]) -> None:
         self._items = items
 
     @property
     def status(self) -> ResponseStatus:
-        """Tell whether all is done, well or not."""
+        """Tell whether everything is done, well or not."""
         waits = any(item.status is WorkStatus.NOT_DONE for item in self._items)
         return ResponseStatus.NOT_READY if waits else ResponseStatus.READY
 
@@ -102,7 +102,7 @@ class UploadFuture:
         return next((item.error for item in self._items if item.status is WorkStatus.FAILED), None)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all is done, at most so many seconds for each part; whether it is. Rounds do not wait."""
+        """Wait until everything is done, at most this many seconds for each part; tell whether it is. Rounds do not wait."""
         return all(item.done.wait(timeout) for item in self._items)
 
     def _finished(self) -> Sequence[WorkItem[OutputRef | None]]:
@@ -120,7 +120,7 @@ class DownloadFuture(UploadFuture):
     """Downloads that may still be going on."""
 
     def response(self) -> DownloadResponse:
-        """Tell what was found.
+        """Return what was found.
 
         Raises:
             ResponseNotReady: not everything is done.
@@ -181,7 +181,7 @@ class AsyncCatalogClient:
         )
 
     def close(self) -> None:
-        """Begin nothing more; returns when what runs has ended."""
+        """Begin nothing more; return when what runs has ended."""
         self._reader.close()
         self._writer.close()
 

@@ -80,7 +80,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskExecutionContext:
-    """One call's view of an action. Parts that cost something are made when they are asked for.
+    """The view of an action during one call. Expensive parts are made when they are asked for.
 
     Attributes:
         action: the record of this round.
@@ -159,7 +159,7 @@ class TaskExecutionContext:
 
     @property
     def template_path(self) -> str:
-        """Tell where the template lies: in the record itself (R63)."""
+        """Return where the template lies: in the record itself (R63)."""
         return INLINE_TEMPLATE
 
     @property
@@ -207,12 +207,12 @@ class TaskExecutionContext:
 
     @property
     def launch(self) -> str:
-        """Tell which launch may report: changes with each attempt and each relaunch (R29)."""
+        """Return the name of the launch that may report; it changes with each attempt and each relaunch (R29)."""
         return launch_id(self.attempt_number, self.action.status.launches)
 
     @property
     def attempt(self) -> AttemptRecord:
-        """Tell what the store knows of the launch."""
+        """Return what the store knows of the launch."""
         return self.action.attempt
 
     @property
@@ -221,7 +221,7 @@ class TaskExecutionContext:
         return self.action.children
 
     def send(self, queue: str, task: str = "", *, alone: bool = False) -> None:
-        """Put this launch into a line of a queue, once this round is stored. A relaunch goes ahead of all that is new.
+        """Put this launch into a line of a queue, once this round is stored. A relaunch goes before all new launches.
 
         Args:
             queue: its name.
@@ -239,7 +239,7 @@ class TaskExecutionContext:
         self.launch_request = (self.launch, line.name)
 
     def resume(self, suspended_at: int) -> None:
-        """Have the attempt go on in another launch: `launch` names it from now on. No budget is charged.
+        """Continue the attempt in another launch, which `launch` names from now on. No budget is charged.
 
         Args:
             suspended_at: since when it has waited, ms: that time counts as no run.
@@ -267,12 +267,12 @@ class TaskExecutionContext:
 
     @property
     def _allocation_token(self) -> AllocationToken:
-        """Tell whose units they are: never those of an action that had the same name before."""
+        """Name the holder of the units, so that an earlier action with the same name is another holder."""
         incarnation = self.action.metadata.incarnation
         return AllocationToken(f"{self.action.id}/{self.launch}{f'@{incarnation}' if incarnation else ''}")
 
     def wait_for(self, namespace: str, answer: Answer) -> PhaseInfo:
-        """Make the phase of an action that waits for units: whoever gives some back wakes it (R70)."""
+        """Make the phase of an action that waits for units: whoever releases some wakes it (R70)."""
         info = waiting_for_resources(self.now, 0, why_waiting(namespace, answer.allocation))
         return msgspec.structs.replace(info, requeue_at=answer.look_at)
 

@@ -30,7 +30,7 @@ def refuse_endless(store: Store, waiter: ActionId, target: ActionId) -> None:
 
 
 def way_back(store: Store, waiter: ActionId, target: ActionId) -> list[ActionId]:
-    """List the actions from `target` on, each waiting for the next, up to the waiter or one above it; empty if none is.
+    """List the actions from `target` on, each waiting for the next, up to the waiter or one above it; empty if none.
 
     Whatever an action waits for above itself ends, if at all, by aborting it: nothing comes of that wait either.
 
@@ -53,7 +53,7 @@ def way_back(store: Store, waiter: ActionId, target: ActionId) -> list[ActionId]
 
 
 def _above(store: Store, action: ActionId) -> set[ActionId]:
-    """List the action, and all those above it."""
+    """List the action and all actions above it."""
     found = {action}
     record = store.get(action)
     while record is not None and (parent := record.spec.parent_action_name):
@@ -64,7 +64,7 @@ def _above(store: Store, action: ActionId) -> set[ActionId]:
 
 
 def _waited_for(store: Store, record: TaskAction) -> list[ActionId]:
-    """Give what a suspended action waits for, or a group; nothing of one that goes on by itself."""
+    """Return what a suspended action or a group waits for; nothing for an action that goes on by itself."""
     run = record.id.run_id
     if record.phase.is_terminal():
         return []

@@ -64,7 +64,7 @@ _RELAUNCH_AFTER = (0, 1000, 2000, 4000)
 
 
 class _Sent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Counts how often a launch was sent that nobody took; since when nobody is known who can run it, ms (0: some can)."""
+    """Counts how often a launch was sent and not taken; since when no worker is known for it, ms (0: one is known)."""
 
     times: int
     unknown_since: int = 0
@@ -82,7 +82,7 @@ class FunctionPlugin(Plugin):
         self._patience = int(patience.total_seconds() * 1000)
 
     def handle(self, ctx: TaskExecutionContext) -> Transition:
-        """Send the launch, or say how it goes.
+        """Send the launch, or report how it goes.
 
         Raises:
             BadTaskSpecification: the template names no function, or a queue or units no attempt can have.
@@ -117,7 +117,7 @@ class FunctionPlugin(Plugin):
         )
 
     def _launch(self, ctx: TaskExecutionContext, queue: str, config: FunctionConfig) -> PhaseInfo:
-        """Ask for what the attempt holds, then put it into its line."""
+        """Ask for what the attempt must hold, then put it into its line."""
         if config.resource:
             answer = ctx.allocate(config.resource, config.units)
             if answer.allocation is not Allocation.GRANTED:
@@ -127,7 +127,7 @@ class FunctionPlugin(Plugin):
         return self._waiting(ctx, queue, 1)
 
     def _not_started(self, ctx: TaskExecutionContext, queue: str, config: FunctionConfig) -> PhaseInfo:
-        """Wait while it stands in its line, which makes no event; send it again when it was handed back."""
+        """Wait while the launch stands in line, which makes no event; send it again when it was handed back."""
         attempt = ctx.attempt
         sent = ctx.state.get(_Sent) or _Sent(1)
         if attempt.handed_back is not None:
@@ -141,14 +141,14 @@ class FunctionPlugin(Plugin):
 
     @staticmethod
     def _send(ctx: TaskExecutionContext, queue: str, config: FunctionConfig) -> None:
-        """Put it into a line. What holds units or reads secrets is drawn alone: a batch would hold them for longer."""
+        """Put the launch into a line. One with units or secrets is drawn alone: a batch would hold them for longer."""
         alone = bool(config.resource or ctx.shared_template.secrets)
         ctx.send(queue, config.function, alone=alone)
 
     def _handed_back(
         self, ctx: TaskExecutionContext, config: FunctionConfig, queue: str, back: HandBack
     ) -> PhaseInfo:
-        """Send it again, unless no living worker of its queue can run it: then wait, and say so.
+        """Send the launch again, unless no living worker of its queue can run it: then wait, and say so.
 
         Without any living worker it is sent as well, for whoever comes. Nothing is spent, however often.
         """
@@ -210,7 +210,7 @@ def _queued(ctx: TaskExecutionContext, times: int, reason: str, look: int) -> Ph
 
 
 def _why_stopped(ctx: TaskExecutionContext) -> str:
-    """Tell what the worker is told: the reason of an abort, or the limit of time that has passed."""
+    """Write what the worker is told: the reason of an abort, or the time limit that has passed."""
     deletion = ctx.action.metadata.deletion
     if deletion is not None:
         return deletion.reason or "aborted"
@@ -242,7 +242,7 @@ def _ended(outcome: AttemptOutcome) -> PhaseInfo:
 
 
 def entry(queue: str, kept: Kept = NOT_KEPT, patience: timedelta = _PATIENCE) -> PluginEntry:
-    """Make the entry that sends to `queue` unless a template names another, and to none that is kept.
+    """Make the entry that sends to `queue` unless a template names another queue, and never to a kept one.
 
     `patience` is how long living workers may consume a queue without one that knows a function, until its actions fail.
     """

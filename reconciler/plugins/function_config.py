@@ -43,7 +43,7 @@ class Kept(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> Kept:
-        """Tell what these settings keep."""
+        """Return the queues that these settings keep."""
         return cls(settings.steps_queue, settings.events_exchange)
 
 
@@ -65,7 +65,7 @@ def config_of(custom: Mapping[str, object]) -> FunctionConfig:
 
 
 def config_problems(config: FunctionConfig, kept: Kept) -> list[str]:
-    """Tell what no attempt can have, a sentence each."""
+    """List what no attempt can have, one sentence each."""
     found = []
     try:
         check_name("function", config.function, 63)

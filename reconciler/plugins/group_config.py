@@ -30,7 +30,7 @@ class GroupConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 def config_of(spec: ActionSpec) -> GroupConfig | None:
-    """Read what a group says of its members; None for an action that is no group, or says it so that nobody can read it."""
+    """Read what a group says of its members; None for an action that is no group, or whose `custom` is unreadable."""
     try:
         if spec.task_type == WINDOW:
             found = msgspec.convert(shared_template(spec.task_template).custom, GroupConfig)

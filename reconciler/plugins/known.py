@@ -25,7 +25,7 @@ class KnownFunctions:
         self._answers: dict[tuple[str, str], tuple[int, Known]] = {}
 
     def __call__(self, queue: str, function: str, now: int) -> Known:
-        """Tell which living workers of a queue can run a function; `now` is the store's time, ms.
+        """Return which living workers of a queue can run a function; `now` is the store's time, ms.
 
         Raises:
             StoreUnavailable: the store does not answer.

@@ -47,7 +47,7 @@ class ResourceManager(Protocol):
         constraints: Constraints = NO_CAPS,
         units: int = 1,
     ) -> Answer:
-        """Ask for units, all or none. The same token is counted once: asked again it renews its lease, or stays in line.
+        """Ask for units, all or none. A token counts once: asked again, it renews its lease or keeps its place in line.
 
         Whoever has waited longest is served first. A token that waits for a cap holds up nobody else.
 
@@ -58,11 +58,11 @@ class ResourceManager(Protocol):
         ...
 
     def renew(self, namespace: str, token: str, owner: ActionId, units: int = 1) -> None:
-        """Renew the lease of units that are in use, also when it ran out or the quota has shrunk: it is what is so."""
+        """Renew the lease of units in use, even if it ran out or the quota has shrunk, because they are in use."""
         ...
 
     def release(self, namespace: str, token: str) -> tuple[ActionId, ...]:
-        """Give back what a token holds, or its place in line; giving back nothing is fine.
+        """Release what a token holds, or its place in line; releasing nothing is fine.
 
         Returns:
             Actions to be woken: those that may get something now, longest-waiting first.

@@ -35,7 +35,7 @@ class MemberStarter:
         self._announce = announce
 
     def __call__(self, members: Sequence[TaskAction]) -> list[CreateOutcome]:
-        """Store members of one group, and tell what became of each.
+        """Store members of one group, and return an answer for each.
 
         Raises:
             StoreUnavailable, BlobUnavailable: a server does not answer; some may be stored.

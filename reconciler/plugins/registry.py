@@ -120,7 +120,7 @@ def load_entries(modules: Iterable[str]) -> tuple[PluginEntry, ...]:
 
 
 def read_entries(modules: Iterable[str]) -> tuple[tuple[PluginEntry, ...], list[str]]:
-    """Load those entries that can be read, and tell why the others cannot."""
+    """Load the readable entries, and say why the others cannot be read."""
     entries: list[PluginEntry] = []
     problems: list[str] = []
     for module in modules:

@@ -50,7 +50,7 @@ _UNDERWAY = frozenset({PluginPhase.WAITING_FOR_RESOURCES, PluginPhase.INITIALIZI
 
 
 class TaskRefused(PluginError):
-    """Raised by `create`: the service refuses the task by the user's fault. Another attempt may help: spends a user retry.
+    """Raised by `create` when the service refuses the task by the user's fault. Another attempt may help: spends a retry.
 
     Raise `BadTaskSpecification` when none can. Every other error of `create` is the platform's (R72).
     """
@@ -71,7 +71,7 @@ class Created(msgspec.Struct, Generic[Meta, Resource], frozen=True):
 
 
 class RemotePlugin(Plugin, Generic[Meta, Resource]):
-    """Base of plugins for services. `Meta` names a resource at the service, `Resource` is what the service says of it.
+    """Base of plugins for services. `Meta` names a resource at the service, `Resource` is the service's answer about it.
 
     Calls of the service need a time limit below half of `RECONCILER_STEP_LEASE`: later another step may take the action, and
     what a late `create` makes could outlive an abort. Secrets are resolved in each call with `ctx.secret`. An error of
@@ -125,7 +125,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         raise NotImplementedError
 
     def delete(self, ctx: TaskExecutionContext, meta: Meta | None, reason: str) -> None:
-        """Stop the work and forget it. Succeeds also when it is gone, or was never there; may be called again.
+        """Stop the work and forget it. Succeeds also when it is gone or was never there; may be called again.
 
         Args:
             ctx: of the launch.
@@ -188,7 +188,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
     def _seen(
         self, ctx: TaskExecutionContext, state: RemoteState, meta: Meta, resource: Resource
     ) -> PhaseInfo:
-        """Tell what the service says, and no failed look any more (R72)."""
+        """Note what the service says, and that the last look did not fail (R72)."""
         info = self.status(ctx, meta, resource)
         metrics.looked(info.phase.label)
         if info.phase.is_success():
@@ -215,7 +215,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         )
 
     def abort(self, ctx: TaskExecutionContext) -> None:
-        """Delete the resource, whatever is known of it (R72).
+        """Delete the resource, whatever is known about it (R72).
 
         Raises:
             StillStopping: asked, but not yet over.
@@ -225,7 +225,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         self._delete(ctx, deletion.reason if deletion and deletion.reason else "Aborted")
 
     def finalize(self, ctx: TaskExecutionContext) -> None:
-        """Delete what may have outlived the action; the engine gives the unit of the quota back (R72).
+        """Delete what may be left after the action; the engine releases the unit of the quota (R72).
 
         An action that has failed by a system failure may have left work behind that nobody saw ending.
         """
@@ -267,7 +267,7 @@ def _with_files(ctx: TaskExecutionContext, info: PhaseInfo) -> PhaseInfo:
 
 
 def _ended(ctx: TaskExecutionContext) -> bool:
-    """Tell whether the service said, in a round that was stored, that the resource has ended."""
+    """Tell whether the service said, in a stored round, that the resource has ended."""
     try:
         return read_state(ctx.state).phase.ended
     except PluginError:

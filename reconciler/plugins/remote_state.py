@@ -53,7 +53,7 @@ class RemoteConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemotePhase(enum.StrEnum):
-    """The progress of a launch (R72). What fails by the platform's fault is launched anew, so it is never stored."""
+    """The progress of a launch (R72). A platform failure is launched again, so it is never stored."""
 
     NOT_STARTED = "NotStarted"
     ALLOCATION_TOKEN_ACQUIRED = "AllocationTokenAcquired"  # noqa: S105  # a unit of a quota, no password
@@ -68,7 +68,7 @@ class RemotePhase(enum.StrEnum):
 
 
 class ReturnedUnknown(PluginError):
-    """`status` answered a phase no resource can be in: `WaitingForCache` and `Aborted` are the engine's own."""
+    """`status` returned a phase no resource can be in: `WaitingForCache` and `Aborted` are the engine's own."""
 
     code = "RETURNED_UNKNOWN"
 
@@ -87,7 +87,7 @@ _PHASES = {
 
 
 def remote_phase(phase: PluginPhase) -> RemotePhase:
-    """Tell what is remembered of a phase `status` answered (R72).
+    """Return what is remembered of a phase that `status` returned (R72).
 
     Raises:
         ReturnedUnknown: no resource can be in it.
@@ -139,7 +139,7 @@ def write_meta(meta: object) -> msgspec.Raw:
 
 
 def read_meta(state: RemoteState, kind: type[T]) -> T:
-    """Tell how the service calls the resource.
+    """Return the service's name for the resource.
 
     Raises:
         CorruptedPluginState: what is stored is no `kind`.

@@ -38,7 +38,7 @@ _TAKEN: dict[str, str] = {}
 
 
 def take_from_environment() -> list[str]:
-    """Move the variables of secrets out of this process's environment, where its functions could look.
+    """Move the variables of secrets out of this process's environment, where its functions could read them.
 
     `EnvironmentSecrets` goes on knowing them, also in processes forked later.
 
@@ -51,7 +51,7 @@ def take_from_environment() -> list[str]:
 
 
 def put_back_into_environment() -> None:
-    """Undo `take_from_environment`, for a program that is to take the place of this one."""
+    """Undo `take_from_environment`, for a program that will replace this one."""
     os.environ.update(_TAKEN)
 
 
@@ -120,7 +120,7 @@ class FileSecrets:
         return SecretValue(binary=data.removesuffix(b"\n").removesuffix(b"\r"))
 
     def _look_at_rights(self, path: Path) -> None:
-        """Warn when others may read the file; it is not refused, as mounts are often made so."""
+        """Warn when others may read the file. It is not refused, because mounts are often made so."""
         found = path.stat()
         if path in self._warned or (not found.st_mode & 0o077 and found.st_uid in {os.geteuid(), 0}):
             return

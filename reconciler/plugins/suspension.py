@@ -30,7 +30,7 @@ _LONGEST_PAUSE = 60_000
 
 
 def phases_of(store: Store, actions: Sequence[ActionId]) -> list[ActionPhase | None]:
-    """Tell how far actions of a run have come, in the order asked; None for one that is not there."""
+    """Return how far actions of a run have come, in the order asked; None for one that does not exist."""
     return [found.phase if found is not None else None for found in store.get_many(actions)]
 
 
@@ -41,7 +41,7 @@ def ended_below(store: Store, action: ActionId) -> int:
 
 
 def turns_back(store: Store, waiter: ActionId, targets: Sequence[ActionId]) -> bool:
-    """Tell whether a suspended action waits for itself. It is true of one action of the circle alone, which breaks it."""
+    """Tell whether a suspended action waits for itself. Only one action of a circle gets true, and breaks the circle."""
     for target in targets:
         way = [waiter, *way_back(store, waiter, target)]
         asking = [one for one, other in pairwise(way) if one.run_id != other.run_id]
@@ -56,7 +56,7 @@ def stop_attempt(store: Store, action: TaskAction, reason: str) -> None:
 
 
 def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
-    """Give what a suspended attempt waits for; None when it shall go on, and the context is that of its next launch.
+    """Return what a suspended attempt waits for; None when it may go on, and the context is then that of its next launch.
 
     It goes on at its time, or when all it waits for has ended, or after a pause when some has. What it held of quotas is
     given back meanwhile.
@@ -95,7 +95,7 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
 
 
 def _starts_over(ctx: TaskExecutionContext, over: StartOver, at: int) -> PhaseInfo | None:
-    """Begin the next start of a function; one that starts over too fast waits for a moment, which is worth no event."""
+    """Begin the next start of a function; one that starts over too fast waits for a moment, without an event."""
     if over.begins <= ctx.now:
         ctx.action.set_status(start_over=over)
         ctx.resume(at)
@@ -105,7 +105,7 @@ def _starts_over(ctx: TaskExecutionContext, over: StartOver, at: int) -> PhaseIn
 
 
 def _ended(ctx: TaskExecutionContext, outcome: AttemptOutcome) -> tuple[int, int, int]:
-    """Tell of how many it waits for there is something new, how many of those have ended wholly, and how many it waits for.
+    """Count the awaited actions: those with news, those that have ended wholly, and all.
 
     Of a map whose results are taken as they come the end of a member is new, and the map itself goes on.
     """

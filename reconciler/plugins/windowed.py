@@ -33,13 +33,13 @@ _KEPT_BYTES = 64 * 1024 * 1024
 
 
 class _State(msgspec.Struct, frozen=True):
-    """The state of such a group: how many members it has started."""
+    """The number of members a group has started."""
 
     started: int = 0
 
 
 class WindowPlugin(Plugin):
-    """Starts members as there is room; holds no worker."""
+    """Starts members when there is room; holds no worker."""
 
     id = WINDOW
 
@@ -125,12 +125,12 @@ def _are_new(outcomes: Sequence[CreateOutcome]) -> bool:
 
 
 def _room(config: GroupConfig, open_: int) -> int:
-    """Tell how many members more may be open."""
+    """Return how many more members may be open."""
     return config.concurrency - open_
 
 
 def _filled(ctx: TaskExecutionContext, config: GroupConfig, open_: int) -> PhaseInfo:
-    """Say when more are to be started: now where there is room left, else when there is."""
+    """Say when more are to be started: now if there is room, else when there will be."""
     again = ctx.now if _room(config, open_) > 0 else ctx.now + _LOOK_AGAIN
     refill_at = config.concurrency - max(1, config.concurrency // 10)
     return msgspec.structs.replace(running(0, requeue_at=again), refill_at=refill_at)

@@ -44,13 +44,13 @@ class WorkItem(Generic[T]):
         self.done = threading.Event()
 
     def end(self, status: WorkStatus) -> None:
-        """Say what became of it."""
+        """Note how the work ended."""
         self.status = status
         self.done.set()
 
 
 class WorkQueue(Generic[T]):
-    """Runs work in threads, each piece once as long as it is remembered.
+    """Runs work in threads, each piece once as long as its result is remembered.
 
     Args:
         name: of its threads.
@@ -67,7 +67,7 @@ class WorkQueue(Generic[T]):
         self._closing = threading.Event()
 
     def add(self, name: str, work: Callable[[], T]) -> WorkItem[T]:
-        """Return the piece of that name: the one that is remembered, or else a new one that runs once a thread is free.
+        """Return the piece with that name: the remembered one, or a new one that runs when a thread is free.
 
         Raises:
             RuntimeError: the queue is closed, and the piece is a new one.
@@ -87,7 +87,7 @@ class WorkQueue(Generic[T]):
             return item
 
     def close(self) -> None:
-        """Begin nothing more; returns when what runs has ended. What has not begun stays undone."""
+        """Begin nothing more; return when what runs has ended. What has not begun stays undone."""
         self._closing.set()
         with self._lock:
             if self._threads is not None:

@@ -11,7 +11,7 @@ from reconciler.api.action import RunId
 
 
 class SealedRun(msgspec.Struct, frozen=True, order=True):
-    """A run nothing can be added to any more, in one incarnation of its name."""
+    """A run to which nothing can be added any more, in one incarnation of its name."""
 
     run: RunId
     incarnation: str = ""
@@ -34,7 +34,7 @@ class RawAction(msgspec.Struct, frozen=True, gc=False):
 
 
 class RawRun(msgspec.Struct, frozen=True, gc=False):
-    """A whole run as it is stored: what an object of the archive is made of, without reading one part of it twice.
+    """A whole run as it is stored: the source of an archive object, read only once.
 
     Attributes:
         run, incarnation: which one.
@@ -51,7 +51,7 @@ class RawRun(msgspec.Struct, frozen=True, gc=False):
 
 
 class OldEvents(msgspec.Struct, frozen=True):
-    """A piece of the results channel, of which only those events are told that a run in the store will want.
+    """A piece of the results channel, reduced to events that a stored run will need.
 
     Attributes:
         events: position and JSON of each, oldest first.
@@ -90,17 +90,17 @@ class Archiving(Protocol):
         ...
 
     def set_archived(self, shard: int, runs: Sequence[SealedRun]) -> None:
-        """Say that sealed runs are in the archive: only now may `collect` with `archived` forget them."""
+        """Note that sealed runs are in the archive: only now may `collect` with `archived` forget them."""
         ...
 
     def old_events(self, shard: int, *, before: int, limit: int, after: str = "") -> OldEvents:
-        """Look through the next `limit` events older than `before`, behind `after`, or else behind `set_spilled`."""
+        """Read the next `limit` events older than `before`, after `after`, or else after `set_spilled`."""
         ...
 
     def set_spilled(self, shard: int, last: str) -> None:
-        """Say that what old events are wanted lie in the archive, up to this position; it never goes back."""
+        """Note that all needed old events up to this position are in the archive; the position never goes back."""
         ...
 
     def take_turn(self, sweep: str, life: int) -> bool:
-        """Take the turn to make a sweep, for `life` ms; False while somebody has it."""
+        """Take the turn to make a sweep, for `life` ms; False while somebody else has it."""
         ...

@@ -33,7 +33,7 @@ ANY = "*"
 
 
 class CreateOutcome(enum.Enum):
-    """The fate of one submission."""
+    """The result of one submission."""
 
     CREATED = "created"
     EXISTS = "exists"
@@ -52,7 +52,7 @@ class CreateOutcome(enum.Enum):
 
 
 class Created(msgspec.Struct, frozen=True):
-    """The answer to one submission; `fields` names what differs in a conflict, `incarnation` the other one there is."""
+    """The answer to one submission; `fields` names what differs in a conflict, `incarnation` the stored one."""
 
     outcome: CreateOutcome
     fields: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class ClaimReport(msgspec.Struct, frozen=True):
 
 
 class Write(msgspec.Struct, kw_only=True):
-    """All that one round changes of one action, in one atomic write (R6).
+    """Everything one round changes of one action, in one atomic write (R6).
 
     Attributes:
         action: the record as it shall be.
@@ -109,7 +109,7 @@ class Write(msgspec.Struct, kw_only=True):
 
 
 class CommitOutcome(enum.Enum):
-    """The fate of one write."""
+    """The result of one write."""
 
     DONE = "done"
     SUPERSEDED = "superseded"
@@ -131,7 +131,7 @@ class CommitReport(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The end of one launch.
+    """The reported end of one launch.
 
     Attributes:
         action, launch: whose.
@@ -162,7 +162,7 @@ class Late(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """The result of a look at all shards: those that need a message, and lines that have launches (of many, some)."""
+    """The result of a look at all shards: those that need a message, and lines with launches (if many, some of them)."""
 
     late: tuple[Late, ...] = ()
     lines: tuple[Head, ...] = ()
@@ -180,7 +180,7 @@ class StartRefused(enum.Enum):
 
 
 class AbortOutcome(enum.Enum):
-    """The fate of a request to abort."""
+    """The result of a request to abort."""
 
     REQUESTED = "requested"
     ALREADY = "already requested"
@@ -197,7 +197,7 @@ class AbortReport(msgspec.Struct, frozen=True):
 
 
 class SignalOutcome(enum.Enum):
-    """The fate of a signal (R54)."""
+    """The result of a signal (R54)."""
 
     STORED = "stored"
     SAME = "same value before"
@@ -245,7 +245,7 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
 
     # -- submitting ------------------------------------------------------------------------------------------------
     def create(self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
-        """Store new actions, due now, each with its first event. The first one of a run decides the incarnation of all.
+        """Store new actions, due now, each with its first event. The first action of a run decides the incarnation of all.
 
         A recovered one has ended with it, and needs no parent. With `until` nothing is stored after that time, ms.
         `quiet`: no message is asked for, as the caller takes the step of them.
@@ -253,7 +253,7 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         ...
 
     def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
-        """Tell what `create` would answer now, in the order asked; nothing is stored."""
+        """Return what `create` would answer now, in the order asked; nothing is stored."""
         ...
 
     # -- stepping --------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         ...
 
     def nudge(self, shard: int) -> bool:
-        """Tell whether something is due and no message is on its way; the caller then has to send one."""
+        """Tell whether something is due and no message is on its way; the caller must then send one."""
         ...
 
     def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:
@@ -300,7 +300,7 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
     def start_attempt(
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> TaskAction | StartRefused:
-        """Take the lease of a launch; at most one worker ever gets it. Its record comes without counts of children."""
+        """Take the lease of a launch; at most one worker ever gets it. The returned record has no counts of children."""
         ...
 
     def finish_attempts(self, shard: int, owner: str, finished: Sequence[Finished]) -> tuple[bool, ...]:
@@ -310,22 +310,22 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
     def decline_attempt(
         self, action: ActionId, launch: str, *, owner: str, why: str, delay: int, incarnation: str = ""
     ) -> bool:
-        """Hand back a launch that cannot be run here: it is due in `delay` ms to be sent again; False when superseded."""
+        """Hand back a launch that cannot run here: it is due in `delay` ms to be sent again; False when superseded."""
         ...
 
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
-        """Ask the running attempt to stop; it learns so by its next heartbeat."""
+        """Ask the running attempt to stop; its next heartbeat tells it so."""
         ...
 
     # -- asking ----------------------------------------------------------------------------------------------------
     def request_abort(
         self, action: ActionId, deletion: Deletion, *, quiet: bool = False, incarnation: str = ""
     ) -> AbortReport:
-        """Store the request to abort an action and all below it, due now (R40). `quiet`: no message is asked for."""
+        """Store the request to abort an action and all below it, due now (R40). `quiet`: ask for no message."""
         ...
 
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
-        """Store the answer to a condition, at most once, due now. The caller sends a wake-up, also for a repetition."""
+        """Store the answer to a condition, at most once, due now. The caller sends a wake-up, also after a repetition."""
         ...
 
     # -- queries ---------------------------------------------------------------------------------------------------

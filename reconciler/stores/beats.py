@@ -10,14 +10,14 @@ from reconciler.api.action import ActionId
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """The answer to a heartbeat: whether the attempt is still ours, and why to stop if it shall."""
+    """The answer to a heartbeat: whether the attempt is still ours, and why it must stop, if it must."""
 
     alive: bool
     stop: str = ""
 
 
 class Beats(Protocol):
-    """The verb of whoever runs an attempt."""
+    """The verb of a worker that runs an attempt."""
 
     def heartbeat(
         self,

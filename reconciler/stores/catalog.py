@@ -17,11 +17,11 @@ class CatalogMiss(ReconcilerError):
 
 
 class CatalogExists(ReconcilerError):
-    """Somebody filled the key before; entries are not overwritten (R46)."""
+    """Somebody has filled the key before; entries are not overwritten (R46)."""
 
 
 class CatalogCorrupt(ReconcilerError):
-    """An entry does not hold what it should. Not a miss: the lookup failed (R50)."""
+    """An entry does not hold what it should. This is not a miss: the lookup failed (R50)."""
 
 
 class CacheKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class CacheKey(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.blake2b(msgspec.json.encode(self), digest_size=16).hexdigest()
 
     def checked(self) -> CacheKey:
-        """Return this key when it says something.
+        """Check that a key is not empty, and return it.
 
         Raises:
             InvalidInput: it is empty.
@@ -153,7 +153,7 @@ class Catalog(Protocol):
         ...
 
     def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
-        """Give the reservation back, and stop waiting for it; one that is missing or foreign is left alone.
+        """Release the reservation, and stop waiting for it; a missing or foreign one is left alone.
 
         Returns:
             The owners the caller wakes: all that wait when the key is filled, else the one who waits longest.

@@ -61,7 +61,7 @@ def _ms(duration: timedelta) -> int:
 
 
 def check_put(key: CacheKey, outputs: OutputRef) -> OutputRef:
-    """Tell what an entry keeps of outputs: the reference alone, since S3 is the truth and Redis is small (R46).
+    """Return what an entry keeps of outputs: only the reference, since S3 is the truth and Redis is small (R46).
 
     Raises:
         InvalidInput: the key or the URI is empty.
@@ -73,7 +73,7 @@ def check_put(key: CacheKey, outputs: OutputRef) -> OutputRef:
 
 
 def check_owner(key: CacheKey, owner: str) -> None:
-    """Refuse a reservation nobody could be told to hold.
+    """Refuse a reservation whose holder could not be named to others.
 
     Raises:
         InvalidInput: the key or the owner is empty.

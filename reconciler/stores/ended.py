@@ -11,7 +11,7 @@ class Ended(Protocol):
     """The verb that tells which members of a group have ended."""
 
     def ended_children(self, group: ActionId, after: int = 0, limit: int = 500) -> list[str]:
-        """List the names of children of a group that have ended, in the order of their ends, without the first `after`.
+        """List the names of ended children of a group, in the order of their ends, without the first `after`.
 
         The order is the same each time. It goes with the record of the group.
         """

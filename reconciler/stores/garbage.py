@@ -17,7 +17,7 @@ Folders = tuple[str, ...]
 
 
 class Life(msgspec.Struct, frozen=True, order=True, gc=False):
-    """An action in one incarnation of its run; a later action of that name is another one.
+    """An action in one incarnation of its run; a later action with that name is another one.
 
     Attributes:
         action: its name.
@@ -32,7 +32,7 @@ class Life(msgspec.Struct, frozen=True, order=True, gc=False):
 
     @classmethod
     def of(cls, record: TaskAction) -> Life:
-        """Tell which one a record is."""
+        """Return the incarnation of a record."""
         return cls(record.id, record.metadata.incarnation)
 
     @classmethod
@@ -43,10 +43,10 @@ class Life(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Garbage(Protocol):
-    """Remembers which objects of a shard are garbage. The note of an action that still has its record means nothing yet."""
+    """Remembers which objects of a shard are garbage. A note counts only once its action has no record."""
 
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
-        """Tell what `collect` would forget just now; `limit` is the size of a page."""
+        """List what `collect` would forget now; `limit` is the size of a page."""
         ...
 
     def note_garbage(self, shard: int, folders: Mapping[Life, Folders]) -> None:
@@ -54,7 +54,7 @@ class Garbage(Protocol):
         ...
 
     def garbage(self, shard: int) -> dict[Life, Folders]:
-        """Tell all notes of a shard."""
+        """Return all notes of a shard."""
         ...
 
     def drop_garbage(self, shard: int, lives: Iterable[Life]) -> None:

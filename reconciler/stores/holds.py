@@ -21,7 +21,7 @@ LIFE = 120_000
 
 
 class RunLife(msgspec.Struct, frozen=True, order=True, gc=False):
-    """A run in one incarnation of its name; a later run of that name is another one.
+    """A run in one incarnation of its name; a later run with that name is another one.
 
     Attributes:
         run: its name.
@@ -42,7 +42,7 @@ class RunLife(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Hold(msgspec.Struct, frozen=True, order=True, gc=False):
-    """One run holds another.
+    """A hold: one run is kept for another.
 
     Attributes:
         source: the run that is held.
@@ -59,7 +59,7 @@ class Holds(Protocol):
     """The holds on the runs of each shard."""
 
     def hold(self, source: RunLife, holder: RunId, life: int, *, archived: bool = False) -> int:
-        """Hold a run, its records for `life` ms; a hold of before is replaced.
+        """Hold a run, its records for `life` ms; an earlier hold is replaced.
 
         Args:
             source: which run.
@@ -73,7 +73,7 @@ class Holds(Protocol):
         ...
 
     def holders(self, source: RunLife) -> tuple[RunId, ...]:
-        """List the runs that hold this one: those that were made of it, or are made of it just now."""
+        """List the runs that hold this one: those that were made of it, or are being made now."""
         ...
 
     def holds(self, shard: int) -> list[Hold]:
@@ -81,5 +81,5 @@ class Holds(Protocol):
         ...
 
     def let_go(self, shard: int, holds: Iterable[Hold]) -> None:
-        """Drop these holds, but none that was renewed since it was read."""
+        """Drop these holds, except those renewed since they were read."""
         ...

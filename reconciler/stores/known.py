@@ -44,15 +44,15 @@ class Functions(Protocol):
     """The registry of functions."""
 
     def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
-        """Say for `life` ms what a worker of a queue can run, name → digest of the interface; 0 takes it back."""
+        """Publish for `life` ms what a worker of a queue can run, name → digest of the interface; 0 takes it back."""
         ...
 
     def find_function(self, queue: str, function: str) -> Known:
-        """Tell which living workers of a queue can run a function."""
+        """Return which living workers of a queue can run a function."""
         ...
 
     def publish(self, release: str, documents: Mapping[str, bytes], life: int) -> bool:
-        """Say what is to be known of the functions of a release, for `KEPT` ms, and that it runs for `life` ms.
+        """Publish the documents of a release's functions, for `KEPT` ms, and that the release runs for `life` ms.
 
         Args:
             release: digest of the documents.
@@ -65,5 +65,5 @@ class Functions(Protocol):
         ...
 
     def find_published(self, function: str) -> Found:
-        """Find what was published of a function: by the release that came last of those that run, else by the last."""
+        """Find what was published of a function: by the newest release that runs, else by the last one."""
         ...

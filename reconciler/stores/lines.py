@@ -48,7 +48,7 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class Pick(msgspec.Struct, frozen=True):
-    """Decides which line to draw from next.
+    """Chooses the line to draw from next.
 
     Attributes:
         shard: where it lies.
@@ -62,7 +62,7 @@ class Pick(msgspec.Struct, frozen=True):
 
 
 class Draw(msgspec.Struct, frozen=True):
-    """Launches a worker has drawn, each under a lease of its own.
+    """Launches a worker has drawn, each with its own lease.
 
     Attributes:
         actions: their records, in the order they stood.
@@ -76,7 +76,7 @@ class Draw(msgspec.Struct, frozen=True):
 
 
 class GivenBack(msgspec.Struct, frozen=True):
-    """One launch that was drawn and not begun; `incarnation` of its action."""
+    """A launch that was drawn and not begun; `incarnation` of its action."""
 
     action: ActionId
     launch: str
@@ -113,7 +113,7 @@ class Lines(Protocol):
     """Answers questions about the lines of launches."""
 
     def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
-        """Note lines of a queue that have launches; whether the caller has to send the queue a ticket.
+        """Note lines of a queue that have launches; tell whether the caller must send the queue a ticket.
 
         He has to when there are launches, the queue is not paused, and no ticket is on its way.
         """
@@ -144,7 +144,7 @@ class Lines(Protocol):
         ...
 
     def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int) -> Draw:
-        """Take the next launches of a line, each with a lease of `lease` ms, at most `limit` and a part of a long line.
+        """Take the next launches of a line, each with a lease of `lease` ms: at most `limit`, and a part of a long line.
 
         At most one worker ever gets a launch. What has ended or is being aborted leaves the line and is not given.
         """
@@ -153,7 +153,7 @@ class Lines(Protocol):
     def give_back(
         self, shard: int, line: str, *, owner: str, launches: Sequence[GivenBack]
     ) -> tuple[Head, ...]:
-        """Put launches that were drawn and not begun back to their place; the lines that were empty have to be announced.
+        """Put launches that were drawn and not begun back to their places; return lines that were empty, to be announced.
 
         Fenced: what was drawn by another meanwhile, or has ended, stays as it is. Nothing is spent.
         """
@@ -162,20 +162,20 @@ class Lines(Protocol):
     def prioritize(
         self, actions: Sequence[ActionId], priority: int, *, incarnation: str = "", by: Who | None = None
     ) -> tuple[int, tuple[Head, ...]]:
-        """Give actions of one run another priority, and move their launches; how many live ones, and lines to announce.
+        """Give actions of one run another priority, move their launches; return how many live ones, and lines to announce.
 
         With `by` their records say who did it.
         """
         ...
 
     def move(self, queue: str, to: str) -> tuple[int, tuple[Head, ...]]:
-        """Move all launches that wait in a queue to another one; how many, and lines to announce."""
+        """Move all launches that wait in a queue to another one; return how many, and lines to announce."""
         ...
 
     def set_queue(
         self, queue: str, *, pause: bool | None = None, limit: int | None = None, note: Ruling | None = None
     ) -> QueueState:
-        """Pause a queue or let it go on, and bound what may wait in it (-1: not); None leaves it. Tells what holds now.
+        """Pause or resume a queue, and limit what may wait in it (-1: no limit); None: no change. Returns what holds now.
 
         A `note` of who did what is kept with it; its time is the store's.
         """
@@ -190,5 +190,5 @@ class Lines(Protocol):
         ...
 
     def turn(self, action: ActionId) -> Turn:
-        """Tell where the launch of an action stands, and when a step looks at it; for people, so not of one moment."""
+        """Return where the launch of an action stands, and when a step looks at it. For people: not read at one moment."""
         ...

@@ -19,7 +19,7 @@ FOUND_AT_ONCE = 1000
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An object of a list: where it lies, its bytes, and when it was written, seconds since the epoch."""
+    """An object of a list: its place, its size in bytes, and when it was written, seconds since the epoch."""
 
     uri: str
     size: int
@@ -30,7 +30,7 @@ class BlobStore(Protocol):
     """Objects by URI (`s3://bucket/key`)."""
 
     def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
-        """Write an object; returns its SHA-256 in hex.
+        """Write an object; return its SHA-256 in hex.
 
         Raises:
             BlobExists: `overwrite` is false and an object lies there.
@@ -39,7 +39,7 @@ class BlobStore(Protocol):
         ...
 
     def create_many(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
-        """Write objects side by side, each a URI and its bytes, where nothing lies; whether each was written for sure.
+        """Write objects (URI, bytes) side by side where nothing lies; tell for each whether it was certainly written.
 
         It never raises for a server: what was not written for sure is tried again by `put`, which tells why.
         """
@@ -56,15 +56,15 @@ class BlobStore(Protocol):
         ...
 
     def stat(self, uri: str) -> BlobStat | None:
-        """Tell the size of an object; None when there is none."""
+        """Return the size of an object; None when there is none."""
         ...
 
     def delete_prefix(self, uri: str) -> int:
-        """Remove all objects below a prefix; returns how many."""
+        """Remove all objects below a prefix; return how many."""
         ...
 
     def find(self, start: str, *, after: str = "") -> list[Found]:
-        """Find the next objects whose URI starts with `start`, in the order of their URIs, behind `after`; at most 1000.
+        """Find the next objects whose URI starts with `start`, in the order of their URIs, after `after`; at most 1000.
 
         Raises:
             BlobUnavailable: the server does not answer.
@@ -72,7 +72,7 @@ class BlobStore(Protocol):
         ...
 
     def delete(self, uris: Sequence[str]) -> None:
-        """Remove these objects of one bucket; one that is not there is fine.
+        """Remove these objects of one bucket; missing ones are fine.
 
         Raises:
             BlobUnavailable: the server does not answer; some may have been removed.
@@ -85,7 +85,7 @@ class BlobStore(Protocol):
 
 
 def folders_in(blobs: BlobStore, uri: str) -> Iterator[str]:
-    """Name the folders in a folder, in the order of their URIs; a request for each.
+    """Name the folders in a folder, in the order of their URIs; costs a request for each.
 
     Raises:
         BlobUnavailable: the server does not answer.

@@ -19,7 +19,7 @@ _lineage = msgspec.json.Decoder(Lineage)
 
 
 def fields_of(action: TaskAction) -> dict[bytes, bytes]:
-    """Encode what a new record says of it; of a group that its ends are listed, of one that is recovered also its answer."""
+    """Encode where a new record comes from; for a group also that ends are listed, for a recovered action its answer."""
     metadata = action.metadata
     fields = {} if metadata.submitted is None else {b"by": _encode(metadata.submitted)}
     if action.spec.task_type in GROUPS:
@@ -37,7 +37,7 @@ def fields_of(action: TaskAction) -> dict[bytes, bytes]:
 
 
 def read(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Read the fields of `Metadata` that say it, as far as they are there.
+    """Read the fields of `Metadata` that say where a record comes from, as far as they are there.
 
     Raises:
         msgspec.DecodeError: a field does not hold what it should.

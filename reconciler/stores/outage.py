@@ -34,7 +34,7 @@ def problem_of(error: Unavailable) -> str:
 
 
 def looked(look: Callable[[], list[str]]) -> list[str]:
-    """List the problems a look at a server finds; also that it does not answer."""
+    """List the problems that a look at a server finds, and that it does not answer."""
     try:
         return look()
     except Unavailable as error:

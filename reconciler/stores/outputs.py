@@ -58,12 +58,12 @@ class ActionFiles:
 
     @property
     def outputs_uri(self) -> str:
-        """Tell where the outputs lie."""
+        """Return where the outputs lie."""
         return f"{self.prefix}/{OUTPUTS_FILE}"
 
     @property
     def error_uri(self) -> str:
-        """Tell where the error lies."""
+        """Return where the error lies."""
         return f"{self.prefix}/{ERROR_FILE}"
 
     @property
@@ -77,7 +77,7 @@ class ActionFiles:
         return checkpoint_folder(self.prefix)
 
     def write_outputs(self, data: bytes, inline_limit: int = 0) -> OutputRef:
-        """Write the outputs, once: the same bytes again are accepted, since an answer can get lost.
+        """Write the outputs, once: the same bytes again are accepted, because an answer can get lost.
 
         Args:
             data: the document.
@@ -102,7 +102,7 @@ class ActionFiles:
         return self.reference(data, inline_limit)
 
     def reference(self, data: bytes, inline_limit: int = 0) -> OutputRef:
-        """Tell what refers to outputs that lie in S3 already; see `write_outputs`."""
+        """Make the reference to outputs that lie in S3 already; see `write_outputs`."""
         inline = data if inline_limit and len(data) <= inline_limit else None
         return OutputRef(uri=self.outputs_uri, sha256=digest_of(data), size=len(data), inline=inline)
 
@@ -130,7 +130,7 @@ class ActionFiles:
         return True
 
     def output_ref(self) -> OutputRef:
-        """Make a reference to the outputs that were written; without a digest, which only their writer knows.
+        """Make a reference to the outputs that were written, without a digest, which only their writer knows.
 
         Raises:
             BlobNotFound: there are none.
@@ -144,7 +144,7 @@ class ActionFiles:
         return OutputRef(uri=self.outputs_uri, size=stat.size)
 
     def write_error(self, error: ExecutionError, *, recoverable: bool) -> None:
-        """Write why the attempt failed; what does not fit under the limit is cut.
+        """Write why the attempt failed; what exceeds the limit is cut.
 
         Args:
             error: the error; its kind (USER, SYSTEM) is kept (R66).
@@ -184,7 +184,7 @@ class ActionFiles:
         return found
 
     def put(self, result: AttemptResult, inline_limit: int = 0) -> OutputRef | None:
-        """Write what an attempt has to say (R66); returns the reference of outputs, None for an error.
+        """Write the results of an attempt (R66); return the reference of outputs, None for an error.
 
         Raises:
             InvalidInput: there is nothing to write, or the outputs are larger than the limit.
@@ -201,7 +201,7 @@ class ActionFiles:
         return self.write_outputs(result.outputs, inline_limit)
 
     def write_log(self, text: bytes) -> OutputRef:
-        """Write the log, anew each time; returns where, and its digest. Of one above the limit the end is kept.
+        """Write the log, each time as a whole; return its place and digest. If it exceeds the limit, its end is kept.
 
         Raises:
             BlobUnavailable: as `BlobStore.put`.

@@ -17,7 +17,7 @@ def default_base(blobs: BlobStore, run: RunId, incarnation: str) -> str:
 
 
 def place_inputs(spec: ActionSpec, folder: str, inline_limit: int) -> tuple[ActionSpec, bytes | None]:
-    """Place the inputs of a spec: as it is stored, and the inputs that go to S3 before; None when they ride in the record.
+    """Decide where the inputs of a spec lie: return the spec to store, and the inputs that go to S3 first, or None.
 
     Args:
         spec: with all its inputs.

@@ -51,13 +51,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class QuotaUnknown(PluginError):
-    """Units of a resource were asked for that no quota is registered for."""
+    """Units were asked for of a resource for which no quota is registered."""
 
     code = "QuotaUnknown"
 
     @classmethod
     def of(cls, namespace: str) -> QuotaUnknown:
-        """Make the error of one resource, with the remedy."""
+        """Make the error of one resource, with its remedy."""
         return cls(
             f'no quota is registered for the resource "{namespace}": name it in RECONCILER_QUOTAS of all workers, '
             f"as in {namespace}=4, and restart them"
@@ -65,7 +65,7 @@ class QuotaUnknown(PluginError):
 
 
 class QuotaBook:
-    """Keeps how many units each resource has, as this process was told. Base of the two implementations.
+    """Keeps how many units each resource has, as this process knows. Base of the two implementations.
 
     Attributes:
         lease: how long a unit stays leased without being renewed, ms.
@@ -83,7 +83,7 @@ class QuotaBook:
         return tuple(sorted(self._quotas))
 
     def register_quota(self, namespace: str, quota: int) -> None:
-        """Say how many units a resource has; saying it again changes the number.
+        """Set how many units a resource has; setting it again changes the number.
 
         What is leased stays leased when the number shrinks. With 0 nothing is granted, everybody waits.
 
@@ -96,7 +96,7 @@ class QuotaBook:
         self._quotas[namespace] = quota
 
     def quota_for(self, namespace: str, units: int) -> int:
-        """Return the quota a request is measured by.
+        """Return the quota that limits a request.
 
         Raises:
             QuotaUnknown: none is registered.
@@ -112,10 +112,10 @@ class QuotaBook:
         return quota
 
     def quota_or_none(self, namespace: str) -> int | None:
-        """Return the quota this process knows of."""
+        """Return the quota of a resource, if this process knows one."""
         return self._quotas.get(namespace)
 
 
 def owner_of(entry: str) -> ActionId:
-    """Read the action a path stands for."""
+    """Read the action that a path names."""
     return ActionId(*entry.split("/"))

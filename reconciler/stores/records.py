@@ -140,7 +140,7 @@ def shared_digest(name: bytes) -> bytes:
 
 
 def incarnation_of(fields: Mapping[bytes, bytes]) -> str:
-    """Tell which incarnation of its run a record belongs to; empty for one of a release before."""
+    """Read which incarnation of its run a record belongs to; empty for one of an earlier release."""
     return fields.get(b"h", b"")[_DIGEST:].decode()
 
 
@@ -184,7 +184,7 @@ def encode_new(
 
 
 def encode_stored(action: TaskAction) -> tuple[Fields, bytes, bytes]:
-    """Encode a record that has ended as it lies in the store, less what belongs to live actions alone; like `encode_new`."""
+    """Encode an ended record as it lies in the store, without what only live actions need; like `encode_new`."""
     fields, name, part = encode_new(action, {})
     meta = action.metadata
     numbers = {
@@ -242,7 +242,7 @@ def encode_json(value: msgspec.Struct) -> bytes:
 
 
 def _named(action: ActionId, spec: ActionSpec, incarnation: str) -> tuple[bytes, bytes]:
-    """Name and bytes of a shared part. The run's own folder is no part of the digest: so equal tasks have it in all runs."""
+    """Return name and bytes of a shared part. Without the run's own folder: equal tasks have equal digests everywhere."""
     values = {name: getattr(spec, name) for name in _SHARED}
     base, own = spec.run_output_base, f"/{run_folder(action.run_id, incarnation)}"
     if base.endswith(own):
@@ -330,7 +330,7 @@ def decode(
 
 @lru_cache(maxsize=64)
 def _own_base(base: str, project: str, domain: str, run: str, incarnation: str) -> str:
-    """Compute the output base of a run whose own folder the shared part leaves out: one text for all its records."""
+    """Compute the output base of a run whose shared part leaves it out: one text for all its records."""
     folder = run_folder(RunId(project, domain, run), incarnation if base.endswith(_OWN_FOLDER) else "")
     return f"{base[:-1]}{folder}"
 

@@ -6,7 +6,7 @@ import msgspec
 
 
 class SecretId(msgspec.Struct, frozen=True, kw_only=True):
-    """A secret in a scope: of a project in a domain, of a domain, or of the whole installation.
+    """A secret in a scope: a project in a domain, a domain, or the whole installation.
 
     Attributes:
         key, group: name of the secret.
@@ -28,7 +28,7 @@ class SecretId(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def scope(self) -> tuple[str, ...]:
-        """Domain and project, as far as there are any: the folders the secret lies in."""
+        """Domain and project, if set: the folders the secret lies in."""
         return tuple(part for part in (self.domain, self.project) if part)
 
 

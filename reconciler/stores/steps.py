@@ -21,7 +21,7 @@ class Steps(Protocol):
         alone: bool = False,
         incarnation: str = "",
     ) -> bytes | None:
-        """Keep a value of a running launch under a name, unless there is one; what is kept, None when superseded.
+        """Keep a value of a running launch under a name unless there is one; return the kept value, None when superseded.
 
         The action keeps it through all its launches and attempts, until it is collected. With `alone`, a value that was not
         there takes the place of all that were.

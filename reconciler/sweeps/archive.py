@@ -41,7 +41,7 @@ Days = set[tuple[str, str]]
 
 
 def archive_all(store: Store, blobs: BlobStore, settings: Settings, before: int) -> int:
-    """Archive what ended before that time; returns how many runs. While S3 is away it is told, and left for later.
+    """Archive what ended before that time; return how many runs. While S3 is away, log it and leave the rest for later.
 
     Raises:
         StoreUnavailable: the store does not answer.
@@ -85,7 +85,7 @@ class Archiver:
         self._kept = int(settings.events_retention.total_seconds() * 1000)
 
     def archive(self, shard: int, before: int) -> tuple[int, Days]:
-        """Archive the runs of a shard that ended before that time; returns how many, and the days they ended on.
+        """Archive the runs of a shard that ended before that time; return how many, and the days on which they ended.
 
         Raises:
             BlobUnavailable, StoreUnavailable: a server does not answer; what was not marked is done again.
@@ -132,7 +132,7 @@ class Archiver:
             return [(sealed, row) for sealed, row in zip(runs, rows, strict=True) if row is not None]
 
     def _write(self, sealed: SealedRun, segments: Segments) -> Row | None:
-        """Write one run; None: it is not ready, has gone, or cannot be archived, which is told and costs no other run."""
+        """Write one run; None: it is not ready, is gone, or cannot be archived, which is logged and stops no other run."""
         try:
             run = self._store.recall(sealed.run)
             if run is None or run.incarnation != sealed.incarnation or not self._is_ready(run):
@@ -146,7 +146,7 @@ class Archiver:
             return None
 
     def _is_ready(self, run: RawRun) -> bool:
-        """Tell a run whose actions have ended and owe no clean-up; else they are looked at again."""
+        """Tell whether all actions of a run have ended and owe no clean-up; otherwise they are looked at again."""
         waiting = [action for action in run.actions if not _is_over(action)]
         if waiting:
             self._store.wake(run.run.action(action.name) for action in waiting)

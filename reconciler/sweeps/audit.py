@@ -62,7 +62,7 @@ class ObjectReport(msgspec.Struct, frozen=True):
 
 
 def folder_of(key: str, prefix: str) -> tuple[str, Life] | None:
-    """Find the folder of an action an object lies in, and whose that is; None when it lies elsewhere.
+    """Find the action's folder in which an object lies, and its owner; None when it lies elsewhere.
 
     Args:
         key: of the object.
@@ -127,7 +127,7 @@ def _key(uri: str, bucket: str) -> str:
 
 
 def _known(store: Store, blobs: S3Blobs, lives: Iterable[Life]) -> set[Life]:
-    """Keep those that have a record, whose run is archived or held, or whose objects the collector will remove itself."""
+    """Keep the folders with a record, an archived or held run, or a collector that will remove them."""
     wanted = sorted(lives)
     known: set[Life] = set()
     for start in range(0, len(wanted), _BATCH):
@@ -143,7 +143,7 @@ def _known(store: Store, blobs: S3Blobs, lives: Iterable[Life]) -> set[Life]:
 
 
 def remove_orphans(store: Store, blobs: S3Blobs, orphans: Mapping[str, Folder]) -> int:
-    """Remove folders without an owner, unless they have got one; returns how many objects went.
+    """Remove folders without an owner, unless they have got one since; return how many objects were removed.
 
     Raises:
         StoreUnavailable, BlobUnavailable: a server does not answer; the rest stays for the next time.

@@ -76,7 +76,7 @@ def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) ->
 
 
 def _keep_promises(store: Store, blobs: BlobStore, settings: Settings) -> None:
-    """Delete what somebody asked for, and forget old plans of bulks."""
+    """Delete what somebody asked to delete, and forget old plans of bulks."""
     try:
         if store.take_turn("deleting", DELETING_EVERY):
             delete_requested(store, blobs, settings)

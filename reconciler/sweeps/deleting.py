@@ -28,7 +28,7 @@ _LONGER = 7_200_000
 
 
 def delete_requested(store: Store, blobs: BlobStore, settings: Settings) -> None:
-    """Carry out all requests there are; those that are old enough are forgotten, but for their trace.
+    """Carry out all requests; old ones are forgotten, except for their traces.
 
     Raises:
         BlobUnavailable, StoreUnavailable: a server does not answer; a later pass goes on.

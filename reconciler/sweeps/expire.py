@@ -27,7 +27,7 @@ _NOTES = 2000
 
 
 def expire(store: Store, blobs: BlobStore, before: int, *, objects: bool) -> int:
-    """Remove from the archive what ended on a day that was over at that time; returns how many runs.
+    """Remove from the archive what ended on a day before that time; return how many runs.
 
     Args:
         store: keeps the notes of folders, and knows who holds what.
@@ -60,7 +60,7 @@ def _expire(store: Store, blobs: BlobStore, one: Found, *, objects: bool) -> int
 
 
 def remove_runs(store: Store, blobs: BlobStore, rows: list[Row], *, objects: bool) -> None:
-    """Remove runs from the archive, and with `objects` what belongs to them alone and nobody holds.
+    """Remove runs from the archive, and with `objects` also the objects that belong to them alone and that nobody holds.
 
     Raises:
         BlobUnavailable, StoreUnavailable: a server does not answer; some may have been removed.

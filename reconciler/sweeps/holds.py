@@ -18,7 +18,7 @@ SKEW = 60_000
 
 
 def drop_holds(store: Store, shard: int, archive: Archive | None = None) -> None:
-    """Drop the holds of a shard that are over and have no holder, neither stored nor in the archive.
+    """Drop the holds of a shard that have run out and whose holder is neither stored nor archived.
 
     Args:
         store: the records.

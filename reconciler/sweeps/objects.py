@@ -35,7 +35,7 @@ _PAGE = 100
 
 
 class Removed(StrEnum):
-    """The fate of the objects of one action."""
+    """The result for the objects of one action."""
 
     DELETED = "deleted"
     ALREADY_GONE = "already_gone"
@@ -43,7 +43,7 @@ class Removed(StrEnum):
 
 
 def note_objects(store: Store, blobs: BlobStore, shard: int, *, before: int, limit: int) -> None:
-    """Note where the objects of those actions lie that ended before `before` and may be forgotten.
+    """Note where the objects lie of actions that ended before `before` and may be forgotten.
 
     Raises:
         StoreUnavailable: the store does not answer.
@@ -53,7 +53,7 @@ def note_objects(store: Store, blobs: BlobStore, shard: int, *, before: int, lim
 
 
 def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Removed]:
-    """Remove all noted objects whose records are gone; returns how many actions had which outcome.
+    """Remove all noted objects whose records are gone; return how many actions had which outcome.
 
     One failure keeps no other from being removed; its note stays.
 
@@ -75,7 +75,7 @@ def remove_objects(store: Store, blobs: BlobStore, shard: int) -> Counter[Remove
 
 
 def _forgotten(store: Store, shard: int, lives: Sequence[Life]) -> list[Life]:
-    """Keep those whose records are gone, whatever has their names now.
+    """Keep the notes whose records are gone, whatever has their names now.
 
     An ended one keeps its note: another sweep may forget it at this very moment. One that lives has the name, and the
     folders, of one that was forgotten: only runs that a release before began can; its note is dropped. One of a run that

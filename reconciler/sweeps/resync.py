@@ -25,7 +25,7 @@ GRACE = 1000
 
 
 def resync(store: Store, messenger: Messenger, grace: int = GRACE) -> int:
-    """Send the messages that are missing; returns how many.
+    """Send the messages that are missing; return how many.
 
     Raises:
         StoreUnavailable: the store does not answer.
@@ -52,6 +52,6 @@ def _wake(messenger: Messenger, late: Sequence[Late]) -> int:
 
 
 def _send_tickets(store: Store, messenger: Messenger, lines: Sequence[Head]) -> int:
-    """Tell of lines again, and send tickets that were lost. While one waits for a worker, another would not be sooner."""
+    """Announce lines again, and send tickets that were lost. While one is waiting for a worker, a second would not help."""
     needed = [queue for queue, heads in by_queue(lines).items() if store.announce(queue, heads)]
     return sum(not messenger.waiting(queue) and send_ticket(messenger, queue) for queue in needed)

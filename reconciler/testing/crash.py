@@ -44,7 +44,7 @@ WRITES = {
 
 
 class Crashed(BaseException):
-    """The worker died here. Not an `Exception`: nothing that guards against errors may survive it."""
+    """The worker died here. Not an `Exception`, so that no error handler survives it."""
 
 
 class WritePoint(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ Crash: TypeAlias = Callable[[WritePoint], bool]
 
 
 def never(point: WritePoint) -> bool:
-    """Let no worker die; the writes are counted all the same."""
+    """Let no worker die, but count the writes."""
     del point
     return False
 
@@ -82,7 +82,7 @@ def crash_at(number: int, moment: Moment) -> Crash:
 
 
 def crash_at_each(moment: Moment) -> Crash:
-    """Die at every write the first time it happens; tried again, it goes through."""
+    """Die at every write when it happens for the first time; the repetition goes through."""
     seen: set[tuple[str, str]] = set()
 
     def first(point: WritePoint) -> bool:
@@ -96,7 +96,7 @@ def crash_at_each(moment: Moment) -> Crash:
 
 
 class Crashes:
-    """The writes of a lab, counted, and which of them kills a worker.
+    """The counted writes of a lab, and which of them kill a worker.
 
     Attributes:
         writes: the calls that changed something, in order.
@@ -111,11 +111,11 @@ class Crashes:
 
     @property
     def worker(self) -> int:
-        """Tell which worker lives: the first is 0."""
+        """Return the number of the living worker: the first is 0."""
         return len(self.deaths)
 
     def door(self, name: str, inner: T) -> T:
-        """Wrap a store or the broker as a worker sees it that may die; `name` is a key of `WRITES`."""
+        """Wrap a store or the broker for a worker that may die; `name` is a key of `WRITES`."""
         door: Any = _Door(name, inner, self)
         return door  # type: ignore[no-any-return]  # it has every attribute of the inner one
 
@@ -146,7 +146,7 @@ class Crashes:
 
 
 class _Door:
-    """Hands on every attribute of what lies behind it; calls that may write pass through `Crashes.write`.
+    """Passes on every attribute of what it wraps; calls that may write go through `Crashes.write`.
 
     It is shut when its worker has died: nothing that worker left running may get through any more.
     """
@@ -166,7 +166,7 @@ class _Door:
 
 
 def _about(part: object) -> str:
-    """Make what tells one write from the next, but not from its repetition: whom it concerns, and how far that one is."""
+    """Describe a write so that the next one differs but its repetition does not: the actions, and how far each is."""
     match part:
         case list() | tuple():
             text = ", ".join(filter(None, map(_about, part)))
@@ -189,7 +189,7 @@ def _about(part: object) -> str:
 
 
 def every_crash(scenario: Callable[[Crash], Lab]) -> Iterator[Lab]:
-    """Play a scenario with a worker that dies at every write it makes; the caller checks each end.
+    """Play a scenario with a worker that dies at every write; the caller checks each end.
 
     First undisturbed; then once for each write with a death before it, and once with a death after it; at last twice so
     that every write kills the worker the first time it happens.

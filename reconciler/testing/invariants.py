@@ -13,7 +13,7 @@ from reconciler.testing.lab import Lab
 
 
 def check_settled(lab: Lab) -> Counter[ActionPhase]:
-    """Check that every action of a lab ended well-formed, and nothing is left of it; count the ended ones by phase.
+    """Check that every action of a lab ended well-formed and left nothing behind; count the ended ones by phase.
 
     After a death it moves the clock past every lease first: what the worker held is free once that has run out.
 
@@ -42,7 +42,7 @@ def check_settled(lab: Lab) -> Counter[ActionPhase]:
 
 
 def check_run(client: Client, run: RunId) -> Counter[ActionPhase]:
-    """Check all actions of a run; returns how many ended in which phase."""
+    """Check all actions of a run; return how many ended in which phase."""
     phases: Counter[ActionPhase] = Counter()
     for action in client.actions(run):
         assert action.phase.is_terminal(), f"{action.id} never ended: {action.phase}"
@@ -74,7 +74,7 @@ def check_events(events: list[ActionEvent], phase: ActionPhase) -> None:
 
 
 def check_due_index(client: Client) -> None:
-    """Check that nothing that ended is still due."""
+    """Check that nothing which has ended is still due."""
     for shard in range(client.store.shards):
         for action, _ in client.store.due(shard):
             record = client.store.get(action)

@@ -96,7 +96,7 @@ class Lab:
 
     # -- the worker ------------------------------------------------------------------------------------------------
     def _start_worker(self) -> None:
-        """Start a worker that remembers nothing."""
+        """Start a worker with an empty memory."""
         self.engine = Engine(
             self.settings,
             store=self._door("store", self.store),
@@ -118,7 +118,7 @@ class Lab:
         return self._crashes.door(name, inner) if self._mortal else inner
 
     def _survive(self, call: Callable[[], T], *, wait: bool = False) -> T:
-        """Call until no death interrupts it; with `wait`, each time after what the dead worker held is free."""
+        """Call until no death interrupts it; with `wait`, each time only after the dead worker's claims have run out."""
         while True:
             try:
                 return call()
@@ -170,7 +170,7 @@ class Lab:
         return run
 
     def program(self, call: Callable[[Client], T]) -> T:
-        """Run a piece of the user's program: with `crash` it dies at its writes too, and is started until it is through.
+        """Run a part of the user's program. With `crash` it dies at its writes, too, and is started again until it succeeds.
 
         Args:
             call: gets a new client each time; what it does must bear repetition, as the program must.
@@ -199,7 +199,7 @@ class Lab:
         return self.engine.stepper.step(shard)
 
     def settle(self, limit: timedelta = timedelta(days=30), rounds: int = 10_000) -> None:
-        """Step, and skip to the next due time, until nothing is due within `limit`. Functions do not run.
+        """Step, and move the clock to the next due time, until nothing is due within `limit`. Functions do not run.
 
         Raises:
             AssertionError: still something is due after so many rounds: a live-lock.
@@ -254,13 +254,13 @@ class _OneByOne(Stepper):
     """A stepper without threads: the same writes in the same order each time."""
 
     def is_inline(self, action: TaskAction) -> bool:
-        """Say so of each."""
+        """Return true for every action."""
         del action
         return True
 
 
 class JournalledStore(MemoryStore):
-    """The twin, noting what each commit wrote; its workers publish all functions of this process."""
+    """The twin, which notes what each commit wrote; its workers publish all functions of this process."""
 
     def __init__(self, journal: Journal, clock: VirtualClock, settings: Settings) -> None:
         super().__init__(
@@ -280,7 +280,7 @@ class JournalledStore(MemoryStore):
         return report
 
     def find_published(self, function: str) -> Found:
-        """Find as the twin does; what nobody published is that of the function in this process."""
+        """Find what was published as the twin does; otherwise the function in this process."""
         found = super().find_published(function)
         here = {} if found.document else registry.published(LARGEST)
         return Found(here[function]) if function in here else Found(found.document, tuple(here))
@@ -335,13 +335,13 @@ class JournalledCatalog:
         return self._inner.get_or_extend_reservation(key, owner, heartbeat)
 
     def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
-        """Give a reservation back."""
+        """Release a reservation."""
         self._journal.note("cache.release", key, owner)
         return self._inner.release_reservation(key, owner)
 
 
 def _journalled(entry: PluginEntry, journal: Journal) -> PluginEntry:
-    """Wrap an entry so that its plugin notes its calls; the plugin itself stays the object the test holds."""
+    """Wrap an entry so that its plugin notes its calls; the test still holds the plugin itself."""
 
     def load() -> Plugin:
         plugin = entry.load()

@@ -24,7 +24,7 @@ _ANSWERS: dict[str, Answer] = {"bool": True, "int": 1, "float": 1.0, "str": "yes
 
 
 class NeverEnds(AssertionError):
-    """A run that is played comes to no end. The message says what goes on for ever."""
+    """A played run never ends. The message says what goes on for ever."""
 
 
 class Passes(Counter[ActionId]):
@@ -88,7 +88,7 @@ class Player:
                 raise NeverEnds(self._stuck(began))
 
     def check_answers(self) -> None:
-        """Refuse answers to what was never asked: their names are misspelt, or an earlier end kept it from being asked.
+        """Refuse answers to questions that were never asked: a misspelt name, or an earlier end.
 
         Raises:
             InvalidArguments: with the names that were asked.
@@ -103,7 +103,7 @@ class Player:
             )
 
     def _skip(self) -> bool:
-        """Move on to what is due next; False when nothing is, or the run has ended."""
+        """Move the clock to what is due next; False when nothing is, or the run has ended."""
         lab = self._lab
         times = [due[0][1] for shard in range(lab.store.shards) if (due := lab.store.due(shard, 1))]
         if not times or lab.get(self._root).phase.is_terminal():
@@ -112,7 +112,7 @@ class Player:
         return True
 
     def _answer_all(self) -> int:
-        """Answer the questions that wait; returns how many did."""
+        """Answer the waiting questions; return how many."""
         waiting = [self._question(action) for action in self._lab.client.actions(self._root.run_id)]
         questions = [found for found in waiting if found is not None]
         for action, asked in questions:

@@ -29,7 +29,7 @@ _LONGEST = 120
 
 
 class ReplayDiffers(AssertionError):
-    """A pass of a task does not do what the one before it did.
+    """A pass of a task did not do what the pass before it did.
 
     Attributes:
         differences: a sentence each.
@@ -41,7 +41,7 @@ class ReplayDiffers(AssertionError):
 
 
 class Replayed(NamedTuple):
-    """A task whose passes are all alike, and what came of it.
+    """A task whose passes are all alike, and its result.
 
     Attributes:
         result: what it returned.
@@ -176,7 +176,7 @@ def _suspension(outcome: AttemptOutcome) -> str:
 
 
 def _things(ended: Pass) -> dict[str, str]:
-    """Name what a pass has asked for: by what tells one thing from another, as people read it."""
+    """Name what a pass has asked for, so that people can tell the things apart."""
     found: dict[str, str] = {}
     for request in ended.asked:
         key, text = _thing(request)

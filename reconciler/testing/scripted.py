@@ -15,7 +15,7 @@ Answer = (
 
 
 class ScriptedPlugin(Plugin):
-    """Each `handle` takes the next answer; the last one is given for ever. Exceptions are raised, functions called.
+    """Each `handle` takes the next answer; the last one is repeated for ever. Exceptions are raised, functions called.
 
     Attributes:
         handled, aborted, finalized: the contexts of all calls.
@@ -50,7 +50,7 @@ class ScriptedPlugin(Plugin):
         return PluginEntry(id=self.id, task_types=(self.task_type,), load=lambda: self, default=self.default)
 
     def handle(self, ctx: TaskExecutionContext) -> Transition:
-        """Give the next answer."""
+        """Return the next answer."""
         answer = self.answers[min(len(self.handled), len(self.answers) - 1)]
         self.handled.append(ctx)
         if isinstance(answer, BaseException):
@@ -60,12 +60,12 @@ class ScriptedPlugin(Plugin):
         return Transition(answer) if isinstance(answer, PhaseInfo) else answer  # type: ignore[return-value]  # a script may answer nonsense
 
     def abort(self, ctx: TaskExecutionContext) -> None:
-        """Succeed, or raise as told."""
+        """Succeed, or raise as the script says."""
         self.aborted.append(ctx)
         _next(self.on_abort, len(self.aborted))
 
     def finalize(self, ctx: TaskExecutionContext) -> None:
-        """Succeed, or raise as told."""
+        """Succeed, or raise as the script says."""
         self.finalized.append(ctx)
         _next(self.on_finalize, len(self.finalized))
 

@@ -53,7 +53,7 @@ class LabWorker:
         self._lab = lab
 
     def work(self) -> int:
-        """Run what stands in the lines of all queues that were sent a ticket; returns how many launches that were."""
+        """Run what stands in the lines of all queues that were sent a ticket; return how many launches that were."""
         return sum(self._serve(queue) for queue in dict.fromkeys(self._lab.messenger.tickets))
 
     def _serve(self, queue: str) -> int:
@@ -152,7 +152,7 @@ class LabWorker:
 
 
 class Pass(NamedTuple):
-    """One call of a function, and what came of it.
+    """One call of a function, and its result.
 
     Attributes:
         asked: what it has asked for, in order.
@@ -168,7 +168,7 @@ class Pass(NamedTuple):
 
 
 class LabWay:
-    """The way from a function to a desk in the same process: whatever is asked is done at once."""
+    """The way from a function to a desk in the same process: every request is carried out at once."""
 
     descriptor = None
     brings = False
@@ -178,18 +178,18 @@ class LabWay:
         self.asked: list[Request] = []
 
     def post(self, request: Request) -> None:
-        """Have a request done with the next `receive`."""
+        """Let a request be carried out with the next `receive`."""
         self.asked.append(request)
         self._desk.take(request)
 
     def receive(self, seconds: float) -> list[Answer]:
-        """Give the answers there are; nothing comes by waiting."""
+        """Return the answers there are; waiting brings no more."""
         del seconds
         return self._desk.work()
 
 
 class _Misfit(Exception):
-    """Arguments or a result do not fit the function: a real worker tells it by the same code and sentence."""
+    """Arguments or a result do not fit the function: a real worker reports it by the same code and sentence."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -197,7 +197,7 @@ class _Misfit(Exception):
 
 
 def _call(function: RegisteredFunction, inputs: bytes, limit: int, parent: Parent) -> bytes:
-    """Call it with values that were written and read, as it is called on another machine."""
+    """Call it with values that were written and read again, as on another machine."""
     signature = function.signature
     try:
         args, kwargs = signature.call_form(signature.decode_arguments(inputs))
@@ -238,7 +238,7 @@ def _raised(error: BaseException) -> AttemptOutcome:
 
 
 def _went_on(raised: BaseException | None) -> AttemptOutcome:
-    """Say of a function that was to start over that it has not let that pass."""
+    """Report a function that was to start over and went on instead."""
     if raised is not None:
         return _raised(raised)
     return AttemptOutcome(ended="raised", code=SWALLOWED, message=WENT_ON, retryable=False)

@@ -46,7 +46,7 @@ class WebhookFailed(ReconcilerError):
 
 
 class WebhooksBusy(ReconcilerError):
-    """This process calls as many webhooks as it may at once; nothing was sent."""
+    """This process already calls as many webhooks as it may at once; nothing was sent."""
 
 
 class Webhooks(Protocol):
@@ -148,7 +148,7 @@ class HttpWebhooks:
 
 
 def _connected(target: Target, addresses: Sequence[str], ends: float) -> HTTPConnection:
-    """Connect to the first address that takes a connection."""
+    """Connect to the first address that accepts a connection."""
     why = ""
     for address in addresses[:_MOST_ADDRESSES]:
         connection = _connection(target, address, min(_CONNECT, _left(target, ends) / 2))
@@ -185,7 +185,7 @@ def _headers(target: Target, key: str) -> dict[str, str]:
 
 
 def _left(target: Target, ends: float) -> float:
-    """Tell how many seconds are left of a try.
+    """Return the seconds that are left of a try.
 
     Raises:
         WebhookFailed: none.

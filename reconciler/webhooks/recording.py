@@ -27,7 +27,7 @@ class RecordingWebhooks:
         self.failures: list[Exception] = []
 
     def post(self, url: str, document: bytes, key: str, limit: float) -> None:
-        """Remember a try, and fail if told to."""
+        """Remember a try, and fail if the test says so."""
         self.calls.append(Call(url, document, key, limit))
         if self.failures:
             raise self.failures.pop(0)

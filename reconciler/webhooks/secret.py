@@ -41,7 +41,7 @@ def callback_secret(settings: Settings) -> bytes:
 
 
 def secret_problems(settings: Settings) -> list[str]:
-    """Tell why the secret cannot be used, as sentences; empty when it can, or when none is named."""
+    """Say why the secret cannot be used, as sentences; empty when it can, or when none is named."""
     if not settings.callback_secret_file:
         return []
     try:

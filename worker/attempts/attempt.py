@@ -87,12 +87,12 @@ def runner_of(engine: Engine) -> Runner:
 
 
 def limit_memory(kilobytes: int | None) -> None:
-    """Have the children of runners made from now on replaced when they have held more: `--max-memory-per-child`."""
+    """Let children of later runners be replaced when they have held more memory than this: `--max-memory-per-child`."""
     _Child.memory_limit = kilobytes or 0
 
 
 class Attempt:
-    """One launch that was drawn.
+    """One drawn launch.
 
     Attributes:
         record: the action, as it was drawn.
@@ -102,7 +102,7 @@ class Attempt:
     """
 
     def __init__(self, engine: Engine, record: TaskAction, owner: str) -> None:
-        """Prepare; nothing is begun."""
+        """Prepare; begin nothing."""
         self.engine = engine
         self.record = record
         self.owner = owner
@@ -129,11 +129,11 @@ class Attempt:
 
     @property
     def launch(self) -> str:
-        """Tell which launch it is."""
+        """Return the name of the launch."""
         return self.record.attempt.launch
 
     def call(self) -> None:
-        """Run the function, to its end.
+        """Run the function to its end.
 
         Raises:
             CannotRun: this worker cannot; nothing was begun.
@@ -164,7 +164,7 @@ class Attempt:
             self.seconds = time.monotonic() - began
 
     def object(self) -> tuple[str, bytes] | None:
-        """Make the object its outputs become, URI and bytes; None when there are none, or they are too large for one."""
+        """Make the object of its outputs, URI and bytes; None when there are none, or they are too large for one object."""
         if self.outcome is not None or not isinstance(self._ended, Returned):
             return None
         limit = self.engine.settings.max_object_size
@@ -172,7 +172,7 @@ class Attempt:
         return None if 0 < limit < len(self._ended.outputs) else (files.outputs_uri, self._ended.outputs)
 
     def write(self, *, written: bool = False) -> AttemptOutcome:
-        """Write what is to be kept of it, and say how it ended.
+        """Write what is kept of the attempt, and return its outcome.
 
         Args:
             written: whether its `object` lies in S3 already.
@@ -191,19 +191,19 @@ class Attempt:
         return self.outcome
 
     def measure(self) -> None:
-        """Count it; a number that is missing harms nobody."""
+        """Count the attempt; a missing number harms nobody."""
         with suppress(Exception):
             ended = self.outcome.ended if self.outcome and not self.beat.superseded else "superseded"
             metrics.attempted(ended, self.seconds)
 
     def times(self) -> tuple[int, int]:
-        """Tell when its call began, and what time it is, by the store's clock as far as it is known here (ms)."""
+        """Return when its call began, and the time now, by the store's clock as far as it is known here (ms)."""
         began, now = self._began - self._drawn, time.monotonic() - self._drawn
         drawn = self.record.attempt.started_at
         return drawn + int(began * 1000), drawn + int(now * 1000)
 
     def fault(self, error: Exception) -> AttemptOutcome:
-        """Make the outcome when something of the installation failed around it: logged, and no fault of the function."""
+        """Make the outcome of a fault of the installation: it is logged, and not counted against the function."""
         trace = self._secrets.mask_text("".join(traceback.format_exception(error)))
         log.error("attempt.fault", action=str(self.record.id), launch=self.launch, trace=storable(trace))
         return fault_of(error, self.owner, self._secrets.mask_text(str(error)))
@@ -222,7 +222,7 @@ class Attempt:
             self.beat.watch(None)
 
     def _undeclared(self) -> AttemptOutcome | None:
-        """Tell how the call ends when its function cannot be asked for its secrets; None when it gets what it declares.
+        """Return how the call ends if its function cannot be asked for its secrets; None if it gets what it declares.
 
         Raises:
             SecretUnavailable: the template asks for a secret its function does not declare.
@@ -240,7 +240,7 @@ class Attempt:
         return None
 
     def _called(self) -> None:
-        """Run the call; what came of it is written later."""
+        """Run the call; its result is written later."""
         grace = self.engine.settings.abort_grace.total_seconds()
         secrets = self._secrets = resolve(self.record, self.engine.reconciler.secret_manager)
         context = TaskExecutionContext(self.record, self.engine.reconciler.services, PluginStateManager())
@@ -264,11 +264,11 @@ class Attempt:
             live.leave()
 
     def _given(self) -> list[str]:
-        """Tell the texts of what children gave that is shown nowhere."""
+        """Return the redacted texts that children gave."""
         return self._made.hidden.texts if self._made is not None else []
 
     def _so_far(self, written: bytes) -> bytes:
-        """Give the log so far; nothing more once a child gave what is shown nowhere: the rest is masked at the end."""
+        """Return the log so far; nothing more once a child gave redacted texts: the rest is masked at the end."""
         return b"" if self._given() else self._secrets.mask_so_far(written)
 
     def _call(self, record: TaskAction, context: TaskExecutionContext, secrets: AttemptSecrets) -> Call:
@@ -318,7 +318,7 @@ class Attempt:
         return ended
 
     def _desk(self, told: Callable[[], None]) -> Desk:
-        """Make what does for the function what it asks for; made when it asks."""
+        """Make the desk that serves the function's requests, when the first one comes."""
         template = template_or_none(self.record)
         assert template is not None  # or nothing would run
         config = config_of(template.custom)
@@ -336,7 +336,7 @@ class Attempt:
         return Client(engine.store, engine.blobs, engine.messenger, engine.settings)
 
     def _unasked(self) -> tuple[str, ...]:
-        """Tell what the last pass of a function that has children never asked for; nothing while the store is away."""
+        """List what the last pass of a function with children never asked for; nothing while the store is away."""
         with suppress(ReconcilerError):
             return unasked(self._client(), self.record, self._made) if self.record.children.total else ()
         return ()
@@ -377,7 +377,7 @@ class Attempt:
 
 
 def _log_of(ended: Ended, text: bytes) -> bytes:
-    """Assemble what the function wrote, and at its end, as from any program, the traceback of what it raised."""
+    """Join what the function wrote and, at its end, the traceback of what it raised, as any program prints it."""
     if isinstance(ended, Raised) and ended.traceback:
         gap = b"" if not text or text.endswith(b"\n") else b"\n"
         text += gap + ended.traceback.encode(errors="backslashreplace")

@@ -64,7 +64,7 @@ class Batch:
         self.seconds: list[float] = []
 
     def run(self) -> None:
-        """Run them all, one after the other. What has ended is to be reported: see `report`."""
+        """Run them all, one after the other. Those that ended are to be reported: see `report`."""
         together = len(self._waiting) > 1
         try:
             keeper().keep([one.beat for one in self._waiting], self._look if together else None)
@@ -99,7 +99,7 @@ class Batch:
 
     # -- a turn that takes long ------------------------------------------------------------------------------------
     def _look(self) -> float | None:
-        """Give back what waits behind a call that takes too long. Returns seconds until the next look, None: never."""
+        """Give back what waits behind a call that takes too long. Returns the seconds until the next look, None: never."""
         with self._lock:
             if not self._waiting:
                 return None
@@ -163,7 +163,7 @@ class Batch:
             attempt.measure()
 
     def _made(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
-        """Write small objects side by side; whatever goes wrong, each is then written by itself, which says why."""
+        """Write small objects side by side; if that fails, each is written by itself and reports its own error."""
         try:
             return self._engine.blobs.create_many(objects)
         except Exception:
@@ -171,7 +171,7 @@ class Batch:
             return [False] * len(objects)
 
     def _report(self, attempts: Sequence[Attempt]) -> None:
-        """Tell the record server how they ended. One that no record can hold is told as a fault, and harms no other.
+        """Report how attempts ended. An outcome that no record can hold is reported as a fault, and stops no other.
 
         Raises:
             StoreUnavailable: it was away for two minutes.
@@ -204,7 +204,7 @@ class Batch:
         return self._tell(lambda: store.finish_attempts(self._shard, self._owner, finished))
 
     def _tell(self, tell: Callable[[], tuple[bool, ...]]) -> tuple[bool, ...]:
-        """Report until the store takes it: a finished attempt is not to be lost to a restart of Redis.
+        """Report until the store takes it: a finished attempt must not be lost when Redis restarts.
 
         Raises:
             StoreUnavailable: the store was away for two minutes.
@@ -222,7 +222,7 @@ class Batch:
                 wait = min(wait * 2, 5.0)
 
     def _hand_back(self, attempt: Attempt, why: str) -> None:
-        """Hand it back: another worker may be able to run it, or this one once it is mended."""
+        """Hand a launch back: another worker may be able to run it, or this one after a repair."""
         record, store, reason = attempt.record, self._engine.store, storable(why)
         log.warning("attempt.handed_back", action=str(record.id), launch=attempt.launch, why=why)
         delay = hand_back_delay(record.attempt.hand_backs + 1, self._engine.reconciler.rng)
@@ -247,7 +247,7 @@ class Batch:
         self._drive([record])
 
     def _drive(self, records: Sequence[TaskAction]) -> None:
-        """Take the next step; the due index covers for a failure."""
+        """Take the next step; if it fails, the due index covers for it."""
         try:
             self._engine.stepper.step(self._shard, [record.id for record in records], drain=False)
         except Exception as error:  # noqa: BLE001  # whatever it is, the outcomes are stored

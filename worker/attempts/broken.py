@@ -18,19 +18,19 @@ class _Said(msgspec.Struct, array_like=True):
 
 
 class Broken:
-    """A page of memory that a worker shares with the processes it forks; to be made before it does. The last word counts."""
+    """A page of memory that a worker shares with the processes it forks, made before the fork. The last message counts."""
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, _SIZE)
         self._mine = False
 
     def say(self, why: str) -> None:
-        """Say that this process cannot run functions."""
+        """Report that this process cannot run functions."""
         self._mine = True
         self._write(msgspec.json.encode(_Said(os.getpid(), " ".join(why.split())[:_LONGEST])))
 
     def mend(self) -> None:
-        """Say that this process can: costs nothing unless it could not before."""
+        """Report that this process can run functions: costs nothing unless it could not before."""
         if self._mine:
             self._mine = False
             said = self._read()
@@ -38,7 +38,7 @@ class Broken:
                 self._write(b"")
 
     def troubles(self) -> list[str]:
-        """Tell what the worker says of itself; empty when all is well."""
+        """Return the worker's own troubles; empty when all is well."""
         said = self._read()
         if said is None:
             return []

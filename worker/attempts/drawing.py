@@ -44,13 +44,13 @@ _PASS_ON_EVERY = 0.25
 
 
 class Pace:
-    """Decides how many launches of each function this process draws at a time: as many as it will run in a moment."""
+    """Decides how many launches of each function this process draws at a time: as many as it can run in a moment."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, int]] = {}
 
     def of(self, function: str) -> int:
-        """Decide how many to draw: one of a function it has not run, then at most twice as many as the last time."""
+        """Decide how many to draw: one of a function it has not run yet, then at most twice as many as last time."""
         seconds, last = self._known.get(function, (math.inf, 0))
         return max(1, min(int(_TOGETHER / max(seconds, 1e-5)), 2 * last, _MOST))
 
@@ -95,7 +95,7 @@ def register(app: Celery) -> None:
 
 
 class Drawing:
-    """Does the work one ticket asks for."""
+    """Does the work of one ticket."""
 
     def __init__(self, engine: Engine, queue: str, worker: str, telling: Telling) -> None:
         self._engine = engine
@@ -156,12 +156,12 @@ class Drawing:
             batch.report()
 
     def _reported(self) -> None:
-        """Wait until what ended before has been reported."""
+        """Wait until what ended before is reported."""
         if self._report is not None:
             self._report.result()
 
     def _leave(self, pick: Pick, *, tired: bool) -> None:
-        """Leave what waits to others."""
+        """Leave the waiting launches to others."""
         if not pick.lines:
             return
         self._passed_on = -math.inf
@@ -170,7 +170,7 @@ class Drawing:
             time.sleep(_FOR_OTHERS)  # or this very process would be the next to take the ticket
 
     def _pass_on(self) -> None:
-        """Have another process take a ticket, unless one is on its way."""
+        """Let another process take a ticket, unless one is on its way."""
         now = time.monotonic()
         if now - self._passed_on < _PASS_ON_EVERY:
             return

@@ -26,11 +26,11 @@ _digests: Remembered[bytes, str] = Remembered(1024 * 1024)
 
 
 class CannotRun(Exception):  # no error, a turn of events: the launch goes back
-    """This worker cannot run the launch, for this reason."""
+    """This worker cannot run the launch, for the given reason."""
 
 
 def check_fit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbeat) -> None:
-    """Make the child ready, and see that it knows the function with the interface the action was submitted for.
+    """Make the child ready, and check that it knows the function with the interface the action was submitted for.
 
     With another interface it runs all the same, unless a living worker of the queue has the very one: types are often
     renamed without harm, and while a new release replaces an old one both are there.
@@ -72,7 +72,7 @@ def _wanted(template: bytes) -> str:
 
 
 def cannot(found: NotStarted | Unknown) -> CannotRun:
-    """Tell why not: there is no process of functions in this worker, or it does not know the function."""
+    """Say why not: this worker has no process of functions, or that process does not know the function."""
     if isinstance(found, NotStarted):
         broken.say(found.message)
         text = f"cannot run functions: {' '.join(found.message.split())[:_LONGEST]}"

@@ -34,7 +34,7 @@ _TRACE: Final = 4096
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The end of a launch, for the one row it has in Flower.
+    """The end of a launch, for its one row in Flower.
 
     Attributes:
         event: type of the Celery event.
@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     trace: str = ""
 
     def fields(self) -> dict[str, object]:
-        """Tell what the event carries."""
+        """Return the fields of the event."""
         match self.event:
             case "task-succeeded":
                 return {"result": self.text}
@@ -58,7 +58,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def ended(outcome: AttemptOutcome) -> Row:
-    """Make the row of a launch that reported. Secrets in the outcome are masked already."""
+    """Make the row of a launch that reported. Secrets in the outcome are already masked."""
     if outcome.ended == "returned":
         return Row(text=outcome.outputs.uri if outcome.outputs else "")
     if outcome.start_over is not None:
@@ -73,22 +73,22 @@ def ended(outcome: AttemptOutcome) -> Row:
 
 
 def superseded() -> Row:
-    """Make the row of a launch whose lease had run out: whatever it did, another one counts."""
+    """Make the row of a launch whose lease had run out: whatever it did, another launch counts."""
     return Row(REVOKED, "superseded: its lease ran out, and nothing it did is accepted")
 
 
 def not_told(error: Exception, *, begun: bool) -> Row:
-    """Make the row of a launch whose outcome the record server could not take, or that could not be begun."""
+    """Make the row of a launch whose outcome could not be reported, or that could not begin."""
     return Row(FAILED if begun else RETRIED, f"[{type(error).__name__}] {error}"[:_TEXT])
 
 
 def handed_back(why: str) -> Row:
-    """Make the row of a launch this worker cannot run; it is offered to others."""
+    """Make the row of a launch that this worker cannot run; it is offered to others."""
     return Row(RETRIED, f"handed back: {why}"[:_TEXT])
 
 
 class Telling:
-    """The sender of task events from the process that runs launches: of all, or of a flood some of each second.
+    """The sender of task events in the process that runs launches: of all, or, if there are very many, some each second.
 
     Flower keeps each row in memory, and each event costs as much as a short function. So each process shows 100 launches
     at once and then 5 a second, and as many of those that failed. With task events off, nothing is sent. Ends go out with
@@ -101,7 +101,7 @@ class Telling:
         self._on = bool(app.conf.worker_send_task_events)
 
     def begun(self, record: TaskAction) -> None:
-        """Report that a launch runs, for longer than a moment; may be told again."""
+        """Report that a launch has run for more than a moment; may be reported again."""
         if self._on and launch_of(record) not in _line.shown:
             self._introduce(record)
             self.flush()
@@ -120,7 +120,7 @@ class Telling:
         self._end(record, not_told(error, begun=True))
 
     def flush(self) -> None:
-        """Send what was reported and is still here."""
+        """Send what was reported and not yet sent."""
         if self._on:
             self._tried("task-multi", _line.flush)
 
@@ -160,7 +160,7 @@ class Telling:
 
 
 def launch_of(record: TaskAction) -> str:
-    """Tell under which id Celery's events know a launch."""
+    """Return the id under which Celery's events know a launch."""
     return f"{record.id}/{record.attempt.launch}"
 
 
@@ -171,7 +171,7 @@ def _name(record: TaskAction) -> str:
 
 
 class _Allowance:
-    """Lets through all of a small number of launches, and of a flood some of each second."""
+    """Lets all of a small number of launches through, and of very many some each second."""
 
     _FULL = 100.0
     _EACH_SECOND = 5.0
@@ -190,7 +190,7 @@ class _Allowance:
 
 
 class _Line:
-    """The way of this process to those who listen to Celery's events; a forked child makes its own."""
+    """This process's connection for Celery's events; a forked child makes its own."""
 
     def __init__(self) -> None:
         self.shown: set[str] = set()
@@ -201,11 +201,11 @@ class _Line:
         self._rests_until = 0.0
 
     def may_show(self, kind: str) -> bool:
-        """Tell whether one more launch that ended so is shown. Failures have an allowance of their own."""
+        """Tell whether one more launch that ended this way is shown. Failures have an allowance of their own."""
         return time.monotonic() >= self._rests_until and self._of[kind == SUCCEEDED].take()
 
     def dispatcher(self, app: Celery, worker: str) -> Any:  # noqa: ANN401  # Celery has no types
-        """Tell what sends events."""
+        """Return the sender of events."""
         if self._dispatcher is None or self._pid != os.getpid():
             self.shown, self._pid = set(), os.getpid()
             connection = app.connection_for_write()
@@ -220,7 +220,7 @@ class _Line:
             self._dispatcher.flush(errors=False)
 
     def drop(self) -> None:
-        """Forget the dispatcher and rest: nobody shall wait for a broker that is away."""
+        """Drop the dispatcher and pause: nobody should wait for a broker that is away."""
         self._dispatcher, self._rests_until = None, time.monotonic() + _REST
 
 
@@ -229,7 +229,7 @@ _REST = 5.0
 
 
 class LostLaunches:
-    """The sender of task events for launches whose workers were lost: their rows would stay at STARTED.
+    """The sender of task events for launches whose workers were lost; otherwise their rows would stay at STARTED.
 
     Args:
         consumer: Celery's, of a worker that takes steps. Its dispatcher, which changes with each connection, sends nothing
@@ -240,7 +240,7 @@ class LostLaunches:
         self._consumer = consumer
 
     def __call__(self, before: TaskAction, after: TaskAction) -> None:
-        """Report one launch the record leaves behind: the action as it was claimed, and as it is now."""
+        """Report one launch that the record leaves behind, from the action as claimed and as it is now."""
         dispatcher = self._consumer.event_dispatcher
         if dispatcher is None or not dispatcher.enabled:
             return

@@ -54,19 +54,19 @@ class Heartbeat:
         self.next = time.monotonic() + min(_FIRST_BEAT, lease / 4000)
 
     def watch(self, runner: Runner | None) -> None:
-        """Stop this runner's call as soon as a beat says so."""
+        """Stop this runner's call as soon as a heartbeat says so."""
         self._runner = runner
 
     def each(self, call: Callable[[], None]) -> None:
-        """Call this, too, after each beat that finds the attempt alive while it runs; it must return at once."""
+        """Call this, too, after each heartbeat that finds the attempt alive while it runs; it must return at once."""
         self._each.append(call)
 
     def reason(self) -> str | None:
-        """Tell why the attempt shall stop; None when it shall not."""
+        """Return why the attempt must stop; None when it need not."""
         return self._stop or None
 
     def beat(self) -> None:
-        """Renew the lease, and ask the function to stop if it shall."""
+        """Renew the lease, and ask the function to stop if it must."""
         self.next = time.monotonic() + self._lease / 4000
         try:
             said = self.progress() if self.begun else b""
@@ -114,7 +114,7 @@ class Heartbeat:
 
 
 class Keeper:
-    """The thread of this process that beats, and looks after a batch whose turn takes long."""
+    """The thread of this process that renews leases, and looks after a batch whose call takes long."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
@@ -126,7 +126,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
 
     def keep(self, beats: Iterable[Heartbeat], look: Callable[[], float | None] | None = None) -> None:
-        """Renew these leases until they are let go.
+        """Renew these leases until they are released.
 
         Args:
             beats: whose.
@@ -149,7 +149,7 @@ class Keeper:
                 self._changed.notify()
 
     def let_go(self, beats: Iterable[Heartbeat]) -> None:
-        """Renew these leases no longer."""
+        """Stop renewing these leases."""
         with self._changed:
             for beat in beats:
                 self._beats.pop(beat, None)

@@ -23,7 +23,7 @@ class LiveLog:
     """Writes what a function has written so far, from a thread of its own."""
 
     def __init__(self, so_far: Callable[[], bytes], write: Callable[[bytes], object]) -> None:
-        """Start nothing yet.
+        """Prepare; start nothing yet.
 
         Args:
             so_far: gives what may be shown, without secrets; only ever longer.
@@ -36,7 +36,7 @@ class LiveLog:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Start to write; may be called again."""
+        """Start writing; may be called again."""
         if self._thread is not None:
             return
         ends = self._ends = (
@@ -49,13 +49,13 @@ class LiveLog:
             self._thread.start()
 
     def leave(self) -> None:
-        """Write no more, after what is being written."""
+        """Stop writing, after the current piece."""
         self._left = True
         if self._ends is not None:
             self._ends.set()
 
     def end(self) -> None:
-        """Write no more, and return when nothing is being written: then the whole log may take its place."""
+        """Stop writing, and return when nothing is being written: then the whole log may take its place."""
         self.leave()
         if self._thread is not None:
             self._thread.join()

@@ -15,7 +15,7 @@ LARGEST = 4_096
 
 
 def progress_of(said: Say, secrets: AttemptSecrets) -> bytes:
-    """Write it; nothing it holds keeps a heartbeat from being made."""
+    """Write the progress; whatever it holds, the heartbeat is still sent."""
     state, meta = secrets.mask_text(said.state)[:100], secrets.mask(said.meta)
     return msgspec.json.encode(Progress(state, _read(meta)))
 

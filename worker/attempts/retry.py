@@ -23,7 +23,7 @@ _LOOK = 0.25
 
 
 def retry_outages(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
-    """Do something that needs S3, and retry it through an outage, as long as nobody wants the attempt to stop.
+    """Do something that needs S3, and retry it through an outage as long as the attempt need not stop.
 
     Args:
         do: reads or writes; a call that was given up may still be running when this has returned.
@@ -47,14 +47,14 @@ def retry_outages(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
 
 
 def _pause(seconds: float, beat: Heartbeat) -> None:
-    """Let time pass, but not once the attempt shall stop: an abort does not wait for the next try."""
+    """Pause, but end when the attempt must stop: an abort does not wait for the next try."""
     ends = time.monotonic() + seconds
     while not beat.reason() and time.monotonic() < ends:
         time.sleep(_LOOK)
 
 
 def _unless_stopped(do: Callable[[], T], beat: Heartbeat, grace: float) -> T:
-    """Run it in a thread of its own: a large object takes minutes on a slow connection, and an abort must not wait for it.
+    """Run it in a thread of its own: a large object takes minutes on a slow connection, and an abort must not wait.
 
     A call that is given up goes on in the background until S3's time limits end it. That does no harm: it writes where
     only this launch writes, and nobody is told of it.

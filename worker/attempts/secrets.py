@@ -42,7 +42,7 @@ class AttemptSecrets:
     def __init__(
         self, env: dict[str, str], earlier: AbstractSet[bytes] = frozenset(), texts: Iterable[str] = ()
     ) -> None:
-        """Take the values of this attempt, the `forms` of those its process has had `earlier`, and other texts to mask."""
+        """Take this attempt's values, the `forms` of those its process had `earlier`, and other texts to mask."""
         self.env = env
         self.forms = frozenset(form for value in (*env.values(), *texts) for form in _forms(value))
         self._forms = sorted(self.forms | earlier, key=len, reverse=True)
@@ -63,7 +63,7 @@ class AttemptSecrets:
         return data
 
     def mask_so_far(self, data: bytes) -> bytes:
-        """Mask a text that goes on as `mask` does: less what may be the beginning of a value at its end.
+        """Mask an unfinished text as `mask` does, and hold back an end that may be the beginning of a value.
 
         So what is given later begins with what is given now.
         """
@@ -78,7 +78,7 @@ class AttemptSecrets:
         )
 
     def mask_end(self, ended: Ended) -> Ended:
-        """Mask the texts of a call's end. Results are the function's own to keep clean."""
+        """Mask the texts of a call's end. Keeping results clean is up to the function."""
         if isinstance(ended, Raised):
             code, message = self.mask_text(ended.code), self.mask_text(ended.message)
             trace = self.mask_text(ended.traceback)
@@ -113,7 +113,7 @@ class AttemptSecrets:
 
 
 class ChildSecrets:
-    """The values that calls of one child have had. They are masked in what later calls of it write, too.
+    """The values that calls of one child have had. They are masked in what its later calls write, too.
 
     A module may have kept one, in a client or in a cache of errors. They are forgotten with the child; and before they
     become too many, the child goes.
@@ -139,7 +139,7 @@ class ChildSecrets:
 
 
 def _forms(value: str) -> Iterable[bytes]:
-    """Tell how a value may appear in a text."""
+    """List the forms in which a value may appear in a text."""
     parts = [value, *(line for line in value.splitlines() if len(line) >= _SHORTEST_LINE)]
     for part in parts:
         if len(part) >= _SHORTEST:
@@ -155,7 +155,7 @@ def _forms(value: str) -> Iterable[bytes]:
 
 
 def _carried(part: bytes) -> Iterable[bytes]:
-    """Tell how a value is written in an address, and in base64, but for its last letters: these depend on what follows."""
+    """List how a value appears in an address, and in base64 without its last letters, which depend on what follows."""
     yield quote(part).encode()
     yield quote(part, safe="").encode()
     yield quote_plus(part).encode()
@@ -166,7 +166,7 @@ def _carried(part: bytes) -> Iterable[bytes]:
 
 
 def check_declared(function: str, asked: Iterable[SecretRef], declared: Iterable[SecretRef]) -> None:
-    """Check that a function gets no secret, and none in a variable, that it has not declared itself.
+    """Check that a function gets no secret, in no variable, that it has not declared itself.
 
     A template is what its submitter wrote: it could name the secrets of others, for a function that prints them.
 

@@ -22,10 +22,10 @@ _SHOWN = 100
 
 
 class Ticket(Request):  # type: ignore[misc]  # Celery has no types
-    """Celery's request of a ticket: one that names no queue of this worker is dropped."""
+    """Celery's request for a ticket: a ticket that names no queue of this worker is dropped."""
 
     def revoked(self) -> bool:
-        """Tell whether it is not to be run; Celery asks before it gives it to the pool."""
+        """Tell whether it must not run; Celery asks before it passes the request to the pool."""
         if super().revoked():
             return True
         problem = _problem(self.app, self.args, self.kwargs)
@@ -37,7 +37,7 @@ class Ticket(Request):  # type: ignore[misc]  # Celery has no types
 
 
 def _problem(app: Celery, args: object, named: object) -> str:
-    """Tell why a ticket is dropped; empty when it is good. A newer sender may name more, but never the queue."""
+    """Say why a ticket is dropped; empty when it is good. A newer sender may add queues, but never leave out the queue."""
     if (
         not isinstance(args, list | tuple)
         or len(args) != 1

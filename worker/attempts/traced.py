@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 
 
 def trace(attempt: Attempt) -> None:
-    """Hand the span of a launch that was reported to whoever exports it, if somebody does. Never fails."""
+    """Pass the span of a reported launch to the exporter, if there is one. Never fails."""
     sink = tracing.sink()
     if sink is None or attempt.outcome is None:
         return

@@ -33,7 +33,7 @@ VERBS: Final = tuple(str(verb) for verb in (BulkVerb.ABORT, BulkVerb.RERUN, Bulk
 
 
 class AskedOfAll(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Asks for one thing to be done to all runs of a search.
+    """The request to do one thing to all runs of a search.
 
     Attributes:
         query: the search, as in `GET /runs`.
@@ -63,7 +63,7 @@ def read_asked(body: bytes) -> AskedOfAll:
 
 
 def count_document(client: Client, verb: str, wanted: Wanted, view: View = WHOLE) -> Document:
-    """Count the runs of a search the verb fits, and name the bulk that may be made of them.
+    """Count the runs of a search that a verb fits, and name the bulk that may be made of them.
 
     Raises:
         InvalidInput: it is no verb for many runs.
@@ -73,7 +73,7 @@ def count_document(client: Client, verb: str, wanted: Wanted, view: View = WHOLE
 
 
 def press_all(client: Client, verb: str, asked: AskedOfAll, by: str, view: View = WHOLE) -> Document:
-    """Do it to each, and tell of those that refused. The same bulk again goes on where it was.
+    """Apply the verb to each run, and list those that refused. The same bulk again goes on where it stopped.
 
     Raises:
         InvalidInput: it is no verb for many runs, there are too many, or not as many as the person was told; or the bulk is
@@ -100,7 +100,7 @@ def _verb(verb: str) -> BulkVerb:
 
 
 def _planned(client: Client, verb: BulkVerb, asked: AskedOfAll, wanted: Wanted, view: View) -> Bulk | None:
-    """Find the bulk of a request that came before; None when it is a new one."""
+    """Find the bulk of an earlier request; None when this one is new."""
     if not asked.bulk:
         return None
     try:
@@ -135,7 +135,7 @@ def _matching(client: Client, verb: BulkVerb, wanted: Wanted, view: View) -> lis
 
 
 def _all_matching(client: Client, verb: BulkVerb, wanted: Wanted, view: View) -> Iterator[RunLife]:
-    """Find those `reconciler bulk` would: its rule decides, of stored runs and of those the archive remembers."""
+    """Find the runs that `reconciler bulk` would: its rule decides, over stored and archived runs."""
     for summary, _ in found_runs(client, wanted, view):
         if _may_fit(verb, summary):
             row = row_of(client.store, summary, whole=False)
@@ -149,7 +149,7 @@ def _all_matching(client: Client, verb: BulkVerb, wanted: Wanted, view: View) ->
 
 
 def _may_fit(verb: BulkVerb, summary: RunSummary) -> bool:
-    """Tell by its counts alone whether a stored run is worth a read."""
+    """Tell by its counts alone whether a stored run is worth reading."""
     counts = summary.counts
     alive = counts.ended < counts.total
     if verb is BulkVerb.RECOVER and not alive:

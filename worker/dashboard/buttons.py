@@ -41,7 +41,7 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The person who presses a button, and for what.
+    """The person who presses a button, and what it is pressed for.
 
     Attributes:
         client: of the installation.
@@ -59,7 +59,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The result of a press, in words; `run`: the run that was made."""
+    """The result of a press, in words; `run`: the new run."""
 
     outcome: str
     run: str = ""
@@ -118,7 +118,7 @@ def press(name: str, asked: Asked) -> Document:
 
 @lru_cache(maxsize=64)
 def speaking(own: Client, by: str) -> Client:
-    """Make a client that notes who presses with all it changes; one for each person, as a client is meant to be kept."""
+    """Make a client that notes who presses with every change; one for each person, since a client is meant to be kept."""
     client = Client(own.store, own.blobs, own.messenger, own.settings)
     client.door, client.actor = Door.FLOWER, by
     return client
@@ -197,7 +197,7 @@ def _inputs(record: TaskAction) -> list[Field]:
 
 
 def editable(record: TaskAction, inputs: bytes) -> str:
-    """Write inputs as they are edited: without what is redacted, which then stays as it is; numbers of any size exact."""
+    """Write inputs for editing: without redacted values, which stay as they are; numbers of any size are exact."""
     shown = open_inputs(redaction_of(record), inputs or b"{}")
     return msgspec.json.format(shown, indent=2).decode(errors="replace")
 

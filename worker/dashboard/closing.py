@@ -21,7 +21,7 @@ ONLY_SOME: Final = (
 
 
 def closed(entry: Any) -> Any:  # noqa: ANN401  # Tornado takes several forms
-    """Make an address of Flower whose handler refuses whoever does not see all projects, or calls us by a foreign name."""
+    """Wrap a handler of Flower so that it refuses logins that do not see all projects, and foreign host names."""
     found = entry if isinstance(entry, URLSpec) else URLSpec(*entry)
     handler = found.handler_class
     if not issubclass(handler, BaseHandler) or issubclass(handler, OPEN):

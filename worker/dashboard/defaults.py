@@ -13,7 +13,7 @@ MAX_TASKS = "10000"
 
 
 def prepare_flower(argv: Sequence[str], environ: MutableMapping[str, str]) -> bool:
-    """Set the defaults through Flower's environment variables, when this process is about to become Flower: gives whether.
+    """Set the defaults through Flower's environment variables if this process is about to become Flower; tell whether.
 
     Args:
         argv: command line of the process.
@@ -30,7 +30,7 @@ def prepare_flower(argv: Sequence[str], environ: MutableMapping[str, str]) -> bo
 
 
 def is_login(basic_auth: Sequence[str], auth: str) -> bool:
-    """Tell whether these options of Flower keep anybody out.
+    """Tell whether these options of Flower require a login.
 
     `auth_provider` alone keeps out nobody, and neither does a user without a password.
 
@@ -47,7 +47,7 @@ def _variables(environ: MutableMapping[str, str]) -> dict[str, str]:
 
 
 def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Find options of the command line, which Tornado reads as `--name=value` alone."""
+    """Find options of the command line, which Tornado only reads as `--name=value`."""
     for argument in argv:
         if argument.startswith("-"):
             name, _, value = argument.lstrip("-").partition("=")

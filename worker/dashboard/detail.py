@@ -47,7 +47,7 @@ _DEEP: Final = 8
 def run_document(
     client: Client, run: RunId, incarnation: str = "", view: View = WHOLE, *, read_only: bool
 ) -> Document:
-    """Write a run: its actions by phase, its root, and the place in the results channel from which changes are new.
+    """Write a run: its actions by phase, its root, and the place in the results channel after which changes are new.
 
     Args:
         client: of the installation.
@@ -88,7 +88,7 @@ def root_of(read: Actions, run: RunId) -> TaskAction | None:
 
 
 def lineage_document(client: Client, root: TaskAction | None, view: View = WHOLE) -> Document:
-    """Tell which run a run was made of, and which ones were made of it, of those in projects the reader sees."""
+    """Say which run a run was made of, and which runs were made of it, among projects the reader sees."""
     if root is None:
         return {"made_by": None, "made_into": []}
     lineage = root.metadata.lineage
@@ -102,7 +102,7 @@ def lineage_document(client: Client, root: TaskAction | None, view: View = WHOLE
 
 
 def rows_document(client: Client, run: RunId, after: str, incarnation: str = "", limit: int = 0) -> Document:
-    """Write a page of the actions of a run, by parent and name; `next` goes on, empty = the end. Limit 0: `ROWS`."""
+    """Write a page of the actions of a run, by parent and name; `next` continues, empty = the end. Limit 0: `ROWS`."""
     most = min(limit or ROWS, ROWS)
     page = client.store.list_actions(run, after=after, limit=most)
     records, go_on = page.actions, page.next
@@ -113,12 +113,12 @@ def rows_document(client: Client, run: RunId, after: str, incarnation: str = "",
 
 
 def place_in_run(record: TaskAction) -> str:
-    """Tell the place of an action in the list of its run."""
+    """Return the place of an action in the list of its run."""
     return f"{record.spec.parent_action_name or ''}/{record.id.action}"
 
 
 def changes_document(client: Client, run: RunId, cursor: str) -> Document:
-    """Write the actions of a run that changed since a place in the results channel, and the place to go on."""
+    """Write the actions of a run that changed since a place in the results channel, and the next place."""
     entries = client.store.channel(client.store.shard_of(run), cursor, _CHANGES)
     ids = dict.fromkeys(entry.event.id for entry in entries if entry.event.id.run_id == run)
     records = client.store.get_many(list(ids)) if ids else []
@@ -134,7 +134,7 @@ def changes_document(client: Client, run: RunId, cursor: str) -> Document:
 
 
 def action_page(client: Client, action: ActionId, incarnation: str = "", *, read_only: bool) -> Document:
-    """Write everything about one action; of several runs of its name the one of this incarnation, or the last one.
+    """Write everything about one action; of several runs of its name that of this incarnation, or else the last one.
 
     Raises:
         ActionNotFound: there is no such action.
@@ -162,7 +162,7 @@ def action_page(client: Client, action: ActionId, incarnation: str = "", *, read
 
 
 def blame(read: Actions, record: TaskAction) -> list[Document]:
-    """Tell which actions below a failed one failed first: a child, a child of that, and so on."""
+    """Find which actions below a failed one failed first: a child, a child of that, and so on."""
     chain: list[Document] = []
     while record.children.failed and len(chain) < _DEEP:
         children = read.actions(record.id.run_id, parent=record.id.action)
@@ -200,7 +200,7 @@ def _types(record: TaskAction) -> Document:
 
 
 def inputs_preview(client: Client, record: TaskAction) -> Document | None:
-    """Tell what the action was given, as text; integers of any size are exact. None when it takes nothing, as a question."""
+    """Return the inputs as text; integers of any size are exact. None when there are none, as for a question."""
     if record.spec.inputs is None and not record.spec.input_uri:
         return None
     try:
@@ -211,7 +211,7 @@ def inputs_preview(client: Client, record: TaskAction) -> Document | None:
 
 
 def outputs_preview(client: Client, record: TaskAction) -> Document | None:
-    """Tell what the action returned, as text; None when it did not."""
+    """Return the outputs as text; None when there are none."""
     if record.status.outputs is None and record.signal is None:
         return None
     if redaction_of(record).outputs:
@@ -234,7 +234,7 @@ def outputs_of(client: Client, record: TaskAction, limit: int) -> bytes:
 
 
 def whole_document(client: Client, action: ActionId, which: str, incarnation: str = "") -> bytes:
-    """Read the whole inputs or outputs of an action, to be loaded.
+    """Read the whole inputs or outputs of an action, for a download.
 
     Raises:
         ActionNotFound: there is no such action.

@@ -21,7 +21,7 @@ HEADERS: Final = {
 
 
 def closed_because(address: str, host: str, *, login: bool, unix_socket: bool = False) -> str:
-    """Tell why the pages are refused although nobody asks for a login; empty when they are not.
+    """Say why the pages are refused although no login is asked for; empty when they are not.
 
     Without a login only this machine is let in: Flower has to listen on it alone, and the browser has to call it by a name
     of it. A page of the internet whose name was made to lead here calls it by its own (DNS rebinding).
@@ -43,7 +43,7 @@ def closed_because(address: str, host: str, *, login: bool, unix_socket: bool = 
 
 
 def rebound_because(address: str, host: str, *, login: bool) -> str:
-    """Tell why Flower's own pages are refused where it listens on this machine alone; empty when they are not.
+    """Say why Flower's own pages are refused where it listens on this machine alone; empty when they are not.
 
     Arguments as of `closed_because`. A Flower that listens elsewhere without a login was opened to everybody on purpose.
     """
@@ -70,7 +70,7 @@ def is_loopback(name: str) -> bool:
 
 
 def foreign_because(headers: Any, host: str) -> str:  # noqa: ANN401  # Tornado's headers
-    """Tell why a request that changes something is refused: another site made it; empty when ours did.
+    """Say why a request that changes something is refused: another site made it; empty when ours did.
 
     Args:
         headers: of the request.

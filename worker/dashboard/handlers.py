@@ -58,12 +58,12 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def has_login(options: Any) -> bool:  # noqa: ANN401  # Tornado's
-    """Tell whether these options of Flower keep anybody out."""
+    """Tell whether these options of Flower require a login."""
     return is_login(options.basic_auth or (), options.auth or "")
 
 
 def person_of(request: BaseHandler) -> str:
-    """Tell who asks, as it stands in histories; empty: nobody knows."""
+    """Return who asks, as histories show it; empty: unknown."""
     if isinstance(request.current_user, str):
         return request.current_user
     if request.application.options.basic_auth and request.request.headers.get("Authorization"):
@@ -72,7 +72,7 @@ def person_of(request: BaseHandler) -> str:
 
 
 def view_of_request(request: BaseHandler) -> View:
-    """Tell what whoever asks may see."""
+    """Return what the person who asks may see."""
     entries = client().settings.flower_projects
     return view_of(entries, person_of(request)) if entries else WHOLE
 
@@ -81,7 +81,7 @@ class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
     """The base of all our answers: the guard, the headers, and where blocking work runs."""
 
     def set_default_headers(self) -> None:
-        """Set the headers of ours alone: Flower would open its API to all sites when it is told to need no login."""
+        """Set our headers only: Flower would open its API to all sites when it is told to need no login."""
         for name, value in HEADERS.items():
             self.set_header(name, value)
 
@@ -97,16 +97,16 @@ class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
 
     @property
     def person(self) -> str:
-        """Tell who asks, as it stands in histories."""
+        """Return who asks, as histories show it."""
         return person_of(self)
 
     @property
     def view(self) -> View:
-        """Tell which projects he sees."""
+        """Return the projects that the person who asks sees."""
         return view_of_request(self)
 
     def prepare(self) -> None:
-        """Refuse whoever may not see anything."""
+        """Refuse everybody who may see nothing."""
         options = self.application.options
         why = closed_because(
             options.address or "", self.request.host, login=self.login, unix_socket=bool(options.unix_socket)
@@ -124,7 +124,7 @@ class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
         RequestHandler.check_xsrf_cookie(self)
 
     async def blocking(self, call: Callable[[], T]) -> T:
-        """Run something that waits for a server, beside the loop."""
+        """Run something that waits for a server, outside of the loop."""
         return await asyncio.get_running_loop().run_in_executor(_threads(), call)
 
 
@@ -133,7 +133,7 @@ class Page(Guarded):
 
     @authenticated
     def get(self, *_: str) -> None:
-        """Show it."""
+        """Show the page."""
         self.render(
             "reconciler.html", token=self.xsrf_token.decode(), read_only=self.read_only, modules=MODULES
         )
@@ -151,7 +151,7 @@ class Files(StaticFileHandler):
     """Script and style of the pages; they hold nothing of the installation."""
 
     def set_extra_headers(self, path: str) -> None:
-        """Have the browser ask whether a file has changed: a new release is seen at once."""
+        """Make the browser ask whether a file has changed, so that a new release is seen at once."""
         del path
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Content-Type-Options", "nosniff")
@@ -161,14 +161,14 @@ class Api(Guarded):
     """An answer in JSON; an error has the form of `reconciler --json`."""
 
     def prepare(self) -> None:
-        """Refuse whoever is not logged in, where there is a login."""
+        """Refuse everybody who is not logged in, where there is a login."""
         super().prepare()
         if not self.current_user:
             raise HTTPError(401, "log in first")
         self._check_project()
 
     def _check_project(self) -> None:
-        """Find nothing in a project he does not see. The first part of a path is its project."""
+        """Answer "not found" for a project the reader does not see. The first part of a path is its project."""
         path = self.path_args[0] if self.path_args else ""
         project, slash, _ = (path or "").partition("/")
         if slash and not self.view.sees(project):
@@ -188,7 +188,7 @@ class Api(Guarded):
         self.finish(msgspec.json.encode(document))
 
     async def answer_with(self, call: Callable[[], Document]) -> None:
-        """Send what a blocking call gives, or its error in words."""
+        """Send the result of a blocking call, or its error in words."""
         try:
             document = await self.blocking(call)
         except Exception as error:  # noqa: BLE001  # each becomes a sentence, as on the command line
@@ -203,13 +203,13 @@ class Api(Guarded):
         return error_document(error)
 
     def refuse_if_read_only(self) -> None:
-        """Refuse every button where looking is all that is allowed."""
+        """Refuse every button where the pages are read-only."""
         if self.read_only:
             raise HTTPError(403, "Flower is read-only: start it without --read_only, with a login")
 
     @property
     def incarnation(self) -> str:
-        """Tell which of several runs of a name is meant; empty: the last one."""
+        """Return which of several runs of a name is meant; empty: the last one."""
         return self.query().get("incarnation", "")
 
     def query(self) -> dict[str, str]:
@@ -229,7 +229,7 @@ class Runs(Api):
 
 
 class Matching(Api):
-    """`/reconciler/api/matching/VERB`: `GET` counts the runs of a search a verb fits, `POST` does it to each."""
+    """`/reconciler/api/matching/VERB`: `GET` counts the runs of a search that a verb fits, `POST` applies it to each."""
 
     async def get(self, verb: str) -> None:
         """Count."""
@@ -237,7 +237,7 @@ class Matching(Api):
         await self.answer_with(lambda: bulk.count_document(client(), verb, read_wanted(query), view))
 
     async def post(self, verb: str) -> None:
-        """Do it, in the name of who is logged in."""
+        """Apply the verb, in the name of the login."""
         self.refuse_if_read_only()
         body, by, view = self.request.body, self.person, self.view
         await self.answer_with(lambda: bulk.press_all(client(), verb, bulk.read_asked(body), by, view))
@@ -321,7 +321,7 @@ class Press(Api):
     """`POST /reconciler/api/actions/P/D/R/A/BUTTON`: does what a button says."""
 
     async def post(self, path: str, button: str) -> None:
-        """Do it, in the name of who is logged in."""
+        """Do it, in the name of the login."""
         self.refuse_if_read_only()
         try:
             values = msgspec.json.decode(self.request.body or b"{}", type=dict[str, Any])

@@ -75,7 +75,7 @@ class Live(Api):
     _gone = False
 
     def on_connection_close(self) -> None:
-        """Stop: nobody reads any more."""
+        """Stop, because nobody reads any more."""
         self._gone = True
 
     async def _send(self, document: Document) -> None:

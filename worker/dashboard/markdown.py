@@ -36,7 +36,7 @@ def _reader() -> MarkdownIt:
 
 
 def read_markdown(text: str) -> list[Document | str]:
-    """Read a text: each piece is text, or an element with `tag`, `children`, and of a link its `href`."""
+    """Read a text: each piece is text, or an element with `tag`, `children`, and for a link its `href`."""
     tokens = _reader().parse(text[:LONGEST])
     return _tree(tokens)
 

@@ -22,7 +22,7 @@ _QUESTIONS: Final = 200
 
 
 def waiting_document(client: Client, view: View = WHOLE, *, read_only: bool) -> Document:
-    """Write the conditions that wait for a person, of the newest runs he sees, the oldest question last."""
+    """Write the conditions that wait for a person, of the newest runs the reader sees, the oldest question last."""
     found: list[Document] = []
     before: Any = 0
     looked = read = 0

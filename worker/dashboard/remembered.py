@@ -32,7 +32,7 @@ _recent = lru_cache(maxsize=2)(RecentRuns)
 
 
 def reader(client: Client, run: RunId, incarnation: str) -> Actions:
-    """Tell who reads a run: of several of one name the one that is meant; the last one when none is said."""
+    """Return the reader of a run: of several with one name the one that is meant, or else the last."""
     return OneIncarnation(client, run.action(ROOT), incarnation) if incarnation else client
 
 
@@ -90,7 +90,7 @@ def all_archived(client: Client, wanted: Wanted, view: View = WHOLE) -> Iterator
 
 
 def add_archived(client: Client, wanted: Wanted, place: Place | None, answer: Document, view: View) -> None:
-    """Complete an answer of `search_runs` with runs of the archive; where that does not answer, say so."""
+    """Complete an answer of `search_runs` with archived runs; if the archive does not answer, say so."""
     try:
         page = archived_runs(client, wanted, place, wanted.limit - len(answer["runs"]), view)
     except BlobUnavailable as error:
@@ -106,7 +106,7 @@ def add_archived(client: Client, wanted: Wanted, place: Place | None, answer: Do
 
 
 def run_of(row: Row) -> Document:
-    """Write a run of the archive as a search tells of it; of its root what the index knows."""
+    """Write an archived run as a search shows it; its root as far as the index knows it."""
     phases: dict[str, int] = {}
     for group in row.groups:
         phases[group.phase] = phases.get(group.phase, 0) + group.count
@@ -144,7 +144,7 @@ def _fits(wanted: Wanted, row: Row) -> bool:
 
 
 def _words(wanted: Wanted) -> list[bytes]:
-    """Tell what stands in the line of each run that is wanted, in small letters."""
+    """List the words in the line of each wanted run, in lower case."""
     label = wanted.label.partition("=")
     asked = (wanted.domain, wanted.name, wanted.phase, wanted.task, wanted.code, label[0], label[2])
     return [msgspec.json.encode(text.lower())[1:-1] for text in asked if text and text.isascii()]

@@ -43,7 +43,7 @@ class Bar(msgspec.Struct, array_like=True):
 
 
 def task_of(record: TaskAction) -> str:
-    """Tell what an action runs: the name of its function or task, else its type."""
+    """Return what an action runs: the name of its function or task, else its type."""
     template = template_or_none(record)
     function = template.custom.get("function") if template else None
     return str(function) if function else task_name(record)
@@ -72,7 +72,7 @@ def row(record: TaskAction) -> Document:
 
 
 def bars(record: TaskAction) -> list[Bar]:
-    """Write the timeline of an action, from its history; of the last launch its worker told when it began."""
+    """Write the timeline of an action from its history; the last launch begins when its worker says."""
     found = _told(record.status.phase_history, record.metadata.creation_timestamp)
     ended, began = terminal_time(record.status), record.attempt.started_at
     last = found[-1]
@@ -87,7 +87,7 @@ def bars(record: TaskAction) -> list[Bar]:
 
 
 def _suspended(record: TaskAction, last: Bar) -> Iterable[Bar]:
-    """Draw the bar of a function that is suspended now; the bar before it ends where it begins."""
+    """Draw the bar of a function that is suspended now; the bar before it ends where this one begins."""
     outcome = record.attempt.outcome
     since = outcome.at if outcome is not None and record.attempt.suspended else 0
     if record.phase.is_terminal() or last.end or since < last.start:

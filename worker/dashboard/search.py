@@ -25,7 +25,7 @@ _BUDGET = 5_000
 
 
 def search_runs(client: Client, wanted: Wanted, view: View = WHOLE) -> Document:
-    """Write a page of the wanted runs, newest first, behind them archived ones; `next` goes on, empty = the end.
+    """Write a page of the wanted runs, newest first, then archived ones; `next` continues, empty = the end.
 
     Raises:
         InvalidInput: `after` is no place.
@@ -58,7 +58,7 @@ def _stored(client: Client, wanted: Wanted, view: View) -> Document:
 
 
 def _place_of(last: RunSummary, view: View) -> str:
-    """Tell where to go on: behind a run, or, without naming one of another project, at its time."""
+    """Return where to continue: after a run, or at its time without its name if it is of another project."""
     if view.sees(last.id.project):
         return f"{last.created_at}/{last.id}"
     return f"{last.created_at + 1}/"
@@ -67,7 +67,7 @@ def _place_of(last: RunSummary, view: View) -> str:
 def found_runs(
     client: Client, wanted: Wanted, view: View = WHOLE
 ) -> Iterator[tuple[RunSummary, TaskAction | None]]:
-    """Find all runs that are wanted, each with its root, whatever the limit; reads as many as there are."""
+    """Find all wanted runs, each with its root, without a limit; reads as many as there are."""
     for summary, root in _candidates(client, wanted, view, _READ):
         if _fits(wanted, view, summary, root):
             yield summary, root
@@ -76,7 +76,7 @@ def found_runs(
 def _candidates(
     client: Client, wanted: Wanted, view: View, size: int = 0
 ) -> Iterator[tuple[RunSummary, TaskAction | None]]:
-    """Give runs with their roots, newest first, down to the earliest that may be wanted."""
+    """Yield runs with their roots, newest first, down to the earliest that may be wanted."""
     before: RunSummary | int = _position(wanted.after) if wanted.after else wanted.until and wanted.until + 1
     filtered = wanted.of_root or wanted.name or wanted.project or wanted.domain or view != WHOLE
     size = size or (_READ if filtered else wanted.limit)

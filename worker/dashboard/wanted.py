@@ -17,7 +17,7 @@ _PHASES = [str(phase) for phase in ActionPhase if phase]
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The runs a search wants. Whatever is empty excludes nothing.
+    """The runs a search wants. Empty fields exclude nothing.
 
     Attributes:
         project, domain: exactly.
@@ -45,7 +45,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def of_root(self) -> bool:
-        """Tell whether the record of the root is needed to tell."""
+        """Tell whether the record of the root is needed to decide."""
         return bool(self.task or self.phase or self.code or self.label)
 
 
@@ -71,7 +71,7 @@ def read_wanted(query: Mapping[str, str]) -> Wanted:
 
 
 def label_fits(wanted: str, labels: Mapping[str, str]) -> bool:
-    """Tell whether labels have what `name=value` or a name alone says; anything fits when it is empty."""
+    """Tell whether labels have `name=value`, or the name alone; anything fits when it is empty."""
     name, equals, value = wanted.partition("=")
     label = labels.get(name)
     return not name or (label is not None and (not equals or label == value))

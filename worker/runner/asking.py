@@ -14,18 +14,18 @@ _REQUESTS = get_args(Request)
 
 
 class Desk(Protocol):
-    """Does what a call asks for (`reconciler.children.desk`)."""
+    """Serves the requests of a call (`reconciler.children.desk`)."""
 
     def take(self, request: Request) -> None:
-        """Take a request; `work` does it."""
+        """Take a request; `work` carries it out."""
         ...
 
     def work(self) -> list[Answer]:
-        """Do what was asked for, as far as that is possible now."""
+        """Carry out what was asked for, as far as that is possible now."""
         ...
 
     def pause(self) -> float | None:
-        """Tell in how many seconds `work` has something to do; None: not before a request or news come."""
+        """Return the seconds until `work` has something to do; None: not before a request or news come."""
         ...
 
     def names(self, numbers: Sequence[int]) -> list[str]:
@@ -33,7 +33,7 @@ class Desk(Protocol):
         ...
 
     def close(self) -> None:
-        """Watch for nothing any more."""
+        """Stop watching."""
         ...
 
 
@@ -42,7 +42,7 @@ MakeDesk = Callable[[Callable[[], None]], Desk]
 
 
 class Asking:
-    """The requests of one call. The desk is made with the first one: most calls ask for nothing.
+    """The requests of one call. The desk is made with the first one: most calls have none.
 
     Attributes:
         suspending_since: when the call said that it is about to be suspended, by the monotonic clock; None = it did not.
@@ -67,7 +67,7 @@ class Asking:
         return True
 
     def work(self, child: ChildProcess) -> None:
-        """Do what was asked for, and give the child the answers."""
+        """Carry out what was asked for, and send the answers to the child."""
         if self._desk is not None and (answers := self._desk.work()):
             child.answer(answers)
 
@@ -81,6 +81,6 @@ class Asking:
         return self._desk.names(numbers) if self._desk is not None else []
 
     def close(self) -> None:
-        """End it with the call."""
+        """Close the desk with the call."""
         if self._desk is not None:
             self._desk.close()

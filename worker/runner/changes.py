@@ -25,15 +25,15 @@ class Changes(Protocol):
     """Whether following one more costs no time at each look."""
 
     def follow(self, names: dict[str, Any]) -> None:
-        """Follow one more, which is to stay where it is."""
+        """Follow one more dictionary, which must stay where it is."""
         ...
 
     def changed(self) -> Sequence[int]:
-        """List the numbers, in the order of `follow`, of those that were changed since `settle`."""
+        """List the numbers, in the order of `follow`, of those that have changed since `settle`."""
         ...
 
     def settle(self) -> None:
-        """Take all as they are now."""
+        """Take all dictionaries as they are now."""
         ...
 
 
@@ -47,13 +47,13 @@ class Versions:
         self._seen = b""
 
     def follow(self, names: dict[str, Any]) -> None:
-        """Follow one more, which is to stay where it is."""
+        """Follow one more dictionary, which must stay where it is."""
         counter = (ctypes.c_char * _VERSION_SIZE).from_address(id(names) + _VERSION_AT)
         self._counters.append(memoryview(counter).cast("B"))
         self._seen += bytes(self._counters[-1])
 
     def changed(self) -> Sequence[int]:
-        """List the numbers of those that were changed since `settle`."""
+        """List the numbers of those that have changed since `settle`."""
         now = b"".join(self._counters)  # a third of the time of reading one after another
         if now == self._seen:
             return ()
@@ -61,7 +61,7 @@ class Versions:
         return [number for number, (old, new) in enumerate(pairs) if old != new]
 
     def settle(self) -> None:
-        """Take all as they are now."""
+        """Take all dictionaries as they are now."""
         self._seen = b"".join(self._counters)
 
 
@@ -80,7 +80,7 @@ class Watcher:
         atexit.register(ctypes.pythonapi.PyDict_ClearWatcher, self._id)
 
     def follow(self, names: dict[str, Any]) -> None:
-        """Follow one more, which is to stay where it is."""
+        """Follow one more dictionary, which must stay where it is."""
         self._numbers[id(names)] = (
             self._count
         )  # one that is followed twice (os.path, posixpath) is told of once
@@ -88,11 +88,11 @@ class Watcher:
         ctypes.pythonapi.PyDict_Watch(self._id, ctypes.py_object(names))
 
     def changed(self) -> Sequence[int]:
-        """List the numbers of those that were changed since `settle`."""
+        """List the numbers of those that have changed since `settle`."""
         return sorted(self._changed) if self._changed else ()
 
     def settle(self) -> None:
-        """Take all as they are now."""
+        """Take all dictionaries as they are now."""
         self._changed.clear()
 
     def _heard(self, _event: int, where: int, _key: int | None, _value: int | None) -> int:
@@ -120,7 +120,7 @@ def detector() -> Changes | None:
 
 
 def _works(changes: Changes) -> bool:
-    """Try it, rather than believe in a number of a version."""
+    """Try whether it works, instead of trusting a version number."""
     one: dict[str, Any] = {"a": 1}
     two: dict[str, Any] = {"a": 1}
     changes.follow(one)

@@ -111,14 +111,14 @@ class Child:
         return 0
 
     def _next_call(self) -> Call | None:
-        """Wait for the next call. What was sent to one that had just ended is for nobody any more."""
+        """Wait for the next call. What was sent to a call that has just ended is ignored."""
         while (message := self._receive()) is not None:
             if isinstance(message, Call):
                 return message
         return None
 
     def _spent(self, memory_limit: int) -> str:
-        """Tell why this process cannot serve another call; empty when it can."""
+        """Say why this process cannot serve another call; empty when it can."""
         if self._surroundings.spent:
             return self._surroundings.spent
         if memory_limit and (peak := peak_memory()) > memory_limit:
@@ -153,7 +153,7 @@ class Child:
     def _call(
         self, registered: RegisteredFunction, inputs: bytes, result_limit: int, parent: Parent | None
     ) -> FromChild:
-        """Decode, call, encode: each can run code of the user (`__post_init__`, `__eq__`), and be stopped."""
+        """Decode, call, encode: each may run code of the user (`__post_init__`, `__eq__`), and may be stopped."""
         signature = registered.signature
         try:
             self._in_function = True
@@ -188,7 +188,7 @@ class Child:
             raise AttemptStopped
 
     def _in_forked_process(self) -> None:
-        """Let a process the user forks be the user's: it does not have our socket, and SIGTERM ends it."""
+        """Give a process that the user forks to the user: it does not have our socket, and SIGTERM ends it."""
         self._connection.close()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _let_sigterm_in()
@@ -208,14 +208,14 @@ class Child:
 
 
 def _suspended(parent: Parent, raised: BaseException | None, reply: FromChild) -> FromChild:
-    """Give how a suspended call ended. One that was to start over must let that pass: what it returns else would be lost."""
+    """Return how a suspended call ended. A call that was to start over must let that pass, or its result would be lost."""
     if parent.again is None or is_suspension(raised):  # the others are called again, and come to the same end
         return Suspended(*parent.waits(), again=parent.again)
     return reply if raised is not None else Raised(SWALLOWED, WENT_ON, "", retryable=False)
 
 
 def _hold_back_sigterm() -> None:
-    """Hold back a SIGTERM for a process that has just been forked: it must not meet our handler in it."""
+    """Hold back a SIGTERM for a process that has just been forked: our handler must not run in it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 

@@ -32,7 +32,7 @@ class ChildLoop:
 
     @classmethod
     def after_a_call(cls) -> Self:
-        """Make it behind a call that was the first to import asyncio: a policy which that call has set does not stay."""
+        """Make the loop after a call that was the first to import asyncio: a policy set by that call does not stay."""
         if type(asyncio.get_event_loop_policy()) is not asyncio.DefaultEventLoopPolicy:
             asyncio.set_event_loop_policy(None)
         return cls()
@@ -49,7 +49,7 @@ class ChildLoop:
                 self._wind_up(loop)
 
     def cancel(self) -> bool:
-        """Cancel the coroutine, from a signal handler, if it waits, so that its loop winds up in order.
+        """Cancel the coroutine from a signal handler, if it waits, so that its loop winds up in order.
 
         Returns:
             False: it, or a task of it, is computing right now, and only an exception raised on the spot can end that.
@@ -62,7 +62,7 @@ class ChildLoop:
         return asyncio.current_task(loop) is None
 
     def restore(self) -> str:
-        """Put the policy back, end what a plain function left in the loop. Gives why this process is spent, or nothing."""
+        """Put the policy back, end what a plain function left in the loop. Returns why this process is spent, or nothing."""
         if asyncio.get_event_loop_policy() is not self._policy:
             asyncio.set_event_loop_policy(self._policy)
         current = _current(self._policy)
@@ -78,7 +78,7 @@ class ChildLoop:
         return spent
 
     def _usable(self) -> asyncio.AbstractEventLoop:
-        """Return the loop there is: of an earlier call, else of an import, else a new one."""
+        """Return the existing loop, of an earlier call or of an import, or else a new one."""
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
             self._debug = self._loop.get_debug()
@@ -100,7 +100,7 @@ class ChildLoop:
 
 
 class _Executor(ThreadPoolExecutor):
-    """Threads of `asyncio.to_thread`: those of one call. A loop would not take another one after its own was shut down."""
+    """Threads of `asyncio.to_thread` for one call. A loop would not take another executor after its own was shut down."""
 
     used = False
 
@@ -110,7 +110,7 @@ class _Executor(ThreadPoolExecutor):
         return super().submit(*args, **kwargs)
 
     def end(self, seconds: float) -> str:
-        """Wait for its threads. Gives what is wrong when one does not end."""
+        """Wait for its threads. Returns what is wrong when one does not end."""
         self.shutdown(wait=False, cancel_futures=True)
         ends = monotonic() + seconds
         for thread in list(self._threads):
@@ -127,19 +127,19 @@ def _current(policy: asyncio.AbstractEventLoopPolicy) -> asyncio.AbstractEventLo
 
 
 def _timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.Handle]:
-    """List callbacks that wait for their time (of uvloop: none, it does not tell)."""
+    """List callbacks that wait for their time (of uvloop: none, since it does not list them)."""
     return list(getattr(loop, "_scheduled", ()))
 
 
 def _forget(policy: asyncio.AbstractEventLoopPolicy) -> None:
-    """Have the policy make a loop for who asks, as in a fresh process."""
+    """Let the policy make a new loop for the next caller, as in a fresh process."""
     local: Any = getattr(policy, "_local", None)
     if local is not None:
         local._loop, local._set_called = None, False  # noqa: SLF001  # `set_event_loop(None)` would make it refuse
 
 
 async def _end_tasks(loop: asyncio.AbstractEventLoop) -> str:
-    """Cancel and await tasks, close generators, let callbacks that are due run out. Gives what does not end."""
+    """Cancel and await tasks, close generators, let due callbacks run. Returns what does not end."""
     ends = loop.time() + _PATIENCE
     own = asyncio.current_task()
     while tasks := asyncio.all_tasks() - {own}:
@@ -172,7 +172,7 @@ def _tell(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
 
 
 def _disarm(loop: asyncio.AbstractEventLoop) -> None:
-    """Take out what would run in the middle of the next call, and the settings of this one."""
+    """Remove what would run during the next call, and the settings of this one."""
     for handle in [*_timers(loop), *getattr(loop, "_ready", ())]:
         handle.cancel()
     loop.set_exception_handler(None)

@@ -30,7 +30,7 @@ def converse(
     grace: float,
     log: CappedLog,
 ) -> Reply | None:
-    """Wait for the end of a call, which may ask for things until then; None: the child is gone, or the time is over.
+    """Wait for the end of a call, and serve its requests until then; None: the child is gone, or the time is over.
 
     Raises:
         StopAsked: there is a reason to stop.

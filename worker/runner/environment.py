@@ -21,7 +21,7 @@ _BLOCK: Final = ctypes.c_void_p.in_dll(libc, "environ")
 
 
 class Environment:
-    """Takes the variables, time zone and folder there are when it is made as what each call shall find."""
+    """Takes the present variables, time zone and folder as those that each call will find."""
 
     def __init__(self) -> None:
         self._object = os.environ
@@ -42,7 +42,7 @@ class Environment:
             self._note(self._count + len({*map(os.fsencode, variables)} - self._kept.keys()))
 
     def restore(self) -> str:
-        """Put back what differs. Gives nothing: all of it can be restored."""
+        """Put back what differs. Returns nothing: all of it can be restored."""
         if os.environ is not self._object:
             os.environ = self._object  # noqa: B003  # that very object is put back
         unchanged = self._is_unchanged()
@@ -70,7 +70,7 @@ class Environment:
                 os.putenv(name, value)
 
     def _note(self, count: int) -> None:
-        """Remember what C's block of so many variables looks like now: counting them takes longer than all the rest."""
+        """Remember what C's block of this many variables looks like now: counting them takes longer than all the rest."""
         self._address = _BLOCK.value
         self._size = (count + 1) * _POINTER
         self._pointers = ctypes.string_at(self._address, self._size) if self._address else b""
@@ -95,7 +95,7 @@ class Environment:
 
 
 def _of_python(variables: Any) -> dict[bytes, bytes]:  # noqa: ANN401  # what it wraps has no public name
-    """Give the dictionary behind `os.environ`: comparing that costs a microsecond."""
+    """Return the dictionary behind `os.environ`: comparing it costs a microsecond."""
     found: dict[bytes, bytes] = variables._data  # noqa: SLF001  # as above
     return found
 
@@ -112,7 +112,7 @@ def _length() -> int:
 
 
 def _variables() -> dict[bytes, bytes]:
-    """Read the variables C has, and hands to programs."""
+    """Read the variables that C has and passes to programs."""
     if not _BLOCK.value:
         return {}
     block = ctypes.cast(_BLOCK.value, ctypes.POINTER(ctypes.c_char_p))

@@ -49,7 +49,7 @@ def describe(error: BaseException) -> Raised:
 
 
 def cut(text: str, limit: int) -> str:
-    """Cut the text to `limit` bytes of UTF-8; its middle is left out, as the ends tell most."""
+    """Cut the text to `limit` bytes of UTF-8; its middle is left out, because the ends tell most."""
     data = text.encode(errors="backslashreplace")
     if len(data) > limit:
         room = limit - len(_CUT)

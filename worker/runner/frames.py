@@ -44,7 +44,7 @@ class FrameReader:
         self._reset()
 
     def receive(self, connection: socket.socket) -> bytearray | None:
-        """Read once; give the frame when it is complete, else None.
+        """Read once; return the frame when it is complete, else None.
 
         Raises:
             BlockingIOError: a non-blocking socket has nothing to read.

@@ -43,7 +43,7 @@ def runner_for(settings: Settings, *, memory_limit: int = 0) -> Runner:
 
 
 def functions_of(runner: Runner) -> Mapping[str, str]:
-    """Tell what the child of a runner can run: name → digest of the interface. The runner is closed then.
+    """Return what the child of a runner can run: name → digest of the interface. Then close the runner.
 
     Raises:
         FunctionsNotLoaded: it cannot be started, or a module cannot be imported; with the end of the traceback.

@@ -11,7 +11,7 @@ _LONG: Final = 0.01
 
 
 class Garbage:
-    """Takes all objects there are when it is made as such that stay: a look is short then."""
+    """Treats the objects that exist when it is made as permanent, so that a look is short."""
 
     def __init__(self) -> None:
         gc.collect()
@@ -20,7 +20,7 @@ class Garbage:
         self._took = 0.0
 
     def collect(self) -> bool:
-        """Collect what the call has made. Whether there was any.
+        """Collect what the call has made; tell whether there was any.
 
         Objects that have survived a collection during the call are older: then all have to be looked at.
         """

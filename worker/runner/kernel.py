@@ -136,7 +136,7 @@ class OomCounter:
 
 
 def _oom_counters(membership: str) -> Iterator[Path]:
-    """Tell where it may be: version 1, then 2. A container's path may be the host's while its mount is its own."""
+    """List where it may be: version 1, then 2. A container's path may be the host's while its mount is its own."""
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):

@@ -18,7 +18,7 @@ _NUMBERS: Final = [number for number, _ in _LIMITS]
 
 
 class Limits:
-    """Takes what holds when it is made as what each call shall find."""
+    """Takes the present limits as those that each call will find."""
 
     def __init__(self) -> None:
         self._limits = _limits()
@@ -31,7 +31,7 @@ class Limits:
         self._most = most // 2 if most > 0 else sys.maxsize
 
     def restore(self) -> str:
-        """Put them back. Gives why this process cannot serve another call, or nothing."""
+        """Put them back. Returns why this process cannot serve another call, or nothing."""
         os.umask(self._umask)
         return (
             self._restore_limits()
@@ -64,7 +64,7 @@ class Limits:
         return ""
 
     def _count_descriptors(self) -> str:
-        """Tell when too few descriptors are left for later calls; the kernel always gives the lowest free number."""
+        """Say when too few descriptors are left for later calls; the kernel always gives the lowest free number."""
         try:
             os.close(lowest := os.dup(1))
         except OSError as error:  # also because the call has closed this one; that is put right later

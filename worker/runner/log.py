@@ -13,7 +13,7 @@ Sink = bytearray | Path
 
 
 class CappedLog:
-    """Takes output up to `limit` bytes; what goes beyond is dropped, and a last line says so.
+    """Takes output up to `limit` bytes; the rest is dropped, and a last line says so.
 
     A disk that is full ends the log, not the function.
     """

@@ -15,7 +15,7 @@ _Aspect = tuple[int, logging.Formatter | None, list[Any]]
 
 
 class Loggers:
-    """Takes levels, handlers and filters there are when it is made as what each call shall find.
+    """Takes the present levels, handlers and filters as those that each call will find.
 
     A logger that appears later is blank, but for handlers that drop everything: those are how libraries keep quiet.
     """
@@ -31,7 +31,7 @@ class Loggers:
         self._handlers = {handler: _aspect(handler) for handler in handlers}
 
     def restore(self) -> str:
-        """Put back what differs. Gives nothing: all of it can be restored."""
+        """Put back what differs. Returns nothing: all of it can be restored."""
         changed = self._may_differ() and self._put_back()
         for handler, aspect in self._handlers.items():
             if _aspect(handler) != aspect:
@@ -42,7 +42,7 @@ class Loggers:
         return ""
 
     def _may_differ(self) -> bool:
-        """Tell whether anything may have been set. What of a logger is a list can change without the logger."""
+        """Tell whether anything may have been set. The lists of a logger can change without the logger."""
         if list(self._manager.loggerDict.values()) != self._known:
             return True
         if self._changes is None:
@@ -50,7 +50,7 @@ class Loggers:
         return bool(self._changes.changed()) or self._lists != self._in_lists
 
     def _put_back(self) -> bool:
-        """Put back each logger that differs. Tells whether there was any."""
+        """Put back each logger that differs; tell whether there was any."""
         changed = False
         for logger in self._all():
             kept = self._kept.get(logger, _BLANK)
@@ -63,7 +63,7 @@ class Loggers:
         return changed
 
     def _note(self) -> None:
-        """Take all loggers as they are now: to compare them is then one look, in C."""
+        """Take all loggers as they are now, so that comparing them is one look, in C."""
         known = list(self._manager.loggerDict.values())
         self._loggers = self._all()
         self._states = list(map(_state, self._loggers))
@@ -87,7 +87,7 @@ def _state(logger: logging.Logger) -> _State:
 
 
 def _quiet(logger: logging.Logger) -> _State:
-    """Tell what is left to a logger that a call has made."""
+    """Reset a logger that a call has made."""
     silent = [handler for handler in logger.handlers if isinstance(handler, logging.NullHandler)]
     return logging.NOTSET, True, False, silent, []
 

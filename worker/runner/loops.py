@@ -15,7 +15,7 @@ _PATH = list(sys.path)
 
 
 class Loops:
-    """Gives calls their one loop, and looks after asyncio when a call or an import uses it by itself."""
+    """Gives calls their one loop, and cleans asyncio up when a call or an import uses it by itself."""
 
     def __init__(self) -> None:
         self._loop: ChildLoop | None = None
@@ -32,11 +32,11 @@ class Loops:
         return self._loop
 
     def cancel(self) -> bool:
-        """Cancel the coroutine that waits, see `ChildLoop.cancel`. False: there is none."""
+        """Cancel the waiting coroutine, see `ChildLoop.cancel`. False: there is none."""
         return self._loop is not None and self._loop.cancel()
 
     def restore(self) -> str:
-        """End what a call has left in the loop. Gives why the process cannot serve another call, or nothing."""
+        """End what a call has left in the loop. Returns why the process cannot serve another call, or nothing."""
         if self._loop is None:
             if "asyncio" not in sys.modules:
                 return ""
@@ -49,7 +49,7 @@ class Loops:
 
 @contextmanager
 def _own_path() -> Iterator[None]:
-    """Import past the user's folders: a `queue.py` there is none that asyncio could use."""
+    """Import past the user's folders: asyncio could not use a `queue.py` there."""
     path = sys.path[:]
     sys.path[:] = _PATH
     try:

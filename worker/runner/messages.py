@@ -54,7 +54,7 @@ class Raised(msgspec.Struct, frozen=True, tag=True):
 
 
 class Suspended(msgspec.Struct, frozen=True, tag=True):
-    """The function has nothing to do but wait, and has been ended for that. It is called again.
+    """The function has nothing to do but wait, and was therefore ended. It is called again.
 
     Attributes:
         waits: numbers of the requests that started what it waits for.
@@ -70,7 +70,7 @@ class Suspended(msgspec.Struct, frozen=True, tag=True):
 
 
 class Died(msgspec.Struct, frozen=True):
-    """The process of the function ended under it, or could not be started: no result, and no word from it.
+    """The process of the function died during the call, or could not be started: there is no result.
 
     Attributes:
         signal: number of the signal that killed it; None when no signal did.
@@ -86,7 +86,7 @@ class Died(msgspec.Struct, frozen=True):
 
 
 class Stopped(msgspec.Struct, frozen=True):
-    """The call was ended from outside. What the function may have returned meanwhile is thrown away.
+    """The call was ended from outside. A result the function may have returned meanwhile is thrown away.
 
     Attributes:
         reason: `timed out`, or what was asked for (`aborted`, `superseded`, …).
@@ -98,7 +98,7 @@ class Stopped(msgspec.Struct, frozen=True):
 
 
 class Unknown(msgspec.Struct, frozen=True, tag=True):
-    """No module the child imported declares this function. `known` are the names there are."""
+    """No module the child imported declares this function. `known` are the names that exist."""
 
     function: str
     known: tuple[str, ...]
@@ -121,7 +121,7 @@ Ended = Returned | Raised | Suspended | Died | Stopped | Unknown | NotStarted
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """First word to the child.
+    """The first message to the child.
 
     Attributes:
         imports: modules to import.
@@ -168,7 +168,7 @@ class Interrupted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Last(msgspec.Struct, frozen=True, tag=True):
-    """The end of a call which has left something in the child that cannot be put back: `why` it serves no other."""
+    """The end of a call that has left something in the child which cannot be put back: `why` the child serves no other."""
 
     reply: Returned | Raised | Suspended
     why: str

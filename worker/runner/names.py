@@ -54,37 +54,37 @@ class Names:
 
 
 class Builtins:
-    """Takes the names that every module has as what each call shall find, and what puts the rest back needs itself."""
+    """Takes the names that every module has as those each call will find, with all that putting back needs."""
 
     def __init__(self) -> None:
         self._names = vars(builtins)
         self._kept = self._names.copy()
 
     def restore(self) -> None:
-        """Put back what differs, by nothing that a call can have replaced. Names that were added go with the others."""
+        """Put back what differs, using nothing that a call can have replaced. Added names are removed with the others."""
         if self._names != self._kept:
             self._names.update(self._kept)
 
 
 class Watched:
-    """Names that are only watched: whose they are puts them back."""
+    """Names that are only watched: their owner puts them back."""
 
     def __init__(self, names: dict[str, Any]) -> None:
         self.names = names
         self._changed = False
 
     def restore(self) -> None:
-        """Note that they may have been changed."""
+        """Note that they may have changed."""
         self._changed = True
 
     def take(self) -> bool:
-        """Tell whether they may have been changed since the last time."""
+        """Tell whether they may have changed since the last time."""
         changed, self._changed = self._changed, False
         return changed
 
 
 class StandardLibrary:
-    """Takes the names there are when it is made as what each call shall find.
+    """Takes the present names as those that each call will find.
 
     Where Python does not tell what was changed, it compares the names of a few modules instead.
     """
@@ -103,7 +103,7 @@ class StandardLibrary:
         self.look_at(sys.modules)
 
     def look_at(self, loaded: dict[str, ModuleType]) -> str:
-        """Follow what has been imported since. Gives what is not as it was written, or nothing."""
+        """Follow what has been imported since. Returns what is not as it was written, or nothing."""
         wrong = ""
         for name, module in list(loaded.items()):
             if name in self._modules or not isinstance(module, ModuleType) or not _is_standard(name):
@@ -118,14 +118,14 @@ class StandardLibrary:
     _modules_known = False
 
     def watch(self, names: dict[str, Any]) -> Watched:
-        """Watch names that are nobody's of the standard library: `restore` tells whether they may have been changed."""
+        """Watch names outside of the standard library: `restore` tells whether they may have changed."""
         watched = Watched(names)
         self._add(watched)
         self._settle()
         return watched
 
     def adopt(self, module: ModuleType, name: str) -> None:
-        """Keep what a name means now."""
+        """Keep the present value of a name."""
         self._by_module[module].kept[name] = vars(module)[name]
 
     def restore(self) -> None:
@@ -197,7 +197,7 @@ def _classes(name: str, module: ModuleType) -> Iterator[type]:
 
 
 def _foreign(name: str, module: ModuleType) -> str:
-    """Tell what a call that was the first to import a module has put into it: nobody knows how it was before."""
+    """Say what a call that was the first to import a module has put into it: nobody knows how it was before."""
     for where, names in (
         (name, vars(module)),
         *((f"{name}.{c.__name__}", vars(c)) for c in _classes(name, module)),

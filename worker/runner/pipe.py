@@ -40,7 +40,7 @@ class PipeWay:
         self._connection.sendall(pack(request, self._reader.number))
 
     def receive(self, seconds: float) -> list[Answer]:
-        """Give the answers that have come; wait at most `seconds` for the first one.
+        """Return the answers that have come; wait at most `seconds` for the first one.
 
         Raises:
             EOFError: the supervisor has gone.

@@ -56,14 +56,14 @@ _DECODER: Final[msgspec.msgpack.Decoder[FromChild]] = msgspec.msgpack.Decoder(Fr
 
 
 class _Ours:
-    """The processes this one has started. `all`: it starts children only, so others are orphans of theirs."""
+    """The processes this one has started. `all`: it starts only children, so other processes are orphans of theirs."""
 
     living: ClassVar[set[int]] = set()
     all = False
 
 
 def own_all_children() -> None:
-    """Make this process the parent of what a dead child leaves, daemons too, and have all of it ended with the child.
+    """Make this process the parent of what a dead child leaves, daemons too, and end all of it with the child.
 
     For a process that starts no others by itself (without Linux: no effect).
     """
@@ -72,7 +72,7 @@ def own_all_children() -> None:
 
 
 def _strays() -> set[int]:
-    """Find what descends from this process and from no child that lives."""
+    """Find descendants of this process that belong to no living child."""
     if not _Ours.all:
         return set()
     return descendants(os.getpid()).difference(_Ours.living, *map(descendants, _Ours.living))
@@ -137,7 +137,7 @@ class ChildProcess:
         _Ours.living.add(self.pid)
 
     def _watch(self, wake: int) -> None:
-        """Have all that can happen end one wait.
+        """Make everything that can happen end one wait.
 
         The kernel tells of its end by the pidfd: the socket may be held open by processes it has forked.
         """
@@ -161,13 +161,13 @@ class ChildProcess:
         return self._process.pid
 
     def has_ended(self) -> bool:
-        """Tell whether the process is no more. It may still have to be reaped, which `end` does."""
+        """Tell whether the process has ended. It may still have to be reaped, which `end` does."""
         if self._pidfd is None:
             return self._process.poll() is not None
         return bool(self._end.poll(0))
 
     def send(self, message: ToChild) -> None:
-        """Give it a message. What the socket does not take at once is sent by the following `step`s."""
+        """Send a message. What the socket does not take at once is sent by the following `step`s."""
         self._number = secrets.randbits(64)
         frame = pack(message, self._number)
         # answers to a call that ended while they were on their way go before it, or the frames would not be whole
@@ -175,14 +175,14 @@ class ChildProcess:
         self._flush()
 
     def answer(self, messages: Iterable[ToChild]) -> None:
-        """Give the running call answers, behind what is still to be sent."""
+        """Send answers to the running call, after what is still to be sent."""
         self._unsent = memoryview(
             b"".join([self._unsent, *(pack(message, self._number) for message in messages)])
         )
         self._flush()
 
     def begin_call(self) -> None:
-        """Drop output that no call has caused, and note how many processes ran out of memory until now."""
+        """Drop output that no call has caused, and note how many processes have run out of memory so far."""
         if self._startup_output is not None or _holds(self._output):
             self._read_output(None)
         self._startup_output = None
@@ -214,7 +214,7 @@ class ChildProcess:
             os.kill(self.pid, signal.SIGTERM)
 
     def end(self, log: CappedLog | None) -> int | None:
-        """Kill it with all it has started, and collect what they had written. May be repeated.
+        """Kill it with everything it has started, and collect what they had written. May be repeated.
 
         Returns:
             As `subprocess.Popen.returncode`; None when the kernel does not let it go (it is stuck in a
@@ -266,7 +266,7 @@ class ChildProcess:
         return Died(number, None, oom=False, message=text + self._last_words())
 
     def _process_lives(self) -> bool:
-        """Tell whether only the conversation has ended; one that has just closed its socket gets a moment."""
+        """Tell whether only the conversation has ended; a child that has just closed its socket gets a moment."""
         if self._pidfd is None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
@@ -274,7 +274,7 @@ class ChildProcess:
         return not self._end.poll(1000)
 
     def _last_words(self) -> str:
-        """Read what it wrote before its first call: mostly why it could not start."""
+        """Read what it wrote before its first call: usually why it could not start."""
         words = (self._startup_output or b"").decode(errors="replace").strip()
         return f" It had written: {words}" if words else ""
 
@@ -307,7 +307,7 @@ class ChildProcess:
         return message
 
     def _read_output(self, log: CappedLog | None) -> None:
-        """Take what is in the pipe; a writer that never pauses is left for the next time."""
+        """Take what is in the pipe; the rest of a writer that never pauses is left for the next time."""
         with suppress(BlockingIOError):
             for _ in range(_DRAIN_CHUNKS):
                 data = os.read(self._output, _CHUNK)
@@ -322,14 +322,14 @@ class ChildProcess:
 
 
 def _reap(pids: Iterable[int]) -> None:
-    """Take the statuses of those that this process has become the parent of."""
+    """Take the exit statuses of processes whose parent this process has become."""
     for pid in pids:
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
 
 
 def _holds(pipe: int) -> bool:
-    """Tell whether a pipe holds anything to be read; its end is nothing to be read."""
+    """Tell whether a pipe holds anything to read; its end does not count."""
     return fcntl.ioctl(pipe, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
 
 

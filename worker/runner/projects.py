@@ -13,7 +13,7 @@ _VARIABLE: Final = "DJANGO_SETTINGS_MODULE"
 
 
 def set_up_django() -> None:
-    """Set Django up where the environment names its settings, and it is installed.
+    """Set Django up if the environment names its settings and it is installed.
 
     Raises:
         InvalidSettings: it cannot be set up.

@@ -23,7 +23,7 @@ _TOOLS: Final = range(6)
 
 
 class Modules:
-    """Takes the names of the standard library and the modules there are when it is made as what each call shall find."""
+    """Takes the present names of the standard library, and the modules, as those that each call will find."""
 
     def __init__(self) -> None:
         self._library = StandardLibrary()
@@ -31,18 +31,18 @@ class Modules:
         self._note()
 
     def adopt(self, module: ModuleType, name: str) -> None:
-        """Keep what a name means now."""
+        """Keep the present value of a name."""
         self._library.adopt(module, name)
 
     def restore(self) -> str:
-        """Put back what differs. Gives why this process cannot serve another call, or nothing."""
+        """Put back what differs. Returns why this process cannot serve another call, or nothing."""
         self._library.restore()
         if sys.modules is self._table.names and not self._table.take():
             return ""
         return self._look_at_imports() if list(sys.modules.values()) != self._values else ""
 
     def _look_at_imports(self) -> str:
-        """Put back modules that were taken out or replaced, remove those made by hand; other new ones stay."""
+        """Put back modules that were removed or replaced, and remove those made by hand; other new ones stay."""
         for name in _PATCHERS:
             if name in sys.modules and name not in self._imported:
                 return f"{name} was imported, which patches the standard library"
@@ -69,13 +69,13 @@ def _is_made_by_hand(name: str) -> bool:
 
 
 class Settings:
-    """Takes the settings of the interpreter there are when it is made as what each call shall find."""
+    """Takes the present settings of the interpreter as those that each call will find."""
 
     def __init__(self) -> None:
         self._kept = _read()
 
     def restore(self) -> str:
-        """Put back what differs, and make random numbers random again. Gives nothing: all can be restored."""
+        """Put back what differs, and make random numbers random again. Returns nothing: all can be restored."""
         for name, now, kept in zip(_GETTERS, _read(), self._kept, strict=True):
             if now != kept:
                 _SETTERS[name](kept)
@@ -87,7 +87,7 @@ class Settings:
 
 
 def own_decimals() -> None:
-    """Give this context its own settings of decimal numbers: the object it has is shared with its parent."""
+    """Give this context its own settings of decimal numbers: its object is shared with the parent context."""
     decimal.setcontext(decimal.getcontext().copy())
 
 
@@ -147,7 +147,7 @@ def _end_monitors(kept: tuple[Any, ...]) -> None:
 
 
 def _decimals() -> tuple[object, ...]:
-    """Tell what contexts of new threads begin with."""
+    """Return the settings with which contexts of new threads begin."""
     start = decimal.DefaultContext
     return start.prec, start.rounding, start.Emin, start.Emax, start.capitals, start.clamp
 

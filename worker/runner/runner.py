@@ -79,7 +79,7 @@ class Runner:
         start_timeout: float = 60.0,
         memory_limit: int = 0,
     ) -> None:
-        """Prepare; nothing is started before `start` or the first `run`.
+        """Prepare; start nothing before `start` or the first `run`.
 
         Args:
             imports: modules that declare functions.
@@ -131,7 +131,7 @@ class Runner:
     def functions(
         self, *, stop: Callable[[], str | None] = lambda: None, poll: float = 1.0
     ) -> Mapping[str, str] | NotStarted | Stopped:
-        """Tell what the child can run: name → digest of the interface. Starts it, and waits until it has imported all.
+        """Return what the child can run: name → digest of the interface. Starts it, and waits for its imports.
 
         Args:
             stop: as for `run`.
@@ -158,7 +158,7 @@ class Runner:
     def secrets_of(
         self, function: str, *, stop: Callable[[], str | None], poll: float
     ) -> tuple[SecretRef, ...] | NotStarted | Stopped | Unknown:
-        """Ask the child for the secrets a function declares, before it gets any; or tell how the call ends without it.
+        """Ask the child which secrets a function declares, before it gets any; or return how the call ends without it.
 
         Args:
             function: its registered name.
@@ -236,7 +236,7 @@ class Runner:
         return self._requests.request(reason)
 
     def renew(self) -> None:
-        """Have another child for the next call, if there is one."""
+        """Let another child serve the next call, if there is a child."""
         with self._one_call:
             if self._child is not None:
                 self._replace(None)
@@ -309,7 +309,7 @@ class Runner:
         return Stopped(reason, killed=reply is None)
 
     def _ready_child(self, watch: StopWatch) -> ChildProcess | NotStarted:
-        """Return a child that takes calls: the one there is, or a new one.
+        """Return a child that takes calls: the existing one, or a new one.
 
         Raises:
             StopAsked: there is a reason to stop; the child goes on with its imports.

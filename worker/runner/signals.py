@@ -14,7 +14,7 @@ _C: Final[Any] = importlib.import_module("_signal")
 
 
 class Signals:
-    """Takes what is set up when it is made as what each call shall find."""
+    """Takes the present setup of signals as the one that each call will find."""
 
     def __init__(self) -> None:
         self._timers = _armed()
@@ -23,7 +23,7 @@ class Signals:
         self._faults = faulthandler.is_enabled()
 
     def restore(self) -> str:
-        """Disarm, put handlers and mask back. Gives nothing: all of it can be restored."""
+        """Disarm timers, and put handlers and mask back. Returns nothing: all of it can be restored."""
         faulthandler.cancel_dump_traceback_later()
         if _armed() != self._timers:
             for timer, (armed, interval) in zip(_TIMERS, self._timers, strict=True):
@@ -39,7 +39,7 @@ class Signals:
         return ""
 
     def _unblock(self) -> None:
-        """Take what waited behind the mask, before it meets a handler that is not meant for it."""
+        """Take signals that waited behind the mask, before a handler runs that is not meant for them."""
         if _C.pthread_sigmask(signal.SIG_BLOCK, ()) == self._blocked:
             return
         while waiting := signal.sigpending() - {signal.SIGTERM}:
@@ -48,7 +48,7 @@ class Signals:
 
 
 def _armed() -> list[tuple[bool, float]]:
-    """List of each timer whether it runs, and its interval."""
+    """List for each timer whether it runs, and its interval."""
     return [(left > 0, interval) for left, interval in map(signal.getitimer, _TIMERS)]
 
 

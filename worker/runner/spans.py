@@ -14,7 +14,7 @@ _API = "opentelemetry.trace"
 
 
 def prepare() -> None:
-    """Import what a function may ask for the current span, where traces are wanted: not later, in the middle of a call."""
+    """Import what a function may need for the current span if traces are wanted, and not later during a call."""
     if is_wanted(os.environ):
         try:
             import opentelemetry.trace  # noqa: F401, PLC0415  # an extra

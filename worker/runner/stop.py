@@ -10,7 +10,7 @@ from contextlib import suppress
 
 
 class StopAsked(Exception):  # a turn of events between two modules, not an error
-    """The running call shall stop for this reason."""
+    """The running call must stop, for this reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -40,13 +40,13 @@ class StopRequests:
             self._reason = None
 
     def finish(self) -> None:
-        """Finish the call: a request from now on is one for no call."""
+        """Finish the call: later requests are for no call."""
         with self._guard:
             self._in_call = False
             self.drain()
 
     def request(self, reason: str) -> bool:
-        """Ask for a stop. False: no call is running, nothing was done."""
+        """Ask for a stop. False: no call is running, and nothing was done."""
         with self._guard:
             if not self._in_call:
                 return False
@@ -55,7 +55,7 @@ class StopRequests:
             return True
 
     def nudge(self) -> None:
-        """Wake the wait without a reason to stop: there are news for the call. May be called in any thread."""
+        """Wake the wait because there is news for the call, without a reason to stop. May be called in any thread."""
         with self._guard:
             if self._in_call:
                 self._write(b".")
@@ -66,7 +66,7 @@ class StopRequests:
         self._written = True  # afterwards, or it could be drained too early and stay readable for good
 
     def drain(self) -> str | None:
-        """Make `wake` unreadable again, and give what was asked for. Six times a call, nearly always for nothing."""
+        """Make `wake` unreadable again, and return what was asked for. Runs six times a call, nearly always for nothing."""
         if self._written:
             self._written = False
             with suppress(BlockingIOError):
@@ -81,7 +81,7 @@ class StopRequests:
 
 
 class StopWatch:
-    """Watches, during one call, for a reason to stop it. After the first one it stays quiet."""
+    """Watches, during one call, for a reason to stop it. After the first reason it stays quiet."""
 
     def __init__(self, requests: StopRequests, stop: Callable[[], str | None], poll: float) -> None:
         self._requests = requests
@@ -107,11 +107,11 @@ class StopWatch:
             raise StopAsked(reason)
 
     def silence(self) -> None:
-        """Note that the call is being stopped already: further reasons no longer matter."""
+        """Note that the call is already being stopped, so that further reasons no longer matter."""
         self._quiet = True
 
     def pause(self, until: float | None) -> float:
-        """Tell how many seconds to wait until something happens, `check` is due or `until` (monotonic) has come."""
+        """Return the seconds to wait until something happens, `check` is due or `until` (monotonic) has come."""
         now = time.monotonic()
         ends = [end for end in (until, None if self._quiet else self._next) if end is not None]
         return max(0.0, min(ends, default=now + self._poll) - now)

@@ -52,7 +52,7 @@ class Kept(Protocol):
     """A part of the surroundings that a call may change."""
 
     def restore(self) -> str:
-        """Put it back. Gives why the process cannot serve another call, or nothing."""
+        """Put it back. Returns why the process cannot serve another call, or nothing."""
         ...
 
 
@@ -65,7 +65,7 @@ class Surroundings:
     """
 
     def __init__(self) -> None:
-        """Set up what imports shall find already: signals as in a fresh program, streams, logging."""
+        """Set up what imports must find already: signals as in a fresh program, streams, logging."""
         signal.pthread_sigmask(
             signal.SIG_SETMASK, ()
         )  # ignored and blocked signals of the supervisor pass exec
@@ -86,7 +86,7 @@ class Surroundings:
         self._set_streams()
 
     def keep(self) -> None:
-        """Take what is there now, after the imports, as what each call shall find."""
+        """Take the present state, after the imports, as the one that each call will find."""
         self._set_streams()
         self._processes = descendants(os.getpid())
         self._environment = Environment()
@@ -100,7 +100,7 @@ class Surroundings:
 
     @contextmanager
     def around_call(self, env: Mapping[str, str]) -> Iterator[None]:
-        """Give a call its environment; clean up behind it."""
+        """Give a call its environment, and clean up after it."""
         self._environment.enter(env)
         try:
             yield
@@ -112,7 +112,7 @@ class Surroundings:
                     self.spent = f"cleaning up behind the function failed ({type(error).__name__}: {error})"
 
     def _clean_up(self) -> str:
-        """Stop what may fire or forbid; then what acts ends; then all that was said goes to this log."""
+        """Stop what may fire or forbid, then end what acts, then write all remaining output to this log."""
         self._builtins.restore()  # all that follows is written with them
         given = (sys.stdout, sys.stderr)
         why = self._calm()
@@ -132,7 +132,7 @@ class Surroundings:
         return [*why, self.loops.restore(), self._end_processes(), self._threads.restore()]
 
     def _set_streams(self) -> None:
-        """Point the standard streams where they were, whatever a call did to them."""
+        """Point the standard streams where they pointed before, whatever a call did to them."""
         for number, descriptor in ((0, self._input), (1, self._output), (2, self._output)):
             os.dup2(descriptor, number)
         if not os.get_blocking(1):
@@ -151,12 +151,12 @@ class Surroundings:
             self._adopt("stdin")
 
     def _adopt(self, name: str) -> None:
-        """Keep a stream that was opened anew from now on."""
+        """Keep a newly opened stream from now on."""
         if hasattr(self, "_modules"):
             self._modules.adopt(sys, name)
 
     def _flush(self, given: Iterable[TextIO]) -> None:
-        """Bring out what Python and C have buffered, while it still goes to the log of this call."""
+        """Flush what Python and C have buffered, while it still goes to the log of this call."""
         ours = self._streams.values()
         for stream in given:
             if stream not in ours:
@@ -188,7 +188,7 @@ def _opened(descriptor: int) -> TextIOWrapper:
 
 
 def _reap() -> bool:
-    """Take the statuses of children that have ended. True: children are left."""
+    """Take the exit statuses of children that have ended. True: children are left."""
     try:
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass

@@ -21,14 +21,14 @@ _TASKS: Final = "/proc/self/task"
 
 
 class Threads:
-    """Takes the threads there are when it is made, those the imports have started, as what may run on."""
+    """Takes the present threads, those that imports have started, as the ones that may run on."""
 
     def __init__(self) -> None:
         self._python = set(_python_threads())
         self._count = _thread_count()
 
     def restore(self) -> str:
-        """Wait a moment for threads that are ending. Gives the name of one that stays, or nothing."""
+        """Wait a moment for threads that are ending. Returns the name of one that stays, or nothing."""
         count = _thread_count()
         if count <= self._count and self._python.issuperset(_python_threads()):
             self._count = count
@@ -36,7 +36,7 @@ class Threads:
         return self._wait()
 
     def _wait(self) -> str:
-        """Wait for threads to end: one just started has run nothing yet, and is seen as soon as it gets the interpreter."""
+        """Wait for threads to end: one just started has run nothing yet, and is seen when it gets the interpreter."""
         ends = monotonic() + _GRACE
         looks = 0
         while True:

@@ -102,7 +102,7 @@ def _over(state: Shard, run: RunId, before: int) -> bool:
 
 
 def _raw(state: Shard, action: TaskAction, shared: dict[str, str]) -> RawAction:
-    """Write an ended action down as the archive takes it; adds its shared part to those of the run."""
+    """Write an ended action as the archive stores it; its shared part is added to those of the run."""
     fields, name, part = records.encode_stored(action)
     shared[name.decode()] = part.decode()
     events = [event_at(state, cursor) for cursor in state.records[str(action.id)].kept]

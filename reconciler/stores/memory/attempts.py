@@ -170,7 +170,7 @@ class Attempts(MemoryCore):
 
 
 def _refusal(record: Record | None, launch: str, incarnation: str) -> StartRefused | None:
-    """Tell why a launch may not start; None when it may."""
+    """Say why a launch may not start; None when it may."""
     if record is None:
         return StartRefused.GONE
     if record.another_life(incarnation):
@@ -185,12 +185,12 @@ def _refusal(record: Record | None, launch: str, incarnation: str) -> StartRefus
 
 
 def _ours(record: Record | None, launch: str, owner: str, incarnation: str) -> Launch | None:
-    """Find the launch this worker may still report for; None when it was superseded."""
+    """Find the launch for which this worker may still report; None when it was superseded."""
     return record.launch if record is not None and record.runs(launch, owner, incarnation) else None
 
 
 def _look_again(shard: Shard, path: str, at: int, now: int) -> None:
-    """End the lease of an attempt at once. The action is due as a step or the worker wants, whatever is sooner."""
+    """End the lease of an attempt at once. The action is due when a step or the worker wants, whichever is sooner."""
     record = shard.records[path]
     if record.launch is not None:
         at = min(at, record.launch.look_at or at)
@@ -213,7 +213,7 @@ def _mark(shard: Shard, record: Record, request: Deletion, now: int) -> AbortOut
 
 
 def _unsignalled(record: Record | None, answer: Signal) -> SignalOutcome | None:
-    """Tell why a signal is not stored; None when it is (the order of R54)."""
+    """Say why a signal is not stored; None when it is (in the order of R54)."""
     if record is None:
         return SignalOutcome.MISSING
     if not record.is_condition:

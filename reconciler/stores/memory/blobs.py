@@ -27,7 +27,7 @@ class MemoryBlobs:
         self._lock = threading.Lock()
 
     def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
-        """Write an object; returns its SHA-256 in hex.
+        """Write an object; return its SHA-256 in hex.
 
         Raises:
             BlobExists: `overwrite` is false and an object lies there.
@@ -72,7 +72,7 @@ class MemoryBlobs:
         return blobs.get_many(self, refs, limit=limit, workers=workers)
 
     def stat(self, uri: str) -> BlobStat | None:
-        """Tell the size of an object; None when there is none.
+        """Return the size of an object; None when there is none.
 
         Raises:
             InvalidInput: the URI is none.
@@ -81,7 +81,7 @@ class MemoryBlobs:
         return None if data is None else BlobStat(len(data))
 
     def delete_prefix(self, uri: str) -> int:
-        """Remove all objects below a folder; returns how many.
+        """Remove all objects below a folder; return how many.
 
         Raises:
             InvalidInput: the URI is none, or names a whole bucket.
@@ -115,5 +115,5 @@ class MemoryBlobs:
         return blobs.join_uri(self.bucket, *parts)
 
     def check(self) -> list[str]:
-        """Find nothing, as nothing can be wrong with it."""
+        """Find no problems, because nothing can be wrong here."""
         return []

@@ -24,7 +24,7 @@ from reconciler.stores.catalog_rules import (
 
 @dataclass
 class _Slot:
-    """All there is of one key; who waits is ordered by since when."""
+    """Everything stored for one key; waiting actions are in the order in which they came."""
 
     entry: CacheEntry | None = None
     held: Reservation | None = None
@@ -32,7 +32,7 @@ class _Slot:
     waiting: dict[str, None] = field(default_factory=dict)
 
     def drain(self) -> tuple[str, ...]:
-        """Take everybody who waits; nobody does afterwards."""
+        """Take all waiting actions out, and return them."""
         waiting, self.waiting = tuple(self.waiting), {}
         return waiting
 
@@ -128,7 +128,7 @@ class MemoryCatalog:
             return (first,)
 
     def reserved(self) -> list[str]:
-        """Tell who holds a reservation now."""
+        """Return who holds a reservation now."""
         with self._lock:
             now = self._clock()
             held = [slot.held for slot in self._slots.values()]

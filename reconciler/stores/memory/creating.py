@@ -48,7 +48,7 @@ class Creating(MemoryCore):
         return tuple(outcomes)
 
     def _answer(self, new: Record, admitted: Collection[ActionId] = ()) -> Created:
-        """Tell what becomes of a submission; `admitted` are those that would have been stored before it."""
+        """Return the answer to a submission; `admitted` are those that would be stored before it."""
         shard, run = self.shard(new.id), new.id.run_id
         old, mine = shard.records.get(str(new.id)), new.metadata.incarnation
         there = shard.incarnations.get(run, mine) if old is None else old.metadata.incarnation
@@ -109,7 +109,7 @@ def _differing(old: ActionSpec, new: ActionSpec) -> tuple[str, ...]:
 
 
 def _below(parent: Record | None) -> CreateOutcome:
-    """Tell what becomes of a submission below this record."""
+    """Return the answer to a submission below this record."""
     if parent is None:
         return CreateOutcome.PARENT_MISSING
     if parent.ended or parent.metadata.deletion is not None:
@@ -118,5 +118,5 @@ def _below(parent: Record | None) -> CreateOutcome:
 
 
 def _recovered(record: Record) -> bool:
-    """Tell whether it has ended before it began."""
+    """Tell whether the action is recovered: it has ended before it began."""
     return record.phase is ActionPhase.RECOVERED

@@ -12,13 +12,13 @@ from reconciler.stores.memory.state import MemoryCore
 
 @dataclass
 class _Queue:
-    """The workers of a queue: until when each lives, and its functions; `since` when one always lived."""
+    """The workers of a queue: until when each lives, and its functions; `since`: from when on one always lived."""
 
     since: int = 0
     workers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
 
     def living(self, now: int) -> dict[str, tuple[int, dict[str, str]]]:
-        """Name the workers that live."""
+        """Name the living workers."""
         return {name: told for name, told in self.workers.items() if told[0] > now}
 
 
@@ -51,7 +51,7 @@ class Functions(MemoryCore):
             self.wrote("tell_functions", (worker, queue))
 
     def living(self, queue: str) -> dict[str, dict[str, str]]:
-        """Tell what each living worker of a queue can run."""
+        """Return what each living worker of a queue can run."""
         living = self._told.get(queue, _Queue()).living(self.now())
         return {worker: functions for worker, (_, functions) in living.items()}
 

@@ -47,14 +47,14 @@ class Heads:
         self.served.setdefault((line.level, line.fair), self.come.get(line.level, 0))
 
     def need_ticket(self, now: int) -> bool:
-        """Tell whether somebody has to send a ticket."""
+        """Tell whether somebody must send a ticket."""
         if not self.known or self.paused or self.ticket_until > now:
             return False
         self.ticket_until = now + TICKET_TTL
         return True
 
     def serve(self, one: Served) -> None:
-        """Note what became of a line that was picked."""
+        """Note the result for a line that was picked."""
         entry, line = (one.head.shard, one.head.line), read_line(one.head.line)
         if (line.level, line.fair) in self.served:
             self.served[line.level, line.fair] += one.cost
@@ -90,13 +90,13 @@ class Heads:
         return None
 
     def _aged(self, for_me: Callable[[str], bool], now: int) -> Head | None:
-        """Find what has stood longest of those `for_me` takes, if that is long."""
+        """Find the line that has stood longest among those `for_me` takes, if that is very long."""
         mine = (head for head in self.known.values() if for_me(read_line(head.line).function))
         oldest = min(mine, key=lambda head: (head.place, head.shard, head.line), default=None)
         return oldest if oldest is not None and oldest.place + AGED <= now else None
 
     def _in_turn(self, level: int) -> Iterator[tuple[str, Head]]:
-        """Sort the lines of a level: by what their fair keys were served, then by what has stood longest."""
+        """Sort the lines of a level: by how often their fair keys were served, then by how long they have stood."""
         lines: list[tuple[float, str, int, int, str, Head]] = []
         for head in self.known.values():
             line: Line = read_line(head.line)

@@ -52,7 +52,7 @@ class QueueLines(Functions):
         return Pick(head.shard, head.line, lines) if head is not None else Pick(lines=lines)
 
     def _taste(self, queue: str, worker: str) -> Callable[[str], bool]:
-        """Tell which functions a worker is given: what it knows, and what nobody knows."""
+        """Choose which functions a worker is given: those it knows, and those nobody knows."""
         living = self.living(queue)
         mine = living.get(worker)
         if mine is None:
@@ -172,7 +172,7 @@ class QueueLines(Functions):
 
 
 def _waits(shard: Shard, path: str, line: str) -> bool:
-    """Tell whether the launch of an action stands in this line, and somebody wants it."""
+    """Tell whether the launch of an action stands in this line and is still wanted."""
     record = shard.records.get(path)
     if record is None or record.launch is None or record.ended or record.stopping:
         return False
@@ -180,7 +180,7 @@ def _waits(shard: Shard, path: str, line: str) -> bool:
 
 
 def _expired(shard: Shard, path: str, now: int) -> bool:
-    """Tell whether an action should have begun before; a step then ends it."""
+    """Tell whether an action should have begun before now; a step then ends it."""
     expires = shard.records[path].metadata.expires_at
     if not expires or expires > now:
         return False
@@ -189,7 +189,7 @@ def _expired(shard: Shard, path: str, now: int) -> bool:
 
 
 def _put_back(shard: Shard, path: str, line: str, now: int) -> str:
-    """Put one launch back; its line, if that was empty."""
+    """Put one launch back; return its line if that was empty."""
     record = shard.records[path]
     launch = record.launch
     assert launch is not None
@@ -205,7 +205,7 @@ def _put_back(shard: Shard, path: str, line: str, now: int) -> str:
 
 
 def _is_drawn(record: Record | None, owner: str, one: GivenBack) -> bool:
-    """Tell whether this worker holds the launch, and has not reported."""
+    """Tell whether this worker holds the launch and has not reported."""
     if record is None or record.launch is None or record.launch.outcome is not None:
         return False
     return record.runs(one.launch, owner, one.incarnation)

@@ -24,7 +24,7 @@ class Next:
     _crowded: bool | None = None
 
     def note(self, path: str, due: Mapping[str, int], now: int) -> None:
-        """Note what becomes due now, if a crowd was due when this verb began; no more than a few of one verb."""
+        """Note what becomes due now, if many were due when this verb began; only a few per verb."""
         if self._noted >= FEW:
             return
         if self._crowded is None:
@@ -34,11 +34,11 @@ class Next:
             self.since.setdefault(path, now)
 
     def verb_ends(self) -> None:
-        """Count anew."""
+        """Start counting again."""
         self._noted, self._crowded = 0, None
 
     def take(self, room: int) -> list[str]:
-        """Take the notes that were made first."""
+        """Take the oldest notes."""
         paths = [path for _, path in heapq.nsmallest(room, ((at, path) for path, at in self.since.items()))]
         for path in paths:
             del self.since[path]

@@ -114,7 +114,7 @@ class Queries(MemoryCore):
         )
 
     def must_stay(self, shard: Shard, path: str, before: int) -> bool:
-        """Tell whether clean-up is owed (asked for again), somebody above may be read, its run is held, or children live."""
+        """Tell whether clean-up is owed, somebody above may be read, the run is held, or children live."""
         record = shard.records[path]
         if record.metadata.finalizers:
             return True
@@ -183,7 +183,7 @@ def _forget(shard: Shard, path: str, record: Record) -> None:
 
 
 def _is_above(shard: Shard, path: str) -> bool:
-    """Tell whether something below it is there: a name that comes again would take that part for its own."""
+    """Tell whether something below it exists: a new action of that name would take that for its own."""
     record = shard.records[path]
     run = record.id.run_id
     below = (m for m in shard.tree[run] if m.startswith(f"{record.id.action}/"))
@@ -193,7 +193,7 @@ def _is_above(shard: Shard, path: str) -> bool:
 
 
 def _wanted(shard: Shard, record: Record, before: int) -> bool:
-    """Tell whether an ancestor lives or is still kept: whoever reads it may read what is below it."""
+    """Tell whether an ancestor lives or is still kept: its readers may also read what is below it."""
     while record.spec.parent_action_name is not None:
         parent = str(record.id.run_id.action(record.spec.parent_action_name))
         if parent not in shard.records:

@@ -41,7 +41,7 @@ class _Resource:
         return (request for request in self.requests.values() if request.held)
 
     def line(self, *, capped: bool) -> list[tuple[str, _Request]]:
-        """Tell who waits, longest first; of two that came at once, by token."""
+        """List the waiting tokens, the longest waiting first; of two that came at once, by name."""
         found = [(t, r) for t, r in self.requests.items() if not r.held and r.capped is capped]
         return sorted(found, key=lambda item: (item[1].since, item[0]))
 
@@ -101,7 +101,7 @@ class MemoryQuotas(QuotaBook):
             return Answer(Allocation.GRANTED)
 
     def _again(self, resource: _Resource, before: int, quota: int, now: int) -> int:
-        """Choose when to ask again: next in line, as soon as a lease may run out; the others have time."""
+        """Choose when to ask again: for the next in line as soon as a lease may run out, for the others later."""
         ends = [request.until + 1 for request in resource.holders()] if before < quota else []
         return min([*ends, now + self.lease])
 

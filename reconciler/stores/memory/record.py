@@ -44,7 +44,7 @@ _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
 def copied(part: Part) -> Part:
-    """Make a second value of the same parts, as who receives it would.
+    """Copy a value, as its receiver would get it.
 
     Raises:
         UNWRITABLE: it has no JSON form.
@@ -57,13 +57,13 @@ def copied(part: Part) -> Part:
 
 
 def copied_unknown(unknown: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Make a second value of the fields of newer releases: nobody knows what they are, so each stays as it is written."""
+    """Copy the fields of newer releases: nobody knows what they are, so each stays as it is written."""
     return _unknown.decode(_encode(unknown)) if unknown else {}
 
 
 @dataclass
 class Launch:
-    """The launch that may report, from the commit that decided on it to the one that gives it up.
+    """The launch that may report, from the commit that decides on it to the commit that gives it up.
 
     Attributes:
         name: `<attempt>` or `<attempt>-<relaunch>`.
@@ -98,16 +98,16 @@ class Launch:
     progress: Progress | None = None
 
     def take(self, owner: str, lease_until: int, now: int) -> None:
-        """Give it to a worker."""
+        """Give the launch to a worker."""
         self.owner, self.lease_until, self.started_at = owner, lease_until, now
         self.handed_back, self.drawn_with = None, 0
 
     def leave(self) -> None:
-        """Take it away from its worker."""
+        """Take the launch away from its worker."""
         self.owner, self.lease_until, self.started_at, self.look_at = "", 0, 0, 0
 
     def view(self, *, in_line: bool) -> AttemptRecord:
-        """Tell what the API says of it."""
+        """Return the launch as the API shows it."""
         return AttemptRecord(
             launch=self.name,
             owner=self.owner,
@@ -201,7 +201,7 @@ class Record:
 
     @property
     def owes(self) -> bool:
-        """Tell whether this reconciler owes clean-up; finalizers of other controllers are theirs."""
+        """Tell whether this reconciler owes clean-up; finalizers of other controllers belong to those."""
         return FINALIZER in self.metadata.finalizers
 
     @property
@@ -211,17 +211,17 @@ class Record:
 
     @property
     def lists_ends(self) -> bool:
-        """Tell whether the ends of its children are listed: it is a group."""
+        """Tell whether the ends of its children are listed, as for a group."""
         return self.spec.task_type in GROUPS
 
     @property
     def is_condition(self) -> bool:
-        """Tell whether it asks a person."""
+        """Tell whether it is a condition."""
         return self.spec.action_type == CONDITION
 
     @property
     def stopping(self) -> bool:
-        """Tell whether somebody wants its attempt to stop."""
+        """Tell whether its attempt is asked to stop."""
         return self.metadata.deletion is not None or (self.launch is not None and bool(self.launch.stop))
 
     def held(self, now: int) -> bool:
@@ -229,7 +229,7 @@ class Record:
         return self.held_until > now
 
     def another_life(self, known: str) -> bool:
-        """Tell whether it is of another incarnation of its run than the caller's: names and launches come again."""
+        """Tell whether it belongs to another incarnation of its run than the caller's: names and launches are used again."""
         return bool(known) and self.metadata.incarnation != known
 
     def set_metadata(self, **changes: Any) -> None:  # noqa: ANN401  # fields of Metadata
@@ -242,13 +242,13 @@ class Record:
             self.set_metadata(finalizers=(*self.metadata.finalizers, FINALIZER))
 
     def runs(self, launch: str, owner: str, incarnation: str) -> bool:
-        """Tell whether this worker may still report for a launch."""
+        """Tell whether this worker may still report a launch."""
         if self.launch is None or self.ended or self.another_life(incarnation):
             return False
         return (self.launch.name, self.launch.owner) == (launch, owner)
 
     def view(self, children: Children | None = None, now: int = 0, *, in_line: bool = False) -> TaskAction:
-        """Make the record the API speaks of; whoever changes it changes nothing here."""
+        """Make the record of the API; changing it changes nothing here."""
         meta = self.metadata
         return TaskAction(
             self.id,
@@ -269,7 +269,7 @@ class Record:
 
 
 def spec_of(action: TaskAction) -> ActionSpec:
-    """Copy what a submission asks for; the names in it are those of the action."""
+    """Copy what a submission asks for; the names in the copy are those of the action."""
     project, domain, run, name = msgspec.structs.astuple(action.id)
     spec = copied(action.spec)
     return replace(
@@ -283,5 +283,5 @@ def spec_of(action: TaskAction) -> ActionSpec:
 
 
 def _from(at: int, now: int) -> int:
-    """Compute a time a submission names; a negative one counts from its acceptance."""
+    """Compute a time that a submission names; a negative one counts from its acceptance."""
     return now - at if at < 0 else at

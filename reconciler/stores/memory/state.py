@@ -75,7 +75,7 @@ class Shard:
     ended: dict[str, list[str]] = field(default_factory=dict)
 
     def count(self, run: RunId, name: str, by: int) -> None:
-        """Move one counter of a run."""
+        """Change one counter of a run."""
         counters = self.counters.setdefault(run, {})
         counters[name] = counters.get(name, 0) + by
 
@@ -85,13 +85,13 @@ class Shard:
         return Children(*(counters.get(f"{kind}:{action.action}", 0) for kind in "tof"))
 
     def list_end(self, parent: str, name: str) -> None:
-        """Add to the children of a group that have ended; of another parent nothing is kept."""
+        """Add to the ended children of a group; for other parents nothing is kept."""
         above = self.records.get(parent)
         if above is not None and above.lists_ends:
             self.ended.setdefault(parent, []).append(name)
 
     def publish(self, record: Record, event: ActionEvent, now: int) -> None:
-        """Append an event of an action to the results channel. Unless it says so, it was reported when it happened."""
+        """Append an event of an action to the results channel. By default its report time is that of the event."""
         if not event.reported_time:
             event = msgspec.structs.replace(event, reported_time=event.updated_time)
         at, count = self.last_cursor
@@ -101,11 +101,11 @@ class Shard:
         record.kept = [*record.kept, self.last_cursor][-EVENT_IDS:]
 
     def due_at(self, now: int) -> Iterator[tuple[int, str]]:
-        """Tell what is due, and since when."""
+        """List what is due, and since when."""
         return ((at, path) for path, at in self.due.items() if at <= now)
 
     def wake(self, path: str, at: int, now: int) -> None:
-        """Make an action due, never later than it was; while a claim is out, note the request for its end.
+        """Make an action due, never later than it was; during a claim, note the request for the end of the claim.
 
         Noted also once the lease of the claim has run out: a slow step may still commit, and writes its own due time.
         """
@@ -133,7 +133,7 @@ class Shard:
             self.lines.pop(line, None)
 
     def enter(self, path: str, line: str, place: int) -> str:
-        """Put the launch of an action into a line; its name if it was empty before, else nothing.
+        """Put the launch of an action into a line; return the line's name if it was empty before, else nothing.
 
         The level is that of the priority given last, which may be after the line was chosen; a relaunch stays ahead of all.
         """
@@ -147,13 +147,13 @@ class Shard:
         return line if opened else ""
 
     def next_place(self, run: RunId, now: int) -> int:
-        """Tell where the next launch of a run stands: at the time it came, but so far behind the one before."""
+        """Choose where the next launch of a run stands: at the time it came, but behind the launch before it."""
         counters = self.counters.setdefault(run, {})
         place = counters["lp"] = max(now, counters.get("lp", 0) + APART)
         return place
 
     def begin(self, path: str, owner: str, lease: int, now: int) -> None:
-        """Give the lease of a launch to a worker; a step that holds the action looks at the lease when it commits."""
+        """Give the lease of a launch to a worker; a step that holds the action sees the lease when it commits."""
         record, until = self.records[path], now + lease
         launch = record.launch
         assert launch is not None
@@ -163,14 +163,14 @@ class Shard:
             self.due[path] = min(until + GRACE, self.due.get(path, until + GRACE))
 
     def need_message(self, now: int) -> bool:
-        """Tell whether the caller has to send a wake-up message: nobody else did a moment ago."""
+        """Tell whether the caller must send a wake-up message, because nobody else did a moment ago."""
         if self.pending_until > now:
             return False
         self.pending_until = now + PENDING_TTL
         return True
 
     def next_due(self, now: int, horizon: int) -> tuple[int, bool]:
-        """Find the earliest due time (0: nothing is due), and whether the caller has to send a countdown for it.
+        """Find the earliest due time (0: nothing is due), and whether the caller must send a countdown for it.
 
         At most one countdown is armed; a time beyond the horizon is left to the resync sweep.
         """
@@ -249,7 +249,7 @@ class MemoryCore:
                     del self._waiting[run]
 
     def notify(self, runs: Iterable[RunId], ended: Iterable[ActionId] = ()) -> None:
-        """Call who waits for these runs, or for the end of these actions. Not under the lock: a callback may take any."""
+        """Call the waiters for these runs, or for the ends of these actions. Not under the lock: callbacks may take any."""
         names = {(action.run_id, action.action) for action in ended}
         ends = {run for run, _ in names}
         with self._lock:
@@ -264,5 +264,5 @@ class MemoryCore:
 
 
 def parse(path: str) -> ActionId:
-    """Read the identity a path of the store stands for."""
+    """Read the identity that a path of the store names."""
     return ActionId(*path.split("/"))

@@ -25,7 +25,7 @@ replace = msgspec.structs.replace
 
 @dataclass(frozen=True)
 class Decided:
-    """A write, read as a decision on its action: copies of the parts it stores, and what they mean.
+    """A write, read as a decision about its action: copies of the parts it stores, and what they mean.
 
     Attributes:
         write: with copies of what is stored.
@@ -64,12 +64,12 @@ class Decided:
 
     @property
     def over(self) -> bool:
-        """Tell whether nothing is owed any more: nobody claims it again."""
+        """Tell whether nothing is owed any more: nobody will claim it again."""
         return self.phase.is_terminal() and FINALIZER not in self.write.action.metadata.finalizers
 
     @property
     def sends_again(self) -> bool:
-        """Tell whether the launch it puts into a line is the one that stood there before."""
+        """Tell whether the launch it puts into a line stood there before."""
         return self.write.launch is not None and self.write.launch[0] == self.write.original.attempt.launch
 
     @property
@@ -104,7 +104,7 @@ class Stepping(MemoryCore):
             return ClaimReport(now, claimed, at, arm)
 
     def _take_due(self, shard: Shard, room: int, now: int, *, besides: list[str]) -> list[TaskAction]:
-        """Claim what is due: when that is more than there is room for, up to half of it those that are next."""
+        """Claim what is due; if that is more than there is room for, up to half of it from the notes of `Next`."""
         due = [path for _, path in heapq.nsmallest(room, shard.due_at(now))]
         ahead = [path for path in shard.next.take(room // 2) if shard.due.get(path, now + 1) <= now]
         if len(due) < room:  # all is taken, so nobody is next
@@ -118,7 +118,7 @@ class Stepping(MemoryCore):
         return claimed
 
     def _take(self, shard: Shard, path: str, now: int, *, named: bool) -> TaskAction | None:
-        """Claim one action, unless it is gone, held or has nothing left to do."""
+        """Claim one action, unless it is gone, held or finished."""
         record = shard.records.get(path)
         if record is not None and record.held(now):
             if named:
@@ -197,7 +197,7 @@ class Stepping(MemoryCore):
 
     @staticmethod
     def _ended_child_wakes(shard: Shard, parent: str, now: int) -> None:
-        """Wake a parent: by its last child to end, and by each one while its launch has ended. Nobody polls for a join.
+        """Wake a parent: by its last child to end, and by each child while its launch is over. Nobody polls for a join.
 
         One that wants more children is woken when there is much room, else a moment later. A launch at work is told itself.
         """
@@ -262,7 +262,7 @@ class Stepping(MemoryCore):
 
 
 def _due_after(record: Record, decided: Decided) -> int:
-    """Tell when to look again: as asked, or as woken while held, or when the lease of a running attempt ends.
+    """Return when to look again: as asked, as woken during the claim, or when the lease of a running attempt ends.
 
     For a running attempt `Launch.look_at` keeps the request without the lease.
     """
@@ -283,7 +283,7 @@ def _due_after(record: Record, decided: Decided) -> int:
 
 
 def _store(record: Record, decided: Decided, now: int) -> None:
-    """Write what was decided into the record, and nothing that others may have written since the claim."""
+    """Store a decision in the record, without changing what others may have written since the claim."""
     write, action = decided.write, decided.write.action
     if write.status or write.metadata or write.events or write.launch is not None:
         record.version += 1
@@ -321,7 +321,7 @@ def _store_launch(record: Record, decided: Decided, now: int) -> None:
 
 
 def _enter_lines(shard: Shard, applied: Iterable[Decided], now: int) -> list[str]:
-    """Put the launches of some writes into their lines; those that were empty."""
+    """Put the launches of some writes into their lines; return the lines that were empty."""
     opened = []
     for one in applied:
         launch = shard.records[one.path].launch

@@ -13,7 +13,7 @@ from reconciler.stores.memory.stepping import Stepping
 
 
 class MemoryStore(Creating, Stepping, Attempts, QueueLines, Functions, GarbageNotes, Archiving, Holding):
-    """The store to read, and the one of simulations and fast tests; one process, nothing is kept beyond it.
+    """The store to read, used by simulations and fast tests: one process, nothing survives it.
 
     It holds records with named fields (`Record`), knows nothing of how Redis lays them out, and passes the same conformance
     suite. One lock makes each verb atomic. Time passes only as the given clock says.
@@ -24,4 +24,4 @@ class MemoryStore(Creating, Stepping, Attempts, QueueLines, Functions, GarbageNo
     """
 
     def close(self) -> None:
-        """Do nothing; here for the sake of the twin."""
+        """Do nothing; the twin has it."""

@@ -15,7 +15,7 @@ _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def allocator_note(store: RedisStore) -> str:
-    """Say what the allocator of the server costs; nothing when it is a good one, or not known."""
+    """Say what the allocator of the server costs; nothing when it is a good one, or unknown."""
     try:
         info: dict[str, Any] = store.client.info("default")
     except RedisError:
@@ -30,7 +30,7 @@ def allocator_note(store: RedisStore) -> str:
 
 
 def _preloaded(url: str, process: object) -> bool:
-    """Tell whether a server on this machine was given another allocator, which it does not know itself."""
+    """Tell whether a server on this machine was started with another allocator, which the server itself does not know."""
     address = read_redis(url)
     if not (address.path or {host for host, _ in address.hosts} <= _HERE):
         return False

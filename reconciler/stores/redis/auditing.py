@@ -29,7 +29,7 @@ _outputs = msgspec.json.Decoder(OutputRef)
 
 
 class Why(StrEnum):
-    """The fault of a key."""
+    """The reason why a key has no owner."""
 
     NO_RUN = "belongs to a run that is not listed"
     NO_HOLD = "holds a run that is not listed as held"
@@ -88,11 +88,11 @@ class Auditing(RedisCore):
 
     @explain
     def remove_lost(self, lost: Iterable[tuple[str, Why]]) -> int:
-        """Remove keys without an owner, unless they have got one; returns how many are gone."""
+        """Remove keys without an owner, unless they have got one since; return how many are gone."""
         return sum(self._remove(key) for key, why in lost if why in REMOVABLE)
 
     def _remove(self, key: str) -> bool:
-        """Remove a key. It is watched, and what says whose it is: a run that begins at this moment keeps what is its own."""
+        """Remove a key, watching it and what names its owner, so that a run which begins at this moment keeps its keys."""
         with self.client.pipeline() as pipe:
             pipe.watch(key, *self._registers(key))  # type: ignore[no-untyped-call]  # redis-py has no types here
             if key not in self._lost([key]):
@@ -109,7 +109,7 @@ class Auditing(RedisCore):
         return [] if shard is None else [self.keys.runs(shard)]
 
     def _parts(self, key: str) -> tuple[int | None, str, str]:
-        """Split a key of a shard into shard, kind and name; no shard for any other."""
+        """Split a key of a shard into shard, kind and name; no shard for any other key."""
         found = re.fullmatch(r"\{(\d+)\}:([^:]*):?(.*)", key[len(self.keys.prefix) + 1 :], re.DOTALL)
         return (int(found[1]), found[2], found[3]) if found else (None, "", "")
 
@@ -130,7 +130,7 @@ class Auditing(RedisCore):
         return lost | {one.key: one.why for one, answer in pairs if not _is_owner(one, answer)}
 
     def _judged(self, key: str) -> Why | list[_Question]:
-        """Judge a key by its name, or tell what to ask about it."""
+        """Judge a key by its name, or return the command that will tell."""
         rest = key[len(self.keys.prefix) + 1 :]
         shard, kind, name = self._parts(key)
         if shard is not None:

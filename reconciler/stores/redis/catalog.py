@@ -34,7 +34,7 @@ _source = msgspec.json.Decoder(CacheSource)
 
 
 class RedisCatalog:
-    """Implements `reconciler.stores.catalog.Catalog`. All keys of one cache key share a hash tag, not one with any run.
+    """Implements `reconciler.stores.catalog.Catalog`. All keys of one cache key share a hash tag, but none with any run.
 
     Every method raises `StoreUnavailable`, within `RECONCILER_SOCKET_TIMEOUT`, when the server does not answer.
 

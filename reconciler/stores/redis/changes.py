@@ -23,7 +23,7 @@ _UNSENT_FIELDS = (b"k", b"nt", b"np")
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One `Write`, as fields of a record.
+    """One `Write` as fields of a record.
 
     Attributes:
         path: whose record.

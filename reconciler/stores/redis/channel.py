@@ -33,7 +33,7 @@ _START = "0-0"
 
 
 class _Whose(msgspec.Struct):
-    """The one part of an event that a warning about it needs."""
+    """The part of an event that a warning about it needs."""
 
     id: ActionId
 
@@ -56,7 +56,7 @@ class RedisChannel(RedisCore):
 
     @explain
     def read(self, limit: int, block: int) -> list[ChannelEntry]:
-        """Read events nobody in the group was given yet, at most `limit` of each shard, in the order of each action.
+        """Read events that nobody in the group was given yet, at most `limit` of each shard, in the order of each action.
 
         Waits up to `block` ms for the first one, but no longer than half of the socket's timeout; 0 does not wait.
         """
@@ -75,7 +75,7 @@ class RedisChannel(RedisCore):
 
     @explain
     def take_over(self, limit: int, idle: int) -> list[ChannelEntry]:
-        """Take events given to some consumer, this one too, and open for `idle` ms; at most `limit` of each shard.
+        """Take events given to any consumer, this one too, and open for `idle` ms; at most `limit` of each shard.
 
         Each call looks at a part of what is open, and the next one goes on behind it.
         """
@@ -95,7 +95,7 @@ class RedisChannel(RedisCore):
 
     @explain
     def acknowledge(self, entries: Sequence[ChannelEntry]) -> int:
-        """Note that these need not come again; returns how many were open until now."""
+        """Acknowledge events, so that they do not come again; return how many were open."""
         by_shard: dict[int, list[str]] = {}
         for entry in entries:
             by_shard.setdefault(self.shard_of(entry.event.id.run_id), []).append(entry.cursor)
@@ -115,7 +115,7 @@ class RedisChannel(RedisCore):
         return found
 
     def _set_aside(self, shard: int, cursor: str, data: bytes, error: str) -> None:
-        """Tell, and acknowledge in one go; the entry stays in the stream for its retention."""
+        """Report an entry and acknowledge it in one go; it stays in the stream for its retention."""
         key = self.keys.events(shard)
         log.warning("channel.unreadable", group=self._group, stream=key, entry=cursor, error=error)
         pipe = self.client.pipeline(transaction=False)
@@ -143,7 +143,7 @@ class RedisChannel(RedisCore):
         self._made = True
 
     def _make_again(self, error: ResponseError) -> None:
-        """Have a missing group made again by the next call: it was removed, or lost with the server's data."""
+        """Let the next call create a missing group again: it was removed, or lost with the server's data."""
         if "NOGROUP" not in str(error):
             raise error
         self._made = False

@@ -22,7 +22,7 @@ OLDEST = (7, 0)
 
 
 def store_problems(store: RedisStore) -> list[str]:
-    """List everything that speaks against this server, as sentences with a remedy; empty when there is nothing.
+    """List what is wrong with this server, as sentences with a remedy; empty when nothing is.
 
     The first process to look fixes number of shards and layout for all. A good server is given the scripts.
     """
@@ -42,7 +42,7 @@ def store_problems(store: RedisStore) -> list[str]:
 
 
 def server_problems(info: dict[str, Any], where: str) -> list[str]:
-    """Tell what speaks against a server for good, by what it says of itself.
+    """List what makes a server unfit for good, by its own information.
 
     Args:
         info: its answer to INFO; empty when it may not be asked.
@@ -58,7 +58,7 @@ def _keeping(info: dict[str, Any], where: str) -> list[str]:
 
 
 def _rights(store: RedisStore, where: str, *known: str) -> list[str]:
-    """Tell what the user may not do. `known` was refused before."""
+    """List what the user may not do. `known` was refused before."""
     with explained(store.url):
         return rights_problem(where, [*known, *missing_rights(store)])
 
@@ -129,7 +129,7 @@ def _shape(shards: int) -> dict[str, int]:
 
 
 def shape_problems(stored: dict[bytes, bytes], shards: int, where: str) -> list[str]:
-    """Tell how a data set differs from what this process would read and write.
+    """List how a data set differs from what this process would read and write.
 
     Args:
         stored: what the first worker fixed; empty before there was one.

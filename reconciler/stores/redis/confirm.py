@@ -33,7 +33,7 @@ class ConfirmingRedis(redis.Redis):
     _mark: str
 
     def guarded_by(self, settings: Settings) -> ConfirmingRedis:
-        """Say what is wanted, and return the client."""
+        """Take the settings of the guard, and return the client."""
         self._wanted = settings.confirm_replicas or None
         self._confirm_timeout = settings.socket_timeout.total_seconds() * _OF_SOCKET_TIMEOUT
         self._mark = Keys(settings.key_prefix, settings.shards).confirm

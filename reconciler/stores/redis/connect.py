@@ -146,6 +146,6 @@ def explain(method: Callable[P, R]) -> Callable[P, R]:
 
 
 def _op_of(method: Callable[..., object]) -> str:
-    """Name of a verb in the metrics: catalog, quotas and channel have verbs as the store has."""
+    """Name a verb in the metrics: catalog, quotas and channel have verbs of the same names as the store."""
     owner = method.__module__.rpartition(".")[2]
     return f"{owner}.{method.__name__}" if owner in {"catalog", "quotas", "channel"} else method.__name__

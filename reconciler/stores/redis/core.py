@@ -22,7 +22,7 @@ _OVERHEAD = 2048
 
 
 def open_json(value: msgspec.Struct) -> bytes:
-    """Write the JSON of a record without its closing brace, for scripts to append the store's own time."""
+    """Write the JSON of a record without its closing brace, so that scripts can append the store's own time."""
     return records.encode_json(value)[:-1]
 
 
@@ -32,7 +32,7 @@ def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
 
 
 def counted(three: Sequence[bytes | None] | None) -> Children | None:
-    """Read the counts of an action's children, as a script gives them; None when it has none."""
+    """Read the counts of an action's children from the answer of a script; None when it has none."""
     return Children(*(int(n or 0) for n in three)) if three else None
 
 
@@ -61,7 +61,7 @@ class RedisCore:
         return groups
 
     def where(self, action: ActionId) -> tuple[str, str]:
-        """Name the due key and base of an action's shard: first key and first argument of every script."""
+        """Name the due key and the base of an action's shard: first key and first argument of every script."""
         shard = self.shard_of(action.run_id)
         return self.keys.due(shard), self.keys.base(shard)
 
@@ -72,13 +72,13 @@ class RedisCore:
         return records.decode(action, fields, self.shared(action.run_id, fields[b"h"]), children, now)
 
     def shared(self, run: RunId, name: bytes) -> Mapping[str, Any]:
-        """Return a shared spec, not to be changed: named by its content, so every process reads each one once."""
+        """Return a shared spec, not to be changed. It is named by its content, so every process reads each one once."""
         digest = records.shared_digest(name)
         found = self._shared.get(digest)
         return found if found is not None else self.fetch_shared([(run, name)]).get(digest, {})
 
     def fetch_shared(self, wanted: Iterable[tuple[RunId, bytes]]) -> dict[bytes, Mapping[str, Any]]:
-        """Read the shared specs of a batch that are not known yet, in one round trip; returns those read, by digest."""
+        """Read the shared specs of a batch that are not known yet, in one round trip; return those read, by digest."""
         known, digest = self._shared, records.shared_digest
         missing = {digest(name): (run, name) for run, name in wanted if known.get(digest(name)) is None}
         if not missing:
@@ -90,6 +90,6 @@ class RedisCore:
         return {d: self.remember_shared(run, name, data) for (d, (run, name)), data in read if data}
 
     def remember_shared(self, run: RunId, name: bytes, data: bytes) -> Mapping[str, Any]:
-        """Keep a shared spec, for all runs that have an equal one; the oldest one makes room."""
+        """Keep a shared spec for all runs that have an equal one; the oldest one makes room."""
         shared: Mapping[str, Any] = records.decode_shared(data, run, name)
         return self._shared.keep(records.shared_digest(name), shared, _OVERHEAD + len(data))

@@ -18,7 +18,7 @@ _good: set[tuple[str, str, int]] = set()
 
 
 class ClientStore(RedisStore):
-    """A store that looks at its server once in a process, with its first verb, and refuses what a worker would refuse.
+    """A store that checks its server once in a process, at its first verb, and refuses what a worker would refuse.
 
     Without it a client would store actions where no worker will ever look for them: on a node of a cluster, on a server that
     forgets them, or in other shards. Every verb raises `InvalidSettings` then.
@@ -30,7 +30,7 @@ class ClientStore(RedisStore):
 
     @property
     def client(self) -> redis.Redis:
-        """The client of redis-py, once its server was looked at."""
+        """The client of redis-py, once its server was checked."""
         if self._what not in _good:
             self._look()
         return self._client
@@ -62,7 +62,7 @@ class ClientStore(RedisStore):
 
 
 def _allowed(answer: Any) -> dict[Any, Any]:  # noqa: ANN401  # what Redis answers
-    """Run it and return the answer; empty for a user who may not ask: a worker's user may, and it is told."""
+    """Run a command and return the answer; empty if the user may not run it: a worker's user may, and reports it."""
     if isinstance(answer, NoPermissionError):
         return {}
     if isinstance(answer, Exception):

@@ -85,7 +85,7 @@ class Keys(msgspec.Struct, frozen=True):
         return crc32(str(run).encode()) % self.shards
 
     def base(self, shard: int) -> str:
-        """Tell what all keys of a shard start with; carries its hash tag."""
+        """Return the common start of all keys of a shard; it carries the hash tag."""
         return f"{self.prefix}:{{{shard:02d}}}:"
 
     def due(self, shard: int) -> str:
@@ -93,7 +93,7 @@ class Keys(msgspec.Struct, frozen=True):
         return self.base(shard) + "due"
 
     def garbage(self, shard: int) -> str:
-        """Name the notes of a shard of objects that go when their records have gone."""
+        """Name the notes about objects in a shard that are removed after their records."""
         return self.base(shard) + "garbage"
 
     def held(self, shard: int) -> str:
@@ -109,11 +109,11 @@ class Keys(msgspec.Struct, frozen=True):
         return self.base(shard) + "spilled"
 
     def action(self, action: ActionId) -> str:
-        """Record of an action."""
+        """Name the record of an action."""
         return f"{self.base(self.shard_of(action.run_id))}a:{action}"
 
     def ended(self, group: ActionId) -> str:
-        """Build the key of the children of a group that have ended."""
+        """Name the ended children of a group."""
         return f"{self.base(self.shard_of(group.run_id))}ended:{group}"
 
     def steps(self, action: ActionId) -> str:
@@ -149,7 +149,7 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.base(self.shard_of(run))}n:{run}"
 
     def cache(self, digest: str) -> str:
-        """Tell what the keys of one cache key start with; carries their hash tag."""
+        """Return the common start of the keys of one cache key; it carries their hash tag."""
         return f"{self.prefix}:{{c:{digest}}}:"
 
     def cache_entry(self, digest: str) -> str:
@@ -157,7 +157,7 @@ class Keys(msgspec.Struct, frozen=True):
         return self.cache(digest) + "entry"
 
     def quota(self, resource: str) -> str:
-        """Tell what the keys of a resource start with; carries their hash tag."""
+        """Return the common start of the keys of a resource; it carries their hash tag."""
         return f"{self.prefix}:{{q:{resource}}}:"
 
     def quota_held(self, resource: str) -> str:
@@ -165,11 +165,11 @@ class Keys(msgspec.Struct, frozen=True):
         return self.quota(resource) + "held"
 
     def queue(self, queue: str) -> str:
-        """Tell what the keys of a queue start with; carries their hash tag."""
+        """Return the common start of the keys of a queue; it carries their hash tag."""
         return f"{self.prefix}:{{w:{queue}}}:"
 
     def functions(self, queue: str) -> str:
-        """Tell what the workers of a queue can run."""
+        """Name what the workers of a queue can run."""
         return self.queue(queue) + "functions"
 
     def heads(self, queue: str) -> str:
@@ -207,7 +207,7 @@ class Keys(msgspec.Struct, frozen=True):
 
     @property
     def meta(self) -> str:
-        """Tell what must be the same for all processes of an installation."""
+        """Name what must be the same for all processes of an installation."""
         return f"{self.prefix}:meta"
 
     @property

@@ -66,7 +66,7 @@ class QueueLines(RedisCore):
     def _readable(
         self, action: ActionId, fields: dict[bytes, bytes], kids: Sequence[bytes | None], now: int
     ) -> TaskAction | None:
-        """Read a record that was drawn; one that somebody wrote over harms no neighbour: its lease ends."""
+        """Read a drawn record. One that somebody overwrote harms no other launch: its lease simply ends."""
         try:
             return self.decode(action, fields, counted(kids), now)
         except (msgspec.DecodeError, KeyError, ValueError):
@@ -154,7 +154,7 @@ class QueueLines(RedisCore):
 
 
 def heads_of(shard: int, lines: Sequence[Sequence[bytes]]) -> tuple[Head, ...]:
-    """Read heads from what a script tells of lines: {line, place of its first launch, when}..."""
+    """Read heads from what a script returns of lines: {line, place of its first launch, when}..."""
     return tuple(Head(shard, line.decode(), int(float(place)), int(at)) for line, place, at in lines)
 
 

@@ -23,14 +23,14 @@ _PATIENCE = 0.25
 
 
 class _Waiting(NamedTuple):
-    """A waiter on a channel, and for the end of which action; empty: any notification will do."""
+    """A waiter on a channel, and the action whose end it waits for; empty: any notification will do."""
 
     callback: Callable[[], None]
     end_of: bytes
 
 
 class Notifier:
-    """Listens on the channels somebody waits for. The thread ends when nobody does."""
+    """Listens on the channels somebody waits for. The thread ends when nobody waits."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -42,7 +42,7 @@ class Notifier:
 
     @contextmanager
     def subscribe(self, channel: str, callback: Callable[[], None], end_of: str = "") -> Iterator[None]:
-        """Call `callback` after each notification on `channel`, from before this returns until the context ends.
+        """Call `callback` after each notification on `channel`, beginning before this returns, until the context ends.
 
         With `end_of` only after those that name it; `ANY`: that name one.
         """
@@ -56,7 +56,7 @@ class Notifier:
             self._remove(channel, waiting)
 
     def close(self) -> None:
-        """Stop listening; returns when the thread has ended. Whoever still waits is no longer called."""
+        """Stop listening; return when the thread has ended. Remaining waiters are no longer called."""
         with self._lock:
             pubsub, thread, self._pubsub = self._pubsub, self._thread, None
         if pubsub is not None and thread is not None:
@@ -108,7 +108,7 @@ class Notifier:
                     self._hear(message)
 
     def _rest(self, pubsub: redis.client.PubSub) -> None:
-        """End listening when nobody waits."""
+        """Stop listening when nobody waits."""
         with self._lock:
             if not self._callbacks and pubsub is self._pubsub:
                 self._pubsub = None
@@ -122,7 +122,7 @@ class Notifier:
             self._call(channel, message["data"].split(b" "))
 
     def _call(self, channel: str, ended: list[bytes] | None = None) -> None:
-        """Call who waits there; with the names of what ended, of those that wait for one end only the ones concerned."""
+        """Call the waiters of a channel; with the names of ended actions, only those waiters whose action is named."""
         for waiting in tuple(self._callbacks.get(channel, ())):
             if ended is None or _concerns(waiting.end_of, ended):
                 waiting.callback()
@@ -133,5 +133,5 @@ class Notifier:
 
 
 def _concerns(end_of: bytes, ended: list[bytes]) -> bool:
-    """Tell whether a notification with these names is for who waits for that end; one without names has an empty one."""
+    """Tell whether a notification with these names concerns a waiter for that end; one without names concerns all."""
     return not end_of or end_of in ended or (end_of == ANY.encode() and ended != [b""])

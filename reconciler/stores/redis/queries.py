@@ -126,7 +126,7 @@ class Queries(RedisCore):
     def subscribe(
         self, run: RunId, callback: Callable[[], None], *, end_of: str = ""
     ) -> AbstractContextManager[None]:
-        """Make a lost connection again, and then call back once."""
+        """Reconnect a lost connection, and then call back once."""
         # one for all threads that ask at once: each would have a connection of its own
         notifier: Notifier = vars(self).setdefault("_notifier", Notifier(self.settings))
         return notifier.subscribe(self.keys.channel(run), callback, end_of)
@@ -168,7 +168,7 @@ class Queries(RedisCore):
 
     @explain
     def say_alive(self, worker: str, facts: bytes, seconds: int) -> bytes:
-        """Keep a worker's liveness key for so many seconds, 0 removes it; returns what it held before."""
+        """Keep a worker's liveness key for this many seconds, 0 removes it; return what it held before."""
         key = self.keys.worker(worker)
         if not seconds:
             self.client.delete(key)

@@ -27,7 +27,7 @@ _LIFE = 60_000
 
 
 def missing_rights(core: RedisCore) -> list[str]:
-    """Tell what the user of the records may not do, as an ACL writes it (`+time`, `~cr:*`, `&cr:*`); empty: nothing.
+    """List what the user of the records may not do, as an ACL writes it (`+time`, `~cr:*`, `&cr:*`); empty: nothing.
 
     Raises:
         RedisError: the server does not answer, or takes no writes.
@@ -55,7 +55,7 @@ def in_scripts(base: str) -> list[Words]:
 
 
 def sent(base: str) -> list[Words]:
-    """List every command that is sent as it is, the scripts among them."""
+    """List every command that is sent directly, and those that run scripts."""
     h, m, q, s, x, z = (f"{base}{kind}" for kind in ("h", "m", "q", "s", "x", "z"))
     script = pack([[str(word) for word in words] for words in in_scripts(base)])
     sha = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -77,7 +77,7 @@ def sent(base: str) -> list[Words]:
 
 
 def _families(core: RedisCore, mark: str) -> list[Words]:
-    """Name, for reading and writing, each kind of key outside of a shard: a pattern may leave one of them out."""
+    """Name each kind of key outside of a shard, for reading and writing: a pattern may leave one of them out."""
     keys = core.keys
     names = (
         f"{keys.meta}-{mark}",

@@ -33,7 +33,7 @@ SELDOM = frozenset({
 
 
 class Script:
-    """One verb. Sent by digest; the server is given the text when it does not know it (restart, SCRIPT FLUSH)."""
+    """One verb. Sent by digest; the server gets the text when it does not know it (restart, SCRIPT FLUSH)."""
 
     __slots__ = ("_sha", "name", "text")
 
@@ -52,11 +52,11 @@ class Script:
             return client.execute_command("EVAL", self.text, 1, key, *args)  # type: ignore[no-untyped-call]  # redis-py has no types here
 
     def command(self, key: str, *args: Any) -> tuple[Any, ...]:  # noqa: ANN401  # what Redis takes
-        """Make the command that runs the script on the slot of `key`, for who sends it himself."""
+        """Make the command that runs the script on the slot of `key`, for a caller who sends it."""
         return ("EVALSHA", self._sha, 1, key, *args)
 
     def for_each(self, client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Run the script for each (key, argument …), in one round trip; an answer may be the exception of that one call."""
+        """Run the script for each (key, argument …), in one round trip; an answer may be the exception of that call."""
         answers = self._pipelined(client, calls)
         unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
@@ -80,7 +80,7 @@ def script(name: str) -> Script:
 
 
 def load_scripts(client: redis.Redis) -> None:
-    """Give the server the scripts of every action in one round trip, so that none pays for the first call of a verb."""
+    """Load the scripts of every action into the server in one round trip, so that no first call has to."""
     pipe = client.pipeline(transaction=False)
     for name in VERBS:
         if name not in SELDOM:
@@ -89,7 +89,7 @@ def load_scripts(client: redis.Redis) -> None:
 
 
 def lean(common: str, verb: str) -> str:
-    """Shorten the script of a verb to what it uses of the shared parts, and itself, without comments and blanks.
+    """Shorten the script of a verb to the shared parts it uses and itself, without comments and blanks.
 
     The server keeps the text of each script for good, and runs all of it at each call. Its messages name the lines of this
     text: `print(script("claim").text)`.

@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError
 
 
 class Sent:
-    """Commands sent over a connection that is theirs until they are answered, or given up.
+    """Commands sent over a connection that belongs to them until they are answered or given up.
 
     Args:
         client: whose connections are used; its way of retrying is not.
@@ -30,7 +30,7 @@ class Sent:
             raise
 
     def answers(self) -> list[Any] | None:
-        """Wait for all answers; None when the connection broke. That of a script the server does not know is None.
+        """Wait for all answers; None when the connection broke. A script that the server does not know gives None, too.
 
         Raises:
             RedisError: the server refused one, or did not answer in time.
@@ -52,6 +52,6 @@ class Sent:
             return None
 
     def give_up(self) -> None:
-        """Read no answers: nobody else may find them on the connection."""
+        """Leave the answers unread, and let nobody else find them on the connection."""
         self._connection.disconnect()
         self._pool.release(self._connection)

@@ -141,7 +141,7 @@ class Stepping(RedisCore):
     def claim(
         self, shard: int, *, owner: str, limit: int, named: Sequence[ActionId] = (), first: bool = False
     ) -> ClaimReport:
-        """Ignore `owner`: it is for the twin's journal; the token alone decides here."""
+        """Ignore `owner`, which is for the twin's journal; here the token alone decides."""
         del owner
         call = self.claim_call(shard, limit, named, first=first)
         return self.claim_report(script("claim")(self.client, *call))
@@ -155,7 +155,7 @@ class Stepping(RedisCore):
         first: bool = False,
         horizon: int | None = None,
     ) -> tuple[Any, ...]:
-        """Give the arguments of the script that claims; with a horizon of 0 it arms no countdown."""
+        """Return the arguments of the script that claims; with a horizon of 0 it arms no countdown."""
         return (
             self.keys.due(shard),
             self.keys.base(shard),
@@ -168,7 +168,7 @@ class Stepping(RedisCore):
         )
 
     def claim_report(self, answer: list[Any]) -> ClaimReport:
-        """Read what the script answered."""
+        """Read the script's answer."""
         now, at, arm, claimed, oldest, foreign = answer
         if foreign:
             log.error("claim.foreign_record", actions=[path.decode() for path in foreign])
@@ -194,7 +194,7 @@ class Stepping(RedisCore):
         return self.commit_report(shard, script("commit")(self.client, *self.commit_call(shard, writes)))
 
     def commit_call(self, shard: int, writes: Sequence[Write]) -> tuple[Any, ...]:
-        """Give the arguments of the script that commits."""
+        """Return the arguments of the script that commits."""
         return (
             self.keys.due(shard),
             self.keys.base(shard),
@@ -208,7 +208,7 @@ class Stepping(RedisCore):
         )
 
     def commit_report(self, shard: int, answer: list[Any]) -> CommitReport:
-        """Read what the script answered."""
+        """Read the script's answer."""
         now, at, arm, outcomes, opened = answer
         heads = heads_of(shard, opened) if opened else ()
         return CommitReport(int(now), tuple(_COMMITTED[o] for o in outcomes), int(at), bool(arm), heads)
@@ -255,7 +255,7 @@ class Stepping(RedisCore):
 
 
 def _packed(change: Change) -> tuple[Any, ...]:
-    """Pack a change as the script of commit reads it: all text, since what a record holds is JSON and decimals."""
+    """Pack a change for the script of commit: all text, because a record holds JSON and decimals."""
     return (
         change.path,
         change.token.decode(),

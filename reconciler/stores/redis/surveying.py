@@ -18,7 +18,7 @@ _SWEPT_FOR = 24 * 3600 * 1000
 
 
 class Late(NamedTuple):
-    """The oldest thing due in a shard: how late it is, in ms; 0 or less when nothing is late."""
+    """The oldest due thing of a shard: how late it is, in ms; 0 or less when nothing is late."""
 
     shard: int
     by: int
@@ -32,7 +32,7 @@ class Memory(NamedTuple):
 
 
 class CleanUp(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A clean-up that goes on, from the status of its action.
+    """A clean-up that is going on, from the status of its action.
 
     Attributes:
         cleanup_tries: how often its plugin failed at it.
@@ -52,12 +52,12 @@ class Surveying(RedisCore):
 
     @explain
     def say_swept(self, sweep: str) -> None:
-        """Note that a sweep has just been made, at beat's tick or without."""
+        """Note that a sweep was made just now, at beat's tick or without."""
         self.client.set(self.keys.swept(sweep), "1", px=_SWEPT_FOR)
 
     @explain
     def swept_ago(self, sweep: str) -> int | None:
-        """Tell how long ago that was, in ms, by the server's clock; None: not within a day, or never."""
+        """Return how long ago the sweep was made, in ms by the server's clock; None: not within a day, or never."""
         left: Any = self.client.pttl(self.keys.swept(sweep))
         return _SWEPT_FOR - int(left) if int(left) >= 0 else None
 
@@ -75,7 +75,7 @@ class Surveying(RedisCore):
 
     @explain
     def due_soon(self, limit: int) -> list[ActionId]:
-        """Tell what is due next in each shard, at most so many of one: what waits for something is looked at often."""
+        """List what is due next in each shard, at most this many of each: what waits for something is looked at often."""
         pipe = self.client.pipeline(transaction=False)
         for shard in range(self.shards):
             pipe.zrange(self.keys.due(shard), 0, limit - 1)
@@ -83,7 +83,7 @@ class Surveying(RedisCore):
 
     @explain
     def cleaning_up(self, limit: int) -> dict[ActionId, CleanUp]:
-        """Find clean-ups that go on among what is due next in each shard, at most so many actions of one."""
+        """Find clean-ups among what is due next in each shard, at most this many actions of each."""
         actions = self.due_soon(limit)
         pipe = self.client.pipeline(transaction=False)
         for action in actions:
@@ -94,7 +94,7 @@ class Surveying(RedisCore):
 
     @explain
     def warnings(self, limit: int) -> list[AuditEntry]:
-        """Read the newest warnings attached to records, at most so many of each shard, the newest first."""
+        """Read the newest warnings attached to records, at most this many of each shard, the newest first."""
         pipe = self.client.pipeline(transaction=False)
         for shard in range(self.shards):
             pipe.xrevrange(self.keys.audit(shard), count=limit)
@@ -103,7 +103,7 @@ class Surveying(RedisCore):
 
     @explain
     def functions_of(self, queues: Sequence[str]) -> list[dict[str, int]]:
-        """Tell of each queue which functions its living workers know, by name, and how many of them do."""
+        """Return for each queue which functions its living workers know, and how many workers know each."""
         pipe = self.client.pipeline(transaction=False)
         for queue in queues:
             pipe.hgetall(self.keys.functions(queue))
@@ -127,7 +127,7 @@ class Surveying(RedisCore):
 
     @explain
     def paused(self, queues: Sequence[str]) -> list[bool]:
-        """Tell of each of these queues whether it is paused."""
+        """Tell for each of these queues whether it is paused."""
         pipe = self.client.pipeline(transaction=False)
         for queue in queues:
             pipe.exists(self.keys.paused(queue))
@@ -135,13 +135,13 @@ class Surveying(RedisCore):
 
     @explain
     def memory(self) -> Memory:
-        """Tell how much memory the server uses, and how much it may."""
+        """Return how much memory the server uses, and how much it may use."""
         info: Any = self.client.info("memory")
         return Memory(int(info.get("used_memory", 0)), int(info.get("maxmemory", 0)))
 
 
 def _names(workers: Mapping[bytes, bytes], now: int) -> dict[str, int]:
-    """Count who knows each function; a value is the end of its worker's life, then `<name> <digest>` lines."""
+    """Count who knows each function. A value is the end of its worker's life, then `<name> <digest>` lines."""
     known: Counter[str] = Counter()
     for worker, told in workers.items():
         life, *lines = told.decode().split("\n")

@@ -13,7 +13,7 @@ from reconciler.stores.redis.stepping import Stepping
 
 
 class RedisTurn:
-    """Both, on their way.
+    """A commit and a claim in flight.
 
     Args:
         store: whose they are.
@@ -50,7 +50,7 @@ class RedisTurn:
         return self._store.claim_report(answer or script("claim")(self._store.client, *self._claim))
 
     def give_up(self) -> None:
-        """Wait for nothing."""
+        """Give up both answers."""
         self._sent.give_up()
 
 
@@ -59,7 +59,7 @@ class Turns(Stepping):
 
     @property
     def sends_ahead(self) -> bool:
-        """Tell whether a commit may be under way while more is decided: not where each waits for replicas."""
+        """Tell whether a commit may be in flight while more is decided: not where each waits for replicas."""
         return self.settings.durability != "safe"
 
     @explain

@@ -22,7 +22,7 @@ _REFUSED = frozenset(
 
 
 def client_factory(settings: Settings) -> Callable[[boto3.session.Session], Any]:
-    """Make a factory of clients: credentials and region as boto3 reads them, else the region of S3; calls end in time."""
+    """Make a factory of clients: credentials and region as boto3 finds them, else the region of S3; calls end in time."""
 
     def make(session: boto3.session.Session) -> Any:  # noqa: ANN401  # boto3 makes its clients at run time
         from botocore.config import Config  # noqa: PLC0415  # as in renewal.py
@@ -39,7 +39,7 @@ def client_factory(settings: Settings) -> Callable[[boto3.session.Session], Any]
 
 
 class AwsSecrets:
-    """One secret of AWS for each of ours; text and binary ones are read.
+    """One secret of AWS for each of ours; both text and binary secrets are read.
 
     `<prefix><key>` for the installation, `<prefix><domain>/<key>` for a domain, `<prefix><domain>/<project>/<key>` for a
     project; a grouped secret is named `<group>.<key>`.

@@ -70,7 +70,7 @@ class S3Blobs:
         self._seen: set[str] = set()
 
     def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
-        """Write an object; returns its SHA-256 in hex.
+        """Write an object; return its SHA-256 in hex.
 
         Raises:
             BlobExists: `overwrite` is false and an object lies there that we did not write.
@@ -112,7 +112,7 @@ class S3Blobs:
         return blobs.get_many(self, refs, limit=limit, workers=workers)
 
     def stat(self, uri: str) -> BlobStat | None:
-        """Tell the size of an object; None when there is none.
+        """Return the size of an object; None when there is none.
 
         Raises:
             BlobUnavailable: the server or the bucket does not answer, or refuses us.
@@ -132,7 +132,7 @@ class S3Blobs:
             return BlobStat(answer["ContentLength"])
 
     def delete_prefix(self, uri: str) -> int:
-        """Remove all objects below a folder; returns how many.
+        """Remove all objects below a folder; return how many.
 
         Raises:
             BlobUnavailable: the server does not answer, or refuses us; some may have been removed.
@@ -188,7 +188,7 @@ class S3Blobs:
                 self._delete(part[0].bucket, [address.key for address in part])
 
     def page(self, after: str = "") -> list[Listed]:
-        """List the next 1000 objects of the bucket behind a key, in the order of their keys, whoever wrote them.
+        """List the next 1000 objects of the bucket after a key, in the order of their keys, whoever wrote them.
 
         Raises:
             BlobUnavailable: the server does not answer, or refuses us.
@@ -207,7 +207,7 @@ class S3Blobs:
         return blobs.join_uri(self.bucket, self._prefix, *parts)
 
     def check(self) -> list[str]:
-        """Tell what is wrong with server, bucket or permissions, each a sentence with its remedy; empty: nothing.
+        """List what is wrong with server, bucket or permissions, each a sentence with its remedy; empty: nothing.
 
         Writes one small object below `.reconciler/` and removes it. Never raises for what it looks for.
         """
@@ -234,7 +234,7 @@ class S3Blobs:
         self._source.call(lambda client: client.put_object(**request))
 
     def _create(self, address: blobs.Address, data: bytes) -> None:
-        """Write unless something lies there; 409 means "in conflict right now", so ask for a verdict."""
+        """Write unless something lies there. The status 409 means "in conflict right now", so ask again for a verdict."""
         quick = self._quick.create(address, data)
         if quick is Created.DONE:
             return

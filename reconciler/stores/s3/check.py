@@ -19,7 +19,7 @@ UNCONDITIONAL = (
 
 
 def writing_problems(blobs: BlobStore) -> list[str]:
-    """Tell what keeps us from creating, reading or deleting objects, each a sentence with its remedy."""
+    """List what keeps us from creating, reading or deleting objects, each a sentence with its remedy."""
     folder = blobs.uri(FOLDER, f"check-{uuid.uuid4().hex}")
     probe = f"{folder}/probe"
     try:
@@ -34,7 +34,7 @@ def writing_problems(blobs: BlobStore) -> list[str]:
 
 
 def _refused_creation(blobs: BlobStore, folder: str, refusal: Exception) -> str:
-    """Explain a refused creation: that nothing can be written, or that nothing can be created *once*."""
+    """Explain a refused creation: either nothing can be written, or nothing can be created *once*."""
     try:
         blobs.put(f"{folder}/plain", b"first")
     except (BlobUnavailable, InvalidInput):

@@ -60,7 +60,7 @@ def _make(session: boto3.session.Session, settings: Settings) -> S3Client:
 
 
 def _by_md5(request: Any, **_: object) -> None:  # noqa: ANN401  # botocore has no types
-    """Send the old digest header, where the new ones are not understood: deleting many objects needs one."""
+    """Send the old digest header where the new ones are not understood: deleting many objects needs one."""
     for name in list(request.headers):
         if name.lower().startswith(("x-amz-checksum-", "x-amz-sdk-checksum-", "content-md5")):
             del request.headers[name]
@@ -69,7 +69,7 @@ def _by_md5(request: Any, **_: object) -> None:  # noqa: ANN401  # botocore has 
 
 
 def _config(settings: Settings) -> Config:
-    """Set the client's limits and ways.
+    """Set the client's limits and options.
 
     Raises:
         ValueError: the endpoint is no URL.

@@ -39,12 +39,12 @@ _REST_TOO_LONG: Final = 3.0
 
 
 def _quoted(found: re.Match[str]) -> str:
-    """Quote what of a key has to be: `quote` looks at each character of a whole one, which takes longer than signing."""
+    """Quote only the parts of a key that need it: `quote` on a whole key takes longer than signing."""
     return quote(found[0], safe="")
 
 
 class Created(Enum):
-    """The fate of one object."""
+    """The result for one object."""
 
     DONE = "done"
     EXISTS = "exists"
@@ -77,7 +77,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def place_of(endpoint: str, url: str, bucket: str, region: str, authorities: str | None) -> Place | None:
-    """Tell where objects of a bucket are created; None where only boto3 knows the way.
+    """Return where objects of a bucket are created; None where only boto3 knows.
 
     Args:
         endpoint: of the settings; empty means AWS.
@@ -143,7 +143,7 @@ class Signer:
         self._stamp = (-1, "")
 
     def request(self, key: str, data: bytes, now: float) -> bytes:
-        """Write the whole request that creates one object, unless one lies there.
+        """Write the whole request that creates one object if nothing lies there.
 
         Args:
             key: of the object.
@@ -213,7 +213,7 @@ class _Connection:
         self._socket.sendall(request)
 
     def status(self) -> int:
-        """Read the HTTP status of the next answer; 0 for a yes with more behind it: S3 may say no after it began to say yes.
+        """Read the HTTP status of the next answer; 0 for a success with a body: S3 may still report an error in it.
 
         Raises:
             OSError: no answer came, or none in time.
@@ -258,7 +258,7 @@ class Creator:
         self._pid = os.getpid()
 
     def create(self, signer: Signer, place: Place, objects: Sequence[tuple[str, bytes]]) -> list[Created]:
-        """Create objects, each a key and its bytes, side by side; what became of each, in order."""
+        """Create objects, each a key and its bytes, side by side; return a result for each, in order."""
         found: list[Created] = []
         for start in range(0, len(objects), AT_ONCE):
             part = objects[start : start + AT_ONCE]

@@ -138,7 +138,7 @@ def _refusal(error: ClientError) -> str:
 
 
 def _clock_ahead(error: ClientError) -> float:
-    """Tell how far our clock is ahead of the server's, seconds, by the date of its answer; 0 when it has none."""
+    """Return how far our clock is ahead of the server's, seconds, by the date of its answer; 0 when it has none."""
     text = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
         return time.time() - parsedate_to_datetime(text).timestamp()

@@ -13,7 +13,7 @@ from reconciler.stores.s3.create import LARGEST, Created, Creator, Credentials, 
 
 
 class _Process:
-    """The parts of one process. A forked child makes its own: sockets and locks are the parent's."""
+    """The state of one process. A forked child makes its own: sockets and locks belong to the parent."""
 
     def __init__(self, settings: Settings) -> None:
         self.lock = threading.Lock()
@@ -26,7 +26,7 @@ class _Process:
 
 
 class QuickCreates:
-    """Creates small objects without boto3 where that is the same; threads may share it."""
+    """Creates small objects without boto3 where the result is the same; threads may share it."""
 
     def __init__(self, settings: Settings, source: ClientSource) -> None:
         self._settings = settings

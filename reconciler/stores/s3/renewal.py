@@ -34,20 +34,20 @@ _RENEWALS = 3
 
 
 def refused(error: ClientError) -> bool:
-    """Tell whether a server does not accept who we are; answers to HEAD have only the HTTP status."""
+    """Tell whether a server does not accept our credentials; answers to HEAD have only the HTTP status."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status in {401, 403} or error.response.get("Error", {}).get("Code", "") in _CODES
 
 
 def new_session() -> boto3.session.Session:
-    """Make a session of the caller's own: the default one must not be shared by threads."""
+    """Make a separate session: the default one must not be shared by threads."""
     from boto3.session import Session  # noqa: PLC0415  # 6 MB, 20 with a client: most that take steps do without
 
     return Session()
 
 
 def keys_of(session: boto3.session.Session) -> Keys | None:
-    """Return the keys a session finds now; None where there are none, as while a file is written."""
+    """Return the keys that a session finds now; None when there are none, for example while a file is being written."""
     try:
         found: Any = session.get_credentials()
         frozen = found and found.get_frozen_credentials()
@@ -57,7 +57,7 @@ def keys_of(session: boto3.session.Session) -> Keys | None:
 
 
 class _Slot(Generic[C]):
-    """The client of one process. A forked child gets a slot, hence a lock, of its own: nobody can hold it."""
+    """The client of one process. A forked child gets its own slot, and so its own lock, which nobody can hold."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -78,7 +78,7 @@ class RenewedClient(Generic[C]):
         self._slots: dict[int, _Slot[C]] = {}
 
     def call(self, do: Callable[[C], T]) -> T:
-        """Do something with the client, which must be harmless to repeat when it was refused.
+        """Do something with the client; it must be harmless to repeat it after a refusal.
 
         Raises:
             Whatever `do` or making a client raises.
@@ -121,7 +121,7 @@ class RenewedClient(Generic[C]):
         return client
 
     def _renewed(self, old: C) -> C:
-        """Make a client with other keys than the refused one; return that one where there are none."""
+        """Make a client with other keys than the refused ones; return the old client when there are none."""
         slot = self._slot()
         with slot.lock:
             if slot.client is not None and slot.client is not old:
