@@ -221,6 +221,9 @@ class Observer:
             total == life.sequence, f"{path}: {total} events by its record, {life.sequence} in the channel"
         )
         _ensure(phase is life.moved, f"{path}: the record says {phase}, its events {life.moved}")
+        if phase is ActionPhase.SUCCEEDED and path in self._windows:
+            open_ = self._store.shard(record.id).children(record.id).open
+            _ensure(not open_, f"{path} takes itself for done, and {open_} of its members are open")
         life.version, life.phase = version, phase
         if phase.is_terminal() and record.spec.parent_action_name is None:
             _ensure(life.final is not None, f"{path} ended without a terminal event")

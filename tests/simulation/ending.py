@@ -102,8 +102,12 @@ def _cache(record: TaskAction) -> CacheStatus:
 
 
 def _served(sim: Simulation, record: TaskAction, served: dict[str, set[bytes]]) -> None:
-    """What was found under each key. An action that had run in vain before the hit keeps what it wrote then."""
-    if _cache(record) is not CacheStatus.HIT or record.status.outputs is None:
+    """What was found under each key. An action that had run in vain before the hit keeps what it wrote then.
+
+    One that was taken over from another run points to what that one wrote, which is looked at there.
+    """
+    taken_over = record.phase is ActionPhase.RECOVERED
+    if _cache(record) is not CacheStatus.HIT or record.status.outputs is None or taken_over:
         return
     config = sim.steps[0].engine.reconciler.cache_config(record)
     assert config is not None

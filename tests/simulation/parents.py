@@ -234,7 +234,9 @@ class Stage:
                 self._seen.kept(self._turn, found)
             # a limit that has not fired may fire in a later pass; one that has, fires again
             if scene.kind in {"wait", "step", "ask", "race"} or str(found).endswith(LATE):
-                self._seen.saw((self._turn, number), told, well=not (failed or scene.kind in _BY_TIME))
+                well = not (failed or scene.kind in _BY_TIME)
+                # the time may be over sooner in a later pass: it is told of no more than the one before
+                self._seen.saw((self._turn, number), told, well=well, cut=scene.kind == "stream")
             elif self._seen.was(LATE, (self._turn, number)):
                 self._seen.saw((self._turn, number), told, well=False)
             if isinstance(found, ActionEnded) and not scene.catches:

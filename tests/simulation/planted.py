@@ -19,6 +19,7 @@ from reconciler.core.children import generation
 from reconciler.plugins import windowed
 from reconciler.stores import placing
 from reconciler.stores.base import CommitOutcome, CreateOutcome
+from reconciler.stores.launch_fence import NO_FENCE
 from reconciler.stores.memory import attempts, creating, lines, queries, stepping
 from reconciler.stores.memory.archiving import Archiving as MemoryArchiving
 from reconciler.stores.memory.attempts import Attempts
@@ -315,6 +316,7 @@ MISTAKES: dict[str, Planted] = {
     "deletion not heeded by who archives": (Deleter, "take_back", _not_taken_back),
     "noted as next instead of due": (Next, "note", _next_instead_of_due),
     "request for a look dropped by a commit": (stepping, "_due_after", _unseen_lease),
+    "launch given up, whoever has it": (stepping, "fence_of", lambda _: NO_FENCE),
 }
 
 

@@ -11,6 +11,7 @@ _WITHIN = 500
 _THEMES = {
     "entry put under a lost reservation": ALIKE_ELSEWHERE,
     "launch given back by anybody": CROWD,
+    "launch given up, whoever has it": CROWD,
     "launch given back, and a request for a look forgotten": CROWD,
     "outcome taken from anybody": CROWD,
     "child accepted below an end": FAMILY,
@@ -36,6 +37,7 @@ _BEGIN = {
     "child accepted below an end": 30,
     "last value of a step stands": 1,
     "launch given back, and a request for a look forgotten": 50,
+    "launch given up, whoever has it": 50,
     "lost launch taken for one of several": 25,
     "request for a look dropped by a commit": 25,
 }
