@@ -150,6 +150,9 @@ class RandomPace:
     def ran(self, function: str, seconds: list[float]) -> None:
         """It does not matter."""
 
+    def reported(self, function: str, count: int, seconds: float) -> None:
+        """Nor does that."""
+
 
 class _Reports:
     """Stands in for the pool of one thread in which batches are reported."""

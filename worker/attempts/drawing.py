@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import structlog
 from celery import Celery, Task
@@ -24,6 +25,7 @@ from reconciler.tickets import announce_queue
 from reconciler.wiring import Engine
 from worker.attempts.batch import Batch
 from worker.attempts.flower import Telling
+from worker.attempts.pace import Pace
 from worker.attempts.ticket import Ticket
 from worker.process import current_engine
 from worker.receiving import STRATEGY
@@ -32,35 +34,11 @@ log = structlog.get_logger(__name__)
 
 _BUDGET = 1.0
 """Seconds after which a process gives its place back."""
-_TOGETHER = 0.05
-"""Seconds of work that are drawn together."""
-_MOST = 256
-"""Most launches of one draw."""
-_NEW = 0.3
-"""Weight of the newest duration in what is expected of a function."""
+_ALONE = 4
+"""So few calls are reported at once, and not behind what was drawn before them."""
 _FOR_OTHERS = 0.2
 """Seconds to rest when all that waits is for other workers, and the ticket has been passed on to them."""
 _PASS_ON_EVERY = 0.25
-
-
-class Pace:
-    """Decides how many launches of each function this process draws at a time: as many as it can run in a moment."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[float, int]] = {}
-
-    def of(self, function: str) -> int:
-        """Decide how many to draw: one of a function it has not run yet, then at most twice as many as last time."""
-        seconds, last = self._known.get(function, (math.inf, 0))
-        return max(1, min(int(_TOGETHER / max(seconds, 1e-5)), 2 * last, _MOST))
-
-    def ran(self, function: str, seconds: list[float]) -> None:
-        """Note how long some calls took."""
-        if not seconds:
-            return
-        now = sum(seconds) / len(seconds)
-        before, _ = self._known.get(function, (now, 0))
-        self._known[function] = (before + _NEW * (now - before), len(seconds))
 
 
 class _Process:
@@ -144,16 +122,26 @@ class Drawing:
             batch = Batch(self._engine, pick.shard, pick.line, self._owner, drawn.actions, self._telling)
             batch.run()
             self._process.pace.ran(line.function, batch.seconds)
-            self._reported()  # no more than one batch waits to be reported
-            self._report_beside(batch)
+            self._report_beside(batch, line.function)
         weight = weights_of(self._engine.settings.fair_weights).get(line.fair, 1.0)
         return Served(drawn.head, drawn.left, len(drawn.actions) / weight)
 
-    def _report_beside(self, batch: Batch) -> None:
-        try:
-            self._report = self._process.reports.submit(batch.report)
-        except RuntimeError:  # no thread is left on this host
+    def _report_beside(self, batch: Batch, function: str) -> None:
+        """Have a batch reported in the thread of reports, one batch at a time. A batch of few calls is reported at once."""
+        if self._report is not None and not self._report.done() and len(batch.seconds) <= _ALONE:
             batch.report()
+            return
+        self._reported()
+        report = partial(self._report_of, batch, function)
+        try:
+            self._report = self._process.reports.submit(report)
+        except RuntimeError:  # no thread is left on this host
+            report()
+
+    def _report_of(self, batch: Batch, function: str) -> None:
+        began = time.monotonic()
+        batch.report()
+        self._process.pace.reported(function, len(batch.seconds), time.monotonic() - began)
 
     def _reported(self) -> None:
         """Wait until what ended before is reported."""

@@ -1,0 +1,60 @@
+"""The number of launches of a function that a process draws at a time: as many as it will run, and report, in a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_TOGETHER = 0.05
+"""Seconds of work that are drawn together."""
+_NEW = 0.3
+"""Weight of the newest duration in what is expected of a function."""
+_MOST = 256
+"""Most launches of one draw."""
+_REPORTED = 32
+"""So many may be drawn together however long their reports take: of fewer, what each draw costs would weigh."""
+
+
+class Expected:
+    """The seconds that are expected of one call of each function."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, float] = {}
+
+    def note(self, function: str, seconds: float) -> None:
+        """Note how long one call took."""
+        before = self._known.get(function, seconds)
+        self._known[function] = before + _NEW * (seconds - before)
+
+    def in_a_moment(self, function: str) -> int:
+        """Return how many calls fit into 50 ms."""
+        return int(_TOGETHER / max(self._known.get(function, 0.0), 1e-5))
+
+
+class Pace:
+    """Decides how many launches of each function this process draws at a time.
+
+    One batch is written and reported while the next one runs, so a call that comes beside many waits for whichever takes
+    longer. Of functions that do next to nothing that is the report.
+    """
+
+    def __init__(self) -> None:
+        self._calls = Expected()
+        self._reports = Expected()
+        self._last: dict[str, int] = {}
+
+    def of(self, function: str) -> int:
+        """Decide how many to draw: one of a function it has not run yet, then at most twice as many as last time."""
+        reported = max(_REPORTED, self._reports.in_a_moment(function))
+        ran = self._calls.in_a_moment(function)
+        return max(1, min(ran, reported, 2 * self._last.get(function, 0), _MOST))
+
+    def ran(self, function: str, seconds: Sequence[float]) -> None:
+        """Note how long some calls took."""
+        if seconds:
+            self._calls.note(function, sum(seconds) / len(seconds))
+            self._last[function] = len(seconds)
+
+    def reported(self, function: str, count: int, seconds: float) -> None:
+        """Note how long it took to write and report so many calls together."""
+        if count:
+            self._reports.note(function, seconds / count)
