@@ -34,6 +34,7 @@ from typing import Any
 from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as stock
+from kombu.utils.json import dumps
 
 from reconciler.broker.envelope import LARGEST_MESSAGE, check_envelope
 from reconciler.broker.liveness import liveness
@@ -149,6 +150,8 @@ class _Steady:
     _steady_client: Any = None
     _steady_pool: Any = None
     _in_listen: Any
+    receivers: int | None = None
+    """How many heard the last publication to an exchange that keeps nothing, as Celery's events; None: there was none."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # handed through to kombu
         super().__init__(*args, **kwargs)
@@ -224,6 +227,15 @@ class _Steady:
             return False
         self._news.answered()
         return taken
+
+    def _put_fanout(self, exchange: str, message: Any, routing_key: str, **options: Any) -> None:  # noqa: ANN401  # kombu's
+        if options.get("_publish_batch") is not None:
+            super()._put_fanout(exchange, message, routing_key, **options)  # type: ignore[misc]  # the other base has it
+            return
+        payload = dumps(message)  # type: ignore[no-untyped-call]  # kombu is not
+        with self.conn_or_acquire() as client:  # type: ignore[attr-defined]  # the other base has it
+            topics = self._get_publish_topics(exchange, routing_key)  # type: ignore[attr-defined]  # as above
+            self.receivers = sum(client.publish(topic, payload) for topic in topics)
 
     def drop_connections(self) -> None:
         """Close this channel's connections to Redis. The next command opens new ones."""

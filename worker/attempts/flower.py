@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from reconciler.api.template import template_or_none
 from reconciler.core.events import observed_attempts
 from reconciler.core.paths import launch_id
 from reconciler.core.status_conditions import TIMEOUT_CODES
+from worker.attempts.listeners import Listeners
 
 log = structlog.get_logger(__name__)
 
@@ -91,8 +92,9 @@ class Telling:
     """The sender of task events in the process that runs launches: of all, or, if there are very many, some each second.
 
     Flower keeps each row in memory, and each event costs as much as a short function. So each process shows 100 launches
-    at once and then 5 a second, and as many of those that failed. With task events off, nothing is sent. Ends go out with
-    `flush`, in one message, as from Celery's own workers.
+    at once and then 5 a second, and as many of those that failed. While nobody listens, only one message in two seconds is
+    sent, to see whether somebody does by now; with task events off, none. Ends go out with `flush`, in one message, as from
+    Celery's own workers.
     """
 
     def __init__(self, app: Celery, worker: str) -> None:
@@ -102,7 +104,7 @@ class Telling:
 
     def begun(self, record: TaskAction) -> None:
         """Report that a launch has run for more than a moment; may be reported again."""
-        if self._on and launch_of(record) not in _line.shown:
+        if self._on and launch_of(record) not in _line.shown and _line.may_tell():
             self._introduce(record)
             self.flush()
 
@@ -199,25 +201,41 @@ class _Line:
         self._dispatcher: Any = None
         self._of = {True: _Allowance(), False: _Allowance()}
         self._rests_until = 0.0
+        self._listeners = Listeners()
 
     def may_show(self, kind: str) -> bool:
         """Tell whether one more launch that ended this way is shown. Failures have an allowance of their own."""
-        return time.monotonic() >= self._rests_until and self._of[kind == SUCCEEDED].take()
+        return self.may_tell() and self._of[kind == SUCCEEDED].take()
+
+    def may_tell(self) -> bool:
+        """Tell whether anything is sent now: the broker is not away, and somebody may listen."""
+        return time.monotonic() >= self._rests_until and self._listeners.may_listen()
 
     def dispatcher(self, app: Celery, worker: str) -> Any:  # noqa: ANN401  # Celery has no types
         """Return the sender of events."""
         if self._dispatcher is None or self._pid != os.getpid():
             self.shown, self._pid = set(), os.getpid()
-            connection = app.connection_for_write()
             self._dispatcher = app.events.Dispatcher(
-                connection, hostname=worker, buffer_while_offline=False, enabled=True, buffer_group=["task"]
+                self._listeners.connection(app),
+                hostname=worker,
+                buffer_while_offline=False,
+                enabled=True,
+                buffer_group=["task"],
             )
+            self._listeners.follow(self._dispatcher)
         return self._dispatcher
 
     def flush(self) -> None:
-        """Send what the dispatcher of this process has gathered."""
-        if self._dispatcher is not None and self._pid == os.getpid():
-            self._dispatcher.flush(errors=False)
+        """Send what the dispatcher of this process has gathered. What nobody heard is shown again when somebody listens."""
+        if self._dispatcher is None or self._pid != os.getpid() or not any(self._gathered()):
+            return
+        self._dispatcher.flush(errors=False)
+        if not self._listeners.sent(self._dispatcher):
+            self.shown.clear()
+
+    def _gathered(self) -> Iterable[object]:
+        groups: dict[str, list[object]] = self._dispatcher._group_buffer  # noqa: SLF001  # Celery has no question for it
+        return groups.values()
 
     def drop(self) -> None:
         """Drop the dispatcher and pause: nobody should wait for a broker that is away."""
