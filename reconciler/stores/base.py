@@ -20,7 +20,7 @@ from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.resource import QuotaLease
 from reconciler.stores.archiving import Archiving
 from reconciler.stores.beats import Beats
-from reconciler.stores.counts import RunCounts, RunSummary
+from reconciler.stores.counts import Asking, RunCounts, RunSummary
 from reconciler.stores.ended import Ended
 from reconciler.stores.garbage import Garbage
 from reconciler.stores.holds import Holds
@@ -348,6 +348,10 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
 
         With `before` only those created earlier (ms since the epoch), or those behind a run of an earlier page.
         """
+        ...
+
+    def list_asking(self, limit: int = 1000) -> Asking:
+        """List actions that wait for a person (phase paused), those that began last first, and count all of them."""
         ...
 
     def counts(self, run: RunId) -> RunCounts | None:

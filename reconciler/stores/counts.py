@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from reconciler.api.action import RunId
+from reconciler.api.action import ActionId, RunId
 from reconciler.api.phase import ActionPhase
 
 
@@ -32,6 +32,24 @@ class RunSummary(msgspec.Struct, frozen=True):
     id: RunId
     created_at: int
     counts: RunCounts
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """Actions that wait for a person.
+
+    Attributes:
+        actions: those that began last first, as many as were asked for.
+        total: how many there are.
+    """
+
+    actions: tuple[ActionId, ...] = ()
+    total: int = 0
+
+    @classmethod
+    def newest(cls, found: Iterable[tuple[int, str]], limit: int, total: int) -> Asking:
+        """Choose so many of actions, each with the time since when it waits; of one millisecond the last by name first."""
+        chosen = sorted(found, reverse=True)[:limit]
+        return cls(tuple(ActionId.parse(path) for _, path in chosen), total)
 
 
 def newest_runs(

@@ -33,6 +33,7 @@ UNREACHED: dict[str, str] = {
     f"store.{verb}:{side}": why
     for verb, why in (
         ("start_attempt", "workers draw; nobody takes a launch by its name"),
+        ("list_asking", "only looks, for the page of questions; nobody opens it here"),
         ("ended_children", "only looks, for who takes results as they come; nobody does here"),
     )
     for side in ("before", "after")

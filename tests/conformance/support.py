@@ -118,6 +118,10 @@ def event(action: TaskAction, phase: ActionPhase, *, offset: int = 1) -> ActionE
 def status_in(phase: ActionPhase, now: int) -> ActionStatus:
     """A status whose conditions mean this phase."""
     status = ActionStatus(attempts=1)
+    if phase is ActionPhase.PAUSED:
+        return set_condition(
+            status, ConditionType.PROGRESSING, ConditionStatus.TRUE, Reason.PAUSED, "asks", now
+        )
     if phase is ActionPhase.RUNNING:
         status = ActionStatus(attempts=1, plugin_phase=PluginPhase.RUNNING.label)
         return set_condition(

@@ -22,6 +22,7 @@ from reconciler.api.action import RunId
 from reconciler.api.event import AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import ANY, Store
+from reconciler.stores.counts import Asking
 
 pytestmark = pytest.mark.rule("R76")
 
@@ -138,6 +139,23 @@ def test_no_run_of_one_millisecond_is_left_out(store: Store) -> None:
         seen += [summary.id for summary in page]
         page = store.list_runs(3, page[-1])
     assert sorted(seen) == sorted(runs)
+
+
+def test_who_waits_for_a_person_is_listed(store: Store, pass_time: PassTime) -> None:
+    """Those that began last first, across shards, with the number of all; whoever is answered or aborted is not."""
+    asking = [make_action(run=RunId("p", "d", f"run{n}")) for n in range(4)]
+    created(store, make_action("b"), *asking)
+    for action in asking:
+        write = phase_write(claimed(store, action), ActionPhase.PAUSED)
+        committed(store, write)
+        pass_time(2)
+    assert store.list_asking() == Asking(tuple(action.id for action in asking[::-1]), 4)
+    assert store.list_asking(2) == Asking((asking[3].id, asking[2].id), 4)
+    finish(store, asking[3], ActionPhase.SUCCEEDED)
+    finish(store, asking[0], ActionPhase.ABORTED)
+    assert store.list_asking() == Asking((asking[2].id, asking[1].id), 2)
+    committed(store, phase_write(claimed(store, asking[2]), ActionPhase.PAUSED))
+    assert store.list_asking(0) == Asking((), 2)
 
 
 def test_an_unknown_run_has_no_counts(store: Store) -> None:

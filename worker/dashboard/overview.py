@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from reconciler.api.action import TaskAction
 from reconciler.api.approval import read_condition
@@ -13,29 +13,27 @@ from reconciler.core.documents import Document
 from worker.dashboard.buttons import buttons_of
 from worker.dashboard.markdown import read_markdown
 
-_RUNS: Final = 2_000
-"""Newest runs that are looked through for questions."""
-_PAGE: Final = 500
 _READ: Final = 20_000
-"""Newest runs that are read for a login that sees few of them."""
+"""Names of questions that are looked through for a login that sees few projects."""
 _QUESTIONS: Final = 200
 
 
 def waiting_document(client: Client, view: View = WHOLE, *, read_only: bool) -> Document:
-    """Write the conditions that wait for a person, of the newest runs the reader sees, the oldest question last."""
-    found: list[Document] = []
-    before: Any = 0
-    looked = read = 0
-    while (
-        looked < _RUNS and read < _READ and len(found) < _QUESTIONS and (page := client.runs(_PAGE, before))
-    ):
-        seen = [summary for summary in page if view.sees(summary.id.project)]
-        asking = [summary for summary in seen if summary.counts.phases.get(ActionPhase.PAUSED)]
-        for summary in asking:
-            records = (one for one in client.actions(summary.id) if one.phase is ActionPhase.PAUSED)
-            found += [_question(record, read_only=read_only) for record in records]
-        looked, read, before = looked + len(seen), read + len(page), page[-1]
-    return {"questions": found[:_QUESTIONS], "runs": looked, "now": client.store.now()}
+    """Write the conditions that wait for a person: the newest ones he sees, the oldest last, and how many there are.
+
+    The cost is that of what is shown, however many runs there are and however old they are.
+    """
+    whole = view.projects is None
+    asking = client.store.list_asking(_QUESTIONS if whole else _READ)
+    seen = [action for action in asking.actions if view.sees(action.project)]
+    records = client.store.get_many(seen[:_QUESTIONS])
+    waiting = [record for record in records if record is not None and record.phase is ActionPhase.PAUSED]
+    return {
+        "questions": [_question(record, read_only=read_only) for record in waiting],
+        "waiting": asking.total if whole else len(seen),
+        "complete": whole or asking.total <= _READ,
+        "now": client.store.now(),
+    }
 
 
 def _question(record: TaskAction, *, read_only: bool) -> Document:

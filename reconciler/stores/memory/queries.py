@@ -10,7 +10,7 @@ from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.core.ordering import natural_page
 from reconciler.stores.base import ChannelEntry, Collected, Page
-from reconciler.stores.counts import RunCounts, RunSummary, newest_runs
+from reconciler.stores.counts import Asking, RunCounts, RunSummary, newest_runs
 from reconciler.stores.garbage import Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.record import Cursor, Record, copied
@@ -44,6 +44,11 @@ class Queries(MemoryCore):
             every = [(at, run) for shard in self._shards for run, at in shard.runs.items()]
             wanted = newest_runs(every, limit, before)
             return [RunSummary(run, at, self._counts(run)) for at, run in wanted]
+
+    def list_asking(self, limit: int = 1000) -> Asking:
+        with self._lock:
+            found = [(at, path) for shard in self._shards for path, at in shard.asking.items()]
+            return Asking.newest(found, limit, len(found))
 
     def counts(self, run: RunId) -> RunCounts | None:
         with self._lock:

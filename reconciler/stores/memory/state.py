@@ -36,6 +36,7 @@ class Shard:
         due: when each live action is looked at next.
         next: who of those that are due is taken before its turn.
         done: when each terminal action ended.
+        asking: since when each action that waits for a person does.
         tree: `parent/action` of each action of a run; a root has an empty parent.
         counters: actions of a run by phase number, and children by parent (`t:`, `o:`, `f:` and its name).
         runs: when each run was created.
@@ -57,6 +58,7 @@ class Shard:
     due: dict[str, int] = field(default_factory=dict)
     next: Next = field(default_factory=Next)
     done: dict[str, int] = field(default_factory=dict)
+    asking: dict[str, int] = field(default_factory=dict)
     tree: dict[RunId, set[str]] = field(default_factory=dict)
     counters: dict[RunId, dict[str, int]] = field(default_factory=dict)
     runs: dict[RunId, int] = field(default_factory=dict)

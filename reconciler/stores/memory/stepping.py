@@ -338,6 +338,9 @@ def _count(shard: Shard, decided: Decided, before: ActionPhase, now: int) -> Non
     if decided.phase is not before:
         shard.count(action.run_id, str(int(before)), -1)
         shard.count(action.run_id, str(int(decided.phase)), 1)
+        shard.asking.pop(decided.path, None)
+        if decided.phase is ActionPhase.PAUSED:
+            shard.asking[decided.path] = now
     if not decided.ends:
         return
     shard.done[decided.path] = now

@@ -16,6 +16,7 @@ launches.
 | `<p>:{nn}:due` | zset, path → due time | create, claim, commit, wake, heartbeat | entry: commit of a terminal action |
 | `<p>:{nn}:next` | zset, path → since when it is due, of the last ones while a crowd is | create, wake | entry: claim |
 | `<p>:{nn}:done` | zset, path → end time | commit of a terminal action | entry: collect |
+| `<p>:{nn}:asking` | zset, path → since when a person is asked | commit | entry: commit that leaves the phase paused |
 | `<p>:{nn}:garbage` | hash, path and incarnation → folders in S3 | note_garbage | entry: drop_garbage, with its objects |
 | `<p>:{nn}:held` | set, runs that are held, with their incarnation | hold | member: let_go |
 | `<p>:{nn}:holds:<run>@<incarnation>` | hash, run that holds it → until when its records are kept | hold | field: let_go |
@@ -91,6 +92,10 @@ class Keys(msgspec.Struct, frozen=True):
     def due(self, shard: int) -> str:
         """Name the due index of a shard."""
         return self.base(shard) + "due"
+
+    def asking(self, shard: int) -> str:
+        """Name the actions of a shard that wait for a person."""
+        return self.base(shard) + "asking"
 
     def garbage(self, shard: int) -> str:
         """Name the notes about objects in a shard that are removed after their records."""

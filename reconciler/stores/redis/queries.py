@@ -15,7 +15,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.core.ordering import natural_page
 from reconciler.stores import records
 from reconciler.stores.base import ChannelEntry, Collected, Page
-from reconciler.stores.counts import RunCounts, RunSummary, newest_runs
+from reconciler.stores.counts import Asking, RunCounts, RunSummary, newest_runs
 from reconciler.stores.events import decode_event
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, pairs
@@ -90,6 +90,16 @@ class Queries(RedisCore):
         return [
             RunSummary(run, at, _counts(raw)) for (at, run), raw in zip(newest, pipe.execute(), strict=True)
         ]
+
+    @explain
+    def list_asking(self, limit: int = 1000) -> Asking:
+        pipe = self.client.pipeline(transaction=False)
+        for shard in range(self.shards):
+            pipe.zrevrangebyscore(self.keys.asking(shard), "+inf", "-inf", 0, limit, withscores=True)
+            pipe.zcard(self.keys.asking(shard))
+        answers = pipe.execute()
+        found = ((int(at), path.decode()) for part in answers[::2] for path, at in part)
+        return Asking.newest(found, limit, sum(answers[1::2]))
 
     @explain
     def counts(self, run: RunId) -> RunCounts | None:

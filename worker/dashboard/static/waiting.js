@@ -3,9 +3,15 @@
 import { get, page } from "./api.js";
 import { showButtons } from "./buttons.js";
 import { fill, h, prose } from "./dom.js";
-import { moment } from "./format.js";
+import { count, moment } from "./format.js";
 
 const EVERY = 5000;
+
+function told({ questions, waiting, complete }) {
+  if (!complete) return "More questions wait than were looked through: those of your projects may be among them.";
+  if (waiting > questions.length) return `The newest ${count(questions.length)} of ${count(waiting)}.`;
+  return questions.length ? "" : "Nothing waits for you.";
+}
 
 export async function showWaiting(body) {
   document.title = "Waiting for you";
@@ -35,7 +41,8 @@ export async function showWaiting(body) {
       last = seen;
       list.replaceChildren(...found.questions.map((one) => card(one, found.now)));
     }
-    fill(foot, found.questions.length ? "" : "Nothing waits for you.");
+    fill(foot, told(found));
+    foot.classList.toggle("rc-empty", !found.questions.length);
   }
   await look();
   setInterval(() => {

@@ -18,6 +18,7 @@
 --          outcome: 0 done, 1 superseded, 2 gone
 local outcomes, counts, runs, ended = {}, {}, {}, {}
 local dues, never, done = {}, {}, {}
+local asking, answered, PAUSED = {}, {}, '9'
 local grace, most_ids, apart = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[7])
 local places = {}
 
@@ -133,6 +134,12 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     if new_phase and new_phase ~= p then
       count(run, p, -1)
       count(run, new_phase, 1)
+      if new_phase == PAUSED then
+        asking[#asking + 1] = at_now
+        asking[#asking + 1] = path
+      elseif p == PAUSED then
+        answered[#answered + 1] = path
+      end
     end
     if stands and (unsent == 1 or launch ~= '') then
       leave(stands, path)
@@ -165,6 +172,8 @@ end
 zadd_all(KEYS[1], dues)
 zrem_all(KEYS[1], never)
 zadd_all(base .. 'done', done)
+zrem_all(base .. 'asking', answered)
+zadd_all(base .. 'asking', asking)
 for run, place in pairs(places) do redis.call('HSET', base .. 'run:' .. run, 'lp', int(place)) end
 local opened = enter_lines()
 for run, fields in pairs(counts) do
