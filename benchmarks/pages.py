@@ -7,17 +7,23 @@ Flower. First paint counts from the start of the navigation, with an empty cache
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 from benchmarks import archive
+from benchmarks.processors import Spent
+from reconciler.api.action import RunId
 from reconciler.client import Client
 from reconciler.client.run import Run
 from reconciler.embedded.servers import EmbeddedServers
@@ -87,7 +93,7 @@ def _of_pages(stack: Stack, client: Client, n: int) -> dict[str, object]:
         }
         figures["live_update_ms"] = _live_update(page, url, tasks.one.submit((1,), countdown=3600))
     figures["flower_rss_mb"] = round(stack.rss("flower") / 2**20)
-    return {**figures, **_with_and_without(url, n), "load1": round(os.getloadavg()[0], 1)}
+    return {**figures, **_with_and_without(stack, n), "load1": round(os.getloadavg()[0], 1)}
 
 
 @contextmanager
@@ -141,31 +147,63 @@ def _live_update(page: Any, url: str, run: Run[int]) -> str:  # noqa: ANN401  # 
     return f"{page.run('window.rcSeen.aborted') - began:.0f}"
 
 
-def _with_and_without(url: str, n: int) -> dict[str, object]:
-    """Run functions with the page of their run open, and without, in turn."""
-    rates: dict[bool, list[float]] = {True: [], False: []}
-    for turn in range(2 * _TURNS):
-        rates[turn % 2 == 1].append(_rate(url, n, watched=turn % 2 == 1))
-    watched, alone = (statistics.median(rates[kind]) for kind in (True, False))
+def _with_and_without(stack: Stack, n: int) -> dict[str, object]:
+    """Run functions, in turn: nobody looks; a program reads what the page of their run would; it is open in a browser."""
+    rates: dict[str, list[float]] = {"alone": [], "read": [], "watched": []}
+    spent: dict[str, dict[str, float]] = {}
+    for _ in range(_TURNS):
+        for how, found in rates.items():
+            rate, spent[how] = _rate(stack, n, how)
+            found.append(rate)
+    alone = statistics.median(rates["alone"])
     return {
-        "functions_per_second_alone": [round(one) for one in rates[False]],
-        "functions_per_second_watched": [round(one) for one in rates[True]],
-        "watched_share": round(watched / alone, 3),
+        **{f"functions_per_second_{how}": [round(one) for one in found] for how, found in rates.items()},
+        "read_share": round(statistics.median(rates["read"]) / alone, 3),
+        "watched_share": round(statistics.median(rates["watched"]) / alone, 3),
+        **{f"processor_seconds_{how}": found for how, found in spent.items()},
     }
 
 
-def _rate(url: str, n: int, *, watched: bool) -> float:
+def _rate(stack: Stack, n: int, how: str) -> tuple[float, dict[str, float]]:
     from benchmarks import tasks  # noqa: PLC0415  # as above
 
-    name = f"rate-{time.time_ns()}"
-    if not watched:
-        began = time.perf_counter()
-        tasks.one.map(range(n), run=name).wait(_TIMEOUT)
-        return n / (time.perf_counter() - began)
-    with _browser() as page:
-        page.open(url)
-        began = time.perf_counter()
+    name, url = f"rate-{time.time_ns()}", f"{stack.flower_url}/runs"
+    pids = {one.name: one.pid for one in (*stack.servers.processes.values(), *stack.processes.values())}
+    with ExitStack() as held:
+        page = held.enter_context(_browser()) if how == "watched" else None
+        if page is not None:
+            page.open(url)
+            pids["browser"] = page.pid
+        spent, began = Spent(pids), time.perf_counter()
         run = tasks.one.map(range(n), run=name)
-        page.send("Page.navigate", url=f"{url}/{run.id}")
+        if page is not None:
+            page.send("Page.navigate", url=f"{url}/{run.id}")
+        if how == "read":
+            held.enter_context(_reading(stack.flower_url, run.id))
         run.wait(_TIMEOUT)
-        return n / (time.perf_counter() - began)
+        return n / (time.perf_counter() - began), spent.told()
+
+
+@contextmanager
+def _reading(flower: str, run: RunId) -> Iterator[None]:
+    """Read what the page of a run reads, without a browser: all rows, then what changes."""
+    api, over = f"{flower}/reconciler/api/runs/{run}", threading.Event()
+
+    def read() -> None:
+        with urlopen(api) as answer:  # noqa: S310  # our own Flower
+            cursor, after = json.load(answer)["cursor"], ""
+        while True:
+            with urlopen(f"{api}/actions?{urlencode({'after': after})}") as answer:  # noqa: S310  # as above
+                after = json.load(answer)["next"]
+            if not after:
+                break
+        with urlopen(f"{api}/live?{urlencode({'cursor': cursor, 'brief': 'yes'})}", timeout=10) as stream:  # noqa: S310
+            while not over.is_set() and stream.readline():
+                pass
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        over.set()

@@ -81,6 +81,11 @@ class Browser:
         self._process.terminate()
         self._process.wait(20)
 
+    @property
+    def pid(self) -> int:
+        """The browser's process; its children draw the page."""
+        return self._process.pid
+
     # -- what tests say --------------------------------------------------------------------------------------------
     def open(self, url: str) -> None:
         """Go to a page, and wait until it is loaded."""

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from reconciler import RetryStrategy, TaskEnvironment
-from reconciler.api.action import ActionId, ActionSpec, RunId
+from reconciler.api.action import ActionId, ActionSpec, RunId, TaskAction
 from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import TaskTemplate, encode_template
@@ -19,6 +19,7 @@ from reconciler.core.times import iso
 from reconciler.testing import Lab
 from worker.dashboard import bulk, detail, overview
 from worker.dashboard.buttons import BUTTONS, Asked, press
+from worker.dashboard.changes import FEW, changes_document, named_document
 from worker.dashboard.defaults import is_login, prepare_flower
 from worker.dashboard.guard import closed_because, foreign_because
 from worker.dashboard.rows import Bar, bars
@@ -128,11 +129,32 @@ def test_rows_come_in_pages_and_then_as_changes(lab: Lab) -> None:
     ]
     lab.clock.advance(timedelta(seconds=1))
     lab.work()
-    news = detail.changes_document(lab.client, run.id, page["cursor"])
+    news = changes_document(lab.client, run.id, page["cursor"])
     assert {row["name"]: row["phase"] for row in news["actions"]} == dict.fromkeys(
         ["a0", "m0", "m1", "m2"], "succeeded"
     )
-    assert detail.changes_document(lab.client, run.id, news["cursor"])["actions"] == []
+    assert changes_document(lab.client, run.id, news["cursor"])["actions"] == []
+
+
+def test_a_flood_of_changes_is_told_in_short_to_who_asks_for_that(lab: Lab) -> None:
+    """Each action once, as it is now, with what its row would say; the root in full, all to who does not ask."""
+    run = doubles.map(range(FEW + 5))
+    lab.step()
+    cursor = detail.run_document(lab.client, run.id, read_only=False)["cursor"]
+    lab.clock.advance(timedelta(seconds=1))
+    lab.work()
+    news = changes_document(lab.client, run.id, cursor, brief=True)
+    assert [row["name"] for row in news["actions"]] == ["a0"]
+    rows = {row["name"]: row for row in detail.rows_document(lab.client, run.id, "")["actions"]}
+    told = {one.name: (one.phase, one.attempt, one.at, one.ended, one.error) for one in news["brief"]}
+    assert told == {
+        name: (row["phase"], row["attempt"], row["ended"], True, row["error"])
+        for name, row in rows.items()
+        if name != "a0"
+    }
+    assert named_document(lab.client, run.id, ["m3", "nobody"])["actions"] == [rows["m3"]]
+    everything = changes_document(lab.client, run.id, cursor)
+    assert (len(everything["actions"]), everything["brief"]) == (FEW + 6, [])
 
 
 def test_bars_tell_attempts_apart(lab: Lab) -> None:
@@ -241,6 +263,25 @@ def test_buttons_fit_the_action(lab: Lab) -> None:
     )
     assert lab.events(asked.action)[-1].actor == lab.events(call.action)[-1].actor == "ada"
     assert overview.waiting_document(lab.client, read_only=False)["questions"] == []
+
+
+def test_a_question_is_seen_however_old_its_run_is(lab: Lab) -> None:
+    """Also below thousands of newer runs; of many questions the newest are shown, and all are counted."""
+    old = lab.client.condition("old", "int")
+    lab.step()
+    lab.clock.advance(timedelta(minutes=1))
+    newer = [RunId("p", "d", f"r{n}").action("a0") for n in range(2100)]
+    lab.store.create([TaskAction(action, ActionSpec(task_type="core-sleep")) for action in newer])
+    found = overview.waiting_document(lab.client, read_only=False)
+    assert [one["action"] for one in found["questions"]] == [str(old.action)]
+    assert (found["waiting"], found["complete"]) == (1, True)
+    for n in range(250):
+        lab.client.condition(f"q{n}")
+    lab.clock.advance(timedelta(seconds=1))
+    lab.step()
+    found = overview.waiting_document(lab.client, read_only=True)
+    assert (len(found["questions"]), found["waiting"]) == (200, 251)
+    assert found["questions"][0]["buttons"] == []
 
 
 def test_all_roots_of_a_run_are_aborted(lab: Lab) -> None:

@@ -39,7 +39,6 @@ _READ: Final = 1024 * 1024
 """Largest object that is read for a preview, in bytes."""
 ROWS: Final = 2000
 """Actions in one answer."""
-_CHANGES: Final = 1000
 _DEEP: Final = 8
 """Actions in a chain of errors, at most."""
 
@@ -115,22 +114,6 @@ def rows_document(client: Client, run: RunId, after: str, incarnation: str = "",
 def place_in_run(record: TaskAction) -> str:
     """Return the place of an action in the list of its run."""
     return f"{record.spec.parent_action_name or ''}/{record.id.action}"
-
-
-def changes_document(client: Client, run: RunId, cursor: str) -> Document:
-    """Write the actions of a run that changed since a place in the results channel, and the next place."""
-    entries = client.store.channel(client.store.shard_of(run), cursor, _CHANGES)
-    ids = dict.fromkeys(entry.event.id for entry in entries if entry.event.id.run_id == run)
-    records = client.store.get_many(list(ids)) if ids else []
-    counts = client.store.counts(run)
-    return {
-        "actions": [row(record) for record in records if record is not None],
-        "phases": counts_document(counts) if counts else {},
-        "gone": counts is None,
-        "cursor": entries[-1].cursor if entries else cursor,
-        "more": len(entries) == _CHANGES,
-        "now": client.store.now(),
-    }
 
 
 def action_page(client: Client, action: ActionId, incarnation: str = "", *, read_only: bool) -> Document:

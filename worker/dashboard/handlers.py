@@ -23,6 +23,7 @@ from reconciler.client import Client
 from reconciler.core.documents import Document
 from worker.dashboard import bulk, detail, overview
 from worker.dashboard.buttons import Asked, press
+from worker.dashboard.changes import named_document
 from worker.dashboard.closing import ONLY_SOME
 from worker.dashboard.defaults import is_login
 from worker.dashboard.guard import HEADERS, closed_because, foreign_because
@@ -260,6 +261,9 @@ class Rows(Api):
     async def get(self, path: str) -> None:
         """Read it."""
         query, life = self.query(), self.incarnation
+        if names := query.get("names"):
+            await self.answer_with(lambda: named_document(client(), RunId.parse(path), names.split(",")))
+            return
         limit = _number(query.get("limit", "0"), "limit", "the most there may be")
         await self.answer_with(
             lambda: detail.rows_document(client(), RunId.parse(path), query.get("after", ""), life, limit)

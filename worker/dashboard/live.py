@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -12,15 +13,16 @@ from tornado.web import HTTPError
 from reconciler.api.action import RunId
 from reconciler.api.errors import ReconcilerError
 from reconciler.core.documents import Document
-from worker.dashboard import detail
+from worker.dashboard.changes import changes_document
 from worker.dashboard.handlers import Api, client
 
 _MOST: Final = 32
 """Streams of one Flower; each takes a look at the records when its run changes."""
 _PACE: Final = 0.4
 """Seconds between two pieces of a stream, at least: a busy run is told in larger ones."""
-_BUSY: Final = 200
-"""Actions in a piece from which on the next one waits twice as long: each change is read and drawn again."""
+_BUSY: Final = 60
+"""Actions in a piece from which on the next one comes after `_SLOW` seconds: each piece is read and drawn."""
+_SLOW: Final = 0.8
 _LOOK: Final = 5.0
 """How often a stream looks although nothing woke it, seconds: a notification may be lost."""
 
@@ -40,33 +42,36 @@ class Live(Api):
         cursor = self.request.headers.get("Last-Event-ID") or self.query().get("cursor", "0-0")
         if _Open.count >= _MOST:
             raise HTTPError(503, f"{_MOST} pages are open and live; close some")
+        brief = self.query().get("brief", "") == "yes"
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")
         _Open.count += 1
         try:
-            await self._stream(run, cursor)
+            await self._stream(run, cursor, brief=brief)
         except (StreamClosedError, ReconcilerError):
             return  # the browser has gone, or comes again by itself
         finally:
             _Open.count -= 1
 
-    async def _stream(self, run: RunId, cursor: str) -> None:
+    async def _stream(self, run: RunId, cursor: str, *, brief: bool) -> None:
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(woken.set)
+            if not woken.is_set():  # a busy run calls for each commit
+                loop.call_soon_threadsafe(woken.set)
 
         subscription = client().store.subscribe(run, wake)
         await self.blocking(subscription.__enter__)
         try:
             while not self._gone:
                 woken.clear()
-                found = await self.blocking(lambda at=cursor: detail.changes_document(client(), run, at))  # type: ignore[misc]  # a lambda
+                found = await self.blocking(partial(changes_document, client(), run, cursor, brief=brief))
                 cursor = found["cursor"]
                 await self._send(found)
                 if found["gone"]:
                     return
-                await asyncio.sleep(_PACE * (1 + (len(found["actions"]) >= _BUSY)))
+                changed = len(found["actions"]) + len(found["brief"])
+                await asyncio.sleep(_SLOW if changed >= _BUSY else _PACE)
                 if not found["more"]:
                     await _wait(woken)
         finally:

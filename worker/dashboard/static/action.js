@@ -2,7 +2,7 @@
 
 import { download, get, incarnation, page, within } from "./api.js";
 import { showButtons } from "./buttons.js";
-import { fill, h, prose } from "./dom.js";
+import { fill, h, prose, visible } from "./dom.js";
 import { badge, ended, size, span, stamp } from "./format.js";
 
 const EVERY = 2000;
@@ -25,11 +25,13 @@ function whyBox(chain) {
     "section",
     { class: "rc-why", "aria-label": waiting[0].reason === "running" ? "What it does" : "Why it waits" },
     waiting.map((one, index) =>
-      h("p", { "data-reason": one.reason }, index ? h("a", { class: "rc-mono", href: page(`/runs/${one.action}`) }, one.action.split("/").slice(2).join("/")) : "", index ? " " : "", h("span", {}, capital(one.why) + ".")),
+      h("p", { "data-reason": one.reason }, index ? h("a", { class: "rc-mono", href: page(`/runs/${one.action}`) }, one.action.split("/").slice(2).join("/")) : "", index ? " " : "", h("span", {}, capital(readable(one.why)) + ".")),
     ),
   );
 }
 
+// A sentence for people: a time without its T and thousandths, a prompt without its marks.
+const readable = (text) => text.replace(/(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z/g, "$1 $2 UTC").replace(/\*\*|`/g, "");
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function documentBox(title, preview, action, which, types) {
@@ -147,8 +149,8 @@ function madeBy(lineage) {
   return [`${lineage.verb} of `, h("a", { href: `${page(`/runs/${source}`)}?${new URLSearchParams({ incarnation: life || "" })}` }, source.split("/").pop()), lineage.changed ? ", changed" : ""];
 }
 
-// Colours and other controls of a terminal are left out; what is left is text.
-const plain = (text) => text.replace(/\u001b\[[0-9;?]*[A-Za-z]|\u001b\][^\u0007]*\u0007/g, "");
+// Colours and other controls of a terminal are left out; what is left is text. A line that was written over is shown anew.
+const plain = (text) => text.replace(/\r+\n?/g, "\n").replace(/\u001b\[[0-9;?]*[A-Za-z]|\u001b\][^\u0007]*\u0007/g, "");
 
 export async function showAction(body, action) {
   const [project, domain, runName, name] = action.split("/");
@@ -182,7 +184,7 @@ export async function showAction(body, action) {
     const found = await get(`/actions/${action}/log`, { attempt, incarnation });
     if (wanted !== attempt) return;
     const below = logText.scrollHeight - logText.scrollTop - logText.clientHeight < 40;
-    logText.textContent = plain(found.log);
+    logText.textContent = visible(plain(found.log));
     logText.hidden = !found.log;
     fill(logHead, `Attempt ${found.attempt}, ${size(found.size)}${found.cut ? ", its end" : ""}${found.grows ? (found.log ? ", while it runs" : ": it has written nothing yet") : found.log ? "" : ": it wrote nothing"}`);
     if (below) logText.scrollTop = logText.scrollHeight;

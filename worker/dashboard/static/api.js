@@ -45,7 +45,7 @@ export const press = (action, button, text) => post(`/actions/${action}/${button
 
 // Calls back with each piece of what changes in a run; the browser connects again by itself, where it stood.
 export function live(run, cursor, changed, state) {
-  const source = new EventSource(`${api(`/runs/${run}/live`)}?${new URLSearchParams({ cursor })}`);
+  const source = new EventSource(`${api(`/runs/${run}/live`)}?${new URLSearchParams({ cursor, brief: "yes" })}`);
   source.addEventListener("changes", (event) => changed(JSON.parse(event.data)));
   source.addEventListener("open", () => state(true));
   source.addEventListener("error", () => state(false));

@@ -15,7 +15,7 @@ export function span(ms) {
     if (count) parts.push(`${count}${unit}`);
     else if (parts.length) break;
   }
-  return parts.slice(0, 2).join(" ");
+  return parts.length === 1 && ms < 60000 ? `${Math.floor(ms / 1000)} s` : parts.slice(0, 2).join(" ");
 }
 
 export function ago(at, now) {

@@ -9,6 +9,8 @@ const EVERY = 3000;
 const LATE = 5000; // from then on somebody should look
 
 function table(label, columns, rows) {
+  // on a narrow screen each cell says what it is
+  for (const row of rows) [...row.children].forEach((cell, index) => cell.setAttribute("data-label", columns[index]));
   return h(
     "div",
     { class: "rc-card rc-scroll", tabindex: "0", role: "region", "aria-label": label },

@@ -8,6 +8,8 @@ import { Tree } from "./tree.js";
 
 const ROW = 32;
 const AROUND = 8; // rows kept above and below what is seen
+const READ = 500; // actions read by name at a time
+const EVERY = 1000; // a clock that runs is drawn so often
 const FIRST = 300; // actions read first, so that something is seen soon
 const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", suspended: "suspended, waits for what it started", failed: "failed", whole: "waited and ran" };
 
@@ -42,6 +44,9 @@ export async function showRun(body, run) {
   let critical = new Set();
   let drawn = new Map();
   let planned = false;
+  let reading = false;
+  const strange = new Set(); // new actions that were told in short
+  let laid = 0; // when the rows were last made
 
   function showHead() {
     const actions = Object.values(phases).reduce((sum, one) => sum + one, 0);
@@ -74,6 +79,7 @@ export async function showRun(body, run) {
   };
 
   function layout() {
+    laid = Date.now();
     tree.layout(fits());
     critical = root && ended(root.phase) ? tree.critical() : new Set();
     spacer.style.setProperty("height", `${tree.rows.length * ROW}px`);
@@ -101,6 +107,27 @@ export async function showRun(body, run) {
       spacer.append(element);
     }
     mark();
+    if (!reading) complete();
+  }
+
+  // Reads in full what is new, and what is seen, of all that was told in short.
+  async function complete() {
+    const seen = [...drawn.keys()].map((index) => tree.rows[index].action).filter((one) => one?.brief);
+    const names = [...strange, ...seen.map((one) => one.name)].slice(0, READ);
+    if (!names.length) return;
+    reading = true;
+    const fresh = strange.size > 0;
+    names.forEach((name) => strange.delete(name)); // who changes again meanwhile is read again
+    try {
+      put((await get(`/runs/${run}/actions`, { names: names.join() })).actions);
+      fresh ? layout() : redraw();
+    } catch {
+      names.filter((name) => !tree.actions.has(name)).forEach((name) => strange.add(name));
+    }
+    setTimeout(() => {
+      reading = false;
+      complete();
+    }, EVERY);
   }
 
   function redraw() {
@@ -254,10 +281,11 @@ export async function showRun(body, run) {
         stream.close();
         return void get(`/runs/${run}`, { incarnation: found.incarnation }).then(archived, (error) => fill(state, error.message));
       }
-      if (!news.actions.length) return;
+      if (!news.actions.length && !news.brief.length) return;
       const before = standing();
       phases = news.phases;
       put(news.actions);
+      for (const one of news.brief) if (!tree.patch(one)) strange.add(one[0]);
       if (standing() !== before && !document.querySelector("dialog[open]")) again().catch(() => {});
       showHead();
       layout();
@@ -268,10 +296,10 @@ export async function showRun(body, run) {
     },
   );
   setInterval(() => {
-    if (document.hidden || !root || ended(root.phase)) return;
+    if (document.hidden || !root || ended(root.phase) || Date.now() - laid < EVERY) return;
     showHead();
     redraw();
-  }, 1000);
+  }, EVERY);
 }
 
 // What the run was made of, and what was made of it.

@@ -128,7 +128,6 @@ export async function showRuns(body) {
     );
   }
   function changed() {
-    all.hidden = readOnly || !search.value.trim();
     fill(told);
     const text = search.value.trim();
     history.replaceState(null, "", text ? `?${new URLSearchParams({ q: text })}` : location.pathname);
@@ -151,6 +150,8 @@ export async function showRuns(body) {
     if (focused) [...list.querySelectorAll("a")].find((a) => a.getAttribute("href") === focused)?.focus({ preventScroll: true });
     more.hidden = !next;
     const none = list.children.length === 0;
+    all.hidden = readOnly || !search.value.trim() || (none && !next);
+    foot.classList.toggle("rc-empty", none);
     fill(trouble, found.problem || "");
     const tried = found.searched > found.runs.length ? ` ${count(found.searched)} runs were searched.` : "";
     fill(foot, none ? (next ? `Nothing here yet.${tried}` : search.value.trim() ? "No run fits this search." : "No runs are stored yet: submit one, and it appears here.") : next ? "" : `These are all.${tried}`);
@@ -177,7 +178,6 @@ export async function showRuns(body) {
     }
   });
   showChips();
-  all.hidden = readOnly || !search.value.trim();
   await load(false);
   setInterval(() => {
     if (!document.hidden && !paged) load(false).catch(fail);

@@ -20,6 +20,17 @@ export class Tree {
     this.children.get(action.parent).push(action.name);
   }
 
+  // Takes what was told in short: the rest is read when the row is seen. Tells whether the action is known.
+  patch([name, phase, attempt, at, began, over, error]) {
+    const known = this.actions.get(name);
+    if (!known) return false;
+    const first = known.attempt === attempt && known.began ? known.began : began;
+    const last = over ? at : 0;
+    const bars = [["waits", known.created, first || last, attempt], ...(first ? [["runs", first, last, attempt]] : [])];
+    this.actions.set(name, { ...known, phase, attempt, began: first, ended: last, error, bars, brief: true });
+    return true;
+  }
+
   toggle(key, wanted) {
     const row = this.rows.find((one) => one.key === key);
     if (!row || !row.kids) return;
