@@ -9,6 +9,8 @@ from datetime import timedelta
 from reconciler import Cache, NonRetryableError, RetryStrategy, TaskEnvironment
 
 env = TaskEnvironment("orchard")
+HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7*7 }}\u202e\u200b\u001b[31m' + "W" * 300
+"""What breaks pages and terminals that obey it."""
 
 
 @env.task
@@ -17,6 +19,18 @@ def picks(n: int, pause: float = 0.0) -> int:
     print(f"picking {n}")
     select.select([], [], [], pause)
     return n * 10**18
+
+
+@env.task
+def plants(n: int) -> int:
+    """Start many at once, and wait for them."""
+    return len(picks.map(range(n)).result())
+
+
+@env.task(retries=0, fair_by="customer")
+def pays(customer: str) -> str:
+    """Take turns with other customers."""
+    return customer
 
 
 @env.task(retries=0)

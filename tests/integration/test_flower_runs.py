@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from click.testing import CliRunner
 from flower_support import Site, browser
 
 from reconciler import Client, Settings
-from reconciler.api.action import ActionId, RunId
+from reconciler.api.action import ActionId, ActionSpec, RunId
 from reconciler.api.event import AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.index import Group, Row, write_rows
@@ -40,7 +41,9 @@ PATIENCE = 60
 HERE = Path(__file__).parent
 AXE = Path(__file__).parents[1] / "support" / "axe" / "axe.min.js"
 """axe-core 4.14.1, as npm has it."""
-HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7*7 }}\u202e\u0000\u001b[31m' + "W" * 300
+HOSTILE = orchard.HOSTILE + "\u0000" + "W" * 9_600
+NAME = "<img src=x onerror=alert(1)>\u202e\u200b\u001b[31m"
+"""The same for what has to be short."""
 
 
 @pytest.fixture(scope="module")
@@ -456,17 +459,21 @@ def test_hostile_strings_are_text(site: Site, tmp_path: Path) -> None:
     shown = HOSTILE.replace("\u0000", "")
     said = orchard.says.submit((HOSTILE,), labels={"evil": shown[:60]})
     failed = orchard.fails.delay(shown)
-    asks = site.client.condition("evil", prompt=shown[:900], description=shown)
+    asks = site.client.condition("evil", prompt=shown[:900], description=shown[:2000])
+    named = site.client.submit(
+        ActionSpec(task_type=NAME, short_name=NAME, group=NAME), fair_key=NAME, idempotency_key=NAME
+    )
+    pays = orchard.pays.delay(NAME)
     aborted = orchard.runs.delay(300.0)
     site.client.abort(aborted.action, shown, shown[:200])
-    eventually(lambda: all(run.phase.is_terminal() for run in (said, failed, aborted)), PATIENCE)
+    eventually(lambda: all(run.phase.is_terminal() for run in (said, failed, named, aborted)), PATIENCE)
     _tell_hostile(site, shown, failed.action)
     with browser(tmp_path) as page:
         for width in (1440, 400):
             page.resize(width, 900)
             for path in (
                 "/runs", "/runs?q=hostile-row", "/waiting", "/health", f"/runs/{failed.id}",
-                *(f"/runs/{one.action}" for one in (said, failed, asks, aborted)),
+                *(f"/runs/{one.action}" for one in (said, failed, asks, named, pays, aborted)),
             ):  # fmt: skip
                 page.open(site.url + path)
                 page.wait_text("onerror=alert(1)") if path != "/runs" or width > 1000 else page.wait_text(
@@ -474,8 +481,27 @@ def test_hostile_strings_are_text(site: Site, tmp_path: Path) -> None:
                 )
                 assert page.run("document.documentElement.scrollWidth <= innerWidth"), (path, width)
                 assert page.run("document.querySelectorAll('main img, main script').length") == 0
+                assert not page.run(r"/[\u202e\u200b\u001b]/.test(document.body.innerText)"), path
+        for path in ("/tasks", f"/task/{failed.action}/1", "/workers", "/broker"):  # Flower's own
+            page.open(site.url + path)
+            page.wait("document.querySelector('main, .container-fluid')")
     site.client.store.say_alive(shown[:150], b"", 0)
     asks.abort("enough")
+    pays.abort("enough")
+    for run in (said, failed, named, pays, asks, aborted):
+        for verb in (("get",), ("describe",), ("events",), ("watch",), ("list",)):
+            told = _on_a_terminal(site, *verb, str(run.action) if verb != ("list",) else str(run.id))
+            assert re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202e]", told) is None, (verb, run.id)
+
+
+def _on_a_terminal(site: Site, *words: str) -> str:
+    """What a command writes, less the colours that are ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in site.stack.env().items():
+            patch.setenv(name, value)
+        told = CliRunner().invoke(main, words)
+    assert isinstance(told.exception, (SystemExit, type(None))), words
+    return re.sub(r"\x1b\[[0-9;:]*m", "", told.output)
 
 
 def _tell_hostile(site: Site, shown: str, action: ActionId) -> None:
@@ -593,6 +619,27 @@ def test_a_large_run_draws_only_what_is_seen(site: Site, tmp_path: Path) -> None
     finally:
         run.abort("enough")
         site.client.resume_queue("attempts")
+
+
+def test_a_flood_of_new_actions_is_seen_as_it_comes(site: Site, tmp_path: Path) -> None:
+    """Told in short by the stream, and read in full where it is seen."""
+    site.client.pause_queue("attempts")
+    run = orchard.plants.delay(400)
+    try:
+        with browser(tmp_path) as page:
+            page.open(f"{site.url}/runs/{run.id}")
+            page.wait_text("a0", "live")
+            site.client.resume_queue("attempts")
+            page.wait_text("400 \u00d7 orchard.picks", "402 succeeded")
+            page.run(
+                "[...document.querySelectorAll('[role=treeitem]')].find(one => one.innerText.includes('400')).click()"
+            )
+            page.wait("document.querySelectorAll('[role=treeitem]').length > 10")
+            page.wait("performance.getEntriesByType('resource').some(one => one.name.includes('names='))")
+            assert page.errors == []
+    finally:
+        site.client.resume_queue("attempts")
+        run.abort("enough")
 
 
 @pytest.mark.rule("R42")
