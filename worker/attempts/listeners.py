@@ -13,7 +13,7 @@ _PATIENCE: Final = 0.5
 
 
 class Listeners:
-    """Tells whether to send events at all.
+    """The knowledge of this process whether its events are heard.
 
     Redis answers each publication with the number of its receivers, and RabbitMQ gives back what it can route to no queue.
     Where a broker says neither, somebody is taken to listen.
