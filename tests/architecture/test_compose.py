@@ -45,17 +45,17 @@ def violations(document: dict[str, Any]) -> list[str]:
 
 
 def with_defaults(text: str) -> str:
-    """A value as Compose reads it when no variable is set: `${NAME:-default}` becomes the default."""
+    """Return a value as Compose reads it when no variable is set: `${NAME:-default}` becomes the default."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
 def words(command: str | list[str]) -> list[str]:
-    """A command as a list, however it is written."""
+    """Return a command as a list, however it is written."""
     return command.split() if isinstance(command, str) else command
 
 
 def option(service: str, *names: str) -> str:
-    """The value of a worker's option, under any of its names."""
+    """Return the value of a worker's option, under any of its names."""
     command = words(SERVICES[service]["command"])
     return next(command[i + 1] for i, word in enumerate(command) if word in names)
 

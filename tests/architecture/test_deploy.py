@@ -44,7 +44,7 @@ Exported = dict[str, set[str]]
 
 
 def names_of(one: Any) -> list[str]:
-    """The names under which Prometheus stores one metric of the library."""
+    """Return the names under which Prometheus stores one metric of the library."""
     endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}[one._type]
     return [one._name + ending for ending in endings]
 
@@ -82,7 +82,7 @@ def problems_of(query: str, exported: Exported) -> list[str]:
 
 
 def rules() -> list[dict[str, Any]]:
-    """The alerts."""
+    """Return the alerts."""
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 

@@ -28,18 +28,18 @@ Row = tuple[str, ...]
 
 
 def prose(text: str) -> str:
-    """A page without its code."""
+    """Return a page without its code."""
     return CODE.sub("", FENCE.sub("", text))
 
 
 def blocks(text: str, language: str) -> list[tuple[int, str]]:
-    """The fenced blocks of a language, each with the number of its first line."""
+    """Return the fenced blocks of a language, each with the number of its first line."""
     found = [match for match in FENCE.finditer(text) if match[1] == language]
     return [(text[: match.start(2)].count("\n") + 1, match[2]) for match in found]
 
 
 def table(text: str, first: str) -> list[Row]:
-    """The rows of the table whose header starts with the cell `first`."""
+    """Return the rows of the table whose header starts with the cell `first`."""
     head, mark, rest = text.partition(f"\n| {first} |")
     assert mark, f"there is no table that starts with {first!r} in {head[:40]!r}"
     lines = rest.split("\n\n", 1)[0].splitlines()[2:]
@@ -82,7 +82,7 @@ UNITS = {
 
 
 def settings_rows() -> list[Row]:
-    """The table of docs/operations.md."""
+    """Return the table of docs/operations.md."""
     return table((DOCS / "operations.md").read_text(), "variable")
 
 
@@ -160,13 +160,13 @@ def test_picture_shows_the_transitions() -> None:
 
 
 def anchors(text: str) -> set[str]:
-    """Names of the headings of a page, as GitHub makes them."""
+    """Return names of the headings of a page, as GitHub makes them."""
     heads = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.replace("`", "").lower()).replace(" ", "-") for head in heads}
 
 
 def broken_links(page: Path, text: str) -> list[str]:
-    """Links of a page that lead nowhere on this tree."""
+    """Return links of a page that lead nowhere on this tree."""
     found = []
     for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", text)):
         if link.startswith(("http://", "https://")):
@@ -201,7 +201,7 @@ def test_decisions_are_numbered() -> None:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The words behind `reconciler`, for each call a page shows, in console blocks and in the text."""
+    """Return the words behind `reconciler`, for each call a page shows, in console blocks and in the text."""
     lines = [line for _, block in blocks(text, "console") for line in block.splitlines()]
     lines += [f"$ {code.strip('`')}" for code in CODE.findall(FENCE.sub("", text))]
     found = []
@@ -213,7 +213,7 @@ def commands(text: str) -> list[list[str]]:
 
 
 def unknown_commands(text: str) -> list[str]:
-    """Commands and options a page shows and the program does not have."""
+    """Return commands and options a page shows and the program does not have."""
     from reconciler.cli import main  # noqa: PLC0415  # the other tests need no command
 
     context = click.Context(main)

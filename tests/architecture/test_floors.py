@@ -22,7 +22,7 @@ def lint_imports(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def imported(source: str) -> set[str]:
-    """The first part of every module a source imports; `.` for a relative import."""
+    """Return the first part of every module a source imports; `.` for a relative import."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

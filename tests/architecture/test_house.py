@@ -74,7 +74,7 @@ def undocumented_in_a_store(source: str) -> Offences:
 
 @cache
 def verbs() -> frozenset[str]:
-    """The methods of the protocols that stores implement."""
+    """Return the methods of the protocols that stores implement."""
     named = (node for path in files("reconciler/stores/*.py") for node in ast.parse(path.read_text()).body)
     protocols = [
         node
@@ -159,7 +159,7 @@ def without_legend(source: str) -> Offences:
 
 
 def files(pattern: str) -> list[Path]:
-    """The files of a pattern, in a stable order; a pattern that finds none is a mistake."""
+    """Return the files of a pattern, in a stable order; a pattern that finds none is a mistake."""
     found = sorted(path for path in ROOT.glob(pattern) if "__pycache__" not in path.parts)
     assert found, f"no file matches {pattern}"
     return found

@@ -19,7 +19,7 @@ OPTIONAL = PROJECT["project"]["optional-dependencies"]
 
 
 def locked(name: str) -> dict[str, tuple[str, int]]:
-    """Packages of a file of docker/: version, and how many files of it are known by their hash."""
+    """Return packages of a file of docker/: version, and how many files of it are known by their hash."""
     text = (ROOT / "docker" / name).read_text().replace("\\\n", " ")
     found = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     pins = {words[0]: sum(word.startswith("--hash=sha256:") for word in words) for words in found}

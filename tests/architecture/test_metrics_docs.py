@@ -33,7 +33,7 @@ def documented(text: str) -> list[Row]:
 
 
 def registered(found: metrics.Instruments) -> list[Row]:
-    """The same of the instruments, and of the gauges that are read at a scrape."""
+    """Return the same of the instruments, and of the gauges that are read at a scrape."""
     rows = [
         (one._name + ("_total" if one._type == "counter" else ""), str(one._type), tuple(one._labelnames))
         for one in found.all()

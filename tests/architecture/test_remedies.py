@@ -53,7 +53,7 @@ LEAVE = {
 
 
 def texts(node: ast.expr) -> Iterator[str]:
-    """The constant parts of an argument, names of variables as `X`; nothing when it is made elsewhere."""
+    """Yield the constant parts of an argument, names of variables as `X`; nothing when it is made elsewhere."""
     match node:
         case ast.Constant(value=str() as text):
             yield text
@@ -79,7 +79,7 @@ def raised(source: str) -> Iterator[tuple[int, str]]:
 
 
 def helpless(source: str) -> list[str]:
-    """Texts that leave their reader alone."""
+    """Return texts that leave their reader alone."""
     return [
         f"{line}: {text}" for line, text in raised(source) if not WAY_OUT.search(text) and text not in LEAVE
     ]

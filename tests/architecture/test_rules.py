@@ -13,7 +13,7 @@ FOLDERS = ("reconciler", "worker", "tests", "benchmarks", "examples")
 
 
 def sources(*folders: str) -> list[Path]:
-    """Files of code in these folders, less this one."""
+    """Return files of code in these folders, less this one."""
     found = (
         path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".lua"}
     )
@@ -21,12 +21,12 @@ def sources(*folders: str) -> list[Path]:
 
 
 def cited(paths: list[Path]) -> dict[int, Path]:
-    """Rules that are named in files, each with one of them."""
+    """Return rules that are named in files, each with one of them."""
     return {int(number): path for path in paths for number in RULE.findall(path.read_text())}
 
 
 def rules() -> list[int]:
-    """Numbers of the rules, as they stand in the page."""
+    """Return numbers of the rules, as they stand in the page."""
     return [int(number) for number in HEADING.findall((ROOT / "docs" / "rules.md").read_text())]
 
 

@@ -16,7 +16,7 @@ WRITERS = {"echo", "secho", "echo_via_pager", "error.show", "Console", "PrintLog
 
 
 def others(source: str) -> list[str]:
-    """Calls in a source that write to stdout or stderr without the door."""
+    """Yield the calls in a source that write to stdout or stderr without the door."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):

@@ -64,6 +64,7 @@ VERBS_IN_S_OR_ED = {
     "feed",
     "need",
     "pass",
+    "press",
     "process",
     "seed",
     "succeed",
@@ -72,7 +73,7 @@ REASON_KEYWORDS = {"reason", "action"}
 
 
 def log_events(source: str) -> Iterator[str]:
-    """The events a source logs."""
+    """Yield the events a source logs."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
             logger, first = node.func.value, node.args[0]
@@ -82,7 +83,7 @@ def log_events(source: str) -> Iterator[str]:
 
 
 def audit_words(source: str) -> Iterator[str]:
-    """Reasons and actions of the audit entries a source writes."""
+    """Yield reasons and actions of the audit entries a source writes."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):
             continue
@@ -94,7 +95,7 @@ def audit_words(source: str) -> Iterator[str]:
 
 
 def docstrings(source: str) -> Iterator[str]:
-    """The docstrings of a source: of its module, its classes and its functions."""
+    """Yield the docstrings of a source: of its module, its classes and its functions."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
@@ -109,8 +110,24 @@ def opens_with_a_verb(text: str) -> bool:
     return text[:1].isalpha() and word not in NO_VERBS and not other_form
 
 
+NAMED = re.compile(r"fixture|\brule\(|invariant|initialize|\bgiven\(|task|durable|property")
+"""Marks of functions in tests that may name a thing or state a promise: fixtures, rules of a machine, tasks."""
+
+
+def helpers_that_open_otherwise(source: str) -> Iterator[str]:
+    """Yield the helpers of tests whose docstring does not open with a verb. A rule of the house states what must hold."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("test_"):
+            continue
+        marks = " ".join(map(ast.unparse, node.decorator_list))
+        may_state = NAMED.search(marks) or (node.returns and ast.unparse(node.returns) == "Offences")
+        text = ast.get_docstring(node)
+        if text and not may_state and not opens_with_a_verb(text):
+            yield f"{node.name}: {text.splitlines()[0]}"
+
+
 def functions_that_open_otherwise(source: str) -> Iterator[str]:
-    """The functions whose docstring does not open with a verb. A property is read like an attribute: it may name a thing."""
+    """Yield the functions whose docstring does not open with a verb; a property may name a thing, as an attribute."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
@@ -120,18 +137,18 @@ def functions_that_open_otherwise(source: str) -> Iterator[str]:
 
 
 def first_word(text: str) -> str:
-    """The first word of a text, in small letters."""
+    """Return the first word of a text, in small letters."""
     found = re.match(r"\W*([A-Za-z]+)", text)
     return found[1].lower() if found else ""
 
 
 def metrics(source: str) -> set[str]:
-    """Metrics a source names."""
+    """Return metrics a source names."""
     return set(re.findall(r'"(taskaction_\w+)"', source))
 
 
 def parts(name: str) -> list[str]:
-    """The words of `two.parts_of`, `two_parts` or `TwoParts`."""
+    """Return the words of `two.parts_of`, `two_parts` or `TwoParts`."""
     return re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
 
 
@@ -172,6 +189,16 @@ def test_docstrings_of_functions_open_with_a_verb() -> None:
     assert [
         f"{path}: {line}" for path in SOURCES for line in functions_that_open_otherwise(path.read_text())
     ] == []
+
+
+def test_docstrings_of_helpers_open_with_a_verb() -> None:
+    """What a helper of tests does is said first, as an order; a test states its promise, a fixture names a thing."""
+    sources = {path: path.read_text() for path in sorted((ROOT / "tests").rglob("*.py"))}
+    assert [
+        f"{path}: {line}" for path, text in sources.items() for line in helpers_that_open_otherwise(text)
+    ] == []
+    planted = '@pytest.fixture\ndef lab():\n    """A lab."""\n\n\ndef helper():\n    """The record."""\n'
+    assert list(helpers_that_open_otherwise(planted)) == ["helper: The record."]
 
 
 def test_docstrings_of_classes_say_what_they_are() -> None:

@@ -162,7 +162,7 @@ def fork(role: str, folder: Path, main: Callable[[], None]) -> int:
 
 
 def reconcile_steps(settings: Settings) -> None:
-    """The life of a worker of the steps queue, with the resync sweep."""
+    """Live as a worker of the steps queue, with the resync sweep."""
     current_engine()
     threading.Thread(target=_resync, daemon=True).start()
     for args in _messages(settings, settings.steps_queue):
@@ -170,7 +170,7 @@ def reconcile_steps(settings: Settings) -> None:
 
 
 def run_attempts(settings: Settings) -> None:
-    """The life of a worker of the attempts queue."""
+    """Live as a worker of the attempts queue."""
     current_engine()
     threading.Thread(target=_told, args=(settings.attempts_queue,), daemon=True).start()
     threads = [
@@ -234,7 +234,7 @@ def _resync() -> None:
 
 
 def _messages(settings: Settings, queue: str) -> Iterator[list[Any]]:
-    """The arguments of each message of a queue, once its countdown is over; taken is acknowledged."""
+    """Yield the arguments of each message of a queue, once its countdown is over; taken is acknowledged."""
     app = build_app(settings)
     later: list[tuple[float, int, list[Any]]] = []
     with app.connection_for_read() as connection:

@@ -49,7 +49,7 @@ WHOLE = "whole"
 
 
 def verbs(part: str) -> list[str]:
-    """The verbs of a part that leave the process."""
+    """Return the verbs of a part that leave the process."""
     protocol, _ = PARTS[part]
     found = dict.fromkeys(
         name
@@ -62,7 +62,7 @@ def verbs(part: str) -> list[str]:
 
 
 def all_points() -> list[str]:
-    """The names of all places, as `store.claim:before`."""
+    """Return the names of all places, as `store.claim:before`."""
     calls = [f"{part}.{verb}" for part in PARTS for verb in verbs(part)]
     return [f"{call}:{side}" for call in (*calls, RUNNER) for side in ("before", "after")]
 
@@ -119,7 +119,7 @@ def deaths(folder: Path) -> list[tuple[float, str, str]]:
 
 
 def arm(trap: Trap, runner: type) -> None:
-    """From now on this process passes the points.
+    """Let this process pass the points from now on.
 
     Args:
         trap: what happens there.

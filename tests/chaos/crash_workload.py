@@ -64,7 +64,7 @@ def submit(client: Client, name: str, tally: str) -> None:
 
 
 def _make_again(client: Client, key: Callable[[str], str]) -> None:
-    """A run of two, and one made of it in which one of them is taken over."""
+    """Make a run of two, and one made of it in which one of them is taken over."""
     pair = client.submit_many([_plain("echo"), _plain("echo")], idempotency_key=key("pair"))
     pair.wait(_PATIENCE)
     pair.fork(again=["m0"], idempotency_key=key("fork"))
@@ -72,7 +72,7 @@ def _make_again(client: Client, key: Callable[[str], str]) -> None:
 
 
 def _plain(task_type: str) -> ActionSpec:
-    """A cached task without outputs: the cache looks for them in S3."""
+    """Return a cached task without outputs: the cache looks for them in S3."""
     template = TaskTemplate(
         id=Identifier(project="default", domain="development", name=task_type),
         type=task_type,
@@ -102,7 +102,7 @@ def _tend_queues(client: Client, group: Run[list[str]]) -> None:
 
 
 def _look(client: Client, group: Run[list[str]]) -> None:
-    """Everything a page or a command shows."""
+    """Read everything that a page or a command shows."""
     client.runs()
     client.counts(group.id)
     client.store.turn(group.action)

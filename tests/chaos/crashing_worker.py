@@ -19,7 +19,7 @@ _MAIN = os.getpid()
 
 
 def _victims() -> Iterable[int]:
-    """The worker of a pool's child, if it is to die first."""
+    """Return the worker of a pool's child, if it is to die first."""
     return [_MAIN] if os.getpid() != _MAIN and (_TRAPS / WHOLE).exists() else []
 
 

@@ -141,17 +141,17 @@ def steps() -> list[str]:
 
 
 def settings() -> Settings:
-    """Those of the environment, with leases that end soon."""
+    """Return the settings of the environment, with leases that end soon."""
     return Settings.from_env(None, **LEASE)
 
 
 def read_actions() -> list[ActionId]:
-    """The first line of the input."""
+    """Return the first line of the input."""
     return [ActionId.parse(path) for path in sys.stdin.readline().split()]
 
 
 def say(line: str) -> None:
-    """A line for the test."""
+    """Print a line for the test."""
     print(line, flush=True)
 
 

@@ -41,7 +41,7 @@ class Site:
         return harm_tasks.work.map(indices, seconds=seconds, tally=str(tally), keep_failures=True)
 
     def check(self, run: Run[Any], succeeded: int) -> None:
-        """All invariants hold, and so many actions of the run have succeeded, the root among them."""
+        """Check that all invariants hold, and that so many actions of the run have succeeded, the root among them."""
         phases = check_run(self.client, run.id)
         assert phases == {ActionPhase.SUCCEEDED: succeeded}
         check_due_index(self.client)
@@ -60,7 +60,7 @@ def running_site(
     servers: EmbeddedServers | None = None,
     **options: Any,
 ) -> Iterator[Site]:
-    """A stack whose workers know `harm_tasks`; the client finds the keys of its S3 server in the environment.
+    """Provide a stack whose workers know `harm_tasks`; the client finds the keys of its S3 server in the environment.
 
     Args:
         folder: for its data.
@@ -93,17 +93,17 @@ def until(condition: Callable[[], object], within: float = 30.0, *, what: str = 
 
 
 def ended(client: Client, run: RunId) -> int:
-    """How many actions of a run have ended."""
+    """Count how many actions of a run have ended."""
     return client.counts(run).ended
 
 
 def traces(tally: Path) -> list[str]:
-    """One line per execution, so far."""
+    """Return one line per execution, so far."""
     return tally.read_text().split() if tally.exists() else []
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of the values does not exceed."""
+    """Return the value that this share of the values does not exceed."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(share * len(ranked)) - 1)]
 

@@ -71,7 +71,7 @@ class Load(threading.Thread):
                 self._open.append(self.submit(f"{self._name}-{len(self.accepted)}"))
 
     def submit(self, key: str) -> Run[Any]:
-        """One submission, repeated under its key until it is accepted."""
+        """Submit under one key until it is accepted."""
         asked = time.time()
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
@@ -124,7 +124,7 @@ def last(seconds: float) -> None:
 
 
 def resumes(client: Client, tally: Path) -> float:
-    """Seconds until a new call has run to its end."""
+    """Measure the seconds until a new call has run to its end."""
     began = time.monotonic()
     load = Load(client, tally, seconds=0)
     run = load.submit(f"probe-{time.time_ns()}")
@@ -136,7 +136,7 @@ def resumes(client: Client, tally: Path) -> float:
 
 
 def check_all(client: Client, runs: Iterable[RunId]) -> int:
-    """All runs succeeded, with all that must hold; returns how many there are."""
+    """Check that all runs succeeded and all invariants hold; return how many runs there are."""
     count = 0
     for run in runs:
         until(lambda run=run: client.counts(run).ended == client.counts(run).total, f"{run} ends")  # type: ignore[misc]  # mypy cannot infer it
@@ -148,7 +148,7 @@ def check_all(client: Client, runs: Iterable[RunId]) -> int:
 
 
 def pids(stack: Stack) -> dict[str, int]:
-    """The worker processes that live."""
+    """Return the worker processes that live."""
     return {name: process.pid for name, process in stack.processes.items() if process.alive}
 
 
@@ -160,6 +160,6 @@ def percentiles(seconds: Iterable[float]) -> str:
 
 
 def newest_aof(stack: Stack) -> Path:
-    """The part of Redis's append-only file that is written to."""
+    """Return the part of Redis's append-only file that is written to."""
     folder = stack.servers.processes["valkey"].log.parents[1]
     return max(folder.rglob("appendonly.aof.*.incr.aof"), key=lambda file: file.stat().st_mtime)

@@ -41,7 +41,7 @@ class Spoilt(msgspec.Struct, frozen=True):
         return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
 
     def logged(self, words: str) -> int:
-        """How often these words stand in the logs of the workers."""
+        """Count how often these words stand in the logs of the workers."""
         return sum(process.log.read_text().count(words) for process in self.stack.processes.values())
 
 

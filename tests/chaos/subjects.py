@@ -139,7 +139,7 @@ class Tally:
         until(lambda: len(self.starts()) >= begun, timeout, f"fewer than {begun} calls were begun")
 
     def row(self, subject: Subject, items: int, lost: int) -> Row:
-        """The result."""
+        """Return the result."""
         twice = {index: at for index, at in self.starts().items() if len(at) > 1}
         again = sorted(at[-1] - at[0] for at in twice.values())
         return Row(
@@ -168,7 +168,7 @@ class Ours:
         """From when to when no worker ran, or the one that runs user code did not."""
 
     def submit(self, first: int, count: int) -> None:
-        """As one run; repeated, as a user would, while Redis is away."""
+        """Submit all as one run; again, as a user would, while Redis is away."""
 
         def accepted() -> bool:
             try:
@@ -189,24 +189,24 @@ class Ours:
         until(accepted, 30, "the submission was never accepted")
 
     def kill(self) -> None:
-        """All worker processes; beat goes on."""
+        """Kill all worker processes; beat goes on."""
         self._outages.append((time.time(), time.time()))
         self.stack.kill_workers()
 
     def start(self) -> None:
-        """Those that do not run."""
+        """Start the workers that do not run."""
         self.stack.start_workers()
         self._outages[-1] = (self._outages[-1][0], time.time())
 
     def supervise(self) -> None:
-        """Workers and beat."""
+        """Supervise workers and beat."""
         dead = [name for name, process in self.stack.processes.items() if not process.alive]
         self.exits += len(dead)
         for name in dead:
             self.stack.restart(name)
 
     def freeze(self, number: signal.Signals) -> None:
-        """The whole group of the attempts worker, its children's children too."""
+        """Freeze the whole group of the attempts worker, its children's children too."""
         if number is signal.SIGSTOP:
             self._outages.append((time.time(), time.time()))
         signal_family(self.stack.processes["attempts-1"].pid, number)
@@ -223,7 +223,7 @@ class Ours:
         return sum(count + 1 for _, count in runs) - succeeded
 
     def noticed(self, starts: dict[int, list[float]]) -> list[float]:
-        """From the QUEUED events of the actions, which each launch has."""
+        """Read it from the QUEUED events of the actions, of which each launch has one."""
         found = []
         for index, times in starts.items():
             run, first, _ = next(one for one in reversed(self._runs) if one[1] <= index)
@@ -244,7 +244,7 @@ class Ours:
         return counts.ended == counts.total
 
     def _down(self, since: float, until: float) -> float:
-        """Seconds of later outages in this time: while no worker runs nobody can notice anything."""
+        """Return seconds of later outages in this time: while no worker runs nobody can notice anything."""
         return sum(max(0.0, min(up, until) - at) for at, up in self._outages if since < at < until)
 
     def stop(self) -> None:
@@ -285,13 +285,13 @@ class Plain:
         self._items = 0
 
     def submit(self, first: int, count: int) -> None:
-        """One message each."""
+        """Submit one message each."""
         for index in range(first, first + count):
             self._client.send_task("plain.timed", (index, SECONDS, str(self._tally.path)), queue=QUEUE)
         self._items += count
 
     def kill(self) -> None:
-        """The worker with its pool."""
+        """Kill the worker with its pool."""
         self._worker.kill()
 
     def start(self) -> None:
@@ -302,13 +302,13 @@ class Plain:
             await_ready(self._worker, self._ready.exists, 60)
 
     def supervise(self) -> None:
-        """The worker."""
+        """Supervise the worker."""
         if not self._worker.alive:
             self.exits += 1
             self.start()
 
     def freeze(self, number: signal.Signals) -> None:
-        """The worker with its pool."""
+        """Freeze the worker with its pool."""
         signal_family(self._worker.pid, number)
 
     def settle(self, timeout: float) -> int:
@@ -336,7 +336,7 @@ SUBJECTS: dict[str, type[Ours | Plain]] = {"ours": Ours, "plain": Plain}
 
 @contextmanager
 def subject_of(kind: str, folder: Path, tally: Tally) -> Iterator[Ours | Plain]:
-    """A subject on servers of its own."""
+    """Provide a subject on servers of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     with EmbeddedServers(folder / "servers", s3=kind == "ours") as servers:
         before = dict(os.environ)
@@ -367,10 +367,10 @@ def until(condition: Callable[[], bool], timeout: float, otherwise: str) -> None
 
 
 def lasts(seconds: float) -> None:
-    """How long a fault lasts is the fault itself, not a wait for something."""
+    """Let a fault last: its duration is the fault itself, and no wait for something."""
     threading.Event().wait(seconds)
 
 
 def some(rng: random.Random, count: int) -> int:
-    """A number of calls after which something happens: neither the first nor the last ones."""
+    """Choose a number of calls after which something happens: neither the first nor the last ones."""
     return max(1, int(count * rng.uniform(0.2, 0.8)))

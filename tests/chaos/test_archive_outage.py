@@ -66,7 +66,7 @@ class Installation:
         return [run.id for run in made]
 
     def used(self) -> int:
-        """Bytes Redis holds."""
+        """Return bytes Redis holds."""
         self.store.client.memory_purge()
         info: Any = self.store.client.info("memory")
         return int(info["used_memory"])

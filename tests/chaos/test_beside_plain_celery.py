@@ -31,7 +31,7 @@ def tally(tmp_path: Path) -> Tally:
 
 
 def judge(row: Row) -> None:
-    """Ours loses nothing and needs nobody; for plain Celery it is enough that it worked at all, the row is the result."""
+    """Check that ours loses nothing and needs nobody; of plain Celery only that it worked: the row is the result."""
     print(row)
     if row.subject == Ours.name:
         assert row.lost == 0

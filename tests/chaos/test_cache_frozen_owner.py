@@ -64,7 +64,7 @@ def client(first: Stack) -> Client:
 
 @contextmanager
 def frozen(stack: Stack) -> Iterator[Callable[[], None]]:
-    """All workers of a stack are stopped with their children; gives what lets them go on, as the end does, too."""
+    """Stop all workers of a stack with their children; yield a function that lets them go on, as the end does, too."""
     family = [
         process
         for name, managed in stack.processes.items()
@@ -126,7 +126,7 @@ def test_a_frozen_owner_is_refused(first: Stack, client: Client, tmp_path: Path,
 
 @contextmanager
 def others(first: Stack, folder: Path) -> Iterator[Callable[[list[ActionId]], bool]]:
-    """A second worker for functions, and a reconciler in this process that steps only the actions it is told to.
+    """Provide a second worker for functions, and a reconciler in this process that steps only the actions it is told to.
 
     Another steps worker would look at the owner as well, and renew its reservation: that is what it is for.
     """
@@ -152,12 +152,12 @@ def others(first: Stack, folder: Path) -> Iterator[Callable[[list[ActionId]], bo
 
 
 def members(client: Client, run: Run[Any]) -> list[TaskAction]:
-    """The calls."""
+    """Return the calls."""
     return list(client.actions(run.id, parent=run.action.action))
 
 
 def statuses(client: Client, run: Run[Any]) -> dict[CacheStatus, list[TaskAction]]:
-    """The calls by what the cache did for them."""
+    """Group the calls by what the cache did for them."""
     found: dict[CacheStatus, list[TaskAction]] = {}
     for member in members(client, run):
         found.setdefault(member.status.cache_status, []).append(member)

@@ -90,7 +90,7 @@ def submit(client: Client, tally: Path, count: int, *, seconds: float) -> Run[li
 
 
 def owners(client: Client, run: Run[list[str]]) -> list[ActionId]:
-    """Members whose function runs."""
+    """Return members whose function runs."""
     members = client.actions(run.id, parent=run.action.action)
     return [member.id for member in members if member.phase is ActionPhase.RUNNING]
 
@@ -116,7 +116,7 @@ def check(
 
 
 def contents(client: Client, actions: list[TaskAction]) -> Counter[bytes]:
-    """The outputs as they lie in S3, each of which is what the record says, and how many have them."""
+    """Return the outputs as they lie in S3, each of which is what the record says, and how many have them."""
     refs = [action.status.outputs for action in actions if action.status.outputs]
     stored = [msgspec.structs.replace(ref, inline=None) for ref in refs]
     found = Counter(get_many(client.blobs, stored))

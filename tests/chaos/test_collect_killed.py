@@ -112,7 +112,7 @@ class Reader(threading.Thread):
 
 
 def sweeping(spoilt: Spoilt) -> subprocess.Popen[str]:
-    """A process that runs one pass of the collector; it has begun when this returns."""
+    """Return a process that runs one pass of the collector; it has begun when this returns."""
     env = {**spoilt.stack.env(), "RECONCILER_S3_ENDPOINT": spoilt.stack.servers.s3_endpoint}
     process = subprocess.Popen([sys.executable, "-c", SWEEP], env=env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -121,7 +121,7 @@ def sweeping(spoilt: Spoilt) -> subprocess.Popen[str]:
 
 
 def alive(client: Client, actions: list[ActionId]) -> int:
-    """How many of these actions have a record."""
+    """Count how many of these actions have a record."""
     return sum(record is not None for record in client.store.get_many(actions))
 
 

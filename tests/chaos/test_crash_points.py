@@ -85,7 +85,7 @@ def test_a_death_at_every_crash_point_loses_nothing(rng: random.Random, tmp_path
 def _plan(
     wanted: dict[str, int], rng: random.Random, *, most: int, at_once: int
 ) -> list[list[tuple[str, int]]]:
-    """Traps, in random order, each for a random pass, so many in each round."""
+    """Return traps, in random order, each for a random pass, so many in each round."""
     traps = [(point, rng.randint(1, most)) for point, deaths in wanted.items() for _ in range(deaths)]
     rng.shuffle(traps)
     return [traps[start : start + at_once] for start in range(0, len(traps), at_once)]
@@ -94,7 +94,7 @@ def _plan(
 def _run_lanes(
     servers: EmbeddedServers, plan: list[list[tuple[str, int]]], folder: Path
 ) -> list[dict[str, Any]]:
-    """All rounds of a plan, in lanes beside each other."""
+    """Return all rounds of a plan, in lanes beside each other."""
     found: list[dict[str, Any]] = []
     with ExitStack() as stack:
         lanes = []
@@ -140,7 +140,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _report(rounds: list[dict[str, Any]], seconds: float) -> None:
-    """A line for each point; what a round cost is shared by the deaths in it."""
+    """Print a line for each point; the cost of a round is shared by the deaths in it."""
     extra: dict[str, list[float]] = defaultdict(list)
     recovery: dict[str, list[float]] = defaultdict(list)
     for found in rounds:

@@ -108,7 +108,7 @@ def test_a_lagging_replica_is_promoted(mode: str, tmp_path: Path, rng: random.Ra
 
 
 def _ended(client: Client, accepted: list[ActionId]) -> tuple[list[ActionId], int]:
-    """Those that are there, once they have ended, and how many are not."""
+    """Return the existing actions once they have ended, and the number of missing ones."""
     there, ends = [], time.monotonic() + 90
     for action in accepted:
         try:

@@ -62,7 +62,7 @@ def restart_all(site: Site, ends: threading.Event) -> None:
 
 
 def longest_stall(site: Site, runs: list[RunId], began: int) -> float:
-    """The longest time in seconds between the ends of two actions that followed each other."""
+    """Return the longest time in seconds between the ends of two successive actions."""
     ends = [began]
     for run in runs:
         ends += [site.client.events(action.id)[-1].reported_time for action in site.client.actions(run)]

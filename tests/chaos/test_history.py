@@ -50,7 +50,7 @@ def servers(tmp_path: Path) -> Iterator[EmbeddedServers]:
 
 @contextmanager
 def workers(servers: EmbeddedServers, folder: Path) -> Iterator[Settings]:
-    """Workers that forget soon what has ended, each of them ready; yields the settings they have."""
+    """Provide workers that forget soon what has ended, each of them ready; yields the settings they have."""
     env = {
         "RECONCILER_RETENTION": "1s",
         "RECONCILER_ARCHIVE": "0",
@@ -79,7 +79,7 @@ class Usage(NamedTuple):
 
     @classmethod
     def of(cls, client: redis.Redis) -> Usage:
-        """At this moment."""
+        """Take the numbers of this moment."""
         client.memory_purge()
         # INFO counts a line's buffers late, by up to a second, and so may take more away than is there
         before: Any = client.info("memory")
@@ -126,7 +126,7 @@ class History:
         self.forget()
 
     def forget(self) -> None:
-        """One pass of the collector, and of the consumer that reads everything."""
+        """Run one pass of the collector, and of the consumer that reads everything."""
         while entries := self.live.read(limit=1000):
             self.read += self.live.ack(entries)
         collect(self.store, self.settings, self.client.blobs)
@@ -140,7 +140,7 @@ class History:
             tick.wait(0.2)
 
     def passing(self) -> Counter[str]:
-        """Keys, by kind, that belong to actions, events of the channel, entries of the catalog and leases."""
+        """Return keys, by kind, that belong to actions, events of the channel, entries of the catalog and leases."""
         found = self.kinds()
         events = sum(self.redis.xlen(self.store.keys.events(shard)) for shard in range(self.store.shards))
         open_ = sum(self.pending(shard) for shard in range(self.store.shards))
@@ -148,13 +148,13 @@ class History:
         return left + Counter({"events in the channel": events, "unread events": open_})
 
     def pending(self, shard: int) -> int:
-        """Events of a shard that a consumer has and never acknowledged."""
+        """Return events of a shard that a consumer has and never acknowledged."""
         key = self.store.keys.events(shard)
         groups: Any = self.redis.xinfo_groups(key) if self.redis.exists(key) else []
         return sum(group["pending"] for group in groups)
 
     def kinds(self) -> Counter[str]:
-        """How many keys there are of each kind that could grow, without those that come and go by themselves."""
+        """Count how many keys there are of each kind that could grow, without those that come and go by themselves."""
         names = [key.decode() for key in self.redis.scan_iter(count=1000)]
         kinds = Counter(
             re.sub(r"^cr:(\{[^}]*\}:)?", "", name).partition(":")[0]
@@ -165,7 +165,7 @@ class History:
         return kinds
 
     def eternal(self) -> list[bytes]:
-        """Keys that should end by themselves, and do not."""
+        """Return keys that should end by themselves, and do not."""
         temporary = [key for key in self.redis.scan_iter(count=1000) if TEMPORARY.search(key.decode())]
         return [key for key in temporary if self.redis.ttl(key) == -1]
 

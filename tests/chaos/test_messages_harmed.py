@@ -156,7 +156,7 @@ def test_two_beats_and_their_deaths_do_no_harm(site: Site, rng: random.Random, t
 
 
 def latencies(site: Site, tally: Path) -> list[float]:
-    """Seconds from acceptance to the end of actions in runs of their own, all of which succeed and run once."""
+    """Return the seconds from acceptance to the end of actions in separate runs, all of which succeed and run once."""
     runs = [harm_tasks.work.delay(index, 0.01, str(tally)) for index in range(LONE)]
     assert [run.result(timeout=200) for run in runs] == list(range(LONE))
     took = []
@@ -175,7 +175,7 @@ def has_ended(site: Site, run: RunId, wanted: int) -> bool:
 
 
 def longest_stall(site: Site, runs: list[RunId]) -> float:
-    """The longest time in which nothing ended, until all have."""
+    """Return the longest time in which nothing ended, until all have."""
     last = time.monotonic()
     ended, longest, tick = 0, 0.0, threading.Event()
     while True:

@@ -52,7 +52,7 @@ class Trap:
 def envelope(
     task: str, *args: object, body: bytes | None = None, kind: str = JSON, **headers: object
 ) -> dict[str, Any]:
-    """A message as kombu puts it into a list."""
+    """Return a message as kombu puts it into a list."""
     content = json.dumps([args, {}, {}]).encode() if body is None else body
     head = {"lang": "py", "task": task, "id": "x", "retries": 0, "timelimit": [None, None], "argsrepr": ""}
     where = {"exchange": "", "routing_key": "steps"}
@@ -66,7 +66,7 @@ def envelope(
 
 
 def poisons(trap: Path) -> dict[str, bytes]:
-    """Kinds of what may lie in a queue."""
+    """Return kinds of what may lie in a queue."""
     good = json.dumps(envelope(RECONCILE, 3)).encode()
     shaped: dict[str, Any] = {
         "null": None,
@@ -150,7 +150,7 @@ def says_more(site: Site, queue: str, than: int) -> bool:
 
 
 def fuzzed(rng: random.Random, queue: str) -> bytes:
-    """A message of ours with one thing wrong."""
+    """Return a message of ours with one thing wrong."""
     message = envelope(RECONCILE, 3) if queue == "steps" else envelope(RUN_ATTEMPTS, "attempts")
     if rng.random() < 0.4:
         raw = bytearray(json.dumps(message).encode())

@@ -54,12 +54,12 @@ def crowd(count: int) -> Run[list[int]]:
 
 
 def in_line() -> int:
-    """How many launches wait."""
+    """Count how many launches wait."""
     return sum(order_functions.env.client.store.launches_waiting().values())
 
 
 def in_shard_of(run: RunId) -> str:
-    """A name for a run that lies in the shard of another one."""
+    """Return a name for a run that lies in the shard of another one."""
     store = order_functions.env.client.store
     names = (f"{run.run[:20]}-{next(_numbers)}" for _ in itertools.count())
     wanted = store.shard_of(run)
@@ -67,7 +67,7 @@ def in_shard_of(run: RunId) -> str:
 
 
 def delays(one: Callable[[], Run[float]], ends: Callable[[], bool]) -> list[float]:
-    """Seconds from the submission to the begin of calls, one after the other."""
+    """Return seconds from the submission to the begin of calls, one after the other."""
     found = []
     while not ends():
         submitted = time.time()
@@ -76,7 +76,7 @@ def delays(one: Callable[[], Run[float]], ends: Callable[[], bool]) -> list[floa
 
 
 def small() -> Run[float]:
-    """A call of another customer."""
+    """Return a call of another customer."""
     return order_functions.began.delay(customer="small")
 
 

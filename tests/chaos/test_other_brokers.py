@@ -55,7 +55,7 @@ class Load:
         self.refused = 0
 
     def more(self) -> None:
-        """One run of calls."""
+        """Submit one run of calls."""
 
         def accepted() -> bool:
             try:
@@ -88,7 +88,7 @@ class Load:
 def installation(
     folder: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, redis: bool
 ) -> Iterator[tuple[Stack, Load]]:
-    """Workers on S3 of the embedded stack, and what `env` names."""
+    """Provide workers on S3 of the embedded stack, and what `env` names."""
     with EmbeddedServers(folder / "servers", redis=redis) as servers:
         for name, value in servers.env().items():
             monkeypatch.setenv(name, value)

@@ -158,7 +158,7 @@ def frozen(program: int) -> set[int]:
 
 
 def send(family: set[int], number: signal.Signals) -> None:
-    """A signal to each that is left."""
+    """Send a signal to each process that is left."""
     for pid in family:
         try:
             os.kill(pid, number)

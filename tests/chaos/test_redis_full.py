@@ -70,7 +70,7 @@ def test_an_evicting_redis_is_refused_at_start(stack: Stack, client: Client) -> 
 
 @contextmanager
 def configured(stack: Stack, name: str, value: str, before: str) -> Iterator[None]:
-    """A server setting, for a while."""
+    """Provide a server setting, for a while."""
     with redis.Redis.from_url(stack.servers.redis_url) as server:
         server.config_set(name, value)
         try:
@@ -80,5 +80,5 @@ def configured(stack: Stack, name: str, value: str, before: str) -> Iterator[Non
 
 
 def traces(tally: Path) -> list[str]:
-    """The executions so far."""
+    """Return the executions so far."""
     return tally.read_text().split() if tally.exists() else []

@@ -65,7 +65,7 @@ def forget_scripts(client: Client, server: redis.Redis, tally: Path) -> None:
 
 
 def hide_a_record(client: Client, server: redis.Redis, keys: Keys, tally: Path) -> None:
-    """A string where the record of a running action was."""
+    """Put a string where the record of a running action was."""
     with Load(client, tally, seconds=0.5, open_calls=12) as load:
         load.more(12)
         victim = load.accepted[-1].run
@@ -84,7 +84,7 @@ def hide_a_record(client: Client, server: redis.Redis, keys: Keys, tally: Path) 
 
 
 def hide_a_shard(client: Client, server: redis.Redis, keys: Keys, tally: Path) -> None:
-    """A string where the due index of one shard was."""
+    """Put a string where the due index of one shard was."""
     with Load(client, tally) as load:
         load.more(3)
         victim = keys.shard_of(load.accepted[-1].run.id)

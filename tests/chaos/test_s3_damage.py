@@ -31,22 +31,22 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spoilt]:
 
 
 def removed(_: bytes) -> None:
-    """The object is gone."""
+    """Remove the object."""
 
 
 def truncated(data: bytes) -> bytes:
-    """Its end is missing."""
+    """Cut off its end."""
     return data[: len(data) // 2]
 
 
 def flipped(data: bytes) -> bytes:
-    """One bit has changed."""
+    """Change one bit."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
 def emptied(_: bytes) -> bytes:
-    """It has no bytes left."""
+    """Remove all its bytes."""
     return b""
 
 
@@ -68,7 +68,7 @@ def harm(spoilt: Spoilt, record: TaskAction, damage: Damage) -> None:
 
 
 def question(name: str) -> str:
-    """A question whose answer lies in S3 alone."""
+    """Return a question whose answer lies in S3 alone."""
     return name.ljust(s3_tasks.SIZE, "?")
 
 

@@ -51,7 +51,7 @@ def ask(count: int, rng: random.Random, tally: Path) -> tuple[list[str], Run[lis
 
 
 def check(spoilt: Spoilt, run: Run[list[str]], questions: list[str], tally: Path) -> list[TaskAction]:
-    """All succeeded with the right answers, one object of outputs for each attempt that counts; gives the members."""
+    """Check that all succeeded with the right answers, with one object of outputs for each attempt that counts."""
     run.wait(PATIENCE)
     phases = check_run(spoilt.client, run.id)
     assert phases == {ActionPhase.SUCCEEDED: len(questions) + 1}

@@ -119,12 +119,12 @@ def test_a_clock_that_s3_refuses_is_told_at_the_start(
 
 
 def skewed(shim: Path, *seconds: int) -> dict[str, str]:
-    """Variables that give each program one of these shifts."""
+    """Return variables that give each program one of these shifts."""
     return {"LD_PRELOAD": os.fspath(shim), "SKEWS": " ".join(map(str, seconds))}
 
 
 def pauses(run: Run[Any]) -> list[float]:
-    """Seconds between the end of an attempt and the launch of the next."""
+    """Return seconds between the end of an attempt and the launch of the next."""
     run.wait(timeout=60)
     events = harm_tasks.env.client.events(run.action)
     assert check_run(harm_tasks.env.client, run.id) == {ActionPhase.FAILED: 1}
@@ -134,7 +134,7 @@ def pauses(run: Run[Any]) -> list[float]:
 
 
 def lasted(run: Run[Any]) -> float:
-    """Seconds from the launch of an attempt until its limit ended it."""
+    """Return seconds from the launch of an attempt until its limit ended it."""
     run.wait(timeout=60)
     client = harm_tasks.env.client
     assert check_run(client, run.id) == {ActionPhase.TIMED_OUT: 1}

@@ -58,7 +58,7 @@ def test_work_goes_on_over_a_bad_line(
 
 
 def slow_and_reset(client: Client, line: TcpProxy, tally: Path) -> None:
-    """5-500 ms on each chunk, and 1 % of them reset their connection."""
+    """Delay each chunk by 5-500 ms, and reset the connection of 1 %."""
     broken = line.broken
     line.slow(0.005, 0.5)
     line.reset(0.01)
@@ -70,7 +70,7 @@ def slow_and_reset(client: Client, line: TcpProxy, tally: Path) -> None:
 
 
 def silent(client: Client, line: TcpProxy, rng: random.Random, tally: Path) -> None:
-    """Nothing comes through for longer than every time limit and lease, and then all of it at once."""
+    """Let nothing through for longer than every time limit and lease, and then all of it at once."""
     took = 0.0
     with Load(client, tally) as load:
         for _ in range(SILENCES):
@@ -84,7 +84,7 @@ def silent(client: Client, line: TcpProxy, rng: random.Random, tally: Path) -> N
 
 
 def half_open(client: Client, line: TcpProxy, tally: Path) -> None:
-    """The lines that exist never carry anything again, as after a fail-over of a firewall; new ones work."""
+    """Let the existing connections never carry anything again, as after a fail-over of a firewall; new ones work."""
     broken, took = line.broken, 0.0
     with Load(client, tally) as load:
         for _ in range(BREAKS):
@@ -96,7 +96,7 @@ def half_open(client: Client, line: TcpProxy, tally: Path) -> None:
 
 
 def report(fault: str, client: Client, load: Load, tally: Path, broken: int, took: float) -> None:
-    """All succeeded; print the figures."""
+    """Check that all succeeded, and print the figures."""
     count = check_all(client, (one.run.id for one in load.accepted))
     executions = len({*tally.read_text().split()})
     print(

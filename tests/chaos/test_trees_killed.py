@@ -100,7 +100,7 @@ def _ended_at(site: Site, action: TaskAction) -> int:
 
 
 def _told_again(passes: Path) -> list[int]:
-    """How many ends each finished wait of a pass was told of, at the last of them."""
+    """Count how many ends each finished wait of a pass was told of, at the last of them."""
     lines = [line.split(":") for line in traces(passes)]
     return [
         max(int(number) for _, number in group)

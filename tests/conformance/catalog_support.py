@@ -30,6 +30,6 @@ MoveTime = Callable[[int], None]
 
 
 def server_time(client: redis.Redis) -> int:
-    """The server's time, ms."""
+    """Return the server's time, ms."""
     seconds, micros = client.time()
     return int(seconds) * 1000 + int(micros) // 1000

@@ -43,7 +43,7 @@ class Clock:
         self.now = START
 
     def __call__(self) -> int:
-        """Milliseconds since the epoch."""
+        """Return milliseconds since the epoch."""
         return self.now
 
 
@@ -202,7 +202,7 @@ def quotas(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[
 
 
 def stray_keys(client: redis.Redis, prefix: str) -> list[str]:
-    """Keys that differ from the table in `keys.py`: by name, by type, or by a missing TTL."""
+    """Return keys that differ from the table in `keys.py`: by name, by type, or by a missing TTL."""
     rows = re.findall(r"^\| `(<p>[^`]*)` \| (\w+)([^|]*)\|", keys.__doc__ or "", re.MULTILINE)
     assert len(rows) > 10
     table = [(_pattern(name, prefix), kind, "PX" in more or "EX" in more) for name, kind, more in rows]

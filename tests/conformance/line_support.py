@@ -51,7 +51,7 @@ def names(drawn: Draw) -> list[str]:
 
 
 def everything(store: Store, action: TaskAction, name: str = LINE) -> list[str]:
-    """All that stands in a line, drawn one by one."""
+    """Return all that stands in a line, drawn one by one."""
     found: list[str] = []
     while drawn := names(draw(store, action, name)):
         found += drawn
@@ -59,7 +59,7 @@ def everything(store: Store, action: TaskAction, name: str = LINE) -> list[str]:
 
 
 def back(record: TaskAction) -> GivenBack:
-    """A launch that was drawn and not begun."""
+    """Return a launch that was drawn and not begun."""
     return GivenBack(record.id, record.attempt.launch, record.metadata.incarnation)
 
 
@@ -71,7 +71,7 @@ def given_back(store: Store, *records: TaskAction, owner: str = "w1", name: str 
 
 
 def head(store: Store, name: str, *, shard: int = 0, place: int = 0) -> Head:
-    """A head, seen now."""
+    """Return a head, seen now."""
     now = store.now()
     return Head(shard, name, place or now, now * 1000)
 

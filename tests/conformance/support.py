@@ -58,7 +58,7 @@ def make_action(
     inputs: bytes = b"{}",
     env: dict[str, str] | None = None,
 ) -> TaskAction:
-    """A submission."""
+    """Return a submission."""
     id_ = ActionId(run.project, run.domain, run.run, name)
     spec = ActionSpec(
         run_name=run.run,
@@ -86,7 +86,7 @@ def created(store: Store, *actions: TaskAction) -> int:
 
 
 def shard_of(store: Store, action: TaskAction) -> int:
-    """The shard of an action."""
+    """Return the shard of an action."""
     return store.shard_of(action.id.run_id)
 
 
@@ -96,7 +96,7 @@ def claim(store: Store, action: TaskAction, *, first: bool = False) -> ClaimRepo
 
 
 def claimed(store: Store, action: TaskAction) -> TaskAction:
-    """The record of an action that can be claimed by name."""
+    """Return the record of an action that can be claimed by name."""
     report = claim(store, action)
     found = [one for one in report.actions if one.id == action.id]
     assert found, f"{action.id} could not be claimed"
@@ -109,14 +109,14 @@ def due_time(store: Store, action: TaskAction) -> int | None:
 
 
 def event(action: TaskAction, phase: ActionPhase, *, offset: int = 1) -> ActionEvent:
-    """The next event of a claimed action."""
+    """Return the next event of a claimed action."""
     return ActionEvent(
         id=action.id, sequence=action.events + offset, phase=phase, final=phase.is_terminal(), updated_time=1
     )
 
 
 def status_in(phase: ActionPhase, now: int) -> ActionStatus:
-    """A status whose conditions mean this phase."""
+    """Return a status whose conditions mean this phase."""
     status = ActionStatus(attempts=1)
     if phase is ActionPhase.PAUSED:
         return set_condition(
@@ -224,7 +224,7 @@ def reported(
 
 
 def get(store: Store, action: TaskAction) -> TaskAction:
-    """The stored record of an action."""
+    """Return the stored record of an action."""
     record = store.get(action.id)
     assert record is not None, f"{action.id} is not stored"
     return record

@@ -31,7 +31,7 @@ def quiet(store: Store, *actions: TaskAction) -> None:
 
 
 def deletion_of(store: Store, action: TaskAction) -> Deletion | None:
-    """The stored request to end an action."""
+    """Return the stored request to end an action."""
     return get(store, action).metadata.deletion
 
 

@@ -30,13 +30,13 @@ def sealed(store: Store, before: int = 0, *, limit: int = 100) -> list[SealedRun
 
 
 def collected(store: Store) -> list[str]:
-    """Names of what goes when only archived runs may."""
+    """Return names of what goes when only archived runs may."""
     report = store.collect(store.shard_of(RUN), before=store.now() + 1, limit=100, archived=True)
     return sorted(action.id.action for action in report.deleted)
 
 
 def tree(store: Store) -> None:
-    """A root with two children; the first child has ended."""
+    """Return a root with two children; the first child has ended."""
     created(store, make_action("a0", run=RUN))
     created(store, make_action("m1", run=RUN, parent="a0"), make_action("m2", run=RUN, parent="a0"))
     finish(store, make_action("m1", run=RUN, parent="a0"))

@@ -44,7 +44,7 @@ class House:
         self.stepper: Stepper = Engine(settings, store=store, blobs=blobs, messenger=messenger).stepper
 
     async def submit(self, value: str) -> Run[str]:
-        """One action that ends with this value, once somebody steps."""
+        """Submit one action that ends with this value when somebody steps."""
         inputs = b'{"o0":"%s"}' % value.encode()
         return await self.client.submit(
             ActionSpec(task_type="echo", short_name="echo", task_template=ECHO, inputs=inputs)
@@ -62,7 +62,7 @@ class House:
         await asyncio.to_thread(steps)
 
     def listeners(self) -> int:
-        """How many wait for notifications."""
+        """Count how many wait for notifications."""
         if isinstance(self.store, RedisStore):
             notifier = self.store._notifier
             return sum(map(len, notifier._callbacks.values())) if notifier else 0
@@ -86,7 +86,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def ours() -> set[threading.Thread]:
-    """Threads that serve clients: those of event loops, and that of notifications."""
+    """Return threads that serve clients: those of event loops, and that of notifications."""
     return {thread for thread in threading.enumerate() if thread.name.startswith("reconciler-")}
 
 

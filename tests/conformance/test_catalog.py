@@ -29,7 +29,7 @@ _numbers = itertools.count()
 
 
 def keys_of(catalog: RedisCatalog) -> list[str]:
-    """All Redis keys of `KEY`."""
+    """Return all Redis keys of `KEY`."""
     return [key.decode() for key in catalog.client.scan_iter(f"{catalog._keys.cache(KEY.digest)}*")]
 
 

@@ -53,7 +53,7 @@ def publish(store: RedisStore, count: int, start: int = 0) -> set[str]:
 
 
 def runs(reader: Reader, block: float = 0) -> list[str]:
-    """The runs of what is read."""
+    """Return the runs of what is read."""
     return sorted(e.event.id.run for e in reader.read(block=timedelta(seconds=block)))
 
 

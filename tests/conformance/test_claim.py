@@ -33,7 +33,7 @@ def due_claim(store: Store, limit: int = 10) -> ClaimReport:
 
 
 def names(report: ClaimReport) -> list[str]:
-    """Names of the claimed actions."""
+    """Return names of the claimed actions."""
     return [action.id.action for action in report.actions]
 
 
@@ -203,7 +203,7 @@ def test_a_claim_counts_children(store: Store) -> None:
 
 
 def later(store: Store, name: str, due: int) -> TaskAction:
-    """A running action that is looked at later."""
+    """Return a running action that is looked at later."""
     action = make_action(name)
     created(store, action)
     committed(store, phase_write(claimed(store, action), ActionPhase.RUNNING, due=due))

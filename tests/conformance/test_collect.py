@@ -33,12 +33,12 @@ def collect(store: Store, run: RunId = RUN, *, limit: int = 100) -> Collected:
 
 
 def names(report: Collected) -> list[str]:
-    """Names of the forgotten actions."""
+    """Return names of the forgotten actions."""
     return sorted(action.id.action for action in report.deleted)
 
 
 def remains(store: Store, run: RunId) -> list[str]:
-    """Everything a store keeps that carries the name of a run."""
+    """Return everything a store keeps that carries the name of a run."""
     if isinstance(store, RedisStore):
         return [key.decode() for key in store.client.scan_iter(f"{store.keys.prefix}:*{run}*", count=1000)]
     assert isinstance(store, MemoryStore)

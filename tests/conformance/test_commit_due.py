@@ -123,7 +123,7 @@ def test_counters_follow_each_phase(store: Store) -> None:
 
 
 def family(store: Store, size: int) -> tuple[TaskAction, list[TaskAction]]:
-    """A sleeping parent with open children."""
+    """Return a sleeping parent with open children."""
     parent = make_action()
     children = [make_action(f"c{n}", parent="a0") for n in range(size)]
     created(store, parent, *children)

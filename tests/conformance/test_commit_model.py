@@ -59,7 +59,7 @@ class Record:
     launch: Launch = field(default_factory=Launch)
 
     def written(self, write: Write, phase: ActionPhase) -> Record:
-        """This record after a write that moves it to a phase."""
+        """Return this record after a write that moves it to a phase."""
         owes = FINALIZER in self.finalizers
         new = replace(
             self, finalizers=self.finalizers if owes else (*self.finalizers, FINALIZER)
@@ -153,7 +153,7 @@ class Story:
             assert due_time(self.store, self.action) == (write.due or None)
 
     def work(self, what: str) -> None:
-        """A worker starts the launch, ends or hands it back; somebody asks it to stop."""
+        """Let a worker start the launch, end it or hand it back; let somebody ask it to stop."""
         launch = self.expected.launch
         can_start = bool(launch.name) and not (
             launch.owner or launch.stop or self.expected.phase.is_terminal()

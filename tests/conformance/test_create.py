@@ -24,7 +24,7 @@ pytestmark = pytest.mark.rule("R75")
 
 
 def outcomes(report_outcomes: tuple[Created, ...]) -> list[CreateOutcome]:
-    """The bare outcomes."""
+    """Return the bare outcomes."""
     return [one.outcome for one in report_outcomes]
 
 

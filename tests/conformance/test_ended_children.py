@@ -15,7 +15,7 @@ MEMBERS = [make_action(f"m{index}", parent="a0") for index in range(3)]
 
 
 def group(task_type: str = "group") -> TaskAction:
-    """The root of a group."""
+    """Return the root of a group."""
     root = make_action("a0")
     root.spec = msgspec.structs.replace(root.spec, task_type=task_type)
     return root

@@ -33,7 +33,7 @@ def publish(store: Store, action: TaskAction, count: int) -> None:
 
 
 def sequences(events: list[ActionEvent]) -> list[int]:
-    """The numbers of events."""
+    """Return the numbers of events."""
     return [one.sequence for one in events]
 
 

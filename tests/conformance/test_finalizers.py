@@ -27,14 +27,14 @@ PREFIXED = f"{FINALIZER}-of-somebody-else"
 def guarded(
     name: str = "a0", *, parent: str | None = None, finalizers: tuple[str, ...] = (OTHER,)
 ) -> TaskAction:
-    """A submission another controller watches over."""
+    """Return a submission another controller watches over."""
     action = make_action(name, parent=parent)
     action.set_metadata(finalizers=finalizers)
     return action
 
 
 def without_ours(write: Write) -> Write:
-    """The same write, which drops our finalizer and keeps the others."""
+    """Return the same write, which drops our finalizer and keeps the others."""
     kept = tuple(f for f in write.original.metadata.finalizers if f != FINALIZER)
     write.action.set_metadata(finalizers=kept)
     return write

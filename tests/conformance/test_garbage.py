@@ -14,7 +14,7 @@ FOLDERS: Folders = ("s3://bucket/a b", "s3://bucket/ü")
 
 
 def ended(store: Store, pass_time: PassTime, *names: str) -> tuple[list[TaskAction], int]:
-    """Actions that have ended, and a moment after their end."""
+    """Return actions that have ended, and a moment after their end."""
     actions = [make_action(name) for name in names]
     created(store, *actions)
     for action in actions:

@@ -17,7 +17,7 @@ LIFE = 60_000
 
 
 def served(store: Store, name: str, *, left: int = 1, cost: float = 1.0, shard: int = 0) -> Served:
-    """A draw from a line, just now."""
+    """Return a draw from a line, just now."""
     return Served(head(store, name, shard=shard), left, cost)
 
 
@@ -73,7 +73,7 @@ def test_the_highest_level_goes_first(store: Store) -> None:
 
 
 def turns(store: Store, count: int, weights: dict[str, float]) -> Counter[str]:
-    """How often lines of these fair keys are picked, each served one launch by its weight."""
+    """Count how often lines of these fair keys are picked, each served one launch by its weight."""
     found: Counter[str] = Counter()
     last: tuple[Served, ...] = ()
     for _ in range(count):

@@ -34,7 +34,7 @@ def beat(store: Store, action: TaskAction, *, launch: str = "1", owner: str = "w
 
 
 def running(store: Store, *, due: int = 0) -> TaskAction:
-    """An action whose attempt runs."""
+    """Return an action whose attempt runs."""
     action = make_action()
     launched(store, action, due=due)
     started(store, action)

@@ -14,7 +14,7 @@ HOLDER, OTHER = RunId("p", "d", "new"), RunId("p", "d", "other")
 
 
 def ended(store: Store, pass_time: PassTime, incarnation: str = "abc") -> tuple[TaskAction, RunLife]:
-    """A run that has ended, and who it is."""
+    """Return a run that has ended, and who it is."""
     action = make_action()
     action.set_metadata(incarnation=incarnation)
     created(store, action)

@@ -33,7 +33,7 @@ RETURNED = AttemptOutcome(ended="returned")
 
 
 def of(incarnation: str, name: str = "a0", **how: str) -> TaskAction:
-    """A submission in an incarnation of its run, with the default output base."""
+    """Return a submission in an incarnation of its run, with the default output base."""
     action = make_action(name, **how)  # type: ignore[arg-type]  # only texts are passed
     base = f"s3://bucket/{run_folder(RUN, incarnation)}"
     spec = msgspec.structs.replace(action.spec, run_output_base=base)
@@ -80,7 +80,7 @@ def test_the_base_follows_the_incarnation(store: Store, pass_time: PassTime) -> 
 
 
 def claimed_again(store: Store, action: TaskAction, pass_time: PassTime) -> TaskAction:
-    """The record, once the claim before has run out."""
+    """Return the record, once the claim before has run out."""
     pass_time(STEP_LEASE + 100)
     return claimed(store, action)
 

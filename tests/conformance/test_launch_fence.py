@@ -30,21 +30,21 @@ pytestmark = pytest.mark.rule("R27", "R80")
 
 
 def relaunch_later(record: TaskAction) -> Write:
-    """The next launch is another one, sent after a pause."""
+    """Decide on another launch, sent after a pause."""
     write = release_write(record, due=record.now + 60_000)
     record.set_status(launches=record.status.launches + 1)
     return msgspec.structs.replace(write, status=True)
 
 
 def relaunch(record: TaskAction) -> Write:
-    """The next launch is another one, and stands in its line."""
+    """Decide on another launch, which stands in its line."""
     write = release_write(record, due=record.now + 60_000, launch=("1-1", LINE))
     record.set_status(launches=record.status.launches + 1)
     return msgspec.structs.replace(write, status=True)
 
 
 def end(record: TaskAction) -> Write:
-    """The action ends without it."""
+    """End the action without it."""
     return phase_write(record, ActionPhase.FAILED)
 
 
@@ -53,7 +53,7 @@ Decision = Callable[[TaskAction], Write]
 
 
 def refused(store: Store, write: Write) -> None:
-    """The write is refused, nothing of it is stored, and the next round may begin at once."""
+    """Check that the write is refused, nothing of it is stored, and the next round may begin at once."""
     before = get(store, write.action)
     report = store.commit(shard_of(store, write.action), [write])
     assert report.outcomes == (CommitOutcome.SUPERSEDED,)

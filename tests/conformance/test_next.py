@@ -17,7 +17,7 @@ BATCH = 10
 
 
 def crowd(store: Store, count: int = 3 * CROWD) -> list[TaskAction]:
-    """Actions of one run, all due; most are stored while others are."""
+    """Return actions of one run, all due; most are stored while others are."""
     made = [make_action("a0"), *(make_action(f"c{n:04}", parent="a0") for n in range(1, count))]
     for start in range(0, count, CROWD):
         created(store, *made[start : start + CROWD])
@@ -25,7 +25,7 @@ def crowd(store: Store, count: int = 3 * CROWD) -> list[TaskAction]:
 
 
 def batch(store: Store, shard: int) -> list[str]:
-    """Runs and names of the next batch of a step, which decides that nothing is to be done before an hour."""
+    """Take the next batch of a step, and decide that nothing is to be done for an hour; return its runs and names."""
     report = store.claim(shard, owner="step", limit=BATCH)
     writes = [release_write(action, due=report.now + 3_600_000) for action in report.actions]
     store.commit(shard, writes)
@@ -33,7 +33,7 @@ def batch(store: Store, shard: int) -> list[str]:
 
 
 def lone(store: Store, shard: int, number: int = 0) -> TaskAction:
-    """A run of one action in the same shard."""
+    """Return a run of one action in the same shard."""
     names = (f"lone{number:05}x{n}" for n in range(10_000))
     name = next(name for name in names if store.shard_of(RunId("p", "d", name)) == shard)
     return make_action(run=RunId("p", "d", name))

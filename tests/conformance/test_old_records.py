@@ -91,12 +91,12 @@ class Upgraded:
         self.client = Client(store, self.blobs, messenger, self.settings)
 
     def step(self) -> None:
-        """One step of the shard."""
+        """Run one step of the shard."""
         self.engine.stepper.step(self.store.shard_of(ACTION.run_id))
 
 
 def spec(name: str = "a0", **changes: str) -> ActionSpec:
-    """The submission that made the record, or another one of its run."""
+    """Return the submission that made the record, or another one of its run."""
     identity = Identifier(project="default", domain="development", name="task")
     template = TaskTemplate(id=identity, type="task", metadata=TaskMetadata())
     made = ActionSpec(

@@ -246,7 +246,7 @@ def test_several_waiters_of_a_run_are_all_called(store: Store) -> None:
 
 
 def entry(number: int) -> AuditEntry:
-    """A warning."""
+    """Return a warning."""
     return AuditEntry(id=make_action().id, reason="R", action="A", message=f"m{number}", at=number)
 
 

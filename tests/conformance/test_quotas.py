@@ -19,7 +19,7 @@ CAPPED = Allocation.NAMESPACE_QUOTA_EXCEEDED
 
 
 def who(name: str, project: str = "p", domain: str = "d") -> ActionId:
-    """An action; its name is its token too."""
+    """Return an action; its name is its token too."""
     return ActionId(project, domain, "r", name)
 
 
@@ -29,7 +29,7 @@ def ask(quotas: ResourceManager, name: str, units: int = 1, **scope: str) -> All
 
 
 def answer(quotas: ResourceManager, name: str) -> Answer:
-    """The whole answer."""
+    """Return the whole answer."""
     return quotas.allocate(GPU, name, who(name))
 
 

@@ -31,7 +31,7 @@ SOURCE = "p/d/old@abc/a0"
 
 
 def take_over(store: Store, name: str, parent: str | None = None, *, condition: bool = False) -> TaskAction:
-    """An action whose outputs are taken over."""
+    """Return an action whose outputs are taken over."""
     action = make_action(name, parent=parent, condition=condition)
     ref = OutputRef(uri=f"s3://bucket/x/{OUTPUTS_FILE}", sha256="f" * 64, size=3)
     action.status = recovered(ActionStatus(outputs=ref), SOURCE, store.now())

@@ -155,7 +155,7 @@ def test_without_a_token_the_reservation_is_not_asked(catalog: Catalog) -> None:
 
 
 def together(count: int, call: Callable[[int], Any]) -> list[Any]:
-    """The answers of so many threads that start at the same moment."""
+    """Return the answers of so many threads that start at the same moment."""
     barrier = threading.Barrier(count)
 
     def run(index: int) -> Any:

@@ -37,12 +37,12 @@ def shard(redis_store: RedisStore) -> int:
 
 
 def names(claim: ClaimReport) -> list[str]:
-    """The actions of a claim."""
+    """Return the actions of a claim."""
     return [action.id.action for action in claim.actions]
 
 
 def first_of(store: RedisStore) -> TaskAction:
-    """The first action, claimed."""
+    """Return the first action, claimed."""
     return claimed(store, make_action("a0"))
 
 

@@ -20,7 +20,7 @@ VALUES = [True, False, 0, 1, -7, 2**53, 1.5, "", "yes", 'q"uote', "ünïcode"]
 
 
 def waiting(store: Store) -> TaskAction:
-    """A condition that waits for ever."""
+    """Return a condition that waits for ever."""
     action = make_action(condition=True)
     created(store, action)
     committed(store, release_write(claimed(store, action)))

@@ -31,7 +31,7 @@ RETURNED = AttemptOutcome(ended="returned")
 
 
 def planned(action: TaskAction, **plan: int) -> TaskAction:
-    """An action that was submitted with a plan."""
+    """Return an action that was submitted with a plan."""
     action.metadata = msgspec.structs.replace(action.metadata, **plan)
     return action
 

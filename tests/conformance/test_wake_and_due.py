@@ -26,12 +26,12 @@ HOUR = 3_600_000
 
 
 def overdue(store: Store, grace: int) -> tuple[int, ...]:
-    """Shards in which something is due for longer than `grace` ms."""
+    """Return shards in which something is due for longer than `grace` ms."""
     return tuple(one.shard for one in store.look(grace).late if one.overdue)
 
 
 def sleeping(store: Store, name: str = "a0", *, due: int | None = None) -> TaskAction:
-    """An action that was looked at once and waits, with no message pending for its shard."""
+    """Return an action that was looked at once and waits, with no message pending for its shard."""
     action = make_action(name)
     created(store, action)
     at = store.now() + HOUR if due is None else due

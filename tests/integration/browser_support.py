@@ -93,7 +93,7 @@ class Browser:
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def run(self, script: str) -> Any:
-        """The value of a piece of JavaScript in the page."""
+        """Return the value of a piece of JavaScript in the page."""
         found = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
@@ -123,7 +123,7 @@ class Browser:
         return str(self.run("document.body.innerText"))
 
     def click(self, selector: str) -> None:
-        """Press what a selector finds, once it is there."""
+        """Press the element that a selector finds, once it is there."""
         found = f"document.querySelector({json.dumps(selector)})"
         self.wait(found)
         self.run(f"{found}.click()")
@@ -181,7 +181,7 @@ class Browser:
 
     # -- the protocol ----------------------------------------------------------------------------------------------
     def send(self, method: str, **parameters: Any) -> Any:
-        """One call of the protocol, and its answer."""
+        """Make one call of the protocol, and return its answer."""
         return self._await(self._call(method, parameters))
 
     async def _connect(self, url: str) -> None:

@@ -26,7 +26,7 @@ app.conf.update(
 
 
 def note(text: object) -> None:
-    """A side effect: one line in the file of this side."""
+    """Make a side effect: one line in the file of this side."""
     with Path(os.environ["SHOP_NOTES"]).open("a", encoding="utf-8") as file:
         file.write(f"{text}\n")
 

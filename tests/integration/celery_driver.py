@@ -23,14 +23,14 @@ Outcome = tuple[str, str, str]
 
 
 def failed(error: BaseException) -> Outcome:
-    """The outcome of an error that Celery's result has."""
+    """Return the outcome of an error that Celery's result has."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return "failed", name, str(error)
 
 
 def plainly(call: str, args: list[Any]) -> Outcome:
-    """By a worker of Celery."""
+    """Run a call by a worker of Celery."""
     name, _, kwargs = CALLS[call]
     result: AsyncResult = app.tasks[name].apply_async(args, kwargs)
     if call in SILENT:
@@ -43,7 +43,7 @@ def plainly(call: str, args: list[Any]) -> Outcome:
 
 
 def durably(call: str, args: list[Any]) -> Outcome:
-    """By our workers."""
+    """Run a call by our workers."""
     name, _, kwargs = CALLS[call]
     try:
         return "succeeded", repr(TASKS[name].delay(*args, **kwargs).result(timeout=30)), ""
@@ -61,14 +61,14 @@ def settled() -> None:
 
 
 def notes() -> list[str]:
-    """The side effects so far, less those of the Django example, which runs at the same time."""
+    """Return the side effects so far, less those of the Django example, which runs at the same time."""
     file = Path(os.environ["SHOP_NOTES"])
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return [line for line in lines if "shop.ship" not in line]
 
 
 def main(run: Callable[[str, list[Any]], Outcome]) -> None:
-    """One call after the other, each with its side effects."""
+    """Make one call after the other, and note the side effects of each."""
     folder = Path(os.environ["SHOP_NOTES"]).parent
     found = {}
     for number, (call, (_, args, _)) in enumerate(CALLS.items()):

@@ -17,13 +17,13 @@ CLI = (sys.executable, "-m", "reconciler.cli")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The variables of this process, and those by which the package is found from any folder."""
+    """Return the variables of this process, and those by which the package is found from any folder."""
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
 @contextmanager
 def started(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A command that runs; it is killed at the end if it still does."""
+    """Provide a command that runs; it is killed at the end if it still does."""
     with subprocess.Popen(
         command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -34,7 +34,7 @@ def started(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Iterat
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """Its output up to and including the line with this text; fails when it ends before."""
+    """Read its output up to and including the line with this text; fail when it ends before."""
     assert process.stdout is not None
     seen = ""
     for line in process.stdout:
@@ -45,7 +45,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
 
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """All processes below it."""
+    """Return all processes below it."""
     return psutil.Process(process.pid).children(recursive=True)
 
 
@@ -57,6 +57,6 @@ def interrupt(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def left_of(processes: Sequence[psutil.Process], patience: float = 10.0) -> list[psutil.Process]:
-    """Those that still run after some seconds; zombies, which wait for their parent's notice, do not count."""
+    """Return the processes that still run after some seconds; zombies, which wait for their parent, do not count."""
     _, alive = psutil.wait_procs(processes, timeout=patience)
     return [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]

@@ -72,14 +72,14 @@ class Backend:
         return result
 
     def answer(self, *args: str) -> Any:
-        """The JSON document of a command that succeeds."""
+        """Return the JSON document of a command that succeeds."""
         result = self.reconciler(*args, "--json")
         assert result.exit_code == 0, result.output
         return self.parsed(result)
 
     @staticmethod
     def parsed(result: Result) -> Any:
-        """The one JSON document on stdout."""
+        """Return the one JSON document on stdout."""
         [line] = result.stdout.splitlines()
         return json.loads(line)
 
@@ -106,7 +106,7 @@ class Backend:
                 Drawing(self.engine, queue, "", telling).run()
 
     def get(self, run: str, action: str = "a0") -> TaskAction:
-        """A record."""
+        """Return a record."""
         return self.client.get(ActionId("default", "development", run, action))
 
     def end(self, run: str) -> None:
@@ -131,20 +131,20 @@ class Backend:
 
 
 def echo_spec(document: bytes, run: str = "") -> ActionSpec:
-    """An action whose output is its input."""
+    """Return an action whose output is its input."""
     interface = Interface(inputs=ECHO["inputs"], outputs=ECHO["outputs"])
     template = encode_template(TaskTemplate(type="echo", interface=interface))
     return ActionSpec(run_name=run, task_type="echo", task_template=template, inputs=document)
 
 
 def error_of(result: Any) -> dict[str, Any]:
-    """The error object on stderr."""
+    """Return the error object on stderr."""
     found: dict[str, Any] = json.loads(result.stderr.splitlines()[-1])["error"]
     return found
 
 
 def make(backend: Backend, end: str) -> None:
-    """A run `r` that has ended in this way."""
+    """Make a run `r` that has ended in this way."""
     if end == "failed":
         backend.call("r", "fail", why="no stock")
     elif end == "timed_out":
@@ -171,7 +171,7 @@ def make(backend: Backend, end: str) -> None:
 
 @contextmanager
 def backend_on(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch, **more: str) -> Iterator[Backend]:
-    """A backend, with the environment a shell would have, and with more settings."""
+    """Provide a backend, with the environment a shell would have, and with more settings."""
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(name)
     for name, value in servers.env().items():

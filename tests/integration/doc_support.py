@@ -20,19 +20,19 @@ SHELLS = {"sh", "bash", "shell", "zsh"}
 
 
 def without_comment(line: str) -> str:
-    """A command without the remark behind it."""
+    """Return a command without the remark behind it."""
     return re.sub(r"\s+# .*", "", line)
 
 
 def commands(page: Path) -> list[str]:
-    """All commands of a page, in their order."""
+    """Return all commands of a page, in their order."""
     blocks = [text for language, text in FENCE.findall(page.read_text()) if language == "console"]
     lines = [line for block in blocks for line in block.splitlines()]
     return [without_comment(line.removeprefix("$ ")) for line in lines if line.startswith("$ ")]
 
 
 def written() -> dict[str, list[str]]:
-    """The commands of each page that has some."""
+    """Return the commands of each page that has some."""
     found = {str(page.relative_to(ROOT)): commands(page) for page in PAGES}
     return {page: lines for page, lines in found.items() if lines}
 
@@ -100,13 +100,13 @@ class Terminal:
 
 
 def says(path: Path, text: str, within: float = 60.0) -> str:
-    """All that was printed, once it holds a text."""
+    """Return all that was printed, once it holds a text."""
     eventually(lambda: text in path.read_text(errors="replace"), within)
     return path.read_text(errors="replace")
 
 
 def of_nobody() -> dict[str, str]:
-    """The variables of this process without settings, without a path of modules, and with our commands on the path."""
+    """Return the variables of this process without settings and a path of modules, but with our commands on the path."""
     foreign = ("RECONCILER_", "AWS_", "PYTHONPATH", "CELERY_", "FLOWER_", "MAKE")
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**env, "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"}

@@ -116,7 +116,7 @@ class Installation:
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        """A process that lives and does nothing."""
+        """Provide a process that lives and does nothing."""
         process = self.processes[name]
         process.send_signal(signal.SIGSTOP)
         try:
@@ -126,7 +126,7 @@ class Installation:
 
     @contextmanager
     def config(self, **wanted: str) -> Iterator[None]:
-        """The record server with other settings for a while."""
+        """Provide the record server with other settings for a while."""
         with redis.Redis.from_url(self.servers.redis_url) as client:
             names = {name.replace("_", "-"): value for name, value in wanted.items()}
             before: dict[str, str] = {name: client.config_get(name)[name] for name in names}  # type: ignore[index]  # redis-py says it may be awaited
@@ -139,7 +139,7 @@ class Installation:
                     client.config_set(name, value)
 
     def as_user(self, *rules: str) -> str:
-        """The URL of the records for a user with these rights."""
+        """Return the URL of the records for a user with these rights."""
         with redis.Redis.from_url(self.servers.redis_url) as client:
             client.execute_command("ACL", "SETUSER", "ann", "reset", "on", ">t0p-s3cret", *rules)  # type: ignore[no-untyped-call]  # redis-py has no types here
         return self.servers.redis_url.replace("redis://", "redis://ann:t0p-s3cret@")

@@ -33,7 +33,7 @@ class Release:
 
     @contextmanager
     def worker(self, queues: str, name: str, slots: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker, as an operator starts it; it is ended afterwards."""
+        """Provide a worker, as an operator starts it; it is ended afterwards."""
         celery = (str(Path(sys.executable).with_name("celery")), "-A", "worker", "worker", "-Q", queues)
         options = (
             "-P",
@@ -55,7 +55,7 @@ class Release:
 
 
 def submit(backend: Backend, run: str, function: str, interface: Interface | None = None) -> str:
-    """A call of a function of the release."""
+    """Return a call of a function of the release."""
     template = TaskTemplate(type="function", interface=interface, custom={"function": f"shop.{function}"})
     spec = ActionSpec(
         run_name=run, task_type="function", task_template=encode_template(template), inputs=b'{"x":1}'
@@ -75,13 +75,13 @@ def shown(backend: Backend, run: str) -> str:
 
 
 def all_ended(backend: Backend, runs: list[str], within: float) -> list[TaskAction]:
-    """Their records once all have ended."""
+    """Return their records once all have ended."""
     eventually(lambda: all(backend.get(run).phase.is_terminal() for run in runs), within)
     return [backend.get(run) for run in runs]
 
 
 def unspent(records: list[TaskAction]) -> None:
-    """All succeeded, in their first attempt and launch, without a system failure."""
+    """Check that all succeeded in their first attempt and launch, without a system failure."""
     assert {record.phase for record in records} == {ActionPhase.SUCCEEDED}
     spent = {(r.status.attempts, r.status.launches, r.status.total_system_failures) for r in records}
     assert spent == {(1, 0, 0)}

@@ -33,7 +33,7 @@ class Site:
     def ask(
         self, path: str, *, body: object = None, url: str = "", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of one request; `X_Y` stands for the header `X-Y`."""
+        """Return status, headers and body of one request; `X_Y` stands for the header `X-Y`."""
         where = urlsplit(url or self.url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
         try:
@@ -49,13 +49,13 @@ class Site:
             connection.close()
 
     def api(self, path: str) -> Any:
-        """The document of the API."""
+        """Return the document of the API."""
         status, _, body = self.ask(f"/reconciler/api{path}")
         assert status == 200, body
         return json.loads(body)
 
     def token(self) -> dict[str, str]:
-        """Headers of a request from our own page."""
+        """Return headers of a request from our own page."""
         _, headers, _ = self.ask("/runs")
         token = headers["set-cookie"].split(";")[0].partition("=")[2]
         return {"Cookie": f"_xsrf={token}", "X_XSRFToken": token}
@@ -67,7 +67,7 @@ class Site:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """A browser that in the end has nothing to complain of."""
+    """Provide a browser that in the end has nothing to complain of."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here; apt-get install chromium")
     with Browser(folder) as found:

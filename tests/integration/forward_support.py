@@ -25,7 +25,7 @@ Received = list[tuple[str, str, int]]
 
 
 def settings_for(records_url: str, broker_url: str, **more: Any) -> Settings:
-    """Settings of an installation that forwards and waits a second at most."""
+    """Return settings of an installation that forwards and waits a second at most."""
     wait = timedelta(seconds=1)
     return Settings(
         redis_url=records_url,
@@ -47,7 +47,7 @@ class Installation:
         self.forwarders: list[Forwarder] = []
 
     def event(self, run: str, sequence: int, project: str = "p", **more: Any) -> ActionEvent:
-        """An event as steps make it."""
+        """Return an event as steps make it."""
         id_ = ActionId(project, "d", run, "a0")
         phase, at = PHASES[min(sequence, 3) - 1], self.store.now()
         return ActionEvent(id=id_, sequence=sequence, phase=phase, updated_time=at, reported_time=at, **more)
@@ -88,7 +88,7 @@ class Installation:
         return forwarder
 
     def open_events(self) -> int:
-        """Events that some forwarder was given and has not acknowledged."""
+        """Return events that some forwarder was given and has not acknowledged."""
         keys = (self.store.keys.events(shard) for shard in range(self.store.shards))
         found: list[Any] = [self.store.client.xpending(key, group_of(self.settings)) for key in keys]
         return sum(one["pending"] for one in found)
@@ -127,7 +127,7 @@ class Service:
         self.keys: list[str] = []
 
     def take(self) -> Received:
-        """All that lies in the queue, appended to what it got before."""
+        """Return all that lies in the queue, appended to what it got before."""
         while (message := self._queue.get()) is not None:
             document = message.payload
             assert message.content_type == "application/json"
@@ -144,7 +144,7 @@ class Service:
         return lambda: wanted <= {(action, sequence) for _, action, sequence in self.take()}
 
     def sequences(self) -> dict[str, list[int]]:
-        """The sequence numbers of each action, as they came."""
+        """Return the sequence numbers of each action, as they came."""
         found: dict[str, list[int]] = {}
         for _, action, sequence in self.received:
             found.setdefault(action, []).append(sequence)

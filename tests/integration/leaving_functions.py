@@ -63,7 +63,7 @@ def leave(what: str, number: int, secret: str) -> int:
 
 @function
 async def leave_in_loop(what: str, number: int, secret: str) -> int:
-    """As `leave`, with an event loop running."""
+    """Do as `leave`, with an event loop running."""
     sys.stdout.write(f"leaving {what} {number} {secret}\n")
     KINDS[what](number, secret)
     await asyncio.sleep(0)
@@ -127,7 +127,7 @@ def look() -> dict[str, str]:
 
 @function
 def guess() -> float:
-    """A number nobody can know."""
+    """Return a number nobody can know."""
     return random.random()
 
 
@@ -577,7 +577,7 @@ def old_style() -> int:
 
 @function
 async def which_loop() -> int:
-    """Tells which loop runs."""
+    """Tell which loop runs."""
     return id(asyncio.get_running_loop())
 
 

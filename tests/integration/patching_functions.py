@@ -43,7 +43,7 @@ def other(*_: object, **__: object) -> Any:
 
 
 def set_at(where: Any, name: str, value: object = other) -> Callable[[], object]:
-    """A change of one attribute."""
+    """Return a change of one attribute."""
     return lambda: setattr(where, name, value)
 
 

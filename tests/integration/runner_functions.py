@@ -258,7 +258,7 @@ def flood(size: int) -> None:
 
 @function
 def start_processes() -> list[int]:
-    """A process, one in a session of its own, and a daemon whose parent has ended."""
+    """Return a process, one in a session of its own, and a daemon whose parent has ended."""
     plain = subprocess.Popen(["/bin/sleep", "1000"])
     detached = subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True)
     daemon = subprocess.run(
@@ -288,7 +288,7 @@ def start_process_and_hold_the_gil() -> None:
 
 @function
 def fork(how: str) -> int:
-    """Gives the exit status of a forked process that returns, or exits with 3."""
+    """Return the exit status of a forked process that returns, or exits with 3."""
     forked = os.fork()
     if not forked:
         if how == "exit":
@@ -299,7 +299,7 @@ def fork(how: str) -> int:
 
 @function
 def terminate_a_fork() -> int:
-    """Gives the exit status of a forked process that gets SIGTERM."""
+    """Return the exit status of a forked process that gets SIGTERM."""
     forked = os.fork()
     if not forked:
         wait_for_ever()

@@ -34,7 +34,7 @@ def supervise(function, log):
 
 
 def caller(runner: Runner, log: Path) -> Callable[..., Ended]:
-    """A way to run a function by name, with limits that end a test instead of hanging it."""
+    """Return a way to run a function by name, with limits that end a test instead of hanging it."""
 
     def call(function: str, /, *, stop: Callable[[], str | None] = lambda: None, **given: Any) -> Ended:
         options: dict[str, Any] = {"poll": 0.02, "timeout": 60.0, "grace": 10.0, "log": log}

@@ -52,6 +52,6 @@ def test_a_missed_send_is_one_line(tmp_path: Path) -> None:
 
 
 def _queued(server: Server) -> int:
-    """Messages that nobody takes."""
+    """Return messages that nobody takes."""
     found = [key for key in server.client.scan_iter("*") if server.client.type(key) == b"list"]
     return sum(int(server.client.llen(key)) for key in found)  # type: ignore[arg-type]  # redis-py says it may be awaited

@@ -49,7 +49,7 @@ def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def command(queues: str, name: str) -> tuple[str, ...]:
-    """A worker, as an operator starts it."""
+    """Return a worker, as an operator starts it."""
     options = (
         "-Q",
         queues,
@@ -66,7 +66,7 @@ def command(queues: str, name: str) -> tuple[str, ...]:
 
 
 def submitted(backend: Backend, run: str, x: int) -> None:
-    """A call of the module's function."""
+    """Submit a call of the module's function."""
     template = TaskTemplate(type="function", custom={"function": "site.double"})
     spec = ActionSpec(
         run_name=run, task_type="function", task_template=encode_template(template), inputs=b'{"x":%d}' % x

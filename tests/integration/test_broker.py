@@ -27,12 +27,12 @@ LIMIT = timedelta(seconds=1)
 
 
 def settings_for(url: str) -> Settings:
-    """Settings that wait a second at most."""
+    """Return settings that wait a second at most."""
     return Settings(broker_url=url, socket_timeout=LIMIT, connect_timeout=LIMIT)
 
 
 def messenger_for(url: str) -> CeleryMessenger:
-    """A messenger with an application of its own."""
+    """Return a messenger with an application of its own."""
     return CeleryMessenger(build_app(settings_for(url)), settings_for(url))
 
 

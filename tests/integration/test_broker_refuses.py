@@ -44,7 +44,7 @@ def start(server: Valkey, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
 
 
 def send(server: Valkey, number: int) -> None:
-    """A wake-up and a ticket."""
+    """Send a wake-up and a ticket."""
     settings = Settings(broker_url=server.url, socket_timeout=LIMIT, connect_timeout=LIMIT)
     messenger = CeleryMessenger(build_app(settings), settings)
     messenger.wake(number)
@@ -53,7 +53,7 @@ def send(server: Valkey, number: int) -> None:
 
 
 def cannot_save(server: Valkey, folder: Path) -> None:
-    """As on a full disk: the last snapshot failed, so nothing is written."""
+    """Behave as on a full disk: the last snapshot failed, so nothing is written."""
     gone = folder / "gone"
     gone.mkdir()
     server.client.config_set("dir", str(gone))
@@ -64,13 +64,13 @@ def cannot_save(server: Valkey, folder: Path) -> None:
 
 
 def wrong_kind(server: Valkey, _: Path) -> None:
-    """Somebody wrote over the key of both queues."""
+    """Overwrite the keys of both queues."""
     for queue in ("steps", "attempts"):
         server.client.set(f"{PREFIX}{queue}", "not a list")
 
 
 def right_kind(server: Valkey, _: Path) -> None:
-    """And took it away."""
+    """Remove what was written over them."""
     server.client.delete(*(f"{PREFIX}{queue}" for queue in ("steps", "attempts")))
 
 

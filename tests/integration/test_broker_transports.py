@@ -25,7 +25,7 @@ pytestmark = pytest.mark.servers
 
 
 def messenger_for(url: str) -> CeleryMessenger:
-    """A messenger that waits two seconds at most."""
+    """Return a messenger that waits two seconds at most."""
     settings = Settings(
         broker_url=url, socket_timeout=timedelta(seconds=2), connect_timeout=timedelta(seconds=2)
     )

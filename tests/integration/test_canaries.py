@@ -97,7 +97,7 @@ class Aviary:
         return self.shown[f"{port}/{page}"]
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that runs for the installation, servers and guardians too."""
+        """Return everything that runs for the installation, servers and guardians too."""
         family = psutil.Process().children(recursive=True)
         return [process for process in family if process.status() != psutil.STATUS_ZOMBIE]
 
@@ -118,7 +118,7 @@ def _around(data: bytes, value: str) -> str:
 
 @contextmanager
 def monitored(url: str) -> Iterator[list[bytes]]:
-    """Every command a Redis server is sent meanwhile; the server itself leaves out what AUTH carries."""
+    """Record every command a Redis server is sent meanwhile; the server itself leaves out what AUTH carries."""
     seen: list[bytes] = []
     with redis.Redis.from_url(url) as server, server.monitor() as monitor:
 
@@ -211,7 +211,7 @@ def test_no_canary_is_found(aviary: Aviary, tmp_path: Path) -> None:
 
 
 def work(aviary: Aviary, folder: Path) -> list[str]:
-    """Success, failure, a dead child, a dead worker; gives the runs."""
+    """Return success, failure, a dead child, a dead worker; gives the runs."""
     used, failed, died = (
         canary_functions.use.delay(),
         canary_functions.fail.delay(),

@@ -157,7 +157,7 @@ _VARIES = [
 
 
 def _plain(text: str) -> str:
-    """A text without what has to differ."""
+    """Return a text without the parts that must differ."""
     for pattern, instead in _VARIES:
         text = pattern.sub(instead, text)
     return text

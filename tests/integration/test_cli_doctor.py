@@ -29,7 +29,7 @@ def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def states(answer: dict[str, Any]) -> dict[str, str]:
-    """The state of each check."""
+    """Return the state of each check."""
     return {check["name"]: check["state"] for check in answer["checks"]}
 
 

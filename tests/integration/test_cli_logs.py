@@ -32,7 +32,7 @@ class Site:
         scribe.env.client = self.client
 
     def command(self, run: Run[Any], *options: str) -> list[str]:
-        """A call of `logs`."""
+        """Return a call of `logs`."""
         return [*CLI, "logs", f"{run.id}", *options]
 
     def logs(self, run: Run[Any], *options: str, status: int = 0) -> str:

@@ -141,6 +141,6 @@ def test_a_terminal_gets_colours_and_whole_names(backend: Backend, monkeypatch: 
 
 
 def _lines(terminal: TextIO) -> Iterator[str]:
-    """All lines until the other side closes, which a terminal tells by an error."""
+    """Yield all lines until the other side closes, which a terminal tells by an error."""
     with contextlib.suppress(OSError):
         yield from terminal

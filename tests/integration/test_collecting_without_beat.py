@@ -37,7 +37,7 @@ class Watched(RedisStore):
         self.go_on.set()
 
     def collect(self, shard: int, **given: Any) -> Any:
-        """As any store, once it may go on."""
+        """Collect as any store, but only when allowed."""
         self.asked += shard == 0
         assert self.go_on.wait(20)
         if self.fails is not None:

@@ -51,7 +51,7 @@ class Composed:
         return ManagedProcess(name, words, log=self.folder / f"{name}.log", cwd=data)
 
     def _here(self, text: str, name: str) -> str:
-        """The text with our places in place of those of containers, and defaults in place of variables."""
+        """Return the text with our places in place of those of containers, and defaults in place of variables."""
         text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
         text = text.replace("$$", "$").replace("/data", str(self.folder / name))
         text = text.replace("redis 6379", f"{LOOPBACK} {self.ports['redis']}")
@@ -73,7 +73,7 @@ class Composed:
                 return ""
 
     def others(self) -> int:
-        """How many Sentinels the first one knows of."""
+        """Count how many Sentinels the first one knows of."""
         with self.client("sentinel-1") as client:
             known: Any = client.sentinel_master("records")  # type: ignore[no-untyped-call]  # redis-py has no types here
         return int(known["num-other-sentinels"])

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 @contextmanager
 def stack_with(patience: float, folder: Path) -> Iterator[Stack]:
-    """A steps worker and an attempts worker that become deaf when the test wants it."""
+    """Provide a steps worker and an attempts worker that become deaf when the test wants it."""
     paths = os.pathsep.join(
         [str(HERE / "faults"), str(HERE), os.environ.get("PYTHONPATH", str(HERE.parents[1]))]
     )

@@ -44,7 +44,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
 
 
 def settings_of(aws: AwsServer) -> Settings:
-    """Settings of an installation there."""
+    """Return settings of an installation there."""
     return Settings(s3_endpoint=aws.url, s3_bucket="bucket", s3_region=REGION)
 
 

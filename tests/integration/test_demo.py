@@ -130,7 +130,7 @@ def test_a_crash_costs_nothing_and_a_failure_is_told(tmp_path: Path) -> None:
 
 
 def read_terminal(terminal: int) -> str:
-    """All that is written to the other end of a pseudo terminal, until nobody holds that any more."""
+    """Return all that is written to the other end of a pseudo terminal, until nobody holds that any more."""
     data = b""
     while True:
         try:

@@ -36,14 +36,14 @@ def run_tasks(folder: Path) -> str:
 
 
 def pid_of(name: str, said: str) -> int:
-    """The process id that `dev` has told for a process."""
+    """Return the process id that `dev` has told for a process."""
     found = re.search(rf"^  {name} +pid (\d+)", said, re.MULTILINE)
     assert found, said
     return int(found[1])
 
 
 def pid_in_file(folder: Path, name: str) -> int:
-    """The process id that a shell finds; 0 when the process does not live."""
+    """Return the process id that a shell finds; 0 when the process does not live."""
     path = folder / "data" / f"{name}.pid"
     return int(path.read_text() or 0) if path.exists() else 0
 

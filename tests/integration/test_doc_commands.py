@@ -239,7 +239,7 @@ def test_a_token_answers(clone: tuple[Terminal, Path]) -> None:
 
 
 def asked(terminal: Terminal, more: str = "") -> str:
-    """The run of a question nobody has answered yet."""
+    """Ask a question that nobody has answered yet, and return its run."""
     ask = f'from reconciler.client import Client; print(Client.from_settings().condition("ship", "bool"{more}).id)'
     return terminal.type(ENV, f".venv/bin/python -c '{ask}'").strip()
 

@@ -33,19 +33,19 @@ def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def audited(backend: Backend, *options: str) -> tuple[int, dict[str, Any]]:
-    """The exit code of an audit, and what it says by check; objects count as old at once."""
+    """Return the exit code of an audit, and what it says by check; objects count as old at once."""
     result = backend.reconciler("doctor", "--audit", "--older", "0s", "--json", *options)
     return result.exit_code, {check["name"]: check for check in backend.parsed(result)["checks"]}
 
 
 def objects(backend: Backend) -> list[str]:
-    """The keys of all objects of this installation."""
+    """Return the keys of all objects of this installation."""
     prefix = backend.settings.s3_prefix
     return [one.key for one in backend.engine.blobs.page() if f"{prefix}/_runs/" in one.key]  # type: ignore[attr-defined]  # it is S3
 
 
 def orphan(backend: Backend, incarnation: str = "i1", run: RunId = GONE) -> str:
-    """An object of an action that has no record."""
+    """Return an object of an action that has no record."""
     uri = backend.engine.blobs.uri(run_folder(run, incarnation), "a0", "inputs", "x", "inputs.pb")
     backend.engine.blobs.put(uri, b"{}")
     return uri

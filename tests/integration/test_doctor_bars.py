@@ -59,13 +59,13 @@ def variables(**given: str) -> Fault:
 
 
 def nobody() -> str:
-    """A port where nobody listens."""
+    """Return a port where nobody listens."""
     with socket.create_server((LOOPBACK, 0)) as free:
         return str(free.getsockname()[1])
 
 
 def user(*rules: str) -> Fault:
-    """Records and broker as a user with these rights."""
+    """Return records and broker as a user with these rights."""
 
     def made(installation: Installation, _: Path) -> AbstractContextManager[dict[str, str]]:
         return nullcontext({"RECONCILER_REDIS_URL": installation.as_user(*rules)})
@@ -74,7 +74,7 @@ def user(*rules: str) -> Fault:
 
 
 def config(**names: str) -> Fault:
-    """The record server set otherwise."""
+    """Change a setting of the record server."""
 
     @contextmanager
     def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
@@ -86,7 +86,7 @@ def config(**names: str) -> Fault:
 
 @contextmanager
 def replica(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
-    """A read-only replica of the records."""
+    """Provide a read-only replica of the records."""
     with server(
         "--replicaof", LOOPBACK, installation.servers.redis_url.rpartition(":")[2].split("/")[0]
     ) as port:
@@ -95,7 +95,7 @@ def replica(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def server(*options: str) -> Iterator[int]:
-    """A further Valkey server, on a port of its own, that keeps nothing."""
+    """Provide a further Valkey server, on a port of its own, that keeps nothing."""
     port, folder = nobody(), tempfile.mkdtemp()
     command = (get_binary_path(), "--port", port, "--bind", LOOPBACK, "--save", "", "--dir", folder)
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
@@ -118,14 +118,14 @@ def _answers(client: Any) -> bool:
 
 @contextmanager
 def forgetful(*_: object) -> Iterator[dict[str, str]]:
-    """Records on a server that keeps nothing."""
+    """Provide records on a server that keeps nothing."""
     with server() as port:
         yield {"RECONCILER_REDIS_URL": f"redis://{LOOPBACK}:{port}/0"}
 
 
 @contextmanager
 def cluster_broker(_: Installation, folder: Path) -> Iterator[dict[str, str]]:
-    """A broker on a node of a cluster that has all slots."""
+    """Provide a broker on a node of a cluster that has all slots."""
     [bus] = pick_ports(1)
     options = ("--cluster-config-file", str(folder / "nodes.conf"), "--cluster-port", str(bus))
     with server("--cluster-enabled", "yes", *options) as port:
@@ -143,7 +143,7 @@ def other_broker(*_: object) -> Iterator[dict[str, str]]:
 
 
 def spoiled(method: str, *answers: Any) -> Fault:
-    """S3 answers otherwise to a method."""
+    """Let S3 give another answer to a method."""
 
     @contextmanager
     def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
@@ -166,14 +166,14 @@ def no_beat(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def stuck_steps(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
-    """The steps worker stands still, while what it said of itself is still believed."""
+    """Stop the steps worker, while its signs of life are still believed."""
     with installation.frozen("steps"):
         yield {}
 
 
 @contextmanager
 def twin(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
-    """A second worker with the name of the first."""
+    """Provide a second worker with the name of the first."""
     installation.start("twin", "attempts")
     until(lambda: installation.facts("attempts").get("twin"), 40)
     yield {}
@@ -182,7 +182,7 @@ def twin(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
 
 
 def waits_for(reason: str, **config: str) -> Fault:
-    """An action that waits, and says for what."""
+    """Store an action that waits, and says for what."""
 
     @contextmanager
     def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
@@ -198,7 +198,7 @@ def waits_for(reason: str, **config: str) -> Fault:
 
 
 def said(name: str, **changed: Any) -> Fault:
-    """Another worker, that says what ours says, but for this."""
+    """Add a worker that says what ours says, except for this."""
 
     @contextmanager
     def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
@@ -211,7 +211,7 @@ def said(name: str, **changed: Any) -> Fault:
 
 
 def only(*roles: str) -> Fault:
-    """An installation of which only some workers live."""
+    """Yield an installation of which only some workers live."""
 
     @contextmanager
     def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
@@ -242,7 +242,7 @@ def late_steps(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def broken_module(_: Installation, folder: Path) -> Iterator[dict[str, str]]:
-    """A module of functions that raises."""
+    """Provide a module of functions that raises."""
     (folder / "half_written.py").write_text("raise RuntimeError('half written')")
     path = f"{folder}:{Path(__file__).parent}:{Path(__file__).parents[2]}"
     yield {"RECONCILER_IMPORTS": "half_written", "PYTHONPATH": path}
@@ -250,20 +250,20 @@ def broken_module(_: Installation, folder: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def taken_port(*_: object) -> Iterator[dict[str, str]]:
-    """Another program listens at the port of the metrics."""
+    """Let another program listen at the port of the metrics."""
     with socket.create_server((LOOPBACK, 0)) as listener:
         yield {"RECONCILER_METRICS_PORT": str(listener.getsockname()[1])}
 
 
 @contextmanager
 def no_folder(_: Installation, folder: Path) -> Iterator[dict[str, str]]:
-    """A folder of secrets that is not there."""
+    """Provide a folder of secrets that is not there."""
     yield {"RECONCILER_SECRETS": f"files:{folder / 'gone'}"}
 
 
 @contextmanager
 def no_secret(_: Installation, folder: Path) -> Iterator[dict[str, str]]:
-    """A file of the callback secret that is not there."""
+    """Provide a file of the callback secret that is not there."""
     yield {"RECONCILER_CALLBACK_SECRET_FILE": str(folder / "gone")}
 
 
@@ -440,7 +440,7 @@ def test_a_person_is_shown_each_check(installation: Installation, monkeypatch: p
 
 
 def rule_of_the_docs() -> list[str]:
-    """The rule of docs/operations.md."""
+    """Return the rule of docs/operations.md."""
     text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     return text.partition("ACL SETUSER reconciler on >PASSWORD ")[2].partition("\n")[0].split()
 

@@ -49,11 +49,11 @@ class Site:
         return drawn.member.map(range(MANY), book=book, odd=ODD, how=how), book
 
     def members(self, run: Run[list[int]]) -> list[ActionId]:
-        """The actions of the calls."""
+        """Return the actions of the calls."""
         return [ActionId(*str(run.id).split("/"), f"m{index}") for index in range(MANY)]
 
     def get(self, action: ActionId) -> TaskAction:
-        """A record."""
+        """Return a record."""
         return self.client.get(action)
 
 

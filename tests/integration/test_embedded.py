@@ -65,7 +65,7 @@ def gone(process: psutil.Process) -> bool:
 
 @contextlib.contextmanager
 def s3_client(env: dict[str, str], secret: str | None = None) -> Iterator[Any]:
-    """A client that asks once."""
+    """Provide a client that asks once."""
     client = boto3.client(
         "s3",
         endpoint_url=env["RECONCILER_S3_ENDPOINT"],
@@ -93,7 +93,7 @@ def is_stored(env: dict[str, str], name: str) -> bool:
 
 
 def folder_with(tmp_path: Path, text: str) -> Path:
-    """A working folder with this `worker.py`."""
+    """Return a working folder with this `worker.py`."""
     folder = tmp_path / "code"
     folder.mkdir()
     (folder / "worker.py").write_text(text)
@@ -101,7 +101,7 @@ def folder_with(tmp_path: Path, text: str) -> Path:
 
 
 def data_folder(stack: Stack) -> Path:
-    """The folder of the stack's servers."""
+    """Return the folder of the stack's servers."""
     return stack.servers.processes["s3"].log.parents[1]
 
 

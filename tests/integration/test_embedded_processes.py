@@ -46,7 +46,7 @@ def gone(process: psutil.Process) -> bool:
 
 
 def family_of(process: ManagedProcess) -> list[psutil.Process]:
-    """The guardian and everything below it."""
+    """Return the guardian and everything below it."""
     guardian = psutil.Process(process.pid).parent()
     assert guardian is not None
     return [guardian, *guardian.children(recursive=True)]

@@ -96,7 +96,7 @@ def web(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 
 def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
-    """Status and body of an answer."""
+    """Return status and body of an answer."""
     request = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310  # our own server
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  # as above

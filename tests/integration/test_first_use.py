@@ -22,7 +22,7 @@ SPEC = ActionSpec(task_type="core-sleep", inputs=b"{}")
 
 
 def client_of(server: Server, **more: object) -> Client:
-    """A client as programs make it."""
+    """Return a client as programs make it."""
     url = f"redis://{LOOPBACK}:{server.port}/0"
     return Client.from_settings(Settings(redis_url=url, s3_endpoint="http://127.0.0.1:1", **more))  # type: ignore[arg-type]  # fields of Settings
 
@@ -60,7 +60,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def commands(server: Server, name: str) -> int:
-    """How often a command was called."""
+    """Count how often a command was called."""
     stats: dict[str, dict[str, int]] = server.client.info("commandstats")  # type: ignore[assignment]  # redis-py says it may be awaited
     return stats.get(f"cmdstat_{name}", {}).get("calls", 0)
 

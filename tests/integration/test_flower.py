@@ -42,23 +42,23 @@ class Garden:
         env.client = self.client
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """All rows by their id, as Flower's API gives them."""
+        """Return all rows by their id, as Flower's API gives them."""
         with urllib.request.urlopen(f"{self.stack.flower_url}/api/tasks?limit=1000", timeout=20) as answer:  # noqa: S310  # ours
             return dict(json.load(answer))
 
     def row(self, action: ActionId, launch: str, state: str) -> dict[str, Any]:
-        """The row of a launch once it shows a state."""
+        """Return the row of a launch once it shows a state."""
         name = f"{action}/{launch}"
         eventually(lambda: self.rows().get(name, {}).get("state") == state, PATIENCE)
         return dict(self.rows()[name])
 
     def started(self, run: Run) -> ActionId:
-        """A call that Flower shows at STARTED."""
+        """Return a call that Flower shows at STARTED."""
         self.row(run.action, "1", "STARTED")
         return run.action
 
     def page(self, path: str) -> str:
-        """The text a browser shows of a page, after its scripts ran."""
+        """Return the text a browser shows of a page, after its scripts ran."""
         browser = shutil.which("chromium")
         assert browser
         done = subprocess.run(

@@ -160,7 +160,7 @@ def test_changes_are_told_as_they_come(site: Site) -> None:
 # -- behind a login ----------------------------------------------------------------------------------------------------
 @contextmanager
 def another_flower(site: Site, *options: str, **variables: str) -> Iterator[str]:
-    """A second Flower on the same servers, and its address."""
+    """Provide a second Flower on the same servers, and its address."""
     [port] = pick_ports(1)
     env = {
         name: text for name, text in site.stack.env().items() if not name.startswith("FLOWER_")

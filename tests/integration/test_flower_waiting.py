@@ -54,7 +54,7 @@ SENTENCES = {
 
 
 def by_hand(function: str, kind: str = "function") -> ActionSpec:
-    """An action that no function of ours stands for."""
+    """Return an action that no function of ours stands for."""
     custom = {"function": function} if kind == "function" else {}
     template = encode_template(TaskTemplate(type=kind, custom=custom))
     return ActionSpec(task_type=kind, task_template=template, inputs=b'{"wood": "<b>oak</b>"}')

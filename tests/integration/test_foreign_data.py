@@ -33,12 +33,12 @@ def store(client: Client) -> RedisStore:
 
 
 def naps(client: Client) -> Run[object]:
-    """A run of two members and their root, all due now."""
+    """Return a run of two members and their root, all due now."""
     return client.submit_many([ActionSpec(task_type="core-sleep", inputs=b"{}") for _ in range(2)])
 
 
 def overwrite(store: RedisStore, key: str) -> None:
-    """A string in place of what was there."""
+    """Put a string in place of what was there."""
     with redis.Redis.from_url(store.url) as other:
         other.set(key, "foreign")
 

@@ -242,7 +242,7 @@ def test_no_queue_means_no_message(installation: Installation, bind: Bind) -> No
 
 
 def group_is_through(installation: Installation) -> Iterator[bool]:
-    """For each shard: whether its group has read and acknowledged all of them."""
+    """Tell for each shard whether its group has read and acknowledged all of it."""
     store = installation.store
     for shard in range(store.shards):
         [group] = store.client.xinfo_groups(store.keys.events(shard))

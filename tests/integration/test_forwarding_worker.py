@@ -46,14 +46,14 @@ def service(backend: Backend) -> Iterator[Service]:
 
 
 def worker(name: str, *options: str) -> tuple[str, ...]:
-    """The command of a steps worker."""
+    """Return the command of a steps worker."""
     quiet = ("--without-gossip", "--without-mingle", "-l", "WARNING")
     queue = ("-Q", "steps", "-P", "threads", "-c", "2", "-n", f"{name}@here")
     return (sys.executable, "-m", "celery", "-A", "worker", "worker", *queue, *quiet, *options)
 
 
 def surroundings(**more: str) -> dict[str, str]:
-    """The variables of a worker that knows the functions of the tests."""
+    """Return the variables of a worker that knows the functions of the tests."""
     env = environment(**more)
     env["PYTHONPATH"] += f"{os.pathsep}{Path(__file__).parent}"
     return env
@@ -65,7 +65,7 @@ def ended(service: Service, run: str) -> Callable[[], bool]:
 
 
 def metric(port: int, name: str) -> float:
-    """A number of a worker; 0 while nobody answers."""
+    """Return a number of a worker; 0 while nobody answers."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             found = re.search(rf"^{re.escape(name)} (\S+)$", answer.read().decode(), re.MULTILINE)

@@ -121,6 +121,6 @@ def test_a_consumer_whose_slot_was_taken_asks_before_it_takes_more(
 
 
 def pings(client: redis.Redis) -> int:
-    """How many the server has answered."""
+    """Count how many the server has answered."""
     stats = client.info("commandstats")
     return int(stats.get("cmdstat_ping", {}).get("calls", 0))  # type: ignore[union-attr]  # redis-py says it may be awaited

@@ -44,7 +44,7 @@ def broker(stack: Stack) -> Iterator[redis.Redis]:
 def message(
     queue: str, *, task: str = "", content: bytes = b"", embed: object = None, **headers: object
 ) -> str:
-    """A message as kombu puts it into a list."""
+    """Return a message as kombu puts it into a list."""
     name, args = TASKS[queue]
     body = content or json.dumps([args, {}, {} if embed is None else embed]).encode()
     head = {"lang": "py", "task": task or name, "id": str(uuid.uuid4()), "argsrepr": ""} | headers
@@ -57,7 +57,7 @@ def message(
 
 
 def peak(stack: Stack, queue: str) -> int:
-    """Most memory the worker of a queue has held, in MiB."""
+    """Return the most memory the worker of a queue has held, in MiB."""
     status = Path(f"/proc/{stack.processes[f'{queue}-1'].pid}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) >> 10
 

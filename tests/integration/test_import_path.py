@@ -47,7 +47,7 @@ WAYS = {
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The variables of this process, without a search path."""
+    """Return the variables of this process, without a search path."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | more
 
 

@@ -49,7 +49,7 @@ class Sent:
 
 
 def end(telling: Telling, number: int) -> None:
-    """One launch ends, in a report of its own."""
+    """End one launch, in a report of its own."""
     action = ActionId("p", "d", f"r{number}", "a0")
     launched = TaskAction(action, ActionSpec(task_type="f"), attempt=AttemptRecord(launch="1"))
     telling.ended(launched, AttemptOutcome(ended="returned"))

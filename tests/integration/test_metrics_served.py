@@ -38,7 +38,7 @@ def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def samples(port: int) -> dict[str, float]:
-    """The samples of a scrape; none while nobody answers."""
+    """Return the samples of a scrape; none while nobody answers."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             text = answer.read().decode()

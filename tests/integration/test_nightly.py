@@ -43,7 +43,7 @@ class Nights:
         eventually(lambda: collect(self.client.store, now, self.client.blobs))
 
     def spec(self, function: str, **arguments: object) -> ActionSpec:
-        """A call of a function, with inputs that are too large for the record."""
+        """Return a call of a function, with inputs that are too large for the record."""
         nightly_functions.env.client = self.client
         spec: ActionSpec = getattr(nightly_functions, function).spec((), arguments, run="nightly")
         return spec

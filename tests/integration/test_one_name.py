@@ -25,7 +25,7 @@ class Told(RedisStore):
         self.told: list[WorkerFacts] = []
 
     def say_alive(self, worker: str, facts: bytes, seconds: int) -> bytes:
-        """As any store."""
+        """Do as any store."""
         self.told.append(read_facts(facts))
         return super().say_alive(worker, facts, seconds)
 

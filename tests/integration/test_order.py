@@ -45,11 +45,11 @@ class Fleet:
         self._file = file
 
     def begun(self) -> list[str]:
-        """The calls that have begun, in their order."""
+        """Return the calls that have begun, in their order."""
         return self._file.read_text().split() if self._file.exists() else []
 
     def call(self, name: str, seconds: float = 0, queue: str = "") -> ActionSpec:
-        """A call that notes its name."""
+        """Return a call that notes its name."""
         interface = Interface(inputs={"name": "str", "seconds": "float"}, outputs={"o0": "str"})
         custom: dict[str, Any] = {"function": "shop.note", "queue": queue}
         template = TaskTemplate(type="function", interface=interface, custom=custom)
@@ -60,7 +60,7 @@ class Fleet:
         )
 
     def crowd(self, prefix: str, **options: Any) -> Run[list[Any]]:
-        """Many calls, of which the first have begun."""
+        """Return many calls, of which the first have begun."""
         specs = [self.call(f"{prefix}{number}", SECONDS) for number in range(MANY)]
         run = self.client.submit_many(specs, **options)
         eventually(lambda: any(name.startswith(prefix) for name in self.begun()), 60)
@@ -68,12 +68,12 @@ class Fleet:
         return run
 
     def waiting(self, queue: str) -> int:
-        """How much stands in its lines."""
+        """Count how much stands in its lines."""
         return self.client.store.launches_waiting().get(queue, 0)
 
     @contextmanager
     def paused(self, queue: str) -> Iterator[None]:
-        """A queue that is empty and paused, and goes on afterwards."""
+        """Provide a queue that is empty and paused, and goes on afterwards."""
         eventually(lambda: not self.waiting(queue), 60)
         self.client.pause_queue(queue)
         try:
@@ -82,7 +82,7 @@ class Fleet:
             self.client.resume_queue(queue)
 
     def passed(self, crowd: str, before: Sequence[str], name: str) -> int:
-        """How many of a crowd began between a moment and one call."""
+        """Count how many of a crowd began between a moment and one call."""
         seen = self.begun()
         return sum(other.startswith(crowd) for other in seen[len(before) : seen.index(name)])
 

@@ -35,7 +35,7 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
 
 
 def settings_for(rabbit: Rabbit, prefix: str, records: str = "redis://127.0.0.1:1/0") -> Settings:
-    """An installation there, by its key prefix."""
+    """Return an installation there, by its key prefix."""
     return Settings(
         redis_url=records,
         broker_url=rabbit.url,
@@ -47,7 +47,7 @@ def settings_for(rabbit: Rabbit, prefix: str, records: str = "redis://127.0.0.1:
 
 
 def taken(settings: Settings, queue: str) -> list[object]:
-    """All messages that a worker with `-Q queue` would be given, acknowledged."""
+    """Return all messages that a worker with `-Q queue` would be given, acknowledged."""
     app = build_app(settings)
     app.amqp.queues.select([queue])
     found: list[object] = []

@@ -29,13 +29,13 @@ WITH_SUBCOMMANDS = {"SCRIPT", "XGROUP"}
 
 
 def name_of(words: Words) -> str:
-    """A command as an ACL names it."""
+    """Return a command as an ACL names it."""
     first = str(words[0]).lower()
     return f"{first}|{str(words[1]).lower()}" if words[0] in WITH_SUBCOMMANDS else first
 
 
 def names(*lists: list[Words]) -> list[str]:
-    """The commands of the lists, each once."""
+    """Return the commands of the lists, each once."""
     return sorted({name_of(words) for commands in lists for words in commands})
 
 
@@ -125,7 +125,7 @@ def test_every_command_of_a_script_is_tried() -> None:
 
 
 def rule_of_the_docs() -> list[str]:
-    """The rule of docs/operations.md, from the password on."""
+    """Return the rule of docs/operations.md, from the password on."""
     text = (ROOT / "docs" / "operations.md").read_text()
     [rule] = re.findall(r"^ACL SETUSER reconciler on >PASSWORD (.*)$", text, re.MULTILINE)
     return str(rule).split()
@@ -144,7 +144,7 @@ def test_safe_needs_one_right_more(user: SubUser) -> None:
 
 
 def commands_of_server(client: redis.Redis) -> set[str]:
-    """Every command the server was sent, or ran for a script, as an ACL names it."""
+    """Return every command the server was sent, or ran for a script, as an ACL names it."""
     stats: dict[str, object] = client.info("commandstats")  # type: ignore[assignment]  # redis-py says it may be awaited
     return {name.removeprefix("cmdstat_") for name in stats}
 

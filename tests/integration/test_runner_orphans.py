@@ -53,7 +53,7 @@ class Supervisor:
         )
 
     def family(self) -> set[int]:
-        """The supervisor and what it has started."""
+        """List the supervisor and what it has started."""
         return marked(OWN, self.mark)
 
     def children(self) -> set[int]:

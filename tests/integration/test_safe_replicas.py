@@ -28,13 +28,13 @@ def pair(tmp_path: Path) -> Iterator[ValkeyPair]:
 
 
 def store_on(pair: ValkeyPair, **settings: object) -> RedisStore:
-    """A store on the primary."""
+    """Return a store on the primary."""
     given = {"durability": "safe", "socket_timeout": timedelta(seconds=1), **settings}
     return RedisStore(Settings(redis_url=pair.primary.url, **given))  # type: ignore[arg-type]  # fields of Settings
 
 
 def action(name: str) -> TaskAction:
-    """An action to be stored."""
+    """Return an action to be stored."""
     return TaskAction(ActionId("p", "d", "r", name), ActionSpec(task_type="sleep"))
 
 

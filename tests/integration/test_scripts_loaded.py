@@ -26,7 +26,7 @@ def store(url: str) -> Iterator[RedisStore]:
 
 
 def known(store: RedisStore) -> int:
-    """How many scripts the server has."""
+    """Count how many scripts the server has."""
     return int(store.client.info("memory")["number_of_cached_scripts"])
 
 

@@ -61,7 +61,7 @@ def client(stack: Stack) -> Client:
 
 
 def in_redis(url: str) -> bytes:
-    """All keys and values of a server."""
+    """Return all keys and values of a server."""
     with redis.Redis.from_url(url) as server:
         return b"".join(repr((key, _value(server, key))).encode() for key in server.scan_iter(count=1000))
 
@@ -79,7 +79,7 @@ def _value(server: redis.Redis, key: bytes) -> object:
 
 
 def in_s3(env: dict[str, str]) -> bytes:
-    """All objects of the bucket."""
+    """Return all objects of the bucket."""
     s3 = boto3.client(
         "s3",
         endpoint_url=env["RECONCILER_S3_ENDPOINT"],
@@ -96,12 +96,12 @@ def in_s3(env: dict[str, str]) -> bytes:
 
 
 def on_disk(folder: Path) -> bytes:
-    """All files of the stack: logs of workers, append-only file, volumes."""
+    """Return all files of the stack: logs of workers, append-only file, volumes."""
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 def unfolded(data: bytes) -> bytes:
-    """The data, and what is written in it in base64: bytes in JSON are."""
+    """Return the data, and what is written in it in base64: bytes in JSON are."""
     hidden = re.findall(rb"[A-Za-z0-9+/]{8,}={0,2}", data)
     return data + b"".join(binascii.a2b_base64(text) for text in hidden if len(text) % 4 == 0)
 

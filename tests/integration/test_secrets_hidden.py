@@ -48,7 +48,7 @@ def client(stack: Stack) -> Client:
 
 @contextmanager
 def worker(stack: Stack, *options: str) -> Iterator[ManagedProcess]:
-    """A worker with one slot, as an operator starts it."""
+    """Provide a worker with one slot, as an operator starts it."""
     celery = (str(Path(sys.executable).with_name("celery")), "-A", "worker", "worker", "-Q", "attempts")
     command = (*celery, "-P", "prefork", "-c", "1", "-n", "one@%h", *options)
     log = stack.processes["steps-1"].log.with_name("one.log")
@@ -84,7 +84,7 @@ def test_a_restarted_worker_knows_its_secrets(stack: Stack, client: Client) -> N
 
 
 def shown(found: list[str]) -> list[str]:
-    """The places where a value was seen."""
+    """Return the places where a value was seen."""
     return [place for place in found if place.startswith(("environ", "cmdline"))]
 
 

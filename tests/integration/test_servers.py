@@ -44,7 +44,7 @@ needs_tls = pytest.mark.skipif(debian_redis() is None, reason=NO_DEBIAN)
 
 
 def settings_for(url: str, **more: object) -> Settings:
-    """Settings of an installation that waits 3 s at most."""
+    """Return settings of an installation that waits 3 s at most."""
     waits = {"socket_timeout": timedelta(seconds=3), "connect_timeout": timedelta(seconds=3)}
     return Settings.from_env({}, redis_url=url, shards=1, **waits, **more)
 
@@ -66,7 +66,7 @@ def took_one(settings: Settings) -> bool:
 
 
 def both_uses(url: str) -> None:
-    """An action is stored, its wake-up comes, a step ends it, and who waits is woken."""
+    """Store an action, get its wake-up, end it by a step, and see the waiter woken."""
     settings = settings_for(url)
     store = RedisStore(settings)
     messenger = CeleryMessenger(build_app(settings), settings)

@@ -36,7 +36,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 
 @contextmanager
 def workers(folder: Path, *roles: tuple[str, str, str], **more: str) -> Iterator[None]:
-    """Workers, by queues, pool and size; they are ended as an operator ends them, which takes no minute."""
+    """Provide workers, by queues, pool and size; they are ended as an operator ends them, which takes no minute."""
     env = environment(RECONCILER_IMPORTS="traced_functions", **FASTER, **more)
     env["PYTHONPATH"] += f":{Path(__file__).parent}"
     celery = (
@@ -64,7 +64,7 @@ def workers(folder: Path, *roles: tuple[str, str, str], **more: str) -> Iterator
 
 
 def spec_of(function: str, run: str, **inputs: Any) -> ActionSpec:
-    """A call of a function of `traced_functions`."""
+    """Return a call of a function of `traced_functions`."""
     import traced_functions  # noqa: PLC0415  # declares tasks
 
     task = getattr(traced_functions, function)
@@ -78,12 +78,12 @@ def ended(backend: Backend, run: str, action: str = "a0") -> None:
 
 
 def tree(spans: list[Received]) -> dict[str, Received]:
-    """Spans by id."""
+    """Return spans by id."""
     return {one.id: one for one in spans}
 
 
 def way_up(span: Received, known: dict[str, Received]) -> list[str]:
-    """The first words of the names from a span to its root, and what the root's parent is."""
+    """Return the first words of the names from a span to its root, and what the root's parent is."""
     found = [span.name.split()[0]]
     while span.parent in known:
         span = known[span.parent]
@@ -108,7 +108,7 @@ class Traced:
         return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
     def spans(self, trace_id: str) -> list[Received]:
-        """All of a trace, once its root has come."""
+        """Return all of a trace, once its root has come."""
         found: list[Received] = []
 
         def complete() -> bool:

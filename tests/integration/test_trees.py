@@ -34,11 +34,11 @@ class Site:
         trees.env.client = self.client
 
     def below(self, run: Run[object]) -> list[tuple[str, ActionPhase]]:
-        """All actions of a run but its root, with their phases."""
+        """Return all actions of a run but its root, with their phases."""
         return [(a.id.action, a.phase) for a in self.client.actions(run.id) if a.spec.parent_action_name]
 
     def question(self, run: Run[object]) -> ActionId:
-        """The action of the run that waits for a person."""
+        """Return the action of the run that waits for a person."""
         found: list[ActionId] = []
 
         def asked() -> bool:

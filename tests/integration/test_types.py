@@ -45,7 +45,7 @@ def client(stack: Stack) -> Iterator[Client]:
 
 
 def order(rng: random.Random) -> typed.Order:
-    """A random one."""
+    """Return a random one."""
     return typed.Order(
         orderNumber=rng.randrange(2**64),
         price=decimal.Decimal(rng.randrange(10**9)) / 100,

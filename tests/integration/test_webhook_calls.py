@@ -21,14 +21,14 @@ LIMIT = 0.5
 def post(
     url: str, allowed: Sequence[str] = HERE, *, resolver: Resolver = resolve, limit: float = 5.0
 ) -> None:
-    """One try."""
+    """Make one try."""
     HttpWebhooks(allowed, resolver=resolver).post(url, DOCUMENT, "key-1", limit)
 
 
 def failure(
     url: str, allowed: Sequence[str] = HERE, *, resolver: Resolver = resolve, limit: float = 5.0
 ) -> WebhookFailed:
-    """How a try fails."""
+    """Return the error of a failing try."""
     with pytest.raises(WebhookFailed) as caught:
         post(url, allowed, resolver=resolver, limit=limit)
     assert "hush" not in str(caught.value)
@@ -188,13 +188,13 @@ class Names:
         self.asked: list[str] = []
 
     def __call__(self, host: str, _port: int) -> list[str]:
-        """The next answer."""
+        """Return the next answer."""
         self.asked.append(host)
         return self.answers.pop(0)
 
 
 def refused(there: Receiver, host: str, *, resolver: Resolver = resolve, allowed: Sequence[str] = ()) -> None:
-    """A try that is refused for good before anything is connected."""
+    """Check that a try is refused for good before anything is connected."""
     error = failure(f"http://{host}:{there.port}/hush", allowed, resolver=resolver)
     assert error.final
     assert there.connections == 0

@@ -49,7 +49,7 @@ def there() -> Iterator[Receiver]:
 
 
 def asked(backend: Backend, there: Receiver, run: str) -> str:
-    """The token that was sent for a condition of this run."""
+    """Return the token that was sent for a condition of this run."""
     backend.client.condition("sure", "str", webhook=f"http://127.0.0.1:{there.port}/ask", run=run)
     before = len(there.requests)
     backend.drive()

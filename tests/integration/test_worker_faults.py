@@ -30,7 +30,7 @@ def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def raises(error: Exception) -> Callable[..., NoReturn]:
-    """A function that raises this."""
+    """Return a function that raises this."""
 
     def broken(*_: object, **__: object) -> NoReturn:
         raise error
@@ -39,7 +39,7 @@ def raises(error: Exception) -> Callable[..., NoReturn]:
 
 
 def without_threads(name: str) -> Callable[[threading.Thread], None]:
-    """`Thread.start` on a host that has no more threads when this one is started."""
+    """Return `Thread.start` on a host that has no more threads when this one is started."""
     start = threading.Thread.start
 
     def started(thread: threading.Thread) -> None:
@@ -51,7 +51,7 @@ def without_threads(name: str) -> Callable[[threading.Thread], None]:
 
 
 def unencodable(*_: object, **__: object) -> AttemptOutcome:
-    """An outcome that no record can hold."""
+    """Return an outcome that no record can hold."""
     return AttemptOutcome(ended="returned", code="\ud800")
 
 
@@ -85,7 +85,7 @@ def ended_with(backend: Backend, text: str) -> Callable[[], bool]:
 
 
 def history(record: TaskAction) -> str:
-    """All that the record says of what happened."""
+    """Return all that the record says of what happened."""
     return repr(record.status)
 
 

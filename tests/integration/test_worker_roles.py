@@ -140,7 +140,7 @@ def test_an_autoscaled_worker_takes_work(backend: Backend, run: Callable[..., An
 
 
 def ends(worker: Any) -> tuple[int, str]:
-    """The status and the words of a worker that is to end by itself."""
+    """Return the status and the words of a worker that is to end by itself."""
     said, _ = worker.communicate(timeout=90)
     return worker.returncode, said
 

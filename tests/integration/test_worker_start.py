@@ -41,7 +41,7 @@ def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def start(
     folder: Path, *options: str, command: str = "worker", patience: float = 90, **env: str
 ) -> tuple[int, str]:
-    """The status and the words of a Celery process that is to end by itself, started in a folder."""
+    """Return the status and the words of a Celery process that is to end by itself, started in a folder."""
     quiet = QUIET if command == "worker" else ()
     done = subprocess.run(
         [CELERY, "-A", "worker", command, *quiet, *options],
@@ -57,7 +57,7 @@ def start(
 
 
 def write_plugins(folder: Path, bodies: Mapping[str, str]) -> dict[str, str]:
-    """Modules with a plugin each; the variables that name them."""
+    """Return modules with a plugin each; the variables that name them."""
     for name, body in bodies.items():
         (folder / f"plugin_{name}.py").write_text(PLUGIN.format(id=name, body=body))
     return {"RECONCILER_PLUGINS": ",".join(f"plugin_{name}" for name in bodies)}

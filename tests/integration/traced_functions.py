@@ -12,7 +12,7 @@ env = TaskEnvironment("traced")
 
 
 def current() -> str:
-    """The current span as any library of the user finds it; empty when nobody has OpenTelemetry here."""
+    """Return the current span as any library of the user finds it; empty when nobody has OpenTelemetry here."""
     api = sys.modules.get("opentelemetry.trace")
     if api is None:
         return ""

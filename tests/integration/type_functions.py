@@ -92,7 +92,7 @@ def local(value: Local) -> int:
 
 
 def declared_inside() -> Any:
-    """A task no worker knows."""
+    """Return a task no worker knows."""
 
     @env.task
     def inner() -> None: ...

@@ -78,7 +78,7 @@ class Receiver:
 
 
 def head_of(stream: BinaryIO) -> str:
-    """The request line and headers, a line each; empty when the caller hung up before their end."""
+    """Return the request line and headers, a line each; empty when the caller hung up before their end."""
     lines = []
     while line := stream.readline().decode("latin-1"):
         if line == "\r\n":
@@ -88,7 +88,7 @@ def head_of(stream: BinaryIO) -> str:
 
 
 def length_of(head: str) -> int:
-    """The Content-Length of a request."""
+    """Return the Content-Length of a request."""
     [line] = [line for line in head.splitlines() if line.lower().startswith("content-length:")]
     return int(line.partition(":")[2])
 
@@ -97,7 +97,7 @@ def length_of(head: str) -> int:
 def receiver(
     behaviour: Behaviour, tls: ssl.SSLContext | None = None, *, rude: bool = False
 ) -> Iterator[Receiver]:
-    """A receiver, closed afterwards."""
+    """Provide a receiver, closed afterwards."""
     made = Receiver(behaviour, tls, rude=rude)
     try:
         yield made
@@ -106,12 +106,12 @@ def receiver(
 
 
 def says(answer: bytes) -> Behaviour:
-    """Answers with these bytes and closes."""
+    """Answer with these bytes and close."""
     return lambda _, connection: connection.sendall(answer)
 
 
 def repeats(start: bytes, part: bytes, every: float) -> Behaviour:
-    """Sends a start, then the part again and again, until the caller hangs up."""
+    """Send a start, then the part again and again, until the caller hangs up."""
 
     def behave(here: Receiver, connection: socket.socket) -> None:
         connection.sendall(start)
@@ -127,7 +127,7 @@ def silent(here: Receiver, _: socket.socket) -> None:
 
 
 def tls_for(name: str, folder: Path) -> ssl.SSLContext:
-    """A server's context with a certificate for a name; `folder/ca.pem` is what trusts it."""
+    """Make a server's context with a certificate for a name; `folder/ca.pem` is what trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver of a test")])
     now = dt.datetime.now(dt.UTC)

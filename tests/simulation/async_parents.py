@@ -26,7 +26,7 @@ class _Patience(selectors.SelectSelector):
         self._rest = rest
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """Nothing is ever ready; callbacks come with the time."""
+        """Find nothing ready, ever; callbacks come with the time."""
         if timeout is None or timeout > 0:
             self._rest(math.ceil(1000 * min(1.0 if timeout is None else timeout, 1.0)) / 1000)
         return []
@@ -42,7 +42,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.set_exception_handler(lambda *_: None)  # what ends a call is raised where the loop rests
 
     def time(self) -> float:
-        """The time of the story."""
+        """Return the time of the story."""
         return self._scheduler_of_story.clock.at / 1000
 
 
@@ -110,7 +110,7 @@ class AsyncStage(Stage):
             return LATE
 
     async def _nap(self, scene: Scene) -> object:
-        """A sleep with a limit."""
+        """Return a sleep with a limit."""
         try:
             async with asyncio.timeout(scene.seconds / 2):
                 await functions.sleep(scene.seconds)
@@ -128,7 +128,7 @@ class AsyncStage(Stage):
         return f"{first} {_text(tasks[first].result())} {tasks[1 - first].cancelled()}"
 
     async def _stream(self, scene: Scene) -> object:
-        """Results of a map as they come, until the time is over."""
+        """Return results of a map as they come, until the time is over."""
         found: list[object] = []
         try:
             async with asyncio.timeout(scene.seconds):

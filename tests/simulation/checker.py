@@ -128,7 +128,7 @@ class Observer:
         self._declined(*detail)
 
     def _after_set_archived(self, detail: Any) -> None:
-        """From now on the store may forget the run, and the archive alone tells of it."""
+        """Note that the store may forget the run from now on, and that only the archive remembers it then."""
         for sealed in detail:
             life = str(RunLife(sealed.run, sealed.incarnation))
             _ensure(not self.keeps(life), f"{life} is archived, and somebody was told that it is deleted")
@@ -147,7 +147,7 @@ class Observer:
                     self._rooms(shard)
 
     def _rooms(self, shard: Shard) -> None:
-        """Of a map no more members are open than may be."""
+        """Check that no more members of a map are open than allowed."""
         for path in self._windows.keys() & shard.records.keys():
             open_ = shard.children(ActionId.parse(path)).open
             _ensure(
@@ -180,7 +180,7 @@ class Observer:
             raise Violation(f"due without a record: {sorted(due.keys() - shard.records.keys())}")
 
     def _wakes(self, path: str, record: Record, outcome: AttemptOutcome, due: int) -> None:
-        """A suspended parent wakes at its time, and at once when all it waits for has ended."""
+        """Check that a suspended parent wakes at its time, and at once when all it waits for has ended."""
         now = self._store.now()
         if due <= now or record.held(now) or record.ended:
             return
@@ -229,7 +229,7 @@ class Observer:
             _ensure(life.final is not None, f"{path} ended without a terminal event")
 
     def _charged(self, path: str, life: Life, record: Record) -> None:
-        """A worker that died is charged to the launch it ran, not to those it had drawn as well."""
+        """Check that a worker's death is charged to the launch it ran, not to those it had only drawn."""
         failures, error = record.status.total_system_failures, record.status.error_state
         if failures > life.failures and error is not None and error.code == WORKER_LOST:
             lost = (path, record.launch.name if record.launch is not None else "")
@@ -286,7 +286,7 @@ class Observer:
         self.returned.discard((*key, owner))
 
     def _had_outputs(self, path: str) -> bool:
-        """A hit that was copied and then not found again leaves its copy; so does a life that comes again.
+        """Return a hit that was copied and then not found again leaves its copy; so does a life that comes again.
 
         A client that sleeps between its question and its submission gives a run the incarnation of one that was forgotten
         meanwhile.
@@ -301,7 +301,7 @@ class Observer:
         self.returned.add((*key, owner))
 
     def begins(self, path: str, launch: str, owner: str) -> None:
-        """A worker begins to run a launch.
+        """Note that a worker begins to run a launch.
 
         Raises:
             Violation: it has given it back.
@@ -339,7 +339,7 @@ class Observer:
 
 
 def _looked_at(path: str, life: Life, record: Record, due: int | None, now: int) -> None:
-    """Somebody will look at what lives or owes something, in time, and nobody at the rest."""
+    """Check that somebody will look, in time, at what lives or owes something, and nobody at the rest."""
     if life.phase.is_terminal():
         owes = bool(record.metadata.finalizers)
         if owes != (due is not None):
@@ -355,7 +355,7 @@ def _looked_at(path: str, life: Life, record: Record, due: int | None, now: int)
 
 
 def _stands(path: str, record: Record, shard: Shard) -> None:
-    """A launch that waits for a worker stands in its line, and no other one stands anywhere."""
+    """Check that a launch which waits for a worker stands in its line, and no other launch stands anywhere."""
     launch = record.launch
     if launch is None:
         return
@@ -366,7 +366,7 @@ def _stands(path: str, record: Record, shard: Shard) -> None:
 
 
 def _counters(shard: Shard) -> None:
-    """The counters of runs and parents are what the records say; no child lives on above an end that owes nothing."""
+    """Check that counters of runs and parents match the records, and that no child lives above an end that owes nothing."""
     found: dict[Any, dict[str, int]] = {run: {} for run in shard.counters}
     for path, record in shard.records.items():
         run, parent = record.id.run_id, record.spec.parent_action_name

@@ -32,7 +32,7 @@ _OF_ATTEMPTS = frozenset({OUTPUTS_FILE, ERROR_FILE, LOG_FILE})
 
 
 def check(sim: Simulation) -> None:
-    """All of it.
+    """Check all of it.
 
     Raises:
         Violation: something is not.
@@ -147,7 +147,7 @@ def _no_secret(sim: Simulation) -> None:
 
 
 def _audit(sim: Simulation) -> None:
-    """A round that ends with an error nobody foresaw is a mistake of ours."""
+    """Check that no round ended with an unexpected error, which would be a mistake of ours."""
     for shard in range(sim.store.shards):
         for entry in sim.store.audit(shard):
             if entry.reason == "RoundFailed":
@@ -172,7 +172,7 @@ def _outputs_have_owners(sim: Simulation) -> None:
 
 
 def _archived(sim: Simulation) -> None:
-    """With an archive, whatever was forgotten is remembered: each life once, with all its events; nothing else is there.
+    """Check that the archive remembers whatever was forgotten, each life once with all its events, and nothing else.
 
     But for what somebody asked to have deleted: of that nothing is left.
     """
@@ -221,7 +221,7 @@ def _has_outputs(sim: Simulation, action: TaskAction) -> None:
 
 
 def _deleted_objects(sim: Simulation) -> None:
-    """Nothing lies in the folders of a run that was deleted, unless another one points to it, or the cache may."""
+    """Check that nothing lies in the folders of a deleted run, unless another run or the cache may point to it."""
     if not sim.settings.archive or sim.settings.retention < _LONG:
         return
     held = {str(life) for shard in sim.store._shards for life in shard.holds}
@@ -232,7 +232,7 @@ def _deleted_objects(sim: Simulation) -> None:
 
 
 def _nothing_left(sim: Simulation) -> None:
-    """Collected when all leases are over, an installation is empty but for what is cached."""
+    """Check that a collected installation is empty, except for what is cached, when all leases are over."""
     scheduler = sim.scheduler
     scheduler.clock.advance(_LEASES)
     at_once = msgspec.structs.replace(sim.settings, retention=_NONE, events_retention=_NONE)

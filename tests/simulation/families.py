@@ -39,18 +39,18 @@ class Families:
         self._values = 0
 
     def version(self, rng: random.Random) -> str:
-        """The version of the code that a pass runs: a deployment may have come between it and the one before."""
+        """Return the version of the code that a pass runs: a deployment may have come between it and the one before."""
         self._released += rng.random() < _DEPLOYED
         return f"v{self._released}"
 
     def fresh(self) -> str:
-        """A value nobody has made before."""
+        """Make a value nobody has made before."""
         self._values += 1
         return f"{self._values}" + "." * (self._values % 2 * 40)
 
     # -- functions that begin ------------------------------------------------------------------------------------------
     def begins(self, path: str, launch: str) -> None:
-        """A function begins to run.
+        """Note that a function begins to run.
 
         Raises:
             Violation: it, or another one in its place, runs already, or has, and no system failure says why it runs again.
@@ -105,7 +105,7 @@ class Families:
         return path in lives and not any(lives[one].phase in _FAILED for one in (path, group) if one in lives)
 
     def _asker(self, record: TaskAction) -> TaskAction | None:
-        """The function that has asked for it: above its group, if it is a member."""
+        """Return the function that has asked for it: above its group, if it is a member."""
         above: TaskAction | None = record
         while above is not None and above.spec.parent_action_name:
             above = self._sim.store.get(above.id.run_id.action(above.spec.parent_action_name))
@@ -126,7 +126,7 @@ class Families:
 
 
 def _life_of(record: TaskAction) -> str:
-    """Tells it from others of its name. An incarnation comes again: see `Observer._had_outputs`."""
+    """Tell it from others of its name. An incarnation comes again: see `Observer._had_outputs`."""
     return f"{record.metadata.incarnation}@{record.metadata.creation_timestamp}"
 
 
@@ -157,7 +157,7 @@ class Sight:
         return attempt == int(self._launch.partition("-")[0]) and str(found).endswith(what)
 
     def kept(self, turn: int, value: object) -> None:
-        """It was given this by a step, having started over so often.
+        """Note what a step returned to a function that has started over so often.
 
         Raises:
             Violation: that was kept before it started over.
@@ -169,7 +169,7 @@ class Sight:
             raise Violation(f"{self._path}: start {turn} is given {value!r}, which start {of} has kept")
 
     def saw(self, number: Place, found: object, *, well: bool, cut: bool = False) -> None:
-        """It was told this in its scene of that number; `cut`: or less of it, its time being over sooner.
+        """Note what a function was told in its scene of that number; `cut`: or less, its time being over sooner.
 
         Raises:
             Violation: an earlier pass was told something else.
@@ -187,7 +187,7 @@ class Sight:
         self._sim.families.seen[key] = (attempt, well, found)
 
     def came(self, child: ActionId, value: object) -> None:
-        """A child has brought this.
+        """Note what a child has brought.
 
         Raises:
             Violation: its function has never made that.
@@ -202,7 +202,7 @@ class Sight:
             raise Violation(f"{self._path} is told {value!r} of {child}, which has made {made}")
 
     def refused(self, error: Exception) -> None:
-        """It was refused something no function should be refused.
+        """Note a refusal that no function should get.
 
         Raises:
             Violation: and neither abort nor another launch says why.

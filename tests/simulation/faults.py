@@ -105,7 +105,7 @@ OF_CACHE = (
 
 
 def drawn(rng: random.Random, favourites: tuple[str, ...] = FAVOURITES) -> Faults:
-    """The faults of one story."""
+    """Return the faults of one story."""
     rates = {name: rng.choice(choices) for name, choices in _CHOICES.items()}
     favourite, outpaced = rng.choice(favourites), rng.random() < 0.3
     return msgspec.structs.replace(Faults(), **rates, favourite=favourite, outpaced=outpaced)

@@ -33,7 +33,7 @@ class Gate:
         self._kind = kind
 
     def __getattr__(self, name: str) -> Any:
-        """The method of the twin, behind the gate."""
+        """Return the method of the twin, behind the gate."""
         target = getattr(self._twin, name)
         if name in _FREE or not callable(target):
             return target
@@ -51,7 +51,7 @@ class Gate:
 
 
 def passing(sim: Simulation, kind: str, name: str, do: Callable[[], Any]) -> Any:
-    """One call of a server, with what may happen before and after it."""
+    """Pass one call of a server, with what may happen before and after it."""
     scheduler = sim.scheduler
     scheduler.point()
     fate = _fate(sim, kind, name)
@@ -196,6 +196,6 @@ class Broker:
             self.messages.append(msgspec.structs.replace(message, at=at + late))
 
     def hurry(self) -> None:
-        """All messages under way arrive now."""
+        """Let all messages under way arrive now."""
         now = self._sim.scheduler.clock.at
         self.messages = [msgspec.structs.replace(m, at=min(m.at, now)) for m in self.messages]

@@ -82,7 +82,7 @@ class Units(MemoryQuotas):
         return answer
 
     def _in_use(self, namespace: str) -> dict[str, int]:
-        """Units by token."""
+        """Return units by token."""
         resource, now = self._resources.get(namespace), self._clock()
         requests = resource.requests if resource is not None else {}
         return {

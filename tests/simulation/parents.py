@@ -53,7 +53,7 @@ def _demo(  # noqa: PLR0917  # what `Inputs` holds
     loop: bool = False,  # noqa: FBT001, FBT002  # as above
     turn: int = 0,
 ) -> str:
-    """Declares what the functions of a story take and return."""
+    """Declare what the functions of a story take and return."""
     return str((x, mood, units, label, plot, loop, turn))
 
 
@@ -249,7 +249,7 @@ class Stage:
         self._runs.append(submitting.start(self.parent, spec, submitting.Options(plan=NOW), _decoded))
 
     def _apart(self, scene: Scene) -> None:
-        """A run of its own, which nobody waits for; its label is that of no other."""
+        """Make a run of its own, which nobody waits for; its label is that of no other."""
         label = f"apart {self._attempt.path} {self._seen.life} {self._turn} {scene.cast[0].label}"
         spec = self._spec(msgspec.structs.replace(scene.cast[0], label=label))
         submitting.start(self.parent, spec, submitting.Options(plan=NOW, detached=True), _decoded)
@@ -309,7 +309,7 @@ class Stage:
             raise _Halted(self._halted())
 
     def _spec(self, inputs: Inputs) -> ActionSpec:
-        """A child, as this version of the code asks for it."""
+        """Return a child, as this version of the code asks for it."""
         retries = 2 if inputs.mood == "flaky" else 0
         template = TaskTemplate(
             id=Identifier(name="demo", version=self._version),

@@ -60,7 +60,7 @@ class Inputs(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def asked_for(plot: tuple[Scene, ...], label: str) -> int:
-    """How often a plot starts this, before it starts over and after."""
+    """Count how often a plot starts this, before it starts over and after."""
     later = sum(asked_for(scene.cast[0].plot, label) for scene in plot if scene.kind == "over")
     return later + sum(one.label == label for scene in plot if scene.kind != "over" for one in scene.cast)
 
@@ -86,7 +86,7 @@ def drawn_impatient(rng: random.Random, depth: int = 0, turn: int = 0) -> Inputs
 
 
 def _impatient_waits(rng: random.Random, number: int, maps: list[int], *, loop: bool) -> list[Scene]:
-    """How it waits for two that were started; for the second time, it is told what became of them."""
+    """Wait for two that were started; return, for the second time, what became of them."""
     kinds = (
         ["limit", "limit", "apart", "step", "sleep", "work"]
         + ["race", "race", "nap"] * loop

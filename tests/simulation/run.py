@@ -12,7 +12,7 @@ from tests.simulation.simulation import Simulation, story_of
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 1 when a promise was broken."""
+    """Tell stories and return the exit code: 1 when a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.run", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000, help="how many stories")
     parser.add_argument("--start", type=int, default=0, help="seed of the first one")

@@ -123,7 +123,7 @@ class Scheduler:
 
     # -- called by actors ------------------------------------------------------------------------------------------
     def point(self) -> None:
-        """Somebody else may go on here."""
+        """Let somebody else go on here."""
         carrier = self.current.carrier if self.current is not None else None
         assert carrier in {None, threading.current_thread()}, (
             "a thread of product code's own: seams.py lacks a stand-in"
@@ -166,13 +166,13 @@ class Scheduler:
 
     # -- called by whoever drives ----------------------------------------------------------------------------------
     def spawn(self, name: str, process: Process, body: Callable[[], None]) -> Actor:
-        """A new actor; it begins when it is first chosen."""
+        """Add a new actor; it begins when it is first chosen."""
         actor = Actor(name, process, body)
         self.actors.append(actor)
         return actor
 
     def ready(self) -> list[Actor]:
-        """The actors that can go on now."""
+        """Return the actors that can go on now."""
         now = self.clock.at
         return [actor for actor in self.actors if actor.ready(now)]
 
@@ -199,7 +199,7 @@ class Scheduler:
             raise failure
 
     def ended(self, actor: Actor) -> None:
-        """Called by the thread of an actor that ends, which hands over for good."""
+        """Hand over for good, in the thread of an actor that ends."""
         actor.done = True
         self.actors.remove(actor)
         if actor.error is not None and not isinstance(actor.error, Killed):

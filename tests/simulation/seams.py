@@ -52,11 +52,11 @@ class VirtualTime:
         self._scheduler = sim.scheduler
 
     def monotonic(self) -> float:
-        """The virtual time, seconds."""
+        """Return the virtual time, seconds."""
         return self._scheduler.clock.at / 1000
 
     def sleep(self, seconds: float) -> None:
-        """Others go on meanwhile."""
+        """Let others go on meanwhile."""
         self._scheduler.sleep(seconds)
 
 
@@ -99,11 +99,11 @@ class _Thread:
 
 
 def future_class(sim: Simulation) -> type[Future[Any]]:
-    """A future that is waited for in virtual time."""
+    """Return a future that is waited for in virtual time."""
 
     class VirtualFuture(Future[Any]):
         def result(self, timeout: float | None = None) -> Any:  # what the other actor found
-            """As the real one."""
+            """Return what the real one does."""
             sim.scheduler.wait_for(self.done, timeout)
             return super().result(0)
 
@@ -111,7 +111,7 @@ def future_class(sim: Simulation) -> type[Future[Any]]:
 
 
 def threads(sim: Simulation) -> SimpleNamespace:
-    """Stands in for the module `threading`. A lock is a real one: nobody hands over while he holds one."""
+    """Stand in for the module `threading`. A lock is a real one: nobody hands over while he holds one."""
 
     def thread(
         *, target: Callable[..., None], name: str, daemon: bool, args: tuple[Any, ...] = ()
@@ -130,7 +130,7 @@ class Keepers:
         self._of: dict[Process, Keeper] = {}
 
     def __call__(self) -> Keeper:
-        """That of the process of the actor that runs."""
+        """Return the value of the running actor's process."""
         actor = self._sim.scheduler.current
         assert actor is not None
         return self._of.setdefault(actor.process, Keeper())
@@ -143,12 +143,12 @@ class RandomPace:
         self._rng = sim.rng
 
     def of(self, function: str) -> int:
-        """How many to draw."""
+        """Count how many to draw."""
         del function
         return self._rng.choice((1, 2, 3, 8))
 
     def ran(self, function: str, seconds: list[float]) -> None:
-        """It does not matter."""
+        """Ignore the time, which does not matter."""
 
     def reported(self, function: str, count: int, seconds: float) -> None:
         """Nor does that."""
@@ -197,17 +197,17 @@ class VirtualRunner:
         self._stop = ""
 
     def functions(self, **_: object) -> Mapping[str, str]:
-        """As the real one, which is ready."""
+        """Return what the real one does, which is ready."""
         return self._knows
 
     def request_stop(self, reason: str) -> None:
-        """As the real one."""
+        """Do as the real one."""
         self._stop = reason
 
     def secrets_of(
         self, function: str, *, stop: Callable[[], str | None], poll: float
     ) -> tuple[SecretRef, ...]:
-        """Every function declares the only secret there is."""
+        """Return every function declares the only secret there is."""
         del function, stop, poll
         return (SecretRef(key="token", env="TOKEN"),)
 
@@ -261,7 +261,7 @@ class InlinePool:
         pass
 
     def map(self, do: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """One after the other."""
+        """Call it for one after the other."""
         return [do(item) for item in items]
 
 

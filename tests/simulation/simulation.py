@@ -121,7 +121,7 @@ class Simulation:
 
     # -- parts -----------------------------------------------------------------------------------------------------
     def engine(self) -> Engine:
-        """The engine of a new process."""
+        """Return the engine of a new process."""
         engine = Engine(
             self.settings,
             store=self._gates["store"],
@@ -137,7 +137,7 @@ class Simulation:
         return engine
 
     def client(self) -> Client:
-        """A client that goes through the gates."""
+        """Return a client that goes through the gates."""
         return Client(
             self._gates["store"],
             self._gates["blobs"],
@@ -146,7 +146,7 @@ class Simulation:
         )
 
     def sibling(self, name: str, body: Callable[[], None]) -> Actor:
-        """A further actor in the process of the one that runs."""
+        """Return a further actor in the process of the one that runs."""
         actor = self.scheduler.current
         assert actor is not None
         return self.scheduler.spawn(f"{actor.name}/{name}", actor.process, body)
@@ -163,7 +163,7 @@ class Simulation:
         return life in self.workload.deleted and self.blobs.stat(uri) is not None
 
     def begins(self, call: Call) -> None:
-        """A worker begins to run a launch.
+        """Note that a worker begins to run a launch.
 
         Raises:
             Violation: it has given it back.
@@ -216,7 +216,7 @@ class Simulation:
         return next(worker.knows for worker in self.attempts if worker.engine is engine)
 
     def _guardians(self) -> None:
-        """Each living worker tells what it can run."""
+        """Let each living worker publish what it can run."""
         while True:
             for worker in self.attempts:
                 if worker.process.alive and worker.process.frozen_until <= self.scheduler.clock.at:
@@ -270,7 +270,7 @@ class Simulation:
             self.scheduler.spawn("people", self.people, self._people)
 
     def _people(self) -> None:
-        """Somebody answers what functions ask."""
+        """Answer what functions ask."""
         while True:
             self.scheduler.sleep(self.rng.choice((1, 10, 60)))
             for shard in self.store._shards:
@@ -288,7 +288,7 @@ class Simulation:
         self.scheduler.spawn("guardians", self.beat, self._guardians)
 
     def settle(self) -> None:
-        """The second half: nothing goes wrong any more, everything must end, and all is checked.
+        """Play the second half: nothing goes wrong any more, everything must end, and all is checked.
 
         Raises:
             Violation: a promise was broken.
@@ -299,7 +299,7 @@ class Simulation:
         ending.check(self)
 
     def heal(self) -> None:
-        """From now on nothing goes wrong, and everybody who was asked answers."""
+        """End all faults, and let everybody who was asked answer."""
         self.faulty, self._unserved_since = False, self.scheduler.clock.at
         self.scheduler.note("healed")
         for worker in self.attempts:
@@ -383,7 +383,7 @@ class Simulation:
         return found
 
     def _served(self, now: int) -> None:
-        """Somebody is at work for each queue whose lines have launches, or will be.
+        """Check that somebody is at work for each queue whose lines have launches, or will be.
 
         Raises:
             Violation: nobody, for too long.
@@ -413,7 +413,7 @@ class Simulation:
 
 
 def story_of(sim: Simulation) -> str:
-    """All that happened, as lines of text: equal for equal seeds."""
+    """Return all that happened, as lines of text: equal for equal seeds."""
     lines = []
     for entry in sim.scheduler.trace:
         at, *rest = entry

@@ -115,7 +115,7 @@ class Installation(RuleBasedStateMachine):
             assert path in observer.lives or path in observer.ends, path
 
     def teardown(self) -> None:
-        """Everything ends once nothing goes wrong any more."""
+        """Check that everything ends once nothing goes wrong any more."""
         with self._stack:
             if hasattr(self, "sim"):
                 self.sim.settle()

@@ -22,7 +22,7 @@ ALIKE = 169
 
 
 def told(seed: int, theme: Theme | None = None) -> Simulation:
-    """A story, told to its end; one that breaks a promise fails with its seed."""
+    """Return a story, told to its end; one that breaks a promise fails with its seed."""
     sim = Simulation(seed, theme=theme)
     try:
         sim.run()

@@ -52,7 +52,7 @@ class Worker:
         return self.process.frozen_until <= now
 
     def _bury(self, now: int) -> None:
-        """A broker may deliver again what a dead worker had taken."""
+        """Let a broker deliver again what a dead worker had taken."""
         rng = self._sim.rng
         self.actor = None
         self.ready_at = now + rng.randrange(200, 20_000)
@@ -74,7 +74,7 @@ class Worker:
 
 
 def tolerant(body: Callable[[], object]) -> Callable[[], None]:
-    """A message whose server does not answer is over: others see to it."""
+    """Drop a message whose server does not answer: others see to it."""
 
     def run() -> None:
         try:

@@ -111,12 +111,12 @@ _ENDS = {ActionPhase.SUCCEEDED, ActionPhase.FAILED}
 
 
 def submitting(spec: ActionSpec) -> Do:
-    """A client submits one action."""
+    """Let a client submit one action."""
     return lambda client: client.submit(spec)
 
 
 def signalling(action: ActionId, value: int, by: str) -> Do:
-    """A client answers a condition."""
+    """Let a client answer a condition."""
     return lambda client: client.signal(action, value, by)
 
 
@@ -168,7 +168,7 @@ class Workload:
         self.ops.sort(key=lambda op: op.at)
 
     def add(self) -> None:
-        """One more submission, with what may come after it."""
+        """Add one more submission, with what may come after it."""
         rng = self.rng
         run = f"r{len(self._runs)}"
         self._runs.append(run)
@@ -201,7 +201,7 @@ class Workload:
             self._past(run, names, first.at)
 
     def _remake(self, run: str, names: list[str], after: int) -> None:
-        """Another run is made of this one once it has ended, while it is kept, forgotten, or in the archive."""
+        """Make another run of this one once it has ended, while it is kept, forgotten, or in the archive."""
         rng = self.rng
         again = f"{run}-again"
         source = ActionId.parse(names[0]).run_id
@@ -218,11 +218,11 @@ class Workload:
             self.ops.append(Op(self._later(after), f"{verb} {run}", make))
 
     def _later(self, after: int) -> int:
-        """A time when what was begun then has ended, or has been forgotten."""
+        """Choose a time when what was begun then has ended, or has been forgotten."""
         return after + self.rng.randrange(2_000, self.rng.choice((30_000, 200_000)))
 
     def _past(self, run: str, names: list[str], after: int) -> None:
-        """It is not to be remembered; and of many runs others are made at once."""
+        """Ask to delete it from the archive, and make runs of many at once."""
         rng = self.rng
         source = ActionId.parse(names[0]).run_id
         if rng.random() < self.theme.deleted:
@@ -233,7 +233,7 @@ class Workload:
                 self.ops.append(Op(self._later(after), f"bulk-{run}", bulk))
 
     def _soon(self, after: int) -> int:
-        """A time after another one: in the middle of the first step, or any."""
+        """Return a time after another one: in the middle of the first step, or any."""
         return after + self.rng.randrange(self.rng.choice((1, 50, 1_000, 20_000, 90_000)))
 
     # -- submissions -----------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class Workload:
         return names
 
     def _map(self, run: str) -> list[str]:
-        """Naps, some of which cannot be; only the root is stored by its submission."""
+        """Return naps, some of which cannot be; only the root is stored by its submission."""
         rng = self.rng
         keep = rng.random() < 0.5
         seconds = [rng.choice((0, 0, 1, 20, "wrong")) for _ in range(rng.randrange(1, 12))]
@@ -296,7 +296,7 @@ class Workload:
         return names
 
     def _family(self, run: str) -> list[str]:
-        """A function that starts others."""
+        """Return a function that starts others."""
         rng = self.rng
         self.families.add(run)
         limits = (
@@ -332,7 +332,7 @@ class Workload:
         return names
 
     def _late_children(self, run: str) -> list[str]:
-        """A group whose children are stored one by one, and not always all of them in time."""
+        """Return a group whose children are stored one by one, and not always all of them in time."""
         rng = self.rng
         count, missing = rng.randrange(1, 4), rng.random() < 0.5
         template = encode_template(TaskTemplate(type=group.TASK_TYPE))
@@ -354,7 +354,7 @@ class Workload:
         return self._nap_spec(300), {ActionPhase.SUCCEEDED}
 
     def task(self) -> tuple[ActionSpec, set[ActionPhase]]:
-        """A task of a random kind, and how it may end when nobody aborts it."""
+        """Return a task of a random kind, and how it may end when nobody aborts it."""
         rng, theme = self.rng, self.theme
         kind = (
             "function"

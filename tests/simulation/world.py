@@ -76,7 +76,7 @@ class World:
         return Course(lasts, rng.choices(ends, weights)[0], stubborn=rng.random() < 0.2)
 
     def finished(self, call: Call, course: Course) -> Ended:
-        """The end of an execution nobody stopped."""
+        """Return the end of an execution nobody stopped."""
         key = (call.context["action"], call.context["attempt"])
         self._sim.scheduler.note("function", *key, course.end)
         match course.end:
@@ -95,13 +95,13 @@ class World:
                 return Died(9, None, course.end == "oom", "the process was killed")
 
     def get(self, key: str, *, group: str = "", project: str = "", domain: str = "") -> str:
-        """The secret manager: everything is the canary."""
+        """Return the canary, whatever secret is asked for."""
         del key, group, project, domain
         return CANARY
 
     # -- plugins ---------------------------------------------------------------------------------------------------
     def handle(self, ctx: TaskExecutionContext) -> PhaseInfo:
-        """One round of a scripted plugin."""
+        """Play one round of a scripted plugin."""
         key = (str(ctx.action.id), ctx.launch)
         inputs = msgspec.json.decode(ctx.read_inputs(), type=Inputs)
         if inputs.units:
@@ -158,7 +158,7 @@ class World:
         self.resources.pop((str(ctx.action.id), ctx.launch), None)
 
     def entries(self) -> list[PluginEntry]:
-        """The scripted plugins, bound to this world."""
+        """Return the scripted plugins, bound to this world."""
         kinds: tuple[type[Tidy | Plain], ...] = (Tidy, Plain)
         return [PluginEntry(id=k.id, task_types=(k.id,), load=partial(k, self)) for k in kinds]
 

@@ -67,7 +67,7 @@ class AwsServer:
         self._process.stop()
 
     def client(self, service: str, *keys: str) -> Any:
-        """A client of a service, with the administrator's keys unless others are given."""
+        """Return a client of a service, with the administrator's keys unless others are given."""
         access, secret = keys or self._admin
         return boto3.session.Session().client(
             service,  # type: ignore[call-overload]  # one of many

@@ -106,7 +106,7 @@ class MessageMeddler:
 
 
 async def _command(reader: asyncio.StreamReader) -> list[bytes]:
-    """One command: `*2`, then `$4`, `LLEN` and so on, each line ended by CR LF."""
+    """Return one command: `*2`, then `$4`, `LLEN` and so on, each line ended by CR LF."""
     count = int((await reader.readuntil(b"\r\n"))[1:])
     words = []
     for _ in range(count):

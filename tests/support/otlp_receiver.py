@@ -92,7 +92,7 @@ class Receiver:
             self._spans += found
 
     def spans(self) -> list[Received]:
-        """All that has come, each once."""
+        """Return all that has come, each once."""
         with self._lock:
             return list({(one.trace, one.id): one for one in self._spans}.values())
 
@@ -127,7 +127,7 @@ def _value(value: Any) -> Any:
 
 @contextmanager
 def receiving(*, hangs: bool = False) -> Iterator[Receiver]:
-    """A collector that listens; with `hangs` it takes what comes and never answers."""
+    """Provide a collector that listens; with `hangs` it takes what comes and never answers."""
     made = Receiver(hangs=hangs)
     try:
         yield made

@@ -26,7 +26,7 @@ NO_DEBIAN = (
 
 
 def debian_redis() -> Path | None:
-    """The Redis server of the machine, if it has one."""
+    """Return the Redis server of the machine, if it has one."""
     found = shutil.which("redis-server")
     return Path(found) if found else None
 
@@ -38,7 +38,7 @@ class User(msgspec.Struct, frozen=True):
     password: str = "p;a:s/s@w%3B#?&+d"
 
     def acl(self) -> list[str]:
-        """The rules of a configuration file; everybody else is refused."""
+        """Return the rules of a configuration file; everybody else is refused."""
         return [f"user {self.name} on >{self.password} ~* &* +@all", "user default off"]
 
 

@@ -18,32 +18,32 @@ HEAD_END = b"\r\n\r\n"
 
 
 def lost(_: bytes) -> None:
-    """The request was carried out, its answer never arrives."""
+    """Carry the request out, and lose its answer."""
 
 
 def cut(answer: bytes) -> bytes:
-    """The connection breaks one byte before the end of the answer."""
+    """Break the connection one byte before the end of the answer."""
     return answer[:-1]
 
 
 def flipped(answer: bytes) -> bytes:
-    """One bit of the body changes on its way."""
+    """Change one bit of the body on its way."""
     return answer[:-1] + bytes([answer[-1] ^ 1])
 
 
 def head_only(answer: bytes) -> bytes:
-    """The connection breaks after the headers."""
+    """Break the connection after the headers."""
     return answer[: answer.index(HEAD_END) + len(HEAD_END)]
 
 
 def says(status: str, body: str = "") -> bytes:
-    """An answer the proxy gives by itself."""
+    """Make an answer of the proxy's own."""
     data = body.encode()
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n".encode() + data
 
 
 def refuses(status: str, code: str) -> bytes:
-    """S3's way to say no."""
+    """Return S3's way to say no."""
     return says(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>")
 
 
@@ -129,7 +129,7 @@ class FaultyProxy:
                 client.sendall(answer)
 
     def _receive(self, client: socket.socket) -> bytes:
-        """One whole request, changed so that the server closes the connection after its answer."""
+        """Read one whole request, changed so that the server closes the connection after its answer."""
         data = b""
         while HEAD_END not in data:
             data += self._some(client)

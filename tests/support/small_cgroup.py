@@ -15,7 +15,7 @@ _ROOT = Path("/sys/fs/cgroup")
 
 @contextmanager
 def limited_group(limit: int) -> Iterator[Path | None]:
-    """A new cgroup that may hold `limit` bytes, removed once it is empty; None where none can be made."""
+    """Provide a new cgroup that may hold `limit` bytes, removed once it is empty; None where none can be made."""
     name = f"reconciler-test-{uuid.uuid4().hex[:8]}"
     group = _made(_ROOT / "memory" / name, "memory.limit_in_bytes", limit)
     group = group or _made(_ROOT / name, "memory.max", limit)
@@ -29,7 +29,7 @@ def limited_group(limit: int) -> Iterator[Path | None]:
 
 @contextmanager
 def moved_into(group: Path) -> Iterator[None]:
-    """This process is in the group meanwhile, and what it starts stays there."""
+    """Put this process into the group meanwhile, and with it what it starts."""
     me = str(os.getpid())
     home = group.parent / _own_path(group).lstrip("/") / "cgroup.procs"
     (group / "cgroup.procs").write_text(me)

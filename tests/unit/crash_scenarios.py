@@ -112,55 +112,55 @@ class CloudLab(Lab):
         return self.job(inputs={"x": 1}, metadata=policy, interface=interface)
 
     def played(self) -> CloudLab:
-        """This lab, once nothing is due any more."""
+        """Play a lab until nothing is due any more, and return it."""
         self.settle()
         return self
 
 
 # -- what jobs say -----------------------------------------------------------------------------------------------------
 def at_once(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """It succeeds in its first round."""
+    """Succeed in the first round."""
     del ctx, rounds
     return success()
 
 
 def by_and_by(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """It waits, runs, and succeeds."""
+    """Wait, run, and succeed."""
     return [queued(ctx.now, 0, "sent"), running(0), success()][min(rounds, 2)]
 
 
 def for_ever(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """It runs and runs."""
+    """Run for ever."""
     del ctx, rounds
     return running(0)
 
 
 def for_ever_once(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """Its first attempt runs and runs."""
+    """Run for ever in the first attempt."""
     return running(0) if not rounds or ctx.attempt_number == 1 else success()
 
 
 def in_line(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """It never begins to run."""
+    """Stay in line and never begin to run."""
     del rounds
     return queued(ctx.now, 0, "sent")
 
 
 def second_attempt(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """Its first attempt fails."""
+    """Fail the first attempt, then succeed."""
     if not rounds:
         return running(0)
     return retryable_failure("Flaky", "no route to host") if ctx.attempt_number == 1 else success()
 
 
 def never_well(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """Each attempt fails."""
+    """Fail each attempt."""
     del ctx
     return retryable_failure("Flaky", "no route to host") if rounds else running(0)
 
 
 def lost_once(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """The platform loses its first launch."""
+    """Lose the first launch by the platform's fault."""
     if not rounds:
         return running(0)
     lost = system_retryable_failure("WorkerLost", "the machine is gone")
@@ -168,7 +168,7 @@ def lost_once(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
 
 
 def always_lost(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """The platform loses each launch."""
+    """Lose each launch by the platform's fault."""
     del ctx
     return system_retryable_failure("WorkerLost", "the machine is gone") if rounds else running(0)
 
@@ -180,13 +180,13 @@ def unreachable(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
 
 
 def wrong(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """It fails for good, and wants its job stopped."""
+    """Fail for good, with a job that must be stopped."""
     del ctx
     return failure("Wrong", "no such bucket", cleanup=True) if rounds else running(0)
 
 
 def with_outputs(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
-    """It runs, and succeeds with outputs."""
+    """Run, and succeed with outputs."""
     if not rounds:
         return running(0)
     return success(TaskInfo(occurred_at=ctx.now, outputs=ctx.files.write_outputs(b'{"o0":1}', 4096)))
@@ -194,7 +194,7 @@ def with_outputs(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
 
 # -- stories -----------------------------------------------------------------------------------------------------------
 def job(script: Script, **given: Any) -> Callable[[Crash], CloudLab]:
-    """One job of the cloud."""
+    """Run one job of the cloud."""
 
     def story(crash: Crash) -> CloudLab:
         lab = CloudLab(crash, script)
@@ -213,7 +213,7 @@ def quota(crash: Crash) -> CloudLab:
 
 
 def served(crash: Crash) -> CloudLab:
-    """One job fills the cache; the next takes its outputs from there."""
+    """Fill the cache by one job; the next takes its outputs from there."""
     lab = CloudLab(crash, with_outputs)
     for _ in range(2):
         lab.cached()
@@ -245,7 +245,7 @@ def abandoned_cache(crash: Crash) -> CloudLab:
 
 
 def aborted_unseen(crash: Crash) -> CloudLab:
-    """Aborted before any worker looked at it."""
+    """Abort it before any worker looked at it."""
     lab = CloudLab(crash, for_ever)
     action = lab.job()
     lab.program(lambda client: client.abort(action, "oops", actor="ada"))
@@ -253,7 +253,7 @@ def aborted_unseen(crash: Crash) -> CloudLab:
 
 
 def aborted_running(crash: Crash) -> CloudLab:
-    """Aborted while its job runs, perhaps before the record says that it does."""
+    """Abort it while its job runs, perhaps before the record says that it does."""
     lab = CloudLab(crash, for_ever, needs="gpu", quotas=("gpu=1",))
     action = lab.job()
     lab.step()
@@ -262,7 +262,7 @@ def aborted_running(crash: Crash) -> CloudLab:
 
 
 def cascade(crash: Crash) -> CloudLab:
-    """A parent is aborted with its two children and a grandchild."""
+    """Abort a parent with its two children and a grandchild."""
     lab = CloudLab(crash, for_ever)
     parent = lab.job()
     for name, above in (("c1", "a0"), ("c2", "a0"), ("g1", "c1")):
@@ -274,7 +274,7 @@ def cascade(crash: Crash) -> CloudLab:
 
 
 def orphans(crash: Crash) -> CloudLab:
-    """A parent ends while its child runs: the child is aborted."""
+    """End a parent while its child runs: the child is aborted."""
 
     def script(ctx: TaskExecutionContext, rounds: int) -> PhaseInfo:
         return by_and_by(ctx, rounds) if ctx.action.id.action == "a0" else running(0)
@@ -286,7 +286,7 @@ def orphans(crash: Crash) -> CloudLab:
 
 
 def group(crash: Crash) -> CloudLab:
-    """A map of three jobs below a root."""
+    """Run a map of three jobs below a root."""
     lab = CloudLab(crash, by_and_by)
     template = encode_template(TaskTemplate(type="cloud"))
     spec = ActionSpec(task_type="cloud", task_template=template, inputs=b"{}")
@@ -308,7 +308,7 @@ def window(crash: Crash) -> CloudLab:
 
 
 def condition(*, answered: bool) -> Callable[[Crash], CloudLab]:
-    """A question that is answered, or times out."""
+    """Ask a question that is answered, or times out."""
 
     def story(crash: Crash) -> CloudLab:
         lab = CloudLab(crash, at_once)
@@ -323,7 +323,7 @@ def condition(*, answered: bool) -> Callable[[Crash], CloudLab]:
 
 
 def function(crash: Crash) -> CloudLab:
-    """Functions drawn together; one is given back, one reports, and one worker dies with what it had drawn."""
+    """Draw functions together; one is given back, one reports, and one worker dies with what it had drawn."""
     # of so many deaths none shall be one too many
     lab = CloudLab(crash, at_once, max_system_failures=99, max_total_system_failures=999)
     template = encode_template(TaskTemplate(type="function", custom={"function": "demo.f"}))
@@ -341,7 +341,7 @@ def function(crash: Crash) -> CloudLab:
 
 
 def _work(lab: CloudLab) -> None:
-    """One worker: what it draws together it runs and gives back by halves; the first ones it takes down with itself."""
+    """Play one worker: it runs what it draws together and gives half back; the first ones it takes down with itself."""
     store, owner = lab.engine.store, "worker"
     served: tuple[Served, ...] = ()
     while (pick := store.pick("attempts", served=served, first=True)).line:
@@ -369,7 +369,7 @@ TWICE = TaskMetadata(retries=RetryStrategy(retries=1, backoff=MINUTE))
 
 
 def within(**limits: timedelta) -> TaskMetadata:
-    """Limits of time."""
+    """Return a template with these time limits."""
     return TaskMetadata(timeouts=Timeouts(**limits))
 
 

@@ -62,7 +62,7 @@ UTC_NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
 
 
 def taking(hint: Any) -> Signature:
-    """The signature of a function with one parameter `value` of this type, which it returns."""
+    """Return the signature of a function with one parameter `value` of this type, which it returns."""
 
     def function(value: Any) -> Any:
         return value
@@ -72,5 +72,5 @@ def taking(hint: Any) -> Signature:
 
 
 def add(a: int, b: int = 2, *, scale: float = 1.0) -> float:
-    """A plain function with defaults."""
+    """Return a plain function with defaults."""
     return (a + b) * scale

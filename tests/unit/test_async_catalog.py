@@ -40,12 +40,12 @@ class Shelf(MemoryCatalog):
         self.calls: list[str] = []
 
     def get(self, key: CacheKey) -> CacheEntry:
-        """As the twin does, behind the gate."""
+        """Do as the twin does, behind the gate."""
         self._pass("get")
         return super().get(key)
 
     def put(self, key: CacheKey, outputs: OutputRef, source: CacheSource, **how: Any) -> tuple[str, ...]:
-        """As the twin does, behind the gate."""
+        """Do as the twin does, behind the gate."""
         self._pass("put")
         return super().put(key, outputs, source, **how)
 
@@ -78,7 +78,7 @@ def client(shelf: Shelf, blobs: MemoryBlobs) -> Iterator[AsyncCatalogClient]:
 
 
 def key(name: str) -> CacheKey:
-    """A cache key."""
+    """Return a cache key."""
     return CacheKey(project="p", domain="d", key=name)
 
 
@@ -96,12 +96,12 @@ def files(blobs: MemoryBlobs, name: str) -> ActionFiles:
 
 
 def downloads(blobs: MemoryBlobs, *names: str, inline: int = 0) -> list[DownloadRequest]:
-    """Requests for these keys."""
+    """Return requests for these keys."""
     return [DownloadRequest(key(name), files(blobs, name), inline) for name in names]
 
 
 def upload(name: str, attempt: int = 1) -> UploadRequest:
-    """A request to fill a key."""
+    """Return a request to fill a key."""
     uri = f"s3://b/{name}/{attempt}/outputs.pb"
     return UploadRequest(key=key(name), outputs=OutputRef(uri=uri), source=CacheSource(attempt=attempt))
 

@@ -63,7 +63,7 @@ def lab() -> Iterator[Lab]:
 
 
 def asked(**given: Any) -> Question:
-    """A question to all days."""
+    """Return a question to all days."""
     return Question(project="default", since="0000", until="9999", **given)
 
 
@@ -82,7 +82,7 @@ def forget(lab: Lab) -> None:
 
 
 def names(lab: Lab, verb: BulkVerb, **given: Any) -> list[str]:
-    """Names of the runs a question means."""
+    """Return the names of the runs a query finds."""
     return sorted(row.run for row in lab.client.bulk.find(verb, asked(**given)).rows)
 
 

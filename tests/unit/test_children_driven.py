@@ -50,7 +50,7 @@ class Parent:
         return self.desk.work()
 
     def phases(self) -> list[ActionPhase]:
-        """Those of its children."""
+        """Return the phases of its children."""
         page = self.lab.store.list_actions(self.record.id.run_id, parent=self.record.id.action).actions
         return [record.phase for record in page if record.spec.inputs == LEAF.inputs]
 
@@ -123,5 +123,5 @@ def test_an_adopted_child_is_nobodys_business(monkeypatch: pytest.MonkeyPatch) -
 
 
 def shard_of(parent: Parent) -> int:
-    """The one of its run."""
+    """Return the shard of its run."""
     return parent.lab.store.shard_of(parent.record.id.run_id)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.rule("R60")
 
 
 def told(*answers: object) -> tuple[Lab, ActionId]:
-    """An action that had a plugin answer like this, ten seconds apart."""
+    """Return an action that had a plugin answer like this, ten seconds apart."""
     lab = Lab([ScriptedPlugin("demo", *answers)])  # type: ignore[arg-type]  # answers of a script
     action = lab.submit("demo", metadata=TaskMetadata(retries=RetryStrategy(retries=1)))
     lab.settle()

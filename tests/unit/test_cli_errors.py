@@ -179,13 +179,13 @@ def test_runs_of_one_millisecond_are_all_listed(monkeypatch: pytest.MonkeyPatch,
 
 # -- records -----------------------------------------------------------------------------------------------------------
 def record(phase: ActionPhase, deletion: Deletion | None = None, **status: Any) -> TaskAction:
-    """A record in this phase."""
+    """Return a record in this phase."""
     metadata = Metadata(namespace="flyte", name="r-a0", creation_timestamp=NOON, deletion=deletion)
     return TaskAction(ACTION, ActionSpec(task_type="echo"), ActionStatus(**status), metadata, phase=phase)
 
 
 def progressing(message: str, reason: str = "Queued") -> tuple[Condition, ...]:
-    """The condition of an action that is on its way."""
+    """Return the condition of an action that is on its way."""
     return (Condition(ConditionType.PROGRESSING, ConditionStatus.TRUE, reason, message, NOON),)
 
 

@@ -19,7 +19,7 @@ NAME = "default/development/photos-2026"
 
 
 def shown(columns: tuple[str, ...], rows: list[tuple[str, ...]], width: int) -> list[str]:
-    """The lines of a table in a window of that width."""
+    """Return the lines of a table in a window of that width."""
     out = io.StringIO()
     cells: Any = [[Text(in_row(cell)) for cell in row] for row in rows]
     Console(file=out, width=width, color_system=None).print(laid_out(columns, cells, width))

@@ -25,7 +25,7 @@ def answer(ctx: TaskExecutionContext) -> PhaseInfo:
 
 
 def ended(lab: Lab, *, discoverable: bool = False, base: str = "") -> tuple[ActionId, str]:
-    """An action that has succeeded longer than its retention ago, and where its outputs lie."""
+    """Return an action that has succeeded longer than its retention ago, and where its outputs lie."""
     metadata = TaskMetadata(discoverable=discoverable)
     action = lab.submit("task", metadata=metadata, run_output_base=base, inputs={"x": "x" * 5000})
     lab.settle()
@@ -40,7 +40,7 @@ class KilledError(Exception):
 
 
 def new_lab(*, collect_objects: bool = True) -> Lab:
-    """A lab whose actions write outputs."""
+    """Return a lab whose actions write outputs."""
     return Lab([ScriptedPlugin("task", answer)], collect_objects=collect_objects, archive=timedelta(0))
 
 

@@ -64,7 +64,7 @@ def lab() -> Lab:
 
 # -- searching ---------------------------------------------------------------------------------------------------------
 def names(lab: Lab, **wanted: object) -> list[str]:
-    """The runs a search finds, page after page."""
+    """Return the runs a search finds, page after page."""
     found: list[str] = []
     after = ""
     while True:
@@ -236,7 +236,7 @@ def test_previews_are_exact_and_bounded(lab: Lab) -> None:
 
 # -- buttons -----------------------------------------------------------------------------------------------------------
 def offered(lab: Lab, action: object) -> list[str]:
-    """The buttons a page offers."""
+    """Return the buttons a page offers."""
     return [button["name"] for button in detail.action_page(lab.client, action, read_only=False)["buttons"]]  # type: ignore[arg-type]  # an action
 
 

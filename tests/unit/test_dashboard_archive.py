@@ -49,7 +49,7 @@ def forget(lab: Lab) -> None:
 
 
 def found(lab: Lab, **wanted: object) -> list[Document]:
-    """The runs of a search, page after page."""
+    """Return the runs of a search, page after page."""
     runs: list[Document] = []
     after = ""
     while True:
@@ -62,7 +62,7 @@ def found(lab: Lab, **wanted: object) -> list[Document]:
 
 
 def names(lab: Lab, **wanted: object) -> list[str]:
-    """Their names."""
+    """Return their names."""
     return [run["run"].split("/")[-1] for run in found(lab, **wanted)]
 
 

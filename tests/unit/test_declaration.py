@@ -19,12 +19,12 @@ env = TaskEnvironment("declared")
 
 
 def double(x: int) -> int:
-    """A function to declare."""
+    """Return a function to declare."""
     return 2 * x
 
 
 def declared(**options: Any) -> Any:
-    """The task of `double` with these options."""
+    """Return the task of `double` with these options."""
     return env.task(**options)(double)
 
 
@@ -126,7 +126,7 @@ def test_only_functions_are_declared(thing: Any) -> None:
 
 # -- map and delay -------------------------------------------------------------------------------------------------------
 def task_of(lab: Lab) -> Any:
-    """A task that submits into a lab."""
+    """Return a task that submits into a lab."""
     return TaskEnvironment("mapped", client=lab.client).task(double)
 
 

@@ -40,7 +40,7 @@ class Noted:
 
 
 def away(error: type[Exception]) -> Any:
-    """A verb whose server does not answer."""
+    """Return a verb whose server does not answer."""
 
     def verb(*_: object) -> bool:
         raise error("away")

@@ -72,7 +72,7 @@ def make(app: Celery, lab: Lab) -> Callable[..., DurableTask]:
 
 
 def ended(lab: Lab, task: DurableTask, *args: Any, **kwargs: Any) -> tuple[TaskAction, Any]:
-    """Its record at its end, and its result or error."""
+    """Return its record at its end, and its result or error."""
     run = task.delay(*args, **kwargs)
     lab.work()
     try:
@@ -82,7 +82,7 @@ def ended(lab: Lab, task: DurableTask, *args: Any, **kwargs: Any) -> tuple[TaskA
 
 
 def refused(lab: Lab, task: DurableTask, *args: Any) -> str:
-    """With what sentence it fails, at its first attempt, whatever retries it has."""
+    """Return the sentence with which it fails, at its first attempt, whatever retries it has."""
     record, error = ended(lab, task, *args)
     assert record.status.attempts == 1
     assert isinstance(error, ActionFailed)

@@ -26,12 +26,12 @@ IDS = st.builds(ActionId, NAMES, NAMES, NAMES, NAMES)
 
 
 def event_of(id_: ActionId, sequence: int = 1) -> ActionEvent:
-    """An event of an action."""
+    """Return an event of an action."""
     return ActionEvent(id=id_, sequence=sequence, phase=ActionPhase.WAITING_FOR_RESOURCES)
 
 
 def settings_of(url: str) -> Settings:
-    """Settings that forward there and wait half a second at most."""
+    """Return settings that forward there and wait half a second at most."""
     wait = timedelta(seconds=0.5)
     return Settings(events_exchange="e", events_exchange_url=url, socket_timeout=wait, connect_timeout=wait)
 

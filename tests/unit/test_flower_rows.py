@@ -99,7 +99,7 @@ class Launched:
         self.told = dispatcher.sent
 
     def end(self, number: int, outcome: AttemptOutcome) -> None:
-        """One launch ends."""
+        """End one launch."""
         action = ActionId("p", "d", f"r{number}", "a0")
         launched: Any = TaskAction(action, ActionSpec(task_type="f"), attempt=AttemptRecord(launch="1"))
         self.telling.ended(launched, outcome)

@@ -29,12 +29,12 @@ ATTEMPT = CurrentAttempt(
 
 
 def one() -> int:
-    """A function to register."""
+    """Return a function to register."""
     return 1
 
 
 def two() -> int:
-    """Another one."""
+    """Return another one."""
     return 2
 
 

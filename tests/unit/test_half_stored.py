@@ -56,7 +56,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
 
 
 def source(lab: Lab) -> Run[Any]:
-    """A run of which four members failed: a recover stores six that are taken over, its root, and these."""
+    """Return a run of which four members failed: a recover stores six that are taken over, its root, and these."""
     broken.update(range(0, MEMBERS, 3))
     run = square.map(range(MEMBERS), run="source")
     lab.work()

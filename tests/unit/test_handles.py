@@ -36,7 +36,7 @@ def lab() -> Lab:
 
 
 def another(lab: Lab) -> Client:
-    """A client of another process."""
+    """Return a client of another process."""
     return Client(lab.store, lab.blobs, lab.messenger, lab.settings)
 
 

@@ -25,7 +25,7 @@ def family(lab: Lab, parent: Mapping[str, object], child: Mapping[str, object]) 
 
 
 def laboratory(*answers: Answer) -> Lab:
-    """A lab whose tasks answer like this."""
+    """Return a lab whose tasks answer like this."""
     return Lab([ScriptedPlugin("demo", *(answers or (success(),)))])
 
 

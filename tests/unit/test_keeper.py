@@ -13,7 +13,7 @@ def looked_at(keeper: Keeper) -> float:
     seen = threading.Event()
 
     def look() -> None:
-        """Nothing is to be looked at again."""
+        """Do nothing, because nothing is to be looked at again."""
         seen.set()
 
     began = time.monotonic()

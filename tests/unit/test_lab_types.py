@@ -153,13 +153,13 @@ class _Sending:
     """A messenger to workers, which nobody reads."""
 
     def wake(self, shard: int, countdown: float = 0.0) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def ticket(self, queue: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def waiting(self, queue: str) -> int:
-        """Nothing waits."""
+        """Report that nothing waits."""
         del queue
         return 0
 

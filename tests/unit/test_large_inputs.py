@@ -52,7 +52,7 @@ class Crowd:
         self.most = self.all = 0
 
     def __call__(self, uri: str) -> None:
-        """Called after each write."""
+        """Act after each write."""
         if not uri.endswith(INPUTS_FILE) or "/a0/" in uri:  # what the map itself is given is one object
             return
         with self._changed:
@@ -65,7 +65,7 @@ class Crowd:
 
 
 def lab_with(crowd: Callable[[str], None]) -> Lab:
-    """The engine in memory, its objects watched."""
+    """Return the engine in memory, its objects watched."""
     lab = Lab()
     lab.blobs.on_write = crowd
     env.client = lab.client

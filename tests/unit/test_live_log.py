@@ -88,7 +88,7 @@ BASE = "s3://bucket/base"
 def record(
     phase: ActionPhase, attempts: int, launches: int = 0, outcome: AttemptOutcome | None = None
 ) -> TaskAction:
-    """An action at an attempt and a launch of it."""
+    """Return an action at an attempt and a launch of it."""
     status = msgspec.structs.replace(ActionStatus(), attempts=attempts, launches=launches)
     spec = ActionSpec(project="p", domain="d", run_name="r", action_name="a0", run_output_base=BASE)
     action = TaskAction(ID, spec, status, metadata=Metadata(namespace="n", name="r-a0"))
@@ -98,7 +98,7 @@ def record(
 
 
 def event(attempt: int, phase: ActionPhase, prefix: str, *links: LogLink) -> ActionEvent:
-    """An event of an attempt."""
+    """Return an event of an attempt."""
     return ActionEvent(id=ID, attempt=attempt, phase=phase, output_prefix=prefix, log_info=links)
 
 

@@ -12,7 +12,7 @@ from worker.dashboard.markdown import LONGEST, read_markdown
 
 
 def elements(tree: list[Document | str]) -> Iterator[Document]:
-    """All elements of a tree."""
+    """Yield all elements of a tree."""
     for one in tree:
         if not isinstance(one, str):
             yield one
@@ -20,7 +20,7 @@ def elements(tree: list[Document | str]) -> Iterator[Document]:
 
 
 def plain(tree: list[Document | str]) -> str:
-    """The text of a tree."""
+    """Return the text of a tree."""
     return "".join(one if isinstance(one, str) else plain(one["children"]) for one in tree)
 
 

@@ -10,7 +10,7 @@ from reconciler.stores.memory import MemoryStore
 
 
 def action(name: str = "a0") -> TaskAction:
-    """A submission."""
+    """Return a submission."""
     return TaskAction(ActionId("p", "d", "r", name), ActionSpec(run_name="r", action_name=name))
 
 

@@ -45,7 +45,7 @@ def sleeps() -> str:
 
 
 def value(numbers: CollectorRegistry, name: str, **labels: str) -> float:
-    """One sample; 0 when there is none."""
+    """Return one sample; 0 when there is none."""
     return numbers.get_sample_value(name, labels) or 0
 
 

@@ -34,7 +34,7 @@ def answer(ctx: TaskExecutionContext) -> PhaseInfo:
 
 
 def new_lab(**settings: Any) -> Lab:
-    """A lab whose inputs are too large for the record."""
+    """Return a lab whose inputs are too large for the record."""
     return Lab([ScriptedPlugin("task", answer)], inline_limit=1, archive=timedelta(0), **settings)
 
 
@@ -174,13 +174,13 @@ ASKED: dict[str, Callable[[Run[Any]], Any]] = {
 
 
 def handle(lab: Lab, day: int, name: str = "nightly") -> Run[Any]:
-    """The handle of a day's run, which has not begun."""
+    """Return the handle of a day's run, which has not begun."""
     spec = ActionSpec(run_name=name, task_type="task", task_template=TEMPLATE, inputs=b'{"day":%d}' % day)
     return lab.client.submit(spec)
 
 
 def handle_of_many(lab: Lab, day: int, name: str = "nightly") -> Run[Any]:
-    """The handle of a day's group, whose name comes again, too."""
+    """Return the handle of a day's group, whose name comes again, too."""
     spec = ActionSpec(task_type="task", task_template=TEMPLATE, inputs=b'{"day":%d}' % day)
     return lab.client.submit_many([spec], run=name)
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.rule("R79")
 
 
 def grown(pace: Pace, call: float, report: float) -> int:
-    """How many are drawn once that many calls of so many seconds have run, and were reported in so many seconds each."""
+    """Count the launches drawn after that many calls of so many seconds, each reported in so many seconds."""
     count = 0
     for _ in range(20):
         count = pace.of("f")

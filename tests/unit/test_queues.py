@@ -29,13 +29,13 @@ def lab() -> Lab:
 
 
 def call(queue: str = "", **identity: str) -> ActionSpec:
-    """A call of a function; no worker of the lab knows it."""
+    """Return a call of a function; no worker of the lab knows it."""
     template = TaskTemplate(type="function", custom={"function": "shop.f", "queue": queue})
     return ActionSpec(task_type="function", task_template=encode_template(template), inputs=b"{}", **identity)
 
 
 def priorities(lab: Lab, run: RunId) -> dict[str, int]:
-    """Of all actions of a run."""
+    """Return the priorities of all actions of a run."""
     return {action.id.action: action.metadata.priority for action in lab.client.actions(run)}
 
 
@@ -97,7 +97,7 @@ def test_what_is_not_there_cannot_be_prioritized(lab: Lab, target: ActionId | Ru
 
 
 def unruled(facts: QueueFacts) -> QueueFacts:
-    """The facts without who made them so (test_who.py)."""
+    """Return the facts without who made them so (test_who.py)."""
     return msgspec.structs.replace(facts, ruled=())
 
 

@@ -58,7 +58,7 @@ def rng() -> random.Random:
 
 
 def texts(rng: random.Random) -> Iterator[str]:
-    """Texts: pieces that mean something to somebody, plain names, and any characters at all."""
+    """Yield texts: pieces that mean something to somebody, plain names, and any characters at all."""
     for _ in range(TRIES):
         match rng.randrange(4):
             case 0:

@@ -64,13 +64,13 @@ def lab() -> Lab:
 
 
 def done(lab: Lab, run: Run[Any]) -> Run[Any]:
-    """A run, once it has ended."""
+    """Return a run, once it has ended."""
     lab.work()
     return run
 
 
 def failed_map(lab: Lab, count: int = 4, pad: str = "", **options: Any) -> Run[Any]:
-    """A run of which `broken` failed, which nothing breaks any more; what it called is forgotten."""
+    """Return a run of which `broken` failed, which nothing breaks any more; what it called is forgotten."""
     run = done(lab, square.map(range(count), pad=pad, **options))
     broken.clear()
     called.clear()
@@ -256,7 +256,7 @@ def test_labels_and_turns_stay(lab: Lab) -> None:
 
 # -- refused -----------------------------------------------------------------------------------------------------------
 def refused(call: Callable[[], object], kind: type[ReconcilerError], *words: str) -> None:
-    """The call is refused with an error of this kind whose sentence has these words."""
+    """Check that the call is refused with an error of this kind whose sentence has these words."""
     with pytest.raises(kind) as error:
         call()
     assert all(word in str(error.value) for word in words), str(error.value)

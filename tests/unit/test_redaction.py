@@ -49,7 +49,7 @@ def lab() -> Lab:
 
 
 def shown(lab: Lab, run: Any) -> str:
-    """All that pages, the API and `reconciler get --json` tell of the root of a run."""
+    """Return all that pages, the API and `reconciler get --json` tell of the root of a run."""
     page = detail.action_page(lab.client, run.action, read_only=False)
     document = action_document(lab.get(run.action), lab.events(run.action))
     rows = detail.rows_document(lab.client, run.id, "")

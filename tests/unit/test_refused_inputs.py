@@ -22,12 +22,12 @@ OTHER = msgspec.json.encode({"x": "z" * 50_000})
 
 
 def spec(**fields: Any) -> ActionSpec:
-    """A submission with large inputs."""
+    """Return a submission with large inputs."""
     return ActionSpec(**{"task_type": "task", "task_template": TEMPLATE, "inputs": LARGE, **fields})
 
 
 def new_lab() -> Lab:
-    """A lab whose tasks never end by themselves."""
+    """Return a lab whose tasks never end by themselves."""
     return Lab([ScriptedPlugin("task", running(0))])
 
 

@@ -134,7 +134,7 @@ def lab() -> Lab:
 
 
 def by_name(lab: Lab, task: Task[..., Any]) -> PublishedTask:
-    """The task as another process finds it."""
+    """Return the task as another process finds it."""
     return Client(lab.store, lab.blobs, lab.messenger, lab.settings).task(task.name)
 
 
@@ -310,14 +310,14 @@ DOCUMENT = document_of(thumbnail)
 
 
 def changed(change: Callable[[dict[str, Any]], None]) -> bytes:
-    """The document with one thing changed."""
+    """Return the document with one thing changed."""
     document = msgspec.json.decode(DOCUMENT)
     change(document)
     return msgspec.json.encode(document)
 
 
 def first(document: dict[str, Any]) -> dict[str, Any]:
-    """Its first parameter."""
+    """Return its first parameter."""
     found: dict[str, Any] = document["parameters"][0]
     return found
 

@@ -37,7 +37,7 @@ from reconciler.core.signature_document import Document, Field, Refused
 
 
 def shown(value: object) -> str:
-    """A name of a case that is the same in every process, which pytest-xdist asks for."""
+    """Return a name of a case that is the same in every process, which pytest-xdist asks for."""
     return re.sub(" at 0x[0-9a-f]+", "", repr(sorted(value) if isinstance(value, set) else value))
 
 

@@ -154,7 +154,7 @@ class Growing(pydantic.BaseModel):
     @pydantic.field_validator("size")
     @classmethod
     def grow(cls, value: int) -> int:
-        """One more, each time."""
+        """Return one more, each time."""
         return value + 1
 
 
@@ -166,7 +166,7 @@ class Failing(pydantic.BaseModel):
     @pydantic.field_validator("code")
     @classmethod
     def look_up(cls, value: str) -> str:
-        """Raises what no validator should."""
+        """Raise what no validator should."""
         return {"a": "b"}[value]
 
 

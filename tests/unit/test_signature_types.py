@@ -26,7 +26,7 @@ SLOW = {"table", "column", "record of arrays"}
 
 
 def echoing(hint: Any) -> Signature:
-    """The signature of a function that gives back each kind of parameter there is."""
+    """Return the signature of a function that gives back each kind of parameter there is."""
 
     def function(first: Any, /, second: Any, *rest: Any, key: Any, **more: Any) -> Any:
         return [first, second, *rest, key, *more.values()]

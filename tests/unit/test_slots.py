@@ -22,11 +22,11 @@ class Held:
         self.acknowledged = threading.Event()
 
     def acknowledge(self) -> None:
-        """As Celery's."""
+        """Do as Celery's."""
         self.acknowledged.set()
 
     def on_failure(self, *_: object) -> None:
-        """As Celery's, which a pool of threads never calls."""
+        """Do as Celery's, which a pool of threads never calls."""
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ class Kept:
         self.spans: list[Span] = []
 
     def is_sampled(self, trace_id: str, asked: bool | None) -> bool:  # noqa: FBT001  # of the protocol
-        """As a sampler that follows its parent."""
+        """Decide as a sampler that follows its parent."""
         del trace_id
         return asked is not False
 
@@ -48,10 +48,10 @@ class Kept:
         self.spans.append(span)
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing, because nothing is left."""
 
     def named(self, word: str) -> list[Span]:
-        """Those whose name begins with a word."""
+        """Return the spans whose name begins with a word."""
         return [span for span in self.spans if span.name.split()[0] == word]
 
 
@@ -108,7 +108,7 @@ def leaf(number: int) -> int:
 
 
 def submitted(lab: Lab, task: Any, *args: Any, **options: Any) -> Any:
-    """A run within the trace."""
+    """Return a run within the trace."""
     return lab.client.submit(task.spec(args, {}), traceparent=CONTEXT, **options)
 
 

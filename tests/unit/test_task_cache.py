@@ -26,18 +26,18 @@ def env() -> TaskEnvironment:
 
 
 def add(x: int, y: int = 0) -> int:
-    """The function that is declared."""
+    """Return the function that is declared."""
     return x + y
 
 
 def policies(task: Task[..., int]) -> TaskMetadata:
-    """The policies of a task."""
+    """Return the policies of a task."""
     assert task.template.metadata is not None
     return task.template.metadata
 
 
 def declared(env: TaskEnvironment, cache: str | Cache, function: Callable[..., int] = add) -> Task[..., int]:
-    """A task with this cache."""
+    """Return a task with this cache."""
     return env.task(cache=cache, name=f"t{next(_numbers)}")(function)
 
 

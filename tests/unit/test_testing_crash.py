@@ -46,12 +46,12 @@ class Forgetful(Plugin):
 
 
 def lab_of(plugin: type[Plugin], crash: Crash) -> Lab:
-    """A lab with one plugin, loaded anew by each worker."""
+    """Return a lab with one plugin, loaded anew by each worker."""
     return Lab([PluginEntry(id=plugin.id, task_types=(plugin.id,), load=plugin)], crash=crash)
 
 
 def commits(lab: Lab) -> list[WritePoint]:
-    """The commits among the writes."""
+    """Return the commits among the writes."""
     return [write for write in lab.writes if write.verb == "store.commit"]
 
 

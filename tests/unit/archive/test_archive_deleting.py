@@ -60,7 +60,7 @@ def swept(lab: Lab, later: timedelta = timedelta(hours=2), blobs: Any = None) ->
 
 
 def ended(lab: Lab, *names: str, **options: Any) -> list[Run[Any]]:
-    """Runs of these names that the archive alone remembers."""
+    """Make runs of these names that only the archive remembers."""
     runs = [square.submit((2,), run=name, **options) for name in names]
     lab.work()
     swept(lab)
@@ -81,7 +81,7 @@ def objects_of(lab: Lab, run: Run[Any]) -> list[str]:
 
 
 def remembered(lab: Lab, project: str = "default") -> set[str]:
-    """Names of the runs the index tells of."""
+    """Return the names of the runs in the index."""
     return {
         row.run for row in lab.client.history.find(Question(project=project, since=FIRST, until=LAST)).rows
     }
@@ -144,7 +144,7 @@ def test_a_run_that_is_alive_or_never_was(lab: Lab) -> None:
 
 
 def collected(lab: Lab, later: timedelta = timedelta(minutes=1)) -> None:
-    """One pass of the collector, after a while."""
+    """Run one pass of the collector, after a while."""
     lab.clock.advance(later)
     collect(lab.store, lab.settings, lab.blobs)
 
@@ -249,7 +249,7 @@ def test_a_compaction_and_two_requests_bring_nothing_back(lab: Lab, monkeypatch:
 
 
 def _archived_line(number: int, calls: int) -> Row:
-    """A line of a run whose object is not needed."""
+    """Return a line of a run whose object is not needed."""
     ended_at = 1_795_780_800_000 + number  # on 2026-11-27
     return Row(
         project="default",
@@ -329,7 +329,7 @@ def test_a_project_is_deleted(lab: Lab) -> None:
 
 
 def _row(lab: Lab, run: Run[Any]) -> Row:
-    """A line of the index for an archived run."""
+    """Return a line of the index for an archived run."""
     found = Archive(lab.blobs).read_run(run.id)
     assert found is not None
     return Row(

@@ -27,7 +27,7 @@ def answer(ctx: TaskExecutionContext) -> PhaseInfo:
 
 
 def ended_lab() -> tuple[Lab, ActionId]:
-    """A lab with one run of an action that succeeded."""
+    """Return a lab with one run of an action that succeeded."""
     lab = Lab([ScriptedPlugin("task", answer)])
     action = lab.submit("task", inputs={"x": "ä"})
     lab.settle()
@@ -35,7 +35,7 @@ def ended_lab() -> tuple[Lab, ActionId]:
 
 
 def archived(lab: Lab, run: RunId) -> tuple[Archive, str]:
-    """The archive that holds the run, and the URI of its object."""
+    """Return the archive that holds the run, and the URI of its object."""
     archive = Archive(lab.blobs)
     raw = lab.store.recall(run)
     assert raw is not None
@@ -43,7 +43,7 @@ def archived(lab: Lab, run: RunId) -> tuple[Archive, str]:
 
 
 def read(archive: Archive, run: RunId) -> ArchivedRun:
-    """The run, which must be there."""
+    """Return the run, which must be there."""
     found = archive.read_run(run)
     assert found is not None
     return found

@@ -16,7 +16,7 @@ AT = 1_800_000_000_000
 
 
 def row(number: int, *groups: Group, at: int = AT, project: str = "p", domain: str = "d") -> Row:
-    """A run of the index."""
+    """Return a run of the index."""
     return Row(
         project=project,
         domain=domain,
@@ -33,13 +33,13 @@ def row(number: int, *groups: Group, at: int = AT, project: str = "p", domain: s
 
 
 def asked(blobs: MemoryBlobs, **question: object) -> Found:
-    """The answer for a range of days around the runs of these tests."""
+    """Return the answer for a range of days around the runs of these tests."""
     whole = {"project": "p", "since": "2027-01-14", "until": "2027-01-16", **question}
     return ask(blobs, Question(**whole))  # type: ignore[arg-type]  # as the tests write it
 
 
 def names(found: Found) -> list[str]:
-    """Names of the runs found, in order."""
+    """Return the names of the runs found, in order."""
     return [one.run for one in found.rows]
 
 

@@ -19,7 +19,7 @@ NOW = 1_800_000_000_000
 
 
 def row(number: int, ago: int = 0, project: str = "p") -> Row:
-    """A run that ended so many ms ago."""
+    """Return a run that ended so many ms ago."""
     return Row(
         project=project, domain="d", run=f"run-{number}", incarnation=f"i{number}", created_at=NOW - ago - 5,
         ended_at=NOW - ago, phase="succeeded", task="t", actions=1, groups=(Group("t", "succeeded", "", 1),),
@@ -37,7 +37,7 @@ class Clock:
 
 
 def pages(recent: RecentRuns, limit: int, **asked: object) -> list[Page]:
-    """All pages of a question."""
+    """Return all pages of a question."""
     found: list[Page] = []
     place: Place | None = None
     while True:

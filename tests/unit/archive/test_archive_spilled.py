@@ -66,7 +66,7 @@ class Harmed:
 
 
 def neighbours(lab: Lab) -> tuple[Run[Any], Run[Any]]:
-    """A run that shall be deleted, and another one of its shard, both of which live for long."""
+    """Return a run that shall be deleted, and another one of its shard, both of which live for long."""
     other = lab.client.condition("other", run="other")
     shard = lab.store.shard_of(other.id)
     names = (f"mine{number}" for number in range(10_000))
@@ -78,13 +78,13 @@ def neighbours(lab: Lab) -> tuple[Run[Any], Run[Any]]:
 
 
 def swept(lab: Lab, *, store: Any = None, blobs: Any = None) -> None:
-    """One pass of the collector."""
+    """Run one pass of the collector."""
     with suppress(Died):
         collect(store or lab.store, lab.settings, blobs or lab.blobs)
 
 
 def forgotten(lab: Lab, run: Run[Any]) -> None:
-    """It ends, is archived and collected by another collector, and then deleted on request."""
+    """End it, let another collector archive and collect it, and then delete it on request."""
     run.abort()
     lab.work()
     for _ in range(2):
@@ -146,7 +146,7 @@ def test_a_run_that_is_archived_and_not_collected_yet() -> None:
     lab.clock.advance(timedelta(hours=2))
 
     def happens() -> None:
-        """Another collector stores old events just then."""
+        """Let another collector store old events just then."""
         assert lab.client.history.delete(lab.client.history.plan_delete(mine.id)).finished_at
         lab.clock.advance(timedelta(hours=4))
         swept(lab, store=Harmed(lab.store, "seal", "", lambda: None, dies=True, late=False))

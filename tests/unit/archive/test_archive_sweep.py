@@ -30,17 +30,17 @@ def answer(ctx: TaskExecutionContext) -> PhaseInfo:
 
 
 def lab_of(answers: Any = answer, **settings: Any) -> Lab:
-    """A lab with one kind of task."""
+    """Return a lab with one kind of task."""
     return Lab([ScriptedPlugin("task", answers)], **settings)
 
 
 def swept(lab: Lab, blobs: Any = None) -> int:
-    """One pass of the collector, which says how many actions it forgot."""
+    """Run one pass of the collector; return how many actions it forgot."""
     return collect(lab.store, lab.settings, lab.blobs if blobs is None else blobs)
 
 
 def ended(lab: Lab, **spec: Any) -> ActionId:
-    """An action that ended longer than its retention ago."""
+    """Return an action that ended longer than its retention ago."""
     action = lab.submit("task", **spec)
     lab.settle()
     lab.clock.advance(2 * HOURS)
@@ -48,7 +48,7 @@ def ended(lab: Lab, **spec: Any) -> ActionId:
 
 
 def read(lab: Lab, action: ActionId, incarnation: str = "") -> ArchivedRun:
-    """Its run from the archive; it must be there, whole."""
+    """Return its run from the archive; it must be there, whole."""
     run = Archive(lab.blobs).read_run(action.run_id, incarnation)
     assert run is not None
     assert (run.damage, run.missing) == ("", 0)
@@ -56,7 +56,7 @@ def read(lab: Lab, action: ActionId, incarnation: str = "") -> ArchivedRun:
 
 
 def rows(lab: Lab, project: str = "default") -> list[Row]:
-    """All lines of the index, each run once."""
+    """Return all lines of the index, each run once."""
     found, _ = list_index(lab.blobs, project, "0000", "9999")
     return list(read_rows(lab.blobs, found).rows.values())
 

@@ -32,7 +32,7 @@ def square(n: int) -> str:
 
 
 def remembered() -> tuple[Lab, Run[list[str]]]:
-    """A lab, and a run of which one call failed, that only the archive knows any more."""
+    """Return a lab, and a run of which one call failed, that only the archive knows any more."""
     lab = Lab()
     env.client = lab.client
     broken.add(1)

@@ -29,7 +29,7 @@ OUTPUTS = b'{"o0":1}'
 
 
 def returning(data: bytes = OUTPUTS) -> Callable[[TaskExecutionContext], PhaseInfo]:
-    """An answer: write these outputs and succeed."""
+    """Return an answer: write these outputs and succeed."""
 
     def answer(ctx: TaskExecutionContext) -> PhaseInfo:
         ref = ctx.files.write_outputs(data, 4096)
@@ -80,7 +80,7 @@ class CacheLab(Lab):
         return self.run(spec).action
 
     def asked(self, what: str) -> int:
-        """How often a verb of the catalog was called."""
+        """Count how often a verb of the catalog was called."""
         return len(self.journal.of(f"cache.{what}"))
 
     @property

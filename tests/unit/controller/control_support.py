@@ -37,7 +37,7 @@ def retries(count: int, **strategy: Any) -> TaskMetadata:
 
 
 def lab_of(*answers: Any, settings: dict[str, Any] | None = None, catalog: Any = None, **plugin: Any) -> Lab:
-    """A lab whose only plugin of its own answers as told; it hangs at `lab.plugin`."""
+    """Return a lab whose only plugin of its own answers as told; it hangs at `lab.plugin`."""
     scripted = ScriptedPlugin(TYPE, *answers, **plugin)
     lab = Lab([scripted], catalog=catalog, **(settings or {}))
     lab.plugin = scripted  # type: ignore[attr-defined]  # tests ask the plugin what it was called with
@@ -45,7 +45,7 @@ def lab_of(*answers: Any, settings: dict[str, Any] | None = None, catalog: Any =
 
 
 def running_lab(**parts: Any) -> tuple[Lab, ActionId]:
-    """An action that runs and is asked to end."""
+    """Return an action that runs and is asked to end."""
     lab = lab_of(running(0), **parts)
     action = lab.submit(TYPE)
     lab.reconcile(action)
@@ -55,25 +55,25 @@ def running_lab(**parts: Any) -> tuple[Lab, ActionId]:
 
 
 def forget_plugin(lab: Lab) -> None:
-    """As after a deployment without this plugin."""
+    """Forget the plugin, as after a deployment without it."""
     lab.reconciler.plugin_registry = PluginRegistry([])
 
 
 def record(spec: ActionSpec = FULL, **parts: Any) -> TaskAction:
-    """A record that is stored nowhere."""
+    """Return a record that is stored nowhere."""
     action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
     return TaskAction(action, spec, **parts)
 
 
 def stored(lab: Lab, spec: ActionSpec = FULL) -> ActionId:
-    """A record in the store that no door has looked at."""
+    """Return a record in the store that no door has looked at."""
     action = ActionId(spec.project, spec.domain, spec.run_name, spec.action_name)
     lab.store.create([TaskAction(action, spec, metadata=Metadata(namespace="flyte", name="run1-a0"))])
     return action
 
 
 def condition(found: TaskAction, kind: ConditionType) -> Condition:
-    """The condition of a type.
+    """Return the condition of a type.
 
     Raises:
         KeyError: there is none.
@@ -92,12 +92,12 @@ def phases(lab: Lab, action: ActionId) -> list[tuple[str, int, bool]]:
 
 
 def outputs(ctx: TaskExecutionContext) -> PhaseInfo:
-    """An answer that writes outputs and succeeds."""
+    """Return an answer that writes outputs and succeeds."""
     return success(TaskInfo(outputs=ctx.files.write_outputs(b'{"o":1}')))
 
 
 def fail_commits(lab: Lab) -> None:
-    """From now on the store does not take what a round has decided."""
+    """Make the store refuse, from now on, what a round has decided."""
 
     def commit(*_: Any) -> Any:
         raise StoreUnavailable("the store does not answer; look at its log")
@@ -114,7 +114,7 @@ class SmallCatalog:
         self.fail: dict[str, Exception] = {}
 
     def get(self, key: CacheKey) -> CacheEntry:
-        """The entry, or a miss."""
+        """Return the entry, or a miss."""
         self._may_fail("get")
         if key not in self.entries:
             raise CatalogMiss(f"nothing lies under {key}")
@@ -130,7 +130,7 @@ class SmallCatalog:
         return ()
 
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
-        """The first owner keeps it."""
+        """Return the first owner keeps it."""
         del key, heartbeat
         self._may_fail("reserve")
         self.owner = self.owner or owner

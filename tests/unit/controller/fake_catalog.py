@@ -47,7 +47,7 @@ class FakeCatalog:
         self.broken: dict[str, Exception] = {}
 
     def get(self, key: CacheKey) -> CacheEntry:
-        """The entry of a key (R50)."""
+        """Return the entry of a key (R50)."""
         self._break("get")
         entry = self.entries.get(_name(key))
         if entry is None:

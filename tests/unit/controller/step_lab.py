@@ -14,10 +14,10 @@ SECONDS = timedelta(seconds=1)
 
 
 def one_shard(*plugins: ScriptedPlugin, **settings: Any) -> Lab:
-    """A lab whose actions all share a shard."""
+    """Return a lab whose actions all share a shard."""
     return Lab(plugins, shards=1, **settings)
 
 
 def step(lab: Lab, named: Sequence[ActionId] = (), *, drain: bool = True) -> StepReport:
-    """One step of the only shard."""
+    """Run one step of the only shard."""
     return lab.engine.stepper.step(0, named, drain=drain)

@@ -45,7 +45,7 @@ PREFIX = "s3://b/vy/base/a0"
 
 
 def record(base: str = "s3://b/base", **status: object) -> TaskAction:
-    """A record with this status."""
+    """Return a record with this status."""
     spec = ActionSpec(run_name="run1", action_name="a0", run_output_base=base)
     return TaskAction(
         ID,
@@ -57,7 +57,7 @@ def record(base: str = "s3://b/base", **status: object) -> TaskAction:
 
 
 def event(info: PhaseInfo, action: TaskAction | None = None, cluster: str = "") -> ActionEvent:
-    """The event of a phase."""
+    """Return the event of a phase."""
     return build_event(action or record(), info, NOW, cluster)
 
 

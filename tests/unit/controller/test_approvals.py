@@ -41,7 +41,7 @@ def ask(lab: Lab, timeout: timedelta | None = None, raw: bytes | None = None) ->
 
 
 def paused(lab: Lab, timeout: timedelta | None = None) -> ActionId:
-    """A condition that has been looked at once."""
+    """Return a condition that has been looked at once."""
     action = ask(lab, timeout)
     lab.reconcile(action)
     return action
@@ -53,7 +53,7 @@ def answer(lab: Lab, action: ActionId, value: float | str = "yes", by: str = "ad
 
 
 def said(record: TaskAction) -> dict[ConditionType, tuple[ConditionStatus, str, str]]:
-    """Status, reason and message of each condition."""
+    """Return status, reason and message of each condition."""
     return {c.type: (c.status, c.reason, c.message) for c in record.status.conditions}
 
 

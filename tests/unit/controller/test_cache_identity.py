@@ -17,7 +17,7 @@ VICTIM = Identifier(project="default", domain="development", name="etl.report", 
 
 
 def template(identity: Identifier = VICTIM, task_type: str = function.TASK_TYPE, **custom: object) -> bytes:
-    """A template of a cached task under any identity its submitter likes."""
+    """Return a template of a cached task under any identity its submitter likes."""
     return encode_template(
         TaskTemplate(
             id=identity,
@@ -30,7 +30,7 @@ def template(identity: Identifier = VICTIM, task_type: str = function.TASK_TYPE,
 
 
 def key_of(lab: Lab, task_template: bytes, task_type: str = function.TASK_TYPE, **spec: Any) -> CacheKey:
-    """The key of one call."""
+    """Return the key of one call."""
     call = ActionSpec(task_type=task_type, task_template=task_template, inputs=b'{"x":1}', **spec)
     config = lab.reconciler.cache_config(lab.get(lab.run(call).action))
     assert config is not None

@@ -44,7 +44,7 @@ class Line(Lab):
         return dict(self.store.due(self.store.shard_of(action.run_id)))[action]
 
     def owner_and_waiters(self, waiters: int) -> list[ActionId]:
-        """One action that runs and holds the reservation, and others that wait for it."""
+        """Return one action that runs and holds the reservation, and others that wait for it."""
         actions = [self.call(cache_serializable=True) for _ in range(waiters + 1)]
         for action in actions:
             self.reconcile(action)
@@ -174,7 +174,7 @@ def test_a_damaged_entry_is_replaced() -> None:
 
 
 def spec_of(lab: Line, action: ActionId) -> ActionSpec:
-    """The stored spec."""
+    """Return the stored spec."""
     return lab.get(action).spec
 
 

@@ -49,12 +49,12 @@ def key(
     ignored: tuple[str, ...] = (),
     version: str = "v1",
 ) -> str:
-    """The key of a call that differs from the others in what is given."""
+    """Return the key of a call that differs from the others in what is given."""
     return compute_key(task, interface, msgspec.json.encode(inputs or {}), ignored, version)
 
 
 def literal(number: int) -> dict[str, Any]:
-    """An integer in Flyte's canonical JSON."""
+    """Return an integer in Flyte's canonical JSON."""
     return {"scalar": {"primitive": {"integer": str(number)}}}
 
 

@@ -25,7 +25,7 @@ OURS = "s3://memory"
 
 
 def function_spec(**custom: object) -> ActionSpec:
-    """A call of a function, as a template of anybody says it."""
+    """Return a call of a function, as a template of anybody says it."""
     template = TaskTemplate(type="function", custom={"function": "demo.f", **custom})
     return ActionSpec(task_type="function", task_template=encode_template(template), inputs=b"{}")
 

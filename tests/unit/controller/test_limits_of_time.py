@@ -133,7 +133,7 @@ def test_what_the_limit_stopped_is_not_launched_again(stopped: Any) -> None:
 
 
 def runs_long(times: int) -> Any:
-    """An answer: so many attempts run past every limit, the next one succeeds."""
+    """Return an answer: so many attempts run past every limit, the next one succeeds."""
     return lambda ctx: running(0) if ctx.attempt_number <= times else success()
 
 

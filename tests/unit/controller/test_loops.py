@@ -30,7 +30,7 @@ class Circle:
         self.calls: list[int] = []
 
     def __call__(self, ctx: TaskExecutionContext) -> PhaseInfo:
-        """The next answer."""
+        """Return the next answer."""
         self.calls.append(ctx.now)
         return (*self.half, GONE)[(len(self.calls) - 1) % (len(self.half) + 1)]
 

@@ -17,7 +17,7 @@ def noop(number: int) -> int:
 
 
 def drawn(lab: Lab, limit: int) -> list[TaskAction]:
-    """Launches a worker draws from the only line there is."""
+    """Return launches a worker draws from the only line there is."""
     pick = lab.store.pick("attempts")
     return lab.store.draw(pick.shard, pick.line, owner="lost", limit=limit, lease=LEASE).actions
 

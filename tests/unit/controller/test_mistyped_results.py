@@ -26,7 +26,7 @@ pytestmark = pytest.mark.rule("R59")
 
 
 def deep(levels: int) -> dict[str, Any]:
-    """A document with so many levels."""
+    """Return a document with so many levels."""
     found: dict[str, Any] = {}
     for _ in range(levels):
         found = {"a": found}
@@ -34,7 +34,7 @@ def deep(levels: int) -> dict[str, Any]:
 
 
 def answer(**fields: Any) -> PhaseInfo:
-    """An answer with these fields, whatever their types."""
+    """Return an answer with these fields, whatever their types."""
     return PhaseInfo(phase=PluginPhase.RUNNING, **fields)
 
 

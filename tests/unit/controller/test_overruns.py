@@ -54,7 +54,7 @@ class Overrunning(ScriptedPlugin):
 
 
 def started(plugin: Overrunning, **parts: Any) -> tuple[Lab, ActionId]:
-    """A lab with one action of that plugin."""
+    """Return a lab with one action of that plugin."""
     lab = plugin.lab = Lab([plugin], shards=1, catalog=parts.pop("catalog", None))
     return lab, lab.submit("slow", **parts)
 

@@ -16,13 +16,13 @@ ERROR = ExecutionError("Broken", "it broke", ErrorKind.SYSTEM)
 
 
 def claimed(lab: Lab, action: ActionId) -> TaskAction:
-    """The record under a claim."""
+    """Return the record under a claim."""
     (found,) = lab.store.claim(lab.store.shard_of(action.run_id), owner="t", limit=0, named=[action]).actions
     return found
 
 
 def direct(lab: Lab) -> ActionId:
-    """A record that is running, ended by calling the method on what was merely read."""
+    """Return a record that is running, ended by calling the method on what was merely read."""
     action = stored(lab, FULL)
     lab.reconcile(action)
     found = lab.get(action)

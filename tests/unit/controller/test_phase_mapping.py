@@ -192,7 +192,7 @@ def test_phases_on_the_way(info: PhaseInfo, reason: str, in_event: ActionPhase, 
 
 
 def ended_by_us(code: str) -> PhaseInfo:
-    """A permanent failure the engine makes: its code says what it is. A plugin's is an ordinary one, whatever its code."""
+    """Make a permanent failure of the engine's own, told by its code. A plugin's is an ordinary one, whatever its code."""
     error = ExecutionError(code, "why")
     return failed(P.PERMANENT_FAILURE, error, failed_as=failure_reason(error))
 

@@ -32,13 +32,13 @@ WOKEN = Result(REQUEUE, woken=True)
 
 
 def launched() -> tuple[Lab, ActionId]:
-    """The first round: the finalizer is stored by the claim, so the plugin is called at once."""
+    """Play the first round: the finalizer is stored by the claim, so the plugin is called at once."""
     lab = lab_of(queued(0, 0, "sent"))
     return lab, lab.submit(TYPE)
 
 
 def unchanged() -> tuple[Lab, ActionId]:
-    """A round that finds nothing new."""
+    """Play a round that finds nothing new."""
     lab = lab_of(running(0))
     action = lab.submit(TYPE)
     lab.reconcile(action)
@@ -51,13 +51,13 @@ def not_found() -> tuple[Lab, ActionId]:
 
 
 def rejected() -> tuple[Lab, ActionId]:
-    """Its plugin is missing."""
+    """Reject an action whose plugin is missing."""
     lab = lab_of(running(0))
     return lab, lab.submit("nobody")
 
 
 def ended() -> tuple[Lab, ActionId]:
-    """It succeeded before, labels and all."""
+    """Look at an action that succeeded before, labels and all."""
     lab = lab_of(success())
     action = lab.submit(TYPE)
     lab.settle()
@@ -65,13 +65,13 @@ def ended() -> tuple[Lab, ActionId]:
 
 
 def succeeding() -> tuple[Lab, ActionId]:
-    """This round ends it."""
+    """End an action in this round."""
     lab = lab_of(success())
     return lab, lab.submit(TYPE)
 
 
 def inputs_away() -> tuple[Lab, ActionId]:
-    """The cache step before execution fails."""
+    """Let the cache step before execution fail."""
     catalog = SmallCatalog()
     catalog.fail["reserve"] = BlobUnavailable("no answer")
     lab = lab_of(running(0), catalog=catalog)
@@ -79,13 +79,13 @@ def inputs_away() -> tuple[Lab, ActionId]:
 
 
 def system_error() -> tuple[Lab, ActionId]:
-    """The plugin raises for the first time."""
+    """Let the plugin raise for the first time."""
     lab = lab_of(ValueError("x"))
     return lab, lab.submit(TYPE)
 
 
 def over_budget() -> tuple[Lab, ActionId]:
-    """The plugin raises once too often."""
+    """Let the plugin raise once too often."""
     lab = lab_of(ValueError("x"))
     action = lab.submit(TYPE)
     for _ in range(3):
@@ -94,13 +94,13 @@ def over_budget() -> tuple[Lab, ActionId]:
 
 
 def not_retryable() -> tuple[Lab, ActionId]:
-    """The plugin raises what no retry can help."""
+    """Let the plugin raise what no retry can help."""
     lab = lab_of(BadTaskSpecification("x"))
     return lab, lab.submit(TYPE)
 
 
 def cache_hit() -> tuple[Lab, ActionId]:
-    """The catalog holds the outputs already."""
+    """Find the outputs in the catalog."""
     catalog = SmallCatalog()
     lab = lab_of(outputs, catalog=catalog)
     lab.submit(TYPE, metadata=CACHED, interface=Interface())
@@ -109,7 +109,7 @@ def cache_hit() -> tuple[Lab, ActionId]:
 
 
 def waiting_for_cache() -> tuple[Lab, ActionId]:
-    """Somebody else fills the key, and nothing changed since the last look."""
+    """Wait for a key that somebody else fills, with nothing changed since the last look."""
     lab = lab_of(running(0), catalog=SmallCatalog(owner="somebody"))
     action = lab.submit(TYPE, metadata=CACHED, interface=Interface())
     lab.reconcile(action)
@@ -117,13 +117,13 @@ def waiting_for_cache() -> tuple[Lab, ActionId]:
 
 
 def restarted() -> tuple[Lab, ActionId]:
-    """A user retry without a back-off."""
+    """Spend a user retry without a back-off."""
     lab = lab_of(retryable_failure("E", "x"))
     return lab, lab.submit(TYPE, metadata=retries(1))
 
 
 def restarted_later() -> tuple[Lab, ActionId]:
-    """A user retry behind a back-off, which another wake-up does not shorten."""
+    """Spend a user retry with a back-off, which another wake-up does not shorten."""
     lab = lab_of(retryable_failure("E", "x"))
     lab.reconciler.rng.random = lambda: 0.0  # type: ignore[method-assign]  # no jitter
     action = lab.submit(TYPE, metadata=retries(1, backoff=timedelta(seconds=7)))
@@ -132,7 +132,7 @@ def restarted_later() -> tuple[Lab, ActionId]:
 
 
 def paused(timeout: timedelta | None = None) -> tuple[Lab, ActionId]:
-    """A condition nobody has answered."""
+    """Look at a condition nobody has answered."""
     lab = lab_of(running(0))
     spec = msgspec.json.encode(ConditionSpec(name="ok?", timeout=timeout))
     changes = {"action_type": "condition", "condition_spec": spec, "task_type": ""}
@@ -140,14 +140,14 @@ def paused(timeout: timedelta | None = None) -> tuple[Lab, ActionId]:
 
 
 def timed_out_condition() -> tuple[Lab, ActionId]:
-    """A condition whose deadline has passed."""
+    """Look at a condition whose deadline has passed."""
     lab, action = paused(timedelta(seconds=1))
     lab.clock.advance(1000)
     return lab, action
 
 
 def deleted_unclaimed() -> tuple[Lab, ActionId]:
-    """Aborted before anything looked at it: there is no finalizer."""
+    """Abort an action before anything looked at it: there is no finalizer."""
     lab = lab_of(running(0))
     action = lab.submit(TYPE)
     lab.client.abort(action)
@@ -155,7 +155,7 @@ def deleted_unclaimed() -> tuple[Lab, ActionId]:
 
 
 def aborted(*on_abort: Exception | None, finalize: Exception | None = None) -> tuple[Lab, ActionId]:
-    """Aborted while it runs."""
+    """Abort an action while it runs."""
     lab = lab_of(running(0), on_abort=list(on_abort), on_finalize=[finalize])
     action = lab.submit(TYPE)
     lab.reconcile(action)

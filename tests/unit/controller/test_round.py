@@ -16,7 +16,7 @@ from reconciler.testing import Lab
 
 
 def round_of(lab: Lab, action: TaskAction) -> Round:
-    """A round of a claimed record, with the lab's plugin."""
+    """Return a round of a claimed record, with the lab's plugin."""
     original = action.copy()
     round = Round(lab.reconciler, action, original, Write(action=action, original=original))
     round.plugin = lab.plugin  # type: ignore[attr-defined]  # see lab_of

@@ -40,7 +40,7 @@ class Colour(enum.StrEnum):
 
 
 def asked(lab: Lab, type: str = "bool", **fields: Any) -> Run[Any]:  # noqa: A002  # the word of the field
-    """A condition that waits."""
+    """Return a condition that waits."""
     fields.setdefault("name", "go")
     run: Run[Any] = lab.client.condition(type=type, **fields)  # type: ignore[call-overload]  # a name of any type
     lab.step()
@@ -48,7 +48,7 @@ def asked(lab: Lab, type: str = "bool", **fields: Any) -> Run[Any]:  # noqa: A00
 
 
 def refusal(lab: Lab, action: ActionId, value: Any) -> ReconcilerError:
-    """The error a signal is refused with; it stores nothing and sends nothing."""
+    """Return the error with which a signal is refused; it stores nothing and sends nothing."""
     before, sent = lab.store.get(action), len(lab.messenger.wakes)
     with pytest.raises(ReconcilerError) as caught:
         lab.client.signal(action, value)
@@ -258,7 +258,7 @@ def test_an_end_takes_no_answer(end: str, value: Any) -> None:
 
 
 def last_event(lab: Lab, run: Run[Any]) -> ActionEvent:
-    """The event that ends a run."""
+    """Return the event that ends a run."""
     lab.settle()
     event = run.events()[-1]
     assert event.final

@@ -73,7 +73,7 @@ class Ahead:
 
 
 def told(tell: Callable[[], None]) -> ScriptedPlugin:
-    """A plugin that tells of each call, and succeeds."""
+    """Return a plugin that tells of each call, and succeeds."""
 
     def handle(_: TaskExecutionContext) -> PhaseInfo:
         tell()

@@ -38,7 +38,7 @@ class Slow(ScriptedPlugin):
 
 
 def busy(slow: Slow, pool: ThreadPoolExecutor) -> tuple[Lab, list[Any]]:
-    """A lab of one shard in which two steps are at work, and what they will report."""
+    """Return a lab of one shard in which two steps are at work, and what they will report."""
     lab = one_shard(slow, ScriptedPlugin("quick", success(), finalizes=False), step_batch=1)
     running = []
     for _ in range(2):

@@ -41,7 +41,7 @@ class Mute:
 
 # -- messages -----------------------------------------------------------------------------------------------------------
 def launcher() -> ScriptedPlugin:
-    """A plugin that launches once."""
+    """Return a plugin that launches once."""
 
     def launch(ctx: TaskExecutionContext) -> PhaseInfo:
         ctx.send("q1")
@@ -123,7 +123,7 @@ def test_a_wake_up_that_cannot_be_sent_is_survived() -> None:
 
 # -- children -----------------------------------------------------------------------------------------------------------
 def family(lab: Lab) -> tuple[ActionId, ActionId]:
-    """A parent and its child."""
+    """Return a parent and its child."""
     parent = lab.submit("parent")
     child = lab.submit("child", run_name=parent.run, action_name="c1", parent_action_name="a0")
     return parent, child

@@ -38,7 +38,7 @@ class MetadataTooLarge(PluginError):
 
 
 def wrapped(depth: int) -> Exception:
-    """A non-retryable error, wrapped so many times."""
+    """Return a non-retryable error, wrapped so many times."""
     error: Exception = BadTaskSpecification("no image")
     for level in range(depth):
         outer = RuntimeError(f"level {level}")
@@ -219,7 +219,7 @@ def test_a_listed_code_matches_as_a_phase_too(answer: Any) -> None:
 
 
 def raised_while_handling(*, cut: bool) -> RuntimeError:
-    """An error raised while a non-retryable one was handled; `cut` as by `from None`."""
+    """Return an error raised while a non-retryable one was handled; `cut` as by `from None`."""
     error = RuntimeError("outer")
     error.__context__ = BadTaskSpecification("inner")
     error.__suppress_context__ = cut

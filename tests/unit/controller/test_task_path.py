@@ -48,7 +48,7 @@ class Note(msgspec.Struct):
 
 
 def keeping(text: str, answer: Any) -> Any:
-    """An answer that stores plugin state first."""
+    """Return an answer that stores plugin state first."""
 
     def say(ctx: TaskExecutionContext) -> Any:
         ctx.state.put(3, Note(text))
@@ -292,7 +292,7 @@ def test_a_plugin_may_ask_for_an_exact_time() -> None:
 
 
 def launching(answer: Any) -> Any:
-    """An answer that offers the launch to a queue first."""
+    """Return an answer that offers the launch to a queue first."""
 
     def say(ctx: TaskExecutionContext) -> Any:
         ctx.send("q")

@@ -17,7 +17,7 @@ HALF = "x\ud800y"
 
 
 def batch_of(*answers: Any, **settings: Any) -> Lab:
-    """One action of a plugin that answers so, among three sound ones; all of them are in one batch."""
+    """Return one action of a plugin that answers so, among three sound ones; all of them are in one batch."""
     lab = Lab([ScriptedPlugin("bad", *answers), ScriptedPlugin("good", success())], shards=1, **settings)
     for kind in ("good", "bad", "good", "good"):
         lab.submit(kind)
@@ -25,12 +25,12 @@ def batch_of(*answers: Any, **settings: Any) -> Lab:
 
 
 def ends(lab: Lab) -> list[str]:
-    """Phases of the actions, in the order they came."""
+    """Return phases of the actions, in the order they came."""
     return [str(lab.get(action).phase) for action in lab.submitted]
 
 
 def raising(_: TaskExecutionContext) -> PhaseInfo:
-    """A plugin that repeats what it was told."""
+    """Return a plugin that repeats what it was told."""
     raise ValueError(HALF)
 
 

@@ -52,7 +52,7 @@ def lab(secret_file: Path) -> Lab:
 
 
 def asked(lab: Lab, type: str = "bool", **fields: Any) -> Run[Any]:  # noqa: A002  # the word of the field
-    """A condition with a webhook that nobody has looked at yet."""
+    """Return a condition with a webhook that nobody has looked at yet."""
     fields = {"name": "go", "prompt": "Go on?", "webhook": URL, **fields}
     run: Run[Any] = lab.client.condition(type=type, **fields)  # type: ignore[call-overload]  # a name of any type
     return run
@@ -64,7 +64,7 @@ def documents(lab: Lab) -> list[dict[str, Any]]:
 
 
 def token(lab: Lab) -> str:
-    """The token that was posted last."""
+    """Return the token that was posted last."""
     return str(documents(lab)[-1]["token"])
 
 
@@ -227,7 +227,7 @@ def test_a_try_is_shorter_than_the_lease(secret_file: Path) -> None:
 
 
 def claimed(lab: Lab, action: ActionId) -> TaskAction:
-    """A record under a claim, as a step has it."""
+    """Return a record under a claim, as a step has it."""
     return lab.store.claim(lab.store.shard_of(action.run_id), owner="t", limit=0, named=[action]).actions[0]
 
 

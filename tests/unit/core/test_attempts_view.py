@@ -35,7 +35,7 @@ SUCCEEDED, ABORTED = ActionPhase.SUCCEEDED, ActionPhase.ABORTED
 
 
 def event(sequence: int, phase: ActionPhase, **more: Any) -> ActionEvent:
-    """An event that happened at 10 times its sequence and was written 3 ms later."""
+    """Return an event that happened at 10 times its sequence and was written 3 ms later."""
     at = 10 * sequence
     values = {"updated_time": at, "reported_time": at + 3, **more}
     return ActionEvent(id=ACTION, sequence=sequence, phase=phase, **values)

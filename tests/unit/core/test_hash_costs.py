@@ -16,7 +16,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def slowly(number: float) -> bytes:
-    """The notation of objecthash as it is defined, one digit at a time."""
+    """Return the notation of objecthash as it is defined, one digit at a time."""
     if number == 0:
         return hashlib.sha256(b"f+0:").digest()
     left, exponent = abs(Fraction(number)), 0

@@ -38,12 +38,12 @@ class Put(NamedTuple):
 
 
 def drawn(rng: random.Random) -> str:
-    """A new incarnation."""
+    """Return a new incarnation."""
     return "".join(rng.choices(LETTERS, k=10))
 
 
 def put(rng: random.Random, action: ActionId, incarnation: str, prefix: str, base: str = "") -> Put:
-    """A launch of an action with the default base, or another one."""
+    """Return a launch of an action with the default base, or another one."""
     own = join_uri(BUCKET, prefix, run_folder(action.run_id, incarnation))
     name = record_name(action, ActionSpec(parent_action_name=rng.choice((None, "p"))))
     attempt = rng.randrange(1, 4)
@@ -59,12 +59,12 @@ def nested(one: str, other: str) -> bool:
 
 
 def identity(rng: random.Random) -> ActionId:
-    """An action of nasty names."""
+    """Return an action of nasty names."""
     return ActionId(*(rng.choice(NAMES) for _ in range(4)))
 
 
 def near(rng: random.Random, action: ActionId) -> ActionId:
-    """The same action, or one that differs in some of its names."""
+    """Return the same action, or one that differs in some of its names."""
     parts = [part if rng.random() < 0.7 else rng.choice(NAMES) for part in msgspec.to_builtins(action)]
     return ActionId(*parts)
 

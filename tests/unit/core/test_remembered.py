@@ -55,7 +55,7 @@ def traced() -> Iterator[None]:
 
 
 def hostile(number: int) -> bytes:
-    """A template of 256 KiB that takes many times that when it is read."""
+    """Return a template of 256 KiB that takes many times that when it is read."""
     return b'{"custom":{"n":%d,"x":[%s]}}' % (number, b",".join([b'{"a":0}'] * (250_000 // 8)))
 
 

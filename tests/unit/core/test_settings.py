@@ -24,7 +24,7 @@ def problems(**env: str) -> list[str]:
 
 
 def read(**env: str) -> Settings:
-    """The settings of these variables (named without their prefix)."""
+    """Return the settings of these variables (named without their prefix)."""
     return Settings.from_env({f"{PREFIX}{name}": value for name, value in env.items()})
 
 

@@ -18,7 +18,7 @@ NOW = 1_700_000_000_000
 
 
 def services(**given: Any) -> Services:
-    """The services of an installation without servers."""
+    """Return the services of an installation without servers."""
     parts: dict[str, Any] = {
         "data_store": MemoryBlobs(),
         "secret_manager": NoopSecretManager(),
@@ -38,7 +38,7 @@ def record(
     inputs: Any = None,
     **spec: Any,
 ) -> TaskAction:
-    """The record `rabc123/train`, as claimed at `NOW`."""
+    """Return the record `rabc123/train`, as claimed at `NOW`."""
     if not isinstance(template, bytes):
         template = encode_template(template or TaskTemplate(id=Identifier(name="my.task")))
     values: dict[str, Any] = {
@@ -60,7 +60,7 @@ def record(
 
 
 def context(action: TaskAction | None = None, max_name: int = 0, **more: Any) -> TaskExecutionContext:
-    """The context of a record."""
+    """Return the context of a record."""
     action = action or record(**more)
     state = PluginStateManager(action.status.plugin_state, action.status.plugin_state_version)
     return TaskExecutionContext(action, services(), state, max_name)

@@ -45,7 +45,7 @@ class Service:
         self.errors: dict[str, list[Exception | None]] = {}
 
     def note(self, verb: str, about: object) -> None:
-        """A call arrives."""
+        """Note a call."""
         self.calls.append(f"{verb} {about}")
         waiting = self.errors.get(verb)
         error = waiting.pop(0) if waiting else None
@@ -53,7 +53,7 @@ class Service:
             raise error
 
     def create(self, key: str) -> int:
-        """The query of a key; the same one when asked again."""
+        """Return the query of a key; the same one when asked again."""
         number = self.numbers.setdefault(key, len(self.numbers) + 1)
         self.note("create", number)
         return number
@@ -76,7 +76,7 @@ class Warehouse(RemotePlugin[Query, PhaseInfo]):
         self.entry = PluginEntry(id=self.id, task_types=(TASK_TYPE,), load=lambda: self)
 
     def resource_requirements(self, ctx: TaskExecutionContext) -> tuple[str, Constraints] | None:
-        """A unit of the quota, if there is one."""
+        """Return a unit of the quota, if there is one."""
         return (self.quota, self.caps) if self.quota else super().resource_requirements(ctx)
 
     def create(self, ctx: TaskExecutionContext) -> Created[Query, PhaseInfo]:
@@ -91,7 +91,7 @@ class Warehouse(RemotePlugin[Query, PhaseInfo]):
         return self.service.says
 
     def status(self, ctx: TaskExecutionContext, meta: Query, resource: PhaseInfo) -> PhaseInfo:
-        """As the service says."""
+        """Return the phase as the service says."""
         del ctx, meta
         return resource
 
@@ -103,12 +103,12 @@ class Warehouse(RemotePlugin[Query, PhaseInfo]):
 
 
 def lab_of(service: Service, *, config: RemoteConfig | None = None, **plugin: Any) -> Lab:
-    """An installation that works with a service."""
+    """Return an installation that works with a service."""
     return Lab([Warehouse(service, config, **plugin).entry])
 
 
 def submit(lab: Lab, *, retries: int = 0, backoff: timedelta = timedelta(0), **spec: Any) -> ActionId:
-    """One query."""
+    """Submit one query."""
     policy = TaskMetadata(retries=RetryStrategy(retries=retries, backoff=backoff))
     template = encode_template(TaskTemplate(type=TASK_TYPE, metadata=policy))
     return lab.run(ActionSpec(task_type=TASK_TYPE, task_template=template, inputs=b"{}", **spec)).action
@@ -129,7 +129,7 @@ def put_state(lab: Lab, action: ActionId, state: object) -> None:
 
 
 def due_in(lab: Lab, action: ActionId) -> int:
-    """Milliseconds until the action is looked at again."""
+    """Return the milliseconds until the action is looked at again."""
     return dict(lab.store.due(lab.store.shard_of(action.run_id)))[action] - lab.clock()
 
 

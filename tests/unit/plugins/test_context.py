@@ -116,7 +116,7 @@ def test_the_budget_of_attempts_comes_from_the_template(
 
 
 def requested(**status: Any) -> Line:
-    """The line of a request to launch."""
+    """Return the line of a request to launch."""
     ctx = context(status=ActionStatus(**status))
     ctx.send("gpu", "demo.f")
     assert ctx.launch_request is not None

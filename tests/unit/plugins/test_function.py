@@ -43,19 +43,19 @@ def call(
 
 
 def launched(lab: Lab, **options: Any) -> ActionId:
-    """A call whose launch was sent."""
+    """Return a call whose launch was sent."""
     action = call(lab, **options)
     lab.step(action)
     return action
 
 
 def start(lab: Lab, action: ActionId, launch: str = "1", owner: str = "w1") -> TaskAction | StartRefused:
-    """A worker takes a launch."""
+    """Let a worker take a launch."""
     return lab.store.start_attempt(action, launch, owner=owner, lease=LEASE)
 
 
 def running(lab: Lab, **options: Any) -> ActionId:
-    """A call that a worker runs, as the record says too."""
+    """Return a call that a worker runs, as the record says too."""
     action = launched(lab, **options)
     assert isinstance(start(lab, action), TaskAction)
     lab.reconcile(action)
@@ -69,7 +69,7 @@ def reported(lab: Lab, action: ActionId, report: AttemptOutcome, launch: str = "
 
 
 def finish(lab: Lab, action: ActionId, ended: str, launch: str = "1", **outcome: Any) -> None:
-    """The worker reports how the launch ended, and steps run until nothing is due at once."""
+    """Report how the launch ended, and step until nothing is due at once."""
     report = AttemptOutcome(ended=ended, **outcome)
     assert reported(lab, action, report, launch)
     lab.step(action)
@@ -82,12 +82,12 @@ def look(lab: Lab, action: ActionId) -> Result:
 
 
 def messages(lab: Lab) -> list[str]:
-    """The launches put into lines so far."""
+    """Return the launches put into lines so far."""
     return [entry.detail for entry in lab.journal.of("launch")]
 
 
 def lines(lab: Lab) -> list[Line]:
-    """The lines that have launches."""
+    """Return the lines that have launches."""
     return [read_line(head.line) for head in lab.store.look(0).lines]
 
 

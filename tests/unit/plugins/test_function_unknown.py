@@ -20,7 +20,7 @@ PATIENCE = timedelta(minutes=10)
 
 
 def handed_back(lab: Lab) -> ActionId:
-    """A call whose launch a worker took and handed back."""
+    """Return a call whose launch a worker took and handed back."""
     template = TaskTemplate(type="function", custom={"function": "demo.f"})
     action = lab.run(
         ActionSpec(task_type="function", task_template=encode_template(template), inputs=b"{}")
@@ -31,7 +31,7 @@ def handed_back(lab: Lab) -> ActionId:
 
 
 def decline(lab: Lab, action: ActionId) -> None:
-    """A worker takes the launch that was sent, and hands it back."""
+    """Let a worker take the launch that was sent, and hand it back."""
     record = lab.store.start_attempt(action, "1", owner="w1", lease=6000)
     assert not isinstance(record, StartRefused), record
     assert lab.store.decline_attempt(action, "1", owner="w1", why=WHY, delay=250)
@@ -46,7 +46,7 @@ def look(lab: Lab, action: ActionId) -> TaskAction:
 
 
 def sent(lab: Lab) -> int:
-    """How often a launch was sent."""
+    """Count how often a launch was sent."""
     return lab.journal.words.count("launch")
 
 

@@ -38,7 +38,7 @@ LEASE = 60_000
 
 
 def holding(then: Callable[[TaskExecutionContext], PhaseInfo], **options: Any) -> ScriptedPlugin:
-    """A plugin that asks for one `gpu` in each round, answers `then` once it has it, and never gives it back."""
+    """Return a plugin that asks for one `gpu` in each round, answers `then` once it has it, and never gives it back."""
 
     def handle(ctx: TaskExecutionContext) -> PhaseInfo:
         answer = ctx.allocate(GPU)
@@ -48,17 +48,17 @@ def holding(then: Callable[[TaskExecutionContext], PhaseInfo], **options: Any) -
 
 
 def runs(_: TaskExecutionContext) -> PhaseInfo:
-    """An attempt that never ends by itself."""
+    """Return an attempt that never ends by itself."""
     return running(0)
 
 
 def lab_of(plugin: ScriptedPlugin, quota: str = "gpu=1") -> Lab:
-    """A lab with a quota."""
+    """Return a lab with a quota."""
     return Lab([plugin], quotas=(quota,))
 
 
 def submitted(lab: Lab, count: int, **options: Any) -> list[ActionId]:
-    """Actions, each looked at once before the next one comes."""
+    """Return actions, each looked at once before the next one comes."""
     found = []
     for _ in range(count):
         found.append(lab.submit("holder", **options))
@@ -68,12 +68,12 @@ def submitted(lab: Lab, count: int, **options: Any) -> list[ActionId]:
 
 
 def phases(lab: Lab, actions: list[ActionId]) -> list[ActionPhase]:
-    """Their phases."""
+    """Return their phases."""
     return [lab.get(action).phase for action in actions]
 
 
 def fail_once(server: object, verb: str) -> list[str]:
-    """The next call of a verb finds its server away; returns the list it is noted in."""
+    """Make the next call of a verb find its server away; return the list in which it is noted."""
     calls: list[str] = []
     real = getattr(server, verb)
 

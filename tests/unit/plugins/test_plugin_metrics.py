@@ -22,7 +22,7 @@ pytestmark = pytest.mark.rule("R61")
 
 
 def lab_of_one_gpu() -> Lab:
-    """A lab with one unit of a quota, and a plugin that runs for ever once it has it."""
+    """Return a lab with one unit of a quota, and a plugin that runs for ever once it has it."""
 
     def handle(ctx: TaskExecutionContext) -> PhaseInfo:
         answer = ctx.allocate("gpu")

@@ -15,7 +15,7 @@ from reconciler.plugins.registry import PluginEntry, PluginNotFound, PluginRegis
 
 
 def entry(name: str, *task_types: str, limit: int = 0, **more: Any) -> PluginEntry:
-    """An entry whose plugin is known by its id."""
+    """Return an entry whose plugin is known by its id."""
 
     def load() -> Plugin:
         plugin = Plugin()

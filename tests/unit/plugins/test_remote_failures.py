@@ -31,7 +31,7 @@ pytestmark = pytest.mark.rule("R72")
 
 
 def launched(service: Service, **options: object) -> tuple[Lab, ActionId]:
-    """A query that was created."""
+    """Return a query that was created."""
     lab = lab_of(service, **options)  # type: ignore[arg-type]  # options of the plugin
     action = submit(lab)
     lab.reconcile(action)

@@ -139,7 +139,7 @@ def test_secrets_are_resolved_per_call_and_never_stored() -> None:
 
 
 def limited(quota: int, caps: Constraints | None = None) -> tuple[Lab, Service]:
-    """An installation with a service of so many slots."""
+    """Return an installation with a service of so many slots."""
     service = Service()
     plugin = Warehouse(service, quota="slots")
     plugin.caps = caps or plugin.caps

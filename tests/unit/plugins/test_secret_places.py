@@ -34,7 +34,7 @@ class Shelf:
         self.asked: list[str] = []
 
     def fetch(self, secret: SecretId) -> SecretValue:
-        """As told."""
+        """Return or raise as told."""
         name = "_".join((*secret.scope, secret.name))
         self.asked.append(name)
         found = self.held.get(name)
@@ -46,7 +46,7 @@ class Shelf:
 
 
 def get(shelf: Shelf, key: str = "db", **options: Any) -> str:
-    """The value a project `p` in the domain `d` sees."""
+    """Return the value a project `p` in the domain `d` sees."""
     return ChainedSecrets([shelf], **options).get(key, project="p", domain="d")
 
 
@@ -246,7 +246,7 @@ def test_variables_that_cannot_be_used(key: str, env: str) -> None:
 
 
 def action_with(*secrets: SecretRef) -> TaskAction:
-    """A record whose template asks for secrets."""
+    """Return a record whose template asks for secrets."""
     template = encode_template(TaskTemplate(type="function", secrets=secrets))
     return TaskAction(ActionId("p", "d", "r", "a"), ActionSpec(task_template=template))
 

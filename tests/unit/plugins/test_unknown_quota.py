@@ -21,7 +21,7 @@ PATIENCE = timedelta(minutes=10)
 
 
 def asking(ctx: TaskExecutionContext) -> PhaseInfo:
-    """A plugin of a user that asks as it should."""
+    """Return a plugin of a user that asks as it should."""
     answer = ctx.allocate("licence")
     return success() if answer.allocation is Allocation.GRANTED else ctx.wait_for("licence", answer)
 

@@ -63,7 +63,7 @@ def naps(lab: Lab, seconds: Sequence[float], concurrency: int, **options: Any) -
 
 
 def names(lab: Lab, run: Run[Any]) -> list[str]:
-    """The members there are."""
+    """Return the members there are."""
     return [one.id.action for one in lab.client.actions(run.id, parent="a0")]
 
 
