@@ -80,6 +80,10 @@ class SourceUnusable(InvalidInput):
     """No run can be made of this one: it has not ended, part of it is gone, or its task has changed."""
 
 
+class NothingToRecover(SourceUnusable):
+    """All of a run that a recover would run again succeeded, or was dealt with by a function that did."""
+
+
 class InvalidArguments(InvalidInput, TypeError):
     """Arguments do not fit the signature of a function, or cannot be written as JSON."""
 
@@ -134,13 +138,14 @@ class ActionNotFound(ReconcilerError, LookupError):
 
     def __init__(self, action: object, *, used_again: bool = False, half_stored: str = "") -> None:
         self.action = action
+        what = "action" if str(action).count("/") == 3 else "run"
         gone = (
-            f"the action {action} that was meant is stored no more: its retention has passed, and a later run has its name. "
+            f"the {what} {action} that was meant is stored no more: its retention has passed, and a later run has its name. "
             "Read results in time, or raise RECONCILER_RETENTION."
         )
         missing = (
-            f"no action {action} is stored: it was never accepted, or its retention has passed. "
-            "`reconciler list` shows what is there."
+            f"no {what} {action} is stored: it was never accepted, or its retention has passed. "
+            "`reconciler list` and `reconciler history` show what is there."
         )
         partly = f"no action {action} is stored yet: {half_stored}." if half_stored else ""
         super().__init__(gone if used_again else partly or missing)
@@ -149,11 +154,12 @@ class ActionNotFound(ReconcilerError, LookupError):
 class ActionConflict(ReconcilerError):
     """An action with this identity exists with another spec. `fields` names what differs."""
 
-    def __init__(self, action: object, fields: tuple[str, ...]) -> None:
+    def __init__(self, action: object, fields: tuple[str, ...], told: str = "") -> None:
         self.action = action
         self.fields = fields
         super().__init__(
-            f"action {action} exists with another spec; these fields differ: {', '.join(fields)}. "
+            told
+            or f"action {action} exists with another spec; these fields differ: {', '.join(fields)}. "
             "Submit under another run name, or with the spec that was first accepted."
         )
 

@@ -80,7 +80,7 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         run: which one, `project/domain/run@incarnation`.
         made: the run that was made of it; empty for an abort, and when it was refused.
-        outcome: of an abort.
+        outcome: of an abort; or that there was nothing to recover.
         refused: why nothing was done, a sentence; empty = it was.
     """
 

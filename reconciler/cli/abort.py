@@ -7,13 +7,13 @@ import click
 from reconciler.api.action import ActionId
 from reconciler.cli.exits import GivenUp
 from reconciler.cli.output import emit, say
-from reconciler.cli.session import Place, common_options, connected
-from reconciler.client import Client
+from reconciler.cli.session import ONE, Place, common_options, connected
+from reconciler.client.actions import Actions
 from reconciler.stores.base import AbortOutcome
 
 
 @click.command()
-@click.argument("action", metavar="RUN[/ACTION]")
+@click.argument("action", metavar=ONE)
 @click.option("--reason", required=True, help="Why; stored, and told to the action and in its events.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common_options
@@ -28,8 +28,10 @@ def abort(*, action: str, reason: str, yes: bool, project: str, domain: str, as_
     if not reason.strip():
         raise click.UsageError("--reason must not be empty.")
     place = Place(project, domain)
-    target = place.action(action)
-    with connected(place) as client:
+    one = place.one(action)
+    target = one.action
+    with connected(place) as connection:
+        client = one.reader(connection)
         if not yes:
             _ask(client, target)
         outcome = client.abort(target, reason)
@@ -39,7 +41,7 @@ def abort(*, action: str, reason: str, yes: bool, project: str, domain: str, as_
             say(_sentence(client, target, outcome))
 
 
-def _ask(client: Client, action: ActionId) -> None:
+def _ask(client: Actions, action: ActionId) -> None:
     """Ask for a yes.
 
     Raises:
@@ -57,7 +59,7 @@ def _ask(client: Client, action: ActionId) -> None:
         raise GivenUp("nothing was aborted.")
 
 
-def _sentence(client: Client, action: ActionId, outcome: AbortOutcome) -> str:
+def _sentence(client: Actions, action: ActionId, outcome: AbortOutcome) -> str:
     match outcome:
         case AbortOutcome.REQUESTED:
             return f"{action} is being aborted."

@@ -17,6 +17,7 @@ from reconciler.cli.output import emit, note, say, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.client.bulk import LIMIT, Bulk
 from reconciler.core.times import iso
+from reconciler.stores.holds import RunLife
 
 Command = Callable[..., Any]
 _SHOWN = 10
@@ -151,7 +152,7 @@ def _count(verb: BulkVerb, found: Found, limit: int, *, as_json: bool) -> None:
             f"That is more than --limit {limit}, so it would be refused: narrow the question, or raise --limit to {runs}."
         )
     for row in found.rows[:_SHOWN]:
-        say(f"  {row.id}")
+        say(f"  {RunLife(row.id, row.incarnation)}")
     if runs > _SHOWN:
         say(f"  … and {runs - _SHOWN} more")
 
@@ -185,7 +186,7 @@ def _carry_out(begun: Bulk, *, as_json: bool) -> None:
 
 
 def _sentence(begun: Bulk, done: Sequence[Done]) -> str:
-    told = Counter(each.outcome or ("refused" if each.refused else "made") for each in done)
+    told = Counter(each.outcome.replace("_", " ") or ("refused" if each.refused else "made") for each in done)
     parts = ", ".join(f"{count} {what}" for what, count in sorted(told.items()))
     return f"{begun.plan.name}: {begun.plan.verb} of {len(done)} runs: {parts}."
 
@@ -204,6 +205,7 @@ def _head(plan: BulkPlan) -> dict[str, object]:
 def _document(each: Done) -> dict[str, object]:
     return {
         "run": each.run.partition("@")[0],
+        "incarnation": each.run.partition("@")[2],
         "made": each.made or None,
         "outcome": each.outcome or None,
         "refused": each.refused or None,

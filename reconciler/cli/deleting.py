@@ -7,13 +7,13 @@ import click
 from reconciler.archive.requests import DeleteRequest
 from reconciler.cli.exits import GivenUp
 from reconciler.cli.output import emit, note, say, show_table
-from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.session import ONE_RUN, Place, common_options, connected
 from reconciler.client import Client
 from reconciler.core.times import iso
 
 
 @click.command(short_help="Delete a run, or all of a project, from the archive.")
-@click.argument("run", metavar="[RUN]", required=False)
+@click.argument("run", metavar=f"[{ONE_RUN}]", required=False)
 @click.option("--all", "everything", is_flag=True, help="All runs of --project, or of its --domain.")
 @click.option("--incarnation", default="", help="Only this run of all that had the name.")
 @click.option("--reason", default="", help="Why; kept in the trace.")
@@ -89,7 +89,12 @@ def _planned(
 ) -> DeleteRequest:
     if run is None:
         return client.history.plan_delete_project(place.settings.project, domain=domain, reason=reason)
-    return client.history.plan_delete(place.run(run), incarnation=incarnation, reason=reason)
+    one = place.one_run(run)
+    if incarnation and one.incarnation not in {"", incarnation}:
+        raise click.UsageError(f"{run} and --incarnation {incarnation} name two runs: leave one of them out.")
+    return client.history.plan_delete(
+        one.action.run_id, incarnation=incarnation or one.incarnation, reason=reason
+    )
 
 
 def _ask(request: DeleteRequest) -> None:

@@ -11,7 +11,7 @@ from reconciler.cli.documents import error_of
 from reconciler.cli.format import ago
 from reconciler.cli.get import never_asked_for
 from reconciler.cli.output import emit, phase_text, say
-from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.session import ONE, Place, common_options, connected
 from reconciler.cli.terminal import styled, write
 from reconciler.client.describing import Described, describe
 from reconciler.core.documents import Document
@@ -20,7 +20,7 @@ from reconciler.core.times import iso
 
 
 @click.command("describe")
-@click.argument("action", metavar="RUN[/ACTION]")
+@click.argument("action", metavar=ONE)
 @common_options
 def describing(*, action: str, project: str, domain: str, as_json: bool) -> None:
     """Say in a sentence why an action waits: its place in line, a quota, a person, a paused queue, and so on.
@@ -28,9 +28,9 @@ def describing(*, action: str, project: str, domain: str, as_json: bool) -> None
     When it waits for another action, that one is described below it.
     """
     place = Place(project, domain)
-    target = place.action(action)
+    target = place.one(action)
     with connected(place) as client:
-        chain = describe(client, target)
+        chain = describe(client, target.action, target.incarnation)
         if as_json:
             emit({"chain": [why_document(one) for one in chain]})
             return

@@ -91,6 +91,7 @@ def action_document(
     status = record.status
     return {
         **summary_document(record),
+        "incarnation": record.metadata.incarnation,
         "launches": status.launches,
         "system_failures": status.total_system_failures,
         "not_before": iso(status.not_before),

@@ -10,7 +10,9 @@ from reconciler.core.visible import SUSPECT, is_seen, visible
 NOTHING = "-"
 """What stands where there is nothing to show."""
 
-_USER_INFO = re.compile(r"(?<=://)[^\s'\"`<>]*@")
+_USER_INFO = re.compile(
+    r"(?<!s3://)(?<=://)[^\s'\"`<>]*@"
+)  # the URI of an object has none, and an @ of its own
 _PASSWORD = re.compile(r"(?i)([?&;](?:password|passwd|secret|token)=)[^&;\s'\"]+")
 
 

@@ -16,7 +16,7 @@ from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.cli.documents import NOT_SEEN, action_document, log_uri, waiting_reason
 from reconciler.cli.format import ago, one_line, size, stamp
 from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
-from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.session import ONE, Place, common_options, connected
 from reconciler.cli.terminal import styled, write
 from reconciler.core.attempts import AttemptView, attempts_of
 from reconciler.core.events import observed_attempts
@@ -30,18 +30,22 @@ Pairs = list[tuple[str, str]]
 
 
 @click.command()
-@click.argument("action", metavar="RUN[/ACTION]")
+@click.argument("action", metavar=ONE)
 @common_options
 def get(*, action: str, project: str, domain: str, as_json: bool) -> None:
-    """Show one action: where it is, why it waits or failed, its history, and where outputs and log lie."""
+    """Show one action: where it is, why it waits or failed, its history, and where outputs and log lie.
+
+    Of several runs that had the name, the last one, or that of INCARNATION, as `reconciler history` shows it.
+    """
     place = Place(project, domain)
-    target = place.action(action)
+    target = place.one(action)
     with connected(place) as client:
-        record = client.get(target)
-        events = client.events(target)
+        reader = target.reader(client)
+        record = reader.get(target.action)
+        events = reader.events(target.action)
         life = RunLife(record.id.run_id, record.metadata.incarnation)
         made = client.made_into(life) if not record.spec.parent_action_name else []
-        by = client.submitter(record)
+        by = reader.submitter(record)
         record.set_metadata(submitted=by)
         if as_json:
             emit(action_document(record, events, made))
@@ -99,6 +103,7 @@ def _what(record: TaskAction) -> Pairs:
     task, children = record.spec.task_type or record.spec.action_type, record.children
     named = record.spec.short_name and record.spec.short_name != task
     return [
+        ("incarnation", record.metadata.incarnation),
         ("task", f"{task} {record.spec.short_name}" if named else task),
         ("asks", _question(record)),
         ("parent", record.spec.parent_action_name or ""),

@@ -13,6 +13,7 @@ from reconciler.cli.format import one_line
 from reconciler.cli.output import emit, note, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.core.times import iso, span
+from reconciler.stores.holds import RunLife
 
 
 @click.group(invoke_without_command=True)
@@ -25,7 +26,8 @@ def history(
 ) -> None:
     """List archived runs of a project by the day they ended on, last ones first.
 
-    --task, --phase and --code together choose runs in which one action fits all of them. `reconciler get RUN` shows one.
+    --task, --phase and --code together choose runs in which one action fits all of them. A name may have been used again, so
+    a RUN stands with its incarnation here; so `reconciler get`, `list`, `events`, `logs` and `recover` take it.
     """
     if context.invoked_subcommand is not None:
         _refuse_options(context)
@@ -76,7 +78,7 @@ def _show(found: Found, question: Question, limit: int, *, as_json: bool) -> Non
             ("RUN", "ENDED", "TOOK", "PHASE", "TASK", "ACTIONS", "MATCHING"),
             [
                 (
-                    str(row.id),
+                    str(RunLife(row.id, row.incarnation)),
                     iso(row.ended_at) or "",
                     span(row.ended_at - row.created_at),
                     row.phase,

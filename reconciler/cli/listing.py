@@ -12,9 +12,9 @@ from reconciler.api.phase import ActionPhase
 from reconciler.cli.documents import counts_document, error_of, summary_document, waiting_reason
 from reconciler.cli.format import one_line
 from reconciler.cli.output import counts_text, emit, note, phase_cell, say, show_table
-from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.session import ONE_RUN, Place, common_options, connected
 from reconciler.client import Client
-from reconciler.client.actions import position
+from reconciler.client.actions import Actions, position
 from reconciler.core.events import observed_attempts
 from reconciler.core.naming import task_name
 from reconciler.core.times import iso, span
@@ -25,7 +25,7 @@ _PHASES = [str(phase) for phase in ActionPhase if phase is not ActionPhase.UNSPE
 
 
 @click.command("list")
-@click.argument("run", required=False, metavar="[RUN]")
+@click.argument("run", required=False, metavar=f"[{ONE_RUN}]")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Most lines.")
 @click.option("--phase", type=click.Choice(_PHASES), help="With RUN: only actions in this phase.")
 @click.option("--parent", help="With RUN: only direct children of this action.")
@@ -49,14 +49,13 @@ def listing(
     if run is None and (phase or parent or after):
         raise click.UsageError("--phase, --parent and --after need a RUN: they choose among its actions.")
     place = Place(project, domain)
-    target = place.run(run) if run is not None else None
+    target = place.one_run(run) if run is not None else None
     with connected(place) as client:
         if target is None:
             _list_runs(client, limit, project, domain, as_json=as_json)
         else:
-            _list_actions(
-                client, target, limit, phase, client.actions(target, parent, after), as_json=as_json
-            )
+            reader, named = target.reader(client), target.action.run_id
+            _list_actions(reader, named, limit, phase, reader.actions(named, parent, after), as_json=as_json)
 
 
 def _list_runs(client: Client, limit: int, project: str, domain: str, *, as_json: bool) -> None:
@@ -106,7 +105,7 @@ def _run_document(summary: RunSummary) -> dict[str, object]:
 
 
 def _list_actions(
-    client: Client,
+    client: Actions,
     run: RunId,
     limit: int,
     phase: str | None,
@@ -127,7 +126,15 @@ def _list_actions(
     go_on = position(found[-1]) if more else None
     if as_json:
         listed = [summary_document(record) for record in found]
-        emit({"run": str(run), "phases": counts_document(counts), "actions": listed, "after": go_on})
+        emit(
+            {
+                "run": str(run),
+                "incarnation": found[0].metadata.incarnation if found else None,
+                "phases": counts_document(counts),
+                "actions": listed,
+                "after": go_on,
+            }
+        )
         return
     say(f"{run}  {counts_text(counts.phases)}")
     now = client.store.now()

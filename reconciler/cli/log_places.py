@@ -7,7 +7,7 @@ from typing import NamedTuple
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import BlobNotFound
 from reconciler.api.event import ActionEvent
-from reconciler.client import Client
+from reconciler.client.actions import Actions
 from reconciler.core.events import observed_attempts, prefix_of
 from reconciler.core.paths import LOG_FILE
 
@@ -44,7 +44,7 @@ def place_of(record: TaskAction, events: list[ActionEvent], attempt: int) -> Log
     return LogPlace(attempt, folder) if folder else None
 
 
-def read_log(client: Client, place: LogPlace, limit: int) -> bytes:
+def read_log(client: Actions, place: LogPlace, limit: int) -> bytes:
     """Read what lies there; nothing when nothing does.
 
     Raises:

@@ -12,9 +12,9 @@ from reconciler.api.errors import InvalidInput
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.log_places import LogPlace, place_of, read_log
 from reconciler.cli.output import emit, note
-from reconciler.cli.session import Place, common_options, connected, leaving_it_running
+from reconciler.cli.session import ONE, Place, common_options, connected, leaving_it_running
 from reconciler.cli.terminal import write_bytes
-from reconciler.client import Client
+from reconciler.client.actions import Actions
 from reconciler.core.events import observed_attempts
 
 _LOOK_EVERY = 1.0
@@ -22,7 +22,7 @@ _LOOK_EVERY = 1.0
 
 
 @click.command()
-@click.argument("action", metavar="RUN[/ACTION]")
+@click.argument("action", metavar=ONE)
 @click.option("--attempt", type=click.IntRange(1), help="Which attempt, from 1.  [default: the last one]")
 @click.option("--tail", type=click.IntRange(0), metavar="LINES", help="Begin with so many lines of its end.")
 @click.option(
@@ -46,9 +46,10 @@ def logs(
     if follow and as_json:
         raise click.UsageError("--json is one document: leave out --follow.")
     place = Place(project, domain)
-    target = place.action(action)
+    one = place.one(action)
+    target = one.action
     with connected(place) as client, leaving_it_running(target):
-        reader = _Reader(client, target, attempt, place.settings.max_object_size)
+        reader = _Reader(one.reader(client), target, attempt, place.settings.max_object_size)
         if follow:
             _print_growing(reader, tail)
             return
@@ -66,7 +67,7 @@ def logs(
 class _Reader:
     """Reads the log of one attempt, or of the newest attempt."""
 
-    def __init__(self, client: Client, target: ActionId, attempt: int | None, limit: int) -> None:
+    def __init__(self, client: Actions, target: ActionId, attempt: int | None, limit: int) -> None:
         self._client = client
         self._target = target
         self._wanted = attempt

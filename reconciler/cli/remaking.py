@@ -11,7 +11,7 @@ import msgspec
 from reconciler.api.action import RunId
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.output import emit, note, say
-from reconciler.cli.session import Place, common_options, connected, read_text
+from reconciler.cli.session import ONE_RUN, Place, common_options, connected, read_text
 from reconciler.client import Client, Run
 from reconciler.client.derivation import name_for
 
@@ -32,7 +32,7 @@ def making_options(command: F) -> F:
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar=ONE_RUN)
 @making_options
 def rerun(*, run: str, name: str, idempotency_key: str, project: str, domain: str, as_json: bool) -> None:
     """Run all of an ended RUN again, with the same inputs, as a new run."""
@@ -40,7 +40,7 @@ def rerun(*, run: str, name: str, idempotency_key: str, project: str, domain: st
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar=ONE_RUN)
 @making_options
 def recover(*, run: str, name: str, idempotency_key: str, project: str, domain: str, as_json: bool) -> None:
     """Go on from what succeeded of an ended RUN: a new run with those outputs, in which only the rest runs."""
@@ -48,7 +48,7 @@ def recover(*, run: str, name: str, idempotency_key: str, project: str, domain: 
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar=ONE_RUN)
 @click.option(
     "--input",
     "inputs",
@@ -95,10 +95,12 @@ def _remake(
     as_json: bool,
     **changes: Any,  # noqa: ANN401  # of a fork
 ) -> None:
-    source = place.run(run)
+    one = place.one_run(run)
+    source = one.action.run_id
     with connected(place) as client:
         name = _announced(verb, source, name, key)
-        made: Run[Any] = getattr(client, verb)(source, name=name, idempotency_key=key, **changes)
+        make = getattr(client, verb)
+        made: Run[Any] = make(source, name=name, idempotency_key=key, incarnation=one.incarnation, **changes)
         _tell(client, source, made, as_json=as_json)
 
 
@@ -108,7 +110,7 @@ def _announced(verb: str, source: RunId, name: str, key: str) -> str:
         return name
     chosen = name_for(source)
     note(
-        f"The new run is {chosen}: after an interruption the same `reconciler {verb}` with --name {chosen} goes on."
+        f"The new run is to be {chosen}: after an interruption the same `reconciler {verb}` with --name {chosen} goes on."
     )
     return chosen
 

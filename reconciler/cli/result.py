@@ -11,7 +11,7 @@ import msgspec
 from reconciler.api.action import ActionId
 from reconciler.cli.durations import duration
 from reconciler.cli.output import note
-from reconciler.cli.session import Place, common_options, connected, leaving_it_running
+from reconciler.cli.session import ONE, One, Place, common_options, connected, leaving_it_running
 from reconciler.cli.terminal import write, write_json
 from reconciler.client import Client, Run
 from reconciler.core.redaction import redaction_of
@@ -26,7 +26,7 @@ _PACKED = re.compile(rb'(?P<name>"(?:npy|parquet)": ")(?P<data>[A-Za-z0-9+/=]{10
 
 
 @click.command()
-@click.argument("action", metavar="RUN[/ACTION]")
+@click.argument("action", metavar=ONE)
 @click.option("--timeout", type=duration, help="Longest wait, as 60, 10s or 2h.  [default: no limit]")
 @common_options
 def result(*, action: str, timeout: float | None, project: str, domain: str, as_json: bool) -> None:
@@ -36,29 +36,35 @@ def result(*, action: str, timeout: float | None, project: str, domain: str, as_
     printed.
     """
     place = Place(project, domain)
-    target = place.action(action)
-    with connected(place) as client, leaving_it_running(target):
-        print_value(await_value(client, target, timeout), as_json=as_json)
+    target = place.one(action)
+    with connected(place) as client, leaving_it_running(target.action):
+        print_value(await_value(client, target.action, timeout, target.incarnation), as_json=as_json)
 
 
-def await_value(client: Client, action: ActionId, timeout: float | None) -> msgspec.Raw | None:
+def await_value(
+    client: Client, action: ActionId, timeout: float | None, incarnation: str = ""
+) -> msgspec.Raw | None:
     """Wait for the output as JSON, byte for byte as written, so that numbers of any size stay exact; None: it is redacted.
 
     Args:
         client: of the action's servers.
         action: which one.
         timeout: seconds; None waits as long as it takes.
+        incarnation: of its run; empty: the one there is, or the last one.
 
     Raises:
         ActionFailed, ActionAborted, ActionTimedOut: it ended otherwise; for a group, its first such member.
         ActionNotFound, ResultTimeout: see `Client.wait`.
     """
-    record = client.wait(action, timeout)
+    reader = One(action, incarnation).reader(client)
+    record = reader.wait(action, timeout)
     config = config_of(record.spec)
     if config is None:
-        return None if redaction_of(record).outputs else _single(client.outputs(record))
-    found = Run[Sequence[msgspec.Raw]](client, action, _single, members=config.expected).result()
-    below = client.actions(action.run_id, parent=action.action)
+        return None if redaction_of(record).outputs else _single(reader.outputs(record))
+    found = Run[Sequence[msgspec.Raw]](
+        client, action, _single, members=config.expected, incarnation=incarnation
+    ).result()
+    below = reader.actions(action.run_id, parent=action.action)
     if any(redaction_of(child).outputs for child in below):
         return None
     return msgspec.Raw(msgspec.json.encode(list(found)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 import structlog
@@ -12,16 +13,23 @@ import structlog
 from reconciler.api.action import ActionId, RunId
 from reconciler.api.audit import Door
 from reconciler.api.errors import InvalidName
-from reconciler.api.names import check_name
+from reconciler.api.names import check_incarnation, check_name
 from reconciler.broker.messenger import CeleryMessenger
 from reconciler.cli.exits import GivenUp
 from reconciler.cli.terminal import safe_stderr
 from reconciler.client import Client
+from reconciler.client.actions import Actions
 from reconciler.client.handles import action_of
+from reconciler.client.incarnation import OneIncarnation
 from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 
 F = TypeVar("F", bound=Callable[..., Any])
+_WITH_INCARNATION = re.compile(r"([^@]*)@([^@/]*)(/[^@/]*)?")
+ONE = "RUN[@INCARNATION][/ACTION]"
+"""What names an action to commands that read."""
+ONE_RUN = "RUN[@INCARNATION]"
+"""What names a run to them."""
 
 
 def common_options(command: F) -> F:
@@ -33,6 +41,22 @@ def common_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+class One(NamedTuple):
+    """An action of a run that is meant.
+
+    Attributes:
+        action: which one.
+        incarnation: of its run; empty: the one there is, or the last one.
+    """
+
+    action: ActionId
+    incarnation: str = ""
+
+    def reader(self, client: Client) -> Actions:
+        """Give who reads that run, whatever else has its name by now."""
+        return OneIncarnation(client, self.action, self.incarnation) if self.incarnation else client
 
 
 class Place:
@@ -68,6 +92,26 @@ class Place:
                     f"{text!r} names another {what} than --{what} {wanted}; leave one of them out"
                 )
         return found
+
+    def one(self, text: str) -> One:
+        """Read an action of one run of all that had its name: `RUN@INCARNATION[/ACTION]`, or without the incarnation.
+
+        Raises:
+            InvalidName: as `action`, or no incarnation is written so.
+        """
+        found = _WITH_INCARNATION.fullmatch(text)
+        if found is None:
+            return One(self.action(text))
+        return One(self.action(found[1] + (found[3] or "")), check_incarnation(found[2]))
+
+    def one_run(self, text: str) -> One:
+        """Read a run, as `one`.
+
+        Raises:
+            InvalidName: as `one`, or an action is named.
+        """
+        self.run(text.partition("@")[0] if text.count("/") in {0, 2} else text)
+        return self.one(text)
 
     def run(self, text: str) -> RunId:
         """Read a run.

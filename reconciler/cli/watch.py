@@ -12,9 +12,10 @@ from reconciler.cli.durations import duration
 from reconciler.cli.format import in_row, stamp
 from reconciler.cli.output import emit, note, phase_text
 from reconciler.cli.run_tree import follow_tree
-from reconciler.cli.session import Place, common_options, connected, leaving_it_running
+from reconciler.cli.session import ONE, Place, common_options, connected, leaving_it_running
 from reconciler.cli.terminal import write
 from reconciler.client import Client
+from reconciler.client.actions import Actions
 from reconciler.client.waiting import raise_unless_succeeded
 from reconciler.core.documents import event_document
 
@@ -48,19 +49,23 @@ def watch(
 
 
 @click.command()
-@click.argument("action", metavar="RUN[/ACTION]")
+@click.argument("action", metavar=ONE)
 @after_option
 @common_options
 def events(*, action: str, after: int, project: str, domain: str, as_json: bool) -> None:
-    """Show the events of an action so far. With --json, one object per line."""
+    """Show the events of an action so far. With --json, one object per line.
+
+    Of several runs that had the name, the last one, or that of INCARNATION, as `reconciler history` shows it.
+    """
     place = Place(project, domain)
-    target = place.action(action)
+    target = place.one(action)
     with connected(place) as client:
-        found = client.events(target, after)
+        reader = target.reader(client)
+        found = reader.events(target.action, after)
         for event in found:
             _show(event, as_json=as_json)
         if not found and not as_json:
-            note(_why_none(client, target, after))
+            note(_why_none(reader, target.action, after))
 
 
 def _as_tree(client: Client, target: ActionId, after: int, *, as_json: bool) -> bool:
@@ -71,7 +76,7 @@ def _as_tree(client: Client, target: ActionId, after: int, *, as_json: bool) -> 
     return not record.spec.parent_action_name and record.children.total > 0
 
 
-def _why_none(client: Client, action: ActionId, after: int) -> str:
+def _why_none(client: Actions, action: ActionId, after: int) -> str:
     total = client.get(action).events
     if total <= after:
         return f"{action} has no events behind {after}; the last one is {total}."

@@ -20,6 +20,7 @@ from reconciler.api.errors import (
     BlobNotFound,
     InvalidInput,
     InvalidSpec,
+    NothingToRecover,
 )
 from reconciler.api.names import check_name
 from reconciler.api.phase import ActionPhase
@@ -52,6 +53,8 @@ _MARK = 20
 """Runs after which it is noted how far a bulk came: so many are looked at again at most after a death."""
 _REFUSED = (InvalidInput, ActionNotFound, ActionConflict, ArchiveUnreadable, BlobCorrupt)
 """Says something of one run, and nothing of the others."""
+NOTHING = "nothing_to_recover"
+"""The outcome of a recover for a run of which all succeeded that counts: what failed was dealt with by a function."""
 _FINE = {str(phase) for phase in ActionPhase if phase.has_outputs()}
 
 
@@ -123,6 +126,8 @@ class Bulk:
             if self.plan.verb == BulkVerb.ABORT:
                 return Done(str(life), outcome=self._abort(life))
             return Done(str(life), made=str(self._make(life, again=again)))
+        except NothingToRecover:
+            return Done(str(life), outcome=NOTHING)
         except _REFUSED as error:
             return Done(str(life), refused=str(error))
 
@@ -173,7 +178,7 @@ class Bulks:
         """Find the runs of a query to which a verb can be applied; nothing is stored. Stored runs first, newest first.
 
         To abort, those that are alive; to rerun, those that ended; to recover, those that ended and in which something did
-        not succeed.
+        not succeed. Whether a function has dealt with that is seen when a run is recovered: then there is nothing to do.
 
         Raises:
             StoreUnavailable, BlobUnavailable: a server does not answer.

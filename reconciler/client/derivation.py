@@ -7,7 +7,7 @@ that whoever runs finds it. The same call with the same idempotency key goes on 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
 import msgspec
@@ -17,6 +17,7 @@ from reconciler.api.audit import Who
 from reconciler.api.errors import ActionConflict, ActionNotFound, InvalidSpec, SourceUnusable
 from reconciler.api.lineage import Verb
 from reconciler.api.names import check_name
+from reconciler.api.phase import ActionPhase
 from reconciler.archive.archive import Archive
 from reconciler.client.derived import NO_CHANGES, Changes, Maker
 from reconciler.client.door import Door
@@ -39,6 +40,7 @@ from reconciler.core.derivation import (
     check_source,
     is_started,
     is_whole,
+    nothing_to_recover,
     plan_recover,
     plan_rerun,
 )
@@ -48,6 +50,8 @@ from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
 
+_AT_ONCE = 500
+"""Actions per round trip."""
 _DRAWN = re.compile(r"-[a-z2-7]{8}$")
 """What `new_run_name` adds: a run made of a run is named after what that one was named after."""
 
@@ -129,7 +133,7 @@ class Derivation:
         maker = Maker(verb, source, holder, changes, self._store)
         reused, again = maker.actions(plan, self._door, self._blobs, self._settings.max_object_size)
         again[0].set_metadata(submitted=self._who())
-        actions = self._in_its_life([*reused, *again], again[0].id, source)
+        actions = self._in_its_life(verb, reused, again, source)
         self._limits.check(again)
         incarnation = self._storing.store(actions, grip.renew)
         grip.loosen()
@@ -169,10 +173,7 @@ class Derivation:
             return plan_rerun(source.records, self._puts)
         plan = plan_recover(source.records, self._starts, changes.names, fills=_fills)
         if not plan.again:
-            raise SourceUnusable(
-                f"all actions of the run {source.life.run} succeeded, so nothing is to be recovered: `reconciler rerun` "
-                "runs all again, `reconciler fork` some of them"
-            )
+            raise nothing_to_recover(source.life.run, source.records)
         return plan
 
     def _check_names(self, source: SourceRun, changes: Changes) -> None:
@@ -196,18 +197,44 @@ class Derivation:
                 )
 
     def _in_its_life(
-        self, actions: Sequence[TaskAction], root: ActionId, source: SourceRun
+        self, verb: Verb, reused: Sequence[TaskAction], again: Sequence[TaskAction], source: SourceRun
     ) -> Sequence[TaskAction]:
-        """Give the actions the incarnation of the run that an earlier call began."""
+        """Give the actions the incarnation of the run that an earlier call began.
+
+        Raises:
+            ActionConflict: that was another call: nothing of it is changed.
+        """
+        actions, root = [*reused, *again], again[0].id
         there = self._store.list_actions(root.run_id, limit=1).actions
         if not there:
             return actions
         metadata = there[0].metadata
-        if metadata.lineage is None or metadata.lineage.source != str(source.life):
-            raise ActionConflict(root, ("lineage",))
+        lineage = metadata.lineage
+        same = lineage is not None and (lineage.verb, lineage.source) == (verb, str(source.life))
+        if not (
+            same and self._takes_the_same_over({action.id.action for action in reused}, root.run_id, source)
+        ):
+            how = f"by {lineage.verb} of {lineage.source}" if lineage else "by a submission"
+            other = ", with other changes" if same else ""
+            raise ActionConflict(
+                root,
+                ("lineage",),
+                f"the run {root.run_id} exists, and was made otherwise: {how}{other}. Give this one another name, or none",
+            )
         for action in actions:
             action.set_metadata(incarnation=metadata.incarnation)
         return actions
+
+    def _takes_the_same_over(self, reused: Collection[str], run: RunId, source: SourceRun) -> bool:
+        """Tell whether a stored run, as far as it is stored, has taken over these actions of the source and no other one."""
+        names = list(source.records)
+        for start in range(0, len(names), _AT_ONCE):
+            part = names[start : start + _AT_ONCE]
+            stored = self._store.get_many([run.action(name) for name in part])
+            for name, record in zip(part, stored, strict=True):
+                if record is not None and (record.phase is ActionPhase.RECOVERED) != (name in reused):
+                    return False
+        return True
 
 
 def _unchanged(source: SourceRun, changes: Changes) -> list[TaskAction]:

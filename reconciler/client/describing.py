@@ -11,6 +11,7 @@ from reconciler.api.errors import BadTaskSpecification, InvalidName
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import template_or_none
 from reconciler.client.client import Client
+from reconciler.client.incarnation import OneIncarnation
 from reconciler.core.line import read_line
 from reconciler.core.why import Reason, Surroundings, Why, holder_of, why
 from reconciler.plugins.function_config import config_of, function_types
@@ -120,14 +121,19 @@ _DEEP = 8
 """Actions in a chain of reasons, at most."""
 
 
-def describe(client: Client, action: ActionId) -> list[Described]:
+def describe(client: Client, action: ActionId, incarnation: str = "") -> list[Described]:
     """Describe an action and what it waits for, then what that waits for, and so on; of its open children the first one.
+
+    Args:
+        client: reads.
+        action: which one.
+        incarnation: of its run; empty: the one there is.
 
     Raises:
         ActionNotFound: there is no such action.
         StoreUnavailable: the store does not answer.
     """
-    record: TaskAction | None = client.get(action)
+    record: TaskAction | None = OneIncarnation(client, action, incarnation).get(action)
     chain: list[Described] = []
     while record is not None and len(chain) < _DEEP and record.id not in {one.record.id for one in chain}:
         found = why_waiting(client, record)

@@ -111,9 +111,9 @@ def read_source(store: Store, run: RunId, incarnation: str, grip: Grip) -> Sourc
     first = store.list_actions(run.checked(), limit=1).actions
     there = first[0].metadata.incarnation if first else ""
     if first and incarnation not in {"", there}:
-        raise ActionNotFound(run, used_again=True)
+        raise ActionNotFound(RunLife(run, incarnation), used_again=True)
     if not first or not grip.take(RunLife(run, there)):
-        raise ActionNotFound(run)
+        raise ActionNotFound(RunLife(run, incarnation) if incarnation else run)
     records: dict[str, TaskAction] = {}
     page = store.list_actions(run, limit=_PAGE)
     while page.actions:

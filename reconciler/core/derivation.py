@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import msgspec
 
 from reconciler.api.action import TaskAction
-from reconciler.api.errors import SourceUnusable
+from reconciler.api.errors import NothingToRecover, SourceUnusable
 from reconciler.core.half_stored import half_stored, half_stored_text, is_rootless
 
 Records = Mapping[str, TaskAction]
@@ -117,6 +117,20 @@ def plan_recover(
     reused = tuple(record for name, record in records.items() if name not in open_ends)
     again = {name for name in open_ends if _is_put(records, name, lambda one: starts(one) or fills(one))}
     return Plan(reused, tuple(_in_order(records, again)))
+
+
+def nothing_to_recover(name: object, records: Records) -> NothingToRecover:
+    """Say why a recover of a run would run nothing again."""
+    failed = [record for record in records.values() if not record.phase.has_outputs()]
+    text = f"all {len(records)} actions of the run {name} succeeded"
+    if failed:
+        text = (
+            f"{len(failed)} of the {len(records)} actions of the run {name} did not succeed, as {failed[0].id.action}, but "
+            "what started them went on without, and succeeded"
+        )
+    return NothingToRecover(
+        f"{text}, so nothing is to be recovered: `reconciler rerun` runs all again, `reconciler fork` some of them"
+    )
 
 
 def is_started(records: Records, name: str, starts: Callable[[TaskAction], bool]) -> bool:

@@ -187,3 +187,47 @@ def test_objects_that_cannot_be_read(backend: Backend) -> None:
             "it can be deleted all the same"
         )
         assert backend.reconciler("get", run).exit_code == 6
+
+
+def test_a_name_that_was_used_again(backend: Backend) -> None:
+    """History tells its runs apart; what it prints, and what `get` says a run was made of, is taken by whatever reads."""
+    for why in ("first", "second"):
+        backend.call("again", "fail", why=why)
+        backend.end("again")
+        forget(backend)
+    backend.call("again", "greet", name="Ada")
+    backend.end("again")
+    rows = backend.answer("history", "--name", "again")["runs"]
+    assert [row["run"] for row in rows] == [f"{HERE}/again"] * 2
+    second, first = (f"{row['run']}@{row['incarnation']}" for row in rows)
+    shown = backend.reconciler("history", "--name", "again").stdout
+    assert first in shown
+    assert second in shown
+    for one, why in ((first, "first"), (second, "second")):
+        short = one.rpartition("/")[2]
+        told = backend.answer("get", one)
+        assert (told["archived"], told["incarnation"]) == (True, one.rpartition("@")[2])
+        assert why in told["error"]["message"]
+        assert f"ValueError] USER: {why}" in backend.reconciler("get", f"{short}/a0").stdout
+        assert why in backend.reconciler("events", short).stdout
+        assert why in backend.reconciler("describe", short).stdout
+        assert why in backend.reconciler("result", short).stderr
+        listed = backend.answer("list", short)
+        assert (listed["incarnation"], [each["phase"] for each in listed["actions"]]) == (
+            told["incarnation"],
+            ["failed"],
+        )
+        assert "has ended before" in backend.reconciler("abort", short, "--reason", "x", "--yes").stdout
+    assert backend.answer("get", "again")["phase"] == "succeeded"
+    made = backend.answer("recover", second.rpartition("/")[2])
+    assert f"recover of {second}" in backend.reconciler("get", made["run"]).stdout
+    assert "incarnation 'a b' is not allowed" in backend.reconciler("get", "again@a b").stderr
+    missing = backend.reconciler("recover", "again@never")
+    assert (missing.exit_code, f"the run {HERE}/again@never that was meant" in missing.stderr) == (6, True)
+    two = backend.reconciler("history", "delete", f"again@{first.rpartition('@')[2]}", "--incarnation", "x")
+    assert "name two runs" in two.stderr
+    deleted = backend.answer("history", "delete", first.rpartition("/")[2], "--yes")
+    assert deleted["archived"] == 1
+    assert [row["incarnation"] for row in backend.answer("history", "--name", "again")["runs"]] == [
+        second.rpartition("@")[2]
+    ]

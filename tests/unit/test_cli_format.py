@@ -107,6 +107,7 @@ def test_colours_may_stay() -> None:
         ("unix:///tmp/r.sock?db=1&password=t0p-s3cret", "unix:///tmp/r.sock?db=1&password=…"),
         ("sentinel://:t0p-s3cret@a:1;sentinel://b:1", "sentinel://…@a:1;sentinel://b:1"),
         ("http://ann:t0p-s3cret@host/", "http://…@host/"),
+        ("s3://b/_archive/runs/p/d/r@abc.ndjson.gz", "s3://b/_archive/runs/p/d/r@abc.ndjson.gz"),
     ],
 )
 def test_credentials_are_scrubbed(url: str, shown: str) -> None:

@@ -97,7 +97,8 @@ def test_a_run_that_never_was(lab: Lab) -> None:
     """Its handle cannot be had: one sentence says so, and what to do."""
     for form in ("never", "p/d/never", "p/d/never/a0"):
         with pytest.raises(
-            ActionNotFound, match=r"no action \S+/never/a0 is stored: .*`reconciler list` shows"
+            ActionNotFound,
+            match=r"no action \S+/never/a0 is stored: .*`reconciler list` and `reconciler history` show",
         ):
             lab.client.run(form)
 

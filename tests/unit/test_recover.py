@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -17,11 +18,16 @@ from reconciler.api.errors import (
     ActionNotFound,
     InvalidArguments,
     InvalidSpec,
+    NothingToRecover,
     ReconcilerError,
     SourceUnusable,
 )
 from reconciler.api.phase import ActionPhase
+from reconciler.archive.bulk import BulkVerb
+from reconciler.archive.query import Question
+from reconciler.archive.requests import FIRST, LAST
 from reconciler.client import Client, Run
+from reconciler.client.bulk import NOTHING
 from reconciler.stores.holds import RunLife
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
@@ -45,6 +51,16 @@ def square(n: int, pad: str = "") -> str:
 def total(count: int) -> int:
     """Start a call for each number, and add up what they give."""
     return sum(int(square.delay(n).result()) for n in range(count))
+
+
+@env.task()
+def tolerant(count: int) -> int:
+    """Start a call for each number, and count those that succeeded."""
+    good = 0
+    for n in range(count):
+        with suppress(ActionFailed):
+            good += bool(square.delay(n).result())
+    return good
 
 
 @env.task()
@@ -339,7 +355,7 @@ def test_forks_that_make_no_sense(lab: Lab) -> None:
     refused(lambda: first.rerun(name=first.id.run), InvalidSpec, "keeps its name")
     refused(lambda: first.rerun(name="a", idempotency_key="b"), InvalidSpec, "not both")
     taken = done(lab, square.submit((1,), run="taken"))
-    refused(lambda: first.rerun(name=taken.id.run), ActionConflict, "lineage")
+    refused(lambda: first.rerun(name=taken.id.run), ActionConflict, "made otherwise: by a submission")
 
 
 def test_a_client_that_slept_stores_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,3 +409,45 @@ def test_a_failed_recover_fails_as_any_run(lab: Lab) -> None:
     assert (called, third.result()) == ([2], ["0", "1", "4", "9"])
     again: Client = lab.client
     assert again.made_of(third.id) == RunLife(second.id, second.incarnation)
+
+
+def test_a_name_that_another_call_has_taken(lab: Lab) -> None:
+    """By another verb, changes or source, or a submission: refused, and it says by which; the same call goes on."""
+    broken.add(1)
+    first = failed_map(lab)
+    broken.add(1)
+    second = failed_map(lab)
+    made = first.recover(name="new")
+    for call, how in (
+        (lambda: first.rerun(name="new"), "by recover of "),
+        (lambda: first.fork(again=["m0"], name="new"), "by recover of "),
+        (lambda: second.recover(name="new"), "by recover of "),
+    ):
+        refused(call, ActionConflict, "the run default/development/new exists, and was made otherwise", how)
+    first.fork(again=["m0"], name="fork")
+    refused(lambda: first.fork(again=["m2"], name="fork"), ActionConflict, "with other changes")
+    refused(lambda: first.fork(again=["m0", "m2"], name="fork"), ActionConflict, "with other changes")
+    refused(lambda: first.fork(inputs={"m0": {"n": 5}}, name="fork"), ActionConflict, "differ: inputs")
+    square.submit((1,), run="plain")
+    refused(lambda: first.recover(name="plain"), ActionConflict, "by a submission")
+    lab.work()
+    assert first.recover(name="new").incarnation == made.incarnation
+    assert first.fork(again=["m0"], name="fork").id.run == "fork"
+
+
+def test_what_a_function_has_dealt_with_is_not_recovered(lab: Lab) -> None:
+    """A child failed, its parent went on and succeeded: the client says so, and a bulk counts it apart."""
+    broken.add(1)
+    run = tolerant.submit((3,), run="tolerant")
+    lab.work()
+    assert run.result() == 2
+    text = r"1 of the 4 actions .* did not succeed, .*went on without, and succeeded, so nothing is to be recovered"
+    with pytest.raises(NothingToRecover, match=text):
+        run.recover()
+    with pytest.raises(SourceUnusable, match=r"all 1 actions of the run .* succeeded, so nothing"):
+        done(lab, square.submit((2,), run="good")).recover()
+    question = Question(project="default", since=FIRST, until=LAST)
+    found = lab.client.bulk.find(BulkVerb.RECOVER, question)
+    assert [row.run for row in found.rows] == ["tolerant"]
+    [told] = lab.client.bulk.plan(BulkVerb.RECOVER, found.rows).carry_out()
+    assert (told.made, told.outcome, told.refused) == ("", NOTHING, "")
