@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.api.action import AttemptRecord
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.deleting import Deleter
 from reconciler.children import starting, values
@@ -56,7 +57,7 @@ _names = Starting._names
 _keep_step = Attempts.keep_step
 _detached = Starting.detached
 _ended_child_wakes = Stepping._ended_child_wakes
-_begin = Shard.begin
+_view = Launch.view
 _note_next = Next.note
 _FAILED = {ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT}
 _passes: dict[str, int] = {}
@@ -235,12 +236,8 @@ def _root_first(shard: Shard, path: str) -> bool:
     return False
 
 
-def _drawn_with_whomever(self: Shard, path: str, owner: str, lease: int, now: int) -> None:
-    launch = self.records[path].launch
-    assert launch is not None
-    before = launch.drawn_with
-    _begin(self, path, owner, lease, now)
-    launch.drawn_with = before
+def _drawn_with_whomever(self: Launch, *, in_line: bool) -> AttemptRecord:
+    return msgspec.structs.replace(_view(self, in_line=in_line), drawn_with=2)
 
 
 def _unseen_lease(record: Record, decided: Decided) -> int:
@@ -310,7 +307,7 @@ MISTAKES: dict[str, Planted] = {
         staticmethod(_wakes_when_it_has_not_suspended),
     ),
     "child accepted below an end": (creating, "_below", _below_anything),
-    "lost launch taken for one of several": (Shard, "begin", _drawn_with_whomever),
+    "lost launch taken for one of several": (Launch, "view", _drawn_with_whomever),
     "a map starts more than may be open": (windowed, "_room", _without_bound),
     "source of a run that is made of it not held": (Holding, "hold", _not_held),
     "deletion not heeded by who archives": (Deleter, "take_back", _not_taken_back),

@@ -38,7 +38,6 @@ _BEGIN = {
     "last value of a step stands": 1,
     "launch given back, and a request for a look forgotten": 50,
     "launch given up, whoever has it": 50,
-    "lost launch taken for one of several": 25,
     "request for a look dropped by a commit": 25,
 }
 """Where to begin so as to find it soon, or at all: some are missed by one story of a thousand."""
