@@ -12,6 +12,7 @@ import tokenize
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -19,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 FILE_LINES = 400
 FUNCTION_LINES = 60
 ROOM_LINES = 300
+STEP_LINES = 40
+MEDIAN_LINES = 5
 BASES = {"Protocol", "msgspec.Struct", "NamedTuple", "int", "ReconcilerError", "PluginError"}
 
 Offences = Iterator[tuple[int, str]]
@@ -55,6 +58,21 @@ def long_functions(source: str) -> Offences:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, Function) and (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES:
             yield node.lineno, f"{node.name} is longer than {FUNCTION_LINES} lines"
+
+
+def bodies(source: str) -> Iterator[tuple[Function, int]]:
+    """Yield the functions of a source with the lines of their bodies, without docstrings."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, Function):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            yield node, (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def long_steps(source: str) -> Offences:
+    """A function of the controller does one thing."""
+    for node, lines in bodies(source):
+        if lines > STEP_LINES:
+            yield node.lineno, f"the function has more than {STEP_LINES} lines"
 
 
 def undocumented(source: str, but: frozenset[str] = frozenset()) -> Offences:
@@ -173,6 +191,7 @@ WHERE: list[tuple[Rule, tuple[str, ...]]] = [
     (long_files, PACKAGES),
     (long_functions, PACKAGES),
     (long_rooms, CONTROLLER),
+    (long_steps, CONTROLLER),
     (inherits, CONTROLLER),
     (undocumented, PACKAGES),
     (undocumented_in_a_store, STORES),
@@ -189,6 +208,7 @@ PLANTED: list[tuple[Rule, str]] = [
     (long_files, "x = 1\n" * 401),
     (long_functions, "def f():\n" + "    x = 1\n" * 60),
     (long_rooms, "x = 1\n" * 301),
+    (long_steps, "def f():\n" + "    x = 1\n" * 41),
     (inherits, "class TaskActionReconciler(LimitSteps): ...\n"),
     (inherits, "class Round(Protocol, base.Steps): ...\n"),
     (undocumented, "x = 1\n"),
@@ -211,6 +231,7 @@ PLANTED: list[tuple[Rule, str]] = [
 INNOCENT: list[tuple[Rule, str]] = [
     (long_functions, "def f():\n" + "    x = 1\n" * 59),
     (long_rooms, "x = 1\n" * 300),
+    (long_steps, 'def f():\n    """Do."""\n' + "    x = 1\n" * 40),
     (inherits, "class Round: ...\n\n\nclass Lost(ReconcilerError): ...\n"),
     (undocumented, ""),
     (undocumented, '"""M."""\ndef _private(): ...\n'),
@@ -252,3 +273,9 @@ def test_rules_see_an_offence(rule: Rule, source: str) -> None:
 def test_rules_let_the_innocent_pass(rule: Rule, source: str) -> None:
     """What keeps the rule is not reported."""
     assert list(rule(source)) == []
+
+
+def test_functions_of_the_controller_are_short() -> None:
+    """Half of them have at most five lines, without docstrings."""
+    lines = [count for path in files(*CONTROLLER) for _, count in bodies(path.read_text())]
+    assert median(lines) <= MEDIAN_LINES
