@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 import psutil
 
-from benchmarks import archive, costs, pages, peers, shapes
+from benchmarks import archive, costs, idle, pages, peers, shapes
 from reconciler.client import Client
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
@@ -28,7 +28,7 @@ from reconciler.settings import Settings
 @click.argument(
     "shape",
     type=click.Choice(
-        sorted([*shapes.SHAPES, "archive", "asking", "costs", "lone", "pages", "peers", "waiting"])
+        sorted([*shapes.SHAPES, "archive", "asking", "costs", "idle", "lone", "pages", "peers", "waiting"])
     ),
 )
 @click.option("--n", default=1000, show_default=True, help="Leaves of a fan-out, nodes of a chain.")
@@ -42,10 +42,14 @@ def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> No
 
     Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes:
     lone; an archive of n runs of 1,000 actions: archive; n calls that wait: waiting; the pages of Flower on a run of n
-    functions: pages; what n functions that wait for a person cost of Redis: asking.
+    functions: pages; what n functions that wait for a person cost of Redis: asking; the memory of an idle `reconciler dev`:
+    idle.
     """
     if shape == "peers":
         _print(peers.compare(n, repeat), as_json=as_json)
+        return
+    if shape == "idle":
+        _print({"shape": shape, **idle.measure()}, as_json=as_json)
         return
     if shape == "archive":
         _print({"shape": shape, "n": n, **archive.measure(n)}, as_json=as_json)

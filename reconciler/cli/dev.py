@@ -36,9 +36,8 @@ from reconciler.settings import PREFIX
 
 _LOOK_EVERY = 0.25
 _ROLES = {
-    "steps-1": "decides what happens next",
+    "steps-1": "decides what happens next; its beat tells the sweeps when",
     "attempts-1": "runs the functions",
-    "beat": "tells the sweeps when",
 }
 
 
@@ -75,7 +74,7 @@ def dev(apps: Sequence[str], data: Path, *, flower: bool) -> int:
             tasks = dev_app.task_names(applications, {**os.environ, **path})
             write(f"{own_version()}: {versions()}. Starting ...")
             modules = [application.module for application in applications]
-            with Stack(data, imports=modules, flower=flower, env=path) as stack:
+            with Stack(data, imports=modules, beat_apart=False, flower=flower, env=path) as stack:
                 _serve(stack, data, tasks, apps)
     except KeyboardInterrupt:  # before everything ran, or for the second time
         pass

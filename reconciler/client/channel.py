@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from reconciler.api.action import ActionId
 from reconciler.api.names import check_name
 from reconciler.settings import Settings
 from reconciler.stores.base import ChannelEntry
-from reconciler.stores.redis.channel import RedisChannel
+
+if TYPE_CHECKING:
+    from reconciler.stores.redis.channel import RedisChannel
 
 _IDLE = timedelta(minutes=1)
 
@@ -46,6 +49,8 @@ class Channel:
         check_name("consumer", consumer, 63)
         if idle <= timedelta(0):
             raise ValueError(f"idle must be longer than 0 seconds, got {idle.total_seconds():g}")
+        from reconciler.stores.redis.channel import RedisChannel  # noqa: PLC0415  # redis-py is 15 MB: only for a process that reads
+
         return Reader(RedisChannel(self._settings, group, consumer), idle)
 
 

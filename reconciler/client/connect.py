@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from reconciler.broker.conf import build_app
 from reconciler.broker.messages import Messenger
-from reconciler.broker.messenger import CeleryMessenger
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
-from reconciler.stores.redis.first_use import ClientStore
-from reconciler.stores.s3 import S3Blobs
 
 
 def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:
     """Make what a client needs: records, objects, and a way to send wake-ups. Nothing is connected before it is used."""
+    # Celery, redis-py and botocore are 20 MB. Processes of functions import this module too, and never connect.
+    from reconciler.broker.conf import build_app  # noqa: PLC0415  # as above
+    from reconciler.broker.messenger import CeleryMessenger  # noqa: PLC0415  # as above
+    from reconciler.stores.redis.first_use import ClientStore  # noqa: PLC0415  # as above
+    from reconciler.stores.s3 import S3Blobs  # noqa: PLC0415  # as above
+
     return (
         ClientStore(settings),
         S3Blobs(settings),

@@ -14,7 +14,9 @@ QUIET = ("-l", "WARNING", "--without-gossip", "--without-mingle")
 """Nobody needs the workers' talk among themselves. Their heartbeats stay: Flower shows by them who is there."""
 
 
-def worker(queue: str, pool: str, concurrency: int, node: str, app: str = APP) -> Sequence[str]:
+def worker(
+    queue: str, pool: str, concurrency: int, node: str, app: str = APP, schedule: Path | None = None
+) -> Sequence[str]:
     """Build the command of a worker.
 
     Args:
@@ -23,8 +25,23 @@ def worker(queue: str, pool: str, concurrency: int, node: str, app: str = APP) -
         concurrency: tasks at once.
         node: its node name, `NAME@HOST`.
         app: module of the Celery application.
+        schedule: file of a beat that runs in a thread of this worker; None where no beat does.
     """
-    return (*_celery(app), "worker", "-Q", queue, "-P", pool, "-c", str(concurrency), "-n", node, *QUIET)
+    beat_inside = () if schedule is None else ("-B", "-s", str(schedule))
+    return (
+        *_celery(app),
+        "worker",
+        *beat_inside,
+        "-Q",
+        queue,
+        "-P",
+        pool,
+        "-c",
+        str(concurrency),
+        "-n",
+        node,
+        *QUIET,
+    )
 
 
 def beat(schedule: Path) -> Sequence[str]:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from reconciler.api.errors import ReconcilerError
 from reconciler.embedded.folder import DataFolder
 from reconciler.embedded.ports import LOOPBACK, listens
 from reconciler.embedded.server import EmbeddedServer
+from reconciler.embedded.signed import status_of
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-REGION = "us-east-1"
 PROBE = ".embedded-probe"
 """Key of the object whose creation shows that the server works; it is deleted again."""
 PORT_OPTIONS = (
@@ -54,17 +47,15 @@ class S3Server(EmbeddedServer):
 
     def answers(self) -> bool:
         """Tell whether an object can be put into the bucket."""
-        if not listens(self.ports[0]):
+        port = self.ports[0]
+        if not listens(port):
             return False
-        client = self._make_client()
+        path = f"/{self._bucket}/{PROBE}"
         try:
-            client.put_object(Bucket=self._bucket, Key=PROBE, Body=b"")
-            client.delete_object(Bucket=self._bucket, Key=PROBE)
-        except (BotoCoreError, ClientError):
+            made = status_of("PUT", port, path, self.credentials)
+            return made == 200 and status_of("DELETE", port, path, self.credentials) in {200, 204}  # of HTTP
+        except (OSError, http.client.HTTPException):
             return False
-        finally:
-            client.close()
-        return True
 
     def leftovers(self) -> list[Path]:
         """Name the sockets `weed` leaves in `/tmp`; their names are fixed but for the port."""
@@ -102,22 +93,6 @@ class S3Server(EmbeddedServer):
             # from workers, which share the machine with this server.
             "GOMAXPROCS": str(max(1, (os.cpu_count() or 1) // 2)),
         }
-
-    def _make_client(self) -> S3Client:
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id=self.credentials.access_key,
-            aws_secret_access_key=self.credentials.secret_key,
-            config=Config(
-                connect_timeout=1,
-                read_timeout=2,
-                retries={"total_max_attempts": 1},
-                proxies={},  # loopback is never behind the proxy of HTTP_PROXY
-                s3={"addressing_style": "path"},
-            ),
-        )
 
 
 def weed_binary() -> Path:

@@ -8,8 +8,9 @@ from typing import Self
 from reconciler.api.errors import ReconcilerError
 from reconciler.embedded.folder import DataFolder
 from reconciler.embedded.processes import ManagedProcess, await_ready, stop_all
-from reconciler.embedded.seaweed import REGION, S3Server
+from reconciler.embedded.seaweed import S3Server
 from reconciler.embedded.server import START_TIMEOUT, EmbeddedServer
+from reconciler.embedded.signed import REGION
 from reconciler.embedded.valkey import AppendFsync, ValkeyServer
 
 STOP_TIMEOUT = 3.0

