@@ -185,8 +185,11 @@ def another_flower(site: Site, *options: str, **variables: str) -> Iterator[str]
         process.wait(20)
 
 
-def test_the_login_of_flower_is_ours(site: Site) -> None:
-    """Pages, API and buttons ask for it, below a prefix too; read-only hides and refuses each button."""
+def test_the_login_of_flower_is_ours(site: Site, tmp_path: Path) -> None:
+    """Pages, API and buttons ask for it, below a prefix too; read-only hides and refuses each button.
+
+    The address may hold user and password: a browser then refuses what is relative to it.
+    """
     run = orchard.runs.delay(120.0)
     key = "Basic " + base64.b64encode(b"ada:secret").decode()
     with another_flower(site, "--basic_auth=ada:secret", "--read_only=true", "--url_prefix=ops") as root:
@@ -206,6 +209,11 @@ def test_the_login_of_flower_is_ours(site: Site) -> None:
             url=root, body={"reason": "no"}, Authorization=key, Cookie=f"_xsrf={token}", X_XSRFToken=token,
         )  # fmt: skip
         assert (status, "read-only" in json.loads(answer)["error"]["message"]) == (403, True)
+        with browser(tmp_path) as page:
+            page.open(f"{root.replace('//', '//ada:secret@')}/ops/runs/{run.id}")
+            page.wait_text("orchard.runs", "live")
+            page.click(".rc-name")
+            page.wait_text("Celery task")
     run.abort("enough")
 
 
@@ -291,6 +299,9 @@ def test_buttons_are_pressed_by_mouse_and_keyboard(site: Site, tmp_path: Path) -
         page.wait("!document.querySelector('dialog')")
         assert asks.result(PATIENCE) == 9007199254740993
 
+        page.open(f"{site.url}/runs/{run.action}")
+        page.wait_text("History", "attempt 1")
+        assert "Celery task" not in page.text()  # the root of a map is never sent to a worker
         page.open(f"{site.url}/runs/{run.id}")
         page.wait_text("m1", "live")
         page.run("document.querySelector('[role=tree]').focus()")

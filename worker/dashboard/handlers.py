@@ -145,7 +145,7 @@ class Page(Guarded):
         if status_code == 401:
             self.set_header("WWW-Authenticate", 'Basic realm="flower"')
         self.set_header("Content-Type", "text/plain; charset=UTF-8")
-        self.finish(getattr(error, "log_message", None) or f"{status_code}")
+        self.finish(getattr(error, "log_message", None) or _refused(status_code))
 
 
 class Files(StaticFileHandler):
@@ -178,7 +178,7 @@ class Api(Guarded):
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401  # Tornado's signature
         """Say why, as a JSON object."""
         error = kwargs.get("exc_info", (None, None))[1]
-        text = getattr(error, "log_message", None) or f"the request was refused ({status_code})"
+        text = getattr(error, "log_message", None) or _refused(status_code)
         if status_code == 401:
             self.set_header("WWW-Authenticate", 'Basic realm="flower"')
         self.answer({"error": {"type": "HTTPError", "message": text}})
@@ -377,6 +377,14 @@ def _number(text: str, name: str, zero: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise InvalidInput(f"{name} must be a number from 1, or 0 for {zero}, got {text[:20]!r}")
     return int(text)
+
+
+def _refused(status: int) -> str:
+    return (
+        "log in with a user and password of this Flower"
+        if status == 401
+        else f"the request was refused ({status})"
+    )
 
 
 def _basic_user(header: str) -> str:

@@ -77,7 +77,7 @@ function attemptsBox(found, showLog) {
           h("span", { class: "rc-muted" }, took),
           h("span", { class: "rc-grow" }, one.error ? `[${one.error.code}] ${one.error.message}` : one.cache === "hit" ? "from the cache" : ""),
           found.question ? "" : h("button", { type: "button", class: "rc-button rc-quiet", onclick: () => showLog(one.attempt) }, "Log"),
-          found.question ? "" : h("a", { class: "rc-quiet-link", href: page(`/task/${found.action}/${one.attempt}`) }, "Celery task"),
+          found.attempt ? h("a", { class: "rc-quiet-link", href: page(`/task/${found.action}/${one.attempt === found.attempts ? found.attempt.launch : one.attempt}`) }, "Celery task") : "", // what was never sent to a worker is none
         );
       }),
     ),

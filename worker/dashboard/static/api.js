@@ -9,7 +9,8 @@ export const page = (path) => prefix + path;
 export const incarnation = new URLSearchParams(location.search).get("incarnation") || "";
 const suffix = incarnation ? `?${new URLSearchParams({ incarnation })}` : "";
 export const within = (path) => prefix + path + suffix; // a page of the same run
-const api = (path) => `${prefix}/reconciler/api${path}`;
+// In full: the address of the page may hold a user and a password, and then a browser asks for nothing relative to it.
+const api = (path) => `${location.origin}${prefix}/reconciler/api${path}`;
 export const download = (action, which) => api(`/actions/${action}/${which}`) + suffix;
 
 async function answered(request) {
