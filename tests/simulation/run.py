@@ -30,7 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
             if not options.keep_going:
                 print(story_of(sim))
             print(f"seed {seed}: {violation}")
-            print(f"again: python -m tests.simulation.run --start {seed} --seeds 1 --trace", flush=True)
+            theme = f" --theme {options.theme}" if options.theme else ""
+            print(
+                f"again: python -m tests.simulation.run{theme} --start {seed} --seeds 1 --trace", flush=True
+            )
             if not options.keep_going:
                 return 1
         else:
