@@ -54,6 +54,20 @@ def test_variables_of_a_call_end_with_it_whatever_it_did_to_them() -> None:
         assert _variables() == seen
 
 
+@pytest.mark.usefixtures("_one_variable")
+def test_a_call_that_is_given_nothing_keeps_nothing_an_earlier_one_was_given() -> None:
+    """A call without variables that sets just what the one before it was given leaves nothing of it behind."""
+    environment = Environment()
+    for _ in range(50):
+        environment.enter({"PUT_BACK_B": "the same text at what may be the same address"})
+        environment.restore()
+        environment.enter({})
+        os.environ["PUT_BACK_B"] = "the same text at what may be the same address"
+        environment.restore()
+        assert "PUT_BACK_B" not in os.environ
+        assert b"PUT_BACK_B" not in _variables()
+
+
 def _level(logger: logging.Logger) -> None:
     logger.setLevel(logging.DEBUG)
 
