@@ -110,21 +110,21 @@ class TaskEnvironment:
         Args:
             function: the function, where there are no options.
             name: second part of the stored name; the function's own name by default.
-            retries: attempts after the first one that user errors may cost, or a strategy with back-off.
+            retries: how many more attempts there are after user errors, or a strategy with back-off.
             timeout: how long one attempt may run (a number: seconds), or limits for queued, running, heartbeat and
                 overall.
             queue: Celery queue of its attempts.
-            resources: what an attempt holds while it is launched, one unit as `gpu`, several as `gpu=2`; how many there
-                are says `RECONCILER_QUOTAS`.
-            secrets: what its attempts find in environment variables, by reference.
+            resources: units of a quota that an attempt holds: `gpu` for one, `gpu=2` for two. `RECONCILER_QUOTAS` says how
+                many there are.
+            secrets: secrets, by reference, that its attempts find in environment variables.
             cache: whether equal calls share a result: `disable`, `auto` or True (while the function's source stays the
                 same), `override` (as `auto`, but the result replaces the stored one), a version of your own, or a `Cache`.
-            priority: whose launches go first in the queue, 0 (last) to 9 (first); 5 when nobody says it.
-            suspend: whether it gives its worker away while it has nothing to do but wait for what it has started, and is
-                called again then. False keeps the worker: for a function that must not be called again.
+            priority: launches of a higher one go first in the queue, 0 (last) to 9 (first); 5 by default.
+            suspend: whether it gives its worker away while it only waits for what it has started, and is called again
+                afterwards. False keeps the worker: for a function that must not be called again.
             redact: what pages, commands and logs show as `[redacted]`: names of parameters, `return` for the output, or True
-                for all. Whoever reads the record or S3 still reads it.
-            fair_by: name of the parameter between whose values the workers of the queue take turns, instead of projects.
+                for all. It stays readable in the record and in S3.
+            fair_by: name of a parameter; workers of the queue take turns between its values, instead of between projects.
 
         Raises:
             InvalidSpec: resources, secrets or cache are not allowed, a policy is contradictory, it is no function, or the

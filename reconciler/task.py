@@ -164,7 +164,7 @@ class Task(Generic[P, R]):
                 which does the same.
             env_vars: environment variables of the attempts.
             labels: attached to the record.
-            priority: whose launch goes first in the queue, 0 (last) to 9 (first); by default that of the task.
+            priority: launches of a higher one go first in the queue, 0 (last) to 9 (first); by default that of the task.
             countdown: how long to wait before it may start, by the store's clock: seconds or a timedelta.
             eta: when it may start, a datetime with a time zone, years ahead if need be.
             expires: when it is aborted unless it has begun: seconds or a timedelta from now, or a datetime.
@@ -236,9 +236,9 @@ class Task(Generic[P, R]):
                 does the same.
             keep_failures: the run succeeds even when calls do not; read them with `Run.outcomes`.
             return_exceptions: keep failures; the result has the error of a call in its place, instead of raising it.
-            concurrency: most calls that are open at a time; the others are started as these end. The items are stored once,
-                as a whole, and results are read in parts: for many. After a failure no further call is started, unless
-                failures are kept. Without it all are started at once.
+            concurrency: how many calls may be open at a time; the others are started as these end. For very many calls: the
+                items are stored as one object, and results are read in parts. After a failure no further call is
+                started, unless failures are kept. Without it all are started at once.
             priority: of each call, as for `submit`.
             countdown: of each call, as for `submit`.
             eta: of each call, as for `submit`.
@@ -295,7 +295,7 @@ class Task(Generic[P, R]):
 
         Raises:
             InvalidArguments: the arguments do not fit.
-            InvalidSpec: the task is declared where no worker finds it, and the client is none of a `Lab`.
+            InvalidSpec: the task is declared where no worker finds it, and the client does not belong to a `Lab`.
         """
         spec = self._spec(self.signature.encode_arguments(args, kwargs))
         return msgspec.structs.replace(spec, run_name=run, env_vars=env_vars or {})
@@ -328,7 +328,7 @@ def _items_of(task: str, items: object) -> list[Any]:
     """Read the items of a map.
 
     Raises:
-        InvalidArguments: they are none, or, inside a task, in an order that the next pass would not repeat.
+        InvalidArguments: they cannot be iterated, or, inside a task, their order could differ in the next pass.
     """
     if isinstance(items, str | bytes) or not isinstance(items, Iterable):
         raise InvalidArguments(f"{task}.map takes one item for each call, as in map([…]), got {items!r:.100}")

@@ -66,9 +66,9 @@ def durable(  # options of a task
         task: the task, or its name.
         app: the application that has it, where it is given by name; the current one by default.
         env: whose client submits it; a shared one by default.
-        name: what its actions call it by; its own name by default.
-        retries: attempts after the first one that raised errors may cost. What the task asks for itself, by `retry()` or
-            `autoretry_for`, is counted by its own `max_retries`.
+        name: its name in actions; its own name by default.
+        retries: how many more attempts there are after raised errors. Attempts that the task itself asks for, by `retry()`
+            or `autoretry_for`, are counted by its own `max_retries`.
         timeout: how long one attempt may run; its `time_limit` by default.
         queue: of its attempts; that of the environment, of the task or of `task_routes` by default.
         resources: what an attempt holds, as for `TaskEnvironment.task`.

@@ -31,13 +31,13 @@ _LARGEST = 32 * 1024 * 1024
 def step(name: str, function: Callable[..., T], *args: Any, key: str = "", **kwargs: Any) -> T:  # noqa: ANN401  # arguments of the function
     """Call a function once and keep what it returns: each later pass, launch and attempt gets the same value.
 
-    If the process dies between the call and the keeping, it is called again.
+    If the process dies after the call and before the value is kept, it is called again.
 
     Args:
         name: names the value within the action, with `key`; the n-th call of a name gets the n-th value.
         function: plain or `async def`; its result must have a JSON form, or that of its return annotation.
         *args: its positional arguments.
-        key: tells steps of one name apart that are under way at once.
+        key: tells steps apart that have the same name and run at the same time.
         **kwargs: its keyword arguments.
 
     Returns:
@@ -85,8 +85,8 @@ async def _step_async(
 def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401  # arguments of the function
     """End this call and let the task be called again with other arguments, as if nothing had been asked for before.
 
-    It stays the same action: whoever waits for its result gets that of the last call. What it has started and not awaited
-    goes on, and ends with the action. `finally` and `with` clean up, as in a suspension.
+    It stays the same action; its result is that of the last call. What it has started and not awaited goes on, and ends
+    with the action. `finally` and `with` clean up, as in a suspension.
 
     Args:
         *args: positional arguments of the task.
@@ -143,7 +143,7 @@ def ask(
         prompt: the question, up to 4096 characters.
         description: more about it.
         timeout: how long to wait for the answer, a timedelta or seconds; None waits without a limit.
-        key: tells questions that are otherwise the same and wait at once from one another; nobody is shown it.
+        key: tells questions apart that are otherwise equal and wait at the same time; it is not shown.
 
     Returns:
         The answer; in an `async def` an awaitable of it.

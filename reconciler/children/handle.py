@@ -104,9 +104,8 @@ class ChildRun(Generic[T_co]):
 
         Args:
             timeout: None; a time limit is not taken inside a task.
-            indexed: give `(index, result)`, the index being that of the item.
-            return_exceptions: give the error of a call in the place of its result, instead of raising it; by default as the
-                map was asked for.
+            indexed: yield `(index, result)`, with the index of the item.
+            return_exceptions: yield the error of a failed call instead of raising it; by default as the map was submitted.
 
         Raises:
             InvalidSpec: it is no map, or a time limit was given.

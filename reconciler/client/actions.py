@@ -56,7 +56,7 @@ _PAGE = 5000
 class Actions:
     """The actions of an installation, by their identity. Safe to share between threads.
 
-    What the store has forgotten is looked for in the archive; a record from there says so (`TaskAction.archived`).
+    What the store has forgotten is read from the archive; such a record says so (`TaskAction.archived`).
 
     Attributes:
         store: records.
@@ -64,8 +64,8 @@ class Actions:
         messenger: wake-ups.
         archived: runs the store has forgotten.
         largest: bytes of the largest outputs that are loaded; 0: any.
-        door: by which the caller came, noted with what he changes.
-        actor: who he is; empty = the user of this process.
+        door: the way by which the caller came, noted with each change.
+        actor: who the caller is; empty = the user of this process.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Actions:
 
         Args:
             limit: most runs.
-            before: only runs created earlier, ms since the epoch; or the last run of a page, to go on behind it.
+            before: only runs created earlier, ms since the epoch; or the last run of a page, to continue after it.
         """
         return self.store.list_runs(limit, before)
 
@@ -158,8 +158,8 @@ class Actions:
 
         Args:
             run: which run.
-            parent: name of an action; given, only its children, and none of theirs; "" gives the roots.
-            after: go on behind this action, as `position` names it.
+            parent: name of an action: list only its direct children; "" lists the roots.
+            after: continue after this action, as `position` names it.
         """
         run.checked()
         limit = _FIRST_PAGE
@@ -191,8 +191,8 @@ class Actions:
     def attempts(self, action: ActionId) -> list[AttemptView]:
         """List the attempts so far, in order, as their events tell of them (R60).
 
-        Events are kept for a day, the newest 200 of an action, and all in the archive. Of an attempt whose events are gone
-        nothing is said; of the last one always its number.
+        Events are kept for a day, the newest 200 of an action, and all in the archive. An attempt whose events are gone
+        is left out, except that the last one always has its number.
 
         Raises:
             ActionNotFound: there is no such action.
@@ -236,11 +236,11 @@ class Actions:
 
         Args:
             action: which one.
-            after: go on behind the event of this sequence number.
+            after: continue after the event with this sequence number.
             timeout: seconds in all; None follows as long as it takes.
 
         Raises:
-            ActionNotFound: there is no such action; told when the first event is asked for.
+            ActionNotFound: there is no such action; raised when the first event is asked for.
             ResultTimeout: `timeout` seconds passed before the end.
         """
         return Watch(self, action, after, timeout)
@@ -259,7 +259,7 @@ class Actions:
             action: which one.
             timeout: seconds; None waits as long as it takes.
             progress: called whenever something of the run was committed.
-            fresh: it was submitted a moment ago, so it will hardly have ended yet.
+            fresh: it was submitted a moment ago, so it has probably not ended yet.
 
         Raises:
             ActionNotFound: there is no such action.
@@ -336,7 +336,7 @@ class Actions:
 
         Args:
             action: which one; the root aborts the whole run.
-            reason: told to plugins and events; the default when empty (R38).
+            reason: passed to plugins and written into events; the default when empty (R38).
             actor: who asks; the user of this process when empty.
 
         Raises:

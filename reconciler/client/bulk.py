@@ -1,8 +1,8 @@
 """Rerun, recover or abort many runs: all that a query finds, or those that are named.
 
-The runs are chosen first and stored as a plan, so their number is known before anything is done, and whoever goes on after
-a death goes on with those. A run that is made of one has a name that follows from the bulk and that one: nothing is done
-twice (R92).
+The runs are chosen first and stored as a plan, so their number is known before anything is done, and a bulk that is
+resumed after a crash continues with the same runs. The name of a new run follows from the bulk and its source, so nothing is
+done twice (R92).
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ class Bulk:
     def carry_out(self, told: Callable[[Done], None] = lambda _: None) -> list[Done]:
         """Do what is not done yet, one run after the other; return the results of all, in the order of the plan.
 
-        A run that is refused (it is alive, it has gone, a function has another interface now) keeps no other from it.
-        After anything else that is raised, and after a death, call it again, in any process: it goes on.
+        A run that is refused (it is alive, it has gone, a function has another interface now) does not stop the others.
+        After any other error, or a crash, call it again, in any process: it continues.
 
         Args:
-            told: called with what became of each run of this call.
+            told: called with the result of each run of this call.
 
         Raises:
             InvalidSpec: it was planned longer than `RECONCILER_RETENTION` ago, and there is no archive.
@@ -136,7 +136,7 @@ class Bulk:
 
         Args:
             life: of which one.
-            again: whether it may have been made before, and be forgotten already.
+            again: whether it may have been made before and forgotten since.
         """
         client = self._client
         key = f"{self.plan.project}/{self.plan.name} {life}"
@@ -177,8 +177,8 @@ class Bulks:
     def find(self, verb: BulkVerb, question: Question) -> Found:
         """Find the runs of a query to which a verb can be applied; nothing is stored. Stored runs first, newest first.
 
-        To abort, those that are alive; to rerun, those that ended; to recover, those that ended and in which something did
-        not succeed. Whether a function has dealt with that is seen when a run is recovered: then there is nothing to do.
+        `abort` fits live runs, `rerun` ended ones, `recover` ended ones in which something did not succeed. If a function
+        has handled that failure, it turns out only when the run is recovered: then there is nothing to do.
 
         Raises:
             StoreUnavailable, BlobUnavailable: a server does not answer.
@@ -213,7 +213,7 @@ class Bulks:
             project: of the bulk; that of the question, or of the settings, when empty.
 
         Raises:
-            InvalidSpec: there are none, or more than may be; or there is a bulk of this name.
+            InvalidSpec: there are no runs, or too many; or there is a bulk with this name.
             InvalidName: the name breaks the rule of names.
             BlobUnavailable: the server does not answer.
         """

@@ -1,7 +1,7 @@
 """The results channel for programs that follow everything: all events of an installation, shared among consumers.
 
-Each event arrives at least once. A consumer that ends, however it ends, has its unacknowledged events read by the others of
-its group, so a reader keeps what it has done by `key_of`: the same event has the same key each time.
+Each event arrives at least once. When a consumer ends, for whatever reason, the others of its group read its unacknowledged
+events. So a reader should remember handled events by `key_of`: an event has the same key each time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Channel:
         """Make a reader; nothing is sent yet.
 
         Args:
-            group: who shares a position in the channel; a new one begins with the oldest event that is kept.
+            group: consumers that share a position in the channel; a new group begins with the oldest event that is kept.
             consumer: name of this process in the group. Two live processes must not share it.
             idle: how long an event may stay unacknowledged before another consumer gets it. Longer than the longest
                 time between `read` and `ack`, or events are handled twice.

@@ -79,7 +79,7 @@ class Client(Maps, QueueVerbs):
     ) -> Run[Any]:
         """Store one action, and return once it is stored.
 
-        A child has environment, interruptible flag, labels and annotations of its parent too; its own win (R75).
+        A child inherits environment, interruptible flag, labels and annotations of its parent; its own values win (R75).
 
         Args:
             spec: what to do. Empty identity fields are filled: project and domain from the settings, a new run name,
@@ -88,8 +88,8 @@ class Client(Maps, QueueVerbs):
                 which does the same.
             labels: attached to the record.
             annotations: attached to the record as well; free text.
-            priority: whose launch goes first in its queue, 0 (last) to 9 (first); that of the parent, or 5.
-            fair_key: between whose values the workers of a queue take turns; that of the parent, or the project.
+            priority: launches of a higher one go first in their queue, 0 (last) to 9 (first); else that of the parent, or 5.
+            fair_key: workers of a queue take turns between its values; by default that of the parent, or the project.
             countdown: how long to wait before it may start, by the store's clock: seconds or a timedelta.
             eta: when it may start, a datetime with a time zone, years ahead if need be.
             expires: when it is aborted unless it has begun: seconds or a timedelta from now, or a datetime.
@@ -100,7 +100,7 @@ class Client(Maps, QueueVerbs):
             InvalidName, InvalidSpec: the spec cannot be accepted; nothing was stored.
             ActionConflict: the identity exists with another spec.
             ActionNotFound: the parent does not exist.
-            QueueFull: its queue has a limit, and as much waits there as may; nothing was stored.
+            QueueFull: its queue has reached its limit of waiting launches; nothing was stored.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         plan = schedule(priority=priority, fair_key=fair_key, countdown=countdown, eta=eta, expires=expires)
@@ -125,7 +125,7 @@ class Client(Maps, QueueVerbs):
             name: as `photos.thumbnail`.
 
         Raises:
-            InvalidSpec: no worker publishes it; or what is published cannot be used.
+            InvalidSpec: no worker publishes it, or what is published cannot be used.
             InvalidName: it breaks the rule of names.
             StoreUnavailable: the store does not answer.
         """
@@ -134,8 +134,8 @@ class Client(Maps, QueueVerbs):
     def send(self, function: str, /, *args: Any, **kwargs: Any) -> Run[Any]:  # noqa: ANN401  # arguments of the function
         """Submit one call of a function by its stored name: what `.delay()` of its task does, without its code.
 
-        Arguments are checked against what its workers publish: as `.delay()` takes them, or by name in their JSON form, as a
-        record by a dict and a time by its text. The result is what JSON holds.
+        Arguments are checked against what its workers publish: as `.delay()` takes them, or by name in their JSON form (a
+        dict for a record, a text for a time). The result is in its JSON form.
 
         Args:
             function: as `photos.thumbnail`.
@@ -240,8 +240,8 @@ class Client(Maps, QueueVerbs):
             type: of the value: bool, int, float or str.
             prompt: the question, up to 4096 characters.
             description: more about it, up to 2048 characters.
-            timeout: the action ends in TIMED_OUT this long after it was stored, or may ask, a `timedelta` or seconds; None
-                waits without a limit.
+            timeout: a `timedelta` or seconds, counted from when it was stored or may ask; then the action ends in
+                TIMED_OUT. None waits without a limit.
             webhook: an http(s) URL that gets the question with a callback token once the condition waits
                 (docs/lifecycle.md); workers need `RECONCILER_CALLBACK_SECRET_FILE` for that, the caller does not.
             run: name of the run; a new one when empty.
@@ -268,7 +268,7 @@ class Client(Maps, QueueVerbs):
 
         Args:
             action: the condition.
-            value: of the type it asks for; an int will do for a float, a bool is no int.
+            value: of the type it asks for; an int is accepted for a float, a bool is not accepted for an int.
             by: who answers; the user of this process when empty.
 
         Returns:

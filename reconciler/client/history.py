@@ -129,10 +129,10 @@ class History:
     def delete(self, request: DeleteRequest) -> DeleteRequest:
         """Delete what was planned from the archive: runs, their lines in the index, and objects that no other record names.
 
-        The request is stored first: a collector finishes it, if this process dies, and removes the objects. A trace is kept.
+        The request is stored first: a collector finishes it if this process dies, and removes the objects. A trace stays.
 
         Returns:
-            The trace; `finished_at` is 0 when the collector has to do the rest: it was much, or some are stored still.
+            The trace; `finished_at` is 0 when the collector has to do the rest, because it is much, or some is still stored.
 
         Raises:
             StoreUnavailable, BlobUnavailable: a server does not answer; when the request was stored, a collector goes on.

@@ -44,8 +44,8 @@ class Maps(Remaking):
     ) -> Run[list[Any]]:
         """Store many actions as one run, a few hundred in one round trip, below a root that ends when all have.
 
-        Stored in pieces. After a client that died half way, the same call with the same `idempotency_key` stores the
-        rest, within two minutes; then the root fails as `IncompleteSubmission`, and a new key is needed.
+        They are stored in pieces. If the client dies half way, the same call with the same `idempotency_key` stores the
+        rest, within two minutes; after that the root fails as `IncompleteSubmission`, and a new key is needed.
 
         Args:
             specs: children `m0`, `m1`, … in order; their identity fields are filled. Without any, the root ends at once.
@@ -104,13 +104,13 @@ class Maps(Remaking):
     ) -> Run[Results[Any]]:
         """Store one action that starts many of a kind itself, so many at a time, and ends when all have ended (R90).
 
-        What its members are asked for is stored once, as a whole, so a client that dies leaves nothing half done. After
-        the first failure no further one is started, unless failures are kept.
+        The inputs of all members are stored at once, as one object, so a client that dies leaves nothing half done. After
+        the first failure no further member is started, unless failures are kept.
 
         Args:
             spec: what each member does, without inputs.
             items: inputs of each member, JSON documents.
-            concurrency: most members that are open at a time, 1 or more.
+            concurrency: how many members may be open at a time, 1 or more.
             run: as for `submit_many`.
             idempotency_key: as for `submit_many`.
             keep_failures: go on after failures, and succeed.

@@ -30,7 +30,7 @@ class QueueVerbs:
     def move_queue(self, name: str, to: str) -> int:
         """Move the launches that wait in a queue to another one, in their order; returns how many.
 
-        What waits now is moved, once: later submissions go to the queue of their task, and so does a retry.
+        Only what waits now is moved: later submissions and retries go to the queue of their task.
 
         Raises:
             InvalidSpec: both are the same.

@@ -53,8 +53,7 @@ class Remaking(Handles):
     ) -> Run[Any]:
         """Run all of an ended run again, with the same inputs, as a new run.
 
-        What its functions started themselves they start again. Priority, fair key, labels and annotations stay; times do
-        not.
+        Functions start their children again. Priority, fair key, labels and annotations stay; times do not.
 
         Args:
             run: which one.
@@ -82,8 +81,8 @@ class Remaking(Handles):
     ) -> Run[Any]:
         """Go on from what succeeded of an ended run: a new run with those outputs, in which only the rest runs.
 
-        What is taken over is there from the start, in the phase `recovered`, and points to the outputs where they lie.
-        Unlike a cache this says something of that one run, whatever else has computed the same.
+        Actions that are taken over are in the phase `recovered` from the start, and point to the old outputs. Unlike a
+        cache, this concerns only that one run.
 
         Args:
             run: which one.
@@ -115,12 +114,12 @@ class Remaking(Handles):
     ) -> Run[Any]:
         """Recover a run with changes: named actions run with other inputs or other code.
 
-        What else succeeded is taken over. What stands above a named action and waits for it runs again, too.
+        Other actions that succeeded are taken over. Actions above a named one that wait for it run again, too.
 
         Args:
             run: which one.
             inputs: by the name of an action, the inputs that change and their new values; the others stay.
-            specs: by the name of an action, what it is instead, as `task.spec(…)` makes it.
+            specs: by the name of an action, its new spec, as `task.spec(…)` makes it.
             again: names of actions that run again as they are, although they succeeded.
             name: as for `rerun`; so are the following.
             idempotency_key: see there.

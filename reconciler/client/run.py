@@ -3,7 +3,7 @@
 Its verbs block; in an event loop `await run` is its result, `run.aio` has the same verbs to be awaited, and `run.watch()`
 is followed by `async for`.
 
-It is the handle of that run alone: once it is forgotten nothing is found, also where its name has been used again.
+It belongs to that run alone: once the run is forgotten nothing is found, even if its name has been used again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Run(Generic[T_co]):
     Attributes:
         id: the run.
         action: its root action, or the action this handle was made for.
-        incarnation: what tells the run from others that had its name.
+        incarnation: tells the run from other runs of its name.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Run(Generic[T_co]):
         """Tell where the action is now.
 
         Raises:
-            ActionNotFound: it has been collected. Whatever else is asked raises this then, too.
+            ActionNotFound: it has been collected; every other method then raises this, too.
         """
         return self._client.get(self.action).phase
 
@@ -144,7 +144,7 @@ class Run(Generic[T_co]):
     def outcomes(self, timeout: float | None = None) -> Sequence[Any | ActionEnded]:
         """Return the result or error of each member of a group, in order; an error is an instance of `ActionEnded`.
 
-        Of a map with `concurrency` it is read in parts, as it is asked for.
+        For a map with `concurrency` they are read in parts, as they are asked for.
 
         Raises:
             ResultTimeout: the group has not ended in time.
@@ -163,9 +163,8 @@ class Run(Generic[T_co]):
         """Follow the results of a map in the order in which its calls end, by `for` or `async for`.
 
         Args:
-            indexed: give `(index, result)`, the index being that of the item.
-            return_exceptions: give the error of a call in the place of its result, instead of raising it; by default as the
-                map was asked for.
+            indexed: yield `(index, result)`, with the index of the item.
+            return_exceptions: yield the error of a failed call instead of raising it; by default as the map was submitted.
             timeout: seconds in all; None: as long as it takes.
 
         Raises:
@@ -229,7 +228,7 @@ class Run(Generic[T_co]):
 class AsyncRun(Generic[T]):
     """The verbs of a `Run` for asyncio. Waiting takes no thread, however many wait.
 
-    Cancelling what is awaited ends the waiting alone: the action goes on, and can be waited for again.
+    Cancelling an await ends only the waiting: the action goes on, and can be waited for again.
 
     Args:
         run: the handle.

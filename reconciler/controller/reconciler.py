@@ -1,7 +1,7 @@
 """`TaskActionReconciler`: looks at one action and moves it one step (R1). Read this file first.
 
-`reconcile` claims an action, `decide` hands the round to whoever it concerns, and one atomic write under the claim's fencing
-token says what was decided: status, events, labels, finalizers, the next due time. `__init__.py` lists the rooms.
+`reconcile` claims an action, `decide` hands the round to the module that handles it, and one atomic write under the claim's
+fencing token stores the decision: status, events, labels, finalizers, the next due time. `__init__.py` lists the modules.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def decide(round: Round) -> Result:
 class TaskActionReconciler:
     """Moves actions from acceptance to exactly one end.
 
-    The other methods do by themselves, on a record that was merely read, what a round does under its claim. What one of
-    them stores is one write under a claim of the newest version; it raises `Superseded` when somebody else holds the action.
-    `Dependencies` tells of the attributes; `scheme`, the layout of records, is used by no logic.
+    The other methods do parts of a round by themselves, on a record that was merely read. What such a method stores is one
+    write under a claim of the newest version; it raises `Superseded` when somebody else holds the action. `Dependencies`
+    describes the attributes; `scheme`, the layout of records, is used by no logic.
     """
 
     def __init__(

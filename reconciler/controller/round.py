@@ -46,7 +46,7 @@ class Round:
         record: the working copy.
         original: the record as it was read, for comparison.
         now: the store's time of the round, ms.
-        plugin: what runs the task, once `task.resolve` or whoever made the round has set it.
+        plugin: what runs the task, once `task.resolve` or the maker of the round has set it.
         context: what the plugin is called with, once `open_context` was called.
         lookup_failed: whether the cache could not be asked in this round (R44).
         reserved_until: when the cache reservation this action holds ends, ms; 0 = it holds none; None = not asked for.
@@ -163,7 +163,7 @@ class Round:
     def end(self) -> Result:
         """Stamp the labels of the end, unless they are there (R36).
 
-        The time is that of the terminal condition, or now when there is none. Does not check terminality itself.
+        The time is that of the terminal condition, or now if there is none. It does not check that the action has ended.
         """
         if not _has_terminal_labels(self.record.metadata):
             self.write.metadata = True
@@ -203,8 +203,8 @@ def _has_terminal_labels(metadata: Metadata) -> bool:
 def round_on(deps: Dependencies, record: TaskAction, original: TaskAction | None = None) -> Iterator[Round]:
     """Make a round on a record that was merely read, for a method of the reconciler that is called by itself.
 
-    What it stages is committed at the end under a claim of the newest version, and changes only what the method says: the
-    conflict retry of R6 without its lost updates. Without anything staged nothing is claimed.
+    What the method stages is committed at the end under a claim of the newest version, and changes only its own fields: the
+    conflict retry of R6 without its lost updates. If nothing is staged, nothing is claimed.
 
     Raises:
         ActionNotFound: the record is gone.

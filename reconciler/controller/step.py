@@ -216,8 +216,8 @@ class Stepper:
     def _round_in_time(self, action: TaskAction, since: float) -> Write:
         """Play a round that has waited for a thread since a time of the monotonic clock.
 
-        Half a lease later another step may take the action before this one ends, and what a plugin starts may then outlive
-        the clean-up of that other step. So the round does nothing and gives the action back.
+        After half a lease, another step may take the action before this round ends, and what a plugin starts now may escape
+        the clean-up of that step. So the round does nothing and gives the action back.
         """
         if time.monotonic() - since > self.reconciler.settings.step_lease.total_seconds() / 2:
             return Write(action=action, original=action, due=action.now)

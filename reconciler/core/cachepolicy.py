@@ -20,9 +20,9 @@ class Cache(msgspec.Struct, frozen=True, kw_only=True):
     """A cache for the results of a task. Calls share results iff task, signature, version and inputs are the same.
 
     Attributes:
-        version: changes when old results shall not be served any more; empty: a digest of the function's source, which
-            does not see what the function calls.
-        serialize: of equal calls at the same time one runs, and the others wait for its result.
+        version: change it when old results must not be served any more; empty: a digest of the function's source, which
+            does not cover the functions it calls.
+        serialize: of equal calls at the same time only one runs, and the others wait for its result.
         ignored_inputs: parameters that do not count.
         override: nothing is looked up; the result replaces the stored one.
     """
@@ -42,7 +42,7 @@ def policy_of(cache: str | Cache, source: str, parameters: Collection[str]) -> C
         parameters: names of the function's parameters.
 
     Raises:
-        InvalidSpec: no version can be had, it is too long, or an ignored input is no parameter.
+        InvalidSpec: there is no version, it is too long, or an ignored input is no parameter.
     """
     if cache == DISABLE:
         return None

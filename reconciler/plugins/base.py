@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class StillStopping(ReconcilerError):
     """Raised by `abort` when the attempt was asked to stop and has not yet. Not a failure: abort is called again.
 
-    For `RECONCILER_CLEANUP_PATIENCE` at most; then clean-up is given up visibly, and the action goes on (R41).
+    For at most `RECONCILER_CLEANUP_PATIENCE`; then clean-up is given up with a warning, and the action goes on (R41).
 
     Attributes:
         retry_at: when to ask again (ms since the epoch, UTC).

@@ -52,8 +52,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         resource_manager: quotas.
         phases_of: how far actions of a run have come, in the order asked; None for one that is not there.
         ended_below: how many children of an action have ended.
-        turns_back: whether an action that waits for others waits for itself, and is the one to break that.
-        start_members: stores members of a group, unless they are there; what became of each.
+        turns_back: whether a waiting action waits for itself through others, and is the one to break the circle.
+        start_members: stores members of a group unless they exist; returns a result for each.
         find_function: which living workers of a queue know a function, at the store's time of the round.
         catalog_client: asynchronous catalog, None when there is none (R52).
         stop_attempt: asks the running attempt of an action to stop, with a reason.
@@ -195,7 +195,7 @@ class TaskExecutionContext:
     def previous_checkpoint_prefix(self) -> str:
         """Tell where the attempt before this one left its checkpoints; empty in the first one (R66).
 
-        That of its last launch: a relaunch after a system failure writes to a folder of its own (R29).
+        It is the folder of that attempt's last launch: a relaunch after a system failure has its own folder (R29).
         """
         before = self.attempt_number - 1
         return checkpoint_folder(self._prefix(before, self.action.status.previous_launches)) if before else ""
@@ -226,7 +226,7 @@ class TaskExecutionContext:
         Args:
             queue: its name.
             task: name of what is to run; by default that of the action's spec.
-            alone: whether a worker shall draw it by itself, not together with its like.
+            alone: whether a worker draws it by itself, not together with others.
         """
         metadata, spec, again = self.action.metadata, self.action.spec, is_relaunch(self.launch)
         line = Line(
@@ -290,8 +290,8 @@ class TaskExecutionContext:
     def generated_name(self) -> str:
         """Unique name of this launch, within the plugin's limit: no other launch of any installation has it.
 
-        That of the record and the attempt, for people, and behind it 8 characters that stand for the whole identity: two
-        projects may have runs of one name, and so may two installations that share a service.
+        It consists of record and attempt, for people, and of 8 characters for the whole identity, because two projects, or
+        two installations that share a service, may have runs with the same name.
         """
         incarnation = self.action.metadata.incarnation
         name = generated_name(self.action.metadata.name, self.attempt_number, self.action.status.launches)

@@ -73,9 +73,9 @@ class Created(msgspec.Struct, Generic[Meta, Resource], frozen=True):
 class RemotePlugin(Plugin, Generic[Meta, Resource]):
     """Base of plugins for services. `Meta` names a resource at the service, `Resource` is the service's answer about it.
 
-    Calls of the service need a time limit below half of `RECONCILER_STEP_LEASE`: later another step may take the action, and
-    what a late `create` makes could outlive an abort. Secrets are resolved in each call with `ctx.secret`. An error of
-    `create` that means "does not answer, or not now" is best raised as `Unavailable`.
+    Calls of the service need a time limit below half of `RECONCILER_STEP_LEASE`: after that, another step may take the
+    action, and what a late `create` makes could stay after an abort. Secrets are resolved in each call with `ctx.secret`.
+    An error of `create` that means "does not answer, or not now" is best raised as `Unavailable`.
 
     Attributes:
         meta_type: the type `Meta`; anything msgspec can decode.
@@ -119,8 +119,8 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
     def status(self, ctx: TaskExecutionContext, meta: Meta, resource: Resource) -> PhaseInfo:
         """Tell which phase a resource is in, without calling the service; may store outputs with `ctx.files.write_outputs`.
 
-        A success without outputs is looked for what the work itself wrote below `ctx.files.prefix`: an error there wins.
-        A `requeue_at` replaces the time of the next look. NotReady means that it is to be created again.
+        After a success without outputs, what the work itself wrote below `ctx.files.prefix` counts; an error there wins.
+        A `requeue_at` replaces the time of the next look. NotReady means that it must be created again.
         """
         raise NotImplementedError
 
@@ -142,8 +142,8 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
     def key(ctx: TaskExecutionContext) -> str:
         """Compute the idempotency key of this launch: 32 hexadecimal digits, the same in each call and in no other launch.
 
-        Unlike `ctx.generated_name`, which is meant for people, it also differs between projects, and from an action of the
-        same name that is long forgotten.
+        Unlike `ctx.generated_name`, which is meant for people, it also differs between projects, and from earlier actions
+        with the same name.
         """
         parts = (str(ctx.action.id), ctx.launch, str(ctx.action.metadata.creation_timestamp))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
@@ -227,7 +227,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
     def finalize(self, ctx: TaskExecutionContext) -> None:
         """Delete what may be left after the action; the engine releases the unit of the quota (R72).
 
-        An action that has failed by a system failure may have left work behind that nobody saw ending.
+        After a system failure, work may be left at the service whose end nobody has seen.
         """
         if ctx.action.is_terminal and not _ended(ctx):
             self._delete(ctx, "the action has ended")

@@ -92,7 +92,7 @@ class Write(msgspec.Struct, kw_only=True):
         metadata: whether finalizers, labels and annotations are written.
         events: events to publish, in order; sequence numbers continue the record's.
         due: when to look again; 0 = never unless woken.
-        refill_at: look at it, too, when at most so many children are open, and a moment after one has ended; 0 = not so.
+        refill_at: also look at it when at most this many children are open, and a moment after one has ended; 0 = do not.
         launch: from now on this launch may report, and stands in this line (`core.line`); None = leave as it is.
         asked: units of quotas the round asked for; not written, but given back when the record does not keep them.
     """
@@ -247,7 +247,7 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
     def create(self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
         """Store new actions, due now, each with its first event. The first action of a run decides the incarnation of all.
 
-        A recovered one has ended with it, and needs no parent. With `until` nothing is stored after that time, ms.
+        A recovered action has ended at once, and needs no parent. With `until` nothing is stored after that time, ms.
         `quiet`: no message is asked for, as the caller takes the step of them.
         """
         ...
@@ -271,7 +271,7 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         """Write the results of a step, each under its token, and release the claims.
 
         An action that ends while children of it are open keeps its finalizer and is due at once: the round that follows
-        ends them, also when whoever committed died meanwhile (R40).
+        ends them, even if the committing process dies before (R40).
         """
         ...
 
@@ -371,8 +371,8 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
     ) -> AbstractContextManager[None]:
         """Call `callback` whenever something of the run was committed, from now until the context ends.
 
-        With `end_of`, the name of an action or `ANY`, only when that one, or one of the run, ended, or may have while nobody
-        listened.
+        With `end_of` (the name of an action, or `ANY`), only after the end of that action, or of any; also when an end may
+        have come while nobody listened.
         """
         ...
 

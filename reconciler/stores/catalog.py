@@ -118,7 +118,7 @@ class Catalog(Protocol):
             replace: overwrite an entry, as one whose outputs are gone (R46).
 
         Returns:
-            The owners who wait for this key, each told once; the caller wakes them.
+            The owners who wait for this key, each returned once; the caller wakes them.
 
         Raises:
             CatalogExists: the key is filled.
@@ -139,8 +139,8 @@ class Catalog(Protocol):
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
         """Acquire or extend the reservation of a key, or learn who holds it (R51).
 
-        The lease is the heartbeat times the grace. The token grows with each new holder and stays for extensions. Whoever
-        does not get it is noted as waiting.
+        The lease is the heartbeat times the grace. The token grows with each new holder and stays the same for extensions.
+        An owner that does not get the key is noted as waiting.
 
         Args:
             key: what to reserve.

@@ -115,7 +115,7 @@ class Lines(Protocol):
     def announce(self, queue: str, heads: Sequence[Head] = ()) -> bool:
         """Note lines of a queue that have launches; tell whether the caller must send the queue a ticket.
 
-        He has to when there are launches, the queue is not paused, and no ticket is on its way.
+        That is so when there are launches, the queue is not paused, and no ticket is on its way.
         """
         ...
 
@@ -130,14 +130,14 @@ class Lines(Protocol):
     ) -> Pick:
         """Choose the line to draw from next.
 
-        The highest level goes first, there the fair key that was served least, there what has stood longest. Now and then
-        what has stood long goes before all others, so that nobody starves.
+        The highest level goes first, in it the fair key that was served least, in that the oldest launch. Now and then
+        the oldest launch of all goes first, so that none waits for ever.
 
         Args:
             queue: whose lines.
-            worker: its name in the registry of functions: it is given what it knows, and what no living worker knows.
-                Empty: it is given everything.
-            served: what became of the lines picked before.
+            worker: its name in the registry of functions: it gets functions that it knows, and those that no living
+                worker knows. Empty: it gets everything.
+            served: the results for the lines picked before.
             first: the caller has just taken a ticket, so none is on its way.
             choose: whether to choose; else only `served` is noted.
         """
@@ -155,7 +155,7 @@ class Lines(Protocol):
     ) -> tuple[Head, ...]:
         """Put launches that were drawn and not begun back to their places; return lines that were empty, to be announced.
 
-        Fenced: what was drawn by another meanwhile, or has ended, stays as it is. Nothing is spent.
+        Fenced: launches that others have drawn meanwhile, or that have ended, stay as they are. Nothing is spent.
         """
         ...
 

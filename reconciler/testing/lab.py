@@ -173,7 +173,7 @@ class Lab:
         """Run a part of the user's program. With `crash` it dies at its writes, too, and is started again until it succeeds.
 
         Args:
-            call: gets a new client each time; what it does must bear repetition, as the program must.
+            call: gets a new client each time; like the program itself, it must be safe to repeat.
         """
         return self._survive(lambda: call(self._mortal_client()))
 
@@ -202,17 +202,17 @@ class Lab:
         """Step, and move the clock to the next due time, until nothing is due within `limit`. Functions do not run.
 
         Raises:
-            AssertionError: still something is due after so many rounds: a live-lock.
+            AssertionError: after very many rounds something is still due: a live-lock.
         """
         self._settle(lambda: 0, limit, rounds)
 
     def work(self, limit: timedelta = timedelta(days=30), rounds: int = 10_000) -> None:
         """Do as `settle`, and play the attempts workers: functions run in this process as soon as they are launched.
 
-        A function may move `clock` to seem long.
+        A function may move `clock` to take long.
 
         Raises:
-            AssertionError: still something is due after so many rounds: a live-lock.
+            AssertionError: after very many rounds something is still due: a live-lock.
         """
         self._settle(self.worker.work, limit, rounds)
 

@@ -61,7 +61,7 @@ def check_replay(
     """Play a task in a lab of its own, suspended wherever it waits, and call it twice in each pass.
 
     Both calls of a pass must ask for the same things, in whatever order, and end the same way; and each pass must ask for
-    all that the one before it has asked for. What it does itself happens that often; the tasks it starts run once each.
+    all that the one before it has asked for. Its own effects happen in each call; the tasks it starts run once each.
 
     Args:
         task: the task.
@@ -70,7 +70,7 @@ def check_replay(
         **kwargs: its keyword arguments.
 
     Raises:
-        ReplayDiffers: a pass differs; it says in what.
+        ReplayDiffers: a pass differs; the message says how.
         NeverEnds: it goes on for ever, or something it waits for does.
         InvalidArguments: no task was given, or arguments that do not fit it, or an answer to what was never asked.
         ActionFailed, ActionAborted, ActionTimedOut: the task ended otherwise than by success, in the same way in each pass.
