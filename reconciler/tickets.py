@@ -43,6 +43,16 @@ def announce_queue(lines: Lines, messenger: Messenger, queue: str, heads: Sequen
     return needed and send_ticket(messenger, queue)
 
 
+def announce_anew(lines: Lines, messenger: Messenger, queue: str) -> bool:
+    """Send the ticket a queue with launches needs, also while one seems to be on its way; True when one was sent.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    left = lines.pick(queue, worker="", served=(), first=True, choose=False)
+    return bool(left.lines) and announce_queue(lines, messenger, queue)
+
+
 def send_ticket(messenger: Messenger, queue: str) -> bool:
     """Send one ticket; False when the broker does not take it."""
     try:

@@ -34,8 +34,8 @@ class FunctionsTold:
         self._documents = documents
         self._release = release_of(documents)
 
-    def tell(self, store: Store) -> None:
-        """Publish for another 15 s. A queue that is no longer consumed is withdrawn at once.
+    def tell(self, store: Store) -> set[str]:
+        """Publish for another 15 s; return the queues that are new. A queue that is no longer consumed is withdrawn at once.
 
         Raises:
             StoreUnavailable: the store does not answer.
@@ -45,9 +45,10 @@ class FunctionsTold:
             store.tell_functions(self._worker, queue, {}, 0)
         for queue in queues:
             store.tell_functions(self._worker, queue, self._functions, LIFE * 1000)
-        self._told = queues
+        new, self._told = queues - self._told, queues
         if self._documents and not store.publish(self._release, {}, LIFE * 1000):
             store.publish(self._release, self._documents, LIFE * 1000)
+        return new
 
     def take_back(self, store: Store) -> None:
         """Publish that it can run nothing any more.

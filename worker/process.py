@@ -12,6 +12,7 @@ from reconciler.api.errors import ReconcilerError
 from reconciler.settings import Settings
 from reconciler.stores.redis.store import RedisStore
 from reconciler.sweeps.resync import resync
+from reconciler.tickets import announce_anew
 from reconciler.wiring import Engine, build
 from worker.collecting import StandIn
 from worker.consuming import ConsumerWatch
@@ -96,7 +97,7 @@ class Guardian(threading.Thread):
                     said = now
                 if self._steps and (not looked or now - looked >= _LOOK_EVERY):
                     engine = current_engine()
-                    resync(engine.store, engine.messenger)
+                    resync(engine.store, engine.messenger, anew=not looked)
                     looked = now
                     self._collecting.look(engine)
             except ReconcilerError as error:
@@ -109,7 +110,8 @@ class Guardian(threading.Thread):
         if isinstance(store, RedisStore):
             self._liveness.say(store)
         if self._functions is not None:
-            self._functions.tell(store)
+            for queue in self._functions.tell(store):
+                announce_anew(store, current_engine().messenger, queue)
 
     def stop(self) -> None:
         """End the thread, and withdraw the signs of life."""

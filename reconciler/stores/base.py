@@ -279,11 +279,12 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         """Make actions due at `at` (0 = now); a claimed one becomes due when its step ends. Returns shards to message."""
         ...
 
-    def look(self, grace: int) -> Look:
+    def look(self, grace: int, *, anew: bool = False) -> Look:
         """Tell which shards need a message, and which lines have launches.
 
         A shard is overdue when something is due for longer than `grace` ms. Each overdue one is marked as having a message
-        on its way; each other one has to get the countdown.
+        on its way; each other one has to get the countdown, once. With `anew` it has to get one again, because the
+        message may have died with its worker.
         """
         ...
 

@@ -24,13 +24,20 @@ GRACE = 1000
 """How long something may be due before its wake-up counts as lost, ms."""
 
 
-def resync(store: Store, messenger: Messenger, grace: int = GRACE) -> int:
+def resync(store: Store, messenger: Messenger, grace: int = GRACE, *, anew: bool = False) -> int:
     """Send the messages that are missing; return how many.
+
+    Args:
+        store: where to look.
+        messenger: sends them.
+        grace: how long something may be due before its wake-up counts as lost, ms.
+        anew: send countdowns again, too. For a worker that starts: those of a killed one died with it, and nobody would
+            notice before their time and the grace.
 
     Raises:
         StoreUnavailable: the store does not answer.
     """
-    look = store.look(grace)
+    look = store.look(grace, anew=anew)
     try:
         return _wake(messenger, look.late) + _send_tickets(store, messenger, look.lines)
     except BrokerUnavailable as error:

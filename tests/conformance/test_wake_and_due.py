@@ -198,6 +198,20 @@ def test_a_look_says_which_shards_need_what(store: Store, pass_time: PassTime) -
     assert again == [store.shard_of(late)]
 
 
+def test_a_worker_that_starts_asks_for_countdowns_anew(store: Store) -> None:
+    """One that is armed may have died with the worker that held its message; whoever asks anew is given it once more."""
+    action = make_action()
+    created(store, action)
+    at = store.now() + MAX_COUNTDOWN - 1000
+    committed(store, release_write(claimed(store, action), due=at))
+    shard = shard_of(store, action)
+    assert store.look(30).late == ()
+    assert [(one.shard, one.overdue, one.next_due) for one in store.look(30, anew=True).late] == [
+        (shard, False, at)
+    ]
+    assert store.look(30).late == ()
+
+
 def test_a_look_tells_the_time(store: Store) -> None:
     """Each line of a look carries the store's time, from which the countdown is reckoned."""
     before = store.now()

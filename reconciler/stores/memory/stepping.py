@@ -227,7 +227,7 @@ class Stepping(MemoryCore):
                 return ()
             return tuple(shard for shard in shards if self._shards[shard].need_message(now))
 
-    def look(self, grace: int) -> Look:
+    def look(self, grace: int, *, anew: bool = False) -> Look:
         late: list[Late] = []
         heads: list[Head] = []
         with self._lock:
@@ -242,6 +242,8 @@ class Stepping(MemoryCore):
                     shard.pending_until = now + PENDING_TTL
                     late.append(Late(number_, overdue=True, next_due=min(shard.due.values()), now=now))
                     continue
+                if anew:
+                    shard.armed = 0
                 at, arm = shard.next_due(now, self._horizon)
                 if arm:
                     late.append(Late(number_, overdue=False, next_due=at, now=now))

@@ -225,11 +225,9 @@ class Stepping(RedisCore):
         return tuple(found)
 
     @explain
-    def look(self, grace: int) -> Look:
-        calls = [
-            (self.keys.due(shard), self.keys.base(shard), grace, PENDING_TTL, self._horizon, LINES_AT_ONCE)
-            for shard in range(self.shards)
-        ]
+    def look(self, grace: int, *, anew: bool = False) -> Look:
+        bounds = (grace, PENDING_TTL, self._horizon, LINES_AT_ONCE, int(anew))
+        calls = [(self.keys.due(shard), self.keys.base(shard), *bounds) for shard in range(self.shards)]
         late: list[Late] = []
         heads: list[Head] = []
         for shard, answer in enumerate(script("look").for_each(self.client, calls)):

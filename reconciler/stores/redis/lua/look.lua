@@ -6,6 +6,7 @@
 -- ARGV[3]  life of the pending mark in ms
 -- ARGV[4]  horizon of countdowns in ms
 -- ARGV[5]  most lines to tell of; of more, some at random
+-- ARGV[6]  1: a countdown that is armed may have died with the worker that held it, so the caller sends another one
 -- returns  {overdue 0/1, next due, arm 0/1, now, lines: {line, place of its first launch, when, µs}...}
 local lines = {}
 for _, line in ipairs(redis.call('SRANDMEMBER', base .. 'lines', tonumber(ARGV[5]))) do
@@ -23,5 +24,6 @@ if tonumber(head[2]) + tonumber(ARGV[2]) <= now then
   redis.call('SET', base .. 'pending', '1', 'PX', ARGV[3])
   return { 1, head[2], 0, int(now), lines }
 end
+if ARGV[6] == '1' then redis.call('DEL', base .. 'armed') end
 local at, arm = next_due(tonumber(ARGV[4]))
 return { 0, at, arm, int(now), lines }
