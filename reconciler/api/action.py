@@ -204,7 +204,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fair_key: str = ""
     """Between whose values the workers of a queue take turns; empty = the project."""
     not_before: int = 0
-    """Tell when the first launch may be, ms; 0 = at once. Negative in a submission: so many ms after it is accepted."""
+    """Return when the first launch may be, ms; 0 = at once. Negative in a submission: this long after it is accepted."""
     expires_at: int = 0
     """Tell when the action is aborted unless it has begun, ms; 0 = never. Negative in a submission, as above."""
     submitted: Who | None = None

@@ -29,7 +29,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         priority: 0 (last) to 9 (first); None = that of the parent, or 5.
         fair_key: between whose values workers take turns; empty = that of the parent, or the project.
-        not_before: no round launches it earlier: ms since the epoch; negative: so many ms after it is accepted.
+        not_before: no round launches it earlier: ms since the epoch; negative: this long after it is accepted.
         expires_at: it is aborted unless it has begun by then; the same two ways. 0 = never.
     """
 

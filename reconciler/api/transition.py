@@ -105,8 +105,8 @@ class PhaseInfo(msgspec.Struct, frozen=True, kw_only=True):
         version: grows when something inside the phase changes that is worth an event.
         requeue_at: when to look again (ms since the epoch, UTC); 0 means after the requeue duration. An exact time
             costs no polling.
-        refill_at: the action wants more children: it is looked at when at most so many are open, and a moment after one has
-            ended; 0: it wants none.
+        refill_at: the action wants more children: it is looked at when at most this many are open, and a moment after one
+            has ended; 0: it wants none.
         failed_as: the reason a permanent failure, or the last retryable one, is stored under. TIMED_OUT makes it a
             `timed_out` end, of the attempt where another follows; no code of an error does, whatever it says.
         cleanup_on_failure: abort the plugin's resource when this failure is permanent (R35).

@@ -1,7 +1,7 @@
 """Store a request for many runs: its plan, before anything is done, and how far it has come.
 
     _archive/bulk/<project>/<name>/plan.ndjson.gz           what was asked, by whom, and a line for each run
-    _archive/bulk/<project>/<name>/done-<number>.ndjson.gz   what became of runs, up to that number of them
+    _archive/bulk/<project>/<name>/done-<number>.ndjson.gz   results of runs, up to that number of them
 
 Who goes on after a death reads both: the runs are those that were chosen first, whatever fits the question by then, and
 those that are marked are left alone.

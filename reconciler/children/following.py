@@ -16,9 +16,9 @@ from reconciler.client.waiting import is_over
 
 _AT_ONCE = 500
 _LOOK_ANYWAY = 5.0
-"""How often to look although nothing was told of: notifications may be lost, seconds."""
+"""How often to look without a notification, since one may be lost, seconds."""
 _SHARE = 3
-"""A look that took so long is followed by a pause so many times as long."""
+"""The pause after a look, as a multiple of the time it took."""
 
 
 class Following:

@@ -22,7 +22,7 @@ _SLOWEST_TICK = 0.2
 
 
 _TURNS = 100
-"""Turns of the loop after which an end is told of although it does not rest."""
+"""Turns of the loop after which an end is reported although the loop is still busy."""
 
 
 class Call(Protocol):

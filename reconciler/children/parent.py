@@ -148,7 +148,7 @@ class Parent:
         """Wait until everything that was started is stored, before the call ends.
 
         Raises:
-            ReconcilerError: something was refused, and nobody has asked what became of it.
+            ReconcilerError: something was refused, and nobody has asked for its result.
         """
         if self.suspended:
             return
@@ -360,7 +360,7 @@ class Parent:
 
         Raises:
             InvalidInput: this is a thread that the function has started, or they do not fit the function.
-            ReconcilerError: something it has started was refused, and nobody has asked what became of it.
+            ReconcilerError: something it has started was refused, and nobody has asked for its result.
             Suspended: always.
         """
         check_thread(self._thread)

@@ -46,7 +46,7 @@ class StartGroup(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defau
         total: how many members it has.
         keep_failures: it succeeds even when members do not.
         plan: of the group itself.
-        concurrency: with it the group starts its members itself, so many at a time: those whose `Items` were sent.
+        concurrency: with it the group starts its members (from the `Items` sent before) itself, this many at a time.
         spec: what each of them does then, without inputs.
         members: when and in which order each of them runs.
     """

@@ -20,7 +20,7 @@ from reconciler.stores.base import ANY
 from reconciler.stores.outputs import ActionFiles
 
 _LOOK_ANYWAY = 5.0
-"""Tell how often to look although nothing was told of: notifications may be lost, seconds."""
+"""How often to look without a notification, since one may be lost, seconds."""
 _LOOK_AFTER_FORCE = 0.25
 _SEVERAL = 3
 _READERS = 16

@@ -124,7 +124,7 @@ def source_files(limit: int | None = None) -> list[Path]:
     """List its source files, sorted, without tests and installed packages.
 
     Args:
-        limit: so many files at most, spread over the whole list.
+        limit: at most this many files, spread over the whole list.
     """
     root = library()
     found = sorted(

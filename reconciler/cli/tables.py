@@ -20,7 +20,7 @@ Rows = Sequence[Sequence[Text]]
 
 
 def laid_out(columns: Sequence[str], rows: Rows, width: int) -> Any:  # noqa: ANN401  # rich is imported when needed
-    """Lay rows out for a window of so many columns. Nothing is cut; names stay in one piece, so that they can be copied."""
+    """Lay rows out for a window of this many columns. Nothing is cut; names stay in one piece, to be copied."""
     return _table(columns, rows) if is_wide_enough(columns, rows, width) else _blocks(columns, rows, width)
 
 

@@ -50,7 +50,7 @@ from reconciler.stores.objects import folders_in
 LIMIT = 1000
 """Most runs of a bulk, unless somebody says otherwise."""
 _MARK = 20
-"""Runs after which it is noted how far a bulk came: so many are looked at again at most after a death."""
+"""Runs after which the progress of a bulk is noted: at most this many are looked at again after a crash."""
 _REFUSED = (InvalidInput, ActionNotFound, ActionConflict, ArchiveUnreadable, BlobCorrupt)
 """Says something of one run, and nothing of the others."""
 NOTHING = "nothing_to_recover"

@@ -102,7 +102,7 @@ class Maps(Remaking):
         stem: str = "",
         decode: Callable[[bytes], Any] | None = None,
     ) -> Run[Results[Any]]:
-        """Store one action that starts many of a kind itself, so many at a time, and ends when all have ended (R90).
+        """Store one action that starts many of a kind itself, a few at a time, and ends when all have ended (R90).
 
         The inputs of all members are stored at once, as one object, so a client that dies leaves nothing half done. After
         the first failure no further member is started, unless failures are kept.

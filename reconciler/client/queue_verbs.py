@@ -39,7 +39,7 @@ class QueueVerbs:
         return self._queues.move(name, to)
 
     def limit_queue(self, name: str, limit: int | None) -> None:
-        """Refuse submissions of functions with `QueueFull` while so many launches wait in their queue; None: never.
+        """Refuse submissions of functions with `QueueFull` while this many launches wait in their queue; None: never.
 
         The bound is approximate (docs/operations.md).
 

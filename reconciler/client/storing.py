@@ -149,7 +149,7 @@ class Storing:
     def _submit(
         self, placed: Sequence[_Placed], until: int, *, apart: bool = False, quiet: bool = False
     ) -> Sequence[Created]:
-        """Store them, and tell what became of each; nothing is written of what the store says it would refuse.
+        """Store actions and return the answers; what the store says it would refuse is not written.
 
         Args:
             placed: which ones.

@@ -142,7 +142,7 @@ class Ahead:
 
         Args:
             shard: whose they are.
-            batches: with the first one, as its rest; is told what became of all.
+            batches: the results so far; those of all further batches are added.
             budget: tells when none may begin any more.
 
         Raises:

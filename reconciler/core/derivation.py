@@ -52,7 +52,7 @@ def check_source(name: object, records: Records) -> None:
 
 
 def check_members(again: Sequence[TaskAction]) -> None:
-    """Refuse when members of a group, which is put there again, were never stored: it would wait for them in vain.
+    """Refuse when members of a group that runs again were never stored: it would wait for them for ever.
 
     Raises:
         SourceUnusable: some were not.

@@ -18,7 +18,7 @@ def visible(text: str, *, colours: bool = False) -> str:
     """Make a text harmless for a terminal: control characters are written out, not obeyed.
 
     Args:
-        text: of anybody; messages of actions are written by users' code.
+        text: from outside; messages of actions are written by users' code.
         colours: whether sequences that only change the colour stay.
     """
     if not colours:

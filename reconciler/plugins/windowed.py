@@ -1,4 +1,4 @@
-"""`map`: a group that starts its members itself, so many at a time (R90).
+"""`map`: a group that starts its members itself, a few at a time (R90).
 
 What its members are asked for lies in its inputs, one object whatever their number; its state says how many it has started.
 A round starts as many as there is room for. Commit wakes it when a tenth of the room is free, and a moment after any of it

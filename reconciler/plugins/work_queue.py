@@ -29,7 +29,7 @@ class WorkItem(Generic[T]):
     """One piece of work.
 
     Attributes:
-        status: what became of it; `result` and `error` are complete when it says so.
+        status: how far it is; once it has ended, `result` and `error` are complete.
         result: what the work returned; None while it is not done, and when it failed.
         error: of the last try; None when none has failed.
         done: set at the end, well or not.

@@ -47,7 +47,7 @@ class Asking(msgspec.Struct, frozen=True):
 
     @classmethod
     def newest(cls, found: Iterable[tuple[int, str]], limit: int, total: int) -> Asking:
-        """Choose so many of actions, each with the time since when it waits; of one millisecond the last by name first."""
+        """Choose this many actions, each with the time since when it waits; in one ms the last by name is first."""
         chosen = sorted(found, reverse=True)[:limit]
         return cls(tuple(ActionId.parse(path) for _, path in chosen), total)
 

@@ -19,7 +19,7 @@ AGED = 30_000
 AGED_EVERY = 10
 """… with every so many choices of a queue."""
 PART = 4
-"""A draw takes at most one in so many launches of a line: the others are for others."""
+"""A draw takes at most the line's launches divided by this, and leaves the rest to other workers."""
 RULINGS = 100
 """Notes kept of who paused, moved or limited a queue."""
 LINES_AT_ONCE = 200

@@ -31,7 +31,7 @@ _AT_ONCE = 8
 """Actions whose objects are removed at the same time: S3 takes milliseconds for each request."""
 
 _PAGE = 100
-"""Actions whose notes are dropped at once: so many are looked at again at most after a death."""
+"""Actions whose notes are dropped at once: at most this many are looked at again after a crash."""
 
 
 class Removed(StrEnum):

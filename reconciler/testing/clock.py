@@ -19,7 +19,7 @@ class VirtualClock:
         return self.at
 
     def advance(self, by: timedelta | int) -> None:
-        """Move on by a duration, or by so many ms."""
+        """Move on by a duration, or by a number of ms."""
         self.at += by if isinstance(by, int) else int(by.total_seconds() * 1000)
 
     def move_to(self, at: int) -> None:

@@ -44,7 +44,7 @@ class Listeners:
         producer.publish = partial(publish, mandatory=True, confirm_timeout=_PATIENCE)
 
     def sent(self, dispatcher: Any) -> bool:  # noqa: ANN401  # as above
-        """Note what became of the events that were sent just now; gives whether somebody heard them."""
+        """Note the result of sending events just now; return whether somebody heard them."""
         heard = not self._returned and getattr(dispatcher.producer.channel, "receivers", None) != 0
         self._returned = False
         if not heard:

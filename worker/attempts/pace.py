@@ -55,6 +55,6 @@ class Pace:
             self._last[function] = len(seconds)
 
     def reported(self, function: str, count: int, seconds: float) -> None:
-        """Note how long it took to write and report so many calls together."""
+        """Note how long it took to write and report this many calls together."""
         if count:
             self._reports.note(function, seconds / count)

@@ -14,7 +14,7 @@ class Next:
     """The notes of one shard. One may be lost or stale: the due index alone says what is due.
 
     Attributes:
-        crowd: so many due actions are one.
+        crowd: from this many due actions on, notes are taken.
         since: when each of those that are noted became due.
     """
 

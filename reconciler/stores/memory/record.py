@@ -143,7 +143,7 @@ class Record:
         launch: the launch that may report; None = there is none.
         ranked: its priority was given, so a line that was chosen before follows it.
         has_children: it is a parent.
-        refill_at: it wants more children when at most so many are open; 0 = it does not.
+        refill_at: it wants more children when at most this many are open; 0 = it does not.
     """
 
     id: ActionId
