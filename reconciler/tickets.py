@@ -35,12 +35,16 @@ def by_queue(heads: Iterable[Head]) -> dict[str, list[Head]]:
 
 def announce_queue(lines: Lines, messenger: Messenger, queue: str, heads: Sequence[Head] = ()) -> bool:
     """Announce one queue as `announce` does; without lines, send the ticket that a queue with launches needs."""
+    return note_heads(lines, queue, heads) and send_ticket(messenger, queue)
+
+
+def note_heads(lines: Lines, queue: str, heads: Sequence[Head]) -> bool:
+    """Note lines of a queue that have launches; return whether a ticket has to be sent."""
     try:
-        needed = lines.announce(queue, heads)
+        return lines.announce(queue, heads)
     except Unavailable as error:
         log.warning("line.not_announced", queue=queue, error=str(error))
         return False
-    return needed and send_ticket(messenger, queue)
 
 
 def announce_anew(lines: Lines, messenger: Messenger, queue: str) -> bool:

@@ -280,4 +280,5 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
 def _end_runner(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     if _Process.role is None or _Process.role.attempts:
         attempt.runner_of(current_engine()).close()
+        drawing.close()
     tracing.close()

@@ -80,6 +80,7 @@ class Desk:
         """How far the call says it is."""
         self._drive = drive
         self._untold: list[ActionId] = []
+        self._closed = False
         self._actions: dict[int, ActionId] = {}
         self._apart: set[ActionId] = set()
         self._watches: list[int] = []
@@ -99,8 +100,11 @@ class Desk:
     def close(self) -> None:
         """Stop watching."""
         new = [*self._untold, *self._starting.untold()]
-        if new and self._drive is not None:
-            self._drive.leave(new)
+        self._closed = True
+        if self._drive is not None:
+            if new:
+                self._drive.leave(new)
+            self._drive.close()
         self._watching.close()
         self._following.close()
 
@@ -110,6 +114,9 @@ class Desk:
         if self._requests:
             return max(0.0, self._again - now)
         pause = 0.0 if self._untold else self._waits()
+        placing = self._placing()
+        if placing is not None:
+            pause = placing if pause is None else min(pause, placing)
         if pause is None:
             return None
         wait = max(pause, self._again - now)
@@ -128,6 +135,8 @@ class Desk:
             self._untold += new
             if new and len(self._untold) <= FEW:
                 return answers  # first it hears that they are stored
+            if self._drive is not None:
+                self._drive.place(self._is_waiting)
             self._step()
             ended: list[ask.Answer] = [*self._watching.ended(), *self._following.ended()]
             self._stood = self._stood and not ended
@@ -150,6 +159,15 @@ class Desk:
         """Return the seconds until what is waited for must be looked at; None: nothing is waited for."""
         pauses = (self._watching.pause(), self._following.pause())
         return min((pause for pause in pauses if pause is not None), default=None)
+
+    def _placing(self) -> float | None:
+        """Tell in how many seconds a ticket of a step is taken or sent; None: there is none."""
+        pause = self._drive.pause() if self._drive is not None else None
+        return pause if pause is None or not self._is_waiting() else 0.0
+
+    def _is_waiting(self) -> bool:
+        """Tell, in any thread, whether the function waits for something, and for nothing of this desk."""
+        return not self._closed and not self._requests and self._waits() is not None
 
     def asked(self) -> tuple[set[str], int]:
         """Name the children that were asked for, and count the new ones."""
@@ -352,9 +370,11 @@ class Desk:
         if self._hurried or not self._queue or self._waits() is None or now < self._next_look:
             return []
         self._next_look = now + _LOOK_AT_LINES
-        waits = bool(self._client.store.pick(self._queue, choose=False).lines)
-        # what a free worker takes at once is gone at the second look
-        self._hurried, self._stood = waits and self._stood, waits
+        store = self._client.store
+        waits = bool(store.pick(self._queue, choose=False).lines)
+        # what a free worker takes at once is gone at the second look; a head may outlive the last launch of its line
+        self._hurried = waits and self._stood and store.launches_waiting().get(self._queue, 0) > 0
+        self._stood = waits
         return [ask.Hurry()] if self._hurried else []
 
 

@@ -34,6 +34,7 @@ from reconciler.controller.wakes import Wakes
 from reconciler.controller.webhook import owes_call
 from reconciler.plugins.registry import PluginNotFound
 from reconciler.stores.base import ClaimReport, CommitOutcome, CommitReport, Write
+from reconciler.stores.lines import Head
 from reconciler.stores.writable import UNWRITABLE, check_writable
 from reconciler.tickets import announce
 
@@ -72,6 +73,7 @@ class Stepper:
         self._budget = settings.step_budget.total_seconds()
         self.on_lost: Callable[[TaskAction, TaskAction], None] | None = None
         """Told of each launch whose worker was lost: the action before, and after. Must be quick, and not raise."""
+        self.announce: Callable[[Sequence[Head]], object] = partial(announce, self.store, messenger)
         self._delays = Delays()
         self._joined = Joined()
         self._threads: ThreadPoolExecutor | None = None
@@ -260,7 +262,7 @@ class Stepper:
             tally(accepted, report)
         trace(shard, accepted, report)
         if report.opened:
-            announce(self.store, self.messenger, report.opened)
+            self.announce(report.opened)
         for woken in give_back(self.reconciler.resource_manager, self.store, accepted):
             self._wakes.wake(woken)
         if report.arm:

@@ -262,3 +262,16 @@ def test_a_child_that_would_wait_for_its_parent_is_told_so() -> None:
     run = trees.starts_a_circle.delay()
     with pytest.raises(ActionFailed, match=f"never end: .* would wait for {run.action}, which waits for"):
         run.result(timeout=60)
+
+
+@pytest.mark.rule("R79", "R87")
+def test_who_awaits_one_after_the_other_lends_its_slot(site: Site) -> None:
+    """Once that was wanted often, the next in line runs beside a function that waits, in a second process."""
+    run = trees.one_after_the_other.delay(60)
+    *children, own = run.result(timeout=120)
+    assert own not in children[-20:]
+    assert len(set(children[-20:])) == 1
+    record = site.client.get(run.action)
+    assert record.status.total_system_failures == 0
+    assert record.status.resumes < 40
+    check_run(site.client, run.id)

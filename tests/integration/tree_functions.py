@@ -146,6 +146,7 @@ def fickle(book: str) -> int:
     if not file.exists():
         file.touch()
         sleepy.delay()
+    sleep(1.5)  # longer than it waits in place: another pass
     return double.delay(4).result()
 
 
@@ -259,3 +260,16 @@ def dozing(seconds: int) -> int:
     """Wait without a worker."""
     sleep(seconds)
     return seconds
+
+
+@env.task()
+def where(number: int) -> int:
+    """Tell the process it runs in."""
+    del number
+    return os.getpid()
+
+
+@env.task()
+async def one_after_the_other(count: int) -> list[int]:
+    """Await so many; the processes they ran in, and the own one at last."""
+    return [*[await where.delay(number) for number in range(count)], os.getpid()]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 import structlog
@@ -21,7 +21,7 @@ import structlog
 from reconciler.api.action import TaskAction
 from reconciler.api.template import SecretRef
 from reconciler.archive import index, recent
-from reconciler.children import desk, following, functions, loops, sleeps, values, watching
+from reconciler.children import desk, driving, following, functions, loops, sleeps, values, watching
 from reconciler.children import threads as waits
 from reconciler.client import archived, sources, storing
 from reconciler.controller import joined, step
@@ -33,7 +33,8 @@ from tests.simulation.async_parents import AsyncStage
 from tests.simulation.parents import Stage
 from tests.simulation.plots import Inputs
 from tests.simulation.scheduler import Process
-from worker.attempts import attempt, batch, drawing, heartbeat, retry
+from worker.attempts import attempt, batch, beside, drawing, heartbeat, retry
+from worker.attempts.beside import Beside
 from worker.attempts.heartbeat import Keeper
 from worker.runner.asking import MakeDesk
 from worker.runner.runner import TIMED_OUT, Call, Ended, Stopped
@@ -107,6 +108,11 @@ def future_class(sim: Simulation) -> type[Future[Any]]:
             sim.scheduler.wait_for(self.done, timeout)
             return super().result(0)
 
+        def exception(self, timeout: float | None = None) -> BaseException | None:
+            """Do as the real one."""
+            sim.scheduler.wait_for(self.done, timeout)
+            return super().exception(0)
+
     return VirtualFuture
 
 
@@ -172,6 +178,34 @@ class _Reports:
 
         self._sim.sibling("report", work)
         return future
+
+
+class _InTurn:
+    """Stands in for the one thread of what runs beside: each in an actor of the same process, behind the one before."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._reports = _Reports(sim)
+        self._last: Future[None] | None = None
+
+    def submit(self, do: Callable[..., None], *given: Any) -> Future[None]:
+        """Do it once the one before is done."""
+        before = self._last
+
+        def work() -> None:
+            if before is not None:
+                before.exception()
+            do(*given)
+
+        self._last = self._reports.submit(work)
+        return self._last
+
+
+def _beside(sim: Simulation) -> Beside:
+    """Make the product's, with a second process that is always there."""
+    found: Any = Beside()
+    found._thread = _InTurn(sim)
+    found._warming = found._ready = True
+    return cast("Beside", found)
 
 
 class Silent:
@@ -303,7 +337,13 @@ def seams(sim: Simulation) -> Iterator[None]:
         (batch, "threading", threads(sim)),
         (batch, "keeper", Keepers(sim)),
         (drawing, "time", time),
-        (drawing, "_process", lambda: SimpleNamespace(pace=RandomPace(sim), reports=_Reports(sim))),
+        (beside, "time", time),
+        (driving, "time", time),
+        (
+            drawing,
+            "_process",
+            lambda: SimpleNamespace(pace=RandomPace(sim), reports=_Reports(sim), beside=_beside(sim)),
+        ),
         (heartbeat, "time", time),
         (heartbeat, "threading", threads(sim)),
         (attempt, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -14,6 +17,7 @@ from reconciler.broker.recording import Wake
 from reconciler.children import requests as ask
 from reconciler.children.desk import Desk
 from reconciler.children.driving import FEW, Driver
+from reconciler.environment import TaskEnvironment
 from reconciler.plugins.sleep import TASK_TYPE
 from reconciler.testing import Lab
 
@@ -120,6 +124,66 @@ def test_an_adopted_child_is_nobodys_business(monkeypatch: pytest.MonkeyPatch) -
         parent.hears()
         parent.hears()
     assert len(stepped) == 1
+
+
+class Slot:
+    """Notes the tickets it is offered, and takes them as it is told."""
+
+    def __init__(self, *, takes: bool) -> None:
+        self.takes = takes
+        self.offered: list[str] = []
+        self.first = False
+        self.waits: Callable[[], bool] = bool
+
+    def take(self, queue: str, waits: Callable[[], bool], *, first: bool) -> bool:
+        """See `driving.Slot`."""
+        self.first = first
+        self.offered.append(queue)
+        self.waits = waits
+        return self.takes
+
+
+def noop() -> None:
+    """Return nothing."""
+
+
+def calling(takes: bool) -> tuple[Parent, Slot]:  # noqa: FBT001  # as it is parametrized
+    """Make a parent that has started a function, which stands in line; its ticket is not sent yet."""
+    parent, slot = Parent(), Slot(takes=takes)
+    lab = parent.lab
+    parent.desk = Desk(lab.client, parent.record, "w", drive=Driver(lab.engine.stepper, lab.messenger, slot))
+    spec = TaskEnvironment("driven", client=lab.client).task(noop).spec((), {})
+    parent.starts(1, spec=spec)
+    parent.hears()
+    parent.hears()
+    assert lab.messenger.tickets == []
+    return parent, slot
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_the_slot_of_a_function_that_waits_takes_its_ticket(takes: bool) -> None:  # noqa: FBT001  # as it is parametrized
+    """What it has started is put into a line; the ticket is taken there, or sent when it cannot be."""
+    parent, slot = calling(takes)
+    parent.desk.take(ask.Watch(2, [1], limited=False))
+    parent.hears()
+    assert slot.offered == ["attempts"]
+    assert parent.lab.messenger.tickets == ([] if takes else ["attempts"])
+    assert slot.waits()
+    parent.desk.close()
+    assert not slot.waits()
+
+
+def test_a_function_that_does_not_wait_keeps_its_slot() -> None:
+    """It may go on working: the ticket is sent as ever, a few milliseconds later, or when its call ends."""
+    parent, slot = calling(takes=True)
+    parent.desk.close()
+    assert parent.lab.messenger.tickets == ["attempts"]
+    parent, slot = calling(takes=True)
+    pause = parent.desk.pause()
+    assert pause is not None
+    threading.Event().wait(pause + 0.001)
+    parent.hears()
+    assert (parent.lab.messenger.tickets, slot.offered) == (["attempts"], [])
 
 
 def shard_of(parent: Parent) -> int:

@@ -28,7 +28,7 @@ class Noted:
 
     seconds = (0.001,)
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any, **_: Any) -> None:
         records: list[TaskAction] = args[4]
         RAN.extend(record.id.action for record in records)
 

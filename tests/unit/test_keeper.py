@@ -32,3 +32,19 @@ def test_each_batch_is_looked_at() -> None:
         assert time.monotonic() < rests
         threading.Event().wait(0.01)
     assert looked_at(keeper) < 5
+
+
+def test_a_batch_of_one_takes_nobodys_look_away() -> None:
+    """What runs beside has nothing to be looked at, and leaves that to the batch before it."""
+    keeper, seen = Keeper(), threading.Event()
+    looks: list[float | None] = [0.02, None]
+
+    def look() -> float | None:
+        """Look twice."""
+        if len(looks) == 1:
+            seen.set()
+        return looks.pop(0)
+
+    keeper.keep([], look)
+    keeper.keep([])
+    assert seen.wait(10)

@@ -7,6 +7,7 @@ where it can do no harm to either. Everything reported is fenced by the launch: 
 from __future__ import annotations
 
 import os
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from reconciler.api.errors import (
 from reconciler.api.template import Timeouts, template_or_none
 from reconciler.api.transition import ErrorKind, ExecutionError
 from reconciler.children.desk import Desk
-from reconciler.children.driving import Driver
+from reconciler.children.driving import Driver, Slot
 from reconciler.children.starting_over import start_over
 from reconciler.children.unasked import unasked
 from reconciler.client import Client
@@ -68,27 +69,37 @@ from worker.runner.runner import (
 log = structlog.get_logger(__name__)
 
 
-class _Child:
-    """The runner of this process; made after the fork of the pool."""
+class _Runners(threading.local):
+    """The runner of this thread, which is one of few in a process; made after the fork of the pool."""
 
     runner: Runner | None = None
     secrets = ChildSecrets()
     pid: int = 0
-    memory_limit: int = 0
+
+
+_Child = _Runners()
+_limits = {"memory": 0}
 
 
 def runner_of(engine: Engine) -> Runner:
-    """Return the runner of this process."""
+    """Return the runner of this thread: that of the process, or the one beside it."""
     if _Child.runner is None or _Child.pid != os.getpid():
-        _Child.runner = runner_for(engine.settings, memory_limit=_Child.memory_limit)
+        _Child.runner = runner_for(engine.settings, memory_limit=_limits["memory"])
         _Child.secrets = ChildSecrets()
         _Child.pid = os.getpid()
     return _Child.runner
 
 
+def close_runner() -> None:
+    """End the runner of this thread; it may get another one."""
+    if _Child.runner is not None:
+        _Child.runner.close()
+        _Child.runner = None
+
+
 def limit_memory(kilobytes: int | None) -> None:
     """Let children of later runners be replaced when they have held more memory than this: `--max-memory-per-child`."""
-    _Child.memory_limit = kilobytes or 0
+    _limits["memory"] = kilobytes or 0
 
 
 class Attempt:
@@ -101,8 +112,9 @@ class Attempt:
         outcome: how it ended; None until that is known and written.
     """
 
-    def __init__(self, engine: Engine, record: TaskAction, owner: str) -> None:
-        """Prepare; begin nothing."""
+    def __init__(self, engine: Engine, record: TaskAction, owner: str, slot: Slot | None = None) -> None:
+        """Prepare; begin nothing. With a slot tickets are taken there while the function waits."""
+        self._slot = slot
         self.engine = engine
         self.record = record
         self.owner = owner
@@ -323,7 +335,7 @@ class Attempt:
         assert template is not None  # or nothing would run
         config = config_of(template.custom)
         queue = (config.queue or self.engine.settings.attempts_queue) if config.suspend else ""
-        drive = Driver(self.engine.stepper, self.engine.messenger)
+        drive = Driver(self.engine.stepper, self.engine.messenger, self._slot)
         self._made = Desk(self._client(), self.record, self.owner, told, queue, drive=drive)
         return self._made
 

@@ -16,6 +16,7 @@ import structlog
 
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import Unavailable
+from reconciler.children.driving import Slot
 from reconciler.core.retries import hand_back_delay
 from reconciler.stores.base import Finished
 from reconciler.stores.lines import GivenBack
@@ -50,13 +51,15 @@ class Batch:
         owner: str,
         records: Sequence[TaskAction],
         telling: Telling,
+        *,
+        slot: Slot | None = None,
     ) -> None:
         self._engine = engine
         self._shard = shard
         self._line = line
         self._owner = owner
         self._telling = telling
-        self._waiting = deque(Attempt(engine, record, owner) for record in records)
+        self._waiting = deque(Attempt(engine, record, owner, slot) for record in records)
         self._ended: list[Attempt] = []
         self._began = 0.0
         self._lock = threading.Lock()

@@ -24,6 +24,7 @@ from reconciler.stores.lines import Pick, Served
 from reconciler.tickets import announce_queue
 from reconciler.wiring import Engine
 from worker.attempts.batch import Batch
+from worker.attempts.beside import Beside, Seat
 from worker.attempts.flower import Telling
 from worker.attempts.pace import Pace
 from worker.attempts.ticket import Ticket
@@ -47,11 +48,13 @@ class _Process:
     Attributes:
         pace: how many launches of each function to draw at a time.
         reports: the thread in which what has ended is written and reported, while the next launches run.
+        beside: runs others while a function waits.
     """
 
     def __init__(self) -> None:
         self.pace = Pace()
         self.reports = ThreadPoolExecutor(1, thread_name_prefix="reconciler-report")
+        self.beside = Beside()
 
 
 _processes: dict[int, _Process] = {}
@@ -60,6 +63,11 @@ _processes: dict[int, _Process] = {}
 def _process() -> _Process:
     found = _processes.get(os.getpid())
     return found if found is not None else _processes.setdefault(os.getpid(), _Process())
+
+
+def close() -> None:
+    """End what this process runs beside."""
+    _process().beside.close()
 
 
 def register(app: Celery) -> None:
@@ -85,6 +93,7 @@ class Drawing:
         self._passed_on = -math.inf
         self._process = _process()
         self._report: Future[None] | None = None
+        self._seat = Seat(engine, queue, worker, self._owner, telling, self._process.beside)
 
     def run(self) -> None:
         """Draw and run until nothing is left for this worker, or the budget is used up."""
@@ -108,6 +117,7 @@ class Drawing:
             log.warning("line.unavailable", queue=self._queue, error=str(error))
         finally:
             self._reported()
+            self._process.beside.rest()
 
     def _draw(self, pick: Pick) -> Served:
         """Draw from a line, and run what was drawn."""
@@ -119,10 +129,19 @@ class Drawing:
         if drawn.left or pick.lines > 1:
             self._pass_on()
         if drawn.actions:
-            batch = Batch(self._engine, pick.shard, pick.line, self._owner, drawn.actions, self._telling)
+            batch = Batch(
+                self._engine,
+                pick.shard,
+                pick.line,
+                self._owner,
+                drawn.actions,
+                self._telling,
+                slot=self._seat,
+            )
             batch.run()
             self._process.pace.ran(line.function, batch.seconds)
             self._report_beside(batch, line.function)
+            self._process.beside.rest()  # one slot runs one function
         weight = weights_of(self._engine.settings.fair_weights).get(line.fair, 1.0)
         return Served(drawn.head, drawn.left, len(drawn.actions) / weight)
 

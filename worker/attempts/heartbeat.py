@@ -141,7 +141,8 @@ class Keeper:
                 thread.start()
                 self._thread = thread
             self._beats.update(dict.fromkeys(beats))
-            self._look = look
+            if look is not None:  # else that of another batch may be at work
+                self._look = look
             due = min((beat.next for beat in self._beats), default=0.0)
             if look is not None:
                 due = min(due, time.monotonic() + _GLANCE)

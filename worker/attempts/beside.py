@@ -1,0 +1,189 @@
+"""Run launches in the slot of a function that waits: beside it, in a second process of functions, one at a time.
+
+A function that awaits one child after the other holds a slot and does nothing meanwhile. So its process takes the ticket it
+would have to send, as any worker does that has a free slot: it picks and draws by the same verbs, and gets what is next in
+line, which may be another's. What it may not take, or not at once, is sent as ever.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import structlog
+
+from reconciler.api.errors import Unavailable
+from reconciler.core.line import read_line, weights_of
+from reconciler.stores.lines import Pick, Served
+from reconciler.tickets import announce_queue
+from reconciler.wiring import Engine
+from worker.attempts import attempt
+from worker.attempts.batch import Batch
+from worker.attempts.flower import Telling
+from worker.runner.runner import NotStarted, Stopped
+
+log = structlog.get_logger(__name__)
+
+_KEPT = 30.0
+"""Seconds the second process is kept after its last call: it costs memory."""
+
+_OFTEN = 8
+"""How many tickets could have been taken here until there is a second process."""
+_LEAVES = 2.0
+"""Seconds it may take to end."""
+
+
+class Beside:
+    """The second runner of a process, with the thread it belongs to: what a thread has started ends with the thread."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reconciler-beside")
+        self._lock = threading.Lock()
+        self._last: Future[None] | None = None
+        self._warming = self._ready = self._taken = False
+        self._used = 0.0
+        self._missed = 0
+
+    def take(self, seat: Seat, waits: Callable[[], bool], *, first: bool) -> bool:
+        """See `Slot.take`; `seat` tells whose slot it is."""
+        with self._lock:
+            if not self._ready:
+                self._wanted(seat.engine)
+            if not self._ready or self._taken:
+                return False
+            self._taken = True
+        try:
+            self._last = self._thread.submit(self._serve, seat, waits, first)
+        except RuntimeError:  # no thread is left on this host
+            self._taken = False
+            return False
+        return True
+
+    def _wanted(self, engine: Engine) -> None:
+        """Start the second process when it was wanted often: its imports run while nobody waits for them."""
+        self._missed += 1
+        if self._missed >= _OFTEN and not self._warming:
+            self._warming = True
+            with suppress(RuntimeError):  # no thread is left on this host
+                self._thread.submit(self._warm, engine)
+
+    def rest(self) -> None:
+        """Wait until nothing runs here: the slot is needed, or given back."""
+        if self._last is not None:
+            self._last.result()
+
+    def close(self) -> None:
+        """End the second process, with its own process."""
+        if self._warming:
+            with suppress(RuntimeError, TimeoutError):
+                self._thread.submit(attempt.close_runner).result(_LEAVES)
+
+    # -- in its thread -----------------------------------------------------------------------------------------------
+    def _warm(self, engine: Engine) -> None:
+        found = attempt.runner_of(engine).functions()
+        self._ready = not isinstance(found, NotStarted | Stopped)
+        self._used = time.monotonic()
+        self._later()
+
+    def _later(self) -> None:
+        timer = threading.Timer(_KEPT, lambda: self._thread.submit(self._may_close))
+        timer.daemon = True
+        timer.start()
+
+    def _may_close(self) -> None:
+        """End the second process, when it has not been used for a while."""
+        with self._lock:
+            ends = not self._taken and time.monotonic() - self._used >= _KEPT
+            if ends:
+                self._warming = self._ready = False
+                self._missed = 0
+        if ends:
+            attempt.close_runner()
+        else:
+            self._later()
+
+    def _serve(self, seat: Seat, waits: Callable[[], bool], first: bool) -> None:  # noqa: FBT001  # as it is submitted
+        try:
+            self._draw(seat, waits, ticket=first)
+        except (
+            Unavailable
+        ) as error:  # leases end, and the resync sweep sends a ticket once the server is back
+            log.warning("line.unavailable", queue=seat.queue, error=str(error))
+        except Exception:
+            log.exception("line.failed", queue=seat.queue)
+        finally:
+            self._used = time.monotonic()
+
+    def _draw(self, seat: Seat, waits: Callable[[], bool], *, ticket: bool) -> None:
+        """Draw and run, one after the other, as long as the function waits and the ticket of nobody else is taken."""
+        served: tuple[Served, ...] = ()
+        first = True
+        try:
+            while True:
+                pick = seat.pick(served, first=first and ticket, choose=waits())
+                if not pick.line or not (first or self._goes_on()):
+                    break
+                first = False
+                served = (seat.call(pick),)
+                self._taken = False
+        finally:
+            if first:
+                self._taken = False
+        if pick.lines:
+            announce_queue(seat.engine.store, seat.engine.messenger, seat.queue)
+
+    def _goes_on(self) -> bool:
+        """Tell whether one more may be drawn for the ticket that was taken; a newer ticket waits behind it else."""
+        with self._lock:
+            free, self._taken = not self._taken, True
+            return free
+
+
+class Seat:
+    """The slot of a process, for as long as it works on one ticket.
+
+    Args:
+        engine: of the process.
+        queue: whose tickets it takes.
+        worker: its name.
+        owner: who holds what is drawn.
+        telling: tells Flower.
+        beside: the second runner.
+    """
+
+    def __init__(
+        self, engine: Engine, queue: str, worker: str, owner: str, telling: Telling, beside: Beside
+    ) -> None:
+        self.engine = engine
+        self.queue = queue
+        self._worker = worker
+        self._owner = owner
+        self._telling = telling
+        self._beside = beside
+        self._lease = int(engine.settings.attempt_lease.total_seconds() * 1000)
+
+    def take(self, queue: str, waits: Callable[[], bool], *, first: bool) -> bool:
+        """See `Slot.take`."""
+        return queue == self.queue and self._beside.take(self, waits, first=first)
+
+    def pick(self, served: tuple[Served, ...], *, first: bool, choose: bool) -> Pick:
+        """Pick a line, as who has taken a ticket does."""
+        return self.engine.store.pick(
+            self.queue, worker=self._worker, served=served, first=first, choose=choose
+        )
+
+    def call(self, pick: Pick) -> Served:
+        """Draw one launch of a line, run it and report it."""
+        engine = self.engine
+        drawn = engine.store.draw(pick.shard, pick.line, owner=self._owner, limit=1, lease=self._lease)
+        if drawn.actions and (drawn.left or pick.lines > 1):
+            announce_queue(engine.store, engine.messenger, self.queue)
+        if drawn.actions:
+            batch = Batch(engine, pick.shard, pick.line, self._owner, drawn.actions, self._telling)
+            batch.run()
+            batch.report()
+        weight = weights_of(engine.settings.fair_weights).get(read_line(pick.line).fair, 1.0)
+        return Served(drawn.head, drawn.left, len(drawn.actions) / weight)
