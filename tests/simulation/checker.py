@@ -309,7 +309,8 @@ class Observer:
         _ensure(
             (path, launch, owner) not in self.returned, f"{path}: {owner} gave {launch} back, and runs it"
         )
-        self.begun.add((path, launch))
+        if self.granted.get((path, launch)) == owner:  # else of an earlier life, whose names come again
+            self.begun.add((path, launch))
 
     def _finished(self, action: ActionId, launch: str, owner: str) -> None:
         found = self._store.shard(action).records[str(action)].launch

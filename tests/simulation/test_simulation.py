@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.checker import Violation
+from reconciler.stores.memory.store import MemoryStore
+from tests.simulation.checker import Observer, Violation
 from tests.simulation.simulation import Simulation, story_of
 from tests.simulation.workload import FAMILY, IMPATIENT, MAPS, THEMES, TURNS, Theme
 
@@ -123,3 +124,14 @@ def test_a_seed_tells_one_story_whatever_was_told_before() -> None:
     mine = story_of(told(7))
     told(8, IMPATIENT)
     assert story_of(told(7)) == mine
+
+
+def test_what_began_in_an_earlier_life_is_not_counted_in_a_later_one() -> None:
+    """A worker that stood still may begin a launch whose run was forgotten; a later run of that name has one of its own."""
+    observer = Observer(MemoryStore())
+    launch = ("p/d/r/a0", "1")
+    observer.begins(*launch, "worker-1")
+    assert not observer.begun
+    observer.granted[launch] = "worker-2"
+    observer.begins(*launch, "worker-2")
+    assert observer.begun == {launch}
