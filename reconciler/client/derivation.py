@@ -129,7 +129,8 @@ class Derivation:
         if verb is not Verb.RERUN:
             check_interfaces(self._store, self._door, _unchanged(source, changes))
         self._hold_objects(grip, source, plan)
-        check_objects(self._blobs, plan.reused, plan.again)
+        with_old_inputs = [each for each in plan.again if each.id.action not in changes.specs]
+        check_objects(self._blobs, plan.reused, with_old_inputs, changes.again)
         maker = Maker(verb, source, holder, changes, self._store)
         reused, again = maker.actions(plan, self._door, self._blobs, self._settings.max_object_size)
         again[0].set_metadata(submitted=self._who())

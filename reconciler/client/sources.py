@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -23,6 +23,8 @@ from reconciler.stores.holds import LIFE, RunLife
 from reconciler.stores.objects import BlobStore
 
 _PAGE = 5000
+_NAMED = 20
+"""Actions a sentence names at most."""
 _ASKED_AT_ONCE = 16
 """Requests to S3 at the same time."""
 
@@ -167,33 +169,62 @@ def objects_of(record: TaskAction, source: RunLife) -> tuple[RunLife, ...]:
     )
 
 
-def check_objects(blobs: BlobStore, reused: Sequence[TaskAction], again: Sequence[TaskAction]) -> None:
-    """Refuse if S3 lacks something a new run would point to: outputs, or inputs we stored.
+def check_objects(
+    blobs: BlobStore, reused: Sequence[TaskAction], again: Sequence[TaskAction], named: Collection[str] = ()
+) -> None:
+    """Refuse when something is gone from S3 that a new run would point to: outputs, and inputs we stored.
+
+    Args:
+        blobs: hold them.
+        reused: their outputs are used.
+        again: their inputs are.
+        named: actions that somebody wants to run again already.
 
     Raises:
         SourceUnusable: something is gone.
         BlobUnavailable: the server does not answer.
     """
-    asked = [
+    outputs = [
         (record, ref.uri)
         for record in reused
         if (ref := record.status.outputs) is not None and ref.inline is None
     ]
-    asked += [
+    inputs = [
         (record, f"{record.spec.input_uri.removesuffix(f'/{INPUTS_FILE}')}/{INPUTS_FILE}")
         for record in again
         if record.spec.inputs_digest and record.spec.inputs is None
     ]
+    gone = _gone(blobs, inputs)
+    if gone:
+        raise SourceUnusable(
+            f"{len(gone)} of {len(inputs)} inputs that would be used again are gone from S3, as those of {gone[0].id}: "
+            f"{_WHO}. Submit it anew, or fork {gone[0].id.run_id} with new specs for such actions"
+        )
+    gone = _gone(blobs, outputs)
+    if gone:
+        raise SourceUnusable(
+            f"{len(gone)} of {len(outputs)} outputs that would be used again are gone from S3, as those of {gone[0].id}: "
+            f"{_WHO}. {_way_round(gone, named)}"
+        )
+
+
+_WHO = "a rule of the bucket, or somebody, has deleted them"
+
+
+def _gone(blobs: BlobStore, asked: Sequence[tuple[TaskAction, str]]) -> list[TaskAction]:
     with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="source") as pool:
         found = list(pool.map(lambda each: blobs.stat(each[1]), asked))
-    gone = [record for (record, _), stat in zip(asked, found, strict=True) if stat is None]
-    if gone:
-        name, run = gone[0].id.action, gone[0].id.run_id
-        raise SourceUnusable(
-            f"{len(gone)} of {len(asked)} objects that would be used again are gone from S3, as that of {run}/{name}: a "
-            f"rule of the bucket, or somebody, has deleted them. Run it again with `reconciler fork {run} --again {name}`, "
-            f"or all with `reconciler rerun {run}`"
-        )
+    return [record for (record, _), stat in zip(asked, found, strict=True) if stat is None]
+
+
+def _way_round(gone: Sequence[TaskAction], named: Collection[str]) -> str:
+    """Name the command that runs all of them again, whatever ran again without."""
+    run = gone[0].id.run_id
+    names = sorted({*named, *(record.id.action for record in gone)})
+    if len(names) > _NAMED:
+        return f"`reconciler rerun {run}` runs all again"
+    options = " ".join(f"--again {name}" for name in names)
+    return f"Run those again with `reconciler fork {run} {options}`, or all with `reconciler rerun {run}`"
 
 
 def check_interfaces(store: Store, door: Door, records: Iterable[TaskAction]) -> None:

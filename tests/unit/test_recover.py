@@ -321,6 +321,39 @@ def test_of_outputs_that_are_gone(lab: Lab) -> None:
     second = done(lab, first.fork(again=["m2"]))
     assert len(second.result()) == 4
     assert sorted(called) == [1, 2]
+    more = lab.get(first.id.action("m3")).status.outputs
+    assert more is not None
+    lab.blobs.delete_prefix(more.uri.rpartition("/")[0])
+    both = f"`reconciler fork {first.id} --again m2 --again m3`"  # what is told once works: it names what was named, too
+    refused(first.recover, SourceUnusable, "2 of 3 outputs", both)
+    refused(lambda: first.fork(again=["m2"]), SourceUnusable, "1 of 2 outputs", both)
+    assert len(done(lab, first.fork(again=["m2", "m3"])).result()) == 4
+
+
+def test_of_inputs_that_are_gone(lab: Lab) -> None:
+    """Nothing can be run again without them, so no command is named that would be refused as well."""
+    broken.add(1)
+    first = failed_map(lab, pad="x" * 5000)
+    inputs = [lab.get(first.id.action(name)).spec.input_uri for name in ("m0", "m1")]
+    for uri in inputs:
+        lab.blobs.delete_prefix(uri)
+    refused(first.recover, SourceUnusable, "1 of 1 inputs", f"{first.id}/m1", "Submit it anew")
+    refused(first.rerun, SourceUnusable, "2 of 4 inputs", f"{first.id}/m0", "Submit it anew")
+    specs = {"m1": square.spec((5,), {"pad": "y" * 5000})}
+    assert done(lab, first.fork(specs=specs)).result()[1] == f"25{'y' * 5000}"
+
+
+def test_when_all_outputs_of_many_are_gone(lab: Lab) -> None:
+    """Nobody types more than twenty names: all again."""
+    broken.add(0)
+    first = failed_map(lab, count=30, pad="x" * 5000)
+    for record in lab.client.actions(first.id):
+        if record.status.outputs is not None and record.status.outputs.inline is None:
+            lab.blobs.delete_prefix(record.status.outputs.uri.rpartition("/")[0])
+    refused(
+        first.recover, SourceUnusable, "29 of 29 outputs", f"`reconciler rerun {first.id}` runs all again"
+    )
+    assert len(done(lab, first.rerun()).result()) == 30
 
 
 def test_of_another_interface(lab: Lab) -> None:
