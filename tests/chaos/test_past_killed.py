@@ -1,0 +1,292 @@
+"""Whoever deletes, makes runs of many, archives or compacts is killed at any moment: nothing is half done."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import pytest
+from crash_points import PARTS, verbs
+
+from reconciler.api.action import ActionSpec, RunId
+from reconciler.api.errors import BlobNotFound
+from reconciler.api.template import Identifier, Interface, TaskTemplate, encode_template
+from reconciler.archive import compaction
+from reconciler.archive.archive import Archive
+from reconciler.archive.bulk import BulkVerb, Done
+from reconciler.archive.layout import EVENTS, RUNS
+from reconciler.archive.packing import unpack
+from reconciler.archive.query import Question
+from reconciler.archive.requests import FIRST, LAST
+from reconciler.client import Client, Run
+from reconciler.embedded.servers import EmbeddedServers
+from reconciler.settings import Settings
+from reconciler.stores.holds import RunLife
+from reconciler.stores.redis.store import RedisStore
+from reconciler.stores.s3 import S3Blobs
+from reconciler.sweeps.archive import archive_all
+from reconciler.sweeps.collect import collect
+from reconciler.wiring import Engine
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300), pytest.mark.rule("R91", "R92")]
+ROUNDS = 8
+SOURCES = 3
+"""Runs of a bulk."""
+LEAST = ROUNDS * 3 // 2
+"""Kills that have to strike, of three processes a round: some traps lie behind the last call."""
+_STEP = 60.0
+"""Seconds until what was submitted has to end."""
+Work = Callable[[Client], object]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Quiet:
+    """A messenger nobody listens to: steps are made here."""
+
+    def __getattr__(self, name: str) -> Any:  # any verb
+        return lambda *_, **__: 0
+
+
+def client_of(settings: Settings) -> Client:
+    """A client with connections of its own."""
+    return Client(RedisStore(settings), S3Blobs(settings), Quiet(), settings)
+
+
+def spec() -> ActionSpec:
+    """An action that gives back what it was given."""
+    template = TaskTemplate(
+        id=Identifier(project="default", domain="development", name="echo"),
+        type="echo",
+        interface=Interface(inputs={"text": "str"}, outputs={"o0": "str"}),
+    )
+    inputs = msgspec.json.encode({"text": "x" * 500})
+    return ActionSpec(task_type="echo", task_template=encode_template(template), inputs=inputs)
+
+
+def forget(client: Client) -> None:
+    """One pass of the collector, for which all turns have come and every event is old."""
+    redis = client.store.client  # type: ignore[attr-defined]  # of Redis
+    for key in redis.scan_iter("*swept*"):
+        redis.delete(key)
+    at_once = msgspec.structs.replace(client.settings, retention=timedelta(0), events_retention=timedelta(0))
+    archive_all(client.store, client.blobs, at_once, client.store.now())
+    collect(client.store, msgspec.structs.replace(client.settings, retention=timedelta(0)), client.blobs)
+
+
+def bulk(client: Client, name: str, sources: list[RunLife]) -> list[Done]:
+    """Rerun them; whoever comes later goes on."""
+    try:
+        found = client.bulk.open(name)
+    except BlobNotFound:
+        found = client.bulk.plan(BulkVerb.RERUN, sources, name=name)
+    return found.carry_out()
+
+
+def delete(client: Client, run: RunId) -> None:
+    """Have a run forgotten for good."""
+    client.history.delete(client.history.plan_delete(run))
+
+
+def at_once(look: Callable[[T], R], things: Sequence[T]) -> list[R]:
+    """Look at each, side by side: servers take milliseconds for one. No process is forked any more by then."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(look, things))
+
+
+class Trap(NamedTuple):
+    """The call of a server at which a process dies: its number, and whether it takes effect before."""
+
+    number: int
+    after: bool
+
+
+class Site:
+    """Servers, and the product's code on them, without its processes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine = Engine(settings, store=RedisStore(settings), blobs=S3Blobs(settings), messenger=Quiet())
+        self.client = client_of(settings)
+
+    def ended(self, *names: str) -> list[Run[Any]]:
+        """Runs of two that ended."""
+        runs: list[Run[Any]] = [self.client.submit_many([spec(), spec()], run=name) for name in names]
+        self.settle()
+        return runs
+
+    def settle(self) -> None:
+        """Make steps until nothing is due."""
+        deadline, store = time.monotonic() + _STEP, self.engine.store
+        while any(store.due(shard, 1) for shard in range(store.shards)):
+            assert time.monotonic() < deadline, "something is still due"
+            for shard in range(store.shards):
+                self.engine.stepper.step(shard)
+
+    def objects(self, place: str) -> list[str]:
+        """What lies there."""
+        found, after = [], ""
+        while page := self.client.blobs.find(self.client.blobs.uri(place) + "/", after=after):
+            after = page[-1].uri
+            found += [one.uri for one in page]
+        return found
+
+    def remembered(self) -> Counter[RunLife]:
+        """How many lines of the index tell of each run."""
+        question = Question(project="default", since=FIRST, until=LAST)
+        return Counter(RunLife(row.id, row.incarnation) for row in self.client.history.find(question).rows)
+
+    def harmed(self, *works: tuple[Work, Trap]) -> list[bool]:
+        """Do it in processes, all at once, each of which may die; whether they did."""
+        started = [self._fork(work, trap) for work, trap in works]
+        died = []
+        for pid in started:
+            _, status = os.waitpid(pid, 0)
+            assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "a process ended with an error"
+            died.append(os.WIFSIGNALED(status))
+        return died
+
+    def _fork(self, work: Work, trap: Trap) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        try:  # pragma: no cover
+            arm(trap)
+            work(client_of(self.settings))
+        except BaseException:  # noqa: BLE001  # told by its status
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+
+def arm(trap: Trap) -> None:
+    """Let this process die at a call of a server; a verb that calls another one is one call each."""
+    left = trap.number
+
+    def wrapped(call: Any) -> Any:
+        @wraps(call)
+        def passed(*args: Any, **given: Any) -> Any:  # those of any verb
+            nonlocal left
+            left -= 1
+            dies = left == -1
+            if dies and not trap.after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                return call(*args, **given)
+            finally:  # also after a refusal, as of an object that is there already
+                if dies:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        return passed
+
+    for part in ("store", "blobs"):
+        _, speaker = PARTS[part]
+        for verb in verbs(part):
+            setattr(speaker, verb, wrapped(getattr(speaker, verb)))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Servers of their own, whose index is compacted early."""
+    with (
+        EmbeddedServers(tmp_path_factory.mktemp("past") / "data") as servers,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in servers.env().items():
+            patch.setenv(name, value)
+        patch.setattr(compaction, "MANY", 3)
+        yield Site(Settings.from_env(servers.env(), shards=2, inline_limit=64))
+
+
+def test_the_past_is_whole_or_gone(site: Site, rng: random.Random) -> None:
+    """In each round one deletes, one reruns many, one archives and compacts, at once; then others go on where they died.
+
+    Of a run whose deletion was asked for nothing is left but a trace, in no segment either; of all others everything is
+    there, once. Each source of a bulk has one run more, whoever carried it out.
+    """
+    living = [site.client.condition("lives", run=f"lives{number}") for number in range(4)]
+    names = [f"old{number}" for number in range(2 * ROUNDS)]
+    old = {run.id.run: run for run in site.ended(*names)}
+    forget(site.client)  # half of what is deleted is archived, half is stored
+    bulks: dict[str, list[RunLife]] = {}
+    died: Counter[str] = Counter()
+    for number in range(ROUNDS):
+        new = site.ended(*(f"new{number}{part}" for part in "abc"))
+        old |= {run.id.run: run for run in new}
+        doomed = old[f"old{number}"] if number % 2 else new[0]
+        bulks[f"bulk{number}"] = [
+            RunLife(run.id, run.incarnation) for run in (new[1], new[2], old[f"old{number + ROUNDS}"])
+        ]
+        kills = site.harmed(
+            (lambda client, run=doomed: delete(client, run.id), _trap(rng, 25)),
+            (lambda client, name=f"bulk{number}": bulk(client, name, bulks[name]), _trap(rng, 80)),
+            (forget, _trap(rng, 300)),
+        )
+        died.update(kind for kind, one in zip(("deletes", "reruns", "collects"), kills, strict=True) if one)
+        site.settle()
+    assert died.total() >= LEAST, f"too few were killed to prove anything: {died}"
+    _go_on(site, bulks)
+    asked = {run for trace in site.client.history.deleted() for run in trace.runs}
+    print(
+        f"{dict(died)} of {ROUNDS} each were killed; of the deletions {len(asked)} had been asked for by then"
+    )
+    assert 0 < len(asked) < ROUNDS, "or only one of both fates was tried"
+    _check_gone(site, asked)
+    _check_whole(site, [run for run in old.values() if f"{run.id}@{run.incarnation}" not in asked])
+    assert [run.phase.is_terminal() for run in living] == [False] * len(living)
+
+
+def _trap(rng: random.Random, calls: int) -> Trap:
+    return Trap(rng.randrange(calls), rng.random() < 0.5)
+
+
+def _go_on(site: Site, bulks: dict[str, list[RunLife]]) -> None:
+    """Others do the rest, and what they say twice is the same."""
+    for name, sources in bulks.items():
+        done = bulk(site.client, name, sources)
+        assert [each.run for each in done] == [str(life) for life in sources]
+        assert bulk(site.client, name, sources) == done
+        site.settle()
+        into = at_once(site.client.made_into, sources)
+        for each, found in zip(done, into, strict=True):
+            assert bool(each.made) != bool(each.refused), each
+            assert [str(run) for run in found] == [each.made] * bool(each.made)
+    for _ in range(3):
+        forget(site.client)
+
+
+def _check_gone(site: Site, asked: set[str]) -> None:
+    """Nothing of them is left but a finished trace."""
+    assert all(trace.finished_at for trace in site.client.history.deleted())
+    names = {run.partition("@")[0].rpartition("/")[2] for run in asked}
+    folders = [uri for uri in site.objects("_runs") if uri.partition("@")[0].rpartition("/")[2] in names]
+    archived = [uri for uri in site.objects(RUNS) if uri.partition("@")[0].rpartition("/")[2] in names]
+    assert (folders, archived) == ([], [])
+    segments = [line for uri in site.objects(EVENTS) for line in unpack(site.client.blobs.get(uri)).lines]
+    assert segments, "no event was old enough to be stored: the test proved nothing"
+    assert not [line for line in segments if any(f'"{name}"'.encode() in line for name in names)]
+    store = site.client.store
+    assert [store.garbage(shard) for shard in range(store.shards)] == [{}] * store.shards
+
+
+def _check_whole(site: Site, runs: list[Run[Any]]) -> None:
+    """All of them are archived as wholes and found once, though the index was compacted; Redis has forgotten them."""
+    lines = site.remembered()
+    assert set(lines.values()) == {1}
+    assert {summary.id.run[:5] for summary in site.client.runs(1000)} == {"lives"}
+    assert {RunLife(run.id, run.incarnation) for run in runs} <= set(lines)
+    archive = Archive(site.client.blobs)
+    for kept in at_once(lambda run: archive.read_run(run.id, run.incarnation), runs):
+        assert kept is not None
+        assert (kept.damage, kept.missing, len(kept.actions)) == ("", 0, 3)
+    assert {len(result) for result in at_once(lambda run: run.result(), runs)} == {2}
