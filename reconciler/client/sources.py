@@ -204,7 +204,7 @@ def check_objects(
     if gone:
         raise SourceUnusable(
             f"{len(gone)} of {len(outputs)} outputs that would be used again are gone from S3, as those of {gone[0].id}: "
-            f"{_WHO}. {_way_round(gone, named)}"
+            f"{_WHO}. Run them again: {_way_round(gone, named)}"
         )
 
 
@@ -222,9 +222,9 @@ def _way_round(gone: Sequence[TaskAction], named: Collection[str]) -> str:
     run = gone[0].id.run_id
     names = sorted({*named, *(record.id.action for record in gone)})
     if len(names) > _NAMED:
-        return f"`reconciler rerun {run}` runs all again"
+        return f"`reconciler rerun {run}`"
     options = " ".join(f"--again {name}" for name in names)
-    return f"Run those again with `reconciler fork {run} {options}`, or all with `reconciler rerun {run}`"
+    return f"`reconciler fork {run} {options}`, or all with `reconciler rerun {run}`"
 
 
 def check_interfaces(store: Store, door: Door, records: Iterable[TaskAction]) -> None:

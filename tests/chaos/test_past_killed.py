@@ -59,12 +59,12 @@ class Quiet:
 
 
 def client_of(settings: Settings) -> Client:
-    """A client with connections of its own."""
+    """Make a client with connections of its own."""
     return Client(RedisStore(settings), S3Blobs(settings), Quiet(), settings)
 
 
 def spec() -> ActionSpec:
-    """An action that gives back what it was given."""
+    """Make an action that gives back what it was given."""
     template = TaskTemplate(
         id=Identifier(project="default", domain="development", name="echo"),
         type="echo",
@@ -75,7 +75,7 @@ def spec() -> ActionSpec:
 
 
 def forget(client: Client) -> None:
-    """One pass of the collector, for which all turns have come and every event is old."""
+    """Make one pass of the collector, for which all turns have come and every event is old."""
     redis = client.store.client  # type: ignore[attr-defined]  # of Redis
     for key in redis.scan_iter("*swept*"):
         redis.delete(key)
@@ -120,7 +120,7 @@ class Site:
         self.client = client_of(settings)
 
     def ended(self, *names: str) -> list[Run[Any]]:
-        """Runs of two that ended."""
+        """Make runs of two that ended."""
         runs: list[Run[Any]] = [self.client.submit_many([spec(), spec()], run=name) for name in names]
         self.settle()
         return runs
@@ -142,7 +142,7 @@ class Site:
         return found
 
     def remembered(self) -> Counter[RunLife]:
-        """How many lines of the index tell of each run."""
+        """Count the lines of the index that tell of each run."""
         question = Question(project="default", since=FIRST, until=LAST)
         return Counter(RunLife(row.id, row.incarnation) for row in self.client.history.find(question).rows)
 
@@ -251,7 +251,7 @@ def _trap(rng: random.Random, calls: int) -> Trap:
 
 
 def _go_on(site: Site, bulks: dict[str, list[RunLife]]) -> None:
-    """Others do the rest, and what they say twice is the same."""
+    """Let others do the rest; what they say twice is the same."""
     for name, sources in bulks.items():
         done = bulk(site.client, name, sources)
         assert [each.run for each in done] == [str(life) for life in sources]
@@ -266,7 +266,7 @@ def _go_on(site: Site, bulks: dict[str, list[RunLife]]) -> None:
 
 
 def _check_gone(site: Site, asked: set[str]) -> None:
-    """Nothing of them is left but a finished trace."""
+    """Check that nothing of them is left but a finished trace."""
     assert all(trace.finished_at for trace in site.client.history.deleted())
     names = {run.partition("@")[0].rpartition("/")[2] for run in asked}
     folders = [uri for uri in site.objects("_runs") if uri.partition("@")[0].rpartition("/")[2] in names]
@@ -280,7 +280,7 @@ def _check_gone(site: Site, asked: set[str]) -> None:
 
 
 def _check_whole(site: Site, runs: list[Run[Any]]) -> None:
-    """All of them are archived as wholes and found once, though the index was compacted; Redis has forgotten them."""
+    """Check that all are archived whole, and found once though the index was compacted; Redis has forgotten them."""
     lines = site.remembered()
     assert set(lines.values()) == {1}
     assert {summary.id.run[:5] for summary in site.client.runs(1000)} == {"lives"}

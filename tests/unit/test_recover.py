@@ -351,7 +351,7 @@ def test_when_all_outputs_of_many_are_gone(lab: Lab) -> None:
         if record.status.outputs is not None and record.status.outputs.inline is None:
             lab.blobs.delete_prefix(record.status.outputs.uri.rpartition("/")[0])
     refused(
-        first.recover, SourceUnusable, "29 of 29 outputs", f"`reconciler rerun {first.id}` runs all again"
+        first.recover, SourceUnusable, "29 of 29 outputs", f"Run them again: `reconciler rerun {first.id}`"
     )
     assert len(done(lab, first.rerun()).result()) == 30
 
