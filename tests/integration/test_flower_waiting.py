@@ -7,8 +7,9 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import psutil
 import pytest
@@ -18,9 +19,10 @@ from cli_support import eventually
 from click.testing import CliRunner
 from flower_support import Site, browser
 
-from reconciler.api.action import ActionId, ActionSpec
+from reconciler.api.action import ActionId, ActionSpec, RunId
 from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.cli import main
+from reconciler.client import storing
 from reconciler.core.why import Reason
 from reconciler.embedded import commands
 from reconciler.embedded.processes import ManagedProcess
@@ -35,6 +37,7 @@ SENTENCES = {
     Reason.PLANNED: r"was submitted to begin at 20",
     Reason.BACK_OFF: r"rests until .* \(back-off\); attempt 1 failed with \[RuntimeError\] not yet",
     Reason.STARTS_OVER: r"starts over: start \d+ begins at .*, because the last \d+ starts took less than 1 s each",
+    Reason.SUBMITTER: r"waits for its submitter: \d of 10 members are stored, and it fails at .* unless all are by then",
     Reason.PERSON: r"waits for a person who gives a bool as the answer to: Draw water\?",
     Reason.RUNNING: r"runs on .* since ",
     Reason.QUOTA: r'waits for 1 unit of the resource "bucket" since ',
@@ -58,6 +61,10 @@ def by_hand(function: str, kind: str = "function") -> ActionSpec:
     custom = {"function": function} if kind == "function" else {}
     template = encode_template(TaskTemplate(type=kind, custom=custom))
     return ActionSpec(task_type=kind, task_template=template, inputs=b'{"wood": "<b>oak</b>"}')
+
+
+class _Died(BaseException):
+    """The submitter is gone."""
 
 
 class Scene:
@@ -95,6 +102,21 @@ class Scene:
         for one in (program, *program.children(recursive=True)):
             one.send_signal(signal.SIGSTOP)
             self._frozen.append(one)
+
+    def submitter(self) -> ActionId:
+        """Be the root of a map whose submitter dies when a part of it is stored."""
+        create, parts = self.client.store.create, iter((True, False))
+
+        def dying(*args: Any, **given: Any) -> Any:  # as the verb
+            if not next(parts):
+                raise _Died
+            return create(*args, **given)
+
+        with pytest.MonkeyPatch.context() as patch, suppress(_Died):
+            patch.setattr(storing, "_AT_ONCE", 4)
+            patch.setattr(self.client.store, "create", dying)
+            well.runs.map([0.0] * 10, run="half")
+        return RunId("default", "development", "half").action("a0")
 
     def planned(self) -> ActionId:
         """Begin in an hour."""

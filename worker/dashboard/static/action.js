@@ -30,8 +30,8 @@ function whyBox(chain) {
   );
 }
 
-// A sentence for people: a time without its T and thousandths, a prompt without its marks.
-const readable = (text) => text.replace(/(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z/g, "$1 $2 UTC").replace(/\*\*|`/g, "");
+// A sentence for people: a time without its T and thousandths.
+const readable = (text) => text.replace(/(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z/g, "$1 $2 UTC");
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function documentBox(title, preview, action, which, types) {
