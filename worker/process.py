@@ -107,11 +107,12 @@ class Guardian(threading.Thread):
 
     def _say_alive(self) -> None:
         store = current_engine().store
-        if isinstance(store, RedisStore):
-            self._liveness.say(store)
+        # first what it can run: who sees that a worker lives may ask for its functions by name at once
         if self._functions is not None:
             for queue in self._functions.tell(store):
                 announce_anew(store, current_engine().messenger, queue)
+        if isinstance(store, RedisStore):
+            self._liveness.say(store)
 
     def stop(self) -> None:
         """End the thread, and withdraw the signs of life."""
