@@ -19,7 +19,9 @@ import click
 import psutil
 
 from benchmarks import archive, costs, idle, pages, peers, shapes
+from benchmarks.delayed import delayed
 from reconciler.client import Client
+from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
 
@@ -28,7 +30,20 @@ from reconciler.settings import Settings
 @click.argument(
     "shape",
     type=click.Choice(
-        sorted([*shapes.SHAPES, "archive", "asking", "costs", "idle", "lone", "pages", "peers", "waiting"])
+        sorted(
+            [
+                *shapes.SHAPES,
+                "archive",
+                "asking",
+                "costs",
+                "distant",
+                "idle",
+                "lone",
+                "pages",
+                "peers",
+                "waiting",
+            ]
+        )
     ),
 )
 @click.option("--n", default=1000, show_default=True, help="Leaves of a fan-out, nodes of a chain.")
@@ -43,7 +58,7 @@ def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> No
     Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes:
     lone; an archive of n runs of 1,000 actions: archive; n calls that wait: waiting; the pages of Flower on a run of n
     functions: pages; what n functions that wait for a person cost of Redis: asking; the memory of an idle `reconciler dev`:
-    idle.
+    idle; functions with an S3 server that is 30 ms away: distant.
     """
     if shape == "peers":
         _print(peers.compare(n, repeat), as_json=as_json)
@@ -61,6 +76,10 @@ def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> No
         for one in costs.SHAPES:
             with _stack(one) as stack:
                 _print({"shape": one, **costs.of_shape(stack, one, n)}, as_json=as_json)
+        return
+    if shape == "distant":
+        with _distant() as stack:
+            _print({"shape": shape, "n": n, **_measure(stack, shapes.functions, n, repeat)}, as_json=as_json)
         return
     with _stack(shape) as stack:
         if shape in {"asking", "lone", "waiting"}:
@@ -83,6 +102,20 @@ def _stack(shape: str) -> Iterator[Stack]:
         root = Path(__file__).resolve().parent.parent
         with Stack(Path(folder), imports=imports, attempts=int(functions), cwd=root) as stack:
             os.environ.update(stack.env())
+            yield stack
+
+
+@contextmanager
+def _distant() -> Iterator[Stack]:
+    """Do the same with the S3 server behind a line that takes its time."""
+    with (
+        tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder,
+        EmbeddedServers(Path(folder)) as servers,
+        delayed(int(servers.s3_endpoint.rpartition(":")[2])) as endpoint,
+    ):
+        env, root = {"RECONCILER_S3_ENDPOINT": endpoint}, Path(__file__).resolve().parent.parent
+        with Stack(Path(folder), imports=["benchmarks.tasks"], env=env, cwd=root, servers=servers) as stack:
+            os.environ.update({**stack.env(), **env})
             yield stack
 
 
