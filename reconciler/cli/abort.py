@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.api.action import ActionId
+from reconciler.cli.commands import Command
 from reconciler.cli.exits import GivenUp
 from reconciler.cli.output import emit, say
 from reconciler.cli.session import ONE, Place, common_options, connected
@@ -12,7 +13,7 @@ from reconciler.client.actions import Actions
 from reconciler.stores.base import AbortOutcome
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("action", metavar=ONE)
 @click.option("--reason", required=True, help="Why; stored, and told to the action and in its events.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

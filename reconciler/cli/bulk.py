@@ -10,6 +10,7 @@ import click
 
 from reconciler.archive.bulk import BulkPlan, BulkVerb, Done
 from reconciler.archive.query import Found
+from reconciler.cli.commands import Group
 from reconciler.cli.exits import GivenUp
 from reconciler.cli.filters import ALIVE, ENDED, Filters, filter_options
 from reconciler.cli.history import tell_damage
@@ -23,7 +24,7 @@ Command = Callable[..., Any]
 _SHOWN = 10
 
 
-@click.group()
+@click.group(cls=Group)
 def bulk() -> None:
     """Rerun, recover or abort all runs that options choose, stored ones and those the archive remembers.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.archive.requests import DeleteRequest
+from reconciler.cli.commands import Command
 from reconciler.cli.exits import GivenUp
 from reconciler.cli.output import emit, note, say, show_table
 from reconciler.cli.session import ONE_RUN, Place, common_options, connected
@@ -12,7 +13,7 @@ from reconciler.client import Client
 from reconciler.core.times import iso
 
 
-@click.command(short_help="Delete a run, or all of a project, from the archive.")
+@click.command(cls=Command, short_help="Delete a run, or all of a project, from the archive.")
 @click.argument("run", metavar=f"[{ONE_RUN}]", required=False)
 @click.option("--all", "everything", is_flag=True, help="All runs of --project, or of its --domain.")
 @click.option("--incarnation", default="", help="Only this run of all that had the name.")
@@ -57,7 +58,7 @@ def delete(
         _tell(done, _sentence(done), as_json=as_json)
 
 
-@click.command(short_help="Show what was deleted from the archive, when, and by whom.")
+@click.command(cls=Command, short_help="Show what was deleted from the archive, when, and by whom.")
 @common_options
 def deleted(*, project: str, domain: str, as_json: bool) -> None:
     """Show what was deleted from the archive of a project on request, when, by whom, and how much it was."""

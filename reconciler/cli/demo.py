@@ -13,6 +13,7 @@ from reconciler import Client, Run
 from reconciler.api.errors import ActionEnded, ReconcilerError
 from reconciler.api.transition import CacheStatus
 from reconciler.cli import demo_folder, survey
+from reconciler.cli.commands import Command
 from reconciler.cli.demo_screen import Screen
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.format import one_line
@@ -38,7 +39,7 @@ _TOP = 10
 _SHOWN_FAILURES = 10
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),

@@ -7,6 +7,7 @@ from textwrap import indent
 import click
 
 from reconciler.api.phase import ActionPhase
+from reconciler.cli.commands import Command
 from reconciler.cli.documents import error_of
 from reconciler.cli.format import ago
 from reconciler.cli.get import never_asked_for
@@ -19,7 +20,7 @@ from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import iso
 
 
-@click.command("describe")
+@click.command("describe", cls=Command)
 @click.argument("action", metavar=ONE)
 @common_options
 def describing(*, action: str, project: str, domain: str, as_json: bool) -> None:

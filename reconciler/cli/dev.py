@@ -13,6 +13,7 @@ import click
 
 from reconciler.api.errors import ReconcilerError
 from reconciler.cli import dev_app
+from reconciler.cli.commands import Command
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.local import (
     OF_OTHER_SERVERS,
@@ -41,7 +42,7 @@ _ROLES = {
 }
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--app",
     "apps",

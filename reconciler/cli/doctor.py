@@ -6,6 +6,7 @@ from contextlib import closing
 
 import click
 
+from reconciler.cli.commands import Command
 from reconciler.cli.durations import duration
 from reconciler.cli.exits import ExitCode
 from reconciler.cli.finding import Finding, skipped
@@ -20,7 +21,7 @@ from reconciler.stores.redis.store import RedisStore
 _MARKS = {"ok": styled("✓", fg="green"), "problem": styled("✗", fg="red"), "skipped": "-"}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--worker", metavar="NODENAME", help="Only tell whether this worker is alive, as attempts@host."
 )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.layout import day_of
 from reconciler.archive.query import Question
+from reconciler.cli.commands import empty
 
 ENDED = tuple(str(phase) for phase in ActionPhase if phase.is_terminal())
 ALIVE = tuple(
@@ -41,10 +43,17 @@ class Filters(dict[str, Any]):
         days = {"since": day_of(now - _DAY), "until": day_of(now)}
         asked = Question(project=project, domain=domain, **{**days, **given})
         if asked.since > asked.until:
-            raise click.UsageError(
-                f"--since {asked.since} comes after --until {asked.until}: change one of them."
-            )
+            raise click.UsageError(_wrong_days(asked, given))
         return asked
+
+
+def _wrong_days(asked: Question, given: Mapping[str, Any]) -> str:
+    """Say which day to change, of those that were given."""
+    if "until" not in given:
+        return f"--since {asked.since} is yet to come: today is {asked.until}, UTC. Give an earlier day."
+    if "since" not in given:
+        return f"--until {asked.until} comes before yesterday, {asked.since}, where --since begins: give --since, too."
+    return f"--since {asked.since} comes after --until {asked.until}: change one of them."
 
 
 def filter_options(phases: Iterable[str]) -> Callable[[Command], Command]:
@@ -70,13 +79,22 @@ def filter_options(phases: Iterable[str]) -> Callable[[Command], Command]:
 
 def _options(phases: list[str]) -> list[Callable[[Command], Command]]:
     return [
-        click.option("--name", default="", help="Only runs whose name begins like this."),
+        click.option("--name", default="", callback=_given, help="Only runs whose name begins like this."),
         click.option(
-            "--label", "labels", multiple=True, callback=_label, help="Only runs with this label, name=value."
+            "--label",
+            "labels",
+            multiple=True,
+            callback=_label,
+            help="Only runs with this label, name=value. May be given several times: a run has all of them.",
         ),
-        click.option("--code", default="", help="Only runs with an action whose last error has this code."),
+        click.option(
+            "--code",
+            default="",
+            callback=_given,
+            help="Only runs with an action whose last error has this code.",
+        ),
         click.option("--phase", type=click.Choice(phases), help="Only runs with an action in this phase."),
-        click.option("--task", default="", help="Only runs with an action of this task."),
+        click.option("--task", default="", callback=_given, help="Only runs with an action of this task."),
         click.option("--until", callback=_day, help="Last day.  [default: today]"),
         click.option(
             "--since",
@@ -86,9 +104,18 @@ def _options(phases: list[str]) -> list[Callable[[Command], Command]]:
     ]
 
 
-def _day(_: click.Context, __: click.Parameter, text: str | None) -> str:
-    if not text:
+def _given(context: click.Context, option: click.Parameter, text: str) -> str:
+    """Refuse an empty text: where a variable of a shell is not set, all runs would be chosen."""
+    if not text and context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+        raise empty(option, context, "all")
+    return text
+
+
+def _day(context: click.Context, option: click.Parameter, text: str | None) -> str:
+    if text is None:
         return ""
+    if not text:
+        raise empty(option, context, "its default")
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).strftime("%Y-%m-%d")
     except ValueError:
@@ -96,7 +123,13 @@ def _day(_: click.Context, __: click.Parameter, text: str | None) -> str:
 
 
 def _label(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
     for text in texts:
-        if "=" not in text:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
             raise click.BadParameter(f"{text!r} is no label; write name=value.")
-    return dict(text.split("=", 1) for text in texts)
+        if found.setdefault(name, value) != value:
+            raise click.BadParameter(
+                f"{name} is to be {found[name]!r} and {value!r}, and a run has one value of a label: name one."
+            )
+    return found

@@ -13,6 +13,7 @@ from reconciler.api.audit import Who
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
+from reconciler.cli.commands import Command
 from reconciler.cli.documents import NOT_SEEN, action_document, log_uri, waiting_reason
 from reconciler.cli.format import ago, one_line, size, stamp
 from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
@@ -29,7 +30,7 @@ from reconciler.stores.holds import RunLife
 Pairs = list[tuple[str, str]]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("action", metavar=ONE)
 @common_options
 def get(*, action: str, project: str, domain: str, as_json: bool) -> None:

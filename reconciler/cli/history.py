@@ -7,6 +7,7 @@ from click.core import ParameterSource
 
 from reconciler.archive.index import Row
 from reconciler.archive.query import Found, Question, ask
+from reconciler.cli.commands import Group
 from reconciler.cli.deleting import delete, deleted
 from reconciler.cli.filters import ENDED, Filters, filter_options
 from reconciler.cli.format import one_line
@@ -16,7 +17,7 @@ from reconciler.core.times import iso, span
 from reconciler.stores.holds import RunLife
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @filter_options(ENDED)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Most lines.")
 @common_options

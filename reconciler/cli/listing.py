@@ -9,6 +9,7 @@ from rich.text import Text
 
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.phase import ActionPhase
+from reconciler.cli.commands import Command
 from reconciler.cli.documents import counts_document, error_of, summary_document, waiting_reason
 from reconciler.cli.format import one_line
 from reconciler.cli.output import counts_text, emit, note, phase_cell, say, show_table
@@ -24,7 +25,7 @@ _PAGE = 500
 _PHASES = [str(phase) for phase in ActionPhase if phase is not ActionPhase.UNSPECIFIED]
 
 
-@click.command("list")
+@click.command("list", cls=Command)
 @click.argument("run", required=False, metavar=f"[{ONE_RUN}]")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Most lines.")
 @click.option("--phase", type=click.Choice(_PHASES), help="With RUN: only actions in this phase.")

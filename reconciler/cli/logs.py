@@ -10,6 +10,7 @@ import click
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import InvalidInput
 from reconciler.api.phase import ActionPhase
+from reconciler.cli.commands import Command
 from reconciler.cli.log_places import LogPlace, place_of, read_log
 from reconciler.cli.output import emit, note
 from reconciler.cli.session import ONE, Place, common_options, connected, leaving_it_running
@@ -21,7 +22,7 @@ _LOOK_EVERY = 1.0
 """Seconds between two looks of --follow; a worker stores a growing log every two."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("action", metavar=ONE)
 @click.option("--attempt", type=click.IntRange(1), help="Which attempt, from 1.  [default: the last one]")
 @click.option("--tail", type=click.IntRange(0), metavar="LINES", help="Begin with so many lines of its end.")

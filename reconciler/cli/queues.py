@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from reconciler.cli.commands import Command, Group
 from reconciler.cli.output import emit, say, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.client import QueueFacts
@@ -13,7 +14,7 @@ from reconciler.core.times import iso
 _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs.")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def queue(context: click.Context) -> None:
     """Look at the queues of attempts, and decide what happens to waiting launches."""
@@ -102,7 +103,7 @@ def limit(*, name: str, most: str, as_json: bool) -> None:
         _tell({"queue": name, "limit": wanted}, text, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("action", metavar="RUN[/ACTION]")
 @click.argument("priority", type=click.IntRange(0, 9))
 @common_options

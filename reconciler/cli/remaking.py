@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar
 
 import click
@@ -10,6 +10,7 @@ import msgspec
 
 from reconciler.api.action import RunId
 from reconciler.api.phase import ActionPhase
+from reconciler.cli.commands import Command
 from reconciler.cli.output import emit, note, say
 from reconciler.cli.session import ONE_RUN, Place, common_options, connected, read_text
 from reconciler.client import Client, Run
@@ -31,7 +32,7 @@ def making_options(command: F) -> F:
     return command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", metavar=ONE_RUN)
 @making_options
 def rerun(*, run: str, name: str, idempotency_key: str, project: str, domain: str, as_json: bool) -> None:
@@ -39,7 +40,7 @@ def rerun(*, run: str, name: str, idempotency_key: str, project: str, domain: st
     _remake("rerun", Place(project, domain), run, name, idempotency_key, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", metavar=ONE_RUN)
 @making_options
 def recover(*, run: str, name: str, idempotency_key: str, project: str, domain: str, as_json: bool) -> None:
@@ -47,7 +48,7 @@ def recover(*, run: str, name: str, idempotency_key: str, project: str, domain: 
     _remake("recover", Place(project, domain), run, name, idempotency_key, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", metavar=ONE_RUN)
 @click.option(
     "--input",
@@ -81,7 +82,7 @@ def fork(
     """
     if not inputs and not again:
         raise click.UsageError("name what changes: --input ACTION=JSON, or --again ACTION; or use `recover`.")
-    changes = {"inputs": dict(map(_input, inputs)), "again": again}
+    changes = {"inputs": _inputs(inputs), "again": again}
     _remake("fork", Place(project, domain), run, name, idempotency_key, as_json=as_json, **changes)
 
 
@@ -113,6 +114,18 @@ def _announced(verb: str, source: RunId, name: str, key: str) -> str:
         f"The new run is to be {chosen}: after an interruption the same `reconciler {verb}` with --name {chosen} goes on."
     )
     return chosen
+
+
+def _inputs(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        action, changed = _input(text)
+        if action in found:
+            raise click.UsageError(
+                f"--input names {action} twice: write all its changes in one, {action}={{…, …}}."
+            )
+        found[action] = changed
+    return found
 
 
 def _input(text: str) -> tuple[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from reconciler.api.action import ActionId
+from reconciler.cli.commands import Command
 from reconciler.cli.durations import duration
 from reconciler.cli.output import note
 from reconciler.cli.session import ONE, One, Place, common_options, connected, leaving_it_running
@@ -25,7 +26,7 @@ _PACKED = re.compile(rb'(?P<name>"(?:npy|parquet)": ")(?P<data>[A-Za-z0-9+/=]{10
 """An array or a frame in an output, see docs/types.md."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("action", metavar=ONE)
 @click.option("--timeout", type=duration, help="Longest wait, as 60, 10s or 2h.  [default: no limit]")
 @common_options

@@ -6,13 +6,14 @@ import click
 import msgspec
 
 from reconciler.api.approval import TYPES, Value
+from reconciler.cli.commands import Command
 from reconciler.cli.output import emit, say
 from reconciler.cli.session import Place, common_options, connected, read_text
 from reconciler.client.submission import whoami
 from reconciler.stores.base import SignalOutcome
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("words", metavar="[RUN[/ACTION]] VALUE", nargs=-1, required=True)
 @click.option(
     "--token",

@@ -18,6 +18,7 @@ from reconciler.api.schedule import Moment
 from reconciler.api.template import Interface, TaskTemplate, encode_template, parse_template
 from reconciler.cli import dev_app
 from reconciler.cli.arguments import document_of
+from reconciler.cli.commands import Command
 from reconciler.cli.durations import duration
 from reconciler.cli.functions import load_functions
 from reconciler.cli.output import emit, say
@@ -74,7 +75,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("function", required=False)
 @click.argument("values", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--args", help="Its arguments by name, as a JSON object; @FILE reads a file, @- stdin.")

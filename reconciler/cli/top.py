@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from reconciler.cli.commands import Command
 from reconciler.cli.durations import duration
 from reconciler.cli.format import in_row
 from reconciler.cli.output import emit, say, show_table
@@ -24,7 +25,7 @@ _SHOWN = 8
 _WORKERS = ("WORKER", "PROCESS", "QUEUES", "FUNCTIONS", "UP", "TROUBLES")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--every", type=duration, default="2s", show_default=True, help="Time between two looks.")
 @click.option("--once", is_flag=True, help="Look once, as when stdout is no terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Look once, and answer with JSON, for programs.")

@@ -8,6 +8,7 @@ import click
 
 from reconciler.api.action import ActionId
 from reconciler.api.event import ActionEvent
+from reconciler.cli.commands import Command
 from reconciler.cli.durations import duration
 from reconciler.cli.format import in_row, stamp
 from reconciler.cli.output import emit, note, phase_text
@@ -24,7 +25,7 @@ after_option = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("action", metavar="RUN[/ACTION]")
 @after_option
 @click.option("--timeout", type=duration, help="Longest wait, as 60, 10s or 2h.  [default: no limit]")
@@ -48,7 +49,7 @@ def watch(
         raise_unless_succeeded(client.get(target))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("action", metavar=ONE)
 @after_option
 @common_options

@@ -59,7 +59,8 @@ def test_history_and_what_reads_on(backend: Backend) -> None:
     [
         (("--since", "yesterday"), "write YYYY-MM-DD"),
         (("--since", "2026-11-30", "--until", "2026-11-01"), "comes after"),
-        (("--until", "2020-01-01"), "comes after"),
+        (("--until", "2020-01-01"), "comes before yesterday"),
+        (("--since", "2999-01-01"), "is yet to come"),
         (("--label", "team"), "write name=value"),
     ],
 )
