@@ -74,13 +74,15 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         return f"{self.at:015d}-{hashlib.sha256(_encode(asked)).hexdigest()[:12]}.json"
 
     def means(self, row: Row) -> bool:
-        """Tell whether the request is for this run."""
+        """Tell whether the request is for the run of this line."""
+        return self.is_for(RunLife(row.id, row.incarnation), row.ended_at)
+
+    def is_for(self, life: RunLife, ended_at: int) -> bool:
+        """Tell whether the request is for this run, which ended at that time (ms since the epoch)."""
         if self.runs:
-            life = RunLife(
-                row.id, row.incarnation.partition("~")[0]
-            )  # one that had to be told apart is meant, too
-            return str(life) in self.runs or str(RunLife(row.id, row.incarnation)) in self.runs
-        return self.covers(row.id) and row.ended_at < self.at
+            plain = RunLife(life.run, life.incarnation.partition("~")[0])  # one told apart is meant, too
+            return str(plain) in self.runs or str(life) in self.runs
+        return self.covers(life.run) and ended_at < self.at
 
     def covers(self, run: RunId) -> bool:
         """Tell whether a run belongs to the project, and to the domain if one is named."""
@@ -100,6 +102,15 @@ def store_request(blobs: BlobStore, request: DeleteRequest) -> None:
     for place in (DELETING, DELETED):
         with suppress(BlobExists):
             blobs.put(blobs.uri(place, request.name), _encode(request), overwrite=False)
+
+
+def deletion_of(blobs: BlobStore, life: RunLife, ended_at: int) -> DeleteRequest | None:
+    """Find a request to delete this run, which ended at that time. Costs one request when nobody has asked anything.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    return next((request for request in requests_in(blobs) if request.is_for(life, ended_at)), None)
 
 
 def finish_request(blobs: BlobStore, request: DeleteRequest, now: int) -> DeleteRequest:

@@ -26,6 +26,7 @@ from reconciler.client.sources import (
     Grip,
     Source,
     SourceRun,
+    check_deletion,
     check_interfaces,
     check_objects,
     objects_of,
@@ -124,6 +125,8 @@ class Derivation:
         grip = Grip(self._store, holder)
         source = self._read(run, incarnation, grip)
         check_source(run, source.records)
+        if self._settings.archive and self._store.counts(holder) is None:  # else an earlier call has begun
+            check_deletion(self._blobs, source)
         plan = self._plan(verb, source, changes)
         check_members(plan.again)
         if verb is not Verb.RERUN:

@@ -12,11 +12,15 @@ from reconciler.api.action import RunId, TaskAction
 from reconciler.api.errors import ActionNotFound, SourceUnusable
 from reconciler.api.template import TaskTemplate, shared_template
 from reconciler.archive.archive import Archive
+from reconciler.archive.record import ArchivedAction
+from reconciler.archive.requests import deletion_of
 from reconciler.client.door import Door
 from reconciler.core.derivation import Records
 from reconciler.core.functions import interface_digest
 from reconciler.core.layout import run_folder
 from reconciler.core.paths import INPUTS_FILE
+from reconciler.core.status_conditions import terminal_time
+from reconciler.core.times import iso
 from reconciler.plugins.function_config import config_of
 from reconciler.stores.base import Store
 from reconciler.stores.holds import LIFE, RunLife
@@ -147,6 +151,28 @@ def read_archived(archive: Archive, store: Store, run: RunId, incarnation: str, 
     if not (before or set(store.holders(life)) - {grip.holder}) and _goes(store, life):
         raise SourceUnusable(f"the objects of the run {run} are being removed from S3: submit it anew")
     return Source(life, dict(found.actions), archived=True)
+
+
+def check_deletion(blobs: BlobStore, source: SourceRun) -> None:
+    """Refuse a run whose deletion somebody asked for: what it gave would live on in the new run.
+
+    Asked only once the run is held: a request that comes later finds the hold, and says that the objects stay.
+
+    Raises:
+        SourceUnusable: somebody asked for it.
+        BlobUnavailable: the server does not answer.
+    """
+    ended = max((_end(record) for record in source.records.values()), default=0)
+    request = deletion_of(blobs, source.life, ended)
+    if request is not None:
+        raise SourceUnusable(
+            f"the run {source.life.run} cannot be used again: its deletion was requested at {iso(request.at)} by "
+            f"{request.by}. Submit it anew"
+        )
+
+
+def _end(record: TaskAction) -> int:
+    return record.ended_at if isinstance(record, ArchivedAction) else terminal_time(record.status)
 
 
 def _goes(store: Store, life: RunLife) -> bool:

@@ -15,6 +15,7 @@ from reconciler import TaskEnvironment
 from reconciler.api.action import RunId
 from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidName, InvalidSpec, SourceUnusable
 from reconciler.archive.archive import Archive
+from reconciler.archive.bulk import BulkVerb
 from reconciler.archive.compaction import compact
 from reconciler.archive.deleting import Deleter
 from reconciler.archive.index import Group, Row, write_rows
@@ -22,6 +23,7 @@ from reconciler.archive.layout import EVENTS
 from reconciler.archive.query import Question
 from reconciler.archive.requests import FIRST, LAST, DeleteRequest, requests_in, store_request
 from reconciler.client import Run
+from reconciler.stores.holds import RunLife
 from reconciler.sweeps.archive import archive_all
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
@@ -169,6 +171,40 @@ def test_what_ended_and_is_not_archived_yet(lab: Lab) -> None:
     assert trace.finished_at, "now all of it has gone"
     swept(lab, timedelta(hours=4))
     assert list(requests_in(lab.blobs)) == []
+
+
+def _ways(lab: Lab, run: Run[Any], label: str) -> list[Callable[[], Run[Any]]]:
+    """Return all ways to make a run of a run."""
+    return [
+        lambda: lab.client.rerun(run.id, name=f"rerun-{label}"),
+        lambda: lab.client.recover(run.id, name=f"recover-{label}"),
+        lambda: lab.client.fork(run.id, again=["a0"], name=f"fork-{label}"),
+    ]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_run_to_be_deleted_is_no_source(lab: Lab, *, whole: bool) -> None:
+    """Nothing is made of a run whose deletion was asked for, alone or with its project, while it is still stored."""
+    broken.add(1)
+    run = square.map(range(3), run="mine")
+    lab.work()
+    broken.clear()
+    history = lab.client.history
+    lab.clock.advance(1)
+    begun = _ways(lab, run, "begun")[0]
+    first = begun()
+    history.delete(history.plan_delete_project("default") if whole else history.plan_delete(run.id))
+    for again in _ways(lab, run, "late"):
+        with pytest.raises(
+            SourceUnusable, match=r"mine cannot be used again: its deletion was requested at 2\d"
+        ):
+            again()
+    assert begun().id == first.id, "what an earlier call has begun goes on"
+    [told] = lab.client.bulk.plan(BulkVerb.RECOVER, [RunLife(run.id, run.incarnation)]).carry_out()
+    assert "its deletion was requested" in told.refused
+    later = square.submit((2,), run="later")
+    lab.work()
+    later.rerun(name="of-later")
 
 
 def test_a_request_stands_as_long_as_the_run_is_stored(lab: Lab) -> None:
