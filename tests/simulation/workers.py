@@ -67,9 +67,8 @@ class Worker:
             body: Callable[[], object] = lambda: engine.stepper.step(message.shard)  # noqa: E731  # either of two
         else:
             silent: Any = Silent()
-            drawing = Drawing(engine, message.queue, self.process.name, silent)
-            self.owner = drawing._owner = f"{self.process.name}-{len(scheduler.trace)}"
-            body = drawing.run
+            self.owner = f"{self.process.name}-{len(scheduler.trace)}"
+            body = Drawing(engine, message.queue, self.process.name, silent, owner=self.owner).run
         self.actor = scheduler.spawn(self.process.name, self.process, tolerant(body))
 
 

@@ -81,14 +81,24 @@ def register(app: Celery) -> None:
 
 
 class Drawing:
-    """Does the work of one ticket."""
+    """Does the work of one ticket.
 
-    def __init__(self, engine: Engine, queue: str, worker: str, telling: Telling) -> None:
+    Args:
+        engine: of this process.
+        queue: whose launches are drawn.
+        worker: name of the Celery worker.
+        telling: shows launches in Flower.
+        owner: who holds what is drawn; by default this thread.
+    """
+
+    def __init__(
+        self, engine: Engine, queue: str, worker: str, telling: Telling, *, owner: str | None = None
+    ) -> None:
         self._engine = engine
         self._queue = queue
         self._worker = worker
         self._telling = telling
-        self._owner = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
+        self._owner = owner or f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
         self._lease = int(engine.settings.attempt_lease.total_seconds() * 1000)
         self._passed_on = -math.inf
         self._process = _process()
