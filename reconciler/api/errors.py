@@ -277,7 +277,7 @@ class ArchiveTooNew(ArchiveUnreadable):
         super().__init__(
             uri,
             f"{uri} has version {version} of the archive's format, and this release reads up to {known}: it was written by "
-            "a newer release. Install that one to read it.",
+            "a newer release. Install that one to read it, or to delete it.",
         )
 
 

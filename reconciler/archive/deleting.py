@@ -16,16 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import msgspec
+import structlog
 
 from reconciler.api.action import RunId
-from reconciler.api.errors import ArchiveUnreadable
+from reconciler.api.errors import ArchiveTooNew, ArchiveUnreadable
 from reconciler.archive.archive import Archive
 from reconciler.archive.folders import folders_of
 from reconciler.archive.index import Row, list_index, read_rows
 from reconciler.archive.layout import RUNS, day_of, incarnation_in, run_path
+from reconciler.archive.record import ArchivedRun
 from reconciler.archive.requests import DeleteRequest, requests_in, unwanted, write_wanted
 from reconciler.archive.segments import drop_events
 from reconciler.archive.unneeded import Unneeded
+from reconciler.archive.unread import folders_found, is_apart
 from reconciler.core.status_conditions import terminal_time
 from reconciler.stores.base import Store
 from reconciler.stores.counts import RunSummary
@@ -33,6 +36,7 @@ from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore, Found
 
+log = structlog.get_logger(__name__)
 _TOGETHER = 2000
 """Actions whose folders are noted at once: some 250 bytes in Redis each, until they are removed."""
 _ROWS = 20_000
@@ -64,9 +68,24 @@ class _Part(msgspec.Struct):
         """Number of their actions."""
         return sum(map(len, self.notes.values()))
 
+    def add(self, blobs: BlobStore, shard: int, life: RunLife, run: ArchivedRun | None) -> None:
+        """Add a run, with what can be read of it; None: nothing."""
+        self.lives.append(life)
+        actions = run.actions.values() if run is not None else ()
+        self.notes.setdefault(shard, {}).update(
+            (Life.of(action), folders_of(blobs, action)) for action in actions
+        )
+        created, ended = (run.created_at, run.ended_at) if run is not None else (0, 0)
+        self.first[shard] = min(self.first.get(shard, created), created)
+        self.ends[life.run] = max(self.ends.get(life.run, 0), ended)
+
 
 class Deleter:
     """Carries out requests to delete from the archive.
+
+    Attributes:
+        damaged: runs of the last request that could not be read whole: what they named elsewhere is not known.
+        too_new: those a newer release archived: they stay, as only that one knows what is theirs.
 
     Args:
         store: keeps the notes of garbage.
@@ -87,6 +106,8 @@ class Deleter:
         self._flush = flush
         self._left = most
         self._known: dict[str, list[Row]] = {}
+        self.damaged: set[RunLife] = set()
+        self.too_new: set[RunLife] = set()
 
     def carry_out(self, request: DeleteRequest) -> bool:
         """Delete what is asked for; tell whether all is gone: stored runs wait, and without `flush` a large rest, too.
@@ -94,6 +115,10 @@ class Deleter:
         Raises:
             BlobUnavailable, StoreUnavailable: a server does not answer; it may be carried out again.
         """
+        self.damaged, self.too_new = set(), set()
+        return self._carry_out(request) and not self.too_new
+
+    def _carry_out(self, request: DeleteRequest) -> bool:
         lives = [RunLife.parse(run) for run in request.runs]
         if lives and not self._forget(lives):
             return False
@@ -165,11 +190,16 @@ class Deleter:
         return known
 
     def _strip(self, uri: str, project: str, rows: Sequence[Row], going: Collection[_Key]) -> None:
-        """Write an object of the index again without some of its lines."""
-        kept = [row for row in rows if row.key not in going]
+        """Write an object of the index again without some of its lines; those of runs that stay, stay."""
+        kept = [row for row in rows if row.key not in going or self._stays(row)]
+        if len(kept) == len(rows):
+            return
         if kept:
             write_wanted(self._blobs, project, day_of(kept[0].ended_at), kept)
         self._blobs.delete([uri])
+
+    def _stays(self, row: Row) -> bool:
+        return RunLife(row.id, row.incarnation) in self.too_new
 
     def _is_stored(self, request: DeleteRequest) -> bool:
         """Tell whether a run to be deleted is still stored: then its deletion waits for its retention."""
@@ -226,22 +256,32 @@ class Deleter:
         return self._remove(part)
 
     def _read(self, life: RunLife, part: _Part) -> None:
-        part.lives.append(life)
-        created, ended = 0, 0
+        archive = Archive(self._blobs)
+        run, lost = None, ""
         try:
-            run = Archive(self._blobs).read_run(life.run, life.incarnation)
-        except ArchiveUnreadable:
-            run = None  # nobody knows what it named, nor when its events were
+            run = archive.read_run(life.run, life.incarnation)
+        except ArchiveTooNew as error:
+            self.too_new.add(life)
+            log.warning("archive.not_deleted", run=str(life), error=str(error))
+            return
+        except ArchiveUnreadable as error:
+            lost = str(error)
         else:
             if run is None:
                 return  # somebody was here before
-        shard = self._store.shard_of(life.run)
-        own = part.notes.setdefault(shard, {})
-        if run is not None:
-            created, ended = run.created_at, run.ended_at
-            own.update((Life.of(action), folders_of(self._blobs, action)) for action in run.actions.values())
-        part.first[shard] = min(part.first.get(shard, created), created)
-        part.ends[life.run] = max(part.ends.get(life.run, 0), ended)
+            lost = str(run.damage or "")
+        part.add(self._blobs, self._store.shard_of(life.run), life, run)
+        if lost:
+            self._find(archive, life, run, part, lost)
+
+    def _find(self, archive: Archive, life: RunLife, run: ArchivedRun | None, part: _Part, lost: str) -> None:
+        """Find by their place the objects of actions that cannot be read."""
+        self.damaged.add(life)
+        found = is_apart(archive, life)
+        log.warning("archive.objects_left", run=str(life), folders_removed=found, error=lost)
+        if found:
+            notes = folders_found(self._blobs, life, run.actions if run is not None else ())
+            part.notes[self._store.shard_of(life.run)].update(notes)
 
     def _remove(self, part: _Part) -> bool:
         if self._flush is None and part.count > self._left:

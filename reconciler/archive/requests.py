@@ -47,6 +47,8 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         stored_until: when the retention of the last one of these is over, ms since the epoch; 0 = there is none.
         alive: how many runs of a project had not ended: they are not meant.
         held: how many are the source of others, whose objects stay as long as those.
+        damaged: how many could not be read whole: what lies in folders of theirs goes; what they named elsewhere is left.
+        too_new: how many a newer release archived: they stay until that one's collector deletes them.
         finished_at: when all was done for the first time, ms since the epoch; 0 = it was not yet.
     """
 
@@ -65,12 +67,14 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     stored_until: int = 0
     alive: int = 0
     held: int = 0
+    damaged: int = 0
+    too_new: int = 0
     finished_at: int = 0
 
     @property
     def name(self) -> str:
         """Name of its objects; the same when it is finished."""
-        asked = msgspec.structs.replace(self, finished_at=0)
+        asked = msgspec.structs.replace(self, finished_at=0, damaged=0, too_new=0)
         return f"{self.at:015d}-{hashlib.sha256(_encode(asked)).hexdigest()[:12]}.json"
 
     def means(self, row: Row) -> bool:
@@ -123,6 +127,19 @@ def finish_request(blobs: BlobStore, request: DeleteRequest, now: int) -> Delete
     for place in (DELETED, DELETING):
         blobs.put(blobs.uri(place, request.name), _encode(done))
     return done
+
+
+def note_unreadable(blobs: BlobStore, request: DeleteRequest, damaged: int, too_new: int) -> DeleteRequest:
+    """Note in the trace, if it is news, how many runs could not be read.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    told = msgspec.structs.replace(request, damaged=max(request.damaged, damaged), too_new=too_new)
+    if told != request:
+        for place in (DELETED, DELETING):
+            blobs.put(blobs.uri(place, request.name), _encode(told))
+    return told
 
 
 def forget_request(blobs: BlobStore, request: DeleteRequest) -> None:

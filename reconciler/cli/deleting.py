@@ -135,14 +135,14 @@ def _counted(request: DeleteRequest) -> str:
 
 def _sentence(done: DeleteRequest) -> str:
     parts = []
-    if done.archived and not (done.finished_at or done.stored):
+    if done.archived and not (done.finished_at or done.stored or done.too_new):
         parts.append(
             "it is much, so the collector deletes it; `reconciler history deleted` says when it is done"
         )
     elif done.archived:
         parts.append(
-            f"{_runs(done.archived)} with {done.actions} actions were deleted from the archive; the collector removes their "
-            "objects"
+            f"{_runs(done.archived - done.too_new)} with {done.actions} actions were deleted from the "
+            "archive; the collector removes their objects"
         )
     if done.stored:
         parts.append(
@@ -158,6 +158,15 @@ def _staying(request: DeleteRequest) -> list[str]:
     if request.alive:
         parts.append(
             f"{_runs(request.alive)} are alive and stay: abort them, and delete once more after their end"
+        )
+    if request.damaged:
+        parts.append(
+            f"{_runs(request.damaged)} could not be read whole: what lies in folders of the run goes, and what it named "
+            "elsewhere is left"
+        )
+    if request.too_new:
+        parts.append(
+            f"{_runs(request.too_new)} stay, as a newer release archived them: the collector of that one deletes them"
         )
     if request.held:
         parts.append(f"objects of {request.held} stay as long as runs that were made of them")
@@ -186,6 +195,8 @@ def _document(request: DeleteRequest) -> dict[str, object]:
         "stored_until": iso(request.stored_until),
         "alive": request.alive,
         "held": request.held,
+        "damaged": request.damaged,
+        "too_new": request.too_new,
         "asked_at": iso(request.at),
         "by": {"actor": request.by.actor, "door": request.by.door},
         "reason": request.reason or None,

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reconciler.api.action import RunId
-from reconciler.api.errors import ActionNotFound, ArchiveUnreadable, InvalidSpec
+from reconciler.api.errors import ActionNotFound, ArchiveTooNew, ArchiveUnreadable, InvalidSpec
 from reconciler.api.names import check_incarnation, check_name
 from reconciler.archive.archive import Archive
 from reconciler.archive.deleting import Deleter
 from reconciler.archive.layout import DELETED, day_of
 from reconciler.archive.query import Found, Question, ask
-from reconciler.archive.requests import FIRST, LAST, DeleteRequest, finish_request, requests_in, store_request
+from reconciler.archive.requests import (
+    FIRST,
+    LAST,
+    DeleteRequest,
+    finish_request,
+    note_unreadable,
+    requests_in,
+    store_request,
+)
 from reconciler.client.choosing import records_of, stored_runs
 from reconciler.client.handles import Handles
 from reconciler.core.status_conditions import terminal_time
@@ -50,6 +58,7 @@ class History:
         Raises:
             ActionNotFound: neither the archive nor the store has it.
             InvalidSpec: it is alive.
+            ArchiveTooNew: a newer release archived it: use that one.
             InvalidName: a name, or the incarnation, breaks the rule of names.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
@@ -139,7 +148,9 @@ class History:
         """
         client = self._client
         store_request(client.blobs, request)
-        done = Deleter(client.store, client.blobs).carry_out(request)
+        deleter = Deleter(client.store, client.blobs)
+        done = deleter.carry_out(request)
+        request = note_unreadable(client.blobs, request, len(deleter.damaged), len(deleter.too_new))
         client.archived.forget()
         return finish_request(client.blobs, request, client.store.now()) if done else request
 
@@ -188,6 +199,8 @@ def _read(archive: Archive, life: RunLife) -> tuple[int, list[str]]:
     """Count the readable actions of a run, and name the days on which it may have ended."""
     try:
         found = archive.read_run(life.run, life.incarnation)
+    except ArchiveTooNew:
+        raise  # only that release knows what is its
     except ArchiveUnreadable:
         return 0, [FIRST, LAST]
     if found is None or not found.ended_at:

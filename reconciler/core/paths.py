@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator
 from functools import lru_cache
 
 from reconciler.api.errors import InvalidSpec
@@ -36,6 +37,15 @@ def shard_prefix(namespace: str, name: str) -> str:
     run, dash, action = f"{namespace}/{name}".rpartition("-")
     index = fnv1a32(action, _begun(run + dash)) % 1296
     return _ALPHABET[index // 36] + _ALPHABET[index % 36]
+
+
+def bases(run_output_base: str) -> Iterator[str]:
+    """Name all places below which folders of a run's actions may lie: its base, and that with each shard in front (R65)."""
+    yield run_output_base
+    bucket, path = _split_base(run_output_base)
+    for first in _ALPHABET:
+        for second in _ALPHABET:
+            yield f"{bucket}/{first}{second}/{path}"
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 
 from reconciler.archive.deleting import Deleter
-from reconciler.archive.requests import finish_request, forget_request, requests_in
+from reconciler.archive.requests import finish_request, forget_request, note_unreadable, requests_in
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
@@ -40,6 +40,7 @@ def delete_requested(store: Store, blobs: BlobStore, settings: Settings) -> None
         if request.finished_at and not again:
             continue
         done = deleter.carry_out(request)
+        request = note_unreadable(blobs, request, len(deleter.damaged), len(deleter.too_new))  # noqa: PLW2901  # the same one
         if done and not request.finished_at:
             finish_request(blobs, request, store.now())
             log.info("archive.deleted", project=request.project, runs=request.archived, actor=str(request.by))

@@ -13,7 +13,14 @@ import pytest
 
 from reconciler import TaskEnvironment
 from reconciler.api.action import RunId
-from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidName, InvalidSpec, SourceUnusable
+from reconciler.api.errors import (
+    ActionNotFound,
+    ArchiveTooNew,
+    BlobUnavailable,
+    InvalidName,
+    InvalidSpec,
+    SourceUnusable,
+)
 from reconciler.archive.archive import Archive
 from reconciler.archive.bulk import BulkVerb
 from reconciler.archive.compaction import compact
@@ -504,13 +511,65 @@ def test_what_comes_back_goes_again(lab: Lab) -> None:
 
 
 def test_a_damaged_run_can_be_deleted(lab: Lab) -> None:
-    """Also where nobody can tell when it ended or what it named: its object and its line go."""
-    mine, _ = ended(lab, "mine", "other")
+    """Also where nobody can tell when it ended or what it named: its object, its line, and what is in its folders go."""
+    mine, other = ended(lab, "mine", "other")
+    assert objects_of(lab, mine)
     lab.blobs.put(lab.blobs.uri(f"_archive/runs/{mine.id}@{mine.incarnation}.ndjson.gz"), b"damaged")
     plan = lab.client.history.plan_delete(mine.id)
     assert (plan.archived, plan.actions, plan.since, plan.until) == (1, 0, FIRST, LAST)
-    lab.client.history.delete(plan)
-    assert remembered(lab) == {"other"}
+    done = lab.client.history.delete(plan)
+    assert (remembered(lab), done.damaged, bool(done.finished_at)) == ({"other"}, 1, True)
+    swept(lab, timedelta(minutes=1))
+    assert (objects_of(lab, mine), other.result()) == ([], f"4{PAD}")
+    assert lab.client.history.deleted() == [done]
+
+
+def test_of_a_cut_run_all_goes(lab: Lab) -> None:
+    """Also the objects of those actions that cannot be read any more."""
+    run = square.map(range(30), run="mine")
+    lab.work()
+    swept(lab)
+    assert objects_of(lab, run)
+    uri = lab.blobs.uri(f"_archive/runs/{run.id}@{run.incarnation}.ndjson.gz")
+    lines = gzip.decompress(lab.blobs.get(uri)).splitlines(keepends=True)
+    lab.blobs.put(uri, gzip.compress(b"".join(lines[:9])))
+    assert lab.client.history.delete(lab.client.history.plan_delete(run.id)).damaged == 1
+    swept(lab, timedelta(minutes=1))
+    assert objects_of(lab, run) == []
+
+
+def test_a_damaged_source_of_others(lab: Lab) -> None:
+    """What others were made of stays as long as they do, also where the source cannot be read."""
+    broken.add(1)
+    run = square.map(range(3), run="nightly")
+    lab.work()
+    broken.clear()
+    swept(lab)
+    second = run.recover()
+    lab.work()
+    lab.blobs.put(lab.blobs.uri(f"_archive/runs/{run.id}@{run.incarnation}.ndjson.gz"), b"damaged")
+    lab.client.history.delete(lab.client.history.plan_delete(run.id))
+    swept(lab, timedelta(minutes=1))
+    assert [text.removesuffix(PAD) for text in second.result()] == ["0", "1", "4"]
+
+
+def test_a_run_of_a_newer_release_stays(lab: Lab) -> None:
+    """Only that release knows what is its: refused alone; of a project the others go, and the request stands."""
+    mine, _ = ended(lab, "mine", "other")
+    uri = lab.blobs.uri(f"_archive/runs/{mine.id}@{mine.incarnation}.ndjson.gz")
+    whole = lab.blobs.get(uri)
+    lab.blobs.put(uri, gzip.compress(b'{"kind":"run","version":99}\n'))
+    with pytest.raises(ArchiveTooNew, match="Install that one to read it, or to delete it"):
+        lab.client.history.plan_delete(mine.id)
+    done = lab.client.history.delete(lab.client.history.plan_delete_project("default"))
+    swept(lab, timedelta(minutes=1))
+    assert (remembered(lab), done.too_new, done.finished_at) == ({"mine"}, 1, 0)
+    assert objects_of(lab, mine)
+    lab.blobs.put(uri, whole)
+    swept(lab, timedelta(minutes=1))
+    assert (remembered(lab), objects_of(lab, mine)) == (set(), [])
+    [trace] = lab.client.history.deleted()
+    assert (trace.too_new, bool(trace.finished_at)) == (0, True)
 
 
 def test_much_is_left_to_the_collector(lab: Lab) -> None:
