@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,6 +156,28 @@ def test_changes_are_told_as_they_come(site: Site) -> None:
         if line.startswith(b"data: "):
             phases += [row["phase"] for row in json.loads(line[6:])["actions"]]
     connection.close()
+
+
+def test_a_page_whose_stream_is_refused_goes_on_to_look(site: Site, tmp_path: Path) -> None:
+    """It says that it is not live, shows the end of the run all the same, and is live again once there is room."""
+    run = orchard.runs.delay(120.0)
+    where = urlsplit(site.url)
+    streams = [http.client.HTTPConnection(where.hostname or "", where.port, timeout=30) for _ in range(32)]
+    for one in streams:
+        one.request("GET", f"/reconciler/api/runs/{run.id}/live")
+        assert one.getresponse().status == 200
+    with browser(tmp_path) as page:
+        page.open(f"{site.url}/runs/{run.id}")
+        page.wait_text("not live: ", "looked at")
+        run.abort("seen enough")
+        page.wait("document.querySelector('.rc-facts .rc-badge').innerText === 'aborted'")
+        for one in streams:
+            one.sock.shutdown(socket.SHUT_RDWR)
+            one.close()
+        page.wait("document.querySelector('.rc-live').innerText === 'live'")
+        assert page.errors
+        assert all("503" in error for error in page.errors)
+        page.errors.clear()  # the browser itself notes each refusal
 
 
 # -- behind a login ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import timedelta
 from itertools import pairwise
 
@@ -22,6 +23,7 @@ from worker.dashboard.buttons import BUTTONS, Asked, press
 from worker.dashboard.changes import FEW, changes_document, named_document
 from worker.dashboard.defaults import is_login, prepare_flower
 from worker.dashboard.guard import closed_because, foreign_because
+from worker.dashboard.live import _Open
 from worker.dashboard.rows import Bar, bars
 from worker.dashboard.search import search_runs
 from worker.dashboard.wanted import Wanted, read_wanted
@@ -518,3 +520,19 @@ def test_without_a_login_only_this_machine_sees_runs(
 def test_a_press_from_another_site_is_refused(headers: dict[str, str], ours: bool) -> None:  # noqa: FBT001  # a parameter of pytest
     """By what the browser says of it; what is no browser needs the token all the same."""
     assert (not foreign_because(headers, "localhost:5555")) is ours
+
+
+def test_one_login_does_not_take_all_streams() -> None:
+    """A login with many pages open is refused more before the others are; who has none shares one limit."""
+    streams = _Open()
+    with ExitStack() as held:
+        for _ in range(16):
+            assert streams.refused_because("ada") == ""
+            held.enter_context(streams.one("ada"))
+        assert "your login" in streams.refused_because("ada")
+        assert streams.refused_because("bob") == ""
+        for _ in range(16):
+            assert streams.refused_because("") == ""
+            held.enter_context(streams.one(""))
+        assert "close some" in streams.refused_because("bob")
+    assert streams.refused_because("ada") == ""

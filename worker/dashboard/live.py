@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -18,6 +21,8 @@ from worker.dashboard.handlers import Api, client
 
 _MOST: Final = 32
 """Streams of one Flower; each takes a look at the records when its run changes."""
+_MOST_OF_ONE: Final = 16
+"""Streams of one login, so that its pages do not keep all others from theirs."""
 _PACE: Final = 0.4
 """Seconds between two pieces of a stream, at least: a busy run is told in larger ones."""
 _BUSY: Final = 60
@@ -28,9 +33,32 @@ _LOOK: Final = 5.0
 
 
 class _Open:
-    """Counts the open streams."""
+    """Counts the open streams, of all and of each login."""
 
-    count = 0
+    def __init__(self) -> None:
+        self._of: Counter[str] = Counter()
+
+    def refused_because(self, person: str) -> str:
+        """Say why this login gets no stream now; empty when it does. Without logins there is one limit for all."""
+        if self._of.total() >= _MOST:
+            return f"{_MOST} pages are open and live; close some"
+        if person and self._of[person] >= _MOST_OF_ONE:
+            return f"{_MOST_OF_ONE} pages of your login are open and live; close some"
+        return ""
+
+    @contextmanager
+    def one(self, person: str) -> Iterator[None]:
+        """Count a stream while it is open."""
+        self._of[person] += 1
+        try:
+            yield
+        finally:
+            self._of[person] -= 1
+            if not self._of[person]:
+                del self._of[person]
+
+
+_OPEN: Final = _Open()
 
 
 class Live(Api):
@@ -40,18 +68,16 @@ class Live(Api):
         """Stream until the browser goes away."""
         run = RunId.parse(path)
         cursor = self.request.headers.get("Last-Event-ID") or self.query().get("cursor", "0-0")
-        if _Open.count >= _MOST:
-            raise HTTPError(503, f"{_MOST} pages are open and live; close some")
+        if why := _OPEN.refused_because(self.person):
+            raise HTTPError(503, why)
         brief = self.query().get("brief", "") == "yes"
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")
-        _Open.count += 1
-        try:
-            await self._stream(run, cursor, brief=brief)
-        except (StreamClosedError, ReconcilerError):
-            return  # the browser has gone, or comes again by itself
-        finally:
-            _Open.count -= 1
+        with _OPEN.one(self.person):
+            try:
+                await self._stream(run, cursor, brief=brief)
+            except (StreamClosedError, ReconcilerError):
+                return  # the browser has gone, or comes again by itself
 
     async def _stream(self, run: RunId, cursor: str, *, brief: bool) -> None:
         loop, woken = asyncio.get_running_loop(), asyncio.Event()

@@ -44,12 +44,43 @@ export function post(path, body) {
 
 export const press = (action, button, text) => post(`/actions/${action}/${button}`, text);
 
-// Calls back with each piece of what changes in a run; the browser connects again by itself, where it stood.
+const FIRST_WAIT = 2000;
+const LONGEST_WAIT = 15000;
+
+// Calls back with each piece of what changes in a run, from where it stood. A browser gives a refused stream up for good
+// (one answer of 502 or 503 is enough), so it is opened again here, later each time; `state` hears whether it is open.
 export function live(run, cursor, changed, state) {
-  const source = new EventSource(`${api(`/runs/${run}/live`)}?${new URLSearchParams({ cursor, brief: "yes" })}`);
-  source.addEventListener("changes", (event) => changed(JSON.parse(event.data)));
-  source.addEventListener("open", () => state(true));
-  source.addEventListener("error", () => state(false));
-  addEventListener("pagehide", () => source.close());
-  return source;
+  let source;
+  let timer = 0;
+  let wait = FIRST_WAIT;
+  let stopped = false;
+  function open() {
+    if (stopped) return;
+    source = new EventSource(`${api(`/runs/${run}/live`)}?${new URLSearchParams({ cursor, brief: "yes" })}`);
+    source.addEventListener("changes", (event) => {
+      cursor = event.lastEventId || cursor;
+      changed(JSON.parse(event.data));
+    });
+    source.addEventListener("open", () => {
+      wait = FIRST_WAIT;
+      state(true);
+    });
+    source.addEventListener("error", () => {
+      source.close();
+      if (stopped) return;
+      clearTimeout(timer);
+      timer = setTimeout(open, wait);
+      wait = Math.min(wait * 2, LONGEST_WAIT);
+      state(false);
+    });
+  }
+  function close() {
+    stopped = true;
+    clearTimeout(timer);
+    source.close();
+  }
+  open();
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && location.reload()); // it was kept, without its stream
+  return { close };
 }

@@ -10,6 +10,7 @@ const ROW = 32;
 const AROUND = 8; // rows kept above and below what is seen
 const READ = 500; // actions read by name at a time
 const EVERY = 1000; // a clock that runs is drawn so often
+const LOOK = 4000; // without a stream the run is read so often
 const FIRST = 300; // actions read first, so that something is seen soon
 const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", suspended: "suspended, waits for what it started", failed: "failed", whole: "waited and ran" };
 
@@ -272,6 +273,33 @@ export async function showRun(body, run) {
 
   const archived = () => fill(state, "from the archive");
   if (found.archived) return void archived();
+
+  let looking = 0;
+  let looked = found.now;
+  const notLive = (why) => fill(state, `not live: ${why}, looked at ${new Date(looked).toLocaleTimeString("en-GB")}`);
+
+  // What a stream would tell, read as any page is, while there is none.
+  async function look() {
+    if (document.hidden) return;
+    try {
+      const seen = await get(`/runs/${run}`, { incarnation });
+      const rows = await read("", FIRST);
+      const shown = [...drawn.keys()].map((index) => tree.rows[index].action).filter((one) => one && !ended(one.phase));
+      const open = shown.length ? await get(`/runs/${run}/actions`, { names: shown.map((one) => one.name).slice(0, READ).join() }) : { actions: [] };
+      if (!looking) return; // the stream is back, and is newer
+      looked = Date.now();
+      clock.offset = seen.now - looked;
+      ({ phases, root } = seen);
+      put([...rows.actions, ...open.actions]);
+      if (!document.querySelector("dialog[open]")) lookAtButtons(seen.buttons);
+      showHead();
+      layout();
+      notLive("the stream was refused or is away");
+    } catch (error) {
+      if (looking) notLive(error.message.replace(/\.$/, ""));
+    }
+  }
+
   const stream = live(
     run,
     found.cursor,
@@ -279,6 +307,7 @@ export async function showRun(body, run) {
       clock.offset = news.now - Date.now();
       if (news.gone) {
         stream.close();
+        looking = clearInterval(looking);
         return void get(`/runs/${run}`, { incarnation: found.incarnation }).then(archived, (error) => fill(state, error.message));
       }
       if (!news.actions.length && !news.brief.length) return;
@@ -292,7 +321,15 @@ export async function showRun(body, run) {
     },
     (open) => {
       state.classList.toggle("rc-off", !open);
-      fill(state, open ? "live" : "connecting…");
+      if (open) {
+        looking = clearInterval(looking);
+        return void fill(state, "live");
+      }
+      if (looking) return;
+      looked = Date.now();
+      notLive("the stream was refused or is away");
+      looking = setInterval(look, LOOK);
+      look();
     },
   );
   setInterval(() => {
