@@ -73,7 +73,9 @@ class Stepper:
         self._budget = settings.step_budget.total_seconds()
         self.on_lost: Callable[[TaskAction, TaskAction], None] | None = None
         """Told of each launch whose worker was lost: the action before, and after. Must be quick, and not raise."""
-        self.announce: Callable[[Sequence[Head]], object] = partial(announce, self.store, messenger)
+        self.announce: Callable[[Sequence[Head]], object] = lambda heads: announce(
+            self.store, self.messenger, heads
+        )
         self._delays = Delays()
         self._joined = Joined()
         self._threads: ThreadPoolExecutor | None = None

@@ -12,6 +12,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.broker.conf import build_app
 from reconciler.embedded.servers import EmbeddedServers
 from worker.attempts import batch
+from worker.attempts.attempt import close_runner
 from worker.attempts.batch import Batch
 from worker.attempts.flower import Telling
 
@@ -51,10 +52,16 @@ def drawn(backend: Backend, seconds: float) -> Batch:
     return Batch(backend.engine, 0, head.line, "w", found, telling)
 
 
+def alone(together: Batch) -> None:
+    """Run it in a thread that goes: its process of functions goes with it."""
+    together.run()
+    close_runner()
+
+
 def test_an_abort_reaches_one_that_has_not_begun(backend: Backend) -> None:
     """Its function is never called; those before and behind it run, and nobody is stopped with it."""
     together = drawn(backend, 3)
-    running = threading.Thread(target=together.run)
+    running = threading.Thread(target=alone, args=(together,))
     running.start()
     assert backend.reconciler("abort", "r1", "--reason", "no need", "--yes").exit_code == 0
     backend.engine.stepper.step(0)
@@ -78,7 +85,7 @@ def test_what_is_given_back_is_as_if_nobody_had_drawn_it(
     """It stands in its old place, has no owner and has spent nothing, while the one before it still runs."""
     together = drawn(backend, 3)
     monkeypatch.setattr(batch, "_TURN", 0.1)
-    running = threading.Thread(target=together.run)
+    running = threading.Thread(target=alone, args=(together,))
     running.start()
     eventually(lambda: not backend.get("r1").attempt.owner and not backend.get("r2").attempt.owner, 2)
     assert backend.get("r0").attempt.owner == "w"

@@ -6,6 +6,7 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from reconciler.environment import TaskEnvironment
@@ -56,7 +57,7 @@ def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.M
     class Slow:
         """A batch of which the first is reported once another one was."""
 
-        def __init__(self, *args: Any) -> None:
+        def __init__(self, *args: Any, **_: Any) -> None:
             self.seconds = [0.001] * (8 if len(args[4]) > 1 else 1)
 
         def run(self) -> None:
@@ -72,7 +73,10 @@ def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.M
         return number
 
     task = env.task(noop)
-    task.map(range(8))
+    eight = task.map(range(8))
+    of, shard = eight.action.run_id, lab.store.shard_of
+    others = (msgspec.structs.replace(of, run=f"r{number}") for number in range(99))
+    other = next(run for run in others if shard(run) != shard(of))
     monkeypatch.setattr(drawing, "Batch", Slow)
     telling: Any = None
     engine: Any = SimpleNamespace(store=lab.store, messenger=lab.messenger, settings=lab.settings)
@@ -80,7 +84,7 @@ def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.M
     work._process.pace.ran("beside.noop", [0.001] * 8)
     lab.step()
     lab.clock.advance(10)  # between the places of the first and the second of the map
-    task.delay(9)
+    task.submit((9,), run=other.run)  # in another shard, so in another line
     lab.step()
     work.run()
     assert many.is_set()
