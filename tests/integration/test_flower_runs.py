@@ -232,12 +232,30 @@ def test_the_login_of_flower_is_ours(site: Site, tmp_path: Path) -> None:
             url=root, body={"reason": "no"}, Authorization=key, Cookie=f"_xsrf={token}", X_XSRFToken=token,
         )  # fmt: skip
         assert (status, "read-only" in json.loads(answer)["error"]["message"]) == (403, True)
+        asked = f"/ops/reconciler/api/actions/{run.action}/abort"
+        assert _announced(root, asked, 90_000_000) == 401
+        assert _announced(root, asked, 90_000_000, Authorization=key) == 413
         with browser(tmp_path) as page:
             page.open(f"{root.replace('//', '//ada:secret@')}/ops/runs/{run.id}")
             page.wait_text("orchard.runs", "live")
             page.click(".rc-name")
             page.wait_text("Celery task")
     run.abort("enough")
+
+
+def _announced(url: str, path: str, size: int, **headers: str) -> int:
+    """Return the status of a POST that announces a body and sends none of it."""
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
+    try:
+        token = {"Cookie": "_xsrf=abc", "X-XSRFToken": "abc", "Content-Length": str(size)}
+        connection.putrequest("POST", path)
+        for name, text in (token | headers).items():
+            connection.putheader(name, text)
+        connection.endheaders()
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def test_a_login_sees_its_projects_alone(site: Site) -> None:

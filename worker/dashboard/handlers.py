@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 from flower.views import BaseHandler
-from tornado.web import HTTPError, RequestHandler, StaticFileHandler, authenticated
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler, authenticated, stream_request_body
 
 from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import InvalidInput
@@ -22,6 +22,7 @@ from reconciler.cli.standing import doctor_document, health_document
 from reconciler.client import Client
 from reconciler.core.documents import Document
 from worker.dashboard import bulk, detail, overview
+from worker.dashboard.bodies import Bounded, check_announced
 from worker.dashboard.buttons import Asked, press
 from worker.dashboard.changes import named_document
 from worker.dashboard.closing import ONLY_SOME
@@ -158,15 +159,17 @@ class Files(StaticFileHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
-class Api(Guarded):
-    """An answer in JSON; an error has the form of `reconciler --json`."""
+@stream_request_body
+class Api(Bounded, Guarded):
+    """An answer in JSON; an error has the form of `reconciler --json`. A body is read after the login was checked."""
 
     def prepare(self) -> None:
-        """Refuse everybody who is not logged in, where there is a login."""
+        """Refuse everybody who is not logged in, where there is a login, and what is too large."""
         super().prepare()
         if not self.current_user:
             raise HTTPError(401, "log in first")
         self._check_project()
+        check_announced(self.request.headers)
 
     def _check_project(self) -> None:
         """Answer "not found" for a project the reader does not see. The first part of a path is its project."""
@@ -240,7 +243,7 @@ class Matching(Api):
     async def post(self, verb: str) -> None:
         """Apply the verb, in the name of the login."""
         self.refuse_if_read_only()
-        body, by, view = self.request.body, self.person, self.view
+        body, by, view = self.body, self.person, self.view
         await self.answer_with(lambda: bulk.press_all(client(), verb, bulk.read_asked(body), by, view))
 
 
@@ -328,7 +331,7 @@ class Press(Api):
         """Do it, in the name of the login."""
         self.refuse_if_read_only()
         try:
-            values = msgspec.json.decode(self.request.body or b"{}", type=dict[str, Any])
+            values = msgspec.json.decode(self.body or b"{}", type=dict[str, Any])
         except msgspec.DecodeError as error:
             raise HTTPError(400, f"the body must be a JSON object: {error}") from error  # a door
         by, life = self.person, self.incarnation
