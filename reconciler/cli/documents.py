@@ -19,6 +19,7 @@ from reconciler.core.events import observed_attempts
 from reconciler.core.redaction import redaction_of
 from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import iso
+from reconciler.core.why import Reason, Why
 from reconciler.stores.counts import RunCounts
 
 NOT_SEEN = "no worker has looked at it yet"
@@ -41,6 +42,23 @@ def waiting_reason(record: TaskAction, now: int = 0) -> str:
             return condition.message or ("" if record.phase is ActionPhase.RUNNING else condition.reason)
     starts = record.metadata.not_before
     return f"may begin at {iso(starts)}" if starts > now else NOT_SEEN
+
+
+def waiting_text(record: TaskAction, why: Why | None, now: int = 0) -> str:
+    """Say what an action waits for, as `reconciler describe` does; empty when it has ended, or runs and says nothing.
+
+    Args:
+        record: of the action.
+        why: what was found out by a look around it; None = nobody looked, so the last step has the word.
+        now: time of the store, ms; 0 = not known.
+    """
+    if why is None or why.reason is Reason.PLUGIN:
+        return waiting_reason(record, now)
+    if why.reason is Reason.RUNNING:  # a lease shows it before a step writes it
+        return waiting_reason(record, now) if record.phase is ActionPhase.RUNNING else ""
+    if why.reason is Reason.STEP and not record.status.conditions:
+        return waiting_reason(record, now)
+    return why.text
 
 
 def log_uri(record: TaskAction, events: list[ActionEvent]) -> str:
@@ -67,8 +85,8 @@ def error_part(record: TaskAction) -> Document | None:
     return None if error is None else {"code": error.code, "kind": error.kind, "message": error.message}
 
 
-def summary_document(record: TaskAction) -> Document:
-    """Write one action as it is in a list."""
+def summary_document(record: TaskAction, why: Why | None = None) -> Document:
+    """Write one action as it is in a list; `why` as for `waiting_text`."""
     return {
         "action": str(record.id),
         "parent": record.spec.parent_action_name or None,
@@ -78,19 +96,22 @@ def summary_document(record: TaskAction) -> Document:
         "attempts": observed_attempts(record),
         "created_at": iso(record.metadata.creation_timestamp),
         "ended_at": iso(terminal_time(record.status)),
-        "waiting": waiting_reason(record) or None,
+        "waiting": waiting_text(record, why) or None,
         "error": error_part(record),
         "archived": record.archived,
     }
 
 
 def action_document(
-    record: TaskAction, events: list[ActionEvent], made_into: Sequence[RunId] = ()
+    record: TaskAction,
+    events: list[ActionEvent],
+    made_into: Sequence[RunId] = (),
+    why: Why | None = None,
 ) -> Document:
     """Write all that is known of one action; of a root also the runs that were made of its run."""
     status = record.status
     return {
-        **summary_document(record),
+        **summary_document(record, why),
         "incarnation": record.metadata.incarnation,
         "launches": status.launches,
         "system_failures": status.total_system_failures,

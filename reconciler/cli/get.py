@@ -14,17 +14,19 @@ from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.cli.commands import Command
-from reconciler.cli.documents import NOT_SEEN, action_document, log_uri, waiting_reason
+from reconciler.cli.documents import NOT_SEEN, action_document, log_uri, waiting_text
 from reconciler.cli.format import ago, one_line, size, stamp
 from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
 from reconciler.cli.session import ONE, Place, common_options, connected
 from reconciler.cli.terminal import styled, write
+from reconciler.client.describing import why_waiting
 from reconciler.core.attempts import AttemptView, attempts_of
 from reconciler.core.events import observed_attempts
 from reconciler.core.progress import begun
 from reconciler.core.redaction import EVERY, redaction_of
 from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import span
+from reconciler.core.why import Why
 from reconciler.stores.holds import RunLife
 
 Pairs = list[tuple[str, str]]
@@ -48,16 +50,27 @@ def get(*, action: str, project: str, domain: str, as_json: bool) -> None:
         made = client.made_into(life) if not record.spec.parent_action_name else []
         by = reader.submitter(record)
         record.set_metadata(submitted=by)
+        why = why_waiting(client, record)
         if as_json:
-            emit(action_document(record, events, made))
+            emit(action_document(record, events, made, why))
             return
-        _show(record, events, client.store.now(), made)
+        _show(record, events, client.store.now(), made, why)
 
 
-def _show(record: TaskAction, events: list[ActionEvent], now: int, made: Sequence[RunId] = ()) -> None:
+def _show(
+    record: TaskAction,
+    events: list[ActionEvent],
+    now: int,
+    made: Sequence[RunId] = (),
+    why: Why | None = None,
+) -> None:
     write(f"{styled(str(record.id), bold=True)}  {phase_text(record.phase)}")
     show_pairs(
-        _what(record) + _came(record, made) + _when(record, now) + _why(record, now) + _where(record, events)
+        _what(record)
+        + _came(record, made)
+        + _when(record, now)
+        + _why(record, now, why)
+        + _where(record, events)
     )
     if record.status.conditions:
         say("\nConditions")
@@ -201,9 +214,9 @@ def _priority(metadata: Metadata) -> str:
     )
 
 
-def _why(record: TaskAction, now: int) -> Pairs:
+def _why(record: TaskAction, now: int, why: Why | None) -> Pairs:
     status, deletion, attempt = record.status, record.metadata.deletion, record.attempt
-    error, waiting = status.error_state, waiting_reason(record, now)
+    error, waiting = status.error_state, waiting_text(record, why, now)
     decided = record.phase in {ActionPhase.FAILED, ActionPhase.TIMED_OUT}
     kind = f" {error.kind}" if error and error.kind else ""
     return [

@@ -10,15 +10,17 @@ from rich.text import Text
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.commands import Command
-from reconciler.cli.documents import counts_document, error_of, summary_document, waiting_reason
+from reconciler.cli.documents import counts_document, error_of, summary_document, waiting_text
 from reconciler.cli.format import one_line
 from reconciler.cli.output import counts_text, emit, note, phase_cell, say, show_table
 from reconciler.cli.session import ONE_RUN, Place, common_options, connected
 from reconciler.client import Client
 from reconciler.client.actions import Actions, position
+from reconciler.client.glancing import Glance
 from reconciler.core.events import observed_attempts
 from reconciler.core.naming import task_name
 from reconciler.core.times import iso, span
+from reconciler.core.why import Why
 from reconciler.stores.counts import RunSummary
 
 _PAGE = 500
@@ -56,7 +58,15 @@ def listing(
             _list_runs(client, limit, project, domain, as_json=as_json)
         else:
             reader, named = target.reader(client), target.action.run_id
-            _list_actions(reader, named, limit, phase, reader.actions(named, parent, after), as_json=as_json)
+            _list_actions(
+                reader,
+                named,
+                limit,
+                phase,
+                reader.actions(named, parent, after),
+                Glance(client),
+                as_json=as_json,
+            )
 
 
 def _list_runs(client: Client, limit: int, project: str, domain: str, *, as_json: bool) -> None:
@@ -111,6 +121,7 @@ def _list_actions(
     limit: int,
     phase: str | None,
     actions: Iterator[TaskAction],
+    glance: Glance,
     *,
     as_json: bool,
 ) -> None:
@@ -126,7 +137,7 @@ def _list_actions(
         found.append(record)
     go_on = position(found[-1]) if more else None
     if as_json:
-        listed = [summary_document(record) for record in found]
+        listed = [summary_document(record, glance.stuck(record)) for record in found]
         emit(
             {
                 "run": str(run),
@@ -141,15 +152,16 @@ def _list_actions(
     now = client.store.now()
     if found:
         show_table(
-            ("ACTION", "PHASE", "ATTEMPT", "TASK", "AGE", "NOTE"), [_row(record, now) for record in found]
+            ("ACTION", "PHASE", "ATTEMPT", "TASK", "AGE", "NOTE"),
+            [_row(record, now, glance.stuck(record)) for record in found],
         )
     if go_on is not None:
         note(f"There are more; go on with --after {go_on}")
 
 
-def _row(record: TaskAction, now: int) -> tuple[str | Text, ...]:
+def _row(record: TaskAction, now: int, why: Why | None) -> tuple[str | Text, ...]:
     error = error_of(record)
-    remark = waiting_reason(record) or (f"[{error.code}] {error.message}" if error else "")
+    remark = waiting_text(record, why) or (f"[{error.code}] {error.message}" if error else "")
     return (
         record.id.action,
         phase_cell(record.phase),

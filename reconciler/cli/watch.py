@@ -8,6 +8,7 @@ import click
 
 from reconciler.api.action import ActionId
 from reconciler.api.event import ActionEvent
+from reconciler.api.phase import ActionPhase
 from reconciler.cli.commands import Command
 from reconciler.cli.durations import duration
 from reconciler.cli.format import in_row, stamp
@@ -17,8 +18,10 @@ from reconciler.cli.session import ONE, Place, common_options, connected, leavin
 from reconciler.cli.terminal import write
 from reconciler.client import Client
 from reconciler.client.actions import Actions
+from reconciler.client.describing import why_waiting
 from reconciler.client.waiting import raise_unless_succeeded
 from reconciler.core.documents import event_document
+from reconciler.core.why import STUCK
 
 after_option = click.option(
     "--after", type=click.IntRange(0), default=0, help="Only events behind this sequence number."
@@ -46,6 +49,8 @@ def watch(
         else:
             for event in client.watch(target, after, timeout):
                 _show(event, as_json=as_json)
+                if not as_json and event.phase is ActionPhase.QUEUED:
+                    _tell_why(client, target, event)
         raise_unless_succeeded(client.get(target))
 
 
@@ -67,6 +72,16 @@ def events(*, action: str, after: int, project: str, domain: str, as_json: bool)
             _show(event, as_json=as_json)
         if not found and not as_json:
             note(_why_none(reader, target.action, after))
+
+
+def _tell_why(client: Client, target: ActionId, event: ActionEvent) -> None:
+    """Say why no worker will take it as things are; the event, which a step wrote, tells of a launch alone."""
+    record = client.get(target)
+    if record.events != event.sequence:
+        return  # an old event: it has gone on since
+    found = why_waiting(client, record)
+    if found is not None and found.reason in STUCK:
+        note(f"{found.text}.")
 
 
 def _as_tree(client: Client, target: ActionId, after: int, *, as_json: bool) -> bool:

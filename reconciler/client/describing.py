@@ -39,7 +39,7 @@ def look_around(client: Client, record: TaskAction) -> Surroundings:
     holder = holder_of(record)
     if holder:
         return replace(found, holder_phase=_phase_of(client, holder, found.now))
-    queue, function = _what_it_runs(client, record)
+    queue, function = what_it_runs(client, record)
     if turn.line:
         line = read_line(turn.line)
         queue, found = line.queue, replace(found, line=line)
@@ -98,8 +98,8 @@ def _find(client: Client, path: str) -> TaskAction | None:
         return None
 
 
-def _what_it_runs(client: Client, record: TaskAction) -> tuple[str, str]:
-    """Find the queue and the function of an action; both empty when it runs none."""
+def what_it_runs(client: Client, record: TaskAction) -> tuple[str, str]:
+    """Find the queue and the function of an action, as its task says; both empty when it runs none."""
     template = template_or_none(record)
     if template is None or record.spec.task_type not in function_types(client.settings):
         return "", ""

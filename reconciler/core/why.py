@@ -54,6 +54,10 @@ class Reason(enum.StrEnum):
     """A reconcile step has to look at it."""
 
 
+STUCK = frozenset({Reason.PAUSED_QUEUE, Reason.NO_WORKER, Reason.UNKNOWN_FUNCTION})
+"""The reasons for which no worker takes a launch until a person does something."""
+
+
 class Why(msgspec.Struct, frozen=True):
     """An answer to why an action is where it is.
 
@@ -294,11 +298,11 @@ def _in_line(around: Surroundings) -> Why:
     line = around.line
     assert line is not None
     level = "relaunches first" if line.level == RELAUNCH else f"priority {line.level}"
-    before = f"{around.ahead} before it" if around.ahead else "the next one"
+    before = f"{around.ahead} before it" if around.ahead else "none before it"
     workers = f"; {around.workers} workers consume it" if around.workers else ""
     text = (
         f'stands in line for a worker of queue "{line.queue}": {before} in its own line ({level}, fair key {line.fair}), '
-        f"{around.waiting} wait in the queue{workers}"
+        f"{around.waiting} wait in all lines of the queue{workers}; a worker takes one when a slot is free"
     )
     if around.kept_by:
         text += f"; {around.kept_by}, which waits for it, keeps a worker meanwhile (suspend=False): {_FREE}"

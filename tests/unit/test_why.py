@@ -107,11 +107,11 @@ def test_a_launch_says_its_place_in_line(lab: Lab) -> None:
     found = [told(lab, run.id.action(f"m{n}")) for n in range(3)]
     assert {one.reason for one in found} == {Reason.LINE}
     assert (
-        'queue "attempts": the next one in its own line (priority 5, fair key default), 3 wait'
+        'queue "attempts": none before it in its own line (priority 5, fair key default), 3 wait in all lines'
         in found[0].text
     )
     assert "2 before it" in found[2].text
-    assert found[2].text.endswith("; 1 workers consume it")
+    assert found[2].text.endswith("; 1 workers consume it; a worker takes one when a slot is free")
 
 
 def test_it_says_that_no_worker_lives(lab: Lab) -> None:

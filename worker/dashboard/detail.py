@@ -129,7 +129,7 @@ def action_page(client: Client, action: ActionId, incarnation: str = "", *, read
     events = read.events(action)
     record.set_metadata(submitted=read.submitter(record))
     return {
-        **action_document(record, events),
+        **action_document(record, events, why=chain[0].why),
         "task": task_of(record),
         "why": [why_document(one) for one in chain],
         "question": _question(record),
