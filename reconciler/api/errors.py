@@ -129,26 +129,44 @@ class QueueFull(ReconcilerError):
         super().__init__(
             f"the queue {queue} is full: {waiting} launches wait there, at most {limit} may, and {more} more were "
             f"submitted; nothing was stored. Submit again later or less at once, start more workers of the queue, or "
-            f"raise the limit with `reconciler queue limit {queue}`."
+            f"raise the limit with `reconciler queue limit {queue} MOST`."
         )
 
 
 class ActionNotFound(ReconcilerError, LookupError):
-    """No such action is stored: never accepted, or collected after its retention."""
+    """No such action is stored: never accepted, deleted, or collected after its retention.
 
-    def __init__(self, action: object, *, used_again: bool = False, half_stored: str = "") -> None:
+    Args:
+        action: which one, or which run.
+        used_again: whether a later run has the name.
+        half_stored: what is missing of its run, whose submitter stopped half way.
+        incarnation: of the run that is meant, where it is known.
+    """
+
+    def __init__(
+        self, action: object, *, used_again: bool = False, half_stored: str = "", incarnation: str = ""
+    ) -> None:
         self.action = action
         what = "action" if str(action).count("/") == 3 else "run"
-        gone = (
-            f"the {what} {action} that was meant is stored no more: its retention has passed, and a later run has its name. "
-            "Read results in time, or raise RECONCILER_RETENTION."
-        )
         missing = (
-            f"no {what} {action} is stored: it was never accepted, or its retention has passed. "
-            "`reconciler list` and `reconciler history` show what is there."
+            f"no {what} {action} is stored: it was never accepted, it was deleted, or its retention has passed. "
+            "`reconciler list` and `reconciler history` show what is there, `reconciler history deleted` what was deleted."
         )
         partly = f"no action {action} is stored yet: {half_stored}." if half_stored else ""
-        super().__init__(gone if used_again else partly or missing)
+        other = _no_such_life(str(action), incarnation, used_again) if incarnation or used_again else ""
+        super().__init__(partly or other or missing)
+
+
+def _no_such_life(action: str, incarnation: str, used_again: bool) -> str:  # noqa: FBT001  # told by one caller
+    """Say that a name was not, or is no longer, used by the run that is meant."""
+    project, _, rest = action.partition("/")
+    name = rest.partition("/")[2].partition("/")[0] or action
+    which = f"has the incarnation {incarnation}" if incarnation else "is the one that was meant"
+    later = ", and a later run has its name" if used_again else ""
+    return (
+        f"no run {'/'.join(action.split('/')[:3])} {which}: there was none, it was deleted, or its retention has "
+        f"passed{later}. `reconciler history --name {name} --project {project}` shows those that are remembered."
+    )
 
 
 class ActionConflict(ReconcilerError):

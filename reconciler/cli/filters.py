@@ -79,7 +79,7 @@ def filter_options(phases: Iterable[str]) -> Callable[[Command], Command]:
 
 def _options(phases: list[str]) -> list[Callable[[Command], Command]]:
     return [
-        click.option("--name", default="", callback=_given, help="Only runs whose name begins like this."),
+        click.option("--name", default="", callback=_name, help="Only runs whose name begins like this."),
         click.option(
             "--label",
             "labels",
@@ -108,6 +108,19 @@ def _given(context: click.Context, option: click.Parameter, text: str) -> str:
     """Refuse an empty text: where a variable of a shell is not set, all runs would be chosen."""
     if not text and context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
         raise empty(option, context, "all")
+    return text
+
+
+def _name(context: click.Context, option: click.Parameter, text: str) -> str:
+    parts = _given(context, option, text).partition("@")[0].split("/")
+    if len(parts) == 3:
+        raise click.BadParameter(
+            f"{text!r} is more than a name: write --name {parts[2]} --project {parts[0]} --domain {parts[1]}."
+        )
+    if parts != [text]:
+        raise click.BadParameter(
+            f"{text!r} is more than the beginning of a name: write what stands before '@' or '/' alone."
+        )
     return text
 
 

@@ -91,7 +91,8 @@ def _show(found: Found, question: Question, limit: int, *, as_json: bool) -> Non
             ],
         )
     else:
-        note(f"No such run of {question.project} ended from {question.since} to {question.until}.")
+        where = f"{question.project}/{question.domain}" if question.domain else question.project
+        note(f"No such run of {where} ended from {question.since} to {question.until}.")
     if more:
         note(f"There are more than {limit} runs; --limit shows more.")
 

@@ -118,7 +118,9 @@ def prioritize(*, action: str, priority: int, project: str, domain: str, as_json
         changed = client.prioritize(target, priority)
         _tell(
             {"action": str(target), "priority": priority, "changed": changed},
-            f"{changed} live actions of {target} have priority {priority}.",
+            f"{changed} live actions of {target} have priority {priority}."
+            if changed
+            else f"{target} has ended, and so has all below it: no priority was changed.",
             as_json=as_json,
         )
 

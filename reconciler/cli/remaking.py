@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import click
@@ -13,8 +14,8 @@ from reconciler.api.phase import ActionPhase
 from reconciler.cli.commands import Command
 from reconciler.cli.output import emit, note, say
 from reconciler.cli.session import ONE_RUN, Place, common_options, connected, read_text
-from reconciler.client import Client, Run
-from reconciler.client.derivation import name_for
+from reconciler.client import Run
+from reconciler.stores.counts import RunCounts
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,21 +100,19 @@ def _remake(
     one = place.one_run(run)
     source = one.action.run_id
     with connected(place) as client:
-        name = _announced(verb, source, name, key)
+        if not (name or key):
+            client.before_storing = partial(_announce, verb)
         make = getattr(client, verb)
         made: Run[Any] = make(source, name=name, idempotency_key=key, incarnation=one.incarnation, **changes)
-        _tell(client, source, made, as_json=as_json)
+        _tell(verb, client.counts(made.id), source, made, as_json=as_json)
 
 
-def _announced(verb: str, source: RunId, name: str, key: str) -> str:
-    """Choose the name of the new run and print it before anything is stored: after an interruption it is needed."""
-    if name or key:
-        return name
-    chosen = name_for(source)
+def _announce(verb: str, made: RunId) -> None:
+    """Tell the name of the new run before it is stored: after an interruption it is needed."""
     note(
-        f"The new run is to be {chosen}: after an interruption the same `reconciler {verb}` with --name {chosen} goes on."
+        f"The new run is to be {made.run}: after an interruption the same `reconciler {verb}` with --name {made.run} "
+        "goes on."
     )
-    return chosen
 
 
 def _inputs(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -140,18 +139,18 @@ def _input(text: str) -> tuple[str, dict[str, Any]]:
         ) from error
 
 
-def _tell(client: Client, source: RunId, made: Run[Any], *, as_json: bool) -> None:
-    counts = client.counts(made.id)
+def _tell(verb: str, counts: RunCounts, source: RunId, made: Run[Any], *, as_json: bool) -> None:
+    """Say what was made. How much runs is not told: functions start children meanwhile."""
     reused = counts.phases.get(ActionPhase.RECOVERED, 0)
     document = {
         "run": str(made.id),
         "action": str(made.action),
         "source": str(source),
         "reused": reused,
-        "again": counts.total - reused,
     }
     if as_json:
         emit(document)
         return
-    say(f"{made.id} was made of {source}: {reused} actions are taken over, {counts.total - reused} run.")
+    taken = "everything runs again" if verb == "rerun" else f"{reused} actions are taken over, the rest runs"
+    say(f"{made.id} was made of {source}: {taken}.")
     say(f"`reconciler watch {made.id}` follows it.")

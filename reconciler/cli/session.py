@@ -153,7 +153,7 @@ def leaving_it_running(action: ActionId) -> Iterator[None]:
     except KeyboardInterrupt:
         raise GivenUp(
             f"no longer waiting; {action} goes on. "
-            f"`reconciler watch {action}` follows it again, `reconciler abort {action}` stops it."
+            f"`reconciler watch {action}` follows it again, `reconciler abort {action} --reason WHY` stops it."
         ) from None
 
 

@@ -75,7 +75,7 @@ class Actions:
         messenger: Messenger,
         archived: ArchivedRuns | None = None,
     ) -> None:
-        self.largest = 0
+        self.largest, self._meant = 0, ""  # incarnation of the run; empty: any
         self.store = store
         self.blobs = blobs
         self.messenger = messenger
@@ -108,7 +108,9 @@ class Actions:
         if run is not None and run.damage:
             raise ArchiveDamaged(run.uri, run.lost)
         partly = "" if found is not None else self._partly(action.run_id, run)
-        raise ActionNotFound(action, used_again=found is not None, half_stored=partly)
+        raise ActionNotFound(
+            action, used_again=found is not None, half_stored=partly, incarnation=self._meant
+        )
 
     def _partly(self, run: RunId, archived: ArchivedRun | None) -> str:
         """Say of a run whose submitter has not stored all of it how it goes on; empty for any other one."""

@@ -10,7 +10,6 @@ import msgspec
 from reconciler.api.action import CONDITION, ActionId, ActionSpec, Signal
 from reconciler.api.approval import ConditionSpec, Value, check_kind, check_scalar, fitted, read_condition
 from reconciler.api.errors import (
-    ActionNotFound,
     CallbackRefused,
     InvalidSpec,
     NotACondition,
@@ -81,6 +80,9 @@ class Signals:
         # The script looks again at all that may have changed since; what it answers holds.
         answer = Signal(value=self._fitted(action, value), by=cut(by or me(), MAX_ACTOR), door=door)
         outcome = store.signal(action, answer)
+        if outcome is SignalOutcome.MISSING:  # what the archive has can be read, and answered no more
+            archived = self._actions.get(action).spec.action_type == CONDITION
+            outcome = SignalOutcome.ENDED if archived else SignalOutcome.NOT_A_CONDITION
         _raise_refusal(action, outcome)
         # Also for a repetition: the first caller may have died before it woke anybody.
         self._waker.wake([store.shard_of(action.run_id)])
@@ -117,9 +119,7 @@ def _raise_refusal(action: ActionId, outcome: SignalOutcome) -> None:
     match outcome:
         case SignalOutcome.STORED | SignalOutcome.SAME:
             return
-        case SignalOutcome.MISSING:
-            raise ActionNotFound(action)
-        case SignalOutcome.NOT_A_CONDITION:
+        case SignalOutcome.NOT_A_CONDITION | SignalOutcome.MISSING:
             raise NotACondition(
                 f"{action} is no condition, so it waits for no signal: name one that is paused"
             )

@@ -156,7 +156,7 @@ class Bulk:
         client = self._client
         roots = list(records_of(client.store, life.run, ""))
         if not roots or roots[0].metadata.incarnation != life.incarnation:
-            raise ActionNotFound(life.run, used_again=bool(roots))
+            raise ActionNotFound(life.run, used_again=bool(roots), incarnation=life.incarnation)
         runs: list[Run[Any]] = [
             Run(client, root.id, decode_outputs, incarnation=life.incarnation) for root in roots
         ]

@@ -21,13 +21,13 @@ from reconciler.api.phase import ActionPhase
 from reconciler.archive.archive import Archive
 from reconciler.client.derived import NO_CHANGES, Changes, Maker
 from reconciler.client.door import Door
+from reconciler.client.interfaces import Interfaces
 from reconciler.client.queue_limits import QueueLimits
 from reconciler.client.sources import (
     Grip,
     Source,
     SourceRun,
     check_deletion,
-    check_interfaces,
     check_objects,
     objects_of,
     read_archived,
@@ -88,6 +88,7 @@ class Derivation:
         limits: may refuse it.
         storing: stores it.
         who: says who asks.
+        telling: called with the name of the new run, before anything of it is stored.
     """
 
     def __init__(
@@ -100,8 +101,11 @@ class Derivation:
         storing: Storing,
         *,
         who: Callable[[], Who],
+        telling: Callable[[RunId], None],
     ) -> None:
         self._who = who
+        self._telling = telling
+        self._interfaces = Interfaces(store, blobs, door, settings.max_object_size)
         self._store = store
         self._blobs = blobs
         self._settings = settings
@@ -130,15 +134,18 @@ class Derivation:
         plan = self._plan(verb, source, changes)
         check_members(plan.again)
         if verb is not Verb.RERUN:
-            check_interfaces(self._store, self._door, _unchanged(source, changes))
+            self._interfaces.check_results(_unchanged(source, changes))
         self._hold_objects(grip, source, plan)
         with_old_inputs = [each for each in plan.again if each.id.action not in changes.specs]
         check_objects(self._blobs, plan.reused, with_old_inputs, changes.again)
+        if verb is Verb.RERUN:
+            self._interfaces.check_inputs(plan.again)
         maker = Maker(verb, source, holder, changes, self._store)
         reused, again = maker.actions(plan, self._door, self._blobs, self._settings.max_object_size)
         again[0].set_metadata(submitted=self._who())
         actions = self._in_its_life(verb, reused, again, source)
         self._limits.check(again)
+        self._telling(holder)
         incarnation = self._storing.store(actions, grip.renew)
         grip.loosen()
         config = config_of(again[0].spec)

@@ -50,8 +50,8 @@ def check_changed(store: Store, record: TaskAction, document: bytes, values: Map
     if problem:
         types = ", ".join(f"{name}: {declared[name]}" for name in values if name in declared)
         raise InvalidArguments(
-            f"the new inputs of {record.id} do not fit: {problem}. Give what fits{f' ({types})' if types else ''}; to run "
-            "it with other code, give it another spec"
+            f"the new inputs of {record.id} do not fit: {problem}. Give what fits{f' ({types})' if types else ''}; other "
+            "code is given in Python: `Client.fork` with `specs`"
         )
 
 

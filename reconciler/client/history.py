@@ -70,7 +70,7 @@ class History:
         archive = Archive(self._client.blobs)
         lives = [RunLife(run, each) for each in archive.incarnations(run) if each == (incarnation or each)]
         if not lives and not stored:
-            raise ActionNotFound(RunLife(run, incarnation))
+            raise ActionNotFound(run, incarnation=incarnation)
         days: list[str] = []
         actions = 0
         for life in lives:
@@ -189,8 +189,8 @@ class History:
         if counts.ended < counts.total:
             raise InvalidSpec(
                 f"the run {run} is alive: {counts.total - counts.ended} of its {counts.total} actions have not ended. Wait "
-                f"for its end, or abort it with `reconciler abort {run}`; to delete earlier ones of its name, name theirs "
-                "with --incarnation"
+                f"for its end, or abort it with `reconciler abort {run} --reason WHY`; to delete earlier ones of its "
+                "name, name theirs with --incarnation"
             )
         return {life: max(terminal_time(root.status) for root in roots)}
 

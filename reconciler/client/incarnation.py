@@ -27,7 +27,7 @@ class OneIncarnation(Actions):
         super().__init__(actions.store, actions.blobs, actions.messenger, actions.archived)
         self.door, self.actor = actions.door, actions.actor
         self._action = action
-        self._incarnation = incarnation
+        self._meant = incarnation
 
     def counts(self, run: RunId) -> RunCounts:
         """See `Actions.counts`."""
@@ -50,7 +50,7 @@ class OneIncarnation(Actions):
         """Read the actions of our run from the archive, where a later run has its name."""
         archived = self._archived(foreign.id.run_id)
         if archived is None or given:
-            raise ActionNotFound(foreign.id, used_again=True)
+            raise ActionNotFound(foreign.id, used_again=True, incarnation=self._meant)
         return listed(archived, parent, after)
 
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
@@ -60,13 +60,13 @@ class OneIncarnation(Actions):
         return self._archived_events(record, after) if record.archived else found
 
     def _request_abort(self, action: ActionId, request: Deletion) -> AbortReport:
-        report = self.store.request_abort(action, request, incarnation=self._incarnation)
+        report = self.store.request_abort(action, request, incarnation=self._meant)
         if report.outcome is AbortOutcome.MISSING:
             self.get(action)  # says why, where there is a later one
         return report
 
     def _is_own(self, record: TaskAction) -> bool:
-        return self._incarnation in {"", record.metadata.incarnation}
+        return self._meant in {"", record.metadata.incarnation}
 
     def _archived(self, run: RunId) -> ArchivedRun | None:
-        return self.archived.find(run, self._incarnation)
+        return self.archived.find(run, self._meant)

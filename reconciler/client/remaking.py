@@ -31,16 +31,29 @@ class Remaking(Handles):
 
     Attributes:
         settings: of the installation.
+        before_storing: called by `rerun`, `recover` and `fork` with the name of the new run, before anything of it is
+            stored: after an interruption the same call with that name stores the rest.
     """
 
     def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings) -> None:
         super().__init__(store, blobs, messenger, settings)
+        self.before_storing: Callable[[RunId], None] = lambda _: None
         self._door = Door(self.settings, parse_uri(blobs.uri("any")).bucket)
         self._storing = Storing(store, blobs, self.settings, self._waker)
         self._limits = QueueLimits(store, self._door)
         self._derivation = Derivation(
-            store, blobs, self.settings, self._door, self._limits, self._storing, who=self.who
+            store,
+            blobs,
+            self.settings,
+            self._door,
+            self._limits,
+            self._storing,
+            who=self.who,
+            telling=self._tell,
         )
+
+    def _tell(self, run: RunId) -> None:
+        self.before_storing(run)
 
     def rerun(
         self,
@@ -64,7 +77,7 @@ class Remaking(Handles):
 
         Raises:
             ActionNotFound: the run is not stored.
-            SourceUnusable: it has not ended, or part of it is gone.
+            SourceUnusable: it has not ended, part of it is gone, or its inputs do not fit a function as it is now.
             InvalidSpec, InvalidName, ActionConflict, QueueFull, StoreUnavailable, BlobUnavailable: as `submit`.
         """
         made = self._derivation.make(Verb.RERUN, run, name=name, key=idempotency_key, incarnation=incarnation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -10,18 +10,14 @@ import msgspec
 
 from reconciler.api.action import RunId, TaskAction
 from reconciler.api.errors import ActionNotFound, SourceUnusable
-from reconciler.api.template import TaskTemplate, shared_template
 from reconciler.archive.archive import Archive
 from reconciler.archive.record import ArchivedAction
 from reconciler.archive.requests import deletion_of
-from reconciler.client.door import Door
 from reconciler.core.derivation import Records
-from reconciler.core.functions import interface_digest
 from reconciler.core.layout import run_folder
 from reconciler.core.paths import INPUTS_FILE
 from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import iso
-from reconciler.plugins.function_config import config_of
 from reconciler.stores.base import Store
 from reconciler.stores.holds import LIFE, RunLife
 from reconciler.stores.objects import BlobStore
@@ -117,9 +113,9 @@ def read_source(store: Store, run: RunId, incarnation: str, grip: Grip) -> Sourc
     first = store.list_actions(run.checked(), limit=1).actions
     there = first[0].metadata.incarnation if first else ""
     if first and incarnation not in {"", there}:
-        raise ActionNotFound(RunLife(run, incarnation), used_again=True)
+        raise ActionNotFound(run, used_again=True, incarnation=incarnation)
     if not first or not grip.take(RunLife(run, there)):
-        raise ActionNotFound(RunLife(run, incarnation) if incarnation else run)
+        raise ActionNotFound(run, incarnation=incarnation)
     records: dict[str, TaskAction] = {}
     page = store.list_actions(run, limit=_PAGE)
     while page.actions:
@@ -224,7 +220,7 @@ def check_objects(
     if gone:
         raise SourceUnusable(
             f"{len(gone)} of {len(inputs)} inputs that would be used again are gone from S3, as those of {gone[0].id}: "
-            f"{_WHO}. Submit it anew, or fork {gone[0].id.run_id} with new specs for such actions"
+            f"{_WHO}. Submit it anew, or in Python `Client.fork` with `specs` for such actions"
         )
     gone = _gone(blobs, outputs)
     if gone:
@@ -251,35 +247,3 @@ def _way_round(gone: Sequence[TaskAction], named: Collection[str]) -> str:
         return f"`reconciler rerun {run}`"
     options = " ".join(f"--again {name}" for name in names)
     return f"`reconciler fork {run} {options}`, or all with `reconciler rerun {run}`"
-
-
-def check_interfaces(store: Store, door: Door, records: Iterable[TaskAction]) -> None:
-    """Refuse if all living workers that know a function have another interface of it than the source.
-
-    Raises:
-        SourceUnusable: one has.
-        StoreUnavailable: the store does not answer.
-    """
-    kinds = {(r.spec.task_type, r.spec.task_template): r for r in records}
-    for (task_type, data), record in kinds.items():
-        queue = door.queue_of(task_type, data)
-        if not queue:
-            continue
-        template = shared_template(data)
-        name = config_of(template.custom).function
-        wanted, known = _digest(template), store.find_function(queue, name)
-        if wanted and known.digests and wanted not in known.digests:
-            run = record.id.run_id
-            raise SourceUnusable(
-                f"the function {name} has another interface now than {record.id} was submitted with, so its results may not "
-                f"fit: fork {run} with new specs for its actions, run `reconciler rerun {run}`, or start a worker of the "
-                f"queue {queue} that has the old one"
-            )
-
-
-def _digest(template: TaskTemplate) -> str:
-    """Return the digest of the interface a template was made for; empty when the template does not say."""
-    interface = template.interface
-    if interface is None or not (interface.inputs or interface.outputs):
-        return ""
-    return interface_digest(interface.inputs, interface.outputs, template.secrets)

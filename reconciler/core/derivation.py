@@ -40,7 +40,7 @@ def check_source(name: object, records: Records) -> None:
     if alive:
         raise SourceUnusable(
             f"the run {name} is alive: {len(alive)} of its {len(records)} actions have not ended, as {alive[0].id.action} "
-            f"({alive[0].phase}). Wait for its end, or abort it with `reconciler abort {name}`"
+            f"({alive[0].phase}). Wait for its end, or abort it with `reconciler abort {name} --reason WHY`"
         )
     if is_rootless(records.values()):
         raise SourceUnusable(half_stored_text(next(iter(records.values())), len(records)))
@@ -151,4 +151,7 @@ def _above(records: Records, name: str) -> Iterator[str]:
 
 def _in_order(records: Records, names: Collection[str]) -> list[TaskAction]:
     depth = {name: sum(1 for _ in _above(records, name)) for name in names}
-    return [records[name] for name in sorted(records.keys() & depth.keys(), key=lambda name: depth[name])]
+    return [
+        records[name]
+        for name in sorted((name for name in records if name in depth), key=lambda name: depth[name])
+    ]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from reconciler.api import errors
+from reconciler.cli import main
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for package in ("reconciler", "worker") for path in (ROOT / package).rglob("*.py"))
@@ -104,3 +107,67 @@ def test_texts_are_found() -> None:
 def test_helpless_texts_are_seen(text: str, found: int) -> None:
     """A sentence that only complains is reported; a code or a name is no sentence."""
     assert len(helpless(f'raise InvalidSpec(f"{text}")')) == found
+
+
+# -- commands that texts name ------------------------------------------------------------------------------------------
+COMMAND = re.compile(r"`reconciler ([a-z][^`]*)`")
+
+
+def named(source: str) -> Iterator[str]:
+    """Yield the commands of the command line that a text of a program names, names of variables as `5`."""
+    tree = ast.parse(source)
+    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        text = ""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
+            text = node.value
+        elif isinstance(node, ast.JoinedStr):
+            text = "".join(str(v.value) if isinstance(v, ast.Constant) else _shown(v) for v in node.values)
+        yield from COMMAND.findall(text)
+
+
+def _shown(value: ast.expr) -> str:
+    return "" if isinstance(value, ast.FormattedValue) and ast.unparse(value.value) == "options" else "5"
+
+
+def problem_of(words: str) -> str:
+    """Return what is missing of a command, or not known; one without arguments only names it."""
+    command: click.Command | None = main
+    context = click.Context(main, info_name="reconciler")
+    left = shlex.split(words)
+    while isinstance(command, click.Group) and left and not left[0].startswith("-"):
+        command = command.get_command(context, left.pop(0))
+    if command is None:
+        return f"{words}: there is no such command"
+    if not left or "…" in left:
+        return ""
+    try:
+        command.make_context(words, left, parent=context)
+    except click.UsageError as error:
+        other = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
+        return "" if other else f"{words}: {error.format_message()}"
+    return ""
+
+
+def test_commands_that_texts_name_can_be_typed() -> None:
+    """Whoever types what an error recommends is not told that something is missing."""
+    words = {each for path in SOURCES for each in named(path.read_text())}
+    assert len(words) > 30
+    assert [told for each in sorted(words) if (told := problem_of(each))] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("abort RUN", "Missing option '--reason'"),
+        ("abort RUN --reason WHY", ""),
+        ("rerun", ""),
+        ("queue limit fast", "Missing argument"),
+        ("recover RUN --fast", "No such option"),
+        ("revive RUN", "no such command"),
+    ],
+)
+def test_commands_that_cannot_be_typed_are_seen(words: str, told: str) -> None:
+    """An option that is needed, or that there is not."""
+    assert told in problem_of(words)
+    assert bool(told) == bool(problem_of(words))

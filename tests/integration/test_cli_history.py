@@ -52,6 +52,17 @@ def test_history_and_what_reads_on(backend: Backend) -> None:
     [listed] = backend.answer("list", "good")["actions"]
     assert (listed["archived"], listed["phase"]) == (True, "succeeded")
     assert backend.reconciler("result", "never").exit_code != 0
+    assert "has ended, and so has all below it" in backend.reconciler("prioritize", "good", "9").stdout
+    refused = backend.reconciler("signal", "good", "true")
+    assert (refused.exit_code, "is no condition" in refused.stderr) == (2, True)
+    nothing = backend.reconciler("recover", "good")
+    assert (nothing.exit_code, "The new run is to be" in nothing.stderr) == (2, False)
+    made = backend.reconciler("recover", "bad")
+    assert "The new run is to be" in made.stderr
+    assert ": 0 actions are taken over, the rest runs." in made.stdout
+    assert "everything runs again" in backend.reconciler("rerun", "bad").stdout
+    where = backend.reconciler("history", "--domain", "elsewhere").stderr
+    assert "No such run of default/elsewhere ended" in where
 
 
 @pytest.mark.parametrize(
@@ -224,7 +235,10 @@ def test_a_name_that_was_used_again(backend: Backend) -> None:
     assert f"recover of {second}" in backend.reconciler("get", made["run"]).stdout
     assert "incarnation 'a b' is not allowed" in backend.reconciler("get", "again@a b").stderr
     missing = backend.reconciler("recover", "again@never")
-    assert (missing.exit_code, f"the run {HERE}/again@never that was meant" in missing.stderr) == (6, True)
+    assert (missing.exit_code, f"no run {HERE}/again has the incarnation never" in missing.stderr) == (
+        6,
+        True,
+    )
     two = backend.reconciler("history", "delete", f"again@{first.rpartition('@')[2]}", "--incarnation", "x")
     assert "name two runs" in two.stderr
     deleted = backend.answer("history", "delete", first.rpartition("/")[2], "--yes")

@@ -210,7 +210,7 @@ def test_use(clone: tuple[Terminal, Path]) -> None:
         assert terminal.type(ENV, turn)
     assert "is being aborted" in terminal.type(ENV, ABORT, answer="y\n")
     eventually(lambda: "aborted" in terminal.type(ENV, "reconciler get RUN"))
-    assert "0 actions are taken over, 1 run" in terminal.type(ENV, RECOVER)
+    assert "0 actions are taken over" in terminal.type(ENV, RECOVER)
     for command, told in {**BULK, **HISTORY}.items():
         assert told in terminal.type(ENV, command, answer="y\n")
     assert "All is well" in terminal.type(ENV, "reconciler doctor")

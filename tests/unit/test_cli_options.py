@@ -99,3 +99,13 @@ def test_an_action_is_changed_once() -> None:
     """A fork does not drop the first of two inputs for an action."""
     told = answer("fork", "r", "--input", 'a0={"x": 9}', "--input", 'a0={"x": 10}')
     assert "--input names a0 twice: write all its changes in one" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("p/d/nightly-", "write --name nightly- --project p --domain d"), ("nightly@abc", "stands before '@'")],
+)
+def test_more_than_a_name_is_refused(name: str, told: str) -> None:
+    """It would be the beginning of no name, so nothing would be found, in silence."""
+    for words in (["history"], ["bulk", "abort", "--reason", "x"]):
+        assert told in answer(*words, "--name", name)

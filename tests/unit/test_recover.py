@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import msgspec
@@ -28,6 +28,9 @@ from reconciler.archive.query import Question
 from reconciler.archive.requests import FIRST, LAST
 from reconciler.client import Client, Run
 from reconciler.client.bulk import NOTHING
+from reconciler.client.incarnation import OneIncarnation
+from reconciler.core.functions import registry
+from reconciler.core.published import LARGEST
 from reconciler.stores.holds import RunLife
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
@@ -67,6 +70,12 @@ def tolerant(count: int) -> int:
 def other(n: int) -> str:
     """Do it another way."""
     return f"other {n}"
+
+
+@env.task()
+def dated(n: date, pad: str = "") -> str:
+    """Take what `square` takes, but a day instead of a number."""
+    return f"{n}{pad}"
 
 
 @pytest.fixture
@@ -283,7 +292,9 @@ def test_of_a_run_that_lives() -> None:
     """It is refused, and says how many actions live and what to do."""
     run = square.map(range(3))
     for call in (run.rerun, run.recover, lambda: run.fork(again=["m0"])):
-        refused(call, SourceUnusable, "alive", "4 of its 4 actions", f"`reconciler abort {run.id}`")
+        refused(
+            call, SourceUnusable, "alive", "4 of its 4 actions", f"`reconciler abort {run.id} --reason WHY`"
+        )
 
 
 def test_of_a_run_that_never_was(lab: Lab) -> None:
@@ -365,6 +376,47 @@ def test_of_another_interface(lab: Lab) -> None:
     refused(lambda: first.fork(again=["m0"]), SourceUnusable, "another interface now")
     first.rerun()
     assert first.fork(specs={f"m{n}": other.spec((n,), {}) for n in range(4)}).id != first.id
+
+
+def test_of_inputs_that_fit_no_longer(lab: Lab) -> None:
+    """The function takes a text now: a rerun is refused before anything is stored, and not recommended."""
+    broken.add(1)
+    first = failed_map(lab)
+    queue, name = lab.settings.attempts_queue, square.name
+    lab.store.tell_functions("w", queue, {name: "0123456789abcdef"}, 60_000)
+    document = registry.published(LARGEST)[dated.name].replace(dated.name.encode(), name.encode())
+    assert lab.store.publish("newer", {name: document}, 60_000)
+    refused(
+        first.rerun, SourceUnusable, "another interface now", "the inputs of", "do not fit", "Submit it anew"
+    )
+    with pytest.raises(SourceUnusable, match="submit it anew") as told:
+        first.recover()
+    assert "reconciler rerun" not in str(told.value)
+    assert [summary.id for summary in lab.client.runs()] == [first.id]
+
+
+def test_the_name_is_told_before_anything_is_stored(lab: Lab) -> None:
+    """Only then: of a call that is refused there is nothing to go on with."""
+    told: list[RunId] = []
+    lab.client.before_storing = told.append
+    broken.add(1)
+    first = failed_map(lab)
+    refused(lambda: first.fork(again=["m9"]), ActionNotFound, "m9")
+    lab.client.before_storing = lambda run: told.extend([run] if lab.store.counts(run) is None else [])
+    assert told == []
+    assert [first.recover().id] == told
+
+
+def test_of_an_incarnation_that_never_was(lab: Lab) -> None:
+    """Whoever reads or uses it learns that it is the incarnation, and where those there are stand."""
+    first = failed_map(lab)
+    shown = f"`reconciler history --name {first.id.run} --project default`"
+    refused(
+        lambda: lab.client.recover(first.id, incarnation="zzz"), ActionNotFound, "the incarnation zzz", shown
+    )
+    reader = OneIncarnation(lab.client, first.action, "zzz")
+    refused(lambda: reader.get(first.action), ActionNotFound, "has the incarnation zzz", shown)
+    refused(lambda: lab.client.get(first.id.action("m9")), ActionNotFound, "`reconciler history deleted`")
 
 
 def test_of_a_run_half_forgotten(lab: Lab) -> None:
