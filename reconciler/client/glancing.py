@@ -12,7 +12,7 @@ from reconciler.core.why import STUCK, Surroundings, Why, why
 
 
 class Glance:
-    """Tells which actions of a list are stuck in their queue; it reads once a queue and function, not once an action."""
+    """Finds which actions of a list are stuck in their queue; reads once a queue and function, not once an action."""
 
     def __init__(self, client: Client) -> None:
         """Read nothing yet."""
