@@ -332,7 +332,7 @@ def test_an_incarnation_that_is_none(lab: Lab, wrong: str) -> None:
     ):
         with pytest.raises(InvalidName, match="incarnation"):
             read()
-    with pytest.raises(ActionNotFound, match="mine@zzzz"):
+    with pytest.raises(ActionNotFound, match="mine has the incarnation zzzz"):
         lab.client.history.plan_delete(run.id, incarnation="zzzz")
 
 
