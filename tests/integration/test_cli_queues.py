@@ -111,7 +111,7 @@ def test_time_and_turn_are_shown_when_they_matter(backend: Backend) -> None:
     assert not any(word in shown for word in ("may begin", "expires", "priority", "fair key"))
     stand(backend, "timed", more=("--eta", FAR, "--expires", "2100-01-01T00:00Z", "--priority", "7"))
     shown = backend.reconciler("get", "timed").stdout
-    assert "may begin at 2099-12-24T16:00:00.000Z" in shown
+    assert "was submitted to begin at 2099-12-24T16:00:00.000Z" in shown
     assert "unless it has begun" in shown
     assert "doctor" not in shown
     document = backend.answer("get", "timed")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.servers
 
 ROOT = Path(__file__).parents[2]
 SAID = {
-    "01_first_action": r"default/development/thumbnail-\w{8} queued\nthumbs/640/cats/1.jpg\n",
+    "01_first_action": r"default/development/thumbnail-\w{8} (queued|running|succeeded)\nthumbs/640/cats/1.jpg\n",
     "02_map": r"-2: \S+NonRetryableError: -2 has no square root\n-1: .*\n0: 0.000\n(.*\n){8}9: 3.000\n",
     "03_async": r"(\d+ (open|closed)\n){5}",
     "04_retries_and_errors": r"answered at attempt 3\n(  attempt \d \w+\n)*  attempt 3 succeeded\n"
