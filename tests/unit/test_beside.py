@@ -35,7 +35,7 @@ class Ran:
     names: ClassVar[list[str]] = []
     may_end = threading.Event()
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any, **_: Any) -> None:
         Ran.names += [record.id.action for record in args[4]]
 
     def run(self) -> None:

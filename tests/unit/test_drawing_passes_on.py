@@ -12,7 +12,7 @@ from reconciler.api.errors import BrokerUnavailable, StoreUnavailable
 from reconciler.environment import TaskEnvironment
 from reconciler.stores.timing import TICKET_TTL
 from reconciler.testing import Lab
-from worker.attempts import drawing
+from worker.attempts import beside
 from worker.attempts.drawing import Drawing
 
 RAN: list[str] = []
@@ -63,7 +63,7 @@ def test_what_was_drawn_runs_without_a_ticket(
     lab.step()
     lab.clock.advance(TICKET_TTL + 1)  # the ticket that announced the line is over, so another one is due
     RAN.clear()
-    monkeypatch.setattr(drawing, "Batch", Noted)
+    monkeypatch.setattr(beside, "Batch", Noted)
     monkeypatch.setattr(getattr(lab, part), verb, away(error))
     telling: Any = None
     engine: Any = SimpleNamespace(store=lab.store, messenger=lab.messenger, settings=lab.settings)

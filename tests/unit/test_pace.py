@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.environment import TaskEnvironment
 from reconciler.testing import Lab
-from worker.attempts import drawing
+from worker.attempts import beside
 from worker.attempts.drawing import Drawing
 from worker.attempts.pace import Pace
 
@@ -51,7 +51,7 @@ def test_as_many_as_take_a_moment(call: float, report: float, count: int) -> Non
 def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call drawn beside many does not wait until all of them are written."""
     lab = Lab()
-    env = TaskEnvironment("beside", client=lab.client)
+    env = TaskEnvironment("pace", client=lab.client)
     many, one = threading.Event(), threading.Event()
 
     class Slow:
@@ -77,11 +77,11 @@ def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.M
     of, shard = eight.action.run_id, lab.store.shard_of
     others = (msgspec.structs.replace(of, run=f"r{number}") for number in range(99))
     other = next(run for run in others if shard(run) != shard(of))
-    monkeypatch.setattr(drawing, "Batch", Slow)
+    monkeypatch.setattr(beside, "Batch", Slow)
     telling: Any = None
     engine: Any = SimpleNamespace(store=lab.store, messenger=lab.messenger, settings=lab.settings)
     work = Drawing(engine, "attempts", "", telling)
-    work._process.pace.ran("beside.noop", [0.001] * 8)
+    work._process.pace.ran("pace.noop", [0.001] * 8)
     lab.step()
     lab.clock.advance(10)  # between the places of the first and the second of the map
     task.submit((9,), run=other.run)  # in another shard, so in another line

@@ -16,8 +16,9 @@ from contextlib import suppress
 import structlog
 
 from reconciler.api.errors import Unavailable
+from reconciler.children.driving import Slot
 from reconciler.core.line import read_line, weights_of
-from reconciler.stores.lines import Pick, Served
+from reconciler.stores.lines import Draw, Pick, Served
 from reconciler.tickets import announce_queue
 from reconciler.wiring import Engine
 from worker.attempts import attempt
@@ -66,9 +67,11 @@ class Beside:
         """Start the second process when it was wanted often: its imports run while nobody waits for them."""
         self._missed += 1
         if self._missed >= _OFTEN and not self._warming:
-            self._warming = True
-            with suppress(RuntimeError):  # no thread is left on this host
+            with suppress(
+                RuntimeError
+            ):  # no thread is left on this host: the next ticket is sent, and this tried again
                 self._thread.submit(self._warm, engine)
+                self._warming = True
 
     def rest(self) -> None:
         """Wait until nothing runs here: the slot is needed, or given back."""
@@ -175,15 +178,28 @@ class Seat:
             self.queue, worker=self._worker, served=served, first=first, choose=choose
         )
 
+    def draw(self, pick: Pick, limit: int) -> Draw:
+        """Draw so many launches of a line at most."""
+        return self.engine.store.draw(
+            pick.shard, pick.line, owner=self._owner, limit=limit, lease=self._lease
+        )
+
+    def batch(self, pick: Pick, drawn: Draw, slot: Slot | None = None) -> Batch:
+        """Return what was drawn, ready to run; with a slot, others run there while a function waits."""
+        return Batch(self.engine, pick.shard, pick.line, self._owner, drawn.actions, self._telling, slot=slot)
+
+    def served(self, pick: Pick, drawn: Draw) -> Served:
+        """Return what the next pick has to know of this draw."""
+        weight = weights_of(self.engine.settings.fair_weights).get(read_line(pick.line).fair, 1.0)
+        return Served(drawn.head, drawn.left, len(drawn.actions) / weight)
+
     def call(self, pick: Pick) -> Served:
         """Draw one launch of a line, run it and report it."""
-        engine = self.engine
-        drawn = engine.store.draw(pick.shard, pick.line, owner=self._owner, limit=1, lease=self._lease)
+        drawn = self.draw(pick, 1)
         if drawn.actions and (drawn.left or pick.lines > 1):
-            announce_queue(engine.store, engine.messenger, self.queue)
+            announce_queue(self.engine.store, self.engine.messenger, self.queue)
         if drawn.actions:
-            batch = Batch(engine, pick.shard, pick.line, self._owner, drawn.actions, self._telling)
+            batch = self.batch(pick, drawn)
             batch.run()
             batch.report()
-        weight = weights_of(engine.settings.fair_weights).get(read_line(pick.line).fair, 1.0)
-        return Served(drawn.head, drawn.left, len(drawn.actions) / weight)
+        return self.served(pick, drawn)

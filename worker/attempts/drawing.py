@@ -19,7 +19,7 @@ from celery import Celery, Task
 
 from reconciler.api.errors import Unavailable
 from reconciler.broker.messages import RUN_ATTEMPTS
-from reconciler.core.line import read_line, weights_of
+from reconciler.core.line import read_line
 from reconciler.stores.lines import Pick, Served
 from reconciler.tickets import announce_queue
 from reconciler.wiring import Engine
@@ -96,14 +96,11 @@ class Drawing:
     ) -> None:
         self._engine = engine
         self._queue = queue
-        self._worker = worker
-        self._telling = telling
-        self._owner = owner or f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
-        self._lease = int(engine.settings.attempt_lease.total_seconds() * 1000)
         self._passed_on = -math.inf
         self._process = _process()
         self._report: Future[None] | None = None
-        self._seat = Seat(engine, queue, worker, self._owner, telling, self._process.beside)
+        owner = owner or f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
+        self._seat = Seat(engine, queue, worker, owner, telling, self._process.beside)
 
     def run(self) -> None:
         """Draw and run until nothing is left for this worker, or the budget is used up."""
@@ -113,9 +110,7 @@ class Drawing:
         try:
             while True:
                 goes_on = time.monotonic() < ends
-                pick = self._engine.store.pick(
-                    self._queue, worker=self._worker, served=served, first=first, choose=goes_on
-                )
+                pick = self._seat.pick(served, first=first, choose=goes_on)
                 first = False
                 if not pick.line:
                     self._leave(pick, tired=not goes_on)
@@ -133,27 +128,16 @@ class Drawing:
         """Draw from a line, and run what was drawn."""
         line = read_line(pick.line)
         limit = 1 if line.alone else self._process.pace.of(line.function)
-        drawn = self._engine.store.draw(
-            pick.shard, pick.line, owner=self._owner, limit=limit, lease=self._lease
-        )
+        drawn = self._seat.draw(pick, limit)
         if drawn.left or pick.lines > 1:
             self._pass_on()
         if drawn.actions:
-            batch = Batch(
-                self._engine,
-                pick.shard,
-                pick.line,
-                self._owner,
-                drawn.actions,
-                self._telling,
-                slot=self._seat,
-            )
+            batch = self._seat.batch(pick, drawn, slot=self._seat)
             batch.run()
             self._process.pace.ran(line.function, batch.seconds)
             self._report_beside(batch, line.function)
             self._process.beside.rest()  # one slot runs one function
-        weight = weights_of(self._engine.settings.fair_weights).get(line.fair, 1.0)
-        return Served(drawn.head, drawn.left, len(drawn.actions) / weight)
+        return self._seat.served(pick, drawn)
 
     def _report_beside(self, batch: Batch, function: str) -> None:
         """Have a batch reported in the thread of reports, one batch at a time. A batch of few calls is reported at once."""
