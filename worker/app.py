@@ -279,6 +279,6 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
 @signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end_runner(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     if _Process.role is None or _Process.role.attempts:
-        attempt.runner_of(current_engine()).close()
+        attempt.close_runner()
         drawing.close()
     tracing.close()

@@ -190,6 +190,4 @@ def backend_on(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch, **more
 
 def stop_runner() -> None:
     """End the process that runs functions."""
-    runner, attempt._Child.runner = attempt._Child.runner, None
-    if runner is not None:
-        runner.close()
+    attempt.close_runner()

@@ -77,29 +77,34 @@ class _Runners(threading.local):
     pid: int = 0
 
 
-_Child = _Runners()
-_limits = {"memory": 0}
+class _Limits:
+    """The limits of the runners of this process, in all threads."""
+
+    memory: int = 0
+
+
+_child = _Runners()
 
 
 def runner_of(engine: Engine) -> Runner:
     """Return the runner of this thread: that of the process, or the one beside it."""
-    if _Child.runner is None or _Child.pid != os.getpid():
-        _Child.runner = runner_for(engine.settings, memory_limit=_limits["memory"])
-        _Child.secrets = ChildSecrets()
-        _Child.pid = os.getpid()
-    return _Child.runner
+    if _child.runner is None or _child.pid != os.getpid():
+        _child.runner = runner_for(engine.settings, memory_limit=_Limits.memory)
+        _child.secrets = ChildSecrets()
+        _child.pid = os.getpid()
+    return _child.runner
 
 
 def close_runner() -> None:
     """End the runner of this thread; it may get another one."""
-    if _Child.runner is not None:
-        _Child.runner.close()
-        _Child.runner = None
+    if _child.runner is not None and _child.pid == os.getpid():
+        _child.runner.close()
+        _child.runner = None
 
 
 def limit_memory(kilobytes: int | None) -> None:
     """Let children of later runners be replaced when they have held more memory than this: `--max-memory-per-child`."""
-    _limits["memory"] = kilobytes or 0
+    _Limits.memory = kilobytes or 0
 
 
 class Attempt:
@@ -261,7 +266,7 @@ class Attempt:
         else:
             call = retry_outages(lambda: self._call(self.record, context, secrets), self.beat, grace)
         written, redaction = bytearray(), redaction_of(self.record)
-        secrets = _Child.secrets.begin(runner_of(self.engine), secrets)
+        secrets = _child.secrets.begin(runner_of(self.engine), secrets)
         self._secrets = secrets = secrets.with_texts(texts_of(redaction, call.inputs))
         live = self._live = LiveLog(lambda: self._so_far(bytes(written)), self._files().write_log)
         if not redaction.outputs:  # what is returned is known at the end: a log before could tell it
