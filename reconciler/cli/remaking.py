@@ -101,7 +101,7 @@ def _remake(
     source = one.action.run_id
     with connected(place) as client:
         if not (name or key):
-            client.before_storing = partial(_announce, verb)
+            client.before_storing.append(partial(_announce, verb))
         make = getattr(client, verb)
         made: Run[Any] = make(source, name=name, idempotency_key=key, incarnation=one.incarnation, **changes)
         _tell(verb, client.counts(made.id), source, made, as_json=as_json)

@@ -90,13 +90,11 @@ class Interfaces:
     def _misfit(self, changed: _Changed) -> str:
         """Say which stored inputs do not fit, and why; empty when all do, or nobody can tell."""
         signature = self._published(changed.name)
-        for record in changed.records if signature else ():
+        if signature is None:
+            return ""
+        for record in changed.records:
             try:
-                problem = (
-                    signature.problem_of(read_inputs(self._blobs, record.spec, limit=self._limit))
-                    if signature
-                    else ""
-                )
+                problem = signature.problem_of(read_inputs(self._blobs, record.spec, limit=self._limit))
             except ReadFailed:  # who uses them says so
                 continue
             if problem:

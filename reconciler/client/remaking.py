@@ -31,13 +31,13 @@ class Remaking(Handles):
 
     Attributes:
         settings: of the installation.
-        before_storing: called by `rerun`, `recover` and `fork` with the name of the new run, before anything of it is
+        before_storing: what `rerun`, `recover` and `fork` call with the name of the new run, before anything of it is
             stored: after an interruption the same call with that name stores the rest.
     """
 
     def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings) -> None:
         super().__init__(store, blobs, messenger, settings)
-        self.before_storing: Callable[[RunId], None] = lambda _: None
+        self.before_storing: list[Callable[[RunId], None]] = []
         self._door = Door(self.settings, parse_uri(blobs.uri("any")).bucket)
         self._storing = Storing(store, blobs, self.settings, self._waker)
         self._limits = QueueLimits(store, self._door)
@@ -53,7 +53,8 @@ class Remaking(Handles):
         )
 
     def _tell(self, run: RunId) -> None:
-        self.before_storing(run)
+        for call in self.before_storing:
+            call(run)
 
     def rerun(
         self,

@@ -398,11 +398,11 @@ def test_of_inputs_that_fit_no_longer(lab: Lab) -> None:
 def test_the_name_is_told_before_anything_is_stored(lab: Lab) -> None:
     """Only then: of a call that is refused there is nothing to go on with."""
     told: list[RunId] = []
-    lab.client.before_storing = told.append
+    lab.client.before_storing = [told.append]
     broken.add(1)
     first = failed_map(lab)
     refused(lambda: first.fork(again=["m9"]), ActionNotFound, "m9")
-    lab.client.before_storing = lambda run: told.extend([run] if lab.store.counts(run) is None else [])
+    lab.client.before_storing = [lambda run: told.extend([run] if lab.store.counts(run) is None else [])]
     assert told == []
     assert [first.recover().id] == told
 
