@@ -65,14 +65,20 @@ def refused(store: Store, write: Write) -> None:
     assert due <= store.now()
 
 
-@pytest.mark.parametrize("decide", DECISIONS)
-def test_what_another_worker_has_drawn_since_goes_on(store: Store, decide: Decision) -> None:
-    """A worker taken for dead gives its launch back, another one runs it: the step that took it for lost comes too late."""
+def decided_too_late(store: Store, decide: Decision) -> tuple[TaskAction, Write]:
+    """Make an action whose launch is given back after a step took it for lost; return it with the write of that step."""
     action = make_action()
     launched(store, action)
     (drawn,) = draw(store, action).actions
     write = decide(claimed(store, action))
     given_back(store, drawn)
+    return action, write
+
+
+@pytest.mark.parametrize("decide", DECISIONS)
+def test_what_another_worker_has_drawn_since_goes_on(store: Store, decide: Decision) -> None:
+    """A worker taken for dead gives its launch back, another one runs it: the step that took it for lost comes too late."""
+    action, write = decided_too_late(store, decide)
     draw(store, action, owner="w2")
     refused(store, write)
     assert store.heartbeat(action.id, "1", owner="w2", lease=ATTEMPT_LEASE).alive
@@ -83,11 +89,7 @@ def test_what_another_worker_has_drawn_since_goes_on(store: Store, decide: Decis
 @pytest.mark.parametrize("decide", DECISIONS)
 def test_what_was_given_back_since_stays_in_its_line(store: Store, decide: Decision) -> None:
     """It was never begun, so nothing is to be counted, and no other launch is needed."""
-    action = make_action()
-    launched(store, action)
-    (drawn,) = draw(store, action).actions
-    write = decide(claimed(store, action))
-    given_back(store, drawn)
+    action, write = decided_too_late(store, decide)
     refused(store, write)
     assert names(draw(store, action, owner="w2")) == [action.id.action]
 

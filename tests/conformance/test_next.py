@@ -63,26 +63,28 @@ def test_whoever_came_first_is_taken_all_the_same(store: Store, pass_time: PassT
         assert set(oldest) <= set(taken)
 
 
-def test_who_is_woken_behind_a_crowd_is_next(store: Store) -> None:
-    """An abort of a call that waits for something far away does not wait for the crowd."""
+def put_off_behind(store: Store) -> tuple[list[TaskAction], TaskAction]:
+    """Make a crowd, and one in its shard that was stored behind it and put off by an hour."""
     made = crowd(store)
-    shard = store.shard_of(made[0].id.run_id)
-    one = lone(store, shard)
+    one = lone(store, store.shard_of(made[0].id.run_id))
     created(store, one)
     [record] = claim(store, one).actions
     committed(store, release_write(record, due=record.now + 3_600_000))
+    return made, one
+
+
+def test_who_is_woken_behind_a_crowd_is_next(store: Store) -> None:
+    """An abort of a call that waits for something far away does not wait for the crowd."""
+    _, one = put_off_behind(store)
+    shard = store.shard_of(one.id.run_id)
     store.request_abort(one.id, Deletion(actor="ada"))
     assert any(f"{one.id.run_id.run}/a0" in batch(store, shard) for _ in range(8))
 
 
 def test_a_note_is_no_reason_to_take_what_is_not_due(store: Store) -> None:
     """What a message named, and a step put off, is left alone though it was next."""
-    made = crowd(store)
-    shard = store.shard_of(made[0].id.run_id)
-    one = lone(store, shard)
-    created(store, one)
-    [record] = claim(store, one).actions
-    committed(store, release_write(record, due=record.now + 3_600_000))
+    made, one = put_off_behind(store)
+    shard = store.shard_of(one.id.run_id)
     taken = [path for _ in range(len(made) // BATCH + 1) for path in batch(store, shard)]
     assert f"{one.id.run_id.run}/a0" not in taken
     assert sorted(taken) == [f"r1/{action.id.action}" for action in made]

@@ -389,15 +389,27 @@ def _row(lab: Lab, run: Run[Any]) -> Row:
     )
 
 
-def test_a_source_of_others(lab: Lab) -> None:
-    """What a run was made of it needs stays until that one has gone; then the rest of the deleted one goes."""
+def half_failed(lab: Lab, name: str) -> Run[Any]:
+    """Make an archived map, of which one member has failed."""
     broken.add(1)
-    run = square.map(range(3), run="nightly")
+    run = square.map(range(3), run=name)
     lab.work()
     broken.clear()
     swept(lab)
+    return run
+
+
+def recovered(lab: Lab) -> tuple[Run[Any], Run[Any]]:
+    """Make an archived map, and the run that recovered what had failed of it."""
+    run = half_failed(lab, "nightly")
     second = run.recover()
     lab.work()
+    return run, second
+
+
+def test_a_source_of_others(lab: Lab) -> None:
+    """What a run was made of it needs stays until that one has gone; then the rest of the deleted one goes."""
+    run, second = recovered(lab)
     plan = lab.client.history.plan_delete(run.id)
     assert plan.held == 1
     lab.client.history.delete(plan)
@@ -415,11 +427,7 @@ def test_a_run_that_is_made_of_it_meanwhile(lab: Lab, monkeypatch: pytest.Monkey
     """Recover comes between any two steps of a deletion: refused, or the new run has all it needs. Never half."""
     outcomes = set()
     for calls in range(60):
-        broken.add(1)
-        run = square.map(range(3), run=f"run{calls}")
-        lab.work()
-        broken.clear()
-        swept(lab)
+        run = half_failed(lab, f"run{calls}")
         plan = lab.client.history.plan_delete(run.id)
         made = _recovered_at(lab, monkeypatch, run, plan, calls)
         lab.work()
@@ -540,13 +548,7 @@ def test_of_a_cut_run_all_goes(lab: Lab) -> None:
 
 def test_a_damaged_source_of_others(lab: Lab) -> None:
     """What others were made of stays as long as they do, also where the source cannot be read."""
-    broken.add(1)
-    run = square.map(range(3), run="nightly")
-    lab.work()
-    broken.clear()
-    swept(lab)
-    second = run.recover()
-    lab.work()
+    run, second = recovered(lab)
     lab.blobs.put(lab.blobs.uri(f"_archive/runs/{run.id}@{run.incarnation}.ndjson.gz"), b"damaged")
     lab.client.history.delete(lab.client.history.plan_delete(run.id))
     swept(lab, timedelta(minutes=1))
