@@ -33,7 +33,7 @@ from reconciler.stores.quotas import QuotaBook
 from reconciler.wiring import build_problems
 from worker import hiding, logs, start, steps
 from worker.apart import apart
-from worker.attempts import attempt, drawing
+from worker.attempts import drawing, runners
 from worker.attempts.broken import broken
 from worker.attempts.flower import LostLaunches
 from worker.confining import confine
@@ -143,7 +143,7 @@ def _configure_logs(loglevel: int | None = None, **_: Any) -> None:  # noqa: ANN
 def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     """Start a worker only where it can keep the promises, and list all problems at once."""
     hiding.hide()  # before the first child, that of the trial import
-    attempt.limit_memory(sender.max_memory_per_child)
+    runners.limit_memory(sender.max_memory_per_child)
     settings = Settings.from_env()
     role = _Process.role or role_of(_Process.queues, settings)
     problems, trace = role_problems(role, _Process.queues, sender.pool_cls), ""
@@ -268,7 +268,7 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
             _Process.traces.begin()
         engine = current_engine()
         if _Process.role is None or _Process.role.attempts:
-            attempt.runner_of(engine).start()
+            runners.runner_of(engine).start()
     except Exception as error:  # noqa: BLE001  # Celery would go on, or start such processes for ever
         status = start.say(start.problems_of(error))
         if _Process.pool_starts is not None:
@@ -279,6 +279,6 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
 @signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _end_runner(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     if _Process.role is None or _Process.role.attempts:
-        attempt.close_runner()
+        runners.close_runner()
         drawing.close()
     tracing.close()

@@ -44,7 +44,7 @@ from reconciler.sweeps.collect import collect
 from reconciler.sweeps.expire import expire
 from reconciler.sweeps.resync import resync
 from reconciler.wiring import Engine
-from worker.attempts import attempt, batch
+from worker.attempts import batch, runners
 from worker.attempts.drawing import Drawing
 from worker.attempts.flower import Telling
 from worker.process import configure, current_engine
@@ -142,7 +142,7 @@ def prepare(settings: Settings) -> None:
     setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _self, path: read(path))  # noqa: B010  # as below
     setattr(threads, "_is_main", lambda: True)  # noqa: B010  # a thread of a life stands for a process
     setattr(batch, "_TURN", 0.005)  # noqa: B010  # most that is drawn together is given back
-    setattr(attempt, "runner_of", lambda _engine: HereRunner())  # noqa: B010  # mypy allows no method to be replaced
+    setattr(runners, "runner_of", lambda _engine: HereRunner())  # noqa: B010  # mypy allows no method to be replaced
 
 
 def fork(role: str, folder: Path, main: Callable[[], None]) -> int:

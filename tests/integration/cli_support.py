@@ -28,9 +28,9 @@ from reconciler.settings import PREFIX, Settings
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.s3 import S3Blobs
 from reconciler.wiring import Engine
-from worker.attempts import attempt
 from worker.attempts.drawing import Drawing
 from worker.attempts.flower import Telling
+from worker.attempts.runners import close_runner
 
 ROOT = Path(__file__).parents[2]
 SLEEP = {"inputs": {"duration": "duration"}}
@@ -190,4 +190,4 @@ def backend_on(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch, **more
 
 def stop_runner() -> None:
     """End the process that runs functions."""
-    attempt.close_runner()
+    close_runner()

@@ -12,9 +12,9 @@ from reconciler.api.phase import ActionPhase
 from reconciler.broker.conf import build_app
 from reconciler.embedded.servers import EmbeddedServers
 from worker.attempts import batch
-from worker.attempts.attempt import close_runner
 from worker.attempts.batch import Batch
 from worker.attempts.flower import Telling
+from worker.attempts.runners import close_runner
 
 pytestmark = pytest.mark.servers
 NAMES = [f"r{number}" for number in range(12)]

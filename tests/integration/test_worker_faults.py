@@ -15,7 +15,7 @@ from cli_support import Backend, backend_on, eventually, stop_runner
 from reconciler.api.action import AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.embedded.servers import EmbeddedServers
-from worker.attempts import attempt, heartbeat
+from worker.attempts import attempt, heartbeat, runners
 from worker.runner import process
 
 pytestmark = pytest.mark.servers
@@ -62,7 +62,7 @@ FAULTS: list[tuple[object, str, object, str]] = [
     (attempt, "limits_of", raises(KeyError("a bug of ours")), "a bug of ours"),
     (attempt, "check_fit", raises(MemoryError()), "MemoryError"),
     (attempt.Attempt, "_call", raises(FULL), "free space"),
-    (attempt, "runner_of", raises(FILES), "ulimit -n"),
+    (runners, "runner_of", raises(FILES), "ulimit -n"),
     (attempt.Attempt, "_run", raises(MemoryError()), "give it more memory"),
     (attempt, "_log_of", raises(RuntimeError("a bug of ours")), "a bug of ours"),
     (attempt.Attempt, "_write", raises(FULL), "No space left on device"),

@@ -33,7 +33,7 @@ from tests.simulation.async_parents import AsyncStage
 from tests.simulation.parents import Stage
 from tests.simulation.plots import Inputs
 from tests.simulation.scheduler import Process
-from worker.attempts import attempt, batch, beside, drawing, heartbeat, retry
+from worker.attempts import attempt, batch, beside, drawing, heartbeat, retry, runners
 from worker.attempts.beside import Beside
 from worker.attempts.heartbeat import Keeper
 from worker.runner.asking import MakeDesk
@@ -346,7 +346,7 @@ def seams(sim: Simulation) -> Iterator[None]:
         ),
         (heartbeat, "time", time),
         (heartbeat, "threading", threads(sim)),
-        (attempt, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
+        (runners, "runner_of", lambda engine: VirtualRunner(sim, sim.knows(engine))),
         (objects, "ThreadPoolExecutor", InlinePool),
         *((module, "ThreadPoolExecutor", InlinePool) for module in (archive, sources, index, recent, blobs)),
         (archived, "time", time),

@@ -70,7 +70,7 @@ class Place:
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """With a second process that is there at once."""
     ready: Any = SimpleNamespace(functions=lambda: {"noop": ""}, close=lambda: None)
-    monkeypatch.setattr(module.attempt, "runner_of", lambda _: ready)
+    monkeypatch.setattr(module.runners, "runner_of", lambda _: ready)
     monkeypatch.setattr(module, "Batch", Ran)
     Ran.names, Ran.may_end = [], threading.Event()
     found = Place()

@@ -6,8 +6,6 @@ where it can do no harm to either. Everything reported is fenced by the launch: 
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -45,66 +43,27 @@ from reconciler.plugins.function import config_of
 from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
+from worker.attempts import runners
 from worker.attempts.fitness import CannotRun, cannot, check_fit
 from worker.attempts.heartbeat import Heartbeat
 from worker.attempts.live_log import LiveLog
 from worker.attempts.outcomes import describe
 from worker.attempts.progress import progress_of
 from worker.attempts.retry import retry_outages
-from worker.attempts.secrets import AttemptSecrets, ChildSecrets, check_declared, resolve
+from worker.attempts.secrets import AttemptSecrets, check_declared, resolve
 from worker.faults import fault_of, storable
-from worker.runner.functions import runner_for
 from worker.runner.runner import (
     Call,
     Ended,
     NotStarted,
     Raised,
     Returned,
-    Runner,
     Stopped,
     Suspended,
     Unknown,
 )
 
 log = structlog.get_logger(__name__)
-
-
-class _Runners(threading.local):
-    """The runner of this thread, which is one of few in a process; made after the fork of the pool."""
-
-    runner: Runner | None = None
-    secrets = ChildSecrets()
-    pid: int = 0
-
-
-class _Limits:
-    """The limits of the runners of this process, in all threads."""
-
-    memory: int = 0
-
-
-_child = _Runners()
-
-
-def runner_of(engine: Engine) -> Runner:
-    """Return the runner of this thread: that of the process, or the one beside it."""
-    if _child.runner is None or _child.pid != os.getpid():
-        _child.runner = runner_for(engine.settings, memory_limit=_Limits.memory)
-        _child.secrets = ChildSecrets()
-        _child.pid = os.getpid()
-    return _child.runner
-
-
-def close_runner() -> None:
-    """End the runner of this thread; it may get another one."""
-    if _child.runner is not None and _child.pid == os.getpid():
-        _child.runner.close()
-        _child.runner = None
-
-
-def limit_memory(kilobytes: int | None) -> None:
-    """Let children of later runners be replaced when they have held more memory than this: `--max-memory-per-child`."""
-    _Limits.memory = kilobytes or 0
 
 
 class Attempt:
@@ -231,7 +190,7 @@ class Attempt:
         )
 
     def _check_fit(self) -> None:
-        runner = runner_of(self.engine)
+        runner = runners.runner_of(self.engine)
         self.beat.watch(runner)
         try:
             check_fit(self.engine, runner, self.record, self.beat)
@@ -248,7 +207,7 @@ class Attempt:
         if template is None or not template.secrets:
             return None
         function = config_of(template.custom).function
-        declared = runner_of(self.engine).secrets_of(function, stop=self.beat.reason, poll=1.0)
+        declared = runners.runner_of(self.engine).secrets_of(function, stop=self.beat.reason, poll=1.0)
         if isinstance(declared, NotStarted | Unknown):
             raise cannot(declared)
         if isinstance(declared, Stopped):
@@ -266,7 +225,8 @@ class Attempt:
         else:
             call = retry_outages(lambda: self._call(self.record, context, secrets), self.beat, grace)
         written, redaction = bytearray(), redaction_of(self.record)
-        secrets = _child.secrets.begin(runner_of(self.engine), secrets)
+        runner = runners.runner_of(self.engine)
+        secrets = runners.child_secrets().begin(runner, secrets)
         self._secrets = secrets = secrets.with_texts(texts_of(redaction, call.inputs))
         live = self._live = LiveLog(lambda: self._so_far(bytes(written)), self._files().write_log)
         if not redaction.outputs:  # what is returned is known at the end: a log before could tell it
@@ -314,7 +274,7 @@ class Attempt:
 
     def _run(self, call: Call, written: bytearray) -> Ended:
         beat = self.beat
-        runner = runner_of(self.engine)
+        runner = runners.runner_of(self.engine)
         beat.watch(runner)
         try:
             ended = runner.run(

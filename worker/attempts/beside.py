@@ -21,7 +21,7 @@ from reconciler.core.line import read_line, weights_of
 from reconciler.stores.lines import Draw, Pick, Served
 from reconciler.tickets import announce_queue
 from reconciler.wiring import Engine
-from worker.attempts import attempt
+from worker.attempts import runners
 from worker.attempts.batch import Batch
 from worker.attempts.flower import Telling
 from worker.runner.runner import NotStarted, Stopped
@@ -47,12 +47,13 @@ class Beside:
         self._warming = self._ready = self._taken = False
         self._used = 0.0
         self._missed = 0
+        self._timer: threading.Timer | None = None
 
     def take(self, seat: Seat, waits: Callable[[], bool], *, first: bool) -> bool:
         """See `Slot.take`; `seat` tells whose slot it is."""
         with self._lock:
             if not self._ready:
-                self._wanted(seat.engine)
+                self._wanted(seat)
             if not self._ready or self._taken:
                 return False
             self._taken = True
@@ -63,14 +64,14 @@ class Beside:
             return False
         return True
 
-    def _wanted(self, engine: Engine) -> None:
+    def _wanted(self, seat: Seat) -> None:
         """Start the second process when it was wanted often: its imports run while nobody waits for them."""
         self._missed += 1
         if self._missed >= _OFTEN and not self._warming:
             with suppress(
                 RuntimeError
-            ):  # no thread is left on this host: the next ticket is sent, and this tried again
-                self._thread.submit(self._warm, engine)
+            ):  # no thread is left on this host: it is tried again with the next ticket
+                self._thread.submit(self._warm, seat)
                 self._warming = True
 
     def rest(self) -> None:
@@ -82,19 +83,25 @@ class Beside:
         """End the second process, with its own process."""
         if self._warming:
             with suppress(RuntimeError, TimeoutError):
-                self._thread.submit(attempt.close_runner).result(_LEAVES)
+                self._thread.submit(runners.close_runner).result(_LEAVES)
+        if self._timer is not None:
+            self._timer.cancel()
 
     # -- in its thread -----------------------------------------------------------------------------------------------
-    def _warm(self, engine: Engine) -> None:
-        found = attempt.runner_of(engine).functions()
-        self._ready = not isinstance(found, NotStarted | Stopped)
-        self._used = time.monotonic()
-        self._later()
+    def _warm(self, seat: Seat) -> None:
+        try:
+            found = runners.runner_of(seat.engine).functions()
+            self._ready = not isinstance(found, NotStarted | Stopped)
+        except Exception:
+            log.exception("line.failed", queue=seat.queue)
+        finally:
+            self._used = time.monotonic()
+            self._later()  # also what failed is closed, and can be wanted again
 
     def _later(self) -> None:
-        timer = threading.Timer(_KEPT, lambda: self._thread.submit(self._may_close))
-        timer.daemon = True
-        timer.start()
+        self._timer = threading.Timer(_KEPT, lambda: self._thread.submit(self._may_close))
+        self._timer.daemon = True
+        self._timer.start()
 
     def _may_close(self) -> None:
         """End the second process, when it has not been used for a while."""
@@ -104,7 +111,7 @@ class Beside:
                 self._warming = self._ready = False
                 self._missed = 0
         if ends:
-            attempt.close_runner()
+            runners.close_runner()
         else:
             self._later()
 
