@@ -11,6 +11,7 @@ ending.py      the end: by failure, by an abort, and what is still owed after it
 cache.py       the cache before and after execution
 approval.py    waiting for a person's signal; webhook.py calls the webhook of the condition
 limits.py      time limits, and when to look again; planned.py: start times and expiry
+services.py    what every plugin gets of its reconciler; dependencies.py describes the attributes
 launches.py    counting lost, failed and suspended launches; traced.py makes spans of them
 step.py        a step is a batch of rounds; ahead.py overlaps full ones, delays.py postpones failed rounds, wakes.py sends
                messages, joined.py lets a running step take over further messages for its shard

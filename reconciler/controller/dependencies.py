@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from reconciler.api.remembered import Remembered
 from reconciler.controller.audit import Recorder
 from reconciler.plugins.context import Services
-from reconciler.plugins.managers import ResourceManager
+from reconciler.plugins.known import KnownFunctions
+from reconciler.plugins.managers import ResourceManager, SecretManager
 from reconciler.plugins.registry import PluginRegistry
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
@@ -34,9 +35,12 @@ class Dependencies(Protocol):
     recorder: Recorder | None  # of warnings; None is tolerated everywhere
     plugin_registry: PluginRegistry  # resolves task types
     data_store: BlobStore  # objects in S3
+    secret_manager: SecretManager  # secrets by reference
     resource_manager: ResourceManager  # quotas
+    catalog_client: Any  # handed through to plugins, never used here
     catalog: Catalog | None  # synchronous; None disables caching completely
     cache_keys: Remembered[tuple[object, ...], str]  # of inputs in S3, which take a read to compute
+    known_functions: KnownFunctions  # which workers can run a function
     webhooks: Webhooks  # of conditions
     rng: random.Random  # of jitter
     announce: Callable[[int], None]  # sends a wake-up for a shard; without it the resync sweep does, later

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 from reconciler.api.action import CONDITION, DONE, ActionId, Result, TaskAction
@@ -29,14 +28,13 @@ from reconciler.controller.cache_config import REMEMBERED_KEYS, CacheConfig, cac
 from reconciler.controller.dependencies import SystemFailureLimit
 from reconciler.controller.quota_leases import renew
 from reconciler.controller.round import Round, claim_if_free, commit_one, round_on
+from reconciler.controller.services import services_of
 from reconciler.core.events import build_event
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import Services, TaskExecutionContext
 from reconciler.plugins.known import KnownFunctions
 from reconciler.plugins.managers import NoopResourceManager, NoopSecretManager, ResourceManager, SecretManager
-from reconciler.plugins.members import MemberStarter
 from reconciler.plugins.registry import PluginRegistry
-from reconciler.plugins.suspension import ended_below, phases_of, stop_attempt, turns_back
 from reconciler.settings import Settings
 from reconciler.stores.base import Store, Write
 from reconciler.stores.catalog import CacheKey, Catalog
@@ -108,7 +106,7 @@ class TaskActionReconciler:
         self.requeue_duration = int(self.settings.effective_requeue().total_seconds() * 1000)
         self.cache_keys: Remembered[tuple[object, ...], str] = Remembered(REMEMBERED_KEYS)
         self.quota_lease = int(self.settings.quota_lease.total_seconds() * 1000)
-        self._known_functions = KnownFunctions(self.store.find_function)
+        self.known_functions = KnownFunctions(self.store.find_function)
 
     @property
     def max_system_failures(self) -> SystemFailureLimit:
@@ -122,22 +120,7 @@ class TaskActionReconciler:
     @property
     def services(self) -> Services:
         """Collect the services that every plugin gets: the attributes as they are now."""
-        return Services(
-            data_store=self.data_store,
-            secret_manager=self.secret_manager,
-            resource_manager=self.resource_manager,
-            catalog_client=self.catalog_client,
-            stop_attempt=partial(stop_attempt, self.store),
-            phases_of=partial(phases_of, self.store),
-            ended_below=partial(ended_below, self.store),
-            turns_back=partial(turns_back, self.store),
-            start_members=MemberStarter(self.store, self.data_store, self.settings, self.announce),
-            find_function=self._known_functions,
-            object_limit=self.settings.max_object_size,
-            requeue=self.requeue_duration,
-            patience=int(self.settings.unknown_function_patience.total_seconds() * 1000),
-            installation=f"{self.settings.cluster}/{self.settings.key_prefix}",
-        )
+        return services_of(self)
 
     def setup_with_manager(
         self, mgr: Manager, max_concurrent_reconciles: int = DEFAULT_MAX_CONCURRENT_RECONCILES
