@@ -48,11 +48,7 @@ def note_heads(lines: Lines, queue: str, heads: Sequence[Head]) -> bool:
 
 
 def announce_anew(lines: Lines, messenger: Messenger, queue: str) -> bool:
-    """Send the ticket a queue with launches needs, also while one seems to be on its way; True when one was sent.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
+    """Send the ticket a queue with launches needs, also while one seems to be on its way; True when one was sent."""
     left = lines.pick(queue, worker="", served=(), first=True, choose=False)
     return bool(left.lines) and announce_queue(lines, messenger, queue)
 

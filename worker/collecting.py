@@ -40,11 +40,7 @@ class StandIn:
         self._thread: threading.Thread | None = None
 
     def look(self, engine: Engine) -> None:
-        """Begin to collect if it is time. Costs one short command a minute; never waits for the pass itself.
-
-        Raises:
-            StoreUnavailable: Redis does not answer.
-        """
+        """Begin to collect if it is time. Costs one short command a minute; never waits for the pass itself."""
         now = self._clock()
         if now - self._looked < PERIOD or (self._thread is not None and self._thread.is_alive()):
             return

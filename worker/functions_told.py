@@ -51,10 +51,6 @@ class FunctionsTold:
         return new
 
     def take_back(self, store: Store) -> None:
-        """Publish that it can run nothing any more.
-
-        Raises:
-            StoreUnavailable: the store does not answer.
-        """
+        """Publish that it can run nothing any more."""
         for queue in self._told:
             store.tell_functions(self._worker, queue, {}, 0)

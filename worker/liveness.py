@@ -53,11 +53,7 @@ class Liveness:
         )
 
     def say(self, store: RedisStore) -> None:
-        """Extend this worker's life by 15 s, and find out who else lives under its name.
-
-        Raises:
-            StoreUnavailable: the store does not answer.
-        """
+        """Extend this worker's life by 15 s, and find out who else lives under its name."""
         facts = msgspec.structs.replace(self._facts, troubles=tuple(self._troubles()), twin=self._twin)
         before = store.say_alive(self._worker, msgspec.json.encode(facts), LIFE)
         self._said += 1
@@ -67,11 +63,7 @@ class Liveness:
             store.say_alive(self._worker, msgspec.json.encode(told), LIFE)
 
     def end(self, store: RedisStore) -> None:
-        """Remove the liveness key.
-
-        Raises:
-            StoreUnavailable: the store does not answer.
-        """
+        """Remove the liveness key."""
         store.say_alive(self._worker, b"", 0)
 
     def _look_for_a_twin(self, before: bytes) -> None:

@@ -94,11 +94,7 @@ class Measuring:
 
 
 def phases(store: Store) -> dict[str, int]:
-    """Count the actions of the newest runs by phase, ended ones included.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
+    """Count the actions of the newest runs by phase, ended ones included."""
     found: Counter[str] = Counter()
     for run in store.list_runs(limit=_RUNS):
         found.update({str(phase): count for phase, count in run.counts.phases.items()})

@@ -49,11 +49,7 @@ class _Gauges:
 
 
 def standing(store: RedisStore, settings: Settings) -> list[GaugeMetricFamily]:
-    """Read the state of the installation. Each scraped steps worker gives the same answer, except for its clock.
-
-    Raises:
-        StoreUnavailable: they do not answer.
-    """
+    """Read the state of the installation. Each scraped steps worker gives the same answer, except for its clock."""
     gauges = _Gauges()
     workers = [read_facts(facts) for facts in store.workers().values()]
     _add_queues(gauges, store, settings, workers)

@@ -74,11 +74,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def survey(store: RedisStore) -> Survey:
-    """Read the workers from the records.
-
-    Raises:
-        StoreUnavailable: they do not answer.
-    """
+    """Read the workers from the records."""
     return Survey(
         workers={name: read_facts(facts) for name, facts in store.workers().items()},
         now=store.now(),

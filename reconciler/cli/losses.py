@@ -21,11 +21,7 @@ _GIVEN_UP: Final = frozenset({"CleanupFailed", "FinalizationSkipped"})
 
 
 def losses_document(store: RedisStore, now: int) -> Document:
-    """Write the leases that were lost within a day, and the clean-ups that are stuck or were given up.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
+    """Write the leases that were lost within a day, and the clean-ups that are stuck or were given up."""
     warnings = [entry for entry in store.warnings(_READ) if entry.at > now - _DAY]
     lost = [entry for entry in warnings if f"[{WORKER_LOST}]" in entry.message]
     going_on = store.cleaning_up(_READ)

@@ -22,11 +22,7 @@ _FUNCTIONS: Final = 500
 
 
 def health_document(client: Client) -> Document:
-    """Write lateness, queues with their workers and functions, workers, sweeps, and what went wrong lately.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
+    """Write lateness, queues with their workers and functions, workers, sweeps, and what went wrong lately."""
     store = client.store
     if not isinstance(store, RedisStore):
         return {**_standing(client, {}), **_of_no_server()}

@@ -43,7 +43,6 @@ class ArchivedRuns:
 
         Raises:
             ArchiveDamaged, ArchiveTooNew: it cannot be read.
-            BlobUnavailable: the server does not answer.
         """
         if self._archive is None:
             return None
@@ -67,7 +66,6 @@ class ArchivedRuns:
 
         Raises:
             ArchiveDamaged, ArchiveTooNew: one of them cannot be read.
-            BlobUnavailable: the server does not answer.
         """
         if self._archive is None:
             return frozenset()

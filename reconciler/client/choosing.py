@@ -24,9 +24,6 @@ def stored_runs(store: Store, question: Question) -> Iterator[Row]:
 
     Records are read only of runs that the counts of their phases do not rule out; of those all, where a task or an error
     code is asked for, else the roots.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
     """
     today = day_of(store.now())
     whole = bool(question.task or question.code)
@@ -43,11 +40,7 @@ def stored_runs(store: Store, question: Question) -> Iterator[Row]:
 
 
 def all_runs(store: Store, blobs: BlobStore, question: Question) -> Found:
-    """Find all runs of a query: first stored ones, then those that only the archive has.
-
-    Raises:
-        StoreUnavailable, BlobUnavailable: a server does not answer.
-    """
+    """Find all runs of a query: first stored ones, then those that only the archive has."""
     archived = ask(blobs, question)  # first: what is archived meanwhile is stored until then
     stored = list(stored_runs(store, question))
     seen = {row.key for row in stored}
@@ -73,9 +66,6 @@ def row_of(store: Store, summary: RunSummary, *, whole: bool, known: TaskAction 
         summary: of the run.
         whole: whether all its records are read, for their tasks and codes; else its roots and the counts of phases.
         known: its root, when somebody has read it already.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
     """
     only = [known] if known is not None and known.children.total + 1 == summary.counts.total else None
     records = only or list(records_of(store, summary.id, None if whole else ""))
@@ -98,11 +88,7 @@ def row_of(store: Store, summary: RunSummary, *, whole: bool, known: TaskAction 
 
 
 def records_of(store: Store, run: RunId, parent: str | None) -> Iterable[TaskAction]:
-    """Read all records of a run, or the direct children of one of its actions; "" gives the roots.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
+    """Read all records of a run, or the direct children of one of its actions; "" gives the roots."""
     page = store.list_actions(run, parent=parent, limit=_PAGE)
     while page.actions:
         yield from page.actions

@@ -25,9 +25,6 @@ def made_into(store: Store, archived: ArchivedRuns, source: RunLife) -> list[Run
 
     Who was made of it holds it for as long as he is stored or archived, so its holders are all that have to be looked at.
     What the archive does not answer of is left out, and told in the log.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
     """
     holders = store.holders(source)
     stored = {first.id.run_id for first in _firsts(store, holders) if _source_of(first) == str(source)}

@@ -20,20 +20,12 @@ replace = msgspec.structs.replace
 
 
 def why_waiting(client: Client, record: TaskAction) -> Why | None:
-    """Tell why an action has not ended; None when it has.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
+    """Tell why an action has not ended; None when it has."""
     return None if record.phase.is_terminal() else why(record, look_around(client, record))
 
 
 def look_around(client: Client, record: TaskAction) -> Surroundings:
-    """Read what currently surrounds an action.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
+    """Read what currently surrounds an action."""
     store, turn = client.store, client.store.turn(record.id)
     found = Surroundings(now=store.now(), due=turn.due, ahead=turn.ahead)
     holder = holder_of(record)
@@ -131,7 +123,6 @@ def describe(client: Client, action: ActionId, incarnation: str = "") -> list[De
 
     Raises:
         ActionNotFound: there is no such action.
-        StoreUnavailable: the store does not answer.
     """
     record: TaskAction | None = OneIncarnation(client, action, incarnation).get(action)
     chain: list[Described] = []

@@ -39,7 +39,6 @@ def check_changed(store: Store, record: TaskAction, document: bytes, values: Map
 
     Raises:
         InvalidArguments: one does not fit; it names input and type.
-        StoreUnavailable: the store does not answer.
     """
     template = template_or_none(record)
     if template is None:

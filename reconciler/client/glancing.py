@@ -20,11 +20,7 @@ class Glance:
         self._look = cache(self._read)
 
     def stuck(self, record: TaskAction) -> Why | None:
-        """Tell why no worker will take the launch of an action; None when one may, or when it waits for something else.
-
-        Raises:
-            StoreUnavailable: the store does not answer.
-        """
+        """Tell why no worker will take the launch of an action; None when one may, or when it waits for something else."""
         if record.phase is not ActionPhase.QUEUED or not record.attempt.launch or record.attempt.owner:
             return None
         queue, function = what_it_runs(self._client, record)

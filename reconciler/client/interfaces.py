@@ -47,7 +47,6 @@ class Interfaces:
 
         Raises:
             SourceUnusable: one has.
-            StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         for changed in self._changed(records):
             first = changed.records[0]
@@ -63,7 +62,6 @@ class Interfaces:
 
         Raises:
             SourceUnusable: some do not.
-            StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         for changed in self._changed(records):
             misfit = self._misfit(changed)

@@ -54,7 +54,6 @@ class QueueLimits:
 
         Raises:
             QueueFull: as much waits as may.
-            StoreUnavailable: the store does not answer.
         """
         for queue, more in self._by_queue(actions).items():
             seen = self._look(queue)

@@ -133,7 +133,6 @@ def read_archived(archive: Archive, store: Store, run: RunId, incarnation: str, 
     Raises:
         SourceUnusable: part of it cannot be read, or its objects are being removed.
         ArchiveDamaged, ArchiveTooNew: nothing of it can be read.
-        BlobUnavailable: the server does not answer.
     """
     found = archive.read_run(run, incarnation)
     if found is None:
@@ -156,7 +155,6 @@ def check_deletion(blobs: BlobStore, source: SourceRun) -> None:
 
     Raises:
         SourceUnusable: somebody asked for it.
-        BlobUnavailable: the server does not answer.
     """
     ended = max((_end(record) for record in source.records.values()), default=0)
     request = deletion_of(blobs, source.life, ended)
@@ -204,7 +202,6 @@ def check_objects(
 
     Raises:
         SourceUnusable: something is gone.
-        BlobUnavailable: the server does not answer.
     """
     outputs = [
         (record, ref.uri)

@@ -92,7 +92,6 @@ class Storing:
             InvalidSpec: a parent has ended.
             RunSealed: the run has ended, and goes to the archive.
             SourceUnusable: what the actions point to was held no longer when they were to be stored.
-            StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         if by is not None:
             actions[0].set_metadata(submitted=by)
@@ -107,9 +106,6 @@ class Storing:
         Args:
             actions: which ones.
             quiet: have nobody look at them; they are noted in `untold`.
-
-        Raises:
-            StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         found: list[ReconcilerError | None] = []
         for start in range(0, len(actions), _AT_ONCE):

@@ -25,11 +25,7 @@ class Turn(Protocol):
     """A commit, with a claim behind it, in flight."""
 
     def answers(self) -> tuple[CommitReport | None, ClaimReport]:
-        """Wait for both; the report of the commit is None when nothing was to be written.
-
-        Raises:
-            StoreUnavailable: the server does not answer, or failed.
-        """
+        """Wait for both; the report of the commit is None when nothing was to be written."""
 
     def give_up(self) -> None:
         """Give up both answers."""

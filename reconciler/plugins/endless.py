@@ -22,7 +22,6 @@ def refuse_endless(store: Store, waiter: ActionId, target: ActionId) -> None:
 
     Raises:
         EndlessWait: names the circle.
-        StoreUnavailable: the store does not answer.
     """
     way = way_back(store, waiter, target)
     if way:
@@ -33,9 +32,6 @@ def way_back(store: Store, waiter: ActionId, target: ActionId) -> list[ActionId]
     """List the actions from `target` on, each waiting for the next, up to the waiter or one above it; empty if none.
 
     Whatever an action waits for above itself ends, if at all, by aborting it: nothing comes of that wait either.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
     """
     above = _above(store, waiter)
     ways: dict[ActionId, list[ActionId]] = {target: [target]}

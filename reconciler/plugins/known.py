@@ -25,11 +25,7 @@ class KnownFunctions:
         self._answers: dict[tuple[str, str], tuple[int, Known]] = {}
 
     def __call__(self, queue: str, function: str, now: int) -> Known:
-        """Return which living workers of a queue can run a function; `now` is the store's time, ms.
-
-        Raises:
-            StoreUnavailable: the store does not answer.
-        """
+        """Return which living workers of a queue can run a function; `now` is the store's time, ms."""
         at, known = self._answers.get((queue, function), (0, Known()))
         if not at <= now < at + _KEPT:
             known = self._find(queue, function)

@@ -52,7 +52,6 @@ class WindowPlugin(Plugin):
 
         Raises:
             BadTaskSpecification: it does not say what its members are.
-            StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         config = config_of(ctx.action.spec)
         if config is None or config.concurrency < 1:

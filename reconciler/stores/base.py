@@ -231,7 +231,7 @@ class Collected(msgspec.Struct, frozen=True):
 
 
 class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Protocol):
-    """Records, due index, attempts and the results channel."""
+    """Records, due index, attempts and the results channel. Each verb raises `StoreUnavailable` while Redis is away."""
 
     shards: int
 

@@ -27,14 +27,13 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class BlobStore(Protocol):
-    """Objects by URI (`s3://bucket/key`)."""
+    """Objects by URI (`s3://bucket/key`). Each verb raises `BlobUnavailable` while the server is away."""
 
     def put(self, uri: str, data: bytes, *, overwrite: bool = True) -> str:
         """Write an object; return its SHA-256 in hex.
 
         Raises:
             BlobExists: `overwrite` is false and an object lies there.
-            BlobUnavailable: the server does not answer.
         """
         ...
 
@@ -51,7 +50,6 @@ class BlobStore(Protocol):
         Raises:
             BlobNotFound: there is none.
             BlobCorrupt: the digest differs from `sha256`, or the object is larger than `limit`.
-            BlobUnavailable: the server does not answer.
         """
         ...
 
@@ -64,11 +62,7 @@ class BlobStore(Protocol):
         ...
 
     def find(self, start: str, *, after: str = "") -> list[Found]:
-        """Find the next objects whose URI starts with `start`, in the order of their URIs, after `after`; at most 1000.
-
-        Raises:
-            BlobUnavailable: the server does not answer.
-        """
+        """Find the next objects whose URI starts with `start`, in the order of their URIs, after `after`; at most 1000."""
         ...
 
     def delete(self, uris: Sequence[str]) -> None:
@@ -85,11 +79,7 @@ class BlobStore(Protocol):
 
 
 def folders_in(blobs: BlobStore, uri: str) -> Iterator[str]:
-    """Name the folders in a folder, in the order of their URIs; costs a request for each.
-
-    Raises:
-        BlobUnavailable: the server does not answer.
-    """
+    """Name the folders in a folder, in the order of their URIs; costs a request for each."""
     start, after = f"{uri}/", ""
     while page := blobs.find(start, after=after):
         name = page[0].uri.removeprefix(start).partition("/")[0]

@@ -41,11 +41,7 @@ Days = set[tuple[str, str]]
 
 
 def archive_all(store: Store, blobs: BlobStore, settings: Settings, before: int) -> int:
-    """Archive what ended before that time; return how many runs. While S3 is away, log it and leave the rest for later.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
+    """Archive what ended before that time; return how many runs. While S3 is away, log it and leave the rest for later."""
     archiver = Archiver(store, blobs, settings)
     archived = 0
     days: Days = set()

@@ -97,9 +97,6 @@ def audit_objects(
         cited: URIs of outputs that the catalog serves.
         limit: most objects.
         before: what was written since is left out, seconds since the epoch.
-
-    Raises:
-        StoreUnavailable, BlobUnavailable: a server does not answer.
     """
     folders: dict[str, Folder] = {}
     looked = other = 0

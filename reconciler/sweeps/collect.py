@@ -43,9 +43,6 @@ def collect(store: Store, settings: Settings, blobs: BlobStore | None = None) ->
         store: the records.
         settings: retentions, and whether objects go, too.
         blobs: the objects; all are kept when not given.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
     """
     objects: Counter[Removed] = Counter()
     deleted = 0

@@ -24,9 +24,6 @@ def drop_holds(store: Store, shard: int, archive: Archive | None = None) -> None
         store: the records.
         shard: whose holds.
         archive: of the installation; None: it has none. A request for each holder that is stored no more.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
     """
     before = store.now() - SKEW
     over = [hold for hold in store.holds(shard) if hold.until < before]

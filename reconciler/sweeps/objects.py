@@ -43,11 +43,7 @@ class Removed(StrEnum):
 
 
 def note_objects(store: Store, blobs: BlobStore, shard: int, *, before: int, limit: int) -> None:
-    """Note where the objects lie of actions that ended before `before` and may be forgotten.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
+    """Note where the objects lie of actions that ended before `before` and may be forgotten."""
     actions = store.collectable(shard, before=before, limit=limit)
     store.note_garbage(shard, {Life.of(action): folders_of(blobs, action) for action in actions})
 

@@ -33,9 +33,6 @@ def resync(store: Store, messenger: Messenger, grace: int = GRACE, *, anew: bool
         grace: how long something may be due before its wake-up counts as lost, ms.
         anew: send countdowns again, too. For a worker that starts: those of a killed one died with it, and nobody would
             notice before their time and the grace.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
     """
     look = store.look(grace, anew=anew)
     try:

@@ -33,11 +33,7 @@ class RedisTurn:
 
     @explain
     def answers(self) -> tuple[CommitReport | None, ClaimReport]:
-        """Wait for both; the report of the commit is None when nothing was to be written.
-
-        Raises:
-            StoreUnavailable: the server does not answer, or failed.
-        """
+        """Wait for both; the report of the commit is None when nothing was to be written."""
         answers = self._sent.answers() or [None, None]  # both may be repeated (docs/guarantees.md)
         return self._committed(answers[0]) if self._writes else None, self._claimed(answers[-1])
 

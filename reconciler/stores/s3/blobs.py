@@ -158,7 +158,6 @@ class S3Blobs:
         """Find the next objects whose URI starts with `start`; see `BlobStore.find`.
 
         Raises:
-            BlobUnavailable: the server does not answer, or refuses us.
             InvalidInput: a URI is none.
         """
         prefix = blobs.parse_uri(start)
@@ -188,11 +187,7 @@ class S3Blobs:
                 self._delete(part[0].bucket, [address.key for address in part])
 
     def page(self, after: str = "") -> list[Listed]:
-        """List the next 1000 objects of the bucket after a key, in the order of their keys, whoever wrote them.
-
-        Raises:
-            BlobUnavailable: the server does not answer, or refuses us.
-        """
+        """List the next 1000 objects of the bucket after a key, in the order of their keys, whoever wrote them."""
         with explained(self.endpoint, self.bucket):
             found = self._source.call(
                 lambda client: client.list_objects_v2(Bucket=self.bucket, StartAfter=after, MaxKeys=PAGE)
