@@ -184,6 +184,56 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken_links(page, page.read_text()) == []
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_pages_say_for_whom_they_are(page: Path) -> None:
+    """A reader knows after half a sentence whether to read on."""
+    assert page.read_text().split("\n\n")[1].startswith("For ")
+
+
+def test_readme_leads_to_every_page() -> None:
+    """A page of docs/ that README.md does not name is found by nobody."""
+    readme = (ROOT / "README.md").read_text()
+    assert [page.name for page in DOCS.glob("*.md") if f"](docs/{page.name})" not in readme] == []
+
+
+OF_USERS = {"json.py", "types.py", "queue.py", "worker.py"}
+"""Files of a user that pages warn of."""
+
+
+def missing_files(text: str) -> list[str]:
+    """Return sources and folders that a page names and this tree does not have, by their path or the end of it."""
+    named = re.findall(r"`([\w./-]+\.(?:py|lua))`", FENCE.sub("", text))
+    named += re.findall(r"`((?:reconciler|worker|tests|deploy|benchmarks)/[\w./-]+)`", FENCE.sub("", text))
+    return [
+        name
+        for name in named
+        if name not in OF_USERS and not any(f"/{path}".endswith(f"/{name.rstrip('/')}") for path in TREE)
+    ]
+
+
+TREE = [
+    str(path.relative_to(ROOT))
+    for folder in ("reconciler", "worker", "tests", "deploy", "benchmarks", "examples", "docker")
+    for path in (ROOT / folder).rglob("*")
+] + [path.name for path in ROOT.glob("*.py")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    """Whoever looks for a module that a page names finds it."""
+    assert missing_files(page.read_text()) == []
+
+
+def test_missing_files_are_seen() -> None:
+    """A file and a folder that have moved are reported, by their whole path and by its end."""
+    assert missing_files(
+        "`round.py`, `controller/round.py`, `round2.py`, `reconciler/moved/`, `worker/runner/`"
+    ) == [
+        "round2.py",
+        "reconciler/moved/",
+    ]
+
+
 @pytest.mark.parametrize("link", ["nowhere.md", "#no-such-heading", "README.md#no-such-heading"])
 def test_broken_links_are_seen(link: str) -> None:
     """A link to a missing file or heading is reported."""

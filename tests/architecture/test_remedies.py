@@ -16,6 +16,7 @@ from reconciler.cli import main
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for package in ("reconciler", "worker") for path in (ROOT / package).rglob("*.py"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OURS = {
     name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
 }
@@ -130,6 +131,17 @@ def _shown(value: ast.expr) -> str:
     return "" if isinstance(value, ast.FormattedValue) and ast.unparse(value.value) == "options" else "5"
 
 
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CALL = re.compile(r"^\$ (?:\S*/)?reconciler ([a-z].*?)(?: [|>].*)?(?:\s+#.*)?$", re.MULTILINE)
+
+
+def shown(page: str) -> list[str]:
+    """List the commands a page shows, in its sentences and in its console blocks."""
+    blocks = [match[2] for match in FENCE.finditer(page) if match[1] == "console"]
+    in_sentences = COMMAND.findall(" ".join(FENCE.sub("", page).split()))
+    return in_sentences + [call for block in blocks for call in CALL.findall(block)]
+
+
 def problem_of(words: str) -> str:
     """Return what is missing of a command, or not known; one without arguments only names it."""
     command: click.Command | None = main
@@ -154,6 +166,20 @@ def test_commands_that_texts_name_can_be_typed() -> None:
     words = {each for path in SOURCES for each in named(path.read_text())}
     assert len(words) > 30
     assert [told for each in sorted(words) if (told := problem_of(each))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_commands_that_pages_show_can_be_typed(page: Path) -> None:
+    """A reader who copies a command has all its arguments; one that is only named has none."""
+    assert [told for each in shown(page.read_text()) if (told := problem_of(each))] == []
+
+
+def test_commands_of_a_page_are_found() -> None:
+    """In a sentence, also over the end of a line, and behind a prompt, up to a pipe or a remark."""
+    console = "$ .venv/bin/reconciler abort RUN   # no reason\n$ reconciler list --json | jq .\n"
+    page = f"`reconciler get\nRUN` says it.\n\n```console\n{console}```\n"
+    assert shown(page) == ["get RUN", "abort RUN", "list --json"]
+    assert [bool(problem_of(each)) for each in shown(page)] == [False, True, False]
 
 
 @pytest.mark.parametrize(
