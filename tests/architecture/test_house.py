@@ -176,6 +176,15 @@ def without_legend(source: str) -> Offences:
         yield 1, "opens without a legend of KEYS and ARGV"
 
 
+def nameless(source: str) -> Offences:
+    """A script gives a name to each field it fetches, and says where the fields of a record are told."""
+    for number, line in enumerate(source.splitlines(), 1):
+        if re.search(r"\b(?!ARGV|KEYS)\w+\[([3-9]|\d\d+)\]", line) and not line.startswith("--"):
+            yield number, "takes a field by its number: unpack it into a name"
+    if "record(" in source and "Fields of a record: reconciler/stores/records.py" not in source:
+        yield 1, "does not say where the fields of a record are told"
+
+
 def files(pattern: str) -> list[Path]:
     """Return the files of a pattern, in a stable order; a pattern that finds none is a mistake."""
     found = sorted(path for path in ROOT.glob(pattern) if "__pycache__" not in path.parts)
@@ -201,6 +210,7 @@ WHERE: list[tuple[Rule, tuple[str, ...]]] = [
     (sleeps, TESTS),
     (mocks, TESTS),
     (without_legend, ("reconciler/**/*.lua",)),
+    (nameless, ("reconciler/**/*.lua",)),
 ]
 NOT_IN: dict[Rule, tuple[str, ...]] = {prints: ("reconciler/cli/*.py",), undocumented: STORES}
 """Where a rule does not hold."""
@@ -227,6 +237,8 @@ PLANTED: list[tuple[Rule, str]] = [
     (mocks, "from unittest import mock\n"),
     (mocks, "from unittest.mock import Mock\n"),
     (without_legend, "-- KEYS[1] due index\nreturn ARGV[1]\n"),
+    (nameless, "if r[3] ~= ARGV[3] then return 0 end\n"),
+    (nameless, "local spec = redis.call('HGET', record(ARGV[2]), 's')\n"),
 ]
 INNOCENT: list[tuple[Rule, str]] = [
     (long_functions, "def f():\n" + "    x = 1\n" * 59),
@@ -241,6 +253,7 @@ INNOCENT: list[tuple[Rule, str]] = [
     (unexplained_exceptions, "x = 1  # noqa: E501, S101  # a table\n"),
     (sleeps, "import time\ntime.monotonic()\n"),
     (without_legend, "-- KEYS[1]  due index\n-- ARGV[1]  base\nreturn 1\n"),
+    (nameless, "-- one[3] is its name\nlocal path, launch = unpack(one)\nreturn head[2] == ARGV[4]\n"),
 ]
 
 

@@ -13,8 +13,9 @@
 -- returns  1 when a ticket has to be sent, else 0
 local heads, seen = KEYS[1], base .. 'seen'
 for _, one in ipairs(cmsgpack.unpack(ARGV[2])) do
-  local entry, place, at = one[1], int(one[2]), one[3]
+  local entry, place, at = unpack(one)
   local level, fair = level_of(entry), fair_of(entry)
+  place = int(place)
   redis.call('ZADD', heads, place, entry)
   redis.call('ZADD', base .. 'of:' .. level .. '/' .. fair, place, entry)
   redis.call('ZADD', base .. 'fair:' .. level, 'NX', redis.call('HGET', base .. 'served', level) or '0', fair)

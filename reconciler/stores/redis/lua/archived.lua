@@ -3,8 +3,9 @@
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: list of {run, incarnation or ''}
 for _, one in ipairs(cmsgpack.unpack(ARGV[2])) do
-  local key = base .. 'run:' .. one[1]
-  local known = redis.call('HMGET', key, 'z', 'i')
-  if known[1] == '1' and (known[2] or '') == one[2] then redis.call('HSET', key, 'z', '2') end
+  local run, meant = unpack(one)
+  local key = base .. 'run:' .. run
+  local seal, incarnation = unpack(redis.call('HMGET', key, 'z', 'i'))
+  if seal == '1' and (incarnation or '') == meant then redis.call('HSET', key, 'z', '2') end
 end
 return 0

@@ -12,22 +12,21 @@
 -- returns  {outcome, {owners to wake}}; outcome: 0 stored, 1 exists, 2 superseded
 local entry, wait, token = KEYS[1], base .. 'wait', tonumber(ARGV[2])
 if token > 0 then
-  local r = redis.call('HMGET', base .. 'res', 'o', 't', 'e')
-  local newest = tonumber(r[2] or 0)
-  local held = r[1] and tonumber(r[3]) > now
+  local owner, newest, ends = unpack(redis.call('HMGET', base .. 'res', 'o', 't', 'e'))
+  newest = tonumber(newest or 0)
+  local held = owner and tonumber(ends) > now
   if newest > token or (held and newest ~= token) then return { 2, {} } end
 end
-local e = redis.pcall('HMGET', entry, 'o', 'c', 'u')
-if e.err then -- somebody wrote over it: nobody can read it
-  redis.call('DEL', entry)
-  e = {}
-end
+local fields = redis.pcall('HMGET', entry, 'o', 'c', 'u')
+if fields.err then redis.call('DEL', entry) end -- somebody wrote over it: nobody can read it
+local outputs, made, updated = unpack(fields)
 local function time(text) return tonumber(string.match(text or '', '^%d+$')) end
-local updated, max_age = time(e[3]), tonumber(ARGV[4])
+local max_age = tonumber(ARGV[4])
+updated = time(updated)
 -- one without a time cannot be read, so it is none
-if e[1] and ARGV[3] ~= '1' and updated and (max_age == 0 or now - updated <= max_age) then return { 1, {} } end
+if outputs and ARGV[3] ~= '1' and updated and (max_age == 0 or now - updated <= max_age) then return { 1, {} } end
 local created = ARGV[8]
-if created == '0' then created = int(time(e[2]) or now) end
+if created == '0' then created = int(time(made) or now) end
 redis.call('HSET', entry, 'o', ARGV[6], 'x', ARGV[7], 'c', created, 'u', int(now), 'k', ARGV[9])
 if tonumber(ARGV[5]) > 0 then
   redis.call('PEXPIRE', entry, ARGV[5])

@@ -7,16 +7,15 @@
 -- ARGV[5]  how long token and waiters are remembered after that, in ms
 -- returns  {owner, token, end of the lease, heartbeat}
 local res, wait, owner, memory = base .. 'res', base .. 'wait', ARGV[2], tonumber(ARGV[5])
-local r = redis.call('HMGET', res, 'o', 't', 'e', 'h')
-if r[1] and r[1] ~= owner and tonumber(r[3]) > now then
+local holder, token, ends, heartbeat = unpack(redis.call('HMGET', res, 'o', 't', 'e', 'h'))
+if holder and holder ~= owner and tonumber(ends) > now then
   -- who waits first is served first, however often it asks
   redis.call('ZADD', wait, 'NX', int(now), owner)
   redis.call('PEXPIRE', wait, memory)
-  return { r[1], r[2], r[3], r[4] }
+  return { holder, token, ends, heartbeat }
 end
-local token = r[2]
 -- a new holder outranks all before it, also when the counter was lost: time goes on
-if r[1] ~= owner then token = int(math.max(tonumber(r[2] or 0) + 1, now)) end
+if holder ~= owner then token = int(math.max(tonumber(token or 0) + 1, now)) end
 local until_ms = int(now + tonumber(ARGV[4]))
 redis.call('HSET', res, 'o', owner, 't', token, 'e', until_ms, 'h', ARGV[3])
 redis.call('PEXPIRE', res, int(tonumber(ARGV[4]) + memory))

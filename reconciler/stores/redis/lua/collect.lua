@@ -1,5 +1,6 @@
 -- Forget terminal actions that ended long enough ago; never one that is owed clean-up,
 -- has children that stay, or is below one that has not ended, or not long enough ago; none of a run whose records are held.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  ended before, in ms
@@ -14,13 +15,14 @@ local done = base .. 'done'
 local function wanted(run, parent)
   while parent do
     local path = run .. '/' .. parent
-    local p = redis.pcall('HMGET', record(path), 's', 'p', 'r')
-    if p.err then return true end
-    if not p[1] then return false end
-    if not terminal(p[2]) then return true end
+    local fields = redis.pcall('HMGET', record(path), 's', 'p', 'r')
+    if fields.err then return true end
+    local spec, phase, above = unpack(fields)
+    if not spec then return false end
+    if not terminal(phase) then return true end
     local ended = redis.call('ZSCORE', done, path)
     if ended and tonumber(ended) >= tonumber(ARGV[2]) then return true end
-    parent = p[3]
+    parent = above
   end
   return false
 end

@@ -1,4 +1,5 @@
 -- Shared helpers, put before every script.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index of the shard, a catalog entry or units of a quota (routes the script to its slot)
 -- ARGV[1]  base: what all keys of the shard, cache key or resource start with
 local base = ARGV[1]

@@ -46,9 +46,9 @@ local incarnations, sealed = {}, {}
 local function incarnation_of(run)
   if incarnations[run] == nil then
     local key = base .. 'run:' .. run
-    local kept = redis.call('HMGET', key, 'i', 'z')
-    incarnations[run] = kept[1] or (redis.call('EXISTS', key) == 1 and '')
-    sealed[run] = kept[2]
+    local incarnation, seal = unpack(redis.call('HMGET', key, 'i', 'z'))
+    incarnations[run] = incarnation or (redis.call('EXISTS', key) == 1 and '')
+    sealed[run] = seal
   end
   return incarnations[run] or nil
 end

@@ -1,4 +1,5 @@
 -- Hand back a launch that its worker cannot run: the lease ends, nothing is spent, and the action is due after a delay.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  path
@@ -10,14 +11,16 @@
 -- returns  1 handed back, 0 superseded
 local path = ARGV[2]
 local key = record(path)
-local r = redis.call('HMGET', key, 's', 'p', 'n', 'ao', 'ar', 'ad', 'd', 'ax', 'u', 'l', 'h')
-if not r[1] or another_life(r[11], ARGV[7]) or terminal(r[2]) or r[3] ~= ARGV[3] or r[4] ~= ARGV[4] or r[5] then return 0 end
+local spec, phase, launch, owner, ended_as, times, deletion, stop, wanted, claimed, shared_name =
+  unpack(redis.call('HMGET', key, 's', 'p', 'n', 'ao', 'ar', 'ad', 'd', 'ax', 'u', 'l', 'h'))
+if not spec or another_life(shared_name, ARGV[7]) or terminal(phase) then return 0 end
+if launch ~= ARGV[3] or owner ~= ARGV[4] or ended_as then return 0 end
 local at = now
-if not (r[7] or r[8]) then at = now + tonumber(ARGV[6]) end
-redis.call('HSET', key, 'ad', int(tonumber(r[6] or 0) + 1), 'ah', ARGV[5] .. ',"until":' .. int(at) .. '}')
+if not (deletion or stop) then at = now + tonumber(ARGV[6]) end
+redis.call('HSET', key, 'ad', int(tonumber(times or 0) + 1), 'ah', ARGV[5] .. ',"until":' .. int(at) .. '}')
 redis.call('HDEL', key, 'ao', 'al', 'as', 'u')
-if r[9] then at = math.min(at, tonumber(r[9])) end
-if r[10] then
+if wanted then at = math.min(at, tonumber(wanted)) end
+if claimed then
   wake(key, path, at)
 else
   local due = redis.call('ZSCORE', KEYS[1], path)

@@ -1,4 +1,5 @@
 -- Draw the next launches of a line: each with its lease, and out of the line. At most one worker ever gets a launch.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  line
@@ -15,18 +16,19 @@ local until_ms = now + tonumber(ARGV[5])
 -- Take one, unless it has left the line otherwise.
 local function take(path)
   local key = record(path)
-  local r = redis.pcall('HMGET', key, 's', 'p', 'd', 'ax', 'ao', 'nl', 'l', 'xp', 'b')
-  if r.err or not r[1] or r[6] ~= ARGV[2] then return end
-  if terminal(r[2]) or r[3] or r[4] or r[5] then
+  local spec, phase, deletion, stop, taken, stands, claimed, expires, has_children =
+    unpack(redis.pcall('HMGET', key, 's', 'p', 'd', 'ax', 'ao', 'nl', 'l', 'xp', 'b'))
+  if not spec or stands ~= ARGV[2] then return end
+  if terminal(phase) or deletion or stop or taken then
     redis.call('HDEL', key, 'nl') -- or a change of its priority would put it back into a line
     return
   end
-  if r[8] and tonumber(r[8]) <= now then
+  if expires and tonumber(expires) <= now then
     redis.call('HDEL', key, 'nl')
     return wake(key, path, now)
   end
-  begin(key, path, owner, until_ms, tonumber(ARGV[6]), r[7])
-  drawn[#drawn + 1] = { path, key, r[9] }
+  begin(key, path, owner, until_ms, tonumber(ARGV[6]), claimed)
+  drawn[#drawn + 1] = { path, key, has_children }
 end
 
 local want = math.min(tonumber(ARGV[4]), math.max(1, math.ceil(redis.call('ZCARD', line) / tonumber(ARGV[7]))))
@@ -37,12 +39,13 @@ for _ = 1, 10 do
   if #paths == 0 or #drawn >= want then break end
 end
 for i, one in ipairs(drawn) do
-  if #drawn > 1 then redis.call('HSET', one[2], 'ab', int(#drawn)) end
-  local kids, name = false, name_of(one[1])
-  if one[3] then
-    kids = redis.call('HMGET', base .. 'run:' .. run_of(one[1]), 't:' .. name, 'o:' .. name, 'f:' .. name)
+  local path, key, has_children = unpack(one)
+  if #drawn > 1 then redis.call('HSET', key, 'ab', int(#drawn)) end
+  local kids, name = false, name_of(path)
+  if has_children then
+    kids = redis.call('HMGET', base .. 'run:' .. run_of(path), 't:' .. name, 'o:' .. name, 'f:' .. name)
   end
-  drawn[i] = { one[1], redis.call('HGETALL', one[2]), kids }
+  drawn[i] = { path, redis.call('HGETALL', key), kids }
 end
 local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
 if not head[1] then redis.call('SREM', base .. 'lines', ARGV[2]) end

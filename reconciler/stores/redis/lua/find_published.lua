@@ -7,19 +7,20 @@ local flat, releases = redis.call('HGETALL', KEYS[1]), {}
 for i = 1, #flat, 2 do
   local ends, since = string.match(flat[i + 1], '^(%d+) (%d+)$')
   ends, since = tonumber(ends or 0), tonumber(since or 0)
-  releases[#releases + 1] = { ends > now and 1 or 0, ends > now and since or ends, flat[i] }
+  local runs = ends > now
+  releases[#releases + 1] = { name = flat[i], runs = runs and 1 or 0, at = runs and since or ends }
 end
 table.sort(releases, function(a, b)
-  if a[1] ~= b[1] then return a[1] > b[1] end
-  if a[2] ~= b[2] then return a[2] > b[2] end
-  return a[3] > b[3]
+  if a.runs ~= b.runs then return a.runs > b.runs end
+  if a.at ~= b.at then return a.at > b.at end
+  return a.name > b.name
 end)
 for _, release in ipairs(releases) do
-  local document = redis.call('HGET', base .. ':' .. release[3], ARGV[2])
+  local document = redis.call('HGET', base .. ':' .. release.name, ARGV[2])
   if document then return { document } end
 end
 local found = { '' }
 for _, release in ipairs(releases) do
-  for _, name in ipairs(redis.call('HKEYS', base .. ':' .. release[3])) do found[#found + 1] = name end
+  for _, name in ipairs(redis.call('HKEYS', base .. ':' .. release.name)) do found[#found + 1] = name end
 end
 return found

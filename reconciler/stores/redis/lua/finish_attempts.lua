@@ -1,4 +1,5 @@
 -- Record how attempts of one worker ended, and make their actions due.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  owner
@@ -7,13 +8,15 @@
 -- returns  list of 1 recorded, 0 superseded
 local answers = {}
 for i, one in ipairs(cmsgpack.unpack(ARGV[3])) do
-  local path, launch, outcome, incarnation = one[1], one[2], one[3], one[4]
+  local path, launch, outcome, incarnation = unpack(one)
   local key = record(path)
-  local r = redis.pcall('HMGET', key, 's', 'p', 'n', 'ao', 'ar', 'h')
-  if r.err or not r[1] or another_life(r[6], incarnation) or terminal(r[2]) or r[3] ~= launch or r[4] ~= ARGV[2] then
+  local spec, phase, current, owner, ended_as, shared_name =
+    unpack(redis.pcall('HMGET', key, 's', 'p', 'n', 'ao', 'ar', 'h'))
+  local lives = spec and not another_life(shared_name, incarnation) and not terminal(phase)
+  if not lives or current ~= launch or owner ~= ARGV[2] then
     answers[i] = 0
   else
-    if not r[5] then
+    if not ended_as then
       redis.call('HSET', key, 'ar', outcome .. ',"at":' .. int(now) .. '}', 'al', '0')
       wake(key, path, now)
     end

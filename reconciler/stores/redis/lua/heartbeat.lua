@@ -1,4 +1,5 @@
 -- Renew the lease of an attempt; its worker learns here that it shall stop.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  path
@@ -11,20 +12,22 @@
 -- returns  {alive 0/1, reason to stop or ""}
 local path = ARGV[2]
 local key = record(path)
-local r = redis.call('HMGET', key, 's', 'p', 'd', 'n', 'ao', 'ax', 'l', 'u', 'h')
-if not r[1] or another_life(r[9], ARGV[7]) or terminal(r[2]) or r[4] ~= ARGV[3] or r[5] ~= ARGV[4] then return { 0, 'superseded' } end
+local spec, phase, deletion, launch, owner, stop, claimed, wanted, shared_name =
+  unpack(redis.call('HMGET', key, 's', 'p', 'd', 'n', 'ao', 'ax', 'l', 'u', 'h'))
+local lives = spec and not another_life(shared_name, ARGV[7]) and not terminal(phase)
+if not lives or launch ~= ARGV[3] or owner ~= ARGV[4] then return { 0, 'superseded' } end
 local until_ms = now + tonumber(ARGV[5])
 redis.call('HSET', key, 'al', int(until_ms))
 if ARGV[8] ~= '' then redis.call('HSET', key, 'pg', ARGV[3] .. ' ' .. int(now) .. ' ' .. ARGV[8]) end
 -- the step that would notice a silent worker moves along, but never past what a step wants to look at
-if not (r[7] and tonumber(r[7]) > now) then
+if not (claimed and tonumber(claimed) > now) then
   local at = redis.call('ZSCORE', KEYS[1], path)
   if not at or tonumber(at) > now then
     local look = until_ms + tonumber(ARGV[6])
-    if r[8] then look = math.min(look, tonumber(r[8])) end
+    if wanted then look = math.min(look, tonumber(wanted)) end
     redis.call('ZADD', KEYS[1], int(look), path)
   end
 end
-if r[6] then return { 1, r[6] } end
-if r[3] then return { 1, 'aborted' } end
+if stop then return { 1, stop } end
+if deletion then return { 1, 'aborted' } end
 return { 1, '' }

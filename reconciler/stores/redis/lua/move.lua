@@ -1,4 +1,5 @@
 -- Move launches that stand in the lines of one queue to those of another one, in their places.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  queue they stand in
@@ -13,8 +14,8 @@ for _, line in ipairs(redis.call('SMEMBERS', base .. 'lines')) do
     for i = 1, #members, 2 do
       local key = record(members[i])
       leave(line, members[i])
-      local r = redis.pcall('HMGET', key, 'nl', 'pr')
-      if not r.err and r[1] == line then stand(key, members[i], ARGV[3] .. rest, members[i + 1], r[2]) end
+      local stands, priority = unpack(redis.pcall('HMGET', key, 'nl', 'pr'))
+      if stands == line then stand(key, members[i], ARGV[3] .. rest, members[i + 1], priority) end
       moved = moved + 1
     end
   end

@@ -21,10 +21,11 @@ local function forget(entry, level, fair)
 end
 
 for _, one in ipairs(cmsgpack.unpack(ARGV[3])) do
-  local entry, cost, left, place, at = one[1], one[2], one[3], int(one[4]), one[5]
+  local entry, cost, left, place, at = unpack(one)
   local level, fair = level_of(entry), fair_of(entry)
   if cost > 0 then redis.call('ZADD', base .. 'fair:' .. level, 'XX', 'INCR', cost, fair) end
   if left > 0 then
+    place = int(place)
     redis.call('ZADD', heads, 'XX', place, entry)
     redis.call('ZADD', base .. 'of:' .. level .. '/' .. fair, 'XX', place, entry)
   elseif tonumber(redis.call('HGET', seen, entry) or 0) <= at then -- else something has come since

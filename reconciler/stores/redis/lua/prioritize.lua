@@ -1,4 +1,5 @@
 -- Give actions another priority, and move their launches to the line of that level. A relaunch stays ahead of all.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: list of paths
@@ -9,14 +10,14 @@
 local changed = 0
 for _, path in ipairs(cmsgpack.unpack(ARGV[2])) do
   local key = record(path)
-  local r = redis.pcall('HMGET', key, 's', 'p', 'h', 'nl', 'np')
-  if not r.err and r[1] and not another_life(r[3], ARGV[4]) and not terminal(r[2]) then
+  local spec, phase, shared_name, line, place = unpack(redis.pcall('HMGET', key, 's', 'p', 'h', 'nl', 'np'))
+  if spec and not another_life(shared_name, ARGV[4]) and not terminal(phase) then
     redis.call('HSET', key, 'pr', ARGV[3])
     if ARGV[5] ~= '' then redis.call('HSET', key, 'pb', ARGV[5] .. ',"at":' .. int(now) .. '}') end
     changed = changed + 1
-    if r[4] and at_level(r[4], ARGV[3]) ~= r[4] then
-      leave(r[4], path)
-      stand(key, path, r[4], r[5], ARGV[3])
+    if line and at_level(line, ARGV[3]) ~= line then
+      leave(line, path)
+      stand(key, path, line, place, ARGV[3])
     end
   end
 end

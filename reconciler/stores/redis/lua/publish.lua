@@ -19,16 +19,16 @@ for i = 1, #flat, 2 do
   local ends, began = string.match(flat[i + 1], '^(%d+) (%d+)$')
   ends = tonumber(ends or 0)
   if flat[i] ~= ARGV[2] then
-    others[#others + 1] = { ends, flat[i] }
+    others[#others + 1] = { ends = ends, name = flat[i] }
   elseif ends > now then
     since = tonumber(began)
   end
 end
-table.sort(others, function(a, b) return a[1] > b[1] end)
+table.sort(others, function(a, b) return a.ends > b.ends end)
 for i, other in ipairs(others) do
-  if i >= tonumber(ARGV[5]) or other[1] + keep <= now then
-    redis.call('HDEL', KEYS[1], other[2])
-    redis.call('DEL', base .. ':' .. other[2])
+  if i >= tonumber(ARGV[5]) or other.ends + keep <= now then
+    redis.call('HDEL', KEYS[1], other.name)
+    redis.call('DEL', base .. ':' .. other.name)
   end
 end
 redis.call('HSET', KEYS[1], ARGV[2], int(now + life) .. ' ' .. int(since))

@@ -1,4 +1,5 @@
 -- Read many actions of one run as they are stored, with those of their events that the channel still holds.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: list of paths

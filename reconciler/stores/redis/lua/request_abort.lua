@@ -1,4 +1,5 @@
 -- Store the request to abort actions and all their descendants, and make them due.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: paths
@@ -15,12 +16,12 @@ local i = 1
 while i <= #queue and i <= limit do
   local path = queue[i]
   local key = record(path)
-  local r = redis.call('HMGET', key, 's', 'p', 'd', 'b', 'h')
+  local spec, phase, asked, has_children, shared_name = unpack(redis.call('HMGET', key, 's', 'p', 'd', 'b', 'h'))
   local outcome = 3
-  if r[1] and not another_life(r[5], ARGV[6]) then
-    if terminal(r[2]) then
+  if spec and not another_life(shared_name, ARGV[6]) then
+    if terminal(phase) then
       outcome = 2
-    elseif r[3] then
+    elseif asked then
       outcome = 1
     else
       redis.call('HSET', key, 'd', deletion)
@@ -29,7 +30,7 @@ while i <= #queue and i <= limit do
       outcome = 0
     end
     -- children are looked at also below an ended or marked parent: an earlier call may have stopped half way
-    if r[4] then
+    if has_children then
       local run, name = run_of(path), name_of(path)
       local kids = redis.call('ZRANGE', base .. 'tree:' .. run, '[' .. name .. '/', '(' .. name .. '0', 'BYLEX')
       for _, kid in ipairs(kids) do queue[#queue + 1] = run .. '/' .. name_of(kid) end

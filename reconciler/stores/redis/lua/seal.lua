@@ -24,10 +24,11 @@ for _, path in ipairs(paths) do
   local run = run_of(path)
   if not seen[run] then
     seen[run] = true
-    local known = redis.pcall('HMGET', base .. 'run:' .. run, 'z', 'i')
-    if not known.err and known[1] ~= '2' and (known[1] or over(run)) then
-      if not known[1] then redis.call('HSET', base .. 'run:' .. run, 'z', '1') end
-      sealed[#sealed + 1] = { run, known[2] or '' }
+    local fields = redis.pcall('HMGET', base .. 'run:' .. run, 'z', 'i')
+    local seal, incarnation = unpack(fields)
+    if not fields.err and seal ~= '2' and (seal or over(run)) then
+      if not seal then redis.call('HSET', base .. 'run:' .. run, 'z', '1') end
+      sealed[#sealed + 1] = { run, incarnation or '' }
     end
   end
 end

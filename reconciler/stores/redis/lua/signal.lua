@@ -1,4 +1,5 @@
 -- Store the answer to a condition, at most once.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  path
@@ -8,11 +9,11 @@
 -- returns  {outcome, need message 0/1}; outcome: 0 stored, 1 same, 2 other, 3 ended, 4 missing, 5 not a condition
 local path = ARGV[2]
 local key = record(path)
-local r = redis.call('HMGET', key, 's', 'p', 'y', 'g', 'gv', 'd')
-if not r[1] then return { 4, 0 } end
-if not r[3] then return { 5, 0 } end
-if r[4] then return { r[5] == ARGV[4] and 1 or 2, 0 } end
-if terminal(r[2]) or r[6] then return { 3, 0 } end
+local spec, phase, asks, answered, value, deletion = unpack(redis.call('HMGET', key, 's', 'p', 'y', 'g', 'gv', 'd'))
+if not spec then return { 4, 0 } end
+if not asks then return { 5, 0 } end
+if answered then return { value == ARGV[4] and 1 or 2, 0 } end
+if terminal(phase) or deletion then return { 3, 0 } end
 redis.call('HSET', key, 'g', ARGV[3] .. ',"at":' .. int(now) .. '}', 'gv', ARGV[4])
 wake(key, path, now)
 return { 0, need_message(ARGV[5]) }

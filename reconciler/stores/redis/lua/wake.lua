@@ -1,4 +1,5 @@
 -- Make actions due.
+-- Fields of a record: reconciler/stores/records.py.
 -- KEYS[1]  due index
 -- ARGV[1]  base
 -- ARGV[2]  msgpack: paths
@@ -10,8 +11,8 @@ if at == 0 then at = now end
 local woken = 0
 for _, path in ipairs(cmsgpack.unpack(ARGV[2])) do
   local key = record(path)
-  local r = redis.pcall('HMGET', key, 's', 'p', 'f')
-  if not r.err and r[1] and (not terminal(r[2]) or r[3]) then
+  local spec, phase, finalizers = unpack(redis.pcall('HMGET', key, 's', 'p', 'f'))
+  if spec and (not terminal(phase) or finalizers) then
     wake(key, path, at)
     woken = woken + 1
   end
