@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 FILE_LINES = 400
 FUNCTION_LINES = 60
 ROOM_LINES = 300
+PAGE_LINES = 200
 STEP_LINES = 40
 MEDIAN_LINES = 5
 BASES = {"Protocol", "msgspec.Struct", "NamedTuple", "int", "ReconcilerError", "PluginError"}
@@ -40,6 +41,15 @@ def long_rooms(source: str) -> Offences:
     """A room of the controller is read in one go."""
     if source.count("\n") > ROOM_LINES:
         yield ROOM_LINES, f"the file is longer than {ROOM_LINES} lines"
+
+
+def long_pages(source: str) -> Offences:
+    """A page of the manual is about one thing, and needs no other page."""
+    if source.count("\n") > PAGE_LINES:
+        yield PAGE_LINES, f"the file is longer than {PAGE_LINES} lines"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("test_"):
+            yield node.lineno, "imports another test"
 
 
 def inherits(source: str) -> Offences:
@@ -201,6 +211,7 @@ WHERE: list[tuple[Rule, tuple[str, ...]]] = [
     (long_functions, PACKAGES),
     (long_rooms, CONTROLLER),
     (long_steps, CONTROLLER),
+    (long_pages, ("tests/fundamentals/test_*.py",)),
     (inherits, CONTROLLER),
     (undocumented, PACKAGES),
     (undocumented_in_a_store, STORES),
@@ -219,6 +230,8 @@ PLANTED: list[tuple[Rule, str]] = [
     (long_functions, "def f():\n" + "    x = 1\n" * 60),
     (long_rooms, "x = 1\n" * 301),
     (long_steps, "def f():\n" + "    x = 1\n" * 41),
+    (long_pages, "x = 1\n" * 201),
+    (long_pages, "from test_01_a_task import thumbnail\n"),
     (inherits, "class TaskActionReconciler(LimitSteps): ...\n"),
     (inherits, "class Round(Protocol, base.Steps): ...\n"),
     (undocumented, "x = 1\n"),
