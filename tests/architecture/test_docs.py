@@ -224,6 +224,30 @@ def test_files_that_pages_name_exist(page: Path) -> None:
     assert missing_files(page.read_text()) == []
 
 
+def left_out(package: Path) -> list[str]:
+    """Return the modules that the list in a package's docstring leaves out; nothing where there is no list."""
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    named = set(re.findall(r"\b(\w+\.py)\b", text))
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    return sorted(modules - named) if len(named & modules) > 2 else []
+
+
+def test_lists_of_modules_are_whole() -> None:
+    """A package that lists its modules lists all of them: what is left out looks as if it were not there."""
+    packages = [
+        path.parent for path in [*ROOT.glob("reconciler/**/__init__.py"), *ROOT.glob("worker/**/__init__.py")]
+    ]
+    assert {str(path.relative_to(ROOT)): found for path in packages if (found := left_out(path))} == {}
+
+
+def test_a_module_left_out_of_a_list_is_seen(tmp_path: Path) -> None:
+    """Where three are named, a fourth has to be."""
+    for name in ("a.py", "b.py", "c.py", "d.py"):
+        (tmp_path / name).touch()
+    (tmp_path / "__init__.py").write_text('"""a.py, b.py and c.py."""\n')
+    assert left_out(tmp_path) == ["d.py"]
+
+
 def test_missing_files_are_seen() -> None:
     """A file and a folder that have moved are reported, by their whole path and by its end."""
     assert missing_files(
