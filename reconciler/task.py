@@ -48,7 +48,6 @@ class Environment(Protocol):
     @property
     def client(self) -> Client:
         """The client in use."""
-        ...
 
     @client.setter
     def client(self, client: Client) -> None: ...

@@ -51,15 +51,12 @@ class Sink(Protocol):
 
     def is_sampled(self, trace_id: str, asked: bool | None) -> bool:  # noqa: FBT001  # of a protocol
         """Tell whether a trace is recorded; `asked`: the flag of whoever began it, None = none."""
-        ...
 
     def emit(self, span: Span) -> None:
         """Take a span of a trace that is recorded."""
-        ...
 
     def close(self) -> None:
         """Export what is left, for a short time."""
-        ...
 
 
 class _Process:

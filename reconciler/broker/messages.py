@@ -25,7 +25,6 @@ class Messenger(Protocol):
         Raises:
             BrokerUnavailable: the broker does not answer in time.
         """
-        ...
 
     def ticket(self, queue: str) -> None:
         """Tell one worker of a queue that launches stand in its lines.
@@ -33,7 +32,6 @@ class Messenger(Protocol):
         Raises:
             BrokerUnavailable: the broker does not answer in time.
         """
-        ...
 
     def waiting(self, queue: str) -> int:
         """Count the messages of a queue that no worker has taken yet.
@@ -41,4 +39,3 @@ class Messenger(Protocol):
         Raises:
             BrokerUnavailable: the broker does not answer in time.
         """
-        ...

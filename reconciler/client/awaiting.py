@@ -25,15 +25,12 @@ class Queries(Protocol):
     @property
     def store(self) -> Store:
         """The store, whose notifications say when there is something to see."""
-        ...
 
     def get(self, action: ActionId) -> TaskAction:
         """Read one record."""
-        ...
 
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
         """Read the events so far with a sequence above `after`."""
-        ...
 
 
 class AsyncWaiter:

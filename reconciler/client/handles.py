@@ -27,7 +27,6 @@ class Typed(Protocol[R_co]):
 
     def decode_result(self, data: bytes) -> R_co:
         """Read a stored result."""
-        ...
 
 
 class Handles(Actions):

@@ -35,17 +35,14 @@ class SourceRun(Protocol):
     @property
     def life(self) -> RunLife:
         """The incarnation of the run."""
-        ...
 
     @property
     def records(self) -> Records:
         """Its actions by name."""
-        ...
 
     @property
     def archived(self) -> bool:
         """Tell whether it was read from the archive."""
-        ...
 
 
 class Source(msgspec.Struct, frozen=True):

@@ -19,7 +19,6 @@ class Recorder(Protocol):
 
     def event(self, entry: AuditEntry) -> None:
         """Keep one entry."""
-        ...
 
 
 def audit(recorder: Recorder | None, action: ActionId, reason: str, doing: str, text: str, at: int) -> None:

@@ -49,9 +49,7 @@ class Dependencies(Protocol):
     @property
     def max_system_failures(self) -> SystemFailureLimit:
         """Return how many system failures in a row are tolerated."""
-        ...
 
     @property
     def services(self) -> Services:
         """Return the services that every plugin gets."""
-        ...

@@ -37,7 +37,6 @@ class ResourceManager(Protocol):
         Raises:
             InvalidSpec: the name breaks the rule, or the number is negative.
         """
-        ...
 
     def allocate(
         self,
@@ -55,11 +54,9 @@ class ResourceManager(Protocol):
             QuotaUnknown: this process knows of no such quota.
             BadTaskSpecification: more units than there are, or none.
         """
-        ...
 
     def renew(self, namespace: str, token: str, owner: ActionId, units: int = 1) -> None:
         """Renew the lease of units in use, even if it ran out or the quota has shrunk, because they are in use."""
-        ...
 
     def release(self, namespace: str, token: str) -> tuple[ActionId, ...]:
         """Release what a token holds, or its place in line; releasing nothing is fine.
@@ -67,7 +64,6 @@ class ResourceManager(Protocol):
         Returns:
             Actions to be woken: those that may get something now, longest-waiting first.
         """
-        ...
 
 
 class NoopResourceManager:
@@ -108,7 +104,6 @@ class SecretManager(Protocol):
         Raises:
             SecretUnavailable: it cannot be resolved; never answered by an empty value.
         """
-        ...
 
 
 class NoopSecretManager:

@@ -65,7 +65,6 @@ class SecretProvider(Protocol):
             SecretNotFound: there is none; the next place is asked.
             SecretUnavailable: anything else; nobody else is asked.
         """
-        ...
 
 
 class EnvironmentSecrets:

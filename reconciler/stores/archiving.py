@@ -83,24 +83,18 @@ class Archiving(Protocol):
         Returns:
             Those sealed now or before and not archived yet, and how many were looked at; less than `limit`: that was all.
         """
-        ...
 
     def recall(self, run: RunId) -> RawRun | None:
         """Read a run as a whole, with those of its events that the channel still holds; None when there is none."""
-        ...
 
     def set_archived(self, shard: int, runs: Sequence[SealedRun]) -> None:
         """Note that sealed runs are in the archive: only now may `collect` with `archived` forget them."""
-        ...
 
     def old_events(self, shard: int, *, before: int, limit: int, after: str = "") -> OldEvents:
         """Read the next `limit` events older than `before`, after `after`, or else after `set_spilled`."""
-        ...
 
     def set_spilled(self, shard: int, last: str) -> None:
         """Note that all needed old events up to this position are in the archive; the position never goes back."""
-        ...
 
     def take_turn(self, sweep: str, life: int) -> bool:
         """Take the turn to make a sweep, for `life` ms; False while somebody else has it."""
-        ...

@@ -237,11 +237,9 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
 
     def now(self) -> int:
         """Return the store's time, ms since the epoch."""
-        ...
 
     def shard_of(self, run: RunId) -> int:
         """Compute the shard all keys of a run lie in."""
-        ...
 
     # -- submitting ------------------------------------------------------------------------------------------------
     def create(self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
@@ -250,11 +248,9 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         A recovered action has ended at once, and needs no parent. With `until` nothing is stored after that time, ms.
         `quiet`: no message is asked for, as the caller takes the step of them.
         """
-        ...
 
     def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
         """Return what `create` would answer now, in the order asked; nothing is stored."""
-        ...
 
     # -- stepping --------------------------------------------------------------------------------------------------
     def claim(
@@ -265,7 +261,6 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         A claim sets a lease and raises the fencing token; for a task it also stores the finalizer, so that nothing can
         be launched without its clean-up being owed (R24). `first` clears the shard's pending mark.
         """
-        ...
 
     def commit(self, shard: int, writes: Sequence[Write]) -> CommitReport:
         """Write the results of a step, each under its token, and release the claims.
@@ -273,11 +268,9 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         An action that ends while children of it are open keeps its finalizer and is due at once: the round that follows
         ends them, even if the committing process dies before (R40).
         """
-        ...
 
     def wake(self, actions: Iterable[ActionId], at: int = 0) -> tuple[int, ...]:
         """Make actions due at `at` (0 = now); a claimed one becomes due when its step ends. Returns shards to message."""
-        ...
 
     def look(self, grace: int, *, anew: bool = False) -> Look:
         """Tell which shards need a message, and which lines have launches.
@@ -286,15 +279,12 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         on its way; each other one has to get the countdown, once. With `anew` it has to get one again, because the
         message may have died with its worker.
         """
-        ...
 
     def nudge(self, shard: int) -> bool:
         """Tell whether something is due and no message is on its way; the caller must then send one."""
-        ...
 
     def due(self, shard: int, limit: int = 1000) -> list[tuple[ActionId, int]]:
         """Read the due index of a shard, earliest first."""
-        ...
 
     # -- attempts --------------------------------------------------------------------------------------------------
     # `incarnation`: the one the caller knows of; of another one he is refused. Empty: a message of a release before.
@@ -302,70 +292,56 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         self, action: ActionId, launch: str, *, owner: str, lease: int, incarnation: str = ""
     ) -> TaskAction | StartRefused:
         """Take the lease of a launch; at most one worker ever gets it. The returned record has no counts of children."""
-        ...
 
     def finish_attempts(self, shard: int, owner: str, finished: Sequence[Finished]) -> tuple[bool, ...]:
         """Record how attempts of one worker ended, and make their actions due; False for each that was superseded."""
-        ...
 
     def decline_attempt(
         self, action: ActionId, launch: str, *, owner: str, why: str, delay: int, incarnation: str = ""
     ) -> bool:
         """Hand back a launch that cannot run here: it is due in `delay` ms to be sent again; False when superseded."""
-        ...
 
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
         """Ask the running attempt to stop; its next heartbeat tells it so."""
-        ...
 
     # -- asking ----------------------------------------------------------------------------------------------------
     def request_abort(
         self, action: ActionId, deletion: Deletion, *, quiet: bool = False, incarnation: str = ""
     ) -> AbortReport:
         """Store the request to abort an action and all below it, due now (R40). `quiet`: ask for no message."""
-        ...
 
     def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
         """Store the answer to a condition, at most once, due now. The caller sends a wake-up, also after a repetition."""
-        ...
 
     # -- queries ---------------------------------------------------------------------------------------------------
     def get(self, action: ActionId) -> TaskAction | None:
         """Read one record; None when there is none."""
-        ...
 
     def get_many(self, actions: Sequence[ActionId]) -> list[TaskAction | None]:
         """Read many records in few round trips, in the order asked."""
-        ...
 
     def list_actions(
         self, run: RunId, *, parent: str | None = None, after: str = "", limit: int = 500
     ) -> Page:
         """List actions by parent and name (`m2` before `m10`), or direct children. A page costs a look at all names."""
-        ...
 
     def list_runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
         """List runs, newest first; of one millisecond, those that come last in the alphabet first.
 
         With `before` only those created earlier (ms since the epoch), or those behind a run of an earlier page.
         """
-        ...
 
     def list_asking(self, limit: int = 1000) -> Asking:
         """List actions that wait for a person (phase paused), those that began last first, and count all of them."""
-        ...
 
     def counts(self, run: RunId) -> RunCounts | None:
         """Count the actions of a run by phase; None when there is no such run."""
-        ...
 
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
         """Read the events of one action with a sequence above `after`, as far as retention still holds them."""
-        ...
 
     def channel(self, shard: int, after: str = "0-0", limit: int = 1000) -> list[ChannelEntry]:
         """Read the results channel of a shard from a cursor on."""
-        ...
 
     def subscribe(
         self, run: RunId, callback: Callable[[], None], *, end_of: str = ""
@@ -375,7 +351,6 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         With `end_of` (the name of an action, or `ANY`), only after the end of that action, or of any; also when an end may
         have come while nobody listened.
         """
-        ...
 
     # -- keeping house ---------------------------------------------------------------------------------------------
     def collect(
@@ -385,16 +360,12 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
 
         With `noted` only those with a note (`Garbage.note_garbage`), with `archived` only those of runs in the archive.
         """
-        ...
 
     def trim_events(self, before: int, *, spilled: bool = False) -> int:
         """Drop events older than `before`, with `spilled` only those before `set_spilled`; returns how many."""
-        ...
 
     def record_audit(self, entries: Sequence[AuditEntry]) -> None:
         """Attach warnings for operators; the newest 1000 of a shard are kept."""
-        ...
 
     def audit(self, shard: int) -> list[AuditEntry]:
         """Read the warnings of a shard, oldest first."""
-        ...

@@ -30,4 +30,3 @@ class Beats(Protocol):
         progress: bytes = b"",
     ) -> Beat:
         """Renew the lease, and learn whether to stop; `progress` is a `Progress` as JSON, empty: nothing new."""
-        ...

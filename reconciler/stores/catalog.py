@@ -97,7 +97,6 @@ class Catalog(Protocol):
             CatalogMiss: there is none, or it is too old.
             CatalogCorrupt: it cannot be read.
         """
-        ...
 
     def put(
         self,
@@ -125,7 +124,6 @@ class Catalog(Protocol):
             InvalidInput: the key or the URI of the outputs is empty.
             Superseded: the reservation was lost to a newer owner (R51).
         """
-        ...
 
     def delete(self, key: CacheKey) -> None:
         """Forget the entry of a key: the next such call runs. The outputs it refers to stay (R46).
@@ -134,7 +132,6 @@ class Catalog(Protocol):
             CatalogMiss: there is none.
             InvalidInput: the key is empty.
         """
-        ...
 
     def get_or_extend_reservation(self, key: CacheKey, owner: str, heartbeat: int) -> Reservation:
         """Acquire or extend the reservation of a key, or learn who holds it (R51).
@@ -150,7 +147,6 @@ class Catalog(Protocol):
         Raises:
             InvalidInput: the key or the owner is empty.
         """
-        ...
 
     def release_reservation(self, key: CacheKey, owner: str) -> tuple[str, ...]:
         """Release the reservation, and stop waiting for it; a missing or foreign one is left alone.
@@ -161,4 +157,3 @@ class Catalog(Protocol):
         Raises:
             InvalidInput: the key or the owner is empty.
         """
-        ...

@@ -15,4 +15,3 @@ class Ended(Protocol):
 
         The order is the same each time. It goes with the record of the group.
         """
-        ...

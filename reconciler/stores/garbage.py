@@ -47,16 +47,12 @@ class Garbage(Protocol):
 
     def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
         """List what `collect` would forget now; `limit` is the size of a page."""
-        ...
 
     def note_garbage(self, shard: int, folders: Mapping[Life, Folders]) -> None:
         """Note where the objects of these actions lie. An older note of the same action is replaced."""
-        ...
 
     def garbage(self, shard: int) -> dict[Life, Folders]:
         """Return all notes of a shard."""
-        ...
 
     def drop_garbage(self, shard: int, lives: Iterable[Life]) -> None:
         """Drop the notes of these actions; one that has none is skipped."""
-        ...

@@ -70,16 +70,12 @@ class Holds(Protocol):
         Returns:
             Until when, ms since the epoch; 0 when the run is not stored and nobody holds it: its objects may be gone.
         """
-        ...
 
     def holders(self, source: RunLife) -> tuple[RunId, ...]:
         """List the runs that hold this one: those that were made of it, or are being made now."""
-        ...
 
     def holds(self, shard: int) -> list[Hold]:
         """List all holds on runs of a shard."""
-        ...
 
     def let_go(self, shard: int, holds: Iterable[Hold]) -> None:
         """Drop these holds, except those renewed since they were read."""
-        ...

@@ -45,11 +45,9 @@ class Functions(Protocol):
 
     def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
         """Publish for `life` ms what a worker of a queue can run, name → digest of the interface; 0 takes it back."""
-        ...
 
     def find_function(self, queue: str, function: str) -> Known:
         """Return which living workers of a queue can run a function."""
-        ...
 
     def publish(self, release: str, documents: Mapping[str, bytes], life: int) -> bool:
         """Publish the documents of a release's functions, for `KEPT` ms, and that the release runs for `life` ms.
@@ -62,8 +60,6 @@ class Functions(Protocol):
         Returns:
             False when no document was given and none is kept: say it with them.
         """
-        ...
 
     def find_published(self, function: str) -> Found:
         """Find what was published of a function: by the newest release that runs, else by the last one."""
-        ...

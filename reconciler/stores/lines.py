@@ -117,7 +117,6 @@ class Lines(Protocol):
 
         That is so when there are launches, the queue is not paused, and no ticket is on its way.
         """
-        ...
 
     def pick(
         self,
@@ -141,14 +140,12 @@ class Lines(Protocol):
             first: the caller has just taken a ticket, so none is on its way.
             choose: whether to choose; else only `served` is noted.
         """
-        ...
 
     def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int) -> Draw:
         """Take the next launches of a line, each with a lease of `lease` ms: at most `limit`, and a part of a long line.
 
         At most one worker ever gets a launch. What has ended or is being aborted leaves the line and is not given.
         """
-        ...
 
     def give_back(
         self, shard: int, line: str, *, owner: str, launches: Sequence[GivenBack]
@@ -157,7 +154,6 @@ class Lines(Protocol):
 
         Fenced: launches that others have drawn meanwhile, or that have ended, stay as they are. Nothing is spent.
         """
-        ...
 
     def prioritize(
         self, actions: Sequence[ActionId], priority: int, *, incarnation: str = "", by: Who | None = None
@@ -166,11 +162,9 @@ class Lines(Protocol):
 
         With `by` their records say who did it.
         """
-        ...
 
     def move(self, queue: str, to: str) -> tuple[int, tuple[Head, ...]]:
         """Move all launches that wait in a queue to another one; return how many, and lines to announce."""
-        ...
 
     def set_queue(
         self, queue: str, *, pause: bool | None = None, limit: int | None = None, note: Ruling | None = None
@@ -179,16 +173,12 @@ class Lines(Protocol):
 
         A `note` of who did what is kept with it; its time is the store's.
         """
-        ...
 
     def rulings(self, queue: str) -> list[Ruling]:
         """Read the newest 100 notes of a queue, oldest first."""
-        ...
 
     def launches_waiting(self) -> dict[str, int]:
         """Count how many launches stand in the lines of each queue that has any."""
-        ...
 
     def turn(self, action: ActionId) -> Turn:
         """Return where the launch of an action stands, and when a step looks at it. For people: not read at one moment."""
-        ...

@@ -35,14 +35,12 @@ class BlobStore(Protocol):
         Raises:
             BlobExists: `overwrite` is false and an object lies there.
         """
-        ...
 
     def create_many(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
         """Write objects (URI, bytes) side by side where nothing lies; tell for each whether it was certainly written.
 
         It never raises for a server: what was not written for sure is tried again by `put`, which tells why.
         """
-        ...
 
     def get(self, uri: str, *, sha256: str = "", limit: int = 0) -> bytes:
         """Read an object of at most `limit` bytes (0 = any).
@@ -51,19 +49,15 @@ class BlobStore(Protocol):
             BlobNotFound: there is none.
             BlobCorrupt: the digest differs from `sha256`, or the object is larger than `limit`.
         """
-        ...
 
     def stat(self, uri: str) -> BlobStat | None:
         """Return the size of an object; None when there is none."""
-        ...
 
     def delete_prefix(self, uri: str) -> int:
         """Remove all objects below a prefix; return how many."""
-        ...
 
     def find(self, start: str, *, after: str = "") -> list[Found]:
         """Find the next objects whose URI starts with `start`, in the order of their URIs, after `after`; at most 1000."""
-        ...
 
     def delete(self, uris: Sequence[str]) -> None:
         """Remove these objects of one bucket; missing ones are fine.
@@ -71,11 +65,9 @@ class BlobStore(Protocol):
         Raises:
             BlobUnavailable: the server does not answer; some may have been removed.
         """
-        ...
 
     def uri(self, *parts: str) -> str:
         """Write the URI of an object of this store."""
-        ...
 
 
 def folders_in(blobs: BlobStore, uri: str) -> Iterator[str]:

@@ -26,8 +26,6 @@ class Steps(Protocol):
         The action keeps it through all its launches and attempts, until it is collected. With `alone`, a value that was not
         there takes the place of all that were.
         """
-        ...
 
     def steps(self, action: ActionId) -> dict[str, bytes]:
         """Read the values an action keeps, by name."""
-        ...

@@ -65,7 +65,6 @@ class Webhooks(Protocol):
             WebhookFailed: it was not taken, or nobody knows.
             WebhooksBusy: nothing was tried; try again soon.
         """
-        ...
 
 
 def resolve(host: str, port: int) -> list[str]:

@@ -18,23 +18,18 @@ class Desk(Protocol):
 
     def take(self, request: Request) -> None:
         """Take a request; `work` carries it out."""
-        ...
 
     def work(self) -> list[Answer]:
         """Carry out what was asked for, as far as that is possible now."""
-        ...
 
     def pause(self) -> float | None:
         """Return the seconds until `work` has something to do; None: not before a request or news come."""
-        ...
 
     def names(self, numbers: Sequence[int]) -> list[str]:
         """Name the actions these requests have started."""
-        ...
 
     def close(self) -> None:
         """Stop watching."""
-        ...
 
 
 MakeDesk = Callable[[Callable[[], None]], Desk]

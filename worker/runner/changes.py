@@ -26,15 +26,12 @@ class Changes(Protocol):
 
     def follow(self, names: dict[str, Any]) -> None:
         """Follow one more dictionary, which must stay where it is."""
-        ...
 
     def changed(self) -> Sequence[int]:
         """List the numbers, in the order of `follow`, of those that have changed since `settle`."""
-        ...
 
     def settle(self) -> None:
         """Take all dictionaries as they are now."""
-        ...
 
 
 class Versions:

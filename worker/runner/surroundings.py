@@ -53,7 +53,6 @@ class Kept(Protocol):
 
     def restore(self) -> str:
         """Put it back. Returns why the process cannot serve another call, or nothing."""
-        ...
 
 
 class Surroundings:
