@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -10,12 +10,13 @@ import msgspec
 from reconciler.api.action import RunId
 from reconciler.api.errors import ArchiveDamaged, ArchiveTooNew, BlobCorrupt, BlobExists, BlobNotFound
 from reconciler.api.names import check_incarnation
-from reconciler.archive.layout import incarnation_in, run_path, runs_of
+from reconciler.archive.layout import RUNS, incarnation_in, run_path, runs_of
 from reconciler.archive.lines import VERSION, Header, Lines, header_of, lines_of
 from reconciler.archive.packing import pack, unpack
 from reconciler.archive.record import ArchivedRun
 from reconciler.stores.archiving import RawRun
 from reconciler.stores.blobs import digest_of
+from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import FOUND_AT_ONCE, BlobStore
 
 _header = msgspec.json.Decoder(Header)
@@ -197,3 +198,18 @@ def _header_in(uri: str, lines: list[bytes]) -> Header | None:
         return _header.decode(lines[0]) if told.kind == "run" else None
     except (IndexError, msgspec.DecodeError):
         return None
+
+
+def archived_lives(blobs: BlobStore, project: str, domain: str = "") -> Iterator[RunLife]:
+    """List the runs of a project, or of one of its domains, that have an object; costs one request for each 1,000.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    folder, after = f"{blobs.uri(RUNS)}/", ""
+    start = f"{folder}{project}/{domain}/" if domain else f"{folder}{project}/"
+    while page := blobs.find(start, after=after):
+        after = page[-1].uri
+        for one in page:
+            run = RunId(*one.uri.removeprefix(folder).rpartition("@")[0].split("/"))
+            yield RunLife(run, incarnation_in(one.uri))

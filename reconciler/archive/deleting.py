@@ -6,9 +6,9 @@ Objects in the folders are removed by the collector; those of a source of other 
 of a deleted one takes a hold before he looks for such notes, and they are written before anything goes: he is refused, or
 what he needs stays.
 
-What ended before the request and is still stored is not kept in the archive: who archives it takes it back before the store
-may forget it. A request is done when that has gone, too. It is carried out again for some time: a collector that was stopped
-in the middle may write again what it had read before.
+What ended before the request and is still stored is forgotten, too (`archive.forgetting`), and not kept in the archive: who
+archives it just then takes it back. What must wait for its clean-up is forgotten by a later pass, and the request is done no
+sooner. It is carried out again for some time: a collector that was stopped in the middle may write again what it had read.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 import msgspec
 import structlog
 
-from reconciler.api.action import RunId
+from reconciler.api.action import RunId, TaskAction
 from reconciler.api.errors import ArchiveTooNew, ArchiveUnreadable
-from reconciler.archive.archive import Archive
+from reconciler.archive.archive import Archive, archived_lives
 from reconciler.archive.folders import folders_of
+from reconciler.archive.forgetting import forget_run, incarnation_of, stored_lives
 from reconciler.archive.index import Row, list_index, read_rows
-from reconciler.archive.layout import RUNS, day_of, incarnation_in, run_path
+from reconciler.archive.layout import day_of, run_path
 from reconciler.archive.record import ArchivedRun
 from reconciler.archive.requests import DeleteRequest, requests_in, unwanted, write_wanted
 from reconciler.archive.segments import drop_events
@@ -31,7 +32,6 @@ from reconciler.archive.unneeded import Unneeded
 from reconciler.archive.unread import folders_found, is_apart
 from reconciler.core.status_conditions import terminal_time
 from reconciler.stores.base import Store
-from reconciler.stores.counts import RunSummary
 from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore, Found
@@ -43,8 +43,6 @@ _ROWS = 20_000
 """Lines of the index that are remembered for the next request: some 10 MB."""
 _SKEW = 600.0
 """Seconds by which the clock of the object store may be behind that of the store."""
-_PAGE = 500
-"""Stored runs that are looked at together."""
 _Key = tuple[str, str, str, str]
 
 
@@ -79,6 +77,15 @@ class _Part(msgspec.Struct):
         self.first[shard] = min(self.first.get(shard, created), created)
         self.ends[life.run] = max(self.ends.get(life.run, 0), ended)
 
+    def add_forgotten(self, shard: int, life: RunLife, actions: Sequence[TaskAction]) -> None:
+        """Add a run that was stored until now; its folders are noted."""
+        self.lives.append(life)
+        self.notes.setdefault(shard, {})
+        created = min((action.metadata.creation_timestamp for action in actions), default=0)
+        ended = max((terminal_time(action.status) for action in actions), default=0)
+        self.first[shard] = min(self.first.get(shard, created), created)
+        self.ends[life.run] = max(self.ends.get(life.run, 0), ended)
+
 
 class Deleter:
     """Carries out requests to delete from the archive.
@@ -110,7 +117,7 @@ class Deleter:
         self.too_new: set[RunLife] = set()
 
     def carry_out(self, request: DeleteRequest) -> bool:
-        """Delete what is asked for; tell whether all is gone: stored runs wait, and without `flush` a large rest, too.
+        """Delete what is asked for; tell whether all has gone: what owes clean-up waits, and without `flush` a large rest.
 
         Raises:
             BlobUnavailable, StoreUnavailable: a server does not answer; it may be carried out again.
@@ -119,6 +126,7 @@ class Deleter:
         return self._carry_out(request) and not self.too_new
 
     def _carry_out(self, request: DeleteRequest) -> bool:
+        forgotten = self._forget_stored(request)
         lives = [RunLife.parse(run) for run in request.runs]
         if lives and not self._forget(lives):
             return False
@@ -133,12 +141,10 @@ class Deleter:
             if not lives and not self._forget([RunLife(row.id, row.incarnation) for row in going]):
                 return False
             self._strip(one.uri, request.project, rows, {row.key for row in going})
-        if not (lives or request.finished_at) and not self._forget(list(self._unlisted(request, known))):
-            return False
-        if self._is_stored(request):
+        if not lives and not self._forget(list(self._unlisted(request, known))):
             return False
         self._drop_late(request, sorted(self._shards(request)))
-        return True
+        return forgotten
 
     def take_back(self, rows: Sequence[Row]) -> int:
         """Delete, of runs archived just now, those whose deletion was asked for; return how many.
@@ -201,37 +207,25 @@ class Deleter:
     def _stays(self, row: Row) -> bool:
         return RunLife(row.id, row.incarnation) in self.too_new
 
-    def _is_stored(self, request: DeleteRequest) -> bool:
-        """Tell whether a run to be deleted is still stored: then its deletion waits for its retention."""
-        if not request.stored:
-            return False
-        if request.runs:
-            return any(
-                self._incarnation(life.run) == life.incarnation for life in map(RunLife.parse, request.runs)
-            )
-        page = self._store.list_runs(_PAGE)
-        while page:
-            if any(self._may_be_meant(summary, request) for summary in page):
-                return True
-            page = self._store.list_runs(_PAGE, page[-1])
-        return False
-
-    def _may_be_meant(self, summary: RunSummary, request: DeleteRequest) -> bool:
-        run, counts = summary.id, summary.counts
-        if not request.covers(run):
-            return False
-        if summary.created_at >= request.at or counts.ended < counts.total:
-            return False
-        first = self._store.list_actions(run, limit=1).actions
-        return bool(first) and terminal_time(first[0].status) < request.at
-
-    def _incarnation(self, run: RunId) -> str | None:
-        first = self._store.list_actions(run, limit=1).actions
-        return first[0].metadata.incarnation if first else None
+    def _forget_stored(self, request: DeleteRequest) -> bool:
+        """Forget what is meant and still stored; tell whether all of it has gone, as some may have to wait."""
+        if request.finished_at:
+            return True
+        whole, part = True, _Part()
+        for run in stored_lives(self._store, request):
+            if not run.has_root or (self._flush is None and run.actions > self._left):
+                whole = False
+                continue
+            self._left -= run.actions
+            gone, life = forget_run(self._store, self._blobs, run.life), run.life
+            if gone:
+                part.add_forgotten(self._store.shard_of(life.run), life, gone)
+            whole = incarnation_of(self._store, life.run) != life.incarnation and whole
+        return self._remove(part) and whole
 
     def _unlisted(self, request: DeleteRequest, known: Collection[_Key]) -> Iterator[RunLife]:
         """Find runs of a project without a line in the index, for which no collector is about to write one."""
-        for life in _lives_in(self._blobs, request):
+        for life in archived_lives(self._blobs, request.project, request.domain):
             if (life.run.project, life.run.domain, life.run.run, life.incarnation) in known:
                 continue
             if self._ended(life) < request.at and self._store.counts(life.run) is None:
@@ -296,18 +290,3 @@ class Deleter:
             for shard in part.notes:
                 self._flush(shard)
         return True
-
-
-def _lives_in(blobs: BlobStore, request: DeleteRequest) -> Iterator[RunLife]:
-    """List the runs of a project, or of one of its domains, that have an object."""
-    folder = f"{blobs.uri(RUNS)}/"
-    start = (
-        f"{folder}{request.project}/{request.domain}/" if request.domain else f"{folder}{request.project}/"
-    )
-    after = ""
-    while page := blobs.find(start, after=after):
-        after = page[-1].uri
-        for one in page:
-            yield RunLife(
-                RunId(*one.uri.removeprefix(folder).rpartition("@")[0].split("/")), incarnation_in(one.uri)
-            )

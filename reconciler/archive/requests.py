@@ -42,9 +42,9 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         by: who asked.
         at: when, ms since the epoch.
         reason: why, as he says.
-        archived, actions: how many runs the archive had, and actions in them.
-        stored: how many runs had ended and were in the store alone: they are not archived, and go with their records.
-        stored_until: when the retention of the last one of these is over, ms since the epoch; 0 = there is none.
+        archived: how many runs lay in the archive, also damaged ones, and such as the index has lost.
+        stored: how many others had ended and were in the store alone.
+        actions: how many all of these have; of a damaged run what can be told.
         alive: how many runs of a project had not ended: they are not meant.
         held: how many are the source of others, whose objects stay as long as those.
         damaged: how many could not be read whole: what lies in folders of theirs goes; what they named elsewhere is left.
@@ -62,9 +62,8 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     at: int
     reason: str = ""
     archived: int = 0
-    actions: int = 0
     stored: int = 0
-    stored_until: int = 0
+    actions: int = 0
     alive: int = 0
     held: int = 0
     damaged: int = 0

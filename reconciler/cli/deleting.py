@@ -33,10 +33,9 @@ def delete(
     domain: str,
     as_json: bool,
 ) -> None:
-    """Delete RUN from the archive, or with --all every ended run of a project, and the objects that only they name.
+    """Delete RUN, or with --all every ended run of a project, from records and archive, with the objects only they name.
 
-    It cannot be undone. What ended lately is stored until its retention is over; then it goes, and is not archived. What is
-    alive is not meant. A trace stays: `reconciler history deleted`.
+    It cannot be undone. What is alive is not meant. A trace stays: `reconciler history deleted`.
     """
     if as_json and not (yes or dry_run):
         raise click.UsageError("--json asks no questions: add --yes, or --dry-run.")
@@ -71,7 +70,7 @@ def deleted(*, project: str, domain: str, as_json: bool) -> None:
         rows = [
             (
                 _what(each),
-                str(each.archived),
+                str(each.archived + each.stored),
                 str(each.actions),
                 iso(each.at) or "",
                 iso(each.finished_at) or "not yet",
@@ -120,36 +119,23 @@ def _what(request: DeleteRequest) -> str:
 
 
 def _counted(request: DeleteRequest) -> str:
-    parts = []
-    if request.archived or not request.stored:
-        parts.append(
-            f"{_runs(request.archived)} in the archive with {request.actions} actions would be deleted at once"
-        )
+    runs = _runs(request.archived + request.stored)
+    parts = [f"{_what(request)}: {runs} with {request.actions} actions would be deleted at once"]
     if request.stored:
-        parts.append(
-            f"{_runs(request.stored)} that ended lately would stay readable until {iso(request.stored_until)}, when the "
-            "collector forgets them, and would not be archived"
-        )
-    return "; ".join([f"{_what(request)}: {parts[0]}", *parts[1:], *_staying(request)]) + "."
+        parts[0] += f", {request.stored} of them not archived yet"
+    return "; ".join([*parts, *_staying(request)]) + "."
 
 
 def _sentence(done: DeleteRequest) -> str:
-    parts = []
-    if done.archived and not (done.finished_at or done.stored or done.too_new):
-        parts.append(
-            "it is much, so the collector deletes it; `reconciler history deleted` says when it is done"
+    runs = _runs(done.archived + done.stored - done.too_new)
+    if done.finished_at or done.too_new:
+        told = f"{runs} with {done.actions} actions were deleted; the collector removes their objects"
+    else:
+        told = (
+            f"{runs} with {done.actions} actions are being deleted: the collector does the rest, as it is much, or some of "
+            "it owes clean-up, is read just now or is stored in part. `reconciler history deleted` says when it is done"
         )
-    elif done.archived:
-        parts.append(
-            f"{_runs(done.archived - done.too_new)} with {done.actions} actions were deleted from the "
-            "archive; the collector removes their objects"
-        )
-    if done.stored:
-        parts.append(
-            f"{_runs(done.stored)} that ended lately can be read until {iso(done.stored_until)}; then the collector forgets "
-            "them with their objects, and does not archive them. `reconciler history deleted` says when it is done"
-        )
-    return "; ".join([f"{_what(done)}: {parts[0]}", *parts[1:], *_staying(done)]) + "."
+    return "; ".join([f"{_what(done)}: {told}", *_staying(done)]) + "."
 
 
 def _staying(request: DeleteRequest) -> list[str]:
@@ -192,7 +178,6 @@ def _document(request: DeleteRequest) -> dict[str, object]:
         "archived": request.archived,
         "actions": request.actions,
         "stored": request.stored,
-        "stored_until": iso(request.stored_until),
         "alive": request.alive,
         "held": request.held,
         "damaged": request.damaged,

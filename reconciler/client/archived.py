@@ -36,6 +36,7 @@ class ArchivedRuns:
         self._archive = Archive(blobs) if blobs is not None else None
         self._kept: dict[tuple[RunId, str], tuple[float, ArchivedRun]] = {}
         self._sources: dict[tuple[RunId, str], str] = {}
+        self._forgotten = 0
         self._lock = Lock()
 
     def find(self, run: RunId, incarnation: str = "") -> ArchivedRun | None:
@@ -46,7 +47,7 @@ class ArchivedRuns:
         """
         if self._archive is None:
             return None
-        key, now = (run, incarnation), time.monotonic()
+        key, now, forgotten = (run, incarnation), time.monotonic(), self._forgotten
         kept = self._kept.get(key)
         if kept is not None and now - kept[0] < _FOR:
             return kept[1]
@@ -55,7 +56,7 @@ class ArchivedRuns:
             log.warning("archive.damaged", run=str(run), error=found.damage)
         with self._lock:
             self._kept.pop(key, None)
-            if found is not None:
+            if found is not None and forgotten == self._forgotten:
                 self._kept[key] = (now, found)
             while len(self._kept) > _KEPT:
                 del self._kept[next(iter(self._kept))]
@@ -80,9 +81,11 @@ class ArchivedRuns:
         return frozenset(self._sources.get(life, "") for life in lives) - {""}
 
     def forget(self) -> None:
-        """Forget everything that was read, because something was deleted."""
+        """Forget everything that was read, or is being read, because something was deleted."""
         with self._lock:
             self._kept.clear()
+            self._sources.clear()
+            self._forgotten += 1
 
 
 def counts_of(run: ArchivedRun) -> RunCounts:

@@ -70,13 +70,15 @@ def row_of(store: Store, summary: RunSummary, *, whole: bool, known: TaskAction 
     only = [known] if known is not None and known.children.total + 1 == summary.counts.total else None
     records = only or list(records_of(store, summary.id, None if whole else ""))
     root = next((each for each in records if each.id.action == ROOT), records[0] if records else None)
+    # whose submitter died half way may have no root: it has no phase, as in the archive
+    records = records or list(store.list_actions(summary.id, limit=1).actions)
     alive = summary.counts.ended < summary.counts.total
     groups = Counter(map(_alike, records)) if whole else _counted(summary)
     return Row(
         project=summary.id.project,
         domain=summary.id.domain,
         run=summary.id.run,
-        incarnation=root.metadata.incarnation if root else "",
+        incarnation=records[0].metadata.incarnation if records else "",
         created_at=summary.created_at,
         ended_at=0 if alive else max((terminal_time(each.status) for each in records), default=0),
         phase=str(root.phase) if root else "",

@@ -221,15 +221,6 @@ class ChannelEntry(msgspec.Struct, frozen=True):
     event: ActionEvent
 
 
-class Collected(msgspec.Struct, frozen=True):
-    """The result of one pass of the collector in a shard (R42)."""
-
-    deleted: tuple[TaskAction, ...]
-    already_gone: int
-    kept: int
-    """Still owed clean-up or with live children; looked at again later."""
-
-
 class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Protocol):
     """Records, due index, attempts and the results channel. Each verb raises `StoreUnavailable` while Redis is away."""
 
@@ -353,14 +344,6 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         """
 
     # -- keeping house ---------------------------------------------------------------------------------------------
-    def collect(
-        self, shard: int, *, before: int, limit: int, noted: bool = False, archived: bool = False
-    ) -> Collected:
-        """Forget terminal actions that ended before `before`; never one above a child that stays (R42).
-
-        With `noted` only those with a note (`Garbage.note_garbage`), with `archived` only those of runs in the archive.
-        """
-
     def trim_events(self, before: int, *, spilled: bool = False) -> int:
         """Drop events older than `before`, with `spilled` only those before `set_spilled`; returns how many."""
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
+from reconciler.stores.holds import RunLife
 
 Folders = tuple[str, ...]
 """URIs; what lies below them goes. None at all: the objects of the action stay."""
@@ -42,11 +43,22 @@ class Life(msgspec.Struct, frozen=True, order=True, gc=False):
         return cls(ActionId(*path.split("/")), incarnation)
 
 
-class Garbage(Protocol):
-    """Remembers which objects of a shard are garbage. A note counts only once its action has no record."""
+class Collected(msgspec.Struct, frozen=True):
+    """The result of one pass of the collector in a shard (R42)."""
 
-    def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
-        """List what `collect` would forget now; `limit` is the size of a page."""
+    deleted: tuple[TaskAction, ...]
+    already_gone: int
+    kept: int
+    """Still owed clean-up or with live children; looked at again later."""
+
+
+class Garbage(Protocol):
+    """Forgets records, and remembers which objects are garbage. A note counts only once its action has no record."""
+
+    def collectable(
+        self, shard: int, *, before: int, limit: int, only: RunLife | None = None
+    ) -> list[TaskAction]:
+        """List what `collect` would forget now, of all or of a run; `limit` is the size of a page."""
 
     def note_garbage(self, shard: int, folders: Mapping[Life, Folders]) -> None:
         """Note where the objects of these actions lie. An older note of the same action is replaced."""
@@ -56,3 +68,19 @@ class Garbage(Protocol):
 
     def drop_garbage(self, shard: int, lives: Iterable[Life]) -> None:
         """Drop the notes of these actions; one that has none is skipped."""
+
+    def collect(
+        self,
+        shard: int,
+        *,
+        before: int,
+        limit: int,
+        noted: bool = False,
+        archived: bool = False,
+        only: RunLife | None = None,
+    ) -> Collected:
+        """Forget terminal actions that ended before `before`; never one above a child that stays (R42).
+
+        With `noted` only those with a note (`Garbage.note_garbage`), with `archived` only those of runs in the archive. With
+        `only` instead those of that run, whenever they ended: it is sealed, and nothing of it goes while some of it lives.
+        """

@@ -20,7 +20,8 @@ from support import (
 
 from reconciler.api.action import RunId
 from reconciler.api.phase import ActionPhase
-from reconciler.stores.base import Collected, CreateOutcome, Store
+from reconciler.stores.base import CreateOutcome, Store
+from reconciler.stores.garbage import Collected
 from reconciler.stores.memory import MemoryStore
 from reconciler.stores.redis.store import RedisStore
 

@@ -76,9 +76,9 @@ BULK = {
 }
 """Each with what is said of it."""
 HISTORY = {
-    "reconciler history delete RUN --dry-run": "that ended lately would stay readable until",
-    'reconciler history delete RUN --reason "the customer asked" --yes': "and does not archive them",
-    'reconciler history delete --all --project acme --reason "the contract ended" --yes': "0 runs in the archive",
+    "reconciler history delete RUN --dry-run": "actions would be deleted at once, 1 of them not archived yet",
+    'reconciler history delete RUN --reason "the customer asked" --yes': "were deleted; the collector removes their objects",
+    'reconciler history delete --all --project acme --reason "the contract ended" --yes': "0 runs with 0 actions",
     "reconciler history deleted": "the customer asked",
 }
 """As above."""

@@ -130,6 +130,28 @@ def test_while_members_are_missing(lab: Lab) -> None:
     assert again.result() == [n * n for n in range(MEMBERS)]
 
 
+@pytest.mark.rule("R91")
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_to_be_deleted(lab: Lab, *, whole: bool) -> None:
+    """It is counted as stored, and stays until nobody can store the rest of it; then it goes, and is not archived."""
+    run, history = source(lab), lab.client.history
+    killed(lab, lambda: run.recover(name="new"), 2)
+    lab.clock.advance(1)
+    plan = history.plan_delete_project("default") if whole else history.plan_delete(NEW)
+    assert (plan.archived, plan.stored, plan.alive) == (0, 1 + whole, 0)
+    assert history.delete(plan).finished_at == 0
+    assert lab.store.counts(NEW) is not None
+    for _ in range(3):
+        lab.clock.advance(timedelta(hours=1))
+        collect(lab.store, lab.settings, lab.blobs)
+    assert lab.store.counts(NEW) is None
+    assert [row.run for row in history.find(Question(project="default", since=FIRST, until=LAST)).rows] == (
+        [] if whole else ["source"]
+    )
+    [trace] = history.deleted()
+    assert trace.finished_at
+
+
 def test_a_fork_and_a_submission_name_their_own_call(lab: Lab) -> None:
     """A fork needs its options again; a submission has no source."""
     run = source(lab)

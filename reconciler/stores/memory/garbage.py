@@ -6,17 +6,20 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.api.action import TaskAction
 from reconciler.stores.garbage import Folders, Life
+from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.queries import Queries
 
 
 class GarbageNotes(Queries):
     """The verbs for notes of objects whose records go."""
 
-    def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
+    def collectable(
+        self, shard: int, *, before: int, limit: int, only: RunLife | None = None
+    ) -> list[TaskAction]:
         del limit  # the size of a page, and all of this is one
         with self._lock:
             state = self._shards[shard]
-            ended = sorted((at, path) for path, at in state.done.items() if at < before)
+            before, ended = self.ended_before(state, before, only)
             return [
                 self.view(state.records[path])
                 for _, path in ended

@@ -9,9 +9,9 @@ from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.core.ordering import natural_page
-from reconciler.stores.base import ChannelEntry, Collected, Page
+from reconciler.stores.base import ChannelEntry, Page
 from reconciler.stores.counts import Asking, RunCounts, RunSummary, newest_runs
-from reconciler.stores.garbage import Life
+from reconciler.stores.garbage import Collected, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.memory.record import Cursor, Record, copied
 from reconciler.stores.memory.state import MemoryCore, Shard, parse
@@ -80,12 +80,19 @@ class Queries(MemoryCore):
             ]
 
     def collect(
-        self, shard: int, *, before: int, limit: int, noted: bool = False, archived: bool = False
+        self,
+        shard: int,
+        *,
+        before: int,
+        limit: int,
+        noted: bool = False,
+        archived: bool = False,
+        only: RunLife | None = None,
     ) -> Collected:
         del limit  # the size of a page, and all of this is one
         with self._lock:
             now, state = self.now(), self._shards[shard]
-            ended = sorted((at, path) for path, at in state.done.items() if at < before)
+            before, ended = self.ended_before(state, before, only)
             there = [path for _, path in ended if path in state.records]
             for _, path in ended:
                 if path not in state.records:
@@ -104,6 +111,19 @@ class Queries(MemoryCore):
                 deleted += [self._forget(state, path) for path in free]
             self.wrote("collect", tuple(action.id for action in deleted))
         return Collected(tuple(deleted), len(ended) - len(there), len(there) - len(deleted))
+
+    def ended_before(
+        self, shard: Shard, before: int, only: RunLife | None
+    ) -> tuple[int, list[tuple[int, str]]]:
+        """Find what ended before a time, or all of a run that has ended, which is sealed; with the time that counts."""
+        if only is None:
+            return before, sorted((at, path) for path, at in shard.done.items() if at < before)
+        paths = [str(record.id) for record in shard.records.values() if record.id.run_id == only.run]
+        if shard.incarnations.get(only.run, "") != only.incarnation or not set(paths) <= shard.done.keys():
+            return before, []
+        if paths:
+            shard.sealed.setdefault(only.run, False)
+        return max(before, self.now() + 1), sorted((shard.done[path], path) for path in paths)
 
     def _forget(self, shard: Shard, path: str) -> TaskAction:
         record = shard.records[path]

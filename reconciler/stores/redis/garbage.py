@@ -9,8 +9,9 @@ import msgspec
 
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.stores.garbage import Folders, Life
+from reconciler.stores.holds import RunLife
 from reconciler.stores.redis.connect import explain
-from reconciler.stores.redis.queries import Queries
+from reconciler.stores.redis.queries import Queries, named
 from reconciler.stores.redis.scripts import script
 
 _folders = msgspec.json.Decoder(Folders)
@@ -20,12 +21,16 @@ class GarbageNotes(Queries):
     """The verbs for notes of objects whose records go."""
 
     @explain
-    def collectable(self, shard: int, *, before: int, limit: int) -> list[TaskAction]:
+    def collectable(
+        self, shard: int, *, before: int, limit: int, only: RunLife | None = None
+    ) -> list[TaskAction]:
         names: list[ActionId] = []
         offset = 0
         while True:
             found, missing, left, _ = script("collect")(
-                self.client, self.keys.due(shard), self.keys.base(shard), before, limit, offset, "look", 0
+                self.client,
+                *(self.keys.due(shard), self.keys.base(shard), before, limit, offset, "look", 0),
+                *named(only),
             )
             names += [ActionId(*path.decode().split("/")) for path, _ in found]
             offset += len(found) + left

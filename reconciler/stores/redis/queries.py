@@ -14,9 +14,11 @@ from reconciler.api.event import ActionEvent, AuditEntry
 from reconciler.api.phase import ActionPhase
 from reconciler.core.ordering import natural_page
 from reconciler.stores import records
-from reconciler.stores.base import ChannelEntry, Collected, Page
+from reconciler.stores.base import ChannelEntry, Page
 from reconciler.stores.counts import Asking, RunCounts, RunSummary, newest_runs
 from reconciler.stores.events import decode_event
+from reconciler.stores.garbage import Collected
+from reconciler.stores.holds import RunLife
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, pairs
 from reconciler.stores.redis.notify import Notifier
@@ -143,7 +145,14 @@ class Queries(RedisCore):
 
     @explain
     def collect(
-        self, shard: int, *, before: int, limit: int, noted: bool = False, archived: bool = False
+        self,
+        shard: int,
+        *,
+        before: int,
+        limit: int,
+        noted: bool = False,
+        archived: bool = False,
+        only: RunLife | None = None,
     ) -> Collected:
         deleted: list[TaskAction] = []
         gone = kept = 0
@@ -153,6 +162,7 @@ class Queries(RedisCore):
                 *(self.keys.due(shard), self.keys.base(shard), before, limit, kept),
                 "noted" if noted else "all",
                 int(archived),
+                *named(only),
             )
             for path, parts in runs:  # their shared specs are gone now, and whoever asked may want them
                 run = RunId(*path.decode().split("/"))
@@ -208,6 +218,11 @@ class Queries(RedisCore):
     def audit(self, shard: int) -> list[AuditEntry]:
         entries: Any = self.client.xrange(self.keys.audit(shard))
         return [_decode_audit(fields[b"a"]) for _, fields in entries]
+
+
+def named(only: RunLife | None) -> tuple[str, str]:
+    """Name a run, or none, for the script of `collect`."""
+    return (str(only.run), only.incarnation) if only is not None else ("", "")
 
 
 def add_audit(pipe: Pipeline, key: str, entry: AuditEntry) -> None:

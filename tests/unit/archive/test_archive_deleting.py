@@ -159,25 +159,61 @@ def collected(lab: Lab, later: timedelta = timedelta(minutes=1)) -> None:
 
 
 def test_what_ended_and_is_not_archived_yet(lab: Lab) -> None:
-    """It is stored for its retention, which the plan tells; it is not kept in the archive, not even until the next pass."""
+    """It is forgotten at once, with its objects, and is never found in the archive; its name is free."""
+    run, other = square.map(range(3), run="mine"), square.submit((2,), run="other")
+    lab.work()
+    plan = lab.client.history.plan_delete(run.id)
+    assert (plan.archived, plan.stored, plan.actions) == (0, 1, 4)
+    done = lab.client.history.delete(plan)
+    assert done.finished_at
+    assert lab.store.counts(run.id) is None
+    with pytest.raises(ActionNotFound):
+        run.result()
+    collected(lab)
+    assert objects_of(lab, run) == []
+    swept(lab)
+    assert (remembered(lab), Archive(lab.blobs).incarnations(run.id)) == ({"other"}, [])
+    assert other.result() == f"4{PAD}"
+    assert lab.client.history.deleted() == [done]
+    again = square.submit((3,), run="mine")
+    lab.work()
+    assert again.result() == f"9{PAD}"
+    swept(lab)
+    assert remembered(lab) == {"mine", "other"}, "only what had ended before the request is meant"
+
+
+def test_without_an_archive(lab: Lab) -> None:
+    """What is stored can be deleted all the same."""
+    lab.client.settings = msgspec.structs.replace(lab.settings, archive=timedelta(0))
+    run = square.submit((2,), run="mine")
+    lab.work()
+    assert lab.client.history.delete(lab.client.history.plan_delete(run.id)).stored == 1
+    assert lab.store.counts(run.id) is None
+
+
+def test_what_is_read_just_now_waits(lab: Lab) -> None:
+    """Whoever makes a run of it has all he needs; the trace is not finished until it has gone."""
+    run = square.submit((2,), run="mine")
+    lab.work()
+    lab.store.hold(RunLife(run.id, run.incarnation), RunId("default", "development", "new"), 60_000)
+    done = lab.client.history.delete(lab.client.history.plan_delete(run.id))
+    assert (done.finished_at, run.result()) == (0, f"4{PAD}")
+    collected(lab, timedelta(minutes=3))
+    assert lab.store.counts(run.id) is None
+    [trace] = lab.client.history.deleted()
+    assert trace.finished_at
+
+
+def test_much_that_is_stored_is_left_to_the_collector(lab: Lab) -> None:
+    """As with archived runs."""
     run = square.submit((2,), run="mine")
     lab.work()
     plan = lab.client.history.plan_delete(run.id)
-    assert (plan.archived, plan.stored) == (0, 1)
-    assert 0 < plan.stored_until - lab.store.now() <= lab.settings.retention.total_seconds() * 1000
-    assert lab.client.history.delete(plan).finished_at == 0, "it is still stored"
-    collected(lab)
+    store_request(lab.blobs, plan)
+    assert not Deleter(lab.store, lab.blobs, most=0).carry_out(plan)
     assert run.result() == f"4{PAD}"
-    [trace] = lab.client.history.deleted()
-    assert trace.finished_at == 0
-    collected(lab, timedelta(minutes=61))
-    assert lab.store.get(run.action) is None
-    assert (remembered(lab), Archive(lab.blobs).incarnations(run.id), objects_of(lab, run)) == (set(), [], [])
     collected(lab)
-    [trace] = lab.client.history.deleted()
-    assert trace.finished_at, "now all of it has gone"
-    swept(lab, timedelta(hours=4))
-    assert list(requests_in(lab.blobs)) == []
+    assert (lab.store.counts(run.id), objects_of(lab, run)) == (None, [])
 
 
 def _ways(lab: Lab, run: Run[Any], label: str) -> list[Callable[[], Run[Any]]]:
@@ -200,6 +236,7 @@ def test_a_run_to_be_deleted_is_no_source(lab: Lab, *, whole: bool) -> None:
     lab.clock.advance(1)
     begun = _ways(lab, run, "begun")[0]
     first = begun()
+    lab.store.hold(RunLife(run.id, run.incarnation), first.id, 60_000)  # so it stays for a while
     history.delete(history.plan_delete_project("default") if whole else history.plan_delete(run.id))
     for again in _ways(lab, run, "late"):
         with pytest.raises(
@@ -352,12 +389,11 @@ def test_a_project_is_deleted(lab: Lab) -> None:
     alive = acme(lab, "alive")
     lab.clock.advance(1)
     plan = lab.client.history.plan_delete_project("acme", domain="development")
-    assert (plan.archived, plan.stored, plan.alive) == (1, 1, 1)
-    assert plan.stored_until > lab.store.now()
-    done = lab.client.history.delete(plan)
-    assert done.finished_at == 0, "one is stored still"
+    assert (plan.archived, plan.stored, plan.alive, plan.actions) == (2, 1, 1, 3)
+    assert lab.client.history.delete(plan).finished_at
     assert remembered(lab, "acme") == {"kept"}
     assert Archive(lab.blobs).incarnations(lost.id) == []
+    assert lab.store.counts(late.id) is None
     collected(lab, timedelta(minutes=62))
     assert remembered(lab, "acme") == {"kept"}
     assert remembered(lab) == {"mine"}
@@ -572,6 +608,64 @@ def test_a_run_of_a_newer_release_stays(lab: Lab) -> None:
     assert (remembered(lab), objects_of(lab, mine)) == (set(), [])
     [trace] = lab.client.history.deleted()
     assert (trace.too_new, bool(trace.finished_at)) == (0, True)
+
+
+def test_what_an_index_has_lost_and_what_is_damaged_is_counted(lab: Lab) -> None:
+    """The trace counts what lies in the archive, not what its index says of it."""
+    mine, other = ended(lab, "mine", "other")
+    lab.blobs.put(lab.blobs.uri(f"_archive/runs/{mine.id}@{mine.incarnation}.ndjson.gz"), b"damaged")
+    for one in lab.blobs.find(lab.blobs.uri("_archive/index")):
+        lab.blobs.delete([one.uri])
+    plan = lab.client.history.plan_delete_project("default")
+    assert (plan.archived, plan.stored, plan.actions) == (2, 0, 1)
+    done = lab.client.history.delete(plan)
+    assert (done.damaged, bool(done.finished_at)) == (1, True)
+    assert [Archive(lab.blobs).incarnations(run.id) for run in (mine, other)] == [[], []]
+
+
+def test_what_was_told_apart_is_counted(lab: Lab) -> None:
+    """Two runs had one incarnation, as a client was away between question and submission: both go by it, or with all."""
+    [mine] = ended(lab, "mine")
+    uri = lab.blobs.uri(f"_archive/runs/{mine.id}@{mine.incarnation}.ndjson.gz")
+    apart = lab.blobs.uri(f"_archive/runs/{mine.id}@{mine.incarnation}~123.ndjson.gz")
+    lab.blobs.put(apart, lab.blobs.get(uri))
+    for incarnation in ("", mine.incarnation):
+        assert lab.client.history.plan_delete(mine.id, incarnation=incarnation).archived == 2
+    assert lab.client.history.plan_delete(mine.id, incarnation=f"{mine.incarnation}~123").archived == 1
+    assert lab.client.history.plan_delete_project("default").archived == 2
+    lab.client.history.delete(lab.client.history.plan_delete(mine.id, incarnation=mine.incarnation))
+    assert Archive(lab.blobs).incarnations(mine.id) == []
+
+
+def test_what_is_archived_and_still_stored_is_one_run(lab: Lab) -> None:
+    """Between a collector's mark and its forgetting it is in both places, and counted once."""
+    run = square.map(range(3), run="mine")
+    lab.work()
+    lab.clock.advance(timedelta(minutes=61))
+    archive_all(lab.store, lab.blobs, lab.settings, lab.store.now())
+    history = lab.client.history
+    for plan in (history.plan_delete(run.id), history.plan_delete_project("default")):
+        assert (plan.archived, plan.stored, plan.actions) == (1, 0, 4)
+    assert history.delete(history.plan_delete(run.id)).finished_at
+    assert (lab.store.counts(run.id), remembered(lab)) == (None, set())
+
+
+def test_who_reads_while_it_is_deleted_keeps_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that had read the archive before does not bring the run back into the client's memory of ten seconds."""
+    [mine] = ended(lab, "mine")
+    plan = lab.client.history.plan_delete(mine.id)
+    read = Archive.read_run
+
+    def late(archive: Archive, run: RunId, incarnation: str = "") -> Any:
+        found = read(archive, run, incarnation)
+        monkeypatch.undo()
+        lab.client.history.delete(plan)
+        return found
+
+    monkeypatch.setattr(Archive, "read_run", late)
+    assert lab.client.get(mine.action).archived
+    with pytest.raises(ActionNotFound):
+        lab.client.get(mine.action)
 
 
 def test_much_is_left_to_the_collector(lab: Lab) -> None:

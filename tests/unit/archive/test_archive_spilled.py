@@ -15,6 +15,7 @@ from reconciler.api.action import RunId
 from reconciler.archive.archive import Archive
 from reconciler.archive.layout import EVENTS
 from reconciler.client import Run
+from reconciler.stores.holds import RunLife
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
 
@@ -138,7 +139,7 @@ def test_a_spill_is_no_way_back(verb: str, *, late: bool, dies: bool, project: b
 
 @pytest.mark.rule("R91")
 def test_a_run_that_is_archived_and_not_collected_yet() -> None:
-    """It is deleted, then its old events are stored once more, as it is still there: they go with its records."""
+    """It is deleted while somebody reads it, then its old events are stored once more: they go with its records."""
     lab = Lab()
     mine, _ = neighbours(lab)
     mine.abort()
@@ -147,13 +148,16 @@ def test_a_run_that_is_archived_and_not_collected_yet() -> None:
 
     def happens() -> None:
         """Let another collector store old events just then."""
-        assert lab.client.history.delete(lab.client.history.plan_delete(mine.id)).finished_at
+        lab.store.hold(
+            RunLife(mine.id, mine.incarnation), RunId("default", "development", "new"), 5 * 3_600_000
+        )
+        assert not lab.client.history.delete(lab.client.history.plan_delete(mine.id)).finished_at
         lab.clock.advance(timedelta(hours=4))
         swept(lab, store=Harmed(lab.store, "seal", "", lambda: None, dies=True, late=False))
 
     swept(lab, store=Harmed(lab.store, "set_archived", mine.id.run, happens, dies=True, late=False))
     assert lab.store.get(mine.action) is not None
-    for _ in range(2):
+    for _ in range(5):
         swept(lab)
         lab.clock.advance(AGAIN)
     assert lab.store.get(mine.action) is None

@@ -8,8 +8,12 @@
 -- ARGV[4]  offset: entries an earlier call of this pass kept
 -- ARGV[5]  'all'; 'look' forgets nothing and only says what would go; 'noted' forgets what has a garbage note
 -- ARGV[6]  1: forgets only actions of runs that are in the archive
+-- ARGV[7]  a run, or '': of all; one that has ended as a whole is sealed, and its actions go whenever they ended
+-- ARGV[8]  its incarnation, or ''
 -- returns  {{path, flat fields}..., already gone, kept, {run, flat digests and shared specs}... of forgotten runs}
 local done = base .. 'done'
+local offset, limit = tonumber(ARGV[4]), tonumber(ARGV[3])
+local at_once = ARGV[7] ~= ''
 
 -- whoever reads an ancestor may read what is below it: the tree goes when its top may go
 local function wanted(run, parent)
@@ -21,7 +25,7 @@ local function wanted(run, parent)
     if not spec then return false end
     if not terminal(phase) then return true end
     local ended = redis.call('ZSCORE', done, path)
-    if ended and tonumber(ended) >= tonumber(ARGV[2]) then return true end
+    if ended and not at_once and tonumber(ended) >= tonumber(ARGV[2]) then return true end
     parent = above
   end
   return false
@@ -58,7 +62,23 @@ local function is_above(run, name)
   end
 end
 
-local paths = redis.call('ZRANGE', done, '-inf', '(' .. ARGV[2], 'BYSCORE', 'LIMIT', tonumber(ARGV[4]), tonumber(ARGV[3]))
+-- Those of one run, to which nothing can be added from now on; none while one of them is live.
+local function of_run(run, incarnation)
+  local tree, found = base .. 'tree:' .. run, {}
+  local known = redis.pcall('HMGET', base .. 'run:' .. run, 'z', 'i', '0', '1', '2', '3', '4', '9')
+  if known.err or (known[2] or '') ~= incarnation or redis.call('EXISTS', tree) == 0 then return found end
+  for i = 3, 8 do
+    if known[i] and tonumber(known[i]) > 0 then return found end
+  end
+  if not known[1] then redis.call('HSET', base .. 'run:' .. run, 'z', '1') end
+  for _, member in ipairs(redis.call('ZRANGE', tree, offset, offset + limit - 1)) do
+    found[#found + 1] = run .. '/' .. name_of(member)
+  end
+  return found
+end
+
+local paths = at_once and of_run(ARGV[7], ARGV[8])
+  or redis.call('ZRANGE', done, '-inf', '(' .. ARGV[2], 'BYSCORE', 'LIMIT', offset, limit)
 local deleted, gone, kept, runs, above = {}, 0, 0, {}, {}
 
 -- Forgets one that may go, and counts it.
