@@ -213,7 +213,7 @@ class Deleter:
             return True
         whole, part = True, _Part()
         for run in stored_lives(self._store, request):
-            if not run.has_root or (self._flush is None and run.actions > self._left):
+            if not run.is_settled or (self._flush is None and run.actions > self._left):
                 whole = False
                 continue
             self._left -= run.actions

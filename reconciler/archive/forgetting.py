@@ -1,8 +1,9 @@
 """Forget runs that are still stored and shall not be remembered (R91): at once, not when their retention is over.
 
 Their folders are noted before a record goes, so a death anywhere is followed by the same again. What owes clean-up stays,
-with all above it, and so does what somebody reads who makes another run of it, until the next time; and a run that has no
-root yet, until its retention is over: who stores the rest of it finds what he has stored.
+with all above it, and so does what somebody reads who makes another run of it, until the next time; a run that has no root
+yet, until its retention is over: who stores the rest of it finds what he has stored. A run of which something was aborted
+or timed out waits ten minutes, as its worker may still write.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from reconciler.api.action import RunId, TaskAction
+from reconciler.api.phase import ActionPhase
 from reconciler.archive.folders import folders_of
 from reconciler.archive.requests import DeleteRequest
 from reconciler.core.status_conditions import terminal_time
@@ -23,6 +25,8 @@ from reconciler.stores.objects import BlobStore
 
 _PAGE = 500
 """Runs, or actions, that are looked at together."""
+_WRITING = 600_000
+"""How long after the end of a run a worker may still write that was not heard of before it was overruled, ms."""
 
 
 class StoredLife(msgspec.Struct, frozen=True):
@@ -31,12 +35,12 @@ class StoredLife(msgspec.Struct, frozen=True):
     Attributes:
         life: which one.
         actions: how many it has.
-        has_root: else its submitter died half way, or stores the rest of it just now.
+        is_settled: else its submitter has not stored the root yet, or what was aborted may still write.
     """
 
     life: RunLife
     actions: int
-    has_root: bool
+    is_settled: bool
 
 
 def stored_lives(store: Store, request: DeleteRequest) -> Iterator[StoredLife]:
@@ -69,7 +73,10 @@ def _stored(store: Store, run: RunId, counts: RunCounts | None) -> tuple[StoredL
     if first is None:
         return None
     life = RunLife(run, first.metadata.incarnation)
-    return StoredLife(life, counts.total, not first.spec.parent_action_name), terminal_time(first.status)
+    ended = terminal_time(first.status)
+    overruled = any(counts.phases.get(phase) for phase in (ActionPhase.ABORTED, ActionPhase.TIMED_OUT))
+    is_settled = not first.spec.parent_action_name and not (overruled and store.now() - ended < _WRITING)
+    return StoredLife(life, counts.total, is_settled), ended
 
 
 def forget_run(store: Store, blobs: BlobStore, life: RunLife) -> list[TaskAction]:

@@ -133,7 +133,8 @@ def _sentence(done: DeleteRequest) -> str:
     else:
         told = (
             f"{runs} with {done.actions} actions are being deleted: the collector does the rest, as it is much, or some of "
-            "it owes clean-up, is read just now or is stored in part. `reconciler history deleted` says when it is done"
+            "it owes clean-up, is read just now, is stored in part, or was stopped lately. "
+            "`reconciler history deleted` says when it is done"
         )
     return "; ".join([f"{_what(done)}: {told}", *_staying(done)]) + "."
 

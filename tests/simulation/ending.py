@@ -162,10 +162,13 @@ def _outputs_have_owners(sim: Simulation) -> None:
     if not sim.settings.collect_objects or sim.settings.retention < _LONG or sim.settings.archive:
         return
     held = {str(life.run) for shard in sim.store._shards for life in shard.holds}
+    noted = {str(life.action) for shard in sim.store._shards for life in shard.garbage}
     for address in sim.blobs._objects:
         parts = address.key.split("/")
         path = "/".join(part.partition("@")[0] for part in parts[-6:-2])
-        if path.rpartition("/")[0] in held:  # another run points to them
+        if (
+            path.rpartition("/")[0] in held or path in noted
+        ):  # another run points to them, or the next pass removes them
             continue
         if parts[-1] in _OF_ATTEMPTS and path not in sim.observer.lives and path not in sim.observer.cached:
             raise Violation(f"{path} was forgotten, and its {address.key} was not")

@@ -204,6 +204,18 @@ def test_what_is_read_just_now_waits(lab: Lab) -> None:
     assert trace.finished_at
 
 
+def test_what_was_aborted_lately_waits(lab: Lab) -> None:
+    """Its worker may still write; the collector forgets it ten minutes after its end."""
+    run = lab.client.condition("mine", run="mine")
+    run.abort()
+    lab.work()
+    assert lab.client.history.delete(lab.client.history.plan_delete(run.id)).finished_at == 0
+    collected(lab)
+    assert lab.store.counts(run.id) is not None
+    collected(lab, timedelta(minutes=10))
+    assert lab.store.counts(run.id) is None
+
+
 def test_much_that_is_stored_is_left_to_the_collector(lab: Lab) -> None:
     """As with archived runs."""
     run = square.submit((2,), run="mine")
