@@ -45,11 +45,12 @@ from worker.garbage import keep_what_is_there
 from worker.import_path import look_here_last
 from worker.liveness import Liveness
 from worker.manager import WorkerManager
-from worker.metrics import Measuring
+from worker.measuring import Measuring
 from worker.pool_starts import PoolStarts
 from worker.process import configure, current_engine
 from worker.role import Role, chosen_queues, is_solo, is_threads, role_of, role_problems
 from worker.runner.functions import functions_of, runner_for
+from worker.runner.kernel import give_back_memory
 from worker.runner.process import own_all_children
 from worker.start import ends_start
 from worker.start_options import limit_problems, queue_problems
@@ -269,6 +270,7 @@ def _begin_process(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword argume
         engine = current_engine()
         if _Process.role is None or _Process.role.attempts:
             runners.runner_of(engine).start()
+        give_back_memory()
     except Exception as error:  # noqa: BLE001  # Celery would go on, or start such processes for ever
         status = start.say(start.problems_of(error))
         if _Process.pool_starts is not None:

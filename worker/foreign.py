@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.machinery import PathFinder
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from worker.import_path import import_path
@@ -57,6 +56,11 @@ def _problem_of(name: str) -> str:
 def _is_ours(name: str, origin: Path) -> bool:
     if origin in {OUR_ROOT / f"{name}.py", OUR_ROOT / name / "__init__.py"}:
         return True
+    from importlib.metadata import (  # noqa: PLC0415  # 2 MB, also of each process of functions, for this rare question
+        PackageNotFoundError,
+        distribution,
+    )
+
     try:  # an editable installation has single files where packages are installed, the others at their source
         return origin == Path(str(distribution("celery-reconciler").locate_file(f"{name}.py"))).resolve()
     except PackageNotFoundError:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import gc
 from typing import Final
 
+from worker.runner.kernel import give_back_memory
+
 _YOUNG: Final = 10_000
 """Objects made, less those gone, until the young ones are looked at: some batches of a step, and some MB."""
 
@@ -18,4 +20,5 @@ def keep_what_is_there() -> None:
     """Treat all existing objects as permanent, and look at younger ones seldom. Processes forked later do so too."""
     gc.collect()
     gc.freeze()
+    give_back_memory()
     gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import metrics
+from reconciler.instruments import Instruments
 from worker import metrics as worker_metrics
 from worker import standing
 
@@ -17,7 +18,7 @@ Row = tuple[str, str, tuple[str, ...]]
 
 
 @pytest.fixture
-def instruments(tmp_path: Path) -> Iterator[metrics.Instruments]:
+def instruments(tmp_path: Path) -> Iterator[Instruments]:
     """The instruments as the program makes them."""
     metrics.enable(tmp_path)
     assert metrics._Process.instruments is not None
@@ -32,7 +33,7 @@ def documented(text: str) -> list[Row]:
     return [(c[0].strip("`"), c[1], tuple(re.findall(r"\w+", c[2]))) for c in cells if c[3]]
 
 
-def registered(found: metrics.Instruments) -> list[Row]:
+def registered(found: Instruments) -> list[Row]:
     """Return the same of the instruments, and of the gauges that are read at a scrape."""
     rows = [
         (one._name + ("_total" if one._type == "counter" else ""), str(one._type), tuple(one._labelnames))
@@ -43,7 +44,7 @@ def registered(found: metrics.Instruments) -> list[Row]:
     return [*rows, (gauge.name, str(gauge.type), tuple(gauge.samples[0].labels)), *read]
 
 
-def test_the_table_is_true(instruments: metrics.Instruments) -> None:
+def test_the_table_is_true(instruments: Instruments) -> None:
     """Every metric has its row, in order, with kind, labels and a meaning, and no row is without a metric."""
     assert documented(OPERATIONS) == registered(instruments)
 
@@ -51,7 +52,7 @@ def test_the_table_is_true(instruments: metrics.Instruments) -> None:
 @pytest.mark.parametrize(
     "word", ["reconciler_steps_total", "| histogram |", "`ended` |", "| reconcile steps begun |"]
 )
-def test_wrong_rows_are_seen(word: str, instruments: metrics.Instruments) -> None:
+def test_wrong_rows_are_seen(word: str, instruments: Instruments) -> None:
     """A wrong name, kind or label, and a missing meaning, are each reported."""
     head, mark, rest = OPERATIONS.partition("\n| metric |")
     assert word in rest

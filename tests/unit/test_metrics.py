@@ -19,7 +19,8 @@ from reconciler.settings import Settings
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab, ScriptedPlugin
 from worker import metrics as worker_metrics
-from worker.metrics import Measuring, phases
+from worker.measuring import Measuring
+from worker.metrics import phases
 
 pytestmark = pytest.mark.rule("R61")
 

@@ -11,6 +11,7 @@ import pytest
 
 from reconciler.api.errors import InvalidSettings, Outage, StoreUnavailable
 from worker.apart import apart
+from worker.runner import kernel
 
 
 def test_a_worker_imports_neither_boto3_nor_rich() -> None:
@@ -29,6 +30,41 @@ def test_a_worker_of_the_stack_has_no_command_of_others() -> None:
         "import sys; from reconciler.embedded import lean; lean.spare_commands(); import celery.bin.celery as c; "
         "print(*sorted({'flower', 'tornado', 'prompt_toolkit', 'click_repl'} & sys.modules.keys()), "
         "{'worker', 'beat', 'inspect'} <= set(c.celery.commands))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_a_worker_of_the_stack_has_nothing_optional() -> None:
+    """What Celery and redis-py import because it is installed is 5 MB in each process; a plugin can still import it."""
+    program = (
+        "import sys; from reconciler.embedded import lean; lean.spare_commands(); import worker; worker.app; "
+        "print(*sorted({'pygments', 'cffi', 'opentelemetry'} & sys.modules.keys())); import pygments, opentelemetry"
+    )
+    env = {**os.environ, "RECONCILER_REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
+
+
+def test_what_records_no_metrics_does_not_import_their_library() -> None:
+    """It brings a web server: with that 4 MB in each process of functions, and in each program that submits."""
+    program = (
+        "import sys, worker.runner.child, reconciler.environment; "
+        "print(*sorted({'prometheus_client', 'http.server', 'email', 'zipfile'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.skipif(not hasattr(kernel.libc, "malloc_trim"), reason="glibc alone is asked")
+def test_freed_memory_is_given_back() -> None:
+    """Also below something that stays, where glibc would keep it."""
+    program = (
+        "import psutil; from worker.runner.kernel import give_back_memory; me = psutil.Process(); "
+        "rss = lambda: me.memory_info().rss; made = [bytes(2000) for _ in range(20_000)]; last = made[-1]; made.clear(); "
+        "before = rss(); give_back_memory(); print(before - rss() > 20_000_000)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"

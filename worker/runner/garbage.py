@@ -6,16 +6,19 @@ import gc
 import time
 from typing import Final
 
+from worker.runner.kernel import give_back_memory
+
 _LONG: Final = 0.01
 """Seconds. If a look at all takes longer, modules keep many from call to call, and only the young ones are looked at."""
 
 
 class Garbage:
-    """Treats the objects that exist when it is made as permanent, so that a look is short."""
+    """Treats the objects that exist when it is made as permanent, so that a look is short: the imports are done."""
 
     def __init__(self) -> None:
         gc.collect()
         gc.freeze()
+        give_back_memory()
         self._runs = self._older_runs()
         self._took = 0.0
 
