@@ -30,6 +30,8 @@ class AttemptOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     log_uri: str = ""
     log_sha256: str = ""
     at: int = 0
+    began: int = 0
+    """When its call began, by the store's clock as far as the worker knows it, ms since the epoch; 0 = nobody knows."""
     asked: AskedRetry | None = None
     """The next attempt, when the function itself asked for one."""
     waits: tuple[str, ...] = ()

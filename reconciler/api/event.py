@@ -51,6 +51,7 @@ class ActionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         final: whether this is the one terminal event of the action.
         updated_time: when the change happened.
         reported_time: when the event was built.
+        began: when its function began to run, if no earlier event of the attempt says so; 0 = one does, or it did not run.
         output_prefix: folder of the attempt's objects in S3; `outputs` is derived from it.
         actor: who asked, for aborts and signals.
         parent: name of the parent action; None for a root (first event only).
@@ -64,6 +65,7 @@ class ActionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     final: bool = False
     updated_time: int = 0
     reported_time: int = 0
+    began: int = 0
     error_info: ErrorInfo | None = None
     cluster: str = ""
     output_prefix: str = ""

@@ -68,11 +68,15 @@ class Condition(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
 
 
 class PhaseTransition(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
-    """One entry of the history: a reason name, when it was entered (controller clock), and a message (R13)."""
+    """One entry of the history: a reason name, when it was entered (controller clock), and a message (R13).
+
+    `began`: when it began to run, ms since the epoch, in the first entry that knows; 0 = an earlier one says so, or nobody.
+    """
 
     phase: str
     occurred_at: int
     message: str = ""
+    began: int = 0
 
 
 class ErrorState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):

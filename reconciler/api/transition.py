@@ -86,12 +86,13 @@ class OutputRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
 
 
 class TaskInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Details of a phase (R18)."""
+    """Details of a phase (R18). `began_at`: when what the phase tells of began to run, ms since the epoch; 0 = not known."""
 
     logs: tuple[LogLink, ...] = ()
     log_context: dict[str, str] | None = None
     occurred_at: int = 0
     reported_at: int = 0
+    began_at: int = 0
     custom_info: dict[str, Any] = {}
     external_resources: tuple[ExternalResource | None, ...] = ()
     additional_reasons: tuple[ReasonInfo, ...] = ()

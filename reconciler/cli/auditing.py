@@ -12,6 +12,7 @@ from reconciler.api.errors import ReconcilerError
 from reconciler.cli.exits import sentence_of
 from reconciler.cli.finding import Finding
 from reconciler.cli.format import size
+from reconciler.core.counted import counted
 from reconciler.settings import Settings
 from reconciler.stores.redis.auditing import REMOVABLE, KeyReport, Why
 from reconciler.stores.redis.store import RedisStore
@@ -57,7 +58,7 @@ def _keys(store: RedisStore, report: KeyReport, request: AuditRequest) -> Findin
     for why, count in sorted(Counter(left.values()).items()):
         examples = [key for key, found in left.items() if found is why][:_SHOWN]
         problems.append(
-            f"{count} keys: each {why.value}, as {', '.join(map(repr, examples))}: {_REMEDIES[why]}"
+            f"{counted(count, 'key: it', 'keys: each')} {why.value}, as {', '.join(map(repr, examples))}: {_REMEDIES[why]}"
         )
     detail = f"{_looked(report.looked, 'keys', complete=report.complete)}; removed {removed}"
     return Finding(name="keys", detail=detail, problems=tuple(problems), garbage=True)
@@ -90,7 +91,8 @@ def _objects(store: RedisStore, keys: KeyReport, settings: Settings, request: Au
         return Finding(name="objects", problems=(f"{detail}; {why}",), garbage=True)
     if request.fix:
         return Finding(
-            name="objects", detail=f"{detail}; removed {remove_orphans(store, blobs, report.orphans)} objects"
+            name="objects",
+            detail=f"{detail}; removed {counted(remove_orphans(store, blobs, report.orphans), 'object')}",
         )
     if not settings.collect_objects:
         why = "as RECONCILER_COLLECT_OBJECTS is off; a rule of the bucket or `--fix` removes them"
@@ -106,7 +108,7 @@ def _told(report: ObjectReport) -> str:
     looked = _looked(report.looked, "objects", complete=report.complete)
     return (
         f"{looked}, {report.other} of them not in folders of ours; "
-        f"without a record: {count} objects ({total}) of {len(folders)} actions{examples}"
+        f"without a record: {counted(count, 'object')} ({total}) of {counted(len(folders), 'action')}{examples}"
     )
 
 

@@ -17,6 +17,7 @@ from reconciler.cli.history import tell_damage
 from reconciler.cli.output import emit, note, say, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.client.bulk import LIMIT, Bulk
+from reconciler.core.counted import counted
 from reconciler.core.times import iso
 from reconciler.stores.holds import RunLife
 
@@ -147,7 +148,9 @@ def _count(verb: BulkVerb, found: Found, limit: int, *, as_json: bool) -> None:
         told = {"verb": verb, "count": runs, "actions": actions, "limit": limit, "too_many": runs > limit}
         emit({**told, "runs": names, "requests": found.requests})
         return
-    say(f"{runs} runs with {actions} actions are chosen to {verb}.")
+    say(
+        f"{counted(runs, 'run')} with {counted(actions, 'action')} {'is' if runs == 1 else 'are'} chosen to {verb}."
+    )
     if runs > limit:
         say(
             f"That is more than --limit {limit}, so it would be refused: narrow the question, or raise --limit to {runs}."
@@ -189,7 +192,7 @@ def _carry_out(begun: Bulk, *, as_json: bool) -> None:
 def _sentence(begun: Bulk, done: Sequence[Done]) -> str:
     told = Counter(each.outcome.replace("_", " ") or ("refused" if each.refused else "made") for each in done)
     parts = ", ".join(f"{count} {what}" for what, count in sorted(told.items()))
-    return f"{begun.plan.name}: {begun.plan.verb} of {len(done)} runs: {parts}."
+    return f"{begun.plan.name}: {begun.plan.verb} of {counted(len(done), 'run')}: {parts}."
 
 
 def _head(plan: BulkPlan) -> dict[str, object]:

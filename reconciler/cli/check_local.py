@@ -17,6 +17,7 @@ from reconciler.cli.exits import sentence_of
 from reconciler.cli.finding import Finding, skipped
 from reconciler.cli.functions import functions_in_child
 from reconciler.cli.local import foreign_modules
+from reconciler.core.counted import counted
 from reconciler.core.functions import Needs
 from reconciler.core.probe import PROBE
 from reconciler.machine import look_around
@@ -45,7 +46,7 @@ def imported(settings: Settings) -> tuple[Finding, dict[str, Needs]]:
     except InvalidSettings as error:
         return Finding(name="imports", problems=tuple(error.problems)), {}
     found.pop(PROBE, None)
-    detail = f"{', '.join(settings.imports)}: {len(found)} functions"
+    detail = f"{', '.join(settings.imports)}: {counted(len(found), 'function')}"
     return Finding(name="imports", detail=detail), found
 
 

@@ -15,6 +15,7 @@ import msgspec
 from reconciler.api.errors import StoreUnavailable
 from reconciler.broker.check import answering
 from reconciler.cli.finding import Finding, skipped
+from reconciler.core.counted import counted
 from reconciler.core.liveness import (
     OF_ALL,
     OF_STEPS,
@@ -185,7 +186,11 @@ def attempts(seen: Survey, settings: Settings) -> Finding:
     for queue in queues:
         if not seen.consumers(queue):
             count = seen.waiting.get(queue, 0)
-            what = f"{count} launches wait in the queue" if count else "functions are sent to the queue"
+            what = (
+                f"{counted(count, 'launch waits', 'launches wait')} in the queue"
+                if count
+                else "functions are sent to the queue"
+            )
             problems.append(
                 f"{what} {queue!r}, which no living worker consumes: "
                 f"start one with `celery -A worker worker -P prefork -Q {queue} -n {queue}@%h`"

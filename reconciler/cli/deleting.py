@@ -10,6 +10,7 @@ from reconciler.cli.exits import GivenUp
 from reconciler.cli.output import emit, note, say, show_table
 from reconciler.cli.session import ONE_RUN, Place, common_options, connected
 from reconciler.client import Client
+from reconciler.core.counted import counted
 from reconciler.core.times import iso
 
 
@@ -120,19 +121,20 @@ def _what(request: DeleteRequest) -> str:
 
 def _counted(request: DeleteRequest) -> str:
     runs = _runs(request.archived + request.stored)
-    parts = [f"{_what(request)}: {runs} with {request.actions} actions would be deleted at once"]
+    parts = [f"{_what(request)}: {runs} with {counted(request.actions, 'action')} would be deleted at once"]
     if request.stored:
         parts[0] += f", {request.stored} of them not archived yet"
     return "; ".join([*parts, *_staying(request)]) + "."
 
 
 def _sentence(done: DeleteRequest) -> str:
-    runs = _runs(done.archived + done.stored - done.too_new)
+    gone = done.archived + done.stored - done.too_new
+    runs = f"{_runs(gone)} with {counted(done.actions, 'action')}"
     if done.finished_at or done.too_new:
-        told = f"{runs} with {done.actions} actions were deleted; the collector removes their objects"
+        told = f"{runs} {'was' if gone == 1 else 'were'} deleted; the collector removes the objects"
     else:
         told = (
-            f"{runs} with {done.actions} actions are being deleted: the collector does the rest, as it is much, or some of "
+            f"{runs} {'is' if gone == 1 else 'are'} being deleted: the collector does the rest, as it is much, or some of "
             "it owes clean-up, is read just now, is stored in part, or was stopped lately. "
             "`reconciler history deleted` says when it is done"
         )
@@ -144,7 +146,8 @@ def _staying(request: DeleteRequest) -> list[str]:
     parts = []
     if request.alive:
         parts.append(
-            f"{_runs(request.alive)} are alive and stay: abort them, and delete once more after their end"
+            f"{counted(request.alive, 'run is', 'runs are')} alive and will stay: "
+            "abort what lives, and delete once more after its end"
         )
     if request.damaged:
         parts.append(
@@ -153,7 +156,8 @@ def _staying(request: DeleteRequest) -> list[str]:
         )
     if request.too_new:
         parts.append(
-            f"{_runs(request.too_new)} stay, as a newer release archived them: the collector of that one deletes them"
+            f"{counted(request.too_new, 'run stays', 'runs stay')}, archived by a newer "
+            "release: the collector of that one deletes such runs"
         )
     if request.held:
         parts.append(f"objects of {request.held} stay as long as runs that were made of them")
@@ -161,7 +165,7 @@ def _staying(request: DeleteRequest) -> list[str]:
 
 
 def _runs(count: int) -> str:
-    return f"{count} run" if count == 1 else f"{count} runs"
+    return counted(count, "run")
 
 
 def _tell(request: DeleteRequest, sentence: str, *, as_json: bool) -> None:

@@ -181,6 +181,7 @@ def _told_part(told: AttemptView) -> Document:
         "outputs_uri": told.outputs.output_uri if told.outputs else None,
         "cache": told.cache_status.name.lower(),
         "started_at": iso(told.start),
+        "began_at": iso(told.began),
         "ended_at": iso(told.end),
         "logs": {link.name: link.uri for link in told.logs},
         "log_context": told.log_context,

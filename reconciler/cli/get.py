@@ -21,6 +21,7 @@ from reconciler.cli.session import ONE, Place, common_options, connected
 from reconciler.cli.terminal import styled, write
 from reconciler.client.describing import why_waiting
 from reconciler.core.attempts import AttemptView, attempts_of
+from reconciler.core.counted import counted
 from reconciler.core.events import observed_attempts
 from reconciler.core.progress import begun
 from reconciler.core.redaction import EVERY, redaction_of
@@ -172,11 +173,11 @@ def _attempts(record: TaskAction) -> str:
     more = []
     over = status.start_over.number if status.start_over is not None else 0
     if over:
-        more.append(f"started over {over} times")
+        more.append(f"started over {counted(over, 'time')}")
     if status.launches > status.resumes:
-        more.append(f"relaunched {status.launches - status.resumes} times")
+        more.append(f"relaunched {counted(status.launches - status.resumes, 'time')}")
     if status.total_system_failures:
-        more.append(f"{status.total_system_failures} system failures in all")
+        more.append(f"{counted(status.total_system_failures, 'system failure')} in all")
     number = str(observed_attempts(record))
     return f"{number} ({', '.join(more)})" if more else number
 

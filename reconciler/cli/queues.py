@@ -9,6 +9,7 @@ from reconciler.cli.commands import Command, Group
 from reconciler.cli.output import emit, say, show_table
 from reconciler.cli.session import Place, common_options, connected
 from reconciler.client import QueueFacts
+from reconciler.core.counted import counted
 from reconciler.core.times import iso
 
 _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs.")
@@ -118,7 +119,7 @@ def prioritize(*, action: str, priority: int, project: str, domain: str, as_json
         changed = client.prioritize(target, priority)
         _tell(
             {"action": str(target), "priority": priority, "changed": changed},
-            f"{changed} live actions of {target} have priority {priority}."
+            f"{target}: {counted(changed, 'live action has', 'live actions have')} priority {priority}."
             if changed
             else f"{target} has ended, and so has all below it: no priority was changed.",
             as_json=as_json,

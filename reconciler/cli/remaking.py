@@ -15,6 +15,7 @@ from reconciler.cli.commands import Command
 from reconciler.cli.output import emit, note, say
 from reconciler.cli.session import ONE_RUN, Place, common_options, connected, read_text
 from reconciler.client import Run
+from reconciler.core.counted import counted
 from reconciler.stores.counts import RunCounts
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -151,6 +152,10 @@ def _tell(verb: str, counts: RunCounts, source: RunId, made: Run[Any], *, as_jso
     if as_json:
         emit(document)
         return
-    taken = "everything runs again" if verb == "rerun" else f"{reused} actions are taken over, the rest runs"
+    taken = (
+        "everything runs again"
+        if verb == "rerun"
+        else f"{counted(reused, 'action is', 'actions are')} taken over, the rest runs"
+    )
     say(f"{made.id} was made of {source}: {taken}.")
     say(f"`reconciler watch {made.id}` follows it.")

@@ -15,6 +15,7 @@ from reconciler.cli.output import counts_text, phase_cell
 from reconciler.cli.terminal import console
 from reconciler.client import Client
 from reconciler.client.waiting import Waiter
+from reconciler.core.counted import counted
 from reconciler.core.naming import task_name
 from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import span
@@ -125,7 +126,10 @@ def picture(tree: RunTree, height: int) -> Any:  # noqa: ANN401  # rich is impor
     for level, members in lines[:room]:
         table.add_row(*_cells(level, members, tree.now))
     left = len(lines) - room
-    rest = Text(f"… and {left} lines more: `reconciler list RUN` shows them" if left > 0 else "", style="dim")
+    rest = Text(
+        f"… and {counted(left, 'line')} more: `reconciler list RUN` shows them" if left > 0 else "",
+        style="dim",
+    )
     total = sum(counts.values())
     bar = ProgressBar(total=max(total, 1), completed=ended, width=40)
     return Group(Text(f"{ended} of {total} ended: {counts_text(counts)}"), bar, table, rest)

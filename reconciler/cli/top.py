@@ -16,6 +16,7 @@ from reconciler.cli.session import Place, connected
 from reconciler.cli.standing import health_document
 from reconciler.cli.tables import laid_out
 from reconciler.cli.terminal import console
+from reconciler.core.counted import counted
 from reconciler.core.documents import Document
 from reconciler.core.times import span
 
@@ -89,11 +90,11 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], width: int) ->
 def _head(found: Document) -> str:
     late = f"the oldest step is {span(found['late'])} late" if found["late"] >= 1000 else "no step is late"
     swept = ", ".join(_tick(one, found["now"]) for one in found["schedules"])
-    waiting = sum(queue["waiting"] for queue in found["queues"])
-    lost = (
-        f"; {found['lost']['count']} worker leases were lost within a day" if found["lost"]["count"] else ""
-    )
-    return f"{late}; {waiting} launches wait; {len(found['workers'])} workers live; swept: {swept or 'never'}{lost}"
+    waiting = counted(sum(queue["waiting"] for queue in found["queues"]), "launch waits", "launches wait")
+    workers = counted(len(found["workers"]), "worker lives", "workers live")
+    lost = counted(found["lost"]["count"], "worker lease was", "worker leases were")
+    more = f"; {lost} lost within a day" if found["lost"]["count"] else ""
+    return f"{late}; {waiting}; {workers}; swept: {swept or 'never'}{more}"
 
 
 def _tick(one: Document, now: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal, overload
 
 from reconciler.api.action import CONDITION, ActionId, ActionSpec
@@ -17,7 +18,7 @@ from reconciler.broker.messages import Messenger
 from reconciler.client.approval import Signals, question
 from reconciler.client.bulk import Bulks
 from reconciler.client.by_name import PublishedTask, Submits, TasksByName
-from reconciler.client.connect import connect
+from reconciler.client.connect import connect, holdings_of
 from reconciler.client.history import History
 from reconciler.client.maps import Maps
 from reconciler.client.queue_verbs import QueueVerbs
@@ -28,6 +29,7 @@ from reconciler.core.inheritance import inherited
 from reconciler.settings import Settings
 from reconciler.stores.base import SignalOutcome, Store
 from reconciler.stores.objects import BlobStore
+from reconciler.stores.quotas import Holdings
 
 
 class Client(Maps, QueueVerbs):
@@ -60,6 +62,11 @@ class Client(Maps, QueueVerbs):
         """
         settings = settings or Settings.from_env()
         return cls(*connect(settings), settings)
+
+    @cached_property
+    def quotas(self) -> Holdings | None:
+        """What tells who holds units of quotas; None where nothing does."""
+        return holdings_of(self.store, self.settings)
 
     # -- submitting ------------------------------------------------------------------------------------------------
     def submit(

@@ -6,6 +6,7 @@ from reconciler.broker.messages import Messenger
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
+from reconciler.stores.quotas import Holdings
 
 
 def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:
@@ -21,3 +22,11 @@ def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:
         S3Blobs(settings),
         CeleryMessenger(build_app(settings, "reconciler-client"), settings),
     )
+
+
+def holdings_of(store: Store, settings: Settings) -> Holdings | None:
+    """Return what tells who holds units of quotas, on the server of a store; None for one that is not on Redis."""
+    from reconciler.stores.redis.quotas import RedisQuotas  # noqa: PLC0415  # as above
+    from reconciler.stores.redis.store import RedisStore  # noqa: PLC0415  # as above
+
+    return RedisQuotas(settings, store.client) if isinstance(store, RedisStore) else None

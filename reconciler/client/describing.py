@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -12,6 +13,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.template import template_or_none
 from reconciler.client.client import Client
 from reconciler.client.incarnation import OneIncarnation
+from reconciler.core.holders import wanted_of
 from reconciler.core.line import read_line
 from reconciler.core.why import Reason, Surroundings, Why, holder_of, why
 from reconciler.plugins.function_config import config_of, function_types
@@ -19,18 +21,25 @@ from reconciler.plugins.function_config import config_of, function_types
 replace = msgspec.structs.replace
 
 
-def why_waiting(client: Client, record: TaskAction) -> Why | None:
+Sees = Callable[[str], bool]
+"""Tells whether who asks sees a project."""
+
+
+def why_waiting(client: Client, record: TaskAction, sees: Sees = bool) -> Why | None:
     """Tell why an action has not ended; None when it has."""
-    return None if record.phase.is_terminal() else why(record, look_around(client, record))
+    return None if record.phase.is_terminal() else why(record, look_around(client, record, sees))
 
 
-def look_around(client: Client, record: TaskAction) -> Surroundings:
+def look_around(client: Client, record: TaskAction, sees: Sees = bool) -> Surroundings:
     """Read what currently surrounds an action."""
     store, turn = client.store, client.store.turn(record.id)
     found = Surroundings(now=store.now(), due=turn.due, ahead=turn.ahead)
     holder = holder_of(record)
     if holder:
         return replace(found, holder_phase=_phase_of(client, holder, found.now))
+    wanted = wanted_of(record)
+    if wanted is not None:
+        return replace(found, holders=_holders(client, wanted.resource, sees))
     queue, function = what_it_runs(client, record)
     if turn.line:
         line = read_line(turn.line)
@@ -50,6 +59,11 @@ def look_around(client: Client, record: TaskAction) -> Surroundings:
         known=bool(known.digests),
         kept_by=_kept_by(client, record) if turn.line else "",
     )
+
+
+def _holders(client: Client, resource: str, sees: Sees) -> tuple[str, ...]:
+    found = client.quotas.holders(resource) if client.quotas is not None else ()
+    return tuple(str(one.action) if sees(one.action.project) else "" for one in found)
 
 
 def _keeps_its_worker(record: TaskAction) -> bool:
@@ -113,13 +127,14 @@ _DEEP = 8
 """Actions in a chain of reasons, at most."""
 
 
-def describe(client: Client, action: ActionId, incarnation: str = "") -> list[Described]:
+def describe(client: Client, action: ActionId, incarnation: str = "", sees: Sees = bool) -> list[Described]:
     """Describe an action and what it waits for, then what that waits for, and so on; of its open children the first one.
 
     Args:
         client: reads.
         action: which one.
         incarnation: of its run; empty: the one there is.
+        sees: whether who asks sees a project; by default all.
 
     Raises:
         ActionNotFound: there is no such action.
@@ -127,7 +142,7 @@ def describe(client: Client, action: ActionId, incarnation: str = "") -> list[De
     record: TaskAction | None = OneIncarnation(client, action, incarnation).get(action)
     chain: list[Described] = []
     while record is not None and len(chain) < _DEEP and record.id not in {one.record.id for one in chain}:
-        found = why_waiting(client, record)
+        found = why_waiting(client, record, sees)
         chain.append(Described(record, found))
         record = _next(client, record, found)
     return chain
@@ -136,7 +151,7 @@ def describe(client: Client, action: ActionId, incarnation: str = "") -> list[De
 def _next(client: Client, record: TaskAction, found: Why | None) -> TaskAction | None:
     if found is None:
         return None
-    if found.reason is Reason.RESERVATION:
+    if found.reason in {Reason.RESERVATION, Reason.QUOTA}:
         return _find(client, found.other)
     if found.reason is not Reason.CHILDREN and not (found.reason is Reason.RUNNING and record.children.open):
         return None

@@ -10,6 +10,7 @@ from reconciler.api.status_conditions import cut
 from reconciler.controller.overruns import RoundsAbandoned, check_rounds
 from reconciler.controller.round import Round
 from reconciler.core import retries
+from reconciler.core.counted import counted
 from reconciler.core.progress import next_launch
 from reconciler.core.times import span
 from reconciler.plugins.base import StillStopping
@@ -82,7 +83,7 @@ def _again(round: Round, error: Exception) -> int:
         why = f"after {span(settings.cleanup_patience // timedelta(milliseconds=1))}"
     else:
         wait = _failed_again(round)
-        why = f"after {settings.max_cleanup_tries} tries"
+        why = f"after {counted(settings.max_cleanup_tries, 'try', 'tries')}"
     if not wait:
         text = f'plugin "{round.plugin.id}" could not clean up: {type(error).__name__}: {error}'
         round.audit("CleanupFailed", "CleaningUp", f"{text}; given up {why}")

@@ -13,6 +13,7 @@ from reconciler.controller.overruns import RoundsAbandoned
 from reconciler.controller.round import Round
 from reconciler.core import retries
 from reconciler.core.cachekey import CacheConfigError
+from reconciler.core.counted import counted
 from reconciler.core.progress import occurred, ran_long
 from reconciler.core.status_conditions import error_state_of, set_condition
 
@@ -114,7 +115,7 @@ def record(
     in_a_row = failures > round.deps.max_system_failures()
     if in_a_row or total > round.deps.settings.max_total_system_failures:
         times = failures if in_a_row else total
-        text = f'plugin "{plugin_id}" failed with system error {times} times: {error}'
+        text = f'plugin "{plugin_id}" failed with system error {counted(times, "time")}: {error}'
         code = retries.MAX_SYSTEM_FAILURES_EXCEEDED
         return ending.fail(round, ExecutionError(code, text, ErrorKind.SYSTEM))
     if retry_at:

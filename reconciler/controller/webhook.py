@@ -19,6 +19,7 @@ from reconciler.api.status_conditions import Reason
 from reconciler.api.tokens import CallbackToken
 from reconciler.controller.round import Round
 from reconciler.core.callback import SIGNAL, Callback, sign
+from reconciler.core.counted import counted
 from reconciler.core.retries import system_delay
 from reconciler.core.status_conditions import append_history
 from reconciler.webhooks.caller import WebhookFailed, WebhooksBusy
@@ -123,7 +124,7 @@ def _failed(round: Round, error: Exception) -> str:
     text, tries = _sentence(error), round.record.status.webhook_tries + 1
     final = isinstance(error, WebhookFailed) and error.final
     if final or tries >= MAX_TRIES:
-        text = f"the webhook was not reached in {tries} tries, the condition goes on waiting: {text}"
+        text = f"the webhook was not reached in {counted(tries, 'try', 'tries')}, the condition goes on waiting: {text}"
         round.audit(Reason.WEBHOOK_GIVEN_UP, "CallingWebhook", text)
         return _over(round, Reason.WEBHOOK_GIVEN_UP, text, "given_up")
     log.warning("webhook.failed", action=str(round.record.id), left=MAX_TRIES - tries, error=text)

@@ -26,7 +26,7 @@ class PhaseSpan(msgspec.Struct, frozen=True):
 
     Attributes:
         phase: which one.
-        start: when the step that noticed it wrote it down, ms since the epoch, UTC.
+        start: when the step that noticed it wrote it down, ms since the epoch, UTC; of RUNNING when it began, if known.
         end: when the next one began; `start` for a terminal phase, 0 for the one that goes on.
     """
 
@@ -46,6 +46,7 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
         cache_status: what the cache did for it.
         cluster: where it ran.
         start: of its first event, ms since the epoch, UTC; 0 = not known.
+        began: when its function began to run; 0 = not known, or it never did.
         end: of its terminal event, never before its start; for an abort when it was asked for. 0 = it goes on.
         logs: by name; of two of one name the newer.
         log_context: the newest.
@@ -60,6 +61,7 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     cache_status: CacheStatus = CacheStatus.DISABLED
     cluster: str = ""
     start: int = 0
+    began: int = 0
     end: int = 0
     logs: tuple[LogLink, ...] = ()
     log_context: dict[str, str] | None = None
@@ -94,6 +96,7 @@ def attempt_view(number: int, events: Sequence[ActionEvent]) -> AttemptView:
         cache_status=chosen.cache_status,
         cluster=chosen.cluster,
         start=start,
+        began=next((event.began for event in events if event.began), 0),
         end=max(terminal.updated_time, start) if terminal else 0,
         logs=tuple(logs[name] for name in sorted(logs)),
         log_context=_newest(event.log_context for event in events),
@@ -111,6 +114,8 @@ def _phases(events: Sequence[ActionEvent]) -> tuple[PhaseSpan, ...]:
     """Find when each phase was first written; `updated_time` comes from the history, which has fewer entries."""
     spans: dict[ActionPhase, PhaseSpan] = {}
     for event in events:
+        if event.began:  # also of what was over before a step saw it run
+            spans.setdefault(ActionPhase.RUNNING, PhaseSpan(ActionPhase.RUNNING, event.began))
         spans.setdefault(event.phase, PhaseSpan(event.phase, event.reported_time or event.updated_time))
         if event.phase.is_terminal():
             break

@@ -12,6 +12,7 @@ import msgspec
 
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import NothingToRecover, SourceUnusable
+from reconciler.core.counted import counted
 from reconciler.core.half_stored import half_stored, half_stored_text, is_rootless
 
 Records = Mapping[str, TaskAction]
@@ -122,7 +123,9 @@ def plan_recover(
 def nothing_to_recover(name: object, records: Records) -> NothingToRecover:
     """Say why a recover of a run would run nothing again."""
     failed = [record for record in records.values() if not record.phase.has_outputs()]
-    text = f"all {len(records)} actions of the run {name} succeeded"
+    text = (
+        f"{'all ' if len(records) > 1 else ''}{counted(len(records), 'action')} of the run {name} succeeded"
+    )
     if failed:
         text = (
             f"{len(failed)} of the {len(records)} actions of the run {name} did not succeed, as {failed[0].id.action}, but "

@@ -75,7 +75,7 @@ def build_event(
     phase = event_phase(info)
     ends = phase.is_terminal() and info.phase is not PluginPhase.RETRYABLE_FAILURE
     at = updated_time(action, now)
-    details = info.info
+    details, history = info.info, action.status.phase_history
     return ActionEvent(
         id=action.id,
         sequence=action.events + 1,
@@ -85,6 +85,7 @@ def build_event(
         final=ends if final is None else final,
         updated_time=at,
         reported_time=now,
+        began=history[-1].began if history else 0,
         error_info=_error_info(info.err),
         cluster=cluster,
         output_prefix=prefix_of(action),

@@ -8,6 +8,7 @@ import msgspec
 
 from reconciler.api.action import TaskAction
 from reconciler.core.children import GROUP
+from reconciler.core.counted import counted
 
 SUBMIT_WINDOW = 120_000
 """How long a submitter has to store all members of a group before the group fails, ms."""
@@ -82,10 +83,11 @@ def half_stored_text(record: TaskAction, count: int) -> str:
     run = record.id.run_id
     if record.archived:
         return (
-            f"only {count} actions of the run {run} were ever stored, as its submitter stopped half way; "
+            f"only {counted(count, 'action')} of the run {run} ever got stored, as its submitter stopped half way; "
             f"{goes_on_by(record)} makes it anew"
         )
     return (
-        f"the run {run} is stored in part: {count} actions are, and whoever submits it has not stored the rest. "
+        f"the run {run} is stored in part: {counted(count, 'action is', 'actions are')}, and whoever submits it has "
+        "not stored the rest. "
         f"If he has died, {goes_on_by(record)} stores it; what is there is forgotten after its retention"
     )

@@ -97,6 +97,19 @@ def error_state_of(err: ExecutionError | None) -> ErrorState | None:
 
 def map_phase(status: ActionStatus, info: PhaseInfo, now: int) -> ActionStatus:
     """Derive conditions, history and error of a status after a phase was reported (R19)."""
+    began = info.info.began_at if info.info is not None else 0
+    return _begun(_mapped(status, info, now), status.phase_history, began)
+
+
+def _begun(status: ActionStatus, before: tuple[PhaseTransition, ...], began: int) -> ActionStatus:
+    """Note in an entry that is new when the run began, unless the entry before it tells of that run."""
+    history = status.phase_history
+    if not began or history is before or (before and before[-1].phase == Reason.EXECUTING):
+        return status
+    return replace(status, phase_history=(*history[:-1], replace(history[-1], began=began)))
+
+
+def _mapped(status: ActionStatus, info: PhaseInfo, now: int) -> ActionStatus:
     phase = info.phase
     if phase is PluginPhase.SUCCESS:
         return _end(status, ConditionType.SUCCEEDED, Reason.COMPLETED, DONE_PROGRESS, DONE_SUCCESS, now)

@@ -17,8 +17,10 @@ from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status_conditions import ConditionStatus, ConditionType
 from reconciler.api.template import template_or_none
 from reconciler.core.children import WINDOW
+from reconciler.core.counted import counted
 from reconciler.core.events import observed_attempts
 from reconciler.core.half_stored import goes_on_by, half_stored
+from reconciler.core.holders import held_by, wanted_of
 from reconciler.core.line import RELAUNCH, Line
 from reconciler.core.paths import launch_id
 from reconciler.core.progress import begun
@@ -90,6 +92,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
         keeps: whether its function keeps its worker while it waits for its children (`suspend=False`).
         kept_by: the action above it that keeps a worker while it waits for it; empty = none.
         holder_phase: where the action is that holds the reservation; empty = it was not found.
+        holders: who holds units of the resource it waits for, as paths; an empty one is hidden from who asks.
     """
 
     now: int
@@ -105,6 +108,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     keeps: bool = False
     kept_by: str = ""
     holder_phase: str = ""
+    holders: tuple[str, ...] = ()
 
 
 _HOLDER = re.compile(r'reservation owner "([^"]*)"')
@@ -167,7 +171,7 @@ def _abort(record: TaskAction, around: Surroundings) -> Why | None:
     if attempt.owner and attempt.outcome is None and attempt.lease_until > around.now:
         text += f"; worker {attempt.owner} is asked to stop"
     elif record.children.open:
-        text += f"; {record.children.open} children have to end first"
+        text += f"; {counted(record.children.open, 'child has', 'children have')} to end first"
     return Why(Reason.ABORT, text, attempt.lease_until, attempt.owner)
 
 
@@ -203,14 +207,16 @@ def _back_off(record: TaskAction, around: Surroundings) -> Why | None:
 
 
 def _quota(record: TaskAction, around: Surroundings) -> Why | None:
-    wanted = next((lease for lease in record.status.quota_leases if not lease.held), None)
+    wanted = wanted_of(record)
     if wanted is None:
         return None
-    units = f"{wanted.units} unit{'s' if wanted.units > 1 else ''}"
+    units = f"{counted(wanted.units, 'unit')}"
     since = f" since {iso(wanted.since)} ({span(around.now - wanted.since)})" if wanted.since else ""
     why_not = told(record)
     text = f'waits for {units} of the resource "{wanted.resource}"{since}'
-    return Why(Reason.QUOTA, f"{text}: {why_not}" if why_not else text, around.due)
+    text = f"{text}: {why_not}" if why_not else text
+    other = next(filter(None, around.holders), "")
+    return Why(Reason.QUOTA, text + held_by(around.holders), around.due, other)
 
 
 def _reservation(record: TaskAction, around: Surroundings) -> Why | None:
@@ -284,7 +290,7 @@ def _stands(record: TaskAction, around: Surroundings) -> Why | None:
         return Why(Reason.NO_WORKER, text)
     if around.workers and not around.known:
         text = (
-            f'none of the {around.workers} living workers of queue "{queue}" knows the function {around.function!r}: '
+            f"{_nobody(around.workers, queue)} the function {around.function!r}: "
             "name the module that declares it in RECONCILER_IMPORTS of its workers and restart them"
         )
         return Why(Reason.UNKNOWN_FUNCTION, text)
@@ -294,15 +300,24 @@ def _stands(record: TaskAction, around: Surroundings) -> Why | None:
     return _in_line(around) if around.line is not None else None
 
 
+def _nobody(workers: int, queue: str) -> str:
+    if workers == 1:
+        return f'the one living worker of queue "{queue}" does not know'
+    return f'none of the {workers} living workers of queue "{queue}" knows'
+
+
 def _in_line(around: Surroundings) -> Why:
     line = around.line
     assert line is not None
     level = "relaunches first" if line.level == RELAUNCH else f"priority {line.level}"
     before = f"{around.ahead} before it" if around.ahead else "none before it"
-    workers = f"; {around.workers} workers consume it" if around.workers else ""
+    workers = (
+        f"; {counted(around.workers, 'worker consumes', 'workers consume')} it" if around.workers else ""
+    )
     text = (
         f'stands in line for a worker of queue "{line.queue}": {before} in its own line ({level}, fair key {line.fair}), '
-        f"{around.waiting} wait in all lines of the queue{workers}; a worker takes one when a slot is free"
+        f"{counted(around.waiting, 'waits', 'wait')} in all lines of the queue{workers}; a worker takes one when a slot "
+        "is free"
     )
     if around.kept_by:
         text += f"; {around.kept_by}, which waits for it, keeps a worker meanwhile (suspend=False): {_FREE}"

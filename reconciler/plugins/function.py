@@ -219,13 +219,16 @@ def _why_stopped(ctx: TaskExecutionContext) -> str:
 
 
 def _running(ctx: TaskExecutionContext) -> PhaseInfo:
-    info = TaskInfo(occurred_at=ctx.attempt.started_at, log_context={"worker": ctx.attempt.owner})
+    began = ctx.attempt.started_at
+    info = TaskInfo(occurred_at=began, began_at=began, log_context={"worker": ctx.attempt.owner})
     return running(0, info, requeue_at=ctx.now + _LOOK_WHILE_RUNNING)
 
 
 def _ended(outcome: AttemptOutcome) -> PhaseInfo:
     logs = (LogLink("log", outcome.log_uri, outcome.log_sha256),) if outcome.log_uri else ()
-    info = TaskInfo(occurred_at=outcome.at, logs=logs, outputs=outcome.outputs)
+    info = TaskInfo(
+        occurred_at=outcome.at, began_at=min(outcome.began, outcome.at), logs=logs, outputs=outcome.outputs
+    )
     if outcome.ended == "returned":
         return success(info)
     if outcome.code == RUNNING_TIMED_OUT:

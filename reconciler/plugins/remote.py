@@ -25,6 +25,7 @@ from reconciler.api.transition import (
     system_retryable_failure,
     waiting_for_resources,
 )
+from reconciler.core.counted import counted
 from reconciler.plugins.base import Plugin
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.managers import Allocation, Constraints
@@ -202,7 +203,7 @@ class RemotePlugin(Plugin, Generic[Meta, Resource]):
         text = f"{type(error).__name__}: {error}"
         if failures > limit:
             return system_retryable_failure(
-                SYNC_FAILED, f"the service could not be asked {failures} times in a row: {text}"
+                SYNC_FAILED, f"the service could not be asked {counted(failures, 'time')} in a row: {text}"
             )
         ctx.state.put(STATE_VERSION, replace(state, sync_failures=failures))
         stored = PluginPhase.from_label(ctx.action.status.plugin_phase)

@@ -13,7 +13,7 @@ import msgspec
 from reconciler.api.action import ActionId, AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.api.start_over import StartOver
-from reconciler.api.transition import PhaseInfo, running
+from reconciler.api.transition import PhaseInfo, TaskInfo, running
 from reconciler.core.why import told
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.endless import way_back
@@ -64,7 +64,7 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
     outcome = ctx.attempt.outcome
     assert outcome is not None
     if outcome.start_over is not None:
-        return _starts_over(ctx, outcome.start_over, outcome.at)
+        return _starts_over(ctx, outcome, outcome.start_over)
     ended, over, of = _ended(ctx, outcome)
     follows = any("#" in name for name in outcome.waits)
     times = [outcome.until] if outcome.until else []
@@ -91,17 +91,22 @@ def look(ctx: TaskExecutionContext) -> PhaseInfo | None:
         again = min(again, max(waited // 4, _PAUSE), _LONGEST_PAUSE)
     # a time comes by itself; an end is told to this action, and looked for now and then all the same
     until = min([*times, ctx.now + again] if of else times)
-    return msgspec.structs.replace(running(0, requeue_at=until), reason=_why(outcome, ended, of))
+    return msgspec.structs.replace(_waits(outcome, until), reason=_why(outcome, ended, of))
 
 
-def _starts_over(ctx: TaskExecutionContext, over: StartOver, at: int) -> PhaseInfo | None:
+def _waits(outcome: AttemptOutcome, until: int) -> PhaseInfo:
+    """Say that an attempt runs; its first pass may have been over before a step saw it."""
+    return running(0, TaskInfo(began_at=min(outcome.began, outcome.at)), requeue_at=until)
+
+
+def _starts_over(ctx: TaskExecutionContext, outcome: AttemptOutcome, over: StartOver) -> PhaseInfo | None:
     """Begin the next start of a function; one that starts over too fast waits for a moment, without an event."""
     if over.begins <= ctx.now:
         ctx.action.set_status(start_over=over)
-        ctx.resume(at)
+        ctx.resume(outcome.at)
         return None
     ctx.action.set_status(quota_leases=())
-    return msgspec.structs.replace(running(0, requeue_at=over.begins), reason=told(ctx.action))
+    return msgspec.structs.replace(_waits(outcome, over.begins), reason=told(ctx.action))
 
 
 def _ended(ctx: TaskExecutionContext, outcome: AttemptOutcome) -> tuple[int, int, int]:

@@ -7,7 +7,10 @@ is free again when its lease ends (R37).
 from __future__ import annotations
 
 import enum
+from collections import Counter
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import Protocol
 
 import msgspec
 
@@ -48,6 +51,21 @@ class Answer(msgspec.Struct, frozen=True):
 
     allocation: Allocation
     look_at: int = 0
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """An action that holds units of a resource."""
+
+    action: ActionId
+    units: int
+
+
+class Holdings(Protocol):
+    """Tells who holds the units of a resource; both books do."""
+
+    def holders(self, namespace: str) -> tuple[Holder, ...]:
+        """List who holds units now, by name; of very many units, those whose leases end first."""
+        ...
 
 
 class QuotaUnknown(PluginError):
@@ -114,6 +132,14 @@ class QuotaBook:
     def quota_or_none(self, namespace: str) -> int | None:
         """Return the quota of a resource, if this process knows one."""
         return self._quotas.get(namespace)
+
+
+def holders_of(owners: Iterable[tuple[ActionId, int]]) -> tuple[Holder, ...]:
+    """Sum what each action holds; it may hold units by several tokens."""
+    held: Counter[ActionId] = Counter()
+    for action, units in owners:
+        held[action] += units
+    return tuple(Holder(action, held[action]) for action in sorted(held, key=str))
 
 
 def owner_of(entry: str) -> ActionId:

@@ -88,6 +88,7 @@ class Lab:
         entries = [p.entry if isinstance(p, ScriptedPlugin) else p for p in plugins]
         self._plugins = [_journalled(entry, self.journal) for entry in entries]
         self.client = Client(self.store, self.blobs, self.messenger, self.settings)
+        self.client.quotas = self.quotas
         self.worker = LabWorker(self)
         self._start_worker()
 

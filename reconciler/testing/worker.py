@@ -72,7 +72,9 @@ class LabWorker:
 
     def _run(self, shard: int, record: TaskAction) -> None:
         launch = record.attempt.launch
-        finished = Finished(record.id, launch, self._outcome(record), record.metadata.incarnation)
+        began = self._lab.clock()
+        outcome = msgspec.structs.replace(self._outcome(record), began=began)
+        finished = Finished(record.id, launch, outcome, record.metadata.incarnation)
         self._lab.store.finish_attempts(shard, _OWNER, [finished])
 
     def _outcome(self, record: TaskAction) -> AttemptOutcome:

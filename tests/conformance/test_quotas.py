@@ -11,6 +11,9 @@ from support import QUOTA_LEASE as LEASE
 from reconciler.api.action import ActionId
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec
 from reconciler.plugins.managers import Allocation, Answer, Constraints, QuotaUnknown, ResourceManager
+from reconciler.stores.memory.quotas import MemoryQuotas
+from reconciler.stores.quotas import Holder
+from reconciler.stores.redis.quotas import RedisQuotas
 
 pytestmark = pytest.mark.rule("R70")
 GPU = "gpu"
@@ -74,6 +77,21 @@ def test_released_units_are_free(quotas: ResourceManager) -> None:
     assert ask(quotas, "b") is GRANTED
     assert quotas.release(GPU, "a") == ()
     assert ask(quotas, "c") is EXHAUSTED
+
+
+def test_holders_are_told(quotas: ResourceManager, move_time: MoveTime) -> None:
+    """With the units each action holds by all its tokens; neither who waits, nor whose lease has ended."""
+    assert isinstance(quotas, (MemoryQuotas, RedisQuotas))
+    quotas.register_quota(GPU, 4)
+    assert quotas.holders(GPU) == ()
+    assert [ask(quotas, "b"), ask(quotas, "a", 2)] == [GRANTED, GRANTED]
+    assert quotas.allocate(GPU, "a-2", who("a")).allocation is GRANTED
+    assert ask(quotas, "c") is EXHAUSTED
+    assert quotas.holders(GPU) == (Holder(who("a"), 3), Holder(who("b"), 1))
+    quotas.release(GPU, "b")
+    assert quotas.holders(GPU) == (Holder(who("a"), 3),)
+    move_time(LEASE + 1)
+    assert quotas.holders(GPU) == ()
 
 
 def test_unknown_releases_are_fine(quotas: ResourceManager) -> None:

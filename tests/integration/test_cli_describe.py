@@ -28,7 +28,7 @@ def test_a_launch_in_line_says_its_place(backend: Backend) -> None:
     stepped(backend)
     assert described(backend, "r1")["reason"] == "no worker"
     backend.store.tell_functions("w", "attempts", {"shop.greet": "1"}, 60_000)
-    assert " 2 wait in all lines of the queue; 1 workers consume it" in str(described(backend, "r1")["why"])
+    assert " 2 wait in all lines of the queue; 1 worker consumes it" in str(described(backend, "r1")["why"])
     backend.store.tell_functions("w", "attempts", {"shop.other": "1"}, 60_000)
     assert described(backend, "r1")["reason"] == "unknown function"
     backend.client.pause_queue("attempts")

@@ -135,12 +135,12 @@ def test_history_delete(backend: Backend) -> None:
     for answer in ("n\n", ""):
         assert backend.reconciler("history", "delete", "d1", input=answer).exit_code == 130
     assert (
-        "1 run with 1 actions would be deleted at once"
+        "1 run with 1 action would be deleted at once"
         in backend.reconciler("history", "delete", "d1", "--dry-run").stdout
     )
     assert backend.reconciler("get", "d1").exit_code == 0
     done = backend.reconciler("history", "delete", "d1", "--reason", "his right", input="y\n")
-    assert "1 actions were deleted" in done.stdout
+    assert "1 run with 1 action was deleted" in done.stdout
     assert backend.reconciler("get", "d1").exit_code == 6
     assert backend.reconciler("history", "delete", "d1", "--yes").exit_code == 6
     assert [run["run"] for run in backend.answer("history", "--name", "d")["runs"]] == [f"{HERE}/d2"]

@@ -72,7 +72,7 @@ def test_top_shows_queues_and_workers(told: Backend) -> None:
     assert [worker["name"] for worker in answer["workers"]] == ["attempts@here"]
     assert [(queue["name"], queue["limit"]) for queue in answer["queues"]] == [("attempts", 9)]
     shown = told.reconciler("top").stdout
-    assert "no step is late; 0 launches wait; 1 workers live; swept: resync never, collect never" in shown
+    assert "no step is late; 0 launches wait; 1 worker lives; swept: resync never, collect never" in shown
     assert re.search(r"attempts +0 +1 +0 +open +9", shown)
 
 
@@ -111,7 +111,7 @@ def test_top_tells_functions_sweeps_and_what_went_wrong(
     ]
     shown = told.reconciler("top").stdout
     assert re.search(r"resync .* ago, next (in|due since) ", shown)
-    assert "1 worker leases were lost within a day" in shown
+    assert "1 worker lease was lost within a day" in shown
     assert "its clean-up failed once, and is tried again" in shown
     told.store.tell_functions("w1", "attempts", {}, 0)
     told.store.tell_functions("w2", "attempts", {}, 0)

@@ -96,8 +96,7 @@ def test_a_run_is_prioritized(backend: Backend) -> None:
     assert backend.get("a").metadata.priority == 9
     assert backend.answer("get", "a")["priority"] == 9
     assert (
-        backend.reconciler("prioritize", "a", "0").stdout
-        == f"1 live actions of {HERE}/a/a0 have priority 0.\n"
+        backend.reconciler("prioritize", "a", "0").stdout == f"{HERE}/a/a0: 1 live action has priority 0.\n"
     )
     missing = backend.reconciler("prioritize", "none", "1", "--json")
     assert (missing.exit_code, error_of(missing)["type"]) == (6, "ActionNotFound")

@@ -69,7 +69,7 @@ def test_objects_without_a_record_are_told_and_stay(
     before = objects(backend)
     code, found = audited(backend)
     assert code == 0
-    assert "without a record: 1 objects (2 B) of 1 actions" in found["objects"]["detail"]
+    assert "without a record: 1 object (2 B) of 1 action" in found["objects"]["detail"]
     monkeypatch.setenv("RECONCILER_COLLECT_OBJECTS", "true")
     code, found = audited(backend)
     assert code == 10
@@ -127,8 +127,8 @@ def test_keys_without_an_owner_are_told_and_removed(backend: Backend) -> None:
     assert code == 10
     told = " ".join(found["keys"]["problems"])
     for words in (
-        "2 keys: each belongs to a run that is not listed", "1 keys: each is a line of launches", "1 keys: each should end",
-        "1 keys: each is no key of ours", "1 keys: each is the record of a run", "1 keys: each lies in a shard",
+        "2 keys: each belongs to a run that is not listed", "1 key: it is a line of launches", "1 key: it should end",
+        "1 key: it is no key of ours", "1 key: it is the record of a run", "1 key: it lies in a shard",
     ):  # fmt: skip
         assert words in told
     assert store.client.exists(keys.tree(GONE))

@@ -327,7 +327,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "a queue nobody consumes": (
         waits_for("waiting for a worker", queue="fpga"),
         "attempts",
-        "1 launches wait in the queue 'fpga'",
+        "1 launch waits in the queue 'fpga'",
     ),
     "no beat": (no_beat, "beat", "celery -A worker beat"),
     "steps worker stands still": (stuck_steps, "remote control", "it is stuck"),

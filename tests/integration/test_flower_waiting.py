@@ -46,7 +46,7 @@ SENTENCES = {
     Reason.PLUGIN: r'its plugin for kiln says it is initializing: the kiln warms up: \{"wood": "<b>oak</b>"\}',
     Reason.NO_WORKER: r'no living worker consumes queue "desert": start one, or move what waits',
     Reason.PAUSED_QUEUE: r'queue "closed" is paused: `reconciler queue resume closed` lets it go on',
-    Reason.UNKNOWN_FUNCTION: r"none of the 1 living workers of queue \"attempts\" knows the function 'well.gone': name",
+    Reason.UNKNOWN_FUNCTION: r"the one living worker of queue \"attempts\" does not know the function 'well.gone': name",
     Reason.LINE: r'stands in line for a worker of queue "attempts": 1 before it in its own line \(priority 5, fair key ',
     Reason.HANDED_BACK: r"was handed back by a worker that could not run it: .*the well is dry.*; it is offered again at",
     Reason.STEP: r"is new, and the next step looks at it",

@@ -223,7 +223,7 @@ def test_get_shows_what_was_given_up(capsys: pytest.CaptureFixture[str]) -> None
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     width = len("cleanup failed")
     for name, value in {
-        "attempts": "2 (relaunched 1 times, 3 system failures in all)",
+        "attempts": "2 (relaunched 1 time, 3 system failures in all)",
         "waiting": "attempt 2 starts later",
         "not before": f"{stamp(NOON + 90_000)} (in 1m)",
         "last error": "[Boom] USER: first line",

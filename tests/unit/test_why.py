@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from reconciler import Cache, RetryStrategy, Task, TaskEnvironment
-from reconciler.api.action import ActionId, AttemptOutcome
+from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
+from reconciler.api.resource import QuotaLease
+from reconciler.api.status import ActionStatus
 from reconciler.api.template import Interface
 from reconciler.api.transition import running
 from reconciler.client.describing import describe, why_waiting
@@ -111,7 +113,7 @@ def test_a_launch_says_its_place_in_line(lab: Lab) -> None:
         in found[0].text
     )
     assert "2 before it" in found[2].text
-    assert found[2].text.endswith("; 1 workers consume it; a worker takes one when a slot is free")
+    assert found[2].text.endswith("; 1 worker consumes it; a worker takes one when a slot is free")
 
 
 def test_it_says_that_no_worker_lives(lab: Lab) -> None:
@@ -131,7 +133,7 @@ def test_it_says_that_no_worker_knows_the_function(lab: Lab) -> None:
     lab.step()
     found = told(lab, run.action)
     assert found.reason is Reason.UNKNOWN_FUNCTION
-    assert "none of the 1 living workers" in found.text
+    assert 'the one living worker of queue "attempts" does not know the function' in found.text
     assert "RECONCILER_IMPORTS" in found.text
 
 
@@ -196,6 +198,44 @@ def test_a_quota_is_named(lab: Lab) -> None:
     assert found.reason is Reason.QUOTA
     assert 'waits for 1 unit of the resource "gpu" since' in found.text
     assert "(7s): " in found.text
+
+
+def test_who_holds_a_quota_is_named_and_described(lab: Lab) -> None:
+    """As far as who asks sees its project; the chain goes on with what the holder waits for."""
+    first, second = train.delay(1), train.delay(2)
+    lab.step()
+    holds, waits = (first, second) if lab.get(first.action).attempt.launch else (second, first)
+    found = told(lab, waits.action)
+    assert found.text.endswith(f"; held by {holds.action}")
+    assert found.other == str(holds.action)
+    chain = describe(lab.client, waits.action)
+    assert [one.record.id for one in chain] == [waits.action, holds.action]
+    hidden = describe(lab.client, waits.action, sees=lambda _: False)
+    assert [one.record.id for one in hidden] == [waits.action]
+    assert hidden[0].why is not None
+    assert hidden[0].why.text.endswith("; held by 1 action of another project")
+
+
+@pytest.mark.parametrize(
+    ("holders", "told"),
+    [
+        (("a",), "; held by a"),
+        (("a", "b", "c"), "; held by a, b and c"),
+        (("a", "b", "c", "d"), "; held by a, b, c and 1 other"),
+        (("a", "", ""), "; held by a and 2 others"),
+        (("", ""), "; held by 2 actions of other projects"),
+        ((), ""),
+    ],
+)
+def test_many_holders_are_counted(holders: tuple[str, ...], told: str) -> None:
+    """A sentence names three; who is hidden is counted."""
+    lease = QuotaLease("gpu", "t", 1, held=False)
+    record = TaskAction(
+        ActionId("p", "d", "r", "a0"), ActionSpec(task_type="f"), status=ActionStatus(quota_leases=(lease,))
+    )
+    found = why(record, Surroundings(now=1, holders=holders))
+    assert found is not None
+    assert found.text == f'waits for 1 unit of the resource "gpu"{told}'
 
 
 def test_the_holder_of_a_reservation_is_named_and_described(lab: Lab) -> None:

@@ -166,6 +166,11 @@ class Attempt:
                 self.outcome = self.fault(error)
         return self.outcome
 
+    def told(self) -> AttemptOutcome:
+        """Return its outcome as it is reported, with the time at which its own call began, if there was one."""
+        outcome = self.write()
+        return outcome if self._ended is None else replace(outcome, began=self.times()[0])
+
     def measure(self) -> None:
         """Count the attempt; a missing number harms nobody."""
         with suppress(Exception):

@@ -201,7 +201,7 @@ class Batch:
         if not attempts:
             return ()
         finished = [
-            Finished(a.record.id, a.launch, a.write(), a.record.metadata.incarnation) for a in attempts
+            Finished(a.record.id, a.launch, a.told(), a.record.metadata.incarnation) for a in attempts
         ]
         store = self._engine.store
         return self._tell(lambda: store.finish_attempts(self._shard, self._owner, finished))

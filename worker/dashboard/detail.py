@@ -116,7 +116,9 @@ def place_in_run(record: TaskAction) -> str:
     return f"{record.spec.parent_action_name or ''}/{record.id.action}"
 
 
-def action_page(client: Client, action: ActionId, incarnation: str = "", *, read_only: bool) -> Document:
+def action_page(
+    client: Client, action: ActionId, incarnation: str = "", view: View = WHOLE, *, read_only: bool
+) -> Document:
     """Write everything about one action; of several runs of its name that of this incarnation, or else the last one.
 
     Raises:
@@ -124,7 +126,11 @@ def action_page(client: Client, action: ActionId, incarnation: str = "", *, read
     """
     read = reader(client, action.run_id, incarnation)
     record = read.get(action)
-    chain = describe(client, action) if not record.phase.is_terminal() else [Described(record, None)]
+    chain = (
+        describe(client, action, sees=view.sees)
+        if not record.phase.is_terminal()
+        else [Described(record, None)]
+    )
     record = chain[0].record
     events = read.events(action)
     record.set_metadata(submitted=read.submitter(record))

@@ -278,9 +278,9 @@ class OneAction(Api):
 
     async def get(self, path: str) -> None:
         """Read it."""
-        read_only, life = self.read_only, self.incarnation
+        read_only, life, view = self.read_only, self.incarnation, self.view
         await self.answer_with(
-            lambda: detail.action_page(client(), ActionId.parse(path), life, read_only=read_only)
+            lambda: detail.action_page(client(), ActionId.parse(path), life, view, read_only=read_only)
         )
 
 

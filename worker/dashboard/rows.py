@@ -51,7 +51,7 @@ def task_of(record: TaskAction) -> str:
 
 def row(record: TaskAction) -> Document:
     """Write one action of a run: what a tree and a timeline show."""
-    error, attempt = error_of(record), record.attempt
+    error, attempt, drawn = error_of(record), record.attempt, bars(record)
     return {
         "name": record.id.action,
         "parent": record.spec.parent_action_name or "",
@@ -60,15 +60,20 @@ def row(record: TaskAction) -> Document:
         "attempt": observed_attempts(record),
         "launches": record.status.launches,
         "created": record.metadata.creation_timestamp,
-        "began": record.status.running_at or attempt.started_at,
+        "began": _began(drawn),
         "ended": terminal_time(record.status),
         "worker": attempt.owner,
         "children": record.children.total,
         "aborting": record.metadata.deletion is not None and not record.phase.is_terminal(),
         "error": f"[{error.code}] {error.message}"[:300] if error else "",
         "cache": record.status.cache_status.name.lower(),
-        "bars": bars(record),
+        "bars": drawn,
     }
+
+
+def _began(drawn: list[Bar]) -> int:
+    """Return when the last attempt began to run; 0 = it did not, or nobody knows."""
+    return next((bar.start for bar in drawn if bar.kind == RUNS and bar.attempt == drawn[-1].attempt), 0)
 
 
 def bars(record: TaskAction) -> list[Bar]:
@@ -100,6 +105,10 @@ def _told(history: Iterable[PhaseTransition], created: int) -> list[Bar]:
     found, attempt = [Bar(WAITS, created)], 1
     for entry in history:
         last = found[-1]
+        if entry.began and last.kind == WAITS and not last.end:
+            last.end = max(entry.began, last.start)
+            last = Bar(RUNS, last.end, 0, attempt)
+            found.append(last)
         if entry.phase in _ENDS:
             last.end = entry.occurred_at
             if entry.phase == Reason.RETRYABLE_FAILURE:

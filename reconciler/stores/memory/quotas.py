@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from reconciler.api.action import ActionId
-from reconciler.stores.quotas import NO_CAPS, Allocation, Answer, Constraints, QuotaBook
+from reconciler.stores.quotas import NO_CAPS, Allocation, Answer, Constraints, Holder, QuotaBook, holders_of
 
 
 @dataclass
@@ -129,6 +129,11 @@ class MemoryQuotas(QuotaBook):
                 wake.append(request.owner)
             same = [r.owner for _, r in resource.line(capped=True) if r.owner.project == gone.owner.project]
             return tuple(dict.fromkeys(wake + same[: gone.units if gone.held else 0]))
+
+    def holders(self, namespace: str) -> tuple[Holder, ...]:
+        with self._lock:
+            now, resource = self._clock(), self._resources.get(namespace, _Resource())
+            return holders_of((one.owner, one.units) for one in resource.holders() if one.until > now)
 
     def held(self) -> list[str]:
         """List the allocation tokens that hold units now."""

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import redis
 
 from reconciler.api.action import ActionId
 from reconciler.settings import Settings
-from reconciler.stores.quotas import NO_CAPS, Allocation, Answer, Constraints, QuotaBook, owner_of
+from reconciler.stores.quotas import (
+    NO_CAPS,
+    Allocation,
+    Answer,
+    Constraints,
+    Holder,
+    QuotaBook,
+    holders_of,
+    owner_of,
+)
 from reconciler.stores.redis.connect import connect, explain
 from reconciler.stores.redis.keys import Keys
 from reconciler.stores.redis.scripts import script
 
 _ALLOCATIONS = tuple(Allocation)
 _IN_USE = -1
+_TOLD = 1000
+"""Units whose holders are told."""
 
 
 class RedisQuotas(QuotaBook):
@@ -50,6 +64,16 @@ class RedisQuotas(QuotaBook):
         key, base = self._keys.quota_held(namespace), self._keys.quota(namespace)
         paths = script("release")(self._client, key, base, token, -1 if quota is None else quota)
         return tuple(owner_of(path.decode()) for path in dict.fromkeys(paths))
+
+    @explain
+    def holders(self, namespace: str) -> tuple[Holder, ...]:
+        seconds, micros = self._client.time()
+        now = seconds * 1000 + micros // 1000
+        held: Any = self._client.zrangebyscore(self._keys.quota_held(namespace), f"({now}", "+inf", 0, _TOLD)
+        units = Counter(unit.partition(b":")[2] for unit in held)
+        owners: Any = self._client.hmget(self._keys.quota(namespace) + "owners", list(units)) if units else []
+        found = zip(owners, units.values(), strict=True)
+        return holders_of((owner_of(owner.partition(b" ")[2].decode()), n) for owner, n in found if owner)
 
     def _ask(
         self, namespace: str, token: str, owner: ActionId, constraints: Constraints, units: int, quota: int

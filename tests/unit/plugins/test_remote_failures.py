@@ -23,6 +23,7 @@ from reconciler.api.errors import BlobUnavailable
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.template import TaskMetadata, TaskTemplate, Timeouts, encode_template
 from reconciler.api.transition import PhaseInfo, aborted, running, success, waiting_for_cache
+from reconciler.core.counted import counted
 from reconciler.plugins.base import StillStopping
 from reconciler.plugins.remote_state import RemoteConfig, RemotePhase
 from reconciler.testing import Crash, Lab, check_settled, every_crash
@@ -103,7 +104,7 @@ def test_one_failed_look_too_many_is_a_system_failure(*, seen: bool, limit: int)
     assert (status.attempts, status.system_failures, status.launches) == (1, 1, 1)
     audit = lab.audit()[-1].message
     assert audit.endswith(
-        f"[ResourceSyncFailed] the service could not be asked {limit + 1} times in a row: TimeoutError: no answer"
+        f"[ResourceSyncFailed] the service could not be asked {counted(limit + 1, 'time')} in a row: TimeoutError: no answer"
     )
     service.says = success()
     lab.settle()
