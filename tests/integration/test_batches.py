@@ -101,3 +101,15 @@ def test_what_is_given_back_is_as_if_nobody_had_drawn_it(
     together.report()
     backend.engine.stepper.step(0)
     assert backend.get("r0").phase is ActionPhase.SUCCEEDED
+
+
+def test_each_of_a_batch_tells_when_its_own_call_began(backend: Backend) -> None:
+    """Not when all of them were drawn: what it waited behind the others is no time it ran."""
+    together = drawn(backend, 0.3)
+    alone(together)
+    together.report()
+    found = [backend.get(name) for name in NAMES[:3]]
+    began = [record.status.phase_history[-1].began for record in found]
+    assert [record.phase for record in found] == [ActionPhase.SUCCEEDED] * 3
+    assert began[0] + 299 <= began[1] <= began[2] <= found[2].status.phase_history[-1].occurred_at
+    assert [attempt.began for attempt in backend.client.attempts(found[1].id)] == [began[1]]

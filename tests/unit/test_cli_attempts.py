@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler import TaskEnvironment, sleep
+from reconciler import TaskEnvironment, current_attempt, sleep
 from reconciler.api.action import ActionId
+from reconciler.api.phase import ActionPhase
 from reconciler.api.template import RetryStrategy, TaskMetadata
 from reconciler.api.transition import retryable_failure, running, success
 from reconciler.cli.documents import action_document
 from reconciler.cli.get import _show
 from reconciler.core.times import iso
 from reconciler.testing import Lab, ScriptedPlugin
+from worker.dashboard.rows import bars, row
 
 pytestmark = pytest.mark.rule("R60")
 
@@ -83,3 +85,69 @@ def test_a_suspended_action_has_no_worker(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "its function is suspended" in shown
     assert "silent" not in shown
+
+
+QUEUED, RAN = timedelta(seconds=60), timedelta(seconds=3)
+
+
+@env.task(retries=RetryStrategy(retries=1))
+def works(lab_of: str) -> str:
+    """Take three seconds; fail in the first attempt."""
+    _LABS[lab_of].clock.advance(RAN)
+    if current_attempt().attempt == 1:
+        raise RuntimeError("not yet")
+    return lab_of
+
+
+@env.task()
+def works_then_rests(lab_of: str) -> str:
+    """Take three seconds, then none."""
+    _LABS[lab_of].clock.advance(RAN)
+    sleep(3600)
+    return lab_of
+
+
+_LABS: dict[str, Lab] = {}
+
+
+def test_what_was_over_before_it_was_seen_did_not_run_while_it_queued() -> None:
+    """Each attempt says when its call began, and its bars are those of waiting and of running."""
+    lab = _LABS["a"] = Lab()
+    env.client = lab.client
+    run = works.delay("a")
+    for _ in range(2):
+        lab.step()
+        lab.clock.advance(QUEUED)
+        lab.worker.work()
+    lab.step()
+    record = lab.get(run.action)
+    assert record.phase is ActionPhase.SUCCEEDED
+    for told in action_document(record, lab.client.events(run.action))["attempts_told"]:
+        waited, ran = (each for each in told["phases"] if each["from"] != each["to"])
+        assert (waited["phase"], ran["phase"], ran["from"]) == ("queued", "running", told["began_at"])
+        assert _span(ran["from"], ran["to"]) == RAN
+        assert _span(told["began_at"], told["ended_at"]) == RAN
+    kinds = [(bar.kind, bar.attempt, timedelta(milliseconds=bar.end - bar.start)) for bar in bars(record)]
+    assert kinds == [
+        ("waits", 1, QUEUED), ("runs", 1, RAN), ("waits", 2, QUEUED), ("runs", 2, RAN)
+    ]  # fmt: skip
+    assert row(record)["began"] == bars(record)[-1].start
+
+
+def test_what_was_suspended_before_it_was_seen_ran_until_then() -> None:
+    """Its first pass is no time in the queue either."""
+    lab = _LABS["b"] = Lab()
+    env.client = lab.client
+    run = works_then_rests.delay("b")
+    lab.step()
+    lab.clock.advance(QUEUED)
+    lab.worker.work()
+    lab.step()
+    kinds = [
+        (bar.kind, timedelta(milliseconds=max(0, bar.end - bar.start))) for bar in bars(lab.get(run.action))
+    ]
+    assert kinds == [("waits", QUEUED), ("runs", RAN), ("suspended", timedelta(0))]
+
+
+def _span(start: str, end: str) -> timedelta:
+    return datetime.fromisoformat(end) - datetime.fromisoformat(start)
