@@ -77,6 +77,13 @@ def condition_problems(document: bytes) -> list[str]:
     return found
 
 
+def _told(value: object) -> str:
+    try:
+        return f"{value!r:.100}"
+    except ValueError:  # an int of more digits than Python writes
+        return "one of thousands of digits"
+
+
 def check_scalar(value: object) -> Value:
     """Check that an answer can be stored at all, whatever the condition asks for.
 
@@ -85,8 +92,7 @@ def check_scalar(value: object) -> Value:
     """
     if not _is_scalar(value):
         raise InvalidArguments(
-            f"a signal must be a bool, a 64-bit int, a finite float or a str, got {value!r:.100} "
-            f"({type(value).__name__})"
+            f"a signal must be a bool, a 64-bit int, a finite float or a str, got {_told(value)} ({type(value).__name__})"
         )
     try:
         length = len(msgspec.json.encode(value))

@@ -9,7 +9,7 @@ import click
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.commands import Command
 from reconciler.cli.documents import error_of
-from reconciler.cli.format import ago
+from reconciler.cli.format import ago, sentence
 from reconciler.cli.get import never_asked_for
 from reconciler.cli.output import emit, phase_text, say
 from reconciler.cli.session import ONE, Place, common_options, connected
@@ -42,7 +42,7 @@ def describing(*, action: str, project: str, domain: str, as_json: bool) -> None
 
 def _show(one: Described, now: int) -> None:
     write(f"{styled(str(one.record.id), bold=True)}  {phase_text(one.record.phase)}")
-    text = f"{one.why.text}." if one.why else _end(one, now)
+    text = sentence(one.why.text) if one.why else _end(one, now)
     say(indent(text, "  "))  # texts of others have lines, too: none of them may look like one of ours
     if one.record.status.unasked:
         say(f"  Not asked for: {never_asked_for(one.record)}; what is open of them ends with it.")

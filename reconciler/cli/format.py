@@ -70,3 +70,8 @@ def one_line(text: str, longest: int = 72) -> str:
     """Write the text on one line of at most `longest` characters, for a column of a table."""
     line = " ".join(text.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def sentence(text: str) -> str:
+    """Close a text with a full stop, unless it ends like a sentence: it may end with what somebody else said."""
+    return text if text.rstrip().endswith((".", "?", "!", "…")) else f"{text}."

@@ -65,7 +65,7 @@ class Client(Maps, QueueVerbs):
 
     @cached_property
     def quotas(self) -> Holdings | None:
-        """What tells who holds units of quotas; None where nothing does."""
+        """The book of who holds units of quotas; None where there is none."""
         return holdings_of(self.store, self.settings)
 
     # -- submitting ------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def connect(settings: Settings) -> tuple[Store, BlobStore, Messenger]:
 
 
 def holdings_of(store: Store, settings: Settings) -> Holdings | None:
-    """Return what tells who holds units of quotas, on the server of a store; None for one that is not on Redis."""
+    """Return the book of who holds units of quotas, on the server of a store; None for one that is not on Redis."""
     from reconciler.stores.redis.quotas import RedisQuotas  # noqa: PLC0415  # as above
     from reconciler.stores.redis.store import RedisStore  # noqa: PLC0415  # as above
 

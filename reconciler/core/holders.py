@@ -1,4 +1,4 @@
-"""Who holds the units of a quota that an action waits for, in words."""
+"""Name the holders of the units of a quota that an action waits for."""
 
 from __future__ import annotations
 

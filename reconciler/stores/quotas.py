@@ -61,7 +61,7 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class Holdings(Protocol):
-    """Tells who holds the units of a resource; both books do."""
+    """The holders of the units of each resource, as both books tell them."""
 
     def holders(self, namespace: str) -> tuple[Holder, ...]:
         """List who holds units now, by name; of very many units, those whose leases end first."""

@@ -31,16 +31,17 @@ class Site:
         return self.stack.flower_url
 
     def ask(
-        self, path: str, *, body: object = None, url: str = "", **headers: str
+        self, path: str, *, body: object = None, raw: str = "", url: str = "", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers and body of one request; `X_Y` stands for the header `X-Y`."""
+        """Return status, headers and body of one request; `X_Y` stands for the header `X-Y`, `raw` for a body as it is."""
+        data = raw or (None if body is None else json.dumps(body))
         where = urlsplit(url or self.url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
         try:
             connection.request(
-                "GET" if body is None else "POST",
+                "GET" if data is None else "POST",
                 where.path + path,
-                None if body is None else json.dumps(body),
+                data,
                 {name.replace("_", "-"): value for name, value in headers.items()},
             )
             answer = connection.getresponse()
@@ -65,11 +66,13 @@ class Site:
         return str(self.api(f"/actions/{action}")["why"][0]["reason"])
 
 
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; apt-get install chromium")
+"""On a test that opens pages: it is skipped before it starts anything."""
+
+
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
     """Provide a browser that in the end has nothing to complain of."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here; apt-get install chromium")
     with Browser(folder) as found:
         yield found
         assert found.errors == [], found.errors

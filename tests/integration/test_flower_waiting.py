@@ -17,7 +17,7 @@ import waiting_functions as well
 from browser_support import Browser
 from cli_support import eventually
 from click.testing import CliRunner
-from flower_support import Site, browser
+from flower_support import Site, browser, needs_chromium
 
 from reconciler.api.action import ActionId, ActionSpec, RunId
 from reconciler.api.template import TaskTemplate, encode_template
@@ -252,6 +252,7 @@ class Telling(NamedTuple):
         }
 
 
+@needs_chromium
 def test_each_reason_says_its_sentence(site: Site, tmp_path: Path) -> None:
     """All of them: one after the other holds on real servers, and all three places say the same sentence."""
     assert set(SENTENCES) == set(Reason)

@@ -97,6 +97,12 @@ def test_runs_are_found_by_what_is_known_of_them(lab: Lab) -> None:
     assert names(lab, task="doubles", phase="queued") == ["gamma"]
 
 
+def test_a_phase_is_known_however_it_is_written(lab: Lab) -> None:
+    """People write it as they see it."""
+    doubles.submit((1,), run="one")
+    assert names(lab, phase="QUEUED") == names(lab, phase="Queued") == ["one"]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])
 def test_pages_hold_each_run_once(lab: Lab, limit: int) -> None:
     """Of one millisecond too, and with a filter."""
@@ -313,7 +319,9 @@ def test_all_runs_of_a_search_are_met_and_no_other(lab: Lab) -> None:
     counted = bulk.count_document(lab.client, "abort", read_wanted(query))
     assert counted["count"] == 2
     doubles.submit((1,), run="x3")
-    with pytest.raises(InvalidInput, match="2 runs were to be met, and 3 fit now: look again"):
+    with pytest.raises(
+        InvalidInput, match="2 runs fitted the search when it was confirmed, and now 3: look again"
+    ):
         bulk.press_all(
             lab.client, "abort", bulk.AskedOfAll(query=query, count=2, values={"reason": "no"}), "ada"
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
+from tornado.httpserver import HTTPServer
 from tornado.web import HTTPError
 
 MOST: Final = 1024 * 1024
@@ -31,3 +33,15 @@ def check_size(size: int) -> None:
     """Refuse a body of so many bytes when it is too large; HTTPError 413."""
     if size > MOST:
         raise HTTPError(413, f"a request may hold {MOST} bytes at most: use `reconciler` for more")
+
+
+def unreadable(error: Exception) -> str:
+    """Say why a body could not be read; of a number that no JSON reader of ours holds, that."""
+    if "out of range" in str(error):
+        return "a number of this request is too large to be read: a float has at most 1.8e308, an int 64 bits"
+    return f"the body must be a JSON object: {error}"
+
+
+def bounded_server() -> Any:  # noqa: ANN401  # a class of Tornado
+    """Return the server for Flower, whose own pages would take 100 MB of a request, before any login is checked."""
+    return partial(HTTPServer, max_body_size=MOST)

@@ -19,6 +19,7 @@ from reconciler.client import Client
 from reconciler.client.bulk import Bulk, is_for
 from reconciler.client.choosing import row_of
 from reconciler.client.submission import new_run_name
+from reconciler.core.counted import counted
 from reconciler.core.documents import Document
 from reconciler.stores.counts import RunSummary
 from reconciler.stores.holds import RunLife
@@ -121,9 +122,11 @@ def _plan(client: Client, verb: BulkVerb, asked: AskedOfAll, wanted: Wanted, vie
     if len(runs) > MOST:
         raise InvalidInput(f"more than {MOST} runs fit this search; use a narrower one, as with since:1h")
     if len(runs) != asked.count:
-        raise InvalidInput(f"{asked.count} runs were to be met, and {len(runs)} fit now: look again")
+        raise InvalidInput(
+            f"{counted(asked.count, 'run')} fitted the search when it was confirmed, and now {len(runs)}: look again"
+        )
     if not runs:
-        raise InvalidInput("no run of this search can be met by that")
+        raise InvalidInput(f"no run of this search fits {verb}: look again")
     return client.bulk.plan(
         verb, runs, name=asked.bulk, reason=str(reason), limit=MOST, project=wanted.project
     )

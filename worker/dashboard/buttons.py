@@ -15,6 +15,7 @@ from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
 from reconciler.client.run import Run
+from reconciler.core.counted import counted
 from reconciler.core.documents import Document
 from reconciler.core.redaction import open_inputs, redaction_of
 from worker.dashboard.remembered import reader
@@ -160,7 +161,7 @@ def _abort(asked: Asked) -> Done:
 
 def _prioritize(asked: Asked) -> Done:
     changed = asked.client.prioritize(asked.action, _value(asked.values, "priority", int))
-    return Done(f"{changed} live actions have this priority")
+    return Done(f"{counted(changed, 'live action has', 'live actions have')} this priority")
 
 
 def _signal(asked: Asked) -> Done:

@@ -12,6 +12,7 @@ from tornado.routing import URLSpec
 from tornado.web import HTTPError
 
 from worker.dashboard.guard import rebound_because
+from worker.dashboard.persons import has_login, view_of_request
 
 OPEN: Final = (LoginHandler, LogoutHandler, NotFoundErrorHandler, Healthcheck)
 """What tells nothing of any project."""
@@ -32,8 +33,6 @@ def closed(entry: Any) -> Any:  # noqa: ANN401  # Tornado takes several forms
 
 def _closing(handler: type[Any]) -> type[Any]:
     def prepare(self: Any) -> Any:  # noqa: ANN401  # Tornado's, which may be a coroutine
-        from worker.dashboard.handlers import has_login, view_of_request  # noqa: PLC0415  # it imports this module
-
         options = self.application.options
         why = rebound_because(options.address or "", self.request.host, login=has_login(options))
         if why and not options.unix_socket:

@@ -16,18 +16,18 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler, authentica
 
 from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import InvalidInput
-from reconciler.api.logins import WHOLE, View, view_of
+from reconciler.api.logins import View
 from reconciler.cli.exits import ExitCode, error_document, exit_code_of
 from reconciler.cli.standing import doctor_document, health_document
-from reconciler.client import Client
 from reconciler.core.documents import Document
 from worker.dashboard import bulk, detail, overview
-from worker.dashboard.bodies import Bounded, check_announced
+from worker.dashboard.bodies import Bounded, check_announced, unreadable
 from worker.dashboard.buttons import Asked, press
 from worker.dashboard.changes import named_document
 from worker.dashboard.closing import ONLY_SOME
-from worker.dashboard.defaults import is_login
 from worker.dashboard.guard import HEADERS, closed_because, foreign_because
+from worker.dashboard.links import link_tasks
+from worker.dashboard.persons import client, has_login, person_of, view_of_request
 from worker.dashboard.search import search_runs
 from worker.dashboard.wanted import read_wanted
 
@@ -49,34 +49,8 @@ T = TypeVar("T")
 
 
 @cache
-def client() -> Client:
-    """Return the client of this Flower."""
-    return Client.from_settings()
-
-
-@cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS, "dashboard")
-
-
-def has_login(options: Any) -> bool:  # noqa: ANN401  # Tornado's
-    """Tell whether these options of Flower require a login."""
-    return is_login(options.basic_auth or (), options.auth or "")
-
-
-def person_of(request: BaseHandler) -> str:
-    """Return who asks, as histories show it; empty: unknown."""
-    if isinstance(request.current_user, str):
-        return request.current_user
-    if request.application.options.basic_auth and request.request.headers.get("Authorization"):
-        return _basic_user(request.request.headers["Authorization"])
-    return ""
-
-
-def view_of_request(request: BaseHandler) -> View:
-    """Return what the person who asks may see."""
-    entries = client().settings.flower_projects
-    return view_of(entries, person_of(request)) if entries else WHOLE
 
 
 class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
@@ -279,8 +253,13 @@ class OneAction(Api):
     async def get(self, path: str) -> None:
         """Read it."""
         read_only, life, view = self.read_only, self.incarnation, self.view
+        events = (
+            self.application.events if view.projects is None else None
+        )  # its pages are closed to the others
         await self.answer_with(
-            lambda: detail.action_page(client(), ActionId.parse(path), life, view, read_only=read_only)
+            lambda: link_tasks(
+                detail.action_page(client(), ActionId.parse(path), life, view, read_only=read_only), events
+            )
         )
 
 
@@ -333,7 +312,7 @@ class Press(Api):
         try:
             values = msgspec.json.decode(self.body or b"{}", type=dict[str, Any])
         except msgspec.DecodeError as error:
-            raise HTTPError(400, f"the body must be a JSON object: {error}") from error  # a door
+            raise HTTPError(400, unreadable(error)) from error  # a door
         by, life = self.person, self.incarnation
         await self.answer_with(lambda: press(button, Asked(client(), ActionId.parse(path), values, by, life)))
 
@@ -388,12 +367,3 @@ def _refused(status: int) -> str:
         if status == 401
         else f"the request was refused ({status})"
     )
-
-
-def _basic_user(header: str) -> str:
-    import base64  # noqa: PLC0415  # needed for a press alone
-
-    try:
-        return base64.b64decode(header.partition(" ")[2]).decode().partition(":")[0]
-    except ValueError:
-        return ""

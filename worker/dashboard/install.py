@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from flower import urls
+from flower import app, urls
 from tornado.template import Loader, Template
 from tornado.web import url
 
 from worker.dashboard import handlers, live
+from worker.dashboard.bodies import bounded_server
 from worker.dashboard.closing import closed
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -40,6 +41,7 @@ class TabLoader(Loader):
 def install() -> None:
     """Add the pages to the Flower that is about to start in this process."""
     urls.settings["template_loader"] = TabLoader(urls.settings["template_path"])
+    app.HTTPServer = bounded_server()
     first = url(r"/", handlers.Page, name="main")
     urls.handlers[:] = [
         first,

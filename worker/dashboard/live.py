@@ -17,7 +17,8 @@ from reconciler.api.action import RunId
 from reconciler.api.errors import ReconcilerError
 from reconciler.core.documents import Document
 from worker.dashboard.changes import changes_document
-from worker.dashboard.handlers import Api, client
+from worker.dashboard.handlers import Api
+from worker.dashboard.persons import client
 
 _MOST: Final = 32
 """Streams of one Flower; each takes a look at the records when its run changes."""

@@ -17,6 +17,7 @@ from reconciler.client import Client
 from reconciler.client.actions import Actions
 from reconciler.client.incarnation import OneIncarnation
 from reconciler.core.children import ROOT
+from reconciler.core.counted import counted
 from reconciler.core.documents import Document
 from worker.dashboard.wanted import MOST, Wanted, label_fits
 
@@ -100,7 +101,9 @@ def add_archived(client: Client, wanted: Wanted, place: Place | None, answer: Do
     answer["searched"] += page.searched
     answer["next"] = str(page.next) if page.next else ""
     if page.left_out:
-        answer["problem"] = f"Of {len(page.left_out)} projects nothing is shown: search with project:NAME."
+        answer["problem"] = (
+            f"Of {counted(len(page.left_out), 'project')} nothing is shown: search with project:NAME."
+        )
     elif page.damaged:
         answer["problem"] = f"{page.damaged[0]} is damaged, so runs may be missing: restore it from a copy."
 

@@ -61,6 +61,7 @@ def read_wanted(query: Mapping[str, str]) -> Wanted:
         raise InvalidInput(
             f"the search cannot be read: {error}; it knows {', '.join(Wanted.__struct_fields__)}"
         ) from error
+    wanted = msgspec.structs.replace(wanted, phase=wanted.phase.lower())
     if not 1 <= wanted.limit <= MOST:
         raise InvalidInput(f"limit must be from 1 to {MOST}, got {wanted.limit}")
     if wanted.phase not in {"", *_PHASES}:

@@ -3,7 +3,7 @@
 import { download, get, incarnation, page, within } from "./api.js";
 import { showButtons } from "./buttons.js";
 import { fill, h, prose, visible } from "./dom.js";
-import { badge, ended, size, span, stamp } from "./format.js";
+import { badge, ended, sentence, size, span, stamp } from "./format.js";
 
 const EVERY = 2000;
 const at = (text) => (text ? Date.parse(text) : 0);
@@ -25,14 +25,13 @@ function whyBox(chain) {
     "section",
     { class: "rc-why", "aria-label": waiting[0].reason === "running" ? "What it does" : "Why it waits" },
     waiting.map((one, index) =>
-      h("p", { "data-reason": one.reason }, index ? h("a", { class: "rc-mono", href: page(`/runs/${one.action}`) }, one.action.split("/").slice(2).join("/")) : "", index ? " " : "", h("span", {}, capital(readable(one.why)) + ".")),
+      h("p", { "data-reason": one.reason }, index ? h("a", { class: "rc-mono", href: page(`/runs/${one.action}`) }, one.action.split("/").slice(2).join("/")) : "", index ? " " : "", h("span", {}, sentence(readable(one.why)))),
     ),
   );
 }
 
 // A sentence for people: a time without its T and thousandths.
 const readable = (text) => text.replace(/(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z/g, "$1 $2 UTC");
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function documentBox(title, preview, action, which, types) {
   if (!preview) return "";
@@ -67,21 +66,29 @@ function attemptsBox(found, showLog) {
       "ol",
       { class: "rc-attempts" },
       told.map((one) => {
-        const from = at(one.started_at);
-        const took = from ? span((at(one.ended_at) || found.now) - from) : "";
         return h(
           "li",
           {},
           h("span", { class: "rc-number" }, one.attempt),
           badge(one.phase),
-          h("span", { class: "rc-muted" }, took),
+          h("span", { class: "rc-muted" }, took(one, found.now)),
           h("span", { class: "rc-grow" }, one.error ? `[${one.error.code}] ${one.error.message}` : one.cache === "hit" ? "from the cache" : ""),
           found.question ? "" : h("button", { type: "button", class: "rc-button rc-quiet", onclick: () => showLog(one.attempt) }, "Log"),
-          found.attempt ? h("a", { class: "rc-quiet-link", href: page(`/task/${found.action}/${one.attempt === found.attempts ? found.attempt.launch : one.attempt}`) }, "Celery task") : "", // what was never sent to a worker is none
+          one.task ? h("a", { class: "rc-quiet-link", href: page(`/task/${one.task}`) }, "Celery task") : "",
         );
       }),
     ),
   );
+}
+
+// How long an attempt ran, and how long it had waited before.
+function took(one, now) {
+  const from = at(one.started_at);
+  const began = at(one.began_at) || at(one.phases.find((phase) => phase.phase === "running")?.from);
+  const last = at(one.ended_at) || now;
+  if (!from) return "";
+  if (!began) return one.ended_at ? span(last - from) : `waits ${span(last - from)}`;
+  return began - from < 1000 ? span(last - began) : `${span(last - began)} after ${span(began - from)} in line`;
 }
 
 function historyBox(found) {

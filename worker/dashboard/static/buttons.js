@@ -2,6 +2,7 @@
 
 import { get, incarnation, page, press } from "./api.js";
 import { fill, h } from "./dom.js";
+import { sentence } from "./format.js";
 
 // A number is sent as it was typed: JSON of a browser would round large ones.
 function literal(field, input) {
@@ -9,10 +10,12 @@ function literal(field, input) {
   if (field.type === "bool") return input.value === "true" ? "true" : "false";
   if (field.type === "int") {
     if (!/^-?\d+$/.test(text)) throw new Error(`${field.label} must be a whole number.`);
+    if (text.length > 400 || BigInt.asIntN(64, BigInt(text)) !== BigInt(text)) throw new Error(`${field.label} must be from -9223372036854775808 to 9223372036854775807.`);
     return text.replace(/^(-?)0+(?=\d)/, "$1");
   }
   if (field.type === "float") {
-    if (!text || !Number.isFinite(Number(text))) throw new Error(`${field.label} must be a number.`);
+    if (!text || Number.isNaN(Number(text))) throw new Error(`${field.label} must be a number.`);
+    if (!Number.isFinite(Number(text))) throw new Error(`${field.label} is too large: at most 1.7976931348623157e308 can be stored.`);
     return JSON.stringify(Number(text));
   }
   if (field.type === "json") {
@@ -41,14 +44,24 @@ function back(opener) {
   (same || document.getElementById("main-content")).focus();
 }
 
-export function openForm(button, subject, done, deliver = (text) => press(subject, button.name, text)) {
+// What follows a press is looked at again anyhow, when it fails.
+const settle = (look) => Promise.resolve(look).catch(() => {});
+
+export function openForm(button, subject, done, deliver = (text) => press(subject, button.name, text), refused = () => {}) {
   const inputs = button.fields.map((field) => [field, control(field)]);
   const told = h("p", { class: "rc-red", role: "alert" });
   const send = h("button", { type: "submit", class: `rc-button rc-strong${button.danger ? " rc-danger" : ""}` }, button.label);
   const opener = document.activeElement;
   const close = () => dialog.close(); // as Escape does
+  let wasRefused = false;
+  function closed() {
+    dialog.remove();
+    back(opener);
+    if (wasRefused) settle(refused()); // another tab may have been quicker
+  }
   async function submit(event) {
     event.preventDefault();
+    if (send.disabled) return;
     fill(told);
     try {
       const values = inputs.map(([field, input]) => `${JSON.stringify(field.name)}:${literal(field, input)}`);
@@ -56,15 +69,16 @@ export function openForm(button, subject, done, deliver = (text) => press(subjec
       const answer = await deliver(`{${values.join()}}`);
       close();
       if (answer.run) location.assign(page(`/runs/${answer.run}`));
-      else done(answer);
+      else settle(done(answer));
     } catch (error) {
-      fill(told, error.message);
+      fill(told, sentence(error.message));
       send.disabled = false;
+      wasRefused = true;
     }
   }
   const dialog = h(
     "dialog",
-    { class: "rc-dialog", "aria-labelledby": "rc-dialog-title", onclose: () => (dialog.remove(), back(opener)) },
+    { class: "rc-dialog", "aria-labelledby": "rc-dialog-title", onclose: closed },
     h(
       "form",
       { onsubmit: submit },
@@ -102,7 +116,7 @@ export function showButtons(place, buttons, action, done) {
   fill(
     place,
     (buttons || []).map((button) =>
-      h("button", { type: "button", class: `rc-button${button.danger ? " rc-danger" : ""}`, "data-button": button.name, onclick: () => openForm(button, action, done) }, button.label),
+      h("button", { type: "button", class: `rc-button${button.danger ? " rc-danger" : ""}`, "data-button": button.name, onclick: () => openForm(button, action, done, undefined, done) }, button.label),
     ),
   );
 }

@@ -30,6 +30,10 @@ export function moment(at, now) {
 }
 
 export const count = (number) => number.toLocaleString("en-US");
+export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+// A text as a sentence: a capital first, and one full stop at most.
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!…]\s*$/.test(text) ? "" : ".");
 
 export function size(bytes) {
   if (bytes < 1024) return `${bytes} B`;

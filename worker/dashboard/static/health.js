@@ -2,7 +2,7 @@
 
 import { get, page } from "./api.js";
 import { fill, h } from "./dom.js";
-import { count, moment, size, span } from "./format.js";
+import { count, moment, sentence, size, span } from "./format.js";
 
 const MARKS = { ok: "✓", problem: "✗", skipped: "–" };
 const EVERY = 3000;
@@ -80,7 +80,7 @@ export async function showHealth(body) {
         ),
       );
     } catch (error) {
-      fill(told, h("p", { class: "rc-problem", role: "alert" }, error.message));
+      fill(told, h("p", { class: "rc-problem", role: "alert" }, sentence(error.message)));
     }
     ask.disabled = false;
   }
@@ -94,9 +94,9 @@ export async function showHealth(body) {
         "div",
         { class: "rc-figures" },
         figure("the oldest step is late", span(found.late), found.late > LATE),
-        figure("launches wait", count(waiting), false),
-        figure("workers live", count(found.workers.length), !found.workers.length),
-        figure("worker leases lost within a day", count(found.lost.count), found.lost.count > 0),
+        figure(waiting === 1 ? "launch waits" : "launches wait", count(waiting), false),
+        figure(found.workers.length === 1 ? "worker lives" : "workers live", count(found.workers.length), !found.workers.length),
+        figure(`worker ${found.lost.count === 1 ? "lease" : "leases"} lost within a day`, count(found.lost.count), found.lost.count > 0),
         found.memory ? figure(found.memory.limit ? `of ${size(found.memory.limit)} of Redis in use` : "of Redis in use, without a limit", size(found.memory.used), found.memory.limit && found.memory.used > found.memory.limit * 0.85) : "",
       ),
       table(
@@ -118,8 +118,7 @@ export async function showHealth(body) {
       list("Clean-ups that are stuck", found.cleanups, found.now, "None is stuck, and none was given up within a day."),
     );
   }
-  await look();
-  setInterval(() => {
-    if (!document.hidden) look().catch((error) => fill(place, h("p", { class: "rc-problem", role: "alert" }, error.message)));
-  }, EVERY);
+  const lookAgain = () => look().catch((error) => fill(place, h("p", { class: "rc-problem", role: "alert" }, sentence(error.message))));
+  await lookAgain();
+  setInterval(() => document.hidden || lookAgain(), EVERY);
 }

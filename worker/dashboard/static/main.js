@@ -3,13 +3,23 @@
 import { page, prefix } from "./api.js";
 import { fill, h } from "./dom.js";
 import { showAction } from "./action.js";
+import { sentence } from "./format.js";
 import { showHealth } from "./health.js";
 import { showRun } from "./run.js";
 import { showRuns } from "./runs.js";
 import { showWaiting } from "./waiting.js";
 
+// An address may hold what is no text, as %zz: then nothing is found under it.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 const main = document.getElementById("main-content");
-const path = decodeURIComponent(location.pathname.slice(prefix.length)) || "/";
+const path = decoded(location.pathname.slice(prefix.length)) || "/";
 const names = path.split("/").filter(Boolean);
 
 const TABS = [["Runs", "/runs"], ["Waiting for you", "/waiting"], ["Health", "/health"]];
@@ -23,8 +33,8 @@ function tabs(here) {
 }
 
 function problem(error) {
-  const box = h("p", { class: "rc-problem", role: "alert" }, error.message.charAt(0).toUpperCase() + error.message.slice(1));
-  main.append(box);
+  const again = h("button", { type: "button", class: "rc-button", onclick: () => location.reload() }, "Try again");
+  main.append(h("div", { class: "rc-problem", role: "alert" }, h("span", {}, sentence(error.message)), again));
 }
 
 const body = h("div", { class: "rc-body" });

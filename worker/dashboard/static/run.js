@@ -265,11 +265,22 @@ export async function showRun(body, run) {
   layout();
   while (part.next) {
     fill(state, `reading ${count(tree.actions.size)} of ${count(found.actions)}…`);
-    part = await read(part.next);
+    part = await patiently(() => read(part.next));
     put(part.actions);
     layout();
   }
   showHead();
+
+  async function patiently(ask) {
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        fill(state, `read so far: ${count(tree.actions.size)} of ${count(found.actions)}. ${error.message} It is asked again.`);
+        await new Promise((done) => setTimeout(done, LOOK));
+      }
+    }
+  }
 
   const archived = () => fill(state, "from the archive");
   if (found.archived) return void archived();

@@ -3,15 +3,16 @@
 import { get, page, post, readOnly } from "./api.js";
 import { openForm } from "./buttons.js";
 import { fill, h } from "./dom.js";
-import { PHASES, badge, count, moment, shares, span, words } from "./format.js";
+import { PHASES, badge, count, counted, ended, moment, sentence, shares, span, words } from "./format.js";
 
 const FIELDS = ["project", "domain", "task", "phase", "code", "label", "since"];
 const UNITS = { s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
 const EVERY = 3000;
+const GOOD = ["succeeded", "recovered"];
 const ALL = [
-  ["abort", "Abort all", "Stops every run that fits the search and has not ended; the reason stays in its history.", [{ name: "reason", label: "Reason", type: "str" }], true],
-  ["rerun", "Rerun all", "Makes a new run of every ended one that fits the search.", [], false],
-  ["recover", "Recover all", "Makes a new run of every one that did not succeed, in which only the rest runs.", [], false],
+  { verb: "abort", label: "Abort all", explains: "Stops every run that fits the search and has not ended; the reason stays in its history.", fields: [{ name: "reason", label: "Reason", type: "str" }], danger: true, fits: (phase) => !ended(phase), did: (done) => `${counted(done, "run is", "runs are")} being aborted.` },
+  { verb: "rerun", label: "Rerun all", explains: "Makes a new run of every ended one that fits the search.", fields: [], danger: false, fits: ended, did: (done) => `${counted(done, "new run was", "new runs were")} made.` },
+  { verb: "recover", label: "Recover all", explains: "Makes a new run of every one that did not succeed, in which only the rest runs.", fields: [], danger: false, fits: (phase) => ended(phase) && !GOOD.includes(phase), did: (done) => `${counted(done, "new run was", "new runs were")} made.` },
 ];
 const CHIPS = ["running", "queued", "paused", "failed", "succeeded", "aborted"];
 
@@ -21,14 +22,31 @@ export function readQuery(text) {
   const names = [];
   for (const word of text.trim().split(/\s+/).filter(Boolean)) {
     const [field, ...rest] = word.split(":");
-    if (FIELDS.includes(field) && rest.length) query[field] = rest.join(":");
+    const known = field.toLowerCase();
+    if (FIELDS.includes(known) && rest.length) query[known] = rest.join(":");
     else names.push(word);
   }
   if (names.length) query.name = names.join(" ");
-  const time = /^(\d+)([smhd])$/.exec(query.since || "");
-  if (time) query.since = Date.now() - time[1] * UNITS[time[2]];
-  else delete query.since;
+  if (query.phase) query.phase = query.phase.toLowerCase();
+  if (query.since) {
+    const time = /^(\d+)([smhd])$/i.exec(query.since);
+    if (!time) throw new Error(`The time since:${query.since} cannot be read: write a number and a unit, as since:30m, since:2h or since:7d.`);
+    query.since = Math.max(0, Date.now() - time[1] * UNITS[time[2].toLowerCase()]);
+  }
   return query;
+}
+
+// What the address searches for: `q` as it is typed, or fields by name. What it does not know is told.
+function readAddress() {
+  const words = [];
+  const strange = [];
+  for (const [name, value] of new URLSearchParams(location.search)) {
+    const field = name.toLowerCase();
+    if (field === "q" || field === "name") words.push(value.trim());
+    else if (FIELDS.includes(field)) words.push(...(value.trim() ? [`${field}:${value.trim()}`] : []));
+    else strange.push(name);
+  }
+  return [words.filter(Boolean).join(" "), strange.length ? `The address names ${strange.join(", ")}, which no search knows; it knows q, name, ${FIELDS.join(", ")}.` : ""];
 }
 
 function line(run, now) {
@@ -58,13 +76,13 @@ function line(run, now) {
 }
 
 // One thing done to all runs of a search: first it is counted, and the count has to be typed.
-async function askAll([verb, label, explains, fields, danger], query, done) {
+async function askAll({ verb, label, explains, fields, danger, did }, query, done) {
   const { count: met, most, bulk } = await get(`/matching/${verb}`, query);
-  if (!met) throw new Error("No run of this search can be met by that.");
+  if (!met) throw new Error(`No run of this search fits “${label}”.`);
   if (met > most) throw new Error(`More than ${count(most)} runs fit: narrow the search, as with since:1h.`);
   const sure = { name: "count", label: `Type ${met} to confirm`, type: "int" };
   const strings = Object.fromEntries(Object.entries(query).map(([name, value]) => [name, String(value)]));
-  openForm({ name: verb, label, explains, fields: [...fields, sure], danger }, met === 1 ? "1 run" : `${count(met)} runs`, done, (text) => {
+  openForm({ name: verb, label, explains, fields: [...fields, sure], danger }, counted(met, "run"), (answer) => done(answer, did), (text) => {
     const { count: typed, ...values } = JSON.parse(text);
     if (typed !== met) throw new Error(`Type ${met} to confirm.`);
     return post(`/matching/${verb}`, JSON.stringify({ query: strings, count: met, bulk, values }));
@@ -73,13 +91,14 @@ async function askAll([verb, label, explains, fields, danger], query, done) {
 
 export async function showRuns(body) {
   document.title = "Runs";
+  const [asks, strange] = readAddress();
   const search = h("input", {
     type: "search",
     class: "rc-search",
     id: "rc-search",
     placeholder: "Search by name, or phase:failed task:… project:… label:… code:… since:2h",
     "aria-label": "Search runs",
-    value: new URLSearchParams(location.search).get("q") || "",
+    value: asks,
   });
   const chips = h("div", { class: "rc-chips", role: "group", "aria-label": "Phase of the run" });
   const list = h("ul", { class: "rc-list", "aria-label": "Runs, newest first" });
@@ -88,20 +107,31 @@ export async function showRuns(body) {
   const told = h("p", { class: "rc-foot", role: "status" });
   const trouble = h("p", { class: "rc-foot rc-red", role: "status" });
   const all = h("div", { class: "rc-all", hidden: true, role: "group", "aria-label": "All runs of this search" });
-  function tellAll(answer) {
-    fill(told, `${count(answer.done)} runs were met.`, answer.refused.length ? h("span", { class: "rc-red" }, ` ${count(answer.refused.length)} refused, the first one: ${answer.refused[0].message}`) : "");
+  function tellAll(answer, did) {
+    fill(told, did(answer.done), answer.refused.length ? h("span", { class: "rc-red" }, ` ${count(answer.refused.length)} refused, the first one: ${answer.refused[0].message}`) : "");
     load(false).catch(fail);
   }
-  if (!readOnly)
-    fill(
-      all,
-      ALL.map((one) =>
-        h("button", { type: "button", class: `rc-button rc-quiet${one[4] ? " rc-danger" : ""}`, "data-all": one[0], onclick: () => askAll(one, readQuery(search.value), tellAll).catch((error) => fill(told, h("span", { class: "rc-red" }, error.message))) }, one[1]),
-      ),
-    );
+  const bulk = ALL.map((one) => [one, h("button", { type: "button", class: `rc-button rc-quiet${one.danger ? " rc-danger" : ""}`, "data-all": one.verb, onclick: (event) => ask(one, event.currentTarget) }, one.label)]);
+  if (!readOnly) fill(all, bulk.map(([, button]) => button));
+  async function ask(one, button) {
+    button.disabled = true; // it may take a while to count
+    try {
+      await askAll(one, readQuery(search.value), tellAll);
+    } catch (error) {
+      fill(told, h("span", { class: "rc-red" }, sentence(error.message)));
+    }
+    button.disabled = false;
+  }
+  // Only what some run of the search can be met by; what lies on later pages is not known.
+  function showBulk(more) {
+    const wanted = phaseOf();
+    const seen = wanted ? [wanted] : [...list.children].map((one) => one.phase);
+    for (const [{ fits }, button] of bulk) button.hidden = !seen.some(fits) && (Boolean(wanted) || !more);
+    all.hidden = readOnly || !search.value.trim() || !list.children.length || bulk.every(([, button]) => button.hidden);
+  }
   fill(
     body,
-    h("header", { class: "rc-head" }, h("h1", {}, "Runs"), h("form", { role: "search", onsubmit: (e) => (e.preventDefault(), changed()) }, search)),
+    h("header", { class: "rc-head" }, h("h1", {}, "Runs"), h("form", { role: "search", onsubmit: (event) => (event.preventDefault(), clearTimeout(timer), changed(), (typing = false)) }, search)),
     h("div", { class: "rc-bar-of-search" }, chips, all),
     told,
     list,
@@ -111,10 +141,11 @@ export async function showRuns(body) {
   let paged = false;
   let asked = 0;
 
-  const phaseOf = () => readQuery(search.value).phase || "";
+  const phaseOf = () => (/(?:^|\s)phase:(\S+)/i.exec(search.value)?.[1] || "").toLowerCase();
   function setPhase(phase) {
-    const rest = search.value.replace(/\s*\bphase:\S*/g, "").trim();
+    const rest = search.value.replace(/(?:^|\s+)phase:\S*/gi, "").trim();
     search.value = phase ? `${rest} phase:${phase}`.trim() : rest;
+    typing = false;
     changed();
   }
   function showChips() {
@@ -127,39 +158,66 @@ export async function showRuns(body) {
       ),
     );
   }
+  let typing = false; // what is typed in one go is one step back
   function changed() {
-    fill(told);
     const text = search.value.trim();
-    history.replaceState(null, "", text ? `?${new URLSearchParams({ q: text })}` : location.pathname);
+    const address = text ? `?${new URLSearchParams({ q: text })}` : location.pathname;
+    if (address !== (location.search || location.pathname)) history[typing ? "replaceState" : "pushState"](null, "", address);
+    show();
+  }
+  function show() {
+    fill(told);
     showChips();
-    load(false).catch(fail);
+    if (!list.children.length) fill(foot, "Reading…");
+    load(false).catch((error) => {
+      more.hidden = all.hidden = true;
+      list.replaceChildren(); // it would answer another question
+      fill(trouble);
+      foot.classList.add("rc-empty");
+      fail(error);
+    });
   }
   function fail(error) {
-    fill(foot, h("span", { class: "rc-red" }, error.message));
+    fill(foot, h("span", { class: "rc-red" }, sentence(error.message)));
   }
   async function load(older) {
     const turn = ++asked;
-    const found = await get("/runs", { ...readQuery(search.value), after: older ? next : "" });
+    let found;
+    try {
+      found = await get("/runs", { ...readQuery(search.value), after: older ? next : "" });
+    } catch (error) {
+      if (turn === asked) throw error;
+    }
     if (turn !== asked) return; // a later question was answered, or is being asked
     paged = older || (paged && turn > 1 && older);
     next = found.next;
     const focused = document.activeElement?.getAttribute?.("href");
-    const lines = found.runs.map((run) => line(run, found.now));
+    const lines = found.runs.map((run) => Object.assign(line(run, found.now), { phase: run.ended < run.actions ? "running" : run.root?.phase || "queued" }));
     if (older) list.append(...lines);
     else list.replaceChildren(...lines);
     if (focused) [...list.querySelectorAll("a")].find((a) => a.getAttribute("href") === focused)?.focus({ preventScroll: true });
     more.hidden = !next;
     const none = list.children.length === 0;
-    all.hidden = readOnly || !search.value.trim() || (none && !next);
+    showBulk(Boolean(next));
     foot.classList.toggle("rc-empty", none);
     fill(trouble, found.problem || "");
-    const tried = found.searched > found.runs.length ? ` ${count(found.searched)} runs were searched.` : "";
+    const tried = found.searched > found.runs.length ? ` ${counted(found.searched, "run was", "runs were")} searched.` : "";
     fill(foot, none ? (next ? `Nothing here yet.${tried}` : search.value.trim() ? "No run fits this search." : "No runs are stored yet: submit one, and it appears here.") : next ? "" : `These are all.${tried}`);
   }
   let timer = 0;
   search.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(changed, 250);
+    timer = setTimeout(() => {
+      changed();
+      typing = true;
+    }, 250);
+  });
+  search.addEventListener("change", () => (typing = false));
+  addEventListener("popstate", () => {
+    clearTimeout(timer);
+    typing = false;
+    [search.value] = readAddress();
+    show();
   });
   list.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1 }[event.key];
@@ -177,8 +235,8 @@ export async function showRuns(body) {
       search.focus();
     }
   });
-  showChips();
-  await load(false);
+  show();
+  fill(told, strange && h("span", { class: "rc-red" }, strange));
   setInterval(() => {
     if (!document.hidden && !paged) load(false).catch(fail);
   }, EVERY);

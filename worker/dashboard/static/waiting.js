@@ -3,7 +3,7 @@
 import { get, page } from "./api.js";
 import { showButtons } from "./buttons.js";
 import { fill, h, prose } from "./dom.js";
-import { count, moment } from "./format.js";
+import { count, moment, sentence } from "./format.js";
 
 const EVERY = 5000;
 
@@ -44,8 +44,7 @@ export async function showWaiting(body) {
     fill(foot, told(found));
     foot.classList.toggle("rc-empty", !found.questions.length);
   }
-  await look();
-  setInterval(() => {
-    if (!document.hidden) look().catch((error) => fill(foot, error.message));
-  }, EVERY);
+  const lookAgain = () => look().catch((error) => fill(foot, h("span", { class: "rc-red" }, sentence(error.message))));
+  await lookAgain();
+  setInterval(() => document.hidden || lookAgain(), EVERY);
 }
