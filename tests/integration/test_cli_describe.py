@@ -48,7 +48,7 @@ def test_the_chain_ends_at_a_person(backend: Backend) -> None:
     assert [one["reason"] for one in chain] == ["children", "person"]
     shown = backend.reconciler("describe", "r").stdout
     assert "waits for its children: 1 of 2 have ended." in shown
-    assert "waits for a person who gives a bool as the answer to: Ship [red]it?." in shown
+    assert "waits for a person who gives a bool as the answer to: Ship [red]it?\n" in shown
     ended = backend.reconciler("describe", "r/m0").stdout
     assert "m0  succeeded\n  ended 20" in ended
     assert described(backend, "r/m0")["why"] is None

@@ -69,7 +69,7 @@ AGAIN = [
 RECOVER = "reconciler recover RUN"
 BULK = {
     "reconciler bulk recover --task photos.thumbnail --code ValueError --dry-run": "0 runs with 0 actions",
-    "reconciler bulk recover --phase aborted --bulk after-outage": "after-outage: recover of 1 runs: 1 made",
+    "reconciler bulk recover --phase aborted --bulk after-outage": "after-outage: recover of 1 run: 1 made",
     "reconciler bulk resume after-outage": "1 made",
     'reconciler bulk abort --name nightly- --reason "wrong bucket"': "0 runs",
     "reconciler bulk list": "after-outage",

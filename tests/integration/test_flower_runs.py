@@ -283,7 +283,7 @@ def test_the_login_of_flower_is_ours(site: Site, tmp_path: Path) -> None:
             page.open(f"{root.replace('//', '//ada:secret@')}/ops/runs/{run.id}")
             page.wait_text("orchard.runs", "live")
             page.click(".rc-name")
-            page.wait_text("Celery task")
+            page.wait_text("History", "attempt 1")
     run.abort("enough")
 
 

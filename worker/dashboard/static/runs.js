@@ -114,13 +114,14 @@ export async function showRuns(body) {
   const bulk = ALL.map((one) => [one, h("button", { type: "button", class: `rc-button rc-quiet${one.danger ? " rc-danger" : ""}`, "data-all": one.verb, onclick: (event) => ask(one, event.currentTarget) }, one.label)]);
   if (!readOnly) fill(all, bulk.map(([, button]) => button));
   async function ask(one, button) {
-    button.disabled = true; // it may take a while to count
+    if (button.ariaBusy === "true") return; // it may take a while to count; disabled, it would lose the keyboard
+    button.ariaBusy = "true";
     try {
       await askAll(one, readQuery(search.value), tellAll);
     } catch (error) {
       fill(told, h("span", { class: "rc-red" }, sentence(error.message)));
     }
-    button.disabled = false;
+    button.ariaBusy = "false";
   }
   // Only what some run of the search can be met by; what lies on later pages is not known.
   function showBulk(more) {
