@@ -77,7 +77,7 @@ BULK = {
 """Each with what is said of it."""
 HISTORY = {
     "reconciler history delete RUN --dry-run": "would be deleted at once, 1 of them not archived yet",
-    'reconciler history delete RUN --reason "the customer asked" --yes': "deleted; the collector removes the objects",
+    'reconciler history delete RUN --reason "the customer asked" --yes': "being deleted: the collector does the rest",
     'reconciler history delete --all --project acme --reason "the contract ended" --yes': "0 runs with 0 actions",
     "reconciler history deleted": "the customer asked",
 }
