@@ -79,7 +79,9 @@ def hide_a_record(client: Client, server: redis.Redis, keys: Keys, tally: Path) 
         until(lambda run=run: client.counts(run).ended == 1, f"{run} ends beside a broken record")  # type: ignore[misc]  # mypy cannot infer it
     print(f"a foreign record: {len(others)} others ended, {len(neighbours)} of them in its shard")
     server.delete(keys.action(victim.action))
-    client.store.wake([victim.action])
+    server.zadd(
+        keys.due(keys.shard_of(victim.id)), {str(victim.action): 1}
+    )  # else in an hour: it stood in a line
     until(lambda: not client.store.due(keys.shard_of(victim.id)), "a step forgets the record that is gone")
 
 
