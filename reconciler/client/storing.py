@@ -95,9 +95,9 @@ class Storing:
         """
         if by is not None:
             actions[0].set_metadata(submitted=by)
-        incarnation = actions[0].metadata.incarnation or new_incarnation()  # unless the run has one already
+        incarnation = begins = actions[0].metadata.incarnation or new_incarnation()  # it may have one already
         for start in range(0, len(actions), _AT_ONCE):
-            incarnation = self._part(actions[start : start + _AT_ONCE], incarnation, hold())
+            incarnation = self._part(actions[start : start + _AT_ONCE], incarnation, begins, hold())
         return incarnation
 
     def adopt(self, actions: Sequence[TaskAction], *, quiet: bool = False) -> list[ReconcilerError | None]:
@@ -113,7 +113,7 @@ class Storing:
             of = part[0].metadata.incarnation
             base = default_base(self._blobs, part[0].id.run_id, of)
             placed = [self._placed(action, of, base) for action in part]
-            answers = self._submit(placed, 0, apart=True, quiet=quiet)
+            answers = self._submit(placed, 0, "", apart=True, quiet=quiet)
             new = _new(placed, answers)
             self.made += len(new)
             self.untold += [one.action.id for one in new] if quiet else ()
@@ -121,13 +121,16 @@ class Storing:
                 found.append(None if _adopted(answer) else _refusal(action, answer))
         return found
 
-    def _part(self, actions: Sequence[TaskAction], incarnation: str, until: int) -> str:
-        """Store one part; return the incarnation that its run has."""
+    def _part(self, actions: Sequence[TaskAction], incarnation: str, begins: str, until: int) -> str:
+        """Store one part; return the incarnation that its run has.
+
+        A run that is forgotten meanwhile never comes back: its objects are deleted. It begins anew, as another one.
+        """
         belong = [incarnation] * len(actions)
         for _ in range(_TRIES):
             bases = {of: default_base(self._blobs, actions[0].id.run_id, of) for of in set(belong)}
             placed = [self._placed(action, of, bases[of]) for action, of in zip(actions, belong, strict=True)]
-            answers = self._submit(placed, until)
+            answers = self._submit(placed, until, begins)
             others = [answer.outcome is CreateOutcome.OTHER_INCARNATION for answer in answers]
             if not any(others):
                 for one, answer in zip(placed, answers, strict=True):
@@ -143,20 +146,21 @@ class Storing:
         raise StoreUnavailable(f"the run {run} is forgotten and made anew all the time; submit again")
 
     def _submit(
-        self, placed: Sequence[_Placed], until: int, *, apart: bool = False, quiet: bool = False
+        self, placed: Sequence[_Placed], until: int, begins: str, *, apart: bool = False, quiet: bool = False
     ) -> Sequence[Created]:
         """Store actions and return the answers; what the store says it would refuse is not written.
 
         Args:
             placed: which ones.
             until: how long what they point to is held; 0 = they point to nothing.
+            begins: the only incarnation in which their run may begin; "" = in any.
             apart: whether the others are stored although some are refused.
             quiet: whether nobody is told that they are due.
         """
         put: list[_Placed] = []
         refused: dict[ActionId, Created] = {}
         if any(one.inputs is not None for one in placed):
-            checked = self._store.would_create([one.action for one in placed])
+            checked = self._store.would_create([one.action for one in placed], begins=begins)
             answers = zip(placed, checked, strict=True)
             refused = {one.action.id: answer for one, answer in answers if answer.outcome not in _FINE}
             if refused and not (apart and any(answer.outcome in _FINE for answer in checked)):
@@ -166,7 +170,7 @@ class Storing:
             self._blobs, [(f"{one.action.spec.input_uri}/{INPUTS_FILE}", one.inputs or b"") for one in put]
         )
         good = [one for one in placed if one.action.id not in refused]
-        report = self._store.create([one.action for one in good], until=until, quiet=quiet)
+        report = self._store.create([one.action for one in good], until=until, quiet=quiet, begins=begins)
         self._waker.wake(report.wake)
         stored = {one.action.id for one in _new(good, report.outcomes)}
         self._take_back([one for one in put if one.action.id not in stored])

@@ -233,14 +233,19 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         """Compute the shard all keys of a run lie in."""
 
     # -- submitting ------------------------------------------------------------------------------------------------
-    def create(self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
+    def create(
+        self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False, begins: str = ""
+    ) -> CreateReport:
         """Store new actions, due now, each with its first event. The first action of a run decides the incarnation of all.
+
+        With `begins`, a run that is not there begins in this incarnation only: whoever was told of another one, which has
+        been forgotten since, is answered with this one.
 
         A recovered action has ended at once, and needs no parent. With `until` nothing is stored after that time, ms.
         `quiet`: no message is asked for, as the caller takes the step of them.
         """
 
-    def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
+    def would_create(self, actions: Sequence[TaskAction], *, begins: str = "") -> tuple[Created, ...]:
         """Return what `create` would answer now, in the order asked; nothing is stored."""
 
     # -- stepping --------------------------------------------------------------------------------------------------

@@ -68,6 +68,24 @@ def test_the_first_action_decides(store: Store) -> None:
     assert store.create([of(OLD)]).outcomes[0].outcome is CreateOutcome.EXISTS
 
 
+def test_a_forgotten_incarnation_does_not_begin_again(store: Store, pass_time: PassTime) -> None:
+    """Who was told of one that has been forgotten since is told in which one the run may begin; others may name any."""
+    created(store, of(OLD))
+    for answer in (store.would_create([of(NEW)], begins=NEW), store.create([of(NEW)], begins=NEW).outcomes):
+        assert answer[0].incarnation == OLD
+    forgotten(store, pass_time, of(OLD))
+    known = [of(OLD), of(OLD, "b", parent="a0")]
+    for answers in (store.would_create(known, begins=NEW), store.create(known, begins=NEW).outcomes):
+        assert [(one.outcome, one.incarnation) for one in answers] == [
+            (CreateOutcome.OTHER_INCARNATION, NEW)
+        ] * 2
+    assert store.counts(RUN) is None
+    anew = [of(NEW), of(NEW, "b", parent="a0"), of(OLD, "c")]
+    expected = [CreateOutcome.CREATED, CreateOutcome.CREATED, CreateOutcome.OTHER_INCARNATION]
+    for answers in (store.would_create(anew, begins=NEW), store.create(anew, begins=NEW).outcomes):
+        assert [one.outcome for one in answers] == expected
+
+
 def test_the_base_follows_the_incarnation(store: Store, pass_time: PassTime) -> None:
     """Equal tasks of different runs share their stored part in memory, and each reads its own base."""
     for incarnation in (OLD, NEW):

@@ -19,6 +19,7 @@ from reconciler.client.run import Run
 from reconciler.core.paths import shard_prefix
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.state import PluginStateManager
+from reconciler.stores.base import CreateReport
 from reconciler.stores.garbage import Life
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.objects import Removed, remove_objects
@@ -92,6 +93,26 @@ def test_what_was_noted_goes_though_the_name_is_in_use(monkeypatch: pytest.Monke
     assert outputs is not None
     assert lab.blobs.get(outputs.uri) == b'{"day":2}'
     assert lab.store.garbage(shard) == {}
+
+
+def test_a_run_forgotten_while_it_is_submitted_again_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was told that it is there, and pauses until it is not, uses no folder whose objects are deleted meanwhile."""
+    lab = new_lab(collect_objects=True)
+    action, _ = nightly(lab, 1)
+    old = lab.get(action).metadata.incarnation
+    create = lab.store.create
+
+    def paused(*of: Any, **how: Any) -> CreateReport:
+        monkeypatch.undo()
+        lab.clock.advance(DAY)
+        assert collect(lab.store, lab.settings, lab.blobs) == 1
+        return create(*of, **how)
+
+    monkeypatch.setattr(lab.store, "create", paused)
+    again, uri = nightly(lab, 1)
+    assert lab.get(again).metadata.incarnation != old
+    assert lab.blobs.get(uri) == b'{"day":1}'
+    assert lab.journal.words.count("handle") == 2
 
 
 def test_a_note_of_an_ended_run_waits_for_its_own_record() -> None:

@@ -93,10 +93,10 @@ def racing(lab: Lab, meanwhile: Callable[[], object]) -> None:
     """Let something happen between the question and the record."""
     asked, once = lab.store.create, [meanwhile]
 
-    def create(actions: list[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
+    def create(actions: list[TaskAction], **how: Any) -> CreateReport:
         if once:
             once.pop()()
-        return asked(actions, until=until, quiet=quiet)
+        return asked(actions, **how)
 
     lab.store.create = create  # type: ignore[method-assign]  # the race
 
@@ -139,8 +139,8 @@ def test_a_run_that_is_never_the_same_is_given_up() -> None:
     told = iter("abcdefgh")
     wrong = lab.store.create
 
-    def create(actions: list[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
-        report = wrong(actions, until=until, quiet=quiet)
+    def create(actions: list[TaskAction], **how: Any) -> CreateReport:
+        report = wrong(actions, **how)
         others = tuple(msgspec.structs.replace(one, incarnation=next(told)) for one in report.outcomes)
         return msgspec.structs.replace(report, outcomes=others)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from reconciler.api.action import ActionId, ActionSpec, TaskAction
+from reconciler.api.action import ActionId, ActionSpec, RunId, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.core.events import first_event
 from reconciler.stores.base import Created, CreateOutcome, CreateReport
@@ -17,14 +17,16 @@ from reconciler.stores.memory.state import MemoryCore, Shard
 class Creating(MemoryCore):
     """The verbs of submission."""
 
-    def create(self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
+    def create(
+        self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False, begins: str = ""
+    ) -> CreateReport:
         with self._lock:
             now = self.now()
             new = [
                 Record.new(action, now) for action in actions
             ]  # what cannot be stored spoils all, and nothing is
             late = 0 < until < now
-            outcomes = tuple(self._create(one, now, late=late) for one in new)
+            outcomes = tuple(self._create(one, now, begins, late=late) for one in new)
             created = [
                 one
                 for one, answer in zip(new, outcomes, strict=True)
@@ -36,22 +38,25 @@ class Creating(MemoryCore):
         self.notify([one.id.run_id for one in created])
         return CreateReport(outcomes, wake)
 
-    def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
+    def would_create(self, actions: Sequence[TaskAction], *, begins: str = "") -> tuple[Created, ...]:
         with self._lock:
             admitted: set[ActionId] = set()
+            begun: dict[RunId, str] = {}
             outcomes = []
             for action in actions:
-                answer = self._answer(Record.new(action, self.now()), admitted)
+                new = Record.new(action, self.now())
+                answer = self._answer(new, begun.get(new.id.run_id, begins), admitted)
                 if answer.outcome is CreateOutcome.CREATED:
-                    admitted.add(action.id)
+                    admitted.add(new.id)
+                    begun.setdefault(new.id.run_id, new.metadata.incarnation)
                 outcomes.append(answer)
         return tuple(outcomes)
 
-    def _answer(self, new: Record, admitted: Collection[ActionId] = ()) -> Created:
+    def _answer(self, new: Record, begins: str, admitted: Collection[ActionId] = ()) -> Created:
         """Return the answer to a submission; `admitted` are those that would be stored before it."""
         shard, run = self.shard(new.id), new.id.run_id
         old, mine = shard.records.get(str(new.id)), new.metadata.incarnation
-        there = shard.incarnations.get(run, mine) if old is None else old.metadata.incarnation
+        there = shard.incarnations.get(run, begins or mine) if old is None else old.metadata.incarnation
         if there != mine:
             return Created(CreateOutcome.OTHER_INCARNATION, incarnation=there)
         if old is not None:
@@ -64,9 +69,9 @@ class Creating(MemoryCore):
             return Created(_below(shard.records.get(str(run.action(parent)))))
         return Created(CreateOutcome.CREATED)
 
-    def _create(self, new: Record, now: int, *, late: bool) -> Created:
+    def _create(self, new: Record, now: int, begins: str, *, late: bool) -> Created:
         shard, run = self.shard(new.id), new.id.run_id
-        answer = self._answer(new)
+        answer = self._answer(new, begins)
         if answer.outcome is not CreateOutcome.CREATED:
             return answer
         if late:

@@ -53,16 +53,17 @@ class Stepping(RedisCore):
         return int(seconds) * 1000 + int(micros) // 1000
 
     @explain
-    def create(self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False) -> CreateReport:
-        return self._create(actions, until=until, quiet=quiet)
+    def create(
+        self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False, begins: str = ""
+    ) -> CreateReport:
+        return self._create(actions, PENDING_TTL * (not quiet), 0, until, begins)
 
     @explain
-    def would_create(self, actions: Sequence[TaskAction]) -> tuple[Created, ...]:
-        return self._create(actions, check=True).outcomes
+    def would_create(self, actions: Sequence[TaskAction], *, begins: str = "") -> tuple[Created, ...]:
+        return self._create(actions, 0, 1, 0, begins).outcomes
 
-    def _create(
-        self, actions: Sequence[TaskAction], *, check: bool = False, until: int = 0, quiet: bool = False
-    ) -> CreateReport:
+    def _create(self, actions: Sequence[TaskAction], *how: int | str) -> CreateReport:
+        """Run the script on chunks of actions, each with its last four arguments."""
         outcomes: list[Created | None] = [None] * len(actions)
         by_shard: dict[int, list[int]] = {}
         for index, action in enumerate(actions):
@@ -73,7 +74,7 @@ class Stepping(RedisCore):
             for start in range(0, len(indexes), _CHUNK):
                 chunk = indexes[start : start + _CHUNK]
                 part = [actions[index] for index in chunk]
-                need, answers = self._create_chunk(shard, part, cache, check=check, until=until, quiet=quiet)
+                need, answers = self._create_chunk(shard, part, cache, how)
                 for index, answer in zip(chunk, answers, strict=True):
                     outcomes[index] = answer
                 if need and shard not in wake:
@@ -85,10 +86,7 @@ class Stepping(RedisCore):
         shard: int,
         actions: Sequence[TaskAction],
         cache: dict[Any, tuple[bytes, bytes]],
-        *,
-        check: bool,
-        until: int,
-        quiet: bool,
+        how: Sequence[int | str],
     ) -> tuple[bool, list[Created]]:
         items, encoded, sent = [], [], set()
         for action in actions:
@@ -113,15 +111,8 @@ class Stepping(RedisCore):
                 )
             )
             encoded.append((fields, shared))
-        need, answers = script("create")(
-            self.client,
-            self.keys.due(shard),
-            self.keys.base(shard),
-            pack(items),
-            0 if quiet else PENDING_TTL,
-            int(check),
-            until,
-        )
+        due, base = self.keys.due(shard), self.keys.base(shard)
+        need, answers = script("create")(self.client, due, base, pack(items), *how)
         return bool(need), [
             self._created(action.id.run_id, *new, answer)
             for action, new, answer in zip(actions, encoded, answers, strict=True)

@@ -9,10 +9,12 @@
 -- ARGV[3]  life of the pending mark in ms; 0: no message is asked for
 -- ARGV[4]  1: store nothing, only answer
 -- ARGV[5]  until when something may be stored, ms; 0 = no limit
+-- ARGV[6]  the only incarnation in which a run may begin; "" = in any
 -- returns  {need message 0/1, {outcome, stored s, stored h, stored r}...}; outcome: 0 created, 1 exists, 2 conflict,
 --          3 parent missing, 4 parent ended, 5 other incarnation: {5, the one there is}, 6 the run is sealed,
 --          7 not held any more
 local check = ARGV[4] == '1'
+local begins = ARGV[6] ~= '' and ARGV[6]
 local late = tonumber(ARGV[5]) > 0 and now > tonumber(ARGV[5])
 local items = cmsgpack.unpack(ARGV[2])
 local answers, created = {}, 0
@@ -66,7 +68,7 @@ for i, item in ipairs(items) do
   if old_spec then
     other = string.sub(old_shared, 17)
   else
-    other = incarnation_of(run) or mine
+    other = incarnation_of(run) or begins or mine
   end
   if other ~= mine then
     refusal = 5
