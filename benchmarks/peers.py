@@ -1,6 +1,6 @@
 """`python -m benchmarks peers`: no-op functions here, with plain Celery and with Huey, in turn on the same machine.
 
-The peers are those of `../shared/bench` (another folder: `RECONCILER_BENCH`), in a virtual environment of their own outside
+The peers are those of `../shared/bench` (another folder: `BENCH_PEERS`), in a virtual environment of their own outside
 the project, made on first use. Each round runs all of them one after the other, so that a slow moment hits them alike; what
 is compared is the median, in wall time and in CPU per call.
 """
@@ -66,9 +66,9 @@ def _median(rows: list[dict[str, Any]], key: str) -> float:
 
 def _prepared() -> tuple[Path, Path]:
     """The peers' folder, copied to where it may be written, and the interpreter of their environment."""
-    source = Path(os.environ.get("RECONCILER_BENCH", _ROOT.parent / "shared" / "bench"))
+    source = Path(os.environ.get("BENCH_PEERS", _ROOT.parent / "shared" / "bench"))
     if not (source / "bench.py").exists():
-        raise click.ClickException(f"there are no peers in {source}; name their folder in RECONCILER_BENCH")
+        raise click.ClickException(f"there are no peers in {source}; name their folder in BENCH_PEERS")
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "celery-reconciler-bench"
     shutil.copytree(source, home, dirs_exist_ok=True)
     for path in home.rglob("*"):
