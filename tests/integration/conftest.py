@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from cli_support import Backend, backend_on, stop_runner
@@ -14,6 +15,9 @@ from valkey_pair import ValkeyPair
 
 from reconciler.embedded.servers import EmbeddedServers
 from worker.runner.runner import Ended, Runner
+
+if TYPE_CHECKING:
+    from flower_support import Site
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +73,12 @@ def log(tmp_path: Path) -> Path:
 def run(runner: Runner, log: Path) -> Callable[..., Ended]:
     """Runs a function by name."""
     return caller(runner, log)
+
+
+@pytest.fixture
+def nothing_left(site: Site) -> Iterator[None]:
+    """Abort whatever a test leaves behind, or one that failed, so that it takes no worker from the next."""
+    yield
+    for summary in site.client.runs(200):
+        if summary.counts.ended < summary.counts.total:
+            site.client.abort(summary.id.action("a0"), "the test is over")

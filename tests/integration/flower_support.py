@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import runs_functions as orchard
 from browser_support import CHROMIUM, Browser
 
 from reconciler import Client, Settings
@@ -77,3 +78,19 @@ def browser(folder: Path) -> Iterator[Browser]:
         yield found
         assert found.errors == [], found.errors
         assert found.dialogs == []
+
+
+@contextmanager
+def orchard_site(folder: Path) -> Iterator[Site]:
+    """Provide an installation with Flower, buttons and no login, that runs the functions of runs_functions.py."""
+    variables = {"FLOWER_READ_ONLY": "false", "RECONCILER_QUOTAS": "press=1"}
+    imports, here = ["runs_functions"], Path(__file__).parent
+    with (
+        Stack(folder, imports=imports, flower=True, attempts_concurrency=4, env=variables, cwd=here) as stack,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, stack.env()[name])
+        site = Site(stack)
+        orchard.env.client = site.client
+        yield site

@@ -1,4 +1,4 @@
-"""Functions for test_flower_runs.py: they end in every way a page has to show."""
+"""Functions for the tests of Flower's pages: they end in every way a page has to show."""
 
 from __future__ import annotations
 
