@@ -14,14 +14,17 @@ from worker.apart import apart
 from worker.runner import kernel
 
 
+def printed(program: str) -> str:
+    """Return what a Python of its own prints, in whose environment a server's address stands."""
+    env = {**os.environ, "RECONCILER_REDIS_URL": "redis://127.0.0.1:1/0"}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_a_worker_imports_neither_boto3_nor_rich() -> None:
     """Both together, with the client of boto3, are 25 MB; most steps need neither."""
     program = "import sys, worker; worker.app; print(*sorted({'boto3', 'rich'} & sys.modules.keys()))"
-    env = {**os.environ, "RECONCILER_REDIS_URL": "redis://127.0.0.1:1/0"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == ""
+    assert printed(program) == ""
 
 
 def test_a_worker_of_the_stack_has_no_command_of_others() -> None:
@@ -31,8 +34,7 @@ def test_a_worker_of_the_stack_has_no_command_of_others() -> None:
         "print(*sorted({'flower', 'tornado', 'prompt_toolkit', 'click_repl'} & sys.modules.keys()), "
         "{'worker', 'beat', 'inspect'} <= set(c.celery.commands))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"
+    assert printed(program) == "True"
 
 
 def test_a_worker_of_the_stack_has_nothing_optional() -> None:
@@ -41,11 +43,7 @@ def test_a_worker_of_the_stack_has_nothing_optional() -> None:
         "import sys; from reconciler.embedded import lean; lean.spare_commands(); import worker; worker.app; "
         "print(*sorted({'pygments', 'cffi', 'opentelemetry'} & sys.modules.keys())); import pygments, opentelemetry"
     )
-    env = {**os.environ, "RECONCILER_REDIS_URL": "redis://127.0.0.1:1/0"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == ""
+    assert printed(program) == ""
 
 
 def test_what_records_no_metrics_does_not_import_their_library() -> None:
@@ -54,8 +52,7 @@ def test_what_records_no_metrics_does_not_import_their_library() -> None:
         "import sys, worker.runner.child, reconciler.environment; "
         "print(*sorted({'prometheus_client', 'http.server', 'email', 'zipfile'} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    assert printed(program) == ""
 
 
 @pytest.mark.skipif(not hasattr(kernel.libc, "malloc_trim"), reason="glibc alone is asked")
@@ -66,8 +63,7 @@ def test_freed_memory_is_given_back() -> None:
         "rss = lambda: me.memory_info().rss; made = [bytes(2000) for _ in range(20_000)]; last = made[-1]; made.clear(); "
         "before = rss(); give_back_memory(); print(before - rss() > 20_000_000)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"
+    assert printed(program) == "True"
 
 
 @pytest.mark.parametrize(
@@ -81,8 +77,7 @@ def test_freed_memory_is_given_back() -> None:
 def test_a_process_of_functions_imports_no_client_of_a_server(module: str, spared: str) -> None:
     """It never connects to one, also where a user's module imports our client: Celery, redis-py and boto3 are 20 MB."""
     program = f"import sys, worker.runner.child, {module}; print(*sorted({spared} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    assert printed(program) == ""
 
 
 def test_servers_can_be_started_without_boto3() -> None:
@@ -90,8 +85,7 @@ def test_servers_can_be_started_without_boto3() -> None:
     program = (
         "import sys, reconciler.cli.dev; print(*sorted({'boto3', 'botocore', 'celery'} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    assert printed(program) == ""
 
 
 def test_beat_of_a_worker_is_a_thread() -> None:
@@ -100,8 +94,7 @@ def test_beat_of_a_worker_is_a_thread() -> None:
         "from reconciler.embedded import lean; lean.beat_in_a_thread(); import celery, celery.beat, threading; "
         "print(isinstance(celery.beat.EmbeddedService(celery.Celery('x')), threading.Thread))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"
+    assert printed(program) == "True"
 
 
 def test_rich_can_be_imported_in_a_worker() -> None:
@@ -109,11 +102,7 @@ def test_rich_can_be_imported_in_a_worker() -> None:
     program = (
         "import worker; worker.app; import rich.console, structlog; print(rich.console.Console().width > 0)"
     )
-    env = {**os.environ, "RECONCILER_REDIS_URL": "redis://127.0.0.1:1/0"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "True"
+    assert printed(program) == "True"
 
 
 def test_what_another_process_finds_is_told() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from redis.exceptions import ResponseError
@@ -43,6 +43,15 @@ _COMMITTED = tuple(CommitOutcome)
 _CHUNK = 500
 
 
+class _How(NamedTuple):
+    """The last arguments of `create.lua`, in its order."""
+
+    pending: int
+    check: int
+    until: int
+    begins: str
+
+
 class Stepping(RedisCore):
     """The verbs of submission and of steps."""
 
@@ -56,14 +65,15 @@ class Stepping(RedisCore):
     def create(
         self, actions: Sequence[TaskAction], *, until: int = 0, quiet: bool = False, begins: str = ""
     ) -> CreateReport:
-        return self._create(actions, PENDING_TTL * (not quiet), 0, until, begins)
+        pending = 0 if quiet else PENDING_TTL
+        return self._create(actions, _How(pending=pending, check=0, until=until, begins=begins))
 
     @explain
     def would_create(self, actions: Sequence[TaskAction], *, begins: str = "") -> tuple[Created, ...]:
-        return self._create(actions, 0, 1, 0, begins).outcomes
+        return self._create(actions, _How(pending=0, check=1, until=0, begins=begins)).outcomes
 
-    def _create(self, actions: Sequence[TaskAction], *how: int | str) -> CreateReport:
-        """Run the script on chunks of actions, each with its last four arguments."""
+    def _create(self, actions: Sequence[TaskAction], how: _How) -> CreateReport:
+        """Run the script on chunks of actions."""
         outcomes: list[Created | None] = [None] * len(actions)
         by_shard: dict[int, list[int]] = {}
         for index, action in enumerate(actions):
@@ -86,7 +96,7 @@ class Stepping(RedisCore):
         shard: int,
         actions: Sequence[TaskAction],
         cache: dict[Any, tuple[bytes, bytes]],
-        how: Sequence[int | str],
+        how: _How,
     ) -> tuple[bool, list[Created]]:
         items, encoded, sent = [], [], set()
         for action in actions:
