@@ -23,7 +23,7 @@ from reconciler.api.errors import ArchiveTooNew, ArchiveUnreadable
 from reconciler.archive.archive import Archive, archived_lives
 from reconciler.archive.folders import folders_of
 from reconciler.archive.forgetting import forget_run, incarnation_of, stored_lives
-from reconciler.archive.index import Row, list_index, read_rows
+from reconciler.archive.index import Key, Row, list_index, read_rows
 from reconciler.archive.layout import day_of, run_path
 from reconciler.archive.record import ArchivedRun
 from reconciler.archive.requests import DeleteRequest, requests_in, unwanted, write_wanted
@@ -43,7 +43,6 @@ _ROWS = 20_000
 """Lines of the index that are remembered for the next request: some 10 MB."""
 _SKEW = 600.0
 """Seconds by which the clock of the object store may be behind that of the store."""
-_Key = tuple[str, str, str, str]
 
 
 class _Part(msgspec.Struct):
@@ -68,21 +67,20 @@ class _Part(msgspec.Struct):
 
     def add(self, blobs: BlobStore, shard: int, life: RunLife, run: ArchivedRun | None) -> None:
         """Add a run, with what can be read of it; None: nothing."""
-        self.lives.append(life)
-        actions = run.actions.values() if run is not None else ()
-        self.notes.setdefault(shard, {}).update(
-            (Life.of(action), folders_of(blobs, action)) for action in actions
-        )
         created, ended = (run.created_at, run.ended_at) if run is not None else (0, 0)
-        self.first[shard] = min(self.first.get(shard, created), created)
-        self.ends[life.run] = max(self.ends.get(life.run, 0), ended)
+        self._add(shard, life, created, ended)
+        actions = run.actions.values() if run is not None else ()
+        self.notes[shard].update((Life.of(action), folders_of(blobs, action)) for action in actions)
 
     def add_forgotten(self, shard: int, life: RunLife, actions: Sequence[TaskAction]) -> None:
         """Add a run that was stored until now; its folders are noted."""
-        self.lives.append(life)
-        self.notes.setdefault(shard, {})
         created = min((action.metadata.creation_timestamp for action in actions), default=0)
         ended = max((terminal_time(action.status) for action in actions), default=0)
+        self._add(shard, life, created, ended)
+
+    def _add(self, shard: int, life: RunLife, created: int, ended: int) -> None:
+        self.lives.append(life)
+        self.notes.setdefault(shard, {})
         self.first[shard] = min(self.first.get(shard, created), created)
         self.ends[life.run] = max(self.ends.get(life.run, 0), ended)
 
@@ -130,7 +128,7 @@ class Deleter:
         lives = [RunLife.parse(run) for run in request.runs]
         if lives and not self._forget(lives):
             return False
-        known: set[_Key] = set()
+        known: set[Key] = set()
         found, _ = list_index(self._blobs, request.project, request.since, request.until)
         for one in found:
             rows = self._rows_of(one)
@@ -195,7 +193,7 @@ class Deleter:
                 self._known[one.uri] = known
         return known
 
-    def _strip(self, uri: str, project: str, rows: Sequence[Row], going: Collection[_Key]) -> None:
+    def _strip(self, uri: str, project: str, rows: Sequence[Row], going: Collection[Key]) -> None:
         """Write an object of the index again without some of its lines; those of runs that stay, stay."""
         kept = [row for row in rows if row.key not in going or self._stays(row)]
         if len(kept) == len(rows):
@@ -223,7 +221,7 @@ class Deleter:
             whole = incarnation_of(self._store, life.run) != life.incarnation and whole
         return self._remove(part) and whole
 
-    def _unlisted(self, request: DeleteRequest, known: Collection[_Key]) -> Iterator[RunLife]:
+    def _unlisted(self, request: DeleteRequest, known: Collection[Key]) -> Iterator[RunLife]:
         """Find runs of a project without a line in the index, for which no collector is about to write one."""
         for life in archived_lives(self._blobs, request.project, request.domain):
             if (life.run.project, life.run.domain, life.run.run, life.incarnation) in known:

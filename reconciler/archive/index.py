@@ -28,6 +28,8 @@ from reconciler.stores.objects import FOUND_AT_ONCE, BlobStore, Found
 
 _AT_ONCE = 16
 """Objects read at the same time."""
+Key = tuple[str, str, str, str]
+"""Names a run, with its incarnation."""
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
@@ -79,7 +81,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return RunId(self.project, self.domain, self.run)
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
+    def key(self) -> Key:
         """Equal for two lines that tell of one run."""
         return (self.project, self.domain, self.run, self.incarnation)
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Self
 
 import msgspec
 
-from reconciler.api.errors import BlobUnavailable
-from reconciler.archive.index import Read, Row, list_index, read_rows
+from reconciler.api.errors import BlobUnavailable, InvalidSpec
+from reconciler.archive.index import Key, Read, Row, list_index, read_rows
 from reconciler.stores.objects import BlobStore
 
 _TRIES = 5
 """How often objects of the index may be replaced while they are read."""
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A query for archived runs. Empty fields exclude nothing.
+class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A query for runs. What is left out excludes nothing; an empty text is refused when it is asked.
 
     Attributes:
         project: of the runs.
@@ -30,18 +30,31 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     since: str
     until: str
-    domain: str = ""
-    name: str = ""
-    task: str = ""
-    phase: str = ""
-    code: str = ""
+    domain: str | None = None
+    name: str | None = None
+    task: str | None = None
+    phase: str | None = None
+    code: str | None = None
     labels: dict[str, str] = {}
+
+    def checked(self) -> Self:
+        """Return the query when no field of it is empty: of a variable nobody has set, it would choose all runs.
+
+        Not checked when it is made, as plans of earlier releases have empty fields.
+
+        Raises:
+            InvalidSpec: a field is empty.
+        """
+        for field in msgspec.structs.fields(self):
+            if getattr(self, field.name) == "":
+                raise InvalidSpec(not_empty(field.name, needed=field.required))
+        return self
 
     def fits(self, row: Row) -> bool:
         """Tell whether a run fits the query."""
         return (
             row.domain == (self.domain or row.domain)
-            and row.run.startswith(self.name)
+            and row.run.startswith(self.name or "")
             and self.labels.items() <= row.labels.items()
             and self.matching(row) > 0
         )
@@ -57,6 +70,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def not_empty(field: str, *, needed: bool = False) -> str:
+    """Say in a sentence that a field of a search is empty, and what to do."""
+    return (
+        f"{field} must not be empty: give it a value{'' if needed else ', or leave it out, which means all'}"
+    )
+
+
 class Found(NamedTuple):
     """The answer to a query.
 
@@ -64,20 +84,23 @@ class Found(NamedTuple):
         rows: the runs, newest end first.
         requests: how many requests to S3 it took.
         damaged: URIs of objects of the index of which something cannot be read; what they tell of may be missing.
+        stored: keys of those runs that the store still has.
     """
 
     rows: Sequence[Row]
     requests: int
     damaged: Sequence[str]
+    stored: Collection[Key] = ()
 
 
 def ask(blobs: BlobStore, question: Question) -> Found:
     """Search the index: one request for each 1,000 objects of the days, and one for each object, side by side.
 
     Raises:
+        InvalidSpec: a field of the question is empty.
         BlobUnavailable: the server does not answer.
     """
-    read, requests = _read(blobs, question)
+    read, requests = _read(blobs, question.checked())
     rows = [row for row in read.rows.values() if question.fits(row)]
     rows.sort(key=lambda row: (-row.ended_at, row.key))
     return Found(rows, requests, read.damaged)

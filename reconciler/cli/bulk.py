@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from reconciler.archive.bulk import BulkPlan, BulkVerb, Done
+from reconciler.archive.index import Row
 from reconciler.archive.query import Found
 from reconciler.cli.commands import Group
 from reconciler.cli.exits import GivenUp
@@ -144,9 +145,9 @@ def _begin(
 def _count(verb: BulkVerb, found: Found, limit: int, *, as_json: bool) -> None:
     runs, actions = len(found.rows), sum(row.actions for row in found.rows)
     if as_json:
-        names = [str(row.id) for row in found.rows]
         told = {"verb": verb, "count": runs, "actions": actions, "limit": limit, "too_many": runs > limit}
-        emit({**told, "runs": names, "requests": found.requests})
+        chosen = [_chosen(verb, row, found) for row in found.rows]
+        emit({**told, "runs": chosen, "requests": found.requests, "damaged": list(found.damaged)})
         return
     say(
         f"{counted(runs, 'run')} with {counted(actions, 'action')} {'is' if runs == 1 else 'are'} chosen to {verb}."
@@ -159,6 +160,19 @@ def _count(verb: BulkVerb, found: Found, limit: int, *, as_json: bool) -> None:
         say(f"  {RunLife(row.id, row.incarnation)}")
     if runs > _SHOWN:
         say(f"  … and {runs - _SHOWN} more")
+
+
+def _chosen(verb: BulkVerb, row: Row, found: Found) -> dict[str, object]:
+    return {
+        "run": str(row.id),
+        "project": row.project,
+        "domain": row.domain,
+        "incarnation": row.incarnation,
+        "phase": row.phase or None,
+        "actions": row.actions,
+        "archived": row.key not in found.stored,
+        "would": verb,
+    }
 
 
 def _ask(verb: BulkVerb, found: Found, limit: int) -> None:

@@ -41,7 +41,7 @@ class Filters(dict[str, Any]):
         """
         given = {name: value for name, value in self.items() if value}
         days = {"since": day_of(now - _DAY), "until": day_of(now)}
-        asked = Question(project=project, domain=domain, **{**days, **given})
+        asked = Question(project=project, domain=domain or None, **{**days, **given})
         if asked.since > asked.until:
             raise click.UsageError(_wrong_days(asked, given))
         return asked

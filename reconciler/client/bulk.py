@@ -181,12 +181,13 @@ class Bulks:
         has handled that failure, it turns out only when the run is recovered: then there is nothing to do.
 
         Raises:
+            InvalidSpec: a field of the question is empty.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
         client = self._client
         if verb is BulkVerb.ABORT:
             alive = [row for row in stored_runs(client.store, question) if not row.ended_at]
-            return Found(alive, 0, ())
+            return Found(alive, 0, (), {row.key for row in alive})
         found = all_runs(client.store, client.blobs, question)
         return found._replace(rows=[row for row in found.rows if is_for(verb, row)])
 

@@ -24,7 +24,12 @@ def stored_runs(store: Store, question: Question) -> Iterator[Row]:
 
     Records are read only of runs that the counts of their phases do not rule out; of those all, where a task or an error
     code is asked for, else the roots.
+
+    Raises:
+        InvalidSpec: a field of the question is empty.
+        StoreUnavailable: the store does not answer.
     """
+    question.checked()
     today = day_of(store.now())
     whole = bool(question.task or question.code)
     page = store.list_runs(_PAGE)
@@ -45,7 +50,7 @@ def all_runs(store: Store, blobs: BlobStore, question: Question) -> Found:
     stored = list(stored_runs(store, question))
     seen = {row.key for row in stored}
     rows = [*stored, *(row for row in archived.rows if row.key not in seen)]
-    return Found(rows, archived.requests, archived.damaged)
+    return Found(rows, archived.requests, archived.damaged, seen)
 
 
 def _may_fit(summary: RunSummary, question: Question) -> bool:
@@ -53,7 +58,7 @@ def _may_fit(summary: RunSummary, question: Question) -> bool:
     return (
         summary.id.project == question.project
         and summary.id.domain == (question.domain or summary.id.domain)
-        and summary.id.run.startswith(question.name)
+        and summary.id.run.startswith(question.name or "")
         and (not question.phase or question.phase in phases)
     )
 

@@ -32,6 +32,7 @@ class History:
         """Find the archived runs of a question, newest end first.
 
         Raises:
+            InvalidSpec: a field of the question is empty.
             BlobUnavailable: the server does not answer.
         """
         return ask(self._client.blobs, question)

@@ -97,7 +97,7 @@ def project_to_delete(client: Handles, project: str, domain: str, reason: str) -
     """
     store, archive = client.store, Archive(client.blobs)
     now = store.now()
-    question = Question(project=project, domain=domain, since=FIRST, until=day_of(now))
+    question = Question(project=project, domain=domain or None, since=FIRST, until=day_of(now))
     there = list(stored_runs(store, question))
     archived = {_life(row): (row.created_at, row.actions) for row in ask(client.blobs, question).rows}
     lost = set(archived_lives(client.blobs, project, domain)) - archived.keys()

@@ -43,6 +43,7 @@ def delete_requested(store: Store, blobs: BlobStore, settings: Settings) -> None
         request = note_unreadable(blobs, request, len(deleter.damaged), len(deleter.too_new))  # noqa: PLW2901  # the same one
         if done and not request.finished_at:
             finish_request(blobs, request, store.now())
-            log.info("archive.deleted", project=request.project, runs=request.archived, actor=str(request.by))
+            runs = request.archived + request.stored
+            log.info("archive.deleted", project=request.project, runs=runs, actor=str(request.by))
         if done and store.now() - request.at > kept:
             forget_request(blobs, request)

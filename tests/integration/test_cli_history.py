@@ -89,7 +89,11 @@ def test_bulk(backend: Backend) -> None:
         backend.end(run)
     chosen = ("--code", "ValueError", "--name", "b")
     counted = backend.answer("bulk", "recover", *chosen, "--dry-run")
-    assert (counted["count"], counted["runs"]) == (2, [f"{HERE}/b2", f"{HERE}/b1"])
+    assert [run.pop("incarnation") != "" for run in counted["runs"]] == [True, True]
+    where = {"project": "default", "domain": "development", "phase": "failed", "actions": 1}
+    assert counted["runs"] == [
+        {"run": f"{HERE}/{run}", **where, "archived": False, "would": "recover"} for run in ("b2", "b1")
+    ]
     assert (
         "2 runs with 2 actions are chosen"
         in backend.reconciler("bulk", "recover", *chosen, "--dry-run").stdout

@@ -118,6 +118,21 @@ def test_what_is_meant_is_counted_first(lab: Lab) -> None:
     assert lab.client.bulk.find(abort, yesterday).rows == []
 
 
+@pytest.mark.parametrize("verb", list(BulkVerb))
+def test_an_empty_name_does_not_choose_all(lab: Lab, verb: BulkVerb) -> None:
+    """As of a variable that nobody has set: nothing is found, and the error says what to do."""
+    with pytest.raises(InvalidSpec, match="name must not be empty: give it a value, or leave it out"):
+        lab.client.bulk.find(verb, asked(name=""))
+
+
+def test_a_plan_of_an_earlier_release_is_read(lab: Lab) -> None:
+    """Its question wrote fields that were left out as empty ones; it is not asked again."""
+    old, _ = some_runs(lab)
+    question = asked(name="", task="", code="")
+    lab.client.bulk.plan(BulkVerb.RERUN, [RunLife(old.id, old.incarnation)], name="old", question=question)
+    assert lab.client.bulk.open("old").carry_out()[0].made
+
+
 def test_recover_all_that_failed(lab: Lab) -> None:
     """Of each run what did not succeed runs again, once; the plan says who asked for what, of which runs."""
     old, new = some_runs(lab)

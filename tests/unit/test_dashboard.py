@@ -116,12 +116,31 @@ def test_pages_hold_each_run_once(lab: Lab, limit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [{"limit": "0"}, {"limit": "many"}, {"colour": "red"}, {"after": "nonsense"}, {"phase": "done"}]
+    "query",
+    [
+        {"limit": "0"},
+        {"limit": "many"},
+        {"colour": "red"},
+        {"after": "nonsense"},
+        {"phase": "done"},
+        {"label": "=red"},
+    ],
 )
 def test_a_search_that_cannot_be_read_says_so(lab: Lab, query: dict[str, str]) -> None:
     """With what it knows."""
-    with pytest.raises(InvalidInput, match=r"limit|knows|next|succeeded"):
+    with pytest.raises(InvalidInput, match=r"limit|knows|next|succeeded|name=value"):
         search_runs(lab.client, read_wanted(query))
+
+
+@pytest.mark.parametrize("field", ["name", "task", "label", "project", "since"])
+def test_an_empty_field_of_a_search_does_not_choose_all(lab: Lab, field: str) -> None:
+    """Neither of one that lists, nor of one whose runs are all aborted."""
+    doubles.submit((1,), run="spared")
+    with pytest.raises(InvalidInput, match=f"{field} must not be empty: give it a value, or leave it out"):
+        bulk.count_document(lab.client, "abort", read_wanted({field: ""}))
+    asked = bulk.AskedOfAll(query={field: ""}, count=1, values={"reason": "no"})
+    with pytest.raises(InvalidInput, match=f"{field} must not be empty"):
+        bulk.press_all(lab.client, "abort", asked, "ada")
 
 
 # -- a run and its actions ---------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import msgspec
 
 from reconciler.api.errors import InvalidInput
 from reconciler.api.phase import ActionPhase
+from reconciler.archive.query import not_empty
 from reconciler.core.visible import visible
 
 PAGE = 50
@@ -17,7 +18,7 @@ _PHASES = [str(phase) for phase in ActionPhase if phase]
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The runs a search wants. Empty fields exclude nothing.
+    """The runs a search wants. What is left out excludes nothing.
 
     Attributes:
         project, domain: exactly.
@@ -53,8 +54,11 @@ def read_wanted(query: Mapping[str, str]) -> Wanted:
     """Read a query.
 
     Raises:
-        InvalidInput: a field or a phase is unknown, or no number is where one is needed.
+        InvalidInput: a field or a phase is unknown, a field is empty, or no number is where one is needed.
     """
+    for field, value in query.items():
+        if value == "":  # of a variable that nobody has set; of many runs it would choose all
+            raise InvalidInput(not_empty(visible(field[:80])))
     try:
         wanted: Wanted = msgspec.convert(dict(query), Wanted, strict=False)
     except msgspec.ValidationError as error:
@@ -64,6 +68,8 @@ def read_wanted(query: Mapping[str, str]) -> Wanted:
     wanted = msgspec.structs.replace(wanted, phase=wanted.phase.lower())
     if not 1 <= wanted.limit <= MOST:
         raise InvalidInput(f"limit must be from 1 to {MOST}, got {wanted.limit}")
+    if wanted.label.startswith("="):
+        raise InvalidInput("label must name a label: write name=value, or the name alone")
     if wanted.phase not in {"", *_PHASES}:
         raise InvalidInput(
             f"there is no phase {visible(wanted.phase[:80])!r}: name one of {', '.join(_PHASES)}"

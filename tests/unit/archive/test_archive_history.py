@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.api.errors import InvalidSpec
 from reconciler.archive.compaction import MANY, compact
 from reconciler.archive.index import Group, Row, list_index, write_rows
 from reconciler.archive.query import Found, Question, ask
@@ -62,7 +63,23 @@ def test_each_part_of_a_question_chooses() -> None:
     assert names(asked(blobs, code="Timeout")) == ["run-2"]
     assert names(asked(blobs, labels={"team": "red"})) == ["run-5", "run-1"]
     assert names(asked(blobs, task="save", phase="failed")) == []
-    assert Question(project="p", since="", until="", task="load").matching(row(2, *mixed)) == 2
+    assert Question(project="p", since="0000", until="9999", task="load").matching(row(2, *mixed)) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "remedy"),
+    [
+        *(
+            (field, "give it a value, or leave it out")
+            for field in ("domain", "name", "task", "phase", "code")
+        ),
+        *((field, "give it a value$") for field in ("project", "since", "until")),
+    ],
+)
+def test_an_empty_part_of_a_question_is_refused(field: str, remedy: str) -> None:
+    """Of a variable that nobody has set it would choose all runs."""
+    with pytest.raises(InvalidSpec, match=f"{field} must not be empty: {remedy}"):
+        asked(MemoryBlobs(), **{field: ""})
 
 
 def test_a_run_that_stands_twice_is_one() -> None:
