@@ -7,7 +7,7 @@ import msgspec
 
 from reconciler.cli.commands import Command, Group
 from reconciler.cli.output import emit, say, show_table
-from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.session import ONE, Place, common_options, connected
 from reconciler.client import QueueFacts
 from reconciler.core.counted import counted
 from reconciler.core.times import iso
@@ -105,7 +105,7 @@ def limit(*, name: str, most: str, as_json: bool) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("action", metavar="RUN[/ACTION]")
+@click.argument("action", metavar=ONE)
 @click.argument("priority", type=click.IntRange(0, 9))
 @common_options
 def prioritize(*, action: str, priority: int, project: str, domain: str, as_json: bool) -> None:
@@ -114,9 +114,10 @@ def prioritize(*, action: str, priority: int, project: str, domain: str, as_json
     What waits changes its turn at once. What runs or has ended is not concerned; a later attempt of it is.
     """
     place = Place(project, domain)
-    target = place.action(action)
+    one = place.one(action)
+    target = one.action
     with connected(place) as client:
-        changed = client.prioritize(target, priority)
+        changed = one.reader(client).prioritize(target, priority)
         _tell(
             {"action": str(target), "priority": priority, "changed": changed},
             f"{target}: {counted(changed, 'live action has', 'live actions have')} priority {priority}."

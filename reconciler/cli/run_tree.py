@@ -13,7 +13,7 @@ from reconciler.cli.documents import error_of
 from reconciler.cli.format import in_row, one_line
 from reconciler.cli.output import counts_text, phase_cell
 from reconciler.cli.terminal import console
-from reconciler.client import Client
+from reconciler.client.actions import Actions
 from reconciler.client.waiting import Waiter
 from reconciler.core.counted import counted
 from reconciler.core.naming import task_name
@@ -34,7 +34,7 @@ class RunTree:
         run: which run.
     """
 
-    def __init__(self, client: Client, run: RunId) -> None:
+    def __init__(self, client: Actions, run: RunId) -> None:
         self._client = client
         self._run = run
         self._shard = client.store.shard_of(run)
@@ -86,7 +86,7 @@ def _lines(
             yield from _lines(below, record.id.action, level + 1)
 
 
-def follow_tree(client: Client, root: ActionId, timeout: float | None) -> None:
+def follow_tree(client: Actions, root: ActionId, timeout: float | None) -> None:
     """Show the tree of a run until its root has ended.
 
     Raises:

@@ -8,17 +8,17 @@ import msgspec
 from reconciler.api.approval import TYPES, Value
 from reconciler.cli.commands import Command
 from reconciler.cli.output import emit, say
-from reconciler.cli.session import Place, common_options, connected, read_text
+from reconciler.cli.session import ONE, One, Place, common_options, connected, read_text
 from reconciler.client.submission import whoami
 from reconciler.stores.base import SignalOutcome
 
 
 @click.command(cls=Command)
-@click.argument("words", metavar="[RUN[/ACTION]] VALUE", nargs=-1, required=True)
+@click.argument("words", metavar=f"[{ONE}] VALUE", nargs=-1, required=True)
 @click.option(
     "--token",
     metavar="TOKEN|@FILE",
-    help="Callback token of a webhook, instead of RUN[/ACTION]; @- reads stdin.",
+    help="Callback token of a webhook, instead of a name; @- reads stdin.",
 )
 @click.option(
     "--type", "kind", type=click.Choice(list(TYPES)), help="Read VALUE as this; str takes it as it is."
@@ -33,15 +33,15 @@ def signal(
     number. `list RUN --phase paused` shows what waits.
     """
     if len(words) != (1 if token else 2):
-        wanted = "only VALUE beside --token" if token else "RUN[/ACTION] and VALUE, or --token and VALUE"
+        wanted = "only VALUE beside --token" if token else f"{ONE} and VALUE, or --token and VALUE"
         raise click.UsageError(f"Give {wanted}.")
     answer = read_value(words[-1], kind)
     given = read_text("--token", token).decode(errors="replace").strip() if token else ""
     place = Place(project, domain)
     by = whoami()
     with connected(place) as client:
-        target = client.action_of_token(given) if given else place.action(words[0])
-        outcome = client.signal(target, answer, by)
+        target, incarnation = One(client.action_of_token(given)) if given else place.one(words[0])
+        outcome = client.signal(target, answer, by, incarnation=incarnation)
         if as_json:
             emit({"action": str(target), "outcome": outcome.value, "value": answer, "by": by})
         elif outcome is SignalOutcome.SAME:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from reconciler.api.action import ActionId
+from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.cli.commands import Command
@@ -29,7 +29,7 @@ after_option = click.option(
 
 
 @click.command(cls=Command)
-@click.argument("action", metavar="RUN[/ACTION]")
+@click.argument("action", metavar=ONE)
 @after_option
 @click.option("--timeout", type=duration, help="Longest wait, as 60, 10s or 2h.  [default: no limit]")
 @common_options
@@ -38,19 +38,22 @@ def watch(
 ) -> None:
     """Follow an action until it ends; exits as `result` does.
 
+    Of several runs that had the name, the last one, or that of INCARNATION, as `reconciler history` shows it.
     On a terminal, the tree of a RUN with children is shown with its progress; else events, as they come.
     Ctrl-C ends the watching, not the action. With --json, one object per line.
     """
     place = Place(project, domain)
-    target = place.action(action)
-    with connected(place) as client, leaving_it_running(target):
+    one = place.one(action)
+    target = one.action
+    with connected(place) as connection, leaving_it_running(target):
+        client = one.reader(connection)
         if _as_tree(client, target, after, as_json=as_json):
             follow_tree(client, target, timeout)
         else:
             for event in client.watch(target, after, timeout):
                 _show(event, as_json=as_json)
                 if not as_json and event.phase is ActionPhase.QUEUED:
-                    _tell_why(client, target, event)
+                    _tell_why(connection, client.get(target), event)
         raise_unless_succeeded(client.get(target))
 
 
@@ -74,9 +77,8 @@ def events(*, action: str, after: int, project: str, domain: str, as_json: bool)
             note(_why_none(reader, target.action, after))
 
 
-def _tell_why(client: Client, target: ActionId, event: ActionEvent) -> None:
+def _tell_why(client: Client, record: TaskAction, event: ActionEvent) -> None:
     """Say why no worker will take it as things are; the event, which a step wrote, tells of a launch alone."""
-    record = client.get(target)
     if record.events != event.sequence:
         return  # an old event: it has gone on since
     found = why_waiting(client, record)
@@ -84,7 +86,7 @@ def _tell_why(client: Client, target: ActionId, event: ActionEvent) -> None:
         note(f"{found.text}.")
 
 
-def _as_tree(client: Client, target: ActionId, after: int, *, as_json: bool) -> bool:
+def _as_tree(client: Actions, target: ActionId, after: int, *, as_json: bool) -> bool:
     """Tell whether a person looks at the root of a run that has more than the root."""
     if as_json or after or not sys.stdout.isatty():
         return False

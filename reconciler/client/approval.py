@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import msgspec
 
-from reconciler.api.action import CONDITION, ActionId, ActionSpec, Signal
+from reconciler.api.action import CONDITION, ActionId, ActionSpec, Signal, TaskAction
 from reconciler.api.approval import ConditionSpec, Value, check_kind, check_scalar, fitted, read_condition
 from reconciler.api.errors import (
     CallbackRefused,
@@ -18,6 +18,7 @@ from reconciler.api.errors import (
 from reconciler.api.status_conditions import cut
 from reconciler.api.texts import check_text
 from reconciler.client.actions import Actions
+from reconciler.client.incarnation import OneIncarnation
 from reconciler.client.submission import MAX_ACTOR, me
 from reconciler.client.waking import Waker
 from reconciler.core.callback import SIGNAL, verify
@@ -73,36 +74,23 @@ class Signals:
         self._waker = waker
         self._settings = settings
 
-    def send(self, action: ActionId, value: Value, by: str = "", door: str = "") -> SignalOutcome:
+    def send(
+        self, action: ActionId, value: Value, by: str = "", door: str = "", incarnation: str = ""
+    ) -> SignalOutcome:
         """Answer a condition, as `Client.signal` does."""
         check_scalar(value)
-        store = self._actions.store
+        actions = OneIncarnation(self._actions, action, incarnation) if incarnation else self._actions
+        store = actions.store
         # The script looks again at all that may have changed since; what it answers holds.
-        answer = Signal(value=self._fitted(action, value), by=cut(by or me(), MAX_ACTOR), door=door)
-        outcome = store.signal(action, answer)
+        answer = Signal(value=_fitted(actions.get(action), value), by=cut(by or me(), MAX_ACTOR), door=door)
+        outcome = store.signal(action, answer, incarnation=incarnation)
         if outcome is SignalOutcome.MISSING:  # what the archive has can be read, and answered no more
-            archived = self._actions.get(action).spec.action_type == CONDITION
+            archived = actions.get(action).spec.action_type == CONDITION
             outcome = SignalOutcome.ENDED if archived else SignalOutcome.NOT_A_CONDITION
         _raise_refusal(action, outcome)
         # Also for a repetition: the first caller may have died before it woke anybody.
         self._waker.wake([store.shard_of(action.run_id)])
         return outcome
-
-    def _fitted(self, action: ActionId, value: Value) -> Value:
-        """Convert the value to the condition's type.
-
-        Raises:
-            InvalidArguments: it is not of that type, and the condition still waits.
-        """
-        record = self._actions.get(action)
-        spec = read_condition(record.spec.condition_spec)
-        if spec is None:  # a stored signal ends also a condition whose spec cannot be read (R53)
-            return value
-        value = fitted(value, spec.type)
-        waits = record.signal is None and record.metadata.deletion is None
-        if record.spec.action_type == CONDITION and waits and not record.phase.is_terminal():
-            check_kind(value, spec.type)
-        return value
 
     def action_of(self, token: str) -> ActionId:
         """Find the condition a callback token may answer, as `Client.action_of_token` does."""
@@ -113,6 +101,22 @@ class Signals:
                 "answer the one there is now by its name, or with its own token"
             )
         return found.action
+
+
+def _fitted(record: TaskAction, value: Value) -> Value:
+    """Convert the value to the condition's type.
+
+    Raises:
+        InvalidArguments: it is not of that type, and the condition still waits.
+    """
+    spec = read_condition(record.spec.condition_spec)
+    if spec is None:  # a stored signal ends also a condition whose spec cannot be read (R53)
+        return value
+    value = fitted(value, spec.type)
+    waits = record.signal is None and record.metadata.deletion is None
+    if record.spec.action_type == CONDITION and waits and not record.phase.is_terminal():
+        check_kind(value, spec.type)
+    return value
 
 
 def _raise_refusal(action: ActionId, outcome: SignalOutcome) -> None:

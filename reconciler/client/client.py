@@ -270,13 +270,14 @@ class Client(Maps, QueueVerbs):
             expires=expires,
         )
 
-    def signal(self, action: ActionId, value: Value, by: str = "") -> SignalOutcome:
+    def signal(self, action: ActionId, value: Value, by: str = "", *, incarnation: str = "") -> SignalOutcome:
         """Answer a condition. The first answer stands; the same answer again is fine.
 
         Args:
             action: the condition.
             value: of the type it asks for; an int is accepted for a float, a bool is not accepted for an int.
             by: who answers; the user of this process when empty.
+            incarnation: only of this run of all that had its name.
 
         Returns:
             `STORED`, or `SAME` when this value was stored before.
@@ -288,7 +289,7 @@ class Client(Maps, QueueVerbs):
             SignalRefused: it was signalled with another value, has ended, or is being aborted.
             StoreUnavailable: the store does not answer.
         """
-        return self._signals.send(action, value, by, self.door)
+        return self._signals.send(action, value, by, self.door, incarnation)
 
     def signal_by_token(self, token: str, value: Value, by: str = "") -> SignalOutcome:
         """Answer the condition whose webhook was given a callback token. As `signal`; the token names the condition.

@@ -306,7 +306,7 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
     ) -> AbortReport:
         """Store the request to abort an action and all below it, due now (R40). `quiet`: ask for no message."""
 
-    def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
+    def signal(self, action: ActionId, signal: Signal, *, incarnation: str = "") -> SignalOutcome:
         """Store the answer to a condition, at most once, due now. The caller sends a wake-up, also after a repetition."""
 
     # -- queries ---------------------------------------------------------------------------------------------------

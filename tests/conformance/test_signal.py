@@ -53,6 +53,15 @@ def test_the_same_value_again_is_fine(store: Store) -> None:
     assert signal.by == "ada"
 
 
+def test_another_run_of_the_name_is_not_meant(store: Store) -> None:
+    """Who names the incarnation of its run answers no condition of a later one."""
+    action = waiting(store)
+    own = get(store, action).metadata.incarnation
+    assert store.signal(action.id, Signal(value=True), incarnation=f"{own}x") is SignalOutcome.MISSING
+    assert get(store, action).signal is None
+    assert store.signal(action.id, Signal(value=True), incarnation=own) is SignalOutcome.STORED
+
+
 @pytest.mark.parametrize(("first", "second"), [("yes", "no"), (True, 1), (1, 1.5), ("1", 1), (False, "")])
 def test_another_value_is_refused(store: Store, first: float | str, second: float | str) -> None:
     """The first answer stands; values of different kinds are different."""

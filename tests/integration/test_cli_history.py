@@ -235,11 +235,17 @@ def test_a_name_that_was_used_again(backend: Backend) -> None:
             ["failed"],
         )
         assert "has ended before" in backend.reconciler("abort", short, "--reason", "x", "--yes").stdout
+        assert why in backend.reconciler("watch", short).stderr
+        assert "has ended, and so has all below it" in backend.reconciler("prioritize", short, "9").stdout
+        assert "is no condition" in backend.reconciler("signal", short, "true").stderr
     assert backend.answer("get", "again")["phase"] == "succeeded"
     made = backend.answer("recover", second.rpartition("/")[2])
     assert f"recover of {second}" in backend.reconciler("get", made["run"]).stdout
     assert "incarnation 'a b' is not allowed" in backend.reconciler("get", "again@a b").stderr
     missing = backend.reconciler("recover", "again@never")
+    for verb, *options in (("watch",), ("signal", "true"), ("prioritize", "9")):
+        never = backend.reconciler(verb, "again@never", *options)
+        assert (never.exit_code, "incarnation never" in never.stderr) == (6, True), never.stderr
     assert (missing.exit_code, f"no run {HERE}/again has the incarnation never" in missing.stderr) == (
         6,
         True,

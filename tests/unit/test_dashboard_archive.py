@@ -9,7 +9,8 @@ import pytest
 
 from reconciler import TaskEnvironment
 from reconciler.api.action import RunId
-from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidInput
+from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidInput, SignalRefused
+from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.archive.recent import PROJECTS
 from reconciler.client import Client
 from reconciler.core.documents import Document
@@ -129,6 +130,26 @@ def test_of_a_name_that_was_used_again_each_run_is_read(lab: Lab) -> None:
         assert text in detail.action_page(lab.client, root, read_only=True)["inputs_preview"]["text"]
     with pytest.raises(ActionNotFound):
         detail.run_document(lab.client, first.id, "another", read_only=False)
+
+
+def test_buttons_meet_the_run_that_is_meant(lab: Lab) -> None:
+    """Of a name that was used again, who looks at the run that ended changes nothing of the one that waits."""
+    first = lab.client.condition("go", run="again")
+    lab.step()
+    lab.client.signal(first.action, True)
+    forget(lab)
+    [old] = found(lab)
+    waits = lab.client.condition("go", run="again")
+    lab.step()
+    late = Asked(lab.client, first.action, {"value": True, "priority": 9}, "ada", old["incarnation"])
+    with pytest.raises(SignalRefused, match="has ended"):
+        press("signal", late)
+    assert "0 live actions" in press("prioritize", late)["outcome"]
+    record = lab.get(waits.action)
+    assert (record.signal, record.metadata.priority) == (None, DEFAULT_PRIORITY)
+    assert (
+        press("signal", msgspec.structs.replace(late, incarnation=waits.incarnation))["outcome"] == "stored"
+    )
 
 
 def test_all_are_not_met_while_projects_are_left_out(lab: Lab) -> None:

@@ -160,18 +160,18 @@ def _abort(asked: Asked) -> Done:
 
 
 def _prioritize(asked: Asked) -> Done:
-    changed = asked.client.prioritize(asked.action, _value(asked.values, "priority", int))
+    read = reader(asked.client, asked.action.run_id, asked.incarnation)
+    changed = read.prioritize(asked.action, _value(asked.values, "priority", int))
     return Done(f"{counted(changed, 'live action has', 'live actions have')} this priority")
 
 
 def _signal(asked: Asked) -> Done:
-    client, action = asked.client, asked.action
-    spec = read_condition(client.get(action).spec.condition_spec)
+    client, action, life = asked.client, asked.action, asked.incarnation
+    spec = read_condition(reader(client, action.run_id, life).get(action).spec.condition_spec)
     if spec is None:
         raise NotACondition(f"{action} is no condition, so it waits for no signal: name one that is paused")
-    return Done(
-        client.signal(action, _value(asked.values, "value", bool | int | float | str), asked.by).value
-    )
+    value = _value(asked.values, "value", bool | int | float | str)
+    return Done(client.signal(action, value, asked.by, incarnation=life).value)
 
 
 def _rerun(asked: Asked) -> Done:

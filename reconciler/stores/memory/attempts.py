@@ -155,13 +155,15 @@ class Attempts(MemoryCore):
             self.wrote("request_abort", (action, outcomes[0], marked))
             return AbortReport(outcomes[0], marked - (outcomes[0] is AbortOutcome.REQUESTED), wake)
 
-    def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
+    def signal(self, action: ActionId, signal: Signal, *, incarnation: str = "") -> SignalOutcome:
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
             record, answer = shard.records.get(path), copied(msgspec.structs.replace(signal, at=now))
+            if record is None or record.another_life(incarnation):
+                return SignalOutcome.MISSING
             refused = _unsignalled(record, answer)
-            if record is None or refused is not None:
-                return refused or SignalOutcome.MISSING
+            if refused is not None:
+                return refused
             record.signal = answer
             shard.wake(path, now, now)
             shard.need_message(now)
@@ -212,10 +214,8 @@ def _mark(shard: Shard, record: Record, request: Deletion, now: int) -> AbortOut
     return AbortOutcome.REQUESTED
 
 
-def _unsignalled(record: Record | None, answer: Signal) -> SignalOutcome | None:
+def _unsignalled(record: Record, answer: Signal) -> SignalOutcome | None:
     """Say why a signal is not stored; None when it is (in the order of R54)."""
-    if record is None:
-        return SignalOutcome.MISSING
     if not record.is_condition:
         return SignalOutcome.NOT_A_CONDITION
     if record.signal is not None:

@@ -128,9 +128,11 @@ class Attempts(RedisCore):
         return AbortReport(outcomes[0], below, (self.shard_of(action.run_id),) if wake else ())
 
     @explain
-    def signal(self, action: ActionId, signal: Signal) -> SignalOutcome:
+    def signal(self, action: ActionId, signal: Signal, *, incarnation: str = "") -> SignalOutcome:
         key, base = self.where(action)
         body = open_json(msgspec.structs.replace(signal, at=0))
         value = msgspec.json.encode(signal.value)
-        outcome, _ = script("signal")(self.client, key, base, str(action), body, value, PENDING_TTL)
+        outcome, _ = script("signal")(
+            self.client, key, base, str(action), body, value, PENDING_TTL, incarnation
+        )
         return _SIGNALLED[int(outcome)]

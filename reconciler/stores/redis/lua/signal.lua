@@ -6,11 +6,13 @@
 -- ARGV[3]  signal (JSON up to its closing brace, the value first)
 -- ARGV[4]  the value alone (JSON)
 -- ARGV[5]  life of the pending mark in ms
+-- ARGV[6]  incarnation of the run that is meant; "" = whichever there is
 -- returns  {outcome, need message 0/1}; outcome: 0 stored, 1 same, 2 other, 3 ended, 4 missing, 5 not a condition
 local path = ARGV[2]
 local key = record(path)
-local spec, phase, asks, answered, value, deletion = unpack(redis.call('HMGET', key, 's', 'p', 'y', 'g', 'gv', 'd'))
-if not spec then return { 4, 0 } end
+local spec, phase, asks, answered, value, deletion, shared_name =
+  unpack(redis.call('HMGET', key, 's', 'p', 'y', 'g', 'gv', 'd', 'h'))
+if not spec or another_life(shared_name, ARGV[6]) then return { 4, 0 } end
 if not asks then return { 5, 0 } end
 if answered then return { value == ARGV[4] and 1 or 2, 0 } end
 if terminal(phase) or deletion then return { 3, 0 } end
