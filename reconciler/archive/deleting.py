@@ -29,7 +29,7 @@ from reconciler.archive.record import ArchivedRun
 from reconciler.archive.requests import DeleteRequest, requests_in, unwanted, write_wanted
 from reconciler.archive.segments import drop_events
 from reconciler.archive.unneeded import Unneeded
-from reconciler.archive.unread import folders_found, is_apart
+from reconciler.archive.unread import left_folders
 from reconciler.core.status_conditions import terminal_time
 from reconciler.stores.base import Store
 from reconciler.stores.garbage import Folders, Life
@@ -264,16 +264,8 @@ class Deleter:
             lost = str(run.damage or "")
         part.add(self._blobs, self._store.shard_of(life.run), life, run)
         if lost:
-            self._find(archive, life, run, part, lost)
-
-    def _find(self, archive: Archive, life: RunLife, run: ArchivedRun | None, part: _Part, lost: str) -> None:
-        """Find by their place the objects of actions that cannot be read."""
-        self.damaged.add(life)
-        found = is_apart(archive, life)
-        log.warning("archive.objects_left", run=str(life), folders_removed=found, error=lost)
-        if found:
-            notes = folders_found(self._blobs, life, run.actions if run is not None else ())
-            part.notes[self._store.shard_of(life.run)].update(notes)
+            self.damaged.add(life)
+            part.notes[self._store.shard_of(life.run)].update(left_folders(archive, life, run, lost))
 
     def _remove(self, part: _Part) -> bool:
         if self._flush is None and part.count > self._left:

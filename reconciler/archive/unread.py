@@ -1,4 +1,7 @@
-"""Find the folders of a run whose archive object cannot be read: its incarnation is in the path of all that is its own."""
+"""Find the folders of a run that is to go, also where its archive object cannot be read.
+
+Its incarnation is in the path of all that is its own.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,37 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import structlog
+
 from reconciler.api.errors import InvalidName
 from reconciler.archive.archive import Archive
+from reconciler.archive.record import ArchivedRun
 from reconciler.core.layout import run_folder
 from reconciler.core.paths import bases
 from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore, folders_in
 
+log = structlog.get_logger(__name__)
 _AT_ONCE = 16
 """Requests to S3 at the same time."""
+
+
+def left_folders(archive: Archive, life: RunLife, run: ArchivedRun | None, lost: str) -> dict[Life, Folders]:
+    """Find by their place the folders of actions that cannot be read, and say that this was needed.
+
+    Args:
+        archive: it lies in.
+        life: the run.
+        run: what can be read of it.
+        lost: what cannot.
+
+    Raises:
+        BlobUnavailable: the server does not answer.
+    """
+    found = is_apart(archive, life)
+    log.warning("archive.objects_left", run=str(life), folders_removed=found, error=lost)
+    return folders_found(archive.blobs, life, run.actions if run is not None else ()) if found else {}
 
 
 def is_apart(archive: Archive, life: RunLife) -> bool:

@@ -1,20 +1,24 @@
 """Part of the collector: remove runs whose time in the archive is over, and with `collect_objects` their objects.
 
 The folders of a run are noted before its object goes, and the index goes last: a death anywhere is followed by the same
-again. What others hold (`stores.holds`) stays until they are gone, as with a forgotten record.
+again. What others hold (`stores.holds`) stays until they are gone, as with a forgotten record. Where objects go, a run that
+a newer release archived stays: only that one knows what is its.
 """
 
 from __future__ import annotations
 
 import structlog
 
-from reconciler.api.errors import ArchiveUnreadable
+from reconciler.api.errors import ArchiveDamaged, ArchiveTooNew
 from reconciler.archive.archive import Archive
 from reconciler.archive.folders import folders_of
 from reconciler.archive.index import Row, list_index, read_rows
 from reconciler.archive.layout import INDEX, day_of, run_path
+from reconciler.archive.requests import write_wanted
+from reconciler.archive.unread import left_folders
 from reconciler.stores.base import Store
 from reconciler.stores.garbage import Folders, Life
+from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore, Found, folders_in
 from reconciler.sweeps.objects import remove_objects
 
@@ -54,27 +58,41 @@ def _expire(store: Store, blobs: BlobStore, one: Found, *, objects: bool) -> int
         )
         return 0
     rows = list(read.rows.values())
-    remove_runs(store, blobs, rows, objects=objects)
-    blobs.delete([one.uri])
-    return len(rows)
+    kept = remove_runs(store, blobs, rows, objects=objects)
+    if len(kept) < len(rows):
+        if kept:
+            write_wanted(blobs, kept[0].project, day_of(kept[0].ended_at), kept)
+        blobs.delete([one.uri])
+    return len(rows) - len(kept)
 
 
-def remove_runs(store: Store, blobs: BlobStore, rows: list[Row], *, objects: bool) -> None:
+def remove_runs(store: Store, blobs: BlobStore, rows: list[Row], *, objects: bool) -> list[Row]:
     """Remove runs from the archive, and with `objects` also the objects that belong to them alone and that nobody holds.
+
+    Returns:
+        Those that stay, as a newer release archived them.
 
     Raises:
         BlobUnavailable, StoreUnavailable: a server does not answer; some may have been removed.
     """
     part: list[Row] = []
+    kept: list[Row] = []
     notes: dict[int, dict[Life, Folders]] = {}
     for row in rows:
+        try:
+            folders = _folders(blobs, row) if objects else {}
+        except ArchiveTooNew as error:
+            log.warning("archive.not_deleted", run=str(RunLife(row.id, row.incarnation)), error=str(error))
+            kept.append(row)
+            continue
         if objects:
-            notes.setdefault(store.shard_of(row.id), {}).update(_folders(blobs, row))
+            notes.setdefault(store.shard_of(row.id), {}).update(folders)
         part.append(row)
         if sum(map(len, notes.values())) >= _NOTES:
             _remove(store, blobs, part, notes)
             part, notes = [], {}
     _remove(store, blobs, part, notes)
+    return kept
 
 
 def _remove(store: Store, blobs: BlobStore, rows: list[Row], notes: dict[int, dict[Life, Folders]]) -> None:
@@ -86,9 +104,18 @@ def _remove(store: Store, blobs: BlobStore, rows: list[Row], notes: dict[int, di
 
 
 def _folders(blobs: BlobStore, row: Row) -> dict[Life, Folders]:
+    """Name the folders of a run; those of actions that cannot be read are found by their place.
+
+    Raises:
+        ArchiveTooNew: a newer release archived it.
+        BlobUnavailable: the server does not answer.
+    """
+    archive, run = Archive(blobs), None
     try:
-        run = Archive(blobs).read_run(row.id, row.incarnation)
-    except ArchiveUnreadable as error:
-        log.warning("archive.objects_left", run=str(row.id), error=str(error))
-        return {}
-    return {Life.of(action): folders_of(blobs, action) for action in run.actions.values()} if run else {}
+        run = archive.read_run(row.id, row.incarnation)
+        lost = run.damage if run is not None else ""
+    except ArchiveDamaged as error:
+        lost = str(error)
+    actions = run.actions.values() if run is not None else ()
+    found = {Life.of(action): folders_of(blobs, action) for action in actions}
+    return found | left_folders(archive, RunLife(row.id, row.incarnation), run, lost) if lost else found

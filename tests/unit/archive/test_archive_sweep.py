@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from reconciler.api.errors import BlobUnavailable
 from reconciler.api.transition import PhaseInfo, TaskInfo, failure, running, success
 from reconciler.archive.archive import Archive
 from reconciler.archive.index import Row, list_index, read_rows
-from reconciler.archive.layout import EVENTS, day_of
+from reconciler.archive.layout import EVENTS, day_of, run_path
 from reconciler.archive.record import ArchivedRun
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.memory.blobs import MemoryBlobs
@@ -253,6 +254,49 @@ def test_the_archive_is_kept_for_its_time(*, collects: bool) -> None:
     assert (lab.blobs.stat(outputs.uri) is None) is collects
     left = [one.uri for one in lab.blobs.find(lab.blobs.uri("_runs")) if old.run in one.uri]
     assert bool(left) is not collects
+
+
+def old_run(lab: Lab) -> tuple[ActionId, str]:
+    """Return a run whose time in the archive is over, and where its object lies."""
+    old = ended(lab, inputs={"x": "x" * 5000})
+    incarnation = lab.get(old).metadata.incarnation
+    swept(lab)
+    return old, lab.blobs.uri(run_path(old.run_id, incarnation))
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_of_a_damaged_run_all_goes_in_time(*, cut: bool) -> None:
+    """What cannot be read of it is found by its place, as when its deletion is asked for."""
+    lab = lab_of(archive=timedelta(days=3), collect_objects=True, inline_limit=1)
+    old, uri = old_run(lab)
+    lines = gzip.decompress(lab.blobs.get(uri)).splitlines(keepends=True)
+    lab.blobs.put(uri, gzip.compress(lines[0]) if cut else b"damaged")
+    lab.clock.advance(timedelta(days=5))
+    swept(lab)
+    assert rows(lab) == []
+    assert [one.uri for one in lab.blobs.find("s3://memory/_")] == [], old
+
+
+def test_what_a_newer_release_archived_is_left_to_it() -> None:
+    """Only that one knows what is its: its object and its line stay, those of the others of its day go."""
+    lab = lab_of(archive=timedelta(days=3), collect_objects=True, inline_limit=1)
+    other = lab.submit("task", inputs={"x": "x" * 5000})
+    new, uri = old_run(lab)
+    whole = lab.blobs.get(uri)
+    lab.blobs.put(uri, gzip.compress(b'{"kind":"run","version":99}\n'))
+    lab.clock.advance(timedelta(days=5))
+    with structlog.testing.capture_logs() as logs:
+        swept(lab)
+    assert [line["event"] for line in logs if line["event"].startswith("archive.not")] == [
+        "archive.not_deleted"
+    ]
+    assert [row.id for row in rows(lab)] == [new.run_id]
+    kept = [one.uri for one in lab.blobs.find(lab.blobs.uri("_runs"))]
+    assert (any(new.run in each for each in kept), any(other.run in each for each in kept)) == (True, False)
+    lab.blobs.put(uri, whole)
+    lab.clock.advance(2 * HOURS)
+    swept(lab)
+    assert [one.uri for one in lab.blobs.find("s3://memory/_")] == []
 
 
 @pytest.mark.parametrize("calls", range(8))
