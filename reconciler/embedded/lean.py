@@ -2,7 +2,8 @@
 
 Celery imports all its commands and those of others before it looks which one is wanted: Flower with its web server, and a
 prompt with its toolkit, are 12 MB in each process. What it and redis-py import where it happens to be installed, colours for
-a terminal, a parser of C, and metrics of OpenTelemetry, is 5 MB more. Those that the embedded stack starts use none of it.
+a terminal, YAML, samples of memory, a parser of C, and metrics of OpenTelemetry, is 6 MB more, and what redis-py has for
+asyncio 3 MB. Those that the embedded stack starts use none of it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from reconciler.embedded.later import put_off
+
 _PROMPT = "click_repl"
-_OPTIONAL = ("pygments", "cffi", "opentelemetry")
+_OPTIONAL = ("pygments", "cffi", "opentelemetry", "psutil", "yaml")
 """Found missing by Celery and redis-py. Whoever imports them later finds them."""
 
 
@@ -32,8 +35,10 @@ def spare_commands() -> None:
     sys.modules.setdefault(_PROMPT, prompt)
     missing = [name for name in _OPTIONAL if name not in sys.modules]
     sys.modules.update(dict.fromkeys(missing))  # type: ignore[arg-type]  # Python's way to say that there is none
+    put_off("redis.asyncio")
     try:
         import_module("celery.bin.celery")
+        import_module("celery.utils.debug")
         import_module("redis")
     finally:
         importlib.metadata.entry_points = found

@@ -9,12 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from reconciler.api.errors import ReconcilerError, StoreUnavailable
 from reconciler.embedded import commands
+from reconciler.embedded.asking import ask
 from reconciler.embedded.ports import LOOPBACK, listens, pick_ports
 from reconciler.embedded.processes import ManagedProcess, await_ready, kill_all, stop_all
 from reconciler.embedded.servers import EmbeddedServers
@@ -220,32 +217,28 @@ class Stack:
 
     def _start(self, names: Iterable[str]) -> None:
         starting = list(names)
-        # A socket timeout without retries: a server that is down must not make the wait longer than it says.
-        client = redis.Redis.from_url(
-            self._settings.redis_url,
-            socket_timeout=self._settings.socket_timeout.total_seconds(),
-            retry=Retry(NoBackoff(), 0),
-        )
         try:
             for name in starting:
                 if name in self._nodes:
-                    client.delete(self._liveness_key(name))  # of an earlier life: it outlasts a killed worker
+                    self._ask("DEL", name)  # of an earlier life: it outlasts a killed worker
                 self.processes[name].start()
             for name in starting:
-                await_ready(self.processes[name], partial(self._works, client, name), START_TIMEOUT)
-        except redis.RedisError as error:
+                await_ready(self.processes[name], partial(self._works, name), START_TIMEOUT)
+        except OSError as error:
             raise StoreUnavailable(
                 f"the record server does not answer, so workers cannot be awaited: {error}. Start it first."
             ) from error
-        finally:
-            client.close()
 
-    def _works(self, client: redis.Redis, name: str) -> bool:
+    def _works(self, name: str) -> bool:
         if name == FLOWER:
             return listens(self._flower_port)
         if name == BEAT:
             return self.processes[name].alive
-        return bool(client.exists(self._liveness_key(name)))
+        return self._ask("EXISTS", name) == b"1"
+
+    def _ask(self, command: str, name: str) -> bytes:
+        timeout = self._settings.socket_timeout.total_seconds()
+        return ask(self._settings.redis_url, command, self._liveness_key(name), timeout=timeout)
 
     def _liveness_key(self, name: str) -> str:
         """Set by the worker, with a TTL of some seconds, while it consumes."""

