@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import string
+import threading
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import msgspec
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
-from reconciler.stores.s3.create import Credentials, Place, Signer, place_of
+from reconciler.stores.s3.create import AT_ONCE, Created, Creator, Credentials, Place, Signer, place_of
 
 AT = datetime(2026, 11, 28, 2, 3, 4, tzinfo=UTC)
 PLACE = Place("127.0.0.1:8333", ("127.0.0.1", 8333), None, "/bucket/", "us-east-1")
@@ -84,3 +88,36 @@ def test_a_proxy_is_left_to_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_credentials_are_never_printed() -> None:
     """Not even by accident."""
     assert "secret" not in repr(Credentials("AKID", "secret", "token"))
+
+
+def test_an_answer_makes_room_for_the_next_request() -> None:
+    """Nobody waits for the slowest of those on their way: here all but the first are answered once the last has come."""
+    all_came, numbers = threading.Event(), itertools.count(1)
+
+    class Handler(BaseHTTPRequestHandler):
+        """Answers the first request at once, and the others once all have come."""
+
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self) -> None:
+            """Answer, early or late."""
+            self.rfile.read(int(self.headers["content-length"]))
+            number = next(numbers)
+            if number > AT_ONCE:
+                all_came.set()
+            self.send_response(200 if number == 1 or all_came.wait(10) else 500)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = msgspec.structs.replace(PLACE, address=("127.0.0.1", server.server_port))
+        creator = Creator(connect_timeout=10, timeout=30)
+        signer = Signer(place, Credentials("AKID", "secret", ""), {})
+        made = creator.create(signer, place, [(f"key{number}", b"data") for number in range(AT_ONCE + 1)])
+        creator.close()
+        server.shutdown()
+    assert made == [Created.DONE] * (AT_ONCE + 1)

@@ -28,7 +28,9 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 AT_ONCE: Final = 16
-"""Requests on their way at a time, and connections a process keeps open."""
+"""Requests of one call that are on their way at a time."""
+_KEPT: Final = 4 * AT_ONCE
+"""Connections a process keeps open: several threads may create objects at a time."""
 LARGEST: Final = 256 * 1024
 """Largest object that is worth it, in bytes; the cost of a larger one is its own."""
 
@@ -260,11 +262,12 @@ class Creator:
     def create(self, signer: Signer, place: Place, objects: Sequence[tuple[str, bytes]]) -> list[Created]:
         """Create objects, each a key and its bytes, side by side; return a result for each, in order."""
         found: list[Created] = []
-        for start in range(0, len(objects), AT_ONCE):
-            part = objects[start : start + AT_ONCE]
-            sent = [self._send(place, signer.request(key, data, time.time())) for key, data in part]
-            found += [self._answer(place, connection) for connection in sent]
-        return found
+        sent: deque[_Connection | None] = deque()
+        for key, data in objects:
+            if len(sent) == AT_ONCE:
+                found.append(self._answer(place, sent.popleft()))
+            sent.append(self._send(place, signer.request(key, data, time.time())))
+        return found + [self._answer(place, connection) for connection in sent]
 
     def _send(self, place: Place, request: bytes) -> _Connection | None:
         connection = None
@@ -289,7 +292,7 @@ class Creator:
             self._idle.append((place, connection))
         else:
             connection.close()
-        if len(self._idle) > AT_ONCE:
+        if len(self._idle) > _KEPT:
             self._idle.popleft()[1].close()
         if status in _ANSWERS:
             return _ANSWERS[status]
