@@ -10,6 +10,7 @@ from reconciler.controller import cleanup, failures, outcome
 from reconciler.controller.limits import overdue, time_out
 from reconciler.controller.round import Round
 from reconciler.core import retries
+from reconciler.core.counted import counted
 from reconciler.core.deadlines import attempt_timed_out, ends_attempt
 from reconciler.core.events import observed_attempts
 from reconciler.core.progress import next_attempt, occurred
@@ -53,7 +54,7 @@ def _retry_or_fail(round: Round, info: PhaseInfo) -> Result:
 
 
 def _last(info: PhaseInfo, attempts: int) -> PhaseInfo:
-    text = f"task failed after {attempts} attempt(s)"
+    text = f"task failed after {counted(attempts, 'attempt')}"
     error = info.err or ExecutionError(retries.MAX_RETRIES_EXCEEDED, text, ErrorKind.USER)
     if info.asked is not None:
         text = f"it asked for another attempt {retries.MAX_USER_RETRIES} times, which is the most: {error.message}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def counted(number: int, noun: str, many: str = "") -> str:
-    """Write a number of things: `1 run`, `2 runs`, `no run` is left to the caller.
+    """Write a number of things: `1 run`, `2 runs`. A caller that would say `no run` says so itself.
 
     Args:
         number: how many.

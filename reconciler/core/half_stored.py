@@ -83,8 +83,8 @@ def half_stored_text(record: TaskAction, count: int) -> str:
     run = record.id.run_id
     if record.archived:
         return (
-            f"only {counted(count, 'action')} of the run {run} ever got stored, as its submitter stopped half way; "
-            f"{goes_on_by(record)} makes it anew"
+            f"only {counted(count, 'action was', 'actions were')} ever stored of the run {run}, as its submitter "
+            f"stopped half way; {goes_on_by(record)} makes it anew"
         )
     return (
         f"the run {run} is stored in part: {counted(count, 'action is', 'actions are')}, and whoever submits it has "

@@ -210,7 +210,7 @@ def _quota(record: TaskAction, around: Surroundings) -> Why | None:
     wanted = wanted_of(record)
     if wanted is None:
         return None
-    units = f"{counted(wanted.units, 'unit')}"
+    units = counted(wanted.units, "unit")
     since = f" since {iso(wanted.since)} ({span(around.now - wanted.since)})" if wanted.since else ""
     why_not = told(record)
     text = f'waits for {units} of the resource "{wanted.resource}"{since}'

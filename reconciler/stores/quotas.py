@@ -65,7 +65,6 @@ class Holdings(Protocol):
 
     def holders(self, namespace: str) -> tuple[Holder, ...]:
         """List who holds units now, by name; of very many units, those whose leases end first."""
-        ...
 
 
 class QuotaUnknown(PluginError):

@@ -199,7 +199,9 @@ def test_when_nobody_goes_on(lab: Lab) -> None:
     assert lab.client.runs() == []
     question = Question(project="default", since=FIRST, until=LAST, name="new")
     assert [(row.phase, row.actions) for row in lab.client.history.find(question).rows] == [("", 4)]
-    with pytest.raises(ActionNotFound, match=r"only 4 actions of the run .*--name new` makes it anew"):
+    with pytest.raises(
+        ActionNotFound, match=r"only 4 actions were ever stored of the run .*--name new` makes it anew"
+    ):
         lab.client.get(ROOT)
     with pytest.raises(SourceUnusable, match="only 4 actions"):
         lab.client.recover(NEW)

@@ -145,7 +145,7 @@ def test_exhausted_retries_without_an_error_get_one() -> None:
     lab = lab_of(failed(PluginPhase.RETRYABLE_FAILURE, None))
     action = lab.submit(TYPE, metadata=retries(2))
     lab.settle()
-    text = "task failed after 3 attempt(s)"
+    text = "task failed after 3 attempts"
     assert lab.get(action).status.error_state == ErrorState("MaxRetriesExceeded", "USER", text)
 
 

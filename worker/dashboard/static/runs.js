@@ -123,7 +123,7 @@ export async function showRuns(body) {
     }
     button.ariaBusy = "false";
   }
-  // Only what some run of the search can be met by; what lies on later pages is not known.
+  // Only what fits some run of the search; what lies on later pages is not known.
   function showBulk(more) {
     const wanted = phaseOf();
     const seen = wanted ? [wanted] : [...list.children].map((one) => one.phase);
