@@ -25,6 +25,7 @@ from reconciler.stores.memory import attempts, creating, lines, queries, steppin
 from reconciler.stores.memory.archiving import Archiving as MemoryArchiving
 from reconciler.stores.memory.attempts import Attempts
 from reconciler.stores.memory.catalog import MemoryCatalog
+from reconciler.stores.memory.creating import Creating
 from reconciler.stores.memory.heads import Heads
 from reconciler.stores.memory.holding import Holding
 from reconciler.stores.memory.next import Next
@@ -58,6 +59,7 @@ _keep_step = Attempts.keep_step
 _detached = Starting.detached
 _ended_child_wakes = Stepping._ended_child_wakes
 _view = Launch.view
+_answer = Creating._answer
 _note_next = Next.note
 _FAILED = {ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT}
 _passes: dict[str, int] = {}
@@ -266,6 +268,11 @@ def _next_instead_of_due(self: Next, path: str, due: Any, now: int) -> None:
         due.pop(path, None)
 
 
+def _begins_anywhere(self: Creating, new: Record, begins: str, admitted: Any = ()) -> Any:
+    del begins
+    return _answer(self, new, "", admitted)
+
+
 MISTAKES: dict[str, Planted] = {
     "commit without a look at the token": (Stepping, "_apply", staticmethod(_any_token)),
     "due entry not written": (Stepping, "_apply", staticmethod(_not_due)),
@@ -306,6 +313,7 @@ MISTAKES: dict[str, Planted] = {
         "_ended_child_wakes",
         staticmethod(_wakes_when_it_has_not_suspended),
     ),
+    "forgotten incarnation begins again": (Creating, "_answer", _begins_anywhere),
     "child accepted below an end": (creating, "_below", _below_anything),
     "lost launch taken for one of several": (Launch, "view", _drawn_with_whomever),
     "a map starts more than may be open": (windowed, "_room", _without_bound),

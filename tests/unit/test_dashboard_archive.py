@@ -9,8 +9,18 @@ import pytest
 
 from reconciler import TaskEnvironment
 from reconciler.api.action import RunId
-from reconciler.api.errors import ActionNotFound, BlobUnavailable, InvalidInput, SignalRefused
+from reconciler.api.errors import (
+    ActionNotFound,
+    ArchiveDamaged,
+    ArchiveTooNew,
+    BlobUnavailable,
+    InvalidInput,
+    SignalRefused,
+    SourceUnusable,
+)
 from reconciler.api.schedule import DEFAULT_PRIORITY
+from reconciler.archive.layout import run_path
+from reconciler.archive.packing import pack
 from reconciler.archive.recent import PROJECTS
 from reconciler.client import Client
 from reconciler.core.documents import Document
@@ -150,6 +160,35 @@ def test_buttons_meet_the_run_that_is_meant(lab: Lab) -> None:
     assert (
         press("signal", msgspec.structs.replace(late, incarnation=waits.incarnation))["outcome"] == "stored"
     )
+
+
+def test_buttons_refuse_what_can_be_no_source() -> None:
+    """Each with its reason, as the client does: alive, never there, outputs gone, unreadable, or of another interface."""
+    lab = Lab(inline_limit=1)
+    env.client = lab.client
+    runs = {name: halves.map([8, 13], run=name) for name in ("gone", "damaged", "newer", "other")}
+    forget(lab)
+    runs["alive"] = halves.map([8, 13], run="alive")
+    outputs = lab.client.get(runs["gone"].id.action("m0")).status.outputs
+    assert outputs is not None
+    lab.blobs.delete_prefix(outputs.uri.rpartition("/")[0])
+    for name, data in (("damaged", b"damaged"), ("newer", pack(['{"kind":"run","version":99}']))):
+        lab.blobs.put(lab.blobs.uri(run_path(runs[name].id, runs[name].incarnation)), data)
+    told: list[tuple[str, type[Exception], str]] = [
+        ("alive", SourceUnusable, "alive"),
+        ("never", ActionNotFound, "never"),
+        ("gone", SourceUnusable, "are gone from S3"),
+        ("damaged", ArchiveDamaged, "is damaged"),
+        ("newer", ArchiveTooNew, "version 99"),
+    ]
+    for name, error, words in told:
+        action = RunId("default", "development", name).action("a0")
+        with pytest.raises(error, match=words):
+            press("recover", Asked(lab.client, action, {}, "ada"))
+    assert press("rerun", Asked(lab.client, runs["other"].action, {}, "ada"))["run"]
+    lab.store.tell_functions("w", lab.settings.attempts_queue, {halves.name: "0123456789abcdef"}, 60_000)
+    with pytest.raises(SourceUnusable, match="another interface now"):
+        press("recover", Asked(lab.client, runs["other"].action, {}, "ada"))
 
 
 def test_all_are_not_met_while_projects_are_left_out(lab: Lab) -> None:

@@ -44,7 +44,7 @@ def nightly(lab: Lab, day: int, name: str = "nightly", **spec: Any) -> tuple[Act
     action = lab.submit("task", run_name=name, inputs={"day": day}, **spec)
     lab.settle()
     record = lab.get(action)
-    assert record.phase is ActionPhase.SUCCEEDED, record.status.error
+    assert record.phase is ActionPhase.SUCCEEDED, record.status.error_state
     assert (record.status.attempts, record.status.total_system_failures) == (1, 0)
     assert record.status.outputs is not None
     return action, record.status.outputs.uri
