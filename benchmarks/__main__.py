@@ -55,10 +55,10 @@ from reconciler.settings import Settings
 def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> None:
     """Measure one SHAPE: fanout, chain, functions, in_turn, tree, window.
 
-    Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes:
-    lone; an archive of n runs of 1,000 actions: archive; n calls that wait: waiting; the pages of Flower on a run of n
-    functions: pages; what n functions that wait for a person cost of Redis: asking; the memory of an idle `reconciler dev`:
-    idle; functions with an S3 server that is 30 ms away: distant.
+    Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes,
+    here and with plain Celery: lone; an archive of n runs of 1,000 actions: archive; n calls that wait: waiting; the
+    pages of Flower on a run of n functions: pages; what n functions that wait for a person cost of Redis: asking; the
+    memory of an idle `reconciler dev`: idle; functions with an S3 server that is 30 ms away: distant.
     """
     if shape == "peers":
         _print(peers.compare(n, repeat), as_json=as_json)
