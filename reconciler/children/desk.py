@@ -169,12 +169,11 @@ class Desk:
         """Tell, in any thread, whether the function waits for something, and for nothing of this desk."""
         return not self._closed and not self._requests and self._waits() is not None
 
-    def asked(self) -> tuple[set[str], int]:
-        """Name the children that were asked for, and count the new ones."""
+    def asked(self) -> set[str]:
+        """Name the children that were asked for."""
         run = self._record.id.run_id
         mine = (action for action in self._actions.values() if action.run_id == run)
-        names = {action.action for action in mine if action not in self._apart}
-        return names, self._starting.made
+        return {action.action for action in mine if action not in self._apart}
 
     def _step(self) -> None:
         """Take the first step of what was stored without a message; for many at once, leave it to others."""

@@ -57,9 +57,6 @@ class Starting:
         parent: the action, as it was drawn.
         attempt: number of its attempt.
         drive: takes the first step of a few; None: a steps worker does.
-
-    Attributes:
-        made: how many children this one has stored; others were there already.
     """
 
     def __init__(self, client: Client, parent: TaskAction, attempt: int, drive: Drive | None = None) -> None:
@@ -72,7 +69,6 @@ class Starting:
         self._limits = QueueLimits(client.store, self._door)
         over = times_over(parent)
         self._namer = f"{parent.id.action}#{over}" if over else parent.id.action
-        self.made = 0
 
     def wanted(self, request: requests.Start) -> Wanted:
         """Make the child a request asks for."""
@@ -125,7 +121,7 @@ class Starting:
         if isinstance(member, ReconcilerError):
             return member
         self._limits.check([made, *[member] * min(request.concurrency, len(inputs))])
-        (found,) = self._counted([made])
+        (found,) = self._stored([made])
         return found
 
     def question(self, request: requests.Question) -> Wanted:
@@ -152,7 +148,7 @@ class Starting:
         made: list[TaskAction | ReconcilerError] = []
         for one, name in zip(wanted, names, strict=True):
             made.append(self._made(one, self._parent.id.action, name))
-        return self._counted(made)
+        return self._stored(made)
 
     def members(self, group: ActionId, request: requests.Members) -> list[ActionId | ReconcilerError]:
         """Store members of a group; see `start`.
@@ -242,13 +238,6 @@ class Starting:
         except ReconcilerError as error:
             return error
         return action
-
-    def _counted(self, made: Sequence[TaskAction | ReconcilerError]) -> list[ActionId | ReconcilerError]:
-        """Store children, and count the new ones."""
-        before = self._storing.made
-        found = self._stored(made)
-        self.made += self._storing.made - before
-        return found
 
     def _stored(self, made: Sequence[TaskAction | ReconcilerError]) -> list[ActionId | ReconcilerError]:
         good = [one for one in made if isinstance(one, TaskAction)]

@@ -10,7 +10,9 @@ from reconciler.plugins.suspension import NAMED
 
 
 def unasked(client: Client, record: TaskAction, desk: Desk | None) -> tuple[str, ...]:
-    """Name the first children that were not asked for. Costs nothing if the last pass asked for as many as exist.
+    """Name the first children that were not asked for. Costs one look if the last pass asked for as many as exist.
+
+    How many exist is asked anew: when the answer to a creation was lost, and it was sent again, nobody knows what was new.
 
     Args:
         client: of the installation.
@@ -20,9 +22,9 @@ def unasked(client: Client, record: TaskAction, desk: Desk | None) -> tuple[str,
     Raises:
         Unavailable: the store does not answer.
     """
-    before, over = record.children.total, record.status.start_over
-    names, made = desk.asked() if desk is not None else (set[str](), 0)
-    if not before or len(names) - made == before:
+    names, over = desk.asked() if desk is not None else set[str](), record.status.start_over
+    there = client.store.get(record.id) if record.children.total else None
+    if there is None or len(names) == there.children.total:
         return ()
     asked = {first_generation(name) for name in names}
     since = over.at if over is not None else 0

@@ -60,8 +60,7 @@ class Storing:
         waker: has the shards looked at.
 
     Attributes:
-        made: how many of those to adopt were new.
-        untold: those of them that no message tells of.
+        untold: those to adopt that were new, and that no message tells of.
     """
 
     def __init__(self, store: Store, blobs: BlobStore, settings: Settings, waker: Waker) -> None:
@@ -69,7 +68,6 @@ class Storing:
         self._blobs = blobs
         self._inline_limit = settings.inline_limit
         self._waker = waker
-        self.made = 0
         self.untold: list[ActionId] = []
 
     def store(
@@ -114,9 +112,7 @@ class Storing:
             base = default_base(self._blobs, part[0].id.run_id, of)
             placed = [self._placed(action, of, base) for action in part]
             answers = self._submit(placed, 0, "", apart=True, quiet=quiet)
-            new = _new(placed, answers)
-            self.made += len(new)
-            self.untold += [one.action.id for one in new] if quiet else ()
+            self.untold += [one.action.id for one in _new(placed, answers)] if quiet else ()
             for action, answer in zip(part, answers, strict=True):
                 found.append(None if _adopted(answer) else _refusal(action, answer))
         return found

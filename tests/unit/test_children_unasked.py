@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from reconciler import TaskEnvironment, sleep
-from reconciler.api.errors import ActionFailed
+from reconciler.api.errors import ActionFailed, StoreUnavailable
 from reconciler.api.phase import ActionPhase
+from reconciler.stores.base import CreateReport
 from reconciler.testing import Lab
 
 env = TaskEnvironment("unasked")
@@ -55,6 +58,14 @@ def fails_once() -> int:
     if len(passes) == 1:
         raise ValueError("not yet")
     return 1
+
+
+@env.task()
+def asks_for_another() -> int:
+    """Ask in the second pass for another one than in the first, and for the same."""
+    passes.append("another")
+    naps.delay(900 if len(passes) == 1 else 2)
+    return naps.delay(1).result()
 
 
 @pytest.fixture
@@ -109,3 +120,23 @@ def test_another_attempt_of_a_child_is_not_named(lab: Lab) -> None:
     assert run.result() == 1
     assert len(list(lab.client.actions(run.id, parent="a0"))) == 2
     assert lab.get(run.action).status.unasked == ()
+
+
+@pytest.mark.rule("R86")
+def test_a_creation_that_was_sent_twice_hides_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store has made what the last pass asked for anew, and its answer was lost: it is there when it is sent again."""
+    create, lost = lab.store.create, []
+
+    def loses_one_answer(*args: Any, **options: Any) -> CreateReport:
+        report = create(*args, **options)
+        if len(passes) == 2 and not lost:
+            lost.append(report)
+            raise StoreUnavailable("the answer was lost")
+        return report
+
+    monkeypatch.setattr(lab.store, "create", loses_one_answer)
+    run = asks_for_another.delay()
+    lab.work()
+    assert run.result() == 1
+    assert lost
+    assert len(lab.get(run.action).status.unasked) == 1
