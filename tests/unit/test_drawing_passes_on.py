@@ -10,6 +10,7 @@ import pytest
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import BrokerUnavailable, StoreUnavailable
 from reconciler.environment import TaskEnvironment
+from reconciler.stores.lines import Head
 from reconciler.stores.timing import TICKET_TTL
 from reconciler.testing import Lab
 from worker.attempts import beside
@@ -69,3 +70,21 @@ def test_what_was_drawn_runs_without_a_ticket(
     engine: Any = SimpleNamespace(store=lab.store, messenger=lab.messenger, settings=lab.settings)
     Drawing(engine, "attempts", "", telling).run()
     assert sorted(RAN) == ["m0", "m1", "m2", "m3", "m4"]
+
+
+@pytest.mark.rule("R82")
+def test_heads_that_give_nothing_send_no_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads may outlive the last launch of their lines: who finds nothing behind them calls no other worker."""
+    lab = Lab()
+    for number, function in enumerate(("one", "two", "three")):
+        head = Head(number, f"attempts/5-/p/{function}", 1, 1)
+        lab.store.announce("attempts", [head])
+    lab.clock.advance(TICKET_TTL + 1)
+    sent: list[str] = []
+    monkeypatch.setattr(lab.messenger, "ticket", sent.append)
+    telling: Any = None
+    engine: Any = SimpleNamespace(store=lab.store, messenger=lab.messenger, settings=lab.settings)
+    assert lab.store.pick("attempts", choose=False).lines == 3
+    Drawing(engine, "attempts", "", telling).run()
+    assert lab.store.pick("attempts", choose=False).lines == 0
+    assert not sent

@@ -132,7 +132,7 @@ class Drawing:
         line = read_line(pick.line)
         limit = 1 if line.alone else self._process.pace.of(line.function)
         drawn = self._seat.draw(pick, limit)
-        if drawn.left or pick.lines > 1:
+        if drawn.actions and (drawn.left or pick.lines > 1):  # else the next pick tells what there is
             self._pass_on()
         if drawn.actions:
             batch = self._seat.batch(pick, drawn, slot=self._seat)
