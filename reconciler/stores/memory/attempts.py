@@ -77,7 +77,7 @@ class Attempts(MemoryCore):
             return False
         if launch.outcome is None:
             launch.outcome = copied(msgspec.structs.replace(one.outcome, at=now))
-            launch.lease_until = 0
+            launch.lease_until = launch.look_at = 0
             shard.wake(path, now, now)
         return True
 

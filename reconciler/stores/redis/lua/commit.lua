@@ -108,11 +108,11 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
     if launch ~= '' then
       sent, place, priority = unpack(redis.call('HMGET', key, 'n', 'np', 'pr'))
     end
+    -- first what goes: a record never shrinks to a smaller piece of memory, so it shall not outgrow the one it needs
+    redis.call('HDEL', key, 'l', 'w')
     if #sets > 0 then redis.call('HSET', key, unpack(sets)) end
-    dels[#dels + 1] = 'l'
-    dels[#dels + 1] = 'w'
     if has_children and refill == 0 then dels[#dels + 1] = 'ro' end
-    redis.call('HDEL', key, unpack(dels))
+    if #dels > 0 then redis.call('HDEL', key, unpack(dels)) end
     if refill > 0 then
       redis.call('HSET', key, 'ro', int(refill))
       -- what ended since the claim has woken nobody

@@ -17,7 +17,8 @@ for i, one in ipairs(cmsgpack.unpack(ARGV[3])) do
     answers[i] = 0
   else
     if not ended_as then
-      redis.call('HSET', key, 'ar', outcome .. ',"at":' .. int(now) .. '}', 'al', '0')
+      redis.call('HDEL', key, 'al', 'u')
+      redis.call('HSET', key, 'ar', outcome .. ',"at":' .. int(now) .. '}')
       wake(key, path, now)
     end
     answers[i] = 1
