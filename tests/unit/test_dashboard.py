@@ -182,6 +182,7 @@ def test_a_flood_of_changes_is_told_in_short_to_who_asks_for_that(lab: Lab) -> N
         if name != "a0"
     }
     assert named_document(lab.client, run.id, ["m3", "nobody"])["actions"] == [rows["m3"]]
+    assert named_document(lab.client, run.id, ["m3"], "earlier")["actions"] == []
     everything = changes_document(lab.client, run.id, cursor)
     assert (len(everything["actions"]), everything["brief"]) == (FEW + 6, [])
 
@@ -284,8 +285,15 @@ def test_buttons_fit_the_action(lab: Lab) -> None:
     assert answer["outcome"] == "stored"
     press("prioritize", Asked(lab.client, call.action, {"priority": 9}, "ada"))
     assert lab.get(call.action).metadata.priority == 9
-    press("abort", Asked(lab.client, call.action, {"reason": "no need"}, "ada"))
+    abort = Asked(lab.client, call.action, {"reason": "no need"}, "ada")
+    told = [press("abort", abort)["told"] for _ in "12"]
     lab.work()
+    told.append(press("abort", abort)["told"])
+    assert [words.split(",")[0].split(";")[0] for words in told] == [
+        "It is being aborted",
+        "It was being aborted already",
+        "It had ended before",
+    ]
     assert (offered(lab, asked.action), offered(lab, call.action)) == (
         ["rerun"],
         ["recover", "rerun", "fork"],

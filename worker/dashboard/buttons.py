@@ -18,6 +18,7 @@ from reconciler.client.run import Run
 from reconciler.core.counted import counted
 from reconciler.core.documents import Document
 from reconciler.core.redaction import open_inputs, redaction_of
+from reconciler.stores.base import AbortOutcome, SignalOutcome
 from worker.dashboard.remembered import reader
 
 Values = Mapping[str, Any]
@@ -60,9 +61,10 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The result of a press, in words; `run`: the new run."""
+    """The result of a press: as the verb names it, as a sentence, and the new run."""
 
     outcome: str
+    told: str
     run: str = ""
 
 
@@ -125,6 +127,18 @@ def speaking(own: Client, by: str) -> Client:
     return client
 
 
+_ABORTED = {
+    AbortOutcome.REQUESTED: "It is being aborted, with all below it.",
+    AbortOutcome.ALREADY: "It was being aborted already; the first reason stands.",
+    AbortOutcome.ENDED: "It had ended before, so nothing was changed.",
+    AbortOutcome.MISSING: "There is no such action any more.",
+}
+_SIGNALLED = {
+    SignalOutcome.STORED: "The answer is stored, and the run goes on.",
+    SignalOutcome.SAME: "The same answer was stored before.",
+}
+
+
 def _live(record: TaskAction) -> bool:
     return not record.phase.is_terminal() and record.metadata.deletion is None
 
@@ -156,13 +170,15 @@ def _value(values: Values, name: str, kind: Any) -> Any:  # noqa: ANN401  # a ty
 
 def _abort(asked: Asked) -> Done:
     read = reader(asked.client, asked.action.run_id, asked.incarnation)
-    return Done(read.abort(asked.action, _value(asked.values, "reason", str), asked.by).value)
+    outcome = read.abort(asked.action, _value(asked.values, "reason", str), asked.by)
+    return Done(outcome.value, _ABORTED[outcome])
 
 
 def _prioritize(asked: Asked) -> Done:
     read = reader(asked.client, asked.action.run_id, asked.incarnation)
     changed = read.prioritize(asked.action, _value(asked.values, "priority", int))
-    return Done(f"{counted(changed, 'live action has', 'live actions have')} this priority")
+    words = f"{counted(changed, 'live action has', 'live actions have')} this priority"
+    return Done(words, f"{words} now.")
 
 
 def _signal(asked: Asked) -> Done:
@@ -171,7 +187,8 @@ def _signal(asked: Asked) -> Done:
     if spec is None:
         raise NotACondition(f"{action} is no condition, so it waits for no signal: name one that is paused")
     value = _value(asked.values, "value", bool | int | float | str)
-    return Done(client.signal(action, value, asked.by, incarnation=life).value)
+    outcome = client.signal(action, value, asked.by, incarnation=life)
+    return Done(outcome.value, _SIGNALLED[outcome])
 
 
 def _rerun(asked: Asked) -> Done:
@@ -188,7 +205,7 @@ def _fork(asked: Asked) -> Done:
 
 
 def _made(run: Run[Any]) -> Done:
-    return Done("made a new run", str(run.id))
+    return Done("made a new run", f"{run.id} was made.", str(run.id))
 
 
 def _inputs(record: TaskAction) -> list[Field]:

@@ -76,11 +76,12 @@ def changes_document(client: Client, run: RunId, cursor: str, *, brief: bool = F
     }
 
 
-def named_document(client: Client, run: RunId, names: Sequence[str]) -> Document:
-    """Write those actions of a run in full that are asked for by name, `NAMED` at most."""
+def named_document(client: Client, run: RunId, names: Sequence[str], incarnation: str = "") -> Document:
+    """Write those live actions of a run in full that are asked for by name, `NAMED` at most; of no other incarnation."""
     records = client.store.get_many([run.action(name) for name in names[:NAMED]])
+    found = [one for one in records if one and incarnation in {"", one.metadata.incarnation}]
     return {
-        "actions": [row(record) for record in records if record is not None],
+        "actions": [row(record) for record in found],
         "next": "",
         "now": client.store.now(),
     }

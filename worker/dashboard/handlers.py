@@ -239,7 +239,9 @@ class Rows(Api):
         """Read it."""
         query, life = self.query(), self.incarnation
         if names := query.get("names"):
-            await self.answer_with(lambda: named_document(client(), RunId.parse(path), names.split(",")))
+            await self.answer_with(
+                lambda: named_document(client(), RunId.parse(path), names.split(","), life)
+            )
             return
         limit = _number(query.get("limit", "0"), "limit", "the most there may be")
         await self.answer_with(

@@ -1,6 +1,6 @@
 // One action: why it waits, what it took and gave, its attempts with their logs, and what happened.
 
-import { download, get, incarnation, page, within } from "./api.js";
+import { download, get, incarnation, page, stayWith, within } from "./api.js";
 import { showButtons } from "./buttons.js";
 import { fill, h, prose, visible } from "./dom.js";
 import { badge, ended, sentence, size, span, stamp } from "./format.js";
@@ -200,6 +200,7 @@ export async function showAction(body, action) {
 
   async function look() {
     const found = await get(`/actions/${action}`, { incarnation });
+    stayWith(found.incarnation);
     over = ended(found.phase);
     const { now, ...rest } = found;
     const seen = JSON.stringify({ ...rest, why: rest.why.map((one) => one.reason) });

@@ -5,13 +5,18 @@ const given = meta("prefix");
 export const prefix = given ? "/" + given.replace(/^\/+|\/+$/g, "") : "";
 export const readOnly = meta("read-only") === "yes";
 export const page = (path) => prefix + path;
-// Of several runs of one name the address says which one is meant; without it, the last one.
-export const incarnation = new URLSearchParams(location.search).get("incarnation") || "";
-const suffix = incarnation ? `?${new URLSearchParams({ incarnation })}` : "";
-export const within = (path) => prefix + path + suffix; // a page of the same run
+// Of several runs of one name the address says which one is meant; without it, the last one. Once that has been read, the
+// page stays with it: what is pressed never meets a run of its name that began later.
+const named = new URLSearchParams(location.search).get("incarnation") || "";
+export let incarnation = named;
+export const stayWith = (life) => {
+  incarnation = life;
+};
+const suffix = (life) => (life ? `?${new URLSearchParams({ incarnation: life })}` : "");
+export const within = (path) => prefix + path + suffix(named); // a page of the same run
 // In full: the address of the page may hold a user and a password, and then a browser asks for nothing relative to it.
 const api = (path) => `${location.origin}${prefix}/reconciler/api${path}`;
-export const download = (action, which) => api(`/actions/${action}/${which}`) + suffix;
+export const download = (action, which) => api(`/actions/${action}/${which}`) + suffix(incarnation);
 
 async function answered(request) {
   let response;
@@ -39,7 +44,7 @@ export function get(path, query) {
 
 export function post(path, body) {
   const headers = { "Content-Type": "application/json", "X-XSRFToken": meta("token") };
-  return answered(fetch(api(path) + suffix, { method: "POST", headers, body }));
+  return answered(fetch(api(path) + suffix(incarnation), { method: "POST", headers, body }));
 }
 
 export const press = (action, button, text) => post(`/actions/${action}/${button}`, text);

@@ -109,14 +109,25 @@ export function openForm(button, subject, done, deliver = (text) => press(subjec
   }
 }
 
-export function showButtons(place, buttons, action, done) {
+// Says below the buttons what became of the last press.
+function telling(place) {
+  place.told ||= h("p", { class: "rc-told", role: "status" });
+  if (place.isConnected && !place.told.isConnected) place.after(place.told);
+  return place.told;
+}
+
+export function showButtons(place, buttons, action, done, told = telling(place)) {
   const seen = JSON.stringify(buttons);
   if (place.seen === seen) return; // so that nobody loses the button he is on
   place.seen = seen;
+  const answered = (answer) => {
+    fill(told, answer.told);
+    return done(answer);
+  };
   fill(
     place,
     (buttons || []).map((button) =>
-      h("button", { type: "button", class: `rc-button${button.danger ? " rc-danger" : ""}`, "data-button": button.name, onclick: () => openForm(button, action, done, undefined, done) }, button.label),
+      h("button", { type: "button", class: `rc-button${button.danger ? " rc-danger" : ""}`, "data-button": button.name, onclick: () => openForm(button, action, answered, undefined, done) }, button.label),
     ),
   );
 }

@@ -1,6 +1,6 @@
 // One run: its tree beside a timeline. Only the rows that are seen exist; changes come as server-sent events.
 
-import { get, incarnation, live, page, within } from "./api.js";
+import { get, incarnation, live, page, stayWith, within } from "./api.js";
 import { showButtons } from "./buttons.js";
 import { CHEVRON, fill, h, icon } from "./dom.js";
 import { PHASES, badge, count, dot, ended, shares, span, words } from "./format.js";
@@ -21,6 +21,7 @@ export async function showRun(body, run) {
   const begun = read("", FIRST);
   begun.catch(() => {}); // the run itself says what is wrong
   const found = await get(`/runs/${run}`, { incarnation });
+  stayWith(found.incarnation);
   const state = h("span", { class: "rc-live", role: "status" });
   const head = h("div", { class: "rc-facts" });
   const buttons = h("div", { class: "rc-actions" });
@@ -120,7 +121,7 @@ export async function showRun(body, run) {
     const fresh = strange.size > 0;
     names.forEach((name) => strange.delete(name)); // who changes again meanwhile is read again
     try {
-      put((await get(`/runs/${run}/actions`, { names: names.join() })).actions);
+      put((await get(`/runs/${run}/actions`, { names: names.join(), incarnation })).actions);
       fresh ? layout() : redraw();
     } catch {
       names.filter((name) => !tree.actions.has(name)).forEach((name) => strange.add(name));
@@ -257,7 +258,7 @@ export async function showRun(body, run) {
   const standing = () => `${root?.phase} ${Object.keys(phases).every(ended)}`;
   const lookAtButtons = (offered) => showButtons(buttons, offered, `${run}/${root?.name || "a0"}`, again);
   async function again() {
-    lookAtButtons((await get(`/runs/${run}`)).buttons);
+    lookAtButtons((await get(`/runs/${run}`, { incarnation })).buttons);
   }
   lookAtButtons(found.buttons);
   let part = await begun;
@@ -296,7 +297,7 @@ export async function showRun(body, run) {
       const seen = await get(`/runs/${run}`, { incarnation });
       const rows = await read("", FIRST);
       const shown = [...drawn.keys()].map((index) => tree.rows[index].action).filter((one) => one && !ended(one.phase));
-      const open = shown.length ? await get(`/runs/${run}/actions`, { names: shown.map((one) => one.name).slice(0, READ).join() }) : { actions: [] };
+      const open = shown.length ? await get(`/runs/${run}/actions`, { names: shown.map((one) => one.name).slice(0, READ).join(), incarnation }) : { actions: [] };
       if (!looking) return; // the stream is back, and is newer
       looked = Date.now();
       clock.offset = seen.now - looked;
@@ -319,7 +320,7 @@ export async function showRun(body, run) {
       if (news.gone) {
         stream.close();
         looking = clearInterval(looking);
-        return void get(`/runs/${run}`, { incarnation: found.incarnation }).then(archived, (error) => fill(state, error.message));
+        return void get(`/runs/${run}`, { incarnation }).then(archived, (error) => fill(state, error.message));
       }
       if (!news.actions.length && !news.brief.length) return;
       const before = standing();

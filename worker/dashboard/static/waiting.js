@@ -17,13 +17,14 @@ export async function showWaiting(body) {
   document.title = "Waiting for you";
   const list = h("ul", { class: "rc-cards" });
   const foot = h("p", { class: "rc-foot", role: "status" });
-  fill(body, h("header", { class: "rc-head" }, h("h1", {}, "Waiting for you")), list, foot);
+  const answered = h("p", { class: "rc-told", role: "status" });
+  fill(body, h("header", { class: "rc-head" }, h("h1", {}, "Waiting for you")), answered, list, foot);
   let last = "";
 
   function card(one, now) {
     const [project, domain, run, name] = one.action.split("/");
     const buttons = h("div", { class: "rc-actions" });
-    showButtons(buttons, one.buttons.filter((button) => button.name === "signal"), one.action, () => look());
+    showButtons(buttons, one.buttons.filter((button) => button.name === "signal"), one.action, () => look(), answered);
     return h(
       "li",
       { class: "rc-card" },
