@@ -25,7 +25,7 @@ class OneIncarnation(Actions):
 
     def __init__(self, actions: Actions, action: ActionId, incarnation: str) -> None:
         super().__init__(actions.store, actions.blobs, actions.messenger, actions.archived)
-        self.door, self.actor = actions.door, actions.actor
+        self.door, self.actor, self.largest = actions.door, actions.actor, actions.largest
         self._action = action
         self._meant = incarnation
 

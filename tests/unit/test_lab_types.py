@@ -133,6 +133,8 @@ def test_an_output_too_large_for_its_reader_is_not_loaded() -> None:
         lambda: small.outputs(record),
         lambda: small.result(run.action),
         lambda: small.outcomes([run.action], len),
+        lambda: small.run(run.id, zeros).result(),
+        lambda: small.run(many.id, zeros).result(),
     ):
         with pytest.raises(
             BlobCorrupt, match=r"has 1\d{6} bytes, at most 900000 are read.*RECONCILER_MAX_OBJECT_SIZE"
