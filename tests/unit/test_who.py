@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from reconciler import TaskEnvironment
@@ -11,6 +13,7 @@ from reconciler.archive.archive import Archive
 from reconciler.cli.documents import action_document
 from reconciler.client.submission import me
 from reconciler.core.callback import SIGNAL, Callback, sign
+from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
 from reconciler.webhooks.secret import callback_secret
 
@@ -92,6 +95,32 @@ def test_who_recovered(lab: Lab) -> None:
     assert kept.metadata.submitted == Who(US.actor, "cli")
     assert kept.metadata.lineage == lab.get(second.action).metadata.lineage
     assert found.lineage["verb"] == "rerun"
+
+
+def test_the_archive_knows_who(lab: Lab) -> None:
+    """What records say of an abort, an answer and a priority is read when they are forgotten, with actor and door."""
+    lab.client.door = Door.CLI
+    stopped, asked = lab.client.condition("ship", run="stopped"), lab.client.condition("ship", run="asked")
+    lab.step()
+    stopped.prioritize(9)
+    stopped.abort("enough")
+    lab.client.signal(asked.action, True, by="ada")
+    lab.work()
+    lab.clock.advance(timedelta(hours=2))
+    collect(lab.store, lab.settings, lab.blobs)
+    assert lab.client.runs() == []
+    one, other = (lab.client.get(run.action) for run in (stopped, asked))
+    assert one.archived
+    assert other.archived
+    assert one.metadata.submitted == other.metadata.submitted == Who(US.actor, "cli")
+    assert one.metadata.deletion is not None
+    told = one.metadata.deletion
+    assert (told.reason, told.actor, told.door) == ("enough", US.actor, "cli")
+    assert one.metadata.prioritized is not None
+    assert (one.metadata.prioritized.what, one.metadata.prioritized.door) == ("priority 9", "cli")
+    assert other.signal is not None
+    assert (other.signal.value, other.signal.by, other.signal.door) == (True, "ada", "cli")
+    assert [stopped.events()[-1].actor, asked.events()[-1].actor] == [US.actor, "ada"]
 
 
 def test_who_ruled_a_queue(lab: Lab) -> None:
