@@ -11,7 +11,9 @@ class HandBack(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         why: what the worker lacks, for people.
         until: when it may be sent again (ms since the epoch).
+        unfit: digest of the interface that its function has there, when the stored inputs do not fit that one.
     """
 
     why: str
     until: int = 0
+    unfit: str = ""

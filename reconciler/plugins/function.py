@@ -59,15 +59,23 @@ _LOOK_FOR_FUNCTION = 1_000
 _LOOK_FOR_FUNCTION_AT_MOST = 30_000
 """Between two looks whether a worker knows a function that none did, ms: as long as it has waited, between these."""
 _REMEDY = "name the module that declares it in RECONCILER_IMPORTS of its workers and restart them, or start one that has it"
+_REMEDY_UNFIT = "start a worker of that release"
 _RELAUNCH_AFTER = (0, 1000, 2000, 4000)
 """Delay of a relaunch after a worker was lost, by the number of system failures before it, ms: it is rarely the action."""
 
 
 class _Sent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Counts how often a launch was sent and not taken; since when no worker is known for it, ms (0: one is known)."""
+    """The state kept of a launch that was sent and not taken.
+
+    Attributes:
+        times: how often it was sent.
+        unknown_since: since when no worker is known that can run it, ms; 0: one is.
+        unfit: digests of the interfaces that the stored inputs do not fit, as workers found.
+    """
 
     times: int
     unknown_since: int = 0
+    unfit: tuple[str, ...] = ()
 
 
 class FunctionPlugin(Plugin):
@@ -157,24 +165,31 @@ class FunctionPlugin(Plugin):
             return _queued(ctx, sent.times, f"handed back: {back.why}", back.until)
         function = config.function
         known = ctx.services.find_function(queue, function, ctx.now)
+        kept, sent = (
+            sent,
+            msgspec.structs.replace(sent, unfit=tuple(sorted({*sent.unfit, back.unfit} - {""}))),
+        )
         if known.workers and not known.digests:
-            return self._unknown(ctx, sent, known, f'queue "{queue}" knows the function {function!r}')
+            text = f'no worker of queue "{queue}" knows the function {function!r}: {_REMEDY}'
+            return self._unknown(ctx, sent, known, text)
+        if known.workers and set(known.digests) <= set(sent.unfit):
+            text = f'no worker of queue "{queue}" has {function!r} as it was submitted ({back.why}): {_REMEDY_UNFIT}'
+            return self._unknown(ctx, sent, known, text)
         self._send(ctx, queue, config)
-        if sent.unknown_since:
-            ctx.state.put(1, _Sent(sent.times))
+        if kept != (sent := msgspec.structs.replace(sent, unknown_since=0)):
+            ctx.state.put(1, sent)
         text = f'waiting for a worker of queue "{queue}"; handed back before: {back.why}'
         return _queued(ctx, sent.times, text, ctx.now + _LOOK_WHILE_WAITING)
 
-    def _unknown(self, ctx: TaskExecutionContext, sent: _Sent, known: Known, what: str) -> PhaseInfo:
-        """Wait while no worker knows the function. Only time in which living workers consume the queue counts."""
+    def _unknown(self, ctx: TaskExecutionContext, sent: _Sent, known: Known, text: str) -> PhaseInfo:
+        """Wait while no worker can run it. Only time in which living workers consume the queue counts."""
         since = max(sent.unknown_since or ctx.now, known.since)
         ends = since + self._patience
-        text = f"no worker of {what}: {_REMEDY}"
         if ctx.now >= ends:
             waited = f"{self._patience / 1000:g} s"
             return system_failure(UNKNOWN_FUNCTION, f"{text}. It waited {waited} for one that does")
-        if since != sent.unknown_since:
-            ctx.state.put(1, _Sent(sent.times, since))
+        if ctx.state.get(_Sent) != (sent := msgspec.structs.replace(sent, unknown_since=since)):
+            ctx.state.put(1, sent)
         again = ctx.now + min(max(ctx.now - since, _LOOK_FOR_FUNCTION), _LOOK_FOR_FUNCTION_AT_MOST)
         return _queued(ctx, sent.times, text, min(again, ends))
 

@@ -293,9 +293,20 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         """Record how attempts of one worker ended, and make their actions due; False for each that was superseded."""
 
     def decline_attempt(
-        self, action: ActionId, launch: str, *, owner: str, why: str, delay: int, incarnation: str = ""
+        self,
+        action: ActionId,
+        launch: str,
+        *,
+        owner: str,
+        why: str,
+        delay: int,
+        unfit: str = "",
+        incarnation: str = "",
     ) -> bool:
-        """Hand back a launch that cannot run here: it is due in `delay` ms to be sent again; False when superseded."""
+        """Hand back a launch that cannot run here: it is due in `delay` ms to be sent again; False when superseded.
+
+        `unfit`: see `HandBack`.
+        """
 
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:
         """Ask the running attempt to stop; its next heartbeat tells it so."""

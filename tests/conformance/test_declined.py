@@ -25,12 +25,13 @@ from reconciler.stores.known import Known
 
 pytestmark = pytest.mark.rule("R74")
 DELAY = 250
+UNFIT = "0123456789abcdef"
 WHY = 'worker "a" does not know it'
 
 
 def declined(store: Store, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> bool:
     """Hand the launch back."""
-    return store.decline_attempt(action.id, launch, owner=owner, why=WHY, delay=DELAY)
+    return store.decline_attempt(action.id, launch, owner=owner, why=WHY, delay=DELAY, unfit=UNFIT)
 
 
 def running(store: Store, *, due: int = 0) -> TaskAction:
@@ -51,7 +52,7 @@ def test_it_goes_back_at_once(store: Store) -> None:
     assert (found.attempt.owner, found.attempt.lease_until, found.attempt.started_at) == ("", 0, 0)
     assert found.attempt.handed_back is not None
     until = found.attempt.handed_back.until
-    assert found.attempt.handed_back == HandBack(why=WHY, until=until)
+    assert found.attempt.handed_back == HandBack(why=WHY, until=until, unfit=UNFIT)
     assert before + DELAY <= until <= store.now() + DELAY
     assert found.attempt.hand_backs == 1
     assert due_time(store, action) == until

@@ -54,11 +54,13 @@ class Release:
                 process.wait(60)
 
 
-def submit(backend: Backend, run: str, function: str, interface: Interface | None = None) -> str:
+def submit(
+    backend: Backend, run: str, function: str, interface: Interface | None = None, inputs: bytes = b'{"x":1}'
+) -> str:
     """Return a call of a function of the release."""
     template = TaskTemplate(type="function", interface=interface, custom={"function": f"shop.{function}"})
     spec = ActionSpec(
-        run_name=run, task_type="function", task_template=encode_template(template), inputs=b'{"x":1}'
+        run_name=run, task_type="function", task_template=encode_template(template), inputs=inputs
     )
     backend.client.submit(spec)
     return run

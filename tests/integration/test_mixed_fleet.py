@@ -98,6 +98,23 @@ def test_the_interface_that_was_submitted_for_is_preferred(backend: Backend, tmp
     assert results == {"old 1"}
 
 
+def test_inputs_of_a_newer_release_wait_for_it(backend: Backend, tmp_path: Path) -> None:
+    """Clients were deployed first: the old worker, alone, hands the call back, and it says so until the new one is there."""
+    one, other = Release(tmp_path / "one", OLD), Release(tmp_path / "other", OTHER_INTERFACE)
+    newer = Interface(inputs={"x": "int", "y": "str"}, outputs={"o0": "str"})
+    with one.worker("steps", "decider"), one.worker("attempts", "one"):
+        living(backend, 1)
+        runs = [
+            submit(backend, f"r{number}", "old", newer, inputs=b'{"x":1,"y":"new"}') for number in range(5)
+        ]
+        eventually(lambda: all("as it was submitted" in shown(backend, run) for run in runs), 60)
+        assert "unknown field `y`" in shown(backend, "r0")
+        assert {backend.get(run).phase for run in runs} == {ActionPhase.QUEUED}
+        with other.worker("attempts", "other"):
+            unspent(all_ended(backend, runs, 90))
+    assert {backend.answer("result", run) for run in runs} == {"other"}
+
+
 def test_a_module_broken_under_a_worker_is_not_the_actions_fault(backend: Backend, tmp_path: Path) -> None:
     """A restarted child does not start: launches go back with the reason, and run once the file is mended."""
     release = Release(tmp_path / "release", OLD)

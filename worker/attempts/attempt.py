@@ -44,7 +44,7 @@ from reconciler.plugins.state import PluginStateManager
 from reconciler.stores.outputs import ActionFiles
 from reconciler.wiring import Engine
 from worker.attempts import runners
-from worker.attempts.fitness import CannotRun, cannot, check_fit
+from worker.attempts.fitness import CannotRun, cannot, check_fit, check_unfit
 from worker.attempts.heartbeat import Heartbeat
 from worker.attempts.live_log import LiveLog
 from worker.attempts.outcomes import describe
@@ -60,6 +60,7 @@ from worker.runner.runner import (
     Returned,
     Stopped,
     Suspended,
+    Unfit,
     Unknown,
 )
 
@@ -297,6 +298,8 @@ class Attempt:
             ended, NotStarted | Unknown
         ):  # its child has ended, or was replaced, since it was asked
             raise cannot(ended)
+        if isinstance(ended, Unfit):
+            check_unfit(runner, self.record, beat, self._secrets.mask_text(ended.message))
         return ended
 
     def _desk(self, told: Callable[[], None]) -> Desk:

@@ -92,7 +92,7 @@ class Batch:
         try:
             attempt.call()
         except CannotRun as reason:
-            self._hand_back(attempt, str(reason))
+            self._hand_back(attempt, str(reason), reason.unfit)
             return
         attempt.beat.begun = False  # or a beat that comes now would tell once more that it runs
         with self._lock:
@@ -224,7 +224,7 @@ class Batch:
                 time.sleep(wait)
                 wait = min(wait * 2, 5.0)
 
-    def _hand_back(self, attempt: Attempt, why: str) -> None:
+    def _hand_back(self, attempt: Attempt, why: str, unfit: str = "") -> None:
         """Hand a launch back: another worker may be able to run it, or this one after a repair."""
         record, store, reason = attempt.record, self._engine.store, storable(why)
         log.warning("attempt.handed_back", action=str(record.id), launch=attempt.launch, why=why)
@@ -238,6 +238,7 @@ class Batch:
                         owner=self._owner,
                         why=reason,
                         delay=delay,
+                        unfit=unfit,
                         incarnation=record.metadata.incarnation,
                     ),
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 
 from reconciler.api.action import TaskAction
@@ -26,7 +27,12 @@ _digests: Remembered[bytes, str] = Remembered(1024 * 1024)
 
 
 class CannotRun(Exception):  # no error, a turn of events: the launch goes back
-    """This worker cannot run the launch, for the given reason."""
+    """This worker cannot run the launch, for the given reason; `unfit`: see `HandBack`."""
+
+    def __init__(self, why: str, unfit: str = "") -> None:
+        """Keep both."""
+        super().__init__(why)
+        self.unfit = unfit
 
 
 def check_fit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbeat) -> None:
@@ -52,22 +58,35 @@ def check_fit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbea
     digest = found.get(config.function)
     if digest is None:
         raise cannot(Unknown(config.function, tuple(found)))
-    interface = template.interface if template else None
-    if template is None or interface is None or not (interface.inputs or interface.outputs):
-        return
     wanted = _wanted(record.spec.task_template)
-    if wanted != digest and wanted in _known(engine, config.queue, config.function).digests:
+    if wanted not in {"", digest} and wanted in _known(engine, config.queue, config.function).digests:
         raise CannotRun(f"worker {socket.gethostname()} has {config.function!r} with another interface")
 
 
+def check_unfit(runner: Runner, record: TaskAction, beat: Heartbeat, problem: str) -> None:
+    """Check that stored inputs, which do not fit the function, were made for it as this worker has it.
+
+    If so, it is the submitter's mistake. If not, a deploy is under way: they may fit elsewhere, or here after it.
+
+    Raises:
+        CannotRun: they were made for another interface.
+    """
+    found, wanted = runner.functions(stop=beat.reason, poll=1.0), _wanted(record.spec.task_template)
+    function = config_of(shared_template(record.spec.task_template).custom).function
+    digest = found.get(function, "") if isinstance(found, Mapping) else ""
+    if digest and wanted not in {"", digest}:
+        raise CannotRun(f"worker {socket.gethostname()}: {problem[:_LONGEST]}", digest)
+
+
 def _wanted(template: bytes) -> str:
-    """Digest the interface of a template, once for all calls of a function."""
+    """Digest the interface of a template, once for all calls of a function; empty when it has none."""
     found = _digests.get(template)
     if found is not None:
         return found
     task = shared_template(template)
     interface = task.interface or Interface()
-    digest = interface_digest(interface.inputs, interface.outputs, task.secrets)
+    told = interface.inputs or interface.outputs
+    digest = interface_digest(interface.inputs, interface.outputs, task.secrets) if told else ""
     return _digests.keep(template, digest, len(template))
 
 

@@ -19,6 +19,7 @@ from worker.runner.runner import (
     Returned,
     Stopped,
     Suspended,
+    Unfit,
     Unknown,
 )
 
@@ -34,6 +35,10 @@ def describe(ended: Ended, log: OutputRef | None = None) -> AttemptOutcome:
 
 def _outcome(ended: Ended) -> AttemptOutcome:
     match ended:
+        case Unfit():
+            return AttemptOutcome(
+                ended="raised", code="InvalidArguments", message=ended.message, retryable=False
+            )
         case Raised():
             return AttemptOutcome(
                 ended="raised",

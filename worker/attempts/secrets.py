@@ -16,7 +16,7 @@ from reconciler.api.errors import InvalidInput, SecretUnavailable
 from reconciler.api.secret import variable_of
 from reconciler.api.template import SecretRef, template_or_none
 from reconciler.plugins.managers import SecretManager
-from worker.runner.runner import Died, Ended, Raised, Runner, Stopped
+from worker.runner.runner import Died, Ended, Raised, Runner, Stopped, Unfit
 
 MASK = "**"
 _SHORTEST = 4
@@ -83,7 +83,7 @@ class AttemptSecrets:
             code, message = self.mask_text(ended.code), self.mask_text(ended.message)
             trace = self.mask_text(ended.traceback)
             return msgspec.structs.replace(ended, code=code, message=message, traceback=trace)
-        if isinstance(ended, Died):
+        if isinstance(ended, Died | Unfit):
             return msgspec.structs.replace(ended, message=self.mask_text(ended.message))
         if isinstance(ended, Stopped):
             return msgspec.structs.replace(ended, reason=self.mask_text(ended.reason))

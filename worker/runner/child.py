@@ -45,6 +45,7 @@ from worker.runner.messages import (
     Returned,
     Suspended,
     ToChild,
+    Unfit,
     Unknown,
 )
 from worker.runner.pipe import PipeWay
@@ -162,7 +163,7 @@ class Child:
             try:
                 args, kwargs = signature.call_form(signature.decode_arguments(inputs))
             except InvalidArguments as error:
-                return Raised("InvalidArguments", str(error), "", retryable=False)
+                return Unfit(str(error))
             result = registered.function(*args, **kwargs)
             if inspect.iscoroutine(result):
                 result = self._surroundings.loops.loop().run(result)

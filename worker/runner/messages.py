@@ -37,13 +37,14 @@ class Returned(msgspec.Struct, frozen=True, tag=True):
 
 
 class Raised(msgspec.Struct, frozen=True, tag=True):
-    """The function raised, or its arguments or its result do not fit its signature: a user error.
+    """The function raised, or its result does not fit its signature: a user error.
 
     Attributes:
-        code: name of the exception's class, with its module unless built in; `InvalidArguments`,
-        `InvalidResult`. message: `str` of the exception, at most 8 KiB. traceback: for people, from the
-        user's first frame on, at most 32 KiB. retryable: False when the exception says that another attempt
-        cannot help. asked: the next attempt, when the function asks for one itself.
+        code: name of the exception's class, with its module unless built in; `InvalidResult`.
+        message: `str` of the exception, at most 8 KiB.
+        traceback: for people, from the user's first frame on, at most 32 KiB.
+        retryable: False when the exception says that another attempt cannot help.
+        asked: the next attempt, when the function asks for one itself.
     """
 
     code: str
@@ -97,6 +98,12 @@ class Stopped(msgspec.Struct, frozen=True):
     killed: bool
 
 
+class Unfit(msgspec.Struct, frozen=True, tag=True):
+    """The stored inputs do not fit the function as this child has it: it was not called. `message` says why."""
+
+    message: str
+
+
 class Unknown(msgspec.Struct, frozen=True, tag=True):
     """No module the child imported declares this function. `known` are the names that exist."""
 
@@ -116,7 +123,7 @@ class NotStarted(msgspec.Struct, frozen=True):
     traceback: str = ""
 
 
-Ended = Returned | Raised | Suspended | Died | Stopped | Unknown | NotStarted
+Ended = Returned | Raised | Suspended | Died | Stopped | Unfit | Unknown | NotStarted
 """How a call can end."""
 
 
@@ -170,10 +177,10 @@ class Interrupted(msgspec.Struct, frozen=True, tag=True):
 class Last(msgspec.Struct, frozen=True, tag=True):
     """The end of a call that has left something in the child which cannot be put back: `why` the child serves no other."""
 
-    reply: Returned | Raised | Suspended
+    reply: Returned | Raised | Suspended | Unfit
     why: str
 
 
 ToChild = Hello | Call | Answer
-Reply = Importing | Ready | Failed | Interrupted | Returned | Raised | Suspended | Unknown | Last
+Reply = Importing | Ready | Failed | Interrupted | Returned | Raised | Suspended | Unfit | Unknown | Last
 FromChild = Reply | Request

@@ -42,6 +42,7 @@ from worker.runner.messages import (
     Returned,
     Stopped,
     Suspended,
+    Unfit,
     Unknown,
 )
 from worker.runner.process import ChildProcess
@@ -50,7 +51,8 @@ from worker.runner.stop import StopAsked, StopRequests, StopWatch
 log = structlog.get_logger(__name__)
 
 __all__ = [
-    "TIMED_OUT", "Call", "Died", "Ended", "NotStarted", "Raised", "Returned", "Runner", "Stopped", "Suspended", "Unknown",
+    "TIMED_OUT", "Call", "Died", "Ended", "NotStarted", "Raised", "Returned", "Runner", "Stopped", "Suspended", "Unfit",
+    "Unknown",
 ]  # fmt: skip
 
 TIMED_OUT: Final = "timed out"
@@ -281,7 +283,7 @@ class Runner:
             reply = reply.reply
         if isinstance(reply, Suspended):
             reply = msgspec.structs.replace(reply, names=tuple(asking.names(reply.waits)))
-        if isinstance(reply, Returned | Raised | Suspended | Unknown):
+        if isinstance(reply, Returned | Raised | Suspended | Unfit | Unknown):
             return reply
         in_time = reply is not None or child.gone
         if not in_time and asking.suspending_since is None:

@@ -82,7 +82,15 @@ class Attempts(MemoryCore):
         return True
 
     def decline_attempt(
-        self, action: ActionId, launch: str, *, owner: str, why: str, delay: int, incarnation: str = ""
+        self,
+        action: ActionId,
+        launch: str,
+        *,
+        owner: str,
+        why: str,
+        delay: int,
+        unfit: str = "",
+        incarnation: str = "",
     ) -> bool:
         with self._lock:
             now, shard, path = self.now(), self.shard(action), str(action)
@@ -92,7 +100,7 @@ class Attempts(MemoryCore):
                 return False
             until = now if record.stopping else now + delay
             ours.hand_backs += 1
-            ours.handed_back = HandBack(why=why, until=until)
+            ours.handed_back = HandBack(why=why, until=until, unfit=unfit)
             _look_again(shard, path, until, now)
             self.wrote("decline_attempt", (action, launch, owner))
             return True

@@ -69,10 +69,18 @@ class Attempts(RedisCore):
 
     @explain
     def decline_attempt(
-        self, action: ActionId, launch: str, *, owner: str, why: str, delay: int, incarnation: str = ""
+        self,
+        action: ActionId,
+        launch: str,
+        *,
+        owner: str,
+        why: str,
+        delay: int,
+        unfit: str = "",
+        incarnation: str = "",
     ) -> bool:
         key, base = self.where(action)
-        body = msgspec.json.encode({"why": why})[:-1]
+        body = msgspec.json.encode({"why": why, "unfit": unfit})[:-1]
         return bool(
             script("decline_attempt")(
                 self.client, key, base, str(action), launch, owner, body, delay, incarnation

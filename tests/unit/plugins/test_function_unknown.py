@@ -30,11 +30,11 @@ def handed_back(lab: Lab) -> ActionId:
     return action
 
 
-def decline(lab: Lab, action: ActionId) -> None:
+def decline(lab: Lab, action: ActionId, unfit: str = "") -> None:
     """Let a worker take the launch that was sent, and hand it back."""
     record = lab.store.start_attempt(action, "1", owner="w1", lease=6000)
     assert not isinstance(record, StartRefused), record
-    assert lab.store.decline_attempt(action, "1", owner="w1", why=WHY, delay=250)
+    assert lab.store.decline_attempt(action, "1", owner="w1", why=WHY, delay=250, unfit=unfit)
 
 
 def look(lab: Lab, action: ActionId) -> TaskAction:
@@ -175,3 +175,28 @@ def test_an_abort_ends_it() -> None:
     lab.client.abort(action, "enough")
     lab.settle()
     assert lab.get(action).phase is ActionPhase.ABORTED
+
+
+def test_inputs_that_fit_no_living_worker_wait() -> None:
+    """Each interface there is gets its turn; then the action waits, until one comes that was not tried or time is up."""
+    lab = Lab()
+    lab.store.tell_functions("w1@h", "attempts", {"demo.f": "a" * 16}, 10**9)
+    lab.store.tell_functions("w2@h", "attempts", {"demo.f": "b" * 16}, 10**9)
+    action = handed_back(lab)
+    look(lab, action)
+    for unfit in ("a", "b"):
+        decline(lab, action, unfit * 16)
+        record = look(lab, action)
+    assert "as it was submitted" in waiting_reason(record)
+    assert sent(lab) == 3
+    lab.store.tell_functions("w3@h", "attempts", {"demo.f": "c" * 16}, 10**9)
+    look(lab, action)
+    assert sent(lab) == 4
+    decline(lab, action, "c" * 16)
+    since = lab.clock()
+    while not (record := look(lab, action)).phase.is_terminal():
+        assert spent(record) == (1, 0, 0)
+    error = record.status.error_state
+    assert error is not None
+    assert (error.code, error.kind, sent(lab)) == ("UnknownFunction", "SYSTEM", 4)
+    assert lab.clock() - since >= PATIENCE.total_seconds() * 1000
