@@ -299,17 +299,18 @@ def test_who_comes_second_sees_what_the_first_has_done(site: Site, tmp_path: Pat
 
 @needs_chromium
 def test_a_press_is_answered_on_its_page(site: Site, tmp_path: Path) -> None:
-    """Also when it changed nothing, since the run had ended while its form was open."""
+    """Also when it changed nothing, since the run had ended while its form was open; its log is read to its end then."""
     run = orchard.runs.delay(300.0)
     with browser(tmp_path) as page:
-        page.open(f"{site.url}/runs/{run.id}")
-        page.wait("document.querySelector('[data-button=abort]')")
+        page.open(f"{site.url}/runs/{run.action}")
+        page.wait_text("while it runs")
         page.click("[data-button=abort]")
         page.wait("document.querySelector('dialog[open]')")
         run.abort("quicker")
         eventually(lambda: ActionPhase.ABORTED is run.phase, PATIENCE)
         page.click("dialog [type=submit]")
         page.wait("document.querySelector('.rc-told').innerText.startsWith('It had ended before')")
+        page.wait("!document.body.innerText.includes('while it runs')")
         page.wait("!document.querySelector('[data-button=abort]')")
 
 

@@ -222,8 +222,11 @@ export async function showAction(body, action) {
       historyBox(found),
     );
     fill(side, factsBox(found, run));
-    // Its end is the traceback; of one that runs it is what happens now.
-    if (wanted === null && ["failed", "running", "timed_out"].includes(found.attempts_told.at(-1)?.phase)) await showLog(found.attempts).catch(() => {});
+    // Its end is the traceback; of one that runs it is what happens now. One that is open is read once more: this may be the
+    // last look, and what was read before it was not its end.
+    const asks = ["failed", "running", "timed_out"].includes(found.attempts_told.at(-1)?.phase);
+    const shown = wanted ?? (asks ? found.attempts : null);
+    if (shown !== null) await showLog(shown).catch(() => {});
   }
 
   await look();
