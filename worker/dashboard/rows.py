@@ -16,10 +16,12 @@ from reconciler.core.events import observed_attempts
 from reconciler.core.naming import task_name
 from reconciler.core.status_conditions import terminal_time
 
-WAITS, RUNS, ASKS, FAILED, WHOLE, RESTS = "waits", "runs", "asks", "failed", "whole", "suspended"
+WAITS, RUNS, ASKS, FAILED, WHOLE, RESTS, TAKEN = (
+    "waits", "runs", "asks", "failed", "whole", "suspended", "taken"
+)  # fmt: skip
 """What an action did during a bar. `whole`: it waited and ran, and `failed`: so did an attempt that failed; where the one
 ended and the other began is not kept of what ran only for a moment. `suspended`: it has given its worker away, and waits
-for what it started."""
+for what it started. `taken`: it neither waited nor ran, because its outputs were taken over from another run."""
 _KINDS = {
     Reason.QUEUED: WAITS,
     Reason.INITIALIZING: WAITS,
@@ -78,8 +80,10 @@ def _began(drawn: list[Bar]) -> int:
 
 def bars(record: TaskAction) -> list[Bar]:
     """Write the timeline of an action from its history; the last launch begins when its worker says."""
-    found = _told(record.status.phase_history, record.metadata.creation_timestamp)
     ended, began = terminal_time(record.status), record.attempt.started_at
+    if record.phase is ActionPhase.RECOVERED:  # its end was written before it was created
+        return [Bar(TAKEN, ended, ended)]
+    found = _told(record.status.phase_history, record.metadata.creation_timestamp)
     last = found[-1]
     if ended and not last.end:
         last.end = ended

@@ -12,7 +12,7 @@ const READ = 500; // actions read by name at a time
 const EVERY = 1000; // a clock that runs is drawn so often
 const LOOK = 4000; // without a stream the run is read so often
 const FIRST = 300; // actions read first, so that something is seen soon
-const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", suspended: "suspended, waits for what it started", failed: "failed", whole: "waited and ran" };
+const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", suspended: "suspended, waits for what it started", failed: "failed", whole: "waited and ran", taken: "taken over from another run" };
 
 export async function showRun(body, run) {
   const [project, domain, name] = run.split("/");
@@ -188,6 +188,7 @@ export async function showRun(body, run) {
   }
 
   function told([kind, start, over, attempt]) {
+    if (kind === "taken") return KINDS[kind];
     return `${KINDS[kind]}, attempt ${attempt}: ${span((over || now()) - start)}`;
   }
 
