@@ -114,6 +114,7 @@ def action_document(
         **summary_document(record, why),
         "incarnation": record.metadata.incarnation,
         "launches": status.launches,
+        "resumes": status.resumes,
         "system_failures": status.total_system_failures,
         "not_before": iso(status.not_before),
         "may_begin_at": iso(record.metadata.not_before),

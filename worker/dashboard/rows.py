@@ -61,6 +61,7 @@ def row(record: TaskAction) -> Document:
         "phase": str(record.phase),
         "attempt": observed_attempts(record),
         "launches": record.status.launches,
+        "resumes": record.status.resumes,
         "created": record.metadata.creation_timestamp,
         "began": _began(drawn),
         "ended": terminal_time(record.status),

@@ -128,7 +128,7 @@ function factsBox(found, run) {
     fact("Children", found.children.total ? `${found.children.total}, ${found.children.open} open, ${found.children.failed} failed` : ""),
     fact("Created", stamp(from)),
     fact("Ended", found.ended_at ? `${stamp(at(found.ended_at))}, after ${span(at(found.ended_at) - from)}` : ""),
-    fact("Attempt", found.attempts, found.launches ? ` (launched again ${found.launches}×)` : "", found.system_failures ? ` (${found.system_failures} system failures)` : ""),
+    fact("Attempt", found.attempts, found.launches > found.resumes ? ` (launched again ${found.launches - found.resumes}×)` : "", found.resumes ? ` (went on ${found.resumes}×)` : "", found.system_failures ? ` (${found.system_failures} system failures)` : ""),
     fact("Worker", found.attempt && found.attempt.worker ? found.attempt.worker : ""),
     fact("Priority", found.priority, found.fair_key ? `, fair key ${found.fair_key}` : "", found.prioritized ? `, by ${who(found.prioritized)}` : ""),
     fact("May begin", stamp(at(found.may_begin_at))),

@@ -165,7 +165,8 @@ export async function showRun(body, run) {
         row.action ? h("span", { class: "visually-hidden" }, words(about.phase)) : "",
         h("span", { class: "rc-task" }, row.action ? about.task : words(about.phase)),
         row.action && about.attempt > 1 ? h("span", { class: "rc-tag", title: "attempts so far" }, `×${about.attempt}`) : "",
-        row.action && about.launches ? h("span", { class: "rc-tag", title: "launched again after system failures" }, `↻${about.launches}`) : "",
+        row.action && about.launches > about.resumes ? h("span", { class: "rc-tag", title: "launched again after launches that were lost or failed" }, `↻${about.launches - about.resumes}`) : "",
+        row.action && about.resumes ? h("span", { class: "rc-tag", title: "was suspended and went on, no failure" }, `went on ${about.resumes}×`) : "",
       ),
       h("div", { class: "rc-track" }, pieces(row).map((bar) => piece(bar, about, first, last))),
     );
