@@ -361,6 +361,21 @@ def test_axe_finds_nothing_serious(site: Site, tmp_path: Path) -> None:
 
 
 @needs_chromium
+def test_the_outline_of_the_critical_path_is_explained(site: Site, tmp_path: Path) -> None:
+    """Once a run has ended: in a legend, and in words at each of its rows."""
+    run = orchard.picks.map([1, 2])
+    run.result(PATIENCE)
+    with browser(tmp_path) as page:
+        page.open(f"{site.url}/runs/{run.id}")
+        page.wait("document.querySelectorAll('.rc-critical').length === 2")
+        page.wait_text("critical path: of each action")
+        assert page.run("!document.querySelector('.rc-legend').hidden")
+        outlined = "[...document.querySelectorAll('.rc-critical')]"
+        assert page.run(f"{outlined}.every(one => one.ariaDescription.startsWith('on the critical path; '))")
+        assert page.run("document.querySelectorAll('.rc-track[title]').length") == 2
+
+
+@needs_chromium
 def test_a_large_run_draws_only_what_is_seen(site: Site, tmp_path: Path) -> None:
     """A group of equal siblings is one row; opened, only some rows exist, wherever one scrolls."""
     site.client.pause_queue("attempts")

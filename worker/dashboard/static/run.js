@@ -25,6 +25,7 @@ export async function showRun(body, run) {
   const state = h("span", { class: "rc-live", role: "status" });
   const head = h("div", { class: "rc-facts" });
   const buttons = h("div", { class: "rc-actions" });
+  const legend = h("span", { class: "rc-legend", hidden: true }, h("span", { class: "rc-key", "aria-hidden": "true" }), "critical path: of each action the child that ended last");
   const filter = h("input", { type: "search", class: "rc-search rc-small", placeholder: "Find an action, task or phase", "aria-label": "Find an action" });
   const axis = h("div", { class: "rc-axis", "aria-hidden": "true" });
   const spacer = h("div", { class: "rc-spacer", role: "presentation" });
@@ -33,7 +34,7 @@ export async function showRun(body, run) {
     body,
     h("nav", { class: "rc-crumbs", "aria-label": "Where this is" }, h("a", { href: page("/runs") }, "Runs"), h("span", {}, project), h("span", {}, domain)),
     h("header", { class: "rc-head" }, h("h1", {}, name), head, buttons),
-    h("div", { class: "rc-tools" }, filter, state),
+    h("div", { class: "rc-tools" }, filter, legend, state),
     h("section", { class: "rc-board" }, h("div", { class: "rc-board-head" }, h("span", {}, "Action"), axis), pane),
   );
 
@@ -84,6 +85,7 @@ export async function showRun(body, run) {
     laid = Date.now();
     tree.layout(fits());
     critical = root && ended(root.phase) ? tree.critical() : new Set();
+    legend.hidden = !critical.size;
     spacer.style.setProperty("height", `${tree.rows.length * ROW}px`);
     drawn.forEach((element) => element.remove());
     drawn = new Map();
@@ -140,18 +142,19 @@ export async function showRun(body, run) {
 
   function line(row, index, first, last) {
     const about = row.action || row.total;
+    const decides = row.action && critical.has(row.action.name);
     const label = row.group ? `${count(row.group.length)} × ${about.task}` : about.name;
     return h(
       "div",
       {
-        class: `rc-row${row.action && critical.has(row.action.name) ? " rc-critical" : ""}`,
+        class: `rc-row${decides ? " rc-critical" : ""}`,
         id: `row-${index}`,
         role: "treeitem",
         "aria-level": row.level + 1,
         "aria-expanded": row.kids ? String(row.opened) : null,
         "aria-setsize": tree.rows.length,
         "aria-posinset": index + 1,
-        "aria-description": pieces(row).map((bar) => told(bar)).join("; "),
+        "aria-description": [decides ? "on the critical path" : "", ...pieces(row).map(told)].filter(Boolean).join("; "),
         style: { top: `${index * ROW}px` },
         onclick: () => choose(row),
         ondblclick: () => follow(row),
@@ -168,7 +171,7 @@ export async function showRun(body, run) {
         row.action && about.launches > about.resumes ? h("span", { class: "rc-tag", title: "launched again after launches that were lost or failed" }, `↻${about.launches - about.resumes}`) : "",
         row.action && about.resumes ? h("span", { class: "rc-tag", title: "was suspended and went on, no failure" }, `went on ${about.resumes}×`) : "",
       ),
-      h("div", { class: "rc-track" }, pieces(row).map((bar) => piece(bar, about, first, last))),
+      h("div", { class: "rc-track", title: decides ? "on the critical path" : null }, pieces(row).map((bar) => piece(bar, about, first, last))),
     );
   }
 
