@@ -373,7 +373,11 @@ def _plugin(record: TaskAction, around: Surroundings) -> Why | None:
         return None
     if around.due and around.due < around.now - _LATE:
         return None
-    task = record.spec.task_type or record.spec.action_type
+    end, task = record.attempt.outcome, record.spec.task_type or record.spec.action_type
+    if end is not None and end.until > around.now and not end.waits_for:
+        return Why(
+            Reason.PLUGIN, f"sleeps until {_at(end.until, around.now)}, and keeps no worker", end.until
+        )
     said = f": {told(record)}" if told(record) else ""
     look = f"; looked at again at {_at(around.due, around.now)}" if around.due else ""
     return Why(Reason.PLUGIN, f"its plugin for {task} says it is {record.phase}{said}{look}", around.due)

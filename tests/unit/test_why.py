@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from reconciler import Cache, RetryStrategy, Task, TaskEnvironment
+from reconciler import Cache, RetryStrategy, Task, TaskEnvironment, sleep
 from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaLease
@@ -49,6 +50,12 @@ def fails() -> int:
     raise ValueError("no stock")
 
 
+@env.task
+def naps() -> None:
+    """Sleep for ten minutes."""
+    sleep(600)
+
+
 @env.task(suspend=False)
 def keeps() -> int:
     """Keep its worker while it waits."""
@@ -60,7 +67,7 @@ def lab() -> Lab:
     """An installation with one gpu and a cache, whose one worker knows all functions."""
     lab = Lab(catalog=MemoryCatalog(), quotas=("gpu=1",))
     env.client = lab.client
-    tell(lab, "whys.plain", "whys.train", "whys.once", "whys.fails")
+    tell(lab, "whys.plain", "whys.train", "whys.once", "whys.fails", "whys.naps")
     return lab
 
 
@@ -312,6 +319,16 @@ def test_another_plugin_says_what_it_says(lab: Lab) -> None:
     found = told(lab, run)
     assert found.reason is Reason.PLUGIN
     assert "its plugin for core-sleep says it is running" in found.text
+
+
+def test_a_function_that_sleeps_says_until_when(lab: Lab) -> None:
+    """In plain words, and not as its plugin has it."""
+    run = naps.delay()
+    lab.work(limit=timedelta(seconds=5))
+    record, found = lab.get(run.action), told(lab, run.action)
+    assert record.attempt.suspended
+    assert re.fullmatch(r"sleeps until 20\S+Z \(in .+\), and keeps no worker", found.text)
+    assert found.until == record.attempt.outcome.until  # type: ignore[union-attr]  # it is suspended
 
 
 def test_what_has_ended_waits_for_nothing(lab: Lab) -> None:
