@@ -242,7 +242,11 @@ def test_a_search_lies_in_the_address(site: Site, tmp_path: Path) -> None:
         )
         page.fill("#rc-search", "since:yesterday")
         page.wait_text("since:yesterday cannot be read")
-        page.fill("#rc-search", "geese since:7D")
+        page.fill("#rc-search", "team:red geese")
+        page.wait_text("A search knows no “team:”", "a label is searched as label:team=red")
+        page.fill("#rc-search", "geese until:1h")
+        page.wait_text("No run fits this search.")
+        page.fill("#rc-search", "name:geese since:7D")
         page.wait(f"{seen} === 'geese-bad,geese-good'")
 
 

@@ -5,7 +5,7 @@ import { openForm } from "./buttons.js";
 import { fill, h } from "./dom.js";
 import { PHASES, badge, count, counted, ended, moment, sentence, shares, span, words } from "./format.js";
 
-const FIELDS = ["project", "domain", "task", "phase", "code", "label", "since"];
+const FIELDS = ["project", "domain", "task", "phase", "code", "label", "since", "until"];
 const UNITS = { s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
 const EVERY = 3000;
 const GOOD = ["succeeded", "recovered"];
@@ -16,22 +16,25 @@ const ALL = [
 ];
 const CHIPS = ["running", "queued", "paused", "failed", "succeeded", "aborted"];
 
-// `phase:failed task:photos since:2h cats` → fields; what has no field is part of the name.
+// `phase:failed task:photos since:2h cats` → fields; what has no field is part of the name, which holds no colon.
 export function readQuery(text) {
   const query = {};
   const names = [];
   for (const word of text.trim().split(/\s+/).filter(Boolean)) {
     const [field, ...rest] = word.split(":");
     const known = field.toLowerCase();
-    if (FIELDS.includes(known) && rest.length) query[known] = rest.join(":");
-    else names.push(word);
+    if (!rest.length) names.push(word);
+    else if (known === "name") names.push(rest.join(":"));
+    else if (FIELDS.includes(known)) query[known] = rest.join(":");
+    else throw new Error(`A search knows no “${field}:”. It knows name, ${FIELDS.join(", ")}; what has no colon is part of the name, and a label is searched as label:team=red.`);
   }
   if (names.length) query.name = names.join(" ");
   if (query.phase) query.phase = query.phase.toLowerCase();
-  if (query.since) {
-    const time = /^(\d+)([smhd])$/i.exec(query.since);
-    if (!time) throw new Error(`The time since:${query.since} cannot be read: write a number and a unit, as since:30m, since:2h or since:7d.`);
-    query.since = Math.max(0, Date.now() - time[1] * UNITS[time[2].toLowerCase()]);
+  for (const field of ["since", "until"]) {
+    if (!query[field]) continue;
+    const time = /^(\d+)([smhd])$/i.exec(query[field]);
+    if (!time) throw new Error(`The time ${field}:${query[field]} cannot be read: write a number and a unit, as ${field}:30m, ${field}:2h or ${field}:7d.`);
+    query[field] = Math.max(0, Date.now() - time[1] * UNITS[time[2].toLowerCase()]);
   }
   return query;
 }
