@@ -67,12 +67,17 @@ def test_answers_are_as_documented(site: Site) -> None:
 
 def test_what_is_not_there_or_not_readable_is_told(site: Site) -> None:
     """By status and sentence."""
+    without = site.client.condition("without-inputs").action
     for path, wanted in (
+        (f"/actions/{without}/inputs", 404),
+        (f"/actions/{without}/editable", 404),
         ("/runs/a/b/nothing", 404),
         ("/actions/a/b/c/nothing", 404),
         ("/runs?limit=0", 400),
         ("/runs?colour=red", 400),
         ("/runs/a/b/..%2f", 400),
+        ("/runs/a/b/c/live?cursor=yesterday", 400),
+        ("/runs/a/b/-/live", 400),
     ):
         status, _, body = site.ask(f"/reconciler/api{path}")
         assert (status, bool(json.loads(body)["error"]["message"])) == (wanted, True), path

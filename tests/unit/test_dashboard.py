@@ -11,7 +11,7 @@ import pytest
 
 from reconciler import RetryStrategy, TaskEnvironment
 from reconciler.api.action import ActionId, ActionSpec, RunId, TaskAction
-from reconciler.api.errors import InvalidInput, NotACondition
+from reconciler.api.errors import BlobNotFound, InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import TaskTemplate, encode_template
 from reconciler.archive.bulk import BulkVerb
@@ -23,7 +23,7 @@ from worker.dashboard.buttons import BUTTONS, Asked, press
 from worker.dashboard.changes import FEW, changes_document, named_document
 from worker.dashboard.defaults import is_login, prepare_flower
 from worker.dashboard.guard import closed_because, foreign_because
-from worker.dashboard.live import _Open
+from worker.dashboard.live import _Open, read_cursor
 from worker.dashboard.rows import Bar, bars
 from worker.dashboard.search import search_runs
 from worker.dashboard.wanted import Wanted, read_wanted
@@ -449,6 +449,22 @@ def test_a_run_is_made_of_an_ended_one(lab: Lab) -> None:
         press("fork", Asked(lab.client, run.id.action("m1"), {"inputs": [1]}, "ada"))
 
 
+def test_what_an_action_does_not_have_is_not_found_in_words(lab: Lab) -> None:
+    """An action without inputs; a group, whose results its members have, and which nobody can fork."""
+    asked, group = lab.client.condition("ship"), doubles.map([1, 2])
+    for read in (
+        lambda: detail.whole_document(lab.client, asked.action, "inputs"),
+        lambda: detail.editable_document(lab.client, asked.action),
+    ):
+        with pytest.raises(BlobNotFound, match="has no inputs: it was asked for without any"):
+            read()
+    lab.work()
+    with pytest.raises(BlobNotFound, match=r"is a group .*: each of its 2 members below it has its own"):
+        detail.whole_document(lab.client, group.action, "outputs")
+    assert offered(lab, group.action) == ["rerun"]
+    assert "fork" in offered(lab, group.id.action("m1"))
+
+
 def outputs(lab: Lab, run: str) -> list[int]:
     """What the members of a run returned."""
     names = [ActionId.parse(f"{run}/m{n}") for n in range(2)]
@@ -461,6 +477,8 @@ def test_a_wrong_press_is_refused(lab: Lab) -> None:
     for button, values in (
         ("rob", {}),
         ("abort", {}),
+        ("abort", {"reason": " "}),
+        ("abort", {"reason": 7}),
         ("prioritize", {"priority": "9"}),
         ("prioritize", {"priority": 99}),
     ):
@@ -557,6 +575,14 @@ def test_without_a_login_only_this_machine_sees_runs(
 def test_a_press_from_another_site_is_refused(headers: dict[str, str], ours: bool) -> None:  # noqa: FBT001  # a parameter of pytest
     """By what the browser says of it; what is no browser needs the token all the same."""
     assert (not foreign_because(headers, "localhost:5555")) is ours
+
+
+@pytest.mark.parametrize("cursor", ["x", "", "1", "1-", "-1", "1-1-1", "\u0661-1", "9" * 20 + "-0"])
+def test_a_place_that_is_none_is_refused_by_a_stream(cursor: str) -> None:
+    """It would stay empty for ever; that of a run is a place, and so is the beginning."""
+    assert [read_cursor(place) for place in ("0-0", "1732870000000-12")] == ["0-0", "1732870000000-12"]
+    with pytest.raises(InvalidInput, match="is no place in the changes; use `cursor` of the run"):
+        read_cursor(cursor)
 
 
 def test_one_login_does_not_take_all_streams() -> None:

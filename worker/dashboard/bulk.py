@@ -23,7 +23,7 @@ from reconciler.core.counted import counted
 from reconciler.core.documents import Document
 from reconciler.stores.counts import RunSummary
 from reconciler.stores.holds import RunLife
-from worker.dashboard.buttons import speaking
+from worker.dashboard.buttons import reason_of, speaking
 from worker.dashboard.remembered import GOOD, all_archived
 from worker.dashboard.search import found_runs
 from worker.dashboard.wanted import Wanted, read_wanted
@@ -115,9 +115,7 @@ def _planned(client: Client, verb: BulkVerb, asked: AskedOfAll, wanted: Wanted, 
 
 
 def _plan(client: Client, verb: BulkVerb, asked: AskedOfAll, wanted: Wanted, view: View) -> Bulk:
-    reason = asked.values.get("reason", "")
-    if verb is BulkVerb.ABORT and not (isinstance(reason, str) and reason.strip()):
-        raise InvalidInput("an abort needs a reason: it is stored, and told to the actions")
+    reason = reason_of(asked.values) if verb is BulkVerb.ABORT else ""
     runs = _matching(client, verb, wanted, view)
     if len(runs) > MOST:
         raise InvalidInput(f"more than {MOST} runs fit this search; use a narrower one, as with since:1h")
@@ -127,9 +125,7 @@ def _plan(client: Client, verb: BulkVerb, asked: AskedOfAll, wanted: Wanted, vie
         )
     if not runs:
         raise InvalidInput(f"no run of this search fits {verb}: look again")
-    return client.bulk.plan(
-        verb, runs, name=asked.bulk, reason=str(reason), limit=MOST, project=wanted.project
-    )
+    return client.bulk.plan(verb, runs, name=asked.bulk, reason=reason, limit=MOST, project=wanted.project)
 
 
 def _matching(client: Client, verb: BulkVerb, wanted: Wanted, view: View) -> list[RunLife]:

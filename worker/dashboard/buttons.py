@@ -15,6 +15,7 @@ from reconciler.api.errors import InvalidInput, NotACondition
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
 from reconciler.client.run import Run
+from reconciler.core.children import GROUPS
 from reconciler.core.counted import counted
 from reconciler.core.documents import Document
 from reconciler.core.redaction import open_inputs, redaction_of
@@ -152,8 +153,15 @@ def _ended_root(record: TaskAction) -> bool:
 
 
 def _forkable(record: TaskAction) -> bool:
-    given = record.spec.inputs is not None or bool(record.spec.input_uri)
-    return record.phase.is_terminal() and record.spec.action_type != CONDITION and given
+    own = record.spec.task_type not in {"", *GROUPS}  # inputs of a group are those of its members
+    return (
+        record.phase.is_terminal() and record.spec.action_type != CONDITION and own and takes_inputs(record)
+    )
+
+
+def takes_inputs(record: TaskAction) -> bool:
+    """Tell whether an action was given inputs; a question, for one, was not."""
+    return record.spec.inputs is not None or bool(record.spec.input_uri)
 
 
 def _none(record: TaskAction) -> list[Field]:
@@ -168,9 +176,21 @@ def _value(values: Values, name: str, kind: Any) -> Any:  # noqa: ANN401  # a ty
         raise InvalidInput(f"{name} cannot be read: {error}") from error
 
 
+def reason_of(values: Values) -> str:
+    """Read why something is aborted.
+
+    Raises:
+        InvalidInput: no reason is given.
+    """
+    reason = values.get("reason")
+    if not (isinstance(reason, str) and reason.strip()):
+        raise InvalidInput("an abort needs a reason: it is stored, and told to the actions")
+    return reason
+
+
 def _abort(asked: Asked) -> Done:
     read = reader(asked.client, asked.action.run_id, asked.incarnation)
-    outcome = read.abort(asked.action, _value(asked.values, "reason", str), asked.by)
+    outcome = read.abort(asked.action, reason_of(asked.values), asked.by)
     return Done(outcome.value, _ABORTED[outcome])
 
 

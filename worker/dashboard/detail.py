@@ -20,13 +20,14 @@ from reconciler.client import Client
 from reconciler.client.actions import Actions
 from reconciler.client.describing import Described, describe
 from reconciler.client.waiting import document_of
-from reconciler.core.children import ROOT
+from reconciler.core.children import GROUPS, ROOT
+from reconciler.core.counted import counted
 from reconciler.core.documents import Document, event_document
 from reconciler.core.events import observed_attempts
 from reconciler.core.redaction import redaction_of, shown_inputs
 from reconciler.stores.holds import RunLife
 from reconciler.stores.outputs import read_inputs
-from worker.dashboard.buttons import buttons_of, editable
+from worker.dashboard.buttons import buttons_of, editable, takes_inputs
 from worker.dashboard.markdown import read_markdown
 from worker.dashboard.remembered import reader
 from worker.dashboard.rows import bars, row, task_of
@@ -190,7 +191,7 @@ def _types(record: TaskAction) -> Document:
 
 def inputs_preview(client: Client, record: TaskAction) -> Document | None:
     """Return the inputs as text; integers of any size are exact. None when there are none, as for a question."""
-    if record.spec.inputs is None and not record.spec.input_uri:
+    if not takes_inputs(record):
         return None
     try:
         data = read_inputs(client.blobs, record.spec, limit=_READ)
@@ -237,10 +238,26 @@ def whole_document(client: Client, action: ActionId, which: str, incarnation: st
             f"the {which} of {action} are redacted, as its task says; a program reads them by Client.get"
         )
     if which == "inputs":
-        return read_inputs(client.blobs, record.spec, limit=limit)
+        return _given(client, record)
     if record.status.outputs is None and record.signal is None:
-        raise BlobNotFound(f"{action} is {record.phase} and has no outputs; only what succeeded has")
+        raise BlobNotFound(_no_outputs(record))
     return outputs_of(client, record, limit)
+
+
+def _no_outputs(record: TaskAction) -> str:
+    """Say why an action has no outputs, and where the results are if they are elsewhere."""
+    if record.spec.task_type in GROUPS:
+        members = counted(record.children.total, "member")
+        return f"{record.id} is a group and has no outputs of its own: each of its {members} below it has its own"
+    if record.phase.has_outputs():
+        return f"{record.id} is {record.phase} and returned nothing: its task has no outputs"
+    return f"{record.id} is {record.phase} and has no outputs; only what succeeded has"
+
+
+def _given(client: Client, record: TaskAction) -> bytes:
+    if not takes_inputs(record):
+        raise BlobNotFound(f"{record.id} has no inputs: it was asked for without any")
+    return read_inputs(client.blobs, record.spec, limit=client.settings.max_object_size)
 
 
 def editable_document(client: Client, action: ActionId, incarnation: str = "") -> Document:
@@ -248,11 +265,12 @@ def editable_document(client: Client, action: ActionId, incarnation: str = "") -
 
     Raises:
         ActionNotFound: there is no such action.
+        BlobNotFound: it has none.
         InvalidInput: they are too large for a form, with the way to change them all the same.
         ReadFailed: they cannot be read.
     """
     record = reader(client, action.run_id, incarnation).get(action)
-    data = read_inputs(client.blobs, record.spec, limit=client.settings.max_object_size)
+    data = _given(client, record)
     if len(data) > EDITED:
         raise InvalidInput(
             f"the inputs are {size(len(data))}, and a form edits {size(EDITED)} at most: download them, change the file, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
 from reconciler.api.action import RunId
-from reconciler.api.errors import ReconcilerError
+from reconciler.api.errors import InvalidInput, ReconcilerError
 from reconciler.core.documents import Document
+from reconciler.core.visible import visible
 from worker.dashboard.changes import changes_document
 from worker.dashboard.handlers import Api
 from worker.dashboard.persons import client
@@ -31,6 +33,8 @@ _BUSY: Final = 60
 _SLOW: Final = 0.8
 _LOOK: Final = 5.0
 """How often a stream looks although nothing woke it, seconds: a notification may be lost."""
+
+_CURSOR: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}", re.ASCII)
 
 
 class _Open:
@@ -62,13 +66,32 @@ class _Open:
 _OPEN: Final = _Open()
 
 
+def read_cursor(text: str) -> str:
+    """Check a place in the results channel.
+
+    Raises:
+        InvalidInput: it is none: a stream from there would stay empty for ever.
+    """
+    if not _CURSOR.fullmatch(text):
+        raise InvalidInput(
+            f"cursor {visible(text[:80])!r} is no place in the changes; use `cursor` of the run, or the id of an event"
+        )
+    return text
+
+
 class Live(Api):
     """`GET /reconciler/api/runs/P/D/R/live`: server-sent events named `changes`, from a cursor on."""
 
     async def get(self, path: str) -> None:
         """Stream until the browser goes away."""
-        run = RunId.parse(path)
-        cursor = self.request.headers.get("Last-Event-ID") or self.query().get("cursor", "0-0")
+        try:
+            run = RunId.parse(path)
+            cursor = read_cursor(
+                self.request.headers.get("Last-Event-ID") or self.query().get("cursor", "0-0")
+            )
+        except ReconcilerError as error:
+            self.answer(self.refused(error))
+            return
         if why := _OPEN.refused_because(self.person):
             raise HTTPError(503, why)
         brief = self.query().get("brief", "") == "yes"
