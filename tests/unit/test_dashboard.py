@@ -238,6 +238,8 @@ def test_who_presses_is_noted_with_all_that_changes(lab: Lab) -> None:
     deletion = lab.get(call.action).metadata.deletion
     assert deletion is not None
     assert (deletion.actor, deletion.door) == ("ada", "flower")
+    told = detail.action_page(lab.client, call.action, read_only=True)["events_told"]
+    assert [one["door"] for one in (told[0], told[-1])] == ["client", "flower"]
     made = press("rerun", Asked(lab.client, call.action, {}, "ada"))
     root = RunId.parse(made["run"]).action("a0")
     assert detail.action_page(lab.client, root, read_only=True)["submitted"] == {
@@ -456,7 +458,7 @@ def test_what_an_action_does_not_have_is_not_found_in_words(lab: Lab) -> None:
         lambda: detail.whole_document(lab.client, asked.action, "inputs"),
         lambda: detail.editable_document(lab.client, asked.action),
     ):
-        with pytest.raises(BlobNotFound, match="has no inputs: it was asked for without any"):
+        with pytest.raises(BlobNotFound, match="has no inputs; only what was asked for with some has"):
             read()
     lab.work()
     with pytest.raises(BlobNotFound, match=r"is a group .*: each of its 2 members below it has its own"):

@@ -9,7 +9,9 @@ import msgspec
 
 from reconciler.api.action import CONDITION, ActionId, RunId, TaskAction
 from reconciler.api.approval import read_condition
+from reconciler.api.audit import Who
 from reconciler.api.errors import ActionNotFound, BlobNotFound, InvalidInput, ReconcilerError
+from reconciler.api.event import ActionEvent
 from reconciler.api.logins import WHOLE, View
 from reconciler.api.template import template_or_none
 from reconciler.cli.describe import why_document
@@ -140,7 +142,7 @@ def action_page(
         "task": task_of(record),
         "why": [why_document(one) for one in chain],
         "question": _question(record),
-        "events_told": [event_document(event) for event in events],
+        "events_told": [event_document(event) | {"door": _door(record, event)} for event in events],
         "bars": bars(record),
         "blame": blame(read, record),
         "inputs_preview": inputs_preview(client, record),
@@ -149,6 +151,16 @@ def action_page(
         "buttons": [] if read_only else buttons_of(record),
         "now": client.store.now(),
     }
+
+
+def _door(record: TaskAction, event: ActionEvent) -> str | None:
+    """Tell by which way the actor of an event came, as the record of the action has it; None when it does not say."""
+    submitted, deletion, signal = record.metadata.submitted, record.metadata.deletion, record.signal
+    known = [Who(submitted.actor, submitted.door)] if submitted and event.sequence == 1 else []
+    if event.final:
+        known += [Who(deletion.actor, deletion.door)] if deletion else []
+        known += [Who(signal.by, signal.door)] if signal else []
+    return next((one.door for one in known if one.actor == event.actor and one.door), None)
 
 
 def blame(read: Actions, record: TaskAction) -> list[Document]:
@@ -256,7 +268,7 @@ def _no_outputs(record: TaskAction) -> str:
 
 def _given(client: Client, record: TaskAction) -> bytes:
     if not takes_inputs(record):
-        raise BlobNotFound(f"{record.id} has no inputs: it was asked for without any")
+        raise BlobNotFound(f"{record.id} has no inputs; only what was asked for with some has")
     return read_inputs(client.blobs, record.spec, limit=client.settings.max_object_size)
 
 

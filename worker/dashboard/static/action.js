@@ -107,7 +107,7 @@ function historyBox(found) {
           {},
           h("time", { class: "rc-mono", datetime: event.at }, stamp(at(event.at)).slice(11, 19)),
           badge(event.phase),
-          h("span", { class: "rc-grow" }, texts.join(" · "), event.actor ? h("em", {}, ` by ${event.actor}`) : ""),
+          h("span", { class: "rc-grow" }, texts.join(" · "), event.actor ? h("em", {}, ` by ${who(event)}`) : ""),
           h("span", { class: "rc-muted" }, `attempt ${event.attempt}`),
         );
       }),
@@ -134,8 +134,8 @@ function factsBox(found, run) {
     fact("May begin", stamp(at(found.may_begin_at))),
     fact("Expires", stamp(at(found.expires_at))),
     fact("Cache", found.cache === "disabled" ? "" : found.cache.replaceAll("_", " "), cachedFrom(found)),
-    fact("Aborted by", found.deletion ? `${found.deletion.actor}: ${found.deletion.reason}` : ""),
-    fact("Answered by", found.signal ? `${found.signal.by || "unknown"}` : ""),
+    fact("Aborted by", found.deletion ? `${who(found.deletion)}: ${found.deletion.reason}` : ""),
+    fact("Answered by", found.signal ? who({ ...found.signal, actor: found.signal.by }) : ""),
     fact("Clean-up failed", found.cleanup_error || ""),
     fact("Labels", labels.map(([name, value]) => h("span", { class: "rc-tag", title: `${name}=${value}` }, `${name}=${value}`))),
   );
