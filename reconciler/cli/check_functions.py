@@ -42,12 +42,12 @@ def _functions(store: RedisStore, settings: Settings, needs: Mapping[str, Needs]
     if not needs:
         return skipped("functions", "no functions are known here")
     ends = time.monotonic() + _SETTLES
-    seen = survey(store)
+    seen = survey(store, settings)
     while problems := function_problems(store, seen, settings, needs):
         if seen.youngest > _YOUNG or time.monotonic() > ends:
             break
         time.sleep(0.5)
-        seen = survey(store)
+        seen = survey(store, settings)
     return Finding(
         name="functions", detail=f"each of {len(needs)} has what it needs", problems=tuple(problems)
     )

@@ -29,6 +29,7 @@ from reconciler.core.liveness import (
 from reconciler.core.ordering import natural_key
 from reconciler.core.times import span
 from reconciler.settings import Settings
+from reconciler.stores.lines import QueueState
 from reconciler.stores.redis.store import RedisStore
 from reconciler.stores.redis.surveying import Late
 
@@ -55,6 +56,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         resynced, collected: how long ago beat's ticks were served, ms; None: never.
         late: what waits longest for a step.
         waiting: launches by queue.
+        rules: of these queues, and of the default one.
     """
 
     workers: Workers
@@ -63,6 +65,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     collected: int | None
     late: Late
     waiting: Mapping[str, int]
+    rules: Mapping[str, QueueState]
 
     def consumers(self, queue: str) -> list[str]:
         """Tell which workers consume a queue, and which may (those of a release that does not say)."""
@@ -74,15 +77,18 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         return min((self.now - facts.started_at for facts in self.workers.values()), default=_YOUNG)
 
 
-def survey(store: RedisStore) -> Survey:
+def survey(store: RedisStore, settings: Settings) -> Survey:
     """Read the workers from the records."""
+    waiting = store.launches_waiting()
+    queues = {settings.attempts_queue, *(queue for queue, count in waiting.items() if count)}
     return Survey(
         workers={name: read_facts(facts) for name, facts in store.workers().items()},
         now=store.now(),
         resynced=store.swept_ago("resync"),
         collected=store.swept_ago("collect"),
         late=store.latest(),
-        waiting=store.launches_waiting(),
+        waiting=waiting,
+        rules={queue: store.set_queue(queue) for queue in sorted(queues)},
     )
 
 
@@ -90,17 +96,17 @@ def check_workers(settings: Settings) -> list[Finding]:
     """Make all checks of the workers, in the order of `NAMES`."""
     try:
         with closing(RedisStore(settings)) as store:
-            seen = survey(store)
+            seen = survey(store, settings)
             ends = time.monotonic() + _SETTLES
             while _troubled(seen, settings) and seen.youngest < _YOUNG and time.monotonic() < ends:
                 time.sleep(0.25)
-                seen = survey(store)
+                seen = survey(store, settings)
     except StoreUnavailable:
         return [skipped(name, "not known while Redis does not answer") for name in NAMES]
     return [
         living(seen),
         steps(seen, settings),
-        attempts(seen, settings),
+        attempts(seen),
         beat(seen, settings),
         agreement(seen, settings),
         remote(seen, settings),
@@ -108,7 +114,7 @@ def check_workers(settings: Settings) -> list[Finding]:
 
 
 def _troubled(seen: Survey, settings: Settings) -> bool:
-    found = (living(seen), steps(seen, settings), attempts(seen, settings), beat(seen, settings))
+    found = (living(seen), steps(seen, settings), attempts(seen), beat(seen, settings))
     return any(finding.problems for finding in found)
 
 
@@ -179,11 +185,18 @@ def steps(seen: Survey, settings: Settings) -> Finding:
     return Finding(name="steps", detail=detail, problems=tuple(problems))
 
 
-def attempts(seen: Survey, settings: Settings) -> Finding:
-    """Check that the default queue, and each queue in which launches wait, is consumed."""
+def attempts(seen: Survey) -> Finding:
+    """Check that the default queue, and each queue in which launches wait, is consumed, and gives work."""
     problems = []
-    queues = sorted({settings.attempts_queue, *(queue for queue, count in seen.waiting.items() if count)})
-    for queue in queues:
+    for queue, rules in seen.rules.items():
+        if rules.paused:
+            problems.append(
+                f"the queue {queue!r} is paused, so nothing in it begins: `reconciler queue resume {queue}`"
+            )
+        if rules.limit == 0:
+            problems.append(
+                f"the queue {queue!r} takes nothing, as its limit is 0: `reconciler queue limit {queue} none`"
+            )
         if not seen.consumers(queue):
             count = seen.waiting.get(queue, 0)
             what = (
@@ -195,7 +208,7 @@ def attempts(seen: Survey, settings: Settings) -> Finding:
                 f"{what} {queue!r}, which no living worker consumes: "
                 f"start one with `celery -A worker worker -P prefork -Q {queue} -n {queue}@%h`"
             )
-    shown = [f"{queue}: {seen.waiting.get(queue, 0)} waiting" for queue in queues]
+    shown = [f"{queue}: {seen.waiting.get(queue, 0)} waiting" for queue in seen.rules]
     return Finding(name="attempts", detail=", ".join(shown), problems=tuple(problems))
 
 

@@ -181,6 +181,18 @@ def twin(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
     until(lambda: not installation.facts("attempts").get("twin"), 40)
 
 
+def ruled(**rule: Any) -> Fault:
+    """Pause or limit the queue of functions."""
+
+    @contextmanager
+    def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+        installation.store.set_queue("attempts", **rule)
+        yield {}
+        installation.store.set_queue("attempts", pause=False, limit=-1)
+
+    return made
+
+
 def waits_for(reason: str, **config: str) -> Fault:
     """Store an action that waits, and says for what."""
 
@@ -351,6 +363,8 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         "its metrics are not served",
     ),
     "port of metrics taken": (taken_port, "metrics", "RECONCILER_METRICS_PORT"),
+    "a paused queue": (ruled(pause=True), "attempts", "`reconciler queue resume attempts`"),
+    "a queue that takes nothing": (ruled(limit=0), "attempts", "`reconciler queue limit attempts none`"),
     "a function nobody knows": (
         variables(IMPORTS="doctor_functions"),
         "functions",
