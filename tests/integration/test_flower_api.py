@@ -323,6 +323,32 @@ def test_a_login_sees_its_projects_alone(site: Site) -> None:
     shown.abort("enough")
 
 
+@needs_chromium
+def test_a_login_is_told_no_more_than_it_can_know(site: Site, tmp_path: Path) -> None:
+    """Where it sees nothing it does not read that nothing is stored, and no tab leads to a page that is closed to it."""
+    tabs = "[...document.querySelectorAll('.rc-tabs a')].map(one => one.innerText).join()"
+    with (
+        another_flower(
+            site,
+            "--basic_auth=ada:a,bob:b,root:r",
+            RECONCILER_FLOWER_PROJECTS="ada=meadow,root=*",
+        ) as root,
+        browser(tmp_path) as page,
+    ):
+        for login, text, wanted in (
+            (
+                "ada:a",
+                "No run is stored yet in the projects your login sees (meadow)",
+                "Runs,Waiting for you",
+            ),
+            ("bob:b", "Your login sees no project, so no run is shown", "Runs,Waiting for you"),
+            ("root:r", "", "Runs,Waiting for you,Health"),
+        ):
+            page.open(f"{root.replace('//', f'//{login}@')}/runs")
+            page.wait_text(text)
+            page.wait(f"{tabs} === '{wanted}'")
+
+
 def test_an_open_flower_shows_no_runs(site: Site) -> None:
     """On all addresses without a login its own pages may be open; ours are not, and say what to do."""
     with another_flower(site, "--address=0.0.0.0", FLOWER_UNAUTHENTICATED_API="true") as root:

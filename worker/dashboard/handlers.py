@@ -16,7 +16,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler, authentica
 
 from reconciler.api.action import ActionId, RunId
 from reconciler.api.errors import InvalidInput
-from reconciler.api.logins import View
+from reconciler.api.logins import ALL, View
 from reconciler.cli.exits import ExitCode, error_document, exit_code_of
 from reconciler.cli.standing import doctor_document, health_document
 from reconciler.core.documents import Document
@@ -109,9 +109,14 @@ class Page(Guarded):
 
     @authenticated
     def get(self, *_: str) -> None:
-        """Show the page."""
+        """Show the page. It is told which projects the login sees, so that it says no more than is true."""
+        seen = self.view.projects
         self.render(
-            "reconciler.html", token=self.xsrf_token.decode(), read_only=self.read_only, modules=MODULES
+            "reconciler.html",
+            token=self.xsrf_token.decode(),
+            read_only=self.read_only,
+            modules=MODULES,
+            sees=ALL if seen is None else ", ".join(sorted(seen)),
         )
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401  # Tornado's signature

@@ -4,6 +4,8 @@ const meta = (name) => document.querySelector(`meta[name="reconciler-${name}"]`)
 const given = meta("prefix");
 export const prefix = given ? "/" + given.replace(/^\/+|\/+$/g, "") : "";
 export const readOnly = meta("read-only") === "yes";
+export const sees = meta("sees"); // the projects of the login; * = all, which some pages are for
+export const seesAll = sees === "*";
 export const page = (path) => prefix + path;
 // Of several runs of one name the address says which one is meant; without it, the last one. Once that has been read, the
 // page stays with it: what is pressed never meets a run of its name that began later.

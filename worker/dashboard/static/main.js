@@ -1,6 +1,6 @@
 // Decides by the address which page this is.
 
-import { page, prefix } from "./api.js";
+import { page, prefix, seesAll } from "./api.js";
 import { fill, h } from "./dom.js";
 import { showAction } from "./action.js";
 import { sentence } from "./format.js";
@@ -22,7 +22,7 @@ const main = document.getElementById("main-content");
 const path = decoded(location.pathname.slice(prefix.length)) || "/";
 const names = path.split("/").filter(Boolean);
 
-const TABS = [["Runs", "/runs"], ["Waiting for you", "/waiting"], ["Health", "/health"]];
+const TABS = [["Runs", "/runs"], ["Waiting for you", "/waiting"], ...(seesAll ? [["Health", "/health"]] : [])]; // health tells of all projects
 
 function tabs(here) {
   return h(

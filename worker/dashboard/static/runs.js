@@ -1,6 +1,6 @@
 // The list of runs: searched in words, newest first, looked at again while it is open.
 
-import { get, page, post, readOnly } from "./api.js";
+import { get, page, post, readOnly, sees, seesAll } from "./api.js";
 import { openForm } from "./buttons.js";
 import { fill, h } from "./dom.js";
 import { PHASES, badge, count, counted, ended, moment, sentence, shares, span, words } from "./format.js";
@@ -50,6 +50,14 @@ function readAddress() {
     else strange.push(name);
   }
   return [words.filter(Boolean).join(" "), strange.length ? `The address names ${strange.join(", ")}, which no search knows; it knows q, name, ${FIELDS.join(", ")}.` : ""];
+}
+
+// Why there is nothing, as far as this login can know.
+function nothing(searched) {
+  if (!sees) return "Your login sees no project, so no run is shown: RECONCILER_FLOWER_PROJECTS of this Flower says what each login sees.";
+  if (searched) return "No run fits this search.";
+  if (!seesAll) return `No run is stored yet in the projects your login sees (${sees}): submit one there, and it appears here.`;
+  return "No runs are stored yet: submit one, and it appears here.";
 }
 
 function line(run, now) {
@@ -206,7 +214,7 @@ export async function showRuns(body) {
     foot.classList.toggle("rc-empty", none);
     fill(trouble, found.problem || "");
     const tried = found.searched > found.runs.length ? ` ${counted(found.searched, "run was", "runs were")} searched.` : "";
-    fill(foot, none ? (next ? `Nothing here yet.${tried}` : search.value.trim() ? "No run fits this search." : "No runs are stored yet: submit one, and it appears here.") : next ? "" : `These are all.${tried}`);
+    fill(foot, none ? (next ? `Nothing here yet.${tried}` : nothing(search.value.trim())) : next ? "" : `These are all.${tried}`);
   }
   let timer = 0;
   search.addEventListener("input", () => {
