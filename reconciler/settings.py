@@ -126,6 +126,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     inline_limit: int = 4096
     """Inputs up to this size ride in the record instead of S3, outputs up to it ride there beside S3."""
+    pack_outputs: int = 0
+    """Outputs up to this size of sibling calls that a worker ran together share an object; 0: an object each."""
     max_object_size: int = 64 * 1024 * 1024
     """Largest inputs or outputs that are stored."""
     retention: timedelta = timedelta(hours=1)
@@ -293,8 +295,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def _unreadable(self) -> list[str]:
         """List paths, and entries of lists, that do not have their form."""
         found = []
-        path = self.callback_secret_file
-        if path and not PurePosixPath(path).is_absolute():
+        if (path := self.callback_secret_file) and not PurePosixPath(path).is_absolute():
             found.append(f"{PREFIX}CALLBACK_SECRET_FILE must be an absolute path")
         readers = (
             ("fair_weights", read_weight),
@@ -314,9 +315,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def _out_of_bounds(self) -> list[str]:
         """List values that are too small or too large on their own."""
         port = self.metrics_port
-        confirm = self.confirm_replicas
+        zero = {"CONFIRM_REPLICAS": self.confirm_replicas, "PACK_OUTPUTS": self.pack_outputs}
         return [
-            *([] if confirm >= 0 else [f"{PREFIX}CONFIRM_REPLICAS must not be negative, got {confirm}"]),
+            *(f"{PREFIX}{name} must not be negative, got {n}" for name, n in zero.items() if n < 0),
             *([] if 0 <= port < 65536 else [f"{PREFIX}METRICS_PORT must be between 0 and 65535, got {port}"]),
             *(
                 f"{PREFIX}{name.upper()} must be at least 1, got {getattr(self, name)}"
@@ -356,8 +357,7 @@ _WITHOUT = dict.fromkeys(("cache_retention", "cache_max_age", "consumer_patience
 _BY_ZERO = {"suspend_after": "at once", **_WITHOUT}
 _POSITIVE = (
     "step_lease", "step_budget", "max_countdown", "attempt_lease", "abort_grace", "quota_lease",
-    "connect_timeout", "socket_timeout", "cleanup_patience", "import_timeout",
-    "unknown_function_patience",
+    "connect_timeout", "socket_timeout", "cleanup_patience", "import_timeout", "unknown_function_patience",
 )  # fmt: skip
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -53,6 +53,7 @@ class ActionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         reported_time: when the event was built.
         began: when its function began to run, if no earlier event of the attempt says so; 0 = one does, or it did not run.
         output_prefix: folder of the attempt's objects in S3; `outputs` is derived from it.
+        output_part: where its outputs lie in a pack; empty: in an object of their own in that folder.
         actor: who asked, for aborts and signals.
         parent: name of the parent action; None for a root (first event only).
     """
@@ -69,6 +70,7 @@ class ActionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     error_info: ErrorInfo | None = None
     cluster: str = ""
     output_prefix: str = ""
+    output_part: str = ""
     cluster_events: tuple[ClusterEvent, ...] = ()
     log_info: tuple[LogLink, ...] = ()
     log_context: dict[str, str] | None = None
@@ -81,8 +83,9 @@ class ActionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     def outputs(self) -> OutputReferences | None:
         """Output and report URI of the attempt; None when they cannot be computed (R56)."""
         if not self.output_prefix:
-            return None
-        return OutputReferences(f"{self.output_prefix}/{OUTPUTS_FILE}", f"{self.output_prefix}/{REPORT_FILE}")
+            return OutputReferences(self.output_part, "") if self.output_part else None
+        own = f"{self.output_prefix}/{OUTPUTS_FILE}"
+        return OutputReferences(self.output_part or own, f"{self.output_prefix}/{REPORT_FILE}")
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

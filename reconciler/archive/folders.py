@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from reconciler.api.action import TaskAction
 from reconciler.api.template import template_or_none
-from reconciler.core.layout import INPUTS, inputs_folder, run_folder
+from reconciler.core.layout import INPUTS, inputs_folder, packs_folder, run_folder
 from reconciler.core.paths import output_prefix
 from reconciler.stores.garbage import Folders
 from reconciler.stores.objects import BlobStore
 
 
 def folders_of(blobs: BlobStore, action: TaskAction) -> Folders:
-    """Name the folders of an action's inputs and attempts; none when these stay."""
+    """Name the folders of an action's inputs and attempts; where these stay, that of its children's packs alone."""
     template = template_or_none(action)
-    if template is None or (template.metadata is not None and template.metadata.discoverable):
-        return ()
+    kept = template is None or (template.metadata is not None and template.metadata.discoverable)
     spec, name = action.spec, action.id.action
+    if kept:
+        return (_packs_of(blobs, action),) if action.metadata.incarnation and action.children.total else ()
     if not action.metadata.incarnation:
         return _old_folders(blobs, action)
     own = blobs.uri(run_folder(action.id.run_id, action.metadata.incarnation))
@@ -26,6 +27,12 @@ def folders_of(blobs: BlobStore, action: TaskAction) -> Folders:
     if spec.run_output_base == own:
         return (_attempts_of(action), inputs)
     return (inputs,)  # and the values its function kept
+
+
+def _packs_of(blobs: BlobStore, action: TaskAction) -> str:
+    """Name the folder of what its children share: no child outlives its parent, and none that is cached has a part there."""
+    own = blobs.uri(run_folder(action.id.run_id, action.metadata.incarnation))
+    return packs_folder(own, action.id.action)
 
 
 def _old_folders(blobs: BlobStore, action: TaskAction) -> Folders:

@@ -12,7 +12,8 @@ from reconciler.api.event import OUTPUTS_FILE, ActionEvent, ClusterEvent, ErrorI
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status import ActionStatus
 from reconciler.api.status_conditions import CODE_LIMIT, cut
-from reconciler.api.transition import CacheStatus, ErrorKind, ExecutionError, PhaseInfo, TaskInfo
+from reconciler.api.transition import CacheStatus, ErrorKind, ExecutionError, OutputRef, PhaseInfo, TaskInfo
+from reconciler.core.layout import read_part
 from reconciler.core.paths import output_prefix
 from reconciler.core.status_conditions import action_phase, event_phase
 
@@ -89,12 +90,18 @@ def build_event(
         error_info=_error_info(info.err),
         cluster=cluster,
         output_prefix=prefix_of(action),
+        output_part=_part_of(details.outputs if details else None),
         cluster_events=_cluster_events(info, at),
         log_info=details.logs[:MOST_DETAILS] if details else (),
         log_context=_log_context(details),
         cache_status=observed_cache_status(details),
         cache_metadata=_cache_source(details),
     )
+
+
+def _part_of(ref: OutputRef | None) -> str:
+    """Return the URI of outputs in a pack, which do not lie in the folder of their attempt."""
+    return ref.uri if ref is not None and read_part(ref.uri) is not None else ""
 
 
 def _cache_source(info: TaskInfo | None) -> dict[str, Any] | None:
@@ -162,6 +169,7 @@ def _only_event(event: ActionEvent, status: ActionStatus) -> ActionEvent:
         event,
         final=True,
         output_prefix=folder if name == OUTPUTS_FILE else "",
+        output_part=_part_of(status.outputs),
         cluster_events=tuple(ClusterEvent(h.message, h.occurred_at) for h in status.phase_history[-1:]),
         cache_status=status.cache_status,
     )

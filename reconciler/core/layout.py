@@ -15,6 +15,7 @@ Runs of releases before have no incarnation, and keep the layout they began with
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from reconciler.api.action import RunId
 
@@ -26,6 +27,10 @@ SHARD = 2
 """Characters of the shard in front of attempts."""
 INPUTS = "inputs"
 """Folder of an action's inputs, below the action's."""
+PACKS = "packs"
+"""Folder of the packs with outputs of an action's children, beside its inputs: they go with the action, which goes last."""
+_PACK = r"s3://[^/]+/(?:.+/)?" + AREA + r"/[^/]+/[^/]+/[^/@]+@[^/@]+/[^/]+/" + PACKS + r"/[0-9a-f]{32}"
+_PART = re.compile(f"({_PACK})#([0-9]{{1,9}})\\+([1-9][0-9]{{0,8}})", re.ASCII | re.DOTALL)
 _DEFAULT = re.compile(rf"/{AREA}/[^/]+/[^/]+/[^/@]+@[^/@]+$")
 _ATTEMPT = re.compile(r"\d+(-\d+)?", re.ASCII)
 
@@ -45,6 +50,28 @@ def inputs_folder(base: str, action: str, digest: str) -> str:
 def steps_folder(base: str, action: str) -> str:
     """Return where a function's kept values lie that are too large for a record; `base` is the default one."""
     return f"{base}/{action}/steps"
+
+
+class Part(NamedTuple):
+    """A range of a pack: the URI of the object, and the range's first byte and size."""
+
+    pack: str
+    first: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.pack}#{self.first}+{self.size}"
+
+
+def read_part(uri: str) -> Part | None:
+    """Read the URI of a part of a pack; None for every other URI. Nobody else may name an object like that."""
+    found = _PART.fullmatch(uri)
+    return Part(found[1], int(found[2]), int(found[3])) if found else None
+
+
+def packs_folder(base: str, parent: str) -> str:
+    """Return where outputs of an action's children lie that share an object; `base` is the default one."""
+    return f"{base}/{parent}/{PACKS}"
 
 
 def is_default_base(base: str) -> bool:

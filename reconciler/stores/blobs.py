@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound, InvalidInput
 from reconciler.api.transition import OutputRef
-from reconciler.stores.objects import BlobStore
+from reconciler.core.layout import Part, read_part
+from reconciler.stores.objects import BlobStat, BlobStore
 
 MAX_KEY = 1024
 """Longest key of an object, in UTF-8 bytes: a limit of S3 itself."""
@@ -33,8 +34,10 @@ def parse_uri(uri: str) -> Address:
     `.` and `..` are refused as parts of a key: servers that keep objects as files would follow them.
 
     Raises:
-        InvalidInput: it has not that form, or the key is too long.
+        InvalidInput: it has not that form, or the key is too long; or it is a part of an object, which can only be read.
     """
+    if read_part(uri) is not None:
+        raise InvalidInput(f"{uri[:200]!r} is a part of an object: it can be read, and nothing else")
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not _BUCKET.fullmatch(bucket) or not key:
@@ -46,6 +49,16 @@ def parse_uri(uri: str) -> Address:
             f"the path of {uri[:200]}… is longer than the {MAX_KEY} bytes S3 allows; shorten it"
         )
     return Address(bucket, key)
+
+
+def parse_readable(uri: str) -> tuple[Address, Part | None]:
+    """Read the address of what can be read: of an object, or of the pack that holds a part.
+
+    Raises:
+        InvalidInput: as `parse_uri`, but a part is fine.
+    """
+    part = read_part(uri)
+    return parse_uri(part.pack if part else uri), part
 
 
 def parse_folder(uri: str) -> Address:
@@ -98,6 +111,18 @@ def check_size(uri: str, size: int, limit: int) -> None:
 def not_found(uri: str) -> BlobNotFound:
     """Make the error for an object that is not there."""
     return BlobNotFound(f"no object lies at {uri}: it was never written, or it was deleted. Check the URI.")
+
+
+def is_cut(uri: str) -> BlobCorrupt:
+    """Make the error for a part that its pack does not hold."""
+    return BlobCorrupt(f"{uri} is not in its pack: somebody changed or cut it; run the action again.")
+
+
+def stat_of(part: Part | None, size: int) -> BlobStat | None:
+    """Tell of an object of this size, or of a part of it; None when it is too short to hold the part."""
+    if part is None:
+        return BlobStat(size)
+    return BlobStat(part.size) if part.first + part.size <= size else None
 
 
 def exists(uri: str) -> BlobExists:

@@ -101,10 +101,10 @@ class ActionFiles:
                 raise
         return self.reference(data, inline_limit)
 
-    def reference(self, data: bytes, inline_limit: int = 0) -> OutputRef:
-        """Make the reference to outputs that lie in S3 already; see `write_outputs`."""
+    def reference(self, data: bytes, inline_limit: int = 0, uri: str = "") -> OutputRef:
+        """Make the reference to outputs that lie in S3 already, by default at their own place; see `write_outputs`."""
         inline = data if inline_limit and len(data) <= inline_limit else None
-        return OutputRef(uri=self.outputs_uri, sha256=digest_of(data), size=len(data), inline=inline)
+        return OutputRef(uri=uri or self.outputs_uri, sha256=digest_of(data), size=len(data), inline=inline)
 
     def read_outputs(self, ref: OutputRef | None = None) -> bytes:
         """Read the outputs `ref` points to (also those of another attempt), or else those of this attempt.

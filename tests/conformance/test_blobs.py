@@ -218,3 +218,69 @@ def test_named_objects_are_deleted(blobs: Blobs) -> None:
     blobs.delete([*unwanted, blobs.uri("unwanted", "gone")])
     blobs.delete([])
     assert [one.uri for one in blobs.find(blobs.uri("unwanted"))] == [kept]
+
+
+def _pack(blobs: Blobs) -> str:
+    return blobs.uri("_runs", "p", "d", "r@1", "parent", "packs", uuid.uuid4().hex)
+
+
+def test_a_part_of_a_pack_is_read(blobs: Blobs) -> None:
+    """A part is read by itself, with its own digest and its own size, and so is one at either end."""
+    pack = _pack(blobs)
+    blobs.put(pack, b"onetwothree", overwrite=False)
+    parts = [f"{pack}#0+3", f"{pack}#3+3", f"{pack}#6+5"]
+    assert [blobs.get(part) for part in parts] == [b"one", b"two", b"three"]
+    assert blobs.get(parts[1], sha256=digest_of(b"two"), limit=3) == b"two"
+    assert blobs.stat(parts[2]) == BlobStat(5)
+    refs = [
+        OutputRef(uri=part, sha256=digest_of(text))
+        for part, text in zip(parts, (b"one", b"two", b"three"), strict=True)
+    ]
+    assert blobs.get_many(refs) == [b"one", b"two", b"three"]
+    with pytest.raises(BlobCorrupt, match="is not what was written"):
+        blobs.get(parts[0], sha256=digest_of(b"two"))
+    with pytest.raises(BlobCorrupt, match="at most 2 are read"):
+        blobs.get(parts[0], limit=2)
+
+
+@pytest.mark.parametrize("part", ["#9+3", "#11+1", "#0+12", "#999999999+999999999"])
+def test_a_part_that_its_pack_does_not_hold(blobs: Blobs, part: str) -> None:
+    """It is an error, and never fewer bytes; asked whether it is there, it is not."""
+    pack = _pack(blobs)
+    blobs.put(pack, b"onetwothree")
+    with pytest.raises(BlobCorrupt, match="is not in its pack"):
+        blobs.get(pack + part)
+    assert blobs.stat(pack + part) is None
+
+
+def test_a_part_of_no_pack(blobs: Blobs) -> None:
+    """It is a missing object like any other."""
+    part = f"{_pack(blobs)}#0+3"
+    with pytest.raises(BlobNotFound):
+        blobs.get(part)
+    assert blobs.stat(part) is None
+
+
+def test_a_part_can_only_be_read(blobs: Blobs) -> None:
+    """Nobody writes, removes or lists by the name of a part."""
+    part = f"{_pack(blobs)}#0+3"
+    for verb in (
+        lambda: blobs.put(part, b""),
+        lambda: blobs.delete([part]),
+        lambda: blobs.delete_prefix(part),
+    ):
+        with pytest.raises(InvalidInput, match="it can be read, and nothing else"):
+            verb()
+    assert blobs.create_many([(part, b"")]) == [False]
+
+
+@pytest.mark.parametrize("end", ["#0+0", "#-1+2", "#00000000000+1", "#0+1#0+1", "#0-3", "# 0+1", "#٣+1"])
+def test_what_is_no_part_is_the_name_of_an_object(blobs: Blobs, end: str) -> None:
+    """Only ranges of the one form are any; all else is a name, and nothing lies there."""
+    pack = _pack(blobs)
+    blobs.put(pack, b"onetwothree")
+    with pytest.raises(BlobNotFound):
+        blobs.get(pack + end)
+    other = blobs.uri("packs", uuid.uuid4().hex + "#0+3")  # not below a run
+    blobs.put(other, b"whole")
+    assert blobs.get(other) == b"whole"

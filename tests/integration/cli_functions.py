@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from reconciler import TaskEnvironment
+from reconciler import Cache, TaskEnvironment
 
 print("cli_functions is imported")  # what modules print must not get between the output
 
@@ -30,3 +30,9 @@ def rest(seconds: float) -> float:
     """Be busy with nothing."""
     threading.Event().wait(seconds)
     return seconds
+
+
+@env.task(cache=Cache(version="1"))
+def rests(count: int) -> float:
+    """Start calls that are busy with nothing, and wait for all."""
+    return sum(call.result() for call in [rest.delay(index / 1000) for index in range(count)])

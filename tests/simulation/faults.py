@@ -94,6 +94,7 @@ OF_CROWD = (
     "store.finish_attempts",
     "store.heartbeat",
 )
+OF_PACKS = ("blobs.create_many", "store.finish_attempts", "store.finish_attempts")
 OF_FAMILIES = (
     *("", "store.commit", "store.create", "store.create", "store.keep_step", "store.get_many"),
     *("store.finish_attempts", "store.draw", "store.heartbeat"),

@@ -77,6 +77,7 @@ class Simulation:
             shards=2,
             quotas=(f"{GPU}=2",),
             inline_limit=self.rng.choice((1, 4096)),
+            pack_outputs=(0, 120, 4096)[seed // 2 % 3],
             step_batch=self.rng.choice((1, 3, 100)),
             cache_heartbeat_grace=self.rng.choice((1, 3)),
             retention=timedelta(seconds=hours * 3600 or self.rng.choice((1, 60))),

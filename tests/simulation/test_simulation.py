@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.core.layout import PACKS as PACKS_FOLDER
 from reconciler.stores.memory.store import MemoryStore
 from tests.simulation.checker import Observer, Violation
 from tests.simulation.simulation import Simulation, story_of
-from tests.simulation.workload import FAMILY, IMPATIENT, MAPS, THEMES, TURNS, Theme
+from tests.simulation.workload import FAMILY, IMPATIENT, MAPS, PACKS, THEMES, TURNS, Theme
 
 SEEDS = int(os.environ.get("SIM_SEEDS", "200"))
 START = int(os.environ.get("SIM_START", "0"))
@@ -54,6 +55,14 @@ def test_no_story_of_turns_breaks_a_promise() -> None:
     """No fair key and no low priority is passed over for long; whatever dies, freezes or gets lost."""
     for seed in range(START, START + SEEDS // 20):
         told(seed, TURNS)
+
+
+def test_no_story_of_packs_breaks_a_promise() -> None:
+    """Outputs that share an object are there, whole, as long as a record names them, and go after it."""
+    packs = 0
+    for seed in range(START, START + max(SEEDS // 20, 12)):
+        packs += sum(f"/{PACKS_FOLDER}/" in at.key for at in told(seed, PACKS).blobs._objects)
+    assert packs
 
 
 @pytest.mark.rule("R86", "R89")

@@ -31,6 +31,7 @@ from tests.simulation.faults import (
     OF_CACHE,
     OF_CROWD,
     OF_FAMILIES,
+    OF_PACKS,
     OF_STEPS,
 )
 from tests.simulation.plots import Inputs, drawn_impatient, drawn_plot
@@ -54,6 +55,7 @@ class Theme(msgspec.Struct, frozen=True):
         bulks: share of those after which a run is made of each of many.
         secrets: share of the functions that read one, and so are drawn alone.
         crowd: most tasks of a group: of a long line several are drawn together.
+        quick: functions take no time, so those that are drawn together are written together.
         turns: groups have fair keys and priorities.
         favourites: calls before which processes like to freeze.
         impatient: functions that start others give waits up, start over, and start runs of their own.
@@ -67,6 +69,7 @@ class Theme(msgspec.Struct, frozen=True):
     alike: bool = False
     secrets: float = 0.3
     crowd: int = 4
+    quick: bool = False
     aborted: float = 0.3
     again: float = 0.3
     remade: float = 0.1
@@ -80,6 +83,7 @@ class Theme(msgspec.Struct, frozen=True):
 CROWD = Theme(
     (0, 0, 1, 0, 0, 0), cached=0.0, functions=1.0, greedy=0.0, secrets=0.0, crowd=16, favourites=OF_CROWD
 )
+PACKS = msgspec.structs.replace(CROWD, quick=True, crowd=24, remade=0.5, favourites=OF_PACKS)
 TURNS = msgspec.structs.replace(CROWD, secrets=1.0, crowd=24, turns=True)
 MAPS = Theme((0, 0, 0, 1, 0, 0), maps=5, favourites=OF_STEPS)
 FAMILY = Theme((0, 0, 0, 0, 0, 1), favourites=OF_FAMILIES)

@@ -148,19 +148,23 @@ class Attempt:
         files = self._files()
         return None if 0 < limit < len(self._ended.outputs) else (files.outputs_uri, self._ended.outputs)
 
-    def write(self, *, written: bool = False) -> AttemptOutcome:
+    def has_text(self) -> bool:
+        """Tell whether it has a log."""
+        return bool(self._text)
+
+    def write(self, written: str = "") -> AttemptOutcome:
         """Write what is kept of the attempt, and return its outcome.
 
         Args:
-            written: whether its `object` lies in S3 already.
+            written: where its outputs lie in S3 already; empty: nowhere.
         """
         if self.outcome is None:
             grace = self.engine.settings.abort_grace.total_seconds()
             try:
                 if written and not self._text:
-                    self.outcome = self._write(written=True)  # no request is left
+                    self.outcome = self._write(written)  # no request is left
                 else:
-                    self.outcome = retry_outages(lambda: self._write(written=written), self.beat, grace)
+                    self.outcome = retry_outages(lambda: self._write(written), self.beat, grace)
             except Unavailable as error:
                 self.outcome = AttemptOutcome(ended="stopped", code="OutputsNotWritten", message=str(error))
             except Exception as error:  # noqa: BLE001  # logged there
@@ -326,7 +330,7 @@ class Attempt:
             return unasked(self._client(), self.record, self._made) if self.record.children.total else ()
         return ()
 
-    def _write(self, *, written: bool) -> AttemptOutcome:
+    def _write(self, written: str) -> AttemptOutcome:
         """Write outputs, error and log to S3; only then the outcome that points to them is reported."""
         ended, files = self._ended, self._files()
         assert ended is not None
@@ -340,7 +344,7 @@ class Attempt:
             if isinstance(ended, Returned):
                 inline = self.engine.settings.inline_limit
                 ref = (
-                    files.reference(ended.outputs, inline)
+                    files.reference(ended.outputs, inline, written)
                     if written
                     else files.write_outputs(ended.outputs, inline)
                 )

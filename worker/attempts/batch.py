@@ -26,6 +26,7 @@ from worker.attempts.attempt import Attempt
 from worker.attempts.fitness import CannotRun
 from worker.attempts.flower import Telling
 from worker.attempts.heartbeat import keeper
+from worker.attempts.packs import parcels_of
 from worker.attempts.retry import OUTAGE
 from worker.attempts.traced import trace
 from worker.faults import storable
@@ -158,11 +159,16 @@ class Batch:
         self._drive([attempt.record for attempt in ended])
 
     def _write(self, ended: Sequence[Attempt]) -> None:
-        objects = [(attempt, found) for attempt in ended if (found := attempt.object()) is not None]
-        made = self._made([found for _, found in objects])
-        written = {id(attempt) for (attempt, _), done in zip(objects, made, strict=True) if done}
+        parcels = parcels_of(self._engine, ended)
+        made = self._made([(parcel.uri, parcel.data) for parcel in parcels])
+        written = {
+            id(attempt): uri
+            for parcel, done in zip(parcels, made, strict=True)
+            if done
+            for attempt, uri in parcel.parts
+        }
         for attempt in ended:
-            attempt.write(written=id(attempt) in written)
+            attempt.write(written.get(id(attempt), ""))
             attempt.measure()
 
     def _made(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:

@@ -61,9 +61,14 @@ class MemoryBlobs:
             BlobCorrupt: the digest differs from `sha256`, or the object is larger than `limit`.
             InvalidInput: the URI is none.
         """
-        data = self._objects.get(blobs.parse_uri(uri))
+        address, part = blobs.parse_readable(uri)
+        data = self._objects.get(address)
         if data is None:
             raise blobs.not_found(uri)
+        if part is not None:
+            data = data[part.first : part.first + part.size]
+            if len(data) < part.size:
+                raise blobs.is_cut(uri)
         blobs.check_size(uri, len(data), limit)
         return blobs.verified(uri, data, sha256)
 
@@ -77,8 +82,9 @@ class MemoryBlobs:
         Raises:
             InvalidInput: the URI is none.
         """
-        data = self._objects.get(blobs.parse_uri(uri))
-        return None if data is None else BlobStat(len(data))
+        address, part = blobs.parse_readable(uri)
+        data = self._objects.get(address)
+        return None if data is None else blobs.stat_of(part, len(data))
 
     def delete_prefix(self, uri: str) -> int:
         """Remove all objects below a folder; return how many.

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 
 from reconciler.api.errors import BlobCorrupt, BlobNotFound, BlobUnavailable, InvalidInput
 from reconciler.api.transition import OutputRef
+from reconciler.core.layout import Part
 from reconciler.settings import Settings
 from reconciler.stores import blobs
 from reconciler.stores.objects import BlobStat, Found
@@ -37,6 +38,7 @@ from reconciler.stores.s3.quick import QuickCreates
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
         GetObjectOutputTypeDef,
+        GetObjectRequestTypeDef,
         ObjectIdentifierTypeDef,
         PutObjectRequestTypeDef,
     )
@@ -103,9 +105,9 @@ class S3Blobs:
             BlobUnavailable: the server or the bucket does not answer, or refuses us.
             InvalidInput: the URI is none.
         """
-        address = blobs.parse_uri(uri)
+        address, part = blobs.parse_readable(uri)
         with self._explained(address):
-            return blobs.verified(uri, self._read(address, limit), sha256)
+            return blobs.verified(uri, self._read(address, limit, part), sha256)
 
     def get_many(self, refs: Sequence[OutputRef], *, limit: int = 0, workers: int = 16) -> list[bytes]:
         """Read the bytes of many references, concurrently, in the order asked; as `stores.blobs.get_many`."""
@@ -118,7 +120,7 @@ class S3Blobs:
             BlobUnavailable: the server or the bucket does not answer, or refuses us.
             InvalidInput: the URI is none.
         """
-        address = blobs.parse_uri(uri)
+        address, part = blobs.parse_readable(uri)
         with self._explained(address):
             try:
                 answer = self._source.call(
@@ -129,7 +131,7 @@ class S3Blobs:
                     raise
                 self._need_bucket(address.bucket)
                 return None
-            return BlobStat(answer["ContentLength"])
+            return blobs.stat_of(part, answer["ContentLength"])
 
     def delete_prefix(self, uri: str) -> int:
         """Remove all objects below a folder; return how many.
@@ -255,11 +257,13 @@ class S3Blobs:
         except (BlobNotFound, BlobCorrupt):
             return False
 
-    def _read(self, address: blobs.Address, limit: int) -> bytes:
+    def _read(self, address: blobs.Address, limit: int, part: Part | None = None) -> bytes:
         for tries_left in reversed(range(ATTEMPTS)):
-            answer = self._open(address)
+            answer = self._open(address, part)
             with closing(answer["Body"]) as body:
-                blobs.check_size(str(address), answer["ContentLength"], limit)
+                if part is not None and answer["ContentLength"] != part.size:
+                    raise blobs.is_cut(str(part))
+                blobs.check_size(str(part or address), answer["ContentLength"], limit)
                 try:
                     return body.read()
                 except FlexibleChecksumError as error:
@@ -271,10 +275,15 @@ class S3Blobs:
                         raise
         raise AssertionError  # not reached: the last try returns or raises
 
-    def _open(self, address: blobs.Address) -> GetObjectOutputTypeDef:
+    def _open(self, address: blobs.Address, part: Part | None) -> GetObjectOutputTypeDef:
+        request: GetObjectRequestTypeDef = {"Bucket": address.bucket, "Key": address.key}
+        if part is not None:
+            request["Range"] = f"bytes={part.first}-{part.first + part.size - 1}"
         try:
-            return self._source.call(lambda client: client.get_object(Bucket=address.bucket, Key=address.key))
+            return self._source.call(lambda client: client.get_object(**request))
         except ClientError as error:
+            if part is not None and status_of(error) == 416:
+                raise blobs.is_cut(str(part)) from error
             if code_of(error) in MISSING:
                 raise blobs.not_found(str(address)) from error
             raise

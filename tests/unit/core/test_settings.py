@@ -151,6 +151,7 @@ def test_the_message_lists_each_mistake() -> None:
             "RECONCILER_STEP_BUDGET must be shorter than RECONCILER_STEP_LEASE",
         ),
         ({"confirm_replicas": 1}, "RECONCILER_CONFIRM_REPLICAS works with RECONCILER_DURABILITY=safe only"),
+        ({"pack_outputs": -1}, "RECONCILER_PACK_OUTPUTS must not be negative, got -1"),
         ({"plugin_routes": ("spark",)}, "RECONCILER_PLUGIN_ROUTES: 'spark' must be written task-type=plugin"),
         ({"inline_limit": 2**40}, "RECONCILER_INLINE_LIMIT must not exceed RECONCILER_MAX_OBJECT_SIZE"),
         ({"attempts_queue": "steps"}, "RECONCILER_STEPS_QUEUE and RECONCILER_ATTEMPTS_QUEUE must differ"),
