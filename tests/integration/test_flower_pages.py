@@ -312,6 +312,7 @@ def test_a_press_is_answered_on_its_page(site: Site, tmp_path: Path) -> None:
         page.wait("document.querySelector('dialog[open]')")
         run.abort("quicker")
         eventually(lambda: ActionPhase.ABORTED is run.phase, PATIENCE)
+        page.fill("dialog input[name=reason]", "too late")
         page.click("dialog [type=submit]")
         page.wait("document.querySelector('.rc-told').innerText.startsWith('It had ended before')")
         page.wait("!document.body.innerText.includes('while it runs')")
