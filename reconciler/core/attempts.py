@@ -19,6 +19,8 @@ from reconciler.api.transition import CacheStatus, LogLink
 
 replace = msgspec.structs.replace
 T = TypeVar("T")
+IS_SUSPENDED, GOES_ON = "suspended; waits for", "goes on"
+"""How the events begin that tell of a suspension, and of the wait for a worker after it."""
 
 
 class PhaseSpan(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ from reconciler.api.transition import (
     system_failure,
     system_retryable_failure,
 )
+from reconciler.core.attempts import GOES_ON
 from reconciler.core.deadlines import RUNNING_TIMED_OUT, attempt_timed_out, expired, limits_of
 from reconciler.core.retries import WORKER_LOST
 from reconciler.core.starting_over import starts
@@ -220,7 +221,7 @@ def _queued(ctx: TaskExecutionContext, times: int, reason: str, look: int) -> Ph
     status = ctx.action.status
     if status.resumes and status.running_at:  # it goes on: the attempt has begun long ago
         again = f" (start {starts(ctx.action)})" if status.start_over is not None else ""
-        return msgspec.structs.replace(running(0, requeue_at=look), reason=f"goes on{again}: {reason}")
+        return msgspec.structs.replace(running(0, requeue_at=look), reason=f"{GOES_ON}{again}: {reason}")
     return msgspec.structs.replace(queued(ctx.now, times - 1, reason), requeue_at=look)
 
 

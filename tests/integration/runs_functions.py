@@ -6,7 +6,7 @@ import select
 import time
 from datetime import timedelta
 
-from reconciler import Cache, NonRetryableError, RetryStrategy, TaskEnvironment
+from reconciler import Cache, NonRetryableError, RetryStrategy, TaskEnvironment, sleep
 
 env = TaskEnvironment("orchard")
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7*7 }}\u202e\u200b\u001b[31m' + "W" * 300
@@ -19,6 +19,13 @@ def picks(n: int, pause: float = 0.0) -> int:
     print(f"picking {n}")
     select.select([], [], [], pause)
     return n * 10**18
+
+
+@env.task
+def naps(seconds: float) -> int:
+    """Sleep without a worker."""
+    sleep(seconds)
+    return 1
 
 
 @env.task

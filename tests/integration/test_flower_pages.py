@@ -381,6 +381,22 @@ def test_the_outline_of_the_critical_path_is_explained(site: Site, tmp_path: Pat
 
 
 @needs_chromium
+def test_a_past_suspension_is_seen(site: Site, tmp_path: Path) -> None:
+    """Also of what has ended: as a bar of its own, and as no failure."""
+    run = orchard.naps.delay(5.0)
+    run.result(PATIENCE)
+    with browser(tmp_path) as page:
+        page.open(f"{site.url}/runs/{run.id}")
+        page.wait("document.querySelectorAll('.k-suspended').length === 1")
+        page.wait_text("went on 1\u00d7")
+        assert "\u21bb" not in page.text()
+        page.open(f"{site.url}/runs/{run.action}")
+        page.wait_text("went on 1\u00d7")
+        assert "launched again" not in page.text()
+        assert page.errors == []
+
+
+@needs_chromium
 def test_a_large_run_draws_only_what_is_seen(site: Site, tmp_path: Path) -> None:
     """A group of equal siblings is one row; opened, only some rows exist, wherever one scrolls."""
     site.client.pause_queue("attempts")

@@ -23,8 +23,9 @@ from worker.dashboard.buttons import BUTTONS, Asked, press
 from worker.dashboard.changes import FEW, changes_document, named_document
 from worker.dashboard.defaults import is_login, prepare_flower
 from worker.dashboard.guard import closed_because, foreign_because
+from worker.dashboard.kinds import Bar
 from worker.dashboard.live import _Open, read_cursor
-from worker.dashboard.rows import Bar, bars
+from worker.dashboard.rows import bars
 from worker.dashboard.search import search_runs
 from worker.dashboard.wanted import Wanted, read_wanted
 

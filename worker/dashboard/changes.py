@@ -15,6 +15,7 @@ from reconciler.client import Client
 from reconciler.core.children import ROOT
 from reconciler.core.documents import Document
 from reconciler.stores.base import ChannelEntry
+from worker.dashboard.passes import events_of
 from worker.dashboard.rows import row
 
 _PART: Final = 1000
@@ -66,7 +67,11 @@ def changes_document(client: Client, run: RunId, cursor: str, *, brief: bool = F
     records = client.store.get_many([run.action(name) for name in names]) if names else []
     counts = client.store.counts(run)
     return {
-        "actions": [row(record) for record in records if record is not None],
+        "actions": [
+            row(record, events_of(client, record) if len(records) <= FEW + 1 else ())
+            for record in records
+            if record is not None
+        ],
         "brief": [change for name, change in changed.items() if name != ROOT] if short else [],
         "phases": counts_document(counts) if counts else {},
         "gone": counts is None,
@@ -81,7 +86,7 @@ def named_document(client: Client, run: RunId, names: Sequence[str], incarnation
     records = client.store.get_many([run.action(name) for name in names[:NAMED]])
     found = [one for one in records if one and incarnation in {"", one.metadata.incarnation}]
     return {
-        "actions": [row(record) for record in found],
+        "actions": [row(record, events_of(client, record)) for record in found],
         "next": "",
         "now": client.store.now(),
     }

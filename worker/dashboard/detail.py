@@ -31,6 +31,7 @@ from reconciler.stores.holds import RunLife
 from reconciler.stores.outputs import read_inputs
 from worker.dashboard.buttons import buttons_of, editable, takes_inputs
 from worker.dashboard.markdown import read_markdown
+from worker.dashboard.passes import events_of, has_passes
 from worker.dashboard.remembered import reader
 from worker.dashboard.rows import bars, row, task_of
 
@@ -111,7 +112,14 @@ def rows_document(client: Client, run: RunId, after: str, incarnation: str = "",
     if not records or incarnation not in {"", records[0].metadata.incarnation}:
         records = list(islice(reader(client, run, incarnation).actions(run, after=after), most))
         go_on = place_in_run(records[-1]) if len(records) == most else ""
-    return {"actions": [row(record) for record in records], "next": go_on, "now": client.store.now()}
+    return {"actions": [_row(client, record) for record in records], "next": go_on, "now": client.store.now()}
+
+
+def _row(client: Client, record: TaskAction) -> Document:
+    """Write a row; one of a live run whose passes are told only by events is in short, and read by its name when seen."""
+    if record.archived:
+        return row(record, events_of(client, record))
+    return {**row(record), "brief": True} if has_passes(record) else row(record)
 
 
 def place_in_run(record: TaskAction) -> str:
@@ -143,7 +151,7 @@ def action_page(
         "why": [why_document(one) for one in chain],
         "question": _question(record),
         "events_told": [event_document(event) | {"door": _door(record, event)} for event in events],
-        "bars": bars(record),
+        "bars": bars(record, events),
         "blame": blame(read, record),
         "inputs_preview": inputs_preview(client, record),
         "outputs_preview": outputs_preview(client, record),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import msgspec
+from collections.abc import Iterable, Sequence
 
 from reconciler.api.action import TaskAction
+from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.api.status_conditions import PhaseTransition, Reason
 from reconciler.api.template import template_or_none
@@ -15,13 +14,9 @@ from reconciler.core.documents import Document
 from reconciler.core.events import observed_attempts
 from reconciler.core.naming import task_name
 from reconciler.core.status_conditions import terminal_time
+from worker.dashboard.kinds import ASKS, FAILED, PASSES, RESTS, RUNS, TAKEN, WAITS, WHOLE, Bar
+from worker.dashboard.passes import split
 
-WAITS, RUNS, ASKS, FAILED, WHOLE, RESTS, TAKEN = (
-    "waits", "runs", "asks", "failed", "whole", "suspended", "taken"
-)  # fmt: skip
-"""What an action did during a bar. `whole`: it waited and ran, and `failed`: so did an attempt that failed; where the one
-ended and the other began is not kept of what ran only for a moment. `suspended`: it has given its worker away, and waits
-for what it started. `taken`: it neither waited nor ran, because its outputs were taken over from another run."""
 _KINDS = {
     Reason.QUEUED: WAITS,
     Reason.INITIALIZING: WAITS,
@@ -35,15 +30,6 @@ _ENDS = {
 _RAN = {ActionPhase.SUCCEEDED, ActionPhase.FAILED, ActionPhase.TIMED_OUT}
 
 
-class Bar(msgspec.Struct, array_like=True):
-    """One piece of a timeline; `end` 0: it goes on."""
-
-    kind: str
-    start: int
-    end: int = 0
-    attempt: int = 1
-
-
 def task_of(record: TaskAction) -> str:
     """Return what an action runs: the name of its function or task, else its type."""
     template = template_or_none(record)
@@ -51,9 +37,9 @@ def task_of(record: TaskAction) -> str:
     return str(function) if function else task_name(record)
 
 
-def row(record: TaskAction) -> Document:
-    """Write one action of a run: what a tree and a timeline show."""
-    error, attempt, drawn = error_of(record), record.attempt, bars(record)
+def row(record: TaskAction, events: Sequence[ActionEvent] = ()) -> Document:
+    """Write one action of a run: what a tree and a timeline show; with its events also each pass of one that went on."""
+    error, attempt, drawn = error_of(record), record.attempt, bars(record, events)
     return {
         "name": record.id.action,
         "parent": record.spec.parent_action_name or "",
@@ -76,18 +62,24 @@ def row(record: TaskAction) -> Document:
 
 def _began(drawn: list[Bar]) -> int:
     """Return when the last attempt began to run; 0 = it did not, or nobody knows."""
-    return next((bar.start for bar in drawn if bar.kind == RUNS and bar.attempt == drawn[-1].attempt), 0)
+    return next(
+        (bar.start for bar in drawn if bar.kind in {RUNS, PASSES} and bar.attempt == drawn[-1].attempt), 0
+    )
 
 
-def bars(record: TaskAction) -> list[Bar]:
-    """Write the timeline of an action from its history; the last launch begins when its worker says."""
+def bars(record: TaskAction, events: Sequence[ActionEvent] = ()) -> list[Bar]:
+    """Write the timeline of an action from its history; the last launch begins when its worker says.
+
+    Of one that was suspended and went on the history tells one long run; its passes are told by `events`.
+    """
     ended, began = terminal_time(record.status), record.attempt.started_at
     if record.phase is ActionPhase.RECOVERED:  # its end was written before it was created
         return [Bar(TAKEN, ended, ended)]
     found = _told(record.status.phase_history, record.metadata.creation_timestamp)
+    if ended and not found[-1].end:
+        found[-1].end = ended
+    found = split(found, events, went_on=observed_attempts(record) if record.status.resumes else 0)
     last = found[-1]
-    if ended and not last.end:
-        last.end = ended
     if last.kind in {WAITS, FAILED} and began > last.start and (not last.end or began <= last.end):
         found.append(Bar(RUNS, began, last.end, last.attempt))
         last.kind, last.end = WAITS, began
@@ -100,7 +92,7 @@ def _suspended(record: TaskAction, last: Bar) -> Iterable[Bar]:
     """Draw the bar of a function that is suspended now; the bar before it ends where this one begins."""
     outcome = record.attempt.outcome
     since = outcome.at if outcome is not None and record.attempt.suspended else 0
-    if record.phase.is_terminal() or last.end or since < last.start:
+    if record.phase.is_terminal() or last.kind == RESTS or last.end or since < last.start:
         return
     last.end = since
     yield Bar(RESTS, since, 0, last.attempt)

@@ -12,7 +12,7 @@ const READ = 500; // actions read by name at a time
 const EVERY = 1000; // a clock that runs is drawn so often
 const LOOK = 4000; // without a stream the run is read so often
 const FIRST = 300; // actions read first, so that something is seen soon
-const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", suspended: "suspended, waits for what it started", failed: "failed", whole: "waited and ran", taken: "taken over from another run" };
+const KINDS = { waits: "waits", runs: "runs", asks: "asks a person", suspended: "suspended, waits for what it started", failed: "failed", whole: "waited and ran", taken: "taken over from another run", passes: "ran and was suspended in turns" };
 
 export async function showRun(body, run) {
   const [project, domain, name] = run.split("/");
@@ -124,6 +124,7 @@ export async function showRun(body, run) {
     names.forEach((name) => strange.delete(name)); // who changes again meanwhile is read again
     try {
       put((await get(`/runs/${run}/actions`, { names: names.join(), incarnation })).actions);
+      if (!fresh) tree.refresh();
       fresh ? layout() : redraw();
     } catch {
       names.filter((name) => !tree.actions.has(name)).forEach((name) => strange.add(name));

@@ -31,6 +31,11 @@ export class Tree {
     return true;
   }
 
+  // Gives the rows the actions as they are known now; which rows there are stays.
+  refresh() {
+    for (const row of this.rows) if (row.action) row.action = this.actions.get(row.action.name);
+  }
+
   toggle(key, wanted) {
     const row = this.rows.find((one) => one.key === key);
     if (!row || !row.kids) return;
