@@ -74,6 +74,11 @@ def packs_folder(base: str, parent: str) -> str:
     return f"{base}/{parent}/{PACKS}"
 
 
+def is_attempt(name: str) -> bool:
+    """Tell whether a folder of an action is that of an attempt, by its name."""
+    return _ATTEMPT.fullmatch(name) is not None
+
+
 def is_default_base(base: str) -> bool:
     """Tell whether a base, as a stored spec has it, is the default base of its run."""
     return _DEFAULT.search(base) is not None and AREA not in _parts(base.rpartition(f"/{AREA}/")[0])
@@ -110,7 +115,7 @@ def base_problem(base: str, prefix: str = "") -> str:
 def _could_hold(path: list[str], area: list[str]) -> bool:
     """Tell whether `<path>/<action>/<attempt>` can be a folder that holds the area."""
     below = area[len(path) :]
-    return area[: len(path)] == path and len(below) > 2 and _ATTEMPT.fullmatch(below[1]) is not None
+    return area[: len(path)] == path and len(below) > 2 and is_attempt(below[1])
 
 
 def _parts(path: str) -> list[str]:

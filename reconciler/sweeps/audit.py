@@ -15,7 +15,7 @@ import msgspec
 from reconciler.api.action import ActionId
 from reconciler.api.errors import InvalidInput
 from reconciler.archive.layout import run_path
-from reconciler.core.layout import AREA, SHARD
+from reconciler.core.layout import AREA, SHARD, is_attempt
 from reconciler.stores.base import Store
 from reconciler.stores.garbage import Life
 from reconciler.stores.holds import RunLife
@@ -69,14 +69,16 @@ def folder_of(key: str, prefix: str) -> tuple[str, Life] | None:
         prefix: `RECONCILER_S3_PREFIX`.
     """
     parts, own = key.split("/"), [part for part in prefix.split("/") if part]
-    at = len(own)
+    at, of_attempts = len(own), False
     if parts[: at + 1] != [*own, AREA]:
-        at += 1
+        at, of_attempts = at + 1, True
         if len(parts[0]) != SHARD or parts[1 : at + 1] != [*own, AREA]:
             return None
     names = parts[at + 1 : at + 1 + _BELOW]
     if len(parts) <= at + 1 + _BELOW or "@" not in names[2]:
         return None
+    if is_attempt(parts[at + 1 + _BELOW]) is not of_attempts:
+        return None  # of another installation, whose prefix looks like a shard, or whose shard looks like our prefix
     run, _, incarnation = names[2].partition("@")
     try:
         action = ActionId(names[0], names[1], run, names[3]).checked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from reconciler.embedded.servers import EmbeddedServers
 from reconciler.stores.catalog import CacheKey, CacheSource
 from reconciler.stores.garbage import Life
 from reconciler.stores.holds import RunLife
+from reconciler.stores.redis import keys
+from reconciler.stores.redis.auditing import Why
 from reconciler.stores.redis.catalog import RedisCatalog
 from reconciler.sweeps.audit import folder_of
 
@@ -155,9 +158,13 @@ def test_work_is_bounded(backend: Backend) -> None:
 def test_the_folder_of_an_action_is_read_from_a_key(prefix: str) -> None:
     """Attempts have a shard in front of the prefix, inputs have none; everything else is nobody's business."""
     begin, life = f"{prefix}/" if prefix else "", Life(ActionId("p", "d", "r", "a0"), "inc")
-    for head in (begin, f"q7/{begin}"):
+    for head, ours, other in (
+        (begin, ("inputs/abc", "steps/abc", "packs/abc"), "1/outputs.pb"),
+        (f"q7/{begin}", ("1/outputs.pb", "2-1/log.txt"), "inputs/abc"),
+    ):
         own = f"{head}_runs/p/d/r@inc/a0"
-        assert folder_of(f"{own}/1/outputs.pb", prefix) == (own, life)
+        assert {folder_of(f"{own}/{below}", prefix) for below in ours} == {(own, life)}
+        assert folder_of(f"{own}/{other}", prefix) is None  # of one whose shard or prefix looks like ours
         assert folder_of(own, prefix) is None
     for other in (
         "p/d/r/a0/1/outputs.pb",
@@ -166,3 +173,15 @@ def test_the_folder_of_an_action_is_read_from_a_key(prefix: str) -> None:
         "x",
     ):
         assert folder_of(other, prefix) is None
+
+
+def test_every_key_of_the_list_has_a_reason_to_be_there(backend: Backend) -> None:
+    """What `stores/redis/keys.py` lists is ours: the audit calls none of it another program's."""
+    rows = re.findall(r"^\| `<p>:([^`]+)` \| (?!pub/sub)", keys.__doc__ or "", re.MULTILINE)
+    assert len(rows) > 40
+    for row in rows:
+        key = re.sub("<([a-z]+)>", lambda found: "5" if found[1] == "level" else "x", row).replace(
+            "{nn}", "{00}"
+        )
+        ours = f"{backend.store.keys.prefix}:{key}"
+        assert backend.store._judged(ours) is not Why.FOREIGN, row

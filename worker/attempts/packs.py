@@ -49,7 +49,7 @@ def _folder_of(engine: Engine, attempt: Attempt, size: int) -> str:
     """
     record, most = attempt.record, engine.settings.pack_outputs
     parent, incarnation = record.spec.parent_action_name, record.metadata.incarnation
-    if size > most or not parent or not incarnation or attempt.has_text():
+    if not 0 < size <= most or not parent or not incarnation or attempt.has_text():
         return ""
     base = engine.blobs.uri(run_folder(record.id.run_id, incarnation))
     template = template_or_none(record)

@@ -16,13 +16,18 @@ from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore
 
 _BATCH = 500
+_OF_ACTIONS = frozenset({"ended", "steps"})
 _OF_RUNS = frozenset({"tree", "run", "shared"})
 _OF_SHARDS = frozenset(
-    {"due", "next", "done", "garbage", "held", "runs", "events", "audit", "lines", "pending", "armed"}
+    {
+        *("due", "next", "done", "asking", "garbage", "held", "runs", "events", "spilled", "audit", "lines"),
+        *("pending", "armed"),
+    }
 )
 _OF_QUEUES = re.compile(r"\{w:.*\}:(heads|served|seen|picks|paused|limit|ruled|fair:.*|of:.*)", re.DOTALL)
 _ENDING = re.compile(
-    r"(\{q:.*\}:|\{w:.*\}:(functions|ticket)$|\{c:.*\}:(?!entry$)|worker:|swept:|confirm$)", re.DOTALL
+    r"(\{q:.*\}:|\{w:.*\}:(functions|ticket)$|\{c:.*\}:(?!entry$)|\{f\}:published|worker:|swept:|confirm$)",
+    re.DOTALL,
 )
 """Keys that end by themselves, behind the prefix."""
 _outputs = msgspec.json.Decoder(OutputRef)
@@ -149,6 +154,8 @@ class Auditing(RedisCore):
         if kind == "a":
             run = name.rpartition("/")[0]
             return [_Question(key, ("ZSCORE", self.keys.runs(shard), run), Why.UNLISTED)]
+        if kind in _OF_ACTIONS:
+            return [_Question(key, ("ZSCORE", self.keys.runs(shard), name.rpartition("/")[0]), Why.NO_RUN)]
         if kind in _OF_RUNS:
             return [_Question(key, ("ZSCORE", self.keys.runs(shard), name), Why.NO_RUN)]
         if kind == "holds":
