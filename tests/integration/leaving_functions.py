@@ -558,6 +558,8 @@ async def end_loop(how: str) -> str:
     if how == "refuse":
         KEPT.append(asyncio.ensure_future(_never_end()))
         await asyncio.sleep(0)
+    if how == "no_threads":
+        await loop.shutdown_default_executor()
     return how
 
 
@@ -577,7 +579,8 @@ def old_style() -> int:
 
 @function
 async def which_loop() -> int:
-    """Tell which loop runs."""
+    """Tell which loop runs; its threads work, too."""
+    await asyncio.to_thread(int)
     return id(asyncio.get_running_loop())
 
 

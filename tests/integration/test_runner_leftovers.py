@@ -123,9 +123,12 @@ def test_a_loop_that_was_ended_costs_one_call(run: Callable[..., Ended], how: st
     assert value(run("which_loop"))
 
 
-def test_a_task_that_does_not_end_costs_the_child(runner: Runner, run: Callable[..., Ended]) -> None:
-    """A task that swallows its cancellation holds up its own call for seconds, and no other: the child is replaced."""
-    assert value(run("end_loop", how="refuse")) == "refuse"
+@pytest.mark.parametrize("how", ["refuse", "no_threads"])
+def test_a_loop_that_cannot_be_mended_costs_the_child(
+    runner: Runner, run: Callable[..., Ended], how: str
+) -> None:
+    """A task that swallows its cancellation holds up its own call for seconds, an executor cannot be opened again."""
+    assert value(run("end_loop", how=how)) == how
     assert runner.children == 2
     assert value(run("which_loop"))
 

@@ -82,6 +82,7 @@ class ChildLoop:
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
             self._debug = self._loop.get_debug()
+            self._executor = _Executor()  # closing a loop shuts its own down
         asyncio.set_event_loop(self._loop)
         self._loop.set_default_executor(self._executor)
         return self._loop
@@ -94,6 +95,8 @@ class ChildLoop:
             if self._executor.used:
                 left = left or self._executor.end(_PATIENCE)
                 self._executor = _Executor()
+            if getattr(loop, "_executor_shutdown_called", False):
+                left = left or "the default executor of its event loop was shut down"
         except Exception as error:  # noqa: BLE001  # the user may have stopped, closed or patched it
             left = f"its event loop cannot be used again ({type(error).__name__}: {error})"
         self._spent = self._spent or left
