@@ -155,14 +155,12 @@ def test_a_fault_of_one_is_not_its_neighbours(backend: Backend, monkeypatch: pyt
     backend.end("first")  # so that its pace is known, and many are drawn together
     written = attempt.Attempt._write
 
-    def one_broken(of: attempt.Attempt, *, written_already: bool) -> AttemptOutcome:
+    def one_broken(of: attempt.Attempt, place: str) -> AttemptOutcome:
         if of.record.id.run == "r3" and not of.record.status.launches:
             return unencodable()
-        return written(of, written=written_already)
+        return written(of, place)
 
-    monkeypatch.setattr(
-        attempt.Attempt, "_write", lambda of, *, written: one_broken(of, written_already=written)
-    )
+    monkeypatch.setattr(attempt.Attempt, "_write", one_broken)
     names = [f"r{number}" for number in range(8)]
     for name in names:
         backend.call(name, "greet", name="x")
