@@ -1,13 +1,14 @@
-"""One question to an embedded Valkey, which may have a password, and has no TLS.
+"""One question to a server of records.
 
-The client of redis-py would take 11 MB of the process that started the servers, for as long as they run.
+The client of redis-py would take 11 MB of the process that started the servers, for as long as they run; so it is left to
+URLs that an embedded server does not have: with TLS, of a socket, with options.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 _PORT = 6379
@@ -25,6 +26,8 @@ def ask(url: str, *words: str, timeout: float) -> bytes:
         OSError: the server cannot be reached, does not answer in time, or refuses.
     """
     where = urlsplit(url)
+    if where.scheme != "redis" or where.query:
+        return _by_client(url, words, timeout)
     commands = [words]
     if database := where.path.strip("/"):
         commands.insert(0, ("SELECT", database))
@@ -37,6 +40,19 @@ def ask(url: str, *words: str, timeout: float) -> bytes:
     ):
         line.sendall(b"".join(map(_written, commands)))
         return [_read(answer) for _ in commands][-1]
+
+
+def _by_client(url: str, words: Sequence[str], timeout: float) -> bytes:
+    import redis  # noqa: PLC0415  # see above
+    from redis.backoff import NoBackoff  # noqa: PLC0415  # as above
+    from redis.retry import Retry  # noqa: PLC0415  # as above
+
+    try:
+        with redis.Redis.from_url(url, socket_timeout=timeout, retry=Retry(NoBackoff(), 0)) as client:
+            answer: Any = client.execute_command(*words)
+    except redis.RedisError as error:
+        raise OSError(str(error)) from error
+    return answer if isinstance(answer, bytes) else str(answer).encode()
 
 
 def _written(words: Sequence[str]) -> bytes:

@@ -145,7 +145,7 @@ class FunctionPlugin(Plugin):
             return self._waiting(ctx, queue, sent.times)
         # its worker gave it back before it heard that it shall stop; or a hand that deletes keys took it out of its line
         self._send(ctx, queue, config)
-        ctx.state.put(1, _Sent(sent.times + 1))
+        ctx.state.put(1, _Sent(sent.times + 1, unfit=sent.unfit))
         return self._waiting(ctx, queue, sent.times + 1)
 
     @staticmethod
@@ -161,15 +161,12 @@ class FunctionPlugin(Plugin):
 
         Without any living worker it is sent as well, for whoever comes. Nothing is spent, however often.
         """
-        sent = ctx.state.get(_Sent) or _Sent(1)
+        kept = ctx.state.get(_Sent) or _Sent(1)
         if ctx.now < back.until:
-            return _queued(ctx, sent.times, f"handed back: {back.why}", back.until)
+            return _queued(ctx, kept.times, f"handed back: {back.why}", back.until)
         function = config.function
         known = ctx.services.find_function(queue, function, ctx.now)
-        kept, sent = (
-            sent,
-            msgspec.structs.replace(sent, unfit=tuple(sorted({*sent.unfit, back.unfit} - {""}))),
-        )
+        sent = msgspec.structs.replace(kept, unfit=tuple(sorted({*kept.unfit, back.unfit} - {""})))
         if known.workers and not known.digests:
             text = f'no worker of queue "{queue}" knows the function {function!r}: {_REMEDY}'
             return self._unknown(ctx, sent, known, text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 
 from reconciler.api.action import TaskAction
@@ -71,10 +70,14 @@ def check_unfit(runner: Runner, record: TaskAction, beat: Heartbeat, problem: st
     Raises:
         CannotRun: they were made for another interface.
     """
-    found, wanted = runner.functions(stop=beat.reason, poll=1.0), _wanted(record.spec.task_template)
-    function = config_of(shared_template(record.spec.task_template).custom).function
-    digest = found.get(function, "") if isinstance(found, Mapping) else ""
-    if digest and wanted not in {"", digest}:
+    wanted = _wanted(record.spec.task_template)
+    found = runner.functions(stop=beat.reason, poll=1.0)
+    if not wanted or isinstance(found, Stopped):
+        return
+    if isinstance(found, NotStarted):  # its child ended since it said so: another one shall say it again
+        raise cannot(found)
+    digest = found.get(config_of(shared_template(record.spec.task_template).custom).function, "")
+    if digest != wanted:
         raise CannotRun(f"worker {socket.gethostname()}: {problem[:_LONGEST]}", digest)
 
 

@@ -132,7 +132,6 @@ _ABORTED = {
     AbortOutcome.REQUESTED: "It is being aborted, with all below it.",
     AbortOutcome.ALREADY: "It was being aborted already; the first reason stands.",
     AbortOutcome.ENDED: "It had ended before, so nothing was changed.",
-    AbortOutcome.MISSING: "There is no such action any more.",
 }
 _SIGNALLED = {
     SignalOutcome.STORED: "The answer is stored, and the run goes on.",
