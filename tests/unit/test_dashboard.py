@@ -1,8 +1,7 @@
-"""What the pages in Flower are told, from a lab; and who is let in."""
+"""What the pages in Flower are told, from a lab."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from datetime import timedelta
 from itertools import pairwise
 
@@ -21,16 +20,12 @@ from reconciler.testing import Lab
 from worker.dashboard import bulk, detail, overview
 from worker.dashboard.buttons import BUTTONS, Asked, press
 from worker.dashboard.changes import FEW, changes_document, named_document
-from worker.dashboard.defaults import is_login, prepare_flower
-from worker.dashboard.guard import closed_because, foreign_because
 from worker.dashboard.kinds import Bar
-from worker.dashboard.live import _Open, read_cursor
 from worker.dashboard.rows import bars
 from worker.dashboard.search import search_runs
 from worker.dashboard.wanted import Wanted, read_wanted
 
 env = TaskEnvironment("board")
-ALL = "0.0.0.0"  # noqa: S104  # nobody listens there
 
 
 @env.task
@@ -491,114 +486,3 @@ def test_a_wrong_press_is_refused(lab: Lab) -> None:
         press("signal", Asked(lab.client, call.action, {"value": True}, "ada"))
     assert lab.get(call.action).metadata.deletion is None
     assert all(button.explains.endswith(".") for button in BUTTONS.values())
-
-
-# -- who is let in -----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("basic_auth", "auth", "login"),
-    [
-        ((), "", False),
-        (("",), "", False),
-        (("ada",), "", False),
-        (("ada:",), "", False),
-        (("ada:secret", "bob"), "", False),
-        (("ada:secret",), "", True),
-        ((), "ada@example.com", True),
-    ],
-)
-def test_a_login_is_what_keeps_somebody_out(basic_auth: tuple[str, ...], auth: str, login: bool) -> None:  # noqa: FBT001  # a parameter of pytest
-    """An option that is there and empty is none, and neither is a user without a password."""
-    assert is_login(basic_auth, auth) is login
-
-
-@pytest.mark.parametrize(
-    ("options", "variables", "login"),
-    [
-        ([], {}, False),
-        (["--auth_provider=flower.views.auth.GithubLoginHandler"], {}, False),
-        (["--basic_auth="], {}, False),
-        ([], {"FLOWER_BASIC_AUTH": ""}, False),
-        (["--basic-auth=ada:secret"], {}, True),
-        ([], {"FLOWER_BASIC_AUTH": "ada:secret"}, True),
-        (["--auth=.*@example.com"], {}, True),
-    ],
-)
-def test_flower_without_a_login_is_kept_to_this_machine(
-    options: list[str],
-    variables: dict[str, str],
-    login: bool,  # noqa: FBT001  # a parameter of pytest
-) -> None:
-    """And read-only, unless somebody says otherwise."""
-    environ = dict(variables)
-    assert prepare_flower(["celery", "-A", "worker", "flower", *options], environ)
-    assert environ.get("FLOWER_ADDRESS") == (None if login else "127.0.0.1")
-    assert environ.get("FLOWER_READ_ONLY") == (None if login else "true")
-    assert not prepare_flower(["celery", "worker"], {})
-
-
-@pytest.mark.parametrize(
-    ("address", "host", "login", "opened"),
-    [
-        ("127.0.0.1", "127.0.0.1:5555", False, True),
-        ("127.0.0.1", "localhost:5555", False, True),
-        ("::1", "[::1]:5555", False, True),
-        ("127.0.0.1", "evil.example:5555", False, False),
-        ("127.0.0.1", "127.0.0.1.evil.example", False, False),
-        (ALL, "127.0.0.1:5555", False, False),
-        ("", "localhost", False, False),
-        ("10.0.0.7", "10.0.0.7:5555", False, False),
-        (ALL, "flower.example", True, True),
-    ],
-)
-def test_without_a_login_only_this_machine_sees_runs(
-    address: str,
-    host: str,
-    login: bool,  # noqa: FBT001  # a parameter of pytest
-    opened: bool,  # noqa: FBT001  # as above
-) -> None:
-    """By an address of it, and by a name of it; with a login from everywhere."""
-    why = closed_because(address, host, login=login)
-    assert (not why) is opened
-    assert opened or "FLOWER_BASIC_AUTH=user:password" in why
-
-
-@pytest.mark.parametrize(
-    ("headers", "ours"),
-    [
-        ({}, True),
-        ({"Sec-Fetch-Site": "same-origin"}, True),
-        ({"Sec-Fetch-Site": "same-site"}, False),
-        ({"Sec-Fetch-Site": "cross-site"}, False),
-        ({"Sec-Fetch-Site": "none"}, False),
-        ({"Origin": "http://localhost:5555"}, True),
-        ({"Origin": "http://localhost:6666"}, False),
-        ({"Origin": "null"}, False),
-    ],
-)
-def test_a_press_from_another_site_is_refused(headers: dict[str, str], ours: bool) -> None:  # noqa: FBT001  # a parameter of pytest
-    """By what the browser says of it; what is no browser needs the token all the same."""
-    assert (not foreign_because(headers, "localhost:5555")) is ours
-
-
-@pytest.mark.parametrize("cursor", ["x", "", "1", "1-", "-1", "1-1-1", "\u0661-1", "9" * 20 + "-0"])
-def test_a_place_that_is_none_is_refused_by_a_stream(cursor: str) -> None:
-    """It would stay empty for ever; that of a run is a place, and so is the beginning."""
-    assert [read_cursor(place) for place in ("0-0", "1732870000000-12")] == ["0-0", "1732870000000-12"]
-    with pytest.raises(InvalidInput, match="is no place in the changes; use `cursor` of the run"):
-        read_cursor(cursor)
-
-
-def test_one_login_does_not_take_all_streams() -> None:
-    """A login with many pages open is refused more before the others are; who has none shares one limit."""
-    streams = _Open()
-    with ExitStack() as held:
-        for _ in range(16):
-            assert streams.refused_because("ada") == ""
-            held.enter_context(streams.one("ada"))
-        assert "your login" in streams.refused_because("ada")
-        assert streams.refused_because("bob") == ""
-        for _ in range(16):
-            assert streams.refused_because("") == ""
-            held.enter_context(streams.one(""))
-        assert "close some" in streams.refused_because("bob")
-    assert streams.refused_because("ada") == ""
