@@ -117,6 +117,7 @@ class _Survey:
         self._screen.say(f"Run {run.id}: stored {len(self._paths)} actions in {stored - began:.2f} s.")
         with self._screen.progress(len(self._paths)) as show:
             run.wait(progress=self._watch(run, show))
+            self._supervisor.look()  # whom it killed may have died after the last look
             show(len(self._paths))
         ended = time.monotonic()
         outcomes = run.outcomes()
@@ -146,7 +147,7 @@ class _Survey:
         def look() -> None:
             nonlocal looked, moved, done
             now = time.monotonic()
-            if now - looked < _BETWEEN_LOOKS:
+            if now - looked < _BETWEEN_LOOKS and not self._crash:  # a few files end between two looks
                 return
             looked = now
             self._supervisor.look()

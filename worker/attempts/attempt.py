@@ -77,14 +77,24 @@ class Attempt:
         outcome: how it ended; None until that is known and written.
     """
 
-    def __init__(self, engine: Engine, record: TaskAction, owner: str, slot: Slot | None = None) -> None:
-        """Prepare; begin nothing. With a slot tickets are taken there while the function waits."""
+    def __init__(
+        self, engine: Engine, record: TaskAction, owner: str, *, drawn: float, slot: Slot | None = None
+    ) -> None:
+        """Prepare; begin nothing.
+
+        Args:
+            engine: of the worker.
+            record: as it was drawn.
+            owner: of its lease.
+            drawn: when that was, by `time.monotonic`: one time for all of a batch, as the record has it.
+            slot: where tickets are taken while the function waits, if anywhere.
+        """
         self._slot = slot
         self.engine = engine
         self.record = record
         self.owner = owner
         self.seconds = 0.0
-        self._drawn = self._began = time.monotonic()
+        self._drawn = self._began = drawn
         self.outcome: AttemptOutcome | None = None
         self._ended: Ended | None = None
         self._text = b""

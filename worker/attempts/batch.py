@@ -60,7 +60,8 @@ class Batch:
         self._line = line
         self._owner = owner
         self._telling = telling
-        self._waiting = deque(Attempt(engine, record, owner, slot) for record in records)
+        drawn = time.monotonic()
+        self._waiting = deque(Attempt(engine, record, owner, drawn=drawn, slot=slot) for record in records)
         self._ended: list[Attempt] = []
         self._began = 0.0
         self._lock = threading.Lock()
