@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -49,20 +48,6 @@ def test_as_many_as_take_a_moment(call: float, report: float, count: int) -> Non
     assert grown(Pace(), call, report) == pytest.approx(count, abs=1)
 
 
-def noop(number: int) -> int:
-    """Return what it is given."""
-    return number
-
-
-def drawing(lab: Lab) -> Drawing:
-    """Return what works on one ticket, in a process that draws eight calls of `noop` together."""
-    telling: Any = None
-    engine: Any = SimpleNamespace(store=lab.store, messenger=lab.messenger, settings=lab.settings)
-    work = Drawing(engine, "attempts", "", telling)
-    work._process.pace.ran("pace.noop", [0.001] * 8)
-    return work
-
-
 def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call drawn beside many does not wait until all of them are written."""
     lab = Lab()
@@ -83,13 +68,20 @@ def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.M
             (many if len(self.seconds) > 1 else one).set()
             assert one.wait(5)
 
+    def noop(number: int) -> int:
+        """Return what it is given."""
+        return number
+
     task = env.task(noop)
     eight = task.map(range(8))
     of, shard = eight.action.run_id, lab.store.shard_of
     others = (msgspec.structs.replace(of, run=f"r{number}") for number in range(99))
     other = next(run for run in others if shard(run) != shard(of))
     monkeypatch.setattr(beside, "Batch", Slow)
-    work = drawing(lab)
+    telling: Any = None
+    engine: Any = SimpleNamespace(store=lab.store, messenger=lab.messenger, settings=lab.settings)
+    work = Drawing(engine, "attempts", "", telling)
+    work._process.pace.ran("pace.noop", [0.001] * 8)
     lab.step()
     lab.clock.advance(10)  # between the places of the first and the second of the map
     task.submit((9,), run=other.run)  # in another shard, so in another line
@@ -97,30 +89,3 @@ def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.M
     work.run()
     assert many.is_set()
     assert one.is_set()
-
-
-def test_a_batch_is_reported_beside_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits for S3 holds back nobody: here none of the first three is reported before the others are."""
-    lab = Lab()
-    together, numbers = threading.Barrier(3), itertools.count()
-
-    class Slow:
-        """A batch that is reported beside two others."""
-
-        def __init__(self, *_: Any, **__: Any) -> None:
-            self.seconds = [0.001] * 8
-
-        def run(self) -> None:
-            """Run nothing."""
-
-        def report(self) -> None:
-            """Wait for the others."""
-            if next(numbers) < together.parties:
-                together.wait(10)
-
-    TaskEnvironment("pace", client=lab.client).task(noop).map(range(200))
-    monkeypatch.setattr(beside, "Batch", Slow)
-    work = drawing(lab)
-    lab.step()
-    work.run()
-    assert next(numbers) > together.parties

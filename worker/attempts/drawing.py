@@ -11,7 +11,6 @@ import os
 import socket
 import threading
 import time
-from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -36,8 +35,6 @@ log = structlog.get_logger(__name__)
 
 _BUDGET = 1.0
 """Seconds after which a process gives its place back."""
-_REPORTS = 3
-"""Batches that are reported at a time: where S3 is far away, nearly all of that is waiting for it."""
 _ALONE = 4
 """So few calls are reported at once, and not behind what was drawn before them."""
 _FOR_OTHERS = 0.2
@@ -50,13 +47,13 @@ class _Process:
 
     Attributes:
         pace: how many launches of each function to draw at a time.
-        reports: the threads in which what has ended is written and reported, while the next launches run.
+        reports: the thread in which what has ended is written and reported, while the next launches run.
         beside: runs others while a function waits.
     """
 
     def __init__(self) -> None:
         self.pace = Pace()
-        self.reports = ThreadPoolExecutor(_REPORTS, thread_name_prefix="reconciler-report")
+        self.reports = ThreadPoolExecutor(1, thread_name_prefix="reconciler-report")
         self.beside = Beside()
 
 
@@ -101,7 +98,7 @@ class Drawing:
         self._queue = queue
         self._passed_on = -math.inf
         self._process = _process()
-        self._reports: deque[Future[None]] = deque()
+        self._report: Future[None] | None = None
         owner = owner or f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
         self._seat = Seat(engine, queue, worker, owner, telling, self._process.beside)
 
@@ -143,15 +140,14 @@ class Drawing:
         return self._seat.served(pick, drawn)
 
     def _report_beside(self, batch: Batch, function: str) -> None:
-        """Have a batch reported in a thread of reports. One of few calls is reported at once, if it had to wait there."""
-        self._reported(but=_REPORTS)
-        if self._reports and len(batch.seconds) <= _ALONE:
+        """Have a batch reported in the thread of reports, one batch at a time. A batch of few calls is reported at once."""
+        if self._report is not None and not self._report.done() and len(batch.seconds) <= _ALONE:
             batch.report()
             return
-        self._reported(but=_REPORTS - 1)
+        self._reported()
         report = partial(self._report_of, batch, function)
         try:
-            self._reports.append(self._process.reports.submit(report))
+            self._report = self._process.reports.submit(report)
         except RuntimeError:  # no thread is left on this host
             report()
 
@@ -160,10 +156,10 @@ class Drawing:
         batch.report()
         self._process.pace.reported(function, len(batch.seconds), time.monotonic() - began)
 
-    def _reported(self, *, but: int = 0) -> None:
-        """Wait until what ended before is reported, all but the newest batches, so many at most."""
-        while self._reports and (len(self._reports) > but or self._reports[0].done()):
-            self._reports.popleft().result()
+    def _reported(self) -> None:
+        """Wait until what ended before is reported."""
+        if self._report is not None:
+            self._report.result()
 
     def _leave(self, pick: Pick, *, tired: bool) -> None:
         """Leave the waiting launches to others."""
