@@ -10,6 +10,7 @@ import msgspec
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.names import check_name
 from reconciler.api.template import SecretRef
+from reconciler.api.texts import check_text
 
 PLATFORM_VARIABLES = frozenset({"ACTION_NAME", "RUN_NAME", "_U_RUN_BASE", "_U_ORG_NAME"})
 """Variables every attempt has; nothing a user asks for replaces them."""
@@ -60,7 +61,7 @@ def variable_of(key: str, env: str = "") -> str:
     Raises:
         InvalidSpec: it is no name of a variable, or one of the platform's.
     """
-    name = env or re.sub(r"[.-]", "_", key).upper()
+    name = check_text(f"the variable of secret {key!r}", env) or re.sub(r"[.-]", "_", key).upper()
     if not _VARIABLE.fullmatch(name):
         raise InvalidSpec(
             f"secret {key!r} cannot go into the environment variable {name!r}: name another one, as in "

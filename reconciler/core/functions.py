@@ -137,7 +137,7 @@ class FunctionRegistry:
             begin(module)
             try:
                 importlib.import_module(module)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # a module's top level can raise anything
+            except BaseException as error:  # noqa: BLE001  # a module's top level can raise anything
                 cause = cause or error
                 problems.append(
                     f"module {module!r} cannot be imported: {type(error).__name__}: {error}. Correct it, or "

@@ -7,6 +7,9 @@ from typing import Protocol
 
 import msgspec
 
+LACKING = "!"
+"""Before the name of a function that a worker knows and cannot run for want of secrets; their names stand for the digest."""
+
 
 class Known(msgspec.Struct, frozen=True):
     """The workers that can run a function.
@@ -14,12 +17,14 @@ class Known(msgspec.Struct, frozen=True):
     Attributes:
         workers: how many living workers consume the queue, whatever they can run.
         since: since when there has always been one; 0 = there is none.
-        digests: digests of the interface the function has in those that know it.
+        digests: digests of the interface the function has in those that can run it.
+        lacks: names of the secrets that others lack, which know it and cannot run it therefore.
     """
 
     workers: int = 0
     since: int = 0
     digests: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -44,7 +49,10 @@ class Functions(Protocol):
     """The registry of functions."""
 
     def tell_functions(self, worker: str, queue: str, functions: Mapping[str, str], life: int) -> None:
-        """Publish for `life` ms what a worker of a queue can run, name → digest of the interface; 0 takes it back."""
+        """Publish for `life` ms what a worker of a queue can run, name → digest of the interface; 0 takes it back.
+
+        What it cannot run for want of secrets: `LACKING` and the name → the names of the secrets, parted by blanks.
+        """
 
     def find_function(self, queue: str, function: str) -> Known:
         """Return which living workers of a queue can run a function."""

@@ -31,7 +31,9 @@ WHY = 'worker "a" does not know it'
 
 def declined(store: Store, action: TaskAction, *, launch: str = "1", owner: str = "w1") -> bool:
     """Hand the launch back."""
-    return store.decline_attempt(action.id, launch, owner=owner, why=WHY, delay=DELAY, unfit=UNFIT)
+    return store.decline_attempt(
+        action.id, launch, owner=owner, why=WHY, delay=DELAY, unfit=UNFIT, lacks="g.db"
+    )
 
 
 def running(store: Store, *, due: int = 0) -> TaskAction:
@@ -52,7 +54,7 @@ def test_it_goes_back_at_once(store: Store) -> None:
     assert (found.attempt.owner, found.attempt.lease_until, found.attempt.started_at) == ("", 0, 0)
     assert found.attempt.handed_back is not None
     until = found.attempt.handed_back.until
-    assert found.attempt.handed_back == HandBack(why=WHY, until=until, unfit=UNFIT)
+    assert found.attempt.handed_back == HandBack(why=WHY, until=until, unfit=UNFIT, lacks="g.db")
     assert before + DELAY <= until <= store.now() + DELAY
     assert found.attempt.hand_backs == 1
     assert due_time(store, action) == until
@@ -170,6 +172,17 @@ def test_functions_are_known_while_their_worker_lives(store: Store, pass_time: P
     assert store.find_function("q", "env.f") == Known(1, known.since, ())
     pass_time(250)
     assert store.find_function("q", "env.g") == Known()
+
+
+def test_a_worker_tells_which_secrets_it_lacks(store: Store) -> None:
+    """Beside workers that have them, its function is theirs; nobody takes the word for a function."""
+    store.tell_functions("a@h", "q", {"!env.f": "db g.api-key", "env.g": "12"}, 60_000)
+    known = store.find_function("q", "env.f")
+    assert known == Known(1, known.since, (), ("db", "g.api-key"))
+    assert store.find_function("q", "env.g").lacks == ()
+    store.tell_functions("b@h", "q", {"!env.f": "db", "env.ff": "13"}, 60_000)
+    store.tell_functions("c@h", "q", {"env.f": "11"}, 60_000)
+    assert store.find_function("q", "env.f") == Known(3, known.since, ("11",), ("db", "g.api-key"))
 
 
 def test_since_when_a_queue_is_served(store: Store, pass_time: PassTime) -> None:

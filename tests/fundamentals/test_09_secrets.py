@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import pytest
 
 from reconciler import Secret, TaskEnvironment
 from reconciler.api.errors import ActionFailed
+from reconciler.api.phase import ActionPhase
+from reconciler.cli.documents import waiting_reason
 from reconciler.testing import Lab
 
 env = TaskEnvironment("manual9")
@@ -46,10 +49,28 @@ def test_a_record_holds_the_name_and_never_the_value(lab: Lab) -> None:
     assert "correct horse" not in repr(run.events())
 
 
-def test_a_missing_secret_fails_the_action_and_names_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never an empty value: the error says which secret is missing, and where it was looked for."""
+def test_a_missing_secret_is_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never an empty value: the launch waits, at no cost, and says what is missing; once it is stored, the call runs."""
     monkeypatch.delenv("SECRET_DB_PASSWORD")
     run = connect.delay()
+    lab.work(timedelta(minutes=9))
+    record = lab.get(run.action)
+    assert record.phase is ActionPhase.QUEUED
+    assert 'no worker has the secret "db-password"' in waiting_reason(record)
+    monkeypatch.setenv("SECRET_DB_PASSWORD", "stored later")
     lab.work()
-    with pytest.raises(ActionFailed, match="db-password"):
+    assert (run.result(), lab.get(run.action).status.attempts) == (len("stored later"), 1)
+
+
+def test_a_secret_that_stays_missing_fails_the_action_and_names_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After ten minutes, as an error of the installation and not of the function."""
+    monkeypatch.delenv("SECRET_DB_PASSWORD")
+    run = connect.delay()
+    began = lab.clock()
+    lab.work()
+    with pytest.raises(ActionFailed, match="db-password") as caught:
         run.result()
+    assert (caught.value.code, caught.value.kind) == ("SecretUnavailable", "SYSTEM")
+    assert lab.clock() - began >= 600_000

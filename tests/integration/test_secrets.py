@@ -17,9 +17,11 @@ import pytest
 import redis
 import secret_functions
 from botocore.config import Config
+from broker_servers import until
 
 from reconciler.api.errors import ActionFailed, SecretUnavailable
 from reconciler.api.template import encode_template
+from reconciler.cli.documents import waiting_reason
 from reconciler.client import Client
 from reconciler.embedded.ports import LOOPBACK, listens, pick_ports
 from reconciler.embedded.processes import ManagedProcess, await_ready
@@ -147,13 +149,23 @@ def test_a_submitter_picks_no_secret_for_a_function(client: Client) -> None:
     assert (caught.value.code, client.get(run.action).status.attempts) == ("SecretUnavailable", 1)
 
 
-def test_a_missing_secret_fails_for_good(client: Client) -> None:
-    """A secret that is nowhere ends the action at once, whatever retries it has, and the error names the key."""
-    run = secret_functions.lost.delay()
-    with pytest.raises(ActionFailed, match='"nowhere"') as caught:
-        run.result(PATIENCE)
-    assert (caught.value.code, caught.value.kind) == ("SecretUnavailable", "USER")
-    assert client.get(run.action).status.attempts == 1
+def test_a_missing_secret_is_waited_for(stack: Stack, client: Client) -> None:
+    """A secret that is nowhere costs the action nothing; it says so, and runs once the secret is stored."""
+    runs = [secret_functions.lost.delay() for _ in range(3)]
+
+    def says_so() -> bool:
+        return all(
+            'no worker has the secret "nowhere"' in waiting_reason(client.get(run.action)) for run in runs
+        )
+
+    until(says_so, 60)
+    assert client.store.find_function("attempts", "vault.lost").lacks == ("nowhere",)
+    place = Path(stack.env()["RECONCILER_SECRETS"].partition("files:")[2]) / "nowhere"
+    place.write_text("here now")
+    place.chmod(0o600)
+    assert [run.result(PATIENCE) for run in runs] == ["ran"] * 3
+    records = [client.get(run.action) for run in runs]
+    assert {(r.status.attempts, r.status.launches, r.status.system_failures) for r in records} == {(1, 0, 0)}
 
 
 def test_a_quota_holds_across_workers(client: Client, tmp_path: Path) -> None:

@@ -26,12 +26,12 @@ _digests: Remembered[bytes, str] = Remembered(1024 * 1024)
 
 
 class CannotRun(Exception):  # no error, a turn of events: the launch goes back
-    """This worker cannot run the launch, for the given reason; `unfit`: see `HandBack`."""
+    """This worker cannot run the launch, for the given reason; `unfit`, `lacks`: see `HandBack`."""
 
-    def __init__(self, why: str, unfit: str = "") -> None:
-        """Keep both."""
+    def __init__(self, why: str, unfit: str = "", lacks: str = "") -> None:
+        """Keep them."""
         super().__init__(why)
-        self.unfit = unfit
+        self.unfit, self.lacks = unfit, lacks
 
 
 def check_fit(engine: Engine, runner: Runner, record: TaskAction, beat: Heartbeat) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import socket
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
@@ -16,6 +17,8 @@ from reconciler.api.errors import InvalidInput, SecretUnavailable
 from reconciler.api.secret import variable_of
 from reconciler.api.template import SecretRef, template_or_none
 from reconciler.plugins.managers import SecretManager
+from reconciler.stores.secrets import SecretId
+from worker.attempts.fitness import CannotRun
 from worker.runner.runner import Died, Ended, Raised, Runner, Stopped, Unfit
 
 MASK = "**"
@@ -193,7 +196,8 @@ def resolve(record: TaskAction, manager: SecretManager) -> AttemptSecrets:
     """Resolve the secrets the template of an action asks for.
 
     Raises:
-        SecretUnavailable: one cannot be resolved or mounted, or is named wrongly; the message names its key.
+        SecretUnavailable: one cannot be mounted, or is named wrongly; the message names its key.
+        CannotRun: there is no usable value, or nobody answers: that is the installation's fault, and can be mended.
     """
     template = template_or_none(record)
     env: dict[str, str] = {}
@@ -204,9 +208,14 @@ def resolve(record: TaskAction, manager: SecretManager) -> AttemptSecrets:
                 "variables, mount: env"
             )
         try:
-            env[variable_of(secret.key, secret.env)] = manager.get(
+            variable = variable_of(secret.key, secret.env)
+            env[variable] = manager.get(
                 secret.key, group=secret.group, project=record.id.project, domain=record.id.domain
             )
         except InvalidInput as error:
             raise SecretUnavailable(str(error)) from error
+        except SecretUnavailable as error:
+            name = SecretId(key=secret.key, group=secret.group).name
+            lacks = "" if error.retryable else name  # an outage does not count
+            raise CannotRun(f"worker {socket.gethostname()}: {error}", lacks=lacks) from error
     return AttemptSecrets(env)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.stores.known import KEPT, MOST_RELEASES, Found, Known
+from reconciler.stores.known import KEPT, LACKING, MOST_RELEASES, Found, Known
 from reconciler.stores.memory.state import MemoryCore
 
 
@@ -59,8 +59,10 @@ class Functions(MemoryCore):
         with self._lock:
             told = self._told.get(queue, _Queue())
             living = told.living(self.now())
-            digests = (functions[function] for _, functions in living.values() if function in functions)
-            return Known(len(living), told.since if living else 0, tuple(sorted(set(digests))))
+            digests = {functions[function] for _, functions in living.values() if function in functions}
+            lacks = " ".join(functions.get(LACKING + function, "") for _, functions in living.values())
+            since = told.since if living else 0
+            return Known(len(living), since, tuple(sorted(digests)), tuple(sorted(set(lacks.split()))))
 
     def publish(self, release: str, documents: Mapping[str, bytes], life: int) -> bool:
         with self._lock:

@@ -22,8 +22,13 @@ class Functions(RedisCore):
     @explain
     def find_function(self, queue: str, function: str) -> Known:
         key = self.keys.functions(queue)
-        workers, since, digests = script("find_function")(self.client, key, key, function)
-        return Known(int(workers), int(since), tuple(sorted({digest.decode() for digest in digests})))
+        workers, since, digests, lacks = script("find_function")(self.client, key, key, function)
+        return Known(
+            int(workers),
+            int(since),
+            tuple(sorted({digest.decode() for digest in digests})),
+            tuple(sorted({name for names in lacks for name in names.decode().split()})),
+        )
 
     @explain
     def publish(self, release: str, documents: Mapping[str, bytes], life: int) -> bool:

@@ -19,8 +19,10 @@ from reconciler.plugins.secrets import ChainedSecrets, EnvironmentSecrets, FileS
 from reconciler.settings import Settings
 from reconciler.stores.secrets import SecretId, SecretValue
 from reconciler.wiring import secrets_of
+from worker.attempts.fitness import CannotRun
 from worker.attempts.secrets import AttemptSecrets, check_declared, resolve
 from worker.runner.runner import Died, Ended, Raised, Stopped
+from worker.secrets_lacked import LackedSecrets
 
 pytestmark = pytest.mark.rule("R71")
 CANARY = "c4n4ry-Value+/=42"
@@ -261,18 +263,55 @@ def test_an_attempt_gets_what_its_project_sees() -> None:
 @pytest.mark.parametrize(
     "secret",
     [
-        SecretRef(key="none"),
         SecretRef(key="../x"),
         SecretRef(key="db", env="RUN_NAME"),
         SecretRef(key="db", mount="file"),
     ],
-    ids=["missing", "path", "platform", "mount"],
+    ids=["path", "platform", "mount"],
 )
-def test_an_attempt_without_its_secret_fails_for_good(secret: SecretRef) -> None:
-    """What cannot be resolved is one error that no retry can help."""
+def test_a_secret_that_no_attempt_can_have_fails_for_good(secret: SecretRef) -> None:
+    """What no installation can resolve is one error that no retry can help."""
     with pytest.raises(SecretUnavailable) as caught:
         resolve(action_with(secret), ChainedSecrets([Shelf(db="value")]))
     assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("places", "lacks"),
+    [
+        (Shelf(), "g.db"),
+        (Shelf(**{"g.db": ""}), "g.db"),
+        (Shelf(**{"g.db": b"\xff"}), "g.db"),
+        (Shelf(**{"g.db": SecretUnavailable("refused")}), "g.db"),
+        (Shelf(**{"g.db": SecretUnavailable("away", retryable=True)}), ""),
+    ],
+    ids=["missing", "empty", "no text", "refused", "away"],
+)
+def test_a_secret_this_worker_lacks_is_not_the_functions_fault(places: Shelf, lacks: str) -> None:
+    """The launch goes back, with the name of the secret unless it is an outage, which does not count."""
+    with pytest.raises(CannotRun, match="worker ") as caught:
+        resolve(action_with(SecretRef(key="db", group="g")), ChainedSecrets([places]))
+    assert caught.value.lacks == lacks
+
+
+def test_a_worker_finds_out_what_it_lacks() -> None:
+    """By the names in the declarations; what is there is not asked for again at once, and an outage changes nothing."""
+    shelf = Shelf(d_p_db="value")
+    declared: dict[str, list[SecretRef]] = {
+        "f": [SecretRef(key="db"), SecretRef(key="api", group="g")],
+        "h": [SecretRef(key="db")],
+    }
+    looked = LackedSecrets(ChainedSecrets([shelf], cache_for=timedelta(0)), declared, "p", "d")
+    assert (looked.of("f"), looked.of("h"), looked.of("other")) == ([], [], [])
+    looked.look(0)
+    assert (looked.of("f"), looked.of("h")) == (["g.api"], [])
+    del shelf.held["d_p_db"]
+    shelf.held["g.api"] = SecretUnavailable("away", retryable=True)
+    looked.look(60)
+    assert (looked.of("f"), looked.of("h")) == (["g.api"], [])
+    shelf.held["g.api"] = "stored"
+    looked.look(1000)
+    assert (looked.of("f"), looked.of("h")) == (["db"], ["db"])
 
 
 OWN = Secret("db", env="DB").reference()

@@ -1,5 +1,6 @@
 -- Say what a worker of a queue can run. A hash, so that a draw reads it in one command: field worker, value
--- `<end of its life>`, then one line `<name> <digest>` for each function. Field "" keeps since when a worker always lived.
+-- `<end of its life>`, then one line `<name> <digest>` for each function, or `!<name> <secrets that it lacks>`. Field ""
+-- keeps since when a worker always lived.
 -- KEYS[1]  functions of the workers of a queue
 -- ARGV[1]  the same
 -- ARGV[2]  worker
