@@ -25,6 +25,8 @@ from reconciler.embedded.servers import EmbeddedServers
 from reconciler.embedded.stack import Stack
 from reconciler.settings import Settings
 
+_SLOTS = {"levels": 1, "sleeping": 4}
+
 
 @click.command()
 @click.argument(
@@ -35,6 +37,7 @@ from reconciler.settings import Settings
                 *shapes.SHAPES,
                 "archive",
                 "asking",
+                "awaiting",
                 "costs",
                 "distant",
                 "idle",
@@ -53,12 +56,13 @@ from reconciler.settings import Settings
 @click.option("--archived", default=0, help="Pages: runs of which only the archive knows.")
 @click.option("--json", "as_json", is_flag=True, help="The last line is one JSON object.")
 def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> None:
-    """Measure one SHAPE: fanout, chain, functions, in_turn, tree, window.
+    """Measure one SHAPE: fanout, chain, functions, in_turn, levels, naps, sleeping, tree, window.
 
     Or functions beside plain Celery and Huey: peers; what an action costs, part by part: costs; how long one call takes,
     here and with plain Celery: lone; an archive of n runs of 1,000 actions: archive; n calls that wait: waiting; the
-    pages of Flower on a run of n functions: pages; what n functions that wait for a person cost of Redis: asking; the
-    memory of an idle `reconciler dev`: idle; functions with an S3 server that is 30 ms away: distant.
+    pages of Flower on a run of n functions: pages; what n functions that wait for a person cost of Redis: asking; threads
+    and connections of a process that awaits n runs: awaiting; the memory of an idle `reconciler dev`: idle; functions with
+    an S3 server that is 30 ms away: distant.
     """
     if shape == "peers":
         _print(peers.compare(n, repeat), as_json=as_json)
@@ -82,12 +86,11 @@ def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> No
             _print({"shape": shape, "n": n, **_measure(stack, shapes.functions, n, repeat)}, as_json=as_json)
         return
     with _stack(shape) as stack:
-        if shape in {"asking", "lone", "waiting"}:
-            from benchmarks import asking, lone, waiting  # noqa: PLC0415  # declare functions: only for these shapes
+        if shape in {"asking", "awaiting", "lone", "waiting"}:
+            from benchmarks import asking, awaiting, lone, waiting  # noqa: PLC0415  # declare functions: only for these
 
-            report = {"asking": asking, "lone": lone, "waiting": waiting}[shape].measure(
-                Client.from_settings(), n
-            )
+            found = {"asking": asking, "awaiting": awaiting, "lone": lone, "waiting": waiting}
+            report = found[shape].measure(Client.from_settings(), n)
         else:
             report = _measure(stack, shapes.SHAPES[shape], n, repeat)
     _print({"shape": shape, "n": n, **report}, as_json=as_json)
@@ -97,10 +100,21 @@ def main(shape: str, n: int, repeat: int, archived: int, *, as_json: bool) -> No
 def _stack(shape: str) -> Iterator[Stack]:
     """Servers and workers of one's own, with the environment that leads to them."""
     with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
-        functions = shape in {"asking", "functions", "in_turn", "lone", "tree", "window"}
+        functions = shape in {
+            "asking",
+            "functions",
+            "in_turn",
+            "levels",
+            "lone",
+            "naps",
+            "sleeping",
+            "tree",
+            "window",
+        }
+        slots = {"attempts_concurrency": _SLOTS[shape]} if shape in _SLOTS else {}
         imports = ["benchmarks.tasks"] if functions else []
         root = Path(__file__).resolve().parent.parent
-        with Stack(Path(folder), imports=imports, attempts=int(functions), cwd=root) as stack:
+        with Stack(Path(folder), imports=imports, attempts=int(functions), cwd=root, **slots) as stack:
             os.environ.update(stack.env())
             yield stack
 

@@ -38,7 +38,8 @@ window.rcSeen = {};
 new MutationObserver(() => requestAnimationFrame(() => {
   const seen = window.rcSeen, rows = document.querySelectorAll('[role=treeitem], .rc-run').length;
   if (rows && !seen.first) seen.first = performance.now();
-  if (!seen.all && /^live|archive/.test(document.querySelector('.rc-live')?.innerText || '')) seen.all = performance.now();
+  const state = document.querySelector('.rc-live')?.innerText || '';
+  if (!seen.all && /^live|^has ended|archive/.test(state)) seen.all = performance.now();
   const badge = document.querySelector('.rc-facts .p-aborted');
   if (badge && !seen.aborted) seen.aborted = Date.now();
 })).observe(document, {subtree: true, childList: true, characterData: true});
@@ -102,7 +103,10 @@ def _browser() -> Iterator[Any]:
     """Chromium as the tests drive it, with an empty cache at each load."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "integration"))
     support = importlib.import_module("browser_support")
-    with tempfile.TemporaryDirectory() as folder, support.Browser(Path(folder)) as page:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        support.Browser(Path(folder)) as page,
+    ):
         page.send("Network.setCacheDisabled", cacheDisabled=True)
         page.send("Page.addScriptToEvaluateOnNewDocument", source=_WATCH)
         yield page

@@ -16,6 +16,8 @@ from reconciler.embedded.stack import Stack
 _TESTS = Path(__file__).resolve().parent.parent / "tests" / "integration"
 _LONG = "a-run-with-the-longest-name-12"
 _TIMEOUT = 60
+_TALL = 3000
+"""A page is shown whole up to this height, in pixels."""
 
 
 def main(folder: Path) -> None:
@@ -55,8 +57,11 @@ def _scene(client: Client, orchard: Any) -> dict[str, str]:  # noqa: ANN401  # o
         "ship", prompt="**Ship** the pears?\n\n- 12 crates\n- by `boat`", description="_Soon_"
     )
     client.condition("count", "int", prompt="How many crates?")
+    client.condition("words", "str", prompt="What shall the label say?")
+    saplings = orchard.plants.submit((4,), run="saplings")
+    orchard.naps.map([1.0, 2.0, 300.0], run="siesta")
     many = orchard.picks.map(range(300), run="orchard-300")
-    for run in (done, failed, many):
+    for run in (done, failed, many, saplings):
         run.wait(_TIMEOUT)
     live = orchard.runs.map([300.0] * 3, run="apples")
     rests = orchard.rests.submit(run="cherries")
@@ -67,6 +72,9 @@ def _scene(client: Client, orchard: Any) -> dict[str, str]:  # noqa: ANN401  # o
         "runs-none": "/runs?q=nothing-like-that",
         "run": f"/runs/{live.id}",
         "run-many": f"/runs/{many.id}",
+        "run-passes": f"/runs/{saplings.id}",
+        "run-suspended": "/runs/default/development/siesta",
+        "run-rests": f"/runs/{rests.id}",
         "run-long": f"/runs/default/development/{_LONG}",
         "action-failed": f"/runs/{failed.action}",
         "action-running": f"/runs/{live.id}/m0",
@@ -77,17 +85,21 @@ def _scene(client: Client, orchard: Any) -> dict[str, str]:  # noqa: ANN401  # o
         "action-none": "/runs/default/development/nothing/a0",
         "waiting": "/waiting",
         "health": "/health",
+        "tasks": "/tasks",
     }
 
 
 def _all_looks(page: Any, url: str, folder: Path, name: str) -> None:  # noqa: ANN401  # of the tests
     page.open(url)
-    page.wait("document.querySelector('.rc-body')?.children.length || document.querySelector('.rc-problem')")
+    page.wait(
+        "document.querySelector('.rc-body')?.children.length || document.querySelector('.rc-problem, #tasks-table a')"
+    )
     threading.Event().wait(0.6)
     for theme in ("light", "dark"):
         page.theme(theme)
         for width in (1440, 400):
             page.resize(width, 900)
+            page.resize(width, max(900, min(_TALL, page.run("document.documentElement.scrollHeight"))))
             threading.Event().wait(0.15)
             page.screenshot(folder / f"{name}-{theme}-{width}.png")
     page.resize(1440, 900)
@@ -98,6 +110,8 @@ def _dialogs(page: Any, url: str, folder: Path) -> None:  # noqa: ANN401  # of t
         ("dialog-abort", "/runs/default/development/apples", "[data-button=abort]"),
         ("dialog-fork", "/runs/default/development/plums/a0", "[data-button=fork]"),
         ("dialog-all", "/runs?q=apples", "[data-all=abort]"),
+        ("dialog-yes", "/waiting", "li:last-child [data-button=signal]"),
+        ("dialog-text", "/waiting", "li:first-child [data-button=signal]"),
     ):
         page.open(url + path)
         page.click(button)

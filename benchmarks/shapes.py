@@ -45,6 +45,14 @@ def functions(client: Client, n: int) -> int:
     return sum(tasks.one.map(range(n)).result(_TIMEOUT))
 
 
+def sleeping(client: Client, n: int) -> int:
+    """One run of n functions that sleep for 20 ms each, results read."""
+    from benchmarks import tasks  # noqa: PLC0415  # as above
+
+    tasks.env.client = client
+    return sum(tasks.sleeping.map(range(n)).result(_TIMEOUT))
+
+
 def tree(client: Client, n: int) -> int:
     """One `async` parent in the attempts worker that starts n leaves and joins them."""
     from benchmarks import tasks  # noqa: PLC0415  # as above
@@ -69,11 +77,30 @@ def in_turn(client: Client, n: int) -> int:
     return tasks.in_turn.delay(n).result(_TIMEOUT)
 
 
+def naps(client: Client, n: int) -> int:
+    """One parent that awaits n sleeps of 0 s, one after the other."""
+    from benchmarks import tasks  # noqa: PLC0415  # as above
+
+    tasks.env.client = client
+    return tasks.naps.delay(n).result(_TIMEOUT)
+
+
+def levels(client: Client, n: int) -> int:
+    """So many levels of parents, each of which waits for the next one."""
+    from benchmarks import tasks  # noqa: PLC0415  # as above
+
+    tasks.env.client = client
+    return tasks.level.delay(n).result(_TIMEOUT)
+
+
 SHAPES: dict[str, Callable[[Client, int], int]] = {
     "fanout": fanout,
     "chain": chain,
     "functions": functions,
     "in_turn": in_turn,
+    "levels": levels,
+    "naps": naps,
+    "sleeping": sleeping,
     "tree": tree,
     "window": window,
 }

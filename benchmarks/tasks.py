@@ -1,7 +1,8 @@
-"""The functions of the shapes `functions`, `tree` and `window`."""
+"""The functions of the shapes with functions."""
 
 from __future__ import annotations
 
+import time
 from typing import cast
 
 from benchmarks.shapes import LEAF
@@ -9,7 +10,7 @@ from reconciler import ask
 from reconciler.api.schedule import NOW
 from reconciler.children.current import current_parent
 from reconciler.children.parent import Parent
-from reconciler.children.submitting import Calls, Group, Options, start_many
+from reconciler.children.submitting import Calls, Group, Options, start, start_many
 from reconciler.environment import TaskEnvironment
 
 env = TaskEnvironment("bench")
@@ -18,6 +19,13 @@ env = TaskEnvironment("bench")
 @env.task()
 def one(index: int) -> int:
     """Count one."""
+    return 1 if index >= 0 else 0
+
+
+@env.task()
+def sleeping(index: int) -> int:
+    """Sleep for 20 ms and count one."""
+    time.sleep(0.02)
     return 1 if index >= 0 else 0
 
 
@@ -34,6 +42,19 @@ async def tree(leaves: int, concurrency: int | None = None) -> int:
 async def in_turn(children: int) -> int:
     """Start one child after the other, each when the one before has ended."""
     return sum([await one.delay(index) for index in range(children)])
+
+
+@env.task()
+async def naps(children: int) -> int:
+    """Do the same with sleeps of 0 s: no user code below this action."""
+    parent, options = cast("Parent", current_parent()), Options(plan=NOW)
+    return sum([await start(parent, LEAF, options, lambda _: 1) for _ in range(children)])
+
+
+@env.task()
+def level(below: int) -> int:
+    """Wait for a child that does the same, until there is none."""
+    return 0 if below == 0 else level.delay(below - 1).result() + 1
 
 
 @env.task()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from cli_support import Backend, backend_on, eventually, stop_runner
@@ -40,16 +42,25 @@ def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterat
         one_shard.store.close()
 
 
-def drawn(backend: Backend, seconds: float) -> Batch:
-    """Three launches drawn together, the first of which takes so long."""
+def drawn(
+    backend: Backend,
+    slow: str = "r0",
+    threads: ThreadPoolExecutor | None = None,
+    *,
+    seconds: float = 0,
+    until: Path | None = None,
+    others: Callable[[], bool] | None = None,
+) -> Batch:
+    """Three launches drawn together, of which the first, or another one, takes so long, or until there is a file."""
     for name in NAMES:
-        backend.call(name, "rest", seconds=seconds if name == "r0" else 0)
+        given = {"seconds": seconds, "until": str(until or "")} if name == slow else {"seconds": 0}
+        backend.call(name, "rest", **given)
         backend.engine.stepper.step(0)
     [head] = backend.store.look(0).lines
     found = backend.store.draw(0, head.line, owner="w", limit=3, lease=6_000).actions
     assert [record.id.run for record in found] == NAMES[:3]
     telling = Telling(build_app(backend.settings), "here")
-    return Batch(backend.engine, 0, head.line, "w", found, telling)
+    return Batch(backend.engine, 0, head.line, "w", found, telling, threads=threads, others=others)
 
 
 def alone(together: Batch) -> None:
@@ -58,13 +69,16 @@ def alone(together: Batch) -> None:
     close_runner()
 
 
-def test_an_abort_reaches_one_that_has_not_begun(backend: Backend) -> None:
+def test_an_abort_reaches_one_that_has_not_begun(backend: Backend, tmp_path: Path) -> None:
     """Its function is never called; those before and behind it run, and nobody is stopped with it."""
-    together = drawn(backend, 3)
+    together = drawn(backend, until=tmp_path / "go on")
+    beats = {attempt.record.id.run: attempt.beat for attempt in together._waiting}
     running = threading.Thread(target=alone, args=(together,))
     running.start()
     assert backend.reconciler("abort", "r1", "--reason", "no need", "--yes").exit_code == 0
     backend.engine.stepper.step(0)
+    eventually(beats["r1"].reason)
+    (tmp_path / "go on").touch()
     running.join(60)
     ended = {attempt.record.id.run: attempt for attempt in together._ended}
     assert ended["r1"].beat.reason() == "no need"
@@ -72,7 +86,7 @@ def test_an_abort_reaches_one_that_has_not_begun(backend: Backend) -> None:
     backend.end("r1")
     assert ended["r1"].outcome is not None
     assert ended["r1"].outcome.ended == "stopped"
-    assert ended["r1"].seconds < 1
+    assert ended["r1"].seconds < ended["r0"].seconds
     assert backend.get("r1").phase is ActionPhase.ABORTED
     for name in ("r0", "r2"):
         backend.end(name)
@@ -80,14 +94,14 @@ def test_an_abort_reaches_one_that_has_not_begun(backend: Backend) -> None:
 
 
 def test_what_is_given_back_is_as_if_nobody_had_drawn_it(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It stands in its old place, has no owner and has spent nothing, while the one before it still runs."""
-    together = drawn(backend, 3)
+    together = drawn(backend, until=tmp_path / "go on")
     monkeypatch.setattr(batch, "_TURN", 0.1)
     running = threading.Thread(target=alone, args=(together,))
     running.start()
-    eventually(lambda: not backend.get("r1").attempt.owner and not backend.get("r2").attempt.owner, 2)
+    eventually(lambda: not backend.get("r1").attempt.owner and not backend.get("r2").attempt.owner)
     assert backend.get("r0").attempt.owner == "w"
     assert running.is_alive()
     [head] = backend.store.look(0).lines
@@ -97,15 +111,62 @@ def test_what_is_given_back_is_as_if_nobody_had_drawn_it(
         (0, 0, 0),
         (1, 0, 0),
     }
+    (tmp_path / "go on").touch()
     running.join(60)
     together.report()
     backend.engine.stepper.step(0)
     assert backend.get("r0").phase is ActionPhase.SUCCEEDED
 
 
+@pytest.mark.parametrize(
+    ("moment", "answers", "ran"), [(0, [False, True], 2), (0, [False] * 2, 3), (60, [], 3)]
+)
+def test_others_that_wait_get_the_slot_of_a_large_batch(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, moment: float, answers: list[bool], ran: int
+) -> None:
+    """Asked after each call, as far as a moment has passed and something is left to be given back."""
+    monkeypatch.setattr(batch, "_MOMENT", moment)
+    left = list(answers)
+    together = drawn(backend, others=lambda: left.pop(0))
+    alone(together)
+    assert (len(together.seconds), together.given_back, left) == (ran, 3 - ran, [])
+    owners = [backend.get(name).attempt.owner for name in NAMES[:3]]
+    assert owners == ["w"] * ran + [""] * (3 - ran)
+    together.report()
+    for name in NAMES[:3]:
+        backend.end(name)
+        assert backend.get(name).phase is ActionPhase.SUCCEEDED
+
+
+def test_outputs_are_written_while_the_next_call_runs(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those of the first two lie in S3 before the third has ended, and are what is reported then."""
+    monkeypatch.setattr(batch, "_SOME", 2)
+    with ThreadPoolExecutor(2) as threads:
+        together = drawn(backend, "r2", threads, until=tmp_path / "go on")
+        running = threading.Thread(target=alone, args=(together,))
+        running.start()
+        eventually(lambda: len(together._writing) == 1, 60)
+        together._writing[0].result(60)
+        assert running.is_alive()
+        assert len(together._written) == 2
+        for one in together._ended:
+            found = one.object()
+            assert found is not None
+            assert backend.engine.blobs.get(found[0]) == found[1]
+        assert backend.get("r0").attempt.owner == "w"  # nothing is reported yet
+        (tmp_path / "go on").touch()
+        running.join(60)
+        together.report()
+    for name in NAMES[:3]:
+        backend.end(name)
+        assert backend.get(name).phase is ActionPhase.SUCCEEDED
+
+
 def test_each_of_a_batch_tells_when_its_own_call_began(backend: Backend) -> None:
     """Not when all of them were drawn: what it waited behind the others is no time it ran."""
-    together = drawn(backend, 0.3)
+    together = drawn(backend, seconds=0.3)
     alone(together)
     together.report()
     found = [backend.get(name) for name in NAMES[:3]]

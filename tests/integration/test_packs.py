@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import cli_functions
 import msgspec
@@ -13,10 +14,16 @@ from cli_support import Backend, backend_on, eventually
 from s3_proxy import FaultyProxy
 
 from reconciler.api.action import RunId
+from reconciler.api.errors import ActionNotFound, BlobNotFound
+from reconciler.api.phase import ActionPhase
+from reconciler.archive.forgetting import forget_run
+from reconciler.archive.layout import run_path
 from reconciler.broker.conf import build_app
+from reconciler.client import Client
 from reconciler.client.run import Run
 from reconciler.core.layout import read_part
 from reconciler.embedded.servers import EmbeddedServers
+from reconciler.stores.holds import RunLife
 from reconciler.stores.s3 import S3Blobs
 from reconciler.sweeps.collect import collect
 from reconciler.sweeps.expire import expire
@@ -193,14 +200,19 @@ def test_a_parent_reads_its_children(backend: Backend) -> None:
     assert left.endswith("/outputs.pb")
 
 
+@pytest.mark.parametrize("checksum", ["sha256", "none"])
 @pytest.mark.parametrize("packs", ["0", "1024"])
 def test_requests_of_a_map_of_small_calls(
-    servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch, packs: str
+    servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch, packs: str, checksum: str
 ) -> None:
     """Without packs a call takes one request to S3, with packs a draw does; counted on the line."""
     monkeypatch.setattr(batch, "_TURN", 60.0)
     with FaultyProxy(servers.s3_endpoint) as proxy:
-        more = {"RECONCILER_S3_ENDPOINT": proxy.endpoint, "RECONCILER_PACK_OUTPUTS": packs}
+        more = {
+            "RECONCILER_S3_ENDPOINT": proxy.endpoint,
+            "RECONCILER_PACK_OUTPUTS": packs,
+            "RECONCILER_S3_CHECKSUM": checksum,
+        }
         with backend_on(servers, monkeypatch, RECONCILER_SHARDS="1", **more) as backend:
             cli_functions.env.client = backend.client
             run = started(backend, 64)
@@ -257,6 +269,134 @@ def test_a_run_that_takes_over_outputs_reads_them(backend: Backend) -> None:
     assert ref is not None
     assert taken.outputs is not None
     assert taken.outputs.output_uri == ref.uri
+
+
+def forked(backend: Backend, source: Run[list[float]]) -> Run[list[float]]:
+    """Make a run of one: a call runs again, and the others are taken over."""
+    again = backend.client.fork(source.id, again=["m0"])
+    backend.end(again.id.run)
+    return again
+
+
+def is_whole(backend: Backend, run: Run[list[float]]) -> bool:
+    """Read all outputs of a run; nothing of them is in its records."""
+    read = [backend.client.result(run.id.action(f"m{index}"), 60) for index in range(MANY)]
+    return read == [index / 1000 for index in range(MANY)]
+
+
+def pass_by(backend: Backend, **kept: timedelta) -> None:
+    """Let the collector pass, which forgets all whose time is over; nobody makes a run of another one any more."""
+    now, redis, prefix = (
+        msgspec.structs.replace(backend.settings, **kept),
+        backend.store.client,
+        backend.settings.key_prefix,
+    )
+    for key in redis.scan_iter(f"{prefix}:*}}:holds:*"):
+        redis.hset(key, mapping=dict.fromkeys(redis.hkeys(key), 1))
+    for _ in range(3):
+        for key in redis.scan_iter(f"{prefix}:swept:*"):
+            redis.delete(key)
+        collect(backend.store, now, backend.engine.blobs)
+
+
+def forgets(backend: Backend, run: Run[list[float]]) -> bool:
+    """Ask a client that has read nothing before whether a run is gone."""
+    with pytest.raises(ActionNotFound):
+        Client(backend.store, backend.engine.blobs, backend.messenger, backend.settings).get(run.action)
+    return True
+
+
+def test_objects_of_a_source_stay_while_it_is_needed(backend: Backend) -> None:
+    """The records of the source go, and what it shares stays until the run is forgotten that was made of it."""
+    source = ended(backend)
+    again = forked(backend, source)
+    forget_run(backend.store, backend.engine.blobs, RunLife(source.id, source.incarnation))
+    pass_by(backend)
+    assert [summary.id for summary in backend.client.runs()] == [again.id]
+    assert is_whole(backend, again)
+    gone(backend, again)
+    pass_by(backend, retention=timedelta(0), archive=timedelta(0))
+    assert objects(backend, source.id) == []
+
+
+def test_a_source_that_goes_too_early_is_missed(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector that does not look who needs them takes outputs away from under a run, as the test above would see."""
+    source = ended(backend)
+    again = forked(backend, source)
+    monkeypatch.setattr("reconciler.sweeps.objects._forgotten", lambda _store, _shard, lives: list(lives))
+    forget_run(backend.store, backend.engine.blobs, RunLife(source.id, source.incarnation))
+    pass_by(backend)
+    with pytest.raises(BlobNotFound):
+        is_whole(backend, again)
+
+
+@pytest.mark.parametrize("first", ["source", "made"])
+def test_one_of_two_runs_that_share_objects_is_deleted(backend: Backend, first: str) -> None:
+    """Who is left has all his outputs, archived or not; with the other nothing is left of either."""
+    source = ended(backend)
+    archived(backend)
+    again = forked(backend, source)
+    archived(backend)
+    goes, stays = (source, again) if first == "source" else (again, source)
+    for run in (goes, stays):
+        if run is stays:
+            assert is_whole(backend, stays)
+        deleted = backend.reconciler("history", "delete", str(run.id), "--reason", "asked", "--yes")
+        assert deleted.exit_code == 0, deleted.output
+        pass_by(backend)
+        assert forgets(backend, run)
+    assert objects(backend, source.id) + objects(backend, again.id) == []
+
+
+def test_what_a_damaged_run_shared_goes_with_it(backend: Backend) -> None:
+    """Nobody can read any more what was its: its folders are found by their place, with what lies in packs."""
+    run = ended(backend)
+    archived(backend)
+    blobs = backend.engine.blobs
+    blobs.put(blobs.uri(run_path(run.id, run.incarnation)), b"rubbish")
+    deleted = backend.reconciler("history", "delete", str(run.id), "--reason", "asked", "--yes")
+    assert deleted.exit_code == 0, deleted.output
+    pass_by(backend)
+    assert forgets(backend, run)
+    assert objects(backend, run.id) == []
+
+
+def test_a_source_whose_days_in_the_archive_are_over(backend: Backend) -> None:
+    """Its outputs stay as long as the archive has the run that was made of it; then all goes."""
+    source = ended(backend)
+    archived(backend)
+    again = forked(backend, source)
+    store, blobs = backend.store, backend.engine.blobs
+    expire(store, blobs, store.now() + 48 * 3_600_000, objects=True)
+    assert forgets(backend, source)
+    archived(backend)
+    assert is_whole(backend, again)
+    assert _expired(backend, again) == []
+    pass_by(backend)
+    assert objects(backend, source.id) == []
+
+
+def test_what_failed_is_recovered_beside_what_lies_in_a_pack(backend: Backend, tmp_path: Path) -> None:
+    """Calls that succeeded are taken over as parts, those that failed run; all of it once more by a rerun."""
+    marks = [str(tmp_path / f"mark{index}") for index in range(5)]
+    run = cli_functions.needs.map(marks)
+    Path(marks[0]).touch()
+    Path(marks[3]).touch()
+    decide(backend, 5)
+    draw_all(backend)
+    backend.end(run.id.run)
+    assert run.phase is ActionPhase.FAILED
+    archived(backend)
+    for mark in marks:
+        Path(mark).touch()
+    for make, calls in ((run.recover, 3), (run.rerun, 5)):
+        made = make()
+        decide(backend, calls)
+        draw_all(backend)
+        backend.end(made.id.run)
+        assert made.result(timeout=60) == marks
+        archived(backend)
+        assert made.result(timeout=60) == marks
 
 
 def test_who_gets_an_object_of_its_own(backend: Backend) -> None:

@@ -28,6 +28,7 @@ class Noted:
     """A batch that notes what it was to run."""
 
     seconds = (0.001,)
+    given_back = 0
 
     def __init__(self, *args: Any, **_: Any) -> None:
         records: list[TaskAction] = args[4]

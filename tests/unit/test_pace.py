@@ -18,11 +18,11 @@ from worker.attempts.pace import Pace
 pytestmark = pytest.mark.rule("R79")
 
 
-def grown(pace: Pace, call: float, report: float) -> int:
+def grown(pace: Pace, call: float, report: float, left: int = 0) -> int:
     """Count the launches drawn after that many calls of so many seconds, each reported in so many seconds."""
     count = 0
     for _ in range(20):
-        count = pace.of("f")
+        count = pace.of("f", left)
         pace.ran("f", [call] * count)
         pace.reported("f", count, report * count)
     return count
@@ -48,6 +48,24 @@ def test_as_many_as_take_a_moment(call: float, report: float, count: int) -> Non
     assert grown(Pace(), call, report) == pytest.approx(count, abs=1)
 
 
+@pytest.mark.parametrize(
+    ("call", "report", "left", "count"),
+    [
+        (0.02, 0.001, 10_000, 12),
+        (0.2, 0.0001, 10_000, 1),
+        (0.0001, 0.0005, 10_000, 100),
+        (0.01, 0.001, 10_000, 12),
+        (0.004, 0.001, 10_000, 12),
+        (0.002, 0.001, 10_000, 25),
+        (0.02, 0.001, 6 * 32, 6),
+        (0.02, 0.001, 31, 2),
+    ],
+)
+def test_more_while_nobody_else_waits(call: float, report: float, left: int, count: int) -> None:
+    """As run in 250 ms, but of few, and of those of which 12 fit into 50 ms, no more than ever."""
+    assert grown(Pace(), call, report, left) == pytest.approx(count, abs=1)
+
+
 def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call drawn beside many does not wait until all of them are written."""
     lab = Lab()
@@ -59,6 +77,7 @@ def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.M
 
         def __init__(self, *args: Any, **_: Any) -> None:
             self.seconds = [0.001] * (8 if len(args[4]) > 1 else 1)
+            self.given_back = 0
 
         def run(self) -> None:
             """Run nothing."""
@@ -66,7 +85,7 @@ def test_one_call_is_reported_before_many_that_ended_first(monkeypatch: pytest.M
         def report(self) -> None:
             """Wait, if it is of many."""
             (many if len(self.seconds) > 1 else one).set()
-            assert one.wait(5)
+            assert one.wait(60)
 
     def noop(number: int) -> int:
         """Return what it is given."""

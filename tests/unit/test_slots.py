@@ -48,7 +48,7 @@ def test_an_error_outside_of_the_task_gives_the_slot_back(pool: TaskPool) -> Non
         raise ValueError("no message")
 
     pool.on_apply(print, (), {}, broken, None, error_callback=request.on_failure)
-    assert request.acknowledged.wait(5)
+    assert request.acknowledged.wait(60)
     assert not slots.busy()
 
 

@@ -136,9 +136,8 @@ class Attempt:
         except CannotRun:
             raise
         except SecretUnavailable as error:
-            ended = "stopped" if error.retryable else "raised"
             self.outcome = AttemptOutcome(
-                ended=ended, code=error.code, message=str(error), retryable=error.retryable
+                ended="raised", code=error.code, message=str(error), retryable=False
             )
         except (PluginError, InvalidInput) as error:
             code = getattr(error, "code", "InvalidSpec")

@@ -1,7 +1,8 @@
 """Launches drawn together: run one after the other, written side by side, reported in one call.
 
 Each keeps its own lease, launch, limits, log, error and event. What is not begun within a moment of its turn, because the
-one before takes long, goes back to its place in the line, and what has ended by then is reported at once.
+one before takes long, goes back to its place in the line, and what has ended by then is reported at once. So does what was
+drawn for longer than a moment when others wait by now. Of a large batch the first outputs are written while the others run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import structlog
 
@@ -35,6 +38,10 @@ log = structlog.get_logger(__name__)
 
 _TURN = 0.1
 """Seconds a call may take until those behind it go back and those before it are reported."""
+_MOMENT = 0.05
+"""Seconds between two looks whether others wait."""
+_SOME = 16
+"""So many outputs are worth a request for them while the batch still runs."""
 
 
 class Batch:
@@ -42,6 +49,7 @@ class Batch:
 
     Attributes:
         seconds: how long the calls took, each.
+        given_back: how many were not begun.
     """
 
     def __init__(
@@ -54,7 +62,22 @@ class Batch:
         telling: Telling,
         *,
         slot: Slot | None = None,
+        threads: ThreadPoolExecutor | None = None,
+        others: Callable[[], bool] | None = None,
     ) -> None:
+        """Prepare; begin nothing.
+
+        Args:
+            engine: of the worker.
+            shard: of the line.
+            line: they were drawn from.
+            owner: of their leases.
+            records: as they were drawn.
+            telling: shows them in Flower.
+            slot: where tickets are taken while a function waits, if anywhere.
+            threads: write the first outputs while the next calls run; without them all are written at the end.
+            others: tells whether other launches wait for this slot; asked now and then, all that is left makes way for them.
+        """
         self._engine = engine
         self._shard = shard
         self._line = line
@@ -63,10 +86,18 @@ class Batch:
         drawn = time.monotonic()
         self._waiting = deque(Attempt(engine, record, owner, drawn=drawn, slot=slot) for record in records)
         self._ended: list[Attempt] = []
+        self._unwritten: list[Attempt] = []
+        self._written: dict[int, str] = {}  # where the outputs of each lie, by its `id`
+        self._writing: list[Future[None]] = []
+        # a pack is written when all that may go into it is known
+        self._threads = None if engine.settings.pack_outputs else threads
+        self._others = others
+        self._asks = drawn + _MOMENT
         self._began = 0.0
         self._lock = threading.Lock()
         self._way: threading.Thread | None = None
         self.seconds: list[float] = []
+        self.given_back = 0
 
     def run(self) -> None:
         """Run them all, one after the other. Those that ended are to be reported: see `report`."""
@@ -77,8 +108,19 @@ class Batch:
             self._hand_all_back(f"worker {socket.gethostname()} cannot run functions: {error}")
         while (attempt := self._next()) is not None:
             self._call(attempt)
+            self._let_others()
         if self._way is not None:
             self._way.join()  # a process that ends now would take with it what is not reported
+
+    def _let_others(self) -> None:
+        """Give back what is not begun when others wait for this slot."""
+        if self._others is None or not self._waiting or (now := time.monotonic()) < self._asks:
+            return
+        self._asks = now + _MOMENT
+        if self._others():
+            with self._lock:
+                back, self._waiting = list(self._waiting), deque()
+            self._give_back(back)
 
     def _hand_all_back(self, why: str) -> None:
         while (attempt := self._next()) is not None:
@@ -94,13 +136,15 @@ class Batch:
         try:
             attempt.call()
         except CannotRun as reason:
-            self._hand_back(attempt, str(reason), reason.unfit)
+            self._hand_back(attempt, str(reason), reason.unfit, reason.lacks)
             return
         attempt.beat.begun = False  # or a beat that comes now would tell once more that it runs
         with self._lock:
             self._began = 0.0
             self._ended.append(attempt)
+            self._unwritten.append(attempt)
             self.seconds.append(attempt.seconds)
+            self._begin_to_write()
 
     # -- a turn that takes long ------------------------------------------------------------------------------------
     def _look(self) -> float | None:
@@ -126,6 +170,7 @@ class Batch:
         self.report()
 
     def _give_back(self, attempts: Sequence[Attempt]) -> None:
+        self.given_back += len(attempts)
         launches = [GivenBack(a.record.id, a.launch, a.record.metadata.incarnation) for a in attempts]
         try:
             opened = self._engine.store.give_back(
@@ -138,6 +183,13 @@ class Batch:
             keeper().let_go(one.beat for one in attempts)
 
     # -- what has ended --------------------------------------------------------------------------------------------
+    def _begin_to_write(self) -> None:
+        """Have outputs written while the next calls run, whenever that is done with those before and there are some."""
+        if self._threads is None or len(self._unwritten) < _SOME or not all(map(Future.done, self._writing)):
+            return
+        with suppress(RuntimeError):  # no thread is left on this host: all is written when it is reported
+            self._writing.append(self._threads.submit(self._write_some))
+
     def report(self) -> None:
         """Write and report what has ended, and take the next step of it here instead of sending a message."""
         with self._lock:
@@ -160,17 +212,21 @@ class Batch:
         self._drive([attempt.record for attempt in ended])
 
     def _write(self, ended: Sequence[Attempt]) -> None:
-        parcels = parcels_of(self._engine, ended)
-        made = self._made([(parcel.uri, parcel.data) for parcel in parcels])
-        written = {
-            id(attempt): uri
-            for parcel, done in zip(parcels, made, strict=True)
-            if done
-            for attempt, uri in parcel.parts
-        }
+        self._write_some()
+        for writing in self._writing:
+            writing.result()
         for attempt in ended:
-            attempt.write(written.get(id(attempt), ""))
+            attempt.write(self._written.get(id(attempt), ""))
             attempt.measure()
+
+    def _write_some(self) -> None:
+        """Create the objects of what has ended, as far as nobody does so already."""
+        with self._lock:
+            unwritten, self._unwritten = self._unwritten, []
+        parcels = parcels_of(self._engine, unwritten)
+        made = self._made([(parcel.uri, parcel.data) for parcel in parcels])
+        for parcel, done in zip(parcels, made, strict=True):
+            self._written.update((id(attempt), uri) for attempt, uri in parcel.parts if done)
 
     def _made(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
         """Write small objects side by side; if that fails, each is written by itself and reports its own error."""
@@ -202,7 +258,7 @@ class Batch:
                 trace(attempt)
             else:
                 log.info("attempt.superseded", action=str(attempt.record.id), launch=attempt.launch)
-            self._telling.ended(attempt.record, attempt.outcome if was_taken else None)
+            self._telling.ended(attempt.record, attempt.outcome if was_taken else None, attempt.seconds)
 
     def _finish(self, attempts: Sequence[Attempt]) -> tuple[bool, ...]:
         if not attempts:
@@ -231,7 +287,7 @@ class Batch:
                 time.sleep(wait)
                 wait = min(wait * 2, 5.0)
 
-    def _hand_back(self, attempt: Attempt, why: str, unfit: str = "") -> None:
+    def _hand_back(self, attempt: Attempt, why: str, unfit: str = "", lacks: str = "") -> None:
         """Hand a launch back: another worker may be able to run it, or this one after a repair."""
         record, store, reason = attempt.record, self._engine.store, storable(why)
         log.warning("attempt.handed_back", action=str(record.id), launch=attempt.launch, why=why)
@@ -246,6 +302,7 @@ class Batch:
                         why=reason,
                         delay=delay,
                         unfit=unfit,
+                        lacks=lacks,
                         incarnation=record.metadata.incarnation,
                     ),
                 )

@@ -191,14 +191,33 @@ class Seat:
             pick.shard, pick.line, owner=self._owner, limit=limit, lease=self._lease
         )
 
-    def batch(self, pick: Pick, drawn: Draw, slot: Slot | None = None) -> Batch:
-        """Return what was drawn, ready to run; with a slot, others run there while a function waits."""
-        return Batch(self.engine, pick.shard, pick.line, self._owner, drawn.actions, self._telling, slot=slot)
+    def others_wait(self) -> bool:
+        """Tell whether more than one line of the queue has launches; while nobody can be asked, none has."""
+        try:
+            return self.engine.store.pick(self.queue, choose=False).lines > 1
+        except Unavailable:
+            return False
 
-    def served(self, pick: Pick, drawn: Draw) -> Served:
-        """Return what the next pick has to know of this draw."""
+    def batch(
+        self,
+        pick: Pick,
+        drawn: Draw,
+        slot: Slot | None = None,
+        threads: ThreadPoolExecutor | None = None,
+        others: Callable[[], bool] | None = None,
+    ) -> Batch:
+        """Return what was drawn, ready to run; with a slot, others run there while a function waits."""
+        return Batch(
+            *(self.engine, pick.shard, pick.line, self._owner, drawn.actions, self._telling),
+            slot=slot,
+            threads=threads,
+            others=others,
+        )
+
+    def served(self, pick: Pick, drawn: Draw, given_back: int = 0) -> Served:
+        """Return what the next pick has to know of this draw, of which so many launches were given back."""
         weight = weights_of(self.engine.settings.fair_weights).get(read_line(pick.line).fair, 1.0)
-        return Served(drawn.head, drawn.left, len(drawn.actions) / weight)
+        return Served(drawn.head, drawn.left, (len(drawn.actions) - given_back) / weight)
 
     def call(self, pick: Pick) -> Served:
         """Draw one launch of a line, run it and report it."""

@@ -47,13 +47,13 @@ class _Process:
 
     Attributes:
         pace: how many launches of each function to draw at a time.
-        reports: the thread in which what has ended is written and reported, while the next launches run.
+        reports: two threads in which, while launches run, what ended before is written and reported: one batch at a time.
         beside: runs others while a function waits.
     """
 
     def __init__(self) -> None:
         self.pace = Pace()
-        self.reports = ThreadPoolExecutor(1, thread_name_prefix="reconciler-report")
+        self.reports = ThreadPoolExecutor(2, thread_name_prefix="reconciler-report")
         self.beside = Beside()
 
 
@@ -99,6 +99,7 @@ class Drawing:
         self._passed_on = -math.inf
         self._process = _process()
         self._report: Future[None] | None = None
+        self._left: dict[tuple[int, str], int] = {}  # in the line drawn from last
         owner = owner or f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident() % 100000}"
         self._seat = Seat(engine, queue, worker, owner, telling, self._process.beside)
 
@@ -126,21 +127,27 @@ class Drawing:
 
     def _draw(self, pick: Pick) -> Served:
         """Draw from a line, and run what was drawn."""
-        line = read_line(pick.line)
-        limit = 1 if line.alone else self._process.pace.of(line.function)
+        line, undisturbed, given_back = read_line(pick.line), pick.lines == 1, 0
+        left = self._left.get((pick.shard, pick.line), 0) if undisturbed else 0
+        limit = 1 if line.alone else self._process.pace.of(line.function, left)
         drawn = self._seat.draw(pick, limit)
+        self._left = {(pick.shard, pick.line): drawn.left}
         if drawn.actions and (drawn.left or pick.lines > 1):  # else the next pick tells what there is
             self._pass_on()
         if drawn.actions:
-            batch = self._seat.batch(pick, drawn, slot=self._seat)
+            others = self._seat.others_wait if undisturbed else None
+            batch = self._seat.batch(
+                pick, drawn, slot=self._seat, threads=self._process.reports, others=others
+            )
             batch.run()
+            given_back = batch.given_back
             self._process.pace.ran(line.function, batch.seconds)
             self._report_beside(batch, line.function)
             self._process.beside.rest()  # one slot runs one function
-        return self._seat.served(pick, drawn)
+        return self._seat.served(pick, drawn, given_back)
 
     def _report_beside(self, batch: Batch, function: str) -> None:
-        """Have a batch reported in the thread of reports, one batch at a time. A batch of few calls is reported at once."""
+        """Have a batch reported beside, one batch at a time. A batch of few calls is reported at once."""
         if self._report is not None and not self._report.done() and len(batch.seconds) <= _ALONE:
             batch.report()
             return

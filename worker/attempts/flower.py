@@ -41,17 +41,19 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
         event: type of the Celery event.
         text: the result, or why there is none.
         trace: traceback of the function's error.
+        seconds: how long its call took.
     """
 
     event: str = SUCCEEDED
     text: str = ""
     trace: str = ""
+    seconds: float = 0.0
 
     def fields(self) -> dict[str, object]:
         """Return the fields of the event."""
         match self.event:
             case "task-succeeded":
-                return {"result": self.text}
+                return {"result": self.text, "runtime": self.seconds}
             case "task-revoked":
                 return {"exception": self.text, "reason": self.text, "terminated": True, "expired": False}
             case _:
@@ -108,9 +110,10 @@ class Telling:
             self._introduce(record)
             self.flush()
 
-    def ended(self, record: TaskAction, outcome: AttemptOutcome | None) -> None:
-        """Report that a launch ended in this way; None: it was superseded."""
-        self._end(record, superseded() if outcome is None else ended(outcome))
+    def ended(self, record: TaskAction, outcome: AttemptOutcome | None, seconds: float = 0.0) -> None:
+        """Report that a launch ended in this way, after its call took so long; None: it was superseded."""
+        row = superseded() if outcome is None else ended(outcome)
+        self._end(record, msgspec.structs.replace(row, seconds=seconds))
 
     def handed_back(self, record: TaskAction, why: str | None) -> None:
         """Report that a launch was handed back for this reason; None: it was superseded."""
@@ -137,14 +140,11 @@ class Telling:
         else:
             self._introduce(record)
             _line.shown.discard(launch)
-        self._send(row.event, uuid=launch, **row.fields())
+        self._send(row.event, uuid=launch, **_about(record, record.attempt.launch), **row.fields())
 
     def _introduce(self, record: TaskAction) -> None:
-        launch, action = launch_of(record), record.id
-        about = f"{action.run}/{action.action} attempt {record.attempt.launch}"
-        self._send(
-            "task-received", uuid=launch, name=_name(record), args=about, kwargs="", retries=0, eta=None
-        )
+        launch, about = launch_of(record), _about(record, record.attempt.launch)
+        self._send("task-received", uuid=launch, **about, kwargs="", retries=0, eta=None)
         self._send("task-started", uuid=launch)
         _line.shown.add(launch)
 
@@ -166,10 +166,12 @@ def launch_of(record: TaskAction) -> str:
     return f"{record.id}/{record.attempt.launch}"
 
 
-def _name(record: TaskAction) -> str:
+def _about(record: TaskAction, launch: str) -> dict[str, str]:
+    """Say what a launch runs. Each end says it again: a Flower that was started meanwhile has not heard how it began."""
     template = template_or_none(record)
     function = template.custom.get("function") if template else None
-    return str(function or record.spec.short_name or record.spec.task_type)
+    name = str(function or record.spec.short_name or record.spec.task_type)
+    return {"name": name, "args": f"{record.id.run}/{record.id.action} attempt {launch}"}
 
 
 class _Allowance:
@@ -269,6 +271,6 @@ class LostLaunches:
         else:
             row = Row(FAILED, f"[{error.code}] {error.message}"[:_TEXT] if error else "its worker vanished")
         try:
-            dispatcher.send(row.event, uuid=f"{before.id}/{launch}", **row.fields())
+            dispatcher.send(row.event, uuid=f"{before.id}/{launch}", **_about(before, launch), **row.fields())
         except Exception as error:  # noqa: BLE001  # a row in Flower is not worth a step
             log.warning("flower.not_told", action=str(before.id), error=str(error))

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 _TOGETHER = 0.05
 """Seconds of work that are drawn together."""
+_UNDISTURBED = 0.25
+"""Seconds of work that are drawn together when no other line of the queue has launches."""
+_ENOUGH = 12
+"""So many spread what a draw costs: of quick functions more would only make others wait, for the report of all of them."""
+_SHARE = 32
+"""Then at most one in so many of those that are left, or slots would run dry while others have some in hand."""
 _NEW = 0.3
 """Weight of the newest duration in what is expected of a function."""
 _MOST = 256
@@ -25,9 +31,9 @@ class Expected:
         before = self._known.get(function, seconds)
         self._known[function] = before + _NEW * (seconds - before)
 
-    def in_a_moment(self, function: str) -> int:
-        """Return how many calls fit into 50 ms."""
-        return int(_TOGETHER / max(self._known.get(function, 0.0), 1e-5))
+    def within(self, seconds: float, function: str) -> int:
+        """Return how many calls fit into so many seconds."""
+        return int(seconds / max(self._known.get(function, 0.0), 1e-5))
 
 
 class Pace:
@@ -42,10 +48,17 @@ class Pace:
         self._reports = Expected()
         self._last: dict[str, int] = {}
 
-    def of(self, function: str) -> int:
-        """Decide how many to draw: one of a function it has not run yet, then at most twice as many as last time."""
-        reported = max(_REPORTED, self._reports.in_a_moment(function))
-        ran = self._calls.in_a_moment(function)
+    def of(self, function: str, left: int = 0) -> int:
+        """Decide how many to draw: one of a function it has not run yet, then at most twice as many as last time.
+
+        Args:
+            function: its name.
+            left: launches in this line, as far as no other line has any: then more of many may be drawn, and given back when
+                others come.
+        """
+        reported = max(_REPORTED, self._reports.within(_TOGETHER, function))
+        ran = self._calls.within(_TOGETHER, function)
+        ran = max(ran, min(left // _SHARE, self._calls.within(_UNDISTURBED, function), _ENOUGH))
         return max(1, min(ran, reported, 2 * self._last.get(function, 0), _MOST))
 
     def ran(self, function: str, seconds: Sequence[float]) -> None:
