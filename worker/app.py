@@ -10,7 +10,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -23,11 +23,13 @@ from celery.worker import state
 from beat_schedule import BEAT_SCHEDULE
 from reconciler import tracing
 from reconciler.api.errors import FunctionsNotLoaded, InvalidSettings
+from reconciler.api.template import SecretRef
 from reconciler.broker.conf import attempts_settings, build_app
 from reconciler.broker.exchange import EventExchange
 from reconciler.broker.queues import plain_name
 from reconciler.core.probe import PROBE
 from reconciler.machine import look_around
+from reconciler.plugins.loading import load_watch
 from reconciler.settings import Settings
 from reconciler.stores.quotas import QuotaBook
 from reconciler.wiring import build_problems
@@ -39,6 +41,7 @@ from worker.attempts.flower import LostLaunches
 from worker.confining import confine
 from worker.consuming import watch_of
 from worker.dashboard.defaults import prepare_flower
+from worker.ending import status_of_end, watch_ends
 from worker.forwarding import Forwarder, reader_of
 from worker.functions_told import FunctionsTold
 from worker.garbage import keep_what_is_there
@@ -48,10 +51,20 @@ from worker.manager import WorkerManager
 from worker.measuring import Measuring
 from worker.pool_starts import PoolStarts
 from worker.process import configure, current_engine
-from worker.role import Role, chosen_queues, is_solo, is_threads, role_of, role_problems
+from worker.role import (
+    Role,
+    chosen_queues,
+    is_solo,
+    is_threads,
+    refuse_missing_pools,
+    role_of,
+    role_problems,
+    slots_of,
+)
 from worker.runner.functions import functions_of, runner_for
 from worker.runner.kernel import give_back_memory
 from worker.runner.process import own_all_children
+from worker.secrets_lacked import LackedSecrets
 from worker.start import ends_start
 from worker.start_options import limit_problems, queue_problems
 from worker.tracing import Traces
@@ -92,6 +105,7 @@ def from_environment() -> Celery:
 is_flower = prepare_flower(sys.argv, os.environ)
 if is_flower:
     hiding.hide()
+refuse_missing_pools()
 app = from_environment()
 if is_flower:
     from worker.dashboard.install import install
@@ -111,6 +125,9 @@ class _Process:
     forwarder: Forwarder | None = None
     functions: Mapping[str, str] | None = None
     """What the worker can run; None when it runs no attempts."""
+    secrets: Mapping[str, tuple[SecretRef, ...]] = MappingProxyType({})
+    """What these functions declare."""
+    lacked: LackedSecrets | None = None
     published: Mapping[str, bytes] = MappingProxyType({})
     """What others may know of these functions."""
     pool_starts: PoolStarts | None = None
@@ -124,6 +141,7 @@ def _choose_role(instance: Any, conf: Any, options: dict[str, Any], **_: Any) ->
     Messages of attempts have their own unacked keys: the shortest visibility timeout of a key wins.
     """
     settings = Settings.from_env()
+    load_watch.arm(settings.import_timeout, _hung)
     look_here_last()  # for plugins: Celery has taken the working folder away again
     _Process.pid = os.getpid()
     _Process.queues = tuple(chosen_queues(conf, options))
@@ -131,6 +149,15 @@ def _choose_role(instance: Any, conf: Any, options: dict[str, Any], **_: Any) ->
     if _Process.role.attempts:
         conf.update(attempts_settings(settings))
     confine(instance.app, _Process.role, settings)
+    watch_ends(instance.app)
+
+
+def _hung(problem: str) -> None:
+    """End this process, whose start stands still: the worker, one that looks on its behalf, or one of the pool."""
+    status = start.say([problem])
+    if os.getpid() != _Process.pid and _Process.pool_starts is not None:
+        _Process.pool_starts.failed(status)
+    os._exit(status)
 
 
 @signals.after_setup_logger.connect  # type: ignore[untyped-decorator]  # Celery has no types
@@ -153,11 +180,13 @@ def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery'
         try:
             runner = runner_for(settings)
             _Process.functions = functions_of(runner)
-            _Process.published = runner.published
+            _Process.published, _Process.secrets = runner.published, runner.secrets
         except FunctionsNotLoaded as error:
             problems, trace = error.problems, error.traceback
-    # a worker that runs functions needs what this makes; for steps alone it would be in memory for nothing
-    problems += build_problems(settings) if role.attempts else apart(partial(build_problems, settings))
+    # a worker that runs functions needs what this makes; for steps alone it would be in memory for nothing. Of a process
+    # that a plugin ends nothing could be told
+    here = role.attempts and not settings.plugins
+    problems += build_problems(settings) if here else apart(partial(build_problems, settings))
     if problems:
         start.end(problems, trace)
     current_engine()
@@ -168,15 +197,18 @@ def _refuse_bad_start(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery'
     keep_what_is_there()  # before a pool forks: it shares these pages as long as nobody writes to them
 
 
-def _told(sender: Any, settings: Settings) -> FunctionsTold | None:  # noqa: ANN401  # Celery's objects
-    consumed = sender.app.amqp.queues
+def _told(worker: str, queues: Callable[[], set[str]], settings: Settings) -> FunctionsTold | None:
     if _Process.functions is None:
         return None
+    manager = current_engine().reconciler.secret_manager
+    _Process.lacked = LackedSecrets(manager, _Process.secrets, settings.project, settings.domain)
+    _Process.lacked.begin()
     return FunctionsTold(
-        sender.hostname,
+        worker,
         _Process.functions,
-        lambda: set(map(plain_name, consumed.consume_from.values())) - {settings.steps_queue},
+        lambda: queues() - {settings.steps_queue},
         _Process.published,
+        _Process.lacked.of,
     )
 
 
@@ -195,18 +227,28 @@ def _begin(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
         return bool(sender.controller.blueprint.state == RUN) and not busy
 
     watch = watch_of(sender.app, settings, takes_messages)
+    consumed = sender.app.amqp.queues
+
+    def queues() -> set[str]:
+        return set(map(plain_name, list(consumed.consume_from.values())))
+
     functions = None if _Process.functions is None else len(_Process.functions.keys() - {PROBE})
     quotas = current_engine().reconciler.resource_manager
     liveness = Liveness(
         sender.hostname,
         settings,
-        _Process.queues,
+        queues,
+        slots=partial(slots_of, sender.controller),
         functions=functions,
         resources=quotas.resources if isinstance(quotas, QuotaBook) else None,
         troubles=_troubles,
     )
     _Process.manager = WorkerManager(
-        sender.app.tasks, liveness, steps=steps_too, watch=watch, functions=_told(sender, settings)
+        sender.app.tasks,
+        liveness,
+        steps=steps_too,
+        watch=watch,
+        functions=_told(sender.hostname, queues, settings),
     )
     current_engine().reconciler.setup_with_manager(_Process.manager, settings.max_concurrent_reconciles)
     if steps_too:
@@ -234,13 +276,16 @@ def _troubles() -> list[str]:
 def _end(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
     if _Process.manager is not None:
         _Process.manager.guardian.stop()
+    if _Process.lacked is not None:
+        _Process.lacked.end()
     if _Process.forwarder is not None:
         _Process.forwarder.stop()
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
-def _end_last(**_: Any) -> None:  # noqa: ANN401  # Celery's keyword arguments
+def _end_last(sender: Any, **_: Any) -> None:  # noqa: ANN401  # Celery's objects
     """End the last parts only now, so that what ends during a shutdown is counted as well."""
+    sender.exitcode = status_of_end(sender.exitcode, sys.exception())
     if _Process.forwarder is not None:
         _Process.forwarder.stop()
         _Process.forwarder.join(_FORWARDER_ENDS)

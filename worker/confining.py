@@ -9,21 +9,23 @@ from celery.worker.control import Panel, nok
 
 from reconciler.broker.messages import RUN_ATTEMPTS
 from reconciler.settings import Settings
-from worker.receiving import refuse_compression
+from worker.receiving import CONSUMER, refuse_compression
 from worker.role import Role
-from worker.start_options import queue_problems
+from worker.start_options import RATE, queue_problems
 
 _ADD = "add_consumer"
 _LIMIT = "time_limit"
+_RATE = "rate_limit"
 
 
 def confine(app: Celery, role: Role, settings: Settings) -> None:
     """Confine the process; call it before a worker consumes.
 
     A worker of the steps queue alone may hold the secret of callbacks: user code is never to run beside it. So it does not
-    know the task of attempts; a ticket is dropped with Celery's error, and the launches it stands for wait for another one.
+    know the task of attempts; a ticket is dropped, and the launches it stands for wait for another one.
     """
     refuse_compression()
+    app.conf.worker_consumer = CONSUMER
     for name in [name for name in app.tasks if name.startswith("celery.")]:
         app.tasks.unregister(name)  # Celery's own: they run, and send, whatever task a message names
     if not role.attempts:
@@ -43,9 +45,14 @@ def confine(app: Celery, role: Role, settings: Settings) -> None:
 
     Panel.data[_ADD] = add_consumer
     Panel.data[_LIMIT] = _refuse_limit
+    Panel.data[_RATE] = _refuse_rate
 
 
 def _refuse_limit(*_: Any, **__: Any) -> Any:  # noqa: ANN401  # Celery has no types
     return nok(
         "a time limit of Celery would end actions for good: limit a function with `timeout=` of its task"
     )
+
+
+def _refuse_rate(*_: Any, **__: Any) -> Any:  # noqa: ANN401  # Celery has no types
+    return nok(RATE)

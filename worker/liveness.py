@@ -21,7 +21,8 @@ class Liveness:
     Args:
         worker: its node name.
         settings: those it runs with.
-        queues: those it consumes.
+        queues: asked each time; those it consumes. `celery control cancel_consumer` takes some away.
+        slots: asked each time; how many things it can run side by side. `celery control pool_shrink` takes some away.
         functions: how many functions of users it can run; None when it runs no attempts.
         resources: of which it knows a quota; None when it cannot tell.
         troubles: asked each time; what the worker could not do.
@@ -31,21 +32,21 @@ class Liveness:
         self,
         worker: str,
         settings: Settings,
-        queues: Iterable[str],
+        queues: Callable[[], Iterable[str]],
         *,
+        slots: Callable[[], int | None] = lambda: None,
         functions: int | None = None,
         resources: tuple[str, ...] | None = None,
         troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._worker = worker
-        self._troubles = troubles
+        self._queues, self._slots, self._troubles = queues, slots, troubles
         self._said = 0
         self._twin, self._twin_until = "", 0.0
         self._facts = WorkerFacts(
             pid=os.getpid(),
             host=socket.gethostname(),
             started_at=int(time.time() * 1000),
-            queues=tuple(sorted(queues)),
             release=release(),
             settings=digests(settings),
             functions=functions,
@@ -54,7 +55,13 @@ class Liveness:
 
     def say(self, store: RedisStore) -> None:
         """Extend this worker's life by 15 s, and find out who else lives under its name."""
-        facts = msgspec.structs.replace(self._facts, troubles=tuple(self._troubles()), twin=self._twin)
+        facts = msgspec.structs.replace(
+            self._facts,
+            queues=tuple(sorted(self._queues())),
+            slots=self._slots(),
+            troubles=tuple(self._troubles()),
+            twin=self._twin,
+        )
         before = store.say_alive(self._worker, msgspec.json.encode(facts), LIFE)
         self._said += 1
         self._look_for_a_twin(before)

@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 
 import structlog
 from celery import Celery
+from celery.worker.consumer import Consumer as _Celerys
 from celery.worker.strategy import default
 from kombu import compression
 from kombu.serialization import dumps
@@ -30,6 +31,8 @@ _celery_log = logging.getLogger(__name__)
 
 STRATEGY: Final = "worker.receiving:strategy"
 """What a task of ours is declared with."""
+CONSUMER: Final = "worker.receiving:Consumer"
+"""What a worker of ours takes messages with."""
 _CLOCKS: Final = timedelta(hours=1)
 """Largest difference of the clocks of sender and worker."""
 _NAME: Final = re.compile(NAME)
@@ -37,6 +40,30 @@ _NAME: Final = re.compile(NAME)
 
 class Refused(ValueError):
     """A message that is dropped; the text says why."""
+
+
+class Consumer(_Celerys):  # type: ignore[misc]  # Celery has no types
+    """Celery's consumer, which drops what names no task of this worker, whichever broker it comes from.
+
+    Celery looks the name up, and reports what it does not find, before any of our code is asked. A name that is no text, or
+    a report on a message without an id, ends the worker; RabbitMQ then gives the same message to the next one.
+    """
+
+    def create_task_handler(self, *given: Any, **named: Any) -> Callable[[Any], None]:  # noqa: ANN401  # handed through to Celery
+        """Return what is called with each message."""
+        handle = super().create_task_handler(*given, **named)
+
+        def receive(message: Any) -> None:  # noqa: ANN401  # kombu's message has no type
+            name = message.headers.get("task") if isinstance(message.headers, dict) else None
+            if isinstance(name, str) and name in self.strategies:
+                handle(message)
+                return
+            log.warning(
+                "message.refused", task=None, problem=f"it names no task of this worker: {name!r:.80}"
+            )
+            message.reject_log_error(_celery_log, self.connection_errors)
+
+        return receive
 
 
 def strategy(task: Any, app: Celery, consumer: Any) -> Callable[..., Any]:  # noqa: ANN401  # Celery has no types

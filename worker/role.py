@@ -11,6 +11,7 @@ from celery.utils.text import str_to_list
 
 from reconciler.broker.queues import plain_name
 from reconciler.settings import Settings
+from worker import start
 
 _POOLS = {
     "prefork": "celery.concurrency.prefork:TaskPool",
@@ -75,6 +76,24 @@ def role_problems(role: Role, queues: Sequence[str], pool: object) -> list[str]:
     return [text + (apart if role.steps and role.attempts else "")]
 
 
+def refuse_missing_pools() -> None:
+    """Let a pool that cannot be imported end the start like any other that is refused, instead of with a traceback.
+
+    With `-P gevent` on the command line Celery imports that package before anything of ours, and fails by itself.
+    """
+    implementation_of = concurrency.get_implementation
+
+    def found(pool: object) -> object:
+        try:
+            return implementation_of(pool)
+        except ImportError as error:
+            start.end(
+                [f"the pool {pool} cannot be imported ({error}): use -P prefork, or -P threads for steps"]
+            )
+
+    concurrency.get_implementation = found
+
+
 def is_solo(pool: object) -> bool:
     """Tell whether a pool runs its tasks in the thread that takes messages."""
     return _is(type(pool), "solo")
@@ -83,6 +102,12 @@ def is_solo(pool: object) -> bool:
 def is_threads(pool: object) -> bool:
     """Tell whether a pool runs its tasks in threads of the process that takes messages."""
     return _is(type(pool), "threads")
+
+
+def slots_of(worker: Any) -> int:  # noqa: ANN401  # Celery's worker
+    """Count how many things a worker can run side by side; one that grows when there is work, as far as it can grow."""
+    scaler = worker.autoscaler
+    return int(worker.pool.num_processes if scaler is None else scaler.max_concurrency)
 
 
 def _why(role: Role) -> str:

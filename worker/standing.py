@@ -73,7 +73,8 @@ def _add_queues(
         for queue in facts.queues or ():
             consumers[queue] = consumers.get(queue, 0) + 1
     waiting = store.launches_waiting()
-    names = _shown(waiting, {settings.attempts_queue, *consumers} - {settings.steps_queue})
+    others = {settings.attempts_queue, *consumers, *store.queues_with_rules()}
+    names = _shown(waiting, others - {settings.steps_queue})
     for name, paused in zip(names, store.paused(names), strict=True):
         gauges.add("reconciler_queue_waiting", waiting.get(name, 0), name)
         gauges.add("reconciler_queue_workers", consumers.get(name, 0), name)

@@ -15,6 +15,11 @@ _REMEDY = (
     "limit a function with `timeout=` of its task"
 )
 
+RATE = (
+    "a rate limit of Celery would hold up every action of the worker: take it away, and bound what runs side by side with a "
+    "quota (`resources=` of its task)"
+)
+
 
 def queue_problems(queues: Iterable[str], settings: Settings) -> list[str]:
     """List the queues of a worker to which nothing is ever sent, one sentence each.
@@ -37,7 +42,7 @@ def queue_problems(queues: Iterable[str], settings: Settings) -> list[str]:
 
 
 def limit_problems(worker: Any, tasks: Mapping[str, Any]) -> list[str]:  # noqa: ANN401  # Celery's objects
-    """Find Celery's limits of time that would hold for our tasks, however they were set, a sentence each.
+    """Find Celery's limits of time and of rate that would hold for our tasks, however they were set, a sentence each.
 
     Args:
         worker: as Celery has set it up, from options and configuration.
@@ -51,4 +56,8 @@ def limit_problems(worker: Any, tasks: Mapping[str, Any]) -> list[str]:  # noqa:
         task = tasks.get(name)
         limits[f"time_limit of the task {name}"] = getattr(task, "time_limit", None)
         limits[f"soft_time_limit of the task {name}"] = getattr(task, "soft_time_limit", None)
-    return [f"{what} is {limit:g} s: {_REMEDY}" for what, limit in limits.items() if limit]
+    rates = {name: getattr(tasks.get(name), "rate_limit", None) for name in (RECONCILE, RUN_ATTEMPTS)}
+    found = [f"{what} is {limit:g} s: {_REMEDY}" for what, limit in limits.items() if limit]
+    return found + [
+        f"rate_limit of the task {name} is {rate}: {RATE}" for name, rate in rates.items() if rate
+    ]

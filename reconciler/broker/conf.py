@@ -53,7 +53,7 @@ def celery_settings(settings: Settings) -> dict[str, object]:
         **_connection(settings, address),
         **_messages(settings, name_prefix(settings, address)),
         **talk(name_prefix(settings, address)),
-        **_worker(),
+        **_worker(settings),
         "broker_transport_options": _wake_up_options(settings, address),
     }
 
@@ -179,7 +179,7 @@ def _messages(settings: Settings, prefix: str) -> dict[str, object]:
     }
 
 
-def _worker() -> dict[str, object]:
+def _worker(settings: Settings) -> dict[str, object]:
     return {
         "worker_prefetch_multiplier": 1,  # default 4: messages would wait here while other workers are idle
         "worker_enable_remote_control": True,  # Flower
@@ -187,5 +187,6 @@ def _worker() -> dict[str, object]:
         "worker_redirect_stdouts": False,  # what user code prints belongs to the attempt, not to our log
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # an outage must not stop user code
         "worker_soft_shutdown_timeout": 20.0,  # with REMAP_SIGTERM=SIGQUIT: running work gets 20 s
-        "worker_proc_alive_timeout": 20.0,  # default 4 s: too short for a loaded host
+        # default 4 s: too short for a loaded host, and a plugin that hangs shall be told before
+        "worker_proc_alive_timeout": settings.import_timeout.total_seconds() + 20.0,
     }

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from celery import Celery
 
+from reconciler.api.errors import InvalidSpec
+
 _CELERYS: Final = "celery."
 
 
@@ -22,7 +24,16 @@ class OwnApp(Celery):  # type: ignore[misc]  # Celery has no types
         super().__init__(*args, **options)
 
     def task(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # as Celery
-        """Declare a task of this application, by its name."""
+        """Declare a task of this application, by its name.
+
+        Raises:
+            InvalidSpec: it has none: somebody takes this application for one of his own.
+        """
+        if "name" not in options:
+            raise InvalidSpec(
+                "the application of celery-reconciler runs no tasks of yours: declare functions with @env.task of a "
+                "TaskEnvironment, and Celery tasks at an application of your own (`app = Celery(...)`)"
+            )
         self._declared.add(options["name"])
         return super().task(*args, **{"shared": False, **options})
 

@@ -24,7 +24,7 @@ _SHOWN = 5
 _SETTLES = 6.0
 """Seconds in which workers that have only just started may tell what they can run."""
 _YOUNG = 15_000
-_STUCK = ("no worker of queue", "no quota is registered")
+_STUCK = ("no worker of queue", "no worker has the secret", "no quota is registered")
 """How the reason of what nobody can run begins (`plugins/function.py`, `stores/quotas.py`)."""
 
 
@@ -73,12 +73,20 @@ def _queue_problem(store: RedisStore, seen: Survey, settings: Settings, queue: s
             return ""  # told of by another check
         start = f"celery -A worker worker -P prefork -Q {queue} -n {queue}@%h"
         return f"{_some(names)} would wait in the queue {queue!r}, which no living worker consumes: start one with `{start}`"
-    unknown = [name for name in names if not store.find_function(queue, name).digests]
-    if not unknown:
+    stuck = {name: known for name in names if not (known := store.find_function(queue, name)).digests}
+    lacking = [name for name, known in stuck.items() if known.lacks]
+    unknown = [name for name in stuck if name not in lacking]
+    if unknown:
+        return (
+            f"no living worker of the queue {queue!r} knows {_some(unknown)}: name the module that declares it in "
+            "RECONCILER_IMPORTS of its workers and restart them, or start one that has it"
+        )
+    if not lacking:
         return ""
+    lacks = sorted({name for function in lacking for name in stuck[function].lacks})
     return (
-        f"no living worker of the queue {queue!r} knows {_some(unknown)}: name the module that declares it in "
-        "RECONCILER_IMPORTS of its workers and restart them, or start one that has it"
+        f"no living worker of the queue {queue!r} has the secrets of {_some(lacking)}, which would wait: store "
+        f"{_some(lacks)} in one of the places of RECONCILER_SECRETS, as its workers see them (variables: restart them)"
     )
 
 

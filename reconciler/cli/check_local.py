@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import urllib.error
@@ -17,16 +16,15 @@ from reconciler.cli.exits import sentence_of
 from reconciler.cli.finding import Finding, skipped
 from reconciler.cli.functions import functions_in_child
 from reconciler.cli.local import foreign_modules
+from reconciler.cli.plugins import plugin_problems
 from reconciler.core.counted import counted
 from reconciler.core.functions import Needs
 from reconciler.core.probe import PROBE
 from reconciler.machine import look_around
-from reconciler.plugins.registry import PluginRegistry, load_entries
 from reconciler.settings import Settings
 from reconciler.stores.s3.aws_secrets import AwsSecrets, client_factory
 from reconciler.stores.secrets import SecretId
 from reconciler.webhooks.secret import secret_problems
-from reconciler.wiring import builtin_plugins
 
 _OURS = b"taskaction_"
 """What the metrics of a worker of ours hold."""
@@ -66,22 +64,8 @@ def check_plugins(settings: Settings) -> Finding:
     """Check whether the plugins of the settings can be loaded here."""
     if not settings.plugins:
         return skipped("plugins", "RECONCILER_PLUGINS names no modules")
-    folder = str(Path.cwd())
-    if folder not in sys.path:  # where `celery -A worker` looks, too
-        sys.path.insert(0, folder)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            routes = dict(text.split("=", 1) for text in settings.plugin_routes)
-            PluginRegistry((*builtin_plugins(settings), *load_entries(settings.plugins)), routes=routes)
-    except InvalidSettings as error:
-        return Finding(name="plugins", problems=tuple(error.problems))
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin of the user can raise anything
-        why = f"{type(error).__name__}: {error}"
-        problem = (
-            f"a plugin of RECONCILER_PLUGINS cannot be loaded ({why}): correct it, or take it off the list"
-        )
-        return Finding(name="plugins", problems=(problem,))
-    return Finding(name="plugins", detail=f"{', '.join(settings.plugins)} can be loaded")
+    problems = tuple(plugin_problems(settings))
+    return Finding(name="plugins", detail=f"{', '.join(settings.plugins)} can be loaded", problems=problems)
 
 
 def examine_imports(settings: Settings) -> list[Finding]:

@@ -81,8 +81,11 @@ def survey(store: RedisStore, settings: Settings) -> Survey:
     """Read the workers from the records."""
     waiting = store.launches_waiting()
     queues = {settings.attempts_queue, *(queue for queue, count in waiting.items() if count)}
+    workers = {name: read_facts(facts) for name, facts in store.workers().items()}
+    consumed = {queue for facts in workers.values() for queue in facts.queues or ()}
+    queues |= store.queues_with_rules() & consumed
     return Survey(
-        workers={name: read_facts(facts) for name, facts in store.workers().items()},
+        workers=workers,
         now=store.now(),
         resynced=store.swept_ago("resync"),
         collected=store.swept_ago("collect"),
@@ -151,7 +154,12 @@ def _complaints(name: str, facts: WorkerFacts, ours: str) -> list[str]:
             f"two workers are named {name} ({facts.process}, {facts.twin}), and take each other's messages back: "
             "give each a name of its own, as with `-n steps1@%h`"
         )
-    if facts.functions == 0:
+    if facts.slots == 0:
+        found.append(
+            f"{name} has no slot left, so nothing it takes begins: `celery -A worker control pool_grow 1 -d {name}`, "
+            "or restart it"
+        )
+    if facts.functions == 0 and facts.queues:
         found.append(
             f"{name} consumes {', '.join(facts.queues or ())}, but knows no function: "
             "name the modules that declare them in its RECONCILER_IMPORTS, and restart it"

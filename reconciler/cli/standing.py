@@ -57,6 +57,7 @@ def _standing(client: Client, told: dict[str, bytes]) -> Document:
     workers = [_worker(name, facts) for name, facts in sorted(told.items())]
     consumed = {queue for worker in workers for queue in worker["queues"]} - {client.settings.steps_queue}
     known_names = {client.settings.attempts_queue, *consumed, *client.store.launches_waiting()}
+    known_names |= client.store.queues_with_rules()
     names = sorted(
         filter(is_queue, known_names)
     )  # a worker may consume others, in which nothing of ours waits

@@ -26,7 +26,8 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     Attributes:
         pid, host: its process.
         started_at: when it started, ms since the epoch by its own clock.
-        queues: what it consumes; None by a release that does not say so.
+        queues: what it consumes at the moment; None by a release that does not say so.
+        slots: how many things it can run side by side; None by a release that does not say so.
         release: of celery-reconciler.
         settings: a short digest of each value that must be the same elsewhere.
         functions: how many functions of users it can run; None when it runs no attempts.
@@ -39,6 +40,7 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     host: str = ""
     started_at: int = 0
     queues: tuple[str, ...] | None = None
+    slots: int | None = None
     release: str = ""
     settings: dict[str, str] = {}
     functions: int | None = None

@@ -11,7 +11,7 @@ from datetime import timedelta
 import msgspec
 
 from reconciler.api.action import AttemptOutcome
-from reconciler.api.errors import BadTaskSpecification
+from reconciler.api.errors import BadTaskSpecification, SecretUnavailable
 from reconciler.api.hand_back import HandBack
 from reconciler.api.transition import (
     ErrorKind,
@@ -70,7 +70,7 @@ class _Sent(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         times: how often it was sent.
-        unknown_since: since when no worker is known that can run it, ms; 0: one is.
+        unknown_since: since when no worker is known that can run it, or that has its secrets, ms; 0: one is.
         unfit: digests of the interfaces that the stored inputs do not fit, as workers found.
     """
 
@@ -167,17 +167,39 @@ class FunctionPlugin(Plugin):
         function = config.function
         known = ctx.services.find_function(queue, function, ctx.now)
         sent = msgspec.structs.replace(kept, unfit=tuple(sorted({*kept.unfit, back.unfit} - {""})))
-        if known.workers and not known.digests:
+        if back.lacks and (rests := self._lacking(ctx, sent, known, back)) is not None:
+            return rests
+        if known.workers and not (known.digests or known.lacks):
             text = f'no worker of queue "{queue}" knows the function {function!r}: {_REMEDY}'
             return self._unknown(ctx, sent, known, text)
-        if known.workers and set(known.digests) <= set(sent.unfit):
+        if known.digests and set(known.digests) <= set(sent.unfit):
             text = f'no worker of queue "{queue}" has {function!r} as it was submitted ({back.why}): {_REMEDY_UNFIT}'
             return self._unknown(ctx, sent, known, text)
         self._send(ctx, queue, config)
-        if kept != (sent := msgspec.structs.replace(sent, unknown_since=0)):
+        since = sent.unknown_since or ctx.now if back.lacks else 0
+        if kept != (sent := msgspec.structs.replace(sent, unknown_since=since)):
             ctx.state.put(1, sent)
         text = f'waiting for a worker of queue "{queue}"; handed back before: {back.why}'
-        return _queued(ctx, sent.times, text, ctx.now + _LOOK_WHILE_WAITING)
+        return _queued(ctx, sent.times, back.told if back.lacks else text, ctx.now + _LOOK_WHILE_WAITING)
+
+    def _lacking(
+        self, ctx: TaskExecutionContext, sent: _Sent, known: Known, back: HandBack
+    ) -> PhaseInfo | None:
+        """Let it rest before the next worker tries it, longer each time; None when it may be sent.
+
+        Only trying tells whether a worker has the secret of this project and domain.
+        """
+        since = max(sent.unknown_since or ctx.now, known.since)
+        ends, text = since + self._patience, back.told
+        if ctx.now >= ends:
+            waited = f"{self._patience / 1000:g} s"
+            return system_failure(SecretUnavailable.code, f"{text}. It waited {waited} for one that does")
+        rests = back.until + min(max(back.until - since, 0), _LOOK_FOR_FUNCTION_AT_MOST)
+        if ctx.now >= rests:
+            return None
+        if ctx.state.get(_Sent) != (sent := msgspec.structs.replace(sent, unknown_since=since)):
+            ctx.state.put(1, sent)
+        return _queued(ctx, sent.times, text, min(rests, ends))
 
     def _unknown(self, ctx: TaskExecutionContext, sent: _Sent, known: Known, text: str) -> PhaseInfo:
         """Wait while no worker can run it. Only time in which living workers consume the queue counts."""

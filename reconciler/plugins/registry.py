@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from reconciler.api.errors import InvalidSettings, Outage, ReconcilerError
 from reconciler.core.retries import causes, is_outage
 from reconciler.plugins.base import Plugin
+from reconciler.plugins.loading import load_watch
 
 
 def _logger() -> Any:  # noqa: ANN401  # structlog's
@@ -78,7 +79,6 @@ class PluginRegistry:
 
     def _load(self, entry: PluginEntry) -> None:
         plugin = _loaded(entry)
-        plugin.id = plugin.id or entry.id
         self._by_id[entry.id] = plugin
         for task_type in entry.task_types:
             if task_type in self._plugins:
@@ -110,39 +110,58 @@ class PluginRegistry:
         return tuple(sorted(self._plugins))
 
 
-def load_entries(modules: Iterable[str]) -> tuple[PluginEntry, ...]:
+def load_entries(modules: Iterable[str], ours: Sequence[PluginEntry] = ()) -> tuple[PluginEntry, ...]:
     """Load the entries of plugins that are not ours, from the `ENTRY` of each module.
 
     Args:
         modules: their names, as in `RECONCILER_PLUGINS`.
+        ours: those every installation has.
 
     Raises:
         InvalidSettings: lists each module that cannot be imported or has no entry, and why.
     """
-    entries, problems = read_entries(modules)
+    entries, problems = read_entries(modules, ours)
     if problems:
         raise InvalidSettings(problems)
     return entries
 
 
-def read_entries(modules: Iterable[str]) -> tuple[tuple[PluginEntry, ...], list[str]]:
+def read_entries(
+    modules: Iterable[str], ours: Sequence[PluginEntry] = ()
+) -> tuple[tuple[PluginEntry, ...], list[str]]:
     """Load the readable entries, and say why the others cannot be read."""
     entries: list[PluginEntry] = []
     problems: list[str] = []
     for module in modules:
         try:
-            entry = importlib.import_module(module).ENTRY
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # a module's top level can raise anything
+            with load_watch.over(f"the import of the plugin module {module!r}"):
+                entry = importlib.import_module(module).ENTRY
+        except BaseException as error:  # noqa: BLE001  # a module's top level can raise anything
             problems.append(
                 f"no plugin can be taken from {module!r}: {type(error).__name__}: {error}. Correct it, or the list "
                 "in RECONCILER_PLUGINS; `python -c 'import ...'` from the same folder shows more"
             )
             continue
-        if isinstance(entry, PluginEntry):
-            entries.append(entry)
-        else:
+        if not isinstance(entry, PluginEntry):
             problems.append(f"ENTRY of {module!r} must be a PluginEntry, got {type(entry).__name__}")
+        elif taken := _problems(entry) or _taken(entry, ours, entries):
+            problems += taken
+        else:
+            entries.append(entry)
     return tuple(entries), problems
+
+
+def _taken(entry: PluginEntry, ours: Sequence[PluginEntry], others: Iterable[PluginEntry]) -> list[str]:
+    """Say which names of an entry belong to another one: to run functions or sleeps as something else would lose them."""
+    kept = {name for own in ours for name in own.task_types}
+    found = [
+        f"plugin {entry.id}: the task type {name!r} is run by celery-reconciler itself; name another one"
+        for name in entry.task_types
+        if name in kept
+    ]
+    if any(entry.id == other.id for other in (*ours, *others)):
+        found.append(f"plugin {entry.id}: another plugin has that id; choose one of its own")
+    return found
 
 
 def _loaded(entry: PluginEntry) -> Plugin:
@@ -152,9 +171,10 @@ def _loaded(entry: PluginEntry) -> Plugin:
         InvalidSettings: it raises, or its plugin cannot be used; an `Outage` where a server did not answer it.
     """
     try:
-        plugin: object = entry.load()
-        problem = _unusable(entry, plugin)
-    except (Exception, SystemExit) as error:
+        with load_watch.over(f"the loader of plugin {entry.id}"):
+            plugin: object = entry.load()
+            problem = _unusable(entry, plugin)
+    except BaseException as error:  # whatever it is, the start ends
         raise InvalidSettings([_raised(entry, error)]) from error
     if problem:
         raise InvalidSettings([problem])
@@ -165,6 +185,7 @@ def _loaded(entry: PluginEntry) -> Plugin:
 def _unusable(entry: PluginEntry, plugin: object) -> str:
     if not isinstance(plugin, Plugin):
         return f"the loader of plugin {entry.id} must return a Plugin, got {type(plugin).__name__}"
+    plugin.id = plugin.id or entry.id
     limit = plugin.properties.generated_name_max_length
     if limit != 0 and limit < 8:
         return f"plugin {entry.id}: GeneratedNameMaxLength needs to be greater then 8"
@@ -185,9 +206,13 @@ def _raised(entry: PluginEntry, error: BaseException) -> str:
 
 
 def _problems(entry: PluginEntry) -> list[str]:
-    found = []
-    if not entry.id:
-        found.append("a plugin entry has an empty id")
+    if not isinstance(entry.id, str):
+        return [f"the id of a plugin entry must be a text, got {entry.id!r:.100}"]
+    if isinstance(entry.task_types, str) or not all(isinstance(name, str) for name in entry.task_types):
+        return [
+            f"plugin {entry.id or '?'}: task_types must be a tuple of texts, got {entry.task_types!r:.100}"
+        ]
+    found = [] if entry.id else ["a plugin entry has an empty id"]
     if not entry.task_types and not entry.default:
         found.append(f"plugin {entry.id or '?'} runs no task type and is not the default")
     if not callable(entry.load):

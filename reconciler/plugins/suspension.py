@@ -15,6 +15,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.start_over import StartOver
 from reconciler.api.transition import PhaseInfo, TaskInfo, running
 from reconciler.core.attempts import IS_SUSPENDED
+from reconciler.core.times import iso
 from reconciler.core.why import told
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.plugins.endless import way_back
@@ -142,5 +143,5 @@ def _why(outcome: AttemptOutcome, ended: int, of: int) -> str:
     if of:
         parts.append(f"{of - ended} of {of} actions below it" if of > 1 else _name(outcome.waits[0]))
     if outcome.until:
-        parts.append("its time")
-    return f"{IS_SUSPENDED} {' and '.join(parts) or 'nothing'}"
+        parts.append(str(iso(outcome.until)))
+    return f"{IS_SUSPENDED} {' or '.join(parts) or 'nothing'}"

@@ -101,7 +101,12 @@ class Installation:
         with (self.folder / f"{name}.log").open("w") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", "worker", kind, *options, *more],
-                env={**clean, **self.environment, **environment},
+                env={
+                    **clean,
+                    **self.environment,
+                    "RECONCILER_IMPORTS": "cli_functions,locked_functions",
+                    **environment,
+                },
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,

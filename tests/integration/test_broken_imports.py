@@ -30,6 +30,7 @@ BROKEN = {
     "raises": ("1 / 0", "ZeroDivisionError: division by zero"),
     "syntax": ("def f(:", "SyntaxError"),
     "exits": ("import sys; sys.exit('no licence')", "SystemExit: no licence"),
+    "interrupts": ("raise type('Odd', (KeyboardInterrupt,), {})('odd')", "Odd: odd"),
     "dies": ("import os; os._exit(9)", "status 9"),
     "hangs": ("import select\nselect.select([], [], [])", "was not ready"),
     "twice": (

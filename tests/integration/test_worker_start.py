@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,17 @@ def backend(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def start(
-    folder: Path, *options: str, command: str = "worker", patience: float = 90, **env: str
+    folder: Path,
+    *options: str,
+    command: str = "worker",
+    patience: float = 90,
+    app: str = "worker",
+    **env: str,
 ) -> tuple[int, str]:
     """Return the status and the words of a Celery process that is to end by itself, started in a folder."""
     quiet = QUIET if command == "worker" else ()
     done = subprocess.run(
-        [CELERY, "-A", "worker", command, *quiet, *options],
+        [CELERY, "-A", app, command, *quiet, *options],
         cwd=folder,
         env={**environment(), **env},
         stdout=subprocess.PIPE,
@@ -75,6 +81,21 @@ def test_plugins_that_cannot_be_loaded_are_all_told(tmp_path: Path, role: tuple[
     assert "plugin_spark.py:5" in said
     assert "the loader of plugin ray must return a Plugin, got int" in said
     assert "no_such_module" in said
+
+
+@pytest.mark.parametrize("role", [STEPS, ATTEMPTS], ids=["steps", "attempts"])
+@pytest.mark.parametrize(
+    "raised", ["KeyboardInterrupt", "SystemExit(0)", "type('Odd', (BaseException,), {})('odd')"]
+)
+def test_whatever_a_plugin_raises_ends_the_start(tmp_path: Path, role: tuple[str, ...], raised: str) -> None:
+    """Also what no `except Exception` catches, in the loader or at the top of its module: 78, and which plugin it was."""
+    env = write_plugins(tmp_path, {"spark": f"raise {raised}"})
+    (tmp_path / "plugin_early.py").write_text(f"raise {raised}\n")
+    env["RECONCILER_PLUGINS"] += ",plugin_early"
+    status, said = start(tmp_path, *role, **env)
+    assert status == 78, said
+    assert "plugin spark cannot be loaded, its loader raised" in said
+    assert "no plugin can be taken from 'plugin_early'" in said
 
 
 def test_a_plugin_whose_service_is_away_is_an_outage(tmp_path: Path) -> None:
@@ -181,6 +202,18 @@ LIMITS = {
 }
 
 
+@pytest.mark.parametrize("pool", ["custom", "eventlet"])
+def test_a_pool_that_cannot_be_imported_is_refused(tmp_path: Path, pool: str) -> None:
+    """Its package is not installed: 78, and which pools there are, no traceback."""
+    if pool == "eventlet" and find_spec("greenlet"):
+        pytest.skip("it is installed")
+    status, said = start(tmp_path, "-Q", "attempts", CELERY_WORKER_POOL=pool)
+    assert status == 78, said
+    assert f"the pool {pool} cannot be imported" in said
+    assert "use -P prefork" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("role", [STEPS, ATTEMPTS], ids=["steps", "attempts"])
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_time_limit_of_celery_is_refused(tmp_path: Path, role: tuple[str, ...], limit: str) -> None:
@@ -275,3 +308,35 @@ def test_doctor_tells_what_would_run_in_place_of_ours(tmp_path: Path, name: str)
     assert done.returncode == 9
     said = " ".join(done.stdout.split())
     assert f"{tmp_path / name} has the name of a module of celery-reconciler" in said, done.stdout
+
+
+SHORT = """
+import errno, os
+from {module} import {name} as part
+from worker.app import app
+
+def short(*_, **__):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+part.{method} = short
+"""
+
+
+EVENT_LOOP = ("celery.worker.consumer.consumer", "Evloop", "start")
+POOL = ("celery.worker.components", "Pool", "start")
+
+
+@pytest.mark.parametrize(
+    ("role", "part"),
+    [(STEPS, EVENT_LOOP), (ATTEMPTS, EVENT_LOOP), (ATTEMPTS, POOL)],
+    ids=["steps", "attempts", "pool"],
+)
+def test_a_worker_that_is_short_of_files_is_to_be_started_again(
+    tmp_path: Path, role: tuple[str, ...], part: tuple[str, str, str]
+) -> None:
+    """Celery ends itself then, with 0 as if somebody had asked for it, or with 1 in its own start: it is 75."""
+    module, name, method = part
+    (tmp_path / "short.py").write_text(SHORT.format(module=module, name=name, method=method))
+    status, said = start(tmp_path, *role, app="short", RECONCILER_IMPORTS="")
+    assert "Too many open files" in said
+    assert status == 75, said

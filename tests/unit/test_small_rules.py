@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import BrokerUnavailable
+from reconciler.broker.messages import RECONCILE, RUN_ATTEMPTS
 from reconciler.controller.wakes import Wakes
 from reconciler.core import published_types
 from reconciler.core.declaration import source_version
@@ -16,6 +18,7 @@ from reconciler.core.derivation import is_whole
 from reconciler.core.functions import registry
 from reconciler.core.layout import steps_folder
 from reconciler.testing import Lab
+from worker.start_options import limit_problems
 
 
 def test_a_wake_that_cannot_be_sent_is_logged_and_no_error(
@@ -69,3 +72,11 @@ def test_a_default_without_a_json_form_is_not_published() -> None:
     """Who submits by name has to give the value."""
     [field] = msgspec.inspect.type_info(Odd).fields
     assert bytes(published_types._default(field)) == b""
+
+
+def test_a_rate_limit_of_celery_is_refused() -> None:
+    """However it was set, it would hold up every action of the worker."""
+    worker = SimpleNamespace(time_limit=None, soft_time_limit=None)
+    limited = {RUN_ATTEMPTS: SimpleNamespace(rate_limit="1/h"), RECONCILE: SimpleNamespace(rate_limit=None)}
+    [said] = limit_problems(worker, limited)
+    assert f"rate_limit of the task {RUN_ATTEMPTS} is 1/h" in said

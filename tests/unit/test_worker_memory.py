@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 
 from reconciler.api.errors import InvalidSettings, Outage, StoreUnavailable
+from reconciler.plugins.loading import load_watch
 from worker.apart import apart
 from worker.runner import kernel
 
@@ -167,3 +168,22 @@ def test_a_process_that_dies_is_a_problem() -> None:
     """Killed for its memory, it says nothing."""
     (problem,) = apart(lambda: os._exit(9))
     assert "without an answer" in problem
+
+
+def test_a_plugin_that_ends_the_process_is_named() -> None:
+    """What was being loaded then is told; not what ended well before something else went wrong."""
+
+    def load() -> list[str]:
+        with load_watch.over("the loader of plugin good"):
+            pass
+        with load_watch.over("the loader of plugin spark"):
+            os._exit(0)
+
+    def load_and_go_on() -> list[str]:
+        with load_watch.over("the loader of plugin good"):
+            pass
+        os._exit(0)
+
+    (problem,) = apart(load)
+    assert problem.startswith("the loader of plugin spark has ended the process")
+    assert "without an answer" in apart(load_and_go_on)[0]

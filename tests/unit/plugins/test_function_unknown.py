@@ -30,11 +30,11 @@ def handed_back(lab: Lab) -> ActionId:
     return action
 
 
-def decline(lab: Lab, action: ActionId, unfit: str = "") -> None:
+def decline(lab: Lab, action: ActionId, unfit: str = "", lacks: str = "") -> None:
     """Let a worker take the launch that was sent, and hand it back."""
     record = lab.store.start_attempt(action, "1", owner="w1", lease=6000)
     assert not isinstance(record, StartRefused), record
-    assert lab.store.decline_attempt(action, "1", owner="w1", why=WHY, delay=250, unfit=unfit)
+    assert lab.store.decline_attempt(action, "1", owner="w1", why=WHY, delay=250, unfit=unfit, lacks=lacks)
 
 
 def look(lab: Lab, action: ActionId) -> TaskAction:
@@ -200,3 +200,46 @@ def test_inputs_that_fit_no_living_worker_wait() -> None:
     assert error is not None
     assert (error.code, error.kind, sent(lab)) == ("UnknownFunction", "SYSTEM", 4)
     assert lab.clock() - since >= PATIENCE.total_seconds() * 1000
+
+
+def test_a_secret_that_workers_lack_costs_nothing() -> None:
+    """It is tried again and again, more seldom each time, says what is missing, and runs once somebody has it."""
+    lab = Lab()
+    lab.store.tell_functions("w1@h", "attempts", {"!demo.f": "db"}, 10**9)
+    action = handed_back(lab)
+    began = lab.clock()
+    while lab.clock() < began + 500_000:
+        if lab.store.turn(action).line:
+            decline(lab, action, lacks="db")
+        record = look(lab, action)
+        assert (record.phase, spent(record)) == (ActionPhase.QUEUED, (1, 0, 0))
+    assert waiting_reason(record).startswith('no worker has the secret "db" it needs')
+    assert WHY in waiting_reason(record)
+    assert 15 <= sent(lab) <= 30
+    while not lab.store.turn(action).line:
+        look(lab, action)
+    assert not isinstance(lab.store.start_attempt(action, "1", owner="w2", lease=6000), StartRefused)
+    done = Finished(action, "1", AttemptOutcome(ended="returned"))
+    lab.store.finish_attempts(lab.store.shard_of(action.run_id), "w2", [done])
+    lab.step(action)
+    assert lab.get(action).phase is ActionPhase.SUCCEEDED
+
+
+def test_a_secret_nobody_has_is_the_platforms_error_in_the_end() -> None:
+    """When living workers have lacked it for the whole patience; time without workers does not count."""
+    lab = Lab()
+    lab.store.tell_functions("w1@h", "attempts", {"!demo.f": "db"}, 1000)
+    action = handed_back(lab)
+    look(lab, action)
+    decline(lab, action, lacks="db")
+    lab.clock.advance(timedelta(hours=2))
+    lab.store.tell_functions("w1@h", "attempts", {"!demo.f": "db"}, 10**9)
+    began = lab.clock()
+    while not (record := look(lab, action)).phase.is_terminal():
+        if lab.store.turn(action).line:
+            decline(lab, action, lacks="db")
+    error = record.status.error_state
+    assert error is not None
+    assert (error.code, error.kind) == ("SecretUnavailable", "SYSTEM")
+    assert record.status.attempts == 1
+    assert 600_000 <= lab.clock() - began < 632_000

@@ -199,3 +199,26 @@ def test_a_loader_without_a_plugin_stops_the_start() -> None:
     nothing: Any = None
     with pytest.raises(InvalidSettings, match="the loader of plugin one must return a Plugin, got NoneType"):
         PluginRegistry([PluginEntry(id="one", task_types=("a",), load=lambda: nothing)])
+
+
+@pytest.mark.rule("R69")
+@pytest.mark.parametrize("types", ["spark", (1,)])
+def test_task_types_must_be_texts(types: Any) -> None:
+    """A text alone would be read as its letters."""
+    wrong = PluginEntry(id="one", task_types=types, load=Plugin)
+    with pytest.raises(InvalidSettings, match="plugin one: task_types must be a tuple of texts"):
+        PluginRegistry([wrong])
+
+
+@pytest.mark.rule("R69")
+@pytest.mark.parametrize(
+    "raised", [KeyboardInterrupt(), SystemExit(0), type("Odd", (BaseException,), {})("odd")]
+)
+def test_whatever_a_loader_raises_names_its_plugin(raised: BaseException) -> None:
+    """Also what no `except Exception` catches."""
+
+    def load() -> Plugin:
+        raise raised
+
+    with pytest.raises(InvalidSettings, match="plugin one cannot be loaded, its loader raised"):
+        PluginRegistry([PluginEntry(id="one", task_types=("a",), load=load)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from reconciler.api.errors import InvalidSettings
+from reconciler.cli.plugins import plugin_problems
 from reconciler.plugins.registry import load_entries
 from reconciler.settings import Settings
 from reconciler.wiring import build
@@ -54,3 +56,36 @@ def test_every_module_that_cannot_be_used_is_named(modules: Path) -> None:
         assert name in problem
     assert "ZeroDivisionError" in caught.value.problems[1]
     assert caught.value.problems[-1] == "ENTRY of 'plugin_other' must be a PluginEntry, got str"
+
+
+@pytest.mark.parametrize(
+    ("name", "task_type"),
+    [
+        ("function", "mine"),
+        ("mine", "function"),
+        ("mine", "core-sleep"),
+        ("second", "mine"),
+        ("echo", "mine"),
+    ],
+)
+def test_a_name_that_is_taken_stops_the_start(modules: Path, name: str, task_type: str) -> None:
+    """Neither the id of another plugin nor a task type of ours: functions would be run as something else."""
+    (modules / "plugin_second.py").write_text(GOOD.format("second"))
+    (modules / "plugin_taken.py").write_text(GOOD.format("one").replace('"one"', f'"{task_type}"'))
+    text = (modules / "plugin_taken.py").read_text().replace(f'id="{task_type}"', f'id="{name}"')
+    (modules / "plugin_taken.py").write_text(text)
+    settings = Settings.from_env({"RECONCILER_PLUGINS": "plugin_second,plugin_taken"})
+    with pytest.raises(InvalidSettings, match=f"plugin {name}: ") as caught:
+        build(settings)
+    assert len(caught.value.problems) == 1
+    sys.modules.pop("plugin_second"), sys.modules.pop("plugin_taken")
+
+
+def test_the_doctor_names_a_plugin_that_ends_its_process(
+    modules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import that calls os._exit, with whatever status, says nothing by itself."""
+    (modules / "plugin_leaves.py").write_text("import os; os._exit(0)\n")
+    monkeypatch.chdir(modules)
+    (problem,) = plugin_problems(Settings(plugins=("plugin_leaves",)))
+    assert "the import of the plugin module 'plugin_leaves' has ended the process" in problem

@@ -140,12 +140,44 @@ def test_an_abort_ends_it_at_once() -> None:
     assert lab.get(action).phase is ActionPhase.ABORTED
 
 
-def test_unreadable_inputs_are_raised() -> None:
-    """Inputs that are no JSON object are the platform's to explain: raised as READ_FAILED, not a wrong task."""
-    template = TaskTemplate(type="core-sleep", interface=DURATION)
-    spec = ActionSpec(task_type="core-sleep", task_template=encode_template(template), inputs=b"nonsense")
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        b"nonsense",
+        b"",
+        b"[]",
+        b'{"for": NaN}',
+        b'{"for": 1e400}',
+        b'{"for": "\xff\xfe"}',
+        b'{"for": %b}' % (b"9" * 5_000),
+        b'{"for": 5}x',
+        b'{"for": %b}' % (b"[" * 100_000 + b"]" * 100_000),
+        b'{"for": %b}' % (b"[" * 500 + b"]" * 500),
+    ],
+)
+def test_given_inputs_are_not_read_again(inputs: bytes) -> None:
+    """Nor are those at a URI with a digest: they never change, so what is no JSON object is an error of the task at once."""
     lab = Lab()
-    action = lab.run(spec).action
+    action = lab.run(_with(inputs=inputs)).action
+    lab.settle()
+    record = lab.get(action)
+    assert record.phase is ActionPhase.FAILED
+    assert record.status.system_failures == 0
+    assert record.status.error_state is not None
+    assert record.status.error_state.code == "BadTaskSpecification"
+
+
+def _with(**inputs: Any) -> ActionSpec:
+    template = encode_template(TaskTemplate(type="core-sleep", interface=DURATION))
+    return ActionSpec(task_type="core-sleep", task_template=template, **inputs)
+
+
+def test_unreadable_inputs_are_raised() -> None:
+    """An object that is no JSON object is the platform's to explain: raised as READ_FAILED, not a wrong task."""
+    lab = Lab()
+    uri = "s3://memory/given"
+    lab.blobs.put(f"{uri}/inputs.pb", b"nonsense")
+    action = lab.run(_with(input_uri=uri)).action
     lab.reconcile(action)
     assert lab.get(action).status.system_failures == 1
     assert "the inputs are no JSON object" in lab.audit()[0].message

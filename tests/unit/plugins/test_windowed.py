@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -207,6 +208,16 @@ def test_members_are_submitted_as_the_map_was(lab: Lab) -> None:
     assert {one.metadata.priority for one in records} == {7}
     assert {one.metadata.not_before for one in records} == {began + 5000}
     assert all(one.labels["team"] == "x" for one in records)
+
+
+@pytest.mark.rule("R78")
+def test_a_map_that_is_prioritized_is_so_with_the_members_it_has_still_to_start(lab: Lab) -> None:
+    """Most members of a large map are not stored when somebody says that it is urgent."""
+    run = double.map(range(6), concurrency=2, priority=3)
+    lab.settle(limit=timedelta(0))
+    assert run.prioritize(9) == 3
+    lab.work()
+    assert {one.metadata.priority for one in lab.client.actions(run.id)} == {9}
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, 2.0, "3"])
