@@ -30,7 +30,7 @@ def reconcile(round: Round) -> Result:
     except ValueError as error:
         _conditions(round, ConditionType.FAILED, Reason.INVALID_SPEC, str(error))
         return _fail(round, Reason.INVALID_SPEC, str(error))
-    deadline = _deadline(action, spec)
+    deadline = deadline_of(action, spec)
     if deadline and round.now >= deadline:
         return _timed_out(round)
     if action_phase(action.status) is not ActionPhase.PAUSED:
@@ -99,7 +99,7 @@ def _spec(action: TaskAction) -> ConditionSpec:
         raise ValueError(f"failed to unmarshal conditionSpec: {error}") from error
 
 
-def _deadline(action: TaskAction, spec: ConditionSpec) -> int:
+def deadline_of(action: TaskAction, spec: ConditionSpec) -> int:
     """Return when the condition times out, ms; 0 = never."""
     if spec.timeout is None or spec.timeout <= timedelta(0):
         return 0

@@ -62,13 +62,15 @@ def preparing(round: Round, error: Exception) -> Result:
 
 
 def relaunch(round: Round, info: PhaseInfo) -> Result:
-    """Stop a launch that failed by the platform's fault, and count it; a long run forgives earlier failures (R29)."""
+    """Stop a launch that failed by the platform's fault, and count it; one that got on forgives earlier failures (R29)."""
     status, attempt = round.record.status, round.record.attempt
     wait = cleanup.reset(round)
     if wait:
         return round.later(wait)
-    if ran_long(status, attempt, occurred(info, round.now)):
+    started = round.record.children.total
+    if started > status.started_then or ran_long(status, attempt, occurred(info, round.now)):
         round.record.set_status(system_failures=0)
+    round.record.set_status(started_then=started)
     error = SystemRetryableFailure(info.err)
     if error.error_code == retries.WORKER_LOST and attempt.drawn_with > 1:
         return bounded(round, _lost_among_others(round, error, info.requeue_at))

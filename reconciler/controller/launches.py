@@ -1,13 +1,56 @@
-"""Launches lost with their worker: report them, and count those that failed or were suspended."""
+"""Launches and actions after a commit: report those lost with their worker and those that ended, and count."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from reconciler import metrics
-from reconciler.api.action import TaskAction
+from reconciler.api.action import ActionId, TaskAction
 from reconciler.core.paths import launch_id
+from reconciler.core.status_conditions import action_phase
 from reconciler.stores.base import CommitOutcome, CommitReport, Write
+
+
+class Follower(NamedTuple):
+    """A reader of the end of an action, in the process that commits it. All must be quick, and not raise.
+
+    Attributes:
+        coming: called before the commit: the record need not be read meanwhile.
+        ended: given the record when the commit was taken.
+        over: called after the commit, whatever became of it.
+    """
+
+    coming: Callable[[], None]
+    ended: Callable[[TaskAction], None]
+    over: Callable[[], None]
+
+
+Followers = dict[ActionId, Follower]
+
+
+@contextmanager
+def followed(writes: list[Write], followers: Followers) -> Iterator[None]:
+    """Tell followers before and after a commit of ends; see `tell_ended`."""
+    ends = [write.action.id for write in writes if write.action.is_terminal] if followers else []
+    told = [one for one in map(followers.get, ends) if one is not None]
+    for one in told:
+        one.coming()
+    try:
+        yield
+    finally:
+        for one in told:
+            one.over()
+
+
+def tell_ended(accepted: list[Write], followers: Followers) -> None:
+    """Give the record of each action that has ended to its follower, as a reader would get it."""
+    for write in accepted if followers else ():
+        if write.action.is_terminal and (one := followers.pop(write.action.id, None)) is not None:
+            record = write.action.copy()
+            record.phase = action_phase(record.status)
+            one.ended(record)
 
 
 def tell_lost(accepted: list[Write], tell: Callable[[TaskAction, TaskAction], None]) -> None:

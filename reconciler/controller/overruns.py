@@ -33,6 +33,7 @@ def check_rounds(action: TaskAction, lease: timedelta) -> None:
         return
     within = span(lease // timedelta(milliseconds=1))
     raise RoundsAbandoned(
-        f"{action.abandoned} rounds in a row did not end within their lease of {within}: what the plugin or the cache does "
-        "in one round takes longer than that, or the worker dies of it. Do less in a round, or raise RECONCILER_STEP_LEASE"
+        f"{action.abandoned} rounds in a row did not end within their lease of {within}: what the plugin, the cache or a "
+        "webhook does in one round takes longer than that, or the worker dies of it. Do less in a round, or raise "
+        "RECONCILER_STEP_LEASE"
     )

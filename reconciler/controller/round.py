@@ -135,9 +135,9 @@ class Round:
         old, new = self.original.status, self.record.status
         if not status_changed(old, new):
             return
-        anew = new.launches and new.launched and not old.launched
-        if anew or new.resumes or self.record.attempt.suspended:
-            # the phase may be what it was, and the history with it; the event is not as old as that (R60)
+        in_line = new.launched and not old.launched and (new.launches or old.phase_history)
+        if in_line or new.resumes or self.record.attempt.suspended:
+            # the phase may be what it was, and the history with it, as after a quota; the event is not as old as that (R60)
             self.publish(info, updated_time=self.now)
         else:
             self.publish(info)
@@ -158,7 +158,9 @@ class Round:
             return self.now
         at = 0 if result.requeue_after is None else self.now + result.requeue_after
         expires = record.metadata.expires_at
-        return min(at or expires, expires) if expires and not begun(record) else at
+        if not expires or begun(self.original if self.write.launch is not None else record):
+            return at  # what this round puts into a line has not begun by that
+        return min(at or expires, expires)
 
     def end(self) -> Result:
         """Stamp the labels of the end, unless they are there (R36).

@@ -1,8 +1,7 @@
 """A reconcile step: a batch of rounds of one shard, claimed and committed in one round trip each (R2).
 
-The step takes the actions named in its message and whatever else is due, until nothing is or its time budget is used up.
-Handles that may block run side by side in threads; one that outlasts the budget does not hold up its batch, it commits on
-its own when it is done, under its own fencing token.
+The step takes the actions named in its message and whatever else is due, until nothing is or its time is used up. Handles
+that may block run side by side in threads; one that takes longer commits on its own when done, under its own fencing token.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from reconciler.controller.cache_config import asks_cache
 from reconciler.controller.concurrency import Slots
 from reconciler.controller.delays import Delays
 from reconciler.controller.joined import Budget, Joined
-from reconciler.controller.launches import tally, tell_lost
+from reconciler.controller.launches import Followers, followed, tally, tell_ended, tell_lost
 from reconciler.controller.quota_leases import give_back
 from reconciler.controller.reconciler import TaskActionReconciler
 from reconciler.controller.traced import trace
@@ -39,7 +38,6 @@ from reconciler.stores.writable import UNWRITABLE, check_writable
 from reconciler.tickets import announce
 
 log = structlog.get_logger(__name__)
-
 _HANDLE_THREADS = 16
 
 
@@ -73,6 +71,7 @@ class Stepper:
         self._budget = settings.step_budget.total_seconds()
         self.on_lost: Callable[[TaskAction, TaskAction], None] | None = None
         """Told of each launch whose worker was lost: the action before, and after. Must be quick, and not raise."""
+        self.followers: Followers = {}
         self.announce: Callable[[Sequence[Head]], object] = lambda heads: announce(
             self.store, self.messenger, heads
         )
@@ -179,8 +178,7 @@ class Stepper:
         self, shard: int, actions: list[TaskAction], running: list[Future[Write]], budget: Budget
     ) -> tuple[CommitReport | None, int, int]:
         """Do the work of `_batch_of`; rounds in threads of their own are added to `running`."""
-        quick: list[TaskAction] = []
-        slow: list[TaskAction] = []
+        quick, slow = list[TaskAction](), list[TaskAction]()
         for action in actions:
             (quick if self.is_inline(action) else slow).append(action)
         running += [self._submit(action) for action in slow]
@@ -248,18 +246,20 @@ class Stepper:
         Raises:
             StoreUnavailable: the store does not answer; claims end with their leases.
         """
-        try:
-            report = self.store.commit(shard, writes)
-        except UNWRITABLE:  # nothing was sent
-            writes = [self.storable(write) for write in writes]
-            report = self.store.commit(shard, writes)
-        return self.accept(shard, writes, report)
+        with followed(writes, self.followers):
+            try:
+                report = self.store.commit(shard, writes)
+            except UNWRITABLE:  # nothing was sent
+                writes = [self.storable(write) for write in writes]
+                report = self.store.commit(shard, writes)
+            return self.accept(shard, writes, report)
 
     def accept(self, shard: int, writes: list[Write], report: CommitReport) -> Committed:
         """Do what follows committed writes: messages, tickets, units of quotas that became free."""
         accepted = [w for w, o in zip(writes, report.outcomes, strict=True) if o is CommitOutcome.DONE]
         if self.on_lost is not None:
             tell_lost(accepted, self.on_lost)
+        tell_ended(accepted, self.followers)
         if metrics.enabled():
             tally(accepted, report)
         trace(shard, accepted, report)

@@ -17,6 +17,7 @@ from reconciler.api.approval import ConditionSpec
 from reconciler.api.errors import InvalidSettings, ReconcilerError
 from reconciler.api.status_conditions import Reason
 from reconciler.api.tokens import CallbackToken
+from reconciler.controller.overruns import check_rounds
 from reconciler.controller.round import Round
 from reconciler.core.callback import SIGNAL, Callback, sign
 from reconciler.core.counted import counted
@@ -74,6 +75,8 @@ def call(round: Round, spec: ConditionSpec, deadline: int) -> str:
         spec: what it asks for.
         deadline: when it times out, ms; 0 = never.
 
+    `HttpWebhooks` ends in time; `Engine` may be given others. Rounds that their calls outlive are counted as a failed try.
+
     Returns:
         What is to be announced: it was taken, or given up; empty while another try is owed.
     """
@@ -84,6 +87,7 @@ def call(round: Round, spec: ConditionSpec, deadline: int) -> str:
         # it waited long for a thread: another step may take the action before this try has ended
         return _busy(round)
     try:
+        check_rounds(round.record, deps.settings.step_lease)  # of the tries before, none ended in time
         question = _question(round, spec, deadline)
         deps.webhooks.post(spec.webhook, msgspec.json.encode(question), question.id, limit / 1000)
     except WebhooksBusy:

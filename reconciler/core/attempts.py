@@ -7,7 +7,7 @@ known, where Flyte sorts by times that clocks may confuse, and the last attempt 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 from operator import attrgetter
 from typing import TypeVar
 
@@ -48,7 +48,9 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
         cache_status: what the cache did for it.
         cluster: where it ran.
         start: of its first event, ms since the epoch, UTC; 0 = not known.
+        lined: when it came to stand in line for a worker, after all else it waited for; 0 = it never did.
         began: when its function began to run; 0 = not known, or it never did.
+        suspended: how long it was suspended in all, ms: RUNNING, and without a worker.
         end: of its terminal event, never before its start; for an abort when it was asked for. 0 = it goes on.
         logs: by name; of two of one name the newer.
         log_context: the newest.
@@ -63,7 +65,9 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     cache_status: CacheStatus = CacheStatus.DISABLED
     cluster: str = ""
     start: int = 0
+    lined: int = 0
     began: int = 0
+    suspended: int = 0
     end: int = 0
     logs: tuple[LogLink, ...] = ()
     log_context: dict[str, str] | None = None
@@ -98,7 +102,9 @@ def attempt_view(number: int, events: Sequence[ActionEvent]) -> AttemptView:
         cache_status=chosen.cache_status,
         cluster=chosen.cluster,
         start=start,
+        lined=_newest(event.updated_time for event in _before_running(events)) or 0,
         began=next((event.began for event in events if event.began), 0),
+        suspended=_suspended(events),
         end=max(terminal.updated_time, start) if terminal else 0,
         logs=tuple(logs[name] for name in sorted(logs)),
         log_context=_newest(event.log_context for event in events),
@@ -110,6 +116,23 @@ def attempt_view(number: int, events: Sequence[ActionEvent]) -> AttemptView:
 def _newest(found: Iterable[T | None]) -> T | None:
     """Return the last value that is set."""
     return next((each for each in reversed(list(found)) if each is not None), None)
+
+
+def _before_running(events: Sequence[ActionEvent]) -> Iterable[ActionEvent]:
+    """Give the events that tell that it was queued, up to the first that tells that it ran or ended."""
+    waits = takewhile(
+        lambda event: event.phase is not ActionPhase.RUNNING and not event.phase.is_terminal(), events
+    )
+    return (event for event in waits if event.phase is ActionPhase.QUEUED)
+
+
+def _suspended(events: Sequence[ActionEvent]) -> int:
+    """Add up the time from each event that tells of a suspension to the next one; of one that lasts nothing is known."""
+    return sum(
+        after.updated_time - before.updated_time
+        for before, after in pairwise(events)
+        if any(told.message.startswith(IS_SUSPENDED) for told in before.cluster_events)
+    )
 
 
 def _phases(events: Sequence[ActionEvent]) -> tuple[PhaseSpan, ...]:

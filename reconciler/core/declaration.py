@@ -146,7 +146,19 @@ def read_cache(given: object) -> str | Cache:
         raise InvalidSpec(
             f"cache must be 'auto', 'disable', 'override', a version or a Cache, got {given!r:.100}"
         )
-    return given
+    return given if isinstance(given, str) else msgspec.structs.replace(given, ignored_inputs=_ignored(given))
+
+
+def _ignored(cache: Cache) -> tuple[str, ...]:
+    given: object = cache.ignored_inputs
+    if isinstance(given, str):
+        return (given,)
+    names = tuple(given) if isinstance(given, Iterable) else (given,)
+    if all(isinstance(name, str) for name in names):
+        return names
+    raise InvalidSpec(
+        f"ignored_inputs of a Cache must name parameters, as in ignored_inputs=('trace_id',), got {given!r:.100}"
+    )
 
 
 def source_version(function: Callable[..., Any]) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from reconciler.api.action import TaskAction
 from reconciler.api.errors import NothingToRecover, SourceUnusable
 from reconciler.core.counted import counted
-from reconciler.core.half_stored import half_stored, half_stored_text, is_rootless
+from reconciler.core.half_stored import goes_anew_by, half_stored, half_stored_text, is_rootless
 
 Records = Mapping[str, TaskAction]
 """Actions of a run by name."""
@@ -61,13 +61,10 @@ def check_members(again: Sequence[TaskAction]) -> None:
     for record in again:
         half = half_stored(record)
         if half is not None:
-            lineage = record.metadata.lineage
-            of = (
-                f"use its source again, {lineage.source.rpartition('@')[0]}," if lineage else "submit it anew"
-            )
             raise SourceUnusable(
                 f"{half.expected - half.stored} of the {half.expected} members of {record.id} were never stored, as its "
-                f"submitter stopped half way, so nobody knows what they were asked for: {of} under a new run name"
+                "submitter stopped half way, so nobody knows what they were asked for: make it anew by "
+                f"{goes_anew_by(record)}"
             )
 
 

@@ -67,6 +67,16 @@ def goes_on_by(record: TaskAction) -> str:
     return f"`reconciler {lineage.verb} {source} --name {run.run}`{options}"
 
 
+def goes_anew_by(record: TaskAction) -> str:
+    """Name the call that makes the run of a record again where its rest can be stored no more, and what must differ."""
+    lineage = record.metadata.lineage
+    if lineage is None:
+        return "the same submission under another run name or idempotency key"
+    options = " with the same options" if lineage.verb == "fork" else ""
+    source = lineage.source.rpartition("@")[0]
+    return f"`reconciler {lineage.verb} {source}`{options} under another name"
+
+
 def is_rootless(records: Iterable[TaskAction]) -> bool:
     """Tell whether the root of a stored run is still missing: what is taken over is stored before whoever waits for it."""
     parents = [bool(record.spec.parent_action_name) for record in records]

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from reconciler.api.queues import read_weight
+from reconciler.core.counted import counted
 
 RELAUNCH: Final = 10
 """Level of a relaunch, above all priorities: it has stood in line before, and lost its turn by no fault."""
@@ -61,3 +62,21 @@ def fair_key(text: str) -> str:
     if len(key) <= _LONGEST:
         return key
     return f"{key[:40]}~{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
+
+
+def place_in(line: Line, ahead: int, waiting: int, workers: int) -> str:
+    """Say where a launch stands.
+
+    Args:
+        line: its own.
+        ahead: how many are before it there.
+        waiting: how many wait in the queue.
+        workers: how many consume it; 0 = not known.
+    """
+    level = "relaunches first" if line.level == RELAUNCH else f"priority {line.level}"
+    which = f"{level}, fair key {line.fair}, {line.function}, runs of its shard"
+    lines = f"{counted(waiting, 'waits', 'wait')} in all lines of the queue, which take turns, higher priorities first"
+    drawn = f"; {counted(workers, 'worker consumes', 'workers consume')} it" if workers else ""
+    own = f"{ahead or 'none'} before it in its own line ({which})"
+    text = f'stands in line for a worker of queue "{line.queue}": {own}, {lines}{drawn}'
+    return f"{text}; a worker takes one when a slot is free"

@@ -10,7 +10,7 @@ import msgspec
 from reconciler.api.action import ActionSpec, Metadata, TaskAction, record_name
 from reconciler.api.errors import InvalidArguments, InvalidSpec
 from reconciler.api.reading import read_json
-from reconciler.api.schedule import DEFAULT_PRIORITY, NOW, Schedule
+from reconciler.api.schedule import NOW, Schedule
 from reconciler.core.children import member_name
 from reconciler.core.inheritance import inherited, with_inputs_hash
 
@@ -88,9 +88,9 @@ def read_members(document: bytes) -> Members:
 def member_of(group: TaskAction, members: Members, index: int) -> TaskAction:
     """Make a member for submission: below its group, with everything that a child inherits.
 
-    Its times count from the submission of the group.
+    Its times count from the submission of the group, and its priority is what the group has by now.
     """
-    plan, run = members.plan, group.id
+    plan, run = msgspec.structs.replace(members.plan, priority=None), group.id
     if members.fair_keys:
         plan = msgspec.structs.replace(plan, fair_key=members.fair_keys[index])
     spec = with_inputs_hash(
@@ -109,7 +109,6 @@ def member_of(group: TaskAction, members: Members, index: int) -> TaskAction:
     metadata = Metadata(
         namespace=group.metadata.namespace,
         name=record_name(identity, spec),
-        priority=DEFAULT_PRIORITY if plan.priority is None else plan.priority,
         fair_key=plan.fair_key,
         not_before=_moment(plan.not_before, began),
         expires_at=_moment(plan.expires_at, began),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 
+from reconciler.api.bounds import LONGEST, MOST
 from reconciler.api.template import RetryStrategy, TaskMetadata, Timeouts
 
-LONGEST = timedelta(days=3650)
-"""Longest duration anywhere: due times beyond could not be told apart in the due index."""
 SHORTEST = timedelta(milliseconds=1)
 """What times are counted in."""
 _LIMITS = ("queued", "running", "heartbeat", "overall")
@@ -24,10 +22,12 @@ def retry_problems(strategy: RetryStrategy) -> list[str]:
     problems = []
     if strategy.retries < 0:
         problems.append(f"retries must not be negative, got {strategy.retries}")
+    if strategy.retries > MOST:
+        problems.append(f"retries must be at most {MOST}")
     if strategy.backoff < timedelta(0) or not strategy.factor >= 1:
         problems.append("the back-off must not be negative, and its factor at least 1")
-    if not math.isfinite(strategy.factor) or strategy.factor > 1000:
-        problems.append(f"the factor of the back-off must be at most 1000, got {strategy.factor:g}")
+    if not strategy.factor <= 1000:  # nor is it NaN
+        problems.append("the factor of the back-off must be at most 1000")
     if max(strategy.backoff, strategy.max_backoff) > LONGEST or strategy.max_backoff < timedelta(0):
         problems.append(f"the longest back-off must be between 0 and {LONGEST.days} days")
     return problems

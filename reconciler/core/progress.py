@@ -70,7 +70,8 @@ def next_launch(status: ActionStatus, attempt: AttemptRecord, now: int) -> Actio
 def resumed(status: ActionStatus, attempt: AttemptRecord, suspended_at: int, now: int) -> ActionStatus:
     """Return the status of an attempt that goes on: another launch, no failure, and the pause does not count as run time.
 
-    What has run is running, also when its pass was over before any step saw it.
+    What has run is running, also when its pass was over before any step saw it. A pass that came to its end forgives the
+    system failures before it (R27).
     """
     since = status.running_at or attempt.started_at
     return replace(
@@ -79,6 +80,7 @@ def resumed(status: ActionStatus, attempt: AttemptRecord, suspended_at: int, now
         plugin_state_version=0,
         launches=status.launches + 1,
         resumes=status.resumes + 1,
+        system_failures=0,
         ran=ran(status, attempt, suspended_at),
         running_at=since + max(0, now - suspended_at) if since else 0,
     )

@@ -6,12 +6,11 @@ What is stored is JSON: a date is a text there, bytes are base64, a card is a nu
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 
 _SHORTEST: Final = 4
@@ -59,10 +58,7 @@ def forms_of(value: object) -> Iterator[str]:
 
 
 def _numbers(text: str) -> Iterator[str]:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return
+    number = Decimal(text)
     if abs(number.adjusted()) > 40:  # its digits would be a text of zeros
         return
     for form in (f"{number:f}", f"{number:,}", f"{number:,f}", f"{number:,.2f}", f"{number:.2f}"):
@@ -84,10 +80,17 @@ def _dates(text: str) -> Iterator[str]:
     if len(text) == len("2026-11-28"):
         return
     known = at if at.tzinfo else at.replace(tzinfo=UTC)
-    for each in {at, known.astimezone(UTC), at.replace(microsecond=0)}:
+    for each in {at, _in_utc(known), at.replace(microsecond=0)}:
         yield from (str(each), each.isoformat(), each.isoformat().replace("+00:00", "Z"))
         yield _arguments(each)
     yield from (str(int(known.timestamp())), str(known.timestamp()), known.strftime("%Y%m%dT%H%M%S"))
+
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:  # the first or the last hours of the calendar, which "never" is written as
+        return at
 
 
 def _of_day(day: date) -> Iterator[str]:
@@ -130,10 +133,7 @@ def _bytes(text: str) -> Iterator[str]:
     """List the forms of bytes, which are base64 in a document: as `repr`, as text, as hexadecimal digits."""
     if not _BASE64.fullmatch(text):
         return
-    try:
-        data = b64decode(text, validate=True)
-    except binascii.Error:
-        return
+    data = b64decode(text)
     yield from (repr(data)[2:-1], data.hex(), data.hex(" "), data.hex(":"))
     try:
         yield data.decode()

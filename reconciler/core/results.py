@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
-from reconciler.api.errors import ActionEnded
+from reconciler.api.errors import ActionEnded, BlobCorrupt, BlobNotFound
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -73,6 +73,16 @@ class Results(Sequence[T_co]):
             return repr(list(self))
         return f"<{self._total} results>"
 
+    def raising(self) -> Results[T_co]:
+        """Return the same results, but what reads a part with an error raises it instead of giving it."""
+
+        def read(first: int, end: int) -> list[T_co]:
+            part = self._read(first, end)
+            raise_first(part)
+            return part
+
+        return Results(self._total, read)
+
     def _part(self, number: int) -> list[T_co]:
         if number in self._parts:
             self._parts.move_to_end(number)
@@ -93,13 +103,31 @@ def plain(value: Any) -> Any:  # noqa: ANN401  # whatever a function has returne
     return list(value) if isinstance(value, Results) else value
 
 
+def raise_first(outcomes: Iterable[Any | ActionEnded]) -> None:
+    """Raise the first error among results.
+
+    Raises:
+        ActionEnded: a member ended otherwise than by success.
+        BlobNotFound, BlobCorrupt: its outputs cannot be read; in a task that is an `ActionEnded`, too.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome, ActionEnded):
+            raise _raised(outcome)
+
+
+def _raised(outcome: ActionEnded) -> Exception:
+    """Return what is raised for an outcome: of outputs that cannot be read what reading them raised."""
+    cause = outcome.__cause__
+    return cause if isinstance(cause, BlobNotFound | BlobCorrupt) else outcome
+
+
 def shown(outcome: tuple[int, Any | ActionEnded], *, indexed: bool, return_exceptions: bool) -> Any:  # noqa: ANN401  # whatever the task returned
     """Return what a caller sees of an end.
 
     Raises:
-        ActionEnded: the member ended otherwise than by success, and errors are not asked for.
+        ActionEnded, BlobNotFound, BlobCorrupt: as `raise_first`, and errors are not asked for.
     """
     index, result = outcome
     if isinstance(result, ActionEnded) and not return_exceptions:
-        raise result
+        raise _raised(result)
     return (index, result) if indexed else result

@@ -64,7 +64,7 @@ _DECLARED = frozenset(
 """Types of those fields, as they may be: all at once is ten times as fast as one by one."""
 _limited_of = attrgetter(*LIMITS)
 _required_of = attrgetter(*(attribute for attribute, _ in REQUIRED))
-_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?", re.ASCII)
+LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
 
 def missing_fields(spec: ActionSpec) -> str:
@@ -160,7 +160,7 @@ def check_labels(labels: Mapping[str, str]) -> None:
         else []
     )
     for key, value in labels.items():
-        if not isinstance(key, str) or not _LABEL.fullmatch(key):
+        if not isinstance(key, str) or not LABEL.fullmatch(key):
             problems.append(
                 f"the label {key!r:.100} is not allowed: up to 253 letters, digits, '.', '_', '-' and '/', "
                 "first and last a letter or digit"

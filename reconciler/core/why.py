@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import AttemptOutcome, TaskAction
 from reconciler.api.approval import read_condition
+from reconciler.api.hand_back import LACKS, HandBack
 from reconciler.api.phase import ActionPhase, PluginPhase
 from reconciler.api.status_conditions import ConditionStatus, ConditionType
 from reconciler.api.template import template_or_none
@@ -20,8 +21,8 @@ from reconciler.core.children import WINDOW
 from reconciler.core.counted import counted
 from reconciler.core.events import observed_attempts
 from reconciler.core.half_stored import goes_on_by, half_stored
-from reconciler.core.holders import held_by, wanted_of
-from reconciler.core.line import RELAUNCH, Line
+from reconciler.core.holders import Place, held_by, standing, wanted_of
+from reconciler.core.line import Line, place_in
 from reconciler.core.paths import launch_id
 from reconciler.core.progress import begun
 from reconciler.core.starting_over import FAST, start_begun, starts
@@ -93,6 +94,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
         kept_by: the action above it that keeps a worker while it waits for it; empty = none.
         holder_phase: where the action is that holds the reservation; empty = it was not found.
         holders: who holds units of the resource it waits for, as paths; an empty one is hidden from who asks.
+        place: where it stands among those that wait for them; None = it is in no line.
     """
 
     now: int
@@ -109,9 +111,11 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     kept_by: str = ""
     holder_phase: str = ""
     holders: tuple[str, ...] = ()
+    place: Place | None = None
 
 
 _HOLDER = re.compile(r'reservation owner "([^"]*)"')
+_FREE = "where all workers are kept so, children get none; let it be suspended, or start more workers"
 _LATE = 5_000
 """How long something may be due before that is worth a word, ms."""
 
@@ -179,14 +183,10 @@ def _person(record: TaskAction, around: Surroundings) -> Why | None:
     if record.phase is not ActionPhase.PAUSED:
         return None
     spec = read_condition(record.spec.condition_spec)
-    asked = f"{_an(spec.type)} as the answer to: {spec.prompt or spec.name}" if spec else "an answer"
+    asked = f" with {spec.asks_for}: {spec.headline}" if spec else ""
     until = around.due if spec is not None and spec.timeout is not None else 0
-    text = f"waits for a person who gives {asked}" + (f"; until {_at(until, around.now)}" if until else "")
+    text = f"waits for a person to answer{asked}" + (f"; until {_at(until, around.now)}" if until else "")
     return Why(Reason.PERSON, text, until)
-
-
-def _an(noun: str) -> str:
-    return f"{'an' if noun[:1] in 'aeio' else 'a'} {noun}"
 
 
 def _planned(record: TaskAction, around: Surroundings) -> Why | None:
@@ -210,13 +210,11 @@ def _quota(record: TaskAction, around: Surroundings) -> Why | None:
     wanted = wanted_of(record)
     if wanted is None:
         return None
-    units = counted(wanted.units, "unit")
     since = f" since {iso(wanted.since)} ({span(around.now - wanted.since)})" if wanted.since else ""
-    why_not = told(record)
-    text = f'waits for {units} of the resource "{wanted.resource}"{since}'
-    text = f"{text}: {why_not}" if why_not else text
+    text = f'waits for {counted(wanted.units, "unit")} of the resource "{wanted.resource}"{since}'
+    text += f": {told(record)}" if told(record) else ""
     other = next(filter(None, around.holders), "")
-    return Why(Reason.QUOTA, text + held_by(around.holders), around.due, other)
+    return Why(Reason.QUOTA, text + standing(around.place) + held_by(around.holders), around.due, other)
 
 
 def _reservation(record: TaskAction, around: Surroundings) -> Why | None:
@@ -231,13 +229,10 @@ def _reservation(record: TaskAction, around: Surroundings) -> Why | None:
 
 def _launched(record: TaskAction, around: Surroundings) -> Why | None:
     attempt = record.attempt
-    if attempt.launch != launch_id(observed_attempts(record), record.status.launches):
+    current = launch_id(observed_attempts(record), record.status.launches)
+    if attempt.launch != current or attempt.outcome is not None:
         return None
-    if attempt.outcome is not None:
-        return None
-    if attempt.owner:
-        return _held(record, around)
-    return _stands(record, around)
+    return _held(record, around) if attempt.owner else _stands(record, around)
 
 
 def _starts_over(record: TaskAction, around: Surroundings) -> Why | None:
@@ -274,17 +269,14 @@ def _keeping(record: TaskAction, around: Surroundings) -> str:
     return f"{text}, and it keeps its worker while it waits for them (suspend=False): {_FREE}"
 
 
-_FREE = "where all workers are kept so, children get none; let it be suspended, or start more workers"
-
-
 def _stands(record: TaskAction, around: Surroundings) -> Why | None:
     queue, back = around.queue, record.attempt.handed_back
     if not queue:
         return None
     if around.paused:
-        return Why(
-            Reason.PAUSED_QUEUE, f'queue "{queue}" is paused: `reconciler queue resume {queue}` lets it go on'
-        )
+        text = f'queue "{queue}" is paused: `reconciler queue resume {queue}` lets it go on'
+        text += "; and no living worker consumes it: start one" if around.workers == 0 else ""
+        return Why(Reason.PAUSED_QUEUE, text)
     if around.workers == 0:
         text = f'no living worker consumes queue "{queue}": start one, or move what waits with `reconciler queue move`'
         return Why(Reason.NO_WORKER, text)
@@ -295,9 +287,14 @@ def _stands(record: TaskAction, around: Surroundings) -> Why | None:
         )
         return Why(Reason.UNKNOWN_FUNCTION, text)
     if back is not None:
-        text = f"was handed back by a worker that could not run it: {back.why}; it is offered again"
-        return Why(Reason.HANDED_BACK, f"{text} at {_at(back.until, around.now)}", back.until)
-    return _in_line(around) if around.line is not None else None
+        return _back(back, around)
+    return _in_line(record, around) if around.line is not None else None
+
+
+def _back(back: HandBack, around: Surroundings) -> Why:
+    again = max(back.until, around.due)  # what lacks a secret rests for longer each time
+    when = f"at {_at(again, around.now)}" if again > around.now else "at the next step"
+    return Why(Reason.HANDED_BACK, f"{back.told}; it is offered again {when}", again)
 
 
 def _nobody(workers: int, queue: str) -> str:
@@ -306,19 +303,12 @@ def _nobody(workers: int, queue: str) -> str:
     return f'none of the {workers} living workers of queue "{queue}" knows'
 
 
-def _in_line(around: Surroundings) -> Why:
+def _in_line(record: TaskAction, around: Surroundings) -> Why:
     line = around.line
     assert line is not None
-    level = "relaunches first" if line.level == RELAUNCH else f"priority {line.level}"
-    before = f"{around.ahead} before it" if around.ahead else "none before it"
-    workers = (
-        f"; {counted(around.workers, 'worker consumes', 'workers consume')} it" if around.workers else ""
-    )
-    text = (
-        f'stands in line for a worker of queue "{line.queue}": {before} in its own line ({level}, fair key {line.fair}), '
-        f"{counted(around.waiting, 'waits', 'wait')} in all lines of the queue{workers}; a worker takes one when a slot "
-        "is free"
-    )
+    if told(record).startswith(LACKS):  # only trying tells whether a worker has it by now
+        return Why(Reason.HANDED_BACK, f"{told(record)}; it is offered again, and stands in line")
+    text = place_in(line, around.ahead, around.waiting, around.workers or 0)
     if around.kept_by:
         text += f"; {around.kept_by}, which waits for it, keeps a worker meanwhile (suspend=False): {_FREE}"
     return Why(Reason.LINE, text)
@@ -345,17 +335,22 @@ def _submitter(record: TaskAction, around: Surroundings) -> Why | None:
 
 
 def _children(record: TaskAction, around: Surroundings) -> Why | None:
-    del around
-    children = record.children
+    children, end = record.children, record.attempt.outcome
     if not children.open:
         return None
     ended = children.total - children.open
     failed = f", {children.failed} of them failed" if children.failed else ""
     later = max(0, _announced(record) - children.total)
     rest = f"; {later} more are started as these end" if later else ""
-    return Why(
-        Reason.CHILDREN, f"waits for its children: {ended} of {children.total} have ended{failed}{rest}"
-    )
+    text = f"waits for its children: {ended} of {children.total} have ended{failed}{rest}"
+    return _or_time(Why(Reason.CHILDREN, text), end, around)
+
+
+def _or_time(found: Why, end: AttemptOutcome | None, around: Surroundings) -> Why:
+    if end is None or end.until <= around.now:
+        return found
+    text = f"{found.text}; it goes on at {_at(end.until, around.now)} at the latest"
+    return msgspec.structs.replace(found, text=text, until=end.until)
 
 
 def _announced(record: TaskAction) -> int:
@@ -375,9 +370,13 @@ def _plugin(record: TaskAction, around: Surroundings) -> Why | None:
         return None
     end, task = record.attempt.outcome, record.spec.task_type or record.spec.action_type
     if end is not None and end.until > around.now and not end.waits_for:
-        return Why(
-            Reason.PLUGIN, f"sleeps until {_at(end.until, around.now)}, and keeps no worker", end.until
-        )
+        text = f"sleeps until {_at(end.until, around.now)}, and keeps no worker"
+        return Why(Reason.PLUGIN, text, end.until)
+    other = next((name for name in end.waits if "/" in name), "") if end is not None else ""
+    if end is not None and other:
+        more = f" and of {counted(end.waits_for - 1, 'other action')}" if end.waits_for > 1 else ""
+        text = f"waits for the end of {other}{more}, and keeps no worker"
+        return _or_time(Why(Reason.PLUGIN, text, around.due, other), end, around)
     said = f": {told(record)}" if told(record) else ""
     look = f"; looked at again at {_at(around.due, around.now)}" if around.due else ""
     return Why(Reason.PLUGIN, f"its plugin for {task} says it is {record.phase}{said}{look}", around.due)

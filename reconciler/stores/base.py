@@ -301,11 +301,12 @@ class Store(Archiving, Beats, Ended, Garbage, Functions, Holds, Lines, Steps, Pr
         why: str,
         delay: int,
         unfit: str = "",
+        lacks: str = "",
         incarnation: str = "",
     ) -> bool:
         """Hand back a launch that cannot run here: it is due in `delay` ms to be sent again; False when superseded.
 
-        `unfit`: see `HandBack`.
+        `unfit`, `lacks`: see `HandBack`.
         """
 
     def stop_attempt(self, action: ActionId, reason: str, *, incarnation: str = "") -> None:

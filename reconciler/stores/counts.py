@@ -27,11 +27,19 @@ class RunCounts(msgspec.Struct, frozen=True):
 
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """One line of a list of runs."""
+    """One line of a list of runs.
+
+    Attributes:
+        id: which run.
+        created_at: ms since the epoch.
+        counts: its actions by phase.
+        codes: of the last errors of its actions that have ended.
+    """
 
     id: RunId
     created_at: int
     counts: RunCounts
+    codes: frozenset[str] = frozenset()
 
 
 class Asking(msgspec.Struct, frozen=True):

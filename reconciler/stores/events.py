@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.event import ActionEvent
+from reconciler.api.texts import plain
 
-_encode_plain = msgspec.json.Encoder().encode
+_encode_plain = msgspec.json.Encoder(enc_hook=plain).encode
 _event = msgspec.json.Decoder(ActionEvent)
 
 

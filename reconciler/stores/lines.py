@@ -160,7 +160,7 @@ class Lines(Protocol):
     ) -> tuple[int, tuple[Head, ...]]:
         """Give actions of one run another priority, move their launches; return how many live ones, and lines to announce.
 
-        With `by` their records say who did it.
+        With `by` their records say who did it, among the newest 20 who did.
         """
 
     def move(self, queue: str, to: str) -> tuple[int, tuple[Head, ...]]:
@@ -173,6 +173,9 @@ class Lines(Protocol):
 
         A `note` of who did what is kept with it; its time is the store's.
         """
+
+    def queues_with_rules(self) -> set[str]:
+        """Name the queues that are paused or have a limit."""
 
     def rulings(self, queue: str) -> list[Ruling]:
         """Read the newest 100 notes of a queue, oldest first."""

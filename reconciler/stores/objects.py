@@ -14,6 +14,8 @@ class BlobStat(msgspec.Struct, frozen=True):
     size: int
 
 
+LARGEST_AT_ONCE = 256 * 1024
+"""Largest object that `create_many` writes, in bytes: whoever writes a larger one must be able to stop meanwhile."""
 FOUND_AT_ONCE = 1000
 """Most objects of one list: a limit of S3 itself."""
 
@@ -39,7 +41,8 @@ class BlobStore(Protocol):
     def create_many(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
         """Write objects (URI, bytes) side by side where nothing lies; tell for each whether it was certainly written.
 
-        It never raises for a server: what was not written for sure is tried again by `put`, which tells why.
+        It never raises for a server: what was not written for sure is tried again by `put`, which tells why. What has more
+        than `LARGEST_AT_ONCE` bytes is left to that, too.
         """
 
     def get(self, uri: str, *, sha256: str = "", limit: int = 0) -> bytes:

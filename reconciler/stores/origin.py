@@ -15,6 +15,7 @@ from reconciler.core.children import GROUPS
 _encode = msgspec.json.Encoder().encode
 _who = msgspec.json.Decoder(Who)
 _ruling = msgspec.json.Decoder(Ruling)
+_rulings = msgspec.json.Decoder(tuple[Ruling, ...])
 _lineage = msgspec.json.Decoder(Lineage)
 
 
@@ -47,6 +48,7 @@ def read(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
         found["submitted"] = _who.decode(fields[b"by"])
     if b"pb" in fields:
         found["prioritized"] = _ruling.decode(fields[b"pb"])
+        found["priorities"] = _rulings.decode(fields[b"pa"]) if b"pa" in fields else (found["prioritized"],)
     if b"ln" in fields:
         found["lineage"] = _lineage.decode(fields[b"ln"])
     if b"tp" in fields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.action import ActionSpec, RunId
+from reconciler.core.children import GROUP
 from reconciler.core.layout import inputs_folder, run_folder
 from reconciler.core.paths import INLINE
 from reconciler.stores.blobs import digest_of
@@ -22,10 +23,11 @@ def place_inputs(spec: ActionSpec, folder: str, inline_limit: int) -> tuple[Acti
     Args:
         spec: with all its inputs.
         folder: where the run keeps what is its own.
-        inline_limit: largest inputs of a record, in bytes.
+        inline_limit: largest inputs of a record, in bytes; those of a group are a few bytes, which every reader of its
+            record needs.
     """
     inputs = spec.inputs
-    if inputs is not None and len(inputs) > inline_limit:
+    if inputs is not None and len(inputs) > inline_limit and spec.task_type != GROUP:
         digest = digest_of(inputs)
         uri = inputs_folder(folder, spec.action_name, digest)
         return msgspec.structs.replace(spec, inputs=None, input_uri=uri, inputs_digest=digest), inputs

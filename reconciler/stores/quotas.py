@@ -17,6 +17,7 @@ import msgspec
 from reconciler.api.action import ActionId
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec, PluginError
 from reconciler.api.resource import check_resource
+from reconciler.core.holders import Place
 
 
 class Allocation(enum.Enum):
@@ -61,10 +62,16 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class Holdings(Protocol):
-    """The holders of the units of each resource, as both books tell them."""
+    """The holders of the units of each resource, and the line for them, as both books tell."""
 
     def holders(self, namespace: str) -> tuple[Holder, ...]:
         """List who holds units now, by name; of very many units, those whose leases end first."""
+
+    def place(self, namespace: str, token: str) -> Place | None:
+        """Tell where a token stands that was not granted its units; None when it waits for none. For people.
+
+        Who waits below a cap of its project stands in a line with others that do.
+        """
 
 
 class QuotaUnknown(PluginError):

@@ -6,14 +6,14 @@ write scope touches only its own fields (R2), and so that a field a newer releas
 | field | writer | meaning |
 |---|---|---|
 | s | create | spec, the part of this action alone (JSON) |
-| h | create | name of the part of the spec its run shares (template, output base, environment …): digest, incarnation |
+| h | create | name of its shared part of the spec (template, output base, environment …): digest, incarnation |
 | y | create | `c` for a condition: it never gets a finalizer |
 | r | create | name of the parent action |
 | c | create | creation time |
 | m | create, commit | labels and annotations (JSON) |
 | pr, fk | create; pr: prioritize | priority, when not 5; fair key, when not the project |
 | by | create | who submitted it (JSON) |
-| pb | prioritize | who gave it its priority (JSON) |
+| pb, pa | prioritize | who gave it its priority (JSON); a list of who did, the newest last |
 | ln | create | which run it was made of (JSON) |
 | tp | create | trace context it was submitted in |
 | nb, xp | create | when the first launch may be; when the action ends unless it has begun |
@@ -43,11 +43,7 @@ Times are decimal milliseconds since the epoch.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -61,7 +57,6 @@ from reconciler.api.action import (
     Children,
     Deletion,
     Metadata,
-    RunId,
     Signal,
     TaskAction,
     record_name,
@@ -71,34 +66,20 @@ from reconciler.api.hand_back import HandBack
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.api.status import ActionStatus
+from reconciler.api.texts import plain
 from reconciler.api.tokens import FencingToken
-from reconciler.core.layout import run_folder
 from reconciler.stores import origin
+from reconciler.stores.shared_parts import (
+    OLD_FOLDER,
+    OWN_FOLDER,
+    incarnation_of,
+    named,
+    own_base,
+    shared_key,
+    whole_part,
+)
 
 Fields = dict[bytes, bytes]
-
-_OLD_FOLDER = "/\x01"
-"""Stands for `/project/domain/run` at the end of an output base that a release before stored; no URI can hold it."""
-_OWN_FOLDER = "/\x02"
-"""Stands for the run's own folder, with its incarnation, where a shared part is compared or kept in memory;
-not in what is stored, which a release before reads, too."""
-_DIGEST = 16
-"""Characters of a digest; behind it the incarnation follows."""
-_SHARED = (
-    "run_output_base", "task_type", "short_name", "task_template", "env_vars", "interruptible", "group",
-)  # fmt: skip
-
-
-class SharedSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    """The part of a spec that the actions of one submission have in common: stored once per run."""
-
-    run_output_base: str = ""
-    task_type: str = ""
-    short_name: str = ""
-    task_template: bytes = b""
-    env_vars: dict[str, str] = {}
-    interruptible: bool | None = None
-    group: str = ""
 
 
 class OwnSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
@@ -119,11 +100,8 @@ class _Extra(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     annotations: dict[str, str] = {}
 
 
-_shared_key = attrgetter(*(name for name in _SHARED if name != "env_vars"))
-_encode = msgspec.json.Encoder(order="deterministic").encode
-_encode_plain = msgspec.json.Encoder().encode
+_encode_plain = msgspec.json.Encoder(enc_hook=plain).encode
 _own = msgspec.json.Decoder(OwnSpec)
-_shared = msgspec.json.Decoder(SharedSpec)
 _status = msgspec.json.Decoder(ActionStatus)
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _deletion = msgspec.json.Decoder(Deletion)
@@ -132,21 +110,6 @@ _outcome = msgspec.json.Decoder(AttemptOutcome)
 _hand_back = msgspec.json.Decoder(HandBack)
 _extra = msgspec.json.Decoder(_Extra)
 _KNOWN_STATUS = frozenset(ActionStatus.__struct_encode_fields__)
-
-
-def shared_digest(name: bytes) -> bytes:
-    """Compute the digest in the name of a shared part: equal for equal parts of all runs."""
-    return name[:_DIGEST]
-
-
-def incarnation_of(fields: Mapping[bytes, bytes]) -> str:
-    """Read which incarnation of its run a record belongs to; empty for one of an earlier release."""
-    return fields.get(b"h", b"")[_DIGEST:].decode()
-
-
-def digest(data: bytes) -> bytes:
-    """Name of a shared part: 96 bits of its BLAKE2 digest, so that equal names mean equal parts."""
-    return base64.urlsafe_b64encode(hashlib.blake2b(data, digest_size=12).digest())
 
 
 def encode_new(
@@ -159,11 +122,11 @@ def encode_new(
         shared_cache: remembers encodings of shared parts during one submission.
     """
     spec = action.spec
-    key = _shared_key(spec), *spec.env_vars.items()
+    key = shared_key(spec), *spec.env_vars.items()
     incarnation = action.metadata.incarnation
     known = shared_cache.get((incarnation, key))
     if known is None:
-        known = shared_cache[incarnation, key] = _named(action.id, spec, incarnation)
+        known = shared_cache[incarnation, key] = named(action.id, spec, incarnation)
     fields: Fields = {b"s": _encode_plain(_own_of(spec)), b"h": known[0]}
     if spec.action_type == CONDITION:
         fields[b"y"] = b"c"
@@ -184,8 +147,8 @@ def encode_new(
 
 
 def encode_stored(action: TaskAction) -> tuple[Fields, bytes, bytes]:
-    """Encode an ended record as it lies in the store, without what only live actions need; like `encode_new`."""
-    fields, name, part = encode_new(action, {})
+    """Encode an ended record as the archive has it, without what only live actions need; like `encode_new`."""
+    fields, name, data = encode_new(action, {})
     meta = action.metadata
     numbers = {
         b"c": meta.creation_timestamp, b"o": meta.completed_at, b"nb": meta.not_before, b"xp": meta.expires_at,
@@ -195,8 +158,10 @@ def encode_stored(action: TaskAction) -> tuple[Fields, bytes, bytes]:
     if action.status != _NEW_STATUS:
         fields[b"t"] = encode_status(action)
     documents = {b"d": meta.deletion, b"g": action.signal, b"pb": meta.prioritized}
-    fields |= {letter: encode_json(part) for letter, part in documents.items() if part is not None}
-    return fields, name, part
+    fields |= {letter: encode_json(found) for letter, found in documents.items() if found is not None}
+    if meta.priorities:
+        fields[b"pa"] = _encode_plain(meta.priorities)
+    return fields, name, whole_part(data, action.id.run_id, name).encode()
 
 
 _NEW_STATUS = ActionStatus()
@@ -241,37 +206,6 @@ def encode_json(value: msgspec.Struct) -> bytes:
     return _encode_plain(value)
 
 
-def _named(action: ActionId, spec: ActionSpec, incarnation: str) -> tuple[bytes, bytes]:
-    """Return name and bytes of a shared part. Without the run's own folder: equal tasks have equal digests everywhere."""
-    values = {name: getattr(spec, name) for name in _SHARED}
-    base, own = spec.run_output_base, f"/{run_folder(action.run_id, incarnation)}"
-    if base.endswith(own):
-        mark = _OWN_FOLDER if incarnation else _OLD_FOLDER
-        values["run_output_base"] = base.removesuffix(own) + mark
-    data = _encode(SharedSpec(**values))
-    name = digest(data) + incarnation.encode()
-    if incarnation:
-        data = _encode(SharedSpec(**{**values, "run_output_base": base}))
-    return name, data
-
-
-def decode_shared(data: bytes, run: RunId | None = None, name: bytes = b"") -> dict[str, Any]:
-    """Decode the fields of a shared part, to be spread into many specs.
-
-    Args:
-        data: the part.
-        run: whose part it is; its own folder is left out then, so that the fields do for all runs.
-        name: of the part.
-    """
-    shared = _shared.decode(data)
-    values = {field: getattr(shared, field) for field in _SHARED}
-    if run is not None and len(name) > _DIGEST:
-        own = f"/{run_folder(run, name[_DIGEST:].decode())}"
-        if shared.run_output_base.endswith(own):
-            values["run_output_base"] = shared.run_output_base.removesuffix(own) + _OWN_FOLDER
-    return values
-
-
 def decode(
     action: ActionId,
     fields: Mapping[bytes, bytes],
@@ -291,8 +225,8 @@ def decode(
     # a copy, and so is the environment: the part is that of many records
     common = {**shared, "env_vars": {**shared.get("env_vars", {})}}
     base = common.get("run_output_base", "")
-    if base.endswith((_OWN_FOLDER, _OLD_FOLDER)):
-        common["run_output_base"] = _own_base(base, action.project, action.domain, action.run, incarnation)
+    if base.endswith((OWN_FOLDER, OLD_FOLDER)):
+        common["run_output_base"] = own_base(base, action.project, action.domain, action.run, incarnation)
     spec = ActionSpec(
         run_name=action.run,
         project=action.project,
@@ -326,13 +260,6 @@ def decode(
         now=now,
         abandoned=int(get(b"la", b"0")),
     )
-
-
-@lru_cache(maxsize=64)
-def _own_base(base: str, project: str, domain: str, run: str, incarnation: str) -> str:
-    """Compute the output base of a run whose shared part leaves it out: one text for all its records."""
-    folder = run_folder(RunId(project, domain, run), incarnation if base.endswith(_OWN_FOLDER) else "")
-    return f"{base[:-1]}{folder}"
 
 
 _PHASES = {b"%d" % phase: phase for phase in ActionPhase}

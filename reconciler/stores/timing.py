@@ -22,6 +22,8 @@ PART = 4
 """A draw takes at most the line's launches divided by this, and leaves the rest to other workers."""
 RULINGS = 100
 """Notes kept of who paused, moved or limited a queue."""
+PRIORITIES = 20
+"""Notes a record keeps of who gave it a priority."""
 LINES_AT_ONCE = 200
 """Lines of a shard one look tells of."""
 EVENT_IDS = 200

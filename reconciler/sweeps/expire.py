@@ -1,11 +1,14 @@
 """Part of the collector: remove runs whose time in the archive is over, and with `collect_objects` their objects.
 
 The folders of a run are noted before its object goes, and the index goes last: a death anywhere is followed by the same
-again. What others hold (`stores.holds`) stays until they are gone, as with a forgotten record. Where objects go, a run that
-a newer release archived stays: only that one knows what is its.
+again. Of a run whose object somebody else has removed they are found by their place. What others hold (`stores.holds`)
+stays until they are gone, as with a forgotten record. Where objects go, a run that a newer release archived stays: only
+that one knows what is its.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import structlog
 
@@ -15,7 +18,7 @@ from reconciler.archive.folders import folders_of
 from reconciler.archive.index import Row, list_index, read_rows
 from reconciler.archive.layout import INDEX, day_of, run_path
 from reconciler.archive.requests import write_wanted
-from reconciler.archive.unread import left_folders
+from reconciler.archive.unread import LOST, left_folders
 from reconciler.stores.base import Store
 from reconciler.stores.garbage import Folders, Life
 from reconciler.stores.holds import RunLife
@@ -28,6 +31,9 @@ EVERY = 3_600_000
 _DAY = 86_400_000
 _NOTES = 2000
 """Actions whose folders are noted at once: some 250 bytes in Redis each, until they are removed."""
+_LOST = 100
+"""Runs without an object, of one part of the index, whose folders are looked for: each costs some 1,300 requests. Where more
+are without one, a rule of the bucket has taken them, and the folders too; or who died here had noted the folders."""
 
 
 def expire(store: Store, blobs: BlobStore, before: int, *, objects: bool) -> int:
@@ -78,6 +84,7 @@ def remove_runs(store: Store, blobs: BlobStore, rows: list[Row], *, objects: boo
     part: list[Row] = []
     kept: list[Row] = []
     notes: dict[int, dict[Life, Folders]] = {}
+    lost: list[Row] = []
     for row in rows:
         try:
             folders = _folders(blobs, row) if objects else {}
@@ -85,14 +92,28 @@ def remove_runs(store: Store, blobs: BlobStore, rows: list[Row], *, objects: boo
             log.warning("archive.not_deleted", run=str(RunLife(row.id, row.incarnation)), error=str(error))
             kept.append(row)
             continue
-        if objects:
+        if folders is None:
+            lost.append(row)
+        elif objects:
             notes.setdefault(store.shard_of(row.id), {}).update(folders)
         part.append(row)
         if sum(map(len, notes.values())) >= _NOTES:
             _remove(store, blobs, part, notes)
             part, notes = [], {}
+    for life, folders in _folders_by_place(blobs, lost):
+        notes.setdefault(store.shard_of(life.run), {}).update(folders)
     _remove(store, blobs, part, notes)
     return kept
+
+
+def _folders_by_place(blobs: BlobStore, lost: list[Row]) -> Iterator[tuple[RunLife, dict[Life, Folders]]]:
+    """Find the folders of runs whose objects are gone, unless these are too many."""
+    if len(lost) > _LOST:
+        log.warning("archive.objects_left", runs=len(lost), folders_removed=False, error=LOST)
+        return
+    for row in lost:
+        life = RunLife(row.id, row.incarnation)
+        yield life, left_folders(Archive(blobs), life, None, LOST)
 
 
 def _remove(store: Store, blobs: BlobStore, rows: list[Row], notes: dict[int, dict[Life, Folders]]) -> None:
@@ -103,8 +124,8 @@ def _remove(store: Store, blobs: BlobStore, rows: list[Row], notes: dict[int, di
         remove_objects(store, blobs, shard)
 
 
-def _folders(blobs: BlobStore, row: Row) -> dict[Life, Folders]:
-    """Name the folders of a run; those of actions that cannot be read are found by their place.
+def _folders(blobs: BlobStore, row: Row) -> dict[Life, Folders] | None:
+    """Name the folders of a run; those of actions that cannot be read are found by their place. None: its object is gone.
 
     Raises:
         ArchiveTooNew: a newer release archived it.
@@ -113,7 +134,9 @@ def _folders(blobs: BlobStore, row: Row) -> dict[Life, Folders]:
     archive, run = Archive(blobs), None
     try:
         run = archive.read_run(row.id, row.incarnation)
-        lost = run.damage if run is not None else ""
+        if run is None:
+            return None
+        lost = run.damage
     except ArchiveDamaged as error:
         lost = str(error)
     actions = run.actions.values() if run is not None else ()

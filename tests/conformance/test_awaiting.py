@@ -16,7 +16,7 @@ from reconciler.api.errors import ActionAborted, ActionNotFound, ResultTimeout
 from reconciler.api.phase import ActionPhase
 from reconciler.api.template import Interface, TaskTemplate, encode_template
 from reconciler.broker.recording import RecordingMessenger
-from reconciler.client import Client, Run
+from reconciler.client import Client, Run, awaiting
 from reconciler.client.aio import AsyncClient
 from reconciler.client.threads import THREADS
 from reconciler.controller.step import Stepper
@@ -112,15 +112,16 @@ def test_a_thousand_waits_take_few_threads_and_one_subscription(house: House) ->
     play(story())
 
 
-def test_an_end_wakes_who_awaits_it(house: House) -> None:
+def test_an_end_wakes_who_awaits_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody polls: the result is there long before a wait looks again by itself."""
+    monkeypatch.setattr(awaiting, "LOOK_AGAIN", 600.0)
 
     async def story() -> None:
         run = await house.submit("x")
         waiting = asyncio.ensure_future(run.aio.wait())
         await until(lambda: house.listeners() == 1)
         await house.step()
-        assert (await asyncio.wait_for(waiting, 3)).phase is ActionPhase.SUCCEEDED
+        assert (await asyncio.wait_for(waiting, 30)).phase is ActionPhase.SUCCEEDED
         assert await run == await house.client.result(run.action) == "x"
         assert await run.aio.outcomes() == ["x"]
 

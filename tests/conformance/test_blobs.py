@@ -15,7 +15,7 @@ from reconciler.embedded.servers import EmbeddedServers
 from reconciler.settings import Settings
 from reconciler.stores.blobs import digest_of
 from reconciler.stores.memory.blobs import MemoryBlobs
-from reconciler.stores.objects import BlobStat
+from reconciler.stores.objects import LARGEST_AT_ONCE, BlobStat
 from reconciler.stores.s3 import S3Blobs
 from reconciler.stores.s3 import blobs as s3
 
@@ -51,6 +51,14 @@ def test_what_was_written_is_read(blobs: Blobs, data: bytes) -> None:
     assert digest == digest_of(data)
     assert blobs.get(uri, sha256=digest) == blobs.get(uri) == data
     assert blobs.stat(uri) == BlobStat(len(data))
+
+
+def test_a_large_object_is_not_written_beside_others(blobs: Blobs) -> None:
+    """It is left to who can stop while it is written: an abort does not wait for it."""
+    small, large = blobs.uri("many", "small"), blobs.uri("many", "large")
+    made = blobs.create_many([(large, b"x" * (LARGEST_AT_ONCE + 1)), (small, b"x" * LARGEST_AT_ONCE)])
+    assert made == [False, True]
+    assert (blobs.stat(large), blobs.stat(small)) == (None, BlobStat(LARGEST_AT_ONCE))
 
 
 @pytest.mark.parametrize("name", ["with space", "ü/日本", "a#b?c=d&e+f", "100%2F", "quote'\"<&>"])

@@ -204,8 +204,8 @@ def test_an_idle_claim_arms_too_but_once(store: Store) -> None:
 def test_a_countdown_that_has_run_out_is_armed_anew(store: Store, pass_time: PassTime) -> None:
     """Once its time has passed the register does not hold back the next countdown."""
     now = store.now()
-    assert release_at(store, "a", now + 300).arm
-    pass_time(301)
+    assert release_at(store, "a", now + 2_000).arm
+    pass_time(2_001)
     at = store.now() + 10_000
     report = commit(store, release_write(claimed(store, make_action("a")), due=at))
     assert (report.next_due, report.arm) == (at, True)

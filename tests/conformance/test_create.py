@@ -45,6 +45,23 @@ def test_a_new_action_is_stored_as_asked(store: Store) -> None:
     assert record.metadata.finalizers == ()
 
 
+class Text(str):
+    """A text as libraries derive them: safe HTML, a scalar of NumPy."""
+
+    __slots__ = ()
+
+
+def test_a_text_of_another_class_is_that_text(store: Store) -> None:
+    """In names, labels and variables; what is read back is plain."""
+    run = RunId(RUN.project, RUN.domain, Text("r1"))
+    action = make_action(Text("a0"), run=run, env={Text("A"): Text("1")})
+    action.set_metadata(extra_labels={Text("team"): Text("x")})
+    created(store, action)
+    record = get(store, action)
+    assert record.spec.env_vars == {"A": "1"}
+    assert record.metadata.extra_labels == {"team": "x"}
+
+
 @pytest.mark.rule("R93")
 def test_the_trace_of_a_submission_is_kept(store: Store) -> None:
     """It is no part of the spec: the same submission from another trace is the same action, and the first one stands."""

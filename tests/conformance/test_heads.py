@@ -146,6 +146,28 @@ def test_a_worker_gets_what_it_knows(store: Store) -> None:
     assert picked(store, worker="w1") == line(7, function="unheard.of")
 
 
+def test_a_worker_without_the_secrets_of_a_function_is_not_asked_for_it(store: Store) -> None:
+    """While another one has them; when none has, it takes the word for it, to say so."""
+    store.tell_functions("w1", "q", {"!f": "db"}, LIFE)
+    store.tell_functions("w2", "q", {"f": "1"}, LIFE)
+    store.announce("q", [head(store, LINE)])
+    assert picked(store, worker="w1") == ""
+    assert picked(store, worker="w2") == LINE
+    store.tell_functions("w2", "q", {"!f": "db"}, LIFE)
+    assert picked(store, worker="w1") == LINE
+
+
+def test_who_does_not_know_a_function_does_not_speak_of_its_secrets(store: Store) -> None:
+    """One that knows it and lacks its secrets says what is missing: an older release would say something else."""
+    store.tell_functions("new", "q", {"!f": "db"}, LIFE)
+    store.tell_functions("old", "q", {"g": "1"}, LIFE)
+    store.announce("q", [head(store, LINE)])
+    assert picked(store, worker="old") == ""
+    assert picked(store, worker="new") == LINE
+    store.tell_functions("new", "q", {}, 0)
+    assert picked(store, worker="old") == LINE
+
+
 def test_one_without_work_for_it_is_told_what_stands(store: Store) -> None:
     """A worker that can run nothing of what waits hears that something waits for others."""
     store.tell_functions("w1", "q", {}, LIFE)

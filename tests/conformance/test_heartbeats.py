@@ -15,11 +15,12 @@ from support import (
     make_action,
     phase_write,
     release_write,
+    reported,
     started,
     success_write,
 )
 
-from reconciler.api.action import Deletion, TaskAction
+from reconciler.api.action import AttemptOutcome, Deletion, TaskAction
 from reconciler.api.phase import ActionPhase
 from reconciler.stores.base import Store
 from reconciler.stores.beats import Beat
@@ -72,6 +73,18 @@ def test_heartbeats_never_move_a_look_past_a_later_wake_up(store: Store) -> None
     store.wake([action.id], at)
     beat(store, action)
     assert due_time(store, action) == at
+
+
+def test_a_late_heartbeat_leaves_what_has_ended(store: Store) -> None:
+    """A beat that comes after the report of a suspension puts off no sleep: there is no lease to look at any more."""
+    action = running(store)
+    assert reported(store, action, AttemptOutcome(ended="suspended"))
+    wakes = store.now() + 1000
+    committed(store, release_write(claimed(store, action), due=wakes))
+    before = get(store, action)
+    assert beat(store, action) == Beat(alive=True)
+    assert due_time(store, action) == wakes
+    assert get(store, action).attempt == before.attempt
 
 
 def test_a_heartbeat_leaves_what_is_due_now(store: Store) -> None:

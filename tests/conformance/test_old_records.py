@@ -22,6 +22,7 @@ from reconciler.stores.base import StartRefused, Store
 from reconciler.stores.memory.blobs import MemoryBlobs
 from reconciler.stores.memory.record import Launch, Record, spec_of
 from reconciler.stores.memory.store import MemoryStore
+from reconciler.stores.shared_parts import decode_shared
 from reconciler.sweeps.collect import collect
 from reconciler.testing import ScriptedPlugin
 from reconciler.wiring import Engine
@@ -43,6 +44,9 @@ FIELDS = {
     b"e": b"1 1790000000000-0",
 }
 
+PRIORITIZED = b'{"what":"priority 2","actor":"bob","door":"cli","at":1790000000000}'
+"""The note of such a release of who gave a priority: the last one alone."""
+
 
 def plant(store: Store) -> None:
     """Store the record as a release before did."""
@@ -51,7 +55,7 @@ def plant(store: Store) -> None:
         state = store._shards[shard]
         state.records[path] = Record(
             ACTION,
-            spec_of(TaskAction(ACTION, records.decode(ACTION, FIELDS, records.decode_shared(SHARED)).spec)),
+            spec_of(TaskAction(ACTION, records.decode(ACTION, FIELDS, decode_shared(SHARED)).spec)),
             Metadata(namespace="flyte", name="nightly-a0", creation_timestamp=1790000000000),
             ActionStatus(),
             events=1,
@@ -158,3 +162,18 @@ def test_its_launches_are_those_of_no_incarnation(store: Store) -> None:
     )
     started = store.start_attempt(ACTION, "1", owner="w", lease=9)
     assert not isinstance(started, StartRefused)
+
+
+def test_who_prioritized_it_before_stays_told(store: Store) -> None:
+    """That release noted only who gave a priority last: it is the first of the notes that this one adds."""
+    if isinstance(store, MemoryStore):
+        pytest.skip("a twin holds nothing of a release before")
+    new = Upgraded(store)
+    store.client.hset(
+        f"{store.keys.base(store.shard_of(ACTION.run_id))}a:{ACTION}", mapping={"pr": "2", "pb": PRIORITIZED}
+    )
+    assert [one.actor for one in new.client.get(ACTION).metadata.priorities] == ["bob"]
+    new.client.actor = "ada"
+    new.client.prioritize(ACTION, 9)
+    given = [(one.what, one.actor, one.door) for one in new.client.get(ACTION).metadata.priorities]
+    assert given == [("priority 2", "bob", "cli"), ("priority 9", "ada", "client")]

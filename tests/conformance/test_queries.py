@@ -21,6 +21,7 @@ from support import (
 from reconciler.api.action import RunId
 from reconciler.api.event import AuditEntry
 from reconciler.api.phase import ActionPhase
+from reconciler.api.status import ErrorState
 from reconciler.stores.base import ANY, Store
 from reconciler.stores.counts import Asking
 
@@ -127,6 +128,26 @@ def test_runs_come_newest_first(store: Store, pass_time: PassTime) -> None:
     assert [summary.id for summary in store.list_runs(2)] == [runs[4], runs[3]]
     before = summaries[1].created_at
     assert [summary.id for summary in store.list_runs(2, before)] == [runs[2], runs[1]]
+
+
+def test_a_run_knows_the_codes_of_its_errors(store: Store) -> None:
+    """Of all actions that ended, however they did; one that goes on is not looked at, and no code comes twice."""
+    names = ("a", "b", "well", "late", "open")
+    created(store, make_action("top"), *(make_action(name, parent="top") for name in names))
+    for name, code, phase in (
+        ("a", "ValueError", ActionPhase.FAILED),
+        ("b", "ValueError", ActionPhase.FAILED),
+        ("late", "GaveUp", ActionPhase.ABORTED),
+        ("well", "Mended", ActionPhase.SUCCEEDED),
+        ("open", "GoesOn", ActionPhase.RUNNING),
+    ):
+        write = phase_write(claimed(store, make_action(name)), phase)
+        write.action.set_status(error_state=ErrorState(code, "USER", "text"))
+        committed(store, write)
+    finish(store, make_action("top"), ActionPhase.FAILED)
+    [summary] = store.list_runs()
+    assert summary.codes == {"ValueError", "GaveUp", "Mended"}
+    assert summary.counts.total == 6
 
 
 def test_no_run_of_one_millisecond_is_left_out(store: Store) -> None:

@@ -10,6 +10,7 @@ from support import QUOTA_LEASE as LEASE
 
 from reconciler.api.action import ActionId
 from reconciler.api.errors import BadTaskSpecification, InvalidSpec
+from reconciler.core.holders import Place
 from reconciler.plugins.managers import Allocation, Answer, Constraints, QuotaUnknown, ResourceManager
 from reconciler.stores.memory.quotas import MemoryQuotas
 from reconciler.stores.quotas import Holder
@@ -17,6 +18,7 @@ from reconciler.stores.redis.quotas import RedisQuotas
 
 pytestmark = pytest.mark.rule("R70")
 GPU = "gpu"
+short = pytest.mark.parametrize("quota_lease", [LEASE])
 GRANTED, EXHAUSTED = Allocation.GRANTED, Allocation.EXHAUSTED
 CAPPED = Allocation.NAMESPACE_QUOTA_EXCEEDED
 
@@ -79,6 +81,7 @@ def test_released_units_are_free(quotas: ResourceManager) -> None:
     assert ask(quotas, "c") is EXHAUSTED
 
 
+@short
 def test_holders_are_told(quotas: ResourceManager, move_time: MoveTime) -> None:
     """With the units each action holds by all its tokens; neither who waits, nor whose lease has ended."""
     assert isinstance(quotas, (MemoryQuotas, RedisQuotas))
@@ -94,11 +97,30 @@ def test_holders_are_told(quotas: ResourceManager, move_time: MoveTime) -> None:
     assert quotas.holders(GPU) == ()
 
 
+def test_places_in_line_are_told(quotas: ResourceManager, move_time: MoveTime) -> None:
+    """Of who waits, in the order of the first request; in a line of its own below the cap of a project."""
+    assert isinstance(quotas, (MemoryQuotas, RedisQuotas))
+    quotas.register_quota(GPU, 1)
+    assert quotas.place(GPU, "a") is None
+    assert ask(quotas, "a") is GRANTED
+    for name in ("b", "c", "d"):
+        assert ask(quotas, name) is EXHAUSTED
+        move_time(2)
+    places = [quotas.place(GPU, name) for name in ("a", "b", "c", "d")]
+    assert places == [None, Place(0, 2), Place(1, 1), Place(2, 0)]
+    quotas.release(GPU, "b")
+    assert quotas.place(GPU, "d") == Place(1, 0)
+    quotas.allocate(GPU, "e", who("e"), Constraints(project_scope=0))
+    assert quotas.place(GPU, "e") == Place(0, 0)
+    assert quotas.place("nothing", "a") is None
+
+
 def test_unknown_releases_are_fine(quotas: ResourceManager) -> None:
     """Releasing what nobody holds, of a resource nobody knows, does nothing."""
     assert quotas.release("nothing", "a") == ()
 
 
+@short
 def test_leases_end(quotas: ResourceManager, move_time: MoveTime) -> None:
     """A unit whose holder is silent for the length of the lease goes to another one, and not back by a late release."""
     quotas.register_quota(GPU, 1)
@@ -109,16 +131,18 @@ def test_leases_end(quotas: ResourceManager, move_time: MoveTime) -> None:
     assert ask(quotas, "c") is EXHAUSTED
 
 
+@short
 def test_asking_again_renews(quotas: ResourceManager, move_time: MoveTime) -> None:
     """A holder that asks again in time keeps its unit beyond the first lease."""
     quotas.register_quota(GPU, 1)
     ask(quotas, "a")
-    move_time(LEASE * 6 // 10)
+    move_time(LEASE * 55 // 100)
     assert ask(quotas, "a") is GRANTED
-    move_time(LEASE * 6 // 10)
+    move_time(LEASE * 55 // 100)
     assert ask(quotas, "b") is EXHAUSTED
 
 
+@short
 def test_what_is_in_use_is_renewed_whatever_the_quota_says(
     quotas: ResourceManager, move_time: MoveTime
 ) -> None:
@@ -200,6 +224,7 @@ def test_who_leaves_the_line_lets_the_next_one_in(quotas: ResourceManager, move_
     assert ask(quotas, "small") is GRANTED
 
 
+@short
 def test_who_does_not_come_back_loses_its_place(quotas: ResourceManager, move_time: MoveTime) -> None:
     """A token that has not asked for three leases holds up nobody, and is not woken."""
     quotas.register_quota(GPU, 1)
@@ -242,6 +267,7 @@ def test_a_cap_holds_up_nobody_else(quotas: ResourceManager, move_time: MoveTime
     assert quotas.allocate(GPU, "b", who("b"), caps).allocation is GRANTED
 
 
+@short
 def test_next_in_line_looks_when_a_lease_may_end(quotas: ResourceManager, move_time: MoveTime) -> None:
     """The next in line is told the end of the first lease; who is behind more than there are units has more time."""
     quotas.register_quota(GPU, 1)

@@ -29,6 +29,7 @@ from reconciler.stores.s3.client import ATTEMPTS
 pytestmark = pytest.mark.servers
 
 TIMEOUT = timedelta(seconds=0.5)
+PATIENCE = timedelta(seconds=2)
 BOUND = ATTEMPTS * TIMEOUT.total_seconds() + 3 + 5
 """Longest a call may take here: its tries, at most 3 s between them, and 5 s for a busy machine."""
 CONFLICT = refuses("409 Conflict", "ConditionalRequestConflict")
@@ -76,8 +77,8 @@ def make(servers: EmbeddedServers) -> Callable[..., S3Blobs]:
 
 @pytest.fixture
 def blobs(proxy: FaultyProxy, make: Callable[..., S3Blobs]) -> S3Blobs:
-    """A store that goes through the proxy."""
-    return make(s3_endpoint=proxy.endpoint)
+    """A store that goes through the proxy; what goes wrong there is told at once, so it has time."""
+    return make(s3_endpoint=proxy.endpoint, socket_timeout=PATIENCE, connect_timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
@@ -217,12 +218,13 @@ def test_passing_trouble_is_not_seen(proxy: FaultyProxy, blobs: S3Blobs, status:
 
 def test_slow_line(proxy: FaultyProxy, make: Callable[..., S3Blobs]) -> None:
     """A large object on a slow line takes longer than the connect timeout, and arrives."""
-    blobs = make(s3_endpoint=proxy.endpoint, socket_timeout=timedelta(seconds=30))
+    connect = timedelta(seconds=2)
+    blobs = make(s3_endpoint=proxy.endpoint, socket_timeout=timedelta(seconds=30), connect_timeout=connect)
     blobs.put(blobs.uri("connected"), b"before")
-    proxy.pause = 0.003
+    proxy.pause = 0.006
     began = time.monotonic()
     digest = blobs.put(blobs.uri("object"), bytes(10_000_000))
-    assert time.monotonic() - began > 3 * TIMEOUT.total_seconds()
+    assert time.monotonic() - began > connect.total_seconds()
     assert proxy.requests == ["PUT", "PUT"]
     assert len(blobs.get(blobs.uri("object"), sha256=digest)) == 10_000_000
 

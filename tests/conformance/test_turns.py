@@ -122,6 +122,7 @@ def test_what_waits_moves_to_another_queue(store: Store) -> None:
 def test_a_queue_is_paused_and_limited(store: Store) -> None:
     """What is not said stays; a paused one gives nothing and needs no ticket, resumed it needs one."""
     assert store.set_queue("q") == QueueState()
+    assert store.queues_with_rules() == set()
     assert store.set_queue("q", pause=True, limit=0) == QueueState(paused=True, limit=0)
     assert store.set_queue("q", limit=7) == QueueState(paused=True, limit=7)
     opened = stand(store, [make_action()]).opened
@@ -132,7 +133,10 @@ def test_a_queue_is_paused_and_limited(store: Store) -> None:
     store.set_queue(queue, pause=False)
     assert store.announce(queue)
     assert picked(store, queue=queue) == LINE
+    assert store.queues_with_rules() == {"q"}
+    store.set_queue("other", pause=True)
     assert store.set_queue("q", limit=-1) == QueueState()
+    assert store.queues_with_rules() == {"other"}
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
@@ -194,7 +198,7 @@ def test_notes_of_a_queue_are_kept(store: Store) -> None:
 
 
 def test_who_prioritized_is_kept(store: Store) -> None:
-    """The record says who gave it its priority last; where nobody says who he is, what was there stays."""
+    """The record says who gave it which priority, the newest 20; where nobody says who he is, what was there stays."""
     action = make_action()
     created(store, action)
     store.prioritize([action.id], 3)
@@ -204,6 +208,18 @@ def test_who_prioritized_is_kept(store: Store) -> None:
     assert found is not None
     assert (found.what, found.actor, found.door) == ("priority 7", "ada", "cli")
     assert found.at <= store.now()
+    assert get(store, action).metadata.priorities == (found,)
+    names = ["]", '"},\n{', *(f"p{number}" for number in range(20))]
+    for number, name in enumerate(names):
+        store.prioritize([action.id], number % 10, by=Who(name, "flower"))
+        metadata = get(store, action).metadata
+        given = ["ada", *names[: number + 1]][-20:]
+        assert [one.actor for one in metadata.priorities] == given
+        last = metadata.priorities[-1]
+        assert last == metadata.prioritized
+        assert last.what == f"priority {metadata.priority}" == f"priority {number % 10}"
+    store.prioritize([action.id], 1)
+    assert len(get(store, action).metadata.priorities) == 20
 
 
 def test_who_submitted_is_kept(store: Store) -> None:

@@ -181,18 +181,18 @@ def test_a_look_says_which_shards_need_what(store: Store, pass_time: PassTime) -
     now = store.now()
     late, soon, far = (RunId("p", "d", name) for name in ("late", "soon", "far"))
     assert len({store.shard_of(run) for run in (late, soon, far)}) == 3
-    for run, at in ((soon, now + MAX_COUNTDOWN + 300), (far, now + HOUR)):
+    for run, at in ((soon, now + MAX_COUNTDOWN + 2_000), (far, now + HOUR)):
         action = make_action(run=run)
         created(store, action)
         committed(store, release_write(claimed(store, action), due=at))
     created(store, make_action(run=late))
-    pass_time(310)
+    pass_time(2_010)
     found = {one.shard: (one.overdue, one.next_due) for one in store.look(30).late}
     accepted = store.get(make_action(run=late).id)
     assert accepted is not None
     assert found == {
         store.shard_of(late): (True, accepted.metadata.creation_timestamp),
-        store.shard_of(soon): (False, now + MAX_COUNTDOWN + 300),
+        store.shard_of(soon): (False, now + MAX_COUNTDOWN + 2_000),
     }
     again = [one.shard for one in store.look(30).late]
     assert again == [store.shard_of(late)]

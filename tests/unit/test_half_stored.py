@@ -7,11 +7,12 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from reconciler import TaskEnvironment
 from reconciler.api.action import RunId
-from reconciler.api.errors import ActionNotFound, SourceUnusable
+from reconciler.api.errors import ActionNotFound, InvalidSpec, SourceUnusable
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.query import Question
 from reconciler.archive.requests import FIRST, LAST
@@ -19,7 +20,9 @@ from reconciler.cli.describe import why_document
 from reconciler.client import Run, storing
 from reconciler.client.describing import describe
 from reconciler.core.documents import Document
-from reconciler.core.why import Reason
+from reconciler.core.half_stored import half_stored
+from reconciler.core.why import Reason, Surroundings
+from reconciler.core.why import why as why_of
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
 from worker.dashboard.detail import action_page
@@ -130,6 +133,63 @@ def test_while_members_are_missing(lab: Lab) -> None:
     assert again.result() == [n * n for n in range(MEMBERS)]
 
 
+def test_a_group_that_its_function_goes_on_with(lab: Lab) -> None:
+    """It names no time and no call: the function is called again, and stores the rest."""
+    run = source(lab)
+    killed(lab, lambda: run.recover(name="new"), 4)
+    record = lab.get(ROOT)
+    config = msgspec.json.encode({"expected": MEMBERS, "called_again": True})
+    record.spec = msgspec.structs.replace(record.spec, inputs=config)
+    why = why_of(record, Surroundings(now=lab.clock()))
+    assert why is not None
+    assert (why.reason, why.until) == (Reason.SUBMITTER, 0)
+    assert why.text.endswith("the function above it stores the rest, and is called again for it")
+
+
+@pytest.mark.parametrize("inputs", [b"{", b'{"expected":"many"}'])
+def test_of_a_group_that_cannot_be_read_nothing_is_missing(lab: Lab, inputs: bytes) -> None:
+    """Its plugin says what is wrong with it."""
+    run = source(lab)
+    killed(lab, lambda: run.recover(name="new"), 4)
+    record = lab.get(ROOT)
+    assert half_stored(record) is not None
+    record.spec = msgspec.structs.replace(record.spec, inputs=inputs)
+    assert half_stored(record) is None
+
+
+@pytest.mark.parametrize(
+    ("verb", "anew"),
+    [
+        ("rerun", "`reconciler rerun {}` under another name"),
+        ("recover", "`reconciler recover {}` under another name"),
+        ("fork", "`reconciler fork {}` with the same options under another name"),
+        ("submit", "the same submission under another run name or idempotency key"),
+    ],
+)
+def test_when_it_is_too_late_for_the_rest(lab: Lab, verb: str, anew: str) -> None:
+    """The group has failed: the same call says that another name is needed, and by what command; so does who recovers it."""
+    run = source(lab)
+    calls: dict[str, Any] = {
+        "rerun": lambda: run.rerun(name="new"),
+        "recover": lambda: run.recover(name="new"),
+        "fork": lambda: run.fork(again=["m1"], name="new"),
+        "submit": lambda: square.map(range(MEMBERS), run="new"),
+    }
+    killed(lab, calls[verb], 4 if verb != "submit" else 2)
+    lab.clock.advance(timedelta(minutes=3))
+    lab.work()
+    assert lab.get(ROOT).status.error_state is not None
+    anew = anew.format(run.id)
+    with pytest.raises(InvalidSpec) as refused:
+        calls[verb]()
+    assert "can be stored no more" in str(refused.value)
+    for make in (lab.client.recover, lab.client.rerun):
+        with pytest.raises(SourceUnusable) as unusable:
+            make(NEW)
+        assert anew in str(unusable.value)
+    assert anew in str(refused.value)
+
+
 @pytest.mark.rule("R91")
 @pytest.mark.parametrize("whole", [False, True])
 def test_what_is_to_be_deleted(lab: Lab, *, whole: bool) -> None:
@@ -180,7 +240,8 @@ def test_after_it_failed(lab: Lab) -> None:
     assert told(lab)["why"] is None
     for make in (lab.client.recover, lab.client.rerun):
         with pytest.raises(
-            SourceUnusable, match=rf"3 of the 10 members of .*were never stored.*{run.id}, under a new"
+            SourceUnusable,
+            match=rf"3 of the 10 members of .*were never stored.*by `reconciler recover {run.id}` under another",
         ):
             make(NEW)
     again = lab.client.recover(run.id)

@@ -219,6 +219,22 @@ def test_a_value_is_masked_as_a_function_writes_it(value: Any, text: str) -> Non
     assert not re.search(r"\w", left), masked
 
 
+@pytest.mark.parametrize("value", ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00"])
+def test_a_time_at_an_end_of_the_calendar_is_masked(value: str) -> None:
+    """It means "never" or "always" to many; there is no such time in UTC."""
+    assert value.replace("T", " ") in texts_of(
+        Redaction(inputs=("card",)), msgspec.json.encode({"card": value})
+    )
+
+
+@pytest.mark.parametrize("value", ["2026-13-45T07:00", "25:99", "1e300", "1e-300", "x" * 1001])
+def test_what_only_looks_like_another_value_has_no_form_of_one(value: str) -> None:
+    """No such day or hour exists, and nobody writes so many zeros or so long a word; the text itself is masked."""
+    found = texts_of(Redaction(inputs=("card",)), msgspec.json.encode({"card": value}))
+    assert value in found
+    assert {text.lower() for text in found} == {value.lower()}
+
+
 def test_the_code_of_an_error_is_masked() -> None:
     """A class may be made for one value."""
     secrets = AttemptSecrets({}).with_texts([CARD])

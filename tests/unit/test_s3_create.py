@@ -6,6 +6,7 @@ import itertools
 import random
 import string
 import threading
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,7 +16,18 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
-from reconciler.stores.s3.create import AT_ONCE, Created, Creator, Credentials, Place, Signer, place_of
+from reconciler.stores.s3.create import (
+    AT_ONCE,
+    AT_ONCE_FAR,
+    NEW_AT_ONCE,
+    Created,
+    Creator,
+    Credentials,
+    Place,
+    Signer,
+    Window,
+    place_of,
+)
 
 AT = datetime(2026, 11, 28, 2, 3, 4, tzinfo=UTC)
 PLACE = Place("127.0.0.1:8333", ("127.0.0.1", 8333), None, "/bucket/", "us-east-1")
@@ -90,33 +102,78 @@ def test_credentials_are_never_printed() -> None:
     assert "secret" not in repr(Credentials("AKID", "secret", "token"))
 
 
+class Server:
+    """An HTTP server that takes each PUT; a path that ends with `/late` is answered once so many of them have come.
+
+    Attributes:
+        connections: their count; `next` of it tells how many were made.
+    """
+
+    def __init__(self, late: int = 0) -> None:
+        self.connections = itertools.count()
+        all_came, numbers, connections = threading.Event(), itertools.count(1), self.connections
+
+        class Handler(BaseHTTPRequestHandler):
+            """Answers at once, or late."""
+
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                """Count a connection."""
+                super().setup()
+                next(connections)
+
+            def do_PUT(self) -> None:
+                """Answer, early or late."""
+                self.rfile.read(int(self.headers["content-length"]))
+                waits = self.path.endswith("/late")
+                if waits and next(numbers) == late:
+                    all_came.set()
+                self.send_response(200 if not waits or all_came.wait(10) else 500)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> Callable[[Sequence[str]], list[Created]]:
+        """Serve; give what creates objects there, with one `Creator`."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        place = msgspec.structs.replace(PLACE, address=("127.0.0.1", self._server.server_port))
+        self._creator = Creator(connect_timeout=10, timeout=30)
+        signer = Signer(place, Credentials("AKID", "secret", ""), {})
+        return lambda keys: self._creator.create(signer, place, [(key, b"data") for key in keys])
+
+    def __exit__(self, *_: object) -> None:
+        self._creator.close()
+        self._server.shutdown()
+        self._server.server_close()
+
+
 def test_an_answer_makes_room_for_the_next_request() -> None:
     """Nobody waits for the slowest of those on their way: here all but the first are answered once the last has come."""
-    all_came, numbers = threading.Event(), itertools.count(1)  # they come in any order
+    with Server(late=AT_ONCE) as create:
+        create(["soon"] * AT_ONCE)
+        create(["soon"] * AT_ONCE)  # so many connections are open now
+        assert create(["soon", *["late"] * AT_ONCE]) == [Created.DONE] * (AT_ONCE + 1)
 
-    class Handler(BaseHTTPRequestHandler):
-        """Answers the first request at once, and the others once all have come."""
 
-        protocol_version = "HTTP/1.1"
+def test_connections_are_made_a_few_at_a_time() -> None:
+    """Each takes some journeys to the server: a call that needs many would wait longer for them than for its answers."""
+    server = Server()
+    with server as create:
+        assert create(["soon"] * 2 * AT_ONCE) == [Created.DONE] * 2 * AT_ONCE
+    assert next(server.connections) == NEW_AT_ONCE
 
-        def do_PUT(self) -> None:
-            """Answer, early or late."""
-            self.rfile.read(int(self.headers["content-length"]))
-            if next(numbers) > AT_ONCE:
-                all_came.set()
-            self.send_response(200 if self.path.endswith("/key0") or all_came.wait(10) else 500)
-            self.send_header("content-length", "0")
-            self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        place = msgspec.structs.replace(PLACE, address=("127.0.0.1", server.server_port))
-        creator = Creator(connect_timeout=10, timeout=30)
-        signer = Signer(place, Credentials("AKID", "secret", ""), {})
-        made = creator.create(signer, place, [(f"key{number}", b"data") for number in range(AT_ONCE + 1)])
-        creator.close()
-        server.shutdown()
-    assert made == [Created.DONE] * (AT_ONCE + 1)
+def test_a_far_server_is_sent_more_at_a_time() -> None:
+    """What waits there waits for the way; a near one that is busy answers the first request of some call soon."""
+    window = Window()
+    assert window.size == AT_ONCE
+    window.note(0.03)
+    assert window.size == AT_ONCE_FAR
+    window.note(0.001)
+    window.note(0.03)
+    assert window.size == AT_ONCE

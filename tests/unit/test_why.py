@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import timedelta
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from reconciler import Cache, RetryStrategy, Task, TaskEnvironment, sleep
+from reconciler import Cache, RetryStrategy, Task, TaskEnvironment, ask, sleep
 from reconciler.api.action import ActionId, ActionSpec, AttemptOutcome, TaskAction
+from reconciler.api.hand_back import LACKS
 from reconciler.api.phase import ActionPhase
 from reconciler.api.resource import QuotaLease
+from reconciler.api.start_over import StartOver
 from reconciler.api.status import ActionStatus
 from reconciler.api.template import Interface
 from reconciler.api.transition import running
 from reconciler.client.describing import describe, why_waiting
+from reconciler.core.line import Line
 from reconciler.core.why import Reason, Surroundings, Why, why
 from reconciler.core.why import told as last_word
 from reconciler.stores.memory.catalog import MemoryCatalog
@@ -56,6 +60,37 @@ def naps() -> None:
     sleep(600)
 
 
+@env.task
+async def gathers() -> None:
+    """Wait for one that sleeps, and for one that asks."""
+    await asyncio.gather(naps.delay(), asks.delay())
+
+
+@env.task
+def asks() -> bool:
+    """Ask a person."""
+    return ask("ship", prompt="Ship?")
+
+
+@env.task
+async def hurries() -> str:
+    """Wait for a child that sleeps for ten minutes, or for two minutes."""
+    child, limit = asyncio.ensure_future(naps.delay()), asyncio.ensure_future(sleep(120))
+    await asyncio.wait([child, limit], return_when=asyncio.FIRST_COMPLETED)
+    return "enough"
+
+
+@env.task
+async def visits(timed: bool) -> str:  # noqa: FBT001  # an argument of an action
+    """Wait for a run of its own that sleeps for ten minutes, or for two minutes."""
+    waits = [
+        asyncio.ensure_future(naps.submit((), detached=True)),
+        *([asyncio.ensure_future(sleep(120))] if timed else []),
+    ]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    return "enough"
+
+
 @env.task(suspend=False)
 def keeps() -> int:
     """Keep its worker while it waits."""
@@ -67,7 +102,9 @@ def lab() -> Lab:
     """An installation with one gpu and a cache, whose one worker knows all functions."""
     lab = Lab(catalog=MemoryCatalog(), quotas=("gpu=1",))
     env.client = lab.client
-    tell(lab, "whys.plain", "whys.train", "whys.once", "whys.fails", "whys.naps")
+    tell(
+        lab, "whys.plain", "whys.train", "whys.once", "whys.fails", "whys.naps", "whys.hurries", "whys.visits"
+    )
     return lab
 
 
@@ -116,7 +153,8 @@ def test_a_launch_says_its_place_in_line(lab: Lab) -> None:
     found = [told(lab, run.id.action(f"m{n}")) for n in range(3)]
     assert {one.reason for one in found} == {Reason.LINE}
     assert (
-        'queue "attempts": none before it in its own line (priority 5, fair key default), 3 wait in all lines'
+        'queue "attempts": none before it in its own line (priority 5, fair key default, whys.plain, runs of its shard), '
+        "3 wait in all lines of the queue, which take turns, higher priorities first; 1 worker"
         in found[0].text
     )
     assert "2 before it" in found[2].text
@@ -152,7 +190,35 @@ def test_it_says_that_a_worker_handed_it_back(lab: Lab) -> None:
     lab.store.decline_attempt(run.action, "1", owner="w@host", why="it has no room", delay=MINUTE)
     found = told(lab, run.action)
     assert (found.reason, found.until) == (Reason.HANDED_BACK, lab.clock() + MINUTE)
-    assert "it has no room; it is offered again" in found.text
+    assert "it has no room; it is offered again at 20" in found.text
+    lab.clock.advance(2 * MINUTE)
+    found = told(lab, run.action)
+    assert found.text.endswith("; it is offered again at the next step")
+    lab.step()
+    assert "it is offered again at" not in told(lab, run.action).text
+
+
+def test_it_says_that_no_worker_has_a_secret(lab: Lab) -> None:
+    """As the table of remedies has it, and never that it is offered again in the past."""
+    run = plain.delay()
+    lab.step()
+    for launched in range(4):
+        draw(lab, run.action)
+        lab.store.decline_attempt(
+            run.action, "1", owner="w@host", why="no such variable", delay=MINUTE, lacks="TOKEN"
+        )
+        for _ in range(4):
+            found = told(lab, run.action)
+            assert found.text.startswith(
+                'no worker has the secret "TOKEN" it needs (no such variable); it is offered again'
+            )
+            assert not found.until or found.until >= lab.clock() or found.text.endswith("at the next step"), (
+                launched
+            )
+            if lab.get(run.action).attempt.in_line:
+                break
+            lab.clock.advance(timedelta(seconds=40))
+            lab.step()
 
 
 def test_it_says_that_its_queue_is_paused(lab: Lab) -> None:
@@ -163,6 +229,9 @@ def test_it_says_that_its_queue_is_paused(lab: Lab) -> None:
     found = told(lab, run.action)
     assert found.reason is Reason.PAUSED_QUEUE
     assert "`reconciler queue resume attempts`" in found.text
+    assert "no living worker" not in found.text
+    tell(lab, life=0)
+    assert told(lab, run.action).text.endswith("; and no living worker consumes it: start one")
 
 
 def test_a_moved_launch_names_its_new_queue(lab: Lab) -> None:
@@ -213,7 +282,7 @@ def test_who_holds_a_quota_is_named_and_described(lab: Lab) -> None:
     lab.step()
     holds, waits = (first, second) if lab.get(first.action).attempt.launch else (second, first)
     found = told(lab, waits.action)
-    assert found.text.endswith(f"; held by {holds.action}")
+    assert found.text.endswith(f"; none before it in line, none behind it; held by {holds.action}")
     assert found.other == str(holds.action)
     chain = describe(lab.client, waits.action)
     assert [one.record.id for one in chain] == [waits.action, holds.action]
@@ -221,6 +290,22 @@ def test_who_holds_a_quota_is_named_and_described(lab: Lab) -> None:
     assert [one.record.id for one in hidden] == [waits.action]
     assert hidden[0].why is not None
     assert hidden[0].why.text.endswith("; held by 1 action of another project")
+
+
+def test_the_place_in_line_for_a_quota_is_told(lab: Lab) -> None:
+    """How many wait before it and behind it."""
+    runs = [train.delay(number) for number in range(4)]
+    lab.step()
+    lines = [
+        found.text.split("; ")[2]
+        for run in runs
+        if (found := why_waiting(lab.client, lab.get(run.action))) and found.reason is Reason.QUOTA
+    ]
+    assert sorted(lines) == [
+        "1 before it in line, 1 behind it",
+        "2 before it in line, none behind it",
+        "none before it in line, 2 behind it",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -273,6 +358,31 @@ def test_a_group_counts_its_children(lab: Lab) -> None:
     assert [one.record.id.action for one in describe(lab.client, run.action)] == ["a0", "m1"]
 
 
+def test_children_and_a_time_are_both_told(lab: Lab) -> None:
+    """A function that waits for whatever comes first says how many have ended, and when it goes on at the latest."""
+    run = hurries.delay()
+    lab.work(limit=timedelta(seconds=5))
+    record, found = lab.get(run.action), told(lab, run.action)
+    assert record.attempt.suspended
+    assert found.reason is Reason.CHILDREN
+    wanted = r"waits for its children: 0 of 1 have ended; it goes on at 20\S+Z \(in .+\) at the latest"
+    assert re.fullmatch(wanted, found.text)
+    assert found.until == record.attempt.outcome.until  # type: ignore[union-attr]  # it is suspended
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_an_action_of_another_run_is_named(lab: Lab, timed: bool) -> None:  # noqa: FBT001  # pytest gives it by name
+    """A function that waits for a run of its own says which, with the time at which it goes on at the latest."""
+    run = visits.submit((timed,))
+    lab.work(limit=timedelta(seconds=5))
+    record, found = lab.get(run.action), told(lab, run.action)
+    assert record.attempt.suspended
+    latest = r"; it goes on at 20\S+Z \(in .+\) at the latest" if timed else ""
+    assert re.fullmatch(rf"waits for the end of {found.other}, and keeps no worker{latest}", found.text)
+    assert lab.get(ActionId.parse(found.other)).id.run != run.id.run
+    assert [str(one.record.id) for one in describe(lab.client, run.action)] == [str(run.action), found.other]
+
+
 def test_a_map_counts_what_it_has_not_started(lab: Lab) -> None:
     """Beside those that were."""
     run = plain.map(range(10), concurrency=4)
@@ -294,7 +404,7 @@ def test_a_condition_waits_for_a_person(lab: Lab) -> None:
     lab.step()
     found = told(lab, run.action)
     assert found.reason is Reason.PERSON
-    assert found.text.startswith("waits for a person who gives an int as the answer to: How many?; until ")
+    assert found.text.startswith("waits for a person to answer with a whole number: How many?; until ")
     assert found.text.endswith("(in 1h)")
 
 
@@ -338,6 +448,21 @@ def test_what_has_ended_waits_for_nothing(lab: Lab) -> None:
     assert lab.get(run.action).phase is ActionPhase.SUCCEEDED
     assert why_waiting(lab.client, lab.get(run.action)) is None
     assert [one.why for one in describe(lab.client, run.action)] == [None]
+
+
+def test_a_question_far_below_is_found(lab: Lab) -> None:
+    """Whoever looks at an action above it is led to it, although other children were started before."""
+    run = gathers.delay()
+    lab.work(limit=timedelta(seconds=5))
+    chain = describe(lab.client, run.action)
+    assert [one.why.reason for one in chain if one.why] == [Reason.CHILDREN, Reason.CHILDREN, Reason.PERSON]
+    assert chain[-1].record.spec.action_type == "condition"
+    lab.client.signal(chain[-1].record.id, value=True)
+    lab.work(limit=timedelta(seconds=5))
+    assert [one.record.spec.short_name for one in describe(lab.client, run.action)] == [
+        "whys.gathers",
+        "whys.naps",
+    ]
 
 
 @pytest.mark.parametrize("function", [keeps, plain])
@@ -414,3 +539,45 @@ def test_a_launch_in_no_line_and_a_plugin_looked_at_too_late_wait_for_a_step(lab
     late = why(record, around(due=10_000))
     assert late is not None
     assert "no step has looked at it" in late.text
+
+
+@pytest.mark.parametrize("rest", [0, MINUTE])
+def test_a_start_that_begins_at_once_gives_no_reason_to_wait(lab: Lab, rest: int) -> None:
+    """Only one that follows several short ones does."""
+    action = plain.delay().action
+    lab.step()
+    record = lab.get(action)
+    over = StartOver(number=1, at=100_000, begins=100_000 + rest, fast=5)
+    record.attempt = msgspec.structs.replace(
+        record.attempt, outcome=AttemptOutcome(ended="started over", start_over=over)
+    )
+    found = why(record, around())
+    assert found is not None
+    assert (found.reason, found.until) == (Reason.STARTS_OVER, over.begins)
+    assert ("because the last 5 starts" in found.text) is bool(rest)
+
+
+def test_one_that_lacked_a_secret_stands_in_line_again(lab: Lab) -> None:
+    """The step keeps the remedy, which no line has: a worker may have the secret by now, or may not."""
+    action = plain.delay().action
+    lab.step()
+    record = lab.get(action)
+    lacks = f'{LACKS}"TOKEN" it needs'
+    [condition] = [each for each in record.status.conditions if each.message == last_word(record)]
+    condition = msgspec.structs.replace(condition, message=lacks)
+    record.status = msgspec.structs.replace(record.status, conditions=(condition,))
+    found = why(
+        record,
+        around(queue="attempts", workers=1, line=Line("attempts", 5, alone=False, fair="", function="plain")),
+    )
+    assert found == Why(Reason.HANDED_BACK, f"{lacks}; it is offered again, and stands in line")
+
+
+def test_several_workers_that_do_not_know_it_are_counted(lab: Lab) -> None:
+    """One of them is told of in the singular, elsewhere."""
+    action = plain.delay().action
+    lab.step()
+    found = why(lab.get(action), around(queue="attempts", workers=3, known=False, function="plain"))
+    assert found is not None
+    assert found.reason is Reason.UNKNOWN_FUNCTION
+    assert found.text.startswith('none of the 3 living workers of queue "attempts" knows the function')

@@ -50,6 +50,8 @@ class Attempts(MemoryCore):
             ours = _ours(record, launch, owner, incarnation)
             if record is None or ours is None:
                 return Beat(alive=False, stop="superseded")
+            if ours.outcome is not None:  # no lease is left: the due time is that of what comes next
+                return Beat(alive=True)
             ours.lease_until = now + lease
             if progress:
                 said = msgspec.json.decode(progress, type=Progress)
@@ -90,6 +92,7 @@ class Attempts(MemoryCore):
         why: str,
         delay: int,
         unfit: str = "",
+        lacks: str = "",
         incarnation: str = "",
     ) -> bool:
         with self._lock:
@@ -100,7 +103,7 @@ class Attempts(MemoryCore):
                 return False
             until = now if record.stopping else now + delay
             ours.hand_backs += 1
-            ours.handed_back = HandBack(why=why, until=until, unfit=unfit)
+            ours.handed_back = HandBack(why=why, until=until, unfit=unfit, lacks=lacks)
             _look_again(shard, path, until, now)
             self.wrote("decline_attempt", (action, launch, owner))
             return True

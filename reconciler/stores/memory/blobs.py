@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from reconciler.api.errors import BlobExists, InvalidInput
 from reconciler.api.transition import OutputRef
 from reconciler.stores import blobs
-from reconciler.stores.objects import BlobStat, Found
+from reconciler.stores.objects import LARGEST_AT_ONCE, BlobStat, Found
 
 
 class MemoryBlobs:
@@ -44,7 +44,7 @@ class MemoryBlobs:
         return blobs.digest_of(data)
 
     def create_many(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
-        return [self._created(uri, data) for uri, data in objects]
+        return [len(data) <= LARGEST_AT_ONCE and self._created(uri, data) for uri, data in objects]
 
     def _created(self, uri: str, data: bytes) -> bool:
         try:

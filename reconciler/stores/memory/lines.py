@@ -11,12 +11,13 @@ import msgspec
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.audit import Ruling, Who, ruling
 from reconciler.core.line import RELAUNCH, read_line
+from reconciler.stores.known import LACKING
 from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Served, Turn
 from reconciler.stores.memory.functions import Functions
 from reconciler.stores.memory.heads import Heads
 from reconciler.stores.memory.record import Record
 from reconciler.stores.memory.state import Shard
-from reconciler.stores.timing import PART
+from reconciler.stores.timing import PART, PRIORITIES
 
 
 class QueueLines(Functions):
@@ -52,13 +53,20 @@ class QueueLines(Functions):
         return Pick(head.shard, head.line, lines) if head is not None else Pick(lines=lines)
 
     def _taste(self, queue: str, worker: str) -> Callable[[str], bool]:
-        """Choose which functions a worker is given: those it knows, and those nobody knows."""
+        """Choose what a worker is given: what it can run, what it lacks secrets for if all do, and what nobody knows."""
         living = self.living(queue)
         mine = living.get(worker)
         if mine is None:
             return lambda _: True
         known = {function for functions in living.values() for function in functions}
-        return lambda function: function in mine or function not in known
+
+        def for_me(function: str) -> bool:
+            for name in (function, LACKING + function):
+                if name in mine or name in known:
+                    return name in mine
+            return True
+
+        return for_me
 
     def draw(self, shard: int, line: str, *, owner: str, limit: int, lease: int) -> Draw:
         with self._lock:
@@ -105,7 +113,10 @@ class QueueLines(Functions):
                     continue
                 changed += 1
                 record.ranked = True
-                record.set_metadata(priority=priority, prioritized=ruled or record.metadata.prioritized)
+                record.set_metadata(priority=priority)
+                if ruled is not None:
+                    noted = (*record.metadata.priorities, ruled)[-PRIORITIES:]
+                    record.set_metadata(prioritized=ruled, priorities=noted)
                 line = read_line(record.line) if record.line else None
                 if line is not None and line.level not in {RELAUNCH, priority}:
                     self._transfer(shard, path, record.line, opened)
@@ -148,6 +159,10 @@ class QueueLines(Functions):
             state.limit = state.limit if limit is None else limit
             self.wrote("set_queue", (queue, state.paused, state.limit))
             return QueueState(state.paused, state.limit)
+
+    def queues_with_rules(self) -> set[str]:
+        with self._lock:
+            return {name for name, heads in self._heads.items() if heads.paused or heads.limit >= 0}
 
     def rulings(self, queue: str) -> list[Ruling]:
         with self._lock:

@@ -43,7 +43,7 @@ class Queries(MemoryCore):
         with self._lock:
             every = [(at, run) for shard in self._shards for run, at in shard.runs.items()]
             wanted = newest_runs(every, limit, before)
-            return [RunSummary(run, at, self._counts(run)) for at, run in wanted]
+            return [RunSummary(run, at, self._counts(run), self._codes(run)) for at, run in wanted]
 
     def list_asking(self, limit: int = 1000) -> Asking:
         with self._lock:
@@ -62,6 +62,10 @@ class Queries(MemoryCore):
     def _counts(self, run: RunId) -> RunCounts:
         counters = self._shards[self.shard_of(run)].counters[run]
         return RunCounts({p: n for p in ActionPhase if (n := counters.get(str(int(p)), 0))})
+
+    def _codes(self, run: RunId) -> frozenset[str]:
+        counters = self._shards[self.shard_of(run)].counters[run]
+        return frozenset(name[2:] for name in counters if name.startswith("x:"))
 
     def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
         with self._lock:

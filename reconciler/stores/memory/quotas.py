@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from reconciler.api.action import ActionId
+from reconciler.core.holders import Place
 from reconciler.stores.quotas import NO_CAPS, Allocation, Answer, Constraints, Holder, QuotaBook, holders_of
 
 
@@ -134,6 +135,16 @@ class MemoryQuotas(QuotaBook):
         with self._lock:
             now, resource = self._clock(), self._resources.get(namespace, _Resource())
             return holders_of((one.owner, one.units) for one in resource.holders() if one.until > now)
+
+    def place(self, namespace: str, token: str) -> Place | None:
+        with self._lock:
+            resource = self._resources.get(namespace, _Resource())
+            request = resource.requests.get(token)
+            if request is None or request.held:
+                return None
+            names = [name for name, _ in resource.line(capped=request.capped)]
+            before = names.index(token)
+            return Place(before, len(names) - before - 1)
 
     def held(self) -> list[str]:
         """List the allocation tokens that hold units now."""

@@ -30,6 +30,7 @@ from reconciler.api.hand_back import HandBack
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import DEFAULT_PRIORITY
 from reconciler.api.status import ActionStatus
+from reconciler.api.texts import plain
 from reconciler.api.tokens import UNCLAIMED, FencingToken
 from reconciler.core.children import GROUPS
 from reconciler.core.status_conditions import action_phase
@@ -38,7 +39,7 @@ replace = msgspec.structs.replace
 Cursor = tuple[int, int]
 """Position in the results channel: ms since the epoch, and a counter within that ms."""
 Part = TypeVar("Part", bound=msgspec.Struct)
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=plain).encode
 _unknown = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
@@ -183,6 +184,7 @@ class Record:
                 creation_timestamp=now,
                 deletion=None,
                 prioritized=None,
+                priorities=(),
                 completed_at=now if recovered else 0,
                 not_before=_from(action.metadata.not_before, now),
                 expires_at=_from(action.metadata.expires_at, now),

@@ -38,7 +38,8 @@ class Shard:
         done: when each terminal action ended.
         asking: since when each action that waits for a person does.
         tree: `parent/action` of each action of a run; a root has an empty parent.
-        counters: actions of a run by phase number, and children by parent (`t:`, `o:`, `f:` and its name).
+        counters: actions of a run by phase number, children by parent (`t:`, `o:`, `f:` and its name), and
+            ends by the code of the last error (`x:` and the code).
         runs: when each run was created.
         incarnations: which incarnation of its name each run is; empty for one of a release before.
         events: the results channel, oldest first.

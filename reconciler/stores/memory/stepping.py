@@ -346,6 +346,9 @@ def _count(shard: Shard, decided: Decided, before: ActionPhase, now: int) -> Non
     if not decided.ends:
         return
     shard.done[decided.path] = now
+    error = decided.write.action.status.error_state
+    if error is not None and error.code:
+        shard.count(action.run_id, f"x:{error.code}", 1)
     parent = decided.write.action.spec.parent_action_name
     if parent:
         shard.count(action.run_id, f"o:{parent}", -1)

@@ -13,6 +13,7 @@ from reconciler.stores.archiving import OldEvents, RawAction, RawRun, SealedRun
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore
 from reconciler.stores.redis.scripts import pack, script
+from reconciler.stores.shared_parts import whole_part
 
 _PAGE = 200
 """Actions one script reads: some milliseconds, in which nobody else is served."""
@@ -37,24 +38,34 @@ class Archiving(RedisCore):
         pipe = self.client.pipeline(transaction=False)
         pipe.zrange(self.keys.tree(run), 0, -1)
         pipe.hgetall(self.keys.shared(run))
-        pipe.hget(self.keys.run(run), "i")
+        pipe.hgetall(self.keys.run(run))
         pipe.zscore(self.keys.runs(self.shard_of(run)), str(run))
-        members, shared, incarnation, created = pipe.execute()
+        members, shared, known, created = pipe.execute()
         if not members:
             return None
+        incarnation = known.get(b"i", b"")
+        shared |= self._parts_of(run, [field[2:] for field in known if field.startswith(b"h:")], incarnation)
         names = natural_page((member.decode() for member in members), "", len(members))
         paths = [f"{run}/{name.rpartition('/')[2]}" for name in names]
         return RawRun(
             run,
-            incarnation.decode() if incarnation else "",
+            incarnation.decode(),
             int(created or 0),
-            {name.decode(): part.decode() for name, part in shared.items()},
+            {name.decode(): whole_part(part, run, name) for name, part in shared.items()},
             [
                 action
                 for start in range(0, len(paths), _PAGE)
                 for action in self._recalled(run, paths[start : start + _PAGE])
             ],
         )
+
+    def _parts_of(self, run: RunId, digests: list[bytes], incarnation: bytes) -> dict[bytes, bytes]:
+        """Read the shared specs that a run uses, by name."""
+        if not digests:
+            return {}
+        parts: Any = self.client.hmget(self.keys.parts(self.shard_of(run)), digests)
+        found = zip(digests, parts, strict=True)
+        return {digest + incarnation: part for digest, part in found if part is not None}
 
     def _recalled(self, run: RunId, paths: Sequence[str]) -> list[RawAction]:
         shard = self.shard_of(run)

@@ -77,10 +77,11 @@ class Attempts(RedisCore):
         why: str,
         delay: int,
         unfit: str = "",
+        lacks: str = "",
         incarnation: str = "",
     ) -> bool:
         key, base = self.where(action)
-        body = msgspec.json.encode({"why": why, "unfit": unfit})[:-1]
+        body = msgspec.json.encode({"why": why, "unfit": unfit, "lacks": lacks})[:-1]
         return bool(
             script("decline_attempt")(
                 self.client, key, base, str(action), launch, owner, body, delay, incarnation

@@ -21,7 +21,7 @@ _OF_RUNS = frozenset({"tree", "run", "shared"})
 _OF_SHARDS = frozenset(
     {
         *("due", "next", "done", "asking", "garbage", "held", "runs", "events", "spilled", "audit", "lines"),
-        *("pending", "armed"),
+        *("pending", "armed", "parts", "uses"),
     }
 )
 _OF_QUEUES = re.compile(r"\{w:.*\}:(heads|served|seen|picks|paused|limit|ruled|fair:.*|of:.*)", re.DOTALL)
@@ -143,7 +143,7 @@ class Auditing(RedisCore):
         if _ENDING.match(rest):
             return [_Question(key, ("PTTL", key), Why.NO_END)]
         known = (
-            rest == "meta"
+            rest in {"meta", "queues"}
             or rest.startswith("mq:")
             or _OF_QUEUES.fullmatch(rest)
             or (rest.startswith("{c:") and rest.endswith("}:entry"))

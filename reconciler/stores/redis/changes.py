@@ -45,6 +45,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         refill_at: `Write.refill_at`.
         seen: time of the claim, up to which a lease was looked at; 0 = no attempt's lease is to be watched.
         fence: who had the launch that it gives up, and since when (`fence_of`); empty = it gives none up.
+        code: of the last error of what it makes terminal; empty = there was none.
     """
 
     path: str
@@ -65,6 +66,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     seen: int
     refill_at: int
     fence: str
+    code: str
 
 
 def change_of(write: Write) -> Change:
@@ -112,6 +114,7 @@ def change_of(write: Write) -> Change:
         seen=action.now if (write.launch is None or sent_again) and not phase.is_terminal() else 0,
         refill_at=0 if phase.is_terminal() else write.refill_at,
         fence=fence_of(write),
+        code=action.status.error_state.code if ended and action.status.error_state else "",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import redis
+from redis.client import Pipeline
 
 from reconciler.api.action import ActionId, Children, RunId, TaskAction
 from reconciler.api.remembered import Remembered
@@ -14,6 +15,7 @@ from reconciler.settings import Settings
 from reconciler.stores import records
 from reconciler.stores.redis.connect import connect
 from reconciler.stores.redis.keys import Keys
+from reconciler.stores.shared_parts import decode_shared, shared_digest
 
 _SHARED_CACHE = 48 * 1024 * 1024
 """Bytes of shared specs a process remembers: those of one batch, at least, whatever their size."""
@@ -73,23 +75,33 @@ class RedisCore:
 
     def shared(self, run: RunId, name: bytes) -> Mapping[str, Any]:
         """Return a shared spec, not to be changed. It is named by its content, so every process reads each one once."""
-        digest = records.shared_digest(name)
+        digest = shared_digest(name)
         found = self._shared.get(digest)
         return found if found is not None else self.fetch_shared([(run, name)]).get(digest, {})
 
     def fetch_shared(self, wanted: Iterable[tuple[RunId, bytes]]) -> dict[bytes, Mapping[str, Any]]:
         """Read the shared specs of a batch that are not known yet, in one round trip; return those read, by digest."""
-        known, digest = self._shared, records.shared_digest
+        known, digest = self._shared, shared_digest
         missing = {digest(name): (run, name) for run, name in wanted if known.get(digest(name)) is None}
         if not missing:
             return {}
         pipe = self.client.pipeline(transaction=False)
         for run, name in missing.values():
-            pipe.hget(self.keys.shared(run), name.decode())
-        read = zip(missing.items(), pipe.execute(), strict=True)
-        return {d: self.remember_shared(run, name, data) for (d, (run, name)), data in read if data}
+            self.ask_part(pipe, run, name)
+        answers = pipe.execute()
+        found = zip(missing.items(), answers[::2], answers[1::2], strict=True)
+        return {
+            d: self.remember_shared(run, name, part or of_run)
+            for (d, (run, name)), part, of_run in found
+            if part or of_run
+        }
+
+    def ask_part(self, pipe: Pipeline, run: RunId, name: bytes) -> None:
+        """Ask for a shared spec at both places: that of all runs, and that of a run which an earlier release began."""
+        pipe.hget(self.keys.parts(self.shard_of(run)), shared_digest(name).decode())
+        pipe.hget(self.keys.shared(run), name.decode())
 
     def remember_shared(self, run: RunId, name: bytes, data: bytes) -> Mapping[str, Any]:
         """Keep a shared spec for all runs that have an equal one; the oldest one makes room."""
-        shared: Mapping[str, Any] = records.decode_shared(data, run, name)
-        return self._shared.keep(records.shared_digest(name), shared, _OVERHEAD + len(data))
+        shared: Mapping[str, Any] = decode_shared(data, run, name)
+        return self._shared.keep(shared_digest(name), shared, _OVERHEAD + len(data))

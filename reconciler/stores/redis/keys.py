@@ -21,8 +21,10 @@ launches.
 | `<p>:{nn}:held` | set, runs that are held, with their incarnation | hold | member: let_go |
 | `<p>:{nn}:holds:<run>@<incarnation>` | hash, run that holds it → until when its records are kept | hold | field: let_go |
 | `<p>:{nn}:tree:<run>` | zset, `parent/action`, scores 0 | create | with the run's last action |
-| `<p>:{nn}:run:<run>` | hash, counters, incarnation, seal | create, commit, seal, archived | with the run's last action |
-| `<p>:{nn}:shared:<run>` | hash, digest and incarnation → shared spec | create | with the run's last action |
+| `<p>:{nn}:run:<run>` | hash: counters, codes, incarnation, seal, parts | create, commit, seal, … | with its last action |
+| `<p>:{nn}:parts` | hash, digest → shared spec | create | field: with the last run of the shard that uses it |
+| `<p>:{nn}:uses` | hash, digest → how many runs use that part | create, collect | field: as its part |
+| `<p>:{nn}:shared:<run>` | hash, digest and incarnation → shared spec | an earlier release | with the run's last action |
 | `<p>:{nn}:runs` | zset, run → creation time | create | entry: with the run's last action |
 | `<p>:{nn}:events` | stream, the results channel | create, commit; its groups: readers | entry: trim_events |
 | `<p>:{nn}:spilled` | string, position in the channel | set_spilled | kept |
@@ -51,6 +53,7 @@ launches.
 | `<p>:{w:<name>}:paused` | string: no ticket, no choice | set_queue | set_queue |
 | `<p>:{w:<name>}:limit` | string: most launches that may wait | set_queue | set_queue |
 | `<p>:{w:<name>}:ruled` | stream, capped at 100: who paused, moved or limited the queue | set_queue | capped |
+| `<p>:queues` | set, queues that are paused or have a limit | set_queue | member: set_queue |
 | `<p>:{f}:published` | hash, PX, release → end of its life, since when it runs | publish | field: publish; its TTL |
 | `<p>:{f}:published:<release>` | hash, PX, function → its document | publish | publish, or its TTL |
 | `<p>:worker:<name>` | string, EX | workers | its TTL |
@@ -134,8 +137,12 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.base(self.shard_of(run))}run:{run}"
 
     def shared(self, run: RunId) -> str:
-        """Name the shared specs of a run."""
+        """Name the shared specs of a run that an earlier release began."""
         return f"{self.base(self.shard_of(run))}shared:{run}"
+
+    def parts(self, shard: int) -> str:
+        """Name the shared specs of a shard's runs."""
+        return self.base(shard) + "parts"
 
     def runs(self, shard: int) -> str:
         """Name the runs of a shard by creation time."""
@@ -209,6 +216,11 @@ class Keys(msgspec.Struct, frozen=True):
     def published(self) -> str:
         """Releases whose functions are published; what their documents lie behind."""
         return f"{self.prefix}:{{f}}:published"
+
+    @property
+    def queues(self) -> str:
+        """Name the set of queues that are paused or have a limit."""
+        return f"{self.prefix}:queues"
 
     @property
     def meta(self) -> str:

@@ -14,7 +14,7 @@ from reconciler.stores.lines import Draw, GivenBack, Head, Pick, QueueState, Ser
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore, counted, open_json, pairs
 from reconciler.stores.redis.scripts import pack, script
-from reconciler.stores.timing import AGED, AGED_EVERY, GRACE, PART, RULINGS, TICKET_TTL
+from reconciler.stores.timing import AGED, AGED_EVERY, GRACE, PART, PRIORITIES, RULINGS, TICKET_TTL
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +101,7 @@ class QueueLines(RedisCore):
                     priority,
                     incarnation,
                     told,
+                    PRIORITIES,
                 )
                 changed += int(count)
                 heads += heads_of(shard, opened)
@@ -123,6 +124,9 @@ class QueueLines(RedisCore):
     def set_queue(
         self, queue: str, *, pause: bool | None = None, limit: int | None = None, note: Ruling | None = None
     ) -> QueueState:
+        changes = pause is not None or limit is not None
+        if changes:
+            self.client.sadd(self.keys.queues, queue)  # first: a pause that nobody is shown would stay
         paused, most = script("queue")(
             self.client,
             self.keys.heads(queue),
@@ -132,7 +136,15 @@ class QueueLines(RedisCore):
             "" if note is None else open_json(note),
             RULINGS,
         )
-        return QueueState(bool(paused), int(most))
+        state = QueueState(bool(paused), int(most))
+        if changes and state == QueueState():
+            self.client.srem(self.keys.queues, queue)
+        return state
+
+    @explain
+    def queues_with_rules(self) -> set[str]:
+        names: Any = self.client.smembers(self.keys.queues)
+        return {name.decode() for name in names}
 
     @explain
     def rulings(self, queue: str) -> list[Ruling]:

@@ -90,7 +90,8 @@ class Queries(RedisCore):
         for _, run in newest:
             pipe.hgetall(self.keys.run(run))
         return [
-            RunSummary(run, at, _counts(raw)) for (at, run), raw in zip(newest, pipe.execute(), strict=True)
+            RunSummary(run, at, _counts(raw), _codes(raw))
+            for (at, run), raw in zip(newest, pipe.execute(), strict=True)
         ]
 
     @explain
@@ -233,6 +234,10 @@ def add_audit(pipe: Pipeline, key: str, entry: AuditEntry) -> None:
 def _counts(raw: dict[bytes, bytes]) -> RunCounts:
     found = {ActionPhase(int(k)): int(v) for k, v in raw.items() if k.isdigit() and int(v)}
     return RunCounts(found)
+
+
+def _codes(raw: dict[bytes, bytes]) -> frozenset[str]:
+    return frozenset(name[2:].decode() for name in raw if name.startswith(b"x:"))
 
 
 def _event_ids(field: bytes | None) -> list[str]:

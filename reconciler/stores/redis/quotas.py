@@ -8,6 +8,7 @@ from typing import Any
 import redis
 
 from reconciler.api.action import ActionId
+from reconciler.core.holders import Place
 from reconciler.settings import Settings
 from reconciler.stores.quotas import (
     NO_CAPS,
@@ -74,6 +75,16 @@ class RedisQuotas(QuotaBook):
         owners: Any = self._client.hmget(self._keys.quota(namespace) + "owners", list(units)) if units else []
         found = zip(owners, units.values(), strict=True)
         return holders_of((owner_of(owner.partition(b" ")[2].decode()), n) for owner, n in found if owner)
+
+    @explain
+    def place(self, namespace: str, token: str) -> Place | None:
+        base = self._keys.quota(namespace)
+        for line in (base + "waiting", base + "capped"):
+            rank: Any = self._client.zrank(line, token)
+            if rank is not None:
+                waiting: Any = self._client.zcard(line)
+                return Place(rank, max(waiting - rank - 1, 0))
+        return None
 
     def _ask(
         self, namespace: str, token: str, owner: ActionId, constraints: Constraints, units: int, quota: int

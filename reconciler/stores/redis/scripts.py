@@ -13,7 +13,9 @@ import msgspec
 import redis
 from redis.exceptions import NoScriptError
 
-pack = msgspec.msgpack.Encoder().encode
+from reconciler.api.texts import plain
+
+pack = msgspec.msgpack.Encoder(enc_hook=plain).encode
 """Encodes a packed argument; scripts read it with `cmsgpack.unpack`, which knows text and numbers, but no bytes."""
 
 VERBS = (

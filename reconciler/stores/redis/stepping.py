@@ -135,8 +135,10 @@ class Stepping(RedisCore):
         if outcome is not CreateOutcome.CONFLICT:
             return Created(outcome)
         stored = {b"s": answer[1], **({b"r": answer[3]} if answer[3] else {})}
-        theirs: Any = self.client.hget(self.keys.shared(run), answer[2].decode())
-        return Created(outcome, differing_fields(fields, shared, stored, theirs or b"{}"))
+        pipe = self.client.pipeline(transaction=False)
+        self.ask_part(pipe, run, answer[2])
+        part, of_run = pipe.execute()
+        return Created(outcome, differing_fields(fields, shared, stored, part or of_run or b"{}"))
 
     @explain
     def claim(
@@ -262,5 +264,13 @@ def _packed(change: Change) -> tuple[Any, ...]:
         [*map(bytes.decode, change.dels)],
         [*map(bytes.decode, change.events)],
         *(change.phase, change.due, change.parent, change.ended, change.failed, change.seen, change.version),
-        *(change.launch, change.line, change.unsent, change.incarnation, change.refill_at, change.fence),
+        *(
+            change.launch,
+            change.line,
+            change.unsent,
+            change.incarnation,
+            change.refill_at,
+            change.fence,
+            change.code,
+        ),
     )

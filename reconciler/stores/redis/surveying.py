@@ -10,6 +10,7 @@ import msgspec
 
 from reconciler.api.action import ActionId
 from reconciler.api.event import AuditEntry
+from reconciler.stores.known import LACKING
 from reconciler.stores.redis.connect import explain
 from reconciler.stores.redis.core import RedisCore
 
@@ -141,10 +142,10 @@ class Surveying(RedisCore):
 
 
 def _names(workers: Mapping[bytes, bytes], now: int) -> dict[str, int]:
-    """Count who knows each function. A value is the end of its worker's life, then `<name> <digest>` lines."""
+    """Count who can run each function. A value is the end of its worker's life, then `<name> <digest>` lines."""
     known: Counter[str] = Counter()
     for worker, told in workers.items():
         life, *lines = told.decode().split("\n")
         if worker and int(life) > now:  # the field without a name tells since when there was always a worker
-            known.update(line.partition(" ")[0] for line in lines if line)
+            known.update(line.partition(" ")[0] for line in lines if line and not line.startswith(LACKING))
     return dict(sorted(known.items()))

@@ -10,17 +10,17 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 
-from reconciler.api.errors import BlobCorrupt, BlobNotFound, BlobUnavailable, InvalidInput
+from reconciler.api.errors import BlobCorrupt, BlobExists, BlobNotFound, BlobUnavailable, InvalidInput
 from reconciler.api.transition import OutputRef
 from reconciler.core.layout import Part
 from reconciler.settings import Settings
 from reconciler.stores import blobs
-from reconciler.stores.objects import BlobStat, Found
+from reconciler.stores.objects import LARGEST_AT_ONCE, BlobStat, Found
 from reconciler.stores.outage import problem_of, status_of
 from reconciler.stores.s3.check import writing_problems
 from reconciler.stores.s3.client import ATTEMPTS, ClientSource
@@ -88,12 +88,18 @@ class S3Blobs:
         return blobs.digest_of(data)
 
     def create_many(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
-        """Write small objects side by side; see `BlobStore.create_many`."""
+        """Write small objects side by side; see `BlobStore.create_many`. Those for boto3 one by one, until one fails."""
         try:
             made = self._quick.create_many([(blobs.parse_uri(uri), data) for uri, data in objects])
         except (BotoCoreError, InvalidInput):
             return [False] * len(objects)
-        return [one is Created.DONE for one in made]
+        done = [one is Created.DONE for one in made]
+        with suppress(BlobExists, BlobUnavailable):
+            for index, (uri, data) in enumerate(objects):
+                if made[index] is None and len(data) <= LARGEST_AT_ONCE:
+                    self.put(uri, data, overwrite=False)
+                    done[index] = True
+        return done
 
     def get(self, uri: str, *, sha256: str = "", limit: int = 0) -> bytes:
         """Read an object of at most `limit` bytes (0 = any); a larger one is refused before it is read.

@@ -1,10 +1,10 @@
 """Creates many small objects side by side: signed PUTs over connections that stay open.
 
-One `put_object` of boto3 costs 1.3 ms of CPU, most of it not for S3. Outputs of functions are small, many, and written once,
-so they get a way of their own: a request is some 30 us of signing and one send; sixteen are on their way at a time, from one
-thread. It knows no retry and no error: what is not answered with 200 or 412 is left to boto3, which is also the only source
-of credentials. What boto3 would do otherwise than a plain signed PUT (a proxy, another kind of endpoint) is left to it
-altogether.
+One `put_object` of boto3 costs 1.3 ms of CPU, most of it not for S3. Outputs of functions are small, many, and written
+once, so they get a way of their own: a request is some 30 us of signing and one send; eight are on their way at a time
+(64 when the server is far), from one thread. It knows no retry and no error: what is not answered with 200 or 412 is left
+to boto3, which is also the only source of credentials. What boto3 would do otherwise than a plain signed PUT (a proxy,
+another kind of endpoint) is left to it altogether.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-AT_ONCE: Final = 16
-"""Requests of one call that are on their way at a time."""
-_KEPT: Final = 4 * AT_ONCE
+AT_ONCE: Final = 8
+"""Requests of one call that are on their way at a time: more would only wait in the server, and let others wait there."""
+AT_ONCE_FAR: Final = 8 * AT_ONCE
+"""The same of a far server, which is not what they wait for."""
+_FAR: Final = 0.01
+"""Seconds within which a near server, however busy, answers the first request of one call in some."""
+NEW_AT_ONCE: Final = 8
+"""Connections one call makes before it waits for answers: each takes some journeys to the server, one after the other."""
+_KEPT: Final = AT_ONCE_FAR
 """Connections a process keeps open: several threads may create objects at a time."""
-LARGEST: Final = 256 * 1024
-"""Largest object that is worth it, in bytes; the cost of a larger one is its own."""
 
 _LONGEST_LINE: Final = 16 * 1024
 _TO_QUOTE: Final = re.compile(r"[^A-Za-z0-9/_.~-]+")
@@ -245,6 +249,22 @@ class _Connection:
                 part.close()
 
 
+class Window:
+    """The number of requests of one call that are on their way at a time, by how far the server is. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._answered: deque[float] = deque(maxlen=16)
+
+    @property
+    def size(self) -> int:
+        """Larger when none of the last first answers came soon: then the server is far."""
+        return AT_ONCE_FAR if min(self._answered, default=0.0) > _FAR else AT_ONCE
+
+    def note(self, seconds: float) -> None:
+        """Note how long the first answer of one call took."""
+        self._answered.append(seconds)
+
+
 class Creator:
     """Sends the requests of one process to one place. Threads may share it.
 
@@ -258,21 +278,33 @@ class Creator:
         self._timeout = timeout
         self._idle: deque[tuple[Place, _Connection]] = deque()
         self._pid = os.getpid()
+        self._window = Window()
 
     def create(self, signer: Signer, place: Place, objects: Sequence[tuple[str, bytes]]) -> list[Created]:
         """Create objects, each a key and its bytes, side by side; return a result for each, in order."""
         found: list[Created] = []
         sent: deque[_Connection | None] = deque()
-        for key, data in objects:
-            if len(sent) == AT_ONCE:
-                found.append(self._answer(place, sent.popleft()))
-            sent.append(self._send(place, signer.request(key, data, time.time())))
-        return found + [self._answer(place, connection) for connection in sent]
+        at_once, new, began = self._window.size, 0, time.monotonic()
 
-    def _send(self, place: Place, request: bytes) -> _Connection | None:
-        connection = None
+        def answer() -> None:
+            found.append(self._answer(place, sent.popleft()))
+            if len(found) == 1:
+                self._window.note(time.monotonic() - began)
+
+        for key, data in objects:
+            if len(sent) >= at_once or (sent and new >= NEW_AT_ONCE and not self._idle):
+                answer()
+            rested = self._rested(place)
+            new += rested is None
+            sent.append(self._send(rested, place, signer.request(key, data, time.time())))
+        while sent:
+            answer()
+        return found
+
+    def _send(self, rested: _Connection | None, place: Place, request: bytes) -> _Connection | None:
+        connection = rested
         try:
-            connection = self._connection(place)
+            connection = connection or _Connection(place, self._connect_timeout, self._timeout)
             connection.send(request)
         except OSError:
             if connection is not None:
@@ -298,7 +330,8 @@ class Creator:
             return _ANSWERS[status]
         return Created.REFUSED if 400 <= status < 500 else Created.UNKNOWN
 
-    def _connection(self, place: Place) -> _Connection:
+    def _rested(self, place: Place) -> _Connection | None:
+        """Take an open connection that is not in use; None when there is none."""
         if self._pid != os.getpid():  # the sockets are the parent's
             self._idle, self._pid = deque(), os.getpid()
         while self._idle:
@@ -309,7 +342,7 @@ class Creator:
             if known == place and time.monotonic() - connection.used < _REST_TOO_LONG:
                 return connection
             connection.close()
-        return _Connection(place, self._connect_timeout, self._timeout)
+        return None
 
     def close(self) -> None:
         """Close the connections that are not in use."""

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from reconciler.settings import Settings
 from reconciler.stores.blobs import Address
+from reconciler.stores.objects import LARGEST_AT_ONCE
 from reconciler.stores.s3.client import ClientSource
-from reconciler.stores.s3.create import LARGEST, Created, Creator, Credentials, Place, Signer, place_of
+from reconciler.stores.s3.create import Created, Creator, Credentials, Place, Signer, place_of
 
 
 class _Process:
@@ -56,7 +57,7 @@ class QuickCreates:
             return found
         buckets: dict[str, list[int]] = {}
         for index, (address, data) in enumerate(objects):
-            if len(data) <= LARGEST:
+            if len(data) <= LARGEST_AT_ONCE:
                 buckets.setdefault(address.bucket, []).append(index)
         process = self._processes.setdefault(os.getpid(), _Process(self._settings))
         for bucket, indexes in buckets.items():

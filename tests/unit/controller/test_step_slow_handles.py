@@ -45,7 +45,7 @@ def test_a_slow_plugin_that_is_in_time_commits_with_its_step() -> None:
     """Handles in threads that end within the budget are part of the step."""
     slow = Slow()
     slow.may_go.set()
-    lab = one_shard(slow)
+    lab = one_shard(slow, step_budget=timedelta(minutes=1), step_lease=timedelta(minutes=2))
     actions = [lab.submit("slow") for _ in range(3)]
     assert step(lab).committed == 3
     assert all(lab.get(action).is_terminal for action in actions)

@@ -20,6 +20,7 @@ from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import CallbackRefused, InvalidSettings, SignalRefused, StoreUnavailable
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Run
+from reconciler.controller.overruns import MOST_ABANDONED
 from reconciler.controller.round import commit_one
 from reconciler.controller.webhook import owes_call
 from reconciler.core.callback import SIGNAL, Callback, sign
@@ -82,6 +83,32 @@ def during_the_call(lab: Lab, do: Callable[[], object]) -> None:
             do()
 
     lab.webhooks = lab.reconciler.webhooks = Meanwhile()
+
+
+def test_calls_that_outlive_their_round_are_counted(lab: Lab) -> None:
+    """A caller of another make may take longer than the lease, each time: the calls are given up, the condition waits on."""
+    calls = [0]
+
+    def slow() -> None:
+        calls[0] += 1
+        lab.clock.advance(lab.settings.step_lease + timedelta(seconds=1))
+        lab.store.claim(lab.store.shard_of(action.run_id), owner="other", limit=0, named=[action])
+
+    during_the_call(lab, slow)
+    action = asked(lab).action
+    for _ in range(MOST_ABANDONED + 1):
+        lab.clock.advance(lab.settings.step_lease)
+        lab.step()
+    found = lab.get(action)
+    assert (found.phase, found.status.webhook_tries) == (ActionPhase.PAUSED, 1)
+    assert calls[0] <= MOST_ABANDONED
+    lab.settle(rounds=500)
+    found = lab.get(action)
+    assert (found.phase, found.status.webhook_due) == (ActionPhase.PAUSED, 0)
+    assert "did not end within their lease" in found.status.phase_history[-1].message
+    lab.client.signal(action, True)
+    lab.settle()
+    assert lab.get(action).phase is ActionPhase.SUCCEEDED
 
 
 # -- called ------------------------------------------------------------------------------------------------------------

@@ -156,6 +156,16 @@ def test_each_phase_lasts_until_the_next_one() -> None:
     assert attempt_view(1, told[:2]).phases == (PhaseSpan(QUEUED, 13, 23), PhaseSpan(RUNNING, 23))
 
 
+def test_a_suspension_lasts_until_the_next_event() -> None:
+    """Of one that lasts nothing is known yet; each other one counts."""
+
+    def away(sequence: int) -> ActionEvent:
+        return event(sequence, RUNNING, cluster_events=(ClusterEvent("suspended; waits for b", 0),))
+
+    told = [event(1, RUNNING), away(2), event(4, RUNNING), away(5), event(9, SUCCEEDED)]
+    assert [attempt_view(1, told[:many]).suspended for many in (1, 2, 3, 4, 5)] == [0, 0, 20, 20, 60]
+
+
 # -- told by the engine ----------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@
 -- ARGV[6]  1: forgets only actions of runs that are in the archive
 -- ARGV[7]  a run, or '': of all; one that has ended as a whole is sealed, and its actions go whenever they ended
 -- ARGV[8]  its incarnation, or ''
--- returns  {{path, flat fields}..., already gone, kept, {run, flat digests and shared specs}... of forgotten runs}
+-- returns  {{path, flat fields}..., already gone, kept, {run, flat names and shared specs}... of forgotten runs}
 local done = base .. 'done'
 local offset, limit = tonumber(ARGV[4]), tonumber(ARGV[3])
 local at_once = ARGV[7] ~= ''
@@ -77,6 +77,25 @@ local function of_run(run, incarnation)
   return found
 end
 
+-- The shared parts a run uses, which it gives up; one that no other run of the shard uses goes. An earlier release stored
+-- them with the run.
+local function give_up_parts(run)
+  local flat, counters = redis.call('HGETALL', base .. 'shared:' .. run), redis.call('HGETALL', base .. 'run:' .. run)
+  local incarnation = redis.call('HGET', base .. 'run:' .. run, 'i') or ''
+  for i = 1, #counters, 2 do
+    local digest = string.match(counters[i], '^h:(.*)$')
+    if digest then
+      flat[#flat + 1] = digest .. incarnation
+      flat[#flat + 1] = redis.call('HGET', base .. 'parts', digest) or ''
+      if redis.call('HINCRBY', base .. 'uses', digest, -1) <= 0 then
+        redis.call('HDEL', base .. 'uses', digest)
+        redis.call('HDEL', base .. 'parts', digest)
+      end
+    end
+  end
+  return flat
+end
+
 local paths = at_once and of_run(ARGV[7], ARGV[8])
   or redis.call('ZRANGE', done, '-inf', '(' .. ARGV[2], 'BYSCORE', 'LIMIT', offset, limit)
 local deleted, gone, kept, runs, above = {}, 0, 0, {}, {}
@@ -118,7 +137,7 @@ local function see(path)
     redis.call('HINCRBY', counters, r.p, -1)
     if r.b then redis.call('HDEL', counters, 't:' .. name, 'o:' .. name, 'f:' .. name) end
     if redis.call('EXISTS', base .. 'tree:' .. run) == 0 then
-      runs[#runs + 1] = { run, redis.call('HGETALL', base .. 'shared:' .. run) }
+      runs[#runs + 1] = { run, give_up_parts(run) }
       redis.call('DEL', counters, base .. 'shared:' .. run)
       redis.call('ZREM', base .. 'runs', run)
     end

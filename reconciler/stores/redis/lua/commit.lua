@@ -7,7 +7,8 @@
 --          time up to which an attempt's lease was looked at (0 = no lease is to be watched), version that was claimed,
 --          launch that is to stand in a line or "", the line, 1 when none stands in one any more,
 --          incarnation of the record that was claimed, open children at which it is to be looked at or 0,
---          since when who had the launch it gives up, replaces or ends, or "": launch_fence.py}
+--          since when who had the launch it gives up, replaces or ends, or "": launch_fence.py,
+--          code of the last error of what ends here or ""}
 -- ARGV[3]  horizon of countdowns in ms
 -- ARGV[4]  grace in ms after an attempt's lease until a step looks
 -- ARGV[5]  most stream ids a record keeps
@@ -36,9 +37,11 @@ local function publish(e, events)
   return int(n) .. ' ' .. table.concat(ids, ' ', math.max(1, #ids - most_ids + 1))
 end
 
--- While an attempt runs, the end of its lease is looked at too; field u keeps the step's own request.
+-- While an attempt runs, the end of its lease is looked at too; field u keeps the step's own request, unless it goes.
 local function watch(due, seen, lease_ends, sets, dels)
-  if due > 0 then
+  local kept = due > 0
+  for _, field in ipairs(dels) do kept = kept and field ~= 'u' end
+  if kept then
     sets[#sets + 1] = 'u'
     sets[#sets + 1] = int(due)
   else
@@ -64,12 +67,12 @@ end
 local ended_parents = {}
 local at_now = int(now)
 for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
-  local path, token, sets, dels, events, phase, due, parent, ends, fails, seen, version, launch, line, unsent, incarnation, refill, fence =
+  local path, token, sets, dels, events, phase, due, parent, ends, fails, seen, version, launch, line, unsent, incarnation, refill, fence, code =
     unpack(w)
   local key, new_phase = record(path), phase > 0 and int(phase)
   -- somebody else's data under this key must not stop the others half way: an error has no fields
-  local k, p, woken, e, claimed, v, has_children, stands, shared_name, started, owner, ended_as =
-    unpack(redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 'l', 'v', 'b', 'nl', 'h', 'as', 'ao', 'ar'))
+  local k, p, woken, e, claimed, v, has_children, stands, shared_name, started, owner, ended_as, lease_ends, sent, placed, priority =
+    unpack(redis.pcall('HMGET', key, 'k', 'p', 'w', 'e', 'l', 'v', 'b', 'nl', 'h', 'as', 'ao', 'ar', 'al', 'n', 'np', 'pr'))
   if not shared_name or string.sub(shared_name, 17) ~= incarnation then
     -- gone; or forgotten since it was claimed, and this one has its name
     outcomes[i] = 2
@@ -101,18 +104,26 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
         due = tonumber(woken)
       end
     end
-    if seen ~= 0 then
-      if owner and not ended_as then due = watch(due, seen, redis.call('HGET', key, 'al'), sets, dels) end
+    if seen ~= 0 and owner and not ended_as then due = watch(due, seen, lease_ends, sets, dels) end
+    if has_children and refill == 0 then dels[#dels + 1] = 'ro' end
+    if stands and (unsent == 1 or launch ~= '') then
+      leave(stands, path)
+      dels[#dels + 1] = 'nl'
     end
-    local sent, place, priority
     if launch ~= '' then
-      sent, place, priority = unpack(redis.call('HMGET', key, 'n', 'np', 'pr'))
+      local again = sent == launch
+      sets[#sets + 1] = 'n'
+      sets[#sets + 1] = launch
+      -- a worker may have begun since the claim what is sent again
+      if not (again and owner) then
+        local place, at = again and placed or next_place(run), at_level(line, priority)
+        for _, part in ipairs({ 'nl', at, 'np', place }) do sets[#sets + 1] = part end
+        enter(path, at, place)
+      end
     end
     -- first what goes: a record never shrinks to a smaller piece of memory, so it shall not outgrow the one it needs
-    redis.call('HDEL', key, 'l', 'w')
+    redis.call('HDEL', key, 'l', 'w', unpack(dels))
     if #sets > 0 then redis.call('HSET', key, unpack(sets)) end
-    if has_children and refill == 0 then dels[#dels + 1] = 'ro' end
-    if #dels > 0 then redis.call('HDEL', key, unpack(dels)) end
     if refill > 0 then
       redis.call('HSET', key, 'ro', int(refill))
       -- what ended since the claim has woken nobody
@@ -141,24 +152,13 @@ for i, w in ipairs(cmsgpack.unpack(ARGV[2])) do
         answered[#answered + 1] = path
       end
     end
-    if stands and (unsent == 1 or launch ~= '') then
-      leave(stands, path)
-      redis.call('HDEL', key, 'nl')
-    end
-    if launch ~= '' then
-      local again = sent == launch
-      redis.call('HSET', key, 'n', launch)
-      -- a worker may have begun since the claim what is sent again
-      if not again or redis.call('HEXISTS', key, 'ao') == 0 then
-        stand(key, path, line, again and place or next_place(run), priority)
-      end
-    end
     if ends == 1 then
       done[#done + 1] = at_now
       done[#done + 1] = path
       local names = ended[run] or {}
       names[#names + 1] = name
       ended[run] = names
+      if code ~= '' then count(run, 'x:' .. code, 1) end
       if parent ~= '' then
         child_ended(run, parent, fails == 1)
         local of = ended_parents[run .. '/' .. parent] or { parent }

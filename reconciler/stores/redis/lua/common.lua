@@ -55,8 +55,7 @@ end
 
 -- Make an action due, never later than it was; while a claim is out, remember the request for its end. Remembered also
 -- once its lease has run out: a step that was slow may still commit, and writes its own due time.
-local function wake(key, path, at)
-  local lease_ends, woken, wanted, owner = unpack(redis.call('HMGET', key, 'l', 'w', 'u', 'ao'))
+local function wake_known(key, path, at, lease_ends, woken, wanted, owner)
   if lease_ends and (not woken or at < tonumber(woken)) then redis.call('HSET', key, 'w', int(at)) end
   if not lease_ends or tonumber(lease_ends) <= now then
     redis.call('ZADD', base .. 'due', 'LT', int(at), path)
@@ -65,6 +64,7 @@ local function wake(key, path, at)
     if at > now and owner and (not wanted or at < tonumber(wanted)) then redis.call('HSET', key, 'u', int(at)) end
   end
 end
+local function wake(key, path, at) wake_known(key, path, at, unpack(redis.call('HMGET', key, 'l', 'w', 'u', 'ao'))) end
 
 -- Whether the caller has to send a wake-up message: nobody else did within ttl ms.
 local function need_message(ttl)
@@ -85,14 +85,17 @@ local function next_due(horizon)
 end
 
 -- Give the lease of a launch to a worker. A step that holds the action looks at the lease when it commits.
-local function begin(key, path, owner, until_ms, grace, claimed)
-  redis.call('HSET', key, 'ao', owner, 'al', int(until_ms), 'as', int(now))
-  redis.call('HDEL', key, 'ah', 'nl', 'ab')
+-- `together`: how many were drawn at once, when that is more than one.
+local function begin(key, path, owner, until_ms, grace, claimed, together)
+  local sets = { 'ao', owner, 'al', int(until_ms), 'as', int(now) }
+  if together then sets[#sets + 1], sets[#sets + 2] = 'ab', int(together) end
   if not (claimed and tonumber(claimed) > now) then
     local at = redis.call('ZSCORE', base .. 'due', path)
-    if at then redis.call('HSET', key, 'u', int(tonumber(at))) end
+    if at then sets[#sets + 1], sets[#sets + 2] = 'u', int(tonumber(at)) end
     redis.call('ZADD', base .. 'due', 'LT', int(until_ms + grace), path)
   end
+  redis.call('HDEL', key, 'ah', 'nl', 'ab')
+  redis.call('HSET', key, unpack(sets))
 end
 
 -- Take a launch out of the line it stands in. A line without launches is known no more.
@@ -108,13 +111,18 @@ local function at_level(line, priority)
   return queue .. '/' .. priority .. rest
 end
 
--- Note that a launch enters a line at a place: when its turn is, ms, among the launches of the line. `priority`: field pr.
-local function stand(key, path, line, place, priority)
-  line = at_level(line, priority)
-  redis.call('HSET', key, 'nl', line, 'np', place)
+-- Note that a launch enters a line at a place: when its turn is, ms, among the launches of the line.
+local function enter(path, line, place)
   entering[line] = entering[line] or {}
   table.insert(entering[line], place)
   table.insert(entering[line], path)
+end
+
+-- The same, and write it down. `priority`: field pr.
+local function stand(key, path, line, place, priority)
+  line = at_level(line, priority)
+  redis.call('HSET', key, 'nl', line, 'np', place)
+  enter(path, line, place)
 end
 
 -- Enter what was noted; the lines that were empty before: {line, place of its first launch, when}...

@@ -55,6 +55,14 @@ local function incarnation_of(run)
   return incarnations[run] or nil
 end
 
+-- Runs with equal shared parts keep one for all of them; the last run that uses it removes it (collect).
+local function use_part(run, digest, bytes)
+  redis.call('HSETNX', base .. 'parts', digest, bytes)
+  if redis.call('HSETNX', base .. 'run:' .. run, 'h:' .. digest, '1') == 1 then
+    redis.call('HINCRBY', base .. 'uses', digest, 1)
+  end
+end
+
 local at_now = int(now)
 local parents, marked, shared = {}, {}, {}
 for i, item in ipairs(items) do
@@ -99,7 +107,7 @@ for i, item in ipairs(items) do
       if mine ~= '' then redis.call('HSET', base .. 'run:' .. run, 'i', mine) end
     end
     if shared[part_key] then
-      redis.call('HSETNX', base .. 'shared:' .. run, shared_name, shared[part_key])
+      use_part(run, string.sub(shared_name, 1, 16), shared[part_key])
       shared[part_key] = nil
     end
     local id = redis.call('XADD', base .. 'events', '*', 'e', event .. ',"updated_time":' .. at_now .. '}')

@@ -27,8 +27,7 @@ local function take(path)
     redis.call('HDEL', key, 'nl')
     return wake(key, path, now)
   end
-  begin(key, path, owner, until_ms, tonumber(ARGV[6]), claimed)
-  drawn[#drawn + 1] = { path, key, has_children }
+  drawn[#drawn + 1] = { path, key, has_children, claimed }
 end
 
 local want = math.min(tonumber(ARGV[4]), math.max(1, math.ceil(redis.call('ZCARD', line) / tonumber(ARGV[7]))))
@@ -39,8 +38,8 @@ for _ = 1, 10 do
   if #paths == 0 or #drawn >= want then break end
 end
 for i, one in ipairs(drawn) do
-  local path, key, has_children = unpack(one)
-  if #drawn > 1 then redis.call('HSET', key, 'ab', int(#drawn)) end
+  local path, key, has_children, claimed = unpack(one)
+  begin(key, path, owner, until_ms, tonumber(ARGV[6]), claimed, #drawn > 1 and #drawn)
   local kids, name = false, name_of(path)
   if has_children then
     kids = redis.call('HMGET', base .. 'run:' .. run_of(path), 't:' .. name, 'o:' .. name, 'f:' .. name)

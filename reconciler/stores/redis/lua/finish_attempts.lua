@@ -10,8 +10,8 @@ local answers = {}
 for i, one in ipairs(cmsgpack.unpack(ARGV[3])) do
   local path, launch, outcome, incarnation = unpack(one)
   local key = record(path)
-  local spec, phase, current, owner, ended_as, shared_name =
-    unpack(redis.pcall('HMGET', key, 's', 'p', 'n', 'ao', 'ar', 'h'))
+  local spec, phase, current, owner, ended_as, shared_name, lease_ends, woken =
+    unpack(redis.pcall('HMGET', key, 's', 'p', 'n', 'ao', 'ar', 'h', 'l', 'w'))
   local lives = spec and not another_life(shared_name, incarnation) and not terminal(phase)
   if not lives or current ~= launch or owner ~= ARGV[2] then
     answers[i] = 0
@@ -19,7 +19,7 @@ for i, one in ipairs(cmsgpack.unpack(ARGV[3])) do
     if not ended_as then
       redis.call('HDEL', key, 'al', 'u')
       redis.call('HSET', key, 'ar', outcome .. ',"at":' .. int(now) .. '}')
-      wake(key, path, now)
+      wake_known(key, path, now, lease_ends, woken)
     end
     answers[i] = 1
   end

@@ -12,10 +12,12 @@
 -- returns  {alive 0/1, reason to stop or ""}
 local path = ARGV[2]
 local key = record(path)
-local spec, phase, deletion, launch, owner, stop, claimed, wanted, shared_name =
-  unpack(redis.call('HMGET', key, 's', 'p', 'd', 'n', 'ao', 'ax', 'l', 'u', 'h'))
+local spec, phase, deletion, launch, owner, stop, claimed, wanted, shared_name, ended_as =
+  unpack(redis.call('HMGET', key, 's', 'p', 'd', 'n', 'ao', 'ax', 'l', 'u', 'h', 'ar'))
 local lives = spec and not another_life(shared_name, ARGV[7]) and not terminal(phase)
 if not lives or launch ~= ARGV[3] or owner ~= ARGV[4] then return { 0, 'superseded' } end
+-- how it ended is stored: there is no lease any more, and the due time is that of what comes next, as the end of a sleep
+if ended_as then return { 1, '' } end
 local until_ms = now + tonumber(ARGV[5])
 redis.call('HSET', key, 'al', int(until_ms))
 if ARGV[8] ~= '' then redis.call('HSET', key, 'pg', ARGV[3] .. ' ' .. int(now) .. ' ' .. ARGV[8]) end

@@ -1,5 +1,6 @@
 -- Choose the line a worker shall draw from next: the highest level, there the fair key that was served least, there the
--- line whose first launch has stood longest. A line is for workers that know its function, and for any when none knows it.
+-- line whose first launch has stood longest. A line is for workers that know its function and have its secrets, else for
+-- those that know it, else for any.
 -- KEYS[1]  heads
 -- ARGV[1]  base of the queue's keys
 -- ARGV[2]  worker; what it knows is read from the registry. "" = it runs whatever there is
@@ -48,13 +49,16 @@ end
 -- Whether the worker shall draw from this line.
 local function for_me(entry)
   if mine == '' then return true end
-  local name = '\n' .. function_of(entry) .. ' '
+  local name = function_of(entry)
   if known[name] == nil then
-    known[name] = string.find(mine, name, 1, true) ~= nil
-    if not known[name] then
-      local elsewhere = false
-      for _, text in ipairs(told) do elsewhere = elsewhere or string.find(text, name, 1, true) ~= nil end
-      known[name] = not elsewhere
+    known[name] = true
+    for _, mark in ipairs({ '\n', '\n!' }) do -- with its secrets, then without
+      local line = mark .. name .. ' '
+      if string.find(mine, line, 1, true) then break end
+      for _, text in ipairs(told) do
+        if string.find(text, line, 1, true) then known[name] = false end
+      end
+      if not known[name] then break end
     end
   end
   return known[name]
