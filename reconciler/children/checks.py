@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -28,19 +27,6 @@ def check_callable(name: str, function: object) -> Callable[..., Any]:
     raise InvalidArguments(
         f"the step {name!r} needs a function to call, as in step({name!r}, function, …), got {function!r:.100}"
     )
-
-
-def check_timeout(timeout: object) -> float | None:
-    """Check how long to wait, in seconds, and return it; None: as long as it takes.
-
-    Raises:
-        InvalidArguments: it is no number.
-    """
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
-        raise InvalidArguments(f"timeout must be a number of seconds or None, got {timeout!r:.100}")
-    return float(timeout)
 
 
 def check_thread(own: int) -> None:

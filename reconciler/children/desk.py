@@ -73,7 +73,7 @@ class Desk:
         self._starting = Starting(client, record, self._attempt, drive)
         self._windows = Windows(self._starting)
         self.hidden = Hidden()
-        self._watching = Watching(client, told, self.hidden)
+        self._watching = Watching(client, told, self.hidden, drive.followers if drive is not None else None)
         self._following = Following(client, told, self.hidden)
         self._requests: deque[ask.Request] = deque()
         self.said: ask.Say | None = None
@@ -127,17 +127,17 @@ class Desk:
         answers: list[ask.Answer] = []
         if time.monotonic() < self._again:
             return answers
+        before = len(self._untold)
         try:
             while self._requests:
                 answers += self._given_up()
                 answers += self._some()
-            new = self._starting.untold()
-            self._untold += new
-            if new and len(self._untold) <= FEW:
+            self._untold += self._starting.untold()
+            if before < len(self._untold) <= FEW:
                 return answers  # first it hears that they are stored
+            self._step()
             if self._drive is not None:
                 self._drive.place(self._is_waiting)
-            self._step()
             ended: list[ask.Answer] = [*self._watching.ended(), *self._following.ended()]
             self._stood = self._stood and not ended
             answers += ended
@@ -293,7 +293,12 @@ class Desk:
                 raise
             except ReconcilerError as error:
                 answers.append(_refusal(getattr(request, "number", 0), error))
-        for one, found in zip(wanted, self._starting.start(wanted), strict=True):
+        heard = self._watching.heard
+        started = self._starting.start(wanted)
+        new = self._starting.untold()
+        self._untold += new
+        self._watching.born(new, heard)
+        for one, found in zip(wanted, started, strict=True):
             if isinstance(found, ReconcilerError):
                 answers.append(_refusal(one.number, found))
             else:
@@ -322,11 +327,13 @@ class Desk:
         return ask.Started(request.number, str(action), self._record.metadata.incarnation)
 
     def _members(self, request: ask.Members) -> list[ask.Answer]:
-        group = self._action(request.group)
-        for found in self._starting.members(group, request):
-            if isinstance(found, ReconcilerError):
-                return [_refusal(request.number, found)]
-        return [ask.Done(request.number)]
+        """Store some members of a group. Where one is refused, so is the group: it would wait for that one for ever."""
+        group, answers = self._actions.get(request.group), list[ask.Answer]()
+        if group is not None:  # else it was refused, which its parent knows
+            found = self._starting.members(group, request)
+            errors = [one for one in found if isinstance(one, ReconcilerError)]
+            answers = [_refusal(request.group, error) for error in errors[:1]]
+        return [*answers, ask.Done(request.number)]
 
     def _outcomes(self, request: ask.Outcomes) -> list[ask.Ends]:
         """Collect the ends of members; one that was never stored has ended with its group."""

@@ -16,6 +16,7 @@ import structlog
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import BrokerUnavailable
 from reconciler.broker.messages import Messenger
+from reconciler.controller.launches import Followers
 from reconciler.controller.step import Stepper
 from reconciler.stores.lines import Head
 from reconciler.tickets import by_queue, note_heads, send_ticket
@@ -45,6 +46,10 @@ class Slot(Protocol):
 
 class Drive(Protocol):
     """Takes first steps for a desk."""
+
+    @property
+    def followers(self) -> Followers:
+        """Those told of ends that this process commits."""
 
     def takes(self, actions: Sequence[TaskAction]) -> bool:
         """Tell whether it will take the first step of these actions."""
@@ -79,6 +84,7 @@ class Driver:
         if slot is not None:
             self._stepper = copy.copy(stepper)  # shares all with it, but tells this one of the lines it opens
             self._stepper.announce = self._note
+        self.followers = stepper.followers
         self._messenger = messenger
         self._slot = slot
         self._until = 0.0

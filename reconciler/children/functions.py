@@ -12,7 +12,8 @@ from typing import Any, NoReturn, TypeVar, cast, get_type_hints
 import msgspec
 
 from reconciler.api.approval import TYPES
-from reconciler.api.errors import InvalidInput, InvalidSpec, OutsideOfTask
+from reconciler.api.bounds import LONGEST
+from reconciler.api.errors import InvalidInput, InvalidSpec, OutsideOfTask, ValueNotKept
 from reconciler.api.texts import check_text
 from reconciler.children import requests as ask_
 from reconciler.children.checks import check_callable
@@ -25,7 +26,6 @@ from reconciler.core.signature import Signature
 
 T = TypeVar("T")
 _LONGEST_NAME = 200
-_LARGEST = 32 * 1024 * 1024
 
 
 def step(name: str, function: Callable[..., T], *args: Any, key: str = "", **kwargs: Any) -> T:  # noqa: ANN401  # arguments of the function
@@ -45,8 +45,9 @@ def step(name: str, function: Callable[..., T], *args: Any, key: str = "", **kwa
 
     Raises:
         OutsideOfTask: no task runs here.
-        InvalidSpec: the name is not allowed, or two steps of one name are under way.
-        InvalidArguments: it is no function, or the value cannot be kept.
+        InvalidSpec: the name or the return hint is not allowed, or two steps of one name are under way; nothing was called.
+        InvalidArguments: it is no function.
+        ValueNotKept: what it returned has no JSON form, does not fit its return hint, or is too large; no retry follows.
     """
     parent = _parent("step")
     name = _checked(name, key)
@@ -54,32 +55,34 @@ def step(name: str, function: Callable[..., T], *args: Any, key: str = "", **kwa
     if _in_loop():
         return cast("T", _step_async(parent, name, function, args, kwargs))
     with parent.in_flight(name):
-        slot = f"step/{name}/{parent.asked(name)}"
+        slot, signature = f"step/{name}/{parent.asked(name)}", _signature(function)
         kept = _kept(parent, slot)
         if kept is not None:
-            return cast("T", _decoded(function, kept))
+            return cast("T", signature.decode_result(kept))
+        number = parent.number()  # for its value: who may not ask for more is told before anything is done
         result = function(*args, **kwargs)
         if inspect.isawaitable(result):
             raise InvalidSpec(
                 f"the step {name!r} calls an async def: use it in one, as in `await step({name!r}, …)`"
             )
-        return cast("T", _keep(parent, slot, function, result))
+        return cast("T", _keep(parent, number, slot, signature, result))
 
 
 async def _step_async(
     parent: Parent, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> object:
     with parent.in_flight(name):
-        slot = f"step/{name}/{parent.asked(name)}"
+        slot, signature = f"step/{name}/{parent.asked(name)}", _signature(function)
         kept = _kept(parent, slot)
         if kept is not None:
-            return _decoded(function, kept)
+            return signature.decode_result(kept)
+        number = parent.number()
         with parent.given_up.on_cancel(slot):
             await parent.given_up.again(slot)
             result = function(*args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
-        return _keep(parent, slot, function, result)
+        return _keep(parent, number, slot, signature, result)
 
 
 def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401  # arguments of the function
@@ -107,13 +110,17 @@ def sleep(duration: float | timedelta) -> Any:  # noqa: ANN401  # None, or an aw
 
     Raises:
         OutsideOfTask: no task runs here.
-        InvalidArguments: it is no duration.
+        InvalidSpec: it is no duration, negative, or too long.
     """
     parent = _parent("sleep")
-    seconds = read_duration("the duration of a sleep", duration).total_seconds()
+    wait = read_duration("the duration of a sleep", duration)
+    if not timedelta(0) <= wait <= LONGEST:
+        raise InvalidSpec(
+            f"the duration of a sleep must be from 0 seconds to {LONGEST.days} days, got {duration!r:.100}"
+        )
     number = parent.number()
     name = f"sleep/{parent.asked('sleep')}"
-    parent.post(ask_.Keep(number=number, name=name, wait=round(seconds * 1000)))
+    parent.post(ask_.Keep(number=number, name=name, wait=round(wait.total_seconds() * 1000)))
     if _in_loop():
         return _sleep_async(parent, number, name)
     parent.sleep(number, _time(parent, number))
@@ -234,15 +241,15 @@ def _time(parent: Parent, number: int) -> int:
     return int(cast("ask_.Kept", parent.answer(number)).value or 0)
 
 
-def _keep(parent: Parent, slot: str, function: Callable[..., Any], result: object) -> object:
+def _keep(parent: Parent, number: int, slot: str, signature: Signature, result: object) -> object:
     """Keep a value, and return it in the form in which later passes will get it."""
-    value = _encoded(function, result)
-    if len(value) > _LARGEST:
-        raise InvalidInput(
-            f"the value of {slot!r} has {len(value)} bytes, {_LARGEST} can be kept: store it yourself, and keep where"
-        )
-    number = parent.post(ask_.Keep(number=parent.number(), name=slot, value=value))
-    return _decoded(function, cast("ask_.Kept", parent.answer(number)).value or b"null")
+    try:
+        value = signature.encode_result(result)
+        parent.post(ask_.Keep(number=number, name=slot, value=value))
+        kept = cast("ask_.Kept", parent.answer(number)).value
+    except (InvalidInput, TypeError, ValueError, RecursionError) as error:
+        raise ValueNotKept(slot.partition("/")[2].rpartition("/")[0], str(error)) from error
+    return signature.decode_result(kept or b"null")
 
 
 def _signature(function: Callable[..., Any]) -> Signature:
@@ -256,16 +263,3 @@ def _signature(function: Callable[..., Any]) -> Signature:
     value.__annotations__ = {"return": hints["return"]} if "return" in hints else {}
     value.__name__ = value.__qualname__ = getattr(function, "__name__", "the step")
     return Signature.of(value)
-
-
-def _encoded(function: Callable[..., Any], result: object) -> bytes:
-    try:
-        return _signature(function).encode_result(result)
-    except InvalidInput:
-        raise
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"what the step returned cannot be kept: {error}. Return plain values") from error
-
-
-def _decoded(function: Callable[..., Any], kept: bytes) -> object:
-    return _signature(function).decode_result(kept)

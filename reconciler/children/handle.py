@@ -9,18 +9,18 @@ from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
 import msgspec
 
 from reconciler.api.action import ActionId, RunId
+from reconciler.api.bounds import check_timeout
 from reconciler.api.errors import ActionEnded, InvalidSpec
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import check_priority
 from reconciler.api.texts import check_text
 from reconciler.children import requests as ask
-from reconciler.children.checks import check_timeout
 from reconciler.children.coming import Coming
 from reconciler.children.errors import ended_error_of
 from reconciler.children.parent import Parent
 from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
-from reconciler.core.results import Results, shown
+from reconciler.core.results import Results, raise_first, shown
 from reconciler.stores.counts import RunCounts
 
 _AGAIN = "start the task again with delay(), or use the handle of a Client outside of a task"
@@ -182,16 +182,16 @@ class ChildRun(Generic[T_co]):
                 raise error
             return cast("T_co", self._decode(end.document or b"{}"))
         found = self._outcomes(end)
-        error = ended_error_of(end)
-        # read in parts, and all of it well: nothing has to be looked through
-        well = self._lazy and error is None and not end.failed
-        if well or self._return_exceptions:
+        if self._return_exceptions:
             return cast("T_co", found)
-        for outcome in found:
-            if isinstance(outcome, ActionEnded):
-                raise outcome
-        if self._lazy and error is not None:
-            raise error  # for a reason of its own
+        if isinstance(found, Results):
+            found = found.raising()
+        error = ended_error_of(end)
+        # read in parts, and all of it well: each part is looked through when it is read
+        if not (self._lazy and error is None and not end.failed):
+            raise_first(found)
+            if self._lazy and error is not None:
+                raise error  # for a reason of its own
         return cast("T_co", found)
 
     def _outcomes(self, end: ask.End) -> Sequence[Any | ActionEnded]:

@@ -250,10 +250,17 @@ def _works(executor: Any, threads: int) -> bool:  # noqa: ANN401  # its parts ar
 def _retrieved(task: asyncio.Task[object]) -> None:
     """Keep the loop from logging, for each task that waited, that its suspension was never retrieved."""
     error = None if task.cancelled() else task.exception()
-    if error is not None and not isinstance(error, Suspended):
+    if error is not None and not _is_suspension(error):
         context = {
             "message": "a task failed while its function was suspended",
             "exception": error,
             "task": task,
         }
         task.get_loop().call_exception_handler(context)
+
+
+def _is_suspension(error: BaseException) -> bool:
+    """Tell whether an error is the suspension alone; several tasks of a group raise it together."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(Suspended)[1] is None
+    return isinstance(error, Suspended)

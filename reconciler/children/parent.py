@@ -112,8 +112,8 @@ class Parent:
         self.check()
         number: int = request.number  # type: ignore[union-attr]  # what is answered has one
         with self._lock:
-            self._open.add(number)
             self._way.post(request)
+            self._open.add(number)
         return number
 
     def tell(self, request: ask.Request) -> None:

@@ -47,7 +47,7 @@ class StartGroup(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defau
         keep_failures: it succeeds even when members do not.
         plan: of the group itself.
         concurrency: with it the group starts its members (from the `Items` sent before) itself, this many at a time.
-        spec: what each of them does then, without inputs.
+        spec: what each of them does, without inputs.
         members: when and in which order each of them runs.
     """
 

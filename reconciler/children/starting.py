@@ -80,12 +80,24 @@ class Starting:
         return Wanted(request.number, name, spec, request.plan, request.labels)
 
     def group(self, request: requests.StartGroup) -> Wanted:
-        """Make the group a request asks for."""
-        name = child_name(self._namer, request.stem, request.digest, request.asked)
-        root = group_root(ActionSpec(), request.total, keep_failures=request.keep_failures, called_again=True)
-        return Wanted(
-            request.number, name, msgspec.structs.replace(root, short_name=request.stem[:63]), request.plan
+        """Make the group a request asks for.
+
+        Raises:
+            QueueFull: there is no room for all its members, and no earlier pass has started it.
+            Unavailable: the store does not answer.
+        """
+        first = child_name(self._namer, request.stem, request.digest, request.asked)
+        spec = group_root(ActionSpec(), request.total, keep_failures=request.keep_failures, called_again=True)
+        root = msgspec.structs.replace(spec, short_name=request.stem[:63])
+        wanted = Wanted(request.number, first, root, request.plan)
+        (name,) = self._names([wanted])
+        made = self._made(wanted, self._parent.id.action, name)
+        last = self._made(
+            Wanted(0, "", request.spec, request.members), name, member_name(name, request.total - 1)
         )
+        if isinstance(made, TaskAction) and isinstance(last, TaskAction):
+            self._limits.check([made, *[last] * request.total])
+        return wanted
 
     def find(self, request: requests.FindGroup) -> TaskAction | None:
         """Find a group that an earlier pass started, if it still counts in this attempt.
@@ -148,10 +160,10 @@ class Starting:
         made: list[TaskAction | ReconcilerError] = []
         for one, name in zip(wanted, names, strict=True):
             made.append(self._made(one, self._parent.id.action, name))
-        return self._stored(made)
+        return self._stored(self._with_room(made))
 
     def members(self, group: ActionId, request: requests.Members) -> list[ActionId | ReconcilerError]:
-        """Store members of a group; see `start`.
+        """Store members of a group, for which there was room when it was started; see `start`.
 
         Raises:
             Unavailable: a server does not answer.
@@ -242,7 +254,6 @@ class Starting:
     def _stored(self, made: Sequence[TaskAction | ReconcilerError]) -> list[ActionId | ReconcilerError]:
         good = [one for one in made if isinstance(one, TaskAction)]
         try:
-            self._limits.check(good)
             quiet = self._drive is not None and self._drive.takes(good)
             answers = iter(self._storing.adopt(good, quiet=quiet) if good else ())
         except Unavailable:
@@ -250,6 +261,18 @@ class Starting:
         except ReconcilerError as error:
             return [one if isinstance(one, ReconcilerError) else error for one in made]
         return [one if isinstance(one, ReconcilerError) else next(answers) or one.id for one in made]
+
+    def _with_room(self, made: Sequence[TaskAction | ReconcilerError]) -> list[TaskAction | ReconcilerError]:
+        """Refuse each for which its queue has no room, but not what an earlier pass has stored."""
+        full: dict[ActionId, ReconcilerError] = {}
+        for one in made:
+            if isinstance(one, TaskAction) and (error := self._limits.full([one])) is not None:
+                full[one.id] = error
+        there = self._client.store.get_many(list(full)) if full else []
+        for action, record in zip(list(full), there, strict=True):
+            if record is not None:
+                del full[action]
+        return [full.get(one.id, one) if isinstance(one, TaskAction) else one for one in made]
 
 
 def _succeeded(phase: ActionPhase) -> bool:

@@ -138,6 +138,8 @@ def _start_group(parent: Parent, calls: Calls, group: Group) -> int:
             total=len(calls.inputs),
             keep_failures=group.keep_failures,
             plan=Schedule(priority=plan.priority),
+            spec=calls.spec,
+            members=plan,
         )
     )
     for first, inputs in _parts(calls.inputs):

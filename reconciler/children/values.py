@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reconciler.api.action import TaskAction
-from reconciler.api.errors import Superseded
+from reconciler.api.errors import InvalidInput, Superseded
 from reconciler.children import requests as ask
 from reconciler.children.starting_over import times_over
 from reconciler.client.client import Client
@@ -41,9 +41,16 @@ class Values:
         """Keep a value, or return the one that is kept already.
 
         Raises:
+            InvalidInput: it is too large.
             Superseded: another launch has taken over.
             Unavailable: a server does not answer.
         """
+        most = self._client.settings.max_object_size
+        if 0 < most < len(request.value or b""):
+            raise InvalidInput(
+                f"it has {len(request.value or b'')} bytes, {most} are allowed. Store large data yourself and keep where it "
+                "lies, or raise RECONCILER_MAX_OBJECT_SIZE"
+            )
         now = self._client.store.now()
         name = self._begin + request.name
         value = b"%d" % (now + request.wait) if request.wait >= 0 else request.value

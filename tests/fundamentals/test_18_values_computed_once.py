@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler import TaskEnvironment, ask, sleep, step
+from reconciler import Task, TaskEnvironment, ask, sleep, step
 from reconciler.api.errors import ActionFailed, NonRetryableError, OutsideOfTask
 from reconciler.api.phase import ActionPhase
 from reconciler.testing import Lab
@@ -64,10 +64,34 @@ async def at_once() -> object:
     return await asyncio.gather(step("same", slow), step("same", slow))
 
 
-@env.task()
-def keeps_what_cannot_be_kept() -> object:
-    """Keep a value without a JSON form."""
-    return step("object", object)
+def no_json() -> object:
+    """Return what has no JSON form."""
+    calls.append("made")
+    return object()
+
+
+def no_hint() -> complex:
+    """Return what no hint can carry."""
+    calls.append("made")
+    return 1j
+
+
+def much() -> str:
+    """Return more than an object may have."""
+    calls.append("made")
+    return "x" * 3_000
+
+
+@env.task(retries=2)
+def keeps_what_cannot_be_kept(what: str) -> object:
+    """Keep a value that cannot be kept."""
+    return step("mine", {"no JSON form": no_json, "too large": much, "hint": no_hint}[what])
+
+
+@env.task(retries=2)
+async def keeps_it_in_a_loop(what: str) -> object:
+    """Do the same in an event loop."""
+    return await step("mine", {"no JSON form": no_json, "too large": much, "hint": no_hint}[what])
 
 
 @env.task()
@@ -117,12 +141,35 @@ def test_two_steps_of_one_name_at_once_are_refused(lab: Lab) -> None:
         run.result()
 
 
-def test_a_value_that_cannot_be_kept_is_an_error_at_the_step(lab: Lab) -> None:
-    """Not later, when somebody needs it."""
-    run = keeps_what_cannot_be_kept.delay()
+@pytest.mark.rule("R89")
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [("no JSON form", "values of type object"), ("too large", "3009 bytes, 2000 are allowed")],
+)
+@pytest.mark.parametrize("task", [keeps_what_cannot_be_kept, keeps_it_in_a_loop], ids=["plain", "in a loop"])
+def test_a_value_that_cannot_be_kept_is_an_error_at_the_step(
+    task: Task[[str], object], what: str, says: str
+) -> None:
+    """Not later, when somebody needs it; and no retry calls the function of the step once more."""
+    lab = Lab(max_object_size=2_000)
+    env.client = lab.client
+    run = task.delay(what)
     lab.work()
-    with pytest.raises(ActionFailed, match="object"):
+    with pytest.raises(ActionFailed, match=f"the value of the step 'mine' cannot be kept: .*{says}"):
         run.result()
+    assert calls == ["made"]
+
+
+@pytest.mark.parametrize("task", [keeps_what_cannot_be_kept, keeps_it_in_a_loop], ids=["plain", "in a loop"])
+def test_a_hint_that_cannot_be_used_is_told_before_the_function_is_called(
+    lab: Lab, task: Task[[str], object]
+) -> None:
+    """What it does would be lost."""
+    run = task.delay("hint")
+    lab.work()
+    with pytest.raises(ActionFailed, match="values of type complex have no JSON form"):
+        run.result()
+    assert calls == []
 
 
 def test_nobody_answers_in_time(lab: Lab) -> None:

@@ -68,8 +68,9 @@ def site(installation: Site) -> Site:
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[Site]:
-    """One in which little time is left to who is suspended, for those who are not to use it."""
-    here, env = Path(__file__).parent, {"RECONCILER_ABORT_GRACE": "1"}
+    """One in which little time is left to who is suspended, for those who are not to use it, and objects are small."""
+    here = Path(__file__).parent
+    env = {"RECONCILER_ABORT_GRACE": "1", "RECONCILER_MAX_OBJECT_SIZE": str(2**20)}
     with Stack(tmp_path, imports=["tree_functions"], attempts_concurrency=1, cwd=here, env=env) as stack:
         yield Site(stack)
 
@@ -287,3 +288,16 @@ def test_who_awaits_one_after_the_other_lends_its_slot(site: Site) -> None:
     assert record.status.total_system_failures == 0
     assert record.status.resumes < 40
     check_run(site.client, run.id)
+
+
+@pytest.mark.rule("R86", "R89")
+def test_who_hands_over_too_much_is_told_where(impatient: Site) -> None:
+    """Arguments of a child, a value of a step, and arguments to start over with: the call goes on, or fails once."""
+    told = trees.hands_over.delay(3 * 2**20).result(timeout=60)
+    assert [text.partition(":")[0] for text in told] == ["InvalidSpec", "InvalidSpec", "ValueNotKept"]
+    assert all("RECONCILER_MAX_OBJECT_SIZE" in text for text in told)
+    for size in (2 * 2**20 - 1000, 3 * 2**20):
+        run = trees.starts_over_with.delay(size)
+        with pytest.raises(ActionFailed, match="RECONCILER_MAX_OBJECT_SIZE"):
+            run.result(timeout=60)
+        assert impatient.client.get(run.action).status.total_system_failures == 0

@@ -273,3 +273,34 @@ def where(number: int) -> int:
 async def one_after_the_other(count: int) -> list[int]:
     """Await so many; the processes they ran in, and the own one at last."""
     return [*[await where.delay(number) for number in range(count)], os.getpid()]
+
+
+@env.task()
+def length(text: str) -> int:
+    """Count the characters."""
+    return len(text)
+
+
+@env.task()
+def hands_over(size: int) -> list[str]:
+    """Hand over so much, and tell what comes of it."""
+    told: list[str] = []
+    for call in (
+        lambda: length.delay("x" * size),
+        lambda: length.map(["x" * size]),
+        lambda: step("long", str.ljust, "", size),
+    ):
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001  # it is told
+            told.append(f"{type(error).__name__}: {error}")
+    assert length.delay("short").result() == 5
+    return told
+
+
+@env.task()
+def starts_over_with(size: int, text: str = "") -> int:
+    """Start over with so much."""
+    if not text:
+        continue_as_new(size, "x" * size)
+    return len(text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler import Cache, RetryStrategy, TaskEnvironment, continue_as_new
+from reconciler import Cache, RetryStrategy, TaskEnvironment, ask, continue_as_new, sleep
 
 env = TaskEnvironment("well")
 
@@ -47,6 +48,14 @@ def once(seconds: float) -> int:
 def loops(start: int) -> int:
     """Start over for ever."""
     continue_as_new(start + 1)
+
+
+@env.task
+async def hurries() -> str:
+    """Wait for a person, for an hour at most."""
+    waits = [asyncio.ensure_future(ask("draw_more", bool)), asyncio.ensure_future(sleep(3600))]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    return "enough"
 
 
 @env.task(queue="desert")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -14,11 +15,14 @@ from reconciler.api.phase import ActionPhase
 from reconciler.api.schedule import NOW, Schedule
 from reconciler.api.template import Interface, TaskTemplate, encode_template
 from reconciler.broker.recording import Wake
+from reconciler.children import driving
 from reconciler.children import requests as ask
 from reconciler.children.desk import Desk
 from reconciler.children.driving import FEW, Driver
+from reconciler.controller.step import Stepper
 from reconciler.environment import TaskEnvironment
 from reconciler.plugins.sleep import TASK_TYPE
+from reconciler.stores.base import Write
 from reconciler.testing import Lab
 
 _TEMPLATE = TaskTemplate(type=TASK_TYPE, interface=Interface(inputs={"duration": "duration"}))
@@ -37,7 +41,9 @@ class Parent:
         root = lab.client.submit(LONG)
         lab.step(root.action)
         self.record = lab.client.get(root.action)
-        self.desk = Desk(lab.client, self.record, "w", drive=Driver(lab.engine.stepper, lab.messenger))
+        self.told = threading.Event()
+        drive = Driver(lab.engine.stepper, lab.messenger)
+        self.desk = Desk(lab.client, self.record, "w", self.told.set, drive=drive)
         self.starts(100, spec=LONG)  # so that no other one is its last child
         self.hears()
         self.hears()
@@ -126,6 +132,14 @@ def test_an_adopted_child_is_nobodys_business(monkeypatch: pytest.MonkeyPatch) -
     assert len(stepped) == 1
 
 
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time by which tickets are kept, which a test moves: a few milliseconds are over before a busy machine looks."""
+    clock = [1000.0]
+    monkeypatch.setattr(driving, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    return clock
+
+
 class Slot:
     """Notes the tickets it is offered, and takes them as it is told."""
 
@@ -160,6 +174,7 @@ def calling(takes: bool) -> tuple[Parent, Slot]:  # noqa: FBT001  # as it is par
     return parent, slot
 
 
+@pytest.mark.usefixtures("seconds")
 @pytest.mark.parametrize("takes", [True, False])
 def test_the_slot_of_a_function_that_waits_takes_its_ticket(takes: bool) -> None:  # noqa: FBT001  # as it is parametrized
     """What it has started is put into a line; the ticket is taken there, or sent when it cannot be."""
@@ -173,7 +188,7 @@ def test_the_slot_of_a_function_that_waits_takes_its_ticket(takes: bool) -> None
     assert not slot.waits()
 
 
-def test_a_function_that_does_not_wait_keeps_its_slot() -> None:
+def test_a_function_that_does_not_wait_keeps_its_slot(seconds: list[float]) -> None:
     """It may go on working: the ticket is sent as ever, a few milliseconds later, or when its call ends."""
     parent, slot = calling(takes=True)
     parent.desk.close()
@@ -181,9 +196,97 @@ def test_a_function_that_does_not_wait_keeps_its_slot() -> None:
     parent, slot = calling(takes=True)
     pause = parent.desk.pause()
     assert pause is not None
-    threading.Event().wait(pause + 0.001)
+    seconds[0] += pause - 0.001
+    parent.hears()
+    assert parent.lab.messenger.tickets == []
+    seconds[0] += 0.002
     parent.hears()
     assert (parent.lab.messenger.tickets, slot.offered) == (["attempts"], [])
+
+
+def reads(parent: Parent, patch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many records are read at a time, from now on."""
+    found: list[int] = []
+    store, read = parent.lab.store, parent.lab.store.get_many
+    patch.setattr(store, "get_many", lambda names: (found.append(len(names)), read(names))[1])
+    return found
+
+
+def awaited(parent: Parent, number: int) -> ActionId:
+    """Start a leaf that takes an hour, and wait for it; return its name."""
+    parent.starts(number, spec=LONG)
+    [started] = parent.hears()
+    assert isinstance(started, ask.Started)
+    parent.desk.take(ask.Watch(100 + number, [number]))
+    assert parent.hears() == [ask.Done(100 + number)]
+    return ActionId.parse(started.action)
+
+
+def test_an_end_committed_here_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is a child that was stored just now and has not ended: one that is awaited alone costs no reading at all."""
+    parent = Parent()
+    awaited(parent, 1)
+    found = reads(parent, monkeypatch)
+    action = awaited(parent, 2)
+    assert found == []
+    parent.lab.clock.advance(3_600_000)
+    parent.lab.engine.stepper.step(shard_of(parent), [action], drain=False)
+    [end] = parent.hears()
+    assert isinstance(end, ask.End)
+    assert (end.number, end.phase, end.document) == (2, ActionPhase.SUCCEEDED, b"{}")
+    assert found == []
+
+
+def test_an_end_committed_elsewhere_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notification says that there is one."""
+    parent = Parent()
+    awaited(parent, 1)
+    found = reads(parent, monkeypatch)
+    action = awaited(parent, 2)
+    parent.lab.clock.advance(3_600_000)
+    Stepper(parent.lab.reconciler, parent.lab.messenger).step(shard_of(parent), [action], drain=False)
+    [end] = parent.hears()
+    assert isinstance(end, ask.End)
+    assert (end.number, found) == (2, [2])
+    parent.desk.close()
+    assert parent.lab.engine.stepper.followers == {}
+
+
+def test_an_end_whose_commit_was_not_answered_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while the commit is under way, though it was notified of; then at once."""
+    parent = Parent()
+    awaited(parent, 1)
+    found = reads(parent, monkeypatch)
+    action = awaited(parent, 2)
+    commit = parent.lab.store.commit
+
+    def not_answered(shard: int, writes: list[Write]) -> None:
+        commit(shard, writes)
+        assert parent.hears() == []
+        parent.told.clear()
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(parent.lab.store, "commit", not_answered)
+    parent.lab.clock.advance(3_600_000)
+    with pytest.raises(StoreUnavailable):
+        parent.lab.engine.stepper.step(shard_of(parent), [action], drain=False)
+    assert parent.told.is_set()
+    [end] = parent.hears()
+    assert isinstance(end, ask.End)
+    assert (end.number, found) == (2, [2])
+
+
+def test_a_child_that_ends_before_it_is_awaited_is_read() -> None:
+    """It was stored, and has ended, when its parent asks for it."""
+    parent = Parent()
+    awaited(parent, 1)
+    parent.starts(2)
+    parent.hears()
+    parent.hears()
+    parent.desk.take(ask.Watch(3, [2]))
+    end, done = parent.hears()
+    assert isinstance(end, ask.End)
+    assert (end.number, done) == (2, ask.Done(3))
 
 
 def shard_of(parent: Parent) -> int:

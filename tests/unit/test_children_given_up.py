@@ -282,6 +282,10 @@ def test_a_wait_that_nobody_gives_up_any_more_ends(lab: Lab) -> None:
     assert run.result() == "ActionAborted"
 
 
+LATER = 30.0
+"""A limit of later passes, s: whoever waits for it again is slower than any busy machine."""
+
+
 @env.task()
 async def limited_for_long() -> str:
     """Wait twice with a limit, one inside the other one's time, beside a beat of its own."""
@@ -290,14 +294,15 @@ async def limited_for_long() -> str:
     async def beat() -> None:
         nonlocal beats
         while True:
-            await asyncio.sleep(LIMIT / 5)
+            await asyncio.sleep(limit / 50)
             beats += 1
 
+    limit = LATER if any(isinstance(each, tuple) for each in seen) else LIMIT * 10
     began, told = time.monotonic(), []
     beating = asyncio.create_task(beat())
     for number in range(2):
         try:
-            async with asyncio.timeout(LIMIT * 10):
+            async with asyncio.timeout(limit):
                 await naps.delay(number)
         except TimeoutError:
             told.append(number)
@@ -314,9 +319,10 @@ def test_no_pass_waits_again_for_a_limit_that_is_over(lab: Lab) -> None:
     run = limited_for_long.delay()
     lab.work()
     assert run.result() == "[0, 1]"
-    (first, beats), *later = [each for each in seen if isinstance(each, tuple)]
+    (first, _), *later = [each for each in seen if isinstance(each, tuple)]
     assert first >= LIMIT * 20
-    assert all(took < first / 2 and abs(again - beats) < beats / 2 for took, again in later)
+    assert later
+    assert all(took < LATER and 50 < beats <= 101 for took, beats in later), later
 
 
 @env.task()
