@@ -10,10 +10,11 @@ import msgspec
 from reconciler.api.action import RunId
 from reconciler.api.errors import ArchiveDamaged, ArchiveTooNew, BlobCorrupt, BlobExists, BlobNotFound
 from reconciler.api.names import check_incarnation
-from reconciler.archive.layout import RUNS, incarnation_in, run_path, runs_of
+from reconciler.archive.layout import RUNS, incarnation_in, life_in, run_path, runs_of
 from reconciler.archive.lines import VERSION, Header, Lines, header_of, lines_of
 from reconciler.archive.packing import pack, unpack
 from reconciler.archive.record import ArchivedRun
+from reconciler.core.counted import counted
 from reconciler.stores.archiving import RawRun
 from reconciler.stores.blobs import digest_of
 from reconciler.stores.holds import RunLife
@@ -141,7 +142,9 @@ class Archive:
         while len(page) == FOUND_AT_ONCE:
             page = self.blobs.find(start, after=page[-1].uri)
             found = found + page
-        return [incarnation_in(one.uri) for one in sorted(found, key=lambda one: one.at)]
+        folder = f"{self.blobs.uri(RUNS)}/"
+        lives = [life_in(one.uri.removeprefix(folder)) for one in sorted(found, key=lambda one: one.at)]
+        return [life.incarnation for life in lives if life is not None]
 
 
 def _apart(run: RawRun) -> RawRun:
@@ -162,14 +165,16 @@ def read_object(uri: str, run: RunId, data: bytes) -> ArchivedRun:
     """
     unpacked = unpack(data)
     header = _header_in(uri, unpacked.lines)
+    if header is not None and not _is_of(header, run, incarnation_in(uri)):
+        told = RunId(header.project, header.domain, header.run)
+        other = f"what lies there is {RunLife(told, header.incarnation)}"
+        raise ArchiveDamaged(uri, other)
     lines = Lines.read(unpacked.lines if header is None else unpacked.lines[1:])
     actions = lines.actions(run)
     if header is None and not actions:
         raise ArchiveDamaged(uri, _NOTHING)
-    lost = ""
-    if header is None or unpacked.lost or lines.bad or not lines.complete:
-        of = f" of {header.actions}" if header else ""
-        lost = f"{len(actions)}{of} actions can be read"
+    lost = _lost(header, lines, len(actions), unreadable=unpacked.lost)
+    complete = header is not None and len(actions) == header.actions and not lines.unshared
     header = header or Header(version=VERSION, project=run.project, domain=run.domain, run=run.run)
     return ArchivedRun(
         run,
@@ -181,8 +186,30 @@ def read_object(uri: str, run: RunId, data: bytes) -> ArchivedRun:
         lineage=header.lineage,
         missing=header.missing,
         lost=lost,
+        complete=complete,
         uri=uri,
     )
+
+
+def _is_of(header: Header, run: RunId, incarnation: str) -> bool:
+    """Tell whether an object is that of the run by whose name it was found, and not put there for another one."""
+    named = RunId(header.project, header.domain, header.run) == run
+    return named and header.incarnation in {"", incarnation}
+
+
+def _lost(header: Header | None, lines: Lines, actions: int, *, unreadable: int) -> str:
+    """Say what of a run can be read, and what cannot; empty when it is whole."""
+    if header is not None and lines.complete and not (unreadable or lines.bad or lines.unshared):
+        return ""
+    events = sum(map(len, lines.events.values()))
+    if header is None:
+        return f"{actions} actions and {events} events can be read, but not its first line, which counts them"
+    text = f"{actions} of {header.actions} actions and {events} of {header.events} events can be read"
+    if lines.unshared:
+        return f"{text}, without {counted(lines.unshared, 'part')} that their specs share"
+    if (actions, events) == (header.actions, header.events):
+        return f"{text}, but not some other line, as its last one"
+    return text
 
 
 def _header_in(uri: str, lines: list[bytes]) -> Header | None:
@@ -210,6 +237,4 @@ def archived_lives(blobs: BlobStore, project: str, domain: str = "") -> Iterator
     start = f"{folder}{project}/{domain}/" if domain else f"{folder}{project}/"
     while page := blobs.find(start, after=after):
         after = page[-1].uri
-        for one in page:
-            run = RunId(*one.uri.removeprefix(folder).rpartition("@")[0].split("/"))
-            yield RunLife(run, incarnation_in(one.uri))
+        yield from filter(None, (life_in(one.uri.removeprefix(folder)) for one in page))

@@ -29,7 +29,7 @@ from reconciler.archive.record import ArchivedRun
 from reconciler.archive.requests import DeleteRequest, requests_in, unwanted, write_wanted
 from reconciler.archive.segments import drop_events
 from reconciler.archive.unneeded import Unneeded
-from reconciler.archive.unread import left_folders
+from reconciler.archive.unread import LOST, left_folders
 from reconciler.core.status_conditions import terminal_time
 from reconciler.stores.base import Store
 from reconciler.stores.garbage import Folders, Life
@@ -128,7 +128,7 @@ class Deleter:
         lives = [RunLife.parse(run) for run in request.runs]
         if lives and not self._forget(lives):
             return False
-        known: set[Key] = set()
+        known, lost = set[Key](), {RunLife.parse(run) for run in request.lost}
         found, _ = list_index(self._blobs, request.project, request.since, request.until)
         for one in found:
             rows = self._rows_of(one)
@@ -137,6 +137,10 @@ class Deleter:
             if not going:
                 continue
             if not lives and not self._forget([RunLife(row.id, row.incarnation) for row in going]):
+                return False
+            if not self._forget_lost(
+                [life for row in going if (life := RunLife(row.id, row.incarnation)) in lost]
+            ):
                 return False
             self._strip(one.uri, request.project, rows, {row.key for row in going})
         if not lives and not self._forget(list(self._unlisted(request, known))):
@@ -247,6 +251,17 @@ class Deleter:
                 part = _Part()
         return self._remove(part)
 
+    def _forget_lost(self, lives: Sequence[RunLife]) -> bool:
+        """Note what lies in folders of runs whose object was gone when it was asked, as long as their lines are there."""
+        for life in lives:
+            part, shard = _Part(), self._store.shard_of(life.run)
+            part.add(self._blobs, shard, life, None)
+            part.notes[shard].update(left_folders(Archive(self._blobs), life, None, LOST))
+            self.damaged.add(life)
+            if not self._remove(part):
+                return False
+        return True
+
     def _read(self, life: RunLife, part: _Part) -> None:
         archive = Archive(self._blobs)
         run, lost = None, ""
@@ -260,7 +275,7 @@ class Deleter:
             lost = str(error)
         else:
             if run is None:
-                return  # somebody was here before
+                return  # somebody was here before, or it was gone when it was asked: see _forget_lost
             lost = str(run.damage or "")
         part.add(self._blobs, self._store.shard_of(life.run), life, run)
         if lost:

@@ -36,6 +36,7 @@ FIELDS: dict[str, tuple[str, Form]] = {
     "g": ("signal", Form.JSON),
     "by": ("submitted", Form.JSON),
     "pb": ("prioritized", Form.JSON),
+    "pa": ("priorities", Form.JSON),
     "ln": ("lineage", Form.JSON),
     "tp": ("traceparent", Form.TEXT),
     "y": ("kind_of_action", Form.TEXT),

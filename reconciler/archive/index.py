@@ -22,9 +22,9 @@ from reconciler.archive.fields import PHASES
 from reconciler.archive.layout import INDEX, SUFFIX, day_of, index_folder
 from reconciler.archive.lines import Header
 from reconciler.archive.packing import pack, unpack
-from reconciler.stores import records
 from reconciler.stores.archiving import RawAction, RawRun
 from reconciler.stores.objects import FOUND_AT_ONCE, BlobStore, Found
+from reconciler.stores.shared_parts import decode_shared
 
 _AT_ONCE = 16
 """Objects read at the same time."""
@@ -129,7 +129,7 @@ def row_of(run: RawRun, header: Header, size: int) -> Row:
 
 
 def _task_in(part: str) -> str:
-    shared: Mapping[str, Any] = records.decode_shared(part.encode())
+    shared: Mapping[str, Any] = decode_shared(part.encode())
     return str(shared["short_name"] or shared["task_type"])
 
 

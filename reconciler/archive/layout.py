@@ -14,7 +14,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from reconciler.api.action import RunId
+from reconciler.api.errors import InvalidName
+from reconciler.api.names import check_incarnation
 from reconciler.core.layout import ARCHIVE
+from reconciler.stores.holds import RunLife
 
 RUNS = f"{ARCHIVE}/runs"
 INDEX = f"{ARCHIVE}/index"
@@ -38,6 +41,20 @@ def run_path(run: RunId, incarnation: str) -> str:
 def incarnation_in(path: str) -> str:
     """Read the incarnation from the path of a run."""
     return path.rpartition("@")[2].removesuffix(SUFFIX)
+
+
+def life_in(path: str) -> RunLife | None:
+    """Read which run an object below `RUNS` is of, from its path there; None: it is none of ours."""
+    run, _, rest = path.rpartition("@")
+    incarnation = rest.removesuffix(SUFFIX)
+    try:
+        project, domain, name = run.split("/")
+        found = RunLife(
+            RunId(project, domain, name).checked(), incarnation and check_incarnation(incarnation)
+        )
+    except (InvalidName, ValueError):
+        return None
+    return found if rest.endswith(SUFFIX) else None
 
 
 def day_of(at: int) -> str:

@@ -16,6 +16,7 @@ from reconciler.archive.fields import FIELDS, LETTERS, NUMBERS, PHASES, Form
 from reconciler.archive.record import ArchivedAction
 from reconciler.stores import records
 from reconciler.stores.archiving import RawAction, RawRun
+from reconciler.stores.shared_parts import decode_shared
 
 VERSION = 1
 """Version of the format. A reader refuses a higher one; new names within a line need none."""
@@ -151,7 +152,7 @@ class Lines(msgspec.Struct):
         """Add one line. Kinds of newer releases are skipped."""
         match _text.decode(line["kind"]):
             case "shared":
-                self.shared[_text.decode(line["shared"])] = records.decode_shared(bytes(line["spec"]))
+                self.shared[_text.decode(line["shared"])] = decode_shared(bytes(line["spec"]))
             case "action":
                 name = _text.decode(line["action"])
                 self.fields[name] = {
@@ -168,6 +169,12 @@ class Lines(msgspec.Struct):
                 self.complete = counted == (len(self.fields), sum(map(len, self.events.values())))
             case _:
                 pass
+
+    @property
+    def unshared(self) -> int:
+        """Number of shared parts that records name and that cannot be read."""
+        named = {fields[b"h"].decode() for fields in self.fields.values() if fields.get(b"h")}
+        return len(named - self.shared.keys())
 
     def actions(self, run: RunId) -> dict[str, ArchivedAction]:
         """Give the records, by name, in the order of the lines; one that cannot be decoded is counted as bad."""

@@ -52,6 +52,7 @@ class ArchivedRun:
         lineage: which runs it was made from, and how; empty for most.
         missing: events that were gone before it was archived.
         lost: what cannot be read of it; empty = it is whole.
+        complete: whether all its records can be read, whatever else cannot.
         uri: of its object.
     """
 
@@ -67,6 +68,7 @@ class ArchivedRun:
         lineage: dict[str, Any],
         missing: int = 0,
         lost: str = "",
+        complete: bool = True,
         uri: str = "",
     ) -> None:
         self.id = id
@@ -77,6 +79,7 @@ class ArchivedRun:
         self.lineage = lineage
         self.missing = missing
         self.lost = lost
+        self.complete = complete
         self.uri = uri
         self._events = events
 

@@ -26,7 +26,7 @@ from reconciler.stores.objects import FOUND_AT_ONCE, BlobStore
 
 VERSION = 1
 """Version of the format of a request."""
-FIRST, LAST = "0000", "9999"
+FIRST, LAST = "0001-01-01", "9999-12-31"
 """All days."""
 
 
@@ -38,6 +38,7 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         project: whose runs.
         domain: only of this one; empty: of all.
         runs: which ones, each as `project/domain/run@incarnation`; none: all that ended before `at`.
+        lost: those of which the archive had nothing but a line in the index.
         since, until: the days on which they ended.
         by: who asked.
         at: when, ms since the epoch.
@@ -56,6 +57,7 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     project: str
     domain: str = ""
     runs: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     since: str = FIRST
     until: str = LAST
     by: Who = Who()

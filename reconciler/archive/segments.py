@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
@@ -24,6 +25,8 @@ _PAGE = 2000
 _MOST = 20_000
 """Events of one object."""
 _LOOK = 1000
+_NAME = re.compile(r"\d+-\d+_\d+-\d+" + re.escape(SUFFIX))
+"""A segment is named after the first and the last place in the channel that its events had."""
 
 
 class _Key(msgspec.Struct):
@@ -84,7 +87,12 @@ class Segments:
     def _drop(self, page: OldEvents, before: int) -> None:
         """Remove segments that are older than every run of the shard."""
         needed = page.oldest or before
-        uris = [one.uri for one in _found(self._blobs, self._folder) if _last(one.uri) < needed]
+        ours, foreign = list[str](), list[str]()
+        for one in _listed(self._blobs, self._folder):
+            (ours if _is_ours(one, self._folder) else foreign).append(one.uri)
+        if foreign:
+            log.warning("archive.foreign", uri=foreign[0], objects=len(foreign))
+        uris = [uri for uri in ours if _last(uri) < needed]
         if uris:
             self._blobs.delete(uris)
 
@@ -208,7 +216,16 @@ def _folder(blobs: BlobStore, shard: int) -> str:
 
 
 def _found(blobs: BlobStore, folder: str) -> Iterator[Found]:
-    """List the objects of a shard."""
+    """List the segments of a shard; what else lies there is none of ours, so nobody reads or removes it."""
+    return (one for one in _listed(blobs, folder) if _is_ours(one, folder))
+
+
+def _is_ours(one: Found, folder: str) -> bool:
+    return _NAME.fullmatch(one.uri.removeprefix(folder)) is not None
+
+
+def _listed(blobs: BlobStore, folder: str) -> Iterator[Found]:
+    """List the objects in the folder of a shard."""
     after = ""
     while page := blobs.find(folder, after=after):
         after = page[-1].uri
@@ -217,6 +234,4 @@ def _found(blobs: BlobStore, folder: str) -> Iterator[Found]:
 
 def _last(uri: str) -> int:
     """Read the time of its last event from the name of a segment, ms."""
-    name = uri.rpartition("/")[2].removesuffix(SUFFIX)
-    last = name.partition("_")[2].partition("-")[0]
-    return int(last) if last.isdigit() else 0
+    return int(uri.rpartition("_")[2].partition("-")[0])

@@ -21,6 +21,7 @@ from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore, folders_in
 
 log = structlog.get_logger(__name__)
+LOST = "its object in the archive is gone"
 _AT_ONCE = 16
 """Requests to S3 at the same time."""
 

@@ -94,6 +94,7 @@ def _objects(store: RedisStore, keys: KeyReport, settings: Settings, request: Au
             name="objects",
             detail=f"{detail}; removed {counted(remove_orphans(store, blobs, report.orphans), 'object')}",
         )
+    detail += ", or of another installation if one has this bucket and prefix, too"
     if not settings.collect_objects:
         why = "as RECONCILER_COLLECT_OBJECTS is off; a rule of the bucket or `--fix` removes them"
         return Finding(name="objects", detail=f"{detail}, {why}")

@@ -11,12 +11,13 @@ import click
 from reconciler.archive.bulk import BulkPlan, BulkVerb, Done
 from reconciler.archive.index import Row
 from reconciler.archive.query import Found
+from reconciler.archive.question_fields import ENDED
 from reconciler.cli.commands import Group
-from reconciler.cli.exits import GivenUp
-from reconciler.cli.filters import ALIVE, ENDED, Filters, filter_options
+from reconciler.cli.exits import ExitCode, GivenUp
+from reconciler.cli.filters import ALIVE, Filters, filter_options, whole_name
 from reconciler.cli.history import tell_damage
 from reconciler.cli.output import emit, note, say, show_table
-from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.session import CHOSEN, Place, connected, place_options
 from reconciler.client.bulk import LIMIT, Bulk
 from reconciler.core.counted import counted
 from reconciler.core.times import iso
@@ -24,6 +25,7 @@ from reconciler.stores.holds import RunLife
 
 Command = Callable[..., Any]
 _SHOWN = 10
+_ITS_PROJECT = "Project of the bulk.  [default: RECONCILER_PROJECT]"
 
 
 @click.group(cls=Group)
@@ -36,7 +38,7 @@ def bulk() -> None:
 
 def _bulk_options(command: Command) -> Command:
     for option in (
-        common_options,
+        place_options(domain=CHOSEN),
         click.option("--yes", is_flag=True, help="Do not ask."),
         click.option("--dry-run", is_flag=True, help="Only count."),
         click.option("--bulk", "bulk_name", default="", help="Name of the bulk.  [default: a new one]"),
@@ -84,29 +86,39 @@ def abort(*, filters: Filters, reason: str, **given: Any) -> None:  # noqa: ANN4
 
 @bulk.command(short_help="Go on with a bulk that was interrupted.")
 @click.argument("name", metavar="BULK")
-@common_options
-def resume(*, name: str, project: str, domain: str, as_json: bool) -> None:
+@place_options(project=_ITS_PROJECT, domain="")
+def resume(*, name: str, project: str, as_json: bool) -> None:
     """Go on with a bulk that was interrupted. Of one that is done, tell what became of its runs."""
-    place = Place(project, domain)
+    place = Place(project)
     with connected(place) as client:
         _carry_out(client.bulk.open(name, place.settings.project), as_json=as_json)
 
 
 @bulk.command("list", short_help="Show the bulks of a project.")
-@common_options
-def listing(*, project: str, domain: str, as_json: bool) -> None:
+@place_options(project=_ITS_PROJECT, domain="")
+def listing(*, project: str, as_json: bool) -> None:
     """Show the bulks of a project, last ones first: what was asked of how many runs, by whom, and how far each came."""
-    place = Place(project, domain)
+    place = Place(project)
     with connected(place) as client:
-        found = [(each.plan, len(each.done())) for each in client.bulk.planned(place.settings.project)]
+        found = [(each.plan, each.done()) for each in client.bulk.planned(place.settings.project)]
     if as_json:
-        emit({"bulks": [{**_head(plan), "done": done} for plan, done in found]})
+        emit(
+            {"bulks": [{**_head(plan), "done": len(done), "refused": _refused(done)} for plan, done in found]}
+        )
     elif found:
         rows = [
-            (plan.name, plan.verb, str(plan.count), str(done), iso(plan.at) or "", str(plan.by))
+            (
+                plan.name,
+                plan.verb,
+                str(plan.count),
+                str(len(done)),
+                str(_refused(done)),
+                iso(plan.at) or "",
+                str(plan.by),
+            )
             for plan, done in found
         ]
-        show_table(("BULK", "VERB", "RUNS", "DONE", "ASKED", "BY"), rows)
+        show_table(("BULK", "VERB", "RUNS", "DONE", "REFUSED", "ASKED", "BY"), rows)
     else:
         note(f"There is no bulk of {place.settings.project}.")
 
@@ -128,11 +140,13 @@ def _begin(
         raise click.UsageError("--json asks no questions: add --yes, or --dry-run.")
     place = Place(project, domain)
     with connected(place) as client:
-        question = filters.question(place.settings.project, domain, client.store.now())
+        question = filters.question(place.settings.project, place.domain, client.store.now())
         found = client.bulk.find(verb, question)
         tell_damage(found)
         if dry_run or not found.rows:
             _count(verb, found, limit, as_json=as_json)
+            if not (found.rows or as_json) and (hint := whole_name(question)):
+                note(hint.strip())
             return
         if not yes:
             _ask(verb, found, limit)
@@ -192,15 +206,26 @@ def _ask(verb: BulkVerb, found: Found, limit: int) -> None:
 
 def _carry_out(begun: Bulk, *, as_json: bool) -> None:
     name = begun.plan.name
-    note(f"If this is interrupted, `reconciler bulk resume {name}` goes on with it.")
+    if len(begun.done()) < begun.plan.count:
+        note(f"If this is interrupted, `reconciler bulk resume {name}` goes on with it.")
     done = begun.carry_out()
+    refused = [each for each in done if each.refused]
     if as_json:
         emit({**_head(begun.plan), "done": len(done), "runs": [_document(each) for each in done]})
-        return
-    for each in done:
-        if each.refused:
+    else:
+        for each in refused:
             note(f"{each.run}: {each.refused}")
-    say(_sentence(begun, done))
+        say(_sentence(begun, done))
+        if refused:
+            note(
+                "What was refused is not tried again by this bulk: once its cause is mended, plan a new one."
+            )
+    if done and len(refused) == len(done):
+        click.get_current_context().exit(ExitCode.USAGE)
+
+
+def _refused(done: Sequence[Done]) -> int:
+    return sum(bool(each.refused) for each in done)
 
 
 def _sentence(begun: Bulk, done: Sequence[Done]) -> str:

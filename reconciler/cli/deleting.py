@@ -8,8 +8,9 @@ from reconciler.archive.requests import DeleteRequest
 from reconciler.cli.commands import Command
 from reconciler.cli.exits import GivenUp
 from reconciler.cli.output import emit, note, say, show_table
-from reconciler.cli.session import ONE_RUN, Place, common_options, connected
+from reconciler.cli.session import ONE_RUN, Place, connected, place_options
 from reconciler.client import Client
+from reconciler.client.to_delete import LOOKED_INTO
 from reconciler.core.counted import counted
 from reconciler.core.times import iso
 
@@ -21,7 +22,9 @@ from reconciler.core.times import iso
 @click.option("--reason", default="", help="Why; kept in the trace.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
-@common_options
+@place_options(
+    domain="Domain of RUN; with --all only its runs.  [default: RECONCILER_DOMAIN; with --all, where that is not set, all]"
+)
 def delete(
     *,
     run: str | None,
@@ -48,7 +51,7 @@ def delete(
         raise click.UsageError("name the RUN, or all runs of a project with --all --project PROJECT.")
     place = Place(project, domain)
     with connected(place) as client:
-        request = _planned(client, place, run, incarnation, domain, reason)
+        request = _planned(client, place, run, incarnation, reason)
         if dry_run or not (request.archived or request.stored):
             _tell(request, _counted(request), as_json=as_json)
             return
@@ -59,10 +62,10 @@ def delete(
 
 
 @click.command(cls=Command, short_help="Show what was deleted from the archive, when, and by whom.")
-@common_options
-def deleted(*, project: str, domain: str, as_json: bool) -> None:
+@place_options(domain="")
+def deleted(*, project: str, as_json: bool) -> None:
     """Show what was deleted from the archive of a project on request, when, by whom, and how much it was."""
-    place = Place(project, domain)
+    place = Place(project)
     with connected(place) as client:
         found = client.history.deleted(place.settings.project)
     if as_json:
@@ -85,11 +88,9 @@ def deleted(*, project: str, domain: str, as_json: bool) -> None:
         note(f"Nothing of {place.settings.project} was deleted on request.")
 
 
-def _planned(
-    client: Client, place: Place, run: str | None, incarnation: str, domain: str, reason: str
-) -> DeleteRequest:
+def _planned(client: Client, place: Place, run: str | None, incarnation: str, reason: str) -> DeleteRequest:
     if run is None:
-        return client.history.plan_delete_project(place.settings.project, domain=domain, reason=reason)
+        return client.history.plan_delete_project(place.settings.project, domain=place.domain, reason=reason)
     one = place.one_run(run)
     if incarnation and one.incarnation not in {"", incarnation}:
         raise click.UsageError(f"{run} and --incarnation {incarnation} name two runs: leave one of them out.")
@@ -120,10 +121,14 @@ def _what(request: DeleteRequest) -> str:
 
 
 def _counted(request: DeleteRequest) -> str:
-    runs = _runs(request.archived + request.stored)
+    runs = _runs(request.archived + request.stored - request.too_new)
     parts = [f"{_what(request)}: {runs} with {counted(request.actions, 'action')} would be deleted at once"]
     if request.stored:
         parts[0] += f", {request.stored} of them not archived yet"
+    if not request.runs and request.archived > LOOKED_INTO:
+        parts.append(
+            "which of them are damaged, or archived by a newer release, is found out when they are deleted"
+        )
     return "; ".join([*parts, *_staying(request)]) + "."
 
 

@@ -25,6 +25,7 @@ from reconciler.cli.local import (
     own_version,
     python,
     refuse_foreign_modules,
+    require_servers,
     two_columns,
     versions,
 )
@@ -60,6 +61,7 @@ def demo(data: Path, limit: int | None, *, crash: bool, fresh: bool) -> int:
     Starts Valkey, an S3 server and Celery workers of its own, and ends them again. Nothing has to be set up,
     and no server of yours is touched.
     """
+    require_servers()
     screen = Screen()
     try:
         with ended_by_signals():
@@ -213,6 +215,6 @@ def _say_what_next(screen: Screen) -> None:
             (python(Path("examples/05_timeouts_and_abort.py")), "abort one that is running"),
         ]
     else:
-        steps.append((command("abort", "RUN"), "abort one that is running"))
+        steps.append((command("abort", "RUN", "--reason", "WHY"), "abort one that is running"))
     screen.say("\nWhat to try next:")
     screen.say(two_columns(steps))

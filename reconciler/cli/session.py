@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +20,9 @@ from reconciler.cli.exits import GivenUp
 from reconciler.cli.terminal import safe_stderr
 from reconciler.client import Client
 from reconciler.client.actions import Actions
-from reconciler.client.handles import action_of
+from reconciler.client.identities import action_of
 from reconciler.client.incarnation import OneIncarnation
-from reconciler.settings import Settings
+from reconciler.settings import PREFIX, Settings
 from reconciler.stores.redis.store import RedisStore
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,15 +33,34 @@ ONE_RUN = "RUN[@INCARNATION]"
 """What names a run to them."""
 
 
+PROJECT = "Project of the run.  [default: RECONCILER_PROJECT]"
+DOMAIN = "Domain of the run.  [default: RECONCILER_DOMAIN]"
+CHOSEN = "Only runs of this domain.  [default: RECONCILER_DOMAIN where it is set, else all]"
+"""What `--domain` means to commands that choose among the runs of a project: see `Place.domain`."""
+
+
+def place_options(project: str = PROJECT, domain: str = DOMAIN) -> Callable[[F], F]:
+    """Add `--project`, `--domain` and `--json`.
+
+    Args:
+        project: what the option says of itself.
+        domain: as `project`; empty: the command has no such option.
+    """
+
+    def decorate(command: F) -> F:
+        command = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs.")(
+            command
+        )
+        if domain:
+            command = click.option("--domain", default="", help=domain)(command)
+        return click.option("--project", default="", help=project)(command)
+
+    return decorate
+
+
 def common_options(command: F) -> F:
-    """Add `--project`, `--domain` and `--json`."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for programs."),
-        click.option("--domain", default="", help="Domain of the run.  [default: RECONCILER_DOMAIN]"),
-        click.option("--project", default="", help="Project of the run.  [default: RECONCILER_PROJECT]"),
-    ):
-        command = option(command)
-    return command
+    """Add `--project`, `--domain` and `--json` to a command that names one run."""
+    return place_options()(command)
 
 
 class One(NamedTuple):
@@ -66,7 +86,7 @@ class Place:
         settings: those of the environment, with the project and domain of the options.
     """
 
-    def __init__(self, project: str, domain: str) -> None:
+    def __init__(self, project: str, domain: str = "") -> None:
         """Read the settings.
 
         Raises:
@@ -78,6 +98,16 @@ class Place:
             if name:
                 check_name(what, name)
         self.settings = Settings.from_env(**{what: name for what, name in self._given.items() if name})
+
+    @property
+    def project(self) -> str:
+        """The only project of which runs are chosen, as said by the option or by a variable that is set; empty: all."""
+        return self._given["project"] or os.environ.get(f"{PREFIX}PROJECT", "")
+
+    @property
+    def domain(self) -> str:
+        """The only domain of which runs are chosen; as `project`."""
+        return self._given["domain"] or os.environ.get(f"{PREFIX}DOMAIN", "")
 
     def action(self, text: str) -> ActionId:
         """Read an action; a run stands for its root.

@@ -95,8 +95,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File with a whole task template as JSON, instead of --interface.",
 )
-@click.option("--run", default="", help="Name of the run.  [default: a new one]")
-@click.option("--key", default="", help="Idempotency key: the same key and input again give the first run.")
+@click.option("--run", "--name", default="", help="Name of the run.  [default: a new one]")
+@click.option(
+    "--key",
+    "--idempotency-key",
+    default="",
+    help="Idempotency key: the same key and input again give the first run.",
+)
 @click.option("--wait", is_flag=True, help="Wait for the end and print the result; exits as `result` does.")
 @click.option(
     "--timeout", type=duration, help="With --wait: longest wait, as 60, 10s or 2h.  [default: no limit]"

@@ -66,7 +66,7 @@ def _pairs(names: Sequence[str], cells: Sequence[Text]) -> Any:  # noqa: ANN401 
 
     block = Table(box=None, show_header=False, pad_edge=False)
     block.add_column(style="bold", no_wrap=True)
-    block.add_column(overflow="fold")
+    block.add_column(overflow="fold", min_width=1)  # a mark without a base takes no column, and is shown
     for name, cell in zip(names, cells, strict=True):
         block.add_row(name, cell)
     return block

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import click
 
@@ -39,7 +40,7 @@ def watch(
     """Follow an action until it ends; exits as `result` does.
 
     Of several runs that had the name, the last one, or that of INCARNATION, as `reconciler history` shows it.
-    On a terminal, the tree of a RUN with children is shown with its progress; else events, as they come.
+    On a terminal, the tree of a RUN is shown with its progress; else events, as they come.
     Ctrl-C ends the watching, not the action. With --json, one object per line.
     """
     place = Place(project, domain)
@@ -48,7 +49,7 @@ def watch(
     with connected(place) as connection, leaving_it_running(target):
         client = one.reader(connection)
         if _as_tree(client, target, after, as_json=as_json):
-            follow_tree(client, target, timeout)
+            follow_tree(client, target, timeout, partial(_stuck, connection))
         else:
             for event in client.watch(target, after, timeout):
                 _show(event, as_json=as_json)
@@ -81,17 +82,22 @@ def _tell_why(client: Client, record: TaskAction, event: ActionEvent) -> None:
     """Say why no worker will take it as things are; the event, which a step wrote, tells of a launch alone."""
     if record.events != event.sequence:
         return  # an old event: it has gone on since
-    found = why_waiting(client, record)
-    if found is not None and found.reason in STUCK:
-        note(f"{found.text}.")
+    text = _stuck(client, record)
+    if text:
+        note(f"{text}.")
+
+
+def _stuck(client: Client, record: TaskAction) -> str:
+    """Say why no worker will take an action as things are; empty when one may."""
+    found = why_waiting(client, record) if record.phase is ActionPhase.QUEUED else None
+    return found.text if found is not None and found.reason in STUCK else ""
 
 
 def _as_tree(client: Actions, target: ActionId, after: int, *, as_json: bool) -> bool:
-    """Tell whether a person looks at the root of a run that has more than the root."""
+    """Tell whether a person looks at a run."""
     if as_json or after or not sys.stdout.isatty():
         return False
-    record = client.get(target)
-    return not record.spec.parent_action_name and record.children.total > 0
+    return not client.get(target).spec.parent_action_name
 
 
 def _why_none(client: Actions, action: ActionId, after: int) -> str:

@@ -19,13 +19,13 @@ from reconciler.archive.record import ArchivedRun
 from reconciler.broker.messages import Messenger
 from reconciler.client.archived import ArchivedRuns, counts_of, listed
 from reconciler.client.descent import made_into
+from reconciler.client.identities import Handle, NamedAction, NamedRun, action_of, life_of, run_of
+from reconciler.client.reading import read_outcomes, read_outputs
 from reconciler.client.submission import MAX_ACTOR, me
-from reconciler.client.turns import set_priority
+from reconciler.client.turns import below, set_priority
 from reconciler.client.waiting import (
     Waiter,
     decode_outputs,
-    document_of,
-    ended_error,
     is_over,
     not_over,
     raise_unless_succeeded,
@@ -37,7 +37,6 @@ from reconciler.core.attempts import AttemptView, attempt_view, attempts_of
 from reconciler.core.events import observed_attempts
 from reconciler.core.half_stored import half_stored_text, is_open, is_rootless
 from reconciler.stores.base import AbortOutcome, AbortReport, Store
-from reconciler.stores.blobs import get_many
 from reconciler.stores.counts import RunCounts, RunSummary
 from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import BlobStore
@@ -66,6 +65,7 @@ class Actions:
         largest: bytes of the largest outputs that are loaded; 0: any.
         door: the way by which the caller came, noted with each change.
         actor: who the caller is; empty = the user of this process.
+        place: project and domain of names without them.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Actions:
         self.archived = archived or ArchivedRuns(None)
         self.door: str = Door.CLIENT
         self.actor = ""
+        self.place = ("default", "development")
         self._waker = Waker(messenger)
 
     def who(self) -> Who:
@@ -89,7 +90,7 @@ class Actions:
         return Who(self.actor or me(), self.door)
 
     # -- reading ---------------------------------------------------------------------------------------------------
-    def get(self, action: ActionId) -> TaskAction:
+    def get(self, action: NamedAction) -> TaskAction:
         """Read one record.
 
         Raises:
@@ -98,7 +99,8 @@ class Actions:
             ArchiveDamaged, ArchiveTooNew: it lies in the archive, and cannot be read.
             BlobUnavailable: it is not stored, and the server of the archive does not answer.
         """
-        found = self.store.get(action.checked())
+        action = action_of(action, *self.place)
+        found = self.store.get(action)
         if found is not None and self._is_own(found):
             return found
         run = self._archived(action.run_id)
@@ -108,9 +110,7 @@ class Actions:
         if run is not None and run.damage:
             raise ArchiveDamaged(run.uri, run.lost)
         partly = "" if found is not None else self._partly(action.run_id, run)
-        raise ActionNotFound(
-            action, used_again=found is not None, half_stored=partly, incarnation=self._meant
-        )
+        raise self._missing(action, used_again=found is not None, half_stored=partly)
 
     def _partly(self, run: RunId, archived: ArchivedRun | None) -> str:
         """Say of a run whose submitter has not stored all of it how it goes on; empty for any other one."""
@@ -123,6 +123,12 @@ class Actions:
         counts = self.store.counts(run)
         return half_stored_text(first[0], counts.total if counts else 1)
 
+    def _missing(self, action: object, **why: Any) -> ActionNotFound:  # noqa: ANN401  # arguments of the error
+        """Make the error for an action, or a run, that neither the store nor the archive has."""
+        error = ActionNotFound(action, incarnation=self._meant, **why)
+        error.args = (f"{error}{self.archived.why_none}",)
+        return error
+
     def _is_own(self, record: TaskAction) -> bool:
         """Tell whether a record belongs to the run that is meant, not to a later run of its name."""
         del record
@@ -132,18 +138,19 @@ class Actions:
         """Read the run from the archive; None when it has none."""
         return self.archived.find(run)
 
-    def counts(self, run: RunId) -> RunCounts:
+    def counts(self, run: NamedRun) -> RunCounts:
         """Count the actions of a run in each phase.
 
         Raises:
             ActionNotFound: there is no such run.
         """
-        found = self.store.counts(run.checked())
+        run = run_of(run, *self.place)
+        found = self.store.counts(run)
         if found is not None:
             return found
         archived = self._archived(run)
         if archived is None:
-            raise ActionNotFound(run)
+            raise self._missing(run)
         return counts_of(archived)
 
     def runs(self, limit: int = 50, before: int | RunSummary = 0) -> list[RunSummary]:
@@ -155,42 +162,49 @@ class Actions:
         """
         return self.store.list_runs(limit, before)
 
-    def actions(self, run: RunId, parent: str | None = None, after: str = "") -> Iterator[TaskAction]:
+    def actions(self, run: NamedRun, parent: str | None = None, after: str = "") -> Iterator[TaskAction]:
         """List all actions of a run, or the direct children of one, by parent and name, `m2` before `m10`.
 
         Args:
             run: which run.
             parent: name of an action: list only its direct children; "" lists the roots.
             after: continue after this action, as `position` names it.
+
+        Raises:
+            ActionNotFound: there is no such run.
         """
-        run.checked()
+        return self._listed(run_of(run, *self.place), parent, after)
+
+    def _listed(self, run: RunId, parent: str | None, after: str) -> Iterator[TaskAction]:
         limit = _FIRST_PAGE
         while True:
             page = self.store.list_actions(run, parent=parent, after=after, limit=limit)
             if not page.actions and limit == _FIRST_PAGE and self.store.counts(run) is None:
                 archived = self._archived(run)
-                yield from listed(archived, parent, after) if archived is not None else ()
+                if archived is None:
+                    raise self._missing(run)
+                yield from listed(archived, parent, after)
                 return
             yield from page.actions
             after, limit = page.next, _PAGE
             if not after:
                 return
 
-    def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
+    def events(self, action: NamedAction, after: int = 0) -> list[ActionEvent]:
         """Read the events so far with a sequence above `after`.
 
         Raises:
             ActionNotFound: there is no such action.
         """
-        found = self.store.events(action.checked(), after)
+        action = action_of(action, *self.place)
+        found = self.store.events(action, after)
         return found or self._archived_events(self.get(action), after)
 
     def _archived_events(self, record: TaskAction, after: int) -> list[ActionEvent]:
-        """Read the events of a record that is archived; none of another one."""
         run = self._archived(record.id.run_id) if record.archived else None
         return run.events(record.id.action, after) if run is not None else []
 
-    def attempts(self, action: ActionId) -> list[AttemptView]:
+    def attempts(self, action: NamedAction) -> list[AttemptView]:
         """List the attempts so far, in order, as their events tell of them (R60).
 
         Events are kept for a day, the newest 200 of an action, and all in the archive. An attempt whose events are gone
@@ -202,7 +216,7 @@ class Actions:
         found = attempts_of(self.events(action))
         return found or [attempt_view(observed_attempts(self.get(action)), ())]
 
-    def made_of(self, run: RunId) -> RunLife | None:
+    def made_of(self, run: NamedRun) -> RunLife | None:
         """Find the run this one was made of by `rerun`, `recover` or `fork`; None when it was submitted.
 
         Raises:
@@ -210,7 +224,7 @@ class Actions:
         """
         first = next(self.actions(run), None)
         if first is None:
-            raise ActionNotFound(run)
+            raise ActionNotFound(run_of(run, *self.place))
         lineage = first.metadata.lineage
         return RunLife.parse(lineage.source) if lineage else None
 
@@ -228,12 +242,12 @@ class Actions:
         except ActionNotFound:
             return None
 
-    def made_into(self, source: RunLife) -> list[RunId]:
+    def made_into(self, source: RunLife | Handle) -> list[RunId]:
         """Find the runs that `rerun`, `recover` or `fork` made of this one, stored or archived, by name."""
-        return made_into(self.store, self.archived, source)
+        return made_into(self.store, self.archived, life_of(source))
 
     # -- waiting ---------------------------------------------------------------------------------------------------
-    def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Watch:
+    def watch(self, action: NamedAction, after: int = 0, timeout: float | None = None) -> Watch:
         """Give events as they come, ending with the terminal one, for `for` and `async for`.
 
         Args:
@@ -245,11 +259,11 @@ class Actions:
             ActionNotFound: there is no such action; raised when the first event is asked for.
             ResultTimeout: `timeout` seconds passed before the end.
         """
-        return Watch(self, action, after, timeout)
+        return Watch(self, action_of(action, *self.place), after, timeout)
 
     def wait(
         self,
-        action: ActionId,
+        action: NamedAction,
         timeout: float | None = None,
         progress: Callable[[], None] | None = None,
         *,
@@ -268,6 +282,7 @@ class Actions:
             ResultTimeout: it has not ended in time; it goes on.
             EndlessWait: a task would wait for what waits for it.
         """
+        action = action_of(action, *self.place)
         if not fresh:
             record = self.get(action)
             if is_over(record):
@@ -284,7 +299,7 @@ class Actions:
                 if progress is not None:
                     progress()
 
-    def result(self, action: ActionId, timeout: float | None = None) -> Any:  # noqa: ANN401  # whatever the task returned
+    def result(self, action: NamedAction, timeout: float | None = None) -> Any:  # noqa: ANN401  # whatever the task returned
         """Wait until the action has succeeded and return its outputs.
 
         Raises:
@@ -301,21 +316,26 @@ class Actions:
             BlobNotFound, BlobCorrupt, BlobUnavailable: the object is gone, changed or too large, or out of reach.
         """
         raise_unless_succeeded(record)
-        return document_of(record, lambda ref: self.blobs.get(ref.uri, sha256=ref.sha256, limit=self.largest))
+        return read_outputs(self.blobs, record, self.largest)
 
-    def outcomes(self, actions: Sequence[ActionId], decode: Callable[[bytes], T]) -> list[T | ActionEnded]:
-        """Read the results or errors of many ended actions, in order, in few round trips."""
-        records = self._records(actions)
-        far = [r.status.outputs for r in records if r.status.outputs and r.status.outputs.inline is None]
-        fetched = dict(
-            zip((ref.uri for ref in far), get_many(self.blobs, far, limit=self.largest), strict=True)
+    def outcomes(self, actions: Sequence[NamedAction], decode: Callable[[bytes], T]) -> list[T | ActionEnded]:
+        """Read the results or errors of many ended actions, in order, in few round trips.
+
+        Of outputs that are gone or were changed the error is `ActionFailed`, with the code `BlobNotFound` or `BlobCorrupt`.
+
+        Raises:
+            ActionNotFound: one of them is not stored.
+            BlobUnavailable: the server does not answer.
+        """
+        return read_outcomes(
+            self.blobs,
+            self._records([action_of(action, *self.place) for action in actions]),
+            decode,
+            self.largest,
         )
-        return [self._outcome(record, fetched, decode) for record in records]
 
     def _records(self, actions: Sequence[ActionId]) -> list[TaskAction]:
         records: list[TaskAction] = []
-        for action in actions:
-            action.checked()
         for start in range(0, len(actions), _AT_ONCE):
             part = actions[start : start + _AT_ONCE]
             for action, record in zip(part, self.store.get_many(part), strict=True):
@@ -323,17 +343,8 @@ class Actions:
                 records.append(record if record is not None and own else self.get(action))
         return records
 
-    @staticmethod
-    def _outcome(
-        record: TaskAction, fetched: dict[str, bytes], decode: Callable[[bytes], T]
-    ) -> T | ActionEnded:
-        error = ended_error(record)
-        if error is not None:
-            return error
-        return decode(document_of(record, lambda ref: fetched[ref.uri]))
-
     # -- ending ----------------------------------------------------------------------------------------------------
-    def abort(self, action: ActionId, reason: str = ABORT_REASON, actor: str = "") -> AbortOutcome:
+    def abort(self, action: NamedAction, reason: str = ABORT_REASON, actor: str = "") -> AbortOutcome:
         """Store the request to abort an action and all its descendants. An ended action stays as it ended.
 
         Args:
@@ -345,7 +356,7 @@ class Actions:
             ActionNotFound: there is no such action.
             StoreUnavailable: the store does not answer.
         """
-        action.checked()
+        action = action_of(action, *self.place)
         request = Deletion(
             reason=cut(reason or ABORT_REASON, 1024),
             actor=cut(actor or self.actor or me(), MAX_ACTOR),
@@ -362,7 +373,7 @@ class Actions:
         return self.store.request_abort(action, request)
 
     # -- whose turn it is ------------------------------------------------------------------------------------------
-    def prioritize(self, target: ActionId | RunId, priority: int) -> int:
+    def prioritize(self, target: NamedAction, priority: int) -> int:
         """Give live actions another priority, and move their waiting launches; a relaunch stays ahead of all.
 
         Args:
@@ -378,21 +389,9 @@ class Actions:
             StoreUnavailable: the store does not answer.
         """
         check_priority(priority)
-        return set_priority(self.store, self.messenger, partial(self._all, target), priority, self.who())
-
-    def _all(self, target: ActionId | RunId) -> Iterator[TaskAction]:
-        """List the actions of a run, or one with all below it."""
-        if isinstance(target, RunId):
-            self.counts(target)
-            yield from self.actions(target)
-            return
-        yield self.get(target)
-        parents = [target.action]
-        while parents:
-            for child in self.actions(target.run_id, parent=parents.pop()):
-                yield child
-                if child.children.total:
-                    parents.append(child.id.action)
+        if not isinstance(target, RunId):
+            target = action_of(target, *self.place)
+        return set_priority(self.store, self.messenger, partial(below, self, target), priority, self.who())
 
 
 def position(action: TaskAction) -> str:

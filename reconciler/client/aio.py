@@ -12,8 +12,11 @@ from typing import Any, TypeVar, overload
 
 from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.client.awaiting import end_of
+from reconciler.client.bulk import Bulk, Bulks
 from reconciler.client.client import Client
 from reconciler.client.handles import Typed
+from reconciler.client.history import History
+from reconciler.client.identities import NamedAction, NamedRun, action_of
 from reconciler.client.run import Run
 from reconciler.client.threads import awaitable, in_thread
 from reconciler.client.waiting import decode_outputs
@@ -24,6 +27,29 @@ R = TypeVar("R")
 
 _AT_ONCE = 500
 """Actions handed from a thread to the loop together."""
+
+
+class AsyncHistory:
+    """The verbs of `Client.history`, awaited."""
+
+    def __init__(self, history: History) -> None:
+        self.find = awaitable(history.find)
+        self.plan_delete = awaitable(history.plan_delete)
+        self.plan_delete_project = awaitable(history.plan_delete_project)
+        self.delete = awaitable(history.delete)
+        self.deleted = awaitable(history.deleted)
+
+
+class AsyncBulks:
+    """The verbs of `Client.bulk`, awaited, and those of a `Bulk`."""
+
+    def __init__(self, bulks: Bulks) -> None:
+        self.find = awaitable(bulks.find)
+        self.plan = awaitable(bulks.plan)
+        self.open = awaitable(bulks.open)
+        self.planned = awaitable(bulks.planned)
+        self.carry_out = awaitable(Bulk.carry_out)
+        self.done = awaitable(Bulk.done)
 
 
 class AsyncClient:
@@ -67,6 +93,8 @@ class AsyncClient:
         self.move_queue = awaitable(client.move_queue)
         self.limit_queue = awaitable(client.limit_queue)
         self.queues = awaitable(client.queues)
+        self.history = AsyncHistory(client.history)
+        self.bulk = AsyncBulks(client.bulk)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> AsyncClient:
@@ -88,7 +116,7 @@ class AsyncClient:
         return await in_thread(lambda: self.plain.run(id, task))
 
     async def actions(
-        self, run: RunId, parent: str | None = None, after: str = ""
+        self, run: NamedRun, parent: str | None = None, after: str = ""
     ) -> AsyncIterator[TaskAction]:
         """See `Client.actions`; followed by `async for`."""
         found = self.plain.actions(run, parent, after)
@@ -96,15 +124,15 @@ class AsyncClient:
             for action in part:
                 yield action
 
-    def watch(self, action: ActionId, after: int = 0, timeout: float | None = None) -> Watch:
+    def watch(self, action: NamedAction, after: int = 0, timeout: float | None = None) -> Watch:
         """See `Client.watch`: nothing to await, but to follow by `async for`."""
         return self.plain.watch(action, after, timeout)
 
-    async def wait(self, action: ActionId, timeout: float | None = None) -> TaskAction:  # noqa: ASYNC109  # as the plain verb has it
+    async def wait(self, action: NamedAction, timeout: float | None = None) -> TaskAction:  # noqa: ASYNC109  # as the plain verb has it
         """See `Client.wait`. Cancelled, only the waiting ends."""
-        return await end_of(self.plain, action, timeout)
+        return await end_of(self.plain, action_of(action, *self.plain.place), timeout)
 
-    async def result(self, action: ActionId, timeout: float | None = None) -> Any:  # noqa: ANN401, ASYNC109  # whatever the task returned
+    async def result(self, action: NamedAction, timeout: float | None = None) -> Any:  # noqa: ANN401, ASYNC109  # whatever the task returned
         """See `Client.result`. Cancelled, only the waiting ends."""
         return decode_outputs(await self.outputs(await self.wait(action, timeout)))
 

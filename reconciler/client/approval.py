@@ -16,7 +16,7 @@ from reconciler.api.errors import (
     SignalRefused,
 )
 from reconciler.api.status_conditions import cut
-from reconciler.api.texts import check_text
+from reconciler.api.texts import check_text, plain
 from reconciler.client.actions import Actions
 from reconciler.client.incarnation import OneIncarnation
 from reconciler.client.submission import MAX_ACTOR, me
@@ -55,7 +55,7 @@ def question(
         action_name=name if parent else "",
         parent_action_name=parent or None,
         action_type=CONDITION,
-        condition_spec=msgspec.json.encode(ConditionSpec(**texts, timeout=limit)),
+        condition_spec=msgspec.json.encode(ConditionSpec(**texts, timeout=limit), enc_hook=plain),
         short_name=name[: LIMITS["short_name"]],
     )
 

@@ -9,6 +9,7 @@ from threading import Lock
 import structlog
 
 from reconciler.api.action import RunId, TaskAction
+from reconciler.api.errors import ArchiveDamaged
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.archive import Archive
 from reconciler.archive.record import ArchivedRun
@@ -39,6 +40,12 @@ class ArchivedRuns:
         self._forgotten = 0
         self._lock = Lock()
 
+    @property
+    def why_none(self) -> str:
+        """A sentence for who finds nothing, where there is no archive to look into."""
+        off = " RECONCILER_ARCHIVE is 0 here, so of an ended run nothing is read after RECONCILER_RETENTION."
+        return off if self._archive is None else ""
+
     def find(self, run: RunId, incarnation: str = "") -> ArchivedRun | None:
         """Find a run; of several with one name the last, unless its incarnation is given. None: the archive has none.
 
@@ -52,6 +59,8 @@ class ArchivedRuns:
         if kept is not None and now - kept[0] < _FOR:
             return kept[1]
         found = self._archive.read_run(run, incarnation)
+        if found is not None and found.damage and not found.actions:
+            raise ArchiveDamaged(found.uri, found.lost)
         if found is not None and found.damage:  # what is listed and counted of it is not all
             log.warning("archive.damaged", run=str(run), error=found.damage)
         with self._lock:

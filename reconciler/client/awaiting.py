@@ -11,6 +11,7 @@ from functools import partial
 from typing import Protocol, Self
 
 from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.bounds import check_timeout
 from reconciler.api.errors import ResultTimeout
 from reconciler.api.event import ActionEvent
 from reconciler.client.threads import begin, begin_if_alive, in_thread
@@ -37,7 +38,8 @@ class AsyncWaiter:
     """Waits in an event loop until something of a run is committed, or until the time limit; see `Waiter`."""
 
     def __init__(self, store: Store, run: RunId, timeout: float | None, *, end_of: str = "") -> None:
-        self._until = None if timeout is None else time.monotonic() + timeout
+        left = check_timeout(timeout)
+        self._until = None if left is None else time.monotonic() + left
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
         self._subscription = store.subscribe(run, self._ring, end_of=end_of)

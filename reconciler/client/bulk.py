@@ -91,10 +91,12 @@ class Bulk:
             told: called with the result of each run of this call.
 
         Raises:
-            InvalidSpec: it was planned longer than `RECONCILER_RETENTION` ago, and there is no archive.
+            InvalidSpec: it was planned longer than `RECONCILER_RETENTION` ago, and there is no archive; or this release does
+                not know its verb.
             QueueFull: what waits in a queue reached its limit.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
+        verb_of(self.plan.verb)
         self._check_age()
         found = self.done()
         again = True  # the first ones may have been done before somebody died who could not note it
@@ -174,17 +176,17 @@ class Bulks:
     def __init__(self, client: Remaking) -> None:
         self._client = client
 
-    def find(self, verb: BulkVerb, question: Question) -> Found:
+    def find(self, verb: BulkVerb | str, question: Question) -> Found:
         """Find the runs of a query to which a verb can be applied; nothing is stored. Stored runs first, newest first.
 
         `abort` fits live runs, `rerun` ended ones, `recover` ended ones in which something did not succeed. If a function
         has handled that failure, it turns out only when the run is recovered: then there is nothing to do.
 
         Raises:
-            InvalidSpec: a field of the question is empty.
+            InvalidSpec: there is no such verb, or no run can fit the question.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
-        client = self._client
+        client, verb = self._client, verb_of(verb)
         if verb is BulkVerb.ABORT:
             alive = [row for row in stored_runs(client.store, question) if not row.ended_at]
             return Found(alive, 0, (), {row.key for row in alive})
@@ -193,8 +195,8 @@ class Bulks:
 
     def plan(
         self,
-        verb: BulkVerb,
-        runs: Iterable[Row | RunLife],
+        verb: BulkVerb | str,
+        runs: Iterable[Row | RunLife | Run[Any]],
         *,
         name: str = "",
         reason: str = "",
@@ -206,7 +208,7 @@ class Bulks:
 
         Args:
             verb: what is done with each.
-            runs: which ones; as `find` answers, or by incarnation.
+            runs: which ones; as `find` answers, by incarnation, or their handles.
             name: of the bulk, in its project; a new one when empty.
             reason: of an abort.
             question: what chose them, noted with the plan.
@@ -214,11 +216,12 @@ class Bulks:
             project: of the bulk; that of the question, or of the settings, when empty.
 
         Raises:
-            InvalidSpec: there are no runs, or too many; or there is a bulk with this name.
-            InvalidName: the name breaks the rule of names.
+            InvalidSpec: there is no such verb; there are no runs, or too many, or one is named without its incarnation; or
+                there is a bulk with this name.
+            InvalidName: a name breaks the rule of names.
             BlobUnavailable: the server does not answer.
         """
-        chosen = tuple(dict.fromkeys(map(_life, runs)))
+        verb, chosen = verb_of(verb), tuple(dict.fromkeys(map(_life, runs)))
         if not chosen or len(chosen) > limit:
             raise InvalidSpec(
                 f"a bulk takes 1 to {limit} runs, and {len(chosen)} were chosen: narrow the question, or raise the limit"
@@ -262,10 +265,35 @@ class Bulks:
         return sorted(found, key=lambda bulk: -bulk.plan.at)
 
 
-def _life(run: Row | RunLife) -> str:
-    if isinstance(run, Row):
+def _life(run: Row | RunLife | Run[Any]) -> str:
+    """Write a run with its incarnation.
+
+    Raises:
+        InvalidSpec: it is something else.
+    """
+    if isinstance(run, RunLife):
+        run.run.checked()
+        return str(run)
+    if isinstance(run, (Row, Run)):
         return str(RunLife(run.id, run.incarnation))
-    return str(run)
+    raise InvalidSpec(
+        f"a bulk takes rows that `find` answered, handles of runs, or RunLife(run, incarnation), got {type(run).__name__} "
+        f"{run!s:.80}: its name may have been used again, so say which run is meant"
+    )
+
+
+def verb_of(verb: str) -> BulkVerb:
+    """Read a verb: an unknown one is refused, and never taken for another.
+
+    Raises:
+        InvalidSpec: there is no such verb for many runs.
+    """
+    try:
+        return BulkVerb(verb)
+    except ValueError:
+        raise InvalidSpec(
+            f"{verb!r:.80} is no verb for many runs: name one of {', '.join(BulkVerb)}"
+        ) from None
 
 
 def is_for(verb: BulkVerb, row: Row) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import msgspec
 from reconciler.api.action import ActionSpec
 from reconciler.api.errors import InvalidArguments, InvalidSpec
 from reconciler.api.names import check_name
-from reconciler.api.schedule import LONGEST_FAIR_KEY
+from reconciler.api.schedule import LONGEST_FAIR_KEY, Delay, Moment
 from reconciler.api.template import Identifier, encode_template
 from reconciler.client.async_task import AsyncTask
 from reconciler.client.run import Run
@@ -118,9 +119,12 @@ class PublishedTask:
         return_exceptions: bool = False,
         concurrency: int | None = None,
         priority: int | None = None,
+        countdown: Delay | None = None,
+        eta: datetime | None = None,
+        expires: Moment | None = None,
         **fixed: Any,  # noqa: ANN401  # arguments of the function
     ) -> Run[Any]:
-        """Submit one call for each item, as `Task.map` does.
+        """Submit one call for each item, as `Task.map` does, with its options.
 
         Raises:
             As `Client.send`; nothing was stored when any item does not fit.
@@ -133,6 +137,9 @@ class PublishedTask:
             "keep_failures": keep_failures,
             "return_exceptions": return_exceptions,
             "priority": self._published.priority if priority is None else priority,
+            "countdown": countdown,
+            "eta": eta,
+            "expires": expires,
             "fair_key": [self._fair_key((item,), fixed) for item in values]
             if self._published.fair_by
             else "",

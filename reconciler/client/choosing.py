@@ -26,7 +26,7 @@ def stored_runs(store: Store, question: Question) -> Iterator[Row]:
     code is asked for, else the roots.
 
     Raises:
-        InvalidSpec: a field of the question is empty.
+        InvalidSpec: no run can fit the question.
         StoreUnavailable: the store does not answer.
     """
     question.checked()

@@ -20,6 +20,7 @@ from reconciler.client.bulk import Bulks
 from reconciler.client.by_name import PublishedTask, Submits, TasksByName
 from reconciler.client.connect import connect, holdings_of
 from reconciler.client.history import History
+from reconciler.client.identities import NamedAction, action_of
 from reconciler.client.maps import Maps
 from reconciler.client.queue_verbs import QueueVerbs
 from reconciler.client.queues import Queues
@@ -270,7 +271,9 @@ class Client(Maps, QueueVerbs):
             expires=expires,
         )
 
-    def signal(self, action: ActionId, value: Value, by: str = "", *, incarnation: str = "") -> SignalOutcome:
+    def signal(
+        self, action: NamedAction, value: Value, by: str = "", *, incarnation: str = ""
+    ) -> SignalOutcome:
         """Answer a condition. The first answer stands; the same answer again is fine.
 
         Args:
@@ -289,7 +292,7 @@ class Client(Maps, QueueVerbs):
             SignalRefused: it was signalled with another value, has ended, or is being aborted.
             StoreUnavailable: the store does not answer.
         """
-        return self._signals.send(action, value, by, self.door, incarnation)
+        return self._signals.send(action_of(action, *self.place), value, by, self.door, incarnation)
 
     def signal_by_token(self, token: str, value: Value, by: str = "") -> SignalOutcome:
         """Answer the condition whose webhook was given a callback token. As `signal`; the token names the condition.

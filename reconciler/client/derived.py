@@ -52,6 +52,23 @@ class Changes(msgspec.Struct, frozen=True):
 NO_CHANGES = Changes()
 
 
+def changes_of(inputs: Any, specs: Any, again: Any) -> Changes:  # noqa: ANN401  # from users whom no type checker helps
+    """Read the changes of a fork.
+
+    Raises:
+        InvalidArguments: they are of another form, as a text, of which each letter would be a name.
+    """
+    by_name = isinstance(inputs, Mapping) and all(isinstance(each, Mapping) for each in inputs.values())
+    if not by_name:
+        raise InvalidArguments(f'give inputs by name, as {{"a0": {{"width": 64}}}}, got {inputs!r:.200}')
+    if not (isinstance(specs, Mapping) and all(isinstance(each, ActionSpec) for each in specs.values())):
+        raise InvalidArguments(f'give specs as {{"a0": task.spec(…)}}, got {specs!r:.200}')
+    names = isinstance(again, Collection) and not isinstance(again, (str, bytes))
+    if not (names and all(isinstance(each, str) for each in again)):
+        raise InvalidArguments(f'give again a list of names of actions, as ["a0"], got {again!r:.200}')
+    return Changes(inputs, specs, tuple(again))
+
+
 class Maker:
     """Makes the records of one run.
 
@@ -138,6 +155,11 @@ class Maker:
         values = self._changes.inputs[name]
         inputs = _merged(record, document, values)
         check_changed(self._store, record, inputs, values)
+        if inputs == msgspec.json.encode(document):
+            raise InvalidArguments(
+                f"the inputs of {record.id} would be what they were, since what is left out keeps its value: give one that "
+                "differs; `reconciler rerun` makes all again, and `reconciler recover` what did not succeed"
+            )
         return msgspec.structs.replace(old, inputs=inputs, input_uri="", inputs_digest="", inputs_hash="")
 
 

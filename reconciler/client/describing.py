@@ -10,10 +10,11 @@ import msgspec
 from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import BadTaskSpecification, InvalidName
 from reconciler.api.phase import ActionPhase
+from reconciler.api.resource import QuotaLease
 from reconciler.api.template import template_or_none
 from reconciler.client.client import Client
 from reconciler.client.incarnation import OneIncarnation
-from reconciler.core.holders import wanted_of
+from reconciler.core.holders import Place, wanted_of
 from reconciler.core.line import read_line
 from reconciler.core.why import Reason, Surroundings, Why, holder_of, why
 from reconciler.plugins.function_config import config_of, function_types
@@ -39,7 +40,7 @@ def look_around(client: Client, record: TaskAction, sees: Sees = bool) -> Surrou
         return replace(found, holder_phase=_phase_of(client, holder, found.now))
     wanted = wanted_of(record)
     if wanted is not None:
-        return replace(found, holders=_holders(client, wanted.resource, sees))
+        return replace(found, holders=_holders(client, wanted.resource, sees), place=_place(client, wanted))
     queue, function = what_it_runs(client, record)
     if turn.line:
         line = read_line(turn.line)
@@ -56,7 +57,7 @@ def look_around(client: Client, record: TaskAction, sees: Sees = bool) -> Surrou
         waiting=facts.waiting,
         paused=facts.paused,
         workers=known.workers,
-        known=bool(known.digests),
+        known=bool(known.digests or known.lacks),
         kept_by=_kept_by(client, record) if turn.line else "",
     )
 
@@ -64,6 +65,10 @@ def look_around(client: Client, record: TaskAction, sees: Sees = bool) -> Surrou
 def _holders(client: Client, resource: str, sees: Sees) -> tuple[str, ...]:
     found = client.quotas.holders(resource) if client.quotas is not None else ()
     return tuple(str(one.action) if sees(one.action.project) else "" for one in found)
+
+
+def _place(client: Client, wanted: QuotaLease) -> Place | None:
+    return client.quotas.place(wanted.resource, wanted.token) if client.quotas is not None else None
 
 
 def _keeps_its_worker(record: TaskAction) -> bool:
@@ -125,10 +130,14 @@ class Described(msgspec.Struct, frozen=True):
 
 _DEEP = 8
 """Actions in a chain of reasons, at most."""
+_ASKING = 1000
+"""Questions among which those of a run are looked for."""
 
 
 def describe(client: Client, action: ActionId, incarnation: str = "", sees: Sees = bool) -> list[Described]:
-    """Describe an action and what it waits for, then what that waits for, and so on; of its open children the first one.
+    """Describe an action and what it waits for, then what that waits for, and so on.
+
+    Of open children it is the one that asks a person, or below which somebody does, else the first one.
 
     Args:
         client: reads.
@@ -153,7 +162,29 @@ def _next(client: Client, record: TaskAction, found: Why | None) -> TaskAction |
         return None
     if found.reason in {Reason.RESERVATION, Reason.QUOTA}:
         return _find(client, found.other)
+    if found.reason is Reason.PLUGIN and found.other.startswith(f"{record.id.project}/"):
+        return _find(client, found.other)  # a run of its own; of another project nothing is told but its name
     if found.reason is not Reason.CHILDREN and not (found.reason is Reason.RUNNING and record.children.open):
         return None
+    return _asked_below(client, record) or _first_open(client, record)
+
+
+def _first_open(client: Client, record: TaskAction) -> TaskAction | None:
     page = client.store.list_actions(record.id.run_id, parent=record.id.action)
     return next((child for child in page.actions if not child.phase.is_terminal()), None)
+
+
+def _asked_below(client: Client, record: TaskAction) -> TaskAction | None:
+    """Find the child of an action that asks a person, or below which somebody does; None when nobody does."""
+    run, store = record.id.run_id, client.store
+    counts = store.counts(run)
+    if counts is None or not counts.phases.get(ActionPhase.PAUSED):
+        return None
+    asking = [action for action in store.list_asking(_ASKING).actions if action.run_id == run]
+    for action in reversed(asking[-_DEEP:]):
+        one, steps = store.get(action), 0
+        while one is not None and one.spec.parent_action_name and steps < _DEEP:
+            if one.spec.parent_action_name == record.id.action:
+                return one
+            one, steps = store.get(run.action(one.spec.parent_action_name)), steps + 1
+    return None

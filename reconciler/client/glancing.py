@@ -39,5 +39,5 @@ class Glance:
             function=function,
             paused=facts.paused,
             workers=known.workers,
-            known=bool(known.digests),
+            known=bool(known.digests or known.lacks),
         )

@@ -5,21 +5,17 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeVar, overload
 
 from reconciler.api.action import ActionId, RunId
-from reconciler.api.errors import InvalidName
 from reconciler.broker.messages import Messenger
 from reconciler.client.actions import Actions
 from reconciler.client.archived import ArchivedRuns
 from reconciler.client.run import Run
 from reconciler.client.waiting import decode_outputs
-from reconciler.core.children import ROOT
 from reconciler.plugins.group_config import config_of
 from reconciler.settings import Settings
 from reconciler.stores.base import Store
 from reconciler.stores.objects import BlobStore
 
 R_co = TypeVar("R_co", covariant=True)
-
-FORMS = "RUN, RUN/ACTION, project/domain/run or project/domain/run/action"
 
 
 class Typed(Protocol[R_co]):
@@ -39,6 +35,7 @@ class Handles(Actions):
     def __init__(self, store: Store, blobs: BlobStore, messenger: Messenger, settings: Settings) -> None:
         super().__init__(store, blobs, messenger, ArchivedRuns(blobs if settings.archive else None))
         self.settings = settings
+        self.place = (settings.project, settings.domain)
         self.largest = settings.max_object_size
 
     @overload
@@ -59,7 +56,7 @@ class Handles(Actions):
             ActionNotFound: there is no such run: it never was, or its retention has passed.
             StoreUnavailable: the store does not answer.
         """
-        record = self.get(action_of(id, self.settings.project, self.settings.domain))
+        record = self.get(id)
         config = config_of(record.spec)
         return Run(
             self,
@@ -70,22 +67,3 @@ class Handles(Actions):
             lazy=config is not None and config.concurrency > 0,
             fresh=False,
         )
-
-
-def action_of(id: str | RunId | ActionId, project: str, domain: str) -> ActionId:  # noqa: A002  # as above
-    """Return the action that is meant; a run stands for its root.
-
-    Args:
-        id: one of `FORMS`, or an identity.
-        project: where the text names none.
-        domain: as `project`.
-
-    Raises:
-        InvalidName: not one of the four forms, or a part breaks the rule of names.
-    """
-    parts = str(id).split("/")
-    if len(parts) > 4:
-        raise InvalidName(f"{str(id)!r:.300} is no action; write {FORMS}")
-    if len(parts) <= 2:
-        parts = [project, domain, *parts]
-    return ActionId(*parts, *([ROOT] if len(parts) == 3 else [])).checked()

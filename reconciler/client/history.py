@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.api.action import RunId
+from typing import Any
+
 from reconciler.api.names import check_incarnation, check_name
 from reconciler.archive.deleting import Deleter
 from reconciler.archive.layout import DELETED
@@ -15,6 +16,8 @@ from reconciler.archive.requests import (
     store_request,
 )
 from reconciler.client.handles import Handles
+from reconciler.client.identities import NamedRun, run_of
+from reconciler.client.run import Run, whole_run
 from reconciler.client.to_delete import project_to_delete, run_to_delete
 
 
@@ -32,13 +35,15 @@ class History:
         """Find the archived runs of a question, newest end first.
 
         Raises:
-            InvalidSpec: a field of the question is empty.
+            InvalidSpec: no run can fit the question.
             BlobUnavailable: the server does not answer.
         """
         return ask(self._client.blobs, question)
 
     # -- deleting --------------------------------------------------------------------------------------------------
-    def plan_delete(self, run: RunId, *, incarnation: str = "", reason: str = "") -> DeleteRequest:
+    def plan_delete(
+        self, run: NamedRun | Run[Any], *, incarnation: str = "", reason: str = ""
+    ) -> DeleteRequest:
         """Say what `delete` would delete for a run: all that ever had its name, or one. Nothing is stored.
 
         Args:
@@ -53,7 +58,9 @@ class History:
             InvalidName: a name, or the incarnation, breaks the rule of names.
             StoreUnavailable, BlobUnavailable: a server does not answer.
         """
-        run.checked()
+        if isinstance(run, Run):
+            incarnation, run = incarnation or run.incarnation, whole_run(run)
+        run = run_of(run, *self._client.place)
         if incarnation:
             check_incarnation(incarnation)
         return run_to_delete(self._client, run, incarnation, reason)

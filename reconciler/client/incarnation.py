@@ -10,6 +10,7 @@ from reconciler.api.event import ActionEvent
 from reconciler.archive.record import ArchivedRun
 from reconciler.client.actions import Actions
 from reconciler.client.archived import counts_of, listed
+from reconciler.client.identities import NamedAction, NamedRun, action_of, run_of
 from reconciler.stores.base import AbortOutcome, AbortReport
 from reconciler.stores.counts import RunCounts
 
@@ -26,17 +27,18 @@ class OneIncarnation(Actions):
     def __init__(self, actions: Actions, action: ActionId, incarnation: str) -> None:
         super().__init__(actions.store, actions.blobs, actions.messenger, actions.archived)
         self.door, self.actor, self.largest = actions.door, actions.actor, actions.largest
-        self._action = action
+        self._action, self.place = action, actions.place
         self._meant = incarnation
 
-    def counts(self, run: RunId) -> RunCounts:
+    def counts(self, run: NamedRun) -> RunCounts:
         """See `Actions.counts`."""
+        run = run_of(run, *self.place)
         found = super().counts(run)
         # only now: what was read before a record of ours is of our run
         archived = self._archived(run) if self.get(self._action).archived else None
         return found if archived is None else counts_of(archived)
 
-    def actions(self, run: RunId, parent: str | None = None, after: str = "") -> Iterator[TaskAction]:
+    def actions(self, run: NamedRun, parent: str | None = None, after: str = "") -> Iterator[TaskAction]:
         """See `Actions.actions`."""
         for given, record in enumerate(super().actions(run, parent, after)):
             if not self._is_own(record):
@@ -53,9 +55,10 @@ class OneIncarnation(Actions):
             raise ActionNotFound(foreign.id, used_again=True, incarnation=self._meant)
         return listed(archived, parent, after)
 
-    def events(self, action: ActionId, after: int = 0) -> list[ActionEvent]:
+    def events(self, action: NamedAction, after: int = 0) -> list[ActionEvent]:
         """See `Actions.events`."""
-        found = self.store.events(action.checked(), after)
+        action = action_of(action, *self.place)
+        found = self.store.events(action, after)
         record = self.get(action)  # only now, as above
         return self._archived_events(record, after) if record.archived else found
 

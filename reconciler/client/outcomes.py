@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from reconciler.api.action import ActionId, TaskAction
@@ -82,14 +82,3 @@ class Outcomes:
     def _names(self, first: int, end: int) -> list[ActionId]:
         run, group = self._record.id.run_id, self._record.id.action
         return [run.action(member_name(group, index)) for index in range(first, end)]
-
-
-def raise_first(outcomes: Iterable[Any | ActionEnded]) -> None:
-    """Raise the first error among results.
-
-    Raises:
-        ActionEnded: a member ended otherwise than by success.
-    """
-    for outcome in outcomes:
-        if isinstance(outcome, ActionEnded):
-            raise outcome

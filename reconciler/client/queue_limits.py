@@ -1,8 +1,9 @@
 """Refuse submissions to a queue in which as many launches wait as its limit allows.
 
 The bound is approximate, so that submitting stays one round trip: a queue is looked at once a second, and only what this
-client has submitted since is counted on top. What others submit within that second is not, nor is an action that does not
-stand in a line: before its first round or its `eta`, between two attempts, waiting for a unit of a quota or a cache key.
+client has submitted since is counted on top, until a step has looked at it. What others submit within that second is not,
+nor is an action that does not stand in a line: before its first round or its `eta`, between two attempts, waiting for a unit
+of a quota or a cache key.
 """
 
 from __future__ import annotations
@@ -11,24 +12,31 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import ActionId, TaskAction
 from reconciler.api.errors import QueueFull
 from reconciler.client.door import Door
 from reconciler.stores.base import Store
 
 _LOOK_EVERY = 1.0
 """How long a look at a queue counts, seconds."""
+_READ_AT_ONCE = 500
 
 
 @dataclass
 class _Seen:
-    """The last look at a queue, and what this client has submitted to it since."""
+    """The last look at a queue, and what this client has submitted to it since: the last action of each, and how many."""
 
     until: float
     limit: int
     waiting: int
+    mine: list[tuple[ActionId, int]] = field(default_factory=list)
+
+    @property
+    def all(self) -> int:
+        """Count what waits, as far as is known."""
+        return self.waiting + sum(count for _, count in self.mine)
 
 
 class QueueLimits:
@@ -55,13 +63,30 @@ class QueueLimits:
         Raises:
             QueueFull: as much waits as may.
         """
+        full = self.full(actions)
+        if full is not None and self._store.get(actions[0].id) is None:
+            raise full
+
+    def full(self, actions: Sequence[TaskAction]) -> QueueFull | None:
+        """Tell whether there is no room for the actions of one submission; else count them."""
         for queue, more in self._by_queue(actions).items():
             seen = self._look(queue)
             if seen.limit < 0:
                 continue
-            if seen.waiting + more > seen.limit and self._store.get(actions[0].id) is None:
-                raise QueueFull(queue, seen.limit, seen.waiting, more)
-            seen.waiting += more
+            if seen.mine and seen.waiting + more <= seen.limit < seen.all + more:
+                self._look_at_mine(queue, seen)
+            if seen.all + more > seen.limit:
+                return QueueFull(queue, seen.limit, seen.all, more)
+            seen.mine.append((actions[-1].id, more))
+        return None
+
+    def _look_at_mine(self, queue: str, seen: _Seen) -> None:
+        """Forget submissions that a step has looked at, then count anew: they stand in line by now, or have been drawn."""
+        first, rest = seen.mine[:_READ_AT_ONCE], seen.mine[_READ_AT_ONCE:]
+        records = self._store.get_many([action for action, _ in first])
+        new = [one for one, record in zip(first, records, strict=True) if record is None or not _met(record)]
+        seen.mine = [*new, *rest]
+        seen.waiting = self._store.launches_waiting().get(queue, 0)
 
     def forget(self, queue: str) -> None:
         """Look again before the next submission."""
@@ -88,3 +113,8 @@ class QueueLimits:
             with self._lock:
                 self._seen[queue] = seen
         return seen
+
+
+def _met(record: TaskAction) -> bool:
+    """Tell whether a step has looked at an action."""
+    return record.status.attempts > 0 or record.phase.is_terminal()

@@ -53,7 +53,7 @@ class QueueVerbs:
         """Return, for each queue, how much waits in it, whether it is paused, and its limit.
 
         Args:
-            *names: which queues; by default that of attempts and all in which launches wait.
+            *names: which queues; by default that of attempts, and those in which launches wait or that have a rule.
 
         Raises:
             InvalidName, StoreUnavailable: as `pause_queue`.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from reconciler.api.audit import Ruling, Who, ruling
+from reconciler.api.bounds import MOST
 from reconciler.api.errors import InvalidSpec
 from reconciler.api.queues import check_attempts_queue
 from reconciler.broker.messages import Messenger
@@ -89,7 +90,8 @@ class Queues:
         """Return the rules of some queues and what waits in them; see `Client.queues`."""
         wanted = [self._checked(name) for name in names]
         waiting = self._lines.launches_waiting()
-        found = wanted or sorted({self._settings.attempts_queue, *waiting})
+        all_ = {self._settings.attempts_queue, *waiting, *self._lines.queues_with_rules()}
+        found = wanted or sorted(all_)
         return [self._facts(name, waiting.get(name, 0)) for name in dict.fromkeys(found)]
 
     def _facts(self, name: str, waiting: int) -> QueueFacts:
@@ -105,8 +107,9 @@ class Queues:
 
 
 def _checked_limit(limit: object) -> int:
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit <= MOST:
         raise InvalidSpec(
-            f"the limit of a queue must be a whole number of launches, or None for any number, got {limit!r}"
+            f"the limit of a queue must be a whole number of launches up to {MOST}, or None for any number, "
+            f"got {limit!r:.100}"
         )
-    return limit
+    return int(limit)  # Redis takes no number of an enum

@@ -13,11 +13,12 @@ from reconciler.api.errors import InvalidSpec
 from reconciler.api.lineage import Verb
 from reconciler.broker.messages import Messenger
 from reconciler.client.derivation import Derivation, Made
-from reconciler.client.derived import Changes
+from reconciler.client.derived import NO_CHANGES, Changes, changes_of
 from reconciler.client.door import Door
 from reconciler.client.handles import Handles
+from reconciler.client.identities import NamedRun, run_of
 from reconciler.client.queue_limits import QueueLimits
-from reconciler.client.run import Run
+from reconciler.client.run import Run, whole_run
 from reconciler.client.storing import Storing
 from reconciler.client.waiting import decode_outputs
 from reconciler.settings import Settings
@@ -58,7 +59,7 @@ class Remaking(Handles):
 
     def rerun(
         self,
-        run: RunId,
+        run: NamedRun | Run[Any],
         *,
         name: str = "",
         idempotency_key: str = "",
@@ -70,7 +71,7 @@ class Remaking(Handles):
         Functions start their children again. Priority, fair key, labels and annotations stay; times do not.
 
         Args:
-            run: which one.
+            run: which one: its name, its identity, or its handle.
             name: of the new run; a new one when empty.
             idempotency_key: names this call; the same again gives the first run, or stores what is missing of it.
             incarnation: of the run that is meant, where its name may have been used again.
@@ -81,12 +82,12 @@ class Remaking(Handles):
             SourceUnusable: it has not ended, part of it is gone, or its inputs do not fit a function as it is now.
             InvalidSpec, InvalidName, ActionConflict, QueueFull, StoreUnavailable, BlobUnavailable: as `submit`.
         """
-        made = self._derivation.make(Verb.RERUN, run, name=name, key=idempotency_key, incarnation=incarnation)
+        made = self._make(Verb.RERUN, run, name, idempotency_key, incarnation)
         return self._handle(made, decode)
 
     def recover(
         self,
-        run: RunId,
+        run: NamedRun | Run[Any],
         *,
         name: str = "",
         idempotency_key: str = "",
@@ -109,14 +110,12 @@ class Remaking(Handles):
             As `rerun`; SourceUnusable also: all succeeded, outputs are gone from S3, or a function has another interface
             now.
         """
-        made = self._derivation.make(
-            Verb.RECOVER, run, name=name, key=idempotency_key, incarnation=incarnation
-        )
+        made = self._make(Verb.RECOVER, run, name, idempotency_key, incarnation)
         return self._handle(made, decode)
 
     def fork(
         self,
-        run: RunId,
+        run: NamedRun | Run[Any],
         *,
         inputs: Mapping[str, Mapping[str, Any]] | None = None,
         specs: Mapping[str, ActionSpec] | None = None,
@@ -144,15 +143,30 @@ class Remaking(Handles):
             As `recover`; InvalidSpec: nothing changes; ActionNotFound: the run has no action of that name; InvalidArguments:
                 an action has no such input.
         """
-        changes = Changes(inputs or {}, specs or {}, tuple(again))
+        changes = changes_of(inputs or {}, specs or {}, again)
         if not changes.names:
             raise InvalidSpec(
                 "a fork changes something: name actions in inputs, specs or again, or recover the run"
             )
-        made = self._derivation.make(
-            Verb.FORK, run, changes=changes, name=name, key=idempotency_key, incarnation=incarnation
-        )
+        made = self._make(Verb.FORK, run, name, idempotency_key, incarnation, changes)
         return self._handle(made, decode)
+
+    def _make(
+        self,
+        verb: Verb,
+        run: NamedRun | Run[Any],
+        name: str,
+        key: str,
+        incarnation: str,
+        changes: Changes = NO_CHANGES,
+    ) -> Made:
+        if isinstance(run, Run):
+            source, incarnation = whole_run(run), incarnation or run.incarnation
+        else:
+            source = run_of(run, *self.place)
+        return self._derivation.make(
+            verb, source, changes=changes, name=name, key=key, incarnation=incarnation
+        )
 
     def _handle(self, made: Made, decode: Callable[[bytes], Any] | None) -> Run[Any]:
         return Run(

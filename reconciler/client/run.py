@@ -14,19 +14,20 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from reconciler.api.action import ActionId, ActionSpec, RunId, TaskAction
 from reconciler.api.attempt import Progress
-from reconciler.api.errors import ActionEnded, InvalidSpec
+from reconciler.api.errors import ActionEnded, InvalidName, InvalidSpec
 from reconciler.api.event import ActionEvent
 from reconciler.api.phase import ActionPhase
 from reconciler.client.actions import ABORT_REASON, Actions
 from reconciler.client.awaiting import end_of
 from reconciler.client.completing import AsCompleted, Ends
 from reconciler.client.incarnation import OneIncarnation
-from reconciler.client.outcomes import Outcomes, raise_first
+from reconciler.client.outcomes import Outcomes
 from reconciler.client.threads import awaitable, in_thread
 from reconciler.client.waiting import raise_unless_succeeded
 from reconciler.client.watching import Watch
 from reconciler.core.attempts import AttemptView
-from reconciler.core.results import Results, shown
+from reconciler.core.children import ROOT
+from reconciler.core.results import Results, raise_first, shown
 from reconciler.stores.base import AbortOutcome
 from reconciler.stores.counts import RunCounts
 
@@ -133,9 +134,12 @@ class Run(Generic[T_co]):
         if self._members is None:
             return cast("T_co", self._decode(self._client.outputs(record)))
         found = self._outcomes(record)
-        # read in parts, and all of it well: nothing has to be looked through
-        well = self._lazy and record.phase.has_outputs() and not record.children.failed
-        if not (well or self._return_exceptions):
+        if self._return_exceptions:
+            return cast("T_co", found)
+        if isinstance(found, Results):
+            found = found.raising()
+        # read in parts, and all of it well: each part is looked through when it is read
+        if not (self._lazy and record.phase.has_outputs() and not record.children.failed):
             raise_first(found)
             if self._lazy:
                 raise_unless_succeeded(record)  # for a reason of its own
@@ -144,7 +148,8 @@ class Run(Generic[T_co]):
     def outcomes(self, timeout: float | None = None) -> Sequence[Any | ActionEnded]:
         """Return the result or error of each member of a group, in order; an error is an instance of `ActionEnded`.
 
-        For a map with `concurrency` they are read in parts, as they are asked for.
+        Where outputs are gone or were changed in S3 the error is `ActionFailed` with the code `BlobNotFound` or
+        `BlobCorrupt`. For a map with `concurrency` they are read in parts, as they are asked for.
 
         Raises:
             ResultTimeout: the group has not ended in time.
@@ -222,7 +227,25 @@ class Run(Generic[T_co]):
         return self._remade(self._makes.fork, name=name, idempotency_key=idempotency_key, **changes)
 
     def _remade(self, make: Callable[..., Run[Any]], **options: Any) -> Run[T_co]:  # noqa: ANN401  # those of `make`
-        return make(self.id, incarnation=self.incarnation, decode=self._decode, **options)
+        made = make(whole_run(self), incarnation=self.incarnation, decode=self._decode, **options)
+        made._return_exceptions = self._return_exceptions  # noqa: SLF001  # another one of this class
+        return made
+
+
+def whole_run(handle: Run[Any]) -> RunId:
+    """Return the run of a handle, which only that of a root stands for.
+
+    Raises:
+        InvalidName: it is the handle of an action below the root.
+        ActionNotFound: the run is not stored any more.
+    """
+    action, client = handle.action, handle._client  # noqa: SLF001  # same module
+    if action.action != ROOT and client.get(action).spec.parent_action_name:
+        raise InvalidName(
+            f"{action} is no run, and no action is made again alone: take the handle of the run {handle.id}, or fork "
+            "it with again=[…]"
+        )
+    return handle.id
 
 
 class AsyncRun(Generic[T]):

@@ -9,13 +9,14 @@ from typing import Protocol
 import msgspec
 
 from reconciler.api.action import RunId, TaskAction
-from reconciler.api.errors import ActionNotFound, SourceUnusable
+from reconciler.api.errors import ActionNotFound, BlobCorrupt, BlobNotFound, SourceUnusable
 from reconciler.archive.archive import Archive
 from reconciler.archive.record import ArchivedAction
 from reconciler.archive.requests import deletion_of
+from reconciler.client.reading import way_round
 from reconciler.core.derivation import Records
 from reconciler.core.layout import run_folder
-from reconciler.core.paths import INPUTS_FILE
+from reconciler.core.paths import input_path
 from reconciler.core.status_conditions import terminal_time
 from reconciler.core.times import iso
 from reconciler.stores.base import Store
@@ -23,8 +24,6 @@ from reconciler.stores.holds import LIFE, RunLife
 from reconciler.stores.objects import BlobStore
 
 _PAGE = 5000
-_NAMED = 20
-"""Actions a sentence names at most."""
 _ASKED_AT_ONCE = 16
 """Requests to S3 at the same time."""
 
@@ -121,6 +120,8 @@ def read_source(store: Store, run: RunId, incarnation: str, grip: Grip) -> Sourc
             break
         grip.renew()
         page = store.list_actions(run, after=page.next, limit=_PAGE)
+    if not records:  # the same call by somebody else has made the run meanwhile, and let go of the source
+        raise ActionNotFound(run, incarnation=incarnation)
     return Source(RunLife(run, there), records)
 
 
@@ -134,7 +135,7 @@ def read_archived(archive: Archive, store: Store, run: RunId, incarnation: str, 
     found = archive.read_run(run, incarnation)
     if found is None:
         return None
-    if found.damage:
+    if found.damage and not found.complete:  # events are not needed
         raise SourceUnusable(f"the run {run} cannot be used again as a whole: {found.damage}")
     life = RunLife(run, found.incarnation)
     # as long as the new run is there nobody drops a hold of an earlier call for it
@@ -189,7 +190,10 @@ def objects_of(record: TaskAction, source: RunLife) -> tuple[RunLife, ...]:
 def check_objects(
     blobs: BlobStore, reused: Sequence[TaskAction], again: Sequence[TaskAction], named: Collection[str] = ()
 ) -> None:
-    """Refuse when something is gone from S3 that a new run would point to: outputs, and inputs we stored.
+    """Refuse when something is gone from S3 that a new run would point to, or was cut: outputs, and inputs we stored.
+
+    Outputs of another size than when they were written are as good as gone: nobody is ever given them. The size of inputs
+    is not known, so they are read, unless they are large.
 
     Args:
         blobs: hold them.
@@ -198,46 +202,61 @@ def check_objects(
         named: actions that somebody wants to run again already.
 
     Raises:
-        SourceUnusable: something is gone.
+        SourceUnusable: something is gone, or was cut.
     """
     outputs = [
-        (record, ref.uri)
+        (record, ref.uri, ref.size)
         for record in reused
         if (ref := record.status.outputs) is not None and ref.inline is None
     ]
-    inputs = [
-        (record, f"{record.spec.input_uri.removesuffix(f'/{INPUTS_FILE}')}/{INPUTS_FILE}")
-        for record in again
-        if record.spec.inputs_digest and record.spec.inputs is None
-    ]
-    gone = _gone(blobs, inputs)
-    if gone:
+    inputs = [record for record in again if record.spec.inputs_digest and record.spec.inputs is None]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="source") as pool:
+        why = list(pool.map(lambda record: _loss_of_inputs(blobs, record), inputs))
+    lost = [(record, what) for record, what in zip(inputs, why, strict=True) if what]
+    if lost:
         raise SourceUnusable(
-            f"{len(gone)} of {len(inputs)} inputs that would be used again are gone from S3, as those of {gone[0].id}: "
-            f"{_WHO}. Submit it anew, or in Python `Client.fork` with `specs` for such actions"
+            f"{len(lost)} of {len(inputs)} inputs that would be used again {lost[0][1]}, as those of {lost[0][0].id}. "
+            "Submit it anew, or in Python `Client.fork` with `specs` for such actions"
         )
-    gone = _gone(blobs, outputs)
-    if gone:
+    gone, cut = _missing(blobs, outputs)
+    if gone or cut:
+        found, what, who = (gone, _GONE, _WHO) if gone else (cut, _CHANGED, f"they have {_CUT}")
+        rest = f", and {len(cut)} have {_CUT}" if gone and cut else ""
         raise SourceUnusable(
-            f"{len(gone)} of {len(outputs)} outputs that would be used again are gone from S3, as those of {gone[0].id}: "
-            f"{_WHO}. Run them again: {_way_round(gone, named)}"
+            f"{len(found)} of {len(outputs)} outputs that would be used again {what}, as those of {found[0].id}: "
+            f"{who}{rest}. Run them again: {way_round([*gone, *cut], named)}"
         )
 
 
 _WHO = "a rule of the bucket, or somebody, has deleted them"
+_CUT = "another size than when they were written"
+_GONE = "are gone from S3"
+_CHANGED = "were changed in S3"
+_READ = 1 << 20
+"""Bytes of the largest inputs that are read before they are used again."""
 
 
-def _gone(blobs: BlobStore, asked: Sequence[tuple[TaskAction, str]]) -> list[TaskAction]:
+def _loss_of_inputs(blobs: BlobStore, record: TaskAction) -> str:
+    """Say what has become of the inputs of an action; empty when they are what they were, or large and there."""
+    uri = input_path(record.spec.input_uri)
+    found = blobs.stat(uri)
+    try:
+        if found is not None and found.size <= _READ:
+            blobs.get(uri, sha256=record.spec.inputs_digest)
+    except BlobNotFound:
+        found = None
+    except BlobCorrupt:
+        return _CHANGED
+    return _GONE if found is None else ""
+
+
+def _missing(
+    blobs: BlobStore, asked: Sequence[tuple[TaskAction, str, int]]
+) -> tuple[list[TaskAction], list[TaskAction]]:
+    """Find of which actions the object is gone, and of which it has another size than is known; 0: it is not known."""
     with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="source") as pool:
         found = list(pool.map(lambda each: blobs.stat(each[1]), asked))
-    return [record for (record, _), stat in zip(asked, found, strict=True) if stat is None]
-
-
-def _way_round(gone: Sequence[TaskAction], named: Collection[str]) -> str:
-    """Name the command that runs all of them again, whatever ran again without."""
-    run = gone[0].id.run_id
-    names = sorted({*named, *(record.id.action for record in gone)})
-    if len(names) > _NAMED:
-        return f"`reconciler rerun {run}`"
-    options = " ".join(f"--again {name}" for name in names)
-    return f"`reconciler fork {run} {options}`, or all with `reconciler rerun {run}`"
+    pairs = list(zip(asked, found, strict=True))
+    gone = [record for (record, _, _), stat in pairs if stat is None]
+    cut = [record for (record, _, size), stat in pairs if stat is not None and size and stat.size != size]
+    return gone, cut

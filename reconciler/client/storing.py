@@ -8,7 +8,7 @@ unless a stored record points to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 import structlog
@@ -27,6 +27,7 @@ from reconciler.api.errors import (
 )
 from reconciler.client.submission import new_incarnation
 from reconciler.client.waking import Waker
+from reconciler.core.half_stored import goes_anew_by
 from reconciler.core.paths import INPUTS_FILE
 from reconciler.settings import Settings
 from reconciler.stores.base import Created, CreateOutcome, Store
@@ -94,8 +95,9 @@ class Storing:
         if by is not None:
             actions[0].set_metadata(submitted=by)
         incarnation = begins = actions[0].metadata.incarnation or new_incarnation()  # it may have one already
+        names = {action.id.action for action in actions}
         for start in range(0, len(actions), _AT_ONCE):
-            incarnation = self._part(actions[start : start + _AT_ONCE], incarnation, begins, hold())
+            incarnation = self._part(actions[start : start + _AT_ONCE], incarnation, begins, hold(), names)
         return incarnation
 
     def adopt(self, actions: Sequence[TaskAction], *, quiet: bool = False) -> list[ReconcilerError | None]:
@@ -117,7 +119,9 @@ class Storing:
                 found.append(None if _adopted(answer) else _refusal(action, answer))
         return found
 
-    def _part(self, actions: Sequence[TaskAction], incarnation: str, begins: str, until: int) -> str:
+    def _part(
+        self, actions: Sequence[TaskAction], incarnation: str, begins: str, until: int, names: Collection[str]
+    ) -> str:
         """Store one part; return the incarnation that its run has.
 
         A run that is forgotten meanwhile never comes back: its objects are deleted. It begins anew, as another one.
@@ -130,7 +134,7 @@ class Storing:
             others = [answer.outcome is CreateOutcome.OTHER_INCARNATION for answer in answers]
             if not any(others):
                 for one, answer in zip(placed, answers, strict=True):
-                    refusal = _refusal(one.action, answer)
+                    refusal = _refusal(one.action, answer, names)
                     if refusal is not None:
                         raise refusal
                 return belong[-1]
@@ -215,17 +219,19 @@ def _adopted(answer: Created) -> bool:
     return answer.outcome is CreateOutcome.CONFLICT and "parentActionName" not in answer.fields
 
 
-def _refusal(action: TaskAction, answer: Created) -> ReconcilerError | None:
-    """Make the error of an action that was not accepted, else None."""
+def _refusal(action: TaskAction, answer: Created, names: Collection[str] = ()) -> ReconcilerError | None:
+    """Make the error of an action that was not accepted, else None; `names` of all that are submitted with it."""
     if answer.outcome in _FINE:
         return None
     run, parent = action.id.run_id, action.spec.parent_action_name or ""
+    rest = "submit it below another parent"
+    if parent in names:
+        rest = f"what is missing of the run can be stored no more: make it anew by {goes_anew_by(action)}"
     errors: dict[CreateOutcome, Callable[[], ReconcilerError]] = {
         CreateOutcome.CONFLICT: lambda: ActionConflict(action.id, answer.fields),
         CreateOutcome.PARENT_MISSING: lambda: ActionNotFound(run.action(parent)),
         CreateOutcome.PARENT_ENDED: lambda: InvalidSpec(
-            f"action {action.id} cannot be accepted: its parent {parent} has ended or is being aborted; "
-            "submit it below another parent"
+            f"action {action.id} cannot be accepted: its parent {parent} has ended or is being aborted; {rest}"
         ),
         CreateOutcome.OTHER_INCARNATION: lambda: Superseded(
             f"the run {run} is forgotten, and another one has its name: let it end"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -21,8 +22,28 @@ from reconciler.stores.base import Store
 from reconciler.stores.holds import RunLife
 
 _DAY = 86_400_000
+LOOKED_INTO = 1000
+"""Archived runs of a project that are read at most before they are deleted, to tell which are damaged."""
+_AT_ONCE = 16
+"""Requests to S3 at the same time."""
 _Archived = Mapping[RunLife, ArchivedRun | None]
 """Runs in the archive, each as it can be read; None: it cannot."""
+
+
+class _State(msgspec.Struct, frozen=True):
+    """The state of an archived run, as its object tells it.
+
+    Attributes:
+        created_at: when it was created, ms since the epoch.
+        actions: how many can be read.
+        damaged: it cannot be read whole.
+        too_new: a newer release archived it.
+    """
+
+    created_at: int = 0
+    actions: int = 0
+    damaged: bool = False
+    too_new: bool = False
 
 
 class _Stored(msgspec.Struct):
@@ -62,30 +83,37 @@ def run_to_delete(client: Handles, run: RunId, incarnation: str, reason: str) ->
         StoreUnavailable, BlobUnavailable: a server does not answer.
     """
     stored = _ended_in_store(client.store, run, incarnation)
+    listed = _in_index(client, run, incarnation)  # first: what is deleted meanwhile loses its line last
     archived = _in_archive(Archive(client.blobs), run, incarnation)
-    if not archived and stored is None:
+    lost = listed.keys() - archived.keys()
+    if not archived and not lost and stored is None:
         raise ActionNotFound(run, incarnation=incarnation)
-    now, lives = client.store.now(), list(archived)
-    days = [day for each in archived.values() for day in _days_of(each)]
+    now, lives = client.store.now(), [*archived, *sorted(lost)]
+    days = [day for life, each in archived.items() for day in _days_of(each, listed.get(life))]
+    days += [day_of(listed[life].ended_at) for life in lost]
     alone = 0
     if stored is not None:
         lives = list(dict.fromkeys([*lives, stored.life]))
         # the line of such a run, should it be written: its last action ended after its root, or just before
         days += [day_of(stored.ended_at - _DAY), day_of(now)]
-        alone = 0 if stored.lies_in(archived) else stored.actions
+        alone = 0 if stored.lies_in({**archived, **dict.fromkeys(lost)}) else stored.actions
     return DeleteRequest(
         project=run.project,
         domain=run.domain,
         runs=tuple(map(str, lives)),
+        lost=tuple(map(str, sorted(lost))),
         since=min(days),
         until=max(days),
         by=client.who(),
         at=now,
         reason=reason,
-        archived=len(archived),
+        archived=len(archived) + len(lost),
         stored=int(alone > 0),
-        actions=alone + sum(len(each.actions) for each in archived.values() if each is not None),
-        held=sum(bool(client.store.holders(life)) for life in lives),
+        actions=alone
+        + sum(_actions_of(each, listed.get(life)) for life, each in archived.items())
+        + sum(listed[life].actions for life in lost),
+        held=sum(any(_is_made(client, holder) for holder in client.store.holders(life)) for life in lives),
+        damaged=len(lost) + sum(each is None or bool(each.damage) for each in archived.values()),
     )
 
 
@@ -100,24 +128,45 @@ def project_to_delete(client: Handles, project: str, domain: str, reason: str) -
     question = Question(project=project, domain=domain or None, since=FIRST, until=day_of(now))
     there = list(stored_runs(store, question))
     archived = {_life(row): (row.created_at, row.actions) for row in ask(client.blobs, question).rows}
-    lost = set(archived_lives(client.blobs, project, domain)) - archived.keys()
-    archived |= {life: _size(archive, life) for life in lost}
+    objects = set(archived_lives(client.blobs, project, domain))
+    lost, there_alone = archived.keys() - objects, objects - archived.keys()
+    states = _states(archive, objects if len(objects) <= LOOKED_INTO else there_alone)
+    archived |= {life: (states[life].created_at, states[life].actions) for life in there_alone}
     known = {(_plain(life), created) for life, (created, _) in archived.items()}
     alone = {_life(row): row for row in there if row.ended_at and (_life(row), row.created_at) not in known}
-    held = {hold.source for shard in range(store.shards) for hold in store.holds(shard)}
+    staying = {life for life, state in states.items() if state.too_new}
     return DeleteRequest(
         project=project,
         domain=domain,
+        lost=tuple(map(str, sorted(lost))),
         until=day_of(now + _DAY),
         by=client.who(),
         at=now,
         reason=reason,
         archived=len(archived),
         stored=len(alone),
-        actions=sum(size for _, size in archived.values()) + sum(row.actions for row in alone.values()),
+        actions=sum(size for life, (_, size) in archived.items() if life not in staying)
+        + sum(row.actions for row in alone.values()),
         alive=sum(not row.ended_at for row in there),
-        held=len(held & {*archived, *alone}),
+        held=len(_held(client, {*archived, *alone})),
+        damaged=len(lost) + sum(state.damaged for state in states.values()),
+        too_new=len(staying),
     )
+
+
+def _held(client: Handles, lives: Collection[RunLife]) -> set[RunLife]:
+    """Find those of the runs that others were made of."""
+    holds = [hold for shard in range(client.store.shards) for hold in client.store.holds(shard)]
+    holders: dict[RunId, set[RunLife]] = {}
+    for hold in holds:
+        if hold.source in lives:
+            holders.setdefault(hold.holder, set()).add(hold.source)
+    return {life for holder, sources in holders.items() if _is_made(client, holder) for life in sources}
+
+
+def _is_made(client: Handles, holder: RunId) -> bool:
+    """Tell whether a run that holds another one is there: a refused call leaves a hold for two minutes."""
+    return client.store.counts(holder) is not None or bool(Archive(client.blobs).incarnations(holder))
 
 
 def _ended_in_store(store: Store, run: RunId, incarnation: str) -> _Stored | None:
@@ -148,6 +197,23 @@ def _in_archive(archive: Archive, run: RunId, incarnation: str) -> _Archived:
     return {life: _readable(archive, life) for life in wanted}
 
 
+def _in_index(client: Handles, run: RunId, incarnation: str) -> Mapping[RunLife, Row]:
+    """Read the lines that the index has of a name, as of runs whose object is gone."""
+    question = Question(project=run.project, domain=run.domain, name=run.run, since=FIRST, until=LAST)
+    rows = {_life(row): row for row in ask(client.blobs, question).rows if row.run == run.run}
+    return {
+        life: row
+        for life, row in rows.items()
+        if incarnation in {"", life.incarnation, _plain(life).incarnation}
+    }
+
+
+def _actions_of(run: ArchivedRun | None, row: Row | None) -> int:
+    """Tell how many actions a run has: of a damaged one what its line says, or else what can be read."""
+    there = len(run.actions) if run is not None else 0
+    return max(there, row.actions) if row is not None else there
+
+
 def _readable(archive: Archive, life: RunLife) -> ArchivedRun | None:
     """Read a run; None: nothing of it can be read.
 
@@ -162,18 +228,28 @@ def _readable(archive: Archive, life: RunLife) -> ArchivedRun | None:
         return None
 
 
-def _size(archive: Archive, life: RunLife) -> tuple[int, int]:
-    """Tell when a run without a line in the index was created, and how many actions can be read of it."""
+def _states(archive: Archive, lives: Collection[RunLife]) -> dict[RunLife, _State]:
+    """Look into the objects of runs, side by side."""
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="deleting") as pool:
+        return dict(zip(lives, pool.map(lambda life: _state(archive, life), lives), strict=True))
+
+
+def _state(archive: Archive, life: RunLife) -> _State:
     try:
         run = archive.read_run(life.run, life.incarnation)
+    except ArchiveTooNew:
+        return _State(too_new=True)
     except ArchiveUnreadable:
-        return 0, 0
-    return (run.created_at, len(run.actions)) if run is not None else (0, 0)
+        return _State(damaged=True)
+    if run is None:
+        return _State()
+    return _State(run.created_at, len(run.actions), damaged=bool(run.damage))
 
 
-def _days_of(run: ArchivedRun | None) -> list[str]:
+def _days_of(run: ArchivedRun | None, row: Row | None) -> list[str]:
     """Name the days on which a run may have ended."""
-    return [day_of(run.ended_at)] if run is not None and run.ended_at else [FIRST, LAST]
+    ended = row.ended_at if row is not None else run.ended_at if run is not None else 0
+    return [day_of(ended)] if ended else [FIRST, LAST]
 
 
 def _plain(life: RunLife) -> RunLife:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Protocol
 
-from reconciler.api.action import TaskAction
+from reconciler.api.action import ActionId, RunId, TaskAction
 from reconciler.api.audit import Who
 from reconciler.broker.messages import Messenger
 from reconciler.stores.lines import Lines
@@ -13,6 +14,19 @@ from reconciler.tickets import announce
 
 _AT_ONCE = 1000
 """Actions per call of the store."""
+
+
+class Tree(Protocol):
+    """Reads of actions that a choice of them needs."""
+
+    def get(self, action: ActionId) -> TaskAction:
+        """Read one record."""
+
+    def counts(self, run: RunId) -> object:
+        """Count the actions of a run, or say that there is none."""
+
+    def actions(self, run: RunId, parent: str | None = None) -> Iterator[TaskAction]:
+        """List the actions of a run, or the children of one."""
 
 
 def set_priority(
@@ -44,3 +58,18 @@ def _pass(lines: Lines, messenger: Messenger, actions: Iterable[TaskAction], pri
         announce(lines, messenger, opened)
         changed += count
     return changed
+
+
+def below(actions: Tree, target: ActionId | RunId) -> Iterator[TaskAction]:
+    """List the actions of a run, or one with all below it."""
+    if isinstance(target, RunId):
+        actions.counts(target)
+        yield from actions.actions(target)
+        return
+    yield actions.get(target)
+    parents = [target.action]
+    while parents:
+        for child in actions.actions(target.run_id, parents.pop()):
+            yield child
+            if child.children.total:
+                parents.append(child.id.action)

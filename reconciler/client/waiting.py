@@ -10,6 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from reconciler.api.action import ActionId, RunId, TaskAction
+from reconciler.api.bounds import check_timeout
 from reconciler.api.errors import ActionAborted, ActionEnded, ActionFailed, ActionTimedOut
 from reconciler.api.phase import ActionPhase
 from reconciler.api.transition import OutputRef
@@ -38,7 +39,8 @@ class Waiter:
             end_of: name of an action; given, only its end is a reason to look again.
         """
         self._event = threading.Event()
-        self._until = None if timeout is None else time.monotonic() + timeout
+        left = check_timeout(timeout)
+        self._until = None if left is None else time.monotonic() + left
         self._subscription = store.subscribe(run, self._event.set, end_of=end_of)
 
     def __enter__(self) -> Self:

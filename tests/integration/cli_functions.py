@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 from reconciler import Cache, TaskEnvironment
 
@@ -26,9 +27,14 @@ def fail(why: str) -> int:
 
 
 @env.task()
-def rest(seconds: float) -> float:
-    """Be busy with nothing."""
-    threading.Event().wait(seconds)
+def rest(seconds: float, until: str = "") -> float:
+    """Be busy with nothing, for so long and until there is such a file, which may take a minute."""
+    tick = threading.Event()
+    tick.wait(seconds)
+    for _ in range(3000 if until else 0):
+        if Path(until).exists():
+            break
+        tick.wait(0.02)
     return seconds
 
 
@@ -36,3 +42,11 @@ def rest(seconds: float) -> float:
 def rests(count: int) -> float:
     """Start calls that are busy with nothing, and wait for all."""
     return sum(call.result() for call in [rest.delay(index / 1000) for index in range(count)])
+
+
+@env.task()
+def needs(mark: str) -> str:
+    """Succeed once there is such a file."""
+    if not Path(mark).exists():
+        raise ValueError("it is missing")
+    return mark

@@ -39,7 +39,7 @@ HERE = "default/development"
 _prefixes = (f"cli{number}" for number in itertools.count())
 
 
-def eventually(condition: Callable[[], object], within: float = 20.0) -> None:
+def eventually(condition: Callable[[], object], within: float = 60.0) -> None:
     """Wait until a condition holds; fail when it does not within so many seconds."""
     deadline = time.monotonic() + within
     tick = threading.Event()

@@ -28,7 +28,9 @@ def test_a_launch_in_line_says_its_place(backend: Backend) -> None:
     stepped(backend)
     assert described(backend, "r1")["reason"] == "no worker"
     backend.store.tell_functions("w", "attempts", {"shop.greet": "1"}, 60_000)
-    assert " 2 wait in all lines of the queue; 1 worker consumes it" in str(described(backend, "r1")["why"])
+    why = str(described(backend, "r1")["why"])
+    assert " 2 wait in all lines of the queue, which take turns" in why
+    assert "; 1 worker consumes it" in why
     backend.store.tell_functions("w", "attempts", {"shop.other": "1"}, 60_000)
     assert described(backend, "r1")["reason"] == "unknown function"
     backend.client.pause_queue("attempts")
@@ -48,7 +50,7 @@ def test_the_chain_ends_at_a_person(backend: Backend) -> None:
     assert [one["reason"] for one in chain] == ["children", "person"]
     shown = backend.reconciler("describe", "r").stdout
     assert "waits for its children: 1 of 2 have ended." in shown
-    assert "waits for a person who gives a bool as the answer to: Ship [red]it?\n" in shown
+    assert "waits for a person to answer with yes or no: Ship [red]it?\n" in shown
     ended = backend.reconciler("describe", "r/m0").stdout
     assert "m0  succeeded\n  ended 20" in ended
     assert described(backend, "r/m0")["why"] is None

@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from cli_support import HERE, Backend
+from cli_support import HERE, Backend, eventually
 
+from reconciler.api.action import RunId
 from reconciler.archive.layout import INDEX, day_of
 from reconciler.archive.packing import pack
+from reconciler.stores.holds import RunLife
 from reconciler.stores.objects import folders_in
 from reconciler.sweeps.collect import collect
 
@@ -25,6 +27,7 @@ def forget(backend: Backend) -> None:
 
 def test_history_and_what_reads_on(backend: Backend) -> None:
     """A forgotten run is listed by what was in it; get, list, events, logs and result show it, and say where it is from."""
+    since = day_of(backend.client.store.now())
     backend.call("good", "greet", name="Ada")
     backend.call("bad", "fail", why="no stock")
     for run in ("good", "bad"):
@@ -35,8 +38,8 @@ def test_history_and_what_reads_on(backend: Backend) -> None:
     assert {run["run"] for run in answer["runs"]} == {f"{HERE}/good", f"{HERE}/bad"}
     assert (answer["more"], answer["damaged"]) == (False, [])
     assert answer["requests"] < 20
-    today = day_of(backend.client.store.now())
-    assert len(backend.answer("history", "--since", today, "--until", today)["runs"]) == 2
+    until = day_of(backend.client.store.now())  # the same day, unless it is midnight
+    assert len(backend.answer("history", "--since", since, "--until", until)["runs"]) == 2
     assert list(folders_in(backend.client.blobs, backend.client.blobs.uri(INDEX))) == ["default"]
     [failed] = backend.answer("history", "--code", "ValueError", "--phase", "failed")["runs"]
     assert (failed["run"], failed["phase"], failed["matching"]) == (f"{HERE}/bad", "failed", 1)
@@ -61,6 +64,9 @@ def test_history_and_what_reads_on(backend: Backend) -> None:
     assert "The new run is to be" in made.stderr
     assert ": 0 actions are taken over, the rest runs." in made.stdout
     assert "everything runs again" in backend.reconciler("rerun", "bad").stdout
+    assert "no action has one of the name greet" in backend.reconciler("history", "--task", "greet").stderr
+    asked = ("bulk", "rerun", "--task", "greet", "--dry-run")
+    assert "searched by its whole name" in backend.reconciler(*asked).stderr
     where = backend.reconciler("history", "--domain", "elsewhere").stderr
     assert "No such run of default/elsewhere ended" in where
 
@@ -108,8 +114,9 @@ def test_bulk(backend: Backend) -> None:
     assert (again["count"], again["done"], again["by"]["door"]) == (2, 2, "cli")
     for made in again["runs"]:
         backend.end(made["made"].rpartition("/")[2])
+    assert "If this is interrupted" not in backend.reconciler("bulk", "resume", "mend").stderr
     [listed] = backend.answer("bulk", "list")["bulks"]
-    assert (listed["bulk"], listed["done"]) == ("mend", 2)
+    assert (listed["bulk"], listed["done"], listed["refused"]) == ("mend", 2, 0)
     assert "mend" in backend.reconciler("bulk", "list").stdout
     backend.call("b3", "rest", seconds=60)
     stopped = backend.answer("bulk", "abort", "--name", "b3", "--reason", "enough", "--yes")
@@ -126,6 +133,19 @@ def test_bulk(backend: Backend) -> None:
     assert backend.reconciler("bulk", "rerun", "--json").exit_code == 2
     assert backend.reconciler("bulk", "abort", "--reason", " ").exit_code == 2
     assert backend.reconciler("bulk", "resume", "none").exit_code == 6
+
+
+def test_a_bulk_of_which_all_is_refused_has_not_succeeded(backend: Backend) -> None:
+    """A script sees it at the exit code, the list counts it, and it is told that it is not tried again."""
+    backend.call("gone", "fail", why="no stock")
+    backend.end("gone")
+    backend.client.bulk.plan("recover", [RunLife(RunId.parse(f"{HERE}/gone"), "another")], name="no")
+    refused = backend.reconciler("bulk", "resume", "no")
+    assert (refused.exit_code, "no: recover of 1 run: 1 refused." in refused.stdout) == (2, True)
+    assert "is not tried again by this bulk" in refused.stderr
+    assert backend.reconciler("bulk", "resume", "no", "--json").exit_code == 2
+    [listed] = backend.answer("bulk", "list")["bulks"]
+    assert (listed["done"], listed["refused"]) == (1, 1)
 
 
 def test_history_delete(backend: Backend) -> None:
@@ -165,6 +185,50 @@ def test_history_delete(backend: Backend) -> None:
         ("history", "--project", "acme", "delete", "--all", "--project", "default", "--yes"),
     ):
         assert backend.reconciler(*wrong).exit_code == 2, wrong
+
+
+def test_a_domain_that_is_set_bounds_what_is_chosen(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who set RECONCILER_DOMAIN lists, deletes and stops nothing of another domain; unset, all domains are meant."""
+    places = {"w1": "development", "w2": "staging"}
+    for run, domain in places.items():
+        backend.sleep(run, 60, "--domain", domain)
+
+    def chosen() -> dict[str, int]:
+        """Count what each command that chooses runs would take."""
+        stop = ("bulk", "abort", "--reason", "enough", "--dry-run")
+        return {
+            "list": len(backend.answer("list")["runs"]),
+            "bulk": len(backend.answer(*stop)["runs"]),
+            "history": len(backend.answer("history")["runs"]),
+            "delete": backend.answer("history", "delete", "--all", "--project", "default", "--dry-run")[
+                "archived"
+            ],
+        }
+
+    assert chosen() == {"list": 2, "bulk": 2, "history": 0, "delete": 0}
+    monkeypatch.setenv("RECONCILER_DOMAIN", "staging")
+    assert (chosen()["list"], chosen()["bulk"]) == (1, 1)
+    assert len(backend.answer("list", "--domain", "development")["runs"]) == 1
+    monkeypatch.delenv("RECONCILER_DOMAIN")
+    for run, domain in places.items():
+        backend.client.abort(RunId("default", domain, run).action("a0"))
+        eventually(lambda run=run, domain=domain: over(backend, RunId("default", domain, run)))
+    forget(backend)
+    assert chosen() == {"list": 0, "bulk": 0, "history": 2, "delete": 2}
+    monkeypatch.setenv("RECONCILER_DOMAIN", "staging")
+    assert chosen() == {"list": 0, "bulk": 0, "history": 1, "delete": 1}
+    backend.reconciler("history", "delete", "--all", "--project", "default", "--yes")
+    monkeypatch.delenv("RECONCILER_DOMAIN")
+    [left] = backend.answer("history")["runs"]
+    assert left["run"] == f"{HERE}/w1"
+
+
+def over(backend: Backend, run: RunId) -> bool:
+    """Drive, and tell whether the root of a run has ended."""
+    backend.drive()
+    return backend.client.get(run.action("a0")).phase.is_terminal()
 
 
 def test_objects_that_cannot_be_read(backend: Backend) -> None:

@@ -70,7 +70,10 @@ def test_top_shows_queues_and_workers(told: Backend) -> None:
     told.client.limit_queue("attempts", 9)
     answer = told.answer("top")
     assert [worker["name"] for worker in answer["workers"]] == ["attempts@here"]
-    assert [(queue["name"], queue["limit"]) for queue in answer["queues"]] == [("attempts", 9)]
+    assert [(queue["name"], queue["limit"], queue["paused"]) for queue in answer["queues"]] == [
+        ("attempts", 9, False),
+        ("spare", None, True),
+    ]
     shown = told.reconciler("top").stdout
     assert "no step is late; 0 launches wait; 1 worker lives; swept: resync never, collect never" in shown
     assert re.search(r"attempts +0 +1 +0 +open +9", shown)
@@ -89,7 +92,12 @@ def test_top_tells_functions_sweeps_and_what_went_wrong(
 
     monkeypatch.setattr(EchoPlugin, "finalize", sticks)
     told.client.submit(echo_spec(b'{"x":1}', "sticky"))
-    told.drive()
+
+    def tried() -> bool:
+        told.drive()
+        return any(one.cleanup_tries for one in told.store.cleaning_up(9).values())
+
+    eventually(tried)
     lost = ActionId("default", "development", "gone", "a0")
     for reason, message in (
         ("FailedPluginHandle", "[WorkerLost] worker w3 vanished"),

@@ -155,3 +155,22 @@ def test_a_log_that_was_changed_is_refused(site: Site, tmp_path: Path) -> None:
     assert document["log"] == "begin\nend\n"
     site.client.blobs.put(document["uri"], b"begin\nendless\n")
     assert "is not what was written" in site.logs(run, status=6)
+
+
+def test_what_was_taken_over_names_where_its_log_is(site: Site, tmp_path: Path) -> None:
+    """A recovered action has no log of its own; the command that it names prints the one there is."""
+    broken = tmp_path / "broken"
+    broken.touch()
+    first = scribe.tells_unless.map([0, 1], broken=str(broken))
+    first.wait(60)
+    broken.unlink()
+    second = first.recover()
+    assert second.result(60) == [0, 1]
+    where = [*CLI, "logs", f"{second.id}/m0"]
+    done = subprocess.run(where, cwd=site.folder, env=site.env, capture_output=True, text=True, check=True)
+    named = f"{first.id}@{first.incarnation}/m0"
+    assert f"`reconciler logs {named}`" in done.stderr
+    told = subprocess.run(
+        [*CLI, "logs", named], cwd=site.folder, env=site.env, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, told.stdout) == ("", "number 0\n")

@@ -27,7 +27,7 @@ def test_a_signal_is_the_result(backend: Backend) -> None:
     """A waiting condition is found, shows its question, and is answered in the caller's name; `result` prints it."""
     waiting = backend.answer("list", "ask", "--phase", "paused")["actions"]
     assert [action["action"] for action in waiting] == [f"{HERE}/ask/a0"]
-    assert "Whose order? (str)" in backend.reconciler("get", "ask").stdout
+    assert "Whose order? (a text)" in backend.reconciler("get", "ask").stdout
     said = backend.answer("signal", "ask", '"Ada"')
     assert said == {"action": f"{HERE}/ask/a0", "outcome": "stored", "value": "Ada", "by": whoami()}
     assert backend.reconciler("signal", "ask/a0", "Ada", "--type", "str").stdout.endswith("before.\n")

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from reconciler import TaskEnvironment
+from reconciler.api.action import RunId
 from reconciler.api.errors import (
     ArchiveDamaged,
     ArchiveTooNew,
@@ -20,7 +21,7 @@ from reconciler.api.errors import (
     InvalidSpec,
 )
 from reconciler.api.phase import ActionPhase
-from reconciler.archive.bulk import BulkVerb, Done
+from reconciler.archive.bulk import BulkVerb, Done, write_plan
 from reconciler.archive.packing import pack
 from reconciler.archive.query import Question
 from reconciler.archive.requests import FIRST, LAST
@@ -64,7 +65,7 @@ def lab() -> Iterator[Lab]:
 
 def asked(**given: Any) -> Question:
     """Return a question to all days."""
-    return Question(project="default", since="0000", until="9999", **given)
+    return Question(project="default", since=FIRST, until=LAST, **given)
 
 
 def work(lab: Lab) -> None:
@@ -114,7 +115,7 @@ def test_what_is_meant_is_counted_first(lab: Lab) -> None:
     assert names(lab, abort, labels={"team": "x"}) == ["alive"]
     assert names(lab, abort, labels={"team": "y"}) == names(lab, abort, domain="other") == []
     assert names(lab, rerun, phase="failed") == ["new", "old"]
-    yesterday = Question(project="default", since="0000", until="2000-01-01")
+    yesterday = Question(project="default", since=FIRST, until="2000-01-01")
     assert lab.client.bulk.find(abort, yesterday).rows == []
 
 
@@ -123,6 +124,36 @@ def test_an_empty_name_does_not_choose_all(lab: Lab, verb: BulkVerb) -> None:
     """As of a variable that nobody has set: nothing is found, and the error says what to do."""
     with pytest.raises(InvalidSpec, match="name must not be empty: give it a value, or leave it out"):
         lab.client.bulk.find(verb, asked(name=""))
+
+
+def test_an_unknown_verb_is_no_other_one(lab: Lab) -> None:
+    """It is refused with the known ones when runs are sought, planned, and when a stored plan has it; a text is a verb."""
+    old, _ = some_runs(lab)
+    lives = [RunLife(old.id, old.incarnation)]
+    told = r"is no verb for many runs: name one of rerun, recover, abort$"
+    for verb in ("abrot", "", "RECOVER"):
+        with pytest.raises(InvalidSpec, match=told):
+            lab.client.bulk.find(verb, asked())
+        with pytest.raises(InvalidSpec, match=told):
+            lab.client.bulk.plan(verb, lives, name="wrong")
+    assert lab.client.bulk.planned() == []
+    square.submit((6,), run="alive")
+    assert [row.run for row in lab.client.bulk.find("abort", asked()).rows] == ["alive"]
+    bulk = lab.client.bulk.plan("rerun", lives, name="newer")
+    write_plan(lab.blobs, msgspec.structs.replace(bulk.plan, name="later", verb="mend"))
+    with pytest.raises(InvalidSpec, match=told):
+        lab.client.bulk.open("later").carry_out()
+
+
+def test_a_bulk_takes_runs_by_incarnation(lab: Lab) -> None:
+    """A run without it may be another one by then, so nothing is stored; a handle says which one it is."""
+    old, new = some_runs(lab)
+    for run in (old.id, str(old.id), old.action, None):
+        with pytest.raises(InvalidSpec, match=r"a bulk takes .* got (RunId|str|ActionId|NoneType)"):
+            lab.client.bulk.plan("rerun", [run], name="wrong")  # type: ignore[list-item]  # refused, as the test says
+    assert lab.client.bulk.planned() == []
+    planned = lab.client.bulk.plan("rerun", [old, RunLife(new.id, new.incarnation)]).plan
+    assert planned.runs == tuple(f"{run.id}@{run.incarnation}" for run in (old, new))
 
 
 def test_a_plan_of_an_earlier_release_is_read(lab: Lab) -> None:
@@ -176,6 +207,27 @@ def test_whoever_goes_on_does_nothing_twice(lab: Lab, calls: int, *, forgotten: 
     assert done[: len(made)] == made
     assert len({each.made for each in done}) == 2
     assert not any(each.refused for each in done)
+
+
+def test_who_sleeps_while_another_one_goes_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one makes the run and lets go of its source, which is forgotten while the first one is about to read it."""
+    other.submit((9,), run="fine")
+    work(lab)
+    found = lab.client.bulk.find(BulkVerb.RERUN, asked())
+    bulk = lab.client.bulk.plan(BulkVerb.RERUN, found.rows, name="twice")
+    hold = lab.store.hold
+
+    def slow(*given: Any, **options: Any) -> int:
+        monkeypatch.undo()
+        end = hold(*given, **options)
+        lab.client.bulk.open("twice").carry_out()
+        forget(lab)
+        return end
+
+    monkeypatch.setattr(lab.store, "hold", slow)
+    [done] = bulk.carry_out()
+    assert done.made
+    assert lab.client.made_into(found.rows[0]) == [RunId.parse(done.made)]
 
 
 def test_what_is_refused_keeps_no_other(lab: Lab) -> None:

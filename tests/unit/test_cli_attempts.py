@@ -87,6 +87,25 @@ def test_a_suspended_action_has_no_worker(capsys: pytest.CaptureFixture[str]) ->
     assert "silent" not in shown
 
 
+@env.task(retries=RetryStrategy(retries=1))
+def rests_then_fails() -> None:
+    """Sleep for a minute without a worker; fail in the first attempt."""
+    sleep(60)
+    if current_attempt().attempt == 1:
+        raise RuntimeError("not yet")
+
+
+def test_what_was_suspended_is_told_apart_from_what_ran(capsys: pytest.CaptureFixture[str]) -> None:
+    """An attempt is running meanwhile, and keeps no worker."""
+    lab = Lab()
+    env.client = lab.client
+    run = rests_then_fails.delay()
+    lab.work()
+    _show(lab.get(run.action), lab.client.events(run.action), lab.clock())
+    [first] = [line for line in capsys.readouterr().out.splitlines() if "(suspended 1m of it)" in line]
+    assert first.startswith("1       failed")
+
+
 QUEUED, RAN = timedelta(seconds=60), timedelta(seconds=3)
 
 
@@ -129,7 +148,7 @@ def test_what_was_over_before_it_was_seen_did_not_run_while_it_queued() -> None:
         assert _span(told["began_at"], told["ended_at"]) == RAN
     kinds = [(bar.kind, bar.attempt, timedelta(milliseconds=bar.end - bar.start)) for bar in bars(record)]
     assert kinds == [
-        ("waits", 1, QUEUED), ("runs", 1, RAN), ("waits", 2, QUEUED), ("runs", 2, RAN)
+        ("waits", 1, QUEUED), ("erred", 1, RAN), ("waits", 2, QUEUED), ("runs", 2, RAN)
     ]  # fmt: skip
     assert row(record)["began"] == bars(record)[-1].start
 

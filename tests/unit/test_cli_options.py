@@ -101,11 +101,43 @@ def test_an_action_is_changed_once() -> None:
     assert "--input names a0 twice: write all its changes in one" in told
 
 
+@pytest.mark.parametrize("document", ['{"n": 1, "n": 2}', '{"m": [{"n": 1, "n": 2}]}'])
+def test_an_input_is_changed_once(document: str) -> None:
+    """Of two values for one name none is dropped in silence, however deep they stand."""
+    assert "'n' stands 2 times in one object: name it once" in answer(
+        "fork", "r", "--input", f"a0={document}"
+    )
+
+
+def test_names_and_keys_are_given_in_the_same_words() -> None:
+    """The new run of `submit` and that of `rerun` take the same options."""
+    for words in ("submit", "rerun", "recover", "fork"):
+        options = {opt for option in dict(commands())[words].params for opt in option.opts}
+        assert {"--run", "--name", "--key", "--idempotency-key"} <= options, words
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("p/d/nightly-", "write --name nightly- --project p --domain d"), ("nightly@abc", "stands before '@'")],
+    [
+        ("p/d/nightly-", "write --name nightly- --project p --domain d"),
+        ("nightly@abc", "stands before '@'"),
+        ("tree-*", "no name of a run begins with 'tree-*'"),
+    ],
 )
 def test_more_than_a_name_is_refused(name: str, told: str) -> None:
     """It would be the beginning of no name, so nothing would be found, in silence."""
     for words in (["history"], ["bulk", "abort", "--reason", "x"]):
         assert told in answer(*words, "--name", name)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--since", "2026-9-1", "is no day: write YYYY-MM-DD"),
+        ("--until", "2026-02-31", "is no day: write YYYY-MM-DD"),
+        ("--label", "flyte.org/run=r", "is not searched: ask by project, domain, name and phase"),
+    ],
+)
+def test_options_are_read_as_questions_are(option: str, value: str, told: str) -> None:
+    """What no run can have is refused in the words in which Python refuses it."""
+    assert told in answer("history", option, value)

@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
@@ -51,6 +51,7 @@ def test_a_row_is_a_block_in_a_narrow_window() -> None:
 
 
 @pytest.mark.parametrize("width", [10, 20, 40, 80, 200])
+@example([("1234567890123456", "\U0001f3fb", "")])
 @given(st.lists(st.tuples(*[st.text(max_size=60)] * 3), max_size=4))
 def test_nothing_is_cut_and_nothing_is_wider(width: int, rows: list[tuple[str, ...]]) -> None:
     """Whatever the cells hold: all of it is there, and no line is longer than the window."""

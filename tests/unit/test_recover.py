@@ -26,7 +26,7 @@ from reconciler.api.phase import ActionPhase
 from reconciler.archive.bulk import BulkVerb
 from reconciler.archive.query import Question
 from reconciler.archive.requests import FIRST, LAST
-from reconciler.client import Client, Run
+from reconciler.client import Client, Run, sources
 from reconciler.client.bulk import NOTHING
 from reconciler.client.incarnation import OneIncarnation
 from reconciler.core.functions import registry
@@ -218,6 +218,17 @@ def test_a_group_that_keeps_failures(lab: Lab) -> None:
     assert (called, second.result()) == ([1], ["0", "1", "4", "9"])
 
 
+@pytest.mark.parametrize("concurrency", [None, 2])
+def test_a_map_that_returns_its_errors(lab: Lab, concurrency: int | None) -> None:
+    """What is made of it by its handle returns them, too."""
+    broken.update({1, 2})
+    first = done(lab, square.map(range(3), concurrency=concurrency, return_exceptions=True))
+    broken.remove(1)
+    for make in (first.recover, first.rerun, lambda: first.fork(again=["m0"])):
+        found = list(done(lab, make()).result())
+        assert [isinstance(each, ActionFailed) for each in found] == [False, False, True]
+
+
 def test_an_answer_is_recovered(lab: Lab) -> None:
     """What a person said once need not be asked again; a rerun asks."""
     first = lab.client.submit_many([square.spec((1,), {})])
@@ -341,6 +352,34 @@ def test_of_outputs_that_are_gone(lab: Lab) -> None:
     assert len(done(lab, first.fork(again=["m2", "m3"])).result()) == 4
 
 
+@pytest.mark.parametrize("archived", [False, True])
+def test_of_outputs_that_were_cut(lab: Lab, *, archived: bool) -> None:
+    """They are as good as gone, and found without reading them: the sentence says how to go on, and that way works."""
+    broken.add(1)
+    first = failed_map(lab, pad="x" * 5000)
+    refs = {name: lab.get(first.id.action(name)).status.outputs for name in ("m0", "m2", "m3")}
+    if archived:
+        lab.clock.advance(timedelta(hours=2))
+        collect(lab.store, lab.settings, lab.blobs)
+        assert lab.client.get(first.action).archived
+    for name, text in {"m0": b"", "m2": None, "m3": lab.blobs.get(refs["m3"].uri)[:-1]}.items():
+        if text is None:
+            lab.blobs.delete([refs[name].uri])
+        else:
+            lab.blobs.put(refs[name].uri, text)
+    way = f"`reconciler fork {first.id} --again m0 --again m2 --again m3`"
+    refused(first.recover, SourceUnusable, "1 of 3 outputs", "/m2", "and 2 have another size", way)
+    refused(
+        lambda: first.fork(again=["m2"]), SourceUnusable, "2 of 2 outputs", "were changed in S3", "/m0", way
+    )
+    bulk = lab.client.bulk.plan(BulkVerb.RECOVER, [RunLife(first.id, first.incarnation)])
+    [refusal] = bulk.carry_out()
+    assert way in refusal.refused
+    assert lab.client.made_into(RunLife(first.id, first.incarnation)) == []
+    second = done(lab, first.fork(again=["m0", "m2", "m3"]))
+    assert second.result() == [f"{n * n}{'x' * 5000}" for n in range(4)]
+
+
 def test_of_inputs_that_are_gone(lab: Lab) -> None:
     """Nothing can be run again without them, so no command is named that would be refused as well."""
     broken.add(1)
@@ -352,6 +391,29 @@ def test_of_inputs_that_are_gone(lab: Lab) -> None:
     refused(first.rerun, SourceUnusable, "2 of 4 inputs", f"{first.id}/m0", "Submit it anew")
     specs = {"m1": square.spec((5,), {"pad": "y" * 5000})}
     assert done(lab, first.fork(specs=specs)).result()[1] == f"25{'y' * 5000}"
+
+
+@pytest.mark.parametrize("text", [b"", b'{"n": 2, "pad": "y"}', None], ids=["emptied", "other", "cut"])
+def test_of_inputs_that_were_changed(lab: Lab, text: bytes | None) -> None:
+    """They are as good as gone: nobody could read them, so nothing is made of them by any verb."""
+    broken.add(1)
+    first = failed_map(lab, pad="x" * 5000)
+    uri = f"{lab.get(first.id.action('m1')).spec.input_uri}/inputs.pb"
+    lab.blobs.put(uri, lab.blobs.get(uri)[:-1] if text is None else text)
+    told = ("inputs", "were changed in S3", f"{first.id}/m1", "Submit it anew")
+    for verb in (first.recover, first.rerun, lambda: first.fork(again=["m2"])):
+        refused(verb, SourceUnusable, *told)
+    specs = {"m1": square.spec((5,), {"pad": "y" * 5000})}
+    assert done(lab, first.fork(specs=specs)).result()[1] == f"25{'y' * 5000}"
+
+
+def test_large_inputs_are_not_read_before(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who recovers a run of gigabytes does not load them first."""
+    monkeypatch.setattr(sources, "_READ", 4000)
+    broken.add(1)
+    first = failed_map(lab, pad="x" * 5000)
+    monkeypatch.setattr(lab.blobs, "get", None)
+    assert first.recover().id != first.id
 
 
 def test_when_all_outputs_of_many_are_gone(lab: Lab) -> None:

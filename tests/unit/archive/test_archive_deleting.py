@@ -21,6 +21,7 @@ from reconciler.api.errors import (
     InvalidSpec,
     SourceUnusable,
 )
+from reconciler.archive import index
 from reconciler.archive.archive import Archive
 from reconciler.archive.compaction import compact
 from reconciler.archive.deleting import Deleter
@@ -28,6 +29,7 @@ from reconciler.archive.index import Group, Row, write_rows
 from reconciler.archive.layout import EVENTS
 from reconciler.archive.requests import FIRST, LAST, DeleteRequest, requests_in, store_request
 from reconciler.client import Run
+from reconciler.stores.holds import RunLife
 from reconciler.sweeps.archive import archive_all
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
@@ -124,8 +126,9 @@ def test_a_request_that_comes_while_the_archive_is_written(lab: Lab, monkeypatch
 
 
 def _called_at(lab: Lab, patch: pytest.MonkeyPatch, calls: int, call: Callable[[], object]) -> None:
-    """Have something done at the so-and-so-manyth call of S3."""
+    """Have something done at the so-and-so-manyth call of S3, which only one thread may call."""
     left = calls
+    patch.setattr(index, "_AT_ONCE", 1)
     names = ("put", "get", "find", "delete", "delete_prefix", "stat")
     inner = {name: getattr(lab.blobs, name) for name in names}
 
@@ -164,6 +167,9 @@ def test_a_compaction_and_two_requests_bring_nothing_back(lab: Lab, monkeypatch:
             plan = _plan(lab, rows[2])
             _called_at(lab, patch, 3 + 10 * calls, lambda plan=plan: lab.client.history.delete(plan))  # type: ignore[misc]  # a lambda
             compact(lab.blobs, {("default", "2026-11-27")})
+        compact(
+            lab.blobs, {("default", "2026-11-27")}
+        )  # the first joins nothing when the request took a part from it
         assert remembered(lab) == {row.run for row in rows[3:]}, calls
         for one in lab.blobs.find(lab.blobs.uri("_archive/index")):
             lab.blobs.delete([one.uri])
@@ -401,12 +407,60 @@ def test_a_damaged_run_can_be_deleted(lab: Lab) -> None:
     assert objects_of(lab, mine)
     lab.blobs.put(lab.blobs.uri(f"_archive/runs/{mine.id}@{mine.incarnation}.ndjson.gz"), b"damaged")
     plan = lab.client.history.plan_delete(mine.id)
-    assert (plan.archived, plan.actions, plan.since, plan.until) == (1, 0, FIRST, LAST)
+    assert (plan.archived, plan.actions, plan.damaged, plan.since) == (1, 1, 1, plan.until)
+    index = {
+        one.uri: lab.blobs.get(one.uri) for one in lab.blobs.find(lab.blobs.uri("_archive/index/default"))
+    }
+    for uri in index:
+        lab.blobs.put(uri, b"damaged")
+    worse = lab.client.history.plan_delete(mine.id)
+    assert (worse.archived, worse.actions, worse.since, worse.until) == (1, 0, FIRST, LAST)
+    for uri, lines in index.items():
+        lab.blobs.put(uri, lines)
     done = lab.client.history.delete(plan)
     assert (remembered(lab), done.damaged, bool(done.finished_at)) == ({"other"}, 1, True)
     swept(lab, timedelta(minutes=1))
     assert (objects_of(lab, mine), other.result()) == ([], f"4{PAD}")
     assert lab.client.history.deleted() == [done]
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_of_a_run_whose_object_is_gone_all_goes(lab: Lab, *, by_name: bool) -> None:
+    """A rule of the bucket, or somebody, has deleted it: what lies in its folders goes, and the trace says so."""
+    mine, other, *_ = ended(lab, "mine", "other", "minever")
+    assert objects_of(lab, mine)
+    lab.blobs.delete([lab.blobs.uri(f"_archive/runs/{mine.id}@{mine.incarnation}.ndjson.gz")])
+    with pytest.raises(ActionNotFound, match=r"Of a run that `history` alone shows"):
+        lab.client.get(mine.action)
+    history = lab.client.history
+    plan = history.plan_delete(mine.id) if by_name else history.plan_delete_project("default")
+    assert (plan.archived, plan.actions, plan.damaged) == ((1, 1, 1) if by_name else (3, 3, 1))
+    assert plan.lost == (f"{mine.id}@{mine.incarnation}",)
+    done = history.delete(plan)
+    assert (done.damaged, bool(done.finished_at)) == (1, True)
+    assert remembered(lab) == ({"other", "minever"} if by_name else set())
+    swept(lab, timedelta(minutes=1))
+    assert objects_of(lab, mine) == []
+    assert bool(objects_of(lab, other)) is by_name
+    with pytest.raises(ActionNotFound):
+        history.plan_delete(mine.id)
+
+
+def test_who_deletes_may_die_before_the_line_goes(lab: Lab) -> None:
+    """Only what was lost when it was asked is looked for by its place: it costs a thousand requests a run."""
+    mine, other = ended(lab, "mine", "other")
+    lab.blobs.delete([lab.blobs.uri(f"_archive/runs/{mine.id}@{mine.incarnation}.ndjson.gz")])
+    plan = lab.client.history.plan_delete_project("default")
+    for calls in range(4, 8):
+        client = lab.client.__class__(
+            lab.store, Dying(lab.blobs, calls, after=True), lab.messenger, lab.settings
+        )
+        with suppress(BlobUnavailable):
+            client.history.delete(plan)
+    swept(lab)
+    assert (objects_of(lab, mine), objects_of(lab, other), remembered(lab)) == ([], [], set())
+    [trace] = lab.client.history.deleted()
+    assert (trace.damaged, bool(trace.finished_at)) == (1, True)
 
 
 def test_of_a_cut_run_all_goes(lab: Lab) -> None:
@@ -462,6 +516,41 @@ def test_what_an_index_has_lost_and_what_is_damaged_is_counted(lab: Lab) -> None
     done = lab.client.history.delete(plan)
     assert (done.damaged, bool(done.finished_at)) == (1, True)
     assert [Archive(lab.blobs).incarnations(run.id) for run in (mine, other)] == [[], []]
+
+
+def test_a_plan_tells_what_its_deletion_will(lab: Lab) -> None:
+    """Of a project: what is damaged, or gone from the archive, and what stays as a newer release archived it."""
+    runs = ended(lab, *(f"r{n}" for n in range(6)))
+    uris = [lab.blobs.uri(f"_archive/runs/{run.id}@{run.incarnation}.ndjson.gz") for run in runs]
+    lab.blobs.delete([uris[0]])
+    lab.blobs.put(uris[1], b"damaged")
+    lab.blobs.put(uris[2], lab.blobs.get(uris[2])[:-9])
+    lab.blobs.put(uris[3], gzip.compress(b'{"kind":"run","version":99}\n'))
+    plan = lab.client.history.plan_delete_project("default")
+    assert (plan.archived, plan.damaged, plan.too_new, plan.actions) == (6, 3, 1, 5)
+    done = lab.client.history.delete(plan)
+    assert (done.archived, done.damaged, done.too_new) == (plan.archived, plan.damaged, plan.too_new)
+    assert remembered(lab) == {"r3"}
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_who_was_refused_makes_nothing_of_a_run(lab: Lab, *, by_name: bool) -> None:
+    """He held it for two minutes, but there is no run that its objects would stay for."""
+    [mine] = ended(lab, "mine")
+    with pytest.raises(SourceUnusable, match="nothing is to be recovered"):
+        mine.recover()
+    assert lab.store.holders(RunLife(mine.id, mine.incarnation))
+    history = lab.client.history
+
+    def held() -> int:
+        return (history.plan_delete(mine.id) if by_name else history.plan_delete_project("default")).held
+
+    assert held() == 0
+    mine.rerun()
+    assert held() == 1
+    lab.work()
+    swept(lab)
+    assert (lab.client.runs(), held()) == ([], 1), "an archived run needs it, too"
 
 
 def test_what_was_told_apart_is_counted(lab: Lab) -> None:

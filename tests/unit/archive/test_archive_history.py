@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from reconciler.api.errors import InvalidSpec
+from reconciler.api.phase import ActionPhase
 from reconciler.archive.compaction import MANY, compact
 from reconciler.archive.index import Group, Row, list_index, write_rows
 from reconciler.archive.query import Found, Question, ask
+from reconciler.archive.requests import FIRST, LAST
 from reconciler.stores.memory.blobs import MemoryBlobs
 
 pytestmark = pytest.mark.rule("R42")
@@ -63,7 +65,7 @@ def test_each_part_of_a_question_chooses() -> None:
     assert names(asked(blobs, code="Timeout")) == ["run-2"]
     assert names(asked(blobs, labels={"team": "red"})) == ["run-5", "run-1"]
     assert names(asked(blobs, task="save", phase="failed")) == []
-    assert Question(project="p", since="0000", until="9999", task="load").matching(row(2, *mixed)) == 2
+    assert Question(project="p", since=FIRST, until=LAST, task="load").matching(row(2, *mixed)) == 2
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,43 @@ def test_an_empty_part_of_a_question_is_refused(field: str, remedy: str) -> None
     """Of a variable that nobody has set it would choose all runs."""
     with pytest.raises(InvalidSpec, match=f"{field} must not be empty: {remedy}"):
         asked(MemoryBlobs(), **{field: ""})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("since", "2026-9-1", "since '2026-9-1' is no day: write YYYY-MM-DD"),
+        ("since", "yesterday", "is no day"),
+        ("until", "2027-01-16T00:00:00Z", "is no day"),
+        ("since", "2026-02-31", "is no day"),
+        ("until", "x", "until 'x' is no day"),
+        ("since", None, "since must be a text, got NoneType"),
+        ("until", 5, "until must be a text, got int"),
+        ("since", "2027-01-17", "since 2027-01-17 comes after until 2027-01-16"),
+        ("phase", "FAILED", "there is no phase 'FAILED': name one of succeeded, failed"),
+        ("phase", "faild", "there is no phase"),
+        ("phase", ActionPhase.FAILED, "phase must be a text, got ActionPhase"),
+        ("phase", "running", "no action is in the phase running there"),
+        ("project", "a/b", "project 'a/b' is not allowed"),
+        ("domain", "a*", "domain 'a\\*' is not allowed"),
+        ("name", "tree-*", "no name of a run begins with 'tree-\\*'"),
+        ("name", "-tree", "no name of a run begins with"),
+        ("labels", "a=b", "labels must be a dict"),
+        ("labels", {"a": 1}, "a label is a name and a value, both texts"),
+        ("labels", {"flyte.org/run": "r"}, "is not searched: ask by project, domain, name and phase"),
+        ("labels", {"a b": "c"}, "no run has a label of the name 'a b'"),
+    ],
+)
+def test_what_no_run_can_have_is_refused(field: str, value: object, told: str) -> None:
+    """It would find nothing, in silence; the error names the field and what to write."""
+    with pytest.raises(InvalidSpec, match=told):
+        asked(MemoryBlobs(), **{field: value})
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    """Not one mistake after the other."""
+    with pytest.raises(InvalidSpec, match=r"since .*; until .*; no name .*; there is no phase"):
+        asked(MemoryBlobs(), since="x", until="y", name="*", phase="z")
 
 
 def test_a_run_that_stands_twice_is_one() -> None:

@@ -13,6 +13,7 @@ from reconciler.api.errors import ActionFailed, ActionNotFound, ArchiveDamaged, 
 from reconciler.api.phase import ActionPhase
 from reconciler.client import Client
 from reconciler.client.archived import ArchivedRuns
+from reconciler.client.incarnation import OneIncarnation
 from reconciler.stores.base import AbortOutcome
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab
@@ -101,19 +102,28 @@ def test_what_was_never_there_is_not_found(lab: Lab) -> None:
         lambda: lab.client.counts(missing),
         lambda: lab.client.events(missing.action("a0")),
         lambda: lab.client.abort(missing.action("a0")),
+        lambda: list(lab.client.actions(missing)),
     ):
         with pytest.raises(ActionNotFound):
             call()
-    assert list(lab.client.actions(missing)) == []
 
 
 def test_without_an_archive_nothing_is_asked(lab: Lab) -> None:
-    """RECONCILER_ARCHIVE=0: what is forgotten is not found, and S3 is not asked."""
+    """RECONCILER_ARCHIVE=0: what is forgotten is not found, S3 is not asked, and the sentence says so."""
     run = square.delay(2)
     forgotten(lab)
-    none = Lab(archive=timedelta(0))
-    with pytest.raises(ActionNotFound):
-        Client(lab.store, lab.blobs, lab.messenger, none.settings).get(run.action)
+    none = Client(lab.store, lab.blobs, lab.messenger, Lab(archive=timedelta(0)).settings)
+    for call in (
+        lambda: none.get(run.action),
+        lambda: none.counts(run.id),
+        lambda: list(none.actions(run.id)),
+        lambda: OneIncarnation(none, run.action, run.incarnation).get(run.action),
+    ):
+        with pytest.raises(ActionNotFound, match="RECONCILER_ARCHIVE is 0 here"):
+            call()
+    with pytest.raises(ActionNotFound) as error:
+        lab.client.get("never")
+    assert "RECONCILER_ARCHIVE" not in str(error.value)
 
 
 def test_damage_is_told_and_the_rest_is_read(lab: Lab) -> None:

@@ -18,6 +18,7 @@ from reconciler.archive.layout import EVENTS, day_of, run_path
 from reconciler.archive.record import ArchivedRun
 from reconciler.plugins.context import TaskExecutionContext
 from reconciler.stores.memory.blobs import MemoryBlobs
+from reconciler.sweeps import expire as expiring
 from reconciler.sweeps.collect import collect
 from reconciler.testing import Lab, ScriptedPlugin
 
@@ -275,6 +276,23 @@ def test_of_a_damaged_run_all_goes_in_time(*, cut: bool) -> None:
     swept(lab)
     assert rows(lab) == []
     assert [one.uri for one in lab.blobs.find("s3://memory/_")] == [], old
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_of_a_lost_run_all_goes_in_time(monkeypatch: pytest.MonkeyPatch, *, many: bool) -> None:
+    """Of a run whose object is gone the folders are found; where many are gone a rule of the bucket has taken both."""
+    monkeypatch.setattr(expiring, "_LOST", 0 if many else 1)
+    lab = lab_of(archive=timedelta(days=3), collect_objects=True, inline_limit=1)
+    old, uri = old_run(lab)
+    lab.blobs.delete([uri])
+    lab.clock.advance(timedelta(days=5))
+    with structlog.testing.capture_logs() as logs:
+        swept(lab)
+    assert rows(lab) == []
+    assert any(old.run in one.uri for one in lab.blobs.find("s3://memory/_")) is many
+    assert [line["event"] for line in logs if line["event"].startswith("archive.o")] == [
+        "archive.objects_left"
+    ]
 
 
 def test_what_a_newer_release_archived_is_left_to_it() -> None:

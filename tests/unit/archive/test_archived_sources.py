@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ from reconciler import TaskEnvironment
 from reconciler.api.errors import BlobUnavailable, SourceUnusable
 from reconciler.api.phase import ActionPhase
 from reconciler.archive.archive import Archive
+from reconciler.archive.layout import run_path
 from reconciler.client import Client, Run
 from reconciler.stores.garbage import Life
 from reconciler.stores.holds import RunLife
@@ -151,15 +154,71 @@ def test_a_call_that_died_goes_on() -> None:
     assert len(first.result()) == 3
 
 
-def test_a_damaged_archive_is_no_source() -> None:
-    """What can be read of it is not the whole run."""
+def without(lab: Lab, run: Run[Any], kind: bytes, number: int = 0) -> None:
+    """Remove one line of this kind from the archive object of a run."""
+    uri = lab.blobs.uri(run_path(run.id, run.incarnation))
+    lines = gzip.decompress(lab.blobs.get(uri)).splitlines(keepends=True)
+    gone = [line for line in lines if line.startswith(b'{"kind":"%s"' % kind)][number]
+    lab.blobs.put(uri, gzip.compress(b"".join(line for line in lines if line != gone)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        (b"run", r"4 actions and \d+ events can be read, but not its first line, which counts them"),
+        (
+            b"shared",
+            r"4 of 4 actions and (\d+) of \1 events can be read, without 1 part that their specs share",
+        ),
+        (b"action", r"3 of 4 actions and (\d+) of \1 events can be read\."),
+    ],
+)
+def test_a_damaged_archive_is_no_source(kind: bytes, what: str) -> None:
+    """Of which a record is missing, or part of one, or nobody knows whether one is: refused, with what is damaged."""
     lab, run = remembered()
+    without(lab, run, kind)
+    for make in (run.recover, run.rerun):
+        with pytest.raises(SourceUnusable, match=f"cannot be used again as a whole: .* is damaged: {what}"):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        (b"event", r"4 of 4 actions and \d+ of \d+ events can be read\."),
+        (
+            b"end",
+            r"4 of 4 actions and (\d+) of \1 events can be read, but not some other line, as its last one",
+        ),
+    ],
+)
+def test_a_source_needs_no_events(kind: bytes, what: str) -> None:
+    """A run all of whose records can be read is recovered, whatever else of its object is damaged, and that is told."""
+    lab, run = remembered()
+    without(lab, run, kind, 1 if kind == b"event" else 0)
     found = Archive(lab.blobs).read_run(run.id)
     assert found is not None
-    data = lab.blobs.get(found.uri)
-    lab.blobs.put(found.uri, data[: len(data) - 30])
-    with pytest.raises(SourceUnusable, match="cannot be used again as a whole"):
-        run.recover()
+    assert re.search(what, found.damage)
+    again = run.recover()
+    lab.work()
+    assert len(again.result()) == 3
+
+
+def test_a_wrong_byte_costs_some_actions() -> None:
+    """Of a run of some hundred actions nearly all can be read, whichever byte is wrong."""
+    lab = Lab()
+    env.client = lab.client
+    run = square.map(range(200))
+    lab.work()
+    lab.clock.advance(timedelta(hours=2))
+    collect(lab.store, lab.settings, lab.blobs)
+    uri = lab.blobs.uri(run_path(run.id, run.incarnation))
+    data = lab.blobs.get(uri)
+    for at in range(len(data) // 10, len(data), len(data) // 5):
+        lab.blobs.put(uri, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        found = Archive(lab.blobs).read_run(run.id)
+        assert found is not None
+        assert len(found.actions) >= 120
 
 
 def test_objects_stay_as_long_as_the_archive_points_to_them() -> None:
